@@ -1,0 +1,23 @@
+"""What we ask of the data beyond ml.yaml. `ml-pipeline validate-data` runs this.
+
+`df` holds the rows that passed the tests of ml.yaml, in the column names of the source.
+"""
+
+import pandas as pd
+
+SUNDAY_TO_THURSDAY = {6, 0, 1, 2, 3}
+
+
+def test_data_quality(df):
+    assert {"date", "symbol", "open", "high", "low", "close", "volume"} <= set(df.columns)
+    assert (df["close"] > 0).mean() > 0.999
+    assert (df["volume"] >= 0).all()
+
+
+def test_there_are_symbols_to_compare(df):
+    assert df["symbol"].nunique() >= 10
+
+
+def test_the_week_is_nepals(df):
+    weekdays = pd.to_datetime(df["date"]).dt.day_of_week
+    assert weekdays.isin(SUNDAY_TO_THURSDAY).mean() > 0.95

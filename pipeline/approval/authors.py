@@ -1,0 +1,50 @@
+"""Who made the change that is to be approved, from the commits since the champion's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.approval.policy import Policy
+from pipeline.errors import Refused
+from pipeline.registry import git
+
+COMMIT_TAG = "git.commit"
+DIRTY_TAG = "git.dirty"
+
+
+def authors_of_change(
+    root: Path, challenger: Mapping[str, str], champion: Mapping[str, str] | None, policy: Policy
+) -> tuple[str, ...]:
+    """Return the approver names of everyone who had a part in the change, sorted.
+
+    Args:
+        root: The project, in its repository.
+        challenger: Tags of its version.
+        champion: Tags of the champion's version; None where there is none.
+        policy: Its ``identities`` say which address is whose.
+
+    Raises:
+        Refused: the commits do not tell, or name an address that the policy does not know.
+    """
+    if challenger.get(DIRTY_TAG) == "true":
+        raise _unknown("the challenger was made from files that are in no commit")
+    until = challenger.get(COMMIT_TAG)
+    since = None if champion is None else champion.get(COMMIT_TAG)
+    if until is None or (champion is not None and since is None):
+        raise _unknown("a version was registered outside a git repository")
+    addresses = git.authors(root, since, until)
+    if addresses is None:
+        raise _unknown("this repository does not hold all commits of the change")
+    strangers = sorted(addresses - policy.identities.keys())
+    if strangers:
+        raise _unknown(f"the policy does not say whose address {', '.join(strangers)} is")
+    return tuple(sorted({policy.identities[address] for address in addresses}))
+
+
+def _unknown(why: str) -> Refused:
+    return Refused(
+        f"four eyes cannot be shown: {why}",
+        expected="commits whose authors the policy's 'identities' know",
+        hint="approve from a full clone that holds both versions' commits",
+    )

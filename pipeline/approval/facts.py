@@ -1,0 +1,121 @@
+"""What a decision is about: challenger, champion and the gate's record, all from the registry."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.approval.policy import Policy
+from pipeline.errors import Refused, UsageError
+from pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
+from pipeline.report import Check, Verdict
+
+GATE_AGAIN = "run 'ml-pipeline gate' again"
+
+
+class GateRecord(BaseModel):
+    """The gate's decision as ``pipeline.gate.record`` writes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_: Literal["ml-pipeline/gate/1"] = Field(alias="schema")
+    verdict: Verdict
+    summary: str
+    checks: tuple[Check, ...]
+    metrics: dict[str, Any]
+    challenger: str
+    champion: str | None
+    policy: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A challenger that the gate passed against the champion of now, under the policy of now."""
+
+    challenger: Version
+    champion: Version | None
+    gate: GateRecord
+    gate_digest: str
+
+    @property
+    def champion_digest(self) -> str | None:
+        return None if self.champion is None else self.champion.digest
+
+
+def candidates(registry: Registry) -> tuple[Version, Version | None]:
+    """Return challenger and champion.
+
+    Raises:
+        UsageError: nothing was registered yet.
+        EnvironmentFault: the registry does not answer.
+    """
+    challenger = registry.challenger()
+    if challenger is None:
+        raise UsageError(
+            f"model '{registry.name}' has no challenger", hint="run 'ml-pipeline register'"
+        )
+    return challenger, registry.champion()
+
+
+def is_champion(challenger: Version, champion: Version | None) -> bool:
+    """Return whether there is nothing to promote: the challenger has the champion's identity."""
+    return champion is not None and challenger.identity == champion.identity
+
+
+def gather(
+    registry: Registry, challenger: Version, champion: Version | None, policy: Policy
+) -> Facts:
+    """Return what may be decided on; whatever the gate did not pass is not decided at all.
+
+    Raises:
+        Refused: the gate has not decided, did not pass, or decided about another bundle, champion
+            or policy.
+        EnvironmentFault: the registry does not answer.
+    """
+    content = registry.record(challenger, GATE_RECORD)
+    if content is None:
+        raise Refused(
+            f"the gate has not decided about version {challenger.number}",
+            hint="run 'ml-pipeline gate'",
+        )
+    try:
+        gate = GateRecord.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise Refused(
+            f"the gate's record is not as it should be: {first['loc']}: {first['msg']}",
+            hint=GATE_AGAIN,
+        ) from None
+    if gate.verdict is not Verdict.PASS:
+        raise Refused(
+            f"the gate says {gate.verdict} to version {challenger.number}: {gate.summary}",
+            expected="pass",
+            hint="'ml-pipeline show gate' tells why",
+        )
+    if gate.challenger != challenger.digest:
+        raise Refused(
+            f"the gate decided about bundle {gate.challenger[:12]}",
+            expected=challenger.digest[:12],
+            hint=GATE_AGAIN,
+        )
+    now = None if champion is None else champion.digest
+    if gate.champion != now:
+        raise Refused(
+            "the champion moved since the comparison",
+            expected=f"bundle {_shown(gate.champion)}, found {_shown(now)}",
+            hint=GATE_AGAIN,
+        )
+    if gate.policy != policy.digest:
+        raise Refused(
+            "the policy changed since the gate decided",
+            expected=f"policy {gate.policy[:12]}, found {policy.digest[:12]}",
+            hint=GATE_AGAIN,
+        )
+    return Facts(challenger, champion, gate, hashlib.sha256(content).hexdigest())
+
+
+def _shown(digest: str | None) -> str:
+    return "none" if digest is None else digest[:12]

@@ -1,0 +1,152 @@
+"""The Ed25519 keys that sign approvals: made once, private half readable by its owner only.
+
+The private key is needed where ``approve`` runs and nowhere else; ``promote`` needs the public one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import workdir
+from pipeline.approval.policy import Policy
+from pipeline.errors import UsageError
+from pipeline.home import Home
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner, SSlibKey
+
+KEY_VARIABLE = "ML_APPROVAL_KEY"
+"""Environment variable: the path of the private key file to sign with."""
+
+FOLDER = "keys"
+PRIVATE = "approval.pem"
+PUBLIC_SUFFIX = ".pub.pem"
+
+
+def private_path(home: Home) -> Path:
+    return home / FOLDER / PRIVATE
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """Where the two halves lie; the public one is named by the key's id."""
+
+    private: Path
+    public: Path
+
+
+def create_keypair(home: Home) -> KeyPair:
+    """Make a key pair in the home: PKCS#8 private key (mode 0600) and public key, both PEM.
+
+    Raises:
+        UsageError: there is a private key already; it is never overwritten.
+        EnvironmentFault: the home cannot be written.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from securesystemslib.signer import CryptoSigner
+
+    home.make()
+    path = private_path(home)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    key = Ed25519PrivateKey.generate()
+    signer = CryptoSigner(key)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise UsageError(
+            f"there is a private key in {path}",
+            hint="move it away to make another; keep the public one, it verifies what was signed",
+        ) from None
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(signer.private_bytes)
+        stream.flush()
+        os.fsync(stream.fileno())
+    public = path.parent / f"{signer.public_key.keyid}{PUBLIC_SUFFIX}"
+    workdir.write_bytes(
+        public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    return KeyPair(path, public)
+
+
+def load_signer(home: Home, environment: Mapping[str, str] | None = None) -> CryptoSigner:
+    """Return the signer of ``ML_APPROVAL_KEY``, else of the home; the latter is made when missing.
+
+    Raises:
+        UsageError: the key file cannot be read or holds no unencrypted Ed25519 key.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from securesystemslib.signer import CryptoSigner
+
+    given = (os.environ if environment is None else environment).get(KEY_VARIABLE)
+    path = Path(given) if given else private_path(home)
+    if not given and not path.exists():
+        create_keypair(home)
+    try:
+        key = load_pem_private_key(path.read_bytes(), None)
+    except OSError as error:
+        raise UsageError(f"cannot read the private key {path}: {error.strerror}") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise _not_a_key(path) from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise _not_a_key(path)
+    return CryptoSigner(key)
+
+
+def trusted_keys(home: Home, policy: Policy) -> list[SSlibKey]:
+    """Return the public keys whose signature counts.
+
+    Where the policy names keys, these alone: PEM as it stands, an id by the home's public key that
+    has this id (the id is computed from the key, so a file cannot claim it). Otherwise those of
+    the home.
+
+    Raises:
+        UsageError: a key of the policy is neither PEM nor known here, or a file holds no key.
+    """
+    at_home: dict[str, SSlibKey] = {}
+    for path in sorted((home / FOLDER).glob(f"*{PUBLIC_SUFFIX}")):
+        key = _public(path.read_bytes(), str(path))
+        at_home[key.keyid] = key
+    if not policy.keys:
+        return list(at_home.values())
+    keys = []
+    for entry in policy.keys:
+        if "BEGIN PUBLIC KEY" in entry:
+            keys.append(_public(entry.encode(), "keys of the policy"))
+        elif entry in at_home:
+            keys.append(at_home[entry])
+        else:
+            raise UsageError(
+                f"trusted key {entry[:16]} of the policy is not in {home / FOLDER}",
+                hint=f"put it there as *{PUBLIC_SUFFIX}, or its PEM into the policy",
+            )
+    return keys
+
+
+def _public(pem: bytes, where: str) -> SSlibKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from securesystemslib.signer import SSlibKey
+
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise UsageError(f"{where} holds no Ed25519 public key", expected="PEM")
+    return SSlibKey.from_crypto(key)
+
+
+def _not_a_key(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} holds no usable private key",
+        expected="an unencrypted Ed25519 key, PEM (PKCS#8)",
+        hint="'ml-pipeline keys new' makes one",
+    )

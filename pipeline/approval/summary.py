@@ -1,0 +1,45 @@
+"""What the approver sees at the terminal: challenger against champion, and the gate's checks."""
+
+from __future__ import annotations
+
+from pipeline.approval.facts import Facts
+from pipeline.registry.mlflow_registry import Version
+from pipeline.report import Check
+
+CUTOFF = "cutoff."
+
+
+def summarise(facts: Facts) -> str:
+    """Return the lines to decide on."""
+    champion = facts.champion
+    against = "no champion: the best heuristic stood in" if champion is None else _version(champion)
+    lines = [
+        f"model       {facts.challenger.name}",
+        f"challenger  {_version(facts.challenger)}",
+        f"champion    {against}",
+        f"gate        {facts.gate.summary}",
+        "",
+        *(_check(check) for check in facts.gate.checks),
+    ]
+    return "\n".join(lines)
+
+
+def _version(version: Version) -> str:
+    parts = [f"version {version.number}", f"bundle {version.digest[:12]}"]
+    last = version.tags.get(f"{CUTOFF}train_end")
+    if last:
+        parts.append(f"trained to {last}")
+    commit = version.tags.get("git.commit")
+    if commit:
+        parts.append(f"commit {commit[:12]}")
+    return ", ".join(parts)
+
+
+def _check(check: Check) -> str:
+    advisory = "" if check.required else " (advisory)"
+    line = f"  {check.verdict:<13} {check.name}{advisory}"
+    if check.observed is not None:
+        line += f": {check.observed}"
+    if check.expected:
+        line += f"; expected {check.expected}"
+    return line

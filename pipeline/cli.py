@@ -1,0 +1,410 @@
+"""The verbs: parse, call one stage, print its summary, exit with its code.
+
+Importing this module loads nothing heavy, so that ``ml-pipeline --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pipeline import __version__, errors
+from pipeline.errors import PipelineError, UsageError, nearest
+from pipeline.stages import RUNS, SAMPLE, STAGES, Flag, Stage
+
+if TYPE_CHECKING:
+    from pipeline.console import Screen
+    from pipeline.report import StageReport
+    from pipeline.stages.runner import Result
+    from pipeline.stages.session import Session
+
+COMMON = (
+    Flag("project", "the folder of ml.yaml; the nearest upwards if left out", "path"),
+    Flag("policy", "the administrators' policy; ML_POLICY if left out", "path"),
+    Flag("run-id", "the name of this run in its reports"),
+    Flag("json", "print the report as JSON", "switch"),
+)
+RUN_FLAGS = (
+    SAMPLE,
+    *(flag for flag in STAGES["train"].flags if flag.name != "quick"),
+    *(flag for flag in STAGES["approve"].flags if flag.name != "reject"),
+)
+
+
+def _wide(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, max_help_position=20, width=100)
+
+
+Verb = Callable[[Mapping[str, Any], "Screen"], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and name the nearest word."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_wide, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}", hint=f"see '{self.prog} --help'")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options = parse(arguments)
+        verb: Verb = options.pop("verb")
+        from pipeline.console import Screen
+
+        return verb(options, Screen())
+    except PipelineError as error:
+        _say(f"{_prefix(arguments)}: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say("interrupted; nothing was kept of the stage that ran")
+        return errors.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception:  # noqa: BLE001  the one place where a fault of the program ends
+        traceback.print_exc()
+        _say("this is a fault of ml-pipeline; please report it with the lines above")
+        return errors.PROGRAM_FAULT
+
+
+def parse(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the verb's function under ``verb`` and its options by key.
+
+    Raises:
+        UsageError: an unknown verb or flag, with the nearest one.
+    """
+    parser, verbs = build()
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in verbs:
+        raise UsageError(f"unknown verb '{arguments[0]}'", hint=nearest(arguments[0], verbs))
+    options, unknown = parser.parse_known_args(arguments)
+    chosen = vars(options)
+    if unknown:
+        known = [f"--{key.replace('_', '-')}" for key in chosen if key not in ("verb", "name")]
+        raise UsageError(f"unknown argument '{unknown[0]}'", hint=nearest(unknown[0], known))
+    if file := chosen.pop("args", None):
+        chosen |= read_arguments(file, chosen)
+    return chosen
+
+
+def read_arguments(file: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags that an ``--args`` file holds as a JSON object.
+
+    Raises:
+        UsageError: it cannot be read, or has a key that the verb does not know or of another type.
+    """
+    try:
+        given = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--args {file}: {error}", expected="a JSON object") from None
+    if not isinstance(given, dict):
+        raise UsageError(f"--args {file}: {type(given).__name__}", expected="a JSON object")
+    kinds: Mapping[str, type] = chosen["kinds"]
+    for key, value in given.items():
+        if key not in kinds:
+            raise UsageError(f"--args {file}: unknown key '{key}'", hint=nearest(key, kinds))
+        if value is not None and type(value) is not kinds[key]:
+            raise UsageError(
+                f"--args {file}: '{key}' is {value!r}", expected=f"{kinds[key].__name__}"
+            )
+    return {key: value for key, value in given.items() if value is not None}
+
+
+# --- the parser, made from the stage table --------------------------------------------------
+
+KINDS: Mapping[str, type] = {"text": str, "path": str, "integer": int, "switch": bool}
+
+
+def build() -> tuple[Parser, list[str]]:
+    """Return the parser and the names of its verbs."""
+    parser = Parser(
+        prog="ml-pipeline",
+        description="Takes a tabular model from a pushed commit to production.",
+        epilog="exit codes: 0 pass, 1 the verdict is no, 2 usage, 3 environment, "
+        "4 waits for a person, 5 a fault of the program",
+    )
+    parser.add_argument("--version", action="version", version=f"ml-pipeline {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True, title="stages and other verbs")
+
+    for stage in STAGES.values():
+        positional = ("environment",) if stage.environment else ()
+        sub = _verb(verbs, stage.name, stage.summary, _stage_verb(stage), stage.flags, positional)
+        sub.description = f"{stage.summary}. Says no when {stage.says_no_when}."
+    _verb(verbs, "run", "run the stages of ci, cd or all", _run, RUN_FLAGS, ("name",), tuple(RUNS))
+    _verb(
+        verbs,
+        "features",
+        "turn raw rows into the model's inputs",
+        _features,
+        (Flag("in", "raw rows: .csv, .csv.gz or .parquet", "path"), Flag("out", "result", "path")),
+    )
+    _verb(verbs, "show", "show every check of a report", _show, (), ("stage", "environment?"))
+    _verb(verbs, "status", "show environments, versions and who approved them", _status)
+    _verb(verbs, "stop", "stop the server of an environment", _stop, (), ("environment",))
+    _verb(verbs, "doctor", "check that this machine can run the project", _doctor)
+    _verb(
+        verbs,
+        "config",
+        "show each value with its origin, or the JSON Schema of ml.yaml",
+        _config,
+        (),
+        ("name",),
+        ("show", "schema"),
+    )
+    _verb(verbs, "keys", "make the key pair that signs approvals", _keys, (), ("name",), ("new",))
+    return parser, list(verbs.choices)
+
+
+def _verb(
+    verbs: Any,
+    name: str,
+    summary: str,
+    function: Verb,
+    flags: Sequence[Flag] = (),
+    positional: Sequence[str] = (),
+    choices: Sequence[str] | None = None,
+) -> Parser:
+    sub: Parser = verbs.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+    kinds: dict[str, type] = {}
+    for argument in positional:
+        key = argument.rstrip("?")
+        optional = "?" if argument.endswith("?") or key == "environment" else None
+        sub.add_argument(
+            key, nargs=optional, choices=choices, metavar=key.upper() if not choices else None
+        )
+        kinds[key] = str
+    for flag in (*flags, *COMMON):
+        kinds[flag.key] = KINDS[flag.kind]
+        if flag.kind == "switch":
+            sub.add_argument(f"--{flag.name}", action="store_true", help=flag.help)
+        else:
+            sub.add_argument(
+                f"--{flag.name}",
+                type=int if flag.kind == "integer" else str,
+                metavar={"integer": "N", "path": "PATH"}.get(flag.kind, "TEXT"),
+                help=flag.help,
+            )
+    sub.add_argument("--set", action="append", metavar="KEY=VALUE", help="set section.key=value")
+    sub.add_argument("--args", type=Path, metavar="FILE", help="read the flags from a JSON file")
+    sub.set_defaults(verb=function, kinds=kinds | {"set": list})
+    return sub
+
+
+# --- the verbs --------------------------------------------------------------------------------
+
+
+def _open(options: Mapping[str, Any], screen: Screen) -> Session:
+    from pipeline.stages.session import Session
+
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    return Session.open(options, screen.progress, interactive=interactive)
+
+
+def _stage_verb(stage: Stage) -> Verb:
+    def verb(options: Mapping[str, Any], screen: Screen) -> int:
+        from pipeline.stages.runner import execute
+
+        session = _open(options, screen)
+        if stage.environment and not options.get("environment"):
+            known = " or ".join(session.project.config.environments)
+            raise UsageError(f"{stage.name} lacks its environment", expected=known)
+        flags = {flag.key: options.get(flag.key) for flag in stage.flags}
+        context = session.context(stage, options.get("environment"), flags)
+        with session.alone(), _own_output(options):
+            screen.begin(stage.name, context.environment)
+            result = execute(context)
+        screen.clear()
+        if options["json"]:
+            sys.stdout.write(result.report.to_json())
+        else:
+            screen.end(result.report)
+            _closing_lines(result, screen)
+        _explain_fault(result)
+        return result.exit_code
+
+    return verb
+
+
+def _run(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.stages.run import run
+
+    session = _open(options, screen)
+    flags = {flag.key: options.get(flag.key) for flag in RUN_FLAGS}
+    quiet = bool(options["json"])
+
+    def started(stage: Stage, environment: str | None) -> None:
+        if not quiet:
+            screen.begin(stage.name, environment)
+
+    def ended(_stage: Stage, _environment: str | None, result: Result) -> None:
+        if not quiet:
+            screen.end(result.report, summary=False)
+
+    with session.alone(), _own_output(options):
+        done = run(session, options["name"], flags, started=started, ended=ended)
+    last = done.results[-1]
+    if quiet:
+        reports = [json.loads(result.report.to_json()) for result in done.results]
+        sys.stdout.write(json.dumps(reports, indent=2) + "\n")
+    else:
+        screen.closing((result.report for result in done.results), done.left)
+        _closing_lines(last, screen)
+    _explain_fault(last)
+    return done.exit_code
+
+
+@contextlib.contextmanager
+def _own_output(options: Mapping[str, Any]) -> Any:
+    """Keep standard output for the report where it is asked for as JSON."""
+    if options["json"]:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    else:
+        yield
+
+
+def _closing_lines(result: Result, screen: Screen) -> None:
+    from pipeline.console import look_closer, report_path
+    from pipeline.errors import WaitingForPerson
+
+    if result.exit_code == errors.PASS:
+        return
+    screen.line()
+    if isinstance(result.error, WaitingForPerson):
+        screen.line(f"waiting: {result.error}")
+        return
+    screen.line(f"look closer: {look_closer(result.report)}    ({report_path(result.report)})")
+
+
+def _explain_fault(result: Result) -> None:
+    if result.exit_code == errors.PROGRAM_FAULT and result.error is not None:
+        traceback.print_exception(result.error)
+        _say("this is a fault of ml-pipeline; please report it with the lines above")
+
+
+def _features(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.problems.compute import compute_features
+
+    for flag in ("in", "out"):
+        if not options[flag]:
+            raise UsageError(f"features lacks --{flag}", expected="a file")
+    session = _open(options, screen)
+    computed = compute_features(
+        session.project, Path(options["in"]), Path(options["out"]), session.progress
+    )
+    screen.line(computed.summary)
+    return errors.PASS
+
+
+def _show(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline import report
+    from pipeline.stages.session import stage_named
+
+    session = _open(options, screen)
+    stage = stage_named(options["stage"])
+    name = report.file_name(stage.name, options.get("environment"))
+    path = session.workdir / f"reports/{name}.json"
+    if not path.is_file():
+        made = sorted(item.stem for item in path.parent.glob("*.json"))
+        raise UsageError(
+            f"no report of {name}", expected=f"one of: {', '.join(made) or 'none yet'}"
+        )
+    found: StageReport = report.read(path)
+    if options["json"]:
+        sys.stdout.write(found.to_json())
+    else:
+        screen.end(found.model_copy(update={"checks": ()}))
+        screen.checks(found)
+    return errors.PASS
+
+
+def _status(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.promotion.status import status
+
+    session = _open(options, screen)
+    rows = status(session.project, session.home)
+    if options["json"]:
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+    elif rows:
+        header = tuple(rows[0])
+        screen.rows(
+            header, (tuple("-" if row[k] is None else str(row[k]) for k in header) for row in rows)
+        )
+    return errors.PASS
+
+
+def _stop(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.deploy.targets import load_target
+
+    session = _open(options, screen)
+    name = options.get("environment") or ""
+    session.check_environment(name)
+    target = load_target(session.project.config.environments[name].target)
+    stopped = target.stop(name, session.home)
+    screen.line(f"{name}: stopped" if stopped else f"{name}: no server was running")
+    return errors.PASS
+
+
+def _doctor(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.project.doctor import examine
+    from pipeline.report import Verdict, judge
+
+    session = _open(options, screen)
+    checks = examine(session.project, session.home)
+    if options["json"]:
+        sys.stdout.write(json.dumps([check.model_dump() for check in checks], indent=2) + "\n")
+    else:
+        header = ("check", "verdict", "observed", "what to do")
+        screen.rows(
+            header,
+            ((c.name, str(c.verdict), str(c.observed), c.why) for c in checks),
+        )
+    return errors.PASS if judge(checks) is Verdict.PASS else errors.EnvironmentFault.exit_code
+
+
+def _config(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.project import settings
+
+    if options["name"] == "schema":
+        sys.stdout.write(json.dumps(settings.schema(), indent=2) + "\n")
+        return errors.PASS
+    session = _open(options, screen)
+    rows = settings.values(session.project)
+    if options["json"]:
+        named = {key: {"value": value, "origin": origin} for key, value, origin in rows}
+        sys.stdout.write(json.dumps(named, indent=2) + "\n")
+    else:
+        screen.rows(("key", "value", "from"), ((k, json.dumps(v), o) for k, v, o in rows))
+    return errors.PASS
+
+
+def _keys(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.approval.keys import create_keypair
+
+    session = _open(options, screen)
+    session.home.make()
+    pair = create_keypair(session.home)
+    screen.line(f"private key {pair.private} (keep it where only 'approve' runs)")
+    screen.line(f"public key  {pair.public} (name it in the policy's 'keys')")
+    return errors.PASS
+
+
+def _prefix(arguments: Sequence[str]) -> str:
+    verb = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    return f"ml-pipeline {verb}".strip()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

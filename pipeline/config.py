@@ -1,0 +1,505 @@
+"""``ml.yaml`` and where each of its values came from: defaults < file < environment < ``--set``.
+
+Every section is a frozen model that forbids unknown keys; an unknown key names the nearest one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import UsageError, nearest
+
+FILE = "ml.yaml"
+ENVIRONMENT_PREFIX = "ML__"
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- data ---------------------------------------------------------------------------------
+
+
+class CsvSource(Section):
+    """A CSV file, plain or ``.gz``."""
+
+    kind: Literal["csv"]
+    path: Path
+    separator: str = Field(",", min_length=1, max_length=1)
+
+
+class ParquetSource(Section):
+    kind: Literal["parquet"]
+    path: Path
+
+
+class SqlSource(Section):
+    """A query. ``{password}`` in ``url`` stands for the content of ``password_env``."""
+
+    kind: Literal["sql"]
+    url: str
+    query: str
+    password_env: str | None = Field(
+        None, description="Environment variable that holds the password; never the password itself."
+    )
+
+
+class SimulatedSource(Section):
+    """A seeded exchange: see docs/reference/simulated.md."""
+
+    kind: Literal["simulated"]
+    symbols: int = Field(48, ge=1, le=1000)
+    days: int = Field(900, ge=1, le=3400, description="More days prolong the same history.")
+    seed: int = Field(7, ge=0)
+    edge: float = Field(
+        0.6, ge=0, description="How far the planted signal moves the next day's return; 0 is none."
+    )
+
+
+Source = Annotated[
+    CsvSource | ParquetSource | SqlSource | SimulatedSource, Field(discriminator="kind")
+]
+
+
+class Groups(Section):
+    """A CSV file that gives each entity its group: its path and the names of its two columns."""
+
+    path: Path
+    entity: str
+    group: str
+
+
+Severity = Literal["fail", "quarantine", "blank"]
+
+
+class Expectation(Section):
+    """One data test: a great_expectations expectation by its snake-case name and arguments."""
+
+    name: str | None = Field(None, description="What reports call it; made of expect if unset.")
+    expect: str = Field(description="For example expect_column_values_to_be_in_set.")
+    args: dict[str, Any] = Field(default_factory=dict)
+    severity: Severity = Field(
+        "fail",
+        description="fail: the run ends; quarantine: the row leaves; blank: the cell is emptied.",
+    )
+    tolerance: float = Field(
+        0.0, ge=0, le=1, description="Share of rows that may miss the expectation."
+    )
+    blank: str | None = Field(
+        None, description="The column whose cell is emptied; the expectation's own if unset."
+    )
+
+
+class Distribution(Section):
+    """How far the columns may move from the last accepted data."""
+
+    null_share: float = Field(0.05, ge=0, description="Largest rise of the share of nulls.")
+    mean_shift: float = Field(
+        1.0,
+        ge=0,
+        description="Largest move of a mean, in standard deviations of the accepted data.",
+    )
+
+
+class DataSection(Section):
+    source: Source = SimulatedSource(kind="simulated")
+    ci: Source | None = Field(None, description="The small sample in the repository for `run ci`.")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="The problem's column name: the source's column name."
+    )
+    constants: dict[str, str | int | float] = Field(
+        default_factory=dict, description="Columns that the source lacks, with their one value."
+    )
+    groups: Groups | None = None
+    expectations: tuple[Expectation, ...] = ()
+    tolerances: dict[str, float] = Field(
+        default_factory=dict,
+        description="Tolerance by the name of one of the problem's own expectations.",
+    )
+    min_rows: int = Field(1, ge=1)
+    max_age_days: int | None = Field(None, ge=0, description="Freshness: off unless set.")
+    distribution: Distribution = Distribution()
+
+
+# --- problem, features, training ------------------------------------------------------------
+
+
+class ProblemSection(BaseModel):
+    """What a row, a label and a group are. The other keys are options of the plug-in ``kind``."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    kind: str = "bars"
+
+
+class FeaturesSection(Section):
+    standard: bool | tuple[str, ...] = Field(
+        True, description="The problem's own features: all, none, or these by name."
+    )
+    modules: tuple[str, ...] = Field(
+        (), description="Modules of the project whose functions marked @feature are used."
+    )
+
+
+class SplitSection(Section):
+    """Rows with a time are split by day, rows without one by a hash of their content."""
+
+    holdout_days: int = Field(120, ge=1, description="The last days, never trained on.")
+    validation_days: int = Field(60, ge=1, description="The days before, for early stopping.")
+    folds: int = Field(3, ge=0, description="Walk-forward folds that choose from train.search.")
+    fold_days: int = Field(60, ge=1, description="Days that each fold is scored on.")
+    quick_holdout_days: int = Field(20, ge=1)
+    quick_validation_days: int = Field(10, ge=1)
+    holdout_share: float = Field(0.2, gt=0, lt=1, description="Of rows without a time.")
+    validation_share: float = Field(0.1, gt=0, lt=1, description="Of rows without a time.")
+
+    @model_validator(mode="after")
+    def _leaves_rows_to_train_on(self) -> SplitSection:
+        if self.holdout_share + self.validation_share >= 1:
+            raise ValueError("holdout_share + validation_share must stay under 1")
+        return self
+
+
+Calibration = Literal["none", "sigmoid", "isotonic"]
+
+
+class TrainSection(Section):
+    estimator: str = Field("xgboost", description="xgboost, logistic-regression or random-forest.")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Of the estimator: see docs/reference/estimators.md."
+    )
+    search: tuple[dict[str, Any], ...] = Field(
+        (), description="Parameter sets, each laid over params, to choose from by log loss."
+    )
+    calibration: Calibration = "none"
+    max_samples: int | None = Field(
+        None, ge=2, description="The newest rows at most; all if unset."
+    )
+    max_epochs: int = Field(400, ge=1, description="Boosting rounds at most.")
+    patience: int = Field(40, ge=1, description="Rounds without gain before boosting stops.")
+    min_rows: int = Field(200, ge=2, description="Fewest rows of the training part.")
+    seed: int = Field(7, ge=0, le=2**31 - 1)
+    threads: int = Field(1, ge=1)
+
+
+# --- evaluation and gate ---------------------------------------------------------------------
+
+
+class Threshold(Section):
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("a threshold has min, max or both")
+        return self
+
+
+class EvaluateSection(Section):
+    thresholds: dict[str, Threshold] = Field(
+        default_factory=dict, description="Absolute limits by metric, for example auc: {min: 0.52}."
+    )
+    resamples: int = Field(500, ge=50, description="Bootstrap samples of days for the intervals.")
+    noise: float = Field(1e-6, gt=0, description="Relative noise that must not change an answer.")
+    max_noise_effect: float = Field(
+        0.01, gt=0, description="Largest mean change of a probability under that noise."
+    )
+    group_gaps: dict[str, float] = Field(
+        default_factory=dict,
+        description="Largest gap of a metric between groups, for example accuracy: 0.1.",
+    )
+
+
+class Guard(Section):
+    """A metric that must not get worse by more than ``margin``."""
+
+    margin: float = Field(ge=0)
+
+
+class GateSection(Section):
+    goal: Literal["auto", "superior", "non_inferior"] = "auto"
+    metric: str | None = Field(None, description="The primary metric; the problem's own if unset.")
+    margin: float = Field(0.0, ge=0, description="superior: the least gain that counts.")
+    non_inferior_margin: float = Field(
+        0.005, gt=0, description="non_inferior: the largest loss that is tolerated."
+    )
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    power: float = Field(0.8, gt=0, lt=1)
+    min_days: int = Field(20, ge=5)
+    guards: dict[str, Guard] | None = Field(
+        None, description="Guard metrics; the problem's own if unset."
+    )
+    require: tuple[str, ...] = Field(
+        (), description="Stages whose report must have passed, beyond the built-in ones."
+    )
+
+
+# --- registry, approval, deployment -----------------------------------------------------------
+
+
+class RegistrySection(Section):
+    uri: str | None = Field(None, description="MLflow tracking URI; SQLite in the home if unset.")
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        description="Registered model; the project's name if unset.",
+    )
+    stages: bool = Field(False, description="Also set the stages Staging and Production.")
+
+
+EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$")]
+
+
+class EnvironmentSection(Section):
+    """Where an environment is served."""
+
+    target: str = Field("process", description="A plug-in of the group ml_pipeline.targets.")
+    host: str = Field(
+        "127.0.0.1", description="Other than loopback only with serving.token_env.", min_length=1
+    )
+    port: int = Field(ge=0, le=65535, description="0 lets the system choose one.")
+
+
+class ServingSection(Section):
+    max_body: int = Field(1_000_000, ge=1, description="Bytes of a request.")
+    max_rows: int = Field(1_000, ge=1)
+    token_env: str | None = Field(None, description="Environment variable with the bearer token.")
+
+
+class PolicySection(Section):
+    """What the project asks for beyond the administrators' policy; it can only tighten it."""
+
+    approvers: tuple[str, ...] | None = Field(
+        None, description="Who may approve; the administrators' policy if unset."
+    )
+    four_eyes: bool | None = Field(
+        None, description="Nobody approves a change of which they are an author."
+    )
+    allow_yes: bool | None = Field(None, description="`approve --yes` counts as an approval.")
+    automatic: bool = Field(False, description="Promote without a person, where the policy allows.")
+    require: tuple[str, ...] = Field((), description="Stages whose report must have passed.")
+
+
+# --- the project's own checks -------------------------------------------------------------------
+
+
+class LintSection(Section):
+    commands: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] = Field(
+        (
+            ("ruff", "check", "--output-format=json", "."),
+            ("ruff", "format", "--check", "."),
+        ),
+        min_length=1,
+        description="Commands as lists of words, run in the project root; their exit codes decide.",
+    )
+
+
+class TestSection(Section):
+    path: Path = Field(Path("tests/unit"), description="Where the unit tests lie.")
+    coverage: float = Field(0.0, ge=0, le=100, description="Least line coverage in per cent.")
+    sources: tuple[str, ...] = Field(
+        (),
+        description="Packages or folders that coverage counts; those of features.modules if unset.",
+    )
+    args: tuple[str, ...] = Field((), description="Further arguments of pytest.")
+
+
+class UserTests(Section):
+    data: Path = Path("tests/data")
+    model: Path = Path("tests/model")
+    staging: Path = Path("tests/staging")
+
+
+class Config(Section):
+    """The whole of ``ml.yaml``."""
+
+    project: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    description: str = ""
+    problem: ProblemSection = ProblemSection()
+    data: DataSection = DataSection()
+    features: FeaturesSection = FeaturesSection()
+    split: SplitSection = SplitSection()
+    train: TrainSection = TrainSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    gate: GateSection = GateSection()
+    registry: RegistrySection = RegistrySection()
+    environments: dict[EnvironmentName, EnvironmentSection] = Field(
+        default_factory=lambda: {
+            "staging": EnvironmentSection(port=8001),
+            "production": EnvironmentSection(port=8000),
+        }
+    )
+    serving: ServingSection = ServingSection()
+    policy: PolicySection = PolicySection()
+    lint: LintSection = LintSection()
+    test: TestSection = TestSection()
+    tests: UserTests = UserTests()
+
+
+# --- loading ----------------------------------------------------------------------------------
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A user's repository: its root (the folder of ``ml.yaml``) and its configuration."""
+
+    root: Path
+    config: Config
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Dotted key: where its value came from. What is not in here is a default."""
+
+    def path(self, path: Path) -> Path:
+        """Return a path of the configuration, which is relative to the root."""
+        return self.root / path
+
+
+def find_root(start: Path) -> Path:
+    """Return the nearest folder upwards that holds ``ml.yaml``.
+
+    Raises:
+        UsageError: no folder does.
+    """
+    here = start.resolve()
+    for folder in (here, *here.parents):
+        if (folder / FILE).is_file():
+            return folder
+    raise UsageError(
+        f"no {FILE} in {here} or above it",
+        hint="change to the project's folder or give --project DIR",
+    )
+
+
+def load(
+    root: Path,
+    assignments: Iterable[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Project:
+    """Read ``ml.yaml`` and lay the environment and ``--set`` assignments over it.
+
+    Raises:
+        UsageError: the file is missing, is not YAML, or has a key or value that is not known.
+    """
+    path = root / FILE
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    values = _yaml_mapping(text, str(path))
+    origins = dict.fromkeys(_leaves(values), FILE)
+    for name, raw in sorted((os.environ if environment is None else environment).items()):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+            _assign(values, key, raw, f"environment variable {name}", origins)
+    for assignment in assignments:
+        key, equals, raw = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment}", expected="section.key=value")
+        _assign(values, key.strip(), raw, f"--set {key}", origins)
+    config = parse(Config, values, str(path))
+    return Project(root=root.resolve(), config=config, origins=origins)
+
+
+def parse(model: type[M], values: Mapping[str, Any], where: str) -> M:
+    """Validate ``values``; the first error becomes one line that names the key.
+
+    Raises:
+        UsageError: with the nearest known key, where the key is unknown.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        first = min(found, key=lambda item: item["type"] != "extra_forbidden")
+        location = [str(part) for part in first["loc"]]
+        key = ".".join(location)
+        if first["type"] == "extra_forbidden":
+            known = _known_keys(model, location[:-1])
+            raise UsageError(
+                f"{where}: unknown key '{key}'", hint=nearest(location[-1], known)
+            ) from None
+        if first["type"] == "missing":
+            raise UsageError(f"{where}: '{key}' is missing") from None
+        raise UsageError(
+            f"{where}: {key or 'the whole'} is {first.get('input')!r}",
+            expected=first["msg"][:1].lower() + first["msg"][1:],
+        ) from None
+
+
+def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
+    schema: Any = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+
+    def resolve(node: Any) -> list[Any]:
+        if "$ref" in node:
+            return resolve(definitions[node["$ref"].rsplit("/", 1)[-1]])
+        variants = node.get("anyOf", []) + node.get("oneOf", [])
+        return [inner for variant in variants for inner in resolve(variant)] or [node]
+
+    nodes = [schema]
+    for part in location:
+        inner = []
+        for node in nodes:
+            if part in node.get("properties", {}):
+                inner += resolve(node["properties"][part])
+            elif isinstance(node.get("additionalProperties"), dict):
+                inner += resolve(node["additionalProperties"])
+            elif "items" in node and part.isdigit():
+                inner += resolve(node["items"])
+        named = [
+            node
+            for node in nodes
+            if node.get("properties", {}).get("kind", {}).get("const") == part
+        ]
+        nodes = inner or named or nodes
+    return sorted({key for node in nodes for key in node.get("properties", {})})
+
+
+def _yaml_mapping(text: str, where: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{where} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{where} holds no keys", expected="a mapping such as 'project: my-model'")
+    return values
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _assign(
+    values: dict[str, Any], key: str, raw: str, origin: str, origins: dict[str, str]
+) -> None:
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError:
+        value = raw
+    *parents, last = key.split(".")
+    node = values
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise UsageError(f"{origin}: '{parent}' holds a value", expected="a section")
+        node = child
+    node[last] = value
+    for old in [name for name in origins if name == key or name.startswith(f"{key}.")]:
+        del origins[old]
+    leaves = _leaves(value, f"{key}.") if isinstance(value, dict) and value else [key]
+    origins.update(dict.fromkeys(leaves, origin))

@@ -1,0 +1,103 @@
+"""From what a source holds to the four kinds of column; what cannot be read becomes missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from pipeline.data.protocols import ColumnLike
+
+DATE_FORMAT = "%Y-%m-%d"
+DAY = 86_400_000_000
+"""Microseconds."""
+
+
+def to_types(frame: pd.DataFrame, columns: Iterable[ColumnLike]) -> pd.DataFrame:
+    """Return the frame with its columns typed by kind; other columns stay as they are.
+
+    date becomes datetime64[us], number and integer become float64, text becomes str.
+    """
+    typed = {}
+    for column in columns:
+        if column.name not in frame.columns:
+            continue
+        given = frame[column.name]
+        match column.kind:
+            case "date":
+                typed[column.name] = as_dates(given)
+            case "text":
+                typed[column.name] = as_text(given)
+            case _:
+                typed[column.name] = as_numbers(given)
+    return frame.assign(**typed)
+
+
+def as_dates(column: pd.Series) -> pd.Series:
+    """Return days as datetime64[us]; NaT for text that is not ``%Y-%m-%d`` and for times of day.
+
+    Only distinct values are parsed: a million daily bars hold a few thousand dates.
+    """
+    import numpy as np
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        moments = column.dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
+        timed = moments.view("i8") % DAY != 0
+        if timed.any():
+            moments = np.where(timed, np.datetime64("NaT"), moments)
+        return pd.Series(moments, index=column.index)
+    codes, distinct = pd.factorize(column)
+    parsed = [*(_day(value) for value in distinct), np.datetime64("NaT")]
+    days: NDArray[np.datetime64] = np.array(parsed, dtype="datetime64[us]")[codes]
+    return pd.Series(days, index=column.index)
+
+
+def as_numbers(column: pd.Series) -> pd.Series:
+    """Return float64; NaN for what is not a finite number."""
+    import numpy as np
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return pd.Series(np.nan, index=column.index)
+    numbers = column
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        numbers = pd.to_numeric(column, errors="coerce")
+    values = numbers.to_numpy(dtype="float64", na_value=np.nan)
+    finite = np.isfinite(values)
+    if not finite.all():
+        values = np.where(finite, values, np.nan)
+    return pd.Series(values, index=column.index)
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """Return text; whole numbers that a source holds as floats lose their ``.0``."""
+    import pandas as pd
+
+    if pd.api.types.is_float_dtype(column.dtype):
+        known = column.dropna()
+        if bool((known == known.round()).all()):
+            column = column.astype("Int64")
+    text: pd.Series = column.astype("str")
+    return text
+
+
+@lru_cache(maxsize=1 << 16)
+def _day(value: Any) -> Any:
+    import numpy as np
+
+    if isinstance(value, str):
+        try:
+            return np.datetime64(datetime.strptime(value, DATE_FORMAT), "us")  # noqa: DTZ007  days have no zone
+        except ValueError:
+            return np.datetime64("NaT")
+    if isinstance(value, datetime):
+        value = value.replace(tzinfo=None)
+        return np.datetime64(value if value == datetime(*value.timetuple()[:3]) else "NaT", "us")  # noqa: DTZ001  days have no zone
+    return np.datetime64(value if isinstance(value, date) else "NaT", "us")

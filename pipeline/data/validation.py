@@ -1,0 +1,276 @@
+"""Tests a frame, sets bad rows and cells aside, and says what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipeline.data.rules import WRITTEN_FORM, DataTest
+from pipeline.data.suite import Result, run_suite
+from pipeline.data.typed import to_types
+from pipeline.report import Check, Progress, Verdict, jsonable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from pipeline.data.protocols import ColumnLike
+
+REASONS, SOURCE_ROW = "reasons", "source_row"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What became of a frame.
+
+    Attributes:
+        clean: the rows that stay, typed, sorted by entity and time, cells blanked; RangeIndex.
+        quarantine: the rows that left, as they were read, with ``source_row`` (their place in the
+            source, from 0) and ``reasons`` (names of the tests they missed, separated by "; ").
+        checks: one for each test, in the order of the tests.
+        blanked: emptied cells of ``clean``, by column; columns without any are not in it.
+        results: what great_expectations said of each test.
+    """
+
+    clean: pd.DataFrame
+    quarantine: pd.DataFrame
+    checks: tuple[Check, ...]
+    blanked: Mapping[str, int] = field(default_factory=dict)
+    results: Mapping[str, Result] = field(default_factory=dict)
+
+
+def validate(
+    frame: pd.DataFrame,
+    columns: Sequence[ColumnLike],
+    tests: Sequence[DataTest],
+    *,
+    entity: str | None = None,
+    time: str | None = None,
+    progress: Progress | None = None,
+) -> Validation:
+    """Run the tests through great_expectations and split the frame by what they say.
+
+    Every row of ``frame`` is in ``clean`` or in ``quarantine``. An empty frame, no tests, and a
+    test that could not be computed are failures.
+
+    Args:
+        frame: rows in the problem's column names, as they were read; its index is each row's
+            place in the source.
+        columns: their kinds.
+        tests: each with a name of its own.
+        entity: column that rows are sorted by first.
+        time: column that they are sorted by within an entity.
+        progress: told what is being done.
+
+    Raises:
+        UsageError: a test names an unknown expectation or has wrong arguments.
+    """
+    import numpy as np
+    import pandas as pd
+
+    rows = frame.reset_index(drop=True)
+    tell = progress or _silent
+    tell("reading dates and numbers", 0.0)
+    typed = to_types(rows, columns)
+    results: dict[str, Result] = {}
+    if len(rows):
+        written = [test for test in tests if test.expect in WRITTEN_FORM]
+        others = [test for test in tests if test.expect not in WRITTEN_FORM]
+        tell(f"{len(tests)} data tests on {len(rows):,} rows", 0.2)
+        results |= run_suite(rows, written)
+        results |= run_suite(typed, others)
+    leaving = np.zeros(len(rows), dtype=bool)
+    for test in tests:
+        missed = _missed(test, "quarantine", results)
+        if missed is not None:
+            leaving |= missed
+    tell("setting rows and cells aside", 0.8)
+    blanks: dict[str, NDArray[np.bool_]] = {}
+    for test in tests:
+        missed = _missed(test, "blank", results)
+        if missed is not None and test.blank is not None:
+            blanks[test.blank] = blanks.get(test.blank, False) | (missed & ~leaving)
+    for name, cells in blanks.items():
+        if cells.any():
+            typed[name] = typed[name].mask(pd.Series(cells))
+    quarantine = rows[leaving].assign(**{SOURCE_ROW: frame.index.to_numpy()[leaving]})
+    quarantine[REASONS] = _reasons(tests, results, leaving)
+    return Validation(
+        clean=in_order(typed, entity, time, np.flatnonzero(~leaving)),
+        quarantine=quarantine.reset_index(drop=True),
+        checks=_checks(rows, frame.index.to_numpy(), tests, results),
+        blanked={name: int(cells.sum()) for name, cells in blanks.items() if cells.any()},
+        results=results,
+    )
+
+
+def _silent(what: str, share: float) -> None:
+    del what, share
+
+
+def check_frame(frame: pd.DataFrame, tests: Sequence[DataTest]) -> tuple[Check, ...]:
+    """Run tests of severity fail on a clean frame, such as its size, and return their checks."""
+    import numpy as np
+
+    present = [test for test in tests if set(test.columns) <= set(frame.columns)]
+    results = run_suite(frame, present)
+    absent = [
+        Check(
+            name=test.name,
+            verdict=Verdict.FAIL,
+            observed="no such column",
+            expected=_expected(test, None),
+            why=f"the data has no column '{test.columns[0]}' any more",
+        )
+        for test in tests
+        if test not in present
+    ]
+    places = np.arange(len(frame))
+    return (*(_check(test, results[test.name], places) for test in present), *absent)
+
+
+def in_order(
+    frame: pd.DataFrame, entity: str | None, time: str | None, rows: NDArray[np.intp] | None = None
+) -> pd.DataFrame:
+    """Sort by entity, then time, then every other column, whatever the order was; RangeIndex.
+
+    Only the rows at the positions ``rows`` are kept, if given.
+    """
+    import numpy as np
+
+    names = [name for name in (entity, time) if name is not None]
+    keys = [_codes(frame[name]) for name in names]
+    order = np.arange(len(frame)) if rows is None else rows
+    for codes in reversed(keys):
+        order = order[np.argsort(codes[order], kind="stable")]
+    tied = np.ones(max(len(order) - 1, 0), dtype=bool)
+    for codes in keys:
+        tied &= codes[order[1:]] == codes[order[:-1]]
+    ordered = frame.iloc[order]
+    if tied.any():
+        rest = [name for name in sorted(map(str, frame.columns)) if name not in names]
+        ordered = ordered.sort_values([*names, *rest], kind="stable", key=_comparable)
+    return ordered.reset_index(drop=True)
+
+
+def _codes(column: pd.Series) -> NDArray[Any]:
+    """Return numbers in the order of the values, missing ones last; small ones sort faster."""
+    import numpy as np
+    import pandas as pd
+
+    codes, distinct = pd.factorize(column, sort=True)
+    small = len(distinct) < np.iinfo("int16").max
+    return np.where(codes < 0, len(distinct), codes).astype("int16" if small else "int64")
+
+
+def _comparable(column: pd.Series) -> pd.Series:
+    return column.astype("str") if column.dtype == object else column
+
+
+def _missed(
+    test: DataTest, severity: str, results: Mapping[str, Result]
+) -> NDArray[np.bool_] | None:
+    result = results.get(test.name)
+    return result.missed if result is not None and test.severity == severity else None
+
+
+def _reasons(
+    tests: Sequence[DataTest], results: Mapping[str, Result], leaving: NDArray[np.bool_]
+) -> pd.Series:
+    import numpy as np
+    import pandas as pd
+
+    rows = np.flatnonzero(leaving)
+    reasons = np.full(len(rows), "", dtype=object)
+    for test in tests:
+        missed = _missed(test, "quarantine", results)
+        if missed is not None:
+            hit = missed[rows]
+            reasons[hit] = reasons[hit] + f"; {test.name}"
+    return pd.Series(reasons, index=rows, dtype="str").str.removeprefix("; ")
+
+
+def _checks(
+    rows: pd.DataFrame,
+    places: NDArray[Any],
+    tests: Sequence[DataTest],
+    results: Mapping[str, Result],
+) -> tuple[Check, ...]:
+    if not tests:
+        return (
+            Check(
+                name="data tests",
+                verdict=Verdict.FAIL,
+                observed=0,
+                expected="at least one",
+                why="there is no data test, so nothing is known of the data",
+            ),
+        )
+    if rows.empty:
+        why = "the data has no rows, so no test says anything"
+        return (
+            Check(name="rows", verdict=Verdict.FAIL, observed=0, expected="at least 1", why=why),
+        )
+    return tuple(_check(test, results[test.name], places) for test in tests)
+
+
+def _check(test: DataTest, result: Result, places: NDArray[Any]) -> Check:
+    """Turn a result into a check; only a result that was computed can pass."""
+    if result.error:
+        return Check(
+            name=test.name,
+            verdict=Verdict.ERROR,
+            observed=result.error,
+            expected=_expected(test, None),
+            why=f"{test.expect} could not be computed: {result.error}"[:500],
+        )
+    if result.missed is None:
+        return Check(
+            name=test.name,
+            verdict=Verdict.PASS if result.success else Verdict.FAIL,
+            observed=_plain(result.observed),
+            expected=_expected(test, None),
+            why="" if result.success else f"{test.expect} is not met",
+        )
+    count = int(result.missed.sum())
+    allowed = int(test.tolerance * len(places) + 1e-9)
+    why = ""
+    if count:
+        first = places[int(result.missed.argmax())]
+        shown = [_plain(value) for value in result.observed or ()]
+        fate = {
+            "fail": "",
+            "quarantine": "; these rows leave",
+            "blank": f"; {test.blank} is emptied",
+        }
+        why = (
+            f"{count:,} of {len(places):,} rows ({count / len(places):.2%}), the first in row "
+            f"{first}, for example {', '.join(map(str, shown[:3]))}{fate[test.severity]}"
+        )
+    return Check(
+        name=test.name,
+        verdict=Verdict.PASS if count <= allowed else Verdict.FAIL,
+        observed=count,
+        expected=_expected(test, allowed),
+        why=why,
+    )
+
+
+def _expected(test: DataTest, allowed: int | None) -> str:
+    args = ", ".join(f"{name}={value}" for name, value in test.args.items())
+    rule = f"{test.expect.removeprefix('expect_').replace('_', ' ')} ({args})"
+    return (
+        rule if allowed is None else f"at most {allowed:,} rows ({test.tolerance:.2%}) miss: {rule}"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON and a person can read it."""
+    if isinstance(value, tuple):
+        return "/".join(str(_plain(part)) for part in value)
+    value = jsonable(value)
+    if value is None or isinstance(value, bool | int | float | str | list):
+        return value
+    return str(value)

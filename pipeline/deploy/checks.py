@@ -1,0 +1,385 @@
+"""Tests of a deployed API by its address only, whatever serves it.
+
+What a request must look like is read from ``/metadata``; what must be answered is the contract of
+docs/reference/serving.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipeline.bundle.reader import TOLERANCE, Bundle, check_golden
+from pipeline.errors import EnvironmentFault, Refused
+from pipeline.report import Check, Verdict
+
+if TYPE_CHECKING:
+    import httpx
+
+TIMEOUT = 10.0
+PROBE_TIMEOUT = 5.0
+"""A switch waits for its probe, and connections wait with it."""
+LATENCY_REQUESTS = 200
+SLOW_SECONDS = 0.1
+"""Median of one row, sequentially, over which the contract's advisory check warns."""
+LARGEST_TRIED = 64 << 20
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the address should serve; None where it is not known."""
+
+    version: int | None = None
+    digest: str | None = None
+    bundle: Bundle | None = None
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The checks, in the order they were made, and the latency in milliseconds."""
+
+    checks: tuple[Check, ...]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _Broken(Exception):
+    """What was seen instead of what the contract says."""
+
+
+def client(url: str, token: str | None = None, timeout: float = TIMEOUT) -> httpx.Client:
+    """Return an HTTP client for the API at ``url``; no proxy of the machine stands between."""
+    import httpx
+
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    return httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
+
+
+def probe(url: str, bundle: Bundle, version: int | None, token: str | None = None) -> float:
+    """Ask whether ``url`` is ready and serves this bundle; return the largest golden difference.
+
+    Raises:
+        Refused: it is not ready, serves another bundle or version, or fails a golden prediction.
+    """
+    import httpx
+
+    try:
+        with client(url, token, PROBE_TIMEOUT) as api:
+            ready = api.get("/health/ready").status_code
+            if ready != httpx.codes.OK:
+                raise Refused(f"{url} is not ready: status {ready}", expected="200")
+            told = _object(api.get("/metadata"))
+            found = told.get("model_version"), told.get("digest")
+            if found != (version, bundle.digest):
+                raise Refused(
+                    f"{url} serves version {found[0]}, bundle {found[1]}",
+                    expected=f"version {version}, bundle {bundle.digest}",
+                )
+            return check_golden(_golden(api, bundle), bundle.golden.probabilities)
+    except (httpx.HTTPError, _Broken) as error:
+        raise Refused(f"{url} does not answer as a server of the model: {error}") from None
+
+
+def contract(url: str, expected: Expected, token: str | None = None) -> Contract:
+    """Test the API at ``url`` and return a check for each clause of its contract.
+
+    Raises:
+        EnvironmentFault: nothing answers there.
+    """
+    import httpx
+
+    with client(url, token) as api:
+        try:
+            api.get("/health/live")
+        except httpx.TransportError as error:
+            raise EnvironmentFault(f"nothing answers at {url}: {error}") from None
+        clauses = _Clauses(api, expected)
+        checks = [_check(name, rule, clause) for name, rule, clause in clauses.all()]
+        metrics = dict(clauses.metrics)
+    return Contract(tuple(checks), metrics, clauses.metadata)
+
+
+Clause = Callable[[], object]
+
+
+def _check(name: str, rule: str, clause: Clause) -> Check:
+    import httpx
+
+    required = name != "latency"
+    try:
+        observed = clause()
+    except (_Broken, Refused) as broken:
+        return Check(
+            name=name,
+            verdict=Verdict.FAIL,
+            required=required,
+            observed=str(broken),
+            expected=rule,
+            why=f"{name}: {broken}",
+        )
+    except httpx.HTTPError as error:
+        return Check(
+            name=name,
+            verdict=Verdict.ERROR,
+            required=required,
+            observed=f"{type(error).__name__}: {error}",
+            expected=rule,
+            why=f"{name}: the connection broke",
+        )
+    return Check(
+        name=name, verdict=Verdict.PASS, required=required, observed=observed, expected=rule
+    )
+
+
+class _Clauses:
+    """The clauses over one connection. Those after ``metadata`` use what it told."""
+
+    def __init__(self, api: httpx.Client, expected: Expected) -> None:
+        self._api = api
+        self._expected = expected
+        self.metadata: dict[str, Any] = {}
+        self.metrics: dict[str, float] = {}
+
+    def all(self) -> Iterator[tuple[str, str, Clause]]:
+        yield "live", "GET /health/live is 200", lambda: self._status(self._api.get("/health/live"))
+        yield "ready", "GET /health/ready is 200", self._ready
+        yield "metadata", "name, version, digest and features of the model", self._read_metadata
+        yield "deployed version", self._wanted(), self._version
+        yield "one row", "probability in 0..1 and the model's version", self._one
+        yield "missing values", "null is accepted for every feature", self._missing
+        yield "list of rows", "the same answers, in order, as one by one", self._many
+        yield "too few values", "422", lambda: self._refused(self._row()[:-1])
+        yield "too many values", "422", lambda: self._refused([*self._row(), 0.0])
+        yield "wrong type", "422, naming the feature", self._wrong_type
+        yield "NaN", "422, naming the feature", self._nan
+        yield "no features", "422", lambda: self._told(self._api.post("/predict", json={}), 422)
+        yield "not JSON", "400", lambda: self._told(self._post(b"{"), 400)
+        yield "oversized body", "413", self._oversized
+        yield "too many rows", "413", self._too_many_rows
+        yield "unknown path", "404", lambda: self._told(self._api.get("/no-such-path"), 404)
+        yield "wrong method", "405", lambda: self._told(self._api.get("/predict"), 405)
+        if self._expected.bundle is not None:
+            rule = f"at most {TOLERANCE:g} from the trained model"
+            yield "golden predictions", rule, self._golden_rows
+        yield "latency", f"median under {SLOW_SECONDS * 1000:g} ms", self._latency
+
+    # --- what it is -----------------------------------------------------------------------
+
+    def _wanted(self) -> str:
+        version, digest = self._expected.version, self._expected.digest
+        if digest is None:
+            return "the same version in /metadata and /predict"
+        return f"version {version}, bundle {digest[:12]}"
+
+    def _ready(self) -> str:
+        return self._status(self._api.get("/health/ready"))
+
+    def _read_metadata(self) -> str:
+        told = _object(self._api.get("/metadata"))
+        features = told.get("features")
+        if not isinstance(features, list) or not features:
+            raise _Broken("/metadata lists no features")
+        if not all(
+            isinstance(item, dict)
+            and isinstance(item.get("name"), str)
+            and item.get("kind") in ("numeric", "categorical")
+            for item in features
+        ):
+            raise _Broken("/metadata has a feature without a name or with an unknown kind")
+        for key, kind in (("name", str), ("digest", str), ("max_body", int), ("max_rows", int)):
+            if not isinstance(told.get(key), kind):
+                raise _Broken(f"/metadata has no '{key}'")
+        self.metadata = told
+        return f"{told['name']}, {len(features)} features"
+
+    def _version(self) -> str:
+        told = self._told_metadata()
+        served = self._prediction(self._api.post("/predict", json={"features": self._row()}))
+        if served["model_version"] != told["model_version"]:
+            raise _Broken(
+                f"/predict says version {served['model_version']}, "
+                f"/metadata {told['model_version']}"
+            )
+        digest = self._expected.digest
+        if digest is not None and (told["model_version"], told["digest"]) != (
+            self._expected.version,
+            digest,
+        ):
+            raise _Broken(f"version {told['model_version']}, bundle {told['digest'][:12]}")
+        return f"version {told['model_version']}, bundle {told['digest'][:12]}"
+
+    # --- predictions ----------------------------------------------------------------------
+
+    def _one(self) -> float:
+        answer = self._prediction(self._api.post("/predict", json={"features": self._row()}))
+        return float(answer["probability"])
+
+    def _missing(self) -> float:
+        row = [None] * len(self._row())
+        answer = self._prediction(self._api.post("/predict", json={"features": row}))
+        return float(answer["probability"])
+
+    def _many(self) -> str:
+        rows = [self._row(), [None] * len(self._row()), self._row()]
+        response = self._api.post("/predict", json={"features": rows})
+        together = _json(response)
+        if not isinstance(together, list) or len(together) != len(rows):
+            raise _Broken(f"{len(rows)} rows gave {_short(response.text)}")
+        for row, answer in zip(rows, together, strict=True):
+            alone = self._prediction(self._api.post("/predict", json={"features": row}))
+            if not isinstance(answer, dict) or not (
+                abs(_number(answer.get("probability")) - alone["probability"]) <= TOLERANCE
+            ):
+                raise _Broken(f"a row of the list gave {answer}, alone {alone}")
+        return f"{len(rows)} rows"
+
+    def _golden_rows(self) -> float:
+        bundle = self._expected.bundle
+        if bundle is None:
+            raise _Broken("no bundle to compare with")
+        return check_golden(_golden(self._api, bundle), bundle.golden.probabilities)
+
+    def _latency(self) -> str:
+        row = {"features": self._row()}
+        seconds = []
+        for _ in range(LATENCY_REQUESTS):
+            start = time.perf_counter()
+            self._prediction(self._api.post("/predict", json=row))
+            seconds.append(time.perf_counter() - start)
+        median = statistics.median(seconds)
+        self.metrics = {
+            "latency_median_ms": median * 1000,
+            "latency_p99_ms": statistics.quantiles(seconds, n=100)[98] * 1000,
+        }
+        if median > SLOW_SECONDS:
+            raise _Broken(f"median {median * 1000:.1f} ms")
+        return f"median {median * 1000:.1f} ms"
+
+    # --- what must be refused ---------------------------------------------------------------
+
+    def _wrong_type(self) -> str:
+        for index, feature in enumerate(self._told_metadata()["features"]):
+            wrong: object = 0.5 if feature["kind"] == "categorical" else "text"
+            self._refused_at(index, wrong)
+        return "422 for each feature"
+
+    def _nan(self) -> str:
+        kinds = [feature["kind"] for feature in self._told_metadata()["features"]]
+        index = kinds.index("numeric") if "numeric" in kinds else 0
+        return self._refused_at(index, math.nan)
+
+    def _refused_at(self, index: int, value: object) -> str:
+        row = self._row()
+        row[index] = value
+        message = self._refused(row)
+        name = self._told_metadata()["features"][index]["name"]
+        if name not in message:
+            raise _Broken(f"the message does not name '{name}': {message}")
+        return message
+
+    def _refused(self, row: Sequence[object]) -> str:
+        return self._told(self._post(json.dumps({"features": row}).encode()), 422)
+
+    def _oversized(self) -> str:
+        limit = self._told_metadata()["max_body"]
+        if limit >= LARGEST_TRIED:
+            raise _Broken(f"a limit of {limit} bytes is none")
+        return self._told(self._post(b" " * (limit + 1)), 413)
+
+    def _too_many_rows(self) -> str:
+        told = self._told_metadata()
+        rows = [[None] * len(self._row())] * (told["max_rows"] + 1)
+        return self._told(self._post(json.dumps({"features": rows}).encode()), 413)
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _told_metadata(self) -> dict[str, Any]:
+        if not self.metadata:
+            raise _Broken("not known without /metadata")
+        return self.metadata
+
+    def _row(self) -> list[Any]:
+        """Return a valid row: the middle of each range, the first of the categories."""
+        return [_valid(feature) for feature in self._told_metadata()["features"]]
+
+    def _post(self, content: bytes) -> httpx.Response:
+        return self._api.post(
+            "/predict", content=content, headers={"content-type": "application/json"}
+        )
+
+    def _status(self, response: httpx.Response, wanted: int = 200) -> str:
+        if response.status_code != wanted:
+            raise _Broken(f"status {response.status_code}: {_short(response.text)}")
+        return str(response.status_code)
+
+    def _told(self, response: httpx.Response, status: int) -> str:
+        """Return the message of an error, which is one short line of JSON."""
+        self._status(response, status)
+        message = _object(response, status).get("error")
+        if not isinstance(message, str) or not message or "Traceback" in message:
+            raise _Broken(f"status {status} without one line in 'error'")
+        return _short(f"{status}: {message}")
+
+    def _prediction(self, response: httpx.Response) -> dict[str, Any]:
+        answer = _object(response)
+        if set(answer) != {"probability", "model_version"}:
+            raise _Broken(f"keys {sorted(answer)}")
+        if not 0 <= _number(answer["probability"]) <= 1:
+            raise _Broken(f"probability {answer['probability']}")
+        return answer
+
+
+def _golden(api: httpx.Client, bundle: Bundle) -> list[float]:
+    """Return what the API answers to the golden rows: a list, and the first one alone."""
+    rows = bundle.golden.inputs
+    size = max(1, int(_object(api.get("/metadata")).get("max_rows") or 1))
+    found: list[float] = []
+    for start in range(0, len(rows), size):
+        answers = _json(api.post("/predict", json={"features": rows[start : start + size]}))
+        if not isinstance(answers, list):
+            raise _Broken(f"a list of rows gave {_short(str(answers))}")
+        found += [
+            _number(answer.get("probability") if isinstance(answer, dict) else None)
+            for answer in answers
+        ]
+    alone = _object(api.post("/predict", json={"features": rows[0]}))
+    check_golden([_number(alone.get("probability"))], found[:1])
+    return found
+
+
+def _valid(feature: Mapping[str, Any]) -> object:
+    if feature["kind"] == "categorical":
+        return next(iter(feature.get("categories") or [None]))
+    low, high = feature.get("minimum"), feature.get("maximum")
+    return None if low is None or high is None else (float(low) + float(high)) / 2
+
+
+def _json(response: httpx.Response, status: int = 200) -> Any:
+    if response.status_code != status:
+        raise _Broken(f"status {response.status_code}: {_short(response.text)}")
+    if not response.headers.get("content-type", "").startswith("application/json"):
+        raise _Broken("the answer is not application/json")
+    try:
+        return response.json()
+    except ValueError:
+        raise _Broken(f"the answer is not JSON: {_short(response.text)}") from None
+
+
+def _object(response: httpx.Response, status: int = 200) -> dict[str, Any]:
+    found = _json(response, status)
+    if not isinstance(found, dict):
+        raise _Broken(f"the answer is no object: {_short(response.text)}")
+    return found
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, float | int) and value is not True else math.nan
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}..."

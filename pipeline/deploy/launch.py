@@ -1,0 +1,154 @@
+"""Starts and ends server processes that outlive the process that deploys."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.bundle.reader import Bundle
+from pipeline.config import ServingSection
+from pipeline.errors import EnvironmentFault, Refused, UsageError
+from pipeline.serving import control
+
+if TYPE_CHECKING:
+    import psutil
+
+START_SECONDS = 60.0
+END_SECONDS = 40.0
+"""Longer than the server takes to drain, so that only a hung one is killed."""
+MAX_LOG = 10 << 20
+
+INHERITED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "PYTHONPATH",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+)
+"""All of the environment that a server gets, beside its token: the secrets of a build stay with
+the build, and nothing marks the server as a part of one that ends (Jenkins goes by variables)."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A verified server that answers on a loopback port of its own."""
+
+    pid: int
+    created: float
+    control: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def start(
+    bundle: Bundle, version: int | None, *, host: str, serving: ServingSection, log: Path
+) -> Started:
+    """Start a server and wait until it has verified the bundle and answers.
+
+    Args:
+        bundle: the released copy, which stays where it is.
+        version: told to clients.
+        host: the public address it will serve at, for the rule about tokens.
+        serving: limits and token.
+        log: stdout and stderr of the server, appended; its control socket lies beside it.
+
+    Raises:
+        Refused: the server says no to the bundle.
+        EnvironmentFault: it ended or did not answer in time; the log's last line is told.
+    """
+    path = log.with_name(f"{log.stem}-{secrets.token_hex(4)}.sock")
+    command = [sys.executable, "-P", "-m", "pipeline.serving"]
+    command += ["--bundle", str(bundle.path), "--control", str(path), "--host", host]
+    command += ["--max-body", str(serving.max_body), "--max-rows", str(serving.max_rows)]
+    command += [] if version is None else ["--version", str(version)]
+    command += [] if serving.token_env is None else ["--token-env", serving.token_env]
+    if log.exists() and log.stat().st_size > MAX_LOG:
+        log.replace(log.with_suffix(".log.1"))
+    with log.open("ab") as stream:
+        before = stream.tell()
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+            cwd=log.parent,
+            env=_environment(serving.token_env),
+        )
+    try:
+        facts = _wait(process, path, log, before)
+    except BaseException:
+        process.kill()
+        process.wait()
+        path.unlink(missing_ok=True)
+        raise
+    process.returncode = 0  # it is the system's to wait for from here on, no child to be warned of
+    return Started(process.pid, _created(process.pid), path, int(facts["port"]))
+
+
+def end(process: psutil.Process | None) -> None:
+    """Let a server finish its requests and end; kill it only if it hangs."""
+    import psutil
+
+    if process is None:
+        return
+    try:
+        process.terminate()
+        try:
+            process.wait(END_SECONDS)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(END_SECONDS)
+    except psutil.NoSuchProcess:
+        return
+
+
+def _wait(process: subprocess.Popen[bytes], path: Path, log: Path, before: int) -> dict[str, Any]:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise _failed(process.returncode, log, before)
+        if path.exists():
+            try:
+                return control.ask(path, "status")[0]
+            except OSError:
+                pass  # bound, and not yet listening
+        time.sleep(0.01)
+    raise EnvironmentFault(
+        f"the server did not answer within {START_SECONDS:g} s", hint=f"see {log}"
+    )
+
+
+def _failed(code: int, log: Path, before: int) -> Exception:
+    with log.open("rb") as stream:
+        stream.seek(before)
+        lines = stream.read(MAX_LOG).decode(errors="replace").strip().splitlines()
+    last = lines[-1].removeprefix("error: ") if lines else f"exit code {code}"
+    kinds = {Refused.exit_code: Refused, UsageError.exit_code: UsageError}
+    return kinds.get(code, EnvironmentFault)(f"the server did not start: {last}", hint=f"see {log}")
+
+
+def _environment(token_env: str | None) -> Mapping[str, str]:
+    names = (*INHERITED, token_env) if token_env else INHERITED
+    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return {name: os.environ[name] for name in names if name in os.environ} | single
+
+
+def _created(pid: int) -> float:
+    import psutil
+
+    return psutil.Process(pid).create_time()

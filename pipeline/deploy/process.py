@@ -1,0 +1,355 @@
+"""The embedded target: a server process on this machine, which outlives the command.
+
+A rollover refuses no connection. The new server answers on a port of its own until it has proved
+itself; then it is handed the public socket of the old one, so that both take from one queue; then
+the old one stops taking, finishes its requests and ends. A new server that fails is never handed
+the socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import httpx
+from filelock import FileLock, Timeout
+
+from pipeline.bundle.reader import Bundle
+from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.deploy import checks, launch, ports, state
+from pipeline.deploy.base import Deployment
+from pipeline.deploy.release import release
+from pipeline.deploy.state import Server, State
+from pipeline.errors import EnvironmentFault, PipelineError, Refused
+from pipeline.home import Home
+from pipeline.serving import control
+from pipeline.serving.access import token_of
+from pipeline.serving.server import bind
+
+STATUS_SECONDS = 2.0
+LOCK_SECONDS = 60.0
+
+
+class ProcessTarget:
+    """Servers as processes of this machine, one an environment."""
+
+    def handover(
+        self,
+        bundle: Path,
+        version: int | None,
+        *,
+        environment: EnvironmentSection,
+        name: str,
+        home: Home,
+        serving: ServingSection,
+    ) -> ProcessHandover:
+        """See ``Target.handover``. Nobody else deploys to the environment until it is decided."""
+        place = _Place(home, name)
+        token = token_of(environment.host, serving.token_env)
+        lock = place.lock()
+        try:
+            known = _without_leftovers(place)
+            released = release(bundle, home)
+            former = known.serving if _answers(known.serving) else None
+            wanted = _Wanted(released, version, environment, serving, token)
+            if former is not None and wanted.is_served_by(former):
+                return ProcessHandover(place, lock, former, former, former)
+            if former is None and known.serving is not None:
+                launch.end(known.serving.process())
+            new = _start(place, wanted, former)
+        except BaseException:
+            lock.release()
+            raise
+        return ProcessHandover(place, lock, new, former, known.serving)
+
+    def deploy(
+        self,
+        bundle: Path,
+        version: int | None,
+        *,
+        environment: EnvironmentSection,
+        name: str,
+        home: Home,
+        serving: ServingSection,
+    ) -> Deployment:
+        with self.handover(
+            bundle, version, environment=environment, name=name, home=home, serving=serving
+        ) as handover:
+            handover.commit()
+        return handover.deployment
+
+    def status(self, name: str, home: Home) -> Deployment | None:
+        serving = state.read(_Place(home, name).state).serving
+        return serving.deployment if serving is not None and _answers(serving) else None
+
+    def restore(self, name: str, home: Home) -> Deployment | None:
+        serving = state.read(_Place(home, name).state).serving
+        if serving is None:
+            return None
+        return self.deploy(
+            Path(serving.bundle),
+            serving.version,
+            environment=EnvironmentSection(host=serving.host, port=serving.asked_port),
+            name=name,
+            home=home,
+            serving=ServingSection(
+                max_body=serving.max_body, max_rows=serving.max_rows, token_env=serving.token_env
+            ),
+        )
+
+    def stop(self, name: str, home: Home) -> bool:
+        place = _Place(home, name)
+        if not place.state.exists():
+            return False
+        with place.lock():
+            known = state.read(place.state)
+            running = [
+                process
+                for server in (known.serving, known.former)
+                if server is not None and (process := server.process()) is not None
+            ]
+            for process in running:
+                launch.end(process)
+            state.write(place.state, State())
+        return bool(running)
+
+
+class ProcessHandover:
+    """The new server serves, the former one waits with its socket closed to new connections."""
+
+    def __init__(
+        self,
+        place: _Place,
+        lock: FileLock,
+        new: Server,
+        former: Server | None,
+        known: Server | None,
+    ) -> None:
+        self._place = place
+        self._lock = lock
+        self._new = new
+        self._former = former
+        self._known = known
+        self._decided = False
+
+    @property
+    def deployment(self) -> Deployment:
+        return self._new.deployment
+
+    @property
+    def former(self) -> Deployment | None:
+        return None if self._former is None else self._former.deployment
+
+    @property
+    def changed(self) -> bool:
+        return self._new is not self._former
+
+    def commit(self) -> None:
+        if self._decided:
+            return
+        self._decided = True
+        try:
+            if self.changed:
+                state.write(self._place.state, State(self._new))
+                if self._former is not None:
+                    launch.end(self._former.process())
+        finally:
+            self._lock.release()
+
+    def revert(self) -> None:
+        if self._decided:
+            return
+        self._decided = True
+        try:
+            if self.changed:
+                _take_back(self._place, self._new, self._former, self._known)
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.revert()
+
+
+class _Place:
+    """The files of an environment in the home."""
+
+    def __init__(self, home: Home, name: str) -> None:
+        self.folder = home / "servers"
+        self.state = self.folder / f"{name}.json"
+        self.log = self.folder / f"{name}.log"
+        self._lock = self.folder / f"{name}.lock"
+        self._name = name
+
+    def lock(self) -> FileLock:
+        """Hold the environment.
+
+        Raises:
+            EnvironmentFault: another process deploys to it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = FileLock(self._lock)
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            raise EnvironmentFault(
+                f"another command deploys to {self._name}", hint="try again when it has ended"
+            ) from None
+        return lock
+
+
+class _Wanted:
+    """What is to be served, and how."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        version: int | None,
+        environment: EnvironmentSection,
+        serving: ServingSection,
+        token: str | None,
+    ) -> None:
+        self.bundle = bundle
+        self.version = version
+        self.host = environment.host
+        self.port = environment.port
+        self.serving = serving
+        self.token = token
+
+    def server(self, started: launch.Started, port: int) -> Server:
+        return Server(
+            pid=started.pid,
+            created=started.created,
+            version=self.version,
+            digest=self.bundle.digest,
+            bundle=str(self.bundle.path),
+            host=self.host,
+            asked_port=self.port,
+            port=port,
+            control=str(started.control),
+            token_env=self.serving.token_env,
+            max_body=self.serving.max_body,
+            max_rows=self.serving.max_rows,
+        )
+
+    def at_address_of(self, server: Server) -> bool:
+        return (self.host, self.port) == (server.host, server.asked_port)
+
+    def is_served_by(self, server: Server) -> bool:
+        """Whether a server that answers is this very one, healthy by its golden predictions."""
+        alike = replace(
+            server,
+            version=self.version,
+            digest=self.bundle.digest,
+            host=self.host,
+            asked_port=self.port,
+            token_env=self.serving.token_env,
+            max_body=self.serving.max_body,
+            max_rows=self.serving.max_rows,
+        )
+        if alike != server:
+            return False
+        try:
+            checks.probe(server.url, self.bundle, self.version, self.token)
+        except Refused:
+            return False
+        return True
+
+
+def _start(place: _Place, wanted: _Wanted, former: Server | None) -> Server:
+    """Start, prove and switch; on any error what was there before serves as before."""
+    with _public_socket(wanted, former) as public:
+        started = launch.start(
+            wanted.bundle, wanted.version, host=wanted.host, serving=wanted.serving, log=place.log
+        )
+        new = wanted.server(started, public.getsockname()[1])
+        before = state.read(place.state)
+        try:
+            checks.probe(started.url, wanted.bundle, wanted.version, wanted.token)
+            state.write(place.state, State(new, former))
+            control.ask(started.control, "serve", public)
+            if former is not None:
+                control.ask(Path(former.control), "pause")
+            checks.probe(new.url, wanted.bundle, wanted.version, wanted.token)
+        except OSError as error:
+            _take_back(place, new, former, before.serving)
+            raise EnvironmentFault(f"the switch to the new server failed: {error}") from error
+        except BaseException:
+            _take_back(place, new, former, before.serving)
+            raise
+    return new
+
+
+def _public_socket(wanted: _Wanted, former: Server | None) -> socket.socket:
+    """Return the socket that the former server listens on, or a new one at the address."""
+    if former is not None and wanted.at_address_of(former):
+        lent = control.ask(Path(former.control), "lend")[1]
+        if lent is not None:
+            return lent
+    try:
+        return bind(wanted.host, wanted.port)
+    except EnvironmentFault as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE:
+            raise EnvironmentFault(
+                f"port {wanted.port} of {wanted.host} is in use by {ports.owner(wanted.port)}",
+                hint="end that process, or give the environment another port",
+            ) from None
+        raise
+
+
+def _take_back(place: _Place, new: Server, former: Server | None, known: Server | None) -> None:
+    """Let the former server take connections again, then end the new one."""
+    lost: OSError | None = None
+    if former is not None:
+        try:
+            control.ask(Path(former.control), "serve")
+        except OSError as error:
+            lost = error
+    launch.end(new.process())
+    state.write(place.state, State(known))
+    if former is not None and lost is not None and former.process() is None:
+        raise EnvironmentFault(
+            f"the former server, version {former.version}, ended meanwhile: {lost}",
+            hint=f"start it again; see {place.log}",
+        )
+
+
+def _without_leftovers(place: _Place) -> State:
+    """Return the state; end what an interrupted command left waiting beside the server."""
+    known = state.read(place.state)
+    if known.former is None:
+        return known
+    if known.serving is not None and _answers(known.serving):
+        launch.end(known.former.process())
+        settled = State(known.serving)
+    else:
+        if known.serving is not None:
+            launch.end(known.serving.process())
+        try:
+            control.ask(Path(known.former.control), "serve")
+        except OSError:
+            launch.end(known.former.process())
+        settled = State(known.former)
+    state.write(place.state, settled)
+    return settled
+
+
+def _answers(server: Server | None) -> bool:
+    """Whether the process runs, is the one that was started, and is ready at its address."""
+    if server is None or server.process() is None:
+        return False
+    try:
+        facts, _ = control.ask(Path(server.control), "status", timeout=STATUS_SECONDS)
+        response = httpx.get(f"{server.url}/health/ready", timeout=STATUS_SECONDS, trust_env=False)
+    except (OSError, httpx.HTTPError, PipelineError):
+        return False
+    return (facts.get("pid"), facts.get("digest")) == (
+        server.pid,
+        server.digest,
+    ) and response.status_code == httpx.codes.OK

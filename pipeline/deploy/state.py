@@ -1,0 +1,129 @@
+"""What runs where, as ``home/servers/<environment>.json`` remembers it.
+
+A process is told by its number and the moment it was created: a number that the system gave to
+another process since is never taken for a server, and never ended.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import workdir
+from pipeline.deploy.base import Deployment
+from pipeline.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    import psutil
+
+SCHEMA = "ml-pipeline/servers/1"
+CLOCK_SECONDS = 2.0
+"""How far a process's time of creation may seem to move when the machine's clock is set."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server process and all that is needed to start the like of it again."""
+
+    pid: int
+    created: float
+    """Seconds since the epoch."""
+    version: int | None
+    digest: str
+    bundle: str
+    host: str
+    asked_port: int
+    """The port of the configuration, where 0 stands for any."""
+    port: int
+    control: str
+    token_env: str | None
+    max_body: int
+    max_rows: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{address(self.host)}:{self.port}"
+
+    @property
+    def deployment(self) -> Deployment:
+        return Deployment(
+            url=self.url,
+            version=self.version,
+            digest=self.digest,
+            pid=self.pid,
+            bundle=Path(self.bundle),
+        )
+
+    def process(self) -> psutil.Process | None:
+        """Return the running process; None if it has ended or the number is another's by now."""
+        import psutil
+
+        try:
+            process = psutil.Process(self.pid)
+            if abs(process.create_time() - self.created) > CLOCK_SECONDS:
+                return None
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
+        except psutil.Error:
+            return None
+        return process
+
+
+@dataclass(frozen=True)
+class State:
+    """The server of an environment, and the one that waits while a handover is under way."""
+
+    serving: Server | None = None
+    former: Server | None = None
+
+
+def address(host: str) -> str:
+    """Return what a client on this machine connects to, as a URL spells it."""
+    if host in ("0.0.0.0", ""):  # noqa: S104 - read, not bound
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def read(path: Path) -> State:
+    """Return what the file says; nothing where there is none.
+
+    Raises:
+        EnvironmentFault: the file is not one that this module wrote.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return State()
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    try:
+        if values["schema"] != SCHEMA:
+            raise _unreadable(path, f"schema {values['schema']!r}")
+        return State(_server(values["serving"]), _server(values["former"]))
+    except (KeyError, TypeError) as error:
+        raise _unreadable(path, error) from None
+
+
+def write(path: Path, state: State) -> None:
+    """Write the file whole; an empty state is no file."""
+    if state == State():
+        path.unlink(missing_ok=True)
+        return
+    values = {"schema": SCHEMA} | asdict(state)
+    workdir.write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def _server(values: dict[str, Any] | None) -> Server | None:
+    return None if values is None else Server(**values)
+
+
+def _unreadable(path: Path, why: object) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"cannot read {path}: {why}",
+        expected="the record of this environment's server",
+        hint="end the server by hand if it runs, then remove the file",
+    )

@@ -1,0 +1,72 @@
+"""The errors that a verb may end with, one exit code each.
+
+::
+
+    PipelineError
+    ├── Refused           1  the verdict is no: data, model or gate say so
+    ├── UsageError        2  a flag, a key or a file of the project is wrong
+    ├── EnvironmentFault  3  network, engine, registry, disk: retrying may help
+    └── WaitingForPerson  4  an approval is due
+
+Anything else that escapes is a fault of the program and ends with 5.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+PASS = 0
+PROGRAM_FAULT = 5
+INTERRUPTED = 130
+
+
+class PipelineError(Exception):
+    """What is at fault, what was expected and what to do next, in one line."""
+
+    exit_code: ClassVar[int] = PROGRAM_FAULT
+
+    def __init__(self, fault: str, *, expected: str = "", hint: str = "") -> None:
+        self.fault = fault
+        self.expected = expected
+        self.hint = hint
+        parts = [fault]
+        if expected:
+            parts.append(f"expected {expected}")
+        if hint:
+            parts.append(hint)
+        super().__init__("; ".join(" ".join(part.split()) for part in parts))
+
+
+class Refused(PipelineError):
+    """The data, the model or a rule says no."""
+
+    exit_code = 1
+
+
+class UsageError(PipelineError):
+    """A flag, a configuration key or a file of the project is wrong."""
+
+    exit_code = 2
+
+
+class EnvironmentFault(PipelineError):
+    """Something outside the project does not answer; retrying may help."""
+
+    exit_code = 3
+
+
+class WaitingForPerson(PipelineError):
+    """Nothing is wrong; a person has to decide before the run goes on."""
+
+    exit_code = 4
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``"did you mean 'X'?"``, or the known words where none is near."""
+    words = sorted(known)
+    close = difflib.get_close_matches(word, words, n=1)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"known: {', '.join(words)}" if words else "none is known here"

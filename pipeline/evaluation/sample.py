@@ -1,0 +1,77 @@
+"""The rows of a holdout as arrays: labels, and the clusters that are the units of evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+
+Unit = Literal["day", "cluster", "row"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Labelled rows.
+
+    ``labels`` [n] are 0 or 1; ``codes`` [n] the rows' clusters as 0 .. ``clusters`` - 1, in time
+    order where ``unit`` is ``day``; ``names`` what the clusters are called (a day's ISO date).
+    """
+
+    labels: Floats
+    codes: Integers
+    names: tuple[str, ...]
+    unit: Unit
+
+    @property
+    def clusters(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> Sample:
+        """Take labels and clusters from rows of ``matrix.parquet``, all of them labelled.
+
+        The unit is the day where the rows are dated and ``__cluster`` does not say otherwise, else
+        the cluster; where neither binds rows together, each row is a unit of its own.
+        """
+        import numpy as np
+        import pandas as pd
+
+        labels = rows["__label"].to_numpy(dtype=np.float64)
+        clusters, unit = _clusters(rows)
+        codes, names = pd.factorize(clusters, sort=True)
+        return cls(labels, codes.astype(np.int64), tuple(_name(name) for name in names), unit)
+
+
+def _clusters(rows: pd.DataFrame) -> tuple[pd.Series, Unit]:
+    import numpy as np
+    import pandas as pd
+
+    time = rows["__time"]
+    dated = pd.api.types.is_datetime64_any_dtype(time) and time.notna().all()
+    day = time.dt.normalize() if dated else None
+    given = rows.get("__cluster")
+    if given is None or not given.notna().all():
+        return (day, "day") if day is not None else (pd.Series(np.arange(len(rows))), "row")
+    given = given.reset_index(drop=True)
+    if day is not None and _same_partition(given, day.reset_index(drop=True)):
+        return day, "day"
+    return given, "row" if given.nunique() == len(given) else "cluster"
+
+
+def _same_partition(one: pd.Series, other: pd.Series) -> bool:
+    import pandas as pd
+
+    first, second = pd.factorize(one)[0], pd.factorize(other)[0]
+    return bool((first == second).all())
+
+
+def _name(value: object) -> str:
+    date = getattr(value, "date", None)
+    return str(date()) if callable(date) else str(value)

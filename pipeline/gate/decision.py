@@ -1,0 +1,118 @@
+"""From comparisons to checks: what passes, what fails, and what cannot be told.
+
+A bound decides, never an estimate: a gain passes when its lower bound exceeds what is asked for,
+fails when its upper bound lies below, and is inconclusive between. Whatever is missing, not finite
+or untested does not pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+from pipeline.evaluation.metrics import METRICS
+from pipeline.gate.comparison import Comparison
+from pipeline.report import Check, Verdict
+from pipeline.statistics.paired import PairedTest
+
+Goal = Literal["superior", "non_inferior"]
+
+DATA = "data"
+"""The part of an identity that is the data; the others together are the recipe."""
+
+
+def goal_for(
+    wanted: Literal["auto", "superior", "non_inferior"],
+    challenger: Mapping[str, str],
+    champion: Mapping[str, str] | None,
+) -> Goal:
+    """Return what the challenger has to show.
+
+    ``auto``: the champion's own recipe on other data has to be fresher and no worse
+    (``non_inferior``); another recipe has to be better (``superior``). Without a champion a
+    heuristic is to be beaten, whatever is wanted.
+
+    Args:
+        wanted: ``gate.goal``.
+        challenger: Its identity parts.
+        champion: The champion's; None where there is none.
+    """
+    if champion is None:
+        return "superior"
+    if wanted != "auto":
+        return wanted
+    same = bool(champion) and _recipe(challenger) == _recipe(champion)
+    return "non_inferior" if same else "superior"
+
+
+def threshold(goal: Goal, margin: float, non_inferior_margin: float) -> float:
+    """Return the gain that the lower bound has to exceed."""
+    return margin if goal == "superior" else -non_inferior_margin
+
+
+def decide(comparison: Comparison, *, required: bool = True, name: str = "") -> Check:
+    """Return the check of one comparison against the threshold that it was tested for."""
+    title = METRICS[comparison.metric].title
+    name = name or f"{title} against {comparison.against}"
+    test = comparison.test
+    if test is None:
+        return Check(
+            name=name,
+            verdict=Verdict.INCONCLUSIVE,
+            required=required,
+            observed="no test",
+            expected="a comparison that can be tested",
+            why=comparison.why or "the comparison was not made",
+        )
+    numbers = (test.effect, test.low, test.high, test.p_value, test.null, test.detectable)
+    if not all(math.isfinite(number) for number in numbers):
+        return Check(
+            name=name,
+            verdict=Verdict.INCONCLUSIVE,
+            required=required,
+            observed=describe(test),
+            expected="finite numbers",
+            why="a test without finite numbers shows nothing",
+        )
+    if test.low > test.null:
+        verdict, why = Verdict.PASS, ""
+    elif test.high < test.null:
+        verdict, why = Verdict.FAIL, _failure(comparison, test)
+    else:
+        verdict, why = Verdict.INCONCLUSIVE, _no_power(comparison, test)
+    return Check(
+        name=name,
+        verdict=verdict,
+        required=required,
+        observed=describe(test),
+        expected=f"a lower bound above {test.null:+.4f}",
+        why=why,
+    )
+
+
+def describe(test: PairedTest) -> str:
+    """Return effect, interval, p-value and number of units in one line."""
+    return (
+        f"{test.effect:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p {test.p_value:.2g}, n {test.n}"
+    )
+
+
+def _failure(comparison: Comparison, test: PairedTest) -> str:
+    worst = "worse than" if test.high < 0 else "not better enough than"
+    return (
+        f"the challenger is {worst} {comparison.against}: even the upper bound "
+        f"{test.high:+.4f} is below {test.null:+.4f}"
+    )
+
+
+def _no_power(comparison: Comparison, test: PairedTest) -> str:
+    return (
+        f"no power: the smallest effect that {test.n} {comparison.unit}s detect is "
+        f"{test.null + test.detectable:+.4f} ({test.power:.0%} of the time), seen was "
+        f"{test.effect:+.4f}; more {comparison.unit}s or a metric that varies less would tell"
+    )
+
+
+def _recipe(parts: Mapping[str, str]) -> dict[str, str]:
+    return {name: digest for name, digest in parts.items() if name != DATA}

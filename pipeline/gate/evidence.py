@@ -1,0 +1,120 @@
+"""Do the reports show that this very model passed every stage? What is absent never does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pipeline.report import Check, Profile, StageReport, Verdict, judge
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The challenger as the registry knows it."""
+
+    identity: str
+    digest: str
+
+
+def check_report(name: str, report: StageReport | None, candidate: Candidate) -> Check:
+    """Return whether a required report is there, passed, of the full profile and of this model.
+
+    The verdict is made again from the checks: a report that calls itself passed over a crashed or
+    empty set of checks is not believed.
+    """
+    if report is None:
+        return _check(name, Verdict.INCONCLUSIVE, "no report", f"{name} has not run")
+    judged = judge(report.checks)
+    if report.verdict is not Verdict.PASS:
+        verdict = Verdict.ERROR if report.verdict is Verdict.ERROR else Verdict.FAIL
+        return _check(name, verdict, str(report.verdict), f"{name}: {report.summary}")
+    if judged is not Verdict.PASS:
+        verdict = Verdict.ERROR if judged is Verdict.ERROR else Verdict.FAIL
+        return _check(
+            name,
+            verdict,
+            f"pass, with checks that amount to {judged}",
+            f"{name} calls itself passed, and its {len(report.checks)} checks do not say so",
+        )
+    if report.profile is not Profile.FULL:
+        return _check(name, Verdict.FAIL, f"profile {report.profile}", f"{name} was a quick run")
+    other = _other_model(report, candidate)
+    if other:
+        return _check(name, Verdict.FAIL, other, f"{name} was about another model; run it again")
+    return Check(
+        name=f"report of {name}",
+        verdict=Verdict.PASS,
+        observed="pass",
+        expected="a full run of this model that passed",
+    )
+
+
+def check_lineage(reports: Mapping[str, StageReport | None]) -> Check:
+    """Return whether every file that one stage reports is the file that the others read."""
+    made: dict[str, tuple[str, str]] = {}
+    for name, report in reports.items():
+        for path, digest in (report.outputs if report else {}).items():
+            made[path] = (name, digest)
+    followed, broken = 0, []
+    for name, report in reports.items():
+        for path, digest in (report.inputs if report else {}).items():
+            if path in made and made[path][1] != digest:
+                broken.append(f"{name} read another {path} than {made[path][0]} made")
+            followed += path in made
+    verdict = Verdict.FAIL if broken else Verdict.PASS if followed else Verdict.INCONCLUSIVE
+    return Check(
+        name="files from stage to stage",
+        verdict=verdict,
+        observed=broken[0] if broken else f"{followed} files followed",
+        expected="the same SHA-256 wherever a file is made and read",
+        why="run the delivery again from the stage that made it" if broken else "",
+    )
+
+
+def check_comparisons(report: StageReport | None, expected: str) -> list[Check]:
+    """Return the project's comparison tests of evaluate's report, as required checks.
+
+    Args:
+        report: That of evaluate, which only shows them.
+        expected: What marks such a check (``pipeline.project.user_tests.COMPARISON``).
+    """
+    return enforced(
+        check for check in (report.checks if report else ()) if check.expected == expected
+    )
+
+
+def enforced(checks: Iterable[Check]) -> list[Check]:
+    """Return the checks as required ones; one that was skipped has shown nothing."""
+    return [
+        check.model_copy(
+            update={
+                "required": True,
+                "verdict": Verdict.INCONCLUSIVE
+                if check.verdict is Verdict.SKIPPED
+                else check.verdict,
+            }
+        )
+        for check in checks
+    ]
+
+
+def _other_model(report: StageReport, candidate: Candidate) -> str:
+    """Return which other model a report is about, or nothing. Reports on data name no model."""
+    model = report.model
+    if model is None:
+        return ""
+    if model.identity and model.identity != candidate.identity:
+        return f"identity {model.identity[:12]}, not {candidate.identity[:12]}"
+    if model.digest and model.digest != candidate.digest:
+        return f"digest {model.digest[:12]}, not {candidate.digest[:12]}"
+    return ""
+
+
+def _check(name: str, verdict: Verdict, observed: str, why: str) -> Check:
+    return Check(
+        name=f"report of {name}",
+        verdict=verdict,
+        observed=observed,
+        expected="a full run of this model that passed",
+        why=why,
+    )

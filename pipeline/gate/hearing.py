@@ -1,0 +1,167 @@
+"""The whole comparison: which rows, against whom, by whose features, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.bundle.reader import Bundle
+from pipeline.evaluation import baselines, measure
+from pipeline.evaluation.alignment import positions
+from pipeline.evaluation.sample import Sample
+from pipeline.gate import champion as champions
+from pipeline.gate.contest import Contest, Rules, contest, not_made
+from pipeline.gate.decision import Goal, goal_for
+from pipeline.gate.lineage import comparable_rows
+from pipeline.problems.base import Problem
+from pipeline.report import Check, Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+CHAMPION = "the champion"
+BEST_HEURISTIC = "the best heuristic"
+SHOWN = {"model": "challenger", "base_rate": "base rate"}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the comparison is made from; every file is the one that its stage reported."""
+
+    holdout: pd.DataFrame
+    """``holdout.parquet``."""
+    predictions: pd.DataFrame
+    """``predictions.parquet``, in the holdout's order."""
+    matrix: Path
+    clean: Path
+    challenger: Bundle
+    champion: Bundle | None
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class Held:
+    """A contest with what is shown beside it.
+
+    ``rows`` is the mask over the holdout that was compared on and ``scores`` the champion's
+    probabilities there; both are None where no champion was scored.
+    """
+
+    contest: Contest
+    goal: Goal
+    first: str | None = None
+    advice: Sequence[Check] = ()
+    models: Mapping[str, Any] | None = None
+    table: Mapping[str, Any] | None = None
+    rows: NDArray[np.bool_] | None = None
+    scores: Floats | None = None
+
+
+def hear(
+    material: Material,
+    rules: Rules,
+    wanted: Literal["auto", "superior", "non_inferior"],
+    *,
+    resamples: int,
+    seed: int,
+    progress: Progress,
+) -> Held:
+    """Compare challenger and champion, or the best heuristic where there is no champion.
+
+    Whatever prevents a fair comparison leaves a contest that does not pass, with the reason.
+    """
+    mine = dict(material.challenger.manifest["training"])
+    theirs = dict(material.champion.manifest["training"]) if material.champion else None
+    against = CHAMPION if theirs is not None else BEST_HEURISTIC
+    goal = goal_for(
+        wanted,
+        mine.get("identity_parts", {}),
+        None if theirs is None else theirs.get("identity_parts", {}),
+    )
+    holdout, predictions = material.holdout, material.predictions
+    if len(predictions) != len(holdout):
+        why = f"{len(predictions)} predictions for {len(holdout)} rows of the holdout"
+        return Held(not_made(rules, against, why), goal)
+    if "model" not in predictions or baselines.BASE_RATE not in predictions:
+        return Held(not_made(rules, against, "evaluate left no predictions to compare"), goal)
+    labelled = holdout["__label"].notna().to_numpy()
+    usable = comparable_rows(holdout[labelled], mine, theirs)
+    if usable.rows is None:
+        return Held(not_made(rules, against, usable.why), goal)
+    rows = labelled.copy()
+    rows[labelled] = usable.rows
+    sample = Sample.of(holdout[rows])
+    known = {
+        str(name): predictions.loc[rows, name].to_numpy(dtype="float64")
+        for name in predictions.columns
+        if not str(name).startswith("__")
+    }
+    best = baselines.best_heuristic(rules.metric, sample, known)
+    heuristic = f"{BEST_HEURISTIC}, {SHOWN.get(best, best)}"
+    shown = {name: known[name] for name in ("model", baselines.BASE_RATE)}
+    advice: list[Check] = []
+    scores: Floats | None = None
+    if material.champion is None:
+        held = contest(
+            sample, known["model"], known[best], against=heuristic, goal=goal, rules=rules
+        )
+        shown[best] = known[best]
+    else:
+        progress("scoring the champion", 0.2)
+        try:
+            scores = _champion_scores(material, material.champion, mine, rows)
+        except champions.UnscoredError as error:
+            return Held(not_made(rules, CHAMPION, str(error), sample.unit), goal, usable.first)
+        held = contest(sample, known["model"], scores, against=CHAMPION, goal=goal, rules=rules)
+        floor = contest(
+            sample, known["model"], known[best], against=heuristic, goal="superior", rules=rules
+        )
+        advice = [floor.checks[0].model_copy(update={"required": False})]
+        shown = {"model": known["model"], "champion": scores} | shown
+    progress("measuring", 0.6)
+    table = _table(sample, shown, resamples, seed)
+    return Held(
+        held,
+        goal,
+        usable.first,
+        advice,
+        {name: {key: found.to_json() for key, found in row.items()} for name, row in table.items()},
+        measure.as_text(table, SHOWN),
+        rows if scores is not None else None,
+        scores,
+    )
+
+
+def _champion_scores(
+    material: Material, champion: Bundle, mine: Mapping[str, Any], rows: NDArray[np.bool_]
+) -> Floats:
+    """Score the champion on the rows: on the challenger's features, or on those of its own code."""
+    import pandas as pd
+
+    theirs = champion.manifest["training"].get("identity_parts", {})
+    if champions.computes_alike(mine.get("identity_parts", {}), theirs):
+        return champions.score(champion, material.holdout[rows])
+    frame, matrix = pd.read_parquet(material.clean), pd.read_parquet(material.matrix)
+    place = positions(frame, matrix, material.problem)
+    if place is None:
+        raise champions.UnscoredError("the holdout's rows are not found in the clean data")
+    features = champions.own_features(champion, material.clean)
+    if len(features) != len(frame):
+        raise champions.UnscoredError(
+            f"the champion's code gave {len(features)} rows of features for {len(frame)}"
+        )
+    held = place[(matrix["__part"] == "holdout").to_numpy()]
+    return champions.score(champion, features.iloc[held[rows]])
+
+
+def _table(sample: Sample, shown: Mapping[str, Floats], resamples: int, seed: int) -> measure.Table:
+    import numpy as np
+
+    finite = {name: values for name, values in shown.items() if np.isfinite(values).all()}
+    return measure.measure(sample, finite, resamples=resamples, seed=seed)

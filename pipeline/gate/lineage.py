@@ -1,0 +1,114 @@
+"""Which rows neither model has learned from, proved by what their bundles say of their training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a bundle's ``training`` record says of a model: how rows were split, and until when."""
+
+    problem: str
+    method: str
+    split: Mapping[str, Any]
+    validation_end: date | None
+    holdout_start: date | None
+    data: str
+
+    @classmethod
+    def of(cls, training: Mapping[str, Any]) -> Lineage:
+        """Read the record.
+
+        Raises:
+            ValueError: it lacks what a proof needs.
+        """
+        try:
+            cutoffs, split = training["cutoffs"], training["split"]
+            lineage = cls(
+                problem=str(training["problem"]),
+                method=str(split["method"]),
+                split=dict(split),
+                validation_end=_date(cutoffs.get("validation_end") or cutoffs.get("train_end")),
+                holdout_start=_date(cutoffs.get("holdout_start")),
+                data=str(training["fingerprint"]),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"the training record is incomplete: {error!r}") from None
+        if lineage.method == "time":
+            if lineage.validation_end is None or lineage.holdout_start is None:
+                raise ValueError("the training record has no cutoff dates")
+            if lineage.holdout_start <= lineage.validation_end:
+                raise ValueError(
+                    f"its holdout starts {lineage.holdout_start}, not after its last training day "
+                    f"{lineage.validation_end}"
+                )
+        return lineage
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """The rows that may be compared on, as a mask over the challenger's holdout, or why none."""
+
+    rows: NDArray[np.bool_] | None = None
+    first: str | None = None
+    why: str = ""
+
+
+def comparable_rows(
+    holdout: pd.DataFrame, challenger: Mapping[str, Any], champion: Mapping[str, Any] | None
+) -> Comparable:
+    """Return the holdout's rows that lie after both cutoffs and their embargo.
+
+    Dated rows: from the later of both models' ``holdout_start`` on, which is the first day after
+    validation and embargo. Undated rows: the challenger's holdout, if both models were split by
+    the same hash of the same columns of a row, so that the champion left the same rows out; a hash
+    of clusters holds for the same data only.
+
+    Args:
+        holdout: The challenger's labelled holdout rows, with ``__time``.
+        challenger: Its training record.
+        champion: The champion's; None when a heuristic stands in, which learned on the
+            challenger's training part.
+    """
+    import numpy as np
+    import pandas as pd
+
+    records = {"challenger": challenger} | ({"champion": champion} if champion is not None else {})
+    lineages = {}
+    for name, record in records.items():
+        try:
+            lineages[name] = Lineage.of(record)
+        except ValueError as error:
+            return Comparable(why=f"{name}: {error}")
+    kinds = {(lineage.problem, lineage.method) for lineage in lineages.values()}
+    if len(kinds) > 1:
+        told = " and ".join(f"{problem} split by {method}" for problem, method in sorted(kinds))
+        return Comparable(why=f"not comparable: {told}")
+    mine = lineages["challenger"]
+    if mine.method != "time":
+        if any(lineage.split != mine.split for lineage in lineages.values()):
+            return Comparable(why="not comparable: the models were split by different hashes")
+        if (
+            mine.split.get("hash_of") != "row"
+            and len({line.data for line in lineages.values()}) > 1
+        ):
+            return Comparable(why="not comparable: other data number their clusters anew")
+        return Comparable(np.ones(len(holdout), dtype=bool))
+    first = max(lineage.holdout_start or date.max for lineage in lineages.values())
+    rows = (holdout["__time"] >= pd.Timestamp(first)).to_numpy()
+    if not rows.any():
+        return Comparable(why=f"no labelled row lies on or after {first}, after both cutoffs")
+    return Comparable(rows, first.isoformat())
+
+
+def _date(text: str | None) -> date | None:
+    return date.fromisoformat(str(text)[:10]) if text else None

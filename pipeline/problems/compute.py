@@ -1,0 +1,172 @@
+"""``ml-pipeline features``: from raw rows to the model's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import CsvSource, ParquetSource, Project
+from pipeline.data.load import read_source, text_columns, to_problem_columns
+from pipeline.data.rules import row_tests
+from pipeline.data.validation import validate
+from pipeline.errors import EnvironmentFault, Refused, UsageError
+from pipeline.features.registry import load_modules
+from pipeline.problems.loader import load_problem
+from pipeline.report import Progress, Verdict
+from pipeline.workdir import atomic_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.problems.base import Matrix, Problem
+
+SOURCE_ROW = "source_row"
+OUTPUTS = (".parquet", ".csv")
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What became of the rows: how many were read, were set aside and have features now."""
+
+    read: int
+    rows: int
+    features: tuple[str, ...]
+    blanked: Mapping[str, int]
+    out: Path
+
+    @property
+    def set_aside(self) -> int:
+        return self.read - self.rows
+
+    @property
+    def summary(self) -> str:
+        """One line for the terminal."""
+        told = f"{self.rows:,} rows of {len(self.features)} features in {self.out}"
+        if self.set_aside:
+            told += (
+                f"; {self.set_aside:,} of {self.read:,} rows missed a data test and are left out"
+            )
+        for name, count in self.blanked.items():
+            told += f"; {count:,} cells of {name} count as missing"
+        return told
+
+
+def compute_features(
+    project: Project, source: Path, out: Path, progress: Progress | None = None
+) -> Computed:
+    """Compute the model's inputs for the rows of a file, as training did for its own.
+
+    The file has the project's source columns; the label may be lacking. Rows and cells that the
+    data tests would set aside in training are set aside here, whatever their number. The output
+    has a row for each one that is left, in the order of the source: ``source_row`` (its place
+    there, from 0), the time, entity and group columns that the problem has, and the features.
+
+    Features of a bar need the bars before it, and cross-sectional ones the day's other symbols:
+    give the history too, and take the rows that are wanted from the output.
+
+    Args:
+        project: its configuration says how columns are mapped and which features there are.
+        source: a CSV file (``.csv``, ``.csv.gz``) or a Parquet file.
+        out: a ``.parquet`` or ``.csv`` file; written whole or not at all.
+        progress: told what is being done.
+
+    Raises:
+        UsageError: a file name's ending is unknown, or configuration, columns or a feature
+            function are wrong.
+        Refused: the file is empty, or no row passes the data tests.
+        EnvironmentFault: the output cannot be written.
+    """
+    if out.suffix not in OUTPUTS:
+        raise UsageError(f"--out {out}", expected=f"a file that ends with {' or '.join(OUTPUTS)}")
+    problem = load_problem(project.config.problem, project.root)
+    functions = load_modules(project.root, project.config.features.modules)
+    raw = _read(project, source, problem)
+    frame, blanked = _clean(project, raw, problem, progress)
+    if progress is not None:
+        progress(f"features of {len(frame):,} rows", 0.5)
+    places = frame.pop(SOURCE_ROW)
+    matrix = problem.matrix(frame, functions, project.config.features.standard)
+    _write(_table(problem, frame, places, matrix), out)
+    names = tuple(str(name) for name in matrix.features.columns)
+    return Computed(len(raw), len(frame), names, blanked, out)
+
+
+def _read(project: Project, source: Path, problem: Problem) -> pd.DataFrame:
+    path = source.resolve()
+    text = text_columns(problem, project.config.data)
+    if path.suffix == ".parquet":
+        return read_source(ParquetSource(kind="parquet", path=path), project, text)
+    if path.name.endswith((".csv", ".csv.gz")):
+        usual = project.config.data.source
+        separator = usual.separator if isinstance(usual, CsvSource) else ","
+        return read_source(CsvSource(kind="csv", path=path, separator=separator), project, text)
+    raise UsageError(f"--in {source}", expected="a .csv, .csv.gz or .parquet file")
+
+
+def _clean(
+    project: Project, raw: pd.DataFrame, problem: Problem, progress: Progress | None
+) -> tuple[pd.DataFrame, Mapping[str, int]]:
+    """Return the rows that pass the data tests with their ``source_row``, and the blanked cells."""
+    data = project.config.data
+    given = _with_label(raw, problem, project)
+    frame = to_problem_columns(given, problem, data, project)
+    columns = [column for column in problem.columns() if column.name in frame.columns]
+    tests = [
+        test
+        for test in row_tests(problem, data, list(frame.columns), datetime.now(UTC).date())
+        if problem.label_column not in test.columns
+    ]
+    if not tests:
+        return frame.assign(**{SOURCE_ROW: range(len(frame))}), {}
+    found = validate(
+        frame.assign(**{SOURCE_ROW: range(len(frame))}),
+        columns,
+        tests,
+        entity=problem.entity_column,
+        time=problem.time_column,
+        progress=progress,
+    )
+    for check in found.checks:
+        if check.verdict is Verdict.ERROR:
+            raise Refused(f"data test '{check.name}': {check.why}")
+    if found.clean.empty:
+        reasons = found.quarantine["reasons"].iloc[0] if len(found.quarantine) else "there is none"
+        raise Refused("no row passes the data tests", hint=f"the first one misses: {reasons}")
+    order = found.clean.sort_values(SOURCE_ROW, kind="stable")
+    return order.reset_index(drop=True), found.blanked
+
+
+def _with_label(raw: pd.DataFrame, problem: Problem, project: Project) -> pd.DataFrame:
+    """Add an empty label column where the problem has one and the rows, to be predicted, do not."""
+    label = problem.label_column
+    if label is None:
+        return raw
+    name = project.config.data.columns.get(label, label)
+    return raw if name in raw.columns else raw.assign(**{name: None})
+
+
+def _table(
+    problem: Problem, frame: pd.DataFrame, places: pd.Series, matrix: Matrix
+) -> pd.DataFrame:
+    import pandas as pd
+
+    columns: dict[str, Any] = {SOURCE_ROW: places.to_numpy(dtype="int64")}
+    for name in (problem.time_column, problem.entity_column, problem.group_column):
+        if name is not None and name in frame.columns:
+            columns[name] = frame[name].to_numpy()
+    columns |= {str(name): matrix.features[name] for name in matrix.features.columns}
+    return pd.DataFrame(columns)
+
+
+def _write(table: pd.DataFrame, out: Path) -> None:
+    try:
+        with atomic_path(out) as temporary:
+            if out.suffix == ".parquet":
+                table.to_parquet(temporary, index=False)
+            else:
+                table.to_csv(temporary, index=False, date_format="%Y-%m-%d", lineterminator="\n")
+    except OSError as error:
+        raise EnvironmentFault(f"cannot write {out}: {error.strerror or error}") from error

@@ -1,0 +1,349 @@
+"""Any table with a binary label: numeric, categorical and missing values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from pipeline.config import Section
+from pipeline.errors import Refused, UsageError, nearest
+from pipeline.problems.base import Column, Matrix, Rule
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.features.registry import FeatureFunction
+
+TOLERANCE = 0.01
+UNKNOWN_GROUP = "unknown"
+UNGROUPED = "all"
+
+
+class TableOptions(Section):
+    """Options of ``problem`` for ``kind: table``."""
+
+    label: str = Field(description="The column that is predicted.")
+    positive: str | int | float = Field(
+        1, description="The value of the label that means 1; the other one means 0."
+    )
+    time: str | None = Field(
+        None, description="A date column; the split is by date, without one by a hash of the row."
+    )
+    entity: str | None = Field(None, description="What a row is about, such as a customer.")
+    group: str | None = Field(None, description="The column that fairness is measured by.")
+    cluster: str | None = Field(
+        None,
+        description="Rows with one value here are correlated: the unit of evidence of the gate. "
+        "The time if unset; without a time each row by itself.",
+    )
+    numeric: Literal["auto"] | tuple[str, ...] = Field(
+        "auto", description="Numeric features; auto: every column that has no other role."
+    )
+    categorical: tuple[str, ...] = ()
+    unseen: Literal["missing", "refuse"] = Field(
+        "missing", description="What becomes of a category that training never saw."
+    )
+    drop: tuple[str, ...] = Field((), description="Columns that are no features.")
+
+    @field_validator("positive", mode="before")
+    @classmethod
+    def _number_of_switch(cls, value: object) -> object:
+        return int(value) if isinstance(value, bool) else value
+
+
+class Table:
+    """A row is a row of the table; the label is 1 where its column is ``positive``, else 0."""
+
+    Options: ClassVar[type[Section]] = TableOptions
+    kind = "table"
+    primary_metric = "log_loss"
+    guards: Mapping[str, float] = {}
+    horizon = 0
+
+    def __init__(self, options: TableOptions) -> None:
+        self.options = options
+        self.unseen: Literal["missing", "refuse"] = options.unseen
+        self.keeps_other_columns = options.numeric == "auto"
+        self.label_column = options.label
+        self.entity_column = options.entity
+        self.time_column = options.time
+        self.group_column = options.group
+        self.cluster_column = options.cluster
+        self._check_roles()
+
+    def columns(self) -> tuple[Column, ...]:
+        options = self.options
+        numbers = () if options.numeric == "auto" else options.numeric
+        kind: Literal["text", "number"] = "text" if isinstance(options.positive, str) else "number"
+        found = {options.label: Column(options.label, kind)}
+        if options.time is not None:
+            found[options.time] = Column(options.time, "date")
+        for feature in options.categorical:
+            found[feature] = Column(feature, "text", critical=False)
+        for feature in numbers:
+            found[feature] = Column(feature, "number", critical=False)
+        for name in (options.entity, options.group, options.cluster):
+            if name is not None:
+                found.setdefault(name, Column(name, "text", critical=False))
+        if options.entity is not None:
+            found[options.entity] = replace(found[options.entity], critical=True)
+        return tuple(found.values())
+
+    def expectations(self) -> tuple[Rule, ...]:
+        rules = [
+            Rule(
+                f"{column.name}_present",
+                "expect_column_values_to_not_be_null",
+                {"column": column.name},
+                "quarantine",
+                TOLERANCE,
+            )
+            for column in self.columns()
+            if column.critical
+        ]
+        if self.options.time is not None:
+            rules.append(
+                Rule(
+                    f"{self.options.time}_format",
+                    "expect_column_values_to_be_iso_date",
+                    {"column": self.options.time},
+                    "quarantine",
+                    TOLERANCE,
+                )
+            )
+        return tuple(rules)
+
+    def matrix(
+        self,
+        frame: pd.DataFrame,
+        functions: Sequence[FeatureFunction],
+        standard: bool | tuple[str, ...],
+    ) -> Matrix:
+        """Compute features, labels and keys. The standard features are the frame's own columns.
+
+        A frame without the label column (rows to predict) has no labels.
+
+        Raises:
+            UsageError: a feature function is at fault, ``standard`` names an unknown feature, or
+                a feature's column is lacking.
+            Refused: there is no row, a numeric column holds text or an infinite number, the label
+                has a third value, or a date is missing.
+        """
+        import pandas as pd
+
+        from pipeline.problems import own_features
+
+        if frame.empty:
+            raise Refused("the table has no row", expected="at least one")
+        rows = frame.reset_index(drop=True)
+        columns = {name: self._feature(rows, name) for name in self._chosen(rows, standard)}
+        keys = self._keys(rows)
+        visible = rows.drop(columns=[self.options.label], errors="ignore")
+        columns |= own_features.compute(visible, functions, self._blocks(keys), columns)
+        if not columns:
+            raise UsageError("the model has no feature", hint="see problem and features in ml.yaml")
+        return Matrix(
+            features=pd.DataFrame(columns, index=rows.index), label=self._label(rows), keys=keys
+        )
+
+    def heuristic(
+        self,
+        frame: pd.DataFrame,  # noqa: ARG002 - the protocol's signature
+        matrix: Matrix,  # noqa: ARG002
+    ) -> dict[str, pd.Series]:
+        """Return none: a table has no rule of thumb beside the base rate."""
+        return {}
+
+    def describe(self) -> str:
+        return (
+            f"A row is one row of the table; the label is 1 when '{self.options.label}' is "
+            f"{self.options.positive!r}, 0 when it is the other value."
+        )
+
+    def _check_roles(self) -> None:
+        options = self.options
+        numbers = () if options.numeric == "auto" else options.numeric
+        twice = {*numbers} & {*options.categorical}
+        if twice:
+            raise UsageError(
+                f"problem: {_names(twice)} stands in numeric and categorical",
+                expected="one of them",
+            )
+        given = {*numbers, *options.categorical}
+        for role in ("label", "time"):
+            name = getattr(options, role)
+            if name in given:
+                raise UsageError(f"problem: the {role} '{name}' stands among the features")
+        dropped = given & {*options.drop}
+        if dropped:
+            raise UsageError(f"problem: {_names(dropped)} is both a feature and dropped")
+
+    def _available(self, rows: pd.DataFrame) -> list[str]:
+        """Return the features that the frame's columns are, in the frame's order."""
+        options = self.options
+        numbers = () if options.numeric == "auto" else options.numeric
+        named = [*numbers, *options.categorical]
+        missing = [name for name in named if name not in rows.columns]
+        if missing:
+            known = [str(name) for name in rows.columns]
+            raise UsageError(
+                f"problem: the table has no column '{missing[0]}'", hint=nearest(missing[0], known)
+            )
+        if options.numeric != "auto":
+            return named
+        keys = {options.label, options.time, options.entity, options.group, options.cluster}
+        left_out = (keys | {*options.drop}) - {*options.categorical}
+        return [str(name) for name in rows.columns if name not in left_out]
+
+    def _chosen(self, rows: pd.DataFrame, standard: bool | tuple[str, ...]) -> list[str]:
+        if standard is False:
+            return []
+        known = self._available(rows)
+        if standard is True:
+            return known
+        for name in standard:
+            if name not in known:
+                raise UsageError(f"features.standard: unknown '{name}'", hint=nearest(name, known))
+        return list(dict.fromkeys(standard))
+
+    def _feature(self, rows: pd.DataFrame, name: str) -> pd.Series:
+        if name in self.options.categorical:
+            return _text(rows[name])
+        return _number(rows[name])
+
+    def _label(self, rows: pd.DataFrame) -> pd.Series:
+        import numpy as np
+        import pandas as pd
+
+        options = self.options
+        result = pd.Series(np.nan, index=rows.index, name="label")
+        if options.label not in rows.columns:
+            return result
+        values = rows[options.label]
+        known = values.notna()
+        distinct = sorted(map(str, values[known].unique()))
+        if len(distinct) > 2:
+            shown = ", ".join(distinct[:5]) + (", ..." if len(distinct) > 5 else "")
+            raise Refused(
+                f"label '{options.label}' has {len(distinct)} values: {shown}",
+                expected="two",
+                hint="make a column with two values, or drop the other rows",
+            )
+        positive = (values[known] == options.positive).astype(np.float64)
+        if known.any() and not positive.any():
+            raise Refused(
+                f"label '{options.label}' is never {options.positive!r}",
+                expected=f"{' or '.join(distinct)}, which the data hold",
+                hint="set problem.positive to the value that means 1",
+            )
+        result[known] = positive
+        return result
+
+    def _keys(self, rows: pd.DataFrame) -> pd.DataFrame:
+        import numpy as np
+        import pandas as pd
+
+        options = self.options
+        own = pd.Series(np.arange(len(rows)), index=rows.index)
+        cluster = own
+        if options.cluster is not None:
+            self._need(rows, options.cluster)
+            codes, _ = pd.factorize(_text(rows[options.cluster]), sort=True)
+            unknown = codes < 0  # rows of no known cluster stand each by itself
+            codes = np.where(unknown, codes.max(initial=-1) + np.cumsum(unknown), codes)
+            cluster = pd.Series(codes.astype(np.int64), index=rows.index)
+        time = cluster
+        if options.time is not None:
+            self._need(rows, options.time)
+            time = _dates(rows[options.time])
+            cluster = time if options.cluster is None else cluster
+        entity = own.astype(str)
+        if options.entity is not None:
+            self._need(rows, options.entity)
+            entity = _text(rows[options.entity]).fillna("").astype(str)
+        group = pd.Series(UNGROUPED, index=rows.index)
+        if options.group is not None:
+            self._need(rows, options.group)
+            group = _text(rows[options.group]).fillna(UNKNOWN_GROUP).astype(str)
+        return pd.DataFrame({"time": time, "entity": entity, "group": group, "cluster": cluster})
+
+    def _need(self, rows: pd.DataFrame, name: str) -> None:
+        if name not in rows.columns:
+            known = [str(column) for column in rows.columns]
+            raise UsageError(
+                f"problem: the table has no column '{name}'", hint=nearest(name, known)
+            )
+
+    def _blocks(self, keys: pd.DataFrame) -> Any:
+        """Return the rows of each call by scope; by entity and by day where the table has them."""
+        import numpy as np
+        import pandas as pd
+
+        blocks = {"row": [np.arange(len(keys))]}
+        if self.options.time is not None:
+            days, _ = pd.factorize(keys["time"], sort=True)
+            blocks["day"] = _grouped(days, np.arange(len(keys)))
+            if self.options.entity is not None:
+                codes, _ = pd.factorize(keys["entity"], sort=True)
+                blocks["entity"] = _grouped(codes, days)
+        return blocks
+
+
+def _grouped(codes: Any, within: Any) -> Any:
+    """Return the places of each code's rows, ordered by ``within``."""
+    import numpy as np
+
+    order = np.lexsort((within, codes))
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    return np.split(order, starts[1:])
+
+
+def _number(values: pd.Series) -> pd.Series:
+    import numpy as np
+    import pandas as pd
+
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        if values.isna().all():
+            return pd.Series(np.full(len(values), np.nan, np.float32), index=values.index)
+        first = values.dropna().iloc[0]
+        raise Refused(
+            f"column '{values.name}' is no number: {str(first)[:40]!r}",
+            hint="name it in problem.categorical or in problem.drop",
+        )
+    with np.errstate(over="ignore"):
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
+    infinite = np.isinf(numbers)
+    if infinite.any():
+        raise Refused(
+            f"column '{values.name}' is infinite in row {int(infinite.argmax())}",
+            expected="a finite number, or a missing value",
+        )
+    return pd.Series(numbers, index=values.index)
+
+
+def _text(values: pd.Series) -> pd.Series:
+    """Return text or None; whole numbers are written without a decimal point."""
+    from pipeline.data.typed import as_text
+
+    text = as_text(values).astype(object)
+    return text.where(text.notna(), None)
+
+
+def _dates(values: pd.Series) -> pd.Series:
+    from pipeline.data.typed import as_dates
+
+    dates = as_dates(values)
+    if dates.isna().any():
+        raise Refused(
+            f"row {int(dates.isna().to_numpy().argmax())} has no date in '{values.name}'",
+            expected="a day as YYYY-MM-DD",
+            hint="validate-data sets such rows aside",
+        )
+    return dates
+
+
+def _names(names: set[str]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(names))

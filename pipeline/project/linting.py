@@ -1,0 +1,140 @@
+"""Runs the project's formatters and linters, by their own exit codes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import Project
+from pipeline.errors import EnvironmentFault, UsageError
+from pipeline.project.findings import Finding, read_findings
+from pipeline.project.pytest_run import Case, tail, write_junit
+from pipeline.report import Check, Verdict
+from pipeline.workdir import Workdir
+
+SHOWN = 5
+"""Findings that a check names; JUnit holds all."""
+
+
+@dataclass(frozen=True)
+class Linted:
+    """What one command said."""
+
+    command: tuple[str, ...]
+    exit_code: int
+    findings: list[Finding]
+    tail: str
+
+    @property
+    def name(self) -> str:
+        words = [word for word in self.command if not word.startswith("-") and word != "."]
+        return " ".join(words[:2])
+
+    @property
+    def passed(self) -> bool:
+        return self.exit_code == 0
+
+
+def lint(project: Project, workdir: Workdir, started: Callable[[str, float], None]) -> list[Linted]:
+    """Run every command of ``lint.commands`` in the project root, without a shell.
+
+    The exit code decides. Leaves ``junit/lint.xml``: one case for each finding, with file and line.
+
+    Raises:
+        UsageError: a command is not installed.
+        EnvironmentFault: a command cannot be started.
+    """
+    commands = project.config.lint.commands
+    programs = [_program(command[0], project.root) for command in commands]
+    results = []
+    for number, (command, program) in enumerate(zip(commands, programs, strict=True)):
+        started(" ".join(command), number / len(commands))
+        results.append(_run(command, program, project.root, workdir))
+    write_junit(
+        [case for result in results for case in _cases(result)], "lint", workdir / "junit/lint.xml"
+    )
+    return results
+
+
+def to_check(result: Linted) -> Check:
+    """Return the check of one command: how many findings, and the first ones."""
+    if result.passed:
+        observed: str = "no findings"
+        why = ""
+    elif result.findings:
+        count = len(result.findings)
+        observed = f"{count} finding{'s' if count > 1 else ''}"
+        why = "; ".join(str(finding) for finding in result.findings[:SHOWN])
+        if count > SHOWN:
+            why += f"; and {count - SHOWN} more"
+    else:
+        observed = f"exit code {result.exit_code}"
+        why = f"'{' '.join(result.command)}' ended with {result.exit_code}: {result.tail}"
+    return Check(
+        name=result.name,
+        verdict=Verdict.PASS if result.passed else Verdict.FAIL,
+        observed=observed,
+        expected=f"'{' '.join(result.command)}' to end with 0",
+        why=why,
+    )
+
+
+def _search_path() -> str:
+    """Return PATH with the folder of this Python first: tools of the same environment win."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def _program(name: str, root: Path) -> str:
+    found = shutil.which(str(root / name) if os.sep in name else name, path=_search_path())
+    if found is None:
+        install = "make it executable, or" if os.sep in name else f"'pip install {name}', or"
+        raise UsageError(
+            f"lint.commands: '{name}' is not installed", hint=f"{install} change lint.commands"
+        )
+    return found
+
+
+def _run(command: Sequence[str], program: str, root: Path, workdir: Workdir) -> Linted:
+    environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
+    caches = {
+        "RUFF_CACHE_DIR": str(workdir / ".ruff_cache"),
+        "MYPY_CACHE_DIR": str(workdir / ".mypy_cache"),
+    }
+    try:
+        done = subprocess.run(
+            [program, *command[1:]],
+            cwd=root,
+            env=caches | environment | {"NO_COLOR": "1", "PATH": _search_path()},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    except OSError as error:
+        raise EnvironmentFault(f"'{' '.join(command)}' cannot be started: {error}") from None
+    out, err = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
+    found = read_findings(out, root) + read_findings(err, root)
+    return Linted(tuple(command), done.returncode, found, tail(f"{out}\n{err}"))
+
+
+def _cases(result: Linted) -> list[Case]:
+    if result.passed:
+        return [Case(result.name, "passed")]
+    if not result.findings:
+        check = to_check(result)
+        return [Case(result.name, "failed", check.why.splitlines()[0], check.why)]
+    return [
+        Case(
+            name=f"{result.name}: {finding.file}" + (f":{finding.line}" if finding.line else ""),
+            outcome="failed",
+            why=f"{finding.code} {finding.message}".strip(),
+            text=str(finding),
+            file=finding.file,
+            line=finding.line,
+        )
+        for finding in result.findings
+    ]

@@ -1,0 +1,128 @@
+"""pytest plug-in: the fixtures that a project's tests get inside a run of ``ml-pipeline``.
+
+Our verbs load it by name; it is no entry point, so that a project with a ``pipeline`` folder of its
+own can still call pytest itself. It imports nothing heavy. See docs/reference/fixtures.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.project.models import BaselineModel, OnnxClassifier
+
+HANDOVER = "ML_PIPELINE_HANDOVER"
+"""Environment variable with the path of the JSON file that a stage hands to the tests it runs."""
+
+VERBS = {
+    "df": "validate-data",
+    "new_model": "evaluate",
+    "baseline_model": "evaluate",
+    "X_test": "evaluate",
+    "y_test": "evaluate",
+    "endpoint": "verify staging",
+}
+
+
+def _handover() -> dict[str, Any] | None:
+    path = os.environ.get(HANDOVER)
+    if not path:
+        return None
+    handover: dict[str, Any] = json.loads(Path(path).read_text())
+    return handover
+
+
+def _outside(fixture: str) -> NoReturn:
+    verb = VERBS[fixture]
+    pytest.fail(
+        f"fixture '{fixture}' has its value only in tests that 'ml-pipeline {verb}' runs: "
+        f"run 'ml-pipeline {verb}'",
+        pytrace=False,
+    )
+
+
+def _given(fixture: str, *keys: str) -> list[str]:
+    inputs = (_handover() or {}).get("inputs", {})
+    if any(key not in inputs for key in keys):
+        _outside(fixture)
+    return [inputs[key] for key in keys]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Append the project root to ``sys.path``, before its conftest files are imported."""
+    for path in (_handover() or {}).get("paths", []):
+        if path not in sys.path:
+            sys.path.append(path)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    handover = _handover()
+    if handover is None:
+        return
+    for item in session.items:
+        item.user_properties.append(("ml_pipeline_node", item.nodeid))
+        if "baseline_model" in getattr(item, "fixturenames", ()):
+            item.user_properties.append(("ml_pipeline_compares", "yes"))
+    Path(handover["collected"]).write_text(str(len(session.items)))
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    if call.excinfo is not None and HANDOVER in os.environ:
+        item.user_properties.append(("ml_pipeline_exception", call.excinfo.typename))
+
+
+@pytest.fixture(scope="session")
+def df() -> pd.DataFrame:
+    """The clean rows, in the source's own column names (stage validate-data)."""
+    import pandas as pd
+
+    return pd.read_parquet(_given("df", "df")[0])
+
+
+@pytest.fixture(scope="session")
+def new_model() -> OnnxClassifier:
+    """The model that was just trained, with ``predict`` and ``predict_proba`` (stage evaluate)."""
+    from pipeline.project.models import OnnxClassifier
+
+    model, schema = _given("new_model", "model", "schema")
+    return OnnxClassifier.open(Path(model), Path(schema))
+
+
+@pytest.fixture(scope="session")
+def baseline_model() -> BaselineModel:
+    """What the new model is compared with: the champion, else the best heuristic (evaluate)."""
+    from pipeline.project.models import BaselineModel
+
+    predictions, column = _given("baseline_model", "predictions", "baseline")
+    return BaselineModel.open(Path(predictions), column)
+
+
+@pytest.fixture(scope="session")
+def X_test() -> pd.DataFrame:  # noqa: N802  the name that scikit-learn's users write
+    """The raw features of the holdout's rows (stage evaluate)."""
+    from pipeline.project.models import read_holdout
+
+    return read_holdout(Path(_given("X_test", "holdout")[0]))[0]
+
+
+@pytest.fixture(scope="session")
+def y_test() -> pd.Series[int]:
+    """The labels of the holdout's rows, 0 or 1 (stage evaluate)."""
+    from pipeline.project.models import read_holdout
+
+    return read_holdout(Path(_given("y_test", "holdout")[0]))[1]
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> str:
+    """The address of the deployed API, without a slash at its end (stage verify)."""
+    return _given("endpoint", "endpoint")[0].rstrip("/")

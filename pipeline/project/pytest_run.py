@@ -1,0 +1,275 @@
+"""Runs pytest on a user's tests in a process of its own and reads back what it found."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+
+from pipeline import workdir
+from pipeline.config import Project
+from pipeline.errors import EnvironmentFault
+from pipeline.project import pytest_plugin
+from pipeline.project.pytest_plugin import HANDOVER
+
+Outcome = Literal["passed", "failed", "error", "skipped"]
+OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "error", "skipped")
+
+PLUGIN = pytest_plugin.__name__
+TESTS_FAILED = 1
+NO_TESTS = 5
+EXIT_CODES = {
+    2: "pytest was interrupted or could not collect the tests",
+    3: "pytest ended with an internal error",
+    4: "pytest refused its command line or configuration",
+    NO_TESTS: "no tests were collected",
+}
+TAIL_LINES = 12
+_NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_CRASH_LINE = re.compile(
+    r"^(\S+?):(\d+): [A-Za-z_.]+(?:Error|Exception|Failed|Exit)?\b", re.MULTILINE
+)
+_FOREIGN_VARIABLES = ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_", "COV_CORE_", "COVERAGE_")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test: its node id, how it ended, and the assertion or reason in one line."""
+
+    name: str
+    outcome: Outcome
+    why: str = ""
+    text: str = ""
+    file: str = ""
+    line: int | None = None
+    seconds: float = 0.0
+    compares: bool = False
+    """The test takes ``baseline_model``: its answer is a comparison, which the gate enforces."""
+    exception: str = ""
+    """Name of the exception that ended it, for example AssertionError."""
+
+
+@dataclass(frozen=True)
+class PytestRun:
+    """All that a pytest process left behind."""
+
+    exit_code: int
+    cases: tuple[Case, ...]
+    collected: int | None
+    """Number of tests that were collected; None when pytest did not get that far."""
+    log: Path
+    tail: str
+
+    def count(self, outcome: Outcome) -> int:
+        return sum(case.outcome == outcome for case in self.cases)
+
+    @property
+    def faults(self) -> list[str]:
+        """What went wrong beside the tests themselves; empty only if the run can be believed."""
+        found = []
+        if self.exit_code in EXIT_CODES:
+            found.append(EXIT_CODES[self.exit_code])
+        elif self.exit_code not in (0, TESTS_FAILED):
+            found.append(f"pytest died with exit code {self.exit_code}")
+        elif self.collected is None:
+            found.append(f"pytest ended with {self.exit_code} without running the tests")
+        elif not self.cases:
+            found.append("no tests were run")
+        elif (ran := len({case.name for case in self.cases})) < self.collected:
+            found.append(f"only {ran} of {self.collected} collected tests were run")
+        elif self.exit_code == TESTS_FAILED and not (self.count("failed") or self.count("error")):
+            found.append("pytest failed although no test did")
+        return found
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be run: paths of tests, extra arguments, and what the fixtures are given."""
+
+    kind: Literal["unit", "data", "model", "staging"]
+    tests: Path
+    log: Path
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    args: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def run_pytest(project: Project, scratch: workdir.Workdir, request: Request) -> PytestRun:
+    """Run pytest with the project root as current folder and read its JUnit file.
+
+    The root is appended to ``sys.path`` by the plug-in, so that the installed ``pipeline`` wins
+    over a folder of that name in the project. No shell is involved.
+
+    Raises:
+        EnvironmentFault: the process cannot be started.
+    """
+    with tempfile.TemporaryDirectory(prefix="ml-pipeline-") as name:
+        temporary = Path(name)
+        junit, handover = temporary / "junit.xml", temporary / "handover.json"
+        collected = temporary / "collected"
+        handover.write_text(
+            json.dumps(
+                {
+                    "kind": request.kind,
+                    "paths": [str(project.root), *_shadowing(project.root)],
+                    "collected": str(collected),
+                    "inputs": {key: str(value) for key, value in request.inputs.items()},
+                }
+            )
+        )
+        command = [
+            sys.executable, "-P", "-m", "pytest",
+            "-p", PLUGIN,
+            "--import-mode=importlib",
+            f"--rootdir={project.root}",
+            f"--junitxml={junit}",
+            "-o", "junit_family=xunit1",
+            "-o", "junit_logging=no",
+            "-o", f"cache_dir={scratch / '.pytest_cache'}",
+            "--color=no", "-q",
+            *request.args,
+            str(project.path(request.tests)),
+        ]  # fmt: skip
+        try:
+            done = subprocess.run(
+                command,
+                cwd=project.root,
+                env=_environment(handover, request.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        except OSError as error:
+            raise EnvironmentFault(f"pytest cannot be started: {error}") from None
+        output = done.stdout.decode(errors="replace")
+        workdir.write_text(request.log, output)
+        return PytestRun(
+            exit_code=done.returncode,
+            cases=_cases(junit),
+            collected=int(collected.read_text()) if collected.is_file() else None,
+            log=request.log,
+            tail=tail(output),
+        )
+
+
+def write_junit(cases: Iterable[Case], suite: str, path: Path) -> Path:
+    """Write cases as a JUnit test suite, each with its file and line."""
+    root = ElementTree.Element("testsuite", name=suite)
+    counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+    seconds = 0.0
+    for case in cases:
+        element = ElementTree.SubElement(
+            root, "testcase", classname=suite, name=xml_text(case.name), time=f"{case.seconds:.3f}"
+        )
+        if case.file:
+            element.set("file", xml_text(case.file))
+        if case.line is not None:
+            element.set("line", str(case.line))
+        counts["tests"] += 1
+        seconds += case.seconds
+        if case.outcome != "passed":
+            tag = {"failed": "failure", "error": "error", "skipped": "skipped"}[case.outcome]
+            detail = ElementTree.SubElement(element, tag, message=xml_text(case.why))
+            detail.text = xml_text(case.text)
+            counts[{"failure": "failures", "error": "errors"}.get(tag, tag)] += 1
+    root.attrib |= {name: str(value) for name, value in counts.items()}
+    root.set("time", f"{seconds:.3f}")
+    return workdir.write_bytes(
+        path, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    )
+
+
+def xml_text(text: str) -> str:
+    """Return the text without the characters that XML 1.0 cannot hold."""
+    return _NOT_IN_XML.sub("?", text)
+
+
+def tail(output: str, lines: int = TAIL_LINES) -> str:
+    """Return the last lines of an output that hold anything."""
+    return "\n".join([line.rstrip() for line in output.splitlines() if line.strip()][-lines:])
+
+
+def _environment(handover: Path, extra: Mapping[str, str]) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_FOREIGN_VARIABLES) and name != "PYTHONPATH"
+    }
+    python_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    kept_path = [entry for entry in python_path if entry and not _shadows(Path(entry))]
+    if kept_path:
+        kept["PYTHONPATH"] = os.pathsep.join(kept_path)
+    return kept | {HANDOVER: str(handover)} | dict(extra)
+
+
+def _shadowing(root: Path) -> list[str]:
+    """Return the entries of PYTHONPATH that would hide the installed package; they go last."""
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [item for item in entries if item and _shadows(Path(item)) and Path(item) != root]
+
+
+def _shadows(folder: Path) -> bool:
+    ours = Path(__file__).resolve().parents[2]
+    return folder.resolve() != ours and (
+        (folder / "pipeline").is_dir() or (folder / "pipeline.py").is_file()
+    )
+
+
+def _cases(junit: Path) -> tuple[Case, ...]:
+    try:
+        root = ElementTree.parse(junit).getroot()  # noqa: S314  pytest wrote it, a moment ago
+    except (OSError, ElementTree.ParseError):
+        return ()
+    return tuple(_case(element) for element in root.iter("testcase"))
+
+
+def _case(element: ElementTree.Element) -> Case:
+    properties = {item.get("name", ""): item.get("value", "") for item in element.iter("property")}
+    classname, name = element.get("classname", ""), element.get("name", "")
+    found: dict[str, ElementTree.Element] = {child.tag: child for child in element}
+    tags: dict[str, Outcome] = {"error": "error", "failure": "failed", "skipped": "skipped"}
+    tag = next((tag for tag in tags if tag in found), None)
+    outcome: Outcome = tags[tag] if tag else "passed"
+    detail = found[tag] if tag else None
+    message = detail.get("message", "") if detail is not None else ""
+    text = (detail.text or "") if detail is not None else ""
+    file, line = element.get("file", ""), element.get("line")
+    node = properties.get("ml_pipeline_node")
+    if outcome == "passed" and node is None:
+        outcome, message = "error", "the test did not end"
+    return Case(
+        name=node or (f"{classname}::{name}" if classname else name),
+        outcome=outcome,
+        why=_why(outcome, message, text),
+        text=text or message,
+        file=file,
+        line=int(line) + 1 if line is not None else None,
+        seconds=float(element.get("time", "0")),
+        compares=properties.get("ml_pipeline_compares") == "yes",
+        exception=properties.get("ml_pipeline_exception", ""),
+    )
+
+
+def _why(outcome: Outcome, message: str, text: str) -> str:
+    """Return the assertion in one line, with the place where it stands."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if outcome in ("passed", "skipped") or not lines:
+        return lines[0] if lines else ""
+    if message == "collection failure" or message.startswith("failed on setup"):
+        causes = re.findall(r"^E\s+(.+)$", text, re.MULTILINE)
+        lines = [": ".join([lines[0].split(" with ")[0], causes[-1].strip()])] if causes else lines
+    picked = lines[0]
+    second = next((line for line in lines[1:] if line.startswith("assert ")), "")
+    if second and not picked.removeprefix("AssertionError: ").startswith("assert "):
+        picked += f"; {second}"
+    places = _CRASH_LINE.findall(text)
+    return f"{picked} ({places[-1][0]}:{places[-1][1]})" if places else picked

@@ -1,0 +1,160 @@
+"""The project's unit tests, with coverage of the code they are about."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Project
+from pipeline.errors import UsageError
+from pipeline.project.pytest_run import (
+    NO_TESTS,
+    OUTCOMES,
+    Case,
+    PytestRun,
+    Request,
+    run_pytest,
+    write_junit,
+)
+from pipeline.report import Check, Verdict
+from pipeline.workdir import Workdir
+
+SHOWN = 5
+"""Failing tests, or files that lack coverage, that a check names."""
+
+
+@dataclass(frozen=True)
+class UnitTests:
+    """The checks of a run, and its counts."""
+
+    checks: list[Check]
+    tests: dict[str, int]
+    coverage: float | None
+    """Line coverage in per cent; None where nothing was measured."""
+
+
+def run_unit_tests(project: Project, workdir: Workdir) -> UnitTests:
+    """Run pytest on ``test.path`` with coverage of ``test.sources``.
+
+    Without ``test.sources`` the top-level packages of ``features.modules`` are measured. Leaves
+    ``junit/test.xml``, ``reports/coverage.xml`` (Cobertura) and ``reports/test.txt``.
+
+    Raises:
+        UsageError: the folder is not there, or a threshold is set and nothing is named to measure.
+        EnvironmentFault: pytest cannot be started.
+    """
+    section = project.config.test
+    if not project.path(section.path).exists():
+        raise UsageError(
+            f"test.path: {project.path(section.path)} does not exist",
+            expected="a folder with unit tests",
+            hint="make it, or set test.path",
+        )
+    sources = section.sources or tuple(
+        dict.fromkeys(name.partition(".")[0] for name in project.config.features.modules)
+    )
+    if section.coverage and not sources:
+        raise UsageError(
+            f"test.coverage is {section.coverage:g} and nothing is named to measure",
+            hint="set test.sources, for example [features]",
+        )
+    xml, detail = workdir / "reports/coverage.xml", workdir / ".coverage.json"
+    for stale in (xml, detail):
+        stale.unlink(missing_ok=True)
+    measure = [f"--cov={source}" for source in sources]
+    if sources:
+        measure += ["--cov-report=", f"--cov-report=xml:{xml}", f"--cov-report=json:{detail}"]
+    request = Request(
+        kind="unit",
+        tests=section.path,
+        log=workdir / "reports/test.txt",
+        args=(*measure, *section.args),
+        environment={"COVERAGE_FILE": str(workdir / ".coverage")},
+    )
+    found = run_pytest(project, workdir, request)
+    checks = [_tests(found)]
+    coverage = None
+    if sources:
+        files, coverage = _coverage(detail)
+        checks.append(_covered(files, coverage, section.coverage))
+    cases = [*found.cases, *(_case(check) for check in checks if _is_news(check, found))]
+    write_junit(cases, "test", workdir / "junit/test.xml")
+    counts = {str(outcome): found.count(outcome) for outcome in OUTCOMES}
+    return UnitTests(checks, counts, coverage)
+
+
+def _tests(found: PytestRun) -> Check:
+    bad = [case for case in found.cases if case.outcome in ("failed", "error")]
+    observed = ", ".join(
+        f"{found.count(outcome)} {'in error' if outcome == 'error' else outcome}"
+        for outcome in OUTCOMES
+        if found.count(outcome) or outcome == "passed"
+    )
+    if bad:
+        lines = [f"{case.name}: {case.why}" for case in bad[:SHOWN]]
+        if len(bad) > SHOWN:
+            lines.append(f"and {len(bad) - SHOWN} more, see {found.log}")
+        verdict, why = Verdict.FAIL, "; ".join(lines)
+    elif found.faults:
+        verdict = Verdict.FAIL if found.exit_code in (0, 1, NO_TESTS) else Verdict.ERROR
+        why = f"{found.faults[0]}; see {found.log}: {found.tail}"[:1500]
+    elif not found.count("passed"):
+        verdict, why = Verdict.INCONCLUSIVE, "every test was skipped, so nothing was tested"
+    else:
+        verdict, why = Verdict.PASS, ""
+    return Check(
+        name="unit tests",
+        verdict=verdict,
+        observed=observed,
+        expected="every test to pass, and at least one",
+        why=why,
+    )
+
+
+def _coverage(detail: Path) -> tuple[dict[str, Any], float | None]:
+    """Return coverage's entry of each file, and the share of all statements that ran, in %."""
+    if not detail.is_file():
+        return {}, None
+    content = json.loads(detail.read_text())
+    totals = content["totals"]
+    if not totals["num_statements"]:
+        return {}, None
+    return content["files"], 100.0 * totals["covered_lines"] / totals["num_statements"]
+
+
+def _covered(files: dict[str, Any], coverage: float | None, least: float) -> Check:
+    expected = f"at least {least:g} % of the lines"
+    if coverage is None:
+        return Check(
+            name="coverage",
+            verdict=Verdict.FAIL if least else Verdict.SKIPPED,
+            observed="nothing measured",
+            expected=expected,
+            why="no statement of test.sources was measured",
+        )
+    lacking = sorted(
+        ((item["summary"]["missing_lines"], name) for name, item in files.items()), reverse=True
+    )
+    named = [f"{name}: {n} lines not run" for n, name in lacking[:SHOWN] if n]
+    passed = coverage >= least
+    return Check(
+        name="coverage",
+        verdict=Verdict.PASS if passed else Verdict.FAIL,
+        observed=round(coverage, 2),
+        expected=expected,
+        why="" if passed else f"{coverage:.2f} % is under {least:g} %; {'; '.join(named)}",
+    )
+
+
+def _is_news(check: Check, found: PytestRun) -> bool:
+    """Tell whether JUnit needs a case for the check, since no test of its own failed."""
+    failing = check.verdict not in (Verdict.PASS, Verdict.SKIPPED)
+    return failing and not (
+        check.name == "unit tests" and (found.count("failed") or found.count("error"))
+    )
+
+
+def _case(check: Check) -> Case:
+    return Case(check.name, "failed", check.why, f"observed {check.observed}. {check.why}")

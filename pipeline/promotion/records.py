@@ -1,0 +1,132 @@
+"""What a promotion writes into the home: what is in production, since when, and from whom."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline import workdir
+from pipeline.errors import EnvironmentFault
+from pipeline.home import Home
+
+PRODUCTION_MODEL = "production-model.yaml"
+HISTORY = "history.jsonl"
+ACCEPTED_PROFILE = "accepted/profile.json"
+
+
+class Entry(BaseModel):
+    """One promotion: a line of the history."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: datetime
+    model: str
+    version: int
+    bundle: str
+    identity: str
+    endpoint: str
+    by: str
+    reason: str
+    method: str
+    gate: str
+    policy: str
+    approval: str
+    former_version: int | None
+    former_bundle: str | None
+    run_id: str
+
+
+@dataclass
+class Replacement:
+    """A file's new content, written whole or not at all, which can be taken back."""
+
+    path: Path
+    content: bytes
+    _before: bytes | None = field(default=None, init=False)
+    _done: bool = field(default=False, init=False)
+
+    def do(self) -> None:
+        self._before = self.path.read_bytes() if self.path.exists() else None
+        workdir.write_bytes(self.path, self.content)
+        self._done = True
+
+    def undo(self) -> None:
+        if not self._done:
+            return
+        if self._before is None:
+            self.path.unlink(missing_ok=True)
+        else:
+            workdir.write_bytes(self.path, self._before)
+        self._done = False
+
+
+def production_model(home: Home, entry: Entry) -> Replacement:
+    """Return ``production-model.yaml``: the model, its endpoint, its digests and its approval."""
+    values: dict[str, Any] = {
+        "model_name": entry.model,
+        "model_version": entry.version,
+        "serving_endpoint": entry.endpoint,
+        "identity": entry.identity,
+        "digests": {
+            "bundle": entry.bundle,
+            "gate": entry.gate,
+            "policy": entry.policy,
+            "approval": entry.approval,
+        },
+        "approved": {"by": entry.by, "reason": entry.reason, "method": entry.method},
+        "promoted_at": entry.at.isoformat(timespec="seconds"),
+        "former": None
+        if entry.former_version is None
+        else {"model_version": entry.former_version, "bundle": entry.former_bundle},
+    }
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return Replacement(home / PRODUCTION_MODEL, text.encode())
+
+
+def history(home: Home, entry: Entry) -> Replacement:
+    """Return ``history.jsonl`` with one more line."""
+    path = home / HISTORY
+    before = path.read_bytes() if path.exists() else b""
+    if before and not before.endswith(b"\n"):
+        before += b"\n"
+    return Replacement(path, before + entry.model_dump_json().encode() + b"\n")
+
+
+def accepted_profile(home: Home, profile: Path) -> Replacement:
+    """Return the profile of the data that is accepted by this promotion."""
+    return Replacement(home / ACCEPTED_PROFILE, profile.read_bytes())
+
+
+def read_history(home: Home) -> list[Entry]:
+    """Return every promotion, oldest first.
+
+    Raises:
+        EnvironmentFault: a line is not one that a promotion wrote.
+    """
+    path = home / HISTORY
+    entries = []
+    for number, line in enumerate(path.read_text().splitlines() if path.exists() else (), 1):
+        try:
+            entries.append(Entry.model_validate_json(line))
+        except ValidationError as error:
+            raise EnvironmentFault(
+                f"{path}:{number} is broken: {error.errors(include_url=False)[0]['msg']}",
+                hint="mend or remove the line",
+            ) from None
+    return entries
+
+
+def profile_of(path: Path, fingerprint: str) -> Path | None:
+    """Return ``path`` if it is the profile of the data with this fingerprint, else None."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    same = isinstance(found, dict) and found.get("fingerprint") == fingerprint
+    return path if same else None

@@ -1,0 +1,45 @@
+"""A bundle as an MLflow model folder, which ``mlflow models serve`` and ``load_model`` read."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+from pipeline import __version__
+from pipeline.bundle.reader import Bundle
+
+BUNDLE = "artifacts/bundle"
+"""Where the bundle lies in the model folder."""
+
+SCRIPT = Path(__file__).with_name("pyfunc_script.py")
+NEEDED = ("mlflow", "numpy", "onnxruntime", "pandas")
+
+
+def write(bundle: Bundle, folder: Path) -> None:
+    """Write the model folder: ``MLmodel``, the loading script as text, and the bundle.
+
+    The environment that serves it needs this package (``mlflow models serve --env-manager local``).
+    """
+    import mlflow.pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    types = {"numeric": DataType.double, "categorical": DataType.string}
+    inputs = Schema(
+        [ColSpec(types[feature.kind], feature.name) for feature in bundle.schema.features]
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / Path(BUNDLE).name
+        shutil.copytree(bundle.path, copy)
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            python_model=str(SCRIPT),
+            artifacts={"bundle": str(copy)},
+            signature=ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.double)])),
+            pip_requirements=[
+                f"jenkins-ml-pipeline=={__version__}",
+                *(f"{name}=={metadata.version(name)}" for name in NEEDED),
+            ],
+        )

@@ -1,0 +1,447 @@
+"""Versions of a model in MLflow: what they hold, where they come from, and who is champion.
+
+Only ``MlflowClient`` is used: no active run, no tracking URI of the process, nothing left behind.
+MLflow takes over a second to import, so it is imported on the first call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+
+from pipeline import workdir
+from pipeline.bundle.reader import Bundle
+from pipeline.config import Project
+from pipeline.errors import EnvironmentFault, Refused, UsageError
+from pipeline.home import Home
+from pipeline.registry import flavour
+from pipeline.registry.scope import mlflow_scope
+from pipeline.report import Progress
+
+CHALLENGER = "challenger"
+CHAMPION = "champion"
+STAGE_OF = {CHALLENGER: "Staging", CHAMPION: "Production"}
+
+GATE_RECORD = "gate.json"
+APPROVAL_RECORD = "approval.dsse.json"
+
+IDENTITY = "identity"
+DIGEST = "bundle.digest"
+RECORD = "record."
+"""Tag prefix: the SHA-256 of the newest record of that name."""
+
+SQLITE = "sqlite:///"
+LOCK_TIMEOUT = 60.0
+"""Seconds to wait for another process that registers into the same home."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version: its number, what it is (identity) and what it holds (digest)."""
+
+    name: str
+    number: int
+    identity: str
+    digest: str
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False)
+    run_id: str = field(default="", compare=False)
+
+
+def _silent(_what: str, _share: float) -> None:
+    """Tell nobody how far the work is."""
+
+
+class Registry:
+    """One registered model.
+
+    Args:
+        uri: MLflow tracking URI; None is SQLite in the home.
+        name: The registered model.
+        home: Holds the database and the artefacts where ``uri`` names no server.
+        progress: Told when the first call makes the database, which takes seconds.
+        stages: Also set the stages ``Staging`` and ``Production``.
+    """
+
+    def __init__(
+        self,
+        uri: str | None,
+        name: str,
+        home: Home,
+        *,
+        progress: Progress = _silent,
+        stages: bool = False,
+    ) -> None:
+        self.uri = uri or f"{SQLITE}{home.root.resolve() / 'mlflow.db'}"
+        self.name = name
+        self._home = home
+        self._progress = progress
+        self._stages = stages
+
+    @classmethod
+    def of(cls, project: Project, home: Home, progress: Progress = _silent) -> Registry:
+        """Return the registry that ``ml.yaml`` names; a relative SQLite file starts at the root."""
+        section = project.config.registry
+        uri = section.uri
+        if uri and uri.startswith(SQLITE):
+            uri = f"{SQLITE}{project.root / uri.removeprefix(SQLITE)}"
+        name = section.name or project.config.project
+        return cls(uri, name, home, progress=progress, stages=section.stages)
+
+    def exists(self) -> bool:
+        """Return whether there is something to ask: any server, or a SQLite file that was made."""
+        return not self.uri.startswith(SQLITE) or Path(self.uri.removeprefix(SQLITE)).exists()
+
+    # --- reading -------------------------------------------------------------------------
+
+    def versions(self) -> list[Version]:
+        """Return all versions, oldest first.
+
+        Raises:
+            EnvironmentFault: the registry does not answer.
+        """
+        with mlflow_scope(self.uri):
+            return self._versions()
+
+    def version(self, number: int) -> Version:
+        """Return one version.
+
+        Raises:
+            UsageError: the registry answered that it has no such version.
+            EnvironmentFault: the registry does not answer.
+        """
+        known = self.versions()
+        for version in known:
+            if version.number == number:
+                return version
+        numbers = ", ".join(str(version.number) for version in known) or "none"
+        raise UsageError(
+            f"model '{self.name}' has no version {number}", expected=f"one of: {numbers}"
+        )
+
+    def find(self, identity: str) -> Version | None:
+        """Return the version of this identity.
+
+        Raises:
+            EnvironmentFault: the registry does not answer.
+        """
+        return next((v for v in self.versions() if v.identity == identity), None)
+
+    def challenger(self) -> Version | None:
+        """Return the version that was registered last; None only if the registry says so.
+
+        Raises:
+            EnvironmentFault: the registry does not answer.
+        """
+        return self.aliased(CHALLENGER)
+
+    def champion(self) -> Version | None:
+        """Return the version in production; None only if the registry says so.
+
+        Raises:
+            EnvironmentFault: the registry does not answer.
+        """
+        return self.aliased(CHAMPION)
+
+    def aliased(self, alias: str) -> Version | None:
+        """Return the version that holds an alias; None only if the registry says so.
+
+        Raises:
+            EnvironmentFault: the registry does not answer, or the alias names a lost version.
+        """
+        with mlflow_scope(self.uri):
+            model = self._model()
+            number = None if model is None else model.aliases.get(alias)
+            if number is None:
+                return None
+            for version in self._versions():
+                if version.number == int(number):
+                    return version
+        raise EnvironmentFault(
+            f"alias '{alias}' of model '{self.name}' names version {number}, which is gone",
+            hint="set the alias to a version that exists",
+        )
+
+    # --- registering ---------------------------------------------------------------------
+
+    def register(self, bundle_path: Path, tags: Mapping[str, str] | None = None) -> Version:
+        """Put a bundle in and make it the challenger; an identity that is there keeps its version.
+
+        Args:
+            bundle_path: The bundle's folder; it is verified first.
+            tags: Lineage beside what the manifest tells, such as the git commit.
+
+        Raises:
+            Refused: the model is a quick one, the bundle is not whole, or the registry holds other
+                content under this identity.
+            EnvironmentFault: the registry does not answer, or another process holds it.
+        """
+        bundle = Bundle.open(bundle_path)
+        lineage = lineage_tags(bundle) | dict(tags or {})
+        if lineage["profile"] != "full":
+            raise Refused(
+                "a quick model is not registered",
+                expected="one trained on all of the data",
+                hint="run 'ml-pipeline train' without --quick, then package",
+            )
+        self._home.make()
+        try:
+            with FileLock(self._home / "registry.lock", timeout=LOCK_TIMEOUT):
+                version = self._same(bundle) or self._create(bundle, lineage)
+        except Timeout:
+            raise EnvironmentFault(
+                "another process registers a model", hint="try again when it has ended"
+            ) from None
+        self.set_alias(CHALLENGER, version)
+        return version
+
+    def _same(self, bundle: Bundle) -> Version | None:
+        known = self.find(bundle.identity)
+        if known is not None and known.digest != bundle.digest:
+            raise Refused(
+                f"version {known.number} of '{self.name}' has this identity with other content",
+                expected=f"bundle {known.digest[:12]}, not {bundle.digest[:12]}",
+                hint="same data, code, configuration, lock and seed must give the same bytes: "
+                "look for what is random or read from elsewhere in the project's features",
+            )
+        return known
+
+    def _create(self, bundle: Bundle, tags: Mapping[str, str]) -> Version:
+        self._progress("uploading the bundle to the registry", 0.2)
+        with mlflow_scope(self.uri), tempfile.TemporaryDirectory() as scratch:
+            from mlflow.exceptions import MlflowException
+
+            folder = Path(scratch) / "model"
+            flavour.write(bundle, folder)
+            if self._model() is None:
+                try:
+                    self._client.create_registered_model(self.name)
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                        raise
+            run = self._client.create_run(self._experiment(), run_name=tags[IDENTITY][:12])
+            run_id: str = run.info.run_id
+            try:
+                self._client.log_artifacts(run_id, str(folder), "model")
+                self._progress("registering", 0.8)
+                made = self._client.create_model_version(
+                    self.name,
+                    source=f"runs:/{run_id}/model",
+                    run_id=run_id,
+                    tags=dict(tags),
+                    await_creation_for=60,
+                )
+            except BaseException:
+                self._client.set_terminated(run_id, status="FAILED")
+                raise
+            self._client.set_terminated(run_id)
+            return self._keep_first(self._of(made))
+
+    def _keep_first(self, made: Version) -> Version:
+        """Withdraw ``made`` if another machine registered the same identity just before."""
+        first = next(v for v in self._versions() if v.identity == made.identity)
+        if first.number == made.number:
+            return made
+        self._client.delete_model_version(self.name, str(made.number))
+        if first.digest != made.digest:
+            raise Refused(
+                f"version {first.number} of '{self.name}' has this identity with other content"
+            )
+        return first
+
+    # --- aliases --------------------------------------------------------------------------
+
+    def set_alias(self, alias: str, version: Version | None) -> None:
+        """Give the alias to a version, or to none, and with ``stages`` the stage that goes with it.
+
+        Raises:
+            EnvironmentFault: the registry does not answer.
+        """
+        with mlflow_scope(self.uri):
+            if version is None:
+                if self._model() is not None:
+                    self._client.delete_registered_model_alias(self.name, alias)
+            else:
+                self._client.set_registered_model_alias(self.name, alias, str(version.number))
+            if self._stages:
+                self._set_stage(alias, version)
+
+    def _set_stage(self, alias: str, version: Version | None) -> None:
+        """Move the deprecated stage along: servers that still use stages read it.
+
+        A champion that is challenger again stays in Production.
+        """
+        stage = STAGE_OF[alias]
+        holders = {v.version: v for v in self._all() if v.current_stage == stage}
+        wanted = None if version is None else version.number
+        for number in holders:
+            if int(number) != wanted:
+                self._client.transition_model_version_stage(self.name, str(number), "Archived")
+        if version is None or any(int(number) == wanted for number in holders):
+            return
+        if alias == CHALLENGER:
+            model = self._model()
+            champion = None if model is None else model.aliases.get(CHAMPION)
+            if champion is not None and int(champion) == wanted:
+                return
+        self._client.transition_model_version_stage(self.name, str(version.number), stage)
+
+    # --- records and artefacts ----------------------------------------------------------------
+
+    def attach(self, version: Version, name: str, content: bytes) -> str:
+        """Store a record with the version. Earlier ones of the same name stay as history.
+
+        The content lies under its own SHA-256, and a tag names the newest: a reader sees the old
+        record or the new one, never a half.
+
+        Args:
+            version: The version that the record is about.
+            name: A file name, for example ``gate.json``.
+            content: The record.
+
+        Returns:
+            The SHA-256 of the content.
+
+        Raises:
+            EnvironmentFault: the registry does not answer.
+        """
+        sha = hashlib.sha256(content).hexdigest()
+        with mlflow_scope(self.uri), tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / f"{sha}{Path(name).suffix}"
+            path.write_bytes(content)
+            self._client.log_artifact(version.run_id, str(path), f"records/{name}")
+            self._client.set_model_version_tag(self.name, str(version.number), RECORD + name, sha)
+        return sha
+
+    def record(self, version: Version, name: str) -> bytes | None:
+        """Return the newest record of this name; None where the version has none.
+
+        Raises:
+            Refused: its content is not what its tag says.
+            EnvironmentFault: the registry does not answer.
+        """
+        sha = self.version(version.number).tags.get(RECORD + name)
+        if sha is None:
+            return None
+        with mlflow_scope(self.uri), tempfile.TemporaryDirectory() as scratch:
+            path = f"records/{name}/{sha}{Path(name).suffix}"
+            content = Path(
+                self._client.download_artifacts(version.run_id, path, scratch)
+            ).read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != sha:
+            raise Refused(
+                f"record {name} of version {version.number} was changed after it was written",
+                expected=f"sha256 {sha}, found {found}",
+            )
+        return content
+
+    def history(self, version: Version, name: str) -> list[str]:
+        """Return the SHA-256 of every record of this name that the version ever had, sorted.
+
+        Raises:
+            EnvironmentFault: the registry does not answer.
+        """
+        with mlflow_scope(self.uri):
+            found = self._client.list_artifacts(version.run_id, f"records/{name}")
+        return sorted(Path(item.path).stem for item in found)
+
+    def download(self, version: Version, dest: Path) -> Path:
+        """Fetch the version's bundle into the folder ``dest`` and verify it.
+
+        Raises:
+            Refused: a file differs from the manifest, or the manifest from the version's tag.
+            EnvironmentFault: the registry does not answer.
+        """
+        with workdir.atomic_folder(dest) as folder:
+            with mlflow_scope(self.uri), tempfile.TemporaryDirectory() as scratch:
+                path = f"model/{flavour.BUNDLE}"
+                fetched = Path(self._client.download_artifacts(version.run_id, path, scratch))
+                for item in sorted(fetched.iterdir()):
+                    item.rename(folder / item.name)
+            found = Bundle.open(folder).digest
+            if found != version.digest:
+                raise Refused(
+                    f"the bundle of version {version.number} is not the one that was registered",
+                    expected=f"digest {version.digest}, found {found}",
+                )
+        return dest
+
+    # --- MLflow -------------------------------------------------------------------------------
+
+    @cached_property
+    def _client(self) -> Any:
+        if not self.exists():
+            Path(self.uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+            self._progress("making the registry's database", 0.0)
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    def _model(self) -> Any | None:
+        """Return the registered model; None only from a registry that proved that it answers."""
+        found = self._client.search_registered_models(filter_string=f"name='{self.name}'")
+        if found:
+            return found[0]
+        from mlflow.entities import ViewType
+
+        if not self._client.search_experiments(view_type=ViewType.ALL, max_results=1):
+            raise EnvironmentFault(
+                f"what answers at {self.uri} is not an MLflow registry",
+                expected="at least its default experiment",
+                hint="see that registry.uri is right",
+            )
+        return None
+
+    def _all(self) -> list[Any]:
+        found, token = [], None
+        while token != "":
+            page = self._client.search_model_versions(f"name='{self.name}'", page_token=token)
+            found += page
+            token = page.token or ""
+        return found
+
+    def _versions(self) -> list[Version]:
+        if self._model() is None:
+            return []
+        return sorted((self._of(item) for item in self._all()), key=lambda version: version.number)
+
+    def _of(self, item: Any) -> Version:
+        return Version(
+            name=self.name,
+            number=int(item.version),
+            identity=item.tags.get(IDENTITY, ""),
+            digest=item.tags.get(DIGEST, ""),
+            tags=dict(item.tags),
+            run_id=item.run_id or "",
+        )
+
+    def _experiment(self) -> str:
+        name = f"ml-pipeline/{self.name}"
+        known = self._client.get_experiment_by_name(name)
+        if known is not None:
+            return str(known.experiment_id)
+        serves_artefacts = urlsplit(self.uri).scheme in {"http", "https"}
+        folder = (self._home / "artifacts").resolve()
+        return str(
+            self._client.create_experiment(
+                name, artifact_location=None if serves_artefacts else folder.as_uri()
+            )
+        )
+
+
+def lineage_tags(bundle: Bundle) -> dict[str, str]:
+    """Return the tags that a bundle's manifest gives: identity, its parts, cutoffs, profile."""
+    tags = {IDENTITY: bundle.identity, DIGEST: bundle.digest, "profile": bundle.profile}
+    for part, value in bundle.manifest["identity_parts"].items():
+        tags[f"identity.{part}"] = str(value)
+    for name, date in bundle.cutoffs.items():
+        tags[f"cutoff.{name}"] = "" if date is None else date
+    return tags

@@ -1,0 +1,160 @@
+"""What a stage says when it ends: its checks, its verdict, and both as JSON and JUnit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+from xml.etree import ElementTree
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pipeline import workdir
+
+SCHEMA: Literal["ml-pipeline/report/1"] = "ml-pipeline/report/1"
+
+Progress = Callable[[str, float], None]
+"""Called by long work with what is being done and the share that is done, 0 to 1."""
+
+
+class Verdict(StrEnum):
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    SKIPPED = "skipped"
+    ERROR = "error"
+
+
+class Profile(StrEnum):
+    QUICK = "quick"
+    FULL = "full"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Check(_Record):
+    """One question with its answer. What is not finite is stored as text, since JSON has no NaN."""
+
+    name: str
+    verdict: Verdict
+    required: bool = True
+    observed: Any = None
+    expected: str = ""
+    why: str = ""
+
+    @field_validator("observed", mode="after")
+    @classmethod
+    def _finite(cls, value: Any) -> Any:
+        return jsonable(value)
+
+
+class ModelRef(_Record):
+    """Which model a report is about."""
+
+    name: str
+    version: int | None = None
+    identity: str = ""
+    digest: str = ""
+
+
+class StageReport(_Record):
+    """The published contract between stages, and between Python and Jenkins."""
+
+    schema_: Literal["ml-pipeline/report/1"] = Field(default=SCHEMA, alias="schema")
+    stage: str
+    environment: str | None = None
+    profile: Profile = Profile.FULL
+    verdict: Verdict
+    summary: str
+    checks: tuple[Check, ...] = ()
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    inputs: dict[str, str] = Field(default_factory=dict)
+    outputs: dict[str, str] = Field(default_factory=dict)
+    model: ModelRef | None = None
+    run_id: str
+    started: datetime
+    finished: datetime
+    versions: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("metrics", mode="after")
+    @classmethod
+    def _finite(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return {name: jsonable(item) for name, item in value.items()}
+
+    @property
+    def seconds(self) -> float:
+        return (self.finished - self.started).total_seconds()
+
+    def to_json(self) -> str:
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+def jsonable(value: Any) -> Any:
+    """Return ``value`` with plain Python scalars in place of numpy's, and text for NaN and inf."""
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    return value
+
+
+def judge(checks: Iterable[Check]) -> Verdict:
+    """Return the worst verdict of the required checks; a stage that checked nothing has not passed.
+
+    Skipped checks neither help nor harm, unless nothing else is left.
+    """
+    required = [check.verdict for check in checks if check.required]
+    for verdict in (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS):
+        if verdict in required:
+            return verdict
+    return Verdict.SKIPPED if required else Verdict.INCONCLUSIVE
+
+
+def file_name(stage: str, environment: str | None) -> str:
+    return f"{stage}-{environment}" if environment else stage
+
+
+def write(report: StageReport, folder: workdir.Workdir) -> Path:
+    """Write ``reports/<stage>[-<env>].json`` and, where the stage made none, its JUnit file."""
+    name = file_name(report.stage, report.environment)
+    junit = folder / f"junit/{name}.xml"
+    if not junit.exists():
+        workdir.write_bytes(junit, to_junit(report))
+    return workdir.write_text(folder / f"reports/{name}.json", report.to_json())
+
+
+def read(path: Path) -> StageReport:
+    return StageReport.model_validate_json(path.read_bytes())
+
+
+def to_junit(report: StageReport) -> bytes:
+    """Return the checks as a JUnit test suite, one case a check; advisory ones never fail."""
+    name = file_name(report.stage, report.environment)
+    suite = ElementTree.Element("testsuite", name=name, time=f"{report.seconds:.3f}")
+    counts = {"failures": 0, "errors": 0, "skipped": 0}
+    for check in report.checks:
+        case = ElementTree.SubElement(suite, "testcase", classname=name, name=check.name)
+        text = f"observed {check.observed}, expected {check.expected}. {check.why}".strip()
+        if check.verdict is Verdict.SKIPPED or (
+            not check.required and check.verdict is not Verdict.PASS
+        ):
+            counts["skipped"] += 1
+            ElementTree.SubElement(case, "skipped", message=check.why or text)
+        elif check.verdict is Verdict.ERROR:
+            counts["errors"] += 1
+            ElementTree.SubElement(case, "error", message=check.why or text).text = text
+        elif check.verdict is not Verdict.PASS:
+            counts["failures"] += 1
+            ElementTree.SubElement(case, "failure", message=check.why or text).text = text
+    suite.attrib |= {"tests": str(len(report.checks))} | {k: str(v) for k, v in counts.items()}
+    content: bytes = ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
+    return content

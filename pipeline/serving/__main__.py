@@ -1,0 +1,50 @@
+"""``python -m pipeline.serving --bundle DIR``: serve one bundle."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until a signal ends it; return the exit code, with one line on stderr if not 0."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.serving", description=__doc__)
+    parser.add_argument("--bundle", type=Path, required=True, help="the bundle's folder")
+    parser.add_argument("--version", type=int, help="the registered version, told to clients")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--max-body", type=int, default=1_000_000, help="bytes of a request")
+    parser.add_argument("--max-rows", type=int, default=1_000, help="rows of a request")
+    parser.add_argument("--token-env", help="environment variable that holds the bearer token")
+    parser.add_argument("--control", type=Path, help="Unix socket for the deploying process")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    from pipeline.serving import server
+    from pipeline.serving.app import Limits
+
+    try:
+        server.run(
+            given.bundle,
+            version=given.version,
+            limits=Limits(max_body=given.max_body, max_rows=given.max_rows),
+            host=given.host,
+            port=given.port,
+            token_env=given.token_env,
+            control_path=given.control,
+        )
+    except PipelineError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,231 @@
+"""The server's process: it verifies first, listens second, and drains before it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from pipeline.bundle.reader import Bundle
+from pipeline.errors import EnvironmentFault
+from pipeline.serving import control
+from pipeline.serving.access import token_of
+from pipeline.serving.app import Limits, State, make_app
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+BACKLOG = 2048
+LINGER_SECONDS = 1.0
+"""How long open connections may bring a last request once the process ends."""
+DRAIN_SECONDS = 30
+CONNECTIONS = 1000
+
+
+class Server(uvicorn.Server):
+    """uvicorn with a public socket that comes and goes, and an end that drops no request."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        state: State,
+        facts: dict[str, Any],
+        control_path: Path | None,
+    ) -> None:
+        super().__init__(config)
+        self._state = state
+        self._facts = facts
+        self._control_path = control_path
+        self.public: socket.socket | None = None
+        self._listener: asyncio.Server | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take requests, then commands."""
+        await super().startup(sockets)
+        if self._control_path is not None:
+            Controller(self._control_path, self, asyncio.get_running_loop(), self._facts).start()
+
+    async def listen(self, public: socket.socket | None) -> None:
+        """Take new connections from ``public``, or again from the one that was given before.
+
+        The port on which the server proved itself is closed.
+
+        Raises:
+            OSError: none was given.
+        """
+        if public is not None:
+            self._stop_listening()
+            if self.public is not None:
+                self.public.close()
+            self.public = public
+        if self.public is None:
+            raise OSError(0, "no public socket to listen on")
+        if self._listener is None:
+            own = self.public.dup()
+            own.setblocking(False)
+            loop = asyncio.get_running_loop()
+            self._listener = await loop.create_server(self._protocol, sock=own, backlog=BACKLOG)
+            self.servers.append(self._listener)
+            for server in [item for item in self.servers if item is not self._listener]:
+                server.close()
+                self.servers.remove(server)
+        self._state.draining = False
+
+    async def pause(self) -> None:
+        """Take no new connections; let clients of open ones go elsewhere after their answer."""
+        self._stop_listening()
+        self._state.draining = True
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self.servers.remove(self._listener)
+            self._listener = None
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, let open connections bring a last request, then close them."""
+        if self._control_path is not None:
+            self._control_path.unlink(missing_ok=True)
+        for server in self.servers:
+            server.close()
+        self._state.draining = True
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LINGER_SECONDS
+        while self.server_state.connections and loop.time() < end:  # noqa: ASYNC110  # uvicorn's set tells nobody
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+
+class Controller(threading.Thread):
+    """Answers the deploying process. See ``pipeline.serving.control``."""
+
+    def __init__(
+        self, path: Path, server: Server, loop: asyncio.AbstractEventLoop, facts: dict[str, Any]
+    ) -> None:
+        super().__init__(name="control", daemon=True)
+        self._server = server
+        self._loop = loop
+        self._facts = facts
+        self._socket = control.listen(path)
+        self._socket.setblocking(True)
+
+    def run(self) -> None:
+        while True:
+            connection, _ = self._socket.accept()
+            with connection:
+                connection.settimeout(5.0)
+                try:
+                    message, lent = control.receive(connection)
+                    self._obey(connection, str(message.get("command")), lent)
+                except OSError as error:
+                    logging.getLogger("pipeline.serving").warning("control: %s", error)
+
+    def _obey(self, connection: socket.socket, command: str, lent: socket.socket | None) -> None:
+        if command == "serve":
+            self._await(self._server.listen(lent))
+            control.send(connection, {"serving": True})
+        elif command == "pause":
+            self._await(self._server.pause())
+            control.send(connection, {"serving": False})
+        elif command == "lend":
+            control.send(connection, self._facts, self._server.public)
+        else:
+            control.send(connection, self._facts)
+
+    def _await(self, work: Any) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=5.0)
+
+
+def run(
+    path: Path,
+    *,
+    version: int | None,
+    limits: Limits,
+    host: str,
+    port: int,
+    token_env: str | None = None,
+    control_path: Path | None = None,
+) -> None:
+    """Verify the bundle, listen and answer until SIGTERM or SIGINT.
+
+    With ``control_path`` it listens on a loopback port of the system's choice, and on the public
+    socket once it is told to; without, on ``host`` and ``port`` at once.
+
+    Raises:
+        Refused: the bundle does not verify or fails its golden predictions.
+        UsageError: the address is reachable from elsewhere and there is no token, or it is empty.
+        EnvironmentFault: the address is in use.
+    """
+    token = token_of(host, token_env)
+    bundle = Bundle.open(path)
+    bundle.check_golden()
+    state = State()
+    app = make_app(bundle, version, limits, state, token)
+    address = ("127.0.0.1", 0) if control_path else (host, port)
+    first = bind(*address)
+    facts = {
+        "pid": os.getpid(),
+        "version": version,
+        "digest": bundle.digest,
+        "port": first.getsockname()[1],
+    }
+    config = _config(app)
+    server = Server(config, state, facts, control_path)
+    gc.collect()
+    gc.freeze()
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve([first]))
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening TCP socket.
+
+    Raises:
+        EnvironmentFault: the address cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(BACKLOG)
+        except OSError:
+            listening.close()
+            raise
+    except OSError as error:
+        raise EnvironmentFault(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    listening.setblocking(False)
+    return listening
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        backlog=BACKLOG,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )

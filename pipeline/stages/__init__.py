@@ -1,0 +1,164 @@
+"""The stage table: every stage that exists, with its flags and what it says no to.
+
+CLI verbs, Groovy steps, templates and reference pages are made from this table. It imports
+nothing heavy; a stage's module is imported when the stage runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["text", "integer", "path", "switch"]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A command-line flag: ``--name``, and the key ``name`` of an ``--args`` file."""
+
+    name: str
+    help: str
+    kind: Kind = "text"
+    choices: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return self.name.replace("-", "_")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the delivery. ``module`` has ``run(context) -> Outcome``."""
+
+    name: str
+    summary: str
+    says_no_when: str
+    flags: tuple[Flag, ...] = ()
+    environment: bool = False
+    home: bool = False
+
+    @property
+    def module(self) -> str:
+        return f"pipeline.stages.{self.name.replace('-', '_')}"
+
+
+QUICK = Flag("quick", "a fast run on little data, for pull requests", "switch")
+SAMPLE = Flag(
+    "sample-size", "keep the newest rows of at least 20 entities, N rows at most", "integer"
+)
+CI_DATA = Flag("ci-data", "read data.ci, the sample in the repository", "switch")
+
+_ALL = (
+    Stage(
+        "lint",
+        "run the project's formatters and linters",
+        "a formatter or linter finds something",
+    ),
+    Stage(
+        "test",
+        "run the project's unit tests with coverage",
+        "a unit test fails, or coverage is under the limit",
+    ),
+    Stage(
+        "validate-data",
+        "read the data, test it, set bad rows and cells aside",
+        "an expectation fails, or more is quarantined or blanked than tolerated",
+        flags=(SAMPLE, CI_DATA),
+    ),
+    Stage(
+        "train",
+        "compute features, split by time, fit, calibrate and export",
+        "the fit is not finite, there is too little data, or the export is not faithful",
+        flags=(
+            QUICK,
+            Flag("max-samples", "train on the newest N rows at most", "integer"),
+            Flag("max-epochs", "boost N rounds at most", "integer"),
+        ),
+    ),
+    Stage(
+        "evaluate",
+        "measure the model on the holdout beside its baselines",
+        "the model is broken: not finite, under an absolute threshold, not invariant to noise, "
+        "or a model test of the project fails",
+    ),
+    Stage(
+        "package",
+        "write the bundle and prove that it answers as the trained model does",
+        "the served model and the trained model disagree",
+    ),
+    Stage(
+        "register",
+        "put the bundle into the MLflow registry as challenger",
+        "the registry holds other content under this identity, or the model is a quick one",
+        home=True,
+    ),
+    Stage(
+        "deploy",
+        "start the registered version in an environment",
+        "the new server is not ready or fails its golden predictions; the old one stays",
+        environment=True,
+        home=True,
+        flags=(Flag("version", "the registered version; the challenger if left out", "integer"),),
+    ),
+    Stage(
+        "verify",
+        "test the API that an environment serves, by its address only",
+        "the deployed API breaks its contract",
+        environment=True,
+        home=True,
+        flags=(Flag("url", "the address to test; the environment's own if left out"),),
+    ),
+    Stage(
+        "gate",
+        "compare challenger and champion and decide whether it may be promoted",
+        "any required check is not passed; inconclusive is not passed",
+        home=True,
+    ),
+    Stage(
+        "approve",
+        "ask a person, and sign the answer",
+        "rejected, timed out, not an allowed approver, author approving own change",
+        home=True,
+        flags=(
+            Flag("by", "who decides"),
+            Flag("reason", "why"),
+            Flag("reject", "record a refusal", "switch"),
+            Flag("yes", "approve without a prompt; recorded as such", "switch"),
+        ),
+    ),
+    Stage(
+        "promote",
+        "make the approved challenger the champion in production",
+        "approval or digest does not verify, the champion moved meanwhile, or production is "
+        "unhealthy (then reverted)",
+        home=True,
+    ),
+)
+
+STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
+
+Step = tuple[str, str | None, Mapping[str, Any]]
+"""A stage of a run: its name, its environment and its flags."""
+
+CI: tuple[Step, ...] = (
+    ("lint", None, {}),
+    ("test", None, {}),
+    ("validate-data", None, {"ci_data": True}),
+    ("train", None, {"quick": True}),
+    ("evaluate", None, {}),
+    ("package", None, {}),
+)
+CD: tuple[Step, ...] = (
+    ("validate-data", None, {}),
+    ("train", None, {}),
+    ("evaluate", None, {}),
+    ("package", None, {}),
+    ("register", None, {}),
+    ("deploy", "staging", {}),
+    ("verify", "staging", {}),
+    ("gate", None, {}),
+    ("approve", None, {}),
+    ("promote", None, {}),
+)
+RUNS: Mapping[str, tuple[Step, ...]] = {"ci": CI, "cd": CD, "all": CI + CD}

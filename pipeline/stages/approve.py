@@ -1,0 +1,170 @@
+"""Asks a person whether the challenger goes to production, and signs the answer."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from datetime import UTC, datetime
+
+from pipeline import workdir
+from pipeline.approval import policy as policies
+from pipeline.approval.authors import authors_of_change
+from pipeline.approval.facts import Facts, candidates, gather, is_champion
+from pipeline.approval.keys import load_signer, trusted_keys
+from pipeline.approval.policy import Policy
+from pipeline.approval.prompt import CONTINUE, Answer, ask
+from pipeline.approval.rules import check_allowed
+from pipeline.approval.statement import Approval, Method, sign
+from pipeline.approval.summary import summarise
+from pipeline.errors import UsageError, WaitingForPerson
+from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
+from pipeline.report import Check, ModelRef, Verdict
+from pipeline.stages.context import Context, Outcome
+
+BY_YES = "approved with --yes"
+BY_POLICY = Answer("approve", "policy", "the policy promotes what the gate passes")
+
+
+def run(context: Context) -> Outcome:
+    """Write ``approval.dsse.json`` and attach it to the version.
+
+    Raises:
+        Refused: the gate did not pass, or the policy does not let this answer count.
+        WaitingForPerson: nobody is there to ask.
+        UsageError: the flags do not make an answer, or no key can sign it.
+        EnvironmentFault: the registry does not answer.
+    """
+    _check_flags(context)
+    policy = policies.load(context.policy, context.config.policy)
+    registry = Registry.of(context.project, context.home, context.progress)
+    challenger, champion = candidates(registry)
+    if is_champion(challenger, champion):
+        return _nothing(challenger)
+    facts = gather(registry, challenger, champion, policy)
+    answer, method = _answer(context, policy, facts)
+    authors = None
+    if policy.four_eyes and answer.decision == "approve" and method != "automatic":
+        authors = authors_of_change(
+            context.project.root,
+            challenger.tags,
+            None if champion is None else champion.tags,
+            policy,
+        )
+    check_allowed(policy, decision=answer.decision, by=answer.by, method=method, authors=authors)
+    approval = Approval(
+        model=challenger.name,
+        version=challenger.number,
+        bundle=challenger.digest,
+        decision=answer.decision,
+        by=answer.by,
+        reason=answer.reason,
+        at=datetime.now(UTC),
+        method=method,
+        gate=facts.gate_digest,
+        policy=policy.digest,
+        champion=facts.champion_digest,
+        authors=authors,
+        run_id=context.run_id,
+    )
+    content = _signed(context, policy, approval)
+    registry.attach(challenger, APPROVAL_RECORD, content)
+    path = workdir.write_bytes(context.workdir / APPROVAL_RECORD, content)
+    return Outcome(
+        summary=_line(approval),
+        checks=[_check(approval)],
+        metrics={"method": method},
+        outputs=[path],
+        model=_model(challenger),
+    )
+
+
+def _check_flags(context: Context) -> None:
+    flags = context.flags
+    for name in ("by", "reason"):
+        if flags.get(name) is not None and not str(flags[name]).strip():
+            raise UsageError(f"--{name} is empty", expected="a text")
+    if flags.get("yes") and flags.get("reject"):
+        raise UsageError("--yes and --reject are opposites", expected="one of them")
+    if flags.get("yes"):
+        return
+    if any(flags.get(name) for name in ("by", "reason", "reject")):
+        for name, what in (("by", "who decides"), ("reason", "why")):
+            if not flags.get(name):
+                raise UsageError(f"--{name} is missing", expected=what)
+
+
+def _answer(context: Context, policy: Policy, facts: Facts) -> tuple[Answer, Method]:
+    flags = context.flags
+    if flags.get("yes"):
+        by, reason = flags.get("by") or _user(), flags.get("reason") or BY_YES
+        return Answer("approve", str(by).strip(), str(reason).strip()), "yes"
+    if flags.get("by"):
+        decision = "reject" if flags.get("reject") else "approve"
+        return Answer(decision, str(flags["by"]).strip(), str(flags["reason"]).strip()), "flags"
+    if policy.automatic and not policy.four_eyes:
+        return BY_POLICY, "automatic"
+    if context.interactive:
+        return ask(summarise(facts), _user(), sys.stdin, sys.stdout), "prompt"
+    raise WaitingForPerson(
+        f"version {facts.challenger.number} passed the gate and waits for an approval",
+        hint=CONTINUE,
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _signed(context: Context, policy: Policy, approval: Approval) -> bytes:
+    signer = load_signer(context.home)
+    keyid = signer.public_key.keyid
+    if keyid not in {key.keyid for key in trusted_keys(context.home, policy)}:
+        raise UsageError(
+            f"nobody would believe this signature: key {keyid[:12]} is not trusted",
+            expected="the private half of a key of the policy, or of the home's keys folder",
+        )
+    return sign(approval, signer)
+
+
+def _check(approval: Approval) -> Check:
+    approved = approval.decision == "approve"
+    return Check(
+        name="approval",
+        verdict=Verdict.PASS if approved else Verdict.FAIL,
+        observed=f"{approval.decision} by {approval.by} ({approval.method})",
+        expected="approve",
+        why=approval.reason,
+    )
+
+
+def _line(approval: Approval) -> str:
+    past = "approved" if approval.decision == "approve" else "rejected"
+    return f"version {approval.version} {past} by {approval.by}: {approval.reason}"
+
+
+def _nothing(champion: Version) -> Outcome:
+    return Outcome(
+        summary=f"nothing to promote: version {champion.number} is the champion",
+        checks=[
+            Check(
+                name="nothing to promote",
+                verdict=Verdict.PASS,
+                observed=f"identity {champion.identity[:12]}",
+                expected="a challenger that is not the champion, or no change",
+            )
+        ],
+        model=_model(champion),
+    )
+
+
+def _model(version: Version) -> ModelRef:
+    return ModelRef(
+        name=version.name,
+        version=version.number,
+        identity=version.identity,
+        digest=version.digest,
+    )

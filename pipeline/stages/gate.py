@@ -1,0 +1,222 @@
+"""Decide whether the challenger may be promoted, and leave the record with its version."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline import report, workdir
+from pipeline.approval import policy as policies
+from pipeline.bundle.reader import Bundle
+from pipeline.errors import UsageError, nearest
+from pipeline.gate import evidence
+from pipeline.gate.contest import Rules, headline, not_made
+from pipeline.gate.hearing import BEST_HEURISTIC, CHAMPION, Held, Material, hear
+from pipeline.gate.record import record
+from pipeline.problems.base import Problem
+from pipeline.problems.loader import load_problem
+from pipeline.project.user_tests import COMPARISON, is_comparison, run_user_tests
+from pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
+from pipeline.report import Check, ModelRef, StageReport, Verdict
+from pipeline.stages import CD, STAGES
+from pipeline.stages.context import Context, Outcome
+
+
+def run(context: Context) -> Outcome:
+    """Compare, check the evidence, and attach ``gate.json`` to the challenger's version.
+
+    Raises:
+        UsageError: nothing was registered, or the configuration names what does not exist.
+        EnvironmentFault: the registry does not answer.
+    """
+    registry = Registry.of(context.project, context.home, context.progress)
+    context.progress("asking the registry", 0.0)
+    challenger, champion = registry.challenger(), registry.champion()
+    if challenger is None:
+        raise UsageError(
+            f"model '{registry.name}' has no challenger", hint="run 'ml-pipeline register'"
+        )
+    if champion is not None and champion.identity == challenger.identity:
+        return _nothing_to_promote(champion)
+
+    problem = load_problem(context.config.problem, context.project.root)
+    rules = Rules.of(context.config.gate, problem.primary_metric, problem.guards)
+    policy = policies.load(context.policy, context.config.policy)
+    reports = _reports(context, (*context.config.gate.require, *policy.require))
+    candidate = evidence.Candidate(challenger.identity, challenger.digest)
+    proved = [
+        *(evidence.check_report(name, found, candidate) for name, found in reports.items()),
+        evidence.check_lineage(reports),
+    ]
+    with tempfile.TemporaryDirectory(prefix="gate-") as name:
+        scratch = Path(name)
+        held = _held(context, registry, challenger, champion, problem, rules, proved, scratch)
+        if held.scores is None:
+            tests = evidence.check_comparisons(reports.get("evaluate"), COMPARISON)
+        else:
+            tests = _comparison_tests(context, held, scratch)
+    checks = [*held.contest.checks, *tests, *held.advice, *proved]
+    summary = headline(checks, held.contest.primary, held.goal)
+    metrics: dict[str, Any] = {
+        "nothing_to_promote": False,
+        "goal": held.goal,
+        "against": held.contest.primary.against,
+        "challenger_version": challenger.number,
+        "champion_version": champion.number if champion else None,
+        "first": held.first,
+        **held.contest.to_json(),
+        "models": held.models,
+        "table": held.table,
+    }
+    content = record(
+        checks,
+        metrics,
+        summary=summary,
+        challenger=challenger.digest,
+        champion=champion.digest if champion else None,
+        policy=policy.digest,
+    )
+    context.progress("keeping the record with the version", 0.95)
+    metrics["record"] = registry.attach(challenger, GATE_RECORD, content)
+    return Outcome(summary=summary, checks=checks, metrics=metrics, model=_model(challenger))
+
+
+def _held(
+    context: Context,
+    registry: Registry,
+    challenger: Version,
+    champion: Version | None,
+    problem: Problem,
+    rules: Rules,
+    proved: Sequence[Check],
+    scratch: Path,
+) -> Held:
+    """Hold the comparison, if the reports show that what lies here is the challenger."""
+    import pandas as pd
+
+    against = CHAMPION if champion else BEST_HEURISTIC
+    if report.judge(proved) is not Verdict.PASS:
+        why = "the reports do not show that what lies here is the challenger"
+        return Held(not_made(rules, against, why), "superior")
+    holdout = pd.read_parquet(context.take("data/holdout.parquet", "train"))
+    bundle = Bundle.open(context.take("bundle", "package"))
+    if bundle.digest != challenger.digest:
+        why = f"the bundle here is {bundle.digest[:12]}, the challenger {challenger.digest[:12]}"
+        return Held(not_made(rules, against, why), "superior")
+    if champion is not None:
+        context.progress("fetching the champion", 0.1)
+    material = Material(
+        holdout=holdout.reset_index(drop=True),
+        predictions=pd.read_parquet(context.take("data/predictions.parquet", "evaluate")),
+        matrix=context.take("data/matrix.parquet", "train"),
+        clean=context.take("data/clean.parquet", "validate-data"),
+        challenger=bundle,
+        champion=Bundle.open(registry.download(champion, scratch / "champion"))
+        if champion
+        else None,
+        problem=problem,
+    )
+    return hear(
+        material,
+        rules,
+        context.config.gate.goal,
+        resamples=context.config.evaluate.resamples,
+        seed=context.config.train.seed,
+        progress=context.progress,
+    )
+
+
+def _comparison_tests(context: Context, held: Held, scratch: Path) -> list[Check]:
+    """Run the project's comparison tests with the champion as ``baseline_model``."""
+    import pandas as pd
+
+    rows, predictions = scratch / "holdout.parquet", scratch / "predictions.parquet"
+    holdout = pd.read_parquet(context.workdir / "data/holdout.parquet").reset_index(drop=True)
+    compared = holdout[held.rows].reset_index(drop=True)
+    compared.to_parquet(rows)
+    compared[["__label"]].assign(champion=held.scores).to_parquet(predictions)
+    context.progress("running the project's comparison tests", 0.8)
+    found = run_user_tests(
+        context.project,
+        workdir.Workdir(scratch),
+        context.config.tests.model,
+        "model",
+        {
+            "model": str(context.workdir / "model/model.onnx"),
+            "schema": str(context.workdir / "model/schema.json"),
+            "holdout": str(rows),
+            "predictions": str(predictions),
+            "baseline": "champion",
+            "profile": str(context.profile),
+        },
+    )
+    whole = [check for check in found if check.name.endswith(" as a whole")]
+    return [*evidence.enforced(check for check in found if is_comparison(check)), *whole]
+
+
+def _reports(context: Context, more: Sequence[str]) -> dict[str, StageReport | None]:
+    """Return the required reports by name, in the order of the delivery; None where there is none.
+
+    Raises:
+        UsageError: ``require`` names a stage or an environment that does not exist.
+    """
+    names = [stage for stage, _, _ in CD]
+    before = [(stage, environment) for stage, environment, _ in CD[: names.index("gate")]]
+    found: dict[str, StageReport | None] = {}
+    for stage, environment in dict.fromkeys([*before, *(_step(context, name) for name in more)]):
+        file = f"reports/{report.file_name(stage, environment)}.json"
+        name = f"{stage} {environment}" if environment else stage
+        found[name] = _read(context, file)
+    return found
+
+
+def _read(context: Context, file: str) -> StageReport | None:
+    path = context.workdir / file
+    if not path.is_file():
+        return None
+    context.inputs[file] = workdir.digest(path)
+    try:
+        return report.read(path)
+    except ValidationError:
+        return None
+
+
+def _step(context: Context, name: str) -> tuple[str, str | None]:
+    stage, _, environment = name.partition(" ")
+    if stage not in STAGES:
+        raise UsageError(f"gate or policy requires '{name}'", hint=nearest(stage, STAGES))
+    if not STAGES[stage].environment:
+        return stage, None
+    known = context.config.environments
+    environment = environment or "staging"
+    if environment not in known:
+        raise UsageError(f"gate or policy requires '{name}'", hint=nearest(environment, known))
+    return stage, environment
+
+
+def _nothing_to_promote(champion: Version) -> Outcome:
+    check = Check(
+        name="nothing to promote",
+        verdict=Verdict.PASS,
+        observed=f"identity {champion.identity[:12]}",
+        expected="a challenger that is not the champion, or no change",
+    )
+    return Outcome(
+        summary=f"nothing to promote: version {champion.number} is the champion already",
+        checks=[check],
+        metrics={"nothing_to_promote": True, "champion_version": champion.number},
+        model=_model(champion),
+    )
+
+
+def _model(version: Version) -> ModelRef:
+    return ModelRef(
+        name=version.name,
+        version=version.number,
+        identity=version.identity,
+        digest=version.digest,
+    )

@@ -1,0 +1,18 @@
+"""Stage ``lint``: the project's formatters and linters."""
+
+from __future__ import annotations
+
+from pipeline.project.linting import lint, to_check
+from pipeline.stages.context import Context, Outcome
+
+
+def run(context: Context) -> Outcome:
+    results = lint(context.project, context.workdir, context.progress)
+    checks = [to_check(result) for result in results]
+    failed = [check for check, result in zip(checks, results, strict=True) if not result.passed]
+    if failed:
+        summary = f"{failed[0].name}: {failed[0].observed}, {failed[0].why}"
+    else:
+        summary = f"{', '.join(result.name for result in results)}: no findings"
+    counts = {result.name: len(result.findings) for result in results}
+    return Outcome(summary, checks, metrics={"findings": counts})

@@ -1,0 +1,106 @@
+"""Makes the approved challenger the champion in production."""
+
+from __future__ import annotations
+
+from pipeline.approval import policy as policies
+from pipeline.approval.facts import candidates
+from pipeline.approval.keys import trusted_keys
+from pipeline.deploy.targets import load_target
+from pipeline.errors import UsageError
+from pipeline.promotion import records
+from pipeline.promotion.promote import Production, Promotion, promote
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.report import Check, ModelRef, Verdict
+from pipeline.stages.context import Context, Outcome
+
+PRODUCTION = "production"
+DATA_TAG = "identity.data"
+
+
+def run(context: Context) -> Outcome:
+    """Promote by the records in the registry; the working folder is not believed.
+
+    Raises:
+        Refused: a record does not verify, the champion moved, or production is not healthy; what
+            was there before is there again.
+        UsageError: there is no environment ``production``, or nothing was registered.
+        EnvironmentFault: registry, disk or port are not to be had.
+    """
+    section = context.config.environments.get(PRODUCTION)
+    if section is None:
+        raise UsageError("ml.yaml has no environment 'production'", hint="add it to 'environments'")
+    policy = policies.load(context.policy, context.config.policy)
+    registry = Registry.of(context.project, context.home, context.progress)
+    challenger, _ = candidates(registry)
+    done = promote(
+        registry,
+        policy,
+        trusted_keys(context.home, policy),
+        Production(
+            target=load_target(section.target),
+            environment=section,
+            serving=context.config.serving,
+            home=context.home,
+            name=PRODUCTION,
+        ),
+        profile=records.profile_of(
+            context.workdir / "data/profile.json", challenger.tags.get(DATA_TAG, "")
+        ),
+        run_id=context.run_id,
+        progress=context.progress,
+    )
+    return Outcome(
+        summary=_line(done),
+        checks=_checks(done),
+        metrics={"url": done.deployment.url, "changed": done.changed, "started": done.started},
+        model=ModelRef(
+            name=done.version.name,
+            version=done.version.number,
+            identity=done.version.identity,
+            digest=done.version.digest,
+        ),
+    )
+
+
+def _line(done: Promotion) -> str:
+    number, url = done.version.number, done.deployment.url
+    if not done.changed:
+        state = "started again" if done.started else "up"
+        return f"nothing to promote: version {number} is the champion; its server is {state}, {url}"
+    return f"version {number} is in production: {url}"
+
+
+def _checks(done: Promotion) -> list[Check]:
+    approval = done.approval
+    approved = Check(
+        name="approval",
+        verdict=Verdict.PASS,
+        observed=f"{approval.decision} by {approval.by} ({approval.method}): {approval.reason}",
+        expected="a signature by a trusted key",
+    )
+    if not done.changed:
+        return [
+            Check(
+                name="nothing to promote",
+                verdict=Verdict.PASS,
+                observed=f"identity {done.version.identity[:12]}",
+                expected="a challenger that is not the champion, or no change",
+            ),
+            approved,
+        ]
+    former = "no champion" if done.former is None else f"version {done.former.number}"
+    return [
+        approved,
+        Check(
+            name="champion unchanged since the comparison",
+            verdict=Verdict.PASS,
+            observed=former,
+            expected="the one that the gate compared with",
+        ),
+        Check(
+            name="production healthy",
+            verdict=Verdict.PASS,
+            observed=f"{done.deployment.url} serves bundle {done.deployment.digest[:12]}",
+            expected="ready, with its golden predictions",
+        ),
+    ]

@@ -1,0 +1,52 @@
+"""Runs stages one after the other until one does not pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import PASS
+from pipeline.stages import RUNS, STAGES, Stage
+from pipeline.stages.runner import Result, execute
+from pipeline.stages.session import Session
+
+QUICK_FLAGS = frozenset({"sample_size", "max_samples", "max_epochs"})
+
+Started = Callable[[Stage, str | None], None]
+Ended = Callable[[Stage, str | None, Result], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run did, and which steps it did not come to."""
+
+    results: tuple[Result, ...]
+    left: tuple[tuple[str, str | None], ...]
+
+    @property
+    def exit_code(self) -> int:
+        return self.results[-1].exit_code
+
+
+def run(
+    session: Session, name: str, flags: Mapping[str, Any], *, started: Started, ended: Ended
+) -> Run:
+    """Run the steps of ``ci``, ``cd`` or ``all``.
+
+    A flag goes to every stage that knows it; those that make a run quick only to the quick steps.
+    """
+    steps = RUNS[name]
+    results: list[Result] = []
+    for step, environment, own in steps:
+        stage = STAGES[step]
+        known = {flag.key for flag in stage.flags if own or flag.key not in QUICK_FLAGS}
+        passed = {key: value for key, value in flags.items() if key in known} | dict(own)
+        started(stage, environment)
+        result = execute(session.context(stage, environment, passed))
+        ended(stage, environment, result)
+        results.append(result)
+        if result.exit_code != PASS:
+            break
+    left = tuple((step, environment) for step, environment, _ in steps[len(results) :])
+    return Run(tuple(results), left)

@@ -1,0 +1,134 @@
+"""Stage ``train``: features, split, fit, calibration, export and its proof."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import UsageError
+from pipeline.report import ModelRef
+from pipeline.stages.context import Context, Outcome
+
+if TYPE_CHECKING:
+    from pipeline.bundle.identity import Identity
+    from pipeline.problems.base import Problem
+    from pipeline.training.record import TrainingRecord
+    from pipeline.training.trainer import Limits, Trained
+
+QUICK_SAMPLES = 5000
+QUICK_EPOCHS = 2
+
+
+def run(context: Context) -> Outcome:
+    """Train on the clean data and write the model with its matrix, or nothing at all."""
+    from pipeline.problems.loader import load_problem
+    from pipeline.training import files
+    from pipeline.training.trainer import recipes_of
+
+    config = context.config
+    limits = _limits(context)
+    recipes_of(config.train)  # a wrong name is told before minutes are spent
+    problem = load_problem(config.problem, context.project.root)
+    with files.all_or_nothing(context.workdir):
+        trained, seconds = _train(context, problem, limits)
+        identity = _identity(context, limits)
+        record = _record(context, problem, trained, identity)
+        context.progress("writing the model", 0.95)
+        outputs = files.write(context.workdir, trained, record)
+    return Outcome(
+        summary=_summary(trained),
+        checks=trained.checks,
+        metrics={**trained.metrics, "seconds": {**seconds, **trained.metrics["seconds"]}},
+        outputs=outputs,
+        model=ModelRef(name=config.registry.name or config.project, identity=identity.digest),
+    )
+
+
+def _limits(context: Context) -> Limits:
+    from pipeline.training.trainer import Limits
+
+    samples = _flag(context, "max_samples", QUICK_SAMPLES)
+    epochs = _flag(context, "max_epochs", QUICK_EPOCHS)
+    return Limits(quick=context.quick, max_samples=samples, max_epochs=epochs)
+
+
+def _flag(context: Context, key: str, quick_default: int) -> int | None:
+    value: int | None = context.flags.get(key)
+    if value is None:
+        return quick_default if context.quick else None
+    if value < 1:
+        raise UsageError(f"--{key.replace('_', '-')} {value}", expected="at least 1")
+    return value
+
+
+def _train(context: Context, problem: Problem, limits: Limits) -> tuple[Trained, dict[str, float]]:
+    import pandas as pd
+
+    from pipeline.features.registry import load_modules
+    from pipeline.training.trainer import train
+
+    config = context.config
+    frame = pd.read_parquet(context.take("data/clean.parquet", "validate-data"))
+    functions = load_modules(context.project.root, config.features.modules)
+    context.progress("computing features", 0.0)
+    start = time.perf_counter()
+    matrix = problem.matrix(frame, functions, config.features.standard)
+    seconds = {"features": round(time.perf_counter() - start, 3)}
+    trained = train(matrix, frame, problem, config.split, config.train, limits, context.progress)
+    return trained, seconds
+
+
+def _fingerprint(context: Context) -> str:
+    profile = context.take("data/profile.json", "validate-data")
+    return str(json.loads(profile.read_text())["fingerprint"])
+
+
+def _identity(context: Context, limits: Limits) -> Identity:
+    from pipeline.bundle.identity import identity
+
+    flags: dict[str, Any] = {
+        "quick": limits.quick or None,
+        "max_samples": limits.max_samples,
+        "max_epochs": limits.max_epochs,
+    }
+    return identity(context.project, _fingerprint(context), limits=flags)
+
+
+def _record(
+    context: Context, problem: Problem, trained: Trained, identity: Identity
+) -> TrainingRecord:
+    from pipeline.training.record import TrainingRecord
+
+    chosen = trained.chosen_trial
+    return TrainingRecord(
+        project=context.config.project,
+        problem=problem.kind,
+        estimator=trained.recipe.estimator,
+        params=trained.recipe.params.model_dump(mode="json"),
+        best_round=trained.model.fitted.best_round,
+        calibration=trained.recipe.calibration,
+        seed=context.config.train.seed,
+        profile=context.profile,
+        rows=trained.split.counts(),
+        cutoffs=trained.split.cutoffs,
+        split={"method": trained.split.method, **trained.split.detail},
+        positive_rate=trained.positive_rate,
+        folds=chosen.scores if chosen else (),
+        search=trained.trials,
+        fingerprint=identity.parts["data"],
+        identity=identity.digest,
+        identity_parts=dict(identity.parts),
+    )
+
+
+def _summary(trained: Trained) -> str:
+    metrics = trained.metrics
+    rounds = f", {metrics['best_round']} rounds" if metrics["best_round"] else ""
+    end = trained.split.cutoffs.train_end
+    until = f" to {end}" if end else ""
+    return (
+        f"{trained.recipe.estimator}{rounds} on {metrics['rows']['train']} rows{until}; "
+        f"validation log loss {metrics['validation_log_loss']:.4f} "
+        f"(base rate {metrics['validation_log_loss_of_base_rate']:.4f})"
+    )

@@ -1,0 +1,175 @@
+"""Stage ``validate-data``: read the data, test it, set bad rows and cells aside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import Source
+from pipeline.data.fingerprint import profile
+from pipeline.data.load import read_source, text_columns, to_problem_columns, to_source_columns
+from pipeline.data.rules import distribution_tests, frame_tests, row_tests
+from pipeline.data.sample import newest
+from pipeline.data.validation import Validation, check_frame, validate
+from pipeline.errors import EnvironmentFault, UsageError
+from pipeline.problems.loader import load_problem
+from pipeline.report import Check, Verdict
+from pipeline.stages.context import Context, Outcome
+from pipeline.workdir import atomic_path, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CI_SAMPLE = 2500
+ACCEPTED = "accepted/profile.json"
+CLEAN, QUARANTINE, PROFILE = "data/clean.parquet", "data/quarantine.parquet", "data/profile.json"
+USERS_VIEW = "data/df.parquet"
+
+
+@dataclass(frozen=True)
+class _Request:
+    source: Source
+    sample: int | None
+
+
+def run(context: Context) -> Outcome:
+    """Test the data of the project; see docs/reference/data-tests.md."""
+    data = context.config.data
+    problem = load_problem(context.config.problem, context.project.root)
+    request = _request(context)
+    context.progress("reading the data", 0.0)
+    raw = read_source(request.source, context.project, text_columns(problem, data))
+    frame = to_problem_columns(raw, problem, data, context.project)
+    entity, time = problem.entity_column, problem.time_column
+    if request.sample is not None:
+        frame = newest(frame, request.sample, entity, time)
+    today = datetime.now(UTC).date()
+    columns = [column for column in problem.columns() if column.name in frame.columns]
+    tests = row_tests(problem, data, list(frame.columns), today)
+    found = validate(frame, columns, tests, entity=entity, time=time, progress=context.progress)
+    figures = profile(found.clean)
+    checks = list(found.checks)
+    if len(frame):
+        checks += check_frame(found.clean, frame_tests(columns, time, data, today))
+        checks += _against_accepted(context, request, found.clean)
+    outputs = _write(context, found, figures)
+    if len(found.clean):
+        checks += _users_tests(context, found.clean)
+    return Outcome(
+        summary=_summary(len(frame), found, checks),
+        checks=checks,
+        metrics={
+            "rows": len(frame),
+            "rows_clean": len(found.clean),
+            "rows_quarantined": len(found.quarantine),
+            "blanked": dict(found.blanked),
+            "fingerprint": figures["fingerprint"],
+            **_span(found.clean, entity, time),
+        },
+        outputs=outputs,
+    )
+
+
+def _request(context: Context) -> _Request:
+    data = context.config.data
+    sample = context.flags.get("sample_size")
+    if sample is not None and sample < 1:
+        raise UsageError(f"--sample-size {sample}", expected="1 or more")
+    if not context.flags.get("ci_data"):
+        return _Request(data.source, sample)
+    if data.ci is not None:
+        return _Request(data.ci, sample)
+    return _Request(data.source, CI_SAMPLE if sample is None else sample)
+
+
+def _against_accepted(context: Context, request: _Request, clean: pd.DataFrame) -> Sequence[Check]:
+    """Compare with the data of the version in production, where all data was read."""
+    path = context.home / ACCEPTED
+    if context.quick or request.sample is not None or context.flags.get("ci_data"):
+        why = "a sample is not compared with the last accepted data"
+    elif not path.is_file():
+        why = "no data has been accepted yet"
+    else:
+        accepted = _accepted(path)
+        return check_frame(clean, distribution_tests(accepted, context.config.data.distribution))
+    return [
+        Check(
+            name="distribution",
+            verdict=Verdict.SKIPPED,
+            observed="not compared",
+            expected="shares of nulls and means near those of the last accepted data",
+            why=why,
+        )
+    ]
+
+
+def _accepted(path: Path) -> dict[str, Any]:
+    try:
+        columns: dict[str, Any] = json.loads(path.read_text())["columns"]
+        if all({"null_share", "mean", "std"} <= set(column) for column in columns.values()):
+            return columns
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise EnvironmentFault(
+        f"{path} cannot be read",
+        expected="the profile of the last accepted data",
+        hint="restore it, or delete it to accept the next data as they come",
+    )
+
+
+def _write(context: Context, found: Validation, figures: dict[str, Any]) -> list[Path]:
+    workdir = context.workdir
+    context.progress("writing the clean rows", 0.9)
+    return [
+        _write_parquet(workdir / CLEAN, found.clean),
+        _write_parquet(workdir / QUARANTINE, found.quarantine),
+        write_text(workdir / PROFILE, json.dumps(figures, indent=2, sort_keys=True) + "\n"),
+    ]
+
+
+def _write_parquet(path: Path, frame: pd.DataFrame) -> Path:
+    """Write a frame; a column of several types, such as numbers and words, is written as text."""
+    mixed = [name for name in frame.columns if frame[name].dtype == object]
+    with atomic_path(path) as temporary:
+        frame.astype(dict.fromkeys(mixed, "str")).to_parquet(temporary, index=False)
+    return path
+
+
+def _users_tests(context: Context, clean: pd.DataFrame) -> Sequence[Check]:
+    """Run the project's own data tests on the clean rows, in the source's column names."""
+    folder = context.config.tests.data
+    if not context.project.path(folder).exists():
+        return []
+    from pipeline.project.user_tests import run_user_tests
+
+    context.progress(f"tests in {folder}", 0.95)
+    view = _write_parquet(
+        context.workdir / USERS_VIEW, to_source_columns(clean, context.config.data)
+    )
+    return run_user_tests(context.project, context.workdir, folder, "data", {"df": str(view)})
+
+
+def _span(clean: pd.DataFrame, entity: str | None, time: str | None) -> dict[str, Any]:
+    span: dict[str, Any] = {}
+    if entity is not None and entity in clean.columns:
+        span["entities"] = int(clean[entity].nunique())
+    if time is not None and len(clean):
+        span |= {"first": str(clean[time].min())[:10], "last": str(clean[time].max())[:10]}
+    return span
+
+
+def _summary(rows: int, found: Validation, checks: Sequence[Check]) -> str:
+    bad = [c for c in checks if c.required and c.verdict not in (Verdict.PASS, Verdict.SKIPPED)]
+    if bad:
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        detail = bad[0].why or f"observed {bad[0].observed}, expected {bad[0].expected}"
+        return f"{bad[0].name}: {detail}{more}"
+    blanked = ", ".join(f"{count:,} {name}" for name, count in sorted(found.blanked.items()))
+    return (
+        f"{rows:,} rows: {len(found.clean):,} clean, {len(found.quarantine):,} quarantined, "
+        f"blanked cells: {blanked or 'none'}"
+    )

@@ -1,0 +1,93 @@
+"""Tests the API that an environment serves: the contract, then the project's own tests."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from pipeline import report
+from pipeline.bundle.reader import Bundle
+from pipeline.deploy import checks
+from pipeline.deploy.base import Deployment
+from pipeline.deploy.checks import Contract, Expected
+from pipeline.deploy.targets import load_target
+from pipeline.errors import EnvironmentFault, UsageError
+from pipeline.project.user_tests import run_user_tests
+from pipeline.report import Check, ModelRef, Verdict
+from pipeline.serving.access import token_of
+from pipeline.stages.context import Context, Outcome
+
+
+def run(context: Context) -> Outcome:
+    """Verify the environment's server, or the one at ``--url``.
+
+    With ``--url`` nothing is known of what should be served there, unless it is the address of
+    the environment's own server.
+
+    Raises:
+        UsageError: ``--url`` is no http address, or the token is not set.
+        EnvironmentFault: nothing is served, or nothing answers there.
+    """
+    name = context.environment or ""
+    environment = context.config.environments[name]
+    deployment = load_target(environment.target).status(name, context.home)
+    url = _url(context.flags.get("url"), deployment, name)
+    serving = context.config.serving
+    token = token_of("127.0.0.1", serving.token_env)
+    context.progress(f"testing {url}", 0.1)
+    found = checks.contract(url, _expected(deployment, url), token)
+    context.progress("running the project's staging tests", 0.6)
+    tests = run_user_tests(
+        context.project,
+        context.workdir,
+        context.config.tests.staging,
+        "staging",
+        {"endpoint": url},
+    )
+    every = [*found.checks, *tests]
+    return Outcome(
+        summary=_summary(url, every, found),
+        checks=every,
+        metrics={"url": url, **found.metrics},
+        model=_model(found),
+    )
+
+
+def _url(given: str | None, deployment: Deployment | None, name: str) -> str:
+    if given is None:
+        if deployment is None:
+            raise EnvironmentFault(
+                f"{name} serves nothing", hint=f"run 'ml-pipeline deploy {name}'"
+            )
+        return deployment.url
+    parts = urlsplit(given)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise UsageError(f"--url {given}", expected="an address such as http://127.0.0.1:8001")
+    return given.rstrip("/")
+
+
+def _expected(deployment: Deployment | None, url: str) -> Expected:
+    if deployment is None or deployment.url != url:
+        return Expected()
+    bundle = Bundle.open(deployment.bundle)
+    return Expected(version=deployment.version, digest=deployment.digest, bundle=bundle)
+
+
+def _summary(url: str, every: list[Check], found: Contract) -> str:
+    failed = [check for check in every if check.required and check.verdict is not Verdict.PASS]
+    if report.judge(every) is not Verdict.PASS and failed:
+        return f"{url}: {len(failed)} of {len(every)} checks fail, first: {failed[0].why}"
+    median = found.metrics.get("latency_median_ms")
+    speed = "" if median is None else f", {median:.1f} ms a row"
+    return f"{url} keeps its contract: {len(every)} checks{speed}"
+
+
+def _model(found: Contract) -> ModelRef | None:
+    told = found.metadata
+    if not told:
+        return None
+    return ModelRef(
+        name=str(told["name"]),
+        version=told.get("model_version"),
+        identity=str(told.get("identity", "")),
+        digest=str(told["digest"]),
+    )

@@ -1,0 +1,358 @@
+"""From a matrix to a trained, exported and proven model. Reads no file and writes none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import Refused
+from pipeline.features.schema import FeatureError, FeatureSchema
+from pipeline.problems.base import Matrix
+from pipeline.report import Check, Verdict
+from pipeline.training import export, guards, rows, sample, selection
+from pipeline.training.estimators import Model, Recipe, fit
+from pipeline.training.model import Encoded, Sample, Settings, Vector
+from pipeline.training.params import params_of
+from pipeline.training.split import Split, require_folds, split_by_hash, split_by_time
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.config import SplitSection, TrainSection
+    from pipeline.problems.base import Problem
+    from pipeline.report import Progress
+    from pipeline.training.record import Trial
+    from pipeline.training.split import Rows
+
+PROVEN = 10_000
+"""Real rows on which the export is proven, beside the random ones."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the flags of a run lay over the configuration."""
+
+    quick: bool = False
+    max_samples: int | None = None
+    max_epochs: int | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with everything that the files of the stage are made of."""
+
+    matrix: Matrix
+    split: Split
+    schema: FeatureSchema
+    recipe: Recipe
+    trials: tuple[Trial, ...]
+    model: Model
+    onnx: bytes
+    parity: pd.DataFrame
+    """Raw golden and random rows, with ``__probability`` and ``__golden``."""
+    reference: pd.DataFrame
+    """Raw training rows with ``__probability``."""
+    positive_rate: float
+    checks: tuple[Check, ...]
+    metrics: dict[str, Any]
+
+    @property
+    def chosen_trial(self) -> Trial | None:
+        params = self.recipe.params.model_dump()
+        return next((trial for trial in self.trials if trial.params == params), None)
+
+
+@dataclass
+class _Clock:
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[what] = round(time.perf_counter() - start, 3)
+
+
+def recipes_of(section: TrainSection) -> list[Recipe]:
+    """Return the recipes to choose from: ``search`` laid over ``params``, or ``params`` alone.
+
+    Raises:
+        UsageError: the estimator or a parameter is unknown, or a value is out of its range.
+    """
+    if not section.search:
+        params = params_of(section.estimator, section.params)
+        return [Recipe(section.estimator, params, section.calibration)]
+    return [
+        Recipe(
+            section.estimator,
+            params_of(
+                section.estimator, {**section.params, **over}, f"train.search, set {number + 1},"
+            ),
+            section.calibration,
+        )
+        for number, over in enumerate(section.search)
+    ]
+
+
+def train(
+    matrix: Matrix,
+    frame: pd.DataFrame,
+    problem: Problem,
+    split_section: SplitSection,
+    section: TrainSection,
+    limits: Limits,
+    progress: Progress,
+) -> Trained:
+    """Sample, split, choose, fit, calibrate, export and prove.
+
+    Args:
+        matrix: features, labels and keys of the clean rows.
+        frame: the clean rows, in the same order.
+        problem: says whether rows are dated, how far a label looks, and what an unseen category is.
+        split_section: the sizes of the parts.
+        section: estimator, parameters and limits.
+        limits: what the flags say beyond that.
+        progress: told during anything that takes long.
+
+    Raises:
+        UsageError: the configuration of estimator or split is wrong.
+        Refused: the data cannot carry the split or the fit, or the export is not faithful.
+    """
+    recipes = recipes_of(section)
+    guards.require_usable(matrix)
+    matrix, frame = _sampled(matrix, frame, problem, split_section, section, limits)
+    label = matrix.label.to_numpy(dtype=np.float64)
+    if problem.time_column is None:
+        split = split_by_hash(frame, label, split_section, problem.cluster_column)
+    else:
+        split = split_by_time(
+            matrix.keys, label, split_section, problem.horizon, quick=limits.quick
+        )
+    guards.require_enough(split, label, section.min_rows)
+    learnt_from = split.rows("train")
+    schema = FeatureSchema.fit(
+        matrix.features.iloc[learnt_from], matrix.categorical, problem.unseen
+    )
+    x = _encoded(schema, matrix.features)
+    settings = Settings(
+        seed=section.seed,
+        threads=section.threads,
+        max_epochs=limits.max_epochs or section.max_epochs,
+        patience=section.patience,
+    )
+    clock = _Clock()
+    with clock("search"):
+        recipe, trials, chosen = _choose(
+            recipes, split, split_section, x, label, settings, limits, progress
+        )
+    with clock("fit"):
+        train_part, validation = (
+            Sample(x[part], label[part]) for part in (learnt_from, split.rows("validation"))
+        )
+        model = fit(recipe, train_part, validation, settings, progress)
+    with clock("export"):
+        progress("exporting", 0.0)
+        onnx = export.to_onnx(model, schema.width)
+        parity = _parity(matrix.features, schema, split, section.seed)
+        tried = np.concatenate([_encoded(schema, parity), x[rows.spread(_labelled(label), PROVEN)]])
+        difference = export.prove(model, onnx, tried)
+    parity["__probability"] = model.predict(_encoded(schema, parity))
+    reference = _reference(matrix, x, model, learnt_from)
+    answers = model.predict(np.concatenate([validation.x, x[split.rows("holdout")]]))
+    finite = _finite(answers)
+    loss = selection.log_loss(validation.y, answers[: len(validation.y)])
+    rate = float(train_part.y.mean())
+    base = selection.log_loss(validation.y, np.full(len(validation.y), rate))
+    return Trained(
+        matrix=matrix,
+        split=split,
+        schema=schema,
+        recipe=recipe,
+        trials=trials,
+        model=model,
+        onnx=onnx,
+        parity=parity,
+        reference=reference,
+        positive_rate=rate,
+        checks=(
+            _enough(train_part, section.min_rows),
+            _classes(train_part, validation),
+            _values(matrix.features.iloc[learnt_from]),
+            chosen,
+            finite,
+            *model.checks(),
+            _faithful(difference, len(tried)),
+        ),
+        metrics={
+            "rows": split.counts(),
+            "features": len(schema.features),
+            "width": schema.width,
+            "positive_rate": rate,
+            "best_round": model.fitted.best_round,
+            "validation_log_loss": loss,
+            "validation_log_loss_of_base_rate": base,
+            "export_difference": difference,
+            "cutoffs": split.cutoffs.model_dump(),
+            "folds": [trial.model_dump(mode="json") for trial in trials],
+            "seconds": clock.seconds,
+        },
+    )
+
+
+def _sampled(
+    matrix: Matrix,
+    frame: pd.DataFrame,
+    problem: Problem,
+    split: SplitSection,
+    section: TrainSection,
+    limits: Limits,
+) -> tuple[Matrix, pd.DataFrame]:
+    limit = limits.max_samples or section.max_samples
+    if limit is None or limit >= len(frame):
+        return matrix, frame
+    if problem.time_column is None:
+        chosen = sample.hashed_rows(frame, limit)
+    else:
+        held, watched = (
+            (split.quick_holdout_days, split.quick_validation_days)
+            if limits.quick
+            else (split.holdout_days, split.validation_days)
+        )
+        chosen = sample.newest_rows(matrix.keys, limit, 2 * (held + watched + 2 * problem.horizon))
+    return (
+        Matrix(
+            features=matrix.features.iloc[chosen].reset_index(drop=True),
+            label=matrix.label.iloc[chosen].reset_index(drop=True),
+            keys=matrix.keys.iloc[chosen].reset_index(drop=True),
+        ),
+        frame.iloc[chosen].reset_index(drop=True),
+    )
+
+
+def _choose(
+    recipes: list[Recipe],
+    split: Split,
+    section: SplitSection,
+    x: Encoded,
+    label: Vector,
+    settings: Settings,
+    limits: Limits,
+    progress: Progress,
+) -> tuple[Recipe, tuple[Trial, ...], Check]:
+    why = ""
+    if len(recipes) == 1:
+        why = "one parameter set: nothing to choose from"
+    elif limits.quick:
+        why = f"a quick run takes the first of {len(recipes)} parameter sets"
+    if why:
+        skipped = Check(
+            name="model selection",
+            verdict=Verdict.SKIPPED,
+            required=False,
+            observed="not run",
+            expected="walk-forward folds where train.search gives a choice",
+            why=why,
+        )
+        return recipes[0], (), skipped
+    recipe, trials = selection.search(
+        recipes, require_folds(split, section), x, label, settings, progress
+    )
+    means = [round(trial.mean, 6) for trial in trials]
+    place = recipes.index(recipe)
+    return (
+        recipe,
+        trials,
+        Check(
+            name="model selection",
+            verdict=Verdict.PASS,
+            required=False,
+            observed=f"set {place + 1} of {len(recipes)}, mean log loss {means[place]}",
+            expected="the least mean log loss over the walk-forward folds",
+            why=f"means: {', '.join(map(str, means))}",
+        ),
+    )
+
+
+def _encoded(schema: FeatureSchema, features: pd.DataFrame) -> Encoded:
+    try:
+        return schema.encode({str(name): column for name, column in features.items()})
+    except FeatureError as error:
+        raise Refused(
+            str(error), hint="with an unseen category: problem.unseen can be 'missing'"
+        ) from None
+
+
+def _parity(features: pd.DataFrame, schema: FeatureSchema, split: Split, seed: int) -> pd.DataFrame:
+    import pandas as pd
+
+    train = split.rows("train")
+    golden = features.iloc[rows.golden_rows(features, train)]
+    random = rows.random_rows(features.iloc[rows.spread(train, rows.RANDOM)], schema, seed)
+    both = pd.concat([golden, random.astype(features.dtypes.to_dict())], ignore_index=True)
+    both["__golden"] = np.arange(len(both)) < len(golden)
+    return both
+
+
+def _reference(matrix: Matrix, x: Encoded, model: Model, train: Rows) -> pd.DataFrame:
+    chosen = rows.spread(train, rows.REFERENCE)
+    reference = matrix.features.iloc[chosen].reset_index(drop=True)
+    return reference.assign(__probability=model.predict(x[chosen]))
+
+
+def _labelled(label: Vector) -> Rows:
+    return np.flatnonzero(~np.isnan(label))
+
+
+def _enough(train: Sample, least: int) -> Check:
+    return Check(
+        name="rows",
+        verdict=Verdict.PASS if len(train.y) >= least else Verdict.FAIL,
+        observed=len(train.y),
+        expected=f"at least {least} rows to train on",
+    )
+
+
+def _classes(train: Sample, validation: Sample) -> Check:
+    rates = {"train": float(train.y.mean()), "validation": float(validation.y.mean())}
+    return Check(
+        name="classes",
+        verdict=Verdict.PASS if 0 < rates["train"] < 1 else Verdict.FAIL,
+        observed=rates,
+        expected="both classes in the training part",
+    )
+
+
+def _values(train: pd.DataFrame) -> Check:
+    empty = guards.empty_features(train)
+    return Check(
+        name="feature values",
+        verdict=Verdict.FAIL if empty else Verdict.PASS,
+        required=False,
+        observed=", ".join(empty) or "none is empty",
+        expected="every feature to have a value in the training part",
+        why="an empty feature teaches nothing" if empty else "",
+    )
+
+
+def _finite(answers: Vector) -> Check:
+    wrong = int((~(np.isfinite(answers) & (answers >= 0) & (answers <= 1))).sum())
+    return Check(
+        name="finite fit",
+        verdict=Verdict.FAIL if wrong or not len(answers) else Verdict.PASS,
+        observed=f"{wrong} of {len(answers)} answers are no probability",
+        expected="a probability for every row of validation and holdout",
+    )
+
+
+def _faithful(difference: float, count: int) -> Check:
+    return Check(
+        name="export",
+        verdict=Verdict.PASS if difference <= export.TOLERANCE else Verdict.FAIL,
+        observed=difference,
+        expected=f"ONNX within {export.TOLERANCE:g} of the model in memory on {count} rows",
+    )

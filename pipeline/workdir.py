@@ -1,0 +1,93 @@
+"""The scratch of one run, ``build/ml``: where each artefact lies, atomic writes and digests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDERS = ("reports", "junit", "data", "model", "bundle", "pages")
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """The working folder of a project; it may vanish at any time and is made when needed."""
+
+    root: Path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.root / name
+
+    def name_of(self, path: Path) -> str:
+        """Return the path as reports spell it: relative to the working folder, with slashes."""
+        return path.relative_to(self.root).as_posix()
+
+    def make(self) -> None:
+        for folder in FOLDERS:
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's sorted (name, SHA-256) pairs, as hex."""
+    total = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(item for item in path.rglob("*") if item.is_file()):
+            total.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
+        return total.hexdigest()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; it takes the name only if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def write_text(path: Path, content: str) -> Path:
+    """Write a UTF-8 file whole or not at all."""
+    return write_bytes(path, content.encode())
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``path``; it replaces ``path`` only if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+            path.replace(old / path.name)
+            temporary.replace(path)
+            shutil.rmtree(old)
+        else:
+            temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

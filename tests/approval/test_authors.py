@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.approval.authors import authors_of_change
+from pipeline.approval.policy import Policy
+from pipeline.errors import Refused
+from pipeline.registry import git
+
+ROOT = Path("/nowhere")
+CHALLENGER = {"git.commit": "2" * 40, "git.dirty": "false"}
+CHAMPION = {"git.commit": "1" * 40, "git.dirty": "false"}
+POLICY = Policy(identities={"asha@ex.org": "Asha", "asha@home.org": "Asha", "bina@ex.org": "Bina"})
+
+
+@pytest.fixture
+def addresses(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str | None, str], frozenset[str]]:
+    """What the repository would answer, by the span that is asked for."""
+    known: dict[tuple[str | None, str], frozenset[str]] = {}
+    monkeypatch.setattr(git, "authors", lambda root, since, until: known.get((since, until)))
+    return known
+
+
+Addresses = dict[tuple[str | None, str], frozenset[str]]
+
+
+def test_are_approvers_by_their_addresses(addresses: Addresses) -> None:
+    addresses["1" * 40, "2" * 40] = frozenset({"asha@ex.org", "asha@home.org", "bina@ex.org"})
+    assert authors_of_change(ROOT, CHALLENGER, CHAMPION, POLICY) == ("Asha", "Bina")
+
+
+def test_without_a_champion_the_whole_history_is_the_change(addresses: Addresses) -> None:
+    addresses[None, "2" * 40] = frozenset({"bina@ex.org"})
+    assert authors_of_change(ROOT, CHALLENGER, None, POLICY) == ("Bina",)
+
+
+def test_an_address_that_is_nobodys_is_refused_and_named(addresses: Addresses) -> None:
+    addresses[None, "2" * 40] = frozenset({"bina@ex.org", "bot@ex.org"})
+    with pytest.raises(Refused, match=r"does not say whose address bot@ex\.org is"):
+        authors_of_change(ROOT, CHALLENGER, None, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion"),
+    [
+        (CHALLENGER, CHAMPION),
+        ({}, CHAMPION),
+        (CHALLENGER, {}),
+        (CHALLENGER | {"git.dirty": "true"}, CHAMPION),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(
+    challenger: dict[str, str], champion: dict[str, str], addresses: Addresses
+) -> None:
+    with pytest.raises(Refused, match="four eyes cannot be shown"):
+        authors_of_change(ROOT, challenger, champion, POLICY)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from pipeline.approval.keys import create_keypair, load_signer, private_path, trusted_keys
+from pipeline.approval.policy import Policy
+from pipeline.errors import UsageError
+from pipeline.home import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def test_the_private_key_is_its_owners_only(home: Home) -> None:
+    pair = create_keypair(home)
+    assert stat.S_IMODE(pair.private.stat().st_mode) == 0o600
+    assert stat.S_IMODE(pair.private.parent.stat().st_mode) == 0o700
+    assert "PRIVATE" not in pair.public.read_text()
+
+
+def test_a_private_key_is_never_overwritten(home: Home) -> None:
+    pair = create_keypair(home)
+    before = pair.private.read_bytes()
+    with pytest.raises(UsageError, match="there is a private key"):
+        create_keypair(home)
+    assert pair.private.read_bytes() == before
+
+
+def test_the_first_signer_makes_the_homes_key(home: Home) -> None:
+    first = load_signer(home, {}).public_key.keyid
+    assert load_signer(home, {}).public_key.keyid == first
+    assert [key.keyid for key in trusted_keys(home, Policy())] == [first]
+
+
+def test_the_environment_names_another(home: Home, tmp_path: Path) -> None:
+    other = create_keypair(Home(tmp_path / "other"))
+    signer = load_signer(home, {"ML_APPROVAL_KEY": str(other.private)})
+    assert other.public.name == f"{signer.public_key.keyid}.pub.pem"
+    assert not private_path(home).exists()
+
+
+class TestAKeyThatCannotSign:
+    def test_is_missing(self, home: Home, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="cannot read the private key"):
+            load_signer(home, {"ML_APPROVAL_KEY": str(tmp_path / "none")})
+
+    def test_is_no_key(self, home: Home, tmp_path: Path) -> None:
+        path = tmp_path / "key"
+        path.write_text("secret")
+        with pytest.raises(UsageError, match="holds no usable private key"):
+            load_signer(home, {"ML_APPROVAL_KEY": str(path)})
+
+    def test_is_of_another_kind(self, home: Home, tmp_path: Path) -> None:
+        path = tmp_path / "key"
+        key = ec.generate_private_key(ec.SECP256R1())
+        path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        with pytest.raises(UsageError, match="Ed25519"):
+            load_signer(home, {"ML_APPROVAL_KEY": str(path)})
+
+    def test_is_encrypted(self, home: Home, tmp_path: Path) -> None:
+        key = load_pem_private_key(create_keypair(Home(tmp_path / "o")).private.read_bytes(), None)
+        path = tmp_path / "key"
+        path.write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
+        )
+        with pytest.raises(UsageError, match="unencrypted"):
+            load_signer(home, {"ML_APPROVAL_KEY": str(path)})
+
+
+class TestTrust:
+    def test_the_policys_keys_alone_count(self, home: Home, tmp_path: Path) -> None:
+        create_keypair(home)
+        other = create_keypair(Home(tmp_path / "other"))
+        pem = other.public.read_text()
+        (trusted,) = trusted_keys(home, Policy(keys=(pem,)))
+        assert other.public.name.startswith(trusted.keyid)
+
+    def test_an_id_stands_for_the_homes_key_of_that_id(self, home: Home) -> None:
+        keyid = create_keypair(home).public.name.removesuffix(".pub.pem")
+        (trusted,) = trusted_keys(home, Policy(keys=(keyid,)))
+        assert trusted.keyid == keyid
+
+    def test_a_file_cannot_claim_an_id(self, home: Home, tmp_path: Path) -> None:
+        pair = create_keypair(home)
+        other = create_keypair(Home(tmp_path / "other"))
+        pair.public.write_bytes(other.public.read_bytes())
+        with pytest.raises(UsageError, match=r"trusted key .* is not in"):
+            trusted_keys(home, Policy(keys=(pair.public.name.removesuffix(".pub.pem"),)))
+
+    def test_a_file_that_holds_no_key_is_named(self, home: Home) -> None:
+        pair = create_keypair(home)
+        pair.public.write_text("nothing")
+        with pytest.raises(UsageError, match=r"\.pub\.pem holds no Ed25519 public key"):
+            trusted_keys(home, Policy())
+
+    def test_without_any_key_nobody_is_trusted(self, home: Home) -> None:
+        assert trusted_keys(home, Policy()) == []

@@ -1,0 +1,199 @@
+"""Small projects and contexts that every test may build on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline import config
+from pipeline.config import Project
+from pipeline.features.schema import Feature, FeatureSchema
+from pipeline.home import Home
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.report import Profile
+from pipeline.stages import STAGES
+from pipeline.stages.context import Context
+from pipeline.workdir import Workdir
+
+SMALL: dict[str, Any] = {
+    "project": "small",
+    "data": {"source": {"kind": "simulated", "symbols": 24, "days": 160, "seed": 3, "edge": 0.6}},
+    "split": {"holdout_days": 40, "validation_days": 20, "folds": 0},
+    "train": {"max_epochs": 20, "params": {"max_depth": 3}},
+    "evaluate": {"resamples": 50},
+}
+
+MakeProject = Callable[..., Project]
+MakeContext = Callable[..., Context]
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        mergeable = isinstance(old, dict) and isinstance(value, dict) and "kind" not in value
+        result[key] = merged(old, value) if mergeable else value
+    return result
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> MakeProject:
+    """Write an ml.yaml (a small simulated exchange, with overrides by section) and load it."""
+
+    def make(name: str = "project", *, bare: bool = False, **sections: Any) -> Project:
+        root = tmp_path / name
+        root.mkdir(parents=True, exist_ok=True)
+        values = sections if bare else merged(SMALL, sections)
+        (root / "ml.yaml").write_text(yaml.safe_dump(values))
+        return config.load(root, environment={})
+
+    return make
+
+
+@pytest.fixture
+def make_context() -> MakeContext:
+    """Build the context of one stage of a project, as the command line would."""
+
+    def make(
+        project: Project,
+        stage: str,
+        environment: str | None = None,
+        *,
+        quick: bool = False,
+        policy: Path | None = None,
+        **flags: Any,
+    ) -> Context:
+        return Context(
+            stage=STAGES[stage],
+            project=project,
+            workdir=Workdir(project.root / "build/ml"),
+            home=Home(project.root / ".ml"),
+            profile=Profile.QUICK if quick else Profile.FULL,
+            run_id="test-run",
+            progress=lambda what, share: None,
+            environment=environment,
+            flags=flags,
+            policy=policy,
+        )
+
+    return make
+
+
+MakeBundle = Callable[..., Path]
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> MakeBundle:
+    """Write a small bundle, one number `x` and one category `c`: p = sigmoid(weight * x + ...).
+
+    No training: the model is written down as ONNX. `weight` changes its content, `identity` (one
+    character) what it claims to be; with `golden_shift` it fails its golden predictions.
+    """
+
+    def make(
+        name: str = "bundle",
+        *,
+        weight: float = 1.0,
+        identity: str = "a",
+        golden_shift: float = 0.0,
+        **manifest: Any,
+    ) -> Path:
+        from onnx import TensorProto, helper
+
+        shape = ["n", 3]
+        floats = {"zero": [0.0], "one": [1.0], "weights": [weight, 0.5, -0.5]}
+        nodes = [
+            helper.make_node("IsNaN", ["features"], ["missing"]),
+            helper.make_node("Where", ["missing", "zero", "features"], ["filled"]),
+            helper.make_node("MatMul", ["filled", "weights"], ["score"]),
+            helper.make_node("Sigmoid", ["score"], ["p"]),
+            helper.make_node("Sub", ["one", "p"], ["q"]),
+            helper.make_node("Concat", ["q", "p"], ["probabilities"], axis=1),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "small",
+            [helper.make_tensor_value_info("features", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2])],
+            [
+                helper.make_tensor(key, TensorProto.FLOAT, [len(v), 1] if len(v) > 1 else [1], v)
+                for key, v in floats.items()
+            ],
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9
+        ).SerializeToString(deterministic=True)
+        rows = [[1.0, "north"], [None, "south"], [-2.0, None]]
+        scores = [weight + 0.5, -0.5, -2.0 * weight]
+        probabilities = [1 / (1 + math.exp(-z)) - golden_shift for z in scores]
+        golden = {"inputs": rows, "probabilities": probabilities}
+        files = {
+            "model.onnx": model,
+            "golden.json": json.dumps(golden).encode(),
+            "reference.parquet": b"reference",
+            "source.tar.gz": b"source",
+            "sbom.cdx.json": b"{}",
+            "MODEL_CARD.md": b"# small",
+        }
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        for file, content in files.items():
+            (folder / file).write_bytes(content)
+        schema = FeatureSchema(
+            (Feature("x", "numeric"), Feature("c", "categorical", ("north", "south")))
+        )
+        parts = {"data": "d" * 64, "config": "c" * 64, "source": "s" * 64, "lock": "1" * 64}
+        values: dict[str, Any] = {
+            "schema": "ml-pipeline/bundle/1",
+            "project": "small",
+            "profile": "full",
+            "problem": "bars",
+            "identity": identity * 64,
+            "identity_parts": parts | {"seed": "7"},
+            "features": schema.to_json(),
+            "training": {},
+            "cutoffs": {"train_end": "2024-03-01", "holdout_end": None},
+            "files": {
+                file: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+                for file, content in files.items()
+            },
+        }
+        (folder / "manifest.json").write_text(json.dumps(values | manifest, sort_keys=True))
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def registry_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables, to be copied: making one takes a second."""
+    home = Home(tmp_path_factory.mktemp("registry"))
+    assert Registry(None, "small", home).champion() is None
+    return home / "mlflow.db"
+
+
+PREREQUISITES = {"git": "apt-get install git"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(program): needs a program of the machine")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose program is missing, and say how to get it; with CI=true fail instead."""
+    for marker in item.iter_markers("needs"):
+        program = marker.args[0]
+        if shutil.which(program) is None:
+            text = f"needs {program}: {PREREQUISITES[program]}"
+            if os.environ.get("CI") == "true":
+                pytest.fail(text)
+            pytest.skip(text)

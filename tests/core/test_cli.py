@@ -1,0 +1,135 @@
+"""The command line: one line for an error, the documented exit code, and no heavy import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import cli
+from pipeline.errors import UsageError
+from pipeline.stages import CD, CI, RUNS, STAGES
+
+HEAVY = (
+    "fairlearn", "great_expectations", "httpx", "matplotlib", "mlflow", "numpy", "onnx",
+    "onnxruntime", "pandas", "pydantic", "rich", "scipy", "sklearn", "statsmodels", "xgboost",
+)  # fmt: skip
+
+
+def fails_with(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = cli.main(arguments)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    return code, error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("trian",), "did you mean 'train'?"),
+        (("train", "--qick"), "did you mean '--quick'?"),
+        (("run", "cj"), "invalid choice: 'cj'"),
+        (("train", "--max-epochs", "many"), "invalid int value"),
+        ((), "required"),
+    ],
+)
+def test_wrong_words_exit_with_2_and_name_the_nearest(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    code, error = fails_with(capsys, *arguments)
+    assert code == 2
+    assert message in error
+
+
+def test_a_folder_without_a_project_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, error = fails_with(capsys, "train")
+    assert code == 2
+    assert "no ml.yaml" in error
+
+
+def test_an_environment_that_the_project_lacks_is_said(
+    capsys: pytest.CaptureFixture[str], make_project: Any
+) -> None:
+    root = str(make_project().root)
+    code, error = fails_with(capsys, "verify", "stagin", "--project", root)
+    assert (code, "did you mean 'staging'?" in error) == (2, True)
+    code, error = fails_with(capsys, "verify", "--project", root)
+    assert (code, "staging or production" in error) == (2, True)
+
+
+class TestArgumentsFile:
+    """Groovy hands over flags as JSON, never through a shell."""
+
+    def read(self, tmp_path: Path, values: object, verb: str = "train") -> dict[str, Any]:
+        file = tmp_path / "train.json"
+        file.write_text(json.dumps(values))
+        return cli.parse([verb, "--args", str(file)])
+
+    def test_gives_the_same_options_as_flags(self, tmp_path: Path) -> None:
+        found = self.read(
+            tmp_path, {"quick": True, "max_epochs": 2, "project": "x", "set": ["a=b"]}
+        )
+        flags = ["--quick", "--max-epochs", "2", "--project", "x", "--set", "a=b"]
+        assert found | {"verb": None} == cli.parse(["train", *flags]) | {"verb": None}
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"qick": True}, "unknown key 'qick'; did you mean 'quick'"),
+            ({"max_epochs": "2; rm -rf /"}, "expected int"),
+            ({"max_epochs": True}, "expected int"),
+            (["quick"], "expected a JSON object"),
+        ],
+    )
+    def test_refuses_unknown_keys_and_wrong_types(
+        self, tmp_path: Path, values: object, message: str
+    ) -> None:
+        with pytest.raises(UsageError, match=message):
+            self.read(tmp_path, values)
+
+    def test_carries_hostile_text_as_text(self, tmp_path: Path) -> None:
+        hostile = "$(touch /tmp/owned); `id` ' \" \n --yes"
+        found = self.read(tmp_path, {"by": "a", "reason": hostile}, verb="approve")
+        assert (found["reason"], found["yes"]) == (hostile, False)
+
+
+def test_help_lists_every_stage_and_loads_nothing_heavy() -> None:
+    program = (
+        "import sys\nfrom pipeline import cli\n"
+        "try: cli.main(['--help'])\nexcept SystemExit: pass\n"
+        f"print('loaded:', *(m for m in {HEAVY} if m in sys.modules))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    assert output.rstrip().endswith("loaded:")
+    for name in STAGES:
+        assert name in output.split()
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_has_help_that_says_when_it_says_no(name: str) -> None:
+    output = subprocess.run(
+        [sys.executable, "-m", "pipeline", name, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "Says no when" in " ".join(output.split())
+    for flag in STAGES[name].flags:
+        assert f"--{flag.name}" in output
+
+
+def test_runs_are_made_of_stages_that_exist() -> None:
+    assert RUNS["all"] == CI + CD
+    for name, environment, flags in RUNS["all"]:
+        stage = STAGES[name]
+        assert stage.environment == (environment is not None)
+        assert set(flags) <= {flag.key for flag in stage.flags}

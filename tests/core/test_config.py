@@ -1,0 +1,82 @@
+"""ml.yaml: what is read, what is refused and where a value came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import config
+from pipeline.errors import UsageError
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "ml.yaml").write_text(text)
+    return folder
+
+
+def test_the_smallest_project_is_one_line(tmp_path: Path) -> None:
+    project = config.load(write(tmp_path, "project: small\n"), environment={})
+    assert project.config.train.estimator == "xgboost"
+    assert project.config.data.source.kind == "simulated"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("project: a\ntrain: {sede: 3}\n", "unknown key 'train.sede'; did you mean 'seed'?"),
+        ("project: a\nevalute: {}\n", "unknown key 'evalute'; did you mean 'evaluate'?"),
+        (
+            "project: a\ndata: {source: {kind: csv, path: x, seperator: ';'}}\n",
+            "did you mean 'separator'?",
+        ),
+        ("project: a\nsplit: {holdout_days: 0}\n", "split.holdout_days is 0; expected"),
+        ("project: a\nenvironments: {live: {prot: 1}}\n", "did you mean 'port'?"),
+        ("project: ../a\n", "project is '../a'"),
+        ("train: {}\n", "project"),
+        ("- a\n", "holds no keys"),
+        ("project: [\n", "is not YAML"),
+    ],
+)
+def test_a_wrong_file_is_one_line_that_names_the_key(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        config.load(write(tmp_path, text), environment={})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_later_layers_win_and_each_value_knows_its_origin(tmp_path: Path) -> None:
+    write(tmp_path, "project: a\ntrain: {seed: 1, max_epochs: 10, patience: 3}\n")
+    project = config.load(
+        tmp_path,
+        ["train.seed=3"],
+        {"ML__TRAIN__SEED": "2", "ML__TRAIN__MAX_EPOCHS": "20", "UNRELATED": "x"},
+    )
+    train = project.config.train
+    assert (train.seed, train.max_epochs, train.patience) == (3, 20, 3)
+    assert project.origins["train.seed"] == "--set train.seed"
+    assert project.origins["train.max_epochs"] == "environment variable ML__TRAIN__MAX_EPOCHS"
+    assert project.origins["train.patience"] == "ml.yaml"
+
+
+def test_an_assignment_may_replace_a_whole_section(tmp_path: Path) -> None:
+    write(tmp_path, "project: a\ndata: {source: {kind: simulated, days: 9}}\n")
+    project = config.load(tmp_path, ['data.source={"kind": "csv", "path": "b.csv"}'], {})
+    assert project.config.data.source == config.CsvSource(kind="csv", path=Path("b.csv"))
+    assert "data.source.days" not in project.origins
+
+
+def test_an_assignment_without_a_value_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"expected section\.key=value"):
+        config.load(write(tmp_path, "project: a\n"), ["train.seed"], {})
+
+
+def test_the_root_is_the_nearest_folder_upwards(tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    write(tmp_path / "a", "project: a\n")
+    assert config.find_root(inner) == (tmp_path / "a").resolve()
+    with pytest.raises(UsageError, match=r"no ml\.yaml in"):
+        config.find_root(tmp_path)

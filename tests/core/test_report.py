@@ -1,0 +1,80 @@
+"""Verdicts fail closed, and reports are plain JSON and JUnit."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from xml.etree import ElementTree
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from pipeline.report import Check, StageReport, Verdict, judge, to_junit
+
+WHEN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def checks(*verdicts: str, required: bool = True) -> list[Check]:
+    return [
+        Check(name=f"c{n}", verdict=Verdict(verdict), required=required)
+        for n, verdict in enumerate(verdicts)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "judged"),
+    [
+        (["pass", "pass"], "pass"),
+        (["pass", "skipped"], "pass"),
+        (["pass", "inconclusive"], "inconclusive"),
+        (["pass", "inconclusive", "fail"], "fail"),
+        (["fail", "error"], "error"),
+        (["skipped"], "skipped"),
+        ([], "inconclusive"),
+    ],
+)
+def test_the_verdict_is_the_worst_of_the_required_checks(verdicts: list[str], judged: str) -> None:
+    assert judge(checks(*verdicts)) == judged
+
+
+def test_advisory_checks_decide_nothing_not_even_a_pass() -> None:
+    assert judge([*checks("pass"), *checks("fail", required=False)]) is Verdict.PASS
+    assert judge(checks("pass", required=False)) is Verdict.INCONCLUSIVE
+
+
+def report_with(*found: Check, **metrics: object) -> StageReport:
+    return StageReport(
+        stage="evaluate",
+        verdict=judge(found),
+        summary="s",
+        checks=found,
+        metrics=metrics,
+        run_id="r",
+        started=WHEN,
+        finished=WHEN,
+    )
+
+
+def test_what_is_not_finite_stays_readable_in_strict_json() -> None:
+    report = report_with(
+        Check(name="a", verdict=Verdict.FAIL, observed=float("nan")), auc=float("inf")
+    )
+    parsed = json.loads(report.to_json(), parse_constant=pytest.fail)
+    assert parsed["checks"][0]["observed"] == "nan"
+    assert parsed["metrics"]["auc"] == "inf"
+
+
+def test_a_report_satisfies_the_published_schema() -> None:
+    schema = StageReport.model_json_schema(by_alias=True)
+    report = report_with(*checks("pass", "fail"), rows=3)
+    Draft202012Validator(schema).validate(json.loads(report.to_json()))
+
+
+def test_junit_counts_what_fails_and_never_fails_for_advice() -> None:
+    report = report_with(
+        *checks("pass", "fail", "error", "skipped", "inconclusive"),
+        *checks("fail", required=False),
+    )
+    suite = ElementTree.fromstring(to_junit(report))
+    found = {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")}
+    assert found == {"tests": "6", "failures": "2", "errors": "1", "skipped": "2"}

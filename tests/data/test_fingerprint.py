@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.data.fingerprint import fingerprint, profile
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "s": ["a", None, "b"],
+            "t": pd.to_datetime(["2024-01-01", None, "2024-01-03"]),
+            "x": [1.0, np.nan, 0.0],
+            "n": [1, 2, 3],
+        }
+    )
+
+
+def test_it_outlives_files_types_and_the_order_of_columns(frame, tmp_path):
+    digest = fingerprint(frame)
+    for compression in ("snappy", "gzip"):
+        frame.to_parquet(tmp_path / "f.parquet", compression=compression)
+        assert fingerprint(pd.read_parquet(tmp_path / "f.parquet")) == digest
+    assert fingerprint(frame[["n", "x", "t", "s"]]) == digest
+    same = frame.assign(
+        n=frame["n"].astype("float64"),
+        x=[1.0, np.nan, -0.0],
+        t=frame["t"].astype("datetime64[ns]"),
+        s=frame["s"].astype(object),
+    )
+    assert fingerprint(same) == digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: f.assign(x=[1.0, np.nan, 1e-12]),
+        lambda f: f.assign(x=[1.0, 0.0, 0.0]),
+        lambda f: f.assign(s=["a", "", "b"]),
+        lambda f: f.assign(s=["a", "nan", "b"]),
+        lambda f: f.rename(columns={"n": "m"}),
+        lambda f: f.assign(n=["1", "2", "3"]),
+        lambda f: f.iloc[:2],
+        lambda f: f.iloc[[1, 0, 2]],
+        lambda f: f.drop(columns="n"),
+    ],
+)
+def test_any_other_content_is_another_fingerprint(frame, change):
+    assert fingerprint(change(frame)) != fingerprint(frame)
+
+
+def test_it_is_the_same_on_every_machine():
+    frame = pd.DataFrame({"a": ["x", None], "b": [1.5, np.nan]})
+    assert fingerprint(frame) == (
+        "4cab3ab8eb0963a7d59d310901a00b1161093c48259fbb27e074d715a0230454"
+    )
+
+
+def test_a_profile_has_figures_for_numbers_and_null_shares_for_all(frame):
+    found = profile(frame)
+    assert found["rows"] == 3
+    assert found["fingerprint"] == fingerprint(frame)
+    assert found["columns"]["x"] == {"null_share": 0.333333333333, "mean": 0.5, "std": 0.5}
+    assert found["columns"]["s"]["mean"] is None
+    assert profile(frame.iloc[:0])["columns"]["x"] == {
+        "null_share": None,
+        "mean": None,
+        "std": None,
+    }

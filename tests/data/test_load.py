@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from pipeline.config import CsvSource, DataSection, Groups, ParquetSource
+from pipeline.data.load import read_source, text_columns, to_problem_columns, to_source_columns
+from pipeline.errors import UsageError
+
+
+def test_columns_are_mapped_and_given_as_constants(shop, sales):
+    raw = sales.drop(columns="shop").rename(columns=str.title)
+    data = DataSection(
+        columns={"day": "Day", "sales": "Sales", "visits": "Visits"}, constants={"shop": "only"}
+    )
+    frame = to_problem_columns(raw, shop, data)
+    assert list(frame.columns) == ["shop", "day", "sales", "visits"]
+    assert set(frame["shop"]) == {"only"}
+    assert text_columns(shop, data) == {"shop", "Day", "region"}
+    back = to_source_columns(frame, data)
+    assert back.equals(raw)
+
+
+def test_other_columns_stay_only_where_the_problem_keeps_them(shop, sales):
+    raw = sales.assign(weather="rain")
+    assert "weather" in to_problem_columns(raw, shop, DataSection())
+    closed = replace(shop, keeps_other_columns=False)
+    assert "weather" not in to_problem_columns(raw, closed, DataSection())
+
+
+def test_a_mapped_away_name_does_not_come_back(shop, sales):
+    raw = sales.assign(net=[9.0, 9, 9, 9])
+    frame = to_problem_columns(raw, shop, DataSection(columns={"sales": "net"}))
+    assert frame["sales"].tolist() == [9, 9, 9, 9]
+    assert "net" not in frame
+
+
+def test_a_missing_column_names_the_one_that_differs_in_case(shop, sales):
+    with pytest.raises(UsageError, match=r"no column 'sales'.*set data.columns.sales to 'Sales'"):
+        to_problem_columns(sales.rename(columns={"sales": "Sales"}), shop, DataSection())
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (DataSection(columns={"sale": "x"}), "data.columns names 'sale'.*did you mean 'sales'"),
+        (DataSection(constants={"x": 1}), "data.constants names 'x'"),
+        (DataSection(columns={"shop": "s"}, constants={"shop": "a"}), "and in data.constants"),
+        (DataSection(columns={"visits": "vizits"}), "no column 'vizits'.*did you mean 'visits'"),
+    ],
+)
+def test_a_mapping_that_does_not_fit(shop, sales, data, says):
+    with pytest.raises(UsageError, match=says):
+        to_problem_columns(sales, shop, data)
+
+
+def test_groups_come_from_a_file_of_their_own(shop, sales, make_project):
+    project = make_project()
+    (project.root / "regions.csv").write_text("id,where\na,north\na,north\nc,south\n")
+    data = DataSection(groups=Groups(path="regions.csv", entity="id", group="where"))
+    frame = to_problem_columns(sales, shop, data, project)
+    assert frame["region"].fillna("?").tolist() == ["north", "?", "north", "?"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("id,where\na,north\na,south\n", "gives 'a' two groups"),
+        ("id,place\na,north\n", "no column 'where'"),
+    ],
+)
+def test_a_groups_file_that_does_not_fit(shop, sales, make_project, text, says):
+    project = make_project()
+    (project.root / "regions.csv").write_text(text)
+    data = DataSection(groups=Groups(path="regions.csv", entity="id", group="where"))
+    with pytest.raises(UsageError, match=says):
+        to_problem_columns(sales, shop, data, project)
+
+
+def test_parquet_is_read_with_its_types_and_a_named_index(make_project, sales):
+    project = make_project()
+    typed = sales.assign(day=pd.to_datetime(sales["day"]).dt.date)
+    typed.set_index("day").to_parquet(project.root / "a.parquet")
+    frame = read_source(ParquetSource(kind="parquet", path="a.parquet"), project)
+    assert frame["day"].iloc[0] == datetime.date(2024, 1, 1)
+    assert list(frame.index) == [0, 1, 2, 3]
+
+
+def test_what_is_no_parquet_file_gives_one_line(make_project):
+    project = make_project()
+    (project.root / "a.parquet").write_text("words")
+    for name in ("a.parquet", "none.parquet"):
+        with pytest.raises(UsageError, match=f"cannot read .*{name}"):
+            read_source(ParquetSource(kind="parquet", path=name), project)
+
+
+def test_a_csv_path_is_relative_to_the_project(make_project, sales):
+    project = make_project()
+    sales.to_csv(project.root / "a.csv", index=False)
+    assert read_source(CsvSource(kind="csv", path="a.csv"), project, {"shop", "day"}).equals(
+        sales.astype({"shop": "str", "day": "str"})
+    )

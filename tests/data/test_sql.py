@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from pipeline.config import SqlSource
+from pipeline.data.sql import read_sql
+from pipeline.errors import EnvironmentFault, UsageError
+
+SECRET = "p@ss/w:rd"
+
+
+def source(url: str, query: str = "select * from sales", **more: str) -> SqlSource:
+    return SqlSource(kind="sql", url=url, query=query, **more)
+
+
+@pytest.fixture
+def database(tmp_path):
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("create table sales (shop text, day text, sales real)")
+        connection.execute("insert into sales values ('a', '2024-01-01', 1.5), ('b', null, null)")
+    connection.close()
+    return tmp_path
+
+
+def test_reads_a_query_from_a_file_relative_to_the_project(database):
+    frame = read_sql(source("sqlite:///shop.db", "select shop, sales from sales"), database)
+    assert frame["shop"].tolist() == ["a", "b"]
+    assert frame["sales"].isna().tolist() == [False, True]
+
+
+def test_a_query_cannot_write(database):
+    with pytest.raises(EnvironmentFault):
+        read_sql(source("sqlite:///shop.db", "delete from sales returning shop"), database)
+    assert len(read_sql(source("sqlite:///shop.db"), database)) == 2
+
+
+def test_a_missing_database_is_not_made(tmp_path):
+    with pytest.raises(EnvironmentFault, match="does not exist"):
+        read_sql(source("sqlite:///shop.db"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unreadable_database_and_an_unknown_table(database):
+    (database / "text.db").write_text("this is no database, and it is long enough to be read" * 20)
+    with pytest.raises(EnvironmentFault, match="not a database"):
+        read_sql(source("sqlite:///text.db"), database)
+    with pytest.raises(EnvironmentFault, match="no such table"):
+        read_sql(source("sqlite:///shop.db", "select * from nowhere_at_all"), database)
+
+
+def test_a_password_comes_from_the_environment_and_is_in_no_message(tmp_path):
+    asked = source(
+        "sqlite://reader:{password}@nowhere/shop.db", password_env="SHOP_PASSWORD"
+    )
+    with pytest.raises((EnvironmentFault, UsageError)) as caught:
+        read_sql(asked, tmp_path, {"SHOP_PASSWORD": SECRET})
+    assert SECRET not in str(caught.value)
+    assert "p%40ss" not in str(caught.value)
+    assert SECRET not in repr(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("url", "env", "says"),
+    [
+        ("postgresql://reader:hunter2@host/db", None, "holds a password"),
+        ("postgresql://reader:{password}@host/db", None, "password_env is not set"),
+        ("postgresql://reader:{password}@host/db", "SHOP_PASSWORD", "SHOP_PASSWORD is not set"),
+        ("not a url", None, "is not a database URL"),
+        ("nosuchkind://host/db", None, "nosuchkind"),
+    ],
+)
+def test_a_wrong_url_is_a_usage_error_without_its_password(tmp_path, url, env, says):
+    with pytest.raises(UsageError) as caught:
+        read_sql(source(url, password_env=env), tmp_path, {})
+    assert says in str(caught.value)
+    assert "hunter2" not in str(caught.value)

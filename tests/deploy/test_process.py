@@ -1,0 +1,369 @@
+"""Servers of this machine: start, switch, take back, end; whatever fails, the old one serves."""
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import httpx
+import psutil
+import pytest
+
+from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.deploy import state
+from pipeline.deploy.base import Target
+from pipeline.deploy.process import ProcessTarget
+from pipeline.deploy.state import State
+from pipeline.deploy.targets import load_target
+from pipeline.errors import EnvironmentFault, Refused, UsageError
+from pipeline.home import Home
+
+
+def served_version(url):
+    response = httpx.post(f"{url}/predict", json={"features": [1.0, "north"]})
+    return response.raise_for_status().json()["model_version"]
+
+
+def falsify_golden(bundle):
+    """Move a golden probability, so that the bundle is whole and the model is wrong."""
+    golden = json.loads((bundle / "golden.json").read_text())
+    golden["probabilities"][0] += 0.01
+    content = json.dumps(golden).encode()
+    (bundle / "golden.json").write_bytes(content)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    manifest["files"]["golden.json"] = entry
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+class Clients:
+    """Threads that predict all the time, each request on a connection of its own or on one."""
+
+    def __init__(self, url, *, keep_alive):
+        self.url, self.keep_alive = url, keep_alive
+        self.versions, self.errors = [], []
+        self.over = threading.Event()
+        self.threads = [threading.Thread(target=self.work) for _ in range(4)]
+
+    def work(self):
+        limits = httpx.Limits(max_keepalive_connections=None if self.keep_alive else 0)
+        with httpx.Client(limits=limits) as client:
+            while not self.over.is_set():
+                try:
+                    answer = client.post(f"{self.url}/predict", json={"features": [1.0, None]})
+                    self.versions.append(answer.raise_for_status().json()["model_version"])
+                except httpx.HTTPError as error:
+                    self.errors.append(error)
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+
+class TestStart:
+    def test_serves_at_the_port_of_the_environment(self, place, make_bundle):
+        deployment = place.deploy(make_bundle(), 3)
+        assert deployment.url == place.url
+        assert served_version(place.url) == 3
+        assert place.status() == deployment
+
+    def test_it_reads_a_released_copy_and_not_the_bundle(self, place, make_bundle):
+        bundle = make_bundle()
+        deployment = place.deploy(bundle, 3)
+        assert deployment.bundle == place.home / "released" / deployment.digest
+        (bundle / "model.onnx").unlink()
+        assert served_version(place.url) == 3
+
+    def test_port_0_takes_any(self, place, make_bundle):
+        environment = EnvironmentSection(port=0)
+        options = {"name": "any", "home": place.home, "serving": ServingSection()}
+        first = place.target.deploy(make_bundle(), 1, environment=environment, **options)
+        try:
+            assert served_version(first.url) == 1
+            second = place.target.deploy(
+                make_bundle("b", identity="b", weight=2.0), 2, environment=environment, **options
+            )
+            assert second.url == first.url
+        finally:
+            place.target.stop("any", place.home)
+
+    def test_a_long_home_is_no_obstacle(self, tmp_path, free_port, make_bundle):
+        home = Home(tmp_path / ("deep/" * 20))
+        home.make()
+        options = {"environment": EnvironmentSection(port=free_port), "name": "staging"}
+        ProcessTarget().deploy(make_bundle(), 1, home=home, serving=ServingSection(), **options)
+        assert ProcessTarget().stop("staging", home)
+
+    def test_the_server_outlives_the_command_and_has_no_secret_of_it(self, place, make_bundle):
+        code = (
+            "import sys; from pathlib import Path; from pipeline.home import Home;"
+            "from pipeline.deploy.process import ProcessTarget;"
+            "from pipeline.config import EnvironmentSection, ServingSection;"
+            "ProcessTarget().deploy(Path(sys.argv[1]), 3,"
+            " environment=EnvironmentSection(port=int(sys.argv[3])), name='staging',"
+            " home=Home(Path(sys.argv[2])), serving=ServingSection())"
+        )
+        command = [sys.executable, "-W", "error", "-c", code, str(make_bundle())]
+        done = subprocess.run(
+            [*command, str(place.home.root), str(place.port)],
+            env=os.environ | {"REGISTRY_PASSWORD": "s3cret", "BUILD_ID": "5"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        deployment = place.status()
+        assert served_version(place.url) == 3
+        process = psutil.Process(deployment.pid)
+        assert not {"REGISTRY_PASSWORD", "BUILD_ID"} & set(process.environ())
+        assert os.getsid(deployment.pid) != os.getsid(0)
+
+    def test_the_token_goes_along(self, place, make_bundle, monkeypatch):
+        monkeypatch.setenv("API_TOKEN", "s3cret")
+        options = {"name": "staging", "home": place.home}
+        place.target.deploy(
+            make_bundle(),
+            1,
+            environment=EnvironmentSection(host="0.0.0.0", port=place.port),
+            serving=ServingSection(token_env="API_TOKEN"),
+            **options,
+        )
+        assert place.status().url == place.url
+        assert httpx.get(f"{place.url}/metadata").status_code == 401
+        assert "s3cret" not in place.state.read_text()
+
+    def test_a_public_address_without_a_token_is_refused(self, place, make_bundle):
+        with pytest.raises(UsageError, match="can be reached from elsewhere"):
+            place.target.deploy(
+                make_bundle(),
+                1,
+                environment=EnvironmentSection(host="0.0.0.0", port=place.port),
+                name="staging",
+                home=place.home,
+                serving=ServingSection(),
+            )
+        assert place.status() is None
+
+    def test_a_port_in_use_is_named_with_its_owner(self, place, make_bundle):
+        with socket.create_server(("127.0.0.1", place.port)):
+            with pytest.raises(EnvironmentFault) as caught:
+                place.deploy(make_bundle(), 1)
+        text = str(caught.value)
+        assert f"port {place.port} of 127.0.0.1 is in use by pid {os.getpid()} (" in text
+        assert "pytest" in text
+
+
+class TestRollover:
+    def test_the_same_version_again_changes_nothing(self, place, make_bundle):
+        first = place.deploy(make_bundle(), 1)
+        with place.handover(make_bundle("again"), 1) as handover:
+            assert not handover.changed
+            handover.commit()
+        assert place.status() == first
+
+    @pytest.mark.parametrize("keep_alive", [True, False])
+    def test_refuses_no_connection_and_drops_no_request(self, place, make_bundle, keep_alive):
+        place.deploy(make_bundle(), 1)
+        with Clients(place.url, keep_alive=keep_alive) as clients:
+            time.sleep(0.3)
+            place.deploy(make_bundle("b", identity="b", weight=2.0), 2)
+            time.sleep(0.3)
+        assert clients.errors == []
+        assert set(clients.versions) == {1, 2}
+        assert clients.versions[-4:] == [2, 2, 2, 2]
+
+    def test_the_old_server_ends_and_only_one_stays(self, place, make_bundle):
+        first = place.deploy(make_bundle(), 1)
+        second = place.deploy(make_bundle("b", identity="b", weight=2.0), 2)
+        assert not psutil.pid_exists(first.pid)
+        assert place.status() == second
+        control = state.read(place.state).serving.control
+        assert [str(path) for path in (place.home / "servers").glob("*.sock")] == [control]
+
+    def test_taken_back_the_old_one_serves_and_no_request_is_lost(self, place, make_bundle):
+        first = place.deploy(make_bundle(), 1)
+        with Clients(place.url, keep_alive=True) as clients:
+            with place.handover(make_bundle("b", identity="b", weight=2.0), 2) as handover:
+                assert served_version(place.url) == 2
+                assert handover.former == first
+                new = handover.deployment
+            time.sleep(0.3)
+        assert clients.errors == []
+        assert served_version(place.url) == 1
+        assert place.status() == first
+        assert not psutil.pid_exists(new.pid)
+
+    def test_an_error_in_the_block_takes_it_back(self, place, make_bundle):
+        place.deploy(make_bundle(), 1)
+        with (
+            pytest.raises(RuntimeError),
+            place.handover(make_bundle("b", identity="b", weight=2.0), 2),
+        ):
+            raise RuntimeError
+        assert served_version(place.url) == 1
+
+    def test_taken_back_with_none_before_nothing_serves(self, place, make_bundle):
+        with place.handover(make_bundle(), 1):
+            assert served_version(place.url) == 1
+        assert place.status() is None
+        assert not place.state.exists()
+
+    def test_another_port_is_served_and_the_old_one_is_closed(self, place, make_bundle):
+        place.deploy(make_bundle(), 1)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            other = taken.getsockname()[1]
+        place.target.deploy(
+            make_bundle("again"),
+            1,
+            environment=EnvironmentSection(port=other),
+            name="staging",
+            home=place.home,
+            serving=ServingSection(),
+        )
+        assert served_version(f"http://127.0.0.1:{other}") == 1
+        with pytest.raises(httpx.ConnectError):
+            served_version(place.url)
+
+
+class TestFailure:
+    @pytest.mark.parametrize("damage", ["golden", "file"])
+    def test_a_bad_bundle_leaves_the_old_one(self, place, make_bundle, damage):
+        first = place.deploy(make_bundle(), 1)
+        bad = make_bundle("b", identity="b", weight=2.0)
+        if damage == "golden":
+            falsify_golden(bad)
+        else:
+            (bad / "model.onnx").write_bytes(b"x")
+        with pytest.raises(Refused):
+            place.deploy(bad, 2)
+        assert place.status() == first
+        assert served_version(place.url) == 1
+        assert len(list((place.home / "servers").glob("*.sock"))) == 1
+
+    def test_what_the_server_said_is_told(self, place, make_bundle):
+        bad = make_bundle()
+        falsify_golden(bad)
+        with pytest.raises(Refused, match=r"did not start: a golden prediction is 0\.8.*staging.log"):
+            place.deploy(bad, 2)
+
+    def test_a_released_copy_that_rotted_is_replaced(self, place, make_bundle):
+        bundle = make_bundle()
+        first = place.deploy(bundle, 1)
+        place.stop()
+        (first.bundle / "model.onnx").write_bytes(b"x")
+        assert place.deploy(bundle, 1).digest == first.digest
+
+    def test_a_server_that_dies_after_the_switch_is_taken_back(
+        self, place, make_bundle, monkeypatch
+    ):
+        first = place.deploy(make_bundle(), 1)
+        from pipeline.deploy import checks
+
+        real = checks.probe
+
+        def dies(url, *rest):
+            if url == place.url:
+                new = state.read(place.state).serving
+                os.kill(new.pid, signal.SIGKILL)
+            return real(url, *rest)
+
+        monkeypatch.setattr(checks, "probe", dies)
+        with pytest.raises(Refused):
+            place.deploy(make_bundle("b", identity="b", weight=2.0), 2)
+        monkeypatch.undo()
+        assert place.status() == first
+        assert served_version(place.url) == 1
+
+    def test_what_an_interrupted_command_left_is_cleared(self, place, make_bundle):
+        first = place.deploy(make_bundle(), 1)
+        handover = place.handover(make_bundle("b", identity="b", weight=2.0), 2)
+        handover._lock.release()
+        handover._decided = True
+        second = place.deploy(make_bundle("c", identity="c", weight=3.0), 3)
+        assert place.status() == second
+        assert not psutil.pid_exists(first.pid)
+        assert not psutil.pid_exists(handover.deployment.pid)
+
+    def test_a_state_file_that_is_broken_is_told(self, place, make_bundle):
+        place.state.parent.mkdir()
+        place.state.write_text('{"schema": "other"}')
+        with pytest.raises(EnvironmentFault, match="cannot read .*staging.json"):
+            place.deploy(make_bundle(), 1)
+        place.state.unlink()
+
+
+class TestStopAndStatus:
+    def test_stop_ends_it_and_says_so(self, place, make_bundle):
+        deployment = place.deploy(make_bundle(), 1)
+        assert place.stop()
+        assert not psutil.pid_exists(deployment.pid)
+        assert place.status() is None
+        assert not place.stop()
+
+    def test_a_killed_server_is_not_serving_and_is_restored(self, place, make_bundle):
+        first = place.deploy(make_bundle(), 1)
+        os.kill(first.pid, signal.SIGKILL)
+        psutil.Process(first.pid).wait(5)
+        assert place.status() is None
+        second = place.restore()
+        assert (second.version, second.url) == (1, first.url)
+        assert served_version(place.url) == 1
+
+    def test_nothing_is_restored_where_nothing_served(self, place):
+        assert place.restore() is None
+
+    def test_a_stopped_process_is_not_serving(self, place, make_bundle):
+        deployment = place.deploy(make_bundle(), 1)
+        os.kill(deployment.pid, signal.SIGSTOP)
+        try:
+            assert place.status() is None
+        finally:
+            os.kill(deployment.pid, signal.SIGCONT)
+
+    def test_a_number_that_is_another_process_by_now_is_never_ended(self, place):
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+            created = psutil.Process(other.pid).create_time()
+            server = state.Server(
+                pid=other.pid,
+                created=created - 60,
+                version=1,
+                digest="d",
+                bundle="b",
+                host="127.0.0.1",
+                asked_port=place.port,
+                port=place.port,
+                control=str(place.home / "servers/none.sock"),
+                token_env=None,
+                max_body=1,
+                max_rows=1,
+            )
+            assert replace(server, created=created).process() is not None
+            place.state.parent.mkdir()
+            state.write(place.state, State(server))
+            assert place.status() is None
+            assert not place.stop()
+            assert other.poll() is None
+            other.communicate(b"\n")
+
+
+class TestTargets:
+    def test_process_is_found_by_name_and_is_a_target(self):
+        target: Target = load_target("process")
+        assert isinstance(target, ProcessTarget)
+
+    def test_an_unknown_one_names_the_nearest(self):
+        with pytest.raises(UsageError, match="did you mean 'process'"):
+            load_target("proces")

@@ -1,0 +1,95 @@
+"""The checks of evaluate: what is missing or not finite never passes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.config import Threshold
+from pipeline.errors import UsageError
+from pipeline.evaluation import checks
+from pipeline.evaluation.groups import by_group
+from pipeline.evaluation.measure import Measured
+from pipeline.evaluation.noise import noise_effect
+from pipeline.features.schema import Feature, FeatureSchema
+from pipeline.report import Verdict
+
+
+@pytest.mark.parametrize("bad", [[np.nan], [np.inf], [-0.1], [1.1], []])
+def test_predictions_that_are_no_probabilities_fail(bad):
+    assert checks.finite(np.array(bad)).verdict is Verdict.FAIL
+
+
+class TestThresholds:
+    def one(self, measured, *, quick=False, **limit):
+        return checks.thresholds({"auc": Threshold(**limit)}, {"auc": measured}, quick=quick)[0]
+
+    def test_inside_and_outside(self):
+        assert self.one(Measured(0.6), min=0.6).verdict is Verdict.PASS
+        assert self.one(Measured(0.59), min=0.6).verdict is Verdict.FAIL
+        assert self.one(Measured(0.9), min=0.6, max=0.8).verdict is Verdict.FAIL
+
+    def test_nan_fails(self):
+        assert self.one(Measured(np.nan), min=0.6).verdict is Verdict.FAIL
+
+    def test_what_was_not_measured_fails_with_its_reason(self):
+        check = self.one(Measured(skipped="one class has no AUC"), min=0.6)
+        assert check.verdict is Verdict.FAIL
+        assert "one class has no AUC" in check.why
+
+    def test_a_quick_model_is_shown_and_not_judged(self):
+        check = self.one(Measured(0.5), quick=True, min=0.6)
+        assert (check.verdict, check.required) == (Verdict.SKIPPED, False)
+        assert self.one(Measured(0.7), quick=True, min=0.6).verdict is Verdict.PASS
+
+    def test_an_unknown_metric_names_the_nearest(self):
+        with pytest.raises(UsageError, match="did you mean 'accuracy'"):
+            checks.thresholds({"acuracy": Threshold(min=0.5)}, {}, quick=False)
+
+    def test_a_threshold_that_limits_nothing_is_refused(self):
+        with pytest.raises(ValueError, match="min, max or both"):
+            Threshold()
+
+
+class TestNoise:
+    schema = FeatureSchema((Feature("x", "numeric"), Feature("weekday", "numeric")))
+    rows = pd.DataFrame({"x": np.linspace(0.1, 1, 500), "weekday": np.arange(500) % 5})
+
+    def effect(self, predict):
+        return noise_effect(predict, self.schema, self.rows, relative=1e-6, seed=1)
+
+    def test_a_smooth_model_does_not_move(self):
+        assert self.effect(lambda x: x[:, 0].astype(float)) < 1e-6
+
+    def test_a_model_of_last_decimals_is_found(self):
+        effect = self.effect(lambda x: (x[:, 0].astype(float) * 1e7) % 1)
+        assert checks.noise(effect, 0.01).verdict is Verdict.FAIL
+
+    def test_whole_numbers_have_no_decimals(self):
+        assert self.effect(lambda x: (x[:, 1] >= 3).astype(float)) == 0
+
+    def test_nan_fails(self):
+        assert checks.noise(float("nan"), 0.01).verdict is Verdict.FAIL
+
+
+class TestGroups:
+    rng = np.random.default_rng(1)
+    groups = np.repeat(np.array(["banks", "hydro", "tiny"], dtype=object), [300, 300, 10])
+    labels = rng.integers(0, 2, 610).astype(float)
+    probabilities = np.where(groups == "banks", 0.5 + 0.4 * (labels - 0.5), 0.5)
+
+    def test_each_group_is_measured_and_small_ones_make_no_gap(self):
+        found = by_group(self.labels, self.probabilities, self.groups)
+        assert found.groups["banks"]["rows"] == 300
+        assert found.groups["banks"]["auc"] == 1.0
+        assert found.groups["hydro"]["auc"] == 0.5
+        assert found.gaps["auc"] == 0.5
+
+    def test_a_gap_over_its_limit_fails(self):
+        gaps = by_group(self.labels, self.probabilities, self.groups).gaps
+        check = checks.group_gaps({"auc": 0.2}, gaps, quick=False)[0]
+        assert (check.verdict, check.required) == (Verdict.FAIL, True)
+
+    def test_one_group_has_no_gap_and_does_not_pass(self):
+        gaps = by_group(self.labels[:300], self.probabilities[:300], self.groups[:300]).gaps
+        assert checks.group_gaps({"auc": 0.2}, gaps, quick=False)[0].verdict is Verdict.FAIL
+        assert checks.group_gaps({"auc": 0.2}, gaps, quick=True)[0].verdict is Verdict.SKIPPED

@@ -1,0 +1,149 @@
+"""doctor: each thing that can be amiss is named, with what to do."""
+
+from __future__ import annotations
+
+import os
+import socket
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from pipeline.home import Home
+from pipeline.project import doctor
+from pipeline.report import Verdict
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def taken():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environments(port: int) -> dict[str, object]:
+    return {"production": {"port": port}}
+
+
+class TestExamine:
+    def test_this_machine_can_run_a_project(self, make_project, home):
+        project = make_project(environments=environments(free_port()))
+        checks = {check.name: check for check in doctor.examine(project, home)}
+        assert len(checks) == 11
+        bad = [check for check in checks.values() if check.required and check.verdict != "pass"]
+        assert bad == []
+        assert not checks["git"].required
+        assert not checks["Docker"].required
+
+    def test_nothing_is_changed_in_the_project(self, make_project, home):
+        project = make_project(environments={})
+        doctor.examine(project, home)
+        assert [item.name for item in project.root.iterdir()] == ["ml.yaml"]
+
+
+class TestPort:
+    def test_owner_of_a_taken_port_is_named(self, make_project, home, taken):
+        project = make_project(environments=environments(taken))
+        section = project.config.environments["production"]
+        check = doctor._port("production", section, home)
+        assert check.verdict is Verdict.FAIL
+        assert f"pid {os.getpid()}" in check.observed
+        assert "environments.production.port" in check.why
+
+    def test_address_of_another_machine(self, make_project, home):
+        project = make_project(environments={"production": {"host": "192.0.2.1", "port": 80}})
+        check = doctor._port("production", project.config.environments["production"], home)
+        assert check.verdict is Verdict.FAIL
+        assert "assign" in check.observed
+
+    def test_any_port_needs_no_check(self, make_project):
+        project = make_project(environments=environments(0))
+        assert doctor._environments(project) == {}
+
+
+class TestPackages:
+    def test_wrong_version_and_missing_package(self, monkeypatch):
+        monkeypatch.setattr(metadata, "requires", lambda _: ["pytest<1", "no-such-package>=2"])
+        check = doctor._versions()
+        assert check.verdict is Verdict.FAIL
+        assert "no-such-package is not installed" in check.why
+        assert f"pytest is {metadata.version('pytest')}, not <1" in check.why
+
+    def test_packages_of_other_platforms_are_not_needed(self, monkeypatch):
+        monkeypatch.setattr(
+            metadata, "requires", lambda _: ["no-such-package; sys_platform == 'never'"]
+        )
+        assert doctor._versions().verdict is Verdict.PASS
+
+    def test_package_that_does_not_load(self, monkeypatch):
+        monkeypatch.setattr(doctor, "IMPORTED", ("json", "no_such_module"))
+        check = doctor._imports()
+        assert check.verdict is Verdict.FAIL
+        assert check.observed.startswith("no_such_module: ModuleNotFoundError")
+
+    def test_package_that_crashes_the_interpreter(self, monkeypatch):
+        script = doctor._IMPORTER.replace(
+            "importlib.import_module(name)", "__import__('os').abort()"
+        )
+        monkeypatch.setattr(doctor, "_IMPORTER", script)
+        monkeypatch.setattr(doctor, "IMPORTED", ("json",))
+        assert doctor._imports().observed == "json: died with exit code -6"
+
+
+class TestPlaces:
+    def test_home_that_is_a_file(self, tmp_path):
+        (tmp_path / "home").write_text("")
+        check = doctor._home(Home(tmp_path / "home"))
+        assert check.verdict is Verdict.FAIL
+        assert "ML_HOME" in check.why
+
+    def test_full_disk(self, home, monkeypatch):
+        monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: Usage)
+        check = doctor._space(home)
+        assert check.verdict is Verdict.FAIL
+        assert check.observed.startswith("0.5 GB free")
+
+
+class Usage:
+    free = 5e8
+
+
+class TestConfiguration:
+    def test_unknown_option_of_the_problem(self, make_project):
+        project = make_project(problem={"kind": "bars", "daily_limt": 0.1})
+        check = doctor._configuration(project)
+        assert check.verdict is Verdict.FAIL
+        assert "daily_limit" in check.why
+
+
+class TestRegistry:
+    def check(self, make_project, home, uri):
+        return doctor._registry(make_project(registry={"uri": uri}), home)
+
+    def test_own_database(self, make_project, home):
+        assert self.check(make_project, home, None).verdict is Verdict.PASS
+
+    def test_database_that_does_not_exist_yet(self, make_project, home):
+        assert self.check(make_project, home, "sqlite:///own.db").verdict is Verdict.PASS
+        assert not (make_project().root / "own.db").exists()
+
+    def test_server_that_does_not_answer_keeps_its_password(self, make_project, home):
+        uri = f"http://user:secret@127.0.0.1:{free_port()}"
+        check = self.check(make_project, home, uri)
+        assert check.verdict is Verdict.FAIL
+        assert "secret" not in check.model_dump_json()
+
+    def test_unknown_database(self, make_project, home):
+        assert self.check(make_project, home, "oracel://x/y").verdict is Verdict.FAIL

@@ -1,0 +1,280 @@
+"""A project's own tests: what passes, and above all what must not."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+
+from pipeline.config import Project
+from pipeline.project.user_tests import is_comparison, run_user_tests
+from pipeline.report import Check, Verdict, judge
+from pipeline.workdir import Workdir
+
+DATA = Path("tests/data")
+
+
+@pytest.fixture
+def project(make_project) -> Project:
+    return make_project()
+
+
+@pytest.fixture
+def scratch(project: Project) -> Workdir:
+    folder = Workdir(project.root / "build/ml")
+    folder.make()
+    return folder
+
+
+def write(project: Project, name: str, code: str) -> None:
+    path = project.root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(code))
+
+
+def frame(scratch: Workdir, **columns: list[object]) -> dict[str, str]:
+    path = scratch / "data/df.parquet"
+    pd.DataFrame(columns).to_parquet(path)
+    return {"df": str(path)}
+
+
+def junit(scratch: Workdir, stage: str = "validate-data") -> ElementTree.Element:
+    return ElementTree.parse(scratch / f"junit/{stage}-user.xml").getroot()
+
+
+class TestDataTests:
+    def test_each_test_is_a_check_named_by_its_node_id(self, project, scratch):
+        write(
+            project,
+            "tests/data/test_quality.py",
+            """
+            def test_data_quality(df):
+                assert list(df.columns) == ["Close"]
+                assert (df["Close"] > 0).all()
+
+            class TestRows:
+                def test_enough(self, df):
+                    rows = len(df)
+                    assert rows > 5, "too few rows"
+            """,
+        )
+        checks = run_user_tests(project, scratch, DATA, "data", frame(scratch, Close=[1.0, 2.0]))
+        assert [(check.name, check.verdict) for check in checks] == [
+            ("tests/data/test_quality.py::test_data_quality", Verdict.PASS),
+            ("tests/data/test_quality.py::TestRows::test_enough", Verdict.FAIL),
+        ]
+        assert checks[1].why == (
+            "AssertionError: too few rows; assert 2 > 5 (tests/data/test_quality.py:9)"
+        )
+        assert all(check.required for check in checks)
+        cases = junit(scratch).findall("testcase")
+        assert [case.get("file") for case in cases] == ["tests/data/test_quality.py"] * 2
+        assert [case.get("line") for case in cases] == ["2", "7"]
+        assert [case.find("failure") is None for case in cases] == [True, False]
+
+    def test_tests_may_run_in_parallel(self, project, scratch):
+        """The project's own pytest configuration holds."""
+        write(project, "pytest.ini", "[pytest]\naddopts = -n 2\n")
+        write(project, "tests/data/test_a.py", "def test_a(df): assert len(df) == 1")
+        write(project, "tests/data/test_b.py", "def test_b(df): assert len(df) == 2")
+        checks = run_user_tests(project, scratch, DATA, "data", frame(scratch, a=[1]))
+        assert sorted((check.name, check.verdict) for check in checks) == [
+            ("tests/data/test_a.py::test_a", Verdict.PASS),
+            ("tests/data/test_b.py::test_b", Verdict.FAIL),
+        ]
+
+    def test_no_folder_means_no_checks(self, project, scratch):
+        assert run_user_tests(project, scratch, DATA, "data", {}) == []
+        assert not (scratch / "junit/validate-data-user.xml").exists()
+
+    def test_the_root_is_left_clean(self, project, scratch):
+        write(project, "tests/data/test_one.py", "def test_one(df): assert len(df)")
+        run_user_tests(project, scratch, DATA, "data", frame(scratch, a=[1]))
+        assert sorted(item.name for item in project.root.iterdir()) == ["build", "ml.yaml", "tests"]
+
+
+class TestNeverAPass:
+    def judged(self, checks: list[Check]) -> Verdict:
+        assert checks
+        return judge(checks)
+
+    def test_empty_folder(self, project, scratch):
+        (project.root / DATA).mkdir(parents=True)
+        checks = run_user_tests(project, scratch, DATA, "data", {})
+        assert self.judged(checks) is Verdict.FAIL
+        assert checks[0].observed == "no tests were collected"
+        assert junit(scratch).get("failures") == "1"
+
+    def test_folder_without_a_test_function(self, project, scratch):
+        write(project, "tests/data/test_none.py", "LIMIT = 3")
+        assert self.judged(run_user_tests(project, scratch, DATA, "data", {})) is Verdict.FAIL
+
+    def test_every_test_skipped(self, project, scratch):
+        write(
+            project,
+            "tests/data/test_skip.py",
+            """
+            import pytest
+
+            def test_later(df):
+                pytest.skip("not today")
+            """,
+        )
+        checks = run_user_tests(project, scratch, DATA, "data", frame(scratch, a=[1]))
+        assert checks[0].verdict is Verdict.SKIPPED
+        assert self.judged(checks) is Verdict.INCONCLUSIVE
+
+    def test_broken_import(self, project, scratch):
+        write(project, "tests/data/test_broken.py", "import no_such_module")
+        checks = run_user_tests(project, scratch, DATA, "data", {})
+        assert self.judged(checks) is Verdict.ERROR
+        assert "No module named 'no_such_module'" in checks[0].why
+
+    def test_broken_conftest(self, project, scratch):
+        write(project, "tests/data/conftest.py", "1 / 0")
+        write(project, "tests/data/test_one.py", "def test_one(): pass")
+        checks = run_user_tests(project, scratch, DATA, "data", {})
+        assert self.judged(checks) is Verdict.ERROR
+        assert "ZeroDivisionError" in checks[0].why
+
+    @pytest.mark.parametrize("code", [0, 1, 7])
+    def test_process_that_leaves_in_the_middle(self, project, scratch, code):
+        write(
+            project,
+            "tests/data/test_leave.py",
+            f"""
+            import os
+
+            def test_fine(): pass
+            def test_leave(): os._exit({code})
+            """,
+        )
+        checks = run_user_tests(project, scratch, DATA, "data", {})
+        assert self.judged(checks) in (Verdict.FAIL, Verdict.ERROR)
+
+    def test_run_that_a_test_stops_with_success(self, project, scratch):
+        write(
+            project,
+            "tests/data/test_stop.py",
+            """
+            import pytest
+
+            def test_fine(): pass
+            def test_stop(): pytest.exit("enough", returncode=0)
+            def test_never(): assert False
+            """,
+        )
+        checks = run_user_tests(project, scratch, DATA, "data", {})
+        assert self.judged(checks) is Verdict.ERROR
+        assert checks[1].why == "the test did not end"
+        assert checks[2].observed == "only 2 of 3 collected tests were run"
+
+    def test_success_by_command_line_only(self, project, scratch):
+        write(project, "pytest.ini", "[pytest]\naddopts = --collect-only\n")
+        write(project, "tests/data/test_one.py", "def test_one(): assert False")
+        assert self.judged(run_user_tests(project, scratch, DATA, "data", {})) is Verdict.FAIL
+
+    def test_error_in_a_fixture_and_in_teardown(self, project, scratch):
+        write(
+            project,
+            "tests/data/test_fixture.py",
+            """
+            import pytest
+
+            @pytest.fixture
+            def broken():
+                raise RuntimeError("no database")
+
+            @pytest.fixture
+            def leaking():
+                yield
+                raise RuntimeError("left open")
+
+            def test_setup(broken): pass
+            def test_teardown(leaking): pass
+            """,
+        )
+        checks = run_user_tests(project, scratch, DATA, "data", {})
+        assert self.judged(checks) is Verdict.ERROR
+        errors = [check for check in checks if check.verdict is Verdict.ERROR]
+        assert "no database" in errors[0].why
+        assert "left open" in errors[1].why
+
+
+class TestComparisons:
+    CODE = """
+        def test_absolute(new_model): pass
+
+        def test_better(baseline_model):
+            assert 0.4 > 0.6
+    """
+    FIXTURES = """
+        import pytest
+
+        @pytest.fixture
+        def new_model(): return None
+
+        @pytest.fixture
+        def baseline_model(): return None
+    """
+
+    def run(self, project: Project, scratch: Workdir, **inputs: str) -> list[Check]:
+        write(project, "tests/model/conftest.py", self.FIXTURES)
+        write(project, "tests/model/test_model.py", self.CODE)
+        return run_user_tests(project, scratch, Path("tests/model"), "model", inputs)
+
+    def test_are_shown_and_not_required(self, project, scratch):
+        absolute, better = self.run(project, scratch, profile="full")
+        assert (absolute.required, is_comparison(absolute)) == (True, False)
+        assert (better.required, is_comparison(better)) == (False, True)
+        assert better.verdict is Verdict.FAIL
+        assert judge([absolute, better]) is Verdict.PASS
+        assert junit(scratch, "evaluate").get("failures") == "0"
+
+    def test_are_skipped_for_a_quick_model(self, project, scratch):
+        better = self.run(project, scratch, profile="quick")[1]
+        assert better.verdict is Verdict.SKIPPED
+        assert better.why.startswith("a quick model is not compared: assert 0.4 > 0.6")
+
+    def test_that_crash_are_required(self, project, scratch):
+        write(project, "tests/model/test_crash.py", "def test_crash(baseline_model): 1 / 0")
+        crash = self.run(project, scratch, profile="quick")[0]
+        assert (crash.verdict, crash.required) == (Verdict.FAIL, True)
+        assert "ZeroDivisionError" in crash.why
+
+
+class TestOwnPackageNamedPipeline:
+    def test_the_installed_package_wins_and_project_modules_are_found(
+        self, project, scratch, monkeypatch
+    ):
+        write(project, "pipeline/__init__.py", "raise RuntimeError('the project, not ours')")
+        write(project, "pipeline.py", "raise RuntimeError('the project, not ours')")
+        write(project, "features/own.py", "ANSWER = 42")
+        write(project, "helpers/pipeline/__init__.py", "")
+        write(project, "helpers/aid.py", "ANSWER = 43")
+        write(
+            project,
+            "tests/data/test_import.py",
+            """
+            import sys
+            from pathlib import Path
+
+            import aid
+            import pipeline.report
+            from features.own import ANSWER
+
+            def test_import():
+                assert (ANSWER, aid.ANSWER) == (42, 43)
+                root = str(Path(__file__).parents[2])
+                assert sys.path.index(root) == len(sys.path) - 2
+                assert not pipeline.report.__file__.startswith(root)
+            """,
+        )
+        path = os.pathsep.join([str(project.root), str(project.root / "helpers")])
+        monkeypatch.setenv("PYTHONPATH", path)
+        checks = run_user_tests(project, scratch, DATA, "data", {})
+        assert [check.verdict for check in checks] == [Verdict.PASS], checks[0].why

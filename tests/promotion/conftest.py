@@ -1,0 +1,184 @@
+"""A delivery up to its approval, and a target that serves nothing but remembers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from pipeline.approval import facts as facts_room
+from pipeline.approval.policy import Policy
+from pipeline.approval.statement import Approval, sign
+from pipeline.bundle.reader import Bundle
+from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.deploy.base import Deployment
+from pipeline.errors import Refused
+from pipeline.gate.record import record
+from pipeline.home import Home
+from pipeline.promotion.promote import Production, Promotion, promote
+from pipeline.registry.mlflow_registry import (
+    APPROVAL_RECORD,
+    GATE_RECORD,
+    Registry,
+    Version,
+)
+from pipeline.report import Check, Verdict
+
+NUMBERS = itertools.count(1)
+
+
+@dataclass
+class Handover:
+    target: Target
+    deployment: Deployment
+    former: Deployment | None
+    changed: bool
+    committed: bool = False
+
+    def commit(self) -> None:
+        if self.target.commit_fails:
+            raise OSError("no space left on device")
+        self.committed = True
+
+    def revert(self) -> None:
+        self.target.running = self.former
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if not self.committed:
+            self.revert()
+
+
+@dataclass
+class Target:
+    running: Deployment | None = None
+    healthy: bool = True
+    commit_fails: bool = False
+    wrong_bundle: bool = False
+    started: list[int | None] = field(default_factory=list)
+
+    def handover(self, bundle: Path, version: int | None, **where: Any) -> Handover:
+        if not self.healthy:
+            raise Refused("the new server is not ready")
+        digest = "0" * 64 if self.wrong_bundle else Bundle.open(bundle).digest
+        former, self.running = self.running, Deployment("http://here", version, digest, 1, bundle)
+        self.started.append(version)
+        changed = former is None or former.digest != digest
+        return Handover(self, self.running, former, changed)
+
+    def deploy(self, bundle: Path, version: int | None, **where: Any) -> Deployment:
+        with self.handover(bundle, version, **where) as handover:
+            handover.commit()
+            return handover.deployment
+
+    def status(self, name: str, home: Home) -> Deployment | None:
+        return self.running
+
+    def restore(self, name: str, home: Home) -> Deployment | None:
+        return self.running
+
+    def stop(self, name: str, home: Home) -> bool:
+        stopped, self.running = self.running is not None, None
+        return stopped
+
+
+@dataclass
+class Delivery:
+    """One model's way to production; every part of it can be bent by a test."""
+
+    home: Home
+    registry: Registry
+    make_bundle: Callable[..., Path]
+    policy: Policy = field(default_factory=Policy)
+    target: Target = field(default_factory=Target)
+    signer: CryptoSigner = field(default_factory=CryptoSigner.generate_ed25519)
+
+    def register(self, name: str, **bundle: Any) -> Version:
+        return self.registry.register(self.make_bundle(name, **bundle))
+
+    def gate(self, version: Version, verdict: Verdict = Verdict.PASS) -> None:
+        champion = self.registry.champion()
+        check = Check(name="better", verdict=verdict, observed="+0.02 [+0.01, +0.03]")
+        content = record(
+            [check],
+            {},
+            summary="better by 0.02",
+            challenger=version.digest,
+            champion=None if champion is None else champion.digest,
+            policy=self.policy.digest,
+        )
+        self.registry.attach(version, GATE_RECORD, content)
+
+    def approve(self, version: Version, **changes: Any) -> None:
+        facts = facts_room.gather(self.registry, version, self.registry.champion(), self.policy)
+        values: dict[str, Any] = {
+            "model": version.name,
+            "version": version.number,
+            "bundle": version.digest,
+            "decision": "approve",
+            "by": "Asha",
+            "reason": "better",
+            "at": datetime(2026, 1, 2, tzinfo=UTC),
+            "method": "prompt",
+            "gate": facts.gate_digest,
+            "policy": self.policy.digest,
+            "champion": facts.champion_digest,
+            "run_id": "run-1",
+        }
+        content = sign(Approval(**values | changes), self.signer)
+        self.registry.attach(version, APPROVAL_RECORD, content)
+
+    def promote(self, profile: Path | None = None) -> Promotion:
+        return promote(
+            self.registry,
+            self.policy,
+            [self.signer.public_key],
+            Production(self.target, EnvironmentSection(port=0), ServingSection(), self.home),
+            profile=profile,
+            run_id="run-1",
+            progress=lambda what, share: None,
+        )
+
+    def deliver(self, name: str, **bundle: Any) -> Version:
+        version = self.register(name, **bundle)
+        self.gate(version)
+        self.approve(version)
+        self.promote()
+        return version
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a promotion changes."""
+        champion = self.registry.champion()
+        files = ("production-model.yaml", "history.jsonl", "accepted/profile.json")
+        return {
+            "champion": champion and champion.number,
+            "running": self.target.running and self.target.running.digest,
+            **{
+                name: (self.home / name).read_bytes() if (self.home / name).exists() else None
+                for name in files
+            },
+        }
+
+
+@pytest.fixture(scope="session")
+def registry_home(tmp_path_factory: pytest.TempPathFactory, registry_database: Path) -> Home:
+    """One registry for all deliveries, each with a model of its own: MLflow warms up once."""
+    home = Home(tmp_path_factory.mktemp("deliveries"))
+    (home / "mlflow.db").write_bytes(registry_database.read_bytes())
+    return home
+
+
+@pytest.fixture
+def delivery(tmp_path: Path, registry_home: Home, make_bundle: Callable[..., Path]) -> Delivery:
+    home = Home(tmp_path / "home")
+    home.make()
+    registry = Registry(None, f"model-{next(NUMBERS)}", registry_home)
+    return Delivery(home, registry, make_bundle)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import EnvironmentFault
+from pipeline.home import Home
+from pipeline.promotion.records import Replacement, profile_of, read_history
+
+
+class TestReplacement:
+    def test_of_a_file_comes_back(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        path.write_text("old")
+        replacement = Replacement(path, b"new")
+        replacement.do()
+        assert path.read_text() == "new"
+        replacement.undo()
+        assert path.read_text() == "old"
+
+    def test_of_no_file_goes(self, tmp_path: Path) -> None:
+        replacement = Replacement(tmp_path / "folder/file", b"new")
+        replacement.do()
+        replacement.undo()
+        assert not (tmp_path / "folder/file").exists()
+
+    def test_that_was_not_made_is_not_taken_back(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        path.write_text("old")
+        Replacement(path, b"new").undo()
+        assert path.read_text() == "old"
+
+
+class TestProfileOf:
+    def test_the_data_of_the_model(self, tmp_path: Path) -> None:
+        path = tmp_path / "profile.json"
+        path.write_text(json.dumps({"fingerprint": "f"}))
+        assert profile_of(path, "f") == path
+        assert profile_of(path, "other") is None
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", "no"])
+    def test_what_is_no_profile(self, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "profile.json"
+        path.write_text(text)
+        assert profile_of(path, "f") is None
+
+    def test_no_file(self, tmp_path: Path) -> None:
+        assert profile_of(tmp_path / "none", "f") is None
+
+
+class TestHistory:
+    def test_is_empty_before_the_first(self, tmp_path: Path) -> None:
+        assert read_history(Home(tmp_path)) == []
+
+    def test_a_broken_line_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "history.jsonl").write_text('{"at": 1}\n')
+        with pytest.raises(EnvironmentFault, match=r"history\.jsonl:1 is broken"):
+            read_history(Home(tmp_path))

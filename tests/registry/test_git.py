@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.registry import git
+
+pytestmark = pytest.mark.needs("git")
+
+
+class Repository:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir()
+        self.git("init", "-q")
+
+    def git(self, *arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-c", "user.name=C", "-c", "user.email=C@ex.org", *arguments],
+            cwd=self.root,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+
+    def commit(self, author: str, message: str = "change") -> str:
+        self.git("commit", "-q", "--allow-empty", f"--author=A <{author}>", "-m", message)
+        return self.git("rev-parse", "HEAD")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "repository")
+
+
+class TestHead:
+    def test_is_the_commit(self, repository: Repository) -> None:
+        commit = repository.commit("a@ex.org")
+        assert git.head(repository.root) == git.Head(commit, dirty=False)
+
+    def test_a_new_file_makes_it_dirty(self, repository: Repository) -> None:
+        commit = repository.commit("a@ex.org")
+        (repository.root / "features.py").touch()
+        assert git.head(repository.root) == git.Head(commit, dirty=True)
+
+    def test_none_without_a_commit(self, repository: Repository) -> None:
+        assert git.head(repository.root) is None
+
+    def test_none_without_git(
+        self, repository: Repository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        repository.commit("a@ex.org")
+        monkeypatch.setenv("PATH", "")
+        assert git.head(repository.root) is None
+
+    def test_none_in_a_folder_that_is_gone(self, tmp_path: Path) -> None:
+        assert git.head(tmp_path / "gone") is None
+
+
+class TestAuthors:
+    def test_are_authors_committers_and_co_authors_after_the_first(
+        self, repository: Repository
+    ) -> None:
+        first = repository.commit("before@ex.org")
+        repository.commit("A@ex.org")
+        last = repository.commit("b@ex.org", "x\n\nCo-authored-by: D <d@ex.org>\nco-authored-by: E")
+        assert git.authors(repository.root, first, last) == {
+            "a@ex.org",
+            "b@ex.org",
+            "c@ex.org",
+            "d@ex.org",
+            "e",
+        }
+
+    def test_without_a_start_the_whole_history_counts(self, repository: Repository) -> None:
+        repository.commit("a@ex.org")
+        last = repository.commit("b@ex.org")
+        assert git.authors(repository.root, None, last) == {"a@ex.org", "b@ex.org", "c@ex.org"}
+
+    def test_no_commit_between_has_no_author(self, repository: Repository) -> None:
+        commit = repository.commit("a@ex.org")
+        assert git.authors(repository.root, commit, commit) == frozenset()
+
+    def test_a_shallow_clone_cannot_tell(self, repository: Repository, tmp_path: Path) -> None:
+        repository.commit("a@ex.org")
+        last = repository.commit("b@ex.org")
+        clone = tmp_path / "clone"
+        repository.git("clone", "-q", "--depth=1", repository.root.as_uri(), str(clone))
+        assert git.authors(clone, None, last) is None
+
+    @pytest.mark.parametrize("since", ["0" * 40, "--output=/tmp/x", "HEAD", ""])
+    def test_what_is_no_commit_of_it_cannot_be_told(
+        self, repository: Repository, since: str
+    ) -> None:
+        last = repository.commit("a@ex.org")
+        assert git.authors(repository.root, since, last) is None

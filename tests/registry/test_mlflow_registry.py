@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sqlite3
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import EnvironmentFault, Refused, UsageError
+from pipeline.home import Home
+from pipeline.registry.mlflow_registry import CHALLENGER, CHAMPION, Registry
+
+MakeBundle = Callable[..., Path]
+
+
+@pytest.fixture
+def home(tmp_path: Path, registry_database: Path) -> Home:
+    home = Home(tmp_path / "a home")
+    home.make()
+    (home / "mlflow.db").write_bytes(registry_database.read_bytes())
+    return home
+
+
+@pytest.fixture
+def registry(home: Home) -> Registry:
+    return Registry(None, "small", home)
+
+
+class TestRegister:
+    def test_the_version_says_where_the_model_comes_from(
+        self, registry: Registry, make_bundle: MakeBundle
+    ) -> None:
+        version = registry.register(make_bundle(), {"git.commit": "f" * 40})
+        assert (version.number, version.identity) == (1, "a" * 64)
+        assert version.tags["bundle.digest"] == version.digest
+        assert version.tags["git.commit"] == "f" * 40
+        assert version.tags["identity.data"] == "d" * 64
+        assert version.tags["identity.config"] == "c" * 64
+        assert version.tags["identity.lock"] == "1" * 64
+        assert version.tags["cutoff.train_end"] == "2024-03-01"
+        assert version.tags["profile"] == "full"
+
+    def test_it_is_the_challenger_and_there_is_no_champion(
+        self, registry: Registry, make_bundle: MakeBundle
+    ) -> None:
+        version = registry.register(make_bundle())
+        assert registry.challenger() == version
+        assert registry.champion() is None
+
+    def test_the_same_identity_is_one_version(
+        self, registry: Registry, make_bundle: MakeBundle
+    ) -> None:
+        bundle = make_bundle()
+        assert registry.register(bundle) == registry.register(bundle)
+        assert len(registry.versions()) == 1
+
+    def test_an_identity_that_comes_back_is_challenger_again(
+        self, registry: Registry, make_bundle: MakeBundle
+    ) -> None:
+        first = registry.register(make_bundle("one"))
+        registry.register(make_bundle("two", identity="b", weight=2.0))
+        registry.register(make_bundle("three"))
+        assert registry.challenger() == first
+        assert len(registry.versions()) == 2
+
+    def test_the_same_identity_with_other_content_is_refused(
+        self, registry: Registry, make_bundle: MakeBundle
+    ) -> None:
+        registry.register(make_bundle("one"))
+        with pytest.raises(Refused, match="version 1 of 'small' has this identity with other"):
+            registry.register(make_bundle("two", weight=2.0))
+
+    def test_a_quick_model_is_refused(self, registry: Registry, make_bundle: MakeBundle) -> None:
+        with pytest.raises(Refused, match="quick model"):
+            registry.register(make_bundle(profile="quick"))
+        assert registry.versions() == []
+
+    def test_a_bundle_with_a_changed_file_is_refused(
+        self, registry: Registry, make_bundle: MakeBundle
+    ) -> None:
+        bundle = make_bundle()
+        (bundle / "MODEL_CARD.md").write_text("# other")
+        with pytest.raises(Refused):
+            registry.register(bundle)
+        assert registry.versions() == []
+
+    def test_of_two_machines_that_register_at_once_the_first_wins(
+        self, registry: Registry, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = registry.register(make_bundle())
+        monkeypatch.setattr(registry, "_same", lambda bundle: None)
+        assert registry.register(make_bundle("again")) == first
+        assert registry.versions() == [first]
+
+    def test_stages_follow_the_aliases(self, home: Home, make_bundle: MakeBundle) -> None:
+        registry = Registry(None, "small", home, stages=True)
+
+        def stages() -> dict[int, str]:
+            return {int(item.version): item.current_stage for item in registry._all()}
+
+        one = registry.register(make_bundle("one"))
+        assert stages() == {1: "Staging"}
+        registry.set_alias(CHAMPION, one)
+        assert stages() == {1: "Production"}
+        two = registry.register(make_bundle("two", identity="b", weight=2.0))
+        assert stages() == {1: "Production", 2: "Staging"}
+        registry.set_alias(CHAMPION, two)
+        assert stages() == {1: "Archived", 2: "Production"}
+        registry.set_alias(CHAMPION, None)
+        assert stages() == {1: "Archived", 2: "Archived"}
+
+
+class TestFlavour:
+    def test_mlflow_gives_the_same_probabilities(
+        self, registry: Registry, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import pandas as pd
+
+        from pipeline.bundle.reader import Bundle
+
+        bundle = make_bundle()
+        version = registry.register(bundle)
+        golden = Bundle.open(bundle).golden
+        frame = pd.DataFrame(golden.inputs, columns=["x", "c"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import mlflow
+            import mlflow.pyfunc
+
+            monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+            before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+            mlflow.set_tracking_uri(registry.uri)
+            try:
+                model = mlflow.pyfunc.load_model(f"models:/small/{version.number}")
+            finally:
+                mlflow.set_tracking_uri(before[0])
+            found = model.predict(frame)
+        assert found.tolist() == pytest.approx(golden.probabilities, abs=1e-6)
+
+    def test_nothing_is_pickled(
+        self, registry: Registry, make_bundle: MakeBundle, home: Home
+    ) -> None:
+        registry.register(make_bundle())
+        files = [path for path in (home / "artifacts").rglob("*") if path.is_file()]
+        assert files
+        assert not [path for path in files if path.suffix in {".pkl", ".pickle", ".joblib"}]
+        assert not [path for path in files if path.read_bytes()[:1] == b"\x80"]
+
+
+class TestRecords:
+    def test_the_newest_is_read_and_the_others_stay(
+        self, registry: Registry, make_bundle: MakeBundle
+    ) -> None:
+        version = registry.register(make_bundle())
+        first = registry.attach(version, "gate.json", b"one")
+        second = registry.attach(version, "gate.json", b"two")
+        assert registry.record(version, "gate.json") == b"two"
+        assert registry.version(1).tags["record.gate.json"] == second
+        assert registry.history(version, "gate.json") == sorted([first, second])
+
+    def test_none_where_there_is_none(self, registry: Registry, make_bundle: MakeBundle) -> None:
+        version = registry.register(make_bundle())
+        assert registry.record(version, "gate.json") is None
+
+    def test_a_changed_one_is_refused(
+        self, registry: Registry, make_bundle: MakeBundle, home: Home
+    ) -> None:
+        version = registry.register(make_bundle())
+        sha = registry.attach(version, "gate.json", b"one")
+        (stored,) = (home / "artifacts").rglob(f"{sha}.json")
+        stored.write_bytes(b"two")
+        with pytest.raises(Refused, match=r"record gate.json of version 1 was changed"):
+            registry.record(version, "gate.json")
+
+    def test_a_lost_one_is_no_missing_one(
+        self, registry: Registry, make_bundle: MakeBundle, home: Home
+    ) -> None:
+        version = registry.register(make_bundle())
+        sha = registry.attach(version, "gate.json", b"one")
+        (stored,) = (home / "artifacts").rglob(f"{sha}.json")
+        stored.unlink()
+        with pytest.raises(EnvironmentFault):
+            registry.record(version, "gate.json")
+
+
+class TestDownload:
+    def test_gives_the_bundle_back(
+        self, registry: Registry, make_bundle: MakeBundle, tmp_path: Path
+    ) -> None:
+        bundle = make_bundle()
+        version = registry.register(bundle)
+        fetched = registry.download(version, tmp_path / "fetched")
+        names = sorted(item.name for item in bundle.iterdir())
+        assert sorted(item.name for item in fetched.iterdir()) == names
+        assert all((fetched / n).read_bytes() == (bundle / n).read_bytes() for n in names)
+
+    def test_refuses_a_changed_file(
+        self, registry: Registry, make_bundle: MakeBundle, home: Home, tmp_path: Path
+    ) -> None:
+        version = registry.register(make_bundle())
+        (stored,) = (home / "artifacts").rglob("model.onnx")
+        stored.write_bytes(stored.read_bytes()[:-1] + b"?")
+        with pytest.raises(Refused, match=r"model\.onnx has changed"):
+            registry.download(version, tmp_path / "fetched")
+        assert not (tmp_path / "fetched").exists()
+
+    def test_refuses_a_whole_other_bundle(
+        self, registry: Registry, make_bundle: MakeBundle, home: Home, tmp_path: Path
+    ) -> None:
+        version = registry.register(make_bundle("one"))
+        other = make_bundle("other", weight=9.0)
+        (stored,) = (home / "artifacts").rglob("manifest.json")
+        for item in other.iterdir():
+            (stored.parent / item.name).write_bytes(item.read_bytes())
+        with pytest.raises(Refused, match="is not the one that was registered"):
+            registry.download(version, tmp_path / "fetched")
+
+
+class TestAliases:
+    def test_move_and_go(self, registry: Registry, make_bundle: MakeBundle) -> None:
+        one = registry.register(make_bundle("one"))
+        two = registry.register(make_bundle("two", identity="b", weight=2.0))
+        registry.set_alias(CHAMPION, one)
+        assert (registry.champion(), registry.challenger()) == (one, two)
+        registry.set_alias(CHAMPION, two)
+        assert registry.champion() == two
+        registry.set_alias(CHAMPION, None)
+        assert registry.champion() is None
+
+    def test_an_alias_of_a_lost_version_is_no_missing_champion(
+        self, registry: Registry, make_bundle: MakeBundle, home: Home
+    ) -> None:
+        registry.register(make_bundle())
+        with sqlite3.connect(home / "mlflow.db") as connection:
+            connection.execute(
+                "insert into registered_model_aliases (workspace, name, alias, version)"
+                " values ('default', 'small', 'champion', 7)"
+            )
+        connection.close()
+        with pytest.raises(EnvironmentFault, match="names version 7, which is gone"):
+            registry.champion()
+
+    def test_an_unknown_version_names_those_that_are(
+        self, registry: Registry, make_bundle: MakeBundle
+    ) -> None:
+        registry.register(make_bundle())
+        with pytest.raises(UsageError, match="no version 4; expected one of: 1"):
+            registry.version(4)
+
+
+class EmptyAnswer(BaseHTTPRequestHandler):
+    """A server that says yes to everything, as a proxy in front of nothing may."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    do_POST = do_GET  # noqa: N815  # the name that http.server calls
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def empty_server() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), EmptyAnswer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class TestNoAnswer:
+    """ "No champion" is believed only from a registry that answered."""
+
+    def test_an_unreachable_server_fails_fast(self, tmp_path: Path) -> None:
+        started = time.monotonic()
+        registry = Registry(f"http://127.0.0.1:{free_port()}", "small", Home(tmp_path))
+        with pytest.raises(EnvironmentFault, match=r"registry http://127.* does not answer"):
+            registry.champion()
+        assert time.monotonic() - started < 15
+
+    def test_one_that_takes_the_connection_and_is_silent(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            registry = Registry(
+                f"http://127.0.0.1:{server.getsockname()[1]}", "small", Home(tmp_path)
+            )
+            with pytest.raises(EnvironmentFault, match="does not answer"):
+                registry.champion()
+
+    def test_one_that_answers_without_being_a_registry(
+        self, tmp_path: Path, empty_server: str
+    ) -> None:
+        with pytest.raises(EnvironmentFault, match="is not an MLflow registry"):
+            Registry(empty_server, "small", Home(tmp_path)).champion()
+
+    def test_a_broken_database(self, tmp_path: Path) -> None:
+        (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
+        with pytest.raises(EnvironmentFault, match="does not answer"):
+            Registry(None, "small", Home(tmp_path)).champion()
+
+    def test_a_database_that_cannot_be_made(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(EnvironmentFault):
+            Registry(
+                f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}", "small", Home(tmp_path)
+            ).champion()
+
+    def test_an_unknown_kind_of_uri(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"registry\.uri ftp://"):
+            Registry("ftp://somewhere", "small", Home(tmp_path)).champion()
+
+    def test_the_password_is_not_shown(self, tmp_path: Path) -> None:
+        uri = f"http://user:secret@127.0.0.1:{free_port()}"
+        with pytest.raises(EnvironmentFault) as caught:
+            Registry(uri, "small", Home(tmp_path)).champion()
+        assert "secret" not in str(caught.value)
+
+
+class TestLeavesNothingBehind:
+    def test_environment_logs_filters_and_folder(
+        self,
+        registry: Registry,
+        make_bundle: MakeBundle,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:
+        here = tmp_path / "here"
+        here.mkdir()
+        monkeypatch.chdir(here)
+        environment, filters = dict(os.environ), list(warnings.filters)
+        levels = [logging.getLogger(name).level for name in ("", "mlflow", "alembic")]
+        version = registry.register(make_bundle())
+        registry.attach(version, "gate.json", b"{}")
+        registry.download(version, tmp_path / "fetched")
+        assert dict(os.environ) == environment
+        assert warnings.filters == filters
+        assert [logging.getLogger(name).level for name in ("", "mlflow", "alembic")] == levels
+        assert list(here.iterdir()) == []
+        assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_told_while_the_database_is_made(tmp_path: Path) -> None:
+    said: list[str] = []
+    registry = Registry(
+        None, "small", Home(tmp_path), progress=lambda what, share: said.append(what)
+    )
+    assert registry.aliased(CHALLENGER) is None
+    assert said == ["making the registry's database"]
+
+
+def test_a_relative_sqlite_file_starts_at_the_root(make_project: Callable[..., object]) -> None:
+    project = make_project(registry={"uri": "sqlite:///store/ml.db"})
+    registry = Registry.of(project, Home(project.root / ".ml"))
+    assert registry.uri == f"sqlite:///{project.root}/store/ml.db"

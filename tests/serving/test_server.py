@@ -1,0 +1,206 @@
+"""The process as it really runs: what it imports, when it starts, how it ends."""
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+
+from pipeline.errors import EnvironmentFault, UsageError
+from pipeline.serving.access import token_of
+from pipeline.serving.server import bind
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+@pytest.fixture
+def serve():
+    running = []
+
+    def start(bundle, *more, **environment):
+        port = free_port()
+        command = [sys.executable, "-P", "-m", "pipeline.serving", "--bundle", str(bundle)]
+        process = subprocess.Popen(
+            [*command, "--port", str(port), *more],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment,
+        )
+        running.append(process)
+        return process, f"http://127.0.0.1:{port}"
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def change_golden(bundle):
+    """Falsify a golden probability and make the manifest agree with it."""
+    golden = json.loads((bundle / "golden.json").read_text())
+    golden["probabilities"][0] += 0.01
+    content = json.dumps(golden).encode()
+    (bundle / "golden.json").write_bytes(content)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    manifest["files"]["golden.json"] = entry
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def wait_until_ready(url):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.01)
+    raise AssertionError(f"{url} is not ready")
+
+
+def test_answers_and_ends_by_sigterm(serve, make_bundle):
+    process, url = serve(make_bundle(), "--version", "4")
+    wait_until_ready(url)
+    response = httpx.post(f"{url}/predict", json={"features": [1.0, "north"]})
+    assert response.json()["model_version"] == 4
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) in (0, -signal.SIGTERM)
+    assert process.stderr.read() == ""
+
+
+def test_a_request_that_is_under_way_is_answered_before_the_end(serve, make_bundle):
+    process, url = serve(make_bundle())
+    wait_until_ready(url)
+    half = threading.Event()
+
+    def body():
+        yield b'{"features": '
+        half.set()
+        time.sleep(0.5)
+        yield b"[1.0, null]}"
+
+    def end():
+        half.wait(5)
+        process.send_signal(signal.SIGTERM)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    response = httpx.post(f"{url}/predict", content=body())
+    thread.join()
+    assert response.status_code == 200
+    assert response.headers["connection"] == "close"
+    process.wait(10)
+
+
+def test_a_body_that_is_larger_than_any_buffer_is_413_and_the_server_goes_on(serve, make_bundle):
+    _, url = serve(make_bundle(), "--max-body", "1000")
+    wait_until_ready(url)
+    with httpx.Client(base_url=url) as client:
+        assert client.post("/predict", content=b" " * 5_000_000).status_code == 413
+        assert client.post("/predict", json={"features": [1.0, None]}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"nonsense\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: " + b"9" * 5000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_gets_a_400(serve, make_bundle, raw):
+    _, url = serve(make_bundle())
+    wait_until_ready(url)
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(raw)
+        assert connection.recv(100).startswith(b"HTTP/1.1 4")
+    assert httpx.get(f"{url}/health/live").status_code == 200
+
+
+IMPORTS = """
+import json, sys
+from pathlib import Path
+from pipeline.serving import server
+from pipeline.serving.app import Limits
+
+async def report(self, sockets):
+    print(json.dumps(sorted(sys.modules)))
+
+server.Server.serve = report
+server.run(
+    Path(sys.argv[1]), version=1, limits=Limits(10, 1), host="127.0.0.1", port=0
+)
+"""
+
+
+def test_imports_only_onnx_runtime_numpy_and_the_web_stack(make_bundle):
+    command = [sys.executable, "-c", IMPORTS, str(make_bundle())]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in json.loads(done.stdout)}
+    assert {"onnxruntime", "numpy", "starlette", "uvicorn", "msgspec"} <= loaded
+    heavy = {"pandas", "pyarrow", "mlflow", "sklearn", "xgboost", "onnx", "scipy", "matplotlib"}
+    assert not (heavy | {"pydantic", "yaml", "great_expectations", "httpx"}) & loaded
+
+
+class TestRefusesToStart:
+    def test_with_a_bundle_that_was_changed(self, serve, make_bundle):
+        bundle = make_bundle()
+        (bundle / "reference.parquet").write_bytes(b"changed..")
+        process, _ = serve(bundle)
+        assert process.wait(20) == 1
+        assert process.stderr.read().startswith("error: ")
+
+    def test_with_golden_predictions_that_it_does_not_reach(self, serve, make_bundle):
+        bundle = make_bundle()
+        change_golden(bundle)
+        process, _ = serve(bundle)
+        assert process.wait(20) == 1
+        assert "a golden prediction is" in process.stderr.read()
+
+    def test_on_a_public_address_without_a_token(self, serve, make_bundle):
+        process, _ = serve(make_bundle(), "--host", "0.0.0.0")
+        assert process.wait(20) == 2
+        assert "no token is asked for" in process.stderr.read()
+
+    def test_with_a_port_in_use(self, serve, make_bundle):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            process, _ = serve(make_bundle(), "--port", str(taken.getsockname()[1]))
+            assert process.wait(20) == 3
+            assert "cannot listen on 127.0.0.1" in process.stderr.read()
+
+
+class TestToken:
+    @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.5", "example.org"])
+    def test_is_needed_where_others_may_reach(self, host):
+        with pytest.raises(UsageError, match="can be reached from elsewhere"):
+            token_of(host, None)
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+    def test_is_not_needed_on_loopback(self, host):
+        assert token_of(host, None) is None
+
+    @pytest.mark.parametrize("value", ["", " ", "a\n", "schlüssel", " x"])
+    def test_is_refused_if_it_is_none(self, monkeypatch, value):
+        monkeypatch.setenv("API_TOKEN", value)
+        with pytest.raises(UsageError, match="API_TOKEN holds no token"):
+            token_of("0.0.0.0", "API_TOKEN")
+
+    def test_is_read_by_name(self, monkeypatch):
+        monkeypatch.setenv("API_TOKEN", "s3cret")
+        assert token_of("0.0.0.0", "API_TOKEN") == "s3cret"
+
+
+def test_bind_refuses_an_address_that_is_not_of_this_machine():
+    with pytest.raises(EnvironmentFault, match=r"cannot listen on 192\.0\.2\.1:0"):
+        bind("192.0.2.1", 0)

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.approval import policy as policies
+from pipeline.approval.keys import create_keypair, trusted_keys
+from pipeline.approval.policy import Policy
+from pipeline.approval.statement import Approval, read
+from pipeline.config import Project
+from pipeline.gate.record import record
+from pipeline.home import Home
+from pipeline.registry.mlflow_registry import (
+    APPROVAL_RECORD,
+    CHAMPION,
+    GATE_RECORD,
+    Registry,
+    Version,
+)
+from pipeline.report import Check, Verdict
+from pipeline.stages.context import Context
+from pipeline.stages.runner import Result, execute
+
+
+class Case:
+    """A project whose challenger the gate has passed."""
+
+    def __init__(
+        self, project: Project, make_context: Callable[..., Context], version: Version
+    ) -> None:
+        self.project, self.make_context, self.version = project, make_context, version
+        self.home = Home(project.root / ".ml")
+        self.registry = Registry.of(project, self.home)
+        self.policy: Path | None = None
+
+    def floor(self, **rules: Any) -> None:
+        self.policy = self.project.root / "policy.yaml"
+        self.policy.write_text(yaml.safe_dump(rules))
+
+    def gate(self, verdict: Verdict = Verdict.PASS) -> None:
+        champion = self.registry.champion()
+        content = record(
+            [Check(name="better", verdict=verdict, observed="+0.02 [+0.01, +0.03]")],
+            {},
+            summary="within-day AUC +0.02 against the best heuristic",
+            challenger=self.version.digest,
+            champion=None if champion is None else champion.digest,
+            policy=policies.load(self.policy, self.project.config.policy).digest,
+        )
+        self.registry.attach(self.version, GATE_RECORD, content)
+
+    def approve(self, *, interactive: bool = False, **flags: Any) -> Result:
+        context = self.make_context(self.project, "approve", policy=self.policy, **flags)
+        context.interactive = interactive
+        return execute(context)
+
+    def signed(self) -> Approval | None:
+        content = self.registry.record(self.version, APPROVAL_RECORD)
+        return None if content is None else read(content, trusted_keys(self.home, Policy()))
+
+
+@pytest.fixture
+def case(
+    make_project: Callable[..., Project],
+    make_context: Callable[..., Context],
+    make_bundle: Callable[..., Path],
+    registry_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Case:
+    monkeypatch.delenv("ML_APPROVAL_KEY", raising=False)
+    project = make_project()
+    home = Home(project.root / ".ml")
+    home.make()
+    (home / "mlflow.db").write_bytes(registry_database.read_bytes())
+    version = Registry.of(project, home).register(make_bundle(), {"git.commit": "f" * 40})
+    case = Case(project, make_context, version)
+    case.gate()
+    return case
+
+
+class TestByFlags:
+    def test_is_signed_attached_and_written(self, case: Case) -> None:
+        result = case.approve(by="Asha", reason="better on every sector")
+        assert result.exit_code == 0
+        approval = case.signed()
+        assert approval is not None
+        assert (approval.by, approval.method) == ("Asha", "flags")
+        assert (approval.bundle, approval.champion) == (case.version.digest, None)
+        assert approval.run_id == "test-run"
+        written = case.project.root / "build/ml/approval.dsse.json"
+        assert written.read_bytes() == case.registry.record(case.version, APPROVAL_RECORD)
+        assert "approval.dsse.json" in result.report.outputs
+
+    def test_says_what_was_decided(self, case: Case) -> None:
+        result = case.approve(by="Asha", reason="better")
+        assert result.report.summary == "version 1 approved by Asha: better"
+
+    def test_a_rejection_is_signed_too_and_ends_with_no(self, case: Case) -> None:
+        result = case.approve(by="Asha", reason="too risky", reject=True)
+        assert (result.exit_code, result.report.verdict) == (1, Verdict.FAIL)
+        assert case.signed().decision == "reject"
+
+    @pytest.mark.parametrize(
+        ("flags", "expected"),
+        [
+            ({"by": "Asha"}, "--reason is missing"),
+            ({"reason": "better"}, "--by is missing"),
+            ({"reject": True}, "--by is missing"),
+            ({"by": "Asha", "reason": "  "}, "--reason is empty"),
+            ({"by": "", "reason": "better"}, "--by is empty"),
+            ({"yes": True, "reject": True}, "--yes and --reject are opposites"),
+        ],
+    )
+    def test_flags_that_make_no_answer(
+        self, case: Case, flags: dict[str, Any], expected: str
+    ) -> None:
+        result = case.approve(**flags)
+        assert result.exit_code == 2
+        assert expected in result.report.summary
+        assert case.signed() is None
+
+
+class TestByYes:
+    def test_is_recorded_as_such(self, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LOGNAME", "asha")
+        assert case.approve(yes=True).exit_code == 0
+        approval = case.signed()
+        assert (approval.by, approval.method) == ("asha", "yes")
+        assert approval.reason == "approved with --yes"
+
+    def test_is_refused_where_the_policy_forbids_it(self, case: Case) -> None:
+        case.floor(allow_yes=False)
+        case.gate()
+        result = case.approve(yes=True)
+        assert result.exit_code == 1
+        assert "does not allow --yes" in result.report.summary
+        assert case.signed() is None
+
+
+class TestAtTheTerminal:
+    def test_shows_challenger_champion_and_checks(
+        self, case: Case, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("a\nAsha\nbetter on every sector\n"))
+        assert case.approve(interactive=True).exit_code == 0
+        shown = capsys.readouterr().out
+        assert f"challenger  version 1, bundle {case.version.digest[:12]}" in shown
+        assert "champion    no champion: the best heuristic stood in" in shown
+        assert "pass          better: +0.02 [+0.01, +0.03]" in shown
+        assert case.signed().method == "prompt"
+
+    def test_flags_win_over_the_question(self, case: Case) -> None:
+        assert case.approve(interactive=True, by="Asha", reason="better").exit_code == 0
+        assert case.signed().method == "flags"
+
+    def test_nobody_answers(self, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+        assert case.approve(interactive=True).exit_code == 4
+        assert case.signed() is None
+
+
+def test_without_a_terminal_it_waits_and_says_how_to_go_on(case: Case) -> None:
+    result = case.approve()
+    assert result.exit_code == 4
+    assert "ml-pipeline approve --by NAME --reason TEXT" in result.report.summary
+    assert "ml-pipeline promote" in result.report.summary
+
+
+class TestAutomatic:
+    def test_where_policy_and_project_ask_for_it(
+        self, case: Case, make_project: Callable[..., Project]
+    ) -> None:
+        case.floor(automatic=True)
+        case.project = make_project(policy={"automatic": True})
+        case.gate()
+        assert case.approve().exit_code == 0
+        assert (case.signed().method, case.signed().by) == ("automatic", "policy")
+
+    def test_waits_where_only_the_policy_would_allow_it(self, case: Case) -> None:
+        case.floor(automatic=True)
+        case.gate()
+        assert case.approve().exit_code == 4
+
+    def test_is_a_wrong_configuration_where_the_policy_forbids_it(
+        self, case: Case, make_project: Callable[..., Project]
+    ) -> None:
+        case.project = make_project(policy={"automatic": True})
+        result = case.approve()
+        assert result.exit_code == 2
+        assert "policy.automatic in ml.yaml would loosen" in result.report.summary
+
+    def test_a_person_is_needed_where_four_eyes_are(
+        self, case: Case, make_project: Callable[..., Project]
+    ) -> None:
+        case.floor(automatic=True, four_eyes=True)
+        case.project = make_project(policy={"automatic": True})
+        case.gate()
+        assert case.approve().exit_code == 4
+
+
+class TestNobodyIsAsked:
+    def test_when_the_gate_did_not_pass(
+        self, case: Case, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("a\nAsha\nanyway\n"))
+        case.gate(Verdict.INCONCLUSIVE)
+        result = case.approve(interactive=True)
+        assert result.exit_code == 1
+        assert "the gate says inconclusive to version 1" in result.report.summary
+        assert capsys.readouterr().out == ""
+        assert case.signed() is None
+
+    def test_when_the_policy_changed_after_the_gate(self, case: Case) -> None:
+        case.floor(approvers=["Asha"])
+        result = case.approve(by="Asha", reason="better")
+        assert result.exit_code == 1
+        assert "the policy changed since the gate decided" in result.report.summary
+
+    def test_when_there_is_nothing_to_promote(self, case: Case) -> None:
+        case.registry.set_alias(CHAMPION, case.version)
+        result = case.approve()
+        assert (result.exit_code, result.report.verdict) == (0, Verdict.PASS)
+        assert result.report.summary == "nothing to promote: version 1 is the champion"
+        assert case.signed() is None
+
+
+class TestWhoMay:
+    def test_an_approver(self, case: Case) -> None:
+        case.floor(approvers=["Asha"])
+        case.gate()
+        assert case.approve(by="Bina", reason="better").exit_code == 1
+        assert case.signed() is None
+        assert case.approve(by="Asha", reason="better").exit_code == 0
+
+    def test_not_an_author(self, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+        from pipeline.registry import git
+
+        case.floor(four_eyes=True, identities={"asha@ex.org": "Asha"})
+        case.gate()
+        monkeypatch.setattr(git, "authors", lambda *span: frozenset({"asha@ex.org"}))
+        assert case.approve(by="Asha", reason="better").exit_code == 1
+        assert case.approve(by="Bina", reason="better").exit_code == 0
+        assert case.signed().authors == ("Asha",)
+
+    def test_nobody_where_the_repository_cannot_tell(self, case: Case) -> None:
+        case.floor(four_eyes=True)
+        case.gate()
+        result = case.approve(by="Bina", reason="better")
+        assert result.exit_code == 1
+        assert "four eyes cannot be shown" in result.report.summary
+
+
+class TestKey:
+    def test_that_nobody_trusts_does_not_sign(
+        self, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = create_keypair(Home(tmp_path / "other"))
+        monkeypatch.setenv("ML_APPROVAL_KEY", str(other.private))
+        result = case.approve(by="Asha", reason="better")
+        assert result.exit_code == 2
+        assert "nobody would believe this signature" in result.report.summary
+
+    def test_of_the_policy_signs(
+        self, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = create_keypair(Home(tmp_path / "other"))
+        monkeypatch.setenv("ML_APPROVAL_KEY", str(other.private))
+        case.floor(keys=[other.public.read_text()])
+        case.gate()
+        assert case.approve(by="Asha", reason="better").exit_code == 0
+        envelope = json.loads(case.registry.record(case.version, APPROVAL_RECORD))
+        assert other.public.name.startswith(envelope["signatures"][0]["keyid"])
+
+
+def test_a_registry_that_does_not_answer_is_an_environment_fault(case: Case) -> None:
+    (case.home / "mlflow.db").write_bytes(b"broken" * 1000)
+    assert case.approve(by="Asha", reason="better").exit_code == 3

@@ -1,0 +1,89 @@
+"""Stage deploy, through a real registry and a real server."""
+
+import socket
+
+import httpx
+import pytest
+
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.stages.runner import execute
+
+
+@pytest.fixture
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+@pytest.fixture
+def project(make_project, port):
+    return make_project(environments={"staging": {"port": port}})
+
+
+@pytest.fixture
+def deploy(project, make_context):
+    contexts = []
+
+    def run(**flags):
+        context = make_context(project, "deploy", "staging", **flags)
+        contexts.append(context)
+        return execute(context)
+
+    yield run
+    from pipeline.deploy.process import ProcessTarget
+
+    if contexts:
+        ProcessTarget().stop("staging", contexts[0].home)
+
+
+@pytest.fixture
+def registry(project, make_context, registry_database):
+    context = make_context(project, "deploy", "staging")
+    context.home.make()
+    (context.home / "mlflow.db").write_bytes(registry_database.read_bytes())
+    return Registry.of(project, context.home)
+
+
+def served(port):
+    answer = httpx.post(f"http://127.0.0.1:{port}/predict", json={"features": [1.0, None]})
+    return answer.raise_for_status().json()["model_version"]
+
+
+def test_the_challenger_then_nothing_then_another_version(deploy, registry, make_bundle, port):
+    first = registry.register(make_bundle("one"))
+    result = deploy()
+    assert result.exit_code == 0
+    assert result.report.model.digest == first.digest
+    assert result.report.summary == f"staging serves version 1 at http://127.0.0.1:{port}"
+    assert served(port) == 1
+
+    again = deploy()
+    assert again.exit_code == 0
+    assert again.report.summary.endswith("already; nothing to change")
+    assert again.report.metrics["pid"] == result.report.metrics["pid"]
+
+    registry.register(make_bundle("two", identity="b", weight=2.0))
+    assert deploy().report.summary.endswith("; version 1 has ended")
+    assert served(port) == 2
+
+    assert deploy(version=1).exit_code == 0
+    assert served(port) == 1
+
+    gone = deploy(version=9)
+    assert gone.exit_code == 2
+    assert "no version 9" in gone.report.summary
+    assert served(port) == 1
+
+
+def test_nothing_registered_says_what_to_do(deploy, registry):
+    result = deploy()
+    assert result.exit_code == 2
+    assert "run 'ml-pipeline register'" in result.report.summary
+
+
+def test_a_port_in_use_is_a_fault_of_the_environment(deploy, registry, make_bundle, port):
+    registry.register(make_bundle())
+    with socket.create_server(("127.0.0.1", port)):
+        result = deploy()
+    assert result.exit_code == 3
+    assert f"port {port} of 127.0.0.1 is in use by pid" in result.report.summary

@@ -1,0 +1,187 @@
+"""Promotion with a real server process; tests/promotion has every way in which it is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from pipeline.config import Project
+from pipeline.deploy.targets import load_target
+from pipeline.gate.record import record
+from pipeline.home import Home
+from pipeline.promotion.status import status
+from pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
+from pipeline.report import Check, Verdict
+from pipeline.stages.context import Context
+from pipeline.stages.runner import Result, execute
+
+
+class Case:
+    def __init__(
+        self,
+        project: Project,
+        make_context: Callable[..., Context],
+        make_bundle: Callable[..., Path],
+    ) -> None:
+        self.project, self.make_context, self.make_bundle = project, make_context, make_bundle
+        self.home = Home(project.root / ".ml")
+        self.registry = Registry.of(project, self.home)
+
+    def approved(self, name: str, **bundle: Any) -> Version:
+        """Register a bundle, let the gate pass it, and approve it."""
+        from pipeline.approval import policy as policies
+
+        version = self.registry.register(self.make_bundle(name, **bundle))
+        champion = self.registry.champion()
+        content = record(
+            [Check(name="better", verdict=Verdict.PASS)],
+            {},
+            summary="better",
+            challenger=version.digest,
+            champion=None if champion is None else champion.digest,
+            policy=policies.load(None, self.project.config.policy).digest,
+        )
+        self.registry.attach(version, GATE_RECORD, content)
+        context = self.make_context(self.project, "approve", by="Asha", reason="better")
+        assert execute(context).exit_code == 0
+        return version
+
+    def promote(self) -> Result:
+        return execute(self.make_context(self.project, "promote"))
+
+    def answer(self) -> dict[str, Any]:
+        """What production says to the first golden row."""
+        values = yaml.safe_load((self.home / "production-model.yaml").read_text())
+        response = httpx.post(
+            f"{values['serving_endpoint']}/predict",
+            json={"features": [1.0, "north"]},
+            trust_env=False,
+        )
+        answer: dict[str, Any] = response.raise_for_status().json()
+        return answer
+
+    def stop(self) -> bool:
+        return load_target("process").stop("production", self.home)
+
+
+@pytest.fixture
+def case(
+    make_project: Callable[..., Project],
+    make_context: Callable[..., Context],
+    make_bundle: Callable[..., Path],
+    registry_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Case]:
+    monkeypatch.delenv("ML_APPROVAL_KEY", raising=False)
+    project = make_project(environments={"production": {"port": 0}})
+    home = Home(project.root / ".ml")
+    home.make()
+    (home / "mlflow.db").write_bytes(registry_database.read_bytes())
+    case = Case(project, make_context, make_bundle)
+    yield case
+    case.stop()
+
+
+def test_from_the_first_version_to_the_second_and_back_up(case: Case) -> None:
+    case.approved("one")
+    result = case.promote()
+    assert (result.exit_code, result.report.verdict) == (0, Verdict.PASS)
+    assert case.answer()["model_version"] == 1
+
+    case.approved("two", identity="b", weight=2.0)
+    result = case.promote()
+    assert result.report.summary.startswith("version 2 is in production: http://127.0.0.1:")
+    answer = case.answer()
+    assert answer["model_version"] == 2
+    assert answer["probability"] == pytest.approx(0.9241418, abs=1e-6)
+
+    case.stop()
+    result = case.promote()
+    assert result.exit_code == 0
+    assert result.report.summary.startswith("nothing to promote: version 2 is the champion")
+    assert "started again" in result.report.summary
+    running = load_target("process").status("production", case.home)
+    assert running is not None
+    assert running.version == 2
+
+
+def test_an_unhealthy_server_leaves_the_former_one_serving(case: Case) -> None:
+    case.approved("one")
+    assert case.promote().exit_code == 0
+    before = (case.home / "production-model.yaml").read_bytes()
+    case.approved("two", identity="b", weight=2.0, golden_shift=0.2)
+    result = case.promote()
+    assert (result.exit_code, result.report.verdict) == (1, Verdict.FAIL)
+    assert "golden" in result.report.summary
+    assert case.answer()["model_version"] == 1
+    champion = case.registry.champion()
+    assert champion is not None
+    assert champion.number == 1
+    assert (case.home / "production-model.yaml").read_bytes() == before
+
+
+def test_the_working_folder_is_not_believed(case: Case) -> None:
+    version = case.approved("one")
+    approval = case.project.root / "build/ml/approval.dsse.json"
+    case.registry.attach(version, "approval.dsse.json", b"{}")
+    assert approval.exists()
+    result = case.promote()
+    assert result.exit_code == 1
+    assert "not a DSSE envelope" in result.report.summary
+
+
+def test_only_the_profile_of_its_own_data_is_accepted(case: Case) -> None:
+    profile = case.project.root / "build/ml/data/profile.json"
+    profile.parent.mkdir(parents=True)
+    profile.write_text(json.dumps({"fingerprint": "0" * 64}))
+    case.approved("one")
+    assert case.promote().exit_code == 0
+    assert not (case.home / "accepted/profile.json").exists()
+    profile.write_text(json.dumps({"fingerprint": "d" * 64}))
+    case.approved("two", identity="b", weight=2.0)
+    assert case.promote().exit_code == 0
+    assert (case.home / "accepted/profile.json").read_bytes() == profile.read_bytes()
+
+
+def test_without_a_production_environment(
+    case: Case, make_project: Callable[..., Project], make_context: Callable[..., Context]
+) -> None:
+    project = make_project(bare=True, project="small", environments={"staging": {"port": 0}})
+    result = execute(make_context(project, "promote"))
+    assert result.exit_code == 2
+    assert "no environment 'production'" in result.report.summary
+
+
+def test_a_registry_that_does_not_answer_is_an_environment_fault(case: Case) -> None:
+    (case.home / "mlflow.db").write_bytes(b"broken" * 1000)
+    assert case.promote().exit_code == 3
+
+
+class TestStatus:
+    def test_says_what_serves_and_who_approved_it(self, case: Case) -> None:
+        version = case.approved("one")
+        case.promote()
+        (row,) = [r for r in status(case.project, case.home) if r["environment"] == "production"]
+        assert row["state"] == "up"
+        assert (row["version"], row["alias"]) == (1, "champion, challenger")
+        assert row["bundle"] == version.digest[:12]
+        assert row["approved"].startswith("approve by Asha (flags), ")
+
+    def test_does_not_believe_a_forged_approval(self, case: Case) -> None:
+        version = case.approved("one")
+        case.promote()
+        case.registry.attach(version, "approval.dsse.json", b'{"by": "Asha"}')
+        (row,) = [r for r in status(case.project, case.home) if r["environment"] == "production"]
+        assert row["approved"].startswith("not verified: ")
+
+    def test_of_a_new_project_makes_nothing(self, make_project: Callable[..., Project]) -> None:
+        project = make_project("new")
+        rows = status(project, Home(project.root / ".ml"))
+        assert {row["state"] for row in rows} == {"down"}
+        assert not (project.root / ".ml").exists()

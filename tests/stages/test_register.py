@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline import report, workdir
+from pipeline.config import Project
+from pipeline.report import StageReport, Verdict
+from pipeline.stages.context import Context
+from pipeline.stages.runner import Result, execute
+
+
+class Case:
+    def __init__(
+        self,
+        project: Project,
+        make_context: Callable[..., Context],
+        make_bundle: Callable[..., Path],
+    ) -> None:
+        self.project, self.make_context, self.make_bundle = project, make_context, make_bundle
+
+    def register(self, name: str, *, quick: bool = False, **bundle: object) -> Result:
+        """Package a bundle, then register it."""
+        context = self.make_context(self.project, "register", quick=quick)
+        context.workdir.make()
+        (context.workdir / "bundle").rmdir()
+        self.make_bundle(f"{self.project.root.name}/build/ml/bundle", **bundle)
+        now = datetime.now(UTC)
+        packaged = StageReport(
+            stage="package",
+            verdict=Verdict.PASS,
+            summary="packaged",
+            outputs={"bundle": workdir.digest(context.workdir / "bundle")},
+            run_id="test-run",
+            started=now,
+            finished=now,
+        )
+        report.write(packaged, context.workdir)
+        result = execute(context)
+        (context.workdir / "bundle").rename(context.workdir / f"bundle-{name}")
+        return result
+
+
+@pytest.fixture
+def case(
+    make_project: Callable[..., Project],
+    make_context: Callable[..., Context],
+    make_bundle: Callable[..., Path],
+    registry_database: Path,
+) -> Case:
+    project = make_project()
+    (project.root / ".ml").mkdir()
+    (project.root / ".ml/mlflow.db").write_bytes(registry_database.read_bytes())
+    return Case(project, make_context, make_bundle)
+
+
+def test_the_bundle_becomes_the_challenger(case: Case) -> None:
+    result = case.register("one")
+    assert (result.exit_code, result.report.verdict) == (0, Verdict.PASS)
+    assert result.report.summary == "version 1 of 'small' is the challenger"
+    assert result.report.model is not None
+    assert (result.report.model.version, result.report.model.identity) == (1, "a" * 64)
+    assert "bundle" in result.report.inputs
+
+
+def test_the_same_identity_again_passes_and_says_so(case: Case) -> None:
+    case.register("one")
+    result = case.register("two")
+    assert result.exit_code == 0
+    assert result.report.summary.endswith("this identity was registered before")
+    assert result.report.model is not None
+    assert result.report.model.version == 1
+
+
+def test_other_content_under_the_identity_is_refused(case: Case) -> None:
+    case.register("one")
+    result = case.register("two", weight=2.0)
+    assert (result.exit_code, result.report.verdict) == (1, Verdict.FAIL)
+    assert "has this identity with other content" in result.report.summary
+
+
+@pytest.mark.parametrize(("quick", "profile"), [(True, "full"), (False, "quick")])
+def test_a_quick_model_is_refused(case: Case, quick: bool, profile: str) -> None:
+    result = case.register("one", quick=quick, profile=profile)
+    assert result.exit_code == 1
+    assert "a quick model is not registered" in result.report.summary
+
+
+@pytest.mark.needs("git")
+def test_the_commit_is_a_tag(case: Case) -> None:
+    from pipeline.home import Home
+    from pipeline.registry.mlflow_registry import Registry
+
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=A", "-c", "user.email=a@ex.org")
+        return subprocess.run(
+            ["git", *identity, *arguments],
+            cwd=case.project.root,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+
+    git("init", "-q")
+    (case.project.root / ".gitignore").write_text("build\n.ml\n")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    case.register("one")
+    version = Registry.of(case.project, Home(case.project.root / ".ml")).version(1)
+    assert version.tags["git.commit"] == git("rev-parse", "HEAD")
+    assert version.tags["git.dirty"] == "false"
+
+
+def test_a_registry_that_does_not_answer_is_an_environment_fault(case: Case) -> None:
+    (case.project.root / ".ml/mlflow.db").write_bytes(b"broken" * 1000)
+    result = case.register("one")
+    assert result.exit_code == 3
+    assert "does not answer" in result.report.summary
+    assert json.loads(result.report.to_json())["verdict"] == "error"

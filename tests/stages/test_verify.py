@@ -1,0 +1,89 @@
+"""Stage verify against a running server, by its address."""
+
+import socket
+
+import pytest
+
+from pipeline.deploy.process import ProcessTarget
+from pipeline.stages.runner import execute
+
+USER_TEST = """
+import httpx
+
+
+def test_answers(endpoint):
+    answer = httpx.post(f"{endpoint}/predict", json={"features": [1.0, "north"]})
+    assert answer.json()["model_version"] == %d
+"""
+
+
+@pytest.fixture
+def project(make_project):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    return make_project(environments={"staging": {"port": port}})
+
+
+@pytest.fixture
+def verify(project, make_context):
+    return lambda **flags: execute(make_context(project, "verify", "staging", **flags))
+
+
+@pytest.fixture
+def deployment(project, make_context, make_bundle):
+    context = make_context(project, "verify", "staging")
+    context.home.make()
+    target = ProcessTarget()
+    yield target.deploy(
+        make_bundle(),
+        3,
+        environment=project.config.environments["staging"],
+        name="staging",
+        home=context.home,
+        serving=project.config.serving,
+    )
+    target.stop("staging", context.home)
+
+
+def test_what_is_deployed_keeps_its_contract(verify, deployment):
+    result = verify()
+    assert result.exit_code == 0
+    assert "keeps its contract" in result.report.summary
+    assert result.report.model.version == 3
+    assert result.report.model.digest == deployment.digest
+    assert "golden predictions" in {check.name for check in result.report.checks}
+    assert result.report.metrics["latency_median_ms"] > 0
+
+
+@pytest.mark.parametrize(("version", "exit_code"), [(3, 0), (4, 1)])
+def test_the_projects_own_tests_count(verify, deployment, project, version, exit_code):
+    folder = project.root / "tests/staging"
+    folder.mkdir(parents=True)
+    (folder / "test_own.py").write_text(USER_TEST % version)
+    result = verify()
+    assert result.exit_code == exit_code
+    assert any("test_answers" in check.name for check in result.report.checks)
+
+
+def test_a_url_is_tested_without_knowing_what_should_be_there(verify, deployment):
+    other = deployment.url.replace("127.0.0.1", "localhost")
+    result = verify(url=f"{other}/")
+    assert result.exit_code == 0
+    assert "golden predictions" not in {check.name for check in result.report.checks}
+
+
+def test_nothing_deployed_says_what_to_do(verify):
+    result = verify()
+    assert result.exit_code == 3
+    assert "run 'ml-pipeline deploy staging'" in result.report.summary
+
+
+def test_nothing_at_the_url_is_a_fault_of_the_environment(verify):
+    result = verify(url="http://127.0.0.1:1")
+    assert result.exit_code == 3
+    assert "nothing answers at http://127.0.0.1:1" in result.report.summary
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "file:///etc/passwd", "http://"])
+def test_what_is_no_address_is_a_usage_error(verify, url):
+    assert verify(url=url).exit_code == 2

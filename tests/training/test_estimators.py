@@ -1,0 +1,238 @@
+"""Every estimator, with and without calibration: it fits, exports exactly, and repeats itself."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from pipeline.training import export
+from pipeline.training.estimators import FITS, Recipe, fit
+from pipeline.training.model import Sample, Settings
+from pipeline.training.params import ESTIMATORS, XGBoostParams, params_of
+
+SETTINGS = Settings(seed=7, threads=1, max_epochs=30, patience=5)
+SMALL = {
+    "xgboost": {"max_depth": 3},
+    "logistic-regression": {},
+    "random-forest": {"n_estimators": 25, "max_depth": 6},
+}
+
+
+def quiet(what, share):
+    pass
+
+
+def rows(count, seed, *, scale=1.0):
+    """Six numbers, the first tells the label; a tenth is missing; the last column is empty."""
+    generator = np.random.default_rng(seed)
+    x = (generator.normal(size=(count, 6)) * scale).astype(np.float32)
+    x[:, 4] = generator.integers(0, 2, count)
+    signal = x[:, 0] / scale + generator.normal(size=count)
+    x[generator.random(x.shape) < 0.1] = np.nan
+    x[:, 5] = np.nan
+    return Sample(x, (signal > 0).astype(np.float64))
+
+
+def trained(estimator, calibration="none", *, settings=SETTINGS, scale=1.0, progress=quiet):
+    recipe = Recipe(estimator, params_of(estimator, SMALL[estimator]), calibration)
+    return fit(recipe, rows(1500, 1, scale=scale), rows(400, 2, scale=scale), settings, progress)
+
+
+def test_every_estimator_in_the_table_can_be_fitted():
+    assert set(FITS) == set(ESTIMATORS) == set(SMALL)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+@pytest.mark.parametrize("calibration", ["none", "sigmoid", "isotonic"])
+@pytest.mark.parametrize("estimator", sorted(SMALL))
+def test_the_export_gives_the_same_answers(estimator, calibration, scale):
+    model = trained(estimator, calibration, scale=scale)
+    unseen = rows(5000, 3, scale=scale).x
+    assert np.isnan(unseen).any(axis=0).all()
+    onnx = export.to_onnx(model, 6)
+    assert export.prove(model, onnx, unseen) <= 1e-5
+    answers = model.predict(unseen)
+    assert answers.std() > 0.05
+    assert ((answers > 0) & (answers < 1)).all()
+
+
+@pytest.mark.parametrize("calibration", ["none", "isotonic"])
+@pytest.mark.parametrize("estimator", sorted(SMALL))
+def test_the_same_inputs_give_the_same_bytes(estimator, calibration):
+    first, second = (trained(estimator, calibration) for _ in range(2))
+    assert export.to_onnx(first, 6) == export.to_onnx(second, 6)
+    assert first.fitted.native() == second.fitted.native()
+
+
+@pytest.mark.parametrize("estimator", ["xgboost", "random-forest"])
+def test_the_number_of_threads_changes_nothing(estimator):
+    one = trained(estimator)
+    two = trained(estimator, settings=Settings(seed=7, threads=2, max_epochs=30, patience=5))
+    assert export.to_onnx(one, 6) == export.to_onnx(two, 6)
+
+
+@pytest.mark.parametrize("estimator", ["xgboost", "random-forest"])
+def test_another_seed_gives_another_model(estimator):
+    other = trained(estimator, settings=Settings(seed=8, threads=1, max_epochs=30, patience=5))
+    assert export.to_onnx(trained(estimator), 6) != export.to_onnx(other, 6)
+
+
+def test_values_on_a_threshold_go_the_same_way_in_onnx():
+    """A forest's thresholds are doubles between two float32 values; ONNX has float32 only."""
+    generator = np.random.default_rng(5)
+    x = generator.integers(0, 7, (4000, 6)).astype(np.float32) / np.float32(3)
+    x[:, 1] = np.nextafter(x[:, 0], np.float32(9))
+    sample = Sample(x, (x[:, 0] + generator.normal(size=4000) > 1).astype(float))
+    for estimator in ("xgboost", "random-forest"):
+        recipe = Recipe(estimator, params_of(estimator, SMALL[estimator]))
+        model = fit(recipe, sample, sample, SETTINGS, quiet)
+        assert export.prove(model, export.to_onnx(model, 6), x) <= 1e-5
+
+
+@pytest.mark.parametrize("estimator", sorted(SMALL))
+def test_features_that_say_nothing_still_fit_and_export(estimator):
+    x = np.full((200, 3), np.nan, dtype=np.float32)
+    x[:, 0] = 4.0
+    sample = Sample(x, np.tile([0.0, 1.0, 0.0, 0.0], 50))
+    recipe = Recipe(estimator, params_of(estimator, SMALL[estimator]))
+    model = fit(recipe, sample, sample, SETTINGS, quiet)
+    assert model.predict(x) == pytest.approx(np.full(200, 0.25), abs=0.05)
+    assert export.prove(model, export.to_onnx(model, 3), x) <= 1e-5
+
+
+class TestBoosting:
+    def test_stops_early_and_keeps_the_best_round_only(self):
+        model = trained("xgboost", settings=Settings(seed=7, threads=1, max_epochs=500, patience=5))
+        assert model.fitted.best_round < 200
+        assert model.fitted.rounds == model.fitted.best_round + 5
+        assert model.fitted.trees.num_boosted_rounds() == model.fitted.best_round
+        (check,) = model.checks()
+        assert (check.name, check.verdict) == ("early stopping", "pass")
+
+    def test_says_when_the_limit_ended_it(self):
+        model = trained("xgboost", settings=Settings(seed=7, threads=1, max_epochs=2, patience=5))
+        (check,) = model.checks()
+        assert (check.verdict, check.required) == ("inconclusive", False)
+        assert "max_epochs" in check.why
+
+    def test_tells_its_progress(self):
+        told = []
+        trained("xgboost", progress=lambda what, share: told.append((what, share)))
+        assert {what for what, _ in told} == {"boosting"}
+        shares = [share for _, share in told]
+        assert shares == sorted(shares)
+        assert 0 < shares[0] < shares[-1] <= 1
+
+    def test_an_interrupt_while_boosting_gets_through(self):
+        def interrupt(what, share):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            trained("xgboost", progress=interrupt)
+
+    def test_knows_every_parameter_by_the_name_that_xgboost_knows(self):
+        import xgboost
+
+        def complaints(params):
+            sample = rows(100, 1)
+            with warnings.catch_warnings(record=True) as found:
+                warnings.simplefilter("always")
+                xgboost.train(
+                    {"validate_parameters": True, "verbosity": 1, **params},
+                    xgboost.DMatrix(sample.x, sample.y),
+                    1,
+                )
+            return [str(warning.message) for warning in found]
+
+        assert complaints(XGBoostParams().model_dump()) == []
+        assert any("max_dept" in text for text in complaints({"max_dept": 3}))
+
+    def test_the_native_file_gives_the_uncalibrated_answers(self, tmp_path):
+        import xgboost
+
+        model = trained("xgboost")
+        path = tmp_path / "model.ubj"
+        path.write_bytes(model.fitted.native())
+        loaded = xgboost.Booster(model_file=path)
+        x = rows(300, 4).x
+        assert np.array_equal(loaded.inplace_predict(x), model.predict(x).astype(np.float32))
+
+
+class TestLinear:
+    def test_agrees_with_scikit_learns_pipeline(self):
+        from sklearn.impute import SimpleImputer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        sample = rows(1500, 1)
+        pipeline = make_pipeline(
+            SimpleImputer(strategy="median", keep_empty_features=True),
+            StandardScaler(),
+            LogisticRegression(tol=1e-8, max_iter=500),
+        ).fit(sample.x.astype(float), sample.y)
+        unseen = rows(500, 3).x
+        expected = pipeline.predict_proba(unseen.astype(float))[:, 1]
+        assert trained("logistic-regression").predict(unseen) == pytest.approx(expected, abs=1e-4)
+
+    def test_says_when_it_has_not_converged(self):
+        recipe = Recipe("logistic-regression", params_of("logistic-regression", {"max_iter": 1}))
+        (check,) = fit(recipe, rows(500, 1), rows(200, 2), SETTINGS, quiet).checks()
+        assert (check.name, check.verdict) == ("convergence", "inconclusive")
+        assert "max_iter" in check.why
+
+
+class TestExport:
+    def test_the_model_has_one_input_and_one_output(self):
+        import onnx
+
+        model = onnx.load_from_string(export.to_onnx(trained("random-forest", "sigmoid"), 6))
+        (entry,), (output,) = model.graph.input, model.graph.output
+        assert (entry.name, output.name) == ("features", "probabilities")
+        assert entry.type.tensor_type.shape.dim[1].dim_value == 6
+        assert output.type.tensor_type.shape.dim[1].dim_value == 2
+
+    def test_nothing_in_it_tells_of_the_machine_or_the_day(self):
+        import onnx
+
+        model = onnx.load_from_string(export.to_onnx(trained("xgboost"), 6))
+        assert model.producer_name == "jenkins-ml-pipeline"
+        assert (model.producer_version, model.doc_string, model.graph.name) == ("", "", "model")
+        assert not model.metadata_props
+
+    def test_both_columns_sum_to_one(self):
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(export.to_onnx(trained("xgboost", "isotonic"), 6))
+        (found,) = session.run(None, {"features": rows(200, 4).x})
+        assert found.sum(axis=1) == pytest.approx(np.ones(200), abs=1e-6)
+
+    def test_an_export_of_another_model_is_refused(self):
+        from pipeline.errors import Refused
+
+        model = trained("xgboost")
+        other = export.to_onnx(trained("logistic-regression"), 6)
+        with pytest.raises(Refused, match="xgboost: the exported model differs") as refusal:
+            export.prove(model, other, rows(500, 4).x)
+        assert refusal.value.expected == "at most 1e-05"
+
+    def test_no_rows_prove_nothing(self):
+        from pipeline.errors import Refused
+
+        model = trained("xgboost")
+        with pytest.raises(Refused, match="0 of 0 answers"):
+            export.prove(model, export.to_onnx(model, 6), np.zeros((0, 6), dtype=np.float32))
+
+    def test_a_converter_that_fails_is_one_line_that_names_the_estimator(self):
+        from pipeline.errors import Refused
+
+        class Broken:
+            estimator = "xgboost"
+
+            def add_to(self, graph):
+                raise NotImplementedError("no converter\nfor this")
+
+        with pytest.raises(Refused, match=r"^xgboost cannot be exported: NotImplementedError: no"):
+            export.to_onnx(Broken(), 6)
