@@ -42,11 +42,12 @@ def parse() -> argparse.Namespace:
 def source(options: argparse.Namespace) -> tuple[str, list[str]]:
     """Return the name of the data source and the settings that choose it."""
     if options.no_edge:
-        return "no-edge", ["--set", "data.source.edge=0"]
+        return "no-edge", ["--set", "data.source.edge=0", *ports(8010)]
     if options.data is None:
         return "simulated", []
     path = options.data.resolve()
     settings = ["--set", f"data.source={json.dumps({'kind': 'csv', 'path': str(path)})}"]
+    settings += ports(8020)
     if options.groups is not None:
         groups = {"path": str(options.groups.resolve()), "entity": "symbol", "group": "sector"}
         settings += ["--set", f"data.groups={json.dumps(groups)}"]
@@ -54,7 +55,15 @@ def source(options: argparse.Namespace) -> tuple[str, list[str]]:
     return f"{word}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}", settings
 
 
+def ports(production: int) -> list[str]:
+    """Return the settings that keep the servers of one data source apart from another's."""
+    assignments = f"production.port={production}", f"staging.port={production + 1}"
+    return [word for each in assignments for word in ("--set", f"environments.{each}")]
+
+
 class Demo:
+    """The command line in the example's folder, with the home of one data source."""
+
     def __init__(self, home: Path, settings: list[str]) -> None:
         self.home = home
         self.settings = settings

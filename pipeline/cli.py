@@ -334,7 +334,7 @@ def _status(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.promotion.status import status
 
     session = _open(options, screen)
-    rows = status(session.project, session.home)
+    rows = status(session.project, session.home, session.policy)
     if options["json"]:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
     elif rows:

@@ -235,7 +235,9 @@ class GateSection(Section):
     )
     alpha: float = Field(0.05, gt=0, lt=0.5)
     power: float = Field(0.8, gt=0, lt=1)
-    min_days: int = Field(20, ge=5)
+    min_days: int = Field(
+        20, ge=5, description="Days (or clusters, or undated rows) that a comparison needs."
+    )
     guards: dict[str, Guard] | None = Field(
         None, description="Guard metrics; the problem's own if unset."
     )
@@ -433,8 +435,13 @@ def parse(model: type[M], values: Mapping[str, Any], where: str) -> M:
             raise UsageError(f"{where}: '{key}' is missing") from None
         raise UsageError(
             f"{where}: {key or 'the whole'} is {first.get('input')!r}",
-            expected=first["msg"][:1].lower() + first["msg"][1:],
+            expected=_said(first["msg"]),
         ) from None
+
+
+def _said(message: str) -> str:
+    plain = message.removeprefix("Value error, ")
+    return plain[:1].lower() + plain[1:]
 
 
 def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
@@ -455,6 +462,10 @@ def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
                 inner += resolve(node["properties"][part])
             elif isinstance(node.get("additionalProperties"), dict):
                 inner += resolve(node["additionalProperties"])
+            elif "patternProperties" in node:
+                inner += [
+                    each for any_ in node["patternProperties"].values() for each in resolve(any_)
+                ]
             elif "items" in node and part.isdigit():
                 inner += resolve(node["items"])
         named = [

@@ -35,7 +35,7 @@ class Screen:
             file=sys.stdout,
             highlight=False,
             soft_wrap=True,
-            width=None if sys.stdout.isatty() else 160,
+            width=None if sys.stdout.isatty() else 300,
         )
     )
     _started: float = 0.0
@@ -126,7 +126,7 @@ class Screen:
         self._metrics(report.metrics)
 
     def _metrics(self, metrics: Mapping[str, Any], prefix: str = "") -> None:
-        """Print single values as rows and mappings of mappings as tables; deeper ones are JSON's."""
+        """Print single values as rows and mappings of mappings as tables; no deeper."""
         single = {k: v for k, v in metrics.items() if not isinstance(v, dict)}
         self.rows(("metric", "value"), ((f"{prefix}{k}", _short(v)) for k, v in single.items()))
         for name, value in metrics.items():

@@ -93,7 +93,7 @@ def frame_tests(
         tests.append(DataTest(f"{column.name}_not_empty", expect, args))
     if time is not None and data.max_age_days is not None:
         oldest = today - timedelta(days=data.max_age_days)
-        args = {"column": time, "min_value": oldest.isoformat()}
+        args = {"column": time, "min_value": f"{oldest}T00:00:00"}
         tests.append(DataTest("fresh", "expect_column_max_to_be_between", args))
     return tuple(tests)
 

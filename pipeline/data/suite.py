@@ -160,9 +160,7 @@ def _expectation(test: DataTest) -> Any:
     if test.expect not in known:
         raise UsageError(
             f"data test '{test.name}' names the expectation '{test.expect}'",
-            hint=nearest(test.expect, known)
-            if len(test.expect) < 80
-            else "see the gallery of great_expectations",
+            hint=nearest(test.expect, known),
         )
     implementation = get_expectation_impl(test.expect)
     if test.severity != "fail" and not getattr(implementation, "map_metric", None):

@@ -27,7 +27,7 @@ from pipeline.errors import EnvironmentFault, PipelineError, Refused
 from pipeline.home import Home
 from pipeline.serving import control
 from pipeline.serving.access import token_of
-from pipeline.serving.server import bind
+from pipeline.serving.sockets import bind
 
 STATUS_SECONDS = 2.0
 LOCK_SECONDS = 60.0

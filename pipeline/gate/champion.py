@@ -54,8 +54,8 @@ def score(champion: Bundle, features: pd.DataFrame) -> Floats:
         raise UnscoredError(f"the champion does not take these features: {error}") from None
 
 
-def own_features(champion: Bundle, clean: Path) -> pd.DataFrame:
-    """Return the features that the champion's own code computes of the clean rows, in their order.
+def own_features(champion: Bundle, clean: Path, rows: NDArray[np.int64]) -> pd.DataFrame:
+    """Return the features that the champion's own code computes for some of the clean rows.
 
     The bundle's ``source.tar.gz`` (its digest was verified when the bundle was opened) is unpacked
     into a temporary folder and run in a process of its own, which sees none of the settings and
@@ -63,7 +63,8 @@ def own_features(champion: Bundle, clean: Path) -> pd.DataFrame:
 
     Args:
         champion: The verified bundle.
-        clean: ``clean.parquet``, in the problem's column names.
+        clean: ``clean.parquet``, in the problem's column names; all of it is the rows' history.
+        rows: Positions in it whose features are wanted.
 
     Raises:
         UnscoredError: the archive or its code does not work on these rows.
@@ -94,7 +95,11 @@ def own_features(champion: Bundle, clean: Path) -> pd.DataFrame:
             raise UnscoredError(
                 f"the champion's code ended with {done.returncode}: {told[-1] if told else ''}"
             )
-        return pd.read_parquet(out)
+        features = pd.read_parquet(out).set_index("source_row")
+    lacking = int((~pd.Index(rows).isin(features.index)).sum())
+    if lacking:
+        raise UnscoredError(f"the champion's code set {lacking} of {len(rows)} rows aside")
+    return features.loc[rows]
 
 
 def _unpack(archive: Path, project: Path) -> None:

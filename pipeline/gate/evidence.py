@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from pipeline.report import Check, Profile, StageReport, Verdict, judge
 
+WITHOUT_MODEL = frozenset({"lint", "test", "validate-data"})
+"""Stages before there is a model; every other report has to say which one it is about."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -99,10 +102,10 @@ def enforced(checks: Iterable[Check]) -> list[Check]:
 
 
 def _other_model(report: StageReport, candidate: Candidate) -> str:
-    """Return which other model a report is about, or nothing. Reports on data name no model."""
+    """Return which other model a report is about, or nothing."""
     model = report.model
-    if model is None:
-        return ""
+    if model is None or not (model.identity or model.digest):
+        return "" if report.stage in WITHOUT_MODEL else "no model named"
     if model.identity and model.identity != candidate.identity:
         return f"identity {model.identity[:12]}, not {candidate.identity[:12]}"
     if model.digest and model.digest != candidate.digest:

@@ -147,17 +147,13 @@ def _champion_scores(
     theirs = champion.manifest["training"].get("identity_parts", {})
     if champions.computes_alike(mine.get("identity_parts", {}), theirs):
         return champions.score(champion, material.holdout[rows])
-    frame, matrix = pd.read_parquet(material.clean), pd.read_parquet(material.matrix)
+    frame = pd.read_parquet(material.clean)
+    matrix = pd.read_parquet(material.matrix)
     place = positions(frame, matrix, material.problem)
     if place is None:
         raise champions.UnscoredError("the holdout's rows are not found in the clean data")
-    features = champions.own_features(champion, material.clean)
-    if len(features) != len(frame):
-        raise champions.UnscoredError(
-            f"the champion's code gave {len(features)} rows of features for {len(frame)}"
-        )
-    held = place[(matrix["__part"] == "holdout").to_numpy()]
-    return champions.score(champion, features.iloc[held[rows]])
+    wanted = place[(matrix["__part"] == "holdout").to_numpy()][rows]
+    return champions.score(champion, champions.own_features(champion, material.clean, wanted))
 
 
 def _table(sample: Sample, shown: Mapping[str, Floats], resamples: int, seed: int) -> measure.Table:

@@ -55,7 +55,7 @@ class Bars:
     Options: ClassVar[type[Section]] = BarsOptions
     kind = "bars"
     primary_metric = "within_day_auc"
-    guards: Mapping[str, float] = {"log_loss": 0.02}
+    guards: Mapping[str, float] = {"log_loss": 0.01}
     horizon = 1
     keeps_other_columns = False
     label_column = None

@@ -194,6 +194,13 @@ class Table:
             )
         if options.numeric != "auto":
             return named
+        unknown = [name for name in options.drop if name not in rows.columns]
+        if unknown and options.label in rows.columns:  # rows to predict need not have them
+            known = [str(name) for name in rows.columns]
+            raise UsageError(
+                f"problem.drop: the table has no column '{unknown[0]}'",
+                hint=nearest(unknown[0], known),
+            )
         keys = {options.label, options.time, options.entity, options.group, options.cluster}
         left_out = (keys | {*options.drop}) - {*options.categorical}
         return [str(name) for name in rows.columns if name not in left_out]

@@ -16,6 +16,7 @@ ALWAYS = {
     "MLFLOW_CONFIGURE_LOGGING": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 UNLESS_SET = {
@@ -99,5 +100,5 @@ def _first_line(error: Exception) -> str:
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     root = error.__cause__ or error.__context__
     if "Max retries exceeded" in text and root is not None:
-        text = re.sub(r".*\(Caused by (.*)\)$", r"\1", text)
-    return f"{type(error).__name__}: {text}"[:300]
+        text = re.sub(r""".*\(Caused by \w+\(["']?(.*?)["']?\)\)$""", r"\1", text)
+    return text[:300] or type(error).__name__

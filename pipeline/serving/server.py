@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from pipeline.bundle.reader import Bundle
-from pipeline.errors import EnvironmentFault
 from pipeline.serving import control
 from pipeline.serving.access import token_of
 from pipeline.serving.app import Limits, State, make_app
+from pipeline.serving.protocol import BoundedProtocol
+from pipeline.serving.sockets import BACKLOG, bind
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-BACKLOG = 2048
 LINGER_SECONDS = 1.0
 """How long open connections may bring a last request once the process ends."""
 DRAIN_SECONDS = 30
@@ -191,33 +191,10 @@ def run(
         runner.run(server.serve([first]))
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket.
-
-    Raises:
-        EnvironmentFault: the address cannot be had.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen(BACKLOG)
-        except OSError:
-            listening.close()
-            raise
-    except OSError as error:
-        raise EnvironmentFault(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    listening.setblocking(False)
-    return listening
-
-
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=BoundedProtocol,
         log_config=None,
         log_level="warning",
         access_log=False,

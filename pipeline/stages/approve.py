@@ -15,7 +15,7 @@ from pipeline.approval.keys import load_signer, trusted_keys
 from pipeline.approval.policy import Policy
 from pipeline.approval.prompt import CONTINUE, Answer, ask
 from pipeline.approval.rules import check_allowed
-from pipeline.approval.statement import Approval, Method, sign
+from pipeline.approval.statement import Approval, Decision, Method, sign
 from pipeline.approval.summary import summarise
 from pipeline.errors import UsageError, WaitingForPerson
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
@@ -100,7 +100,7 @@ def _answer(context: Context, policy: Policy, facts: Facts) -> tuple[Answer, Met
         by, reason = flags.get("by") or _user(), flags.get("reason") or BY_YES
         return Answer("approve", str(by).strip(), str(reason).strip()), "yes"
     if flags.get("by"):
-        decision = "reject" if flags.get("reject") else "approve"
+        decision: Decision = "reject" if flags.get("reject") else "approve"
         return Answer(decision, str(flags["by"]).strip(), str(flags["reason"]).strip()), "flags"
     if policy.automatic and not policy.four_eyes:
         return BY_POLICY, "automatic"

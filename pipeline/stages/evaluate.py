@@ -10,6 +10,7 @@ from pipeline.bundle.reader import OnnxModel
 from pipeline.config import EvaluateSection
 from pipeline.errors import Refused
 from pipeline.evaluation import baselines, checks, measure, metrics
+from pipeline.evaluation.alignment import positions
 from pipeline.evaluation.groups import BY_GROUP, ByGroup, by_group
 from pipeline.evaluation.noise import noise_effect
 from pipeline.evaluation.sample import Sample
@@ -166,21 +167,28 @@ def _baselines(
 
 
 def _signals(context: Context, matrix: pd.DataFrame) -> Mapping[str, Floats]:
-    """Return the problem's heuristics as one raw signal for each row of the matrix."""
+    """Return the problem's heuristics as one raw signal for each row of the matrix.
+
+    A matrix that is a sample of undated rows is not found again in the clean rows: no heuristics.
+    """
     import pandas as pd
 
     from pipeline.problems.base import Matrix
 
     problem = load_problem(context.config.problem, context.project.root)
     frame = pd.read_parquet(context.take("data/clean.parquet", "validate-data"))
-    keys = matrix[[name for name in KEYS[:-1] if name in matrix]]
+    place = positions(frame, matrix, problem)
+    if place is None:
+        return {}
+    every = matrix.set_axis(place).reindex(range(len(frame)))
+    keys = every[[name for name in KEYS[:-1] if name in every]]
     whole = Matrix(
-        features=matrix[[name for name in matrix.columns if not name.startswith("__")]],
-        label=matrix["__label"],
+        features=every[[name for name in every.columns if not name.startswith("__")]],
+        label=every["__label"],
         keys=keys.rename(columns=lambda name: name.removeprefix("__")),
     )
     signals = problem.heuristic(frame, whole)
-    return {name: signal.to_numpy(dtype="float64") for name, signal in signals.items()}
+    return {name: signal.to_numpy(dtype="float64")[place] for name, signal in signals.items()}
 
 
 def _write(context: Context, holdout: pd.DataFrame, scores: Mapping[str, Floats]) -> Path:

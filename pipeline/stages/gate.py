@@ -59,7 +59,9 @@ def run(context: Context) -> Outcome:
             tests = evidence.check_comparisons(reports.get("evaluate"), COMPARISON)
         else:
             tests = _comparison_tests(context, held, scratch)
-    checks = [*held.contest.checks, *tests, *held.advice, *proved]
+    compared = [*held.contest.checks, *tests, *held.advice]
+    evident = report.judge(proved) is Verdict.PASS
+    checks = [*compared, *proved] if evident else [*proved, *compared]
     summary = headline(checks, held.contest.primary, held.goal)
     metrics: dict[str, Any] = {
         "nothing_to_promote": False,

@@ -120,9 +120,9 @@ def _failed(context: Context, error: BaseException, exit_code: int) -> tuple[Out
     check = Check(
         name=context.stage.name,
         verdict=verdict,
-        observed=getattr(error, "fault", type(error).__name__),
+        observed=getattr(error, "fault", summary),
         expected=getattr(error, "expected", "") or "the stage to end",
-        why=summary,
+        why=getattr(error, "hint", ""),
     )
     return Outcome(summary=summary, checks=[check]), verdict
 

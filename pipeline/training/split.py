@@ -220,7 +220,7 @@ def numbered(digest: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     import pandas as pd
 
     count = pd.Series(digest).groupby(digest).cumcount()
-    copy: npt.NDArray[np.uint64] = count.to_numpy(dtype=np.uint64)
+    copy = np.asarray(count.to_numpy(), dtype=np.uint64)
     return np.where(copy > 0, _mix(digest ^ _mix(copy)), digest)
 
 

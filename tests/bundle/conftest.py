@@ -62,7 +62,7 @@ def rows() -> pd.DataFrame:
 
 @pytest.fixture
 def make_model(tmp_path: Path) -> Callable[..., Path]:
-    """Write a ``model/`` folder as train leaves it: numbers ``a`` and ``b``, category ``colour``."""
+    """Write ``model/`` as train leaves it: numbers ``a`` and ``b``, category ``colour``."""
 
     def make(
         project: Project, folder: Path | None = None, frame: pd.DataFrame | None = None

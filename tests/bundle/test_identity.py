@@ -10,7 +10,9 @@ DATA = "d" * 64
 
 
 def changed(one, other):
-    return {part for part in one.parts | other.parts if one.parts.get(part) != other.parts.get(part)}
+    return {
+        part for part in one.parts | other.parts if one.parts.get(part) != other.parts.get(part)
+    }
 
 
 @pytest.fixture

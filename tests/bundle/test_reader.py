@@ -23,7 +23,9 @@ class TestSuccess:
     def test_answers_rows_as_a_client_sends_them(self, bundle):
         opened = Bundle.open(bundle)
         found = opened.predict_rows([[0.0, 0.0, None], [1.0, 0.0, None], [None, 0.0, "blue"]])
-        assert found == pytest.approx([0.5, 1 / (1 + np.exp(-1)), 1 / (1 + np.exp(-0.25))], abs=1e-6)
+        assert found == pytest.approx(
+            [0.5, 1 / (1 + np.exp(-1)), 1 / (1 + np.exp(-0.25))], abs=1e-6
+        )
         assert found.dtype == np.float64
 
     def test_golden_rows_hold_missing_values_and_agree(self, bundle):
@@ -95,7 +97,8 @@ class TestRefused:
     @pytest.mark.parametrize("name", ["../escape", "/etc/passwd", "a/b", "..", "unknown.bin"])
     def test_a_name_that_no_bundle_has(self, bundle, name):
         edit_manifest(
-            bundle, lambda manifest: manifest["files"].update({name: {"sha256": "0" * 64, "bytes": 1}})
+            bundle,
+            lambda manifest: manifest["files"].update({name: {"sha256": "0" * 64, "bytes": 1}}),
         )
         with pytest.raises(Refused, match="plain file names"):
             Bundle.open(bundle)
@@ -123,7 +126,8 @@ class TestRefused:
             Bundle.open(bundle)
 
     @pytest.mark.parametrize(
-        "content", [b"", b"[]", b"{", b'{"schema": NaN}', b'{"a": 1, "a": 2}', b"[" * 100_000, b"\xff"]
+        "content",
+        [b"", b"[]", b"{", b'{"schema": NaN}', b'{"a": 1, "a": 2}', b"[" * 100_000, b"\xff"],
     )
     def test_a_manifest_that_is_none(self, bundle, content):
         (bundle / "manifest.json").write_bytes(content)

@@ -76,7 +76,9 @@ def test_source_holds_the_covered_code_and_a_configuration_that_loads(
         "own/helper.py",
         "own/signals.py",
     ]
-    assert {(entry.mtime, entry.uid, entry.gid, entry.uname) for entry in entries} == {(0, 0, 0, "")}
+    assert {(entry.mtime, entry.uid, entry.gid, entry.uname) for entry in entries} == {
+        (0, 0, 0, "")
+    }
     unpacked = config.load(tmp_path / "unpacked", environment={})
     assert unpacked.config.features == project.config.features
     assert unpacked.config.train == project.config.train
@@ -94,11 +96,14 @@ def test_groups_file_goes_along_under_a_name_of_its_own(make_project, make_model
 
 
 def test_source_is_stored_so_that_no_zlib_decides_its_bytes(project, make_model, tmp_path):
-    content = (written(project, make_model, tmp_path / "bundle").path / "source.tar.gz").read_bytes()
+    content = (
+        written(project, make_model, tmp_path / "bundle").path / "source.tar.gz"
+    ).read_bytes()
     plain = gzip.decompress(content)
     assert plain[:7] == b"ml.yaml"
     assert plain[:600] in content
-    assert tarfile.open(fileobj=io.BytesIO(plain)).getnames()
+    with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
+        assert "own/signals.py" in tar.getnames()
 
 
 def test_sbom_lists_what_identity_locks_and_names_the_model(project, make_model, tmp_path):
@@ -115,7 +120,12 @@ def test_sbom_lists_what_identity_locks_and_names_the_model(project, make_model,
 
 def test_model_card_names_data_dates_and_inputs(project, make_model, tmp_path):
     card = (written(project, make_model, tmp_path / "bundle").path / "MODEL_CARD.md").read_text()
-    for text in ("# Model card: small", "`" + "f" * 64 + "`", "2024-02-05", "| colour | categorical"):
+    for text in (
+        "# Model card: small",
+        "`" + "f" * 64 + "`",
+        "2024-02-05",
+        "| colour | categorical",
+    ):
         assert text in card
     assert "quick" not in card
 

@@ -41,8 +41,8 @@ def test_it_trades_sunday_to_thursday_with_holidays(bars):
 
 def test_a_move_keeps_to_the_limit_unless_it_is_a_bonus_issue(bars):
     wide = bars.pivot_table("close", "date", "symbol")
-    day_by_day = wide.pct_change(fill_method=None).stack()
-    beyond = day_by_day[day_by_day.abs() > LIMIT * 1.01]
+    day_by_day = wide.pct_change(fill_method=None).to_numpy()
+    beyond = day_by_day[np.abs(day_by_day) > LIMIT * 1.01]
     assert 0 < len(beyond) < 0.003 * len(bars)
     assert (beyond < 0).all()
 
@@ -51,7 +51,7 @@ def test_symbols_are_listed_over_time_and_belong_to_sectors(bars):
     first = bars.groupby("symbol")["date"].min()
     assert (first > first.min()).sum() >= 5
     assert set(bars["sector"]) == set(SECTORS)
-    assert (bars.groupby("symbol")["sector"].nunique() == 1).all()
+    assert len(bars[["symbol", "sector"]].drop_duplicates()) == bars["symbol"].nunique()
 
 
 def test_volume_comes_in_clusters(bars):

@@ -51,9 +51,7 @@ def test_an_unreadable_database_and_an_unknown_table(database):
 
 
 def test_a_password_comes_from_the_environment_and_is_in_no_message(tmp_path):
-    asked = source(
-        "sqlite://reader:{password}@nowhere/shop.db", password_env="SHOP_PASSWORD"
-    )
+    asked = source("sqlite://reader:{password}@nowhere/shop.db", password_env="SHOP_PASSWORD")
     with pytest.raises((EnvironmentFault, UsageError)) as caught:
         read_sql(asked, tmp_path, {"SHOP_PASSWORD": SECRET})
     assert SECRET not in str(caught.value)

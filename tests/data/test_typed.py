@@ -19,8 +19,8 @@ from pipeline.data.typed import as_dates, as_numbers, as_text
         ("05.01.2024", None),
         ("2024-01-05 10:00", None),
         (datetime.date(2024, 1, 5), "2024-01-05"),
-        (datetime.datetime(2024, 1, 5), "2024-01-05"),
-        (datetime.datetime(2024, 1, 5, 10), None),
+        (datetime.datetime.fromisoformat("2024-01-05"), "2024-01-05"),
+        (datetime.datetime.fromisoformat("2024-01-05 10:00"), None),
         (20240105, None),
         (None, None),
     ],
@@ -31,15 +31,15 @@ def test_a_day_is_text_in_iso_form_or_a_date(value, day):
 
 
 def test_datetime_columns_lose_their_zone_but_not_their_time_of_day_silently():
-    moments = pd.Series(pd.to_datetime(["2024-01-05 00:00", "2024-01-05 09:00"])).dt.tz_localize("UTC")
+    moments = pd.Series(pd.to_datetime(["2024-01-05 00:00", "2024-01-05 09:00"])).dt.tz_localize(
+        "UTC"
+    )
     assert as_dates(moments).isna().tolist() == [False, True]
 
 
 def test_numbers_are_finite_or_missing():
     mixed = pd.Series(["1.5", "x", None, "inf", 2, Decimal("3.25")], dtype=object)
-    assert np.array_equal(
-        as_numbers(mixed), [1.5, np.nan, np.nan, np.nan, 2, 3.25], equal_nan=True
-    )
+    assert np.array_equal(as_numbers(mixed), [1.5, np.nan, np.nan, np.nan, 2, 3.25], equal_nan=True)
     assert as_numbers(pd.Series([True, False])).tolist() == [1.0, 0.0]
     assert as_numbers(pd.Series(pd.to_datetime(["2024-01-05"]))).isna().all()
 

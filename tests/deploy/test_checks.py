@@ -33,8 +33,9 @@ class InProcess(httpx.BaseTransport):
         async def answer():
             transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
             response = await transport.handle_async_request(
-                httpx.Request(request.method, request.url, headers=request.headers,
-                              content=request.read())
+                httpx.Request(
+                    request.method, request.url, headers=request.headers, content=request.read()
+                )
             )
             return httpx.Response(
                 response.status_code, headers=response.headers, content=await response.aread()
@@ -91,7 +92,9 @@ def test_our_server_keeps_it(serve, app, bundle):
     serve(app)
     found = contract("http://api", Expected(3, bundle.digest, bundle))
     assert set(verdicts(found).values()) == {Verdict.PASS}
-    assert {"golden predictions", "NaN", "oversized body", "deployed version"} <= set(verdicts(found))
+    assert {"golden predictions", "NaN", "oversized body", "deployed version"} <= set(
+        verdicts(found)
+    )
     assert 0 < found.metrics["latency_median_ms"] <= found.metrics["latency_p99_ms"]
 
 
@@ -152,7 +155,7 @@ def every_list(path, status, answer):
         (on("/metadata", 200, model_version=9), {"deployed version"}),
         (on("/predict", 200, model_version=9), set()),
         (plus(2.0), {"one row", "missing values"}),
-        (plus(float(1e-4)), {"list of rows", "golden predictions"}),
+        (plus(1e-4), {"list of rows", "golden predictions"}),
         (every_list, {"list of rows", "golden predictions"}),
         (reversed_lists, {"golden predictions"}),
         (on("/predict", 422, 400), {"too few values", "too many values", "wrong type", "NaN"}),

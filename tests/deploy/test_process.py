@@ -158,9 +158,11 @@ class TestStart:
         assert place.status() is None
 
     def test_a_port_in_use_is_named_with_its_owner(self, place, make_bundle):
-        with socket.create_server(("127.0.0.1", place.port)):
-            with pytest.raises(EnvironmentFault) as caught:
-                place.deploy(make_bundle(), 1)
+        with (
+            socket.create_server(("127.0.0.1", place.port)),
+            pytest.raises(EnvironmentFault) as caught,
+        ):
+            place.deploy(make_bundle(), 1)
         text = str(caught.value)
         assert f"port {place.port} of 127.0.0.1 is in use by pid {os.getpid()} (" in text
         assert "pytest" in text
@@ -256,7 +258,9 @@ class TestFailure:
     def test_what_the_server_said_is_told(self, place, make_bundle):
         bad = make_bundle()
         falsify_golden(bad)
-        with pytest.raises(Refused, match=r"did not start: a golden prediction is 0\.8.*staging.log"):
+        with pytest.raises(
+            Refused, match=r"did not start: a golden prediction is 0\.8.*staging.log"
+        ):
             place.deploy(bad, 2)
 
     def test_a_released_copy_that_rotted_is_replaced(self, place, make_bundle):
@@ -300,7 +304,7 @@ class TestFailure:
     def test_a_state_file_that_is_broken_is_told(self, place, make_bundle):
         place.state.parent.mkdir()
         place.state.write_text('{"schema": "other"}')
-        with pytest.raises(EnvironmentFault, match="cannot read .*staging.json"):
+        with pytest.raises(EnvironmentFault, match=r"cannot read .*staging\.json"):
             place.deploy(make_bundle(), 1)
         place.state.unlink()
 

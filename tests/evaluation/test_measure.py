@@ -39,7 +39,10 @@ class TestUnits:
     def test_a_cluster_of_its_own_wins_over_the_day(self):
         rows, _ = dated(days=6, entities=4)
         rows["__cluster"] = rows["__entity"]
-        assert (Sample.of(rows).unit, Sample.of(rows).names) == ("cluster", ("E0", "E1", "E2", "E3"))
+        assert (Sample.of(rows).unit, Sample.of(rows).names) == (
+            "cluster",
+            ("E0", "E1", "E2", "E3"),
+        )
 
     def test_the_cluster_that_is_the_day_is_the_day(self):
         rows, _ = dated(days=6)

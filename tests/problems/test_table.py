@@ -107,8 +107,9 @@ class TestMatrix:
         label = table(**FULL).matrix(unlabelled, [], True).label
         assert label.isna().tolist() == [False, True, False, False]
 
-    def test_rows_to_predict_need_no_label(self, customers):
-        matrix = table(**FULL).matrix(customers.drop(columns="bought"), [], True)
+    def test_rows_to_predict_need_neither_label_nor_dropped_columns(self, customers):
+        problem = table(**FULL, drop=("age",))
+        matrix = problem.matrix(customers.drop(columns=["bought", "age"]), [], True)
         assert matrix.label.isna().all()
 
     def test_number_as_positive(self, customers):
@@ -145,6 +146,7 @@ class TestRefusals:
         [
             ({}, {"categorical": ("towm", "plan")}, "no column 'towm'; did you mean 'town'"),
             ({}, {"cluster": "clinic"}, "no column 'clinic'"),
+            ({}, {"drop": ("agee",)}, "problem.drop: the table has no column 'agee'.*'age'"),
             ({}, {"group": "clinic"}, "no column 'clinic'"),
         ],
     )

@@ -142,8 +142,15 @@ class TestRefused:
 
     @pytest.mark.parametrize(
         "body",
-        [b"[]", b"1", b"{}", b'{"rows": []}', b'{"features": {}}', b'{"features": null}']
-        + [b'{"features": [1.0, "north"], "id": 5}'],
+        [
+            b"[]",
+            b"1",
+            b"{}",
+            b'{"rows": []}',
+            b'{"features": {}}',
+            b'{"features": null}',
+            b'{"features": [1.0, "north"], "id": 5}',
+        ],
     )
     def test_another_shape_is_422(self, api, body):
         assert api.predict(content=body).status_code == 422

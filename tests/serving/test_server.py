@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.serving.access import token_of
-from pipeline.serving.server import bind
+from pipeline.serving.sockets import bind
 
 
 def free_port():
@@ -142,6 +142,45 @@ server.run(
     Path(sys.argv[1]), version=1, limits=Limits(10, 1), host="127.0.0.1", port=0
 )
 """
+
+
+@pytest.mark.parametrize("start", [b"GET /", b"GET / HTTP/1.1\r\nx: "])
+def test_endless_headers_are_cut_off(serve, make_bundle, start):
+    _, url = serve(make_bundle())
+    wait_until_ready(url)
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(start)
+        sent = 0
+        try:
+            while sent < 50_000_000:
+                sent += connection.send(b"x" * 10_000)
+        except OSError:
+            pass
+    assert sent < 10_000_000
+
+
+def test_a_client_that_sends_nothing_is_cut_off(make_bundle, monkeypatch):
+    from pipeline.serving import protocol, server
+    from pipeline.serving.app import Limits
+
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    port = free_port()
+    seen = []
+
+    def client():
+        wait_until_ready(f"http://127.0.0.1:{port}")
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(b"GET /health/live HTTP/1.1\r\n")
+            seen.append(connection.recv(100))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        server.run(make_bundle(), version=1, limits=Limits(1000, 1), host="127.0.0.1", port=port)
+    thread.join()
+    assert seen == [b""]
 
 
 def test_imports_only_onnx_runtime_numpy_and_the_web_stack(make_bundle):

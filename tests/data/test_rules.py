@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from pipeline.config import DataSection, Distribution, Expectation
+from pipeline.data.rules import DataTest, distribution_tests, frame_tests, row_tests
+from pipeline.errors import UsageError
+
+TODAY = date(2024, 3, 1)
+PRESENT = ("shop", "day", "sales", "visits")
+IN_SET = "expect_column_values_to_be_in_set"
+
+
+def rules_of(shop, **data):
+    return {test.name: test for test in row_tests(shop, DataSection(**data), PRESENT, TODAY)}
+
+
+def test_the_problems_own_come_with_readable_dates_and_numbers_and_no_future(shop):
+    found = rules_of(shop)
+    assert list(found) == [
+        "sales_present",
+        "sales_positive",
+        "visits_small",
+        "day_readable",
+        "sales_readable",
+        "visits_readable",
+        "day_not_in_future",
+    ]
+    assert found["sales_readable"].severity == "quarantine"
+    assert (found["visits_readable"].severity, found["visits_readable"].blank) == (
+        "blank",
+        "visits",
+    )
+    assert found["day_not_in_future"].args["latest"] == "2024-03-01"
+    assert found["day_not_in_future"].tolerance == 0
+
+
+def test_a_problem_that_tests_its_dates_is_not_tested_twice(shop):
+    own = DataTest("form", "expect_column_values_to_be_iso_date", {"column": "day"})
+    found = rules_of(replace(shop, rules=(own,)))
+    assert "form" in found
+    assert "day_readable" not in found
+
+
+def test_a_rule_about_an_absent_optional_column_does_not_apply(shop):
+    rule = DataTest("region_known", IN_SET, {"column": "region", "value_set": ["north"]})
+    assert "region_known" not in rules_of(replace(shop, rules=(rule,)))
+
+
+def test_tolerances_are_set_by_name(shop):
+    found = rules_of(shop, tolerances={"sales_positive": 0.25, "day_not_in_future": 0.1})
+    assert found["sales_positive"].tolerance == 0.25
+    assert found["day_not_in_future"].tolerance == 0.1
+
+
+@pytest.mark.parametrize(
+    ("tolerances", "says"),
+    [
+        ({"sales_positiv": 0.1}, "did you mean 'sales_positive'"),
+        ({"sales_positive": 1.5}, "expected a share"),
+        ({"sales_positive": float("nan")}, "expected a share"),
+    ],
+)
+def test_a_tolerance_that_fits_nothing(shop, tolerances, says):
+    with pytest.raises(UsageError, match=says):
+        rules_of(shop, tolerances=tolerances)
+
+
+def test_expectations_of_the_configuration_have_names_of_their_own(shop):
+    given = Expectation(expect=IN_SET, args={"column": "shop", "value_set": ["a"]})
+    named = given.model_copy(update={"name": "sales_present"})
+    found = rules_of(shop, expectations=(given, given, named))
+    assert list(found)[-3:] == [f"{IN_SET} (shop)", f"{IN_SET} (shop) #2", "sales_present #2"]
+
+
+def test_a_blanked_cell_is_the_expectations_own_or_named(shop):
+    one = Expectation(expect=IN_SET, args={"column": "visits"}, severity="blank")
+    pair = Expectation(
+        expect="expect_column_pair_values_a_to_be_at_most_b",
+        args={"column_A": "sales", "column_B": "visits"},
+        severity="blank",
+        blank="visits",
+    )
+    found = list(rules_of(shop, expectations=(one, pair)).values())
+    assert [test.blank for test in found[-2:]] == ["visits", "visits"]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"args": {"column": "sale"}}, "column 'sale', .*did you mean 'sales'"),
+        ({"args": {"column": "sales"}, "severity": "blank", "blank": "x"}, "column 'x'"),
+        ({"args": {"column": "sales"}, "blank": "sales"}, "expected blank"),
+        ({"args": {"column_A": "sales", "column_B": "visits"}, "severity": "blank"}, "2 columns"),
+    ],
+)
+def test_an_expectation_that_does_not_fit_the_data(shop, values, says):
+    with pytest.raises(UsageError, match=rf"data\.expectations\.0 .*{says}"):
+        rules_of(shop, expectations=(Expectation(expect=IN_SET, **values),))
+
+
+def test_a_frame_has_rows_no_empty_column_and_an_age_only_if_asked(shop):
+    columns = shop.columns()
+    names = [test.name for test in frame_tests(columns, "day", DataSection(), TODAY)]
+    assert names[0] == "enough_rows"
+    assert "visits_not_empty" in names
+    assert "fresh" not in names
+    fresh = frame_tests(columns, "day", DataSection(max_age_days=7), TODAY)[-1]
+    assert (fresh.name, fresh.args["min_value"]) == ("fresh", "2024-02-23T00:00:00")
+
+
+def test_the_distribution_is_bounded_by_the_accepted_one():
+    accepted = {"x": {"null_share": 0.1, "mean": 10.0, "std": 2.0}}
+    nulls, mean = distribution_tests(accepted, Distribution(null_share=0.05, mean_shift=0.5))
+    assert nulls.args["min_value"] == pytest.approx(0.85)
+    assert mean.args["min_value"] == pytest.approx(9)
+    assert mean.args["max_value"] == pytest.approx(11)
+    words = {"s": {"null_share": 0.99, "mean": None, "std": None}}
+    (only,) = distribution_tests(words, Distribution())
+    assert only.args["min_value"] == 0

@@ -1,0 +1,56 @@
+"""Files followed from stage to stage, and the record that stays with the version."""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+
+from pipeline.gate.evidence import Candidate, check_lineage, check_report
+from pipeline.gate.record import record
+from pipeline.report import Check, ModelRef, StageReport, Verdict
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ME = Candidate(identity="a" * 64, digest="b" * 64)
+PASSED = (Check(name="c", verdict=Verdict.PASS),)
+
+
+def report(stage, **changed):
+    values = {"verdict": Verdict.PASS, "summary": "", "checks": PASSED, "run_id": "r"}
+    return StageReport(**{"stage": stage, "started": NOW, "finished": NOW} | values | changed)
+
+
+def test_a_report_of_this_model_passes():
+    model = ModelRef(name="m", identity=ME.identity, digest=ME.digest)
+    assert check_report("package", report("package", model=model), ME).verdict is Verdict.PASS
+
+
+def test_a_file_that_changed_between_stages_is_found():
+    train = report("train", outputs={"model/model.onnx": "1"})
+    evaluate = report("evaluate", inputs={"model/model.onnx": "2"})
+    check = check_lineage({"train": train, "evaluate": evaluate})
+    assert check.verdict is Verdict.FAIL
+    assert check.observed == "evaluate read another model/model.onnx than train made"
+
+
+def test_files_that_agree_are_counted_and_none_is_no_proof():
+    train = report("train", outputs={"model/model.onnx": "1"})
+    evaluate = report("evaluate", inputs={"model/model.onnx": "1"})
+    assert check_lineage({"train": train, "evaluate": evaluate}).verdict is Verdict.PASS
+    assert check_lineage({"train": None, "evaluate": None}).verdict is Verdict.INCONCLUSIVE
+
+
+def test_the_record_is_canonical_and_holds_no_nan():
+    failed = [*PASSED, Check(name="x", verdict=Verdict.FAIL, observed=float("nan"))]
+    one, other = (
+        record(
+            failed,
+            dict(metrics),
+            summary="s",
+            challenger="c",
+            champion=None,
+            policy="p",
+        )
+        for metrics in ([("a", float("nan")), ("b", 1)], [("b", 1), ("a", float("nan"))])
+    )
+    assert hashlib.sha256(one).digest() == hashlib.sha256(other).digest()
+    values = json.loads(one)
+    assert (values["verdict"], values["champion"], values["metrics"]["a"]) == ("fail", None, "nan")

@@ -1,0 +1,264 @@
+"""The gate over a real delivery: registry, reports, champion, its own code, and the record."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from pipeline import config, report
+from pipeline.approval.facts import gather
+from pipeline.approval.policy import Policy, load
+from pipeline.home import Home
+from pipeline.registry.mlflow_registry import GATE_RECORD, Registry
+from pipeline.report import Profile, Verdict
+from pipeline.stages import STAGES, runner
+from pipeline.stages.context import Context
+from pipeline.workdir import Workdir
+
+PROJECT = {
+    "project": "small",
+    "data": {"source": {"kind": "simulated", "symbols": 24, "days": 220, "seed": 3, "edge": 1.5}},
+    "split": {"holdout_days": 60, "validation_days": 20, "folds": 0},
+    "train": {"max_epochs": 30, "params": {"max_depth": 3}},
+    "evaluate": {"resamples": 50},
+}
+BEFORE = ("validate-data", "train", "evaluate", "package", "register")
+OWN_FEATURE = """
+from pipeline.features.registry import feature
+
+@feature
+def {name}(bars):
+    return (bars["high"] - bars["low"]) / bars["close"]
+"""
+COMPARISON_TEST = """
+def test_against_baseline(new_model, baseline_model, X_test, y_test):
+    new = (new_model.predict(X_test) == y_test).mean()
+    old = (baseline_model.predict(X_test) == y_test).mean()
+    assert new >= old + {gain}
+"""
+
+
+class Delivery:
+    """A project with its working folder and home; runs stages as the command line would."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def write(self, **sections):
+        self.root.mkdir(exist_ok=True)
+        values = {key: PROJECT.get(key, {}) | {} for key in PROJECT if key != "project"}
+        for name, section in sections.items():
+            values[name] = values.get(name, {}) | section
+        (self.root / "ml.yaml").write_text(yaml.safe_dump({"project": "small", **values}))
+
+    def context(self, stage, *, workdir=None, **changed):
+        project = config.load(self.root, environment={})
+        values = {
+            "stage": STAGES[stage],
+            "project": project,
+            "workdir": Workdir(workdir or self.root / "build/ml"),
+            "home": Home(self.root / ".ml"),
+            "profile": Profile.FULL,
+            "run_id": "test-run",
+            "progress": lambda what, share: None,
+        }
+        return Context(**values | changed)
+
+    def deliver(self, **sections):
+        """Run every stage before the gate; stand in for deploy and verify with passed reports."""
+        self.write(**sections)
+        for stage in BEFORE:
+            done = runner.execute(self.context(stage)).report
+            assert done.verdict is Verdict.PASS, done.summary
+        for stage in ("deploy", "verify"):
+            stood_in = done.model_copy(
+                update={"stage": stage, "environment": "staging", "inputs": {}, "outputs": {}}
+            )
+            report.write(stood_in, Workdir(self.root / "build/ml"))
+
+    def gate(self, **changed):
+        return runner.execute(self.context("gate", **changed))
+
+    @property
+    def registry(self):
+        project = config.load(self.root, environment={})
+        return Registry.of(project, Home(self.root / ".ml"))
+
+    def crown(self):
+        self.registry.set_alias("champion", self.registry.challenger())
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A first delivery, up to the gate: there is no champion."""
+    delivery = Delivery(tmp_path_factory.mktemp("first") / "project")
+    delivery.deliver()
+    return delivery
+
+
+@pytest.fixture
+def scratch(first, tmp_path):
+    """A copy of the first delivery's working folder, to be tampered with."""
+    return shutil.copytree(first.root / "build/ml", tmp_path / "ml")
+
+
+def tamper(folder, name, **changed):
+    path = folder / f"reports/{name}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+
+
+def named(done, name):
+    return next(check for check in done.report.checks if name in check.name)
+
+
+class TestFirstDelivery:
+    def test_the_best_heuristic_stands_in_and_the_record_is_what_approval_reads(self, first):
+        done = first.gate()
+        assert (done.exit_code, done.report.verdict) == (0, Verdict.PASS)
+        metrics = done.report.metrics
+        assert metrics["goal"] == "superior"
+        assert metrics["against"].startswith("the best heuristic")
+        assert metrics["primary"]["test"]["n"] >= 50
+        assert done.report.summary.startswith("may be promoted: within-day AUC 0.7")
+        challenger = first.registry.challenger()
+        facts = gather(first.registry, challenger, None, Policy())
+        assert facts.gate_digest == metrics["record"]
+        assert facts.gate.summary == done.report.summary
+
+    def test_the_same_inputs_give_the_same_record(self, first):
+        assert first.gate().report.metrics["record"] == first.gate().report.metrics["record"]
+
+    @pytest.mark.parametrize("name", ["validate-data", "evaluate", "verify-staging"])
+    def test_a_missing_report_stops_it(self, first, scratch, name):
+        (scratch / f"reports/{name}.json").unlink()
+        done = first.gate(workdir=scratch)
+        assert (done.exit_code, done.report.verdict) == (1, Verdict.INCONCLUSIVE)
+        check = named(done, f"report of {name.replace('-staging', ' staging')}")
+        assert "has not run" in check.why
+
+    @pytest.mark.parametrize("content", ["", "{}", '{"verdict": "pass"'])
+    def test_a_broken_report_is_no_report(self, first, scratch, content):
+        (scratch / "reports/verify-staging.json").write_text(content)
+        assert first.gate(workdir=scratch).report.verdict is Verdict.INCONCLUSIVE
+
+    def test_a_failed_report_stops_it(self, first, scratch):
+        tamper(scratch, "verify-staging", verdict="fail", summary="the API broke its contract")
+        done = first.gate(workdir=scratch)
+        assert (done.exit_code, done.report.verdict) == (1, Verdict.FAIL)
+        assert "the API broke its contract" in done.report.summary
+
+    def test_a_report_of_another_model_stops_it(self, first, scratch):
+        model = first.registry.challenger()
+        other = {"name": model.name, "identity": "c" * 64, "digest": "", "version": None}
+        tamper(scratch, "evaluate", model=other)
+        assert first.gate(workdir=scratch).report.verdict is Verdict.FAIL
+
+    def test_a_quick_report_stops_it(self, first, scratch):
+        tamper(scratch, "train", profile="quick")
+        assert first.gate(workdir=scratch).report.verdict is Verdict.FAIL
+
+    def test_predictions_that_evaluate_did_not_write_are_refused(self, first, scratch):
+        path = scratch / "data/predictions.parquet"
+        pd.read_parquet(path).assign(model=0.99).to_parquet(path)
+        done = first.gate(workdir=scratch)
+        assert done.exit_code == 2
+        assert "is not what evaluate made" in done.report.summary
+
+    def test_policy_and_configuration_may_require_more(self, first, tmp_path):
+        policy = tmp_path / "policy.yaml"
+        policy.write_text("require: [test]\n")
+        done = first.gate(policy=policy)
+        assert "test has not run" in done.report.summary
+        record = json.loads(first.registry.record(first.registry.challenger(), GATE_RECORD))
+        section = config.load(first.root, environment={}).config.policy
+        assert record["policy"] == load(policy, section).digest
+
+    def test_a_required_stage_that_does_not_exist_names_the_nearest(self, first, tmp_path):
+        policy = tmp_path / "policy.yaml"
+        policy.write_text("require: [verfy]\n")
+        done = first.gate(policy=policy)
+        assert done.exit_code == 2
+        assert "did you mean 'verify'" in done.report.summary
+
+    def test_a_challenger_of_no_signal_is_not_promoted(self, tmp_path):
+        delivery = Delivery(tmp_path / "project")
+        delivery.deliver(data={"source": PROJECT["data"]["source"] | {"edge": 0.0}})
+        done = delivery.gate()
+        assert done.exit_code == 1
+        assert done.report.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)
+
+    def test_an_empty_registry_has_no_challenger(self, first, tmp_path):
+        done = first.gate(home=Home(tmp_path / "empty"))
+        assert done.exit_code == 2
+        assert "has no challenger" in done.report.summary
+
+    def test_a_registry_that_does_not_answer_is_no_registry_without_champion(self, first):
+        project = config.load(first.root, environment={})
+        section = project.config.registry.model_copy(update={"uri": "http://127.0.0.1:9"})
+        unreachable = project.config.model_copy(update={"registry": section})
+        done = first.gate(project=dataclasses.replace(project, config=unreachable))
+        assert done.exit_code == 3
+        assert done.report.verdict is Verdict.ERROR
+
+
+@pytest.fixture(scope="module")
+def crowned(tmp_path_factory):
+    """A project whose first delivery, with a feature of its own, is the champion."""
+    delivery = Delivery(tmp_path_factory.mktemp("champion") / "project")
+    delivery.write()
+    (delivery.root / "own.py").write_text(OWN_FEATURE.format(name="spread"))
+    delivery.deliver(features={"modules": ["own"]})
+    delivery.crown()
+    return delivery
+
+
+class TestAgainstAChampion:
+    """One delivery after another in one home: the story of a model."""
+
+    def test_the_champion_itself_is_nothing_to_promote(self, crowned):
+        done = crowned.gate()
+        assert (done.exit_code, done.report.metrics["nothing_to_promote"]) == (0, True)
+        assert [check.name for check in done.report.checks] == ["nothing to promote"]
+
+    def test_the_same_recipe_on_newer_data_has_to_be_no_worse(self, crowned):
+        newer = PROJECT["data"]["source"] | {"days": 235}
+        crowned.deliver(features={"modules": ["own"]}, data={"source": newer})
+        done = crowned.gate()
+        assert done.report.metrics["goal"] == "non_inferior"
+        assert done.report.metrics["against"] == "the champion"
+        assert done.report.metrics["primary"]["test"] is not None
+        assert "champion" in done.report.metrics["models"]
+        assert not named(done, "against the best heuristic").required
+
+    def test_other_feature_code_scores_the_champion_by_its_own(self, crowned):
+        """The challenger's code no longer has the champion's feature."""
+        (crowned.root / "own.py").write_text(OWN_FEATURE.format(name="renamed"))
+        crowned.deliver(features={"modules": ["own"]})
+        done = crowned.gate()
+        assert done.report.metrics["goal"] == "superior"
+        test = done.report.metrics["primary"]["test"]
+        assert test["n"] >= 50
+        assert abs(test["effect"]) < 0.02  # the same feature under another name
+
+    def test_a_comparison_test_of_the_project_meets_the_champion(self, crowned):
+        folder = crowned.root / "tests/model"
+        folder.mkdir(parents=True)
+        try:
+            (folder / "test_model.py").write_text(COMPARISON_TEST.format(gain=0.5))
+            done = crowned.gate()
+        finally:
+            shutil.rmtree(folder)
+        check = named(done, "test_against_baseline")
+        assert (check.verdict, check.required) == (Verdict.FAIL, True)
+        assert done.report.verdict is Verdict.FAIL
+
+    def test_a_champion_that_saw_these_days_is_not_compared(self, crowned):
+        older = PROJECT["data"]["source"] | {"days": 150}
+        crowned.deliver(data={"source": older}, split={**PROJECT["split"], "holdout_days": 30})
+        done = crowned.gate()
+        assert done.report.verdict is Verdict.INCONCLUSIVE
+        assert "after both cutoffs" in done.report.summary
