@@ -24,7 +24,6 @@ class Place:
         self.handover = partial(self.target.handover, **rest)
         self.status = partial(self.target.status, "staging", self.home)
         self.stop = partial(self.target.stop, "staging", self.home)
-        self.restore = partial(self.target.restore, "staging", self.home)
         self.url = f"http://127.0.0.1:{port}"
         self.state = self.home / "servers/staging.json"
 

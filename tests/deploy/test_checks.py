@@ -146,6 +146,9 @@ def every_list(path, status, answer):
     return status, [] if path == "/predict" and isinstance(answer, list) else answer
 
 
+NONE = {"metadata", "one row", "NaN", "latency"}
+
+
 @pytest.mark.parametrize(
     ("change", "failing"),
     [
@@ -153,6 +156,12 @@ def every_list(path, status, answer):
         (on("/health/ready", 200, 503), {"ready"}),
         (on("/metadata", 200, features=[]), {"metadata", "one row", "NaN"}),
         (on("/metadata", 200, model_version=9), {"deployed version"}),
+        (on("/metadata", 200, model_version="three"), {"metadata", "one row"}),
+        (on("/metadata", 200, max_rows=True), {"metadata", "too many rows"}),
+        (on("/metadata", 200, max_rows=10**15), set()),
+        (on("/metadata", 200, features=[{"name": "x", "kind": "numeric", "minimum": "0"}]), NONE),
+        (on("/metadata", 200, features=[{"name": "c", "kind": "categorical"}]), NONE),
+        (on("/predict", 200, probability=10**400), {"one row", "golden predictions"}),
         (on("/predict", 200, model_version=9), set()),
         (plus(2.0), {"one row", "missing values"}),
         (plus(1e-4), {"list of rows", "golden predictions"}),

@@ -165,7 +165,7 @@ class TestStart:
             place.deploy(make_bundle(), 1)
         text = str(caught.value)
         assert f"port {place.port} of 127.0.0.1 is in use by pid {os.getpid()} (" in text
-        assert "pytest" in text
+        assert psutil.Process().cmdline()[0] in text
 
 
 class TestRollover:
@@ -317,17 +317,11 @@ class TestStopAndStatus:
         assert place.status() is None
         assert not place.stop()
 
-    def test_a_killed_server_is_not_serving_and_is_restored(self, place, make_bundle):
+    def test_a_killed_server_is_not_serving(self, place, make_bundle):
         first = place.deploy(make_bundle(), 1)
         os.kill(first.pid, signal.SIGKILL)
         psutil.Process(first.pid).wait(5)
         assert place.status() is None
-        second = place.restore()
-        assert (second.version, second.url) == (1, first.url)
-        assert served_version(place.url) == 1
-
-    def test_nothing_is_restored_where_nothing_served(self, place):
-        assert place.restore() is None
 
     def test_a_stopped_process_is_not_serving(self, place, make_bundle):
         deployment = place.deploy(make_bundle(), 1)

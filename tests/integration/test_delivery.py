@@ -151,10 +151,12 @@ def assert_reports_are_valid(root: Path) -> None:
         (Path(__file__).parents[2] / "docs/reference/report.schema.json").read_text()
     )
     validator = Draft202012Validator(schema)
-    found = {path.stem: json.loads(path.read_text()) for path in root.glob("build/ml/reports/*")}
+    found = {
+        path.stem: json.loads(path.read_text()) for path in root.glob("build/ml/reports/*.json")
+    }
     for report in found.values():
         validator.validate(report)
     names = {f"{name}-{env}" if env else name for name, env, _ in RUNS["all"]}
     assert names <= set(found)
     data = StageReport.model_validate(found["validate-data"])
-    assert data.metrics["rows_in"] == data.metrics["rows_clean"] + data.metrics["rows_quarantined"]
+    assert data.metrics["rows"] == data.metrics["rows_clean"] + data.metrics["rows_quarantined"]

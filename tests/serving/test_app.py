@@ -123,6 +123,7 @@ class TestRefused:
             b"",
             b"{",
             b"\xff\xfe",
+            b'{"features": ["\xff"]}',
             b'{"features": [1.0, "north"]} x',
             b'{"features": [1.0, "north"], "features": [2.0, "north"]}',
             b'{"features": [1.0, "north"], "\\u0066eatures": [2.0, "north"]}',

@@ -43,7 +43,12 @@ def test_a_socket_goes_along_and_is_the_same_one(tmp_path):
 def test_a_long_path_works(tmp_path):
     folder = tmp_path / ("long" * 30)
     folder.mkdir()
-    thread = answering(folder / "c.sock", lambda connection: control.send(connection, {"a": 1}))
+
+    def reply(connection):
+        control.receive(connection)
+        control.send(connection, {"a": 1})
+
+    thread = answering(folder / "c.sock", reply)
     assert control.ask(folder / "c.sock", "status")[0] == {"a": 1}
     thread.join()
 

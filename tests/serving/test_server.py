@@ -183,6 +183,51 @@ def test_a_client_that_sends_nothing_is_cut_off(make_bundle, monkeypatch):
     assert seen == [b""]
 
 
+@pytest.mark.parametrize("sent", [b"", b"{"])
+def test_a_body_that_does_not_arrive_is_a_408(make_bundle, monkeypatch, sent):
+    from pipeline.serving import app, server
+    from pipeline.serving.app import Limits
+
+    monkeypatch.setattr(app, "BODY_SECONDS", 0.2)
+    port = free_port()
+    seen = []
+
+    def client():
+        wait_until_ready(f"http://127.0.0.1:{port}")
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n"
+            connection.sendall(head + sent)
+            seen.append(connection.recv(100))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        server.run(make_bundle(), version=1, limits=Limits(1000, 1), host="127.0.0.1", port=port)
+    thread.join()
+    assert seen[0].startswith(b"HTTP/1.1 408")
+
+
+def test_a_control_connection_that_fails_does_not_end_the_control(tmp_path, monkeypatch):
+    from pipeline.serving import control, server
+
+    monkeypatch.setattr(server, "PAUSE_SECONDS", 0.0)
+    controller = server.Controller(tmp_path / "c.sock", None, None, {"pid": 1})
+    listening, failed = controller._socket, []
+
+    class OutOfDescriptors:
+        def accept(self):
+            if not failed:
+                failed.append(True)
+                raise OSError(24, "Too many open files")
+            return listening.accept()
+
+    controller._socket = OutOfDescriptors()
+    controller.start()
+    assert control.ask(tmp_path / "c.sock", "status")[0] == {"pid": 1}
+    assert failed
+
+
 def test_imports_only_onnx_runtime_numpy_and_the_web_stack(make_bundle):
     command = [sys.executable, "-c", IMPORTS, str(make_bundle())]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
