@@ -34,7 +34,7 @@ def lazy_imports(module: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
 
 
@@ -55,38 +55,41 @@ def heavy_of(module: str, seen: set[str]) -> set[str]:
     return found
 
 
-def seconds(program: str) -> float:
-    """Return the median wall time of a fresh interpreter that runs the program."""
-    times = []
-    for _ in range(RUNS):
-        started = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-c", program],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=ROOT,
-        )
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
+def seconds(*programs: str) -> list[float]:
+    """Return the median wall time of a fresh interpreter that runs each program, run in turn."""
+    times: list[list[float]] = [[] for _ in programs]
+    for number in range(RUNS + 1):
+        for program, found in zip(programs, times, strict=True):
+            started = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-c", program],
+                check=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=ROOT,
+            )
+            if number:
+                found.append(time.perf_counter() - started)
+    return [statistics.median(found) for found in times]
 
 
 def main() -> int:
     options = machine.arguments(__doc__)
     rows, figures, goals = [], {}, {}
-    bare = seconds("pass")
-    usage = seconds("from pipeline import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass")
+    bare, usage = seconds(
+        "pass", "from pipeline import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass"
+    )
     figures["--help"] = {"seconds": usage, "bare": bare}
     rows.append(("--help", f"{usage:.2f}", f"{bare:.2f}", f"{usage - bare:+.2f}", ""))
     goals[f"--help within {HELP_SECONDS} s"] = usage <= HELP_SECONDS
     for stage in STAGES.values():
         packages = sorted(heavy_of(stage.module, set()))
-        own = seconds(
+        imports = "\n".join(f"import {name}" for name in packages) or "pass"
+        own, peer = seconds(
             "import pipeline.cli, pipeline.console, pipeline.stages.session\n"
-            f"import pipeline.stages.runner, {stage.module}\n"
-            + "\n".join(f"import {name}" for name in packages)
+            f"import pipeline.stages.runner, {stage.module}\n{imports}",
+            imports,
         )
-        peer = seconds("\n".join(f"import {name}" for name in packages) or "pass")
         figures[stage.name] = {"seconds": own, "bare": peer, "packages": packages}
         rows.append(
             (stage.name, f"{own:.2f}", f"{peer:.2f}", f"{own - peer:+.2f}", " ".join(packages))

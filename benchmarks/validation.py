@@ -13,22 +13,17 @@ splitting the frame into clean and quarantined rows.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
-import sys
 import time
 import warnings
 from datetime import date
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 os.environ["GX_ANALYTICS_ENABLED"] = "False"
 warnings.filterwarnings("ignore")
 
 import great_expectations as gx  # noqa: E402
+import machine  # noqa: E402
 import pandas as pd  # noqa: E402
 from great_expectations.expectations.registry import get_expectation_impl  # noqa: E402
 
@@ -127,46 +122,37 @@ def measure(rows: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    arguments = parser.parse_args()
+    options = machine.arguments(__doc__)
     run_suite(
         pd.DataFrame({"a": [1]}),
         [DataTest("warm", "expect_column_values_to_not_be_null", {"column": "a"})],
     )
-    lines = []
-    print("| rows | tests | plain (s) | stage (s) | times faster | same verdicts and counts |")
-    print("|---:|---:|---:|---:|---:|---|")
-    for rows in SIZES:
-        line = measure(rows)
-        lines.append(line)
-        print(
-            f"| {rows:,} | {line['tests']} | {line['plain_seconds']:.2f} "
-            f"| {line['stage_seconds']:.2f} | {line['times_faster']:.1f} "
-            f"| {'yes' if line['identical'] else 'no'}: {line['unexpected']:,} unexpected |",
-            flush=True,
+    lines = [measure(rows) for rows in SIZES]
+    header = ("rows", "tests", "plain (s)", "stage (s)", "times faster", "same", "unexpected")
+    table = [
+        (
+            f"{line['rows']:,}",
+            str(line["tests"]),
+            f"{line['plain_seconds']:.2f}",
+            f"{line['stage_seconds']:.2f}",
+            f"{line['times_faster']:.1f}",
+            "yes" if line["identical"] else "no",
+            f"{line['unexpected']:,}",
         )
-    figures = {
-        "benchmark": "validation",
-        "goal": f"at least {GOAL} times faster at 1,000,000 rows, identical verdicts and counts",
-        "machine": {"cpus": os.cpu_count(), "platform": platform.platform()},
-        "versions": {
-            "python": platform.python_version(),
-            "great_expectations": version("great_expectations"),
-            "pandas": version("pandas"),
-        },
-        "results": lines,
-    }
-    reached = all(line["identical"] for line in lines) and lines[-1]["times_faster"] >= GOAL
-    figures["reached"] = reached
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+        for line in lines
+    ]
+    about = machine.describe("great_expectations", "pandas")
+    machine.show("data tests, the best of some rounds", header, table, about)
     for line in lines:
         for name, there, here in line["differences"]:
             print(f"{line['rows']:,} rows, {name}: plain {there}, stage {here}")
-    print(f"goal {'reached' if reached else 'missed'}: {figures['goal']}")
-    return 0 if reached else 1
+    figures = {"benchmark": "validation", "machine": about, "results": lines}
+    goals = {
+        f"at least {GOAL:g} times faster at 1,000,000 rows": lines[-1]["times_faster"] >= GOAL,
+        "same verdicts and counts": all(line["identical"] for line in lines),
+    }
+    return machine.finish(options.json, figures, goals)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -6,13 +6,15 @@ Importing this module loads nothing heavy, so that ``ml-pipeline --help`` answer
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
+import gc
 import json
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,7 +37,7 @@ COMMON = (
 RUN_FLAGS = (
     SAMPLE,
     *(flag for flag in STAGES["train"].flags if flag.name != "quick"),
-    *(flag for flag in STAGES["approve"].flags if flag.name != "reject"),
+    *(flag for flag in STAGES["approve"].flags if flag.name not in ("reject", "expect-version")),
 )
 
 
@@ -53,12 +55,18 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=_wide, **options)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}", hint=f"see '{self.prog} --help'")
+        raise UsageError(message, hint=f"see '{self.prog} --help'")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit code."""
+    """Run one verb and return its exit code.
+
+    Without ``argv`` this is the program: the interpreter ends after it, and then does not search
+    what the imported packages leave for garbage, which takes up to a second.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        atexit.register(gc.freeze)
     try:
         options = parse(arguments)
         verb: Verb = options.pop("verb")
@@ -67,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return verb(options, Screen())
     except PipelineError as error:
         _say(f"{_prefix(arguments)}: {error}")
+        _leave_beside_args(arguments, str(error))
         return error.exit_code
     except KeyboardInterrupt:
         _say("interrupted; nothing was kept of the stage that ran")
@@ -119,6 +128,11 @@ def read_arguments(file: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
             raise UsageError(
                 f"--args {file}: '{key}' is {value!r}", expected=f"{kinds[key].__name__}"
             )
+    for assignment in given.get("set") or ():
+        if not isinstance(assignment, str):
+            raise UsageError(
+                f"--args {file}: 'set' holds {assignment!r}", expected="texts, 'section.key=value'"
+            )
     return {key: value for key, value in given.items() if value is not None}
 
 
@@ -162,6 +176,21 @@ def build() -> tuple[Parser, list[str]]:
         (),
         ("name",),
         ("show", "schema"),
+    )
+    _verb(
+        verbs,
+        "jobs",
+        "check the Jenkins jobs in YAML, show what would change, or change it",
+        _jobs,
+        (
+            Flag("jobs", "the folder with the YAML; jobs if left out", "path"),
+            Flag("golden", "check: the folder with the XML that must come of it", "path"),
+            Flag("renew", "check: write the golden XML anew", "switch"),
+            Flag("yes", "update: change without asking", "switch"),
+            Flag("delete", "update: also delete what the YAML no longer has", "switch"),
+        ),
+        ("name",),
+        ("check", "diff", "update"),
     )
     _verb(verbs, "keys", "make the key pair that signs approvals", _keys, (), ("name",), ("new",))
     return parser, list(verbs.choices)
@@ -222,7 +251,7 @@ def _stage_verb(stage: Stage) -> Verb:
             raise UsageError(f"{stage.name} lacks its environment", expected=known)
         flags = {flag.key: options.get(flag.key) for flag in stage.flags}
         context = session.context(stage, options.get("environment"), flags)
-        with session.alone(), _own_output(options):
+        with session.alone(), _own_output(options), _ended_gently():
             screen.begin(stage.name, context.environment)
             result = execute(context)
         screen.clear()
@@ -252,12 +281,11 @@ def _run(options: Mapping[str, Any], screen: Screen) -> int:
         if not quiet:
             screen.end(result.report, summary=False)
 
-    with session.alone(), _own_output(options):
+    with session.alone(), _own_output(options), _ended_gently():
         done = run(session, options["name"], flags, started=started, ended=ended)
     last = done.results[-1]
     if quiet:
-        reports = [json.loads(result.report.to_json()) for result in done.results]
-        sys.stdout.write(json.dumps(reports, indent=2) + "\n")
+        _print_json([json.loads(result.report.to_json()) for result in done.results])
     else:
         screen.closing((result.report for result in done.results), done.left)
         _closing_lines(last, screen)
@@ -273,6 +301,19 @@ def _own_output(options: Mapping[str, Any]) -> Any:
             yield
     else:
         yield
+
+
+@contextlib.contextmanager
+def _ended_gently() -> Iterator[None]:
+    """Let SIGTERM, by which a server of builds aborts, end a stage as Ctrl-C does.
+
+    What the stage began is taken back, and its report says that it was interrupted.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _closing_lines(result: Result, screen: Screen) -> None:
@@ -301,10 +342,14 @@ def _features(options: Mapping[str, Any], screen: Screen) -> int:
         if not options[flag]:
             raise UsageError(f"features lacks --{flag}", expected="a file")
     session = _open(options, screen)
-    computed = compute_features(
-        session.project, Path(options["in"]), Path(options["out"]), session.progress
-    )
-    screen.line(computed.summary)
+    with _own_output(options):
+        computed = compute_features(
+            session.project, Path(options["in"]), Path(options["out"]), session.progress
+        )
+    if options["json"]:
+        _print_json(computed.to_json())
+    else:
+        screen.line(computed.summary)
     return errors.PASS
 
 
@@ -336,7 +381,7 @@ def _status(options: Mapping[str, Any], screen: Screen) -> int:
     session = _open(options, screen)
     rows = status(session.project, session.home, session.policy)
     if options["json"]:
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        _print_json(rows)
     elif rows:
         header = tuple(rows[0])
         screen.rows(
@@ -353,23 +398,27 @@ def _stop(options: Mapping[str, Any], screen: Screen) -> int:
     session.check_environment(name)
     target = load_target(session.project.config.environments[name].target)
     stopped = target.stop(name, session.home)
-    screen.line(f"{name}: stopped" if stopped else f"{name}: no server was running")
+    if options["json"]:
+        _print_json({"environment": name, "stopped": stopped})
+    else:
+        screen.line(f"{name}: stopped" if stopped else f"{name}: no server was running")
     return errors.PASS
 
 
 def _doctor(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.console import verdict_of
     from pipeline.project.doctor import examine
     from pipeline.report import Verdict, judge
 
     session = _open(options, screen)
     checks = examine(session.project, session.home)
     if options["json"]:
-        sys.stdout.write(json.dumps([check.model_dump() for check in checks], indent=2) + "\n")
+        _print_json([check.model_dump() for check in checks])
     else:
         header = ("check", "verdict", "observed", "what to do")
         screen.rows(
             header,
-            ((c.name, str(c.verdict), str(c.observed), c.why) for c in checks),
+            ((c.name, verdict_of(c), str(c.observed), c.why) for c in checks),
         )
     return errors.PASS if judge(checks) is Verdict.PASS else errors.EnvironmentFault.exit_code
 
@@ -378,16 +427,45 @@ def _config(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.project import settings
 
     if options["name"] == "schema":
-        sys.stdout.write(json.dumps(settings.schema(), indent=2) + "\n")
+        _print_json(settings.schema())
         return errors.PASS
     session = _open(options, screen)
     rows = settings.values(session.project)
     if options["json"]:
-        named = {key: {"value": value, "origin": origin} for key, value, origin in rows}
-        sys.stdout.write(json.dumps(named, indent=2) + "\n")
+        _print_json({key: {"value": value, "origin": origin} for key, value, origin in rows})
     else:
         screen.rows(("key", "value", "from"), ((k, json.dumps(v), o) for k, v, o in rows))
     return errors.PASS
+
+
+def _jobs(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.jobs import verb
+
+    folder = Path(options["jobs"] or verb.FOLDER)
+    golden = Path(options["golden"]) if options["golden"] else None
+
+    def asked(question: str) -> bool:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+    if options["name"] == "check":
+        found = verb.check(folder, golden=golden, renew=options["renew"])
+    elif options["name"] == "diff":
+        found = verb.diff(os.environ, folder)
+    else:
+        found = verb.update(
+            os.environ,
+            folder,
+            say=_say if options["json"] else screen.line,
+            yes=options["yes"],
+            delete=options["delete"],
+            confirm=asked if sys.stdin.isatty() else None,
+        )
+    if options["json"]:
+        sys.stdout.write(json.dumps(found.data, indent=2) + "\n")
+    else:
+        for line in found.lines:
+            screen.line(line)
+    return found.exit_code
 
 
 def _keys(options: Mapping[str, Any], screen: Screen) -> int:
@@ -396,9 +474,28 @@ def _keys(options: Mapping[str, Any], screen: Screen) -> int:
     session = _open(options, screen)
     session.home.make()
     pair = create_keypair(session.home)
+    if options["json"]:
+        _print_json({"private": str(pair.private), "public": str(pair.public)})
+        return errors.PASS
     screen.line(f"private key {pair.private} (keep it where only 'approve' runs)")
     screen.line(f"public key  {pair.public} (name it in the policy's 'keys')")
     return errors.PASS
+
+
+def _print_json(values: Any) -> None:
+    sys.stdout.write(json.dumps(values, indent=2) + "\n")
+
+
+def _leave_beside_args(arguments: Sequence[str], text: str) -> None:
+    """Write an error that no report tells beside the ``--args`` file, for the program that gave it.
+
+    ``train.json`` gets ``train.error``.
+    """
+    if "--args" not in arguments[:-1]:
+        return
+    file = Path(arguments[list(arguments).index("--args") + 1])
+    with contextlib.suppress(OSError, ValueError):
+        file.with_suffix(".error").write_text(text + "\n")
 
 
 def _prefix(arguments: Sequence[str]) -> str:

@@ -246,6 +246,22 @@ class GateSection(Section):
     )
 
 
+class GateFloor(Section):
+    """How strict the gate is at least; part of the administrators' policy."""
+
+    goal: Literal["auto", "superior"] | None = Field(
+        None, description="auto: non_inferior only for the same recipe on newer data."
+    )
+    metric: str | None = Field(None, description="The primary metric that must be used.")
+    alpha: float | None = Field(None, gt=0, lt=0.5, description="The largest.")
+    margin: float | None = Field(None, ge=0, description="The least gain that counts.")
+    non_inferior_margin: float | None = Field(None, gt=0, description="The largest.")
+    min_days: int | None = Field(None, ge=5, description="The least.")
+    guards: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="Metrics that must be guarded, with the largest margin."
+    )
+
+
 # --- registry, approval, deployment -----------------------------------------------------------
 
 
@@ -395,9 +411,11 @@ def load(
     """
     path = root / FILE
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text: {error.reason} at {error.start}") from None
     values = _yaml_mapping(text, str(path))
     origins = dict.fromkeys(_leaves(values), FILE)
     for name, raw in sorted((os.environ if environment is None else environment).items()):
@@ -431,8 +449,15 @@ def parse(model: type[M], values: Mapping[str, Any], where: str) -> M:
             raise UsageError(
                 f"{where}: unknown key '{key}'", hint=nearest(location[-1], known)
             ) from None
-        if first["type"] == "missing":
-            raise UsageError(f"{where}: '{key}' is missing") from None
+        if first["type"] in ("missing", "union_tag_not_found"):
+            lacking = key if first["type"] == "missing" else f"{key}.kind"
+            raise UsageError(f"{where}: '{lacking}' is missing") from None
+        if first["type"] == "union_tag_invalid":
+            context = first["ctx"]
+            known = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+            raise UsageError(
+                f"{where}: {key}.kind is '{context['tag']}'", hint=nearest(context["tag"], known)
+            ) from None
         raise UsageError(
             f"{where}: {key or 'the whole'} is {first.get('input')!r}",
             expected=_said(first["msg"]),
@@ -440,7 +465,9 @@ def parse(model: type[M], values: Mapping[str, Any], where: str) -> M:
 
 
 def _said(message: str) -> str:
-    plain = message.removeprefix("Value error, ")
+    if " or instance of " in message:
+        return "a section with keys of its own"
+    plain = message.removeprefix("Value error, ").removeprefix("Input should be ")
     return plain[:1].lower() + plain[1:]
 
 
@@ -479,12 +506,38 @@ def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
 
 def _yaml_mapping(text: str, where: str) -> dict[str, Any]:
     try:
+        twice = _key_twice(yaml.compose(text, Loader=yaml.SafeLoader))
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UsageError(f"{where} is not YAML: {place}{error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{where} is not YAML: {error}") from None
+    if twice is not None:
+        raise UsageError(
+            f"{where}: '{twice.value}' stands twice, again in line {twice.start_mark.line + 1}",
+            expected="each key once",
+        )
     if not isinstance(values, dict):
         raise UsageError(f"{where} holds no keys", expected="a mapping such as 'project: my-model'")
     return values
+
+
+def _key_twice(node: yaml.Node | None) -> yaml.Node | None:
+    """Return the first key that a mapping has a second time: YAML would drop the first one."""
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    return key
+                seen.add(key.value)
+            children.append(value)
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    return next((found for child in children if (found := _key_twice(child))), None)
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[str]:

@@ -38,8 +38,8 @@ class Screen:
             width=None if sys.stdout.isatty() else 300,
         )
     )
-    _started: float = 0.0
-    _last: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+    _last: float = field(default_factory=time.monotonic)
     _shown: bool = False
 
     def line(self, text: str = "") -> None:
@@ -114,10 +114,9 @@ class Screen:
         for column in ("check", "verdict", "observed", "expected", "why"):
             table.add_column(column, overflow="fold")
         for check in report.checks:
-            advisory = "" if check.required else " (advisory)"
             table.add_row(
                 escape(check.name),
-                f"[{STYLES[check.verdict]}]{check.verdict}{advisory}[/]",
+                f"[{STYLES[check.verdict]}]{verdict_of(check)}[/]",
                 escape(_short(check.observed)),
                 escape(check.expected),
                 escape(check.why),
@@ -177,6 +176,11 @@ def troubles(checks: Iterable[Check]) -> list[Check]:
         for check in checks
         if check.required and check.verdict not in (Verdict.PASS, Verdict.SKIPPED)
     ]
+
+
+def verdict_of(check: Check) -> str:
+    """Return the verdict, with a word where it decides nothing."""
+    return str(check.verdict) if check.required else f"{check.verdict} (advisory)"
 
 
 def look_closer(report: StageReport) -> str:

@@ -18,7 +18,7 @@ class Home:
         return self.root / name
 
     def make(self) -> None:
-        """Create the folder, readable by its owner only.
+        """Create the folder, readable by its owner only and never committed: it holds keys.
 
         Raises:
             EnvironmentFault: it cannot be written.
@@ -28,6 +28,9 @@ class Home:
             probe = self.root / ".writable"
             probe.touch()
             probe.unlink()
+            ignored = self.root / ".gitignore"
+            if not ignored.exists():
+                ignored.write_text("*\n")
         except OSError as error:
             raise EnvironmentFault(
                 f"home {self.root}: {error.strerror}",

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline import workdir
+from pipeline.errors import UsageError
 
 SCHEMA: Literal["ml-pipeline/report/1"] = "ml-pipeline/report/1"
 
@@ -133,7 +134,19 @@ def write(report: StageReport, folder: workdir.Workdir) -> Path:
 
 
 def read(path: Path) -> StageReport:
-    return StageReport.model_validate_json(path.read_bytes())
+    """Return the report in a file.
+
+    Raises:
+        UsageError: what lies there is no report.
+    """
+    try:
+        return StageReport.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise UsageError(
+            f"{path} is no report of a stage: {first['msg']}",
+            hint="run the stage again",
+        ) from None
 
 
 def to_junit(report: StageReport) -> bytes:

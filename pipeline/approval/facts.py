@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.approval.policy import Policy
 from pipeline.errors import Refused, UsageError
 from pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
-from pipeline.report import Check, Verdict
+from pipeline.report import Check, Verdict, judge
 
 GATE_AGAIN = "run 'ml-pipeline gate' again"
 
@@ -45,10 +45,15 @@ class Facts:
         return None if self.champion is None else self.champion.digest
 
 
-def candidates(registry: Registry) -> tuple[Version, Version | None]:
+def candidates(registry: Registry, expected: int | None = None) -> tuple[Version, Version | None]:
     """Return challenger and champion.
 
+    Args:
+        registry: Where they are.
+        expected: The version that was shown to whoever decides; None accepts any.
+
     Raises:
+        Refused: a newer version is the challenger now.
         UsageError: nothing was registered yet.
         EnvironmentFault: the registry does not answer.
     """
@@ -56,6 +61,12 @@ def candidates(registry: Registry) -> tuple[Version, Version | None]:
     if challenger is None:
         raise UsageError(
             f"model '{registry.name}' has no challenger", hint="run 'ml-pipeline register'"
+        )
+    if expected is not None and challenger.number != expected:
+        raise Refused(
+            f"version {challenger.number} is the challenger now",
+            expected=f"version {expected}, the one that was shown",
+            hint="decide about the newer one",
         )
     return challenger, registry.champion()
 
@@ -95,6 +106,8 @@ def gather(
             expected="pass",
             hint="'ml-pipeline show gate' tells why",
         )
+    if judge(gate.checks) is not Verdict.PASS:
+        raise Refused("the gate's record says pass, and its checks do not", hint=GATE_AGAIN)
     if gate.challenger != challenger.digest:
         raise Refused(
             f"the gate decided about bundle {gate.challenger[:12]}",

@@ -74,7 +74,10 @@ def create_keypair(home: Home) -> KeyPair:
 
 
 def load_signer(home: Home, environment: Mapping[str, str] | None = None) -> CryptoSigner:
-    """Return the signer of ``ML_APPROVAL_KEY``, else of the home; the latter is made when missing.
+    """Return the signer of ``ML_APPROVAL_KEY``, else of the home.
+
+    A home without any key gets a pair. One that has public keys does not: its private half was put
+    elsewhere, and whoever made another would be trusted by it.
 
     Raises:
         UsageError: the key file cannot be read or holds no unencrypted Ed25519 key.
@@ -87,6 +90,12 @@ def load_signer(home: Home, environment: Mapping[str, str] | None = None) -> Cry
     given = (os.environ if environment is None else environment).get(KEY_VARIABLE)
     path = Path(given) if given else private_path(home)
     if not given and not path.exists():
+        if any((home / FOLDER).glob(f"*{PUBLIC_SUFFIX}")):
+            raise UsageError(
+                f"the private key is not in {path}",
+                expected=f"{KEY_VARIABLE}: the path of the private key",
+                hint="or 'ml-pipeline keys new', which makes a further key that is trusted",
+            )
         create_keypair(home)
     try:
         key = load_pem_private_key(path.read_bytes(), None)

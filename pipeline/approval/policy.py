@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field, field_validator
 
 from pipeline import config
-from pipeline.config import PolicySection, Section
+from pipeline.config import GateFloor, PolicySection, Section
 from pipeline.errors import UsageError
 
 
@@ -31,6 +31,7 @@ class Policy(Section):
     automatic: bool = Field(False, description="A project may promote without a person.")
     allow_yes: bool = Field(True, description="`approve --yes` counts as an approval.")
     require: tuple[str, ...] = Field((), description="Stages whose report must have passed.")
+    gate: GateFloor = Field(GateFloor(), description="How strict the gate is at least.")
     keys: tuple[str, ...] = Field(
         (), description="Trusted public keys: PEM, or the id of one in the home; empty: the home's."
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import Refused
-from pipeline.features.schema import FeatureSchema
+from pipeline.features.schema import FeatureError, FeatureSchema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,8 +73,17 @@ class OnnxModel:
         self.width: int | None = width if isinstance(width, int) else None
 
     def predict(self, encoded: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the probability of class 1 for encoded rows: float32 ``[n, width]`` to ``[n]``."""
+        """Return the probability of class 1 for encoded rows: float32 ``[n, width]`` to ``[n]``.
+
+        Raises:
+            Refused: the model does not answer with two probabilities a row.
+        """
         found = self._session.run(self._outputs, {self._input: encoded})[0]
+        if found.shape != (len(encoded), 2):
+            raise Refused(
+                f"the model answers {len(encoded)} rows with a {found.shape} array",
+                expected="two probabilities a row",
+            )
         return found[:, 1].astype("float64")  # type: ignore[no-any-return]
 
 
@@ -107,11 +116,8 @@ class Bundle:
         self.golden = golden
 
     @classmethod
-    def open(cls, path: Path, *, verify: bool = True) -> Bundle:
-        """Open the bundle in the folder ``path``.
-
-        With ``verify`` every file is read and compared with the manifest; without, only the files
-        that are used (manifest, model, golden rows), and what lies beside them is not looked at.
+    def open(cls, path: Path) -> Bundle:
+        """Open the bundle in the folder ``path``; every file is compared with the manifest.
 
         Raises:
             Refused: a file is missing, extra, changed, oversized or not a regular file, the
@@ -120,10 +126,9 @@ class Bundle:
         content = _read(path / MANIFEST, MAX_MANIFEST)
         manifest = _manifest(content, path)
         files = manifest["files"]
-        if verify:
-            _check_names(path, set(files))
-            for name in sorted(set(files) - {MODEL, GOLDEN}):
-                _check_file(path / name, files[name])
+        _check_names(path, set(files))
+        for name in sorted(set(files) - {MODEL, GOLDEN}):
+            _check_file(path / name, files[name])
         model = _verified(path / MODEL, files[MODEL])
         golden = _verified(path / GOLDEN, files[GOLDEN])
         try:
@@ -177,13 +182,13 @@ class Bundle:
         """Return the largest difference from the golden probabilities.
 
         Raises:
-            Refused: it is above ``tolerance`` or not a number.
+            Refused: it is above ``tolerance`` or not a number, or a row is none of this model's.
         """
-        return check_golden(
-            [float(value) for value in self.predict_rows(self.golden.inputs)],
-            self.golden.probabilities,
-            tolerance,
-        )
+        try:
+            found = self.predict_rows(self.golden.inputs)
+        except FeatureError as error:
+            raise Refused(f"{self.path / GOLDEN}: {error}") from None
+        return check_golden([float(value) for value in found], self.golden.probabilities, tolerance)
 
 
 def check_golden(

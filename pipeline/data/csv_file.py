@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Collection
@@ -34,23 +35,27 @@ def read_csv(path: Path, separator: str, text: Collection[str] = ()) -> pd.DataF
 
     header = _header(path, separator)
     try:
-        return pd.read_csv(
-            path,
-            sep=separator,
-            encoding="utf-8-sig",
-            index_col=False,
-            dtype={name: "str" for name in header if name in text},
-            keep_default_na=False,
-            na_values={name: [""] if name in text else list(MISSING) for name in header},
-            low_memory=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            return pd.read_csv(
+                path,
+                sep=separator,
+                encoding="utf-8-sig",
+                index_col=False,
+                dtype={name: "str" for name in header if name in text},
+                keep_default_na=False,
+                na_values={name: [""] if name in text else list(MISSING) for name in header},
+                low_memory=False,
+            )
     except UnicodeDecodeError as error:
         raise _undecodable(path, error) from None
     except (OSError, EOFError, zlib.error) as error:
         raise _unreadable(path, error) from None
-    except (pd.errors.ParserError, ValueError) as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
+        longer = isinstance(error, pd.errors.ParserWarning)
+        reason = "its rows are longer than its header" if longer else error
         raise UsageError(
-            f"{path} is not a CSV file: {error}",
+            f"{path} is not a CSV file: {reason}",
             expected=f"rows of {len(header)} fields separated by {separator!r}",
         ) from None
 
@@ -62,7 +67,7 @@ def _header(path: Path, separator: str) -> list[str]:
             names = next(csv.reader(stream, delimiter=separator), [])
     except UnicodeDecodeError as error:
         raise _undecodable(path, error) from None
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
+    except (OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
         raise _unreadable(path, error) from None
     if not names:
         raise Refused(f"{path} is empty", expected="a header and rows")

@@ -156,6 +156,7 @@ def _of_configuration(
     tests = []
     for number, given in enumerate(expectations):
         where = f"data.expectations.{number}"
+        _names_columns(given.args, where)
         test = DataTest("", given.expect, given.args, given.severity, given.tolerance, given.blank)
         absent = [name for name in (*test.columns, given.blank) if name and name not in present]
         if absent:
@@ -178,3 +179,13 @@ def _of_configuration(
         name = name if counted[name] == 1 else f"{name} #{counted[name]}"
         tests.append(replace(test, name=name, blank=blank))
     return tests
+
+
+def _names_columns(args: Mapping[str, Any], where: str) -> None:
+    """Raise UsageError where an argument that names columns holds anything else."""
+    for key in COLUMN_ARGS:
+        if not isinstance(args.get(key, ""), str):
+            raise UsageError(f"{where}.args.{key} is {args[key]!r}", expected="a column's name")
+    named = args.get("column_list", ())
+    if not (isinstance(named, list | tuple) and all(isinstance(name, str) for name in named)):
+        raise UsageError(f"{where}.args.column_list is {named!r}", expected="a list of names")

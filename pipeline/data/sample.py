@@ -18,7 +18,8 @@ def newest(
     """Keep ``size`` rows at most, in their order: the newest of 20 entities (all, if fewer).
 
     The entities are those with the newest rows; among equals those with more rows, then by name.
-    Each keeps its newest row at least, even where ``size`` is smaller than their number. Without
+    Where 20 have fewer than ``size`` rows, more of them are taken. The first 20 keep their newest
+    row at least, even where ``size`` is smaller than their number. Without
     a time column, rows are chosen by a hash of their content; without entities, the newest rows.
     A row whose date cannot be read is the oldest.
     """
@@ -35,9 +36,12 @@ def newest(
     keys["entity"] = as_text(frame[entity]).to_numpy() if entity else ""
     by_entity = keys.groupby("entity", sort=True)["time"].agg(["max", "size"]).reset_index()
     ranked = by_entity.sort_values(["max", "size", "entity"], ascending=[False, False, True])
-    chosen = keys[keys["entity"].isin(ranked["entity"].iloc[:LEAST_ENTITIES])]
+    filling = int((ranked["size"].cumsum() < size).sum()) + 1
+    names = ranked["entity"].iloc[: max(LEAST_ENTITIES, filling)]
+    chosen = keys[keys["entity"].isin(names)]
     ordered = chosen.sort_values(["time", "entity"], ascending=[False, True], kind="stable")
-    first = ordered.drop_duplicates("entity") if entity else ordered.iloc[:0]
+    latest = ordered.drop_duplicates("entity") if entity else ordered.iloc[:0]
+    first = latest[latest["entity"].isin(names.iloc[:LEAST_ENTITIES])]
     rest = ordered[~ordered["position"].isin(first["position"])]
     kept = pd.concat([first, rest.iloc[: max(size - len(first), 0)]])
     return frame.iloc[np.sort(kept["position"].to_numpy())]

@@ -27,7 +27,7 @@ def read_sql(
 
     Raises:
         UsageError: the URL is malformed, holds a password, or its driver is not installed; the
-            variable that ``password_env`` names is not set.
+            variable that ``password_env`` names is not set; the query is wrong or gives no rows.
         EnvironmentFault: the database cannot be reached or read, or refuses the query.
     """
     import pandas as pd
@@ -45,6 +45,11 @@ def read_sql(
         with engine.connect() as connection:
             return pd.read_sql_query(sqlalchemy.text(source.query), connection)
     except (exc.SQLAlchemyError, OSError) as error:
+        if _is_the_querys(error):
+            raise UsageError(
+                f"data.source.query: {_without(secret, _root(error))}",
+                expected="a query that gives rows",
+            ) from None
         raise EnvironmentFault(
             f"database {shown} cannot be read: {_without(secret, _root(error))}",
             hint="look at data.source.url and query, and whether the database answers",
@@ -104,6 +109,15 @@ def _root(error: BaseException) -> BaseException:
     """Return the driver's own error: what wraps it repeats the query and its parameters."""
     inner = getattr(error, "orig", None) or error.__cause__
     return error if inner is None else _root(inner)
+
+
+def _is_the_querys(error: BaseException) -> bool:
+    """Tell whether the query is at fault, so that running it again would not help."""
+    from sqlalchemy import exc
+
+    cause = error if isinstance(error, exc.SQLAlchemyError) else error.__cause__  # pandas wraps it
+    unsent = isinstance(cause, exc.StatementError) and not isinstance(cause, exc.DBAPIError)
+    return unsent or isinstance(cause, exc.ProgrammingError | exc.ResourceClosedError)
 
 
 def _without(secret: str, error: Any) -> str:

@@ -89,13 +89,5 @@ class Target(Protocol):
     def status(self, name: str, home: Home) -> Deployment | None:
         """Return what the environment serves, or None unless it answers as recorded."""
 
-    def restore(self, name: str, home: Home) -> Deployment | None:
-        """Start what the environment last served, if it died; None if it never served.
-
-        Raises:
-            Refused: it does not verify or is not ready.
-            EnvironmentFault: the port belongs to somebody else.
-        """
-
     def stop(self, name: str, home: Home) -> bool:
         """End the server after its open requests; say whether there was one."""

@@ -184,16 +184,13 @@ class _Clauses:
         features = told.get("features")
         if not isinstance(features, list) or not features:
             raise _Broken("/metadata lists no features")
-        if not all(
-            isinstance(item, dict)
-            and isinstance(item.get("name"), str)
-            and item.get("kind") in ("numeric", "categorical")
-            for item in features
-        ):
-            raise _Broken("/metadata has a feature without a name or with an unknown kind")
+        if not all(map(_is_feature, features)):
+            raise _Broken("/metadata has a feature without name, kind, range or categories")
         for key, kind in (("name", str), ("digest", str), ("max_body", int), ("max_rows", int)):
-            if not isinstance(told.get(key), kind):
+            if type(told.get(key)) is not kind or not told[key]:
                 raise _Broken(f"/metadata has no '{key}'")
+        if type(told.get("model_version", "")) not in (int, type(None)):
+            raise _Broken("/metadata has no 'model_version'")
         self.metadata = told
         return f"{told['name']}, {len(features)} features"
 
@@ -293,8 +290,10 @@ class _Clauses:
 
     def _too_many_rows(self) -> str:
         told = self._told_metadata()
-        rows = [[None] * len(self._row())] * (told["max_rows"] + 1)
-        return self._told(self._post(json.dumps({"features": rows}).encode()), 413)
+        row = json.dumps([None] * len(self._row()))
+        enough = min(told["max_rows"], told["max_body"] // len(row), LARGEST_TRIED // len(row)) + 1
+        body = f'{{"features": [{", ".join([row] * enough)}]}}'
+        return self._told(self._post(body.encode()), 413)
 
     # --- helpers ------------------------------------------------------------------------------
 
@@ -337,7 +336,8 @@ class _Clauses:
 def _golden(api: httpx.Client, bundle: Bundle) -> list[float]:
     """Return what the API answers to the golden rows: a list, and the first one alone."""
     rows = bundle.golden.inputs
-    size = max(1, int(_object(api.get("/metadata")).get("max_rows") or 1))
+    told = _object(api.get("/metadata")).get("max_rows")
+    size = told if type(told) is int and told > 0 else 1
     found: list[float] = []
     for start in range(0, len(rows), size):
         answers = _json(api.post("/predict", json={"features": rows[start : start + size]}))
@@ -350,6 +350,18 @@ def _golden(api: httpx.Client, bundle: Bundle) -> list[float]:
     alone = _object(api.post("/predict", json={"features": rows[0]}))
     check_golden([_number(alone.get("probability"))], found[:1])
     return found
+
+
+def _is_feature(item: object) -> bool:
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        return False
+    if item.get("kind") == "categorical":
+        categories = item.get("categories")
+        return isinstance(categories, list) and all(isinstance(one, str) for one in categories)
+    limits = (item.get("minimum"), item.get("maximum"))
+    return item.get("kind") == "numeric" and all(
+        limit is None or math.isfinite(_number(limit)) for limit in limits
+    )
 
 
 def _valid(feature: Mapping[str, Any]) -> object:
@@ -366,7 +378,7 @@ def _json(response: httpx.Response, status: int = 200) -> Any:
         raise _Broken("the answer is not application/json")
     try:
         return response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _Broken(f"the answer is not JSON: {_short(response.text)}") from None
 
 
@@ -378,7 +390,10 @@ def _object(response: httpx.Response, status: int = 200) -> dict[str, Any]:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, float | int) and value is not True else math.nan
+    try:
+        return float(value) if type(value) in (float, int) else math.nan  # type: ignore[arg-type]
+    except OverflowError:
+        return math.nan
 
 
 def _short(text: str) -> str:

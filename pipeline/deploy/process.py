@@ -85,21 +85,6 @@ class ProcessTarget:
         serving = state.read(_Place(home, name).state).serving
         return serving.deployment if serving is not None and _answers(serving) else None
 
-    def restore(self, name: str, home: Home) -> Deployment | None:
-        serving = state.read(_Place(home, name).state).serving
-        if serving is None:
-            return None
-        return self.deploy(
-            Path(serving.bundle),
-            serving.version,
-            environment=EnvironmentSection(host=serving.host, port=serving.asked_port),
-            name=name,
-            home=home,
-            serving=ServingSection(
-                max_body=serving.max_body, max_rows=serving.max_rows, token_env=serving.token_env
-            ),
-        )
-
     def stop(self, name: str, home: Home) -> bool:
         place = _Place(home, name)
         if not place.state.exists():

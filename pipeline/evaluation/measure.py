@@ -73,6 +73,7 @@ def measure(
         sample.clusters,
         resamples=resamples,
         seed=seed,
+        inflated=[(p, name) for p in predictions for name in wanted if METRICS[name].inflated],
     )
     table: dict[str, dict[str, Measured]] = {}
     for predictor, p in predictions.items():

@@ -33,7 +33,8 @@ class Metric:
     """A metric by name, and what may be done with it.
 
     ``needs_days``: it is defined by days and cannot be had without them. ``daily``: it has a value
-    for each day, so that two models can be compared on it day by day.
+    for each day, so that two models can be compared on it day by day. ``inflated``: noise can only
+    add to it, which its interval allows for.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Metric:
     higher_is_better: bool
     needs_days: bool = False
     daily: bool = True
+    inflated: bool = False
 
 
 METRICS: Mapping[str, Metric] = {
@@ -51,7 +53,13 @@ METRICS: Mapping[str, Metric] = {
         Metric("auc", "AUC", higher_is_better=True, daily=False),
         Metric("within_day_auc", "within-day AUC", higher_is_better=True, needs_days=True),
         Metric("accuracy", "accuracy", higher_is_better=True),
-        Metric("calibration_error", "calibration error", higher_is_better=False, daily=False),
+        Metric(
+            "calibration_error",
+            "calibration error",
+            higher_is_better=False,
+            daily=False,
+            inflated=True,
+        ),
     )
 }
 

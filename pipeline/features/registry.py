@@ -116,7 +116,7 @@ class _Importer:
         before = set(sys.modules)
         try:
             module = importlib.import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if isinstance(error, ModuleNotFoundError) and error.name in _ancestry(name):
                 fault = f"features.modules: there is no module {name} in {self.root}"
             else:

@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 FEATURE_PARTS = ("source", "config")
 """Parts of an identity that decide what the features are."""
 TIMEOUT = 3600.0
+INHERITED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "OMP_NUM_THREADS",
+)
+"""All of the environment that the champion's code gets."""
 
 
 class UnscoredError(Exception):
@@ -58,8 +70,8 @@ def own_features(champion: Bundle, clean: Path, rows: NDArray[np.int64]) -> pd.D
     """Return the features that the champion's own code computes for some of the clean rows.
 
     The bundle's ``source.tar.gz`` (its digest was verified when the bundle was opened) is unpacked
-    into a temporary folder and run in a process of its own, which sees none of the settings and
-    secrets of this one that start with ``ML_``.
+    into a temporary folder and run in a process of its own, which gets none of the settings and
+    secrets of this one's environment.
 
     Args:
         champion: The verified bundle.
@@ -118,7 +130,7 @@ def _unpack(archive: Path, project: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Return this process's environment without settings of the pipeline and import paths."""
     ours = str(Path(__file__).resolve().parents[2])
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ML_")}
-    return kept | {"PYTHONPATH": ours}
+    return {name: os.environ[name] for name in INHERITED if name in os.environ} | {
+        "PYTHONPATH": ours
+    }

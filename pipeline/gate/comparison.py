@@ -105,7 +105,13 @@ def compare(
     units, mine = per_day(metric, sample.labels, challenger, sample.codes)
     theirs = per_day(metric, sample.labels, other, sample.codes)[1]
     if len(units) < min_units:
-        return none(f"{len(units)} {sample.unit}s to compare on, {min_units} are needed")
+        why = f"{len(units)} {sample.unit}s to compare on, {min_units} are needed"
+        if left_out := sample.clusters - len(units):
+            why += (
+                f"; {left_out} have rows of one class only, for which there is no {metric} "
+                "(with few rows a day, set gate.metric: log_loss)"
+            )
+        return none(why)
     sign = 1.0 if METRICS[metric].higher_is_better else -1.0
     try:
         test = paired_difference(

@@ -51,7 +51,7 @@ def threshold(goal: Goal, margin: float, non_inferior_margin: float) -> float:
     return margin if goal == "superior" else -non_inferior_margin
 
 
-def decide(comparison: Comparison, *, required: bool = True, name: str = "") -> Check:
+def decide(comparison: Comparison, *, name: str = "") -> Check:
     """Return the check of one comparison against the threshold that it was tested for."""
     title = METRICS[comparison.metric].title
     name = name or f"{title} against {comparison.against}"
@@ -60,7 +60,6 @@ def decide(comparison: Comparison, *, required: bool = True, name: str = "") -> 
         return Check(
             name=name,
             verdict=Verdict.INCONCLUSIVE,
-            required=required,
             observed="no test",
             expected="a comparison that can be tested",
             why=comparison.why or "the comparison was not made",
@@ -70,7 +69,6 @@ def decide(comparison: Comparison, *, required: bool = True, name: str = "") -> 
         return Check(
             name=name,
             verdict=Verdict.INCONCLUSIVE,
-            required=required,
             observed=describe(test),
             expected="finite numbers",
             why="a test without finite numbers shows nothing",
@@ -84,7 +82,6 @@ def decide(comparison: Comparison, *, required: bool = True, name: str = "") -> 
     return Check(
         name=name,
         verdict=verdict,
-        required=required,
         observed=describe(test),
         expected=f"a lower bound above {test.null:+.4f}",
         why=why,

@@ -10,6 +10,9 @@ from pipeline.report import Check, Profile, StageReport, Verdict, judge
 WITHOUT_MODEL = frozenset({"lint", "test", "validate-data"})
 """Stages before there is a model; every other report has to say which one it is about."""
 
+OF_THE_CODE = ("lint", "test")
+"""Stages that make no file that another reads: only their run ties them to the model."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -27,6 +30,9 @@ def check_report(name: str, report: StageReport | None, candidate: Candidate) ->
     """
     if report is None:
         return _check(name, Verdict.INCONCLUSIVE, "no report", f"{name} has not run")
+    told = " ".join(filter(None, (report.stage, report.environment)))
+    if told != name:
+        return _check(name, Verdict.FAIL, f"report of {told}", f"{told} is not {name}")
     judged = judge(report.checks)
     if report.verdict is not Verdict.PASS:
         verdict = Verdict.ERROR if report.verdict is Verdict.ERROR else Verdict.FAIL
@@ -72,6 +78,34 @@ def check_lineage(reports: Mapping[str, StageReport | None]) -> Check:
         expected="the same SHA-256 wherever a file is made and read",
         why="run the delivery again from the stage that made it" if broken else "",
     )
+
+
+def check_run(reports: Mapping[str, StageReport | None]) -> list[Check]:
+    """Return whether lint and test, where they are required, are of the run that trained.
+
+    Nothing in their reports says which code they saw, so those of another run may be of other code.
+    """
+    train = reports.get("train")
+    wanted = train.run_id if train else None
+    checks = []
+    for name in OF_THE_CODE:
+        report = reports.get(name)
+        if report is None:
+            continue
+        same = report.run_id == wanted
+        checks.append(
+            Check(
+                name=f"run of {name}",
+                verdict=Verdict.PASS if same else Verdict.FAIL,
+                observed=report.run_id,
+                expected=f"{wanted}, the run that trained the model",
+                why=""
+                if same
+                else f"{name} ran in another run than train, perhaps on other code; "
+                "use 'ml-pipeline run all', or the same --run-id",
+            )
+        )
+    return checks
 
 
 def check_comparisons(report: StageReport | None, expected: str) -> list[Check]:

@@ -41,6 +41,15 @@ class Computed:
     def set_aside(self) -> int:
         return self.read - self.rows
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "read": self.read,
+            "rows": self.rows,
+            "features": list(self.features),
+            "blanked": dict(self.blanked),
+            "out": str(self.out),
+        }
+
     @property
     def summary(self) -> str:
         """One line for the terminal."""

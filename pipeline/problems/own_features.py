@@ -136,7 +136,7 @@ def _call(function: FeatureFunction, block: pd.DataFrame) -> dict[str, Any]:
 
     try:
         result = function.function(block)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         told = f"{type(error).__name__}: {error}"
         raise UsageError(f"feature {function.where} raised {told}") from error
     if isinstance(result, np.ndarray) and result.ndim == 1:

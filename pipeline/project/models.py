@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,16 +16,6 @@ if TYPE_CHECKING:
 
 CUT = 0.5
 """Probability from which a row is labelled 1."""
-
-
-class Classifier(Protocol):
-    """A binary classifier as scikit-learn's users know it."""
-
-    def predict_proba(self, X: pd.DataFrame) -> NDArray[np.float64]:  # noqa: N803
-        """Return an array [n, 2]: probability of class 0 and of class 1."""
-
-    def predict(self, X: pd.DataFrame) -> NDArray[np.int64]:  # noqa: N803
-        """Return the class of each row, 0 or 1."""
 
 
 class _Labels:

@@ -6,6 +6,8 @@ own can still call pytest itself. It imports nothing heavy. See docs/reference/f
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import sys
@@ -14,13 +16,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from pipeline.project.handover import HANDOVER
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from pipeline.project.models import BaselineModel, OnnxClassifier
-
-HANDOVER = "ML_PIPELINE_HANDOVER"
-"""Environment variable with the path of the JSON file that a stage hands to the tests it runs."""
 
 VERBS = {
     "df": "validate-data",
@@ -58,10 +59,16 @@ def _given(fixture: str, *keys: str) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
-    """Append the project root to ``sys.path``, before its conftest files are imported."""
+    """Append the project root to ``sys.path``, before its conftest files are imported.
+
+    The process ends with its tests: what they leave is not searched for garbage, a part of a
+    second where they import much.
+    """
     for path in (_handover() or {}).get("paths", []):
         if path not in sys.path:
             sys.path.append(path)
+    if HANDOVER in os.environ:
+        atexit.register(gc.freeze)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

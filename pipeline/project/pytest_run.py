@@ -17,13 +17,13 @@ from xml.etree import ElementTree
 from pipeline import workdir
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault
-from pipeline.project import pytest_plugin
-from pipeline.project.pytest_plugin import HANDOVER
+from pipeline.project.handover import HANDOVER
 
 Outcome = Literal["passed", "failed", "error", "skipped"]
 OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "error", "skipped")
 
-PLUGIN = pytest_plugin.__name__
+PLUGIN = "pipeline.project.pytest_plugin"
+"""By name: importing it would import pytest, here in vain."""
 TESTS_FAILED = 1
 NO_TESTS = 5
 EXIT_CODES = {

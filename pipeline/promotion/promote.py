@@ -38,6 +38,7 @@ from pipeline.report import Progress
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
 
+PRODUCTION = "production"
 LOCK = "promotion.lock"
 LOCK_TIMEOUT = 60.0
 """Seconds to wait for another promotion in the same home."""
@@ -51,7 +52,7 @@ class Production:
     environment: EnvironmentSection
     serving: ServingSection
     home: Home
-    name: str = "production"
+    name: str = PRODUCTION
 
     def status(self) -> Deployment | None:
         return self.target.status(self.name, self.home)
@@ -103,9 +104,12 @@ def promote(
         with FileLock(production.home / LOCK, timeout=LOCK_TIMEOUT):
             challenger, champion = candidates(registry)
             if champion is not None and is_champion(challenger, champion):
-                return _keep(registry, keys, production, champion, progress)
+                return _keep(
+                    registry, keys, production, champion, profile, run_id=run_id, progress=progress
+                )
             facts = gather(registry, challenger, champion, policy)
             approval, approval_digest = _approval(registry, policy, keys, facts)
+            _check_unused(production.home, approval_digest)
             return _switch(
                 registry,
                 production,
@@ -151,6 +155,17 @@ def _approval(
     return approval, hashlib.sha256(content).hexdigest()
 
 
+def _check_unused(home: Home, approval_digest: str) -> None:
+    """Let an approval count once: the champion it was given against may come back later."""
+    for entry in records.read_history(home):
+        if entry.approval == approval_digest:
+            raise Refused(
+                f"the approval by {entry.by} was used on {entry.at.date().isoformat()}",
+                expected="an approval for each promotion",
+                hint="run 'ml-pipeline gate' and 'ml-pipeline approve' again",
+            )
+
+
 def _check_approved(approval: Approval) -> None:
     if approval.decision != "approve":
         raise Refused(
@@ -159,14 +174,15 @@ def _check_approved(approval: Approval) -> None:
         )
 
 
-def _keep(
-    registry: Registry,
-    keys: Sequence[SSlibKey],
-    production: Production,
-    champion: Version,
-    progress: Progress,
-) -> Promotion:
-    """Change nothing, but let the champion serve if nothing or something else does."""
+def approval_of(
+    registry: Registry, keys: Sequence[SSlibKey], champion: Version
+) -> tuple[Approval, str]:
+    """Return the approval by which a version became champion, and its SHA-256.
+
+    Raises:
+        Refused: there is none, no trusted key signed it, or it approves something else.
+        EnvironmentFault: the registry does not answer.
+    """
     content = registry.record(champion, APPROVAL_RECORD)
     if content is None:
         raise Refused(f"the champion, version {champion.number}, has no approval record")
@@ -177,6 +193,25 @@ def _keep(
             expected=champion.digest[:12],
         )
     _check_approved(approval)
+    return approval, hashlib.sha256(content).hexdigest()
+
+
+def _keep(
+    registry: Registry,
+    keys: Sequence[SSlibKey],
+    production: Production,
+    champion: Version,
+    profile: Path | None,
+    *,
+    run_id: str,
+    progress: Progress,
+) -> Promotion:
+    """Change nothing, but finish what an interrupted promotion left open.
+
+    The champion serves, if nothing or something else does, and is written down as what is in
+    production, if something else is.
+    """
+    approval, approval_digest = approval_of(registry, keys, champion)
     running = production.status()
     started = running is None or running.digest != champion.digest
     if running is None or started:
@@ -190,6 +225,12 @@ def _keep(
                 home=production.home,
                 serving=production.serving,
             )
+    if records.bundle_in_production(production.home) != champion.digest:
+        former = next((v for v in registry.versions() if v.digest == approval.champion), None)
+        entry = _entry(champion, former, running, approval, approval_digest, run_id)
+        with ExitStack() as undo:
+            _write_down(production.home, entry, profile, undo)
+            undo.pop_all()
     return Promotion(champion, champion, running, approval, changed=False, started=started)
 
 
@@ -224,44 +265,66 @@ def _switch(
                 f"production serves bundle {deployment.digest[:12]}", expected=version.digest[:12]
             )
         progress("moving the alias", 0.8)
+        if registry.champion() != former:
+            raise Refused(
+                "the champion moved while the new server started",
+                hint="run 'ml-pipeline gate' and 'ml-pipeline approve' again",
+            )
         undo.callback(_restore_alias, registry, former)
         registry.set_alias(CHAMPION, version)
         progress("writing the records", 0.9)
-        entry = records.Entry(
-            at=datetime.now(UTC),
-            model=version.name,
-            version=version.number,
-            bundle=version.digest,
-            identity=version.identity,
-            endpoint=deployment.url,
-            by=approval.by,
-            reason=approval.reason,
-            method=approval.method,
-            gate=approval.gate,
-            policy=approval.policy,
-            approval=approval_digest,
-            former_version=None if former is None else former.number,
-            former_bundle=None if former is None else former.digest,
-            run_id=run_id,
-        )
-        steps = [records.production_model(home, entry), records.history(home, entry)]
-        if profile is not None:
-            steps.insert(1, records.accepted_profile(home, profile))
-        for step in steps:
-            undo.callback(step.undo)
-            step.do()
+        entry = _entry(version, former, deployment, approval, approval_digest, run_id)
+        _write_down(home, entry, profile, undo)
         undo.pop_all()
         _let_go(handover, version)
     return Promotion(version, former, deployment, approval, changed=True, started=True)
+
+
+def _entry(
+    version: Version,
+    former: Version | None,
+    deployment: Deployment,
+    approval: Approval,
+    approval_digest: str,
+    run_id: str,
+) -> records.Entry:
+    return records.Entry(
+        at=datetime.now(UTC),
+        model=version.name,
+        version=version.number,
+        bundle=version.digest,
+        identity=version.identity,
+        endpoint=deployment.url,
+        by=approval.by,
+        reason=approval.reason,
+        method=approval.method,
+        gate=approval.gate,
+        policy=approval.policy,
+        approval=approval_digest,
+        former_version=None if former is None else former.number,
+        former_bundle=None if former is None else former.digest,
+        run_id=run_id,
+    )
+
+
+def _write_down(home: Home, entry: records.Entry, profile: Path | None, undo: ExitStack) -> None:
+    """Write what is in production; ``undo`` learns how each file is taken back."""
+    steps = [records.production_model(home, entry), records.history(home, entry)]
+    if profile is not None:
+        steps.insert(1, records.accepted_profile(home, profile))
+    for step in steps:
+        undo.callback(step.undo)
+        step.do()
 
 
 def _let_go(handover: Handover, version: Version) -> None:
     """End the former server; the new one serves and is written down, so this takes nothing back."""
     try:
         handover.commit()
-    except (PipelineError, OSError) as error:
+    except (PipelineError, OSError, KeyboardInterrupt) as error:
+        why = str(error) or "interrupted"
         raise EnvironmentFault(
-            f"version {version.number} is in production, but the switch was not finished: {error}",
+            f"version {version.number} is in production, but the switch was not finished: {why}",
             hint="run 'ml-pipeline promote' again",
         ) from error
 

@@ -89,6 +89,15 @@ def production_model(home: Home, entry: Entry) -> Replacement:
     return Replacement(home / PRODUCTION_MODEL, text.encode())
 
 
+def bundle_in_production(home: Home) -> str | None:
+    """Return the digest in ``production-model.yaml``; None where it tells of none."""
+    try:
+        values = yaml.safe_load((home / PRODUCTION_MODEL).read_bytes())
+        return str(values["digests"]["bundle"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return None
+
+
 def history(home: Home, entry: Entry) -> Replacement:
     """Return ``history.jsonl`` with one more line."""
     path = home / HISTORY

@@ -23,8 +23,8 @@ from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
 from pipeline.registry import flavour
-from pipeline.registry.scope import mlflow_scope
-from pipeline.report import Progress
+from pipeline.registry.scope import masked, mlflow_scope
+from pipeline.report import ModelRef, Progress
 
 CHALLENGER = "challenger"
 CHAMPION = "champion"
@@ -53,6 +53,13 @@ class Version:
     digest: str
     tags: Mapping[str, str] = field(default_factory=dict, compare=False)
     run_id: str = field(default="", compare=False)
+
+    @property
+    def ref(self) -> ModelRef:
+        """What a report says of it."""
+        return ModelRef(
+            name=self.name, version=self.number, identity=self.identity, digest=self.digest
+        )
 
 
 def _silent(_what: str, _share: float) -> None:
@@ -343,16 +350,6 @@ class Registry:
             )
         return content
 
-    def history(self, version: Version, name: str) -> list[str]:
-        """Return the SHA-256 of every record of this name that the version ever had, sorted.
-
-        Raises:
-            EnvironmentFault: the registry does not answer.
-        """
-        with mlflow_scope(self.uri):
-            found = self._client.list_artifacts(version.run_id, f"records/{name}")
-        return sorted(Path(item.path).stem for item in found)
-
     def download(self, version: Version, dest: Path) -> Path:
         """Fetch the version's bundle into the folder ``dest`` and verify it.
 
@@ -361,7 +358,7 @@ class Registry:
             EnvironmentFault: the registry does not answer.
         """
         with workdir.atomic_folder(dest) as folder:
-            with mlflow_scope(self.uri), tempfile.TemporaryDirectory() as scratch:
+            with mlflow_scope(self.uri), tempfile.TemporaryDirectory(dir=dest.parent) as scratch:
                 path = f"model/{flavour.BUNDLE}"
                 fetched = Path(self._client.download_artifacts(version.run_id, path, scratch))
                 for item in sorted(fetched.iterdir()):
@@ -394,7 +391,7 @@ class Registry:
 
         if not self._client.search_experiments(view_type=ViewType.ALL, max_results=1):
             raise EnvironmentFault(
-                f"what answers at {self.uri} is not an MLflow registry",
+                f"what answers at {masked(self.uri)} is not an MLflow registry",
                 expected="at least its default experiment",
                 hint="see that registry.uri is right",
             )

@@ -138,7 +138,7 @@ def parse(body: bytes) -> list[Any]:
     try:
         if body.count(b'"features"') == 1 and b"\\" not in body:
             return _decode(body).features
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # what is wrong is told by the slow way, which also knows NaN
     return _parse_with_care(body)
 
@@ -177,21 +177,18 @@ async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
             raise _too_large(limit)
         if name == b"content-encoding" and value.lower() != b"identity":
             raise RequestError(415, "the body is compressed; send it plain")
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await _rest(body, receive, limit)
-        except TimeoutError:
-            raise RequestError(408, f"no whole body within {BODY_SECONDS:g} s") from None
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await _body(receive, limit)
+    except TimeoutError:
+        raise RequestError(408, f"no whole body within {BODY_SECONDS:g} s") from None
     if len(body) > limit:
         raise _too_large(limit)
     return body
 
 
-async def _rest(first: bytes, receive: Receive, limit: int) -> bytes:
-    body, more = bytearray(first), True
+async def _body(receive: Receive, limit: int) -> bytes:
+    body, more = bytearray(), True
     while more and len(body) <= limit:
         message = await receive()
         if message["type"] == "http.disconnect":

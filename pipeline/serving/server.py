@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ LINGER_SECONDS = 1.0
 """How long open connections may bring a last request once the process ends."""
 DRAIN_SECONDS = 30
 CONNECTIONS = 1000
+PAUSE_SECONDS = 0.1
+"""After a control connection that failed, for example because no descriptor was left for it."""
 
 
 class Server(uvicorn.Server):
@@ -125,14 +128,18 @@ class Controller(threading.Thread):
 
     def run(self) -> None:
         while True:
-            connection, _ = self._socket.accept()
-            with connection:
-                connection.settimeout(5.0)
-                try:
-                    message, lent = control.receive(connection)
-                    self._obey(connection, str(message.get("command")), lent)
-                except OSError as error:
-                    logging.getLogger("pipeline.serving").warning("control: %s", error)
+            try:
+                self._answer()
+            except OSError as error:
+                logging.getLogger("pipeline.serving").warning("control: %s", error)
+                time.sleep(PAUSE_SECONDS)
+
+    def _answer(self) -> None:
+        connection, _ = self._socket.accept()
+        with connection:
+            connection.settimeout(5.0)
+            message, lent = control.receive(connection)
+            self._obey(connection, str(message.get("command")), lent)
 
     def _obey(self, connection: socket.socket, command: str, lent: socket.socket | None) -> None:
         if command == "serve":

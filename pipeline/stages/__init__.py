@@ -20,7 +20,6 @@ class Flag:
     name: str
     help: str
     kind: Kind = "text"
-    choices: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -48,6 +47,11 @@ SAMPLE = Flag(
     "sample-size", "keep the newest rows of at least 20 entities, N rows at most", "integer"
 )
 CI_DATA = Flag("ci-data", "read data.ci, the sample in the repository", "switch")
+EXPECT_VERSION = Flag(
+    "expect-version",
+    "refuse unless this version is the challenger: the one that was shown",
+    "integer",
+)
 
 _ALL = (
     Stage(
@@ -96,10 +100,17 @@ _ALL = (
     Stage(
         "deploy",
         "start the registered version in an environment",
-        "the new server is not ready or fails its golden predictions; the old one stays",
+        "the new server is not ready or fails its golden predictions (the old one stays), or "
+        "production is to serve what was not promoted",
         environment=True,
         home=True,
-        flags=(Flag("version", "the registered version; the challenger if left out", "integer"),),
+        flags=(
+            Flag(
+                "version",
+                "the registered version; the challenger if left out, in production the champion",
+                "integer",
+            ),
+        ),
     ),
     Stage(
         "verify",
@@ -125,6 +136,7 @@ _ALL = (
             Flag("reason", "why"),
             Flag("reject", "record a refusal", "switch"),
             Flag("yes", "approve without a prompt; recorded as such", "switch"),
+            EXPECT_VERSION,
         ),
     ),
     Stage(
@@ -133,6 +145,7 @@ _ALL = (
         "approval or digest does not verify, the champion moved meanwhile, or production is "
         "unhealthy (then reverted)",
         home=True,
+        flags=(EXPECT_VERSION,),
     ),
 )
 

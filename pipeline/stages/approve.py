@@ -19,7 +19,7 @@ from pipeline.approval.statement import Approval, Decision, Method, sign
 from pipeline.approval.summary import summarise
 from pipeline.errors import UsageError, WaitingForPerson
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
-from pipeline.report import Check, ModelRef, Verdict
+from pipeline.report import Check, Verdict
 from pipeline.stages.context import Context, Outcome
 
 BY_YES = "approved with --yes"
@@ -30,7 +30,8 @@ def run(context: Context) -> Outcome:
     """Write ``approval.dsse.json`` and attach it to the version.
 
     Raises:
-        Refused: the gate did not pass, or the policy does not let this answer count.
+        Refused: the gate did not pass, another version is the challenger, or the policy does not
+            let this answer count.
         WaitingForPerson: nobody is there to ask.
         UsageError: the flags do not make an answer, or no key can sign it.
         EnvironmentFault: the registry does not answer.
@@ -38,7 +39,7 @@ def run(context: Context) -> Outcome:
     _check_flags(context)
     policy = policies.load(context.policy, context.config.policy)
     registry = Registry.of(context.project, context.home, context.progress)
-    challenger, champion = candidates(registry)
+    challenger, champion = candidates(registry, context.flags.get("expect_version"))
     if is_champion(challenger, champion):
         return _nothing(challenger)
     facts = gather(registry, challenger, champion, policy)
@@ -68,14 +69,14 @@ def run(context: Context) -> Outcome:
         run_id=context.run_id,
     )
     content = _signed(context, policy, approval)
-    registry.attach(challenger, APPROVAL_RECORD, content)
     path = workdir.write_bytes(context.workdir / APPROVAL_RECORD, content)
+    registry.attach(challenger, APPROVAL_RECORD, content)
     return Outcome(
         summary=_line(approval),
         checks=[_check(approval)],
         metrics={"method": method},
         outputs=[path],
-        model=_model(challenger),
+        model=challenger.ref,
     )
 
 
@@ -157,14 +158,5 @@ def _nothing(champion: Version) -> Outcome:
                 expected="a challenger that is not the champion, or no change",
             )
         ],
-        model=_model(champion),
-    )
-
-
-def _model(version: Version) -> ModelRef:
-    return ModelRef(
-        name=version.name,
-        version=version.number,
-        identity=version.identity,
-        digest=version.digest,
+        model=champion.ref,
     )

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from pipeline import report, workdir
 from pipeline.approval import policy as policies
 from pipeline.bundle.reader import Bundle
 from pipeline.errors import UsageError, nearest
-from pipeline.gate import evidence
+from pipeline.gate import evidence, floor
 from pipeline.gate.contest import Rules, headline, not_made
 from pipeline.gate.hearing import BEST_HEURISTIC, CHAMPION, Held, Material, hear
 from pipeline.gate.record import record
@@ -21,7 +19,7 @@ from pipeline.problems.base import Problem
 from pipeline.problems.loader import load_problem
 from pipeline.project.user_tests import COMPARISON, is_comparison, run_user_tests
 from pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
-from pipeline.report import Check, ModelRef, StageReport, Verdict
+from pipeline.report import Check, StageReport, Verdict
 from pipeline.stages import CD, STAGES
 from pipeline.stages.context import Context, Outcome
 
@@ -46,11 +44,13 @@ def run(context: Context) -> Outcome:
     problem = load_problem(context.config.problem, context.project.root)
     rules = Rules.of(context.config.gate, problem.primary_metric, problem.guards)
     policy = policies.load(context.policy, context.config.policy)
+    floor.require(policy.gate, context.config.gate, rules)
     reports = _reports(context, (*context.config.gate.require, *policy.require))
     candidate = evidence.Candidate(challenger.identity, challenger.digest)
     proved = [
         *(evidence.check_report(name, found, candidate) for name, found in reports.items()),
         evidence.check_lineage(reports),
+        *evidence.check_run(reports),
     ]
     with tempfile.TemporaryDirectory(prefix="gate-") as name:
         scratch = Path(name)
@@ -84,7 +84,7 @@ def run(context: Context) -> Outcome:
     )
     context.progress("keeping the record with the version", 0.95)
     metrics["record"] = registry.attach(challenger, GATE_RECORD, content)
-    return Outcome(summary=summary, checks=checks, metrics=metrics, model=_model(challenger))
+    return Outcome(summary=summary, checks=checks, metrics=metrics, model=challenger.ref)
 
 
 def _held(
@@ -148,8 +148,8 @@ def _comparison_tests(context: Context, held: Held, scratch: Path) -> list[Check
         context.config.tests.model,
         "model",
         {
-            "model": str(context.workdir / "model/model.onnx"),
-            "schema": str(context.workdir / "model/schema.json"),
+            "model": str(context.take("model/model.onnx", "train")),
+            "schema": str(context.take("model/schema.json", "train")),
             "holdout": str(rows),
             "predictions": str(predictions),
             "baseline": "champion",
@@ -183,7 +183,7 @@ def _read(context: Context, file: str) -> StageReport | None:
     context.inputs[file] = workdir.digest(path)
     try:
         return report.read(path)
-    except ValidationError:
+    except UsageError:
         return None
 
 
@@ -211,14 +211,5 @@ def _nothing_to_promote(champion: Version) -> Outcome:
         summary=f"nothing to promote: version {champion.number} is the champion already",
         checks=[check],
         metrics={"nothing_to_promote": True, "champion_version": champion.number},
-        model=_model(champion),
-    )
-
-
-def _model(version: Version) -> ModelRef:
-    return ModelRef(
-        name=version.name,
-        version=version.number,
-        identity=version.identity,
-        digest=version.digest,
+        model=champion.ref,
     )

@@ -8,12 +8,11 @@ from pipeline.approval.keys import trusted_keys
 from pipeline.deploy.targets import load_target
 from pipeline.errors import UsageError
 from pipeline.promotion import records
-from pipeline.promotion.promote import Production, Promotion, promote
+from pipeline.promotion.promote import PRODUCTION, Production, Promotion, promote
 from pipeline.registry.mlflow_registry import Registry
-from pipeline.report import Check, ModelRef, Verdict
+from pipeline.report import Check, Verdict
 from pipeline.stages.context import Context, Outcome
 
-PRODUCTION = "production"
 DATA_TAG = "identity.data"
 
 
@@ -21,8 +20,8 @@ def run(context: Context) -> Outcome:
     """Promote by the records in the registry; the working folder is not believed.
 
     Raises:
-        Refused: a record does not verify, the champion moved, or production is not healthy; what
-            was there before is there again.
+        Refused: a record does not verify, challenger or champion moved, or production is not
+            healthy; what was there before is there again.
         UsageError: there is no environment ``production``, or nothing was registered.
         EnvironmentFault: registry, disk or port are not to be had.
     """
@@ -31,7 +30,7 @@ def run(context: Context) -> Outcome:
         raise UsageError("ml.yaml has no environment 'production'", hint="add it to 'environments'")
     policy = policies.load(context.policy, context.config.policy)
     registry = Registry.of(context.project, context.home, context.progress)
-    challenger, _ = candidates(registry)
+    challenger, _ = candidates(registry, context.flags.get("expect_version"))
     done = promote(
         registry,
         policy,
@@ -41,7 +40,6 @@ def run(context: Context) -> Outcome:
             environment=section,
             serving=context.config.serving,
             home=context.home,
-            name=PRODUCTION,
         ),
         profile=records.profile_of(
             context.workdir / "data/profile.json", challenger.tags.get(DATA_TAG, "")
@@ -53,12 +51,7 @@ def run(context: Context) -> Outcome:
         summary=_line(done),
         checks=_checks(done),
         metrics={"url": done.deployment.url, "changed": done.changed, "started": done.started},
-        model=ModelRef(
-            name=done.version.name,
-            version=done.version.number,
-            identity=done.version.identity,
-            digest=done.version.digest,
-        ),
+        model=done.version.ref,
     )
 
 

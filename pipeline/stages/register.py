@@ -6,7 +6,7 @@ from pipeline.approval.authors import COMMIT_TAG, DIRTY_TAG
 from pipeline.errors import Refused
 from pipeline.registry import git
 from pipeline.registry.mlflow_registry import Registry
-from pipeline.report import Check, ModelRef, Verdict
+from pipeline.report import Check, Verdict
 from pipeline.stages.context import Context, Outcome
 
 
@@ -38,12 +38,7 @@ def run(context: Context) -> Outcome:
             )
         ],
         metrics={"new": new, "versions": len(before | {version.number})},
-        model=ModelRef(
-            name=version.name,
-            version=version.number,
-            identity=version.identity,
-            digest=version.digest,
-        ),
+        model=version.ref,
     )
 
 

@@ -71,7 +71,7 @@ def execute(context: Context) -> Result:
         )
         error.__cause__ = caught
         exit_code = EnvironmentFault.exit_code
-    except Exception as caught:  # noqa: BLE001  reported as a fault of the program
+    except (Exception, SystemExit) as caught:  # noqa: BLE001  reported as a fault of the program
         error, exit_code = caught, errors.PROGRAM_FAULT
     if error is not None:
         outcome, verdict = _failed(context, error, exit_code)
@@ -80,7 +80,7 @@ def execute(context: Context) -> Result:
         environment=context.environment,
         profile=context.profile,
         verdict=verdict,
-        summary=outcome.summary,
+        summary=" ".join(outcome.summary.split()),
         checks=tuple(outcome.checks),
         metrics=dict(outcome.metrics),
         inputs=dict(context.inputs),
@@ -134,7 +134,3 @@ def _versions() -> dict[str, str]:
         if module in sys.modules:
             found[distribution] = metadata.version(distribution)
     return found
-
-
-def new_run_id(now: datetime, entropy: str) -> str:
-    return f"{now:%Y%m%dT%H%M%S}-{entropy}"

@@ -62,6 +62,8 @@ class Session:
         project = config.load(root, options.get("set") or ())
         home = os.environ.get("ML_HOME")
         policy = options.get("policy") or os.environ.get("ML_POLICY")
+        if policy == "":
+            raise UsageError("ML_POLICY is empty", expected="a file", hint="set it or unset it")
         run_id = options.get("run_id")
         if run_id is not None and not RUN_ID.fullmatch(run_id):
             raise UsageError(f"--run-id {run_id!r}", expected="letters, digits, '.', '_' and '-'")

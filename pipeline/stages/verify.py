@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from pipeline import report
@@ -16,15 +17,19 @@ from pipeline.report import Check, ModelRef, Verdict
 from pipeline.serving.access import token_of
 from pipeline.stages.context import Context, Outcome
 
+PLAIN = re.compile(r"[A-Za-z0-9:/.\-_~%\[\]]+")
+"""Characters of an address without query, fragment or credentials."""
+
 
 def run(context: Context) -> Outcome:
     """Verify the environment's server, or the one at ``--url``.
 
     With ``--url`` nothing is known of what should be served there, unless it is the address of
-    the environment's own server.
+    the environment's own server. What such a server says of its model is a claim, so the report
+    then names no model, and the gate does not take it for one about the challenger.
 
     Raises:
-        UsageError: ``--url`` is no http address, or the token is not set.
+        UsageError: ``--url`` is no plain http address, or the token is not set.
         EnvironmentFault: nothing is served, or nothing answers there.
     """
     name = context.environment or ""
@@ -34,7 +39,8 @@ def run(context: Context) -> Outcome:
     serving = context.config.serving
     token = token_of("127.0.0.1", serving.token_env)
     context.progress(f"testing {url}", 0.1)
-    found = checks.contract(url, _expected(deployment, url), token)
+    expected = _expected(deployment, url)
+    found = checks.contract(url, expected, token)
     context.progress("running the project's staging tests", 0.6)
     tests = run_user_tests(
         context.project,
@@ -48,7 +54,7 @@ def run(context: Context) -> Outcome:
         summary=_summary(url, every, found),
         checks=every,
         metrics={"url": url, **found.metrics},
-        model=_model(found),
+        model=None if expected.digest is None else _model(found),
     )
 
 
@@ -59,9 +65,15 @@ def _url(given: str | None, deployment: Deployment | None, name: str) -> str:
                 f"{name} serves nothing", hint=f"run 'ml-pipeline deploy {name}'"
             )
         return deployment.url
-    parts = urlsplit(given)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise UsageError(f"--url {given}", expected="an address such as http://127.0.0.1:8001")
+    if "@" in given:
+        raise UsageError("--url holds credentials", hint="give a token by serving.token_env")
+    try:
+        parts = urlsplit(given)
+        plain = parts.scheme in ("http", "https") and parts.port != 0 and parts.hostname
+    except ValueError:
+        plain = False
+    if not plain or not PLAIN.fullmatch(given):
+        raise UsageError(f"--url {given!r}", expected="an address such as http://127.0.0.1:8001")
     return given.rstrip("/")
 
 
@@ -86,8 +98,8 @@ def _model(found: Contract) -> ModelRef | None:
     if not told:
         return None
     return ModelRef(
-        name=str(told["name"]),
-        version=told.get("model_version"),
+        name=told["name"],
+        version=told["model_version"],
         identity=str(told.get("identity", "")),
-        digest=str(told["digest"]),
+        digest=told["digest"],
     )

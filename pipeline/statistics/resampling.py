@@ -6,7 +6,7 @@ function of sums over rows is recomputed from sums per cluster, all resamples in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -52,6 +52,7 @@ def percentile_intervals(
     resamples: int,
     seed: int,
     level: float = 0.95,
+    inflated: Collection[K] = (),
 ) -> dict[K, Interval]:
     """Return the percentile interval of each statistic under resampling of clusters.
 
@@ -64,6 +65,10 @@ def percentile_intervals(
         resamples: How many samples of clusters are drawn.
         seed: Same seed, same intervals.
         level: Coverage that an interval aims at.
+        inflated: Statistics from 0 up to which noise can only add, so that the sample's value is
+            too large and that of a resample once more. Their intervals are moved down by twice
+            the bootstrap's estimate of that bias (Efron and Tibshirani, "An Introduction to the
+            Bootstrap", 1993, chapter 10), and reach to the sample's value at least.
 
     Raises:
         ValueError: there is no cluster.
@@ -82,6 +87,10 @@ def percentile_intervals(
         defined = values[np.isfinite(values)]
         if len(defined) * 2 >= resamples:
             low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+            if name in inflated:
+                value = statistics[name](np.ones((1, clusters)))[0]
+                shift = 2 * (defined.mean() - value)
+                low, high = min(max(low - shift, 0.0), value), max(high - shift, value)
             intervals[name] = Interval(float(low), float(high))
     return intervals
 

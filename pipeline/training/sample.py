@@ -18,7 +18,7 @@ def newest_rows(keys: pd.DataFrame, limit: int, days: int) -> Rows:
     """Return the rows of the newest whole days, ``limit`` rows at most, but at least one day.
 
     Where that many rows do not reach back ``days`` days, entities are left out, those with the
-    fewest rows first, until they do or 20 are left.
+    fewest rows first, until they do or 20 are left; as many stay as give ``limit`` rows.
 
     Args:
         keys: columns ``time`` and ``entity``.
@@ -30,9 +30,10 @@ def newest_rows(keys: pd.DataFrame, limit: int, days: int) -> Rows:
         return everything
     day = days_of(keys["time"])
     found = _whole_days(day, everything, limit)
-    entities = keys["entity"].value_counts(sort=False).sort_index(kind="stable")
-    entities = entities.sort_values(ascending=False, kind="stable")
-    keep = min(len(entities), max(FEWEST_ENTITIES, limit // max(days, 1)))
+    entities = keys.groupby("entity", sort=True)["time"].agg(["size", "max"])
+    entities = entities.sort_values(["size", "max"], ascending=False, kind="stable")
+    filling = int((entities["size"].cumsum() < limit).sum()) + 1
+    keep = min(len(entities), max(FEWEST_ENTITIES, limit // max(days, 1), filling))
     if len(np.unique(day[found])) >= days or keep == len(entities):
         return found
     chosen = np.flatnonzero(keys["entity"].isin(entities.index[:keep]).to_numpy())

@@ -52,6 +52,17 @@ def test_the_environment_names_another(home: Home, tmp_path: Path) -> None:
     assert not private_path(home).exists()
 
 
+def test_a_home_whose_private_key_lies_elsewhere_gets_no_other(home: Home, tmp_path: Path) -> None:
+    pair = create_keypair(home)
+    elsewhere = pair.private.rename(tmp_path / "approval.pem")
+    with pytest.raises(UsageError, match="ML_APPROVAL_KEY"):
+        load_signer(home, {})
+    assert len(trusted_keys(home, Policy())) == 1
+    assert not pair.private.exists()
+    signer = load_signer(home, {"ML_APPROVAL_KEY": str(elsewhere)})
+    assert pair.public.name.startswith(signer.public_key.keyid)
+
+
 class TestAKeyThatCannotSign:
     def test_is_missing(self, home: Home, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot read the private key"):

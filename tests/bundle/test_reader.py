@@ -1,5 +1,6 @@
 """A bundle is believed only after every file of it has been looked at."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -166,3 +167,33 @@ class TestGolden:
 
     def test_the_largest_difference_is_returned(self):
         assert check_golden([0.5, 0.1], [0.5, 0.1 + 5e-6]) == pytest.approx(5e-6)
+
+
+class TestWhatTheManifestVouchesForAndNoModelCanUse:
+    """The digests agree, as after a bundle was made by something else than ``package``."""
+
+    def test_a_golden_row_of_another_model(self, make_bundle):
+        bundle = make_bundle()
+        golden = json.loads((bundle / "golden.json").read_text())
+        golden["inputs"][0][0] = "text"
+        content = json.dumps(golden).encode()
+        (bundle / "golden.json").write_bytes(content)
+        entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        edit_manifest(bundle, lambda manifest: manifest["files"].update({"golden.json": entry}))
+        with pytest.raises(Refused, match=r"golden\.json: feature 'x' of row 0 is 'text'"):
+            Bundle.open(bundle).check_golden()
+
+    def test_a_model_with_one_output_column(self):
+        from onnx import TensorProto, helper
+
+        graph = helper.make_graph(
+            [helper.make_node("Identity", ["features"], ["p"])],
+            "one",
+            [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", 1])],
+            [helper.make_tensor_value_info("p", TensorProto.FLOAT, ["n", 1])],
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9
+        ).SerializeToString()
+        with pytest.raises(Refused, match="two probabilities a row"):
+            OnnxModel(model).predict(np.zeros((2, 1), dtype=np.float32))

@@ -33,7 +33,10 @@ def fails_with(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int
         (("trian",), "did you mean 'train'?"),
         (("train", "--qick"), "did you mean '--quick'?"),
         (("run", "cj"), "invalid choice: 'cj'"),
-        (("train", "--max-epochs", "many"), "invalid int value"),
+        (
+            ("train", "--max-epochs", "many"),
+            "ml-pipeline train: argument --max-epochs: invalid int",
+        ),
         ((), "required"),
     ],
 )
@@ -85,6 +88,7 @@ class TestArgumentsFile:
             ({"qick": True}, "unknown key 'qick'; did you mean 'quick'"),
             ({"max_epochs": "2; rm -rf /"}, "expected int"),
             ({"max_epochs": True}, "expected int"),
+            ({"set": [5]}, "'set' holds 5"),
             (["quick"], "expected a JSON object"),
         ],
     )
@@ -114,6 +118,19 @@ def test_help_lists_every_stage_and_loads_nothing_heavy() -> None:
         assert name in output.split()
 
 
+@pytest.mark.parametrize(("call", "frozen"), [("main()", True), ("main(['--version'])", False)])
+def test_only_the_program_ends_without_a_search_for_garbage(call: str, frozen: bool) -> None:
+    program = (
+        "import atexit, gc, sys\nfrom pipeline import cli\n"
+        "atexit.register(lambda: print('frozen:', gc.get_freeze_count() > 0))\n"
+        f"sys.argv = ['ml-pipeline', '--version']\ntry: cli.{call}\nexcept SystemExit: pass\n"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    assert output.rstrip().endswith(f"frozen: {frozen}")
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_every_stage_has_help_that_says_when_it_says_no(name: str) -> None:
     output = subprocess.run(
@@ -133,3 +150,20 @@ def test_runs_are_made_of_stages_that_exist() -> None:
         stage = STAGES[name]
         assert stage.environment == (environment is not None)
         assert set(flags) <= {flag.key for flag in stage.flags}
+
+
+def test_features_answers_a_machine_in_json_and_at_once_in_one_line(
+    capsys: pytest.CaptureFixture[str], make_project: Any
+) -> None:
+    from pipeline.config import SimulatedSource
+    from pipeline.data.simulated import simulate
+
+    root = make_project().root
+    simulate(SimulatedSource(kind="simulated", symbols=3, days=40)).to_csv(root / "raw.csv")
+    words = ["features", "--project", str(root), "--in", str(root / "raw.csv")]
+    assert cli.main([*words, "--out", str(root / "a.csv")]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    assert cli.main([*words, "--out", str(root / "b.csv"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"] == found["read"] > 0
+    assert (root / "a.csv").read_bytes() == (root / "b.csv").read_bytes()

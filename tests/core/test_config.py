@@ -35,7 +35,16 @@ def test_the_smallest_project_is_one_line(tmp_path: Path) -> None:
         ("project: ../a\n", "project is '../a'"),
         ("train: {}\n", "project"),
         ("- a\n", "holds no keys"),
-        ("project: [\n", "is not YAML"),
+        ("project: [\n", "is not YAML: line 2, column 1"),
+        ("project: a\ntrain: {seed: x}\n", "train.seed is 'x'; expected a valid integer"),
+        ("project: a\ndata: {source: {path: x}}\n", "'data.source.kind' is missing"),
+        (
+            "project: a\ndata: {source: {kind: cvs}}\n",
+            "data.source.kind is 'cvs'; did you mean 'csv'",
+        ),
+        ("project: a\ndata: 5\n", "data is 5; expected a section"),
+        ("project: a\nproject: b\n", "'project' stands twice, again in line 2"),
+        ("project: a\nlint: {commands: [[a], {b: 1, b: 2}]}\n", "'b' stands twice"),
     ],
 )
 def test_a_wrong_file_is_one_line_that_names_the_key(
@@ -45,6 +54,12 @@ def test_a_wrong_file_is_one_line_that_names_the_key(
         config.load(write(tmp_path, text), environment={})
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_utf_8_is_said(tmp_path: Path) -> None:
+    (tmp_path / "ml.yaml").write_bytes(b"project: \xff\n")
+    with pytest.raises(UsageError, match="is not UTF-8 text"):
+        config.load(tmp_path, environment={})
 
 
 def test_later_layers_win_and_each_value_knows_its_origin(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from pipeline.report import Check, StageReport, Verdict, judge, to_junit
+from pipeline.errors import UsageError
+from pipeline.report import Check, StageReport, Verdict, judge, read, to_junit
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -35,6 +37,14 @@ def checks(*verdicts: str, required: bool = True) -> list[Check]:
 )
 def test_the_verdict_is_the_worst_of_the_required_checks(verdicts: list[str], judged: str) -> None:
     assert judge(checks(*verdicts)) == judged
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"verdict": "pass"}'])
+def test_what_is_no_report_is_told_in_one_line(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "train.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=r"train\.json is no report of a stage: .*run the stage"):
+        read(path)
 
 
 def test_advisory_checks_decide_nothing_not_even_a_pass() -> None:

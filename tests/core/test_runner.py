@@ -71,6 +71,7 @@ def test_a_pass_is_a_report_with_the_digests_of_what_was_made(
         (OSError(28, "No space left on device"), 3, "error"),
         (MemoryError(), 3, "error"),
         (KeyError("x"), 5, "error"),
+        (SystemExit(0), 5, "error"),
     ],
 )
 def test_an_error_becomes_a_verdict_and_its_exit_code(

@@ -53,6 +53,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
         ("a.csv.gz", b"a,b\n1,2\n", UsageError, "Not a gzipped file"),
         ("a.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 999)[:-9], UsageError, "cannot read"),
         ("a.csv", b"a,b\n1,2\n1,2,3\n", UsageError, "is not a CSV file"),
+        ("a.csv", b"a,b\n1,2,3\n4,5,6\n", UsageError, "longer than its header"),
         ("a.csv", b"a,b,a\n1,2,3\n", UsageError, "more than one column 'a'"),
     ],
 )

@@ -45,6 +45,14 @@ def test_a_problem_that_tests_its_dates_is_not_tested_twice(shop):
     assert "day_readable" not in found
 
 
+@pytest.mark.parametrize(
+    "args", [{"column": 5}, {"column": ["sales"]}, {"column_list": "sales"}, {"column_list": [5]}]
+)
+def test_an_argument_that_names_no_column_is_refused(shop, args):
+    with pytest.raises(UsageError, match=r"data\.expectations\.0\.args\.column"):
+        rules_of(shop, expectations=(Expectation(expect=IN_SET, args=args),))
+
+
 def test_a_rule_about_an_absent_optional_column_does_not_apply(shop):
     rule = DataTest("region_known", IN_SET, {"column": "region", "value_set": ["north"]})
     assert "region_known" not in rules_of(replace(shop, rules=(rule,)))

@@ -36,6 +36,13 @@ def test_the_order_of_the_source_does_not_matter():
     assert set(kept.index) == set(newest(frame, 300, "symbol", "date").index)
 
 
+def test_entities_of_one_row_each_fill_the_sample():
+    days = pd.date_range("2024-01-01", periods=400).strftime("%Y-%m-%d")
+    frame = pd.DataFrame({"id": np.arange(1000), "day": np.sort(np.resize(days, 1000))})
+    kept = newest(frame, 300, "id", "day")
+    assert kept["id"].tolist() == list(range(700, 1000))
+
+
 def test_a_symbol_that_stopped_trading_is_not_among_the_newest():
     frame = bars(30)
     gone = frame["symbol"].unique()[0]

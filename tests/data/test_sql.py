@@ -50,6 +50,12 @@ def test_an_unreadable_database_and_an_unknown_table(database):
         read_sql(source("sqlite:///shop.db", "select * from nowhere_at_all"), database)
 
 
+@pytest.mark.parametrize("query", ["-- nothing", "select :day from sales"])
+def test_a_query_that_can_never_work_is_a_usage_error(database, query):
+    with pytest.raises(UsageError, match=r"data\.source\.query"):
+        read_sql(source("sqlite:///shop.db", query), database)
+
+
 def test_a_password_comes_from_the_environment_and_is_in_no_message(tmp_path):
     asked = source("sqlite://reader:{password}@nowhere/shop.db", password_env="SHOP_PASSWORD")
     with pytest.raises((EnvironmentFault, UsageError)) as caught:

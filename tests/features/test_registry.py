@@ -87,6 +87,7 @@ class TestLoadModules:
             ("import nowhere_to_be_found\n", "mine cannot be imported: ModuleNotFoundError"),
             ("def broken(:\n", "mine cannot be imported: SyntaxError"),
             ("1 / 0\n", "mine cannot be imported: ZeroDivisionError"),
+            ("raise SystemExit(0)\n", "mine cannot be imported: SystemExit"),
             ("feature(scope='week')\n", "mine cannot be imported: UsageError"),
         ],
     )

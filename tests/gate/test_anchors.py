@@ -185,15 +185,22 @@ class TestMlopsStacks:
 
     def test_report_of_the_same_identity_with_other_content(self):
         other = ModelRef(name="m", identity=ME.identity, digest="c" * 64)
-        assert check_report("package", report(model=other), ME).verdict is Verdict.FAIL
+        found = check_report("package", report("package", model=other), ME)
+        assert (found.verdict, found.observed) == (
+            Verdict.FAIL,
+            f"digest {'c' * 12}, not {ME.digest[:12]}",
+        )
 
     def test_report_that_names_no_model(self):
-        found = check_report("verify staging", report("verify", model=None), ME)
+        found = check_report(
+            "verify staging", report("verify", environment="staging", model=None), ME
+        )
         assert (found.verdict, found.observed) == (Verdict.FAIL, "no model named")
         assert check_report("lint", report("lint", model=None), ME).verdict is Verdict.PASS
 
     def test_report_of_a_quick_run(self):
-        assert check_report("train", report(profile=Profile.QUICK), ME).verdict is Verdict.FAIL
+        found = check_report("train", report("train", profile=Profile.QUICK), ME)
+        assert (found.verdict, found.observed) == (Verdict.FAIL, "profile quick")
 
 
 def test_too_few_days(world, rules):
@@ -203,3 +210,17 @@ def test_too_few_days(world, rules):
     )
     assert found.primary.why == "19 days to compare on, 20 are needed"
     assert decide(found.primary).verdict is Verdict.INCONCLUSIVE
+
+
+def test_one_share_has_no_within_day_auc_and_the_line_says_what_to_set(world, rules):
+    sample, truth = world(days=60, entities=1)
+    found = contest(
+        sample,
+        truth,
+        np.full_like(truth, 0.5),
+        against="x",
+        goal="superior",
+        rules=rules(metric="within_day_auc"),
+    )
+    assert found.primary.why.startswith("0 days to compare on, 20 are needed; 60 have rows of one")
+    assert found.primary.why.endswith("set gate.metric: log_loss)")

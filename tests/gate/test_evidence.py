@@ -4,7 +4,9 @@ import hashlib
 import json
 from datetime import UTC, datetime
 
-from pipeline.gate.evidence import Candidate, check_lineage, check_report
+import pytest
+
+from pipeline.gate.evidence import Candidate, check_lineage, check_report, check_run
 from pipeline.gate.record import record
 from pipeline.report import Check, ModelRef, StageReport, Verdict
 
@@ -21,6 +23,23 @@ def report(stage, **changed):
 def test_a_report_of_this_model_passes():
     model = ModelRef(name="m", identity=ME.identity, digest=ME.digest)
     assert check_report("package", report("package", model=model), ME).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    "copied", [report("lint"), report("verify", environment="production"), report("package")]
+)
+def test_a_report_under_another_name_is_none(copied):
+    check = check_report("verify staging", copied, ME)
+    assert check.verdict is Verdict.FAIL
+    assert "is not verify staging" in check.why
+
+
+def test_lint_and_test_of_another_run_may_be_of_other_code():
+    reports = {"train": report("train"), "test": report("test"), "lint": report("lint", run_id="x")}
+    lint, test = check_run(reports)
+    assert (lint.verdict, test.verdict) == (Verdict.FAIL, Verdict.PASS)
+    assert "another run" in lint.why
+    assert check_run({"train": report("train"), "test": None}) == []
 
 
 def test_a_file_that_changed_between_stages_is_found():

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -192,6 +197,28 @@ def test_one_class_is_refused(project: Any) -> None:
     assert report is not None
     assert code == 1
     assert "class" in one_line(report)
+
+
+def test_an_aborted_build_leaves_a_report_and_the_next_run_starts_clean(project: Any) -> None:
+    bars().to_csv(project.root / "bars.csv", index=False)
+    (project.root / "tests/data").mkdir(parents=True)
+    (project.root / "tests/data/test_slow.py").write_text(
+        "import pathlib, time\n\n\ndef test_slow(df):\n"
+        "    pathlib.Path('started').touch()\n    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-m", "pipeline", "validate-data"]
+    with subprocess.Popen(command, cwd=project.root) as running:
+        deadline = time.monotonic() + 60
+        while not list(project.root.rglob("started")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) == 130
+    report = StageReport.model_validate_json(
+        (project.root / "build/ml/reports/validate-data.json").read_text()
+    )
+    assert "was interrupted" in report.summary
+    shutil.rmtree(project.root / "tests")
+    assert stage(project, "validate-data")[0] == 0
 
 
 def test_an_unreadable_database_is_an_environment_fault(make_project: Any) -> None:

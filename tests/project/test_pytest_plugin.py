@@ -61,6 +61,14 @@ def test_it_imports_nothing_heavy():
     assert heavy.isdisjoint(done.stdout.split())
 
 
+def test_to_start_pytest_does_not_take_an_import_of_it():
+    code = (
+        "import sys, pipeline.project.pytest_run as run; print('pytest' in sys.modules, run.PLUGIN)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "pipeline.project.pytest_plugin"]
+
+
 class TestInsideARun:
     def test_fixtures_of_other_stages_name_their_verb(self, make_project):
         from pathlib import Path

@@ -42,8 +42,8 @@ class Handover:
     committed: bool = False
 
     def commit(self) -> None:
-        if self.target.commit_fails:
-            raise OSError("no space left on device")
+        if self.target.commit_fails is not None:
+            raise self.target.commit_fails
         self.committed = True
 
     def revert(self) -> None:
@@ -61,7 +61,7 @@ class Handover:
 class Target:
     running: Deployment | None = None
     healthy: bool = True
-    commit_fails: bool = False
+    commit_fails: BaseException | None = None
     wrong_bundle: bool = False
     started: list[int | None] = field(default_factory=list)
 
@@ -80,9 +80,6 @@ class Target:
             return handover.deployment
 
     def status(self, name: str, home: Home) -> Deployment | None:
-        return self.running
-
-    def restore(self, name: str, home: Home) -> Deployment | None:
         return self.running
 
     def stop(self, name: str, home: Home) -> bool:

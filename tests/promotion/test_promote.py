@@ -87,6 +87,24 @@ class TestNothingToPromote:
         assert (done.changed, done.started) == (False, True)
         assert delivery.target.running.digest == version.digest
 
+    def test_a_promotion_that_was_killed_before_its_records_is_written_down(
+        self, delivery: Delivery
+    ) -> None:
+        one = delivery.deliver("one")
+        files = {
+            path: path.read_bytes()
+            for path in (delivery.home / "production-model.yaml", delivery.home / "history.jsonl")
+        }
+        two = delivery.deliver("two", identity="b", weight=2.0)
+        for path, content in files.items():
+            path.write_bytes(content)
+        done = delivery.promote()
+        assert (done.version, done.changed, done.started) == (two, False, False)
+        values = yaml.safe_load((delivery.home / "production-model.yaml").read_text())
+        assert values["digests"]["bundle"] == two.digest
+        assert values["former"] == {"model_version": 1, "bundle": one.digest}
+        assert [entry.version for entry in records.read_history(delivery.home)] == [1, 2]
+
     def test_the_champion_replaces_what_else_is_served(self, delivery: Delivery) -> None:
         version = delivery.deliver("one")
         other = delivery.register("two", identity="b", weight=2.0)
@@ -155,6 +173,31 @@ class TestIsRefusedBeforeAnythingStarts:
     def test_when_the_gates_record_is_no_record(self, delivery: Delivery, second: Version) -> None:
         delivery.registry.attach(second, GATE_RECORD, b'{"verdict": "pass"}')
         assert_refused_and_unchanged(delivery, "the gate's record is not as it should be")
+
+    def test_when_the_gates_record_passes_over_its_own_checks(
+        self, delivery: Delivery, second: Version
+    ) -> None:
+        content = json.loads(delivery.registry.record(second, GATE_RECORD))
+        content["checks"][0]["verdict"] = "fail"
+        delivery.registry.attach(second, GATE_RECORD, json.dumps(content).encode())
+        assert_refused_and_unchanged(delivery, "record says pass, and its checks do not")
+
+    def test_when_the_approval_was_used_before(self, delivery: Delivery) -> None:
+        """Version 2 was approved against 1, and replaced by 1 again."""
+        one = delivery.deliver("one")
+        two = delivery.deliver("two", identity="b", weight=2.0)
+        for version in (one, two):
+            delivery.registry.set_alias("challenger", version)
+            if version is one:
+                delivery.gate(one)
+                delivery.approve(one)
+                delivery.promote()
+        before = delivery.state()
+        with pytest.raises(Refused, match=r"the approval by Asha was used on \d{4}-"):
+            delivery.promote()
+        assert delivery.state() == before
+        delivery.approve(two, reason="better, again")
+        assert delivery.promote().version == two
 
     def test_when_it_was_rejected(self, delivery: Delivery, second: Version) -> None:
         delivery.approve(second, decision="reject", reason="too risky")
@@ -241,6 +284,23 @@ class TestIsTakenBack:
         delivery.target.wrong_bundle = True
         self.assert_unchanged(delivery, Refused, "production serves bundle 000000000000")
 
+    def test_when_the_champion_moves_while_the_server_starts(
+        self, delivery: Delivery, second: Version, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        third = delivery.register("three", identity="c", weight=3.0)
+        delivery.registry.set_alias("challenger", second)
+        start = delivery.target.handover
+
+        def slow(bundle: Path, version: int | None, **where: Any) -> Any:
+            delivery.registry.set_alias(CHAMPION, third)
+            return start(bundle, version, **where)
+
+        monkeypatch.setattr(delivery.target, "handover", slow)
+        before = delivery.state() | {"champion": third.number}
+        with pytest.raises(Refused, match="the champion moved while the new server started"):
+            delivery.promote()
+        assert delivery.state() == before
+
     def test_when_the_alias_cannot_be_moved(
         self, delivery: Delivery, second: Version, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -300,10 +360,11 @@ class TestIsTakenBack:
         assert delivery.target.running == running
 
 
+@pytest.mark.parametrize("error", [OSError("no space left on device"), KeyboardInterrupt()])
 def test_a_former_server_that_does_not_end_takes_nothing_back(
-    delivery: Delivery, second: Version
+    delivery: Delivery, second: Version, error: BaseException
 ) -> None:
-    delivery.target.commit_fails = True
+    delivery.target.commit_fails = error
     with pytest.raises(
         EnvironmentFault, match="version 2 is in production, but the switch was not"
     ):

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.bundle.reader import Bundle
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
 from pipeline.registry.mlflow_registry import CHALLENGER, CHAMPION, Registry
@@ -144,6 +148,17 @@ class TestFlavour:
             found = model.predict(frame)
         assert found.tolist() == pytest.approx(golden.probabilities, abs=1e-6)
 
+    @pytest.mark.parametrize("words", [["check", "--select=E,F,I,D,ANN"], ["format", "--check"]])
+    def test_a_projects_linters_pass_over_the_script_in_its_home(
+        self, registry: Registry, make_bundle: MakeBundle, home: Home, words: list[str]
+    ) -> None:
+        registry.register(make_bundle())
+        scripts = list((home / "artifacts").rglob("*.py"))
+        assert scripts
+        command = [sys.executable, "-m", "ruff", *words, "--isolated", "--no-cache", *scripts]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
     def test_nothing_is_pickled(
         self, registry: Registry, make_bundle: MakeBundle, home: Home
     ) -> None:
@@ -156,14 +171,15 @@ class TestFlavour:
 
 class TestRecords:
     def test_the_newest_is_read_and_the_others_stay(
-        self, registry: Registry, make_bundle: MakeBundle
+        self, registry: Registry, make_bundle: MakeBundle, home: Home
     ) -> None:
         version = registry.register(make_bundle())
         first = registry.attach(version, "gate.json", b"one")
         second = registry.attach(version, "gate.json", b"two")
         assert registry.record(version, "gate.json") == b"two"
         assert registry.version(1).tags["record.gate.json"] == second
-        assert registry.history(version, "gate.json") == sorted([first, second])
+        stored = {path.stem for path in (home / "artifacts").rglob("gate.json/*.json")}
+        assert stored == {first, second}
 
     def test_none_where_there_is_none(self, registry: Registry, make_bundle: MakeBundle) -> None:
         version = registry.register(make_bundle())
@@ -200,6 +216,26 @@ class TestDownload:
         names = sorted(item.name for item in bundle.iterdir())
         assert sorted(item.name for item in fetched.iterdir()) == names
         assert all((fetched / n).read_bytes() == (bundle / n).read_bytes() for n in names)
+
+    def test_works_where_the_home_is_on_another_disk_than_the_scratch(
+        self,
+        registry: Registry,
+        make_bundle: MakeBundle,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        version = registry.register(make_bundle())
+        rename = Path.rename
+
+        def within_the_disk(path: Path, target: Path) -> Path:
+            if not path.is_relative_to(tmp_path / "volume"):
+                raise OSError(errno.EXDEV, "Invalid cross-device link")
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", within_the_disk)
+        fetched = registry.download(version, tmp_path / "volume" / "fetched")
+        assert Bundle.open(fetched).digest == version.digest
+        assert [item.name for item in fetched.parent.iterdir()] == ["fetched"]
 
     def test_refuses_a_changed_file(
         self, registry: Registry, make_bundle: MakeBundle, home: Home, tmp_path: Path
@@ -308,8 +344,10 @@ class TestNoAnswer:
     def test_one_that_answers_without_being_a_registry(
         self, tmp_path: Path, empty_server: str
     ) -> None:
-        with pytest.raises(EnvironmentFault, match="is not an MLflow registry"):
-            Registry(empty_server, "small", Home(tmp_path)).champion()
+        uri = empty_server.replace("http://", "http://user:secret@")
+        with pytest.raises(EnvironmentFault, match="is not an MLflow registry") as caught:
+            Registry(uri, "small", Home(tmp_path)).champion()
+        assert "secret" not in str(caught.value)
 
     def test_a_broken_database(self, tmp_path: Path) -> None:
         (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)

@@ -126,6 +126,29 @@ def test_an_unhealthy_server_leaves_the_former_one_serving(case: Case) -> None:
     assert (case.home / "production-model.yaml").read_bytes() == before
 
 
+def test_deploy_gives_production_what_was_promoted_and_nothing_else(case: Case) -> None:
+    def deploy(**flags: Any) -> Result:
+        return execute(case.make_context(case.project, "deploy", "production", **flags))
+
+    first = case.approved("one")
+    refused = deploy()
+    assert refused.exit_code == 1
+    assert "run 'ml-pipeline promote'" in refused.report.summary
+    assert load_target("process").status("production", case.home) is None
+    assert case.promote().exit_code == 0
+    case.stop()
+
+    case.approved("two", identity="b", weight=2.0)
+    assert deploy(version=2).exit_code == 1
+    assert deploy().exit_code == 0
+    running = load_target("process").status("production", case.home)
+    assert running is not None
+    assert running.version == 1
+
+    case.registry.attach(first, "approval.dsse.json", b"{}")
+    assert deploy(version=1).exit_code == 1
+
+
 def test_the_working_folder_is_not_believed(case: Case) -> None:
     version = case.approved("one")
     approval = case.project.root / "build/ml/approval.dsse.json"

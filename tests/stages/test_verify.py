@@ -70,6 +70,7 @@ def test_a_url_is_tested_without_knowing_what_should_be_there(verify, deployment
     result = verify(url=f"{other}/")
     assert result.exit_code == 0
     assert "golden predictions" not in {check.name for check in result.report.checks}
+    assert result.report.model is None  # the server's word alone proves no model to the gate
 
 
 def test_nothing_deployed_says_what_to_do(verify):
@@ -84,6 +85,24 @@ def test_nothing_at_the_url_is_a_fault_of_the_environment(verify):
     assert "nothing answers at http://127.0.0.1:1" in result.report.summary
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "file:///etc/passwd", "http://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000",
+        "file:///etc/passwd",
+        "http://",
+        "http://[::1",
+        "http:// x",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1/?a=1",
+        "http://127.0.0.1/#a",
+    ],
+)
 def test_what_is_no_address_is_a_usage_error(verify, url):
     assert verify(url=url).exit_code == 2
+
+
+def test_credentials_in_an_address_are_refused_and_not_repeated(verify):
+    result = verify(url="http://me:secret@127.0.0.1:8001")
+    assert result.exit_code == 2
+    assert "secret" not in result.report.to_json()

@@ -52,6 +52,27 @@ def test_interval_covers_the_mean_of_correlated_rows():
     assert by_row / 150 < 0.70
 
 
+def test_an_inflated_statistic_gets_an_interval_that_covers_what_is_behind_the_noise():
+    """The mean size of 10 noisy means, 0.1 each: sampling adds to it, and resampling once more."""
+    rng = np.random.default_rng(3)
+    plain = corrected = 0
+    for _ in range(150):
+        cells = 0.1 + rng.normal(size=(60, 10))
+
+        def mean_size(counts, cells=cells):
+            return np.abs(counts @ cells / counts.sum(axis=1, keepdims=True)).mean(axis=1)
+
+        found = percentile_intervals({"m": mean_size}, 60, resamples=200, seed=1)["m"]
+        moved = percentile_intervals({"m": mean_size}, 60, resamples=200, seed=1, inflated=["m"])[
+            "m"
+        ]
+        plain += found.low <= 0.1 <= found.high
+        corrected += moved.low <= 0.1 <= moved.high
+        assert 0 <= moved.low <= mean_size(np.ones((1, 60)))[0] <= moved.high
+    assert corrected / 150 > 0.85
+    assert plain / 150 < 0.70
+
+
 def test_what_too_few_resamples_define_has_no_interval():
     nothing = ratio_of_sums(np.zeros(5), np.zeros(5))
     assert percentile_intervals({"m": nothing}, 5, resamples=50, seed=1) == {}

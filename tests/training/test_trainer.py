@@ -218,6 +218,13 @@ class TestSampling:
         rows = newest_rows(keys, 200, days=40)
         assert keys["entity"].iloc[rows].nunique() == 20
 
+    def test_entities_of_few_rows_each_are_not_all_left_out(self):
+        keys = matrix(days=60, entities=80).keys
+        keys["entity"] = [f"e{place:05}" for place in range(len(keys))]
+        rows = newest_rows(keys, 1000, days=40)
+        assert rows.tolist()[-960:] == list(range(len(keys) - 960, len(keys)))
+        assert len(rows) <= 1000
+
     def test_no_limit_reached_keeps_all(self):
         keys = matrix().keys
         assert len(newest_rows(keys, 10_000, days=5)) == len(keys)

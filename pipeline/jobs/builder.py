@@ -1,0 +1,229 @@
+"""From a folder of YAML to the XML of each job, by jenkins-job-builder, nothing ignored.
+
+jenkins-job-builder is imported when it is needed: it is an extra of the package, and it imports
+``pkg_resources``, which warns.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import UsageError
+from pipeline.jobs import strict
+from pipeline.jobs.strict import Finding
+
+PINNED = Path("plugins/pinned.yaml")
+"""Where a folder of jobs keeps the versions of its plugins."""
+
+UNSAFE = set('?*\\%!@#$^&|<>[]:;"')
+"""Characters that Jenkins refuses in the name of a job."""
+
+Roots = Any
+"""jenkins-job-builder's own container of what a folder defines; it has no types."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What a folder of YAML defines: the XML of jobs and views by full name, and what is wrong."""
+
+    jobs: dict[str, str]
+    views: dict[str, str]
+    findings: tuple[Finding, ...]
+
+
+def render(folder: Path) -> Rendered:
+    """Read every ``.yaml`` and ``.yml`` of a folder and make the XML of its jobs and views.
+
+    Plugin versions come from ``plugins/pinned.yaml`` in that folder, where there is one. No file
+    outside the folder is read, in particular no configuration of jenkins-job-builder.
+
+    Raises:
+        UsageError: the folder holds no YAML, or jenkins-job-builder cannot make jobs of it.
+    """
+    files = sorted(path for path in folder.glob("*") if path.suffix in (".yaml", ".yml"))
+    if not files:
+        raise UsageError(f"no YAML in {folder}", expected="a folder of job definitions")
+    findings: list[Finding] = []
+    for file in files:
+        findings += _read_strictly(file, folder)
+    with _job_builder():
+        from jenkins_jobs.errors import JenkinsJobsException
+        from jinja2 import TemplateError
+
+        try:
+            jobs, views, unread = _render(files, folder)
+        except JenkinsJobsException as error:
+            raise UsageError(_one_line(error, folder)) from None
+        except (yaml.YAMLError, TemplateError, OSError) as error:
+            # of a template, or of a file that another one includes
+            raise UsageError(f"{folder}: {' '.join(str(error).split())}") from None
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+            # its modules take values as they come and trip over one of another kind
+            raise UsageError(
+                f"jenkins-job-builder cannot make jobs of {folder}: "
+                f"{type(error).__name__}: {error}",
+                hint="a value has another type than its key takes",
+            ) from error
+    for name in (*jobs, *views):
+        _check_name(name)
+    return Rendered(jobs, views, (*findings, *unread))
+
+
+@contextmanager
+def _job_builder() -> Iterator[None]:
+    """Import jenkins-job-builder quietly, and make its YAML loader refuse Python objects."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            from jenkins_jobs.loader import Loader
+        except ImportError as error:
+            raise UsageError(
+                f"jenkins-job-builder cannot be imported ({error})",
+                hint="install jenkins-ml-pipeline[jobs]",
+            ) from None
+        Loader.yaml_multi_constructors = {}
+        Loader.yaml_constructors = {
+            tag: made
+            for tag, made in Loader.yaml_constructors.items()
+            if tag is None or "python/" not in tag
+        }
+        log = logging.getLogger("jenkins_jobs")
+        before = log.level
+        log.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            log.setLevel(before)
+
+
+def _render(
+    files: list[Path], folder: Path
+) -> tuple[dict[str, str], dict[str, str], list[Finding]]:
+    from jenkins_jobs.config import JJBConfig
+    from jenkins_jobs.loader import load_files
+    from jenkins_jobs.registry import ModuleRegistry
+    from jenkins_jobs.root_base import JobViewData
+    from jenkins_jobs.roots import Roots as Container
+    from jenkins_jobs.xml_config import XmlJobGenerator, XmlViewGenerator
+
+    config = JJBConfig(os.devnull)
+    roots = Container(config)
+    load_files(config, roots, files)
+    registry = ModuleRegistry(config, _plugins(folder / PINNED))
+    registry.set_macros(roots.macros)
+    jobs, views = roots.generate_jobs(), roots.generate_views()
+    registry.amend_job_dicts(jobs)
+
+    findings: dict[tuple[str, str], Finding] = {}
+
+    def note(found: Iterator[Finding]) -> None:
+        for finding in found:
+            # one line of a template is wrong once, however many jobs come from it
+            key = (finding.where or finding.job, finding.fault)
+            findings.setdefault(key, finding)
+
+    note(strict.unused_parameters(roots, folder))
+
+    def texts(items: list[Any], generator: Any, kind: str) -> dict[str, str]:
+        made: dict[str, str] = {}
+        for item in items:
+            title = f"{kind} '{item.name}'"
+            note(strict.trust(item.data, title, folder))
+            seen = JobViewData(strict.watched(item.data), item.context)
+            (xml,) = generator.generateXML([seen])
+            made[xml.name] = xml.output().decode()
+            note(strict.unread(seen.data, title, folder))
+        return dict(sorted(made.items()))
+
+    return (
+        texts(jobs, XmlJobGenerator(registry), "job"),
+        texts(views, XmlViewGenerator(registry), "view"),
+        list(findings.values()),
+    )
+
+
+def _plugins(path: Path) -> list[Any]:
+    """Return the pinned plugins as jenkins-job-builder takes them.
+
+    Raises:
+        UsageError: the file is no list of short names and versions.
+    """
+    from jenkins.plugins import Plugin
+
+    if not path.is_file():
+        return []
+    try:
+        listed = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    expected = "a list of {shortName: ..., version: '...'}"
+    if not isinstance(listed, list):
+        raise UsageError(f"{path} holds no list", expected=expected)
+    for entry in listed:
+        good = isinstance(entry, dict) and entry.keys() == {"shortName", "version"}
+        if not good or not all(isinstance(value, str) for value in entry.values()):
+            raise UsageError(f"{path}: {entry!r}", expected=expected)
+    return [Plugin(**entry) for entry in listed]
+
+
+def _read_strictly(path: Path, folder: Path) -> Iterator[Finding]:
+    """Yield what YAML itself would lose: the first of two equal keys.
+
+    Raises:
+        UsageError: the file cannot be read, is not YAML or makes Python objects.
+    """
+    where = path.resolve().relative_to(folder.resolve().parent).as_posix()
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+    todo, seen = [node] if node is not None else [], set()
+    while todo:
+        node = todo.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        line = node.start_mark.line + 1
+        if node.tag.startswith("tag:yaml.org,2002:python/"):
+            raise UsageError(
+                f"{where}:{line}: {node.tag} makes Python objects", expected="plain YAML"
+            )
+        if isinstance(node, yaml.SequenceNode):
+            todo += node.value
+        elif isinstance(node, yaml.MappingNode):
+            keys: set[str] = set()
+            for key, value in node.value:
+                name = str(key.value)
+                if name in keys and key.tag != "tag:yaml.org,2002:merge":
+                    at = f"{where}:{key.start_mark.line + 1}"
+                    yield Finding(at, "YAML", f"key '{name}' stands here twice", "one is ignored")
+                keys.add(name)
+                todo += [key, value]
+
+
+def _check_name(name: str) -> None:
+    for part in name.split("/"):
+        if not part or part in (".", "..") or part != part.strip() or UNSAFE & set(part):
+            raise UsageError(f"'{name}' cannot be the name of a job", hint="Jenkins refuses it")
+        if not part.isprintable():
+            raise UsageError(f"{name!r} cannot be the name of a job", expected="printable letters")
+
+
+def _one_line(error: Any, folder: Path) -> str:
+    """Return what jenkins-job-builder says, with the place that it says it about."""
+    at = error.pos or next((c.pos for c in reversed(error.ctx) if c.pos is not None), None)
+    where = strict.place(at, folder)
+    contexts = [context.message for context in error.ctx if context.message.startswith("In ")]
+    parts = [where, *contexts[-1:], str(error.message)]
+    return ": ".join(" ".join(part.split()) for part in parts if part)

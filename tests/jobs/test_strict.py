@@ -1,0 +1,218 @@
+"""Keys that jenkins-job-builder would ignore without a word."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.jobs.builder import render
+from tests.jobs.conftest import Write
+
+
+def findings(folder) -> list[str]:
+    return [str(finding) for finding in render(folder).findings]
+
+
+def test_what_is_right_has_no_findings(write: Write) -> None:
+    assert findings(write()) == []
+
+
+def test_a_misspelt_key_names_file_line_job_and_the_nearest_key(write: Write) -> None:
+    folder = write("""
+        - job:
+            name: team
+            project-type: folder
+            descripton: Of the team.
+    """)
+    assert findings(folder) == [
+        (
+            "jobs/jobs.yaml:5: job 'team': unknown key 'descripton': nothing reads it; "
+            "did you mean 'description'?"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "nearest"),
+    [
+        ("script-pth: Jenkinsfile", "script-pth", "script-path"),
+        ("prune-dead-branch: true", "prune-dead-branch", "prune-dead-branches"),
+        ("abort_builds: true", "abort_builds", "abort-builds"),
+    ],
+)
+def test_the_nearest_key_of_a_multibranch_job(write: Write, line, key, nearest) -> None:
+    folder = write(f"""
+        - job:
+            name: ci
+            project-type: multibranch
+            {line}
+            scm: [git: {{url: "https://git.example.org/a.git"}}]
+    """)
+    (found,) = findings(folder)
+    assert f"'{key}'" in found
+    assert f"did you mean '{nearest}'?" in found
+
+
+def test_keys_are_checked_at_every_depth(write: Write) -> None:
+    folder = write("""
+        - job:
+            name: ci
+            project-type: multibranch
+            scm:
+              - github:
+                  repo-owner: a
+                  repo: b
+                  discover-pr-forks-trust: nobody
+                  discover-tag: true
+                  filter-by-name-wildcard: {include: '*'}
+    """)
+    first, second = findings(folder)
+    assert "'scm.github.discover-tag'" in first
+    assert "'discover-tags'" in first
+    assert "'scm.github.filter-by-name-wildcard.include'" in second
+    assert "'includes'" in second
+
+
+def test_a_key_of_another_kind_of_job_has_no_effect_and_is_red(write: Write) -> None:
+    folder = write("""
+        - job: {name: team, project-type: folder, script-path: Jenkinsfile}
+    """)
+    assert ["'script-path': nothing reads it" in found for found in findings(folder)] == [True]
+
+
+def test_a_forgotten_dash_loses_the_second_component(write: Write) -> None:
+    folder = write("""
+        - job:
+            name: nightly
+            project-type: pipeline
+            dsl: echo 'a'
+            properties:
+              - build-discarder: {num-to-keep: 3}
+                throttle: {max-total: 1}
+    """)
+    (found,) = findings(folder)
+    assert "unknown key 'properties.throttle'" in found
+
+
+def test_a_key_that_stands_twice(write: Write) -> None:
+    folder = write("""
+        - job:
+            name: team
+            project-type: folder
+            description: first
+            description: second
+    """)
+    assert findings(folder) == [
+        "jobs/jobs.yaml:6: YAML: key 'description' stands here twice; one is ignored"
+    ]
+
+
+TEMPLATE = """
+    - defaults: {name: ours, branch: main, weekly: '@weekly'}
+    - job-template:
+        name: '{name}-retrain'
+        defaults: ours
+        project-type: pipeline
+        dsl: "build '{branch}'"
+        triggers: [timed: '{weekly}']
+    - job-group: {name: all, jobs: ['{name}-retrain']}
+"""
+
+
+def test_a_parameter_that_no_template_uses_names_the_project(write: Write) -> None:
+    folder = write(TEMPLATE, projects="- project: {name: a, brunch: trunk, jobs: [all]}")
+    assert findings(folder) == [
+        (
+            "jobs/projects.yaml:1: project 'a': unknown key 'brunch': nothing reads it; "
+            "did you mean 'branch'?"
+        )
+    ]
+
+
+def test_a_parameter_used_by_another_parameter_is_used(write: Write) -> None:
+    project = "- project: {name: a, branch: 'release-{year}', year: 2026, jobs: [all]}"
+    assert findings(write(TEMPLATE, projects=project)) == []
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "- builder: {name: b, builders: [shell: 'echo {level}']}",
+        "- defaults: {name: global, node: '{level}'}",
+    ],
+    ids=["by a macro", "by defaults"],
+)
+def test_a_parameter_that_no_template_but_something_else_uses_is_used(
+    write: Write, use: str
+) -> None:
+    project = "- project: {name: a, level: 3, jobs: [all]}"
+    assert len(findings(write(TEMPLATE, projects=project))) == 1
+    assert findings(write(TEMPLATE, projects=project, more=use)) == []
+
+
+def test_what_an_included_file_uses_is_not_known_so_nothing_is_said(write: Write) -> None:
+    template = TEMPLATE.replace(
+        """dsl: "build '{branch}'\"""", "dsl: !include-raw-expand: a.groovy"
+    )
+    folder = write(template, projects="- project: {name: a, level: 3, jobs: [all]}")
+    (folder / "a.groovy").write_text("echo '{level}'")
+    assert findings(folder) == []
+
+
+def test_a_fault_of_a_template_is_told_once(write: Write) -> None:
+    template = TEMPLATE.replace("dsl:", "sandboks: true\n        dsl:")
+    projects = "- project: {name: a, jobs: [all]}\n- project: {name: b, jobs: [all]}"
+    (found,) = findings(write(template, projects=projects))
+    assert "job template '{name}-retrain': unknown key 'sandboks'" in found
+    assert "'sandbox'" in found
+
+
+GITHUB = """
+    - job:
+        name: ci
+        project-type: multibranch
+        scm: [{kind}: {{repo-owner: a, repo: b, credentials-id: c{more}}}]
+"""
+
+
+def test_trust_in_forks_has_to_be_said(write: Write) -> None:
+    (found,) = findings(write(GITHUB.format(kind="github", more="")))
+    assert "does not say 'discover-pr-forks-trust'" in found
+
+
+@pytest.mark.parametrize("trust", ["contributors", "permission"])
+def test_a_trust_that_the_bitbucket_plugin_does_not_have(write: Write, trust: str) -> None:
+    more = f", discover-pr-forks-strategy: current, discover-pr-forks-trust: {trust}"
+    (found,) = findings(write(GITHUB.format(kind="bitbucket", more=more)))
+    assert f"'discover-pr-forks-trust: {trust}' names a class that the bitbucket plugin" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- job: {name: a, project-type: foldr}", "Unrecognized project-type: foldr"),
+        ("- job: {project-type: folder}", "Missing required element: 'name'"),
+        ("- jobs: {name: a}", "Unknown topmost element type : 'jobs'"),
+        ("- job: {name: a, project-type: pipeline, dsl: '{x}'}", "Missing parameter: 'x'"),
+        ("- job: {name: a, triggers: [timd: x]}", "Unknown entry point or macro 'timd'"),
+        ("- job: {name: a, project-type: pipeline, dsl: 3}", "another type than its key takes"),
+        ("- job: [", "is not YAML"),
+        ("- job: {name: ../a, project-type: folder}", "cannot be the name of a job"),
+        ("- job: {name: 'a?b', project-type: folder}", "cannot be the name of a job"),
+        ("- job: {name: !!python/name:os.system '', project-type: folder}", "makes Python objects"),
+    ],
+)
+def test_what_cannot_be_made_into_jobs_is_one_clear_line(write: Write, text, said) -> None:
+    with pytest.raises(UsageError) as raised:
+        render(write(text))
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_included_file_cannot_run_python_either(write: Write, tmp_path) -> None:
+    marker = tmp_path / "ran"
+    folder = write("- job: {name: a, project-type: folder, description: !include: other.txt}")
+    (folder / "other.txt").write_text(f"!!python/object/apply:os.mkdir ['{marker}']")
+    with pytest.raises(UsageError):
+        render(folder)
+    assert not marker.exists()

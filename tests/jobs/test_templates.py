@@ -1,0 +1,138 @@
+"""The jobs of this repository: what each project gets, and what it must never get."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+import yaml
+
+from pipeline.jobs.builder import Rendered, render
+from pipeline.jobs.verb import check
+
+ROOT = Path(__file__).resolve().parents[2]
+JOBS = ROOT / "jobs"
+GOLDEN = ROOT / "tests/jobs/golden"
+PROJECTS = ("nepse", "churn", "loans")
+SOURCES = dict(
+    zip(PROJECTS, ("GitHubSCMSource", "GitSCMSource", "BitbucketSCMSource"), strict=True)
+)
+
+
+@pytest.fixture(scope="module")
+def rendered() -> Rendered:
+    return render(JOBS)
+
+
+def job(rendered: Rendered, name: str) -> ET.Element:
+    return ET.fromstring(rendered.jobs[name])
+
+
+def traits(root: ET.Element) -> set[str]:
+    return {trait.tag.rpartition(".")[2] for trait in root.iter("traits") for trait in trait}
+
+
+def test_the_jobs_are_as_their_golden_xml_says() -> None:
+    """To renew: ml-pipeline jobs check --golden tests/jobs/golden --renew."""
+    outcome = check(JOBS, golden=GOLDEN)
+    assert outcome.exit_code == 0, "\n".join(outcome.lines)
+
+
+def test_a_new_project_is_five_lines() -> None:
+    for entry in yaml.safe_load((JOBS / "projects.yaml").read_text()):
+        assert 1 + len(entry["project"]) == 5
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_a_project_gets_two_folders_and_their_jobs(rendered: Rendered, project: str) -> None:
+    below = [name for name in rendered.jobs if name.startswith(f"{project}/")]
+    assert below == [
+        f"{project}/ci",
+        f"{project}/delivery",
+        f"{project}/delivery/branches",
+        f"{project}/delivery/retrain",
+        f"{project}/delivery/tags",
+    ]
+    source = job(rendered, f"{project}/ci").find("sources/data/jenkins.branch.BranchSource/source")
+    assert source is not None
+    assert source.attrib["class"].endswith(SOURCES[project])
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_pull_requests_are_built_in_ci_only(rendered: Rendered, project: str) -> None:
+    for name in ("branches", "tags"):
+        found = traits(job(rendered, f"{project}/delivery/{name}"))
+        assert not {trait for trait in found if "PullRequest" in trait}
+    if project != "churn":
+        ci = traits(job(rendered, f"{project}/ci"))
+        assert {"OriginPullRequestDiscoveryTrait", "ForkPullRequestDiscoveryTrait"} <= ci
+
+
+@pytest.mark.parametrize("project", ["nepse", "loans"])
+def test_a_fork_cannot_bring_its_own_jenkinsfile(rendered: Rendered, project: str) -> None:
+    (trust,) = job(rendered, f"{project}/ci").iter("trust")
+    assert trust.attrib["class"].endswith("ForkPullRequestDiscoveryTrait$TrustNobody")
+
+
+@pytest.mark.parametrize(
+    ("project", "releases"),
+    [("nepse", "release/*"), ("churn", "release/* hotfix/*"), ("loans", "release/*")],
+)
+def test_what_is_delivered_is_not_built_twice(
+    rendered: Rendered, project: str, releases: str
+) -> None:
+    ci, delivery = job(rendered, f"{project}/ci"), job(rendered, f"{project}/delivery/branches")
+    assert [item.text for item in ci.iter("excludes")] == [f"main {releases}"]
+    assert [item.text for item in delivery.iter("includes")] == [f"main {releases}"]
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_a_branch_called_like_a_tag_is_not_delivered(rendered: Rendered, project: str) -> None:
+    tags = job(rendered, f"{project}/delivery/tags")
+    assert [item.text for item in tags.iter("includes")] == ["v*"]
+    assert "TagDiscoveryTrait" in traits(tags)
+    assert "BranchDiscoveryTrait" not in traits(tags)
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_the_retrain_starts_the_main_job_every_week(rendered: Rendered, project: str) -> None:
+    retrain = job(rendered, f"{project}/delivery/retrain")
+    assert retrain.findtext("definition/script") == "build job: 'branches/main', wait: false"
+    assert retrain.findtext("definition/sandbox") == "true"
+    assert [item.text for item in retrain.iter("spec")] == ["H H(0-5) * * 6"]
+
+
+def test_a_branch_that_is_gone_is_cleaned_up_and_a_promotion_is_not_aborted(
+    rendered: Rendered,
+) -> None:
+    def strategy(name: str) -> dict[str, str | None]:
+        orphans = job(rendered, name).find("orphanedItemStrategy")
+        assert orphans is not None
+        return {item.tag: item.text for item in orphans}
+
+    assert strategy("nepse/ci")["pruneDeadBranches"] == "true"
+    assert strategy("nepse/ci")["abortBuilds"] == "true"
+    assert strategy("nepse/delivery/branches")["abortBuilds"] == "false"
+
+
+def test_tags_start_by_themselves_where_the_plugin_for_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "templates.yaml").write_text((JOBS / "templates.yaml").read_text())
+    (tmp_path / "projects.yaml").write_text(
+        "- project:\n    name: a\n    url: https://git.example.org/a.git\n    jobs: [ml-git]\n"
+        "    tag_builds: [tags: {ignore-tags-older-than: 7}]\n"
+    )
+    made = render(tmp_path)
+    assert made.findings == ()
+    (older,) = job(made, "a/delivery/tags").iter("atMostMillis")
+    assert older.text == str(7 * 86_400_000)
+
+
+def test_no_job_holds_a_credential(rendered: Rendered) -> None:
+    for xml in rendered.jobs.values():
+        assert not [item for item in ET.fromstring(xml).iter("credentialsId") if item.text]
+
+
+def test_the_view_shows_the_jobs_of_every_project(rendered: Rendered) -> None:
+    view = ET.fromstring(rendered.views["ML delivery"])
+    assert view.findtext("recurse") == "true"
