@@ -21,12 +21,17 @@ PASS, REFUSED, USAGE, WAITS = 0, 1, 2, 4
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bin/demo", description=__doc__)
-    parser.add_argument("--data", type=Path, metavar="FILE", help="daily bars, .csv or .csv.gz")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="daily bars, .csv or .csv.gz: date, symbol, open, high, low, close, volume",
+    )
     parser.add_argument(
         "--groups", type=Path, metavar="FILE", help="a CSV with the columns symbol and sector"
     )
     parser.add_argument("--yes", action="store_true", help="approve without a prompt")
-    parser.add_argument("--stop", action="store_true", help="stop the server at the end")
+    parser.add_argument("--stop", action="store_true", help="stop the servers at the end")
     parser.add_argument(
         "--no-edge", action="store_true", help="data without signal: the gate refuses"
     )
@@ -39,58 +44,65 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def source(options: argparse.Namespace) -> tuple[str, list[str]]:
-    """Return the name of the data source and the settings that choose it."""
+def source(options: argparse.Namespace) -> tuple[str, dict[str, str]]:
+    """Return the name of the data source and the configuration that chooses it."""
     if options.no_edge:
-        return "no-edge", ["--set", "data.source.edge=0", *ports(8010)]
+        return "no-edge", {"data.source.edge": "0", "data.ci": "null"} | ports(8010)
     if options.data is None:
-        return "simulated", []
+        return "simulated", {}
     path = options.data.resolve()
-    settings = ["--set", f"data.source={json.dumps({'kind': 'csv', 'path': str(path)})}"]
-    settings += ports(8020)
+    chosen = {"data.source": json.dumps({"kind": "csv", "path": str(path)}), "data.ci": "null"}
     if options.groups is not None:
         groups = {"path": str(options.groups.resolve()), "entity": "symbol", "group": "sector"}
-        settings += ["--set", f"data.groups={json.dumps(groups)}"]
+        chosen["data.groups"] = json.dumps(groups)
     word = re.sub(r"[^A-Za-z0-9]+", "-", path.name)[:40].strip("-")
-    return f"{word}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}", settings
+    name = f"{word}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    return name, chosen | ports(8020)
 
 
-def ports(production: int) -> list[str]:
-    """Return the settings that keep the servers of one data source apart from another's."""
-    assignments = f"production.port={production}", f"staging.port={production + 1}"
-    return [word for each in assignments for word in ("--set", f"environments.{each}")]
+def ports(production: int) -> dict[str, str]:
+    """Keep the servers of one data source apart from another's."""
+    return {
+        "environments.production.port": str(production),
+        "environments.staging.port": str(production + 1),
+    }
 
 
 class Demo:
     """The command line in the example's folder, with the home of one data source."""
 
-    def __init__(self, home: Path, settings: list[str]) -> None:
-        self.home = home
-        self.settings = settings
-        self.environment = os.environ | {"ML_HOME": str(home)}
+    def __init__(self, name: str, configuration: dict[str, str]) -> None:
+        self.home = EXAMPLE / ".ml" / name
+        self.own = {"ML_HOME": str(self.home)} | {
+            f"ML__{key.upper().replace('.', '__')}": value for key, value in configuration.items()
+        }
 
     def run(self, *arguments: str) -> int:
-        command = [str(COMMAND), *arguments, *self.settings]
-        return subprocess.run(command, cwd=EXAMPLE, env=self.environment, check=False).returncode
+        command = [str(COMMAND), *arguments]
+        environment = os.environ | self.own
+        return subprocess.run(command, cwd=EXAMPLE, env=environment, check=False).returncode
 
-    def shown(self, *arguments: str) -> str:
-        """Return the command as a person would type it to go on by hand."""
-        words = ["ml-pipeline", *arguments, *self.settings]
-        return (
-            f"cd {shlex.quote(str(EXAMPLE))} && ML_HOME={shlex.quote(str(self.home))} "
-            f"PATH={shlex.quote(str(COMMAND.parent))}:$PATH {shlex.join(words)}"
-        )
+    def shell(self) -> Path:
+        """Write what a shell has to source so that `ml-pipeline` is this demo's, and return it."""
+        lines = [f"cd {shlex.quote(str(EXAMPLE))}"]
+        lines += [f"export {name}={shlex.quote(value)}" for name, value in self.own.items()]
+        lines.append(f"PATH={shlex.quote(str(COMMAND.parent))}:$PATH")
+        self.home.mkdir(parents=True, exist_ok=True)
+        file = self.home / "shell"
+        file.write_text("\n".join(lines) + "\n")
+        return file.relative_to(REPOSITORY)
 
-    def status(self) -> list[dict[str, Any]]:
+    def running(self) -> dict[str, str]:
+        """Return the address of each environment that has a server."""
         output = subprocess.run(
-            [str(COMMAND), "status", "--json", *self.settings],
+            [str(COMMAND), "status", "--json"],
             cwd=EXAMPLE,
-            env=self.environment,
+            env=os.environ | self.own,
             check=True,
             stdout=subprocess.PIPE,
         ).stdout
         rows: list[dict[str, Any]] = json.loads(output)
-        return rows
+        return {row["environment"]: row["url"] for row in rows if row["url"]}
 
 
 def ask(url: str) -> None:
@@ -114,24 +126,24 @@ def clean(value: Any) -> Any:
 
 def main() -> int:
     options = parse()
-    name, settings = source(options)
-    demo = Demo(EXAMPLE / ".ml" / name, settings)
-    print(f"data: {name}    home: {demo.home.relative_to(REPOSITORY)}\n")
+    demo = Demo(*source(options))
+    print(f"data: {demo.home.name}    home: {demo.home.relative_to(REPOSITORY)}\n")
     code = demo.run("run", "all", *(["--yes"] if options.yes else []))
-    production = next((row for row in demo.status() if row["environment"] == "production"), None)
-    reports = (EXAMPLE / "build/ml/reports").relative_to(REPOSITORY)
+    running = demo.running()
+    if code == PASS and "production" in running:
+        ask(running["production"])
+    print(f"\nreports: {(EXAMPLE / 'build/ml/reports').relative_to(REPOSITORY)}")
+    if options.stop:
+        demo.run("stop")
+        running = {}
+    print(f"to go on by hand in this shell: . {demo.shell()}")
     if code == WAITS:
-        print("\nThe model waits for your approval. To go on:")
-        print(f"  {demo.shown('approve', '--by', 'NAME', '--reason', 'TEXT')}")
-        print(f"  {demo.shown('promote')}")
-    elif code == PASS and production and production["url"]:
-        ask(production["url"])
-    print(f"\nreports: {reports}")
-    for row in demo.status():
-        if options.stop and row["url"]:
-            demo.run("stop", row["environment"])
-    if not options.stop and production and production["url"]:
-        print(f"stop the server: {demo.shown('stop', 'production')}")
+        print("  ml-pipeline approve --by NAME --reason TEXT")
+        print("  ml-pipeline promote")
+    elif code == REFUSED:
+        print("  ml-pipeline show gate")
+    for name, url in running.items():
+        print(f"  {name} serves at {url}; ml-pipeline stop stops the servers")
     return code
 
 

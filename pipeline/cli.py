@@ -166,7 +166,7 @@ def build() -> tuple[Parser, list[str]]:
     )
     _verb(verbs, "show", "show every check of a report", _show, (), ("stage", "environment?"))
     _verb(verbs, "status", "show environments, versions and who approved them", _status)
-    _verb(verbs, "stop", "stop the server of an environment", _stop, (), ("environment",))
+    _verb(verbs, "stop", "stop the server of an environment, or all", _stop, (), ("environment?",))
     _verb(verbs, "doctor", "check that this machine can run the project", _doctor)
     _verb(
         verbs,
@@ -394,20 +394,25 @@ def _stop(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.deploy.targets import load_target
 
     session = _open(options, screen)
-    name = options.get("environment") or ""
-    session.check_environment(name)
-    target = load_target(session.project.config.environments[name].target)
-    stopped = target.stop(name, session.home)
+    environments = session.project.config.environments
+    if name := options.get("environment"):
+        session.check_environment(name)
+        environments = {name: environments[name]}
+    stopped = {
+        name: load_target(section.target).stop(name, session.home)
+        for name, section in environments.items()
+    }
     if options["json"]:
-        _print_json({"environment": name, "stopped": stopped})
+        _print_json(stopped)
     else:
-        screen.line(f"{name}: stopped" if stopped else f"{name}: no server was running")
+        for name, was_up in stopped.items():
+            screen.line(f"{name}: stopped" if was_up else f"{name}: no server was running")
     return errors.PASS
 
 
 def _doctor(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.console import verdict_of
-    from pipeline.project.doctor import examine
+    from pipeline.project.doctor import OWN_FAULTS, examine
     from pipeline.report import Verdict, judge
 
     session = _open(options, screen)
@@ -420,7 +425,10 @@ def _doctor(options: Mapping[str, Any], screen: Screen) -> int:
             header,
             ((c.name, verdict_of(c), str(c.observed), c.why) for c in checks),
         )
-    return errors.PASS if judge(checks) is Verdict.PASS else errors.EnvironmentFault.exit_code
+    failed = {check.name for check in checks if judge([check]) is Verdict.FAIL}
+    if failed & OWN_FAULTS:
+        return errors.UsageError.exit_code
+    return errors.EnvironmentFault.exit_code if failed else errors.PASS
 
 
 def _config(options: Mapping[str, Any], screen: Screen) -> int:

@@ -75,16 +75,19 @@ class Screen:
             f"{escape(f'{name:<{NAME_WIDTH}}')}[{STYLES[report.verdict]}]{report.verdict:<13}[/]"
             f"[dim]{report.seconds:6.1f} s[/]{text}"
         )
-        if report.verdict not in (Verdict.PASS, Verdict.SKIPPED):
-            for check in troubles(report.checks):
+        for check in troubles(report.checks):
+            if check.name != report.stage:  # what stopped the stage itself is its summary
                 self.trouble(check)
 
     def trouble(self, check: Check) -> None:
         self.console.print(f"    [{STYLES[check.verdict]}]{escape(check.name)}[/]: {check.verdict}")
-        self.console.print(escape(f"      expected  {check.expected}"))
-        self.console.print(escape(f"      observed  {check.observed}"))
-        if check.why:
-            self.console.print(escape(f"      why       {check.why}"))
+        for name, value in (
+            ("expected", check.expected),
+            ("observed", check.observed),
+            ("why", check.why),
+        ):
+            if value not in ("", None):
+                self.console.print(escape(f"      {name:<8}  {value}"))
 
     def closing(
         self, reports: Iterable[StageReport], left: Iterable[tuple[str, str | None]]

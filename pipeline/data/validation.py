@@ -244,10 +244,12 @@ def _check(test: DataTest, result: Result, places: NDArray[Any]) -> Check:
             "fail": "",
             "quarantine": "; these rows leave",
             "blank": f"; {test.blank} is emptied",
-        }
+        }[test.severity]
+        if count > allowed:
+            fate = f"; more than its tolerance of {test.tolerance:.2%}"
         why = (
             f"{count:,} of {len(places):,} rows ({count / len(places):.2%}), the first in row "
-            f"{first}, for example {', '.join(map(str, shown[:3]))}{fate[test.severity]}"
+            f"{first}, for example {', '.join(map(str, shown[:3]))}{fate}"
         )
     return Check(
         name=test.name,

@@ -105,7 +105,7 @@ def compare(
     units, mine = per_day(metric, sample.labels, challenger, sample.codes)
     theirs = per_day(metric, sample.labels, other, sample.codes)[1]
     if len(units) < min_units:
-        why = f"{len(units)} {sample.unit}s to compare on, {min_units} are needed"
+        why = f"{len(units)} {sample.unit}s to compare on, {min_units} are needed (gate.min_days)"
         if left_out := sample.clusters - len(units):
             why += (
                 f"; {left_out} have rows of one class only, for which there is no {metric} "

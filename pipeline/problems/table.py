@@ -139,7 +139,9 @@ class Table:
         if frame.empty:
             raise Refused("the table has no row", expected="at least one")
         rows = frame.reset_index(drop=True)
-        columns = {name: self._feature(rows, name) for name in self._chosen(rows, standard)}
+        chosen = self._chosen(rows, standard)
+        self._check_numbers(rows, chosen)
+        columns = {name: self._feature(rows, name) for name in chosen}
         keys = self._keys(rows)
         visible = rows.drop(columns=[self.options.label], errors="ignore")
         columns |= own_features.compute(visible, functions, self._blocks(keys), columns)
@@ -215,6 +217,23 @@ class Table:
             if name not in known:
                 raise UsageError(f"features.standard: unknown '{name}'", hint=nearest(name, known))
         return list(dict.fromkeys(standard))
+
+    def _check_numbers(self, rows: pd.DataFrame, names: list[str]) -> None:
+        """Raise Refused that names every text column that no option speaks of."""
+        import pandas as pd
+
+        text = [
+            f"'{name}' ({str(rows[name].dropna().iloc[0])[:40]!r})"
+            for name in names
+            if name not in self.options.categorical
+            and not pd.api.types.is_numeric_dtype(rows[name].dtype)
+            and not rows[name].isna().all()
+        ]
+        if text:
+            raise Refused(
+                f"no number in column {', '.join(text)}",
+                hint="name it in problem.categorical, in problem.drop, or as problem.entity",
+            )
 
     def _feature(self, rows: pd.DataFrame, name: str) -> pd.Series:
         if name in self.options.categorical:
@@ -313,13 +332,7 @@ def _number(values: pd.Series) -> pd.Series:
     import pandas as pd
 
     if not pd.api.types.is_numeric_dtype(values.dtype):
-        if values.isna().all():
-            return pd.Series(np.full(len(values), np.nan, np.float32), index=values.index)
-        first = values.dropna().iloc[0]
-        raise Refused(
-            f"column '{values.name}' is no number: {str(first)[:40]!r}",
-            hint="name it in problem.categorical or in problem.drop",
-        )
+        return pd.Series(np.full(len(values), np.nan, np.float32), index=values.index)
     with np.errstate(over="ignore"):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
     infinite = np.isinf(numbers)

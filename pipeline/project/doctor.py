@@ -27,6 +27,9 @@ IMPORTED = (
 )  # fmt: skip
 """Modules with native code, which may be installed and yet not load."""
 
+OWN_FAULTS = frozenset({"configuration", "data"})
+"""Checks whose fault is the project's own, not the machine's."""
+
 LEAST_SPACE = 2.0
 """Gigabytes: a registry with some versions, the working folder and the caches."""
 
@@ -53,6 +56,7 @@ def examine(project: Project, home: Home) -> list[Check]:
         _versions(),
         _imports(),
         _configuration(project),
+        *_data(project),
         _home(home),
         _working_folder(project),
         _space(home),
@@ -141,6 +145,24 @@ def _configuration(project: Project) -> Check:
     except PipelineError as error:
         return _check("configuration", False, error.fault, "a valid file", str(error))
     return _check("configuration", True, str(project.root / FILE), "a valid file")
+
+
+def _data(project: Project) -> list[Check]:
+    """Look for the files that ``ml.yaml`` names; databases are asked when the data are read."""
+    data = project.config.data
+    named = {"data.source": data.source, "data.ci": data.ci, "data.groups": data.groups}
+    paths = {key: getattr(source, "path", None) for key, source in named.items()}
+    missing = {
+        key: project.path(path)
+        for key, path in paths.items()
+        if path is not None and not project.path(path).is_file()
+    }
+    told = "; ".join(f"{key}: no file {path}" for key, path in missing.items())
+    if not any(paths.values()):
+        return []
+    return [
+        _check("data", not missing, told or "every file is there", "the files of ml.yaml", told)
+    ]
 
 
 def _home(home: Home) -> Check:

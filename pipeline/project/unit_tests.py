@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Project
+from pipeline.config import Project, TestSection
 from pipeline.errors import UsageError
 from pipeline.project.pytest_run import (
     NO_TESTS,
@@ -38,8 +38,9 @@ class UnitTests:
 def run_unit_tests(project: Project, workdir: Workdir) -> UnitTests:
     """Run pytest on ``test.path`` with coverage of ``test.sources``.
 
-    Without ``test.sources`` the top-level packages of ``features.modules`` are measured. Leaves
-    ``junit/test.xml``, ``reports/coverage.xml`` (Cobertura) and ``reports/test.txt``.
+    A project that says nothing of its tests and has none is skipped. Without ``test.sources`` the
+    top-level packages of ``features.modules`` are measured. Leaves ``junit/test.xml``,
+    ``reports/coverage.xml`` (Cobertura) and ``reports/test.txt``.
 
     Raises:
         UsageError: the folder is not there, or a threshold is set and nothing is named to measure.
@@ -47,6 +48,8 @@ def run_unit_tests(project: Project, workdir: Workdir) -> UnitTests:
     """
     section = project.config.test
     if not project.path(section.path).exists():
+        if section == TestSection():
+            return UnitTests([_no_tests(section.path)], {}, None)
         raise UsageError(
             f"test.path: {project.path(section.path)} does not exist",
             expected="a folder with unit tests",
@@ -83,6 +86,16 @@ def run_unit_tests(project: Project, workdir: Workdir) -> UnitTests:
     write_junit(cases, "test", workdir / "junit/test.xml")
     counts = {str(outcome): found.count(outcome) for outcome in OUTCOMES}
     return UnitTests(checks, counts, coverage)
+
+
+def _no_tests(path: Path) -> Check:
+    return Check(
+        name="unit tests",
+        verdict=Verdict.SKIPPED,
+        observed=f"no folder {path}",
+        expected="a folder with unit tests",
+        why=f"the project has no {path}",
+    )
 
 
 def _tests(found: PytestRun) -> Check:

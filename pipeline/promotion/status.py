@@ -37,6 +37,7 @@ def status(project: Project, home: Home, policy: Path | None = None) -> list[dic
         UsageError: the policy cannot be read.
     """
     registry = Registry.of(project, home)
+    rules = policies.floor(policy)
     versions: dict[str, Version] = {}
     aliases: dict[str, list[str]] = {}
     if registry.exists():
@@ -58,14 +59,14 @@ def status(project: Project, home: Home, policy: Path | None = None) -> list[dic
                 "alias": ", ".join(aliases.get(digest or "", [])) or None,
                 "bundle": digest and digest[:12],
                 "url": None if running is None else running.url,
-                "approved": _approved(registry, version, home, policy),
+                "approved": _approved(registry, version, home, rules),
             }
         )
     return rows
 
 
 def _approved(
-    registry: Registry, version: Version | None, home: Home, policy: Path | None
+    registry: Registry, version: Version | None, home: Home, rules: policies.Policy
 ) -> str | None:
     if version is None:
         return None
@@ -73,7 +74,7 @@ def _approved(
         content = registry.record(version, APPROVAL_RECORD)
         if content is None:
             return None
-        approval = read(content, trusted_keys(home, policies.floor(policy)))
+        approval = read(content, trusted_keys(home, rules))
     except PipelineError as error:
         return f"not verified: {error.fault}"
     when = approval.at.date().isoformat()

@@ -121,7 +121,7 @@ def _failed(context: Context, error: BaseException, exit_code: int) -> tuple[Out
         name=context.stage.name,
         verdict=verdict,
         observed=getattr(error, "fault", summary),
-        expected=getattr(error, "expected", "") or "the stage to end",
+        expected=getattr(error, "expected", ""),
         why=getattr(error, "hint", ""),
     )
     return Outcome(summary=summary, checks=[check]), verdict

@@ -87,10 +87,10 @@ def split_by_time(
             )
         )
         raise Refused(
-            f"{len(days)} days have labels",
+            f"{len(days)} dates have labels",
             expected=f"at least {needed}: {holdout} to hold out, {validation} to validate, "
             f"{2 * horizon} of embargo and 1 to train on",
-            hint=f"bring more days or lower split.{names[0]} and split.{names[1]}",
+            hint=f"bring more dates or lower split.{names[0]} and split.{names[1]}",
         )
     axis = _Axis(
         day=np.searchsorted(days, day),

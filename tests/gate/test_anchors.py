@@ -208,7 +208,7 @@ def test_too_few_days(world, rules):
     found = contest(
         sample, truth, np.full_like(truth, 0.5), against="x", goal="superior", rules=rules()
     )
-    assert found.primary.why == "19 days to compare on, 20 are needed"
+    assert found.primary.why == "19 days to compare on, 20 are needed (gate.min_days)"
     assert decide(found.primary).verdict is Verdict.INCONCLUSIVE
 
 
@@ -222,5 +222,5 @@ def test_one_share_has_no_within_day_auc_and_the_line_says_what_to_set(world, ru
         goal="superior",
         rules=rules(metric="within_day_auc"),
     )
-    assert found.primary.why.startswith("0 days to compare on, 20 are needed; 60 have rows of one")
+    assert found.primary.why.startswith("0 days to compare on, 20 are needed (gate.min_days); 60 ")
     assert found.primary.why.endswith("set gate.metric: log_loss)")

@@ -56,7 +56,7 @@ def project(make_project: Any) -> Any:
 
 
 def stage(project: Any, *arguments: str) -> tuple[int, StageReport | None]:
-    name = arguments[0]
+    name = "-".join(word for word in arguments if not word.startswith("--"))
     code = cli.main([*arguments, "--project", str(project.root)])
     path = project.root / f"build/ml/reports/{name}.json"
     return code, StageReport.model_validate_json(path.read_text()) if path.exists() else None
@@ -248,14 +248,14 @@ def test_a_home_that_cannot_be_written_is_said(
     assert "ML_HOME" in one_line(report)
 
 
-@pytest.mark.parametrize("name", ["register", "gate", "approve", "promote"])
+@pytest.mark.parametrize("name", ["register", "deploy staging", "gate", "approve", "promote"])
 def test_an_unreachable_registry_is_an_environment_fault(
     make_project: Any, name: str, built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make_project(registry={"uri": "http://127.0.0.1:9"})
     monkeypatch.chdir(project.root)
     (project.root / "build").symlink_to(built / "build")
-    code, report = stage(project, name)
+    code, report = stage(project, *name.split())
     assert report is not None
     assert code == 3, report.summary
     assert "127.0.0.1:9" in one_line(report)

@@ -157,7 +157,11 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("change", "options", "said"),
         [
-            ({}, {"categorical": ("plan",), "group": None}, "'town' is no number: 'Pokhara'; name"),
+            (
+                {},
+                {"categorical": ("plan",), "group": None},
+                r"no number in column 'town' \('Pokhara'\); name it",
+            ),
             ({"age": [1, np.inf, 2, 3]}, {}, "'age' is infinite in row 1"),
             ({"bought": ["a", "b", "c", "yes"]}, {}, "has 4 values: a, b, c, yes; expected two"),
             ({}, {"positive": "Yes"}, "never 'Yes'; expected no or yes, which the data hold"),

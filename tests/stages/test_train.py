@@ -266,7 +266,7 @@ class TestRefusals:
         [
             ({"train": {"estimator": "xgbost"}}, 2, "did you mean 'xgboost'?"),
             ({"train": {"params": {"max_dept": 3}}}, 2, "did you mean 'max_depth'?"),
-            ({"split": {"holdout_days": 400}}, 1, "159 days have labels; expected at least"),
+            ({"split": {"holdout_days": 400}}, 1, "159 dates have labels; expected at least"),
             ({"train": {"min_rows": 10**6}}, 1, "rows to train on; expected at least"),
             ({"features": {"standard": False}}, 2, "feature"),
         ],

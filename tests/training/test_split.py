@@ -146,8 +146,8 @@ class TestByTime:
         with pytest.raises(Refused) as refusal:
             split_by_time(keys, label, SECTION, horizon=1)
         assert str(refusal.value) == (
-            "17 days have labels; expected at least 18: 10 to hold out, 5 to validate, "
-            "2 of embargo and 1 to train on; bring more days or lower split.holdout_days "
+            "17 dates have labels; expected at least 18: 10 to hold out, 5 to validate, "
+            "2 of embargo and 1 to train on; bring more dates or lower split.holdout_days "
             "and split.validation_days"
         )
 

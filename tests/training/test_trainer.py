@@ -294,7 +294,7 @@ def test_bad_matrices_are_refused_in_one_line(change, error, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rows": matrix(days=20)}, "19 days have labels; expected at least 33"),
+        ({"rows": matrix(days=20)}, "19 dates have labels; expected at least 33"),
         (
             {"section": TRAIN.model_copy(update={"min_rows": 5000})},
             "684 rows to train on; expected at least train.min_rows, 5000",
