@@ -192,6 +192,11 @@ def build() -> tuple[Parser, list[str]]:
         ("name",),
         ("check", "diff", "update"),
     )
+    other = verbs.add_parser(
+        "jenkinsfile", help="run a Jenkinsfile on real CPS, without a Jenkins", add_help=False
+    )
+    other.add_argument("words", nargs=argparse.REMAINDER)
+    other.set_defaults(verb=_jenkinsfile)
     _verb(verbs, "keys", "make the key pair that signs approvals", _keys, (), ("name",), ("new",))
     return parser, list(verbs.choices)
 
@@ -474,6 +479,15 @@ def _jobs(options: Mapping[str, Any], screen: Screen) -> int:
         for line in found.lines:
             screen.line(line)
     return found.exit_code
+
+
+def _jenkinsfile(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.jenkinsfile import verb
+
+    parser = Parser(prog="ml-pipeline jenkinsfile")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    verb.add_arguments(actions.add_parser("run", help="run a script"))
+    return verb.run(vars(parser.parse_args(options["words"])), screen.line)
 
 
 def _keys(options: Mapping[str, Any], screen: Screen) -> int:

@@ -1,0 +1,117 @@
+"""What a run gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage in the order of its start; ``status`` is a result, or ``SKIPPED``."""
+
+    name: str
+    status: str
+    parents: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was called; ``library`` tells a library's variable from a step of Jenkins."""
+
+    name: str
+    arguments: Any
+    stage: str | None
+    branch: str | None
+    container: str | None
+    node: str | None
+    library: bool
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build, as Jenkins would show it.
+
+    ``result`` is None when it still waits at the prompt ``waits_at``. ``refusals`` are the answers
+    that the prompt did not take (HTTP 400). ``branches`` tells the parallel branch of each line of
+    the console. ``builds`` are all builds of the run, this one too.
+    """
+
+    job: str
+    number: int
+    result: str | None
+    console: list[str]
+    branches: list[str | None]
+    stages: list[Stage]
+    steps: list[Step]
+    description: str | None
+    display_name: str
+    artifacts: dict[str, Path]
+    properties: Any
+    mismatches: list[str]
+    refusals: list[Mapping[str, Any]]
+    gaps: list[str]
+    waits_at: str | None
+    builds: tuple[Build, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.console)
+
+    @property
+    def echoes(self) -> list[str]:
+        """The messages of ``echo`` in their order."""
+        return [str(step.arguments.get("message")) for step in self.steps if step.name == "echo"]
+
+    def stage(self, name: str) -> Stage:
+        """Return the last stage of this name.
+
+        Raises:
+            KeyError: there was none.
+        """
+        for stage in reversed(self.stages):
+            if stage.name == name:
+                return stage
+        raise KeyError(f"no stage {name!r}; there were {[stage.name for stage in self.stages]}")
+
+    def calls(self, name: str) -> list[Step]:
+        """Return the calls of a step or of a library's variable."""
+        return [step for step in self.steps if step.name == name]
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Self:
+        names = {stage["id"]: stage["name"] for stage in given["stages"]}
+        return cls(
+            job=given["job"],
+            number=given["number"],
+            result=given["result"],
+            console=list(given["console"]),
+            branches=list(given["branches"]),
+            stages=[
+                Stage(
+                    stage["name"],
+                    stage["status"],
+                    tuple(names[parent] for parent in stage["parents"]),
+                )
+                for stage in given["stages"]
+            ],
+            steps=[
+                Step(**{**step, "stage": names.get(step["stage"]), "error": step.get("error")})
+                for step in (_filled(step) for step in given["steps"])
+            ],
+            description=given["description"],
+            display_name=given["displayName"],
+            artifacts={entry["path"]: Path(entry["file"]) for entry in given["archived"]},
+            properties=given["properties"],
+            mismatches=list(given["mismatches"]),
+            refusals=list(given["refusals"]),
+            gaps=list(given["gaps"]),
+            waits_at=given["waitsAt"],
+        )
+
+
+def _filled(step: Mapping[str, Any]) -> dict[str, Any]:
+    return {"container": None, "node": None, "error": None, "stage": None, "branch": None, **step}

@@ -1,0 +1,24 @@
+"""The pytest fixture ``jenkins``: one Java process for a whole test session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.jenkinsfile.harness import Jenkins
+
+
+@pytest.fixture(scope="session")
+def jenkins_library(pytestconfig: pytest.Config) -> Path | None:
+    """The shared library that scripts see: the project's own if it has ``vars``. Override it."""
+    root = pytestconfig.rootpath
+    return root if (root / "vars").is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def jenkins(jenkins_library: Path | None) -> Iterator[Jenkins]:
+    """Run Jenkinsfiles: ``jenkins.run('Jenkinsfile', branch='main', approve_as='alice')``."""
+    with Jenkins(library=jenkins_library) as running:
+        yield running

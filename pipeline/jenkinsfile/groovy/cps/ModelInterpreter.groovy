@@ -1,0 +1,436 @@
+package jenkinsfile.cps
+
+import jenkinsfile.Declarative
+import jenkinsfile.DeclarativeParser
+import jenkinsfile.EnvironmentScope
+
+/** Runs the model of a Declarative pipeline, in Jenkins' order. CPS code: it is saved and reloaded with the rest. */
+class ModelInterpreter implements Serializable {
+    private final Object script
+    private Map root
+
+    ModelInterpreter(Object script) { this.script = script }
+
+    def call(Closure notParsed) {
+        throw new IllegalStateException('pipeline { } is only understood as a statement of its own in a Jenkinsfile or in `call` of a library variable')
+    }
+
+    def call(Closure model, String declarative) {
+        Declarative.begin()
+        root = model.call()
+        setProperties()
+        def error = null
+        def posted = false
+        try {
+            inAgent(root.agent, false, root.options) {
+                withCredentials(root.environment) {
+                    withEnvironment(root.environment) {
+                        inWrappers(wrappers(root.options)) {
+                            error = stages(root.stages, null, null, Declarative.restartFrom())
+                            posted = true
+                            error = postOfPipeline(error)
+                            if (error != null) { throw error }
+                        }
+                    }
+                }
+            }
+        } catch (Throwable e) {
+            Declarative.failed(e)
+            if (error == null) { error = e }
+        }
+        if (!posted) { error = postOfPipeline(error) }
+        if (error != null) { throw error }
+    }
+
+    private void setProperties() {
+        def options = []
+        for (option in (root.options ?: [])) {
+            if (!(option.name in DeclarativeParser.WRAPPERS) && !(option.name in Declarative.FLAGS)) {
+                def values = option.values.call()
+                options << Declarative.option(option.name, values)
+            }
+        }
+        if (hasFlag(root.options, 'preserveStashes')) { Declarative.preserveStashes() }
+        def parameters = evaluated(root.parameters)
+        def triggers = evaluated(root.triggers)
+        Declarative.properties(options, parameters, triggers)
+    }
+
+    private List evaluated(List closures) {
+        def values = []
+        for (closure in (closures ?: [])) { values << closure.call() }
+        return values
+    }
+
+    /** Runs stages one after the other and returns the first error. */
+    private Throwable stages(List stages, Throwable error, Map skipped, String restartFrom) {
+        def first = error
+        def reason = skipped
+        def restarting = restartFrom != null
+        for (stage in stages) {
+            if (restarting) {
+                restarting = stage.name != restartFrom
+                reason = restarting ? [text: "Stage \"${stage.name}\" skipped due to this build restarting at stage \"${restartFrom}\"".toString()] : skipped
+            }
+            try {
+                this.stage(stage, first, reason)
+            } catch (Throwable e) {
+                Declarative.failed(e)
+                if (first == null) { first = e }
+            }
+        }
+        return first
+    }
+
+    private void stage(Map stage, Throwable before, Map skipped) {
+        def error = before
+        script.stage(stage.name) {
+            def reason = skipped ?: reasonToSkip(stage, error)
+            try {
+                if (reason != null) {
+                    skip(stage, error, reason)
+                } else if (!run(stage)) {
+                    reason = [why: 'due to when conditional']
+                    skip(stage, error, [why: 'due to when conditional', text: message(stage, 'due to when conditional')])
+                }
+            } catch (Throwable e) {
+                Declarative.failed(e)
+                if (error == null) { error = e }
+            }
+            if (reason == null && stage.parallel) { error = postOfStage(stage, error) }
+            if (error != null) { throw error }
+        }
+    }
+
+    private Map reasonToSkip(Map stage, Throwable error) {
+        def why = null
+        if (error != null) { why = 'due to earlier failure(s)' }
+        if (error == null && Declarative.isUnstable() && hasFlag(root.options, 'skipStagesAfterUnstable')) {
+            why = 'due to earlier stage(s) marking the build as unstable'
+        }
+        return why == null ? null : [why: why, text: message(stage, why)]
+    }
+
+    private String message(Map stage, String why) { "Stage \"${stage.name}\" skipped ${why}".toString() }
+
+    private void skip(Map stage, Throwable error, Map reason) {
+        Declarative.log(reason.text)
+        Declarative.skipped()
+        script.getContext('hudson.model.Run')
+        if (stage.parallel) {
+            def branches = [:]
+            for (child in stage.parallel) {
+                def one = child
+                branches[one.name] = { -> this.stage(one, error, reason.why == null ? reason : [why: reason.why, text: message(one, reason.why)]) }
+            }
+            script.parallel(branches)
+        } else if (stage.stages) {
+            stages(stage.stages, error, reason, null)
+        }
+    }
+
+    /** Returns false when `when` says no. */
+    private boolean run(Map stage) {
+        def when = stage.when
+        def passed = when == null ? true : null
+        if (passed == null && when.beforeOptions) { passed = holds(when) }
+        if (passed == false) { return false }
+        inWrappers(wrappers(stage.options)) {
+            if (passed == null && when.beforeInput) { passed = holds(when) }
+            if (passed != false) {
+                withInput(stage.input) {
+                    if (passed == null && when.beforeAgent) { passed = holds(when) }
+                    if (passed != false) {
+                        inAgent(stage.agent, true, stage.options) {
+                            if (passed == null) { passed = holds(when) }
+                            if (passed != false) {
+                                withCredentials(stage.environment) {
+                                    withEnvironment(stage.environment) { content(stage) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        return passed
+    }
+
+    private void content(Map stage) {
+        if (stage.parallel) {
+            script.parallel(branches(stage))
+        } else if (stage.stages) {
+            def error = postOfStage(stage, stages(stage.stages, null, null, null))
+            if (error != null) { throw error }
+        } else {
+            steps(stage)
+        }
+    }
+
+    private Map branches(Map stage) {
+        def branches = [:]
+        for (child in stage.parallel) {
+            def one = child
+            branches[one.name] = { -> this.stage(one, null, null) }
+        }
+        if (stage.failFast || hasFlag(root.options, 'parallelsAlwaysFailFast')) { branches.failFast = true }
+        return branches
+    }
+
+    private void steps(Map stage) {
+        def error = null
+        try {
+            stage.steps.call()
+        } catch (Throwable e) {
+            if (stage.post) { Declarative.failed(e) }
+            error = e
+        }
+        error = postOfStage(stage, error)
+        if (error != null) { throw error }
+    }
+
+    private Throwable postOfStage(Map stage, Throwable error) {
+        if (!anySatisfied(stage.post, error, true)) { return error }
+        Declarative.log('Post stage')
+        return post(stage.post, error, true)
+    }
+
+    private Throwable postOfPipeline(Throwable error) {
+        def first = error
+        Declarative.succeededSoFar()
+        if (anySatisfied(root.post, null, false)) {
+            try {
+                script.stage('Declarative: Post Actions') {
+                    def own = post(root.post, null, false)
+                    if (own != null) { throw own }
+                }
+            } catch (Throwable e) {
+                if (first == null) { first = e }
+            }
+        }
+        return first
+    }
+
+    private Throwable post(Map conditions, Throwable error, boolean ofStage) {
+        def first = error
+        for (name in DeclarativeParser.POST) {
+            if (conditions[name] && Declarative.satisfied(name, first, ofStage)) {
+                try {
+                    conditions[name].call()
+                } catch (Throwable e) {
+                    Declarative.postFailed(name, e)
+                    if (first == null) { first = e }
+                }
+            }
+        }
+        return first
+    }
+
+    private boolean anySatisfied(Map conditions, Throwable error, boolean ofStage) {
+        for (name in DeclarativeParser.POST) {
+            if (conditions != null && conditions[name] && Declarative.satisfied(name, error, ofStage)) { return true }
+        }
+        return false
+    }
+
+    private boolean holds(Map when) {
+        for (condition in when.conditions) {
+            if (!met(condition)) { return false }
+        }
+        return true
+    }
+
+    private boolean met(Map condition) {
+        if (condition.kind == 'expression') { return Declarative.truth(condition.body.call()) }
+        if (condition.kind == 'not') { return !met(condition.conditions[0]) }
+        if (condition.kind in ['allOf', 'anyOf']) {
+            for (inner in condition.conditions) {
+                def yes = met(inner)
+                if (condition.kind == 'anyOf' && yes) { return true }
+                if (condition.kind == 'allOf' && !yes) { return false }
+            }
+            return condition.kind == 'allOf'
+        }
+        def list = condition.values.call()
+        def values = list && list[0] instanceof Map ? list[0] : (list ? [value: list[0]] : [:])
+        def env = Declarative.variables()
+        switch (condition.kind) {
+            case 'branch': return Declarative.branch(env, values)
+            case 'tag': return Declarative.tag(env, values)
+            case 'buildingTag': return env.TAG_NAME != null
+            case 'changeRequest': return Declarative.changeRequest(env, values)
+            case 'environment': return env[values.name] == values.value
+            case 'equals': return values.expected == values.actual
+            case 'triggeredBy': return Declarative.triggeredBy(values)
+        }
+        return false
+    }
+
+    private void withInput(Map input, Closure body) {
+        if (input == null) {
+            body.call()
+            return
+        }
+        def values = input.values.call()
+        def parameters = evaluated(input.parameters)
+        def arguments = [message: values.message]
+        for (name in ['id', 'ok', 'submitter', 'submitterParameter']) {
+            if (values[name]) { arguments[name] = values[name] }
+        }
+        if (parameters) { arguments.parameters = parameters }
+        def answer = script.input(arguments)
+        if (!parameters && !arguments.submitterParameter) {
+            body.call()
+            return
+        }
+        def exported = [:]
+        if (answer instanceof Map) {
+            exported = answer
+        } else if (arguments.submitterParameter) {
+            exported = [(arguments.submitterParameter): answer]
+        } else if (parameters.size() == 1) {
+            exported = [(parameters[0].arguments.name): answer]
+        }
+        script.withEnv(Declarative.environmentOf(exported).toList()) { body.call() }
+    }
+
+    private void withCredentials(List environment, Closure body) {
+        def bindings = []
+        for (entry in (environment ?: [])) {
+            if (entry.credentials) {
+                def id = entry.value.call()
+                bindings << Declarative.credential(entry.name, id.toString())
+            }
+        }
+        if (bindings) {
+            script.withCredentials(bindings) { body.call() }
+        } else {
+            body.call()
+        }
+    }
+
+    private void withEnvironment(List environment, Closure body) {
+        def scope = new EnvironmentScope()
+        def pairs = []
+        for (entry in (environment ?: [])) {
+            if (!entry.credentials) {
+                Closure value = entry.value
+                value.delegate = scope
+                value.resolveStrategy = Closure.DELEGATE_FIRST
+                def result = value.call()
+                scope.add(entry.name, result)
+                pairs << "${entry.name}=${result}"
+            }
+        }
+        if (pairs) {
+            script.withEnv(pairs) { body.call() }
+        } else {
+            body.call()
+        }
+    }
+
+    private List wrappers(List options) {
+        def found = []
+        for (option in (options ?: [])) {
+            if (option.name in DeclarativeParser.WRAPPERS) { found << option }
+        }
+        return found
+    }
+
+    private boolean hasFlag(List options, String name) {
+        for (option in (options ?: [])) {
+            if (option.name == name) {
+                def values = option.values.call()
+                return values ? Declarative.truth(values[0]) : true
+            }
+        }
+        return false
+    }
+
+    private void inWrappers(List wrappers, Closure body) {
+        if (!wrappers) {
+            body.call()
+            return
+        }
+        def outer = wrappers[0]
+        def rest = new ArrayList(wrappers)
+        rest.remove(0)
+        def values = outer.values.call()
+        if (values) {
+            script."${outer.name}"(values[0]) { inWrappers(rest, body) }
+        } else {
+            script."${outer.name}"() { inWrappers(rest, body) }
+        }
+    }
+
+    private void inAgent(Map agent, boolean inStage, List options, Closure body) {
+        def used = agent
+        if (used == null && inStage && hasFlag(root.options, 'newContainerPerStage') && root.agent.type in ['docker', 'dockerfile']) { used = root.agent }
+        if (used == null || used.type == 'none') {
+            body.call()
+            return
+        }
+        Map values = used.values == null ? [:] : used.values.call()
+        def checkout = !(hasFlag(root.options, 'skipDefaultCheckout') || hasFlag(options, 'skipDefaultCheckout'))
+        if (used.type in ['docker', 'dockerfile']) {
+            onNode(values, inStage, values.reuseNode && inStage) { inContainer(used.type, values, inStage, checkout, body) }
+        } else {
+            onNode(values, inStage, false) { checkedOut(checkout, inStage, body) }
+        }
+    }
+
+    private void onNode(Map values, boolean inStage, boolean reuse, Closure body) {
+        if (reuse) {
+            script.getContext('hudson.FilePath')
+            if (Declarative.hasWorkspace()) {
+                body.call()
+                return
+            }
+        }
+        def label = values.label ?: ''
+        script.node(label.toString()) {
+            if (values.customWorkspace) {
+                script.ws(values.customWorkspace) { body.call() }
+            } else {
+                body.call()
+            }
+        }
+    }
+
+    private void checkedOut(boolean wanted, boolean inStage, Closure body) {
+        if (!wanted || !Declarative.hasScm()) {
+            body.call()
+            return
+        }
+        def values = null
+        if (inStage) {
+            values = script.checkout(script.scm)
+        } else {
+            script.stage('Declarative: Checkout SCM') { values = script.checkout(script.scm) }
+        }
+        script.withEnv(Declarative.environmentOf(values).toList()) { body.call() }
+    }
+
+    private void inContainer(String type, Map values, boolean inStage, boolean checkout, Closure body) {
+        def reused = values.reuseNode && inStage
+        checkedOut(checkout && !reused, inStage) {
+            def docker = script.docker
+            if (type == 'dockerfile') {
+                def image = null
+                def build = {
+                    -> image = docker.build(docker.nameOf(values), "${values.additionalBuildArgs ?: ''} -f \"${values.filename ?: 'Dockerfile'}\" \"${values.dir ?: '.'}\"".trim())
+                }
+                if (inStage) {
+                    build.call()
+                } else {
+                    script.stage('Declarative: Agent Setup') { build.call() }
+                }
+                image.inside((values.args ?: '').toString()) { body.call() }
+            } else {
+                def image = docker.image(values.image.toString())
+                if (values.alwaysPull) { image.pull() }
+                image.inside((values.args ?: '').toString()) { body.call() }
+            }
+        }
+    }
+}

@@ -1,0 +1,6 @@
+package hudson.tasks.junit
+
+/** What `junit` returns. */
+class TestResultSummary implements Serializable {
+    int totalCount, failCount, skipCount, passCount
+}

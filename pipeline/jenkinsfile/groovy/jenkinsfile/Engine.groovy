@@ -1,0 +1,140 @@
+package jenkinsfile
+
+import com.cloudbees.groovy.cps.Continuable
+import com.cloudbees.groovy.cps.Continuation
+import com.cloudbees.groovy.cps.Envs
+import com.cloudbees.groovy.cps.Outcome
+import com.cloudbees.groovy.cps.impl.CpsCallableInvocation
+import com.cloudbees.groovy.cps.impl.SourceLocation
+
+/** Runs a thread of a program to its next step; saves and reloads the program there. */
+class Engine {
+    static Run run
+    static CpsThread thread
+    private static final List CATEGORIES = Continuable.categories + [Iterators]
+
+    /** Continue `thread` with the outcome of its step, up to its next step or its end. */
+    static void resume(Run current, CpsThread resumed, Outcome outcome) {
+        run = current
+        thread = resumed
+        resumed.call = null
+        CpsCallableInvocation.registerMismatchHandler(Engine.&mismatch as CpsCallableInvocation.MismatchHandler)
+        Thread.currentThread().contextClassLoader = current.loader
+        Outcome result
+        try {
+            result = resumed.program.run0(outcome, CATEGORIES)
+        } finally {
+            CpsCallableInvocation.registerMismatchHandler(null)
+        }
+        current.locateMismatches(resumed)
+        if (resumed.program.resumable) {
+            suspended(current, resumed.id)
+        } else {
+            current.program.threads.remove(resumed)
+            current.ended(resumed, result)
+        }
+    }
+
+    /** A step was called by CPS code, or by code that is not CPS. */
+    static Object invokeStep(String name, Object[] args) {
+        StepDefinition step = Steps.find(run, name, args)
+        if (step.symbol) { return step.symbol }
+        CpsThread caller = thread
+        Call call = new Call(id: run.program.nextId(), thread: caller.id, name: name, context: caller.context, run: run)
+        caller.call = call
+        run.startStep(step, call, args)
+        if (step.sync && calledFromNonCps()) {
+            caller.call = null
+            return call.outcome.replay()
+        }
+        Continuable.suspend(name, call.id)
+    }
+
+    /** A continuable that calls `body`; the value instead if the closure is no CPS code. */
+    static Object start(Run current, Closure body, Object[] args) {
+        run = current
+        try {
+            return new Outcome(body.call(*args), null)
+        } catch (CpsCallableInvocation invocation) {
+            return new Continuable(invocation.invoke(Envs.empty(current.invoker()), SourceLocation.UNKNOWN, Continuation.HALT))
+        }
+    }
+
+    static Continuable start(Run current, PipelineScript script) { new Continuable(script, Envs.empty(current.invoker())) }
+
+    private static void suspended(Run current, int threadId) {
+        try {
+            byte[] saved = save(current.program)
+            if (current.reloads) { current.program = load(current, saved) }
+        } catch (NotSerializableException error) {
+            notSaved(current, threadId, error, new NotSerializableException(error.message.readLines()[0]))
+            return
+        } catch (ObjectStreamException | UnsupportedOperationException | ClassNotFoundException error) {
+            notSaved(current, threadId, error, error)
+            return
+        }
+        Call call = current.program.thread(threadId).call
+        if (call.outcome != null) { World.current.ready(current, call) }
+        current.interruptIfAsked(current.program.thread(threadId))
+    }
+
+    private static void notSaved(Run current, int threadId, Exception error, Exception seen) {
+        CpsThread culprit = current.program.thread(threadId)
+        current.notSaved(error, culprit)
+        Call call = culprit.call
+        World.current.forget(current, call)
+        call.outcome = null
+        call.run = current
+        call.fail(seen)
+    }
+
+    private static byte[] save(Program program) {
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream()
+        new ObjectOutputStream(bytes).withCloseable { it.writeObject(program) }
+        bytes.toByteArray()
+    }
+
+    private static Program load(Run current, byte[] saved) {
+        current.loader = current.code.newLoader()
+        ClassLoader loader = current.loader
+        Program program = new ReloadingStream(new ByteArrayInputStream(saved), loader).withCloseable { it.readObject() }
+        program.threads.each { it.call?.run = current }
+        program
+    }
+
+    private static void mismatch(Object expected, String expectedMethod, Object actual, String actualMethod) {
+        boolean variable = expected instanceof PipelineScript && (Globals.isGlobal(expectedMethod) || expected.binding.hasVariable(expectedMethod))
+        if (variable && actualMethod == 'call') { return }
+        if (expected.getClass().name.startsWith('jenkinsfile.')) { return }
+        String where = [named(expected), expectedMethod].findAll().join('.')
+        String instead = [actual == null ? null : named(actual), actualMethod].findAll().join('.')
+        run.mismatch("expected to call ${where} but wound up catching ${instead}; see: https://jenkins.io/redirect/pipeline-cps-method-mismatches/")
+    }
+
+    private static String named(Object receiver) { receiver instanceof Class ? receiver.name : receiver.getClass().name }
+
+    /** Whether a method of the pipeline stands on the Java stack, which CPS code never does. */
+    private static boolean calledFromNonCps() {
+        StackWalker.getInstance(StackWalker.Option.RETAIN_CLASS_REFERENCE).walk { frames ->
+            frames.takeWhile { !it.className.startsWith('com.cloudbees.groovy.cps.impl.') }
+                .anyMatch { it.declaringClass.classLoader instanceof FreshLoader }
+        }
+    }
+}
+
+/** Reads a saved program with the classes of one loader. */
+class ReloadingStream extends ObjectInputStream {
+    private static final Map<String, Class> PRIMITIVES =
+        [Boolean, Byte, Character, Short, Integer, Long, Float, Double, Void]*.TYPE.collectEntries { [it.name, it] }
+    private final ClassLoader loader
+
+    ReloadingStream(InputStream stream, ClassLoader loader) {
+        super(stream)
+        this.loader = loader
+    }
+
+    @Override
+    protected Class<?> resolveClass(ObjectStreamClass described) throws IOException, ClassNotFoundException {
+        PRIMITIVES[described.name] ?: Class.forName(described.name, false, loader)
+    }
+}

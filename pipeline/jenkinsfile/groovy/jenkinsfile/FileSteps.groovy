@@ -1,0 +1,182 @@
+package jenkinsfile
+
+import hudson.AbortException
+import hudson.model.Result
+import hudson.tasks.junit.TestResultSummary
+import groovy.util.XmlSlurper
+import java.nio.file.Files
+import java.nio.file.NoSuchFileException
+import java.nio.file.StandardCopyOption
+
+/** Steps on files of the workspace, and what leaves it. */
+class FileSteps {
+    private static final String BASE64 = 'Base64'
+
+    static void register() {
+        Steps.define(name: 'writeFile', needsWorkspace: true, start: { Call call ->
+            File target = file(call, call.text('file'))
+            target.parentFile.mkdirs()
+            if (call.text('encoding') == BASE64) {
+                target.bytes = call.text('text', '').decodeBase64()
+            } else {
+                target.setText(call.text('text', ''), call.text('encoding', 'UTF-8'))
+            }
+            call.succeed()
+        })
+        Steps.define(name: 'readFile', main: 'file', needsWorkspace: true, start: { Call call ->
+            File source = file(call, call.text('file'))
+            if (!source.file) { throw new NoSuchFileException(source.path) }
+            call.succeed(call.text('encoding') == BASE64 ? source.bytes.encodeBase64().toString() : source.getText(call.text('encoding', 'UTF-8')))
+        })
+        Steps.define(name: 'fileExists', main: 'file', needsWorkspace: true, start: { Call call -> call.succeed(file(call, call.text('file')).exists()) })
+        Steps.define(name: 'pwd', needsWorkspace: true, start: { Call call ->
+            call.succeed(call.flag('tmp') ? "${call.context['workspace']}@tmp" as String : call.context['cwd'])
+        })
+        Steps.define(name: 'deleteDir', needsWorkspace: true, start: { Call call ->
+            new File(call.context['cwd'] as String).deleteDir()
+            new File(call.context['cwd'] as String).mkdirs()
+            call.succeed()
+        })
+        Steps.define(name: 'stash', main: 'name', needsWorkspace: true, start: { Call call -> stash(call) })
+        Steps.define(name: 'unstash', main: 'name', needsWorkspace: true, start: { Call call ->
+            File source = stashFolder(call)
+            if (!source.directory) { throw new AbortException("No such saved stash ‘${call['name']}’") }
+            copy(source, cwd(call), Text.files(source, '**', null, false))
+            call.succeed()
+        })
+        Steps.define(name: 'archiveArtifacts', main: 'artifacts', needsWorkspace: true, start: { Call call -> archive(call) })
+        Steps.define(name: 'junit', main: 'testResults', needsWorkspace: true, start: { Call call -> junit(call) })
+        Steps.define(name: 'checkout', main: 'scm', needsWorkspace: true, start: { Call call -> call.succeed(Checkout.into(call)) })
+    }
+
+    static File cwd(Call call) { new File(call.context['cwd'] as String) }
+
+    static File file(Call call, String path) {
+        File given = new File(path)
+        given.absolute ? given : new File(cwd(call), path).toPath().normalize().toFile()
+    }
+
+    static void copy(File from, File to, List<String> paths) {
+        paths.each { path ->
+            File target = new File(to, path)
+            target.parentFile.mkdirs()
+            Files.copy(new File(from, path).toPath(), target.toPath(), StandardCopyOption.REPLACE_EXISTING, StandardCopyOption.COPY_ATTRIBUTES)
+        }
+    }
+
+    private static File stashFolder(Call call) { new File(call.run.folder, "stashes/${URLEncoder.encode(call.text('name'), 'UTF-8')}") }
+
+    private static void stash(Call call) {
+        List<String> paths = Text.files(cwd(call), call.text('includes'), call.text('excludes'), call.flag('useDefaultExcludes', true))
+        File target = stashFolder(call)
+        if (target.exists()) { call.log("Warning: overwriting stash ‘${call['name']}’") }
+        target.deleteDir()
+        target.mkdirs()
+        if (!paths && !call.flag('allowEmpty')) { throw new AbortException("No files included in stash ‘${call['name']}’") }
+        copy(cwd(call), target, paths)
+        call.log("Stashed ${paths.size()} file(s)")
+        call.succeed()
+    }
+
+    private static void archive(Call call) {
+        call.log('Archiving artifacts')
+        String pattern = call.text('artifacts')
+        List<String> paths = Text.files(cwd(call), pattern, call.text('excludes'), call.flag('defaultExcludes', true))
+        if (!paths) {
+            String message = "No artifacts found that match the file pattern \"${pattern}\". Configuration error?"
+            if (!call.flag('allowEmptyArchive')) { throw new AbortException(message) }
+            call.log(message)
+        } else {
+            copy(cwd(call), new File(call.run.folder, 'archive'), paths)
+            paths.each { call.run.archived << [path: it, file: new File(call.run.folder, "archive/${it}").path] }
+            if (call.flag('fingerprint')) { call.log('Recording fingerprints') }
+        }
+        call.succeed()
+    }
+
+    private static void junit(Call call) {
+        call.log('Recording test results')
+        List<String> paths = Text.files(cwd(call), call.text('testResults'))
+        if (!paths) {
+            call.log('No test report files were found. Configuration error?')
+            if (!call.flag('allowEmptyResults')) { throw new AbortException('No test report files were found. Configuration error?') }
+        }
+        TestResultSummary summary = new TestResultSummary()
+        paths.each { count(new File(cwd(call), it), summary) }
+        if (summary.totalCount == 0) {
+            call.log('None of the test reports contained any result')
+            if (!call.flag('allowEmptyResults')) { throw new AbortException('None of the test reports contained any result') }
+        }
+        call.log('[Checks API] No suitable checks publisher found.')
+        if (summary.failCount > 0) {
+            call.run.worsen(Result.UNSTABLE)
+            ControlSteps.warn(call, Result.UNSTABLE)
+        }
+        call.succeed(summary)
+    }
+
+    private static void count(File report, TestResultSummary summary) {
+        XmlSlurper parser = new XmlSlurper(false, false)
+        parser.parse(report).depthFirst().findAll { it.name() == 'testcase' }.each { test ->
+            List<String> children = test.children().list()*.name()
+            summary.totalCount++
+            if (children.any { it in ['failure', 'error'] }) {
+                summary.failCount++
+            } else if ('skipped' in children) {
+                summary.skipCount++
+            } else {
+                summary.passCount++
+            }
+        }
+    }
+}
+
+/** `checkout scm`: a clone of the local repository, a copy of a folder, or the files that the scenario gives. */
+class Checkout {
+    static Map<String, String> into(Call call) {
+        Run run = call.run
+        if (!(call['scm'] instanceof Scm)) {
+            run.gaps << 'checkout of anything but `scm` is not in this harness'
+            throw new NotInHarness(run.gaps.last())
+        }
+        File target = FileSteps.cwd(call)
+        Map source = run.scenario.scm as Map
+        String commit = source.commit ?: '0' * 40
+        (source.files as Map)?.each { path, text ->
+            File file = new File(target, path as String)
+            file.parentFile.mkdirs()
+            file.setText(text as String, 'UTF-8')
+        }
+        if (source.folder) { commit = copy(new File(source.folder as String), target) ?: commit }
+        call.log("Checking out Revision ${commit} (${run.scenario.branch ?: 'main'})")
+        Map values = [GIT_BRANCH: run.scenario.branch ?: 'main', GIT_COMMIT: commit, GIT_URL: run.scenario.scmUrl]
+        String previous = run.job.runs.findAll { it.number < run.number }.max { it.number }?.commit
+        if (previous) { values.GIT_PREVIOUS_COMMIT = previous }
+        run.commit = commit
+        values
+    }
+
+    /** Clone with what is not committed yet, so that a pipeline can be tried before it is pushed. */
+    private static String copy(File source, File target) {
+        if (!new File(source, '.git').exists()) {
+            FileSteps.copy(source, target, Text.files(source, '**', null, false))
+            return null
+        }
+        if (!new File(target, '.git').exists()) {
+            target.deleteDir()
+            Shell.run(['git', 'clone', '--quiet', source.path, target.path], source)
+        } else {
+            Shell.run(['git', 'fetch', '--quiet', 'origin'], target)
+            Shell.run(['git', 'reset', '--quiet', '--hard', Shell.run(['git', 'rev-parse', 'HEAD'], source).trim()], target)
+        }
+        Shell.run(['git', 'ls-files', '-z', '--modified', '--others', '--exclude-standard'], source).split('\0').findAll().each { path ->
+            File from = new File(source, path)
+            if (from.file) {
+                File to = new File(target, path)
+                to.parentFile.mkdirs()
+                Files.copy(from.toPath(), to.toPath(), StandardCopyOption.REPLACE_EXISTING, StandardCopyOption.COPY_ATTRIBUTES)
+            }
+        }
+        Shell.run(['git', 'rev-parse', 'HEAD'], source).trim()
+    }
+}

@@ -1,0 +1,76 @@
+package jenkinsfile
+
+import hudson.AbortException
+import hudson.model.Result
+import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
+import org.jenkinsci.plugins.workflow.support.steps.input.Rejection
+
+/** `input`: the scenario plays the person. */
+class PersonSteps {
+    static void register() {
+        Steps.define(name: 'input', main: 'message', start: { Call call ->
+            String id = call.text('id')
+            if (id != null && !(id ==~ /[A-Za-z0-9_.\-]+/)) { throw new AbortException("InputStep id is required to be URL safe, but the provided id ${id} is not safe") }
+            call.state.id = id == null ? null : id.capitalize()
+            if (call['parameters']) {
+                call.log('Input requested')
+            } else {
+                call.log(call.text('message', ''))
+                call.log("${call.text('ok', 'Proceed')} or Abort")
+            }
+            call.state.attempt = 0
+            ask(call)
+        }, event: { Call call, String what -> decide(call, call.state.decision as Map) })
+    }
+
+    private static void ask(Call call) {
+        Run run = call.run
+        Map reply = run.world.ask.call([ask: 'input', job: run.job.name, build: run.number, id: call.state.id, message: call['message'],
+                                        ok: call['ok'], submitter: call['submitter'], submitterParameter: call['submitterParameter'],
+                                        parameters: Plain.of(call['parameters'] ?: []), attempt: call.state.attempt, prompt: call.id,
+                                        stage: ShellSteps.stageName(call)]) as Map
+        call.state.attempt = (call.state.attempt as int) + 1
+        if (reply.do == 'ignore') {
+            run.waitsAt = call.state.id ?: 'input'
+            return
+        }
+        call.state.decision = reply
+        run.world.at(Text.millis(reply.after ?: 0, 'SECONDS'), call, 'input')
+    }
+
+    private static void decide(Call call, Map decision) {
+        Run run = call.run
+        String by = decision.by
+        if (decision.do == 'reject') {
+            call.fail(new FlowInterruptedException(Result.ABORTED, new Rejection(shortDescription: "Rejected by ${by}", userName: by)))
+        } else if (!allowed(run, call.text('submitter'), by)) {
+            run.refusals << [input: call.state.id, by: by, status: 400]
+            ask(call)
+        } else {
+            call.log("Approved by ${by}")
+            call.succeed(answer(call, decision.values as Map ?: [:], by))
+        }
+    }
+
+    /** Administrators and whoever started the build always may approve. */
+    private static boolean allowed(Run run, String submitter, String by) {
+        List<String> named = (submitter ?: '').split(',')*.trim()*.toLowerCase().findAll()
+        Map<String, List> groups = run.scenario.groups as Map
+        List<String> own = [by, 'authenticated'] + groups.findAll { by in it.value }.keySet()
+        named.empty || by in (run.scenario.administrators as List) || run.causes.any { it.userId == by } ||
+            own.any { it?.toLowerCase() in named }
+    }
+
+    /** None, one bare value, or a map; what the client leaves out is not filled in. */
+    private static Object answer(Call call, Map values, String by) {
+        Map<String, Object> given = new HashMap<>()
+        (call['parameters'] as List ?: []).each { Describable parameter ->
+            String name = parameter['name']
+            if (values.containsKey(name)) {
+                given[name] = parameter.symbol == 'booleanParam' ? (values[name] as String).toBoolean() : values[name] as String
+            }
+        }
+        if (call['submitterParameter']) { given[call.text('submitterParameter')] = by }
+        given.size() == 0 ? null : given.size() == 1 ? given.values().first() : given
+    }
+}

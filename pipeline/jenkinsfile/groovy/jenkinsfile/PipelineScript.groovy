@@ -1,0 +1,52 @@
+package jenkinsfile
+
+import com.cloudbees.groovy.cps.SerializableScript
+import org.codehaus.groovy.runtime.InvokerHelper
+
+/** The base class of a Jenkinsfile and of a library's `vars`: what they do not define is a step. */
+abstract class PipelineScript extends SerializableScript {
+    @Override
+    Object invokeMethod(String name, Object args) {
+        Object[] list = InvokerHelper.asArray(args)
+        Object variable = Globals.callable(this, name)
+        if (variable != null) {
+            Engine.run.libraryCall(name, list)
+            return InvokerHelper.getMetaClass(variable).invokeMethod(variable, 'call', list)
+        }
+        Engine.invokeStep(name, list)
+    }
+
+    @Override
+    Object getProperty(String name) {
+        if (Globals.isGlobal(name)) { return Globals.get(this, name) }
+        try {
+            return super.getProperty(name)
+        } catch (MissingPropertyException missing) {
+            String value = Engine.run.variables(Engine.thread.context)[name]
+            if (value == null) { throw missing }
+            return value
+        }
+    }
+
+    /** Groovy would find its own `sleep` before the step. */
+    Object sleep(long seconds) { invokeMethod('sleep', [seconds] as Object[]) }
+
+    @Override
+    void println() { invokeMethod('echo', [''] as Object[]) }
+
+    @Override
+    void print(Object value) { invokeMethod('echo', [String.valueOf(value)] as Object[]) }
+
+    @Override
+    void println(Object value) { invokeMethod('echo', [String.valueOf(value)] as Object[]) }
+
+    @Override
+    String toString() { this.class.name }
+}
+
+/** `steps`: lets library classes call steps. */
+class StepsObject implements Serializable {
+    Object invokeMethod(String name, Object args) { Engine.invokeStep(name, InvokerHelper.asArray(args)) }
+
+    Object sleep(long seconds) { Engine.invokeStep('sleep', [seconds] as Object[]) }
+}

@@ -1,0 +1,388 @@
+package jenkinsfile
+
+import com.cloudbees.groovy.cps.Continuable
+import com.cloudbees.groovy.cps.Outcome
+import com.cloudbees.groovy.cps.sandbox.DefaultInvoker
+import com.cloudbees.groovy.cps.sandbox.Invoker
+import hudson.AbortException
+import hudson.model.Result
+import org.codehaus.groovy.control.MultipleCompilationErrorsException
+import org.codehaus.groovy.runtime.InvokerHelper
+import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
+
+/** One build: its program, variables, result, console and what it did. */
+class Run {
+    final Job job
+    final int number
+    final Map scenario
+    final List<Map> causes
+    final World world = World.current
+    final boolean reloads
+    final boolean hasScm
+    final List<String> console = []
+    /** The parallel branch of each line of the console. */
+    final List<String> lineBranches = []
+    final List<Map> stages = []
+    final List<Map> steps = []
+    final List<String> mismatches = []
+    private final List<String> unlocated = []
+    final List<Map> refusals = []
+    /** What this harness lacks and the script asked for. */
+    final List<String> gaps = []
+    final List<Map> archived = []
+    final Map<String, String> assigned = [:]
+    final Map<String, Object> parameterValues = [:]
+    final Map<String, Result> warnings = [:]
+    final String cookie = UUID.randomUUID()
+    Long started
+    boolean finished
+    boolean keepLog
+    Result result
+    String description
+    String displayName
+    String waitsAt
+    String commit
+    /** The path to what could not be saved. */
+    String unsaved
+    /** Causes of an interruption that the console has already. */
+    final Set<String> told = [] as Set
+    Integer milestone
+    String restartFrom
+    Code code
+    ClassLoader loader
+    Program program
+    Call starting
+
+    Run(Job job, Map scenario, List<Map> causes) {
+        this.job = job
+        this.number = (job.runs*.number.max() ?: 0) + 1
+        this.scenario = scenario
+        this.causes = causes
+        this.reloads = scenario.reload
+        this.hasScm = scenario.scm
+        this.displayName = "#${number}"
+        this.restartFrom = scenario.restartFrom
+        job.properties.parameters.each { parameterValues[it.name] = it.value }
+        (scenario.parameters as Map)?.each { name, value -> parameterValues[name as String] = value }
+    }
+
+    String getUrl() { "http://jenkins.example/job/${job.name.split('/').join('/job/')}/${number}/" }
+
+    File getFolder() { new File(world.root, "jobs/${job.name}/builds/${number}") }
+
+    Invoker invoker() { scenario.sandbox ? new SandboxInvoker() : new DefaultInvoker() }
+
+    void start() {
+        started = world.clock.now
+        causes.each { cause -> log(cause.shortDescription as String) }
+        try {
+            code = new Code(scenario.script as String, scenario.libraries as Map, scenario.implicit as boolean, scenario.sandbox as boolean)
+            loadLibraries()
+            keepStashes()
+            loader = code.newLoader()
+            program = new Program()
+            PipelineScript script = InvokerHelper.createScript(loader.loadClass('WorkflowScript'), new Binding()) as PipelineScript
+            CpsThread main = new CpsThread(id: program.nextId(), context: new Context(null, [:]), program: Engine.start(this, script))
+            program.threads << main
+            log('[Pipeline] Start of Pipeline')
+            world.ready(this, main)
+        } catch (MultipleCompilationErrorsException error) {
+            log("${error.class.name}: ${error.message}")
+            end(Result.FAILURE)
+        } catch (AbortException error) {
+            log("ERROR: ${error.message}")
+            end(Result.FAILURE)
+        }
+    }
+
+    private void loadLibraries() {
+        code.askedLibraries.each { name ->
+            log("Loading library ${name}")
+            if (code.library(name) == null) { throw new AbortException("Could not find any definition of libraries [${name}]") }
+        }
+    }
+
+    /** A build restarted at a stage has the stashes of the one before only if they are preserved. */
+    private void keepStashes() {
+        Run previous = job.runs.find { it.number == number - 1 }
+        if (restartFrom && job.preserveStashes && previous) {
+            File stashes = new File(previous.folder, 'stashes')
+            FileSteps.copy(stashes, new File(folder, 'stashes'), Text.files(stashes, '**', null, false))
+        }
+    }
+
+    Map<String, Object> parameters() {
+        Map<String, Object> values = new HashMap<>()
+        job.properties.parameters.each { values[it.name as String] = it.value }
+        values.putAll(parameterValues)
+        Collections.unmodifiableMap(values)
+    }
+
+    Map<String, String> variables(Context context) {
+        Map<String, String> all = [:]
+        if (context['node']) { all.putAll(scenario.agentEnvironment as Map) }
+        all.putAll([
+            CI: 'true', JENKINS_URL: 'http://jenkins.example/', JOB_NAME: job.name, JOB_BASE_NAME: job.name.tokenize('/').last(),
+            JOB_URL: "http://jenkins.example/job/${job.name.split('/').join('/job/')}/" as String, BUILD_NUMBER: number as String,
+            BUILD_ID: number as String, BUILD_DISPLAY_NAME: displayName, BUILD_URL: url,
+            BUILD_TAG: "jenkins-${job.name.replace('/', '-')}-${number}" as String,
+        ])
+        all.putAll(scenario.environment as Map)
+        parameterValues.each { name, value -> if (value != null) { all[name] = value as String } }
+        all.putAll(assigned)
+        all.putAll(context.variables())
+        all.findAll { it.value != null }
+    }
+
+    void assign(String name, String value) { assigned[name] = value }
+
+    void worsen(Result other) { result = result == null ? other : result.combine(other) }
+
+    void log(String line, Context context = null) {
+        String masked = line
+        context?.secrets()?.values()?.findAll()?.sort { -it.length() }?.each { masked = masked.replace(it, '****') }
+        masked.split('\n', -1).each {
+            console << it
+            lineBranches << (context == null ? null : context['branch'] as String)
+            world.ask.call([event: 'log', job: job.name, build: number, line: it])
+        }
+    }
+
+    void libraryCall(String name, Object[] args) {
+        steps << [name: name, library: true, arguments: Plain.of(args.toList()), stage: Engine.thread.context['stage'], branch: Engine.thread.context['branch']]
+    }
+
+    void startStep(StepDefinition step, Call call, Object[] args) {
+        Throwable wrong = null
+        try {
+            step.readArguments(call, args)
+        } catch (IllegalArgumentException | IllegalStateException error) {
+            wrong = error
+        }
+        starting = call
+        log("[Pipeline] ${call.name}", call.context)
+        try {
+            if (wrong != null) { throw wrong }
+            Secrets.warn(call, args)
+            record(call)
+            if (step.needsWorkspace && !call.context['cwd']) {
+                throw new org.jenkinsci.plugins.workflow.steps.MissingContextVariableException('hudson.FilePath')
+            }
+            step.start.call(call)
+        } catch (MissingMethodException | MissingPropertyException | ClassCastException | NullPointerException error) {
+            gaps << "fault of the harness in the step ${call.name}: ${error} at ${error.stackTrace.findAll { it.className.startsWith('jenkinsfile.') }.take(4)}".toString()
+            call.fail(error)
+        } catch (Throwable error) {
+            call.fail(error)
+        } finally {
+            starting = null
+        }
+    }
+
+    private void record(Call call) {
+        Map step = [name: call.name, call: call.id, library: false, stage: call.context['stage'], branch: call.context['branch'],
+                    container: call.context['container']?.image, node: call.context['node'],
+                    arguments: Secrets.hide(Plain.of(call.arguments), call.context)]
+        steps << step
+        if (call.name == 'stage') {
+            stages << [name: call.text('name'), call: call.id, id: "${call.id}" as String, parents: call.context.all('stage'), status: 'RUNNING']
+        }
+    }
+
+    /** Called by a step that has its outcome. */
+    void finished(Call call) {
+        StepDefinition step = Steps.of(call)
+        if (step.block) { log("[Pipeline] // ${call.name}", call.context) }
+        steps.find { it.call == call.id }?.error = call.outcome.abnormal?.toString()
+        if (call.name == 'stage') { endStage(call) }
+        if (!call.is(starting)) { world.ready(this, call) }
+    }
+
+    private void endStage(Call call) {
+        Map stage = stages.find { it.call == call.id }
+        if (stage == null || stage.status == 'SKIPPED') { return }
+        Result worst = warnings[stage.id] ?: Result.SUCCESS
+        if (call.outcome.failure) { worst = worst.combine(resultOf(call.outcome.abnormal)) }
+        stage.status = worst.name()
+    }
+
+    /** Start a body of a block step in a thread of its own. */
+    void startBody(Map options = [:], Call call) {
+        Context context = options.context != null ? call.context + options.context : call.context
+        log("[Pipeline] {${options.label ? " (${options.label})" : ''}", context)
+        CpsThread body = new CpsThread(id: program.nextId(), context: context, ownerCall: call.id, branch: options.branch as String)
+        CpsThread caller = Engine.thread
+        program.threads << body
+        Object begun = Engine.start(this, (options.body ?: call.body) as Closure, (options.arguments ?: []) as Object[])
+        Engine.thread = caller
+        if (begun instanceof Continuable) {
+            body.program = begun
+            world.ready(this, body)
+        } else {
+            world.later(0) {
+                CpsThread ended = program.thread(body.id)
+                program.threads.remove(ended)
+                this.ended(ended, begun as Outcome)
+            }
+        }
+    }
+
+    /** A thread ran to its end. */
+    void ended(CpsThread thread, Outcome outcome) {
+        if (thread.ownerCall == null) {
+            finish(outcome)
+            return
+        }
+        Call owner = program.call(thread.ownerCall)
+        if (owner == null) { return }
+        log('[Pipeline] }', thread.context)
+        try {
+            Steps.of(owner).bodyEnded.call(owner, thread, outcome)
+        } catch (Throwable error) {
+            owner.fail(error)
+        }
+    }
+
+    void interruptAll(Throwable error) {
+        CpsThread main = program?.threads?.find { it.ownerCall == null }
+        if (main != null) { interrupt(main, error) }
+    }
+
+    void interrupt(CpsThread thread, Throwable error) {
+        if (thread.call == null || thread.call.outcome != null) {
+            thread.interruption = error
+        } else {
+            interrupt(thread.call, error)
+        }
+    }
+
+    void interrupt(Call call, Throwable error) {
+        List<CpsThread> bodies = program.bodies(call)
+        if (bodies) {
+            bodies.each { interrupt(it, error) }
+            return
+        }
+        Steps.of(call).stop?.call(call)
+        world.forget(this, call)
+        call.fail(error)
+    }
+
+    void interruptIfAsked(CpsThread thread) {
+        if (thread.interruption != null && thread.call.outcome == null) {
+            Throwable error = thread.interruption
+            thread.interruption = null
+            interrupt(thread.call, error)
+        }
+    }
+
+    void mismatch(String message) {
+        unlocated << message
+        log(message)
+    }
+
+    /** The CPS stack is known again only at the next step, so that is what a mismatch can name. */
+    void locateMismatches(CpsThread thread) {
+        StackTraceElement where = thread.program.stackTrace.find()
+        unlocated.each { mismatches << "${it} (${where ? "at or before ${where}" : 'after the last step'})".toString() }
+        unlocated.clear()
+    }
+
+    void notSaved(Exception error, CpsThread culprit) {
+        StackTraceElement where = culprit.program.stackTrace.find { it.fileName != 'ModelInterpreter.groovy' }
+        List<String> path = (error.message ?: '').readLines().findAll { it.contains('- field') }*.trim()
+        unsaved = "an exception which occurred:\n\t${path.collect { it.replaceFirst('- ', 'in ') }.join('\n\t')}\n\tin ${where}"
+        killCall(culprit.call)
+    }
+
+    private void killCall(Call call) {
+        program.bodies(call).each { CpsThread body ->
+            if (body.call) { killCall(body.call) }
+            program.threads.remove(body)
+        }
+        Steps.of(call).stop?.call(call)
+    }
+
+    static Result resultOf(Throwable error) {
+        error instanceof FlowInterruptedException ? error.result : Result.FAILURE
+    }
+
+    private void finish(Outcome outcome) {
+        log('[Pipeline] End of Pipeline')
+        if (unsaved && outcome.failure) { log(unsaved) }
+        if (outcome.failure) { explain(outcome.abnormal) }
+        end(outcome.failure ? resultOf(outcome.abnormal) : Result.SUCCESS)
+    }
+
+    private void end(Result last) {
+        worsen(last)
+        finished = true
+        stages.findAll { it.status == 'RUNNING' }.each { it.status = last.name() }
+        log("Finished: ${result}")
+        Shell.killLeftovers(this)
+        BuildSteps.ended(this)
+        job.freed()
+    }
+
+    /** The lines that Jenkins prints about an error. */
+    void explain(Throwable error, Context context = null) {
+        if (error instanceof FlowInterruptedException) {
+            error.causes.findAll { !(it.shortDescription in told) }.each { log(it.shortDescription, context) }
+        } else if (error instanceof AbortException) {
+            log("ERROR: ${error.message}", context)
+        } else {
+            StringWriter trace = new StringWriter()
+            error.printStackTrace(new PrintWriter(trace))
+            List<String> lines = trace.toString().readLines()
+            log(lines.findAll { !it.startsWith('\tat ') || !it.startsWith('\tat jenkinsfile.') && it =~ /\((WorkflowScript|[A-Za-z0-9_]+\.groovy):\d+\)/ }.join('\n'), context)
+        }
+    }
+}
+
+/** Values as JSON can carry them. */
+class Plain {
+    static Object of(Object value) {
+        switch (value) {
+            case null: case Boolean: case Number: return value
+            case CharSequence: return value.toString()
+            case Describable: return [(value.symbol): of(value.arguments)]
+            case Map: return value.collectEntries { k, v -> [k as String, of(v)] }
+            case Collection: return value.collect { of(it) }
+            case Object[]: return value.toList().collect { of(it) }
+            case Closure: return '{…}'
+            default: return value.toString()
+        }
+    }
+}
+
+/** Masks and warnings for the values of credentials. */
+class Secrets {
+    static Object hide(Object value, Context context) {
+        Map<String, String> secrets = context.secrets()
+        if (!secrets) { return value }
+        switch (value) {
+            case String: return secrets.values().findAll().inject(value) { text, secret -> text.replace(secret, '****') }
+            case Map: return value.collectEntries { k, v -> [k, hide(v, context)] }
+            case List: return value.collect { hide(it, context) }
+            default: return value
+        }
+    }
+
+    static void warn(Call call, Object[] args) {
+        List<String> leaked = call.context.secrets().findAll { name, secret -> secret && interpolates(args, secret) }.keySet().toList()
+        if (leaked) {
+            call.log("Warning: A secret was passed to \"${call.name}\" using Groovy String interpolation, which is insecure.\n" +
+                "\t\t Affected argument(s) used the following variable(s): [${leaked.join(', ')}]\n" +
+                '\t\t See https://jenkins.io/redirect/groovy-string-interpolation for details.')
+        }
+    }
+
+    private static boolean interpolates(Object value, String secret) {
+        switch (value) {
+            case GString: return value.toString().contains(secret)
+            case Map: return value.values().any { interpolates(it, secret) }
+            case Collection: return value.any { interpolates(it, secret) }
+            case Object[]: return value.any { interpolates(it, secret) }
+            default: return false
+        }
+    }
+}

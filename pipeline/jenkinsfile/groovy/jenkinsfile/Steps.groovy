@@ -1,0 +1,120 @@
+package jenkinsfile
+
+import com.cloudbees.groovy.cps.Outcome
+
+/** A step: how its arguments are read, what it does, and what happens to it later. */
+class StepDefinition {
+    String name
+    /** The argument that may be given without a name. */
+    String main
+    boolean sync
+    boolean block
+    boolean needsWorkspace
+    String plugin
+    Closure start
+    Closure event = { Call call, String what -> }
+    Closure bodyEnded = { Call call, CpsThread body, Outcome outcome ->
+        outcome.failure ? call.fail(outcome.abnormal) : call.succeed(outcome.normal)
+    }
+    Closure stop
+    Object symbol
+
+    void readArguments(Call call, Object[] args) {
+        List rest = args.toList()
+        if (rest && rest.last() instanceof Closure) { call.body = rest.remove(rest.size() - 1) as Closure }
+        if (rest.size() == 1 && rest[0] instanceof Map && main != '*') {
+            rest[0].each { key, value -> call.arguments[key as String] = reify(value) }
+        } else if (rest.size() == 1 && main) {
+            call.arguments[main == '*' ? 'value' : main] = reify(rest[0])
+        } else if (rest) {
+            throw new IllegalArgumentException("Expected named arguments but got ${Plain.of(rest)}")
+        }
+        if (block && call.body == null && main != '*') { throw new IllegalStateException("There is no body to invoke for step ${name}") }
+    }
+
+    private static Object reify(Object value) {
+        switch (value) {
+            case GString: return value.toString()
+            case Map: return value.collectEntries(new LinkedHashMap()) { k, v -> [k instanceof GString ? k.toString() : k, reify(v)] }
+            case List: return new ArrayList(value.collect { reify(it) })
+            default: return value
+        }
+    }
+}
+
+/** A value such as `string(name: 'X')`, which is no step. */
+class Describable implements Serializable {
+    String symbol
+    Map<String, Object> arguments
+
+    Object getAt(String key) { arguments[key] }
+
+    @Override
+    String toString() { "@${symbol}(${arguments.collect { k, v -> "${k}=${v}" }.join(',')})" }
+}
+
+/** The steps that this harness runs, those that only Jenkins has, and symbols. */
+class Steps {
+    private static final Map<String, StepDefinition> ALL = [:]
+    static final List<String> SYMBOLS = [
+        'agent', 'authorInChangelog', 'booleanParam', 'buildDiscarder', 'certificate', 'choice', 'cron', 'disableConcurrentBuilds',
+        'disableResume', 'dockerCert', 'durabilityHint', 'file', 'fileParam', 'githubPush', 'kubernetesAgent', 'logRotator', 'nonresumable',
+        'parameters', 'password', 'pipelineTriggers', 'pollSCM', 'preserveStashes', 'rateLimitBuilds', 'run', 'sshUserPrivateKey',
+        'string', 'text', 'upstream', 'usernameColonPassword', 'usernamePassword',
+    ]
+    /** Steps of a usual Jenkins which this harness does not have. */
+    static final List<String> JENKINS_ONLY = [
+        'archive', 'bat', 'dockerFingerprintFrom', 'dockerFingerprintRun', 'envVarsForTool', 'git', 'load', 'mail', 'nodesByLabel',
+        'powershell', 'pwsh', 'readTrusted', 'resolveScm', 'step', 'tool', 'unarchive', 'validateDeclarativePipeline', 'waitForBuild',
+        'waitUntil', 'withContext', 'wrap',
+    ]
+    /** Which plugin brings a step that a usual installation may lack. */
+    static final Map<String, String> OPTIONAL = [
+        ansiColor: 'ansicolor', publishChecks: 'checks-api', withChecks: 'checks-api', slackSend: 'slack', emailext: 'email-ext',
+        publishHTML: 'htmlpublisher', podTemplate: 'kubernetes', container: 'kubernetes', findFiles: 'pipeline-utility-steps',
+        readJSON: 'pipeline-utility-steps', writeJSON: 'pipeline-utility-steps', readYaml: 'pipeline-utility-steps',
+        writeYaml: 'pipeline-utility-steps', readProperties: 'pipeline-utility-steps', sshagent: 'ssh-agent',
+    ]
+
+    static {
+        ControlSteps.register()
+        FlowSteps.register()
+        FileSteps.register()
+        ShellSteps.register()
+        PersonSteps.register()
+        BuildSteps.register()
+        CredentialSteps.register()
+        OptionalSteps.register()
+    }
+
+    static StepDefinition define(Map values) {
+        StepDefinition step = new StepDefinition(values)
+        ALL[step.name] = step
+        step
+    }
+
+    static StepDefinition of(Call call) { ALL[call.name] ?: OptionalSteps.ANSWERED }
+
+    static StepDefinition find(Run run, String name, Object[] args) {
+        StepDefinition step = ALL[name]
+        if (step != null && (step.plugin == null || step.plugin in run.scenario.plugins)) { return step }
+        if (name in (run.scenario.steps as List)) { return OptionalSteps.ANSWERED }
+        if (name in SYMBOLS) { return new StepDefinition(symbol: symbol(name, args)) }
+        if (name in JENKINS_ONLY || (step == null && OPTIONAL[name] in run.scenario.plugins)) {
+            run.gaps << ("the step '${name}' exists in Jenkins, but not in this harness; give its answer with steps={'${name}': ...}" as String)
+            throw new NotInHarness(run.gaps.last())
+        }
+        List<String> known = (ALL.values().findAll { !it.plugin || it.plugin in run.scenario.plugins }*.name + (run.scenario.steps as List)).sort()
+        throw new NoSuchMethodError("No such DSL method '${name}' found among steps ${known} or symbols ${SYMBOLS} or globals ${Globals.NAMES}")
+    }
+
+    private static Describable symbol(String name, Object[] args) {
+        if (args.length == 1 && args[0] instanceof Map) { return new Describable(symbol: name, arguments: new LinkedHashMap(args[0])) }
+        new Describable(symbol: name, arguments: args.length ? [value: args[0]] : [:])
+    }
+}
+
+/** A gap of this harness, which must not look like a result of Jenkins. */
+class NotInHarness extends Error {
+    NotInHarness(String message) { super(message) }
+}

@@ -1,0 +1,71 @@
+package jenkinsfile
+
+import java.util.regex.Pattern
+
+/** How Jenkins writes durations and matches Ant patterns. */
+class Text {
+    private static final List<String> DEFAULT_EXCLUDES = [
+        '**/*~', '**/#*#', '**/.#*', '**/%*%', '**/._*', '**/CVS', '**/CVS/**', '**/.svn', '**/.svn/**',
+        '**/.git', '**/.git/**', '**/.gitignore', '**/.gitattributes', '**/.gitmodules', '**/.DS_Store',
+    ]
+
+    static String span(long millis) {
+        long seconds = millis.intdiv(1000)
+        long minutes = seconds.intdiv(60)
+        long hours = minutes.intdiv(60)
+        long days = hours.intdiv(24)
+        if (days > 0) { return "${days} ${days == 1 ? 'day' : 'days'} ${hours % 24} hr" }
+        if (hours > 0) { return "${hours} hr ${minutes % 60} min" }
+        if (minutes > 0) { return "${minutes} min ${seconds % 60} sec" }
+        if (seconds >= 10) { return "${seconds} sec" }
+        if (millis >= 1000) { return "${new java.math.BigDecimal(millis.intdiv(100)).movePointLeft(1).stripTrailingZeros().toPlainString()} sec" }
+        "${millis} ms"
+    }
+
+    static long millis(Object amount, String unit) {
+        (amount as BigDecimal) * java.util.concurrent.TimeUnit.valueOf(unit).toMillis(1) as long
+    }
+
+    /** The files under `root` that Ant patterns select, as sorted relative paths. */
+    static List<String> files(File root, String includes, String excludes = null, boolean defaults = true) {
+        List<Pattern> wanted = patterns(includes ?: '**')
+        List<Pattern> unwanted = patterns(excludes) + (defaults ? DEFAULT_EXCLUDES.collect { ant(it) } : [])
+        List<String> found = []
+        if (root.directory) {
+            root.eachFileRecurse { File file ->
+                String path = root.toPath().relativize(file.toPath()).toString()
+                if (file.file && wanted.any { it.matcher(path).matches() } && !unwanted.any { it.matcher(path).matches() }) {
+                    found << path
+                }
+            }
+        }
+        found.sort()
+    }
+
+    static boolean matches(String pattern, String path) { ant(pattern).matcher(path).matches() }
+
+    private static List<Pattern> patterns(String list) {
+        (list ?: '').split(',').toList()*.trim().findAll { it }.collect { ant(it.endsWith('/') ? "${it}**" : it) }
+    }
+
+    private static Pattern ant(String pattern) {
+        StringBuilder regex = new StringBuilder()
+        int at = 0
+        while (at < pattern.length()) {
+            if (pattern.startsWith('**/', at)) {
+                regex << '(?:.*/)?'
+                at += 3
+            } else if (pattern.startsWith('/**', at) && at + 3 == pattern.length()) {
+                regex << '(?:/.*)?'
+                at += 3
+            } else if (pattern.startsWith('**', at)) {
+                regex << '.*'
+                at += 2
+            } else {
+                String next = pattern[at++]
+                regex << (next == '*' ? '[^/]*' : next == '?' ? '[^/]' : Pattern.quote(next))
+            }
+        }
+        Pattern.compile(regex.toString())
+    }
+}

@@ -1,0 +1,139 @@
+"""The verb ``ml-pipeline jenkinsfile run``: a Jenkinsfile run here, printed as by Jenkins."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UsageError
+from pipeline.jenkinsfile import answers as people
+from pipeline.jenkinsfile.build import Build
+from pipeline.jenkinsfile.errors import NotInHarness
+from pipeline.jenkinsfile.harness import Jenkins
+
+PASS, FAILED, WAITING = 0, 1, 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments; ``run`` takes what they parse to."""
+    add = parser.add_argument
+    add("file", nargs="?", default="Jenkinsfile", type=Path, help="the script; Jenkinsfile")
+    add("--builds", type=int, default=1, metavar="N", help="how many builds, one after the other")
+    add("--answers", type=Path, help="a JSON list of {input, by, do, values}: who answers prompts")
+    add("--approve-as", metavar="USER", help="approve what the answers leave open as this user")
+    add("--started-by", default="admin", metavar="USER", help="who started the build; admin")
+    add("--branch", help="a branch or pull request (PR-7) of a multibranch job")
+    add("--tag", help="a tag of a multibranch job")
+    add("--var", action="append", default=[], metavar="K=V", help="a parameter of the build")
+    add("--env", action="append", default=[], metavar="K=V", help="a variable of the controller")
+    add("--library", type=Path, help="a shared library; the script's folder if it has vars/")
+    add("--credentials", type=Path, help="a JSON object: credentials by id")
+    add("--plugin", action="append", default=[], metavar="NAME", help="an optional plugin")
+    add("--scm", type=Path, help="what checkout brings; with a branch the script's folder")
+    add("--folder", type=Path, help="keep workspaces and archived files here")
+    add("--clock", choices=("real", "jump"), default="real", help="jump: sleep takes no time")
+    add("--sandbox", action=argparse.BooleanOptionalAction, help="default: with a branch or tag")
+    add("--restart-everywhere", action="store_true", help="reload the program at every step")
+    add("--json", action="store_true", help="print results and consoles as JSON")
+
+
+def run(
+    options: Mapping[str, Any],
+    write: Callable[[str], None] = print,
+    jenkins: Jenkins | None = None,
+) -> int:
+    """Run the script with real ``sh`` and return 0 for success, 4 if it waits for a person, else 1.
+
+    ``jenkins`` lends its Java process; without it one is started and ended.
+
+    Raises:
+        UsageError: an argument is wrong, or the script needs what the harness lacks.
+        EnvironmentFault: the engine cannot be fetched or started.
+    """
+    file = options["file"]
+    if not file.is_file():
+        raise UsageError(f"there is no {file}")
+    as_json = options["json"]
+    library = options["library"]
+    if library is None and (file.resolve().parent / "vars").is_dir():
+        library = file.resolve().parent
+    try:
+        with contextlib.nullcontext(jenkins) if jenkins else Jenkins() as running:
+            build = running.run(
+                file,
+                mode="live",
+                library=library or {},
+                plugins=options["plugin"],
+                builds=options["builds"],
+                answers=people.read(options["answers"]) if options["answers"] else None,
+                approve_as=options["approve_as"],
+                started_by=options["started_by"],
+                branch=options["branch"],
+                tag=options["tag"],
+                parameters=_pairs("--var", options["var"]),
+                env=_pairs("--env", options["env"]),
+                credentials=_credentials(options["credentials"]),
+                scm=options["scm"],
+                folder=options["folder"],
+                clock=options["clock"],
+                sandbox=options["sandbox"],
+                restart_everywhere=options["restart_everywhere"],
+                mismatches="warn",
+                on_line=None if as_json else write,
+            )
+    except NotInHarness as error:
+        raise UsageError(str(error), hint="see docs/reference/jenkinsfile-syntax.md") from None
+    if as_json:
+        write(json.dumps(report(build), ensure_ascii=False, indent=2))
+    else:
+        for problem in _problems(build):
+            write(problem)
+    return code(build.builds)
+
+
+def report(build: Build) -> dict[str, Any]:
+    """All builds of the run in the shape ``{"builds": [{"result", "console"}]}``."""
+    return {"builds": [{"result": one.result, "console": one.console} for one in build.builds]}
+
+
+def code(builds: Sequence[Build]) -> int:
+    if any(build.result is None for build in builds):
+        return WAITING
+    if any(build.result != "SUCCESS" or build.mismatches for build in builds):
+        return FAILED
+    return PASS
+
+
+def _problems(build: Build) -> list[str]:
+    waiting = [
+        f"The build waits at the prompt {one.waits_at}: give --approve-as or --answers"
+        for one in build.builds
+        if one.waits_at
+    ]
+    return waiting + [
+        f"Wrong value: {mismatch}" for one in build.builds for mismatch in one.mismatches
+    ]
+
+
+def _pairs(flag: str, given: Sequence[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for pair in given:
+        name, found, value = pair.partition("=")
+        if not found or not name:
+            raise UsageError(f"{flag} {pair}", expected="NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+def _credentials(file: Path | None) -> dict[str, dict[str, str]] | None:
+    if file is None:
+        return None
+    try:
+        given: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--credentials {file}: {error}", expected="a JSON object") from None
+    return given

@@ -1,0 +1,122 @@
+# ruff: noqa: E501  scripts stand in one line, with the quotation marks that Jenkins prints
+"""Agents have workspaces of their own; files travel by stash only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.jenkinsfile import Jenkins, Sh, ShCall
+from tests.jenkinsfile.conftest import CREDENTIALS, HERE
+
+TWO = {"one": ["linux"], "two": ["linux", "gpu"]}
+
+
+def test_files_do_not_travel_by_themselves(jenkins: Jenkins) -> None:
+    build = jenkins.run(
+        "node('linux') { writeFile file: 'a', text: 'x'; stash name: 's', includes: 'a'; echo env.NODE_NAME }\n"
+        "node('linux') { echo \"${env.NODE_NAME} ${fileExists('a')}\"; unstash 's'; echo readFile('a') }\n",
+        agents=TWO,
+    )
+    assert build.echoes == ["one", "two false", "x"]
+
+
+def test_a_label_expression_chooses_the_agent(jenkins: Jenkins) -> None:
+    assert jenkins.run("node('linux && gpu') { echo env.NODE_NAME }\n", agents=TWO).echoes == [
+        "two"
+    ]
+
+
+def test_builds_beside_each_other_have_workspaces_of_their_own(jenkins: Jenkins) -> None:
+    build = jenkins.run(
+        "node { echo env.WORKSPACE.tokenize('/').last(); sleep 60 }\n", starts=[0, 1]
+    )
+    assert [one.echoes for one in build.builds] == [["job"], ["job@2"]]
+
+
+def test_a_third_build_waits_for_one_of_two_executors(jenkins: Jenkins) -> None:
+    build = jenkins.run("node { sleep 60 }\necho 'end'\n", starts=[0, 1, 2])
+    assert [one.result for one in build.builds] == ["SUCCESS"] * 3
+
+
+def test_a_container_has_its_image_pulled_when_it_is_not_there(
+    jenkins: Jenkins, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = tmp_path / "docker"
+    fake.write_text(
+        '#!/bin/sh\ncase "$1" in inspect) exit 1;; run) echo c0ffee;; top) echo cat;; esac\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    build = jenkins.run("node { docker.image('img:1').inside { echo 'in' } }\n", mode="live")
+    assert "docker pull img:1" in build.text
+    assert build.echoes == ["in"]
+
+
+def test_the_scenario_sees_where_a_command_runs(jenkins: Jenkins) -> None:
+    calls: list[ShCall] = []
+
+    def answer(call: ShCall) -> Sh:
+        calls.append(call)
+        (call.workspace / "made").write_text("by the scenario")
+        return Sh(stdout="out\n")
+
+    build = jenkins.run(
+        "stage('s') { node { docker.image('img').inside('-v /a:/b') { withEnv(['A=1']) { dir('d') {\n"
+        "echo sh(script: 'run it', returnStdout: true).trim() } }; echo readFile('made') } } }\n",
+        sh=answer,
+    )
+    assert build.echoes == ["out", "by the scenario"]
+    (call,) = calls
+    assert (call.script, call.stage, call.container, call.environment["A"]) == (
+        "run it",
+        "s",
+        "img",
+        "1",
+    )
+    assert call.cwd == call.workspace / "d"
+    assert any("-v /a:/b" in line for line in build.console)
+
+
+def test_the_entrypoint_of_a_container_must_run_its_arguments(
+    jenkins: Jenkins, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = tmp_path / "docker"
+    fake.write_text('#!/bin/sh\ncase "$1" in run) echo c0ffee;; top) echo PID;; esac\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    build = jenkins.run("node { docker.image('img:1').inside { echo 'in' } }\n", mode="live")
+    assert "didn't run the expected command" in build.text
+
+
+def test_the_agents_own_variables_stay_outside_the_container(
+    jenkins: Jenkins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("OF_THE_AGENT", "x")
+    calls = jenkins.run("node { docker.image('i').inside { sh 'echo $HOME' } }\n", mode="live")
+    assert "/" in calls.console
+
+
+def test_a_secret_is_masked_while_it_is_bound(jenkins: Jenkins) -> None:
+    build = jenkins.run(
+        "node { withCredentials([string(credentialsId: 'a-token', variable: 'T')]) {\n"
+        "env.KEPT = env.T\n sh 'use it'; echo env.T }\n echo env.KEPT }\n",
+        sh={"use": "the token is s3cret-token, nekot-terc3s\n"},
+        credentials=CREDENTIALS,
+    )
+    assert "the token is ****, nekot-terc3s" in build.console
+    assert "****" in build.console
+    assert (
+        "s3cret-token" in build.console
+    )  # read inside and kept outside it is readable, as in Jenkins
+
+
+def test_a_credential_of_another_kind_or_none_is_named(jenkins: Jenkins) -> None:
+    script = "withCredentials([{0}(credentialsId: '{1}', variable: 'T')]) {{ echo 'never' }}\n"
+    missing = jenkins.run(script.format("string", "nope"), credentials=CREDENTIALS)
+    assert "ERROR: Could not find credentials entry with ID 'nope'" in missing.console
+    wrong = jenkins.run(script.format("string", "a-login"), credentials=CREDENTIALS)
+    assert "where 'secret' was expected" in wrong.text

@@ -1,0 +1,38 @@
+"""The reference page names all that the harness understands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.jenkinsfile import jvm
+from tests.jenkinsfile import replay
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "jenkinsfile-syntax.md"
+ENGINE = jvm.SOURCES / "jenkinsfile"
+
+
+def steps() -> set[str]:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in ENGINE.glob("*Steps.groovy"))
+    named = set(re.findall(r"Steps\.define\(name: '(\w+)'", text))
+    for group in re.findall(r"\[([^\]]+)\]\.each \{ name ->\n\s+Steps\.define", text):
+        named |= set(re.findall(r"'(\w+)'", group))
+    return named
+
+
+def syntax() -> set[str]:
+    text = (ENGINE / "DeclarativeParser.groovy").read_text(encoding="utf-8")
+    tables = text[text.index("static final") : text.index("private final")]
+    return {one or other for one, other in re.findall(r"'(\w+)'|\W(\w+): \[", tables)}
+
+
+@pytest.mark.parametrize("name", sorted(steps() | syntax()))
+def test_is_named(name: str) -> None:
+    assert f"`{name}`" in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_number_of_recordings_is_the_one_told() -> None:
+    count = len(list(replay.RECORDINGS.glob("*.jenkinsfile")))
+    assert f"for {count} small scripts" in PAGE.read_text(encoding="utf-8")

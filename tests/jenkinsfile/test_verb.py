@@ -1,0 +1,105 @@
+# ruff: noqa: E501  scripts stand in one line, with the quotation marks that Jenkins prints
+"""`ml-pipeline jenkinsfile run`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.jenkinsfile import Jenkins, verb
+
+ASKS = "def a = input(message: 'm', id: 'go', submitterParameter: 'W')\nnode { sh 'echo \"$K by $1\"'; echo \"${a} ${params.K}\" }\n"
+
+
+Call = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def called(jenkins: Jenkins) -> Call:
+    def call(*arguments: object) -> tuple[int, list[str]]:
+        parser = argparse.ArgumentParser()
+        verb.add_arguments(parser)
+        lines: list[str] = []
+        options = vars(parser.parse_args([str(one) for one in arguments]))
+        return verb.run(options, lines.append, jenkins), lines
+
+    return call
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "Jenkinsfile"
+    path.write_text(ASKS)
+    return path
+
+
+def test_results_and_consoles_as_json(called: Call, script: Path, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.json"
+    answers.write_text(json.dumps([{"input": "Go", "by": "alice", "do": "approve"}]))
+    code, lines = called(script, "--builds", 2, "--answers", answers, "--var", "K=v=w", "--json")
+    report = json.loads("\n".join(lines))
+    assert code == 0
+    assert [sorted(build) for build in report["builds"]] == [["console", "result"]] * 2
+    assert [build["result"] for build in report["builds"]] == ["SUCCESS"] * 2
+    assert {"v=w by ", "alice v=w"} <= set(report["builds"][0]["console"])
+
+
+def test_the_console_as_it_comes(called: Call, script: Path) -> None:
+    code, lines = called(
+        script, "--approve-as", "alice", "--branch", "main", "--restart-everywhere"
+    )
+    assert code == 0
+    assert lines[0] == "Started by user admin"
+    assert lines[-1] == "Finished: SUCCESS"
+
+
+def test_a_build_that_waits(called: Call, script: Path) -> None:
+    code, lines = called(script)
+    assert code == 4
+    assert "waits at the prompt Go" in lines[-1]
+
+
+@pytest.mark.parametrize("text", ["error 'x'\n", 'echo "${[2, 1].sort { a, b -> a <=> b }}"\n'])
+def test_a_failure_or_a_mismatch(called: Call, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_text(text)
+    assert called(path)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none"], "there is no none"),
+        (["{script}", "--var", "x"], "expected NAME=VALUE"),
+        (["{script}", "--answers", "{script}"], "a JSON list"),
+        (["{script}", "--credentials", "{script}"], "a JSON object"),
+        (["{gap}"], "waitUntil"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    called: Call, arguments: list[str], message: str, script: Path, tmp_path: Path
+) -> None:
+    gap = tmp_path / "gap"
+    gap.write_text("waitUntil { true }\n")
+    with pytest.raises(UsageError, match=message):
+        called(*[one.format(script=script, gap=gap) for one in arguments])
+
+
+def test_the_library_beside_the_script_is_taken(called: Call, tmp_path: Path) -> None:
+    (tmp_path / "vars").mkdir()
+    (tmp_path / "vars" / "greet.groovy").write_text("def call() { echo 'hi' }\n")
+    (tmp_path / "Jenkinsfile").write_text("greet()\n")
+    code, lines = called(tmp_path / "Jenkinsfile")
+    assert (code, "hi" in lines) == (0, True)
+
+
+def test_it_starts_an_engine_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "Jenkinsfile").write_text("echo 'hi'\n")
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    assert verb.run(vars(parser.parse_args([str(tmp_path / "Jenkinsfile")])), lambda _: None) == 0
