@@ -1,0 +1,6 @@
+package org.jenkinsci.plugins.workflow.support.steps.build
+
+import jenkins.model.CauseOfInterruption
+
+/** The cause when `build` fails because the other build did. */
+class DownstreamFailureCause extends CauseOfInterruption { }
