@@ -93,8 +93,10 @@ def alive(pid: int) -> bool:
 def test_processes_left_behind_are_ended_with_the_build(
     cookie: str, survives: bool, jenkins: Jenkins
 ) -> None:
+    """The shell's child has its environment only once it runs, hence the second of sleep."""
     build = jenkins.run(
-        f"node {{ sh '{cookie}sleep 60 > /dev/null 2>&1 & echo $! > pid'; echo readFile('pid').trim() }}\n",
+        f"node {{ sh '{cookie}sleep 60 > /dev/null 2>&1 & echo $! > pid; sleep 1'\n"
+        "echo readFile('pid').trim() }\n",
         mode="live",
     )
     pid = int(build.echoes[0])
