@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import re
@@ -126,6 +127,8 @@ def clean(value: Any) -> Any:
 
 def main() -> int:
     options = parse()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # in a log our lines keep their place
     demo = Demo(*source(options))
     print(f"data: {demo.home.name}    home: {demo.home.relative_to(REPOSITORY)}\n")
     code = demo.run("run", "all", *(["--yes"] if options.yes else []))
