@@ -1,28 +1,42 @@
-"""Writes the pages of docs/reference that are made from the code; a test finds drift.
+"""Writes what is made from the code: docs/reference, and the table and help of the Jenkins steps.
 
-Run: .venv/bin/python docs/generate.py
+A test finds drift. Run: .venv/bin/python docs/generate.py
 """
 
 from __future__ import annotations
 
 import json
+import re
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from pipeline import __version__
 from pipeline.project.settings import schema
-from pipeline.report import StageReport
-from pipeline.stages import RUNS, STAGES
+from pipeline.report import SCHEMA, StageReport
+from pipeline.stages import RUNS, STAGES, Stage, Step
 
-REFERENCE = Path(__file__).resolve().parent / "reference"
+DOCS = Path(__file__).resolve().parent
+REFERENCE = DOCS / "reference"
+ROOT = "../.."
+KINDS = ("text", "name", "integer", "switch", "path", "texts", "map", "any")
 
 
 def pages() -> dict[str, str]:
-    """Return the content of each generated page by its file name."""
+    """Return the content of each generated file by its name, seen from docs/reference."""
+    steps = steps_table()
     report = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     report |= StageReport.model_json_schema(by_alias=True)
     return {
         "report.schema.json": json.dumps(report, indent=2) + "\n",
         "ml.schema.json": json.dumps(schema(), indent=2) + "\n",
         "stages.md": stages(),
+        "steps.md": steps_page(steps),
+        f"{ROOT}/resources/steps.json": json.dumps(steps, indent=1) + "\n",
+        **{f"{ROOT}/vars/{name}.txt": steps_help(name, steps) for name in sorted(steps["steps"])},
     }
 
 
@@ -57,6 +71,142 @@ def stages() -> str:
             ]
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
+
+
+# --- the steps of the Jenkins library ---------------------------------------------------------
+
+
+def step_name(stage: str) -> str:
+    return "ml" + "".join(word.capitalize() for word in stage.split("-"))
+
+
+def steps_table() -> dict[str, Any]:
+    """Return the contract between library and package: every step, its arguments and files."""
+    own = yaml.safe_load((DOCS / "steps.yaml").read_text())
+    steps = {step_name(stage.name): _stage_step(stage, own) for stage in STAGES.values()}
+    for name, step in own["steps"].items():
+        steps[name] = {
+            "summary": step["summary"],
+            "about": step["about"],
+            "arguments": _arguments(step["arguments"] | step.get("also", {})),
+        }
+    return {
+        "contract": ".".join(__version__.split(".")[:2]),
+        "report": SCHEMA,
+        "credentials": own["credentials"],
+        "runs": {name: [_planned(step) for step in RUNS[name]] for name in ("ci", "cd")},
+        "steps": steps,
+    }
+
+
+def _stage_step(stage: Stage, own: Mapping[str, Any]) -> dict[str, Any]:
+    more = own["stages"].get(stage.name, {})
+    shown = [flag for flag in stage.flags if flag.name not in more.get("hidden", ())]
+    keys = {_camel(flag.name): flag.key for flag in shown}
+    flags = {_camel(flag.name): [flag.kind, flag.help] for flag in shown}
+    arguments = (
+        (own["environment"] if stage.environment else {})
+        | flags
+        | more.get("arguments", {})
+        | own["common"]
+    )
+    return {
+        "summary": stage.summary,
+        "about": f"Fails when {stage.says_no_when}.",
+        "stage": stage.name,
+        "environment": stage.environment,
+        "home": stage.home,
+        "keys": keys,
+        "parts": own["parts"].get(stage.name, []),
+        "reads": own["reads"].get(stage.name),
+        "arguments": _arguments(arguments),
+    }
+
+
+def _planned(step: Step) -> dict[str, Any]:
+    stage, environment, flags = step
+    arguments = {_camel(key.replace("_", "-")): value for key, value in flags.items()}
+    return {
+        "stage": stage,
+        "step": step_name(stage),
+        "environment": environment,
+        "arguments": arguments,
+    }
+
+
+def _camel(name: str) -> str:
+    return re.sub("-(.)", lambda found: found[1].upper(), name)
+
+
+def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    for name, (kind, text, *more) in given.items():
+        if kind not in KINDS:
+            raise ValueError(f"{name} is of the kind {kind}; known: {', '.join(KINDS)}")
+        arguments[name] = {"kind": kind, "help": text}
+        for one in more:
+            arguments[name] |= {"required": True} if one == "required" else {"choices": one}
+    return arguments
+
+
+def _credentials_of(step: Mapping[str, Any], steps: Mapping[str, Any]) -> list[str]:
+    return [
+        name
+        for name, credential in steps["credentials"].items()
+        if step.get("stage") in credential["stages"]
+    ]
+
+
+def steps_help(name: str, steps: Mapping[str, Any]) -> str:
+    """Return the help page of a step, as Jenkins shows it: plain text."""
+    step = steps["steps"][name]
+    width = max(map(len, step["arguments"]))
+    lines = [f"{name}: {step['summary']}.", "", *textwrap.wrap(step["about"], 96), "", "Arguments:"]
+    for argument, about in step["arguments"].items():
+        first, *rest = textwrap.wrap(f"{_kind(about)}: {about['help']}", 92 - width)
+        lines.append(f"  {argument:<{width}}  {first}")
+        lines += [f"  {'':<{width}}  {line}" for line in rest]
+    if "stage" in step:
+        bound = _credentials_of(step, steps)
+        lines += ["", f"Credentials it binds: {', '.join(bound) or 'none'}."]
+        lines += [
+            "Returns a map: stage, environment, verdict, passed, summary, model, version, url."
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _kind(about: Mapping[str, Any]) -> str:
+    words = [" | ".join(about["choices"]) if "choices" in about else about["kind"]]
+    return ", ".join(words + (["required"] if about.get("required") else []))
+
+
+def steps_page(steps: Mapping[str, Any]) -> str:
+    lines = [
+        "# Steps of the Jenkins library",
+        "",
+        "Made from the stage table and `docs/steps.yaml`; do not edit by hand.",
+        "How they are used: [Jenkins](../how-to/jenkins.md).",
+        "",
+        "| step | does |",
+        "|---|---|",
+    ]
+    lines += [
+        f"| [`{name}`](#{name.lower()}) | {step['summary']} |"
+        for name, step in steps["steps"].items()
+    ]
+    for name, step in steps["steps"].items():
+        lines += ["", f"## {name}", "", step["about"], "", "| argument | kind | |", "|---|---|---|"]
+        for argument, about in step["arguments"].items():
+            kind = _kind(about).replace("|", "or")
+            lines.append(f"| `{argument}` | {kind} | {about['help']} |")
+    lines += ["", "## Credentials", "", "| type | binding | variables | bound around | |"]
+    lines.append("|---|---|---|---|---|")
+    for name, credential in steps["credentials"].items():
+        variables = ", ".join(f"`{variable}`" for variable in credential["variables"])
+        around = ", ".join(step_name(stage) for stage in credential["stages"])
+        words = (f"`{name}`", credential["binding"], variables, around, credential["help"])
+        lines.append(f"| {' | '.join(words)} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

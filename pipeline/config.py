@@ -286,6 +286,26 @@ class EnvironmentSection(Section):
         "127.0.0.1", description="Other than loopback only with serving.token_env.", min_length=1
     )
     port: int = Field(ge=0, le=65535, description="0 lets the system choose one.")
+    inside_container: bool = Field(
+        False, description="process: serve although the server ends with this container."
+    )
+    image: str | None = Field(
+        None,
+        description="docker: made of docker/server.Dockerfile; ml-pipeline-server:VERSION of the "
+        "engine if unset.",
+        min_length=1,
+    )
+    memory: str = Field(
+        "512m", pattern=r"^[1-9][0-9]*[kmg]$", description="docker: most that the server may take."
+    )
+    network: str | None = Field(
+        None, description="docker: network to join; the engine's own if unset.", min_length=1
+    )
+    url: str | None = Field(
+        None,
+        pattern=r"^https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9.\-_~/]*)?$",
+        description="docker: where it is reached, if not at host and port, such as a proxy.",
+    )
 
 
 class ServingSection(Section):

@@ -19,6 +19,7 @@ class Deployment:
     digest: str
     """SHA-256 of the bundle's manifest."""
     pid: int
+    """Of the server, on the machine that it runs on; a container that starts again has another."""
     bundle: Path
     """The released copy in the home that it serves from."""
 

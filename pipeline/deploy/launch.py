@@ -38,6 +38,8 @@ INHERITED = (
 )
 """All of the environment that a server gets, beside its token: the secrets of a build stay with
 the build, and nothing marks the server as a part of one that ends (Jenkins goes by variables)."""
+LEFT_ALONE = {"JENKINS_NODE_COOKIE": "dontKillMe"}
+"""Tells Jenkins not to end the process with its build."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def _failed(code: int, log: Path, before: int) -> Exception:
 def _environment(token_env: str | None) -> Mapping[str, str]:
     names = (*INHERITED, token_env) if token_env else INHERITED
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    return {name: os.environ[name] for name in names if name in os.environ} | single
+    inherited = {name: os.environ[name] for name in names if name in os.environ}
+    return inherited | single | LEFT_ALONE
 
 
 def _created(pid: int) -> float:

@@ -15,22 +15,21 @@ from pathlib import Path
 from typing import Self
 
 import httpx
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from pipeline.bundle.reader import Bundle
 from pipeline.config import EnvironmentSection, ServingSection
-from pipeline.deploy import checks, launch, ports, state
+from pipeline.deploy import checks, enclosure, launch, lock, ports, state
 from pipeline.deploy.base import Deployment
 from pipeline.deploy.release import release
 from pipeline.deploy.state import Server, State
-from pipeline.errors import EnvironmentFault, PipelineError, Refused
+from pipeline.errors import EnvironmentFault, PipelineError, Refused, UsageError
 from pipeline.home import Home
 from pipeline.serving import control
 from pipeline.serving.access import token_of
 from pipeline.serving.sockets import bind
 
 STATUS_SECONDS = 2.0
-LOCK_SECONDS = 60.0
 
 
 class ProcessTarget:
@@ -49,21 +48,22 @@ class ProcessTarget:
         """See ``Target.handover``. Nobody else deploys to the environment until it is decided."""
         place = _Place(home, name)
         token = token_of(environment.host, serving.token_env)
-        lock = place.lock()
+        _refuse_inside_container(environment, name)
+        held = lock.hold(home, name)
         try:
             known = _without_leftovers(place)
             released = release(bundle, home)
             former = known.serving if _answers(known.serving) else None
             wanted = _Wanted(released, version, environment, serving, token)
             if former is not None and wanted.is_served_by(former):
-                return ProcessHandover(place, lock, former, former, former)
+                return ProcessHandover(place, held, former, former, former)
             if former is None and known.serving is not None:
                 launch.end(known.serving.process())
             new = _start(place, wanted, former)
         except BaseException:
-            lock.release()
+            held.release()
             raise
-        return ProcessHandover(place, lock, new, former, known.serving)
+        return ProcessHandover(place, held, new, former, known.serving)
 
     def deploy(
         self,
@@ -89,7 +89,7 @@ class ProcessTarget:
         place = _Place(home, name)
         if not place.state.exists():
             return False
-        with place.lock():
+        with lock.hold(home, name):
             known = state.read(place.state)
             running = [
                 process
@@ -108,13 +108,13 @@ class ProcessHandover:
     def __init__(
         self,
         place: _Place,
-        lock: FileLock,
+        held: FileLock,
         new: Server,
         former: Server | None,
         known: Server | None,
     ) -> None:
         self._place = place
-        self._lock = lock
+        self._lock = held
         self._new = new
         self._former = former
         self._known = known
@@ -168,24 +168,17 @@ class _Place:
         self.folder = home / "servers"
         self.state = self.folder / f"{name}.json"
         self.log = self.folder / f"{name}.log"
-        self._lock = self.folder / f"{name}.lock"
-        self._name = name
 
-    def lock(self) -> FileLock:
-        """Hold the environment.
 
-        Raises:
-            EnvironmentFault: another process deploys to it.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = FileLock(self._lock)
-        try:
-            lock.acquire(timeout=LOCK_SECONDS)
-        except Timeout:
-            raise EnvironmentFault(
-                f"another command deploys to {self._name}", hint="try again when it has ended"
-            ) from None
-        return lock
+def _refuse_inside_container(environment: EnvironmentSection, name: str) -> None:
+    marker = None if environment.inside_container else enclosure.container()
+    if marker is not None:
+        raise UsageError(
+            f"{name}: this is a container ({marker}), and a server process would end with it",
+            expected="target docker, or an agent without a container",
+            hint=f"set environments.{name}.target to docker; if the container stays, "
+            f"environments.{name}.inside_container to true",
+        )
 
 
 class _Wanted:

@@ -84,6 +84,22 @@ def read(file: Path) -> list[Answer]:
     return [Answer.parse(entry) for entry in given]
 
 
+def filled_in(prompt: Prompt, by: str) -> dict[str, Any]:
+    """Return the form as a browser sends it: the defaults, and a word where a text has none."""
+    values: dict[str, Any] = {}
+    for parameter in prompt.parameters:
+        ((kind, about),) = parameter.items()
+        choices = about.get("choices") or [""]
+        listed = choices.splitlines() if isinstance(choices, str) else choices
+        value = listed[0] if kind == "choice" and listed else about.get("defaultValue")
+        empty = value is None or value == ""
+        if kind == "booleanParam":
+            values[about["name"]] = value is True
+        else:
+            values[about["name"]] = f"approved by {by}, in a trial" if empty else value
+    return values
+
+
 class People:
     """Answers prompts in order: each answer once in a build, the last that fits again and again."""
 
@@ -122,7 +138,7 @@ class People:
         fitting = [index for index, one in enumerate(self._answers) if one.fits(prompt)]
         unused = [index for index in fitting if index not in used]
         if not fitting and self._approver is not None and not prompt.attempt:
-            return Answer(by=self._approver)
+            return Answer(by=self._approver, values=filled_in(prompt, self._approver))
         if not unused and (prompt.attempt or not fitting):
             return Answer(do="ignore")
         index = unused[0] if unused else fitting[-1]

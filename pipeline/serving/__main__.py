@@ -17,6 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", type=int, help="the registered version, told to clients")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument(
+        "--published", help="the host at which a container's port is reached, if not --host"
+    )
     parser.add_argument("--max-body", type=int, default=1_000_000, help="bytes of a request")
     parser.add_argument("--max-rows", type=int, default=1_000, help="rows of a request")
     parser.add_argument("--token-env", help="environment variable that holds the bearer token")
@@ -35,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
             limits=Limits(max_body=given.max_body, max_rows=given.max_rows),
             host=given.host,
             port=given.port,
+            published=given.published,
             token_env=given.token_env,
             control_path=given.control,
         )

@@ -164,20 +164,22 @@ def run(
     limits: Limits,
     host: str,
     port: int,
+    published: str | None = None,
     token_env: str | None = None,
     control_path: Path | None = None,
 ) -> None:
     """Verify the bundle, listen and answer until SIGTERM or SIGINT.
 
     With ``control_path`` it listens on a loopback port of the system's choice, and on the public
-    socket once it is told to; without, on ``host`` and ``port`` at once.
+    socket once it is told to; without, on ``host`` and ``port`` at once. ``published`` is the host
+    that clients of a container reach, by which the rule about tokens then goes.
 
     Raises:
         Refused: the bundle does not verify or fails its golden predictions.
         UsageError: the address is reachable from elsewhere and there is no token, or it is empty.
         EnvironmentFault: the address is in use.
     """
-    token = token_of(host, token_env)
+    token = token_of(published or host, token_env)
     bundle = Bundle.open(path)
     bundle.check_golden()
     state = State()

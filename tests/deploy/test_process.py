@@ -1,83 +1,41 @@
 """Servers of this machine: start, switch, take back, end; whatever fails, the old one serves."""
 
-import hashlib
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
+from typing import ClassVar
 
 import httpx
 import psutil
 import pytest
 
 from pipeline.config import EnvironmentSection, ServingSection
-from pipeline.deploy import state
+from pipeline.deploy import enclosure, state
 from pipeline.deploy.base import Target
+from pipeline.deploy.docker import DockerTarget
 from pipeline.deploy.process import ProcessTarget
 from pipeline.deploy.state import State
 from pipeline.deploy.targets import load_target
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
-
-
-def served_version(url):
-    response = httpx.post(f"{url}/predict", json={"features": [1.0, "north"]})
-    return response.raise_for_status().json()["model_version"]
-
-
-def falsify_golden(bundle):
-    """Move a golden probability, so that the bundle is whole and the model is wrong."""
-    golden = json.loads((bundle / "golden.json").read_text())
-    golden["probabilities"][0] += 0.01
-    content = json.dumps(golden).encode()
-    (bundle / "golden.json").write_bytes(content)
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    manifest["files"]["golden.json"] = entry
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
-
-
-class Clients:
-    """Threads that predict all the time, each request on a connection of its own or on one."""
-
-    def __init__(self, url, *, keep_alive):
-        self.url, self.keep_alive = url, keep_alive
-        self.versions, self.errors = [], []
-        self.over = threading.Event()
-        self.threads = [threading.Thread(target=self.work) for _ in range(4)]
-
-    def work(self):
-        limits = httpx.Limits(max_keepalive_connections=None if self.keep_alive else 0)
-        with httpx.Client(limits=limits) as client:
-            while not self.over.is_set():
-                try:
-                    answer = client.post(f"{self.url}/predict", json={"features": [1.0, None]})
-                    self.versions.append(answer.raise_for_status().json()["model_version"])
-                except httpx.HTTPError as error:
-                    self.errors.append(error)
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exception):
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
+from tests.deploy.samples import Clients, falsify_golden, served_version
 
 
 class TestStart:
-    def test_serves_at_the_port_of_the_environment(self, place, make_bundle):
-        deployment = place.deploy(make_bundle(), 3)
-        assert deployment.url == place.url
-        assert served_version(place.url) == 3
-        assert place.status() == deployment
+    BUILD: ClassVar = {
+        "BUILD_ID": "5",
+        "BUILD_TAG": "jenkins-shop-5",
+        "HUDSON_COOKIE": "6d3c",
+        "HUDSON_SERVER_COOKIE": "0f1e",
+        "JENKINS_NODE_COOKIE": "9a7b",
+        "JENKINS_SERVER_COOKIE": "durable-2c4d",
+        "JENKINS_URL": "http://ci.example/",
+    }
+    """By which Jenkins finds what a build left running, to end it."""
 
     def test_it_reads_a_released_copy_and_not_the_bundle(self, place, make_bundle):
         bundle = make_bundle()
@@ -85,19 +43,6 @@ class TestStart:
         assert deployment.bundle == place.home / "released" / deployment.digest
         (bundle / "model.onnx").unlink()
         assert served_version(place.url) == 3
-
-    def test_port_0_takes_any(self, place, make_bundle):
-        environment = EnvironmentSection(port=0)
-        options = {"name": "any", "home": place.home, "serving": ServingSection()}
-        first = place.target.deploy(make_bundle(), 1, environment=environment, **options)
-        try:
-            assert served_version(first.url) == 1
-            second = place.target.deploy(
-                make_bundle("b", identity="b", weight=2.0), 2, environment=environment, **options
-            )
-            assert second.url == first.url
-        finally:
-            place.target.stop("any", place.home)
 
     def test_a_long_home_is_no_obstacle(self, tmp_path, free_port, make_bundle):
         home = Home(tmp_path / ("deep/" * 20))
@@ -118,7 +63,7 @@ class TestStart:
         command = [sys.executable, "-W", "error", "-c", code, str(make_bundle())]
         done = subprocess.run(
             [*command, str(place.home.root), str(place.port)],
-            env=os.environ | {"REGISTRY_PASSWORD": "s3cret", "BUILD_ID": "5"},
+            env=os.environ | self.BUILD | {"REGISTRY_PASSWORD": "s3cret"},
             capture_output=True,
             text=True,
             check=False,
@@ -128,7 +73,10 @@ class TestStart:
         deployment = place.status()
         assert served_version(place.url) == 3
         process = psutil.Process(deployment.pid)
-        assert not {"REGISTRY_PASSWORD", "BUILD_ID"} & set(process.environ())
+        found = process.environ()
+        assert found["JENKINS_NODE_COOKIE"] == "dontKillMe"
+        assert not (set(self.BUILD) - {"JENKINS_NODE_COOKIE"} | {"REGISTRY_PASSWORD"}) & set(found)
+        assert not set(self.BUILD.values()) & set(found.values())
         assert os.getsid(deployment.pid) != os.getsid(0)
 
     def test_the_token_goes_along(self, place, make_bundle, monkeypatch):
@@ -145,18 +93,6 @@ class TestStart:
         assert httpx.get(f"{place.url}/metadata").status_code == 401
         assert "s3cret" not in place.state.read_text()
 
-    def test_a_public_address_without_a_token_is_refused(self, place, make_bundle):
-        with pytest.raises(UsageError, match="can be reached from elsewhere"):
-            place.target.deploy(
-                make_bundle(),
-                1,
-                environment=EnvironmentSection(host="0.0.0.0", port=place.port),
-                name="staging",
-                home=place.home,
-                serving=ServingSection(),
-            )
-        assert place.status() is None
-
     def test_a_port_in_use_is_named_with_its_owner(self, place, make_bundle):
         with (
             socket.create_server(("127.0.0.1", place.port)),
@@ -169,13 +105,6 @@ class TestStart:
 
 
 class TestRollover:
-    def test_the_same_version_again_changes_nothing(self, place, make_bundle):
-        first = place.deploy(make_bundle(), 1)
-        with place.handover(make_bundle("again"), 1) as handover:
-            assert not handover.changed
-            handover.commit()
-        assert place.status() == first
-
     @pytest.mark.parametrize("keep_alive", [True, False])
     def test_refuses_no_connection_and_drops_no_request(self, place, make_bundle, keep_alive):
         place.deploy(make_bundle(), 1)
@@ -208,36 +137,11 @@ class TestRollover:
         assert place.status() == first
         assert not psutil.pid_exists(new.pid)
 
-    def test_an_error_in_the_block_takes_it_back(self, place, make_bundle):
-        place.deploy(make_bundle(), 1)
-        with (
-            pytest.raises(RuntimeError),
-            place.handover(make_bundle("b", identity="b", weight=2.0), 2),
-        ):
-            raise RuntimeError
-        assert served_version(place.url) == 1
-
     def test_taken_back_with_none_before_nothing_serves(self, place, make_bundle):
         with place.handover(make_bundle(), 1):
             assert served_version(place.url) == 1
         assert place.status() is None
         assert not place.state.exists()
-
-    def test_another_port_is_served_and_the_old_one_is_closed(self, place, make_bundle):
-        place.deploy(make_bundle(), 1)
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            other = taken.getsockname()[1]
-        place.target.deploy(
-            make_bundle("again"),
-            1,
-            environment=EnvironmentSection(port=other),
-            name="staging",
-            home=place.home,
-            serving=ServingSection(),
-        )
-        assert served_version(f"http://127.0.0.1:{other}") == 1
-        with pytest.raises(httpx.ConnectError):
-            served_version(place.url)
 
 
 class TestFailure:
@@ -358,10 +262,34 @@ class TestStopAndStatus:
 
 
 class TestTargets:
-    def test_process_is_found_by_name_and_is_a_target(self):
+    def test_they_are_found_by_name(self):
         target: Target = load_target("process")
         assert isinstance(target, ProcessTarget)
+        assert isinstance(load_target("docker"), DockerTarget)
 
     def test_an_unknown_one_names_the_nearest(self):
         with pytest.raises(UsageError, match="did you mean 'process'"):
             load_target("proces")
+
+
+class TestInsideContainer:
+    def test_it_refuses_and_names_the_docker_target(self, place, make_bundle, monkeypatch):
+        monkeypatch.setattr(enclosure, "container", lambda: "/.dockerenv")
+        with pytest.raises(UsageError) as caught:
+            place.deploy(make_bundle(), 1)
+        text = str(caught.value)
+        assert "staging: this is a container (/.dockerenv), and a server process would end" in text
+        assert "set environments.staging.target to docker" in text
+        assert place.status() is None
+
+    def test_a_container_that_stays_may_be_allowed(self, place, make_bundle, monkeypatch):
+        monkeypatch.setattr(enclosure, "container", lambda: "/.dockerenv")
+        place.target.deploy(
+            make_bundle(),
+            1,
+            environment=EnvironmentSection(port=place.port, inside_container=True),
+            name="staging",
+            home=place.home,
+            serving=ServingSection(),
+        )
+        assert served_version(place.url) == 1

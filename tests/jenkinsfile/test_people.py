@@ -40,6 +40,18 @@ def test_the_shape_of_the_answer(name: str, jenkins: Jenkins) -> None:
     assert build.echoes == [expected]
 
 
+def test_approve_as_sends_the_form_as_it_is_filled_in(jenkins: Jenkins) -> None:
+    asked = (
+        "[string(name: 'WHY'), string(name: 'WHERE', defaultValue: 'here'), "
+        "booleanParam(name: 'SURE', defaultValue: true), choice(name: 'HOW', choices: ['one', 'two'])]"
+    )
+    build = jenkins.run(
+        f"def r = input(message: 'm', parameters: {asked})\necho new TreeMap(r).toString()\n",
+        approve_as="alice",
+    )
+    assert build.echoes == ["[HOW:one, SURE:true, WHERE:here, WHY:approved by alice, in a trial]"]
+
+
 def test_declarative_exports_the_answer_to_the_stage_only(jenkins: Jenkins) -> None:
     build = jenkins.run(
         "pipeline { agent none\n stages {\n"

@@ -43,12 +43,15 @@ class Code {
         found?.getText('UTF-8')
     }
 
+    /** `src` first, then each variable alone: compiled together, `other.step()` would mean the class of that name. */
     private void addLibrary(File root) {
         List<File> variables = (new File(root, 'vars').listFiles()?.toList() ?: []).findAll { it.name.endsWith('.groovy') }.sort()
         List<File> sources = []
         File folder = new File(root, 'src')
         if (folder.directory) { folder.eachFileRecurse { if (it.name.endsWith('.groovy')) { sources << it } } }
-        classes.putAll(compile(variables + sources.sort(), classes, []))
+        classes.putAll(compile(sources.sort(), classes, []))
+        Map<String, byte[]> known = new LinkedHashMap<>(classes)
+        variables.each { classes.putAll(compile([it], known, [])) }
         libraryVariables.addAll(variables*.name*.replaceAll(/\.groovy$/, ''))
     }
 

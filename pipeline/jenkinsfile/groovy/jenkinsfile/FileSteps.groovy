@@ -108,7 +108,7 @@ class FileSteps {
             if (!call.flag('allowEmptyResults')) { throw new AbortException('None of the test reports contained any result') }
         }
         call.log('[Checks API] No suitable checks publisher found.')
-        if (summary.failCount > 0) {
+        if (summary.failCount > 0 && !call.flag('skipMarkingBuildUnstable')) {
             call.run.worsen(Result.UNSTABLE)
             ControlSteps.warn(call, Result.UNSTABLE)
         }

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Steps of the build stage that both images share:
+#   install.sh lock FILE   makes /opt/ml-pipeline of a lock with hashes
+#   install.sh package     puts /build/source into /opt/package, to be laid over /opt/ml-pipeline
+# Bytecode is bound to its source by content and never checked, so that no file's date makes it
+# stale where it cannot be written anew.
+set -eu
+
+python=/opt/ml-pipeline/bin/python
+
+install() {
+    /build/pip/bin/pip --python "$python" --disable-pip-version-check install \
+        --quiet --no-cache-dir --no-compile --no-deps "$@"
+}
+compile() {
+    "$python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$1"
+}
+
+case "$1" in
+    lock)
+        cat /build/ca/*.crt /build/ca/*.pem > /build/trusted 2> /dev/null || true
+        if [ -s /build/trusted ]; then export PIP_CERT=/build/trusted; fi
+        [ -n "${PIP_INDEX_URL:-}" ] || unset PIP_INDEX_URL
+        python3 -m venv /build/pip
+        python3 -m venv --without-pip /opt/ml-pipeline
+        # XGBoost asks for NCCL, half a gigabyte that it loads only to share a fit among GPUs.
+        awk '/^[^ ]/ { keep = !/^nvidia-nccl/ } keep' "$2" > /build/lock
+        install --require-hashes --requirement /build/lock
+        compile /opt/ml-pipeline/lib
+        ;;
+    package)
+        if [ -f /build/source/pyproject.toml ]; then
+            install --no-build-isolation --prefix /opt/package /build/source
+        else
+            packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+            mkdir -p "/opt/package/${packages#/opt/ml-pipeline/}"
+            cp -R /build/source/pipeline "/opt/package/${packages#/opt/ml-pipeline/}"
+        fi
+        compile /opt/package/lib
+        ;;
+esac

@@ -1,0 +1,77 @@
+"""The Docker engine: that of ``DOCKER_HOST``, or this machine's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pipeline import __version__
+from pipeline.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+SECONDS = 120
+"""Time for one answer; ending a server takes as long as its open requests."""
+IMAGE = f"ml-pipeline-server:{__version__}"
+REACH = "start the engine, or set DOCKER_HOST to one that may be used"
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """Turn what the engine refuses, and that it does not answer, into an ``EnvironmentFault``."""
+    from docker.errors import APIError, DockerException
+    from requests import RequestException
+
+    try:
+        yield
+    except APIError as error:
+        told = str(error.explanation or error)
+        raise EnvironmentFault(f"the Docker engine refuses: {told}") from error
+    except (DockerException, RequestException) as error:
+        raise EnvironmentFault(f"the Docker engine does not answer: {error}", hint=REACH) from error
+
+
+def connect() -> DockerClient:
+    """Return a client of the engine, which the caller closes.
+
+    Raises:
+        EnvironmentFault: it does not answer.
+    """
+    import docker
+
+    with errors():
+        return docker.from_env(timeout=SECONDS)
+
+
+def remote_host() -> str | None:
+    """Return the name of the machine that the engine runs on; None for a local socket."""
+    parts = urlsplit(os.environ.get("DOCKER_HOST", ""))
+    return None if parts.scheme in ("", "unix", "npipe", "fd") else parts.hostname
+
+
+def image_id(client: DockerClient, name: str | None) -> str:
+    """Return the id of the server's image. One that was named is pulled if it is not there.
+
+    The standard one never is: what another registry has under its name is somebody else's.
+
+    Raises:
+        EnvironmentFault: it is not to be had.
+    """
+    from docker.errors import ImageNotFound
+
+    wanted = name or IMAGE
+    try:
+        image = client.images.get(wanted)
+    except ImageNotFound:
+        if name is None:
+            raise EnvironmentFault(
+                f"the Docker engine has no image {wanted}",
+                hint=f"docker build -f docker/server.Dockerfile -t {wanted} . in the sources, "
+                "or name one in environments.NAME.image",
+            ) from None
+        image = client.images.pull(name)
+    return str(image.id)

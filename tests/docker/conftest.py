@@ -1,0 +1,6 @@
+"""The engine and the images of tests/docker/engine.py, and a place to deploy to."""
+
+from tests.deploy.conftest import docker_place, free_port
+from tests.docker.engine import agent_image, base_image, engine, server_image
+
+__all__ = ["agent_image", "base_image", "docker_place", "engine", "free_port", "server_image"]

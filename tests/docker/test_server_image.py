@@ -1,0 +1,100 @@
+"""docker/server.Dockerfile: what is in the image, and how it is run by hand."""
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+
+import pytest
+from docker.errors import ContainerError
+
+from tests.deploy.samples import await_answer, served_version
+from tests.docker.engine import build_arguments, context, lacking
+from tests.docker.test_agent_image import INSTALLED, locked, strangers
+
+PARTS = """
+import pathlib, pipeline
+print(*sorted(path.name for path in pathlib.Path(pipeline.__file__).parent.iterdir()))
+"""
+
+
+@pytest.fixture
+def run(engine, server_image):
+    def run(*command, **options):
+        return engine.containers.run(server_image, list(command), remove=True, **options)
+
+    return run
+
+
+def test_it_holds_what_serving_imports_and_nothing_else(run):
+    python = "/opt/ml-pipeline/bin/python"
+    installed = json.loads(run("-c", INSTALLED, entrypoint=[python]).decode())
+    lock = locked("requirements-serving.txt")
+    assert strangers(installed, lock) == {}
+    assert strangers(installed, locked("requirements.txt")) == {}, "the agent has the same"
+    found = run("-c", PARTS, entrypoint=[python]).decode().split()
+    assert found == ["__init__.py", "__pycache__", "bundle", "errors.py", "features", "serving"]
+
+
+def test_by_hand_it_serves_a_mounted_bundle(engine, server_image, make_bundle, free_port):
+    bundle = make_bundle()
+    for path in (bundle, *bundle.iterdir()):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    bundle.parent.chmod(0o755)
+    container = engine.containers.run(
+        server_image,
+        ["--published", "127.0.0.1", "--version", "4"],
+        detach=True,
+        read_only=True,
+        ports={"8000/tcp": ("127.0.0.1", free_port)},
+        volumes={str(bundle): {"bind": "/srv/ml-pipeline/bundle", "mode": "ro"}},
+    )
+    try:
+        url = f"http://127.0.0.1:{free_port}"
+        await_answer(f"{url}/health/ready")
+        assert served_version(url) == 4
+    finally:
+        container.remove(force=True)
+
+
+def test_reached_from_elsewhere_it_wants_a_token(run):
+    with pytest.raises(ContainerError, match="can be reached from elsewhere and no token"):
+        run()
+
+
+def told(*command):
+    """Return what a command prints, nothing where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else ""
+
+
+def buildkit():
+    """Return a docker client that builds with BuildKit: of 20.10, or a later one with buildx."""
+    for program in (shutil.which("docker"), "/usr/bin/docker"):
+        if program is None or not os.access(program, os.X_OK):
+            continue
+        if told(program, "buildx", "version") or "version 20." in told(program, "--version"):
+            return program
+    return lacking("BuildKit", "apt-get install docker.io, or the buildx plug-in of your docker")
+
+
+@pytest.mark.slow
+def test_buildkit_builds_it_too(engine, base_image, server_image, tmp_path):
+    with context() as stream, tarfile.open(fileobj=stream) as archive:
+        archive.extractall(tmp_path, filter="data")
+    command = [buildkit(), "build", "--quiet", "--file", "docker/server.Dockerfile"]
+    for name, value in build_arguments(base_image).items():
+        command += ["--build-arg", f"{name}={value}"]
+    done = subprocess.run(
+        [*command, "."],
+        cwd=tmp_path,
+        env=os.environ | {"DOCKER_BUILDKIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    built, other = (engine.images.get(name) for name in (done.stdout.strip(), server_image))
+    assert built.attrs["Config"]["Entrypoint"] == other.attrs["Config"]["Entrypoint"]
+    assert built.labels == other.labels

@@ -1,0 +1,420 @@
+"""The docker target beyond what all targets do (tests/deploy/test_target.py).
+
+What a container may do, what a rollover leaves, and engines that are elsewhere or not there.
+"""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.deploy import checks, container
+from pipeline.deploy import engine as engines
+from pipeline.deploy.docker import DockerTarget
+from pipeline.errors import EnvironmentFault, Refused
+from pipeline.home import Home
+from tests.deploy.samples import Clients, falsify_golden, served_version
+from tests.docker.engine import sdk_leaves_sockets
+
+GAP_SECONDS = 15
+
+
+@pytest.fixture
+def other(make_bundle):
+    return make_bundle("b", identity="b", weight=2.0)
+
+
+def containers(engine, place):
+    """The environment's containers by the part in a switch that their names tell."""
+    scope = (place.home / "servers/containers").read_text().strip()
+    found = engine.containers.list(all=True, filters={"label": f"ml-pipeline.scope={scope}"})
+    return {each.name.rpartition(scope)[2]: each for each in found}
+
+
+def volumes(engine, place):
+    scope = (place.home / "servers/containers").read_text().strip()
+    return engine.volumes.list(filters={"label": f"ml-pipeline.scope={scope}"})
+
+
+class TestContainer:
+    def test_it_may_do_nothing_but_serve(self, engine, docker_place, make_bundle):
+        docker_place.deploy(make_bundle(), 3)
+        server = containers(engine, docker_place)[""]
+        host = server.attrs["HostConfig"]
+        assert server.attrs["Config"]["User"] == "10001:10001"
+        assert host["ReadonlyRootfs"]
+        assert host["CapDrop"] == ["ALL"]
+        assert host["SecurityOpt"] == ["no-new-privileges"]
+        assert (host["Memory"], host["MemorySwap"]) == (512 << 20, 512 << 20)
+        assert host["PidsLimit"] == container.PROCESSES
+        assert host["RestartPolicy"]["Name"] == "unless-stopped"
+        assert list(host["PortBindings"].values()) == [
+            [{"HostIp": "127.0.0.1", "HostPort": str(docker_place.port)}]
+        ]
+        for place in ("/srv/ml-pipeline/bundle/model.onnx", "/opt/ml-pipeline/serve.py", "/tmp/x"):
+            script = f"open({place!r}, 'w')"
+            done = server.exec_run(["/opt/ml-pipeline/bin/python", "-c", script], user="0")
+            assert done.exit_code == 1
+            assert b"Read-only file system" in done.output
+
+    def test_what_it_serves_stands_in_its_labels(self, engine, docker_place, make_bundle):
+        deployment = docker_place.deploy(make_bundle(), 3)
+        server = containers(engine, docker_place)[""]
+        assert server.name.startswith("small-staging-")
+        told = {key: server.labels[f"ml-pipeline.{key}"] for key in ("project", "environment")}
+        assert told == {"project": "small", "environment": "staging"}
+        assert server.labels["ml-pipeline.version"] == "3"
+        assert server.labels["ml-pipeline.digest"] == deployment.digest
+
+    def test_the_token_is_in_a_file_that_only_the_server_reads(
+        self, engine, docker_place, make_bundle, monkeypatch
+    ):
+        monkeypatch.setenv("API_TOKEN", "s3cret-s3cret")
+        docker_place.target.deploy(
+            make_bundle(),
+            1,
+            environment=docker_place.section,
+            name="staging",
+            home=docker_place.home,
+            serving=ServingSection(token_env="API_TOKEN"),
+        )
+        server = containers(engine, docker_place)[""]
+        assert "s3cret" not in str(server.attrs)
+        found = server.exec_run(["stat", "-c", "%a %u", "/srv/ml-pipeline/token"])
+        assert found.output.split() == [b"400", b"10001"]
+        files = [path for path in docker_place.home.root.rglob("*") if path.is_file()]
+        assert not [path for path in files if b"s3cret" in path.read_bytes()]
+
+    def test_the_engine_starts_it_again_when_it_fails(self, docker_place, make_bundle):
+        first = docker_place.deploy(make_bundle(), 1)
+        os.kill(first.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while (found := docker_place.status()) is None or found.pid == first.pid:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert served_version(docker_place.url) == 1
+
+    def test_too_little_memory_is_told(self, docker_place, make_bundle):
+        section = docker_place.section.model_copy(update={"memory": "12m"})
+        with pytest.raises(EnvironmentFault, match=r"more memory .*raise environments\.NAME\.mem"):
+            docker_place.target.deploy(
+                make_bundle(),
+                1,
+                environment=section,
+                name="staging",
+                home=docker_place.home,
+                serving=ServingSection(),
+            )
+
+    def test_another_setting_is_another_container(self, engine, docker_place, make_bundle):
+        docker_place.deploy(make_bundle(), 1)
+        section = docker_place.section.model_copy(update={"memory": "300m"})
+        docker_place.target.deploy(
+            make_bundle("again"),
+            1,
+            environment=section,
+            name="staging",
+            home=docker_place.home,
+            serving=ServingSection(),
+        )
+        server = containers(engine, docker_place)[""]
+        assert server.attrs["HostConfig"]["Memory"] == 300 << 20
+
+    def test_a_network_of_the_engine_is_joined(self, engine, docker_place, make_bundle):
+        network = engine.networks.create(f"ml-pipeline-test-{os.getpid()}")
+        try:
+            section = docker_place.section.model_copy(update={"network": network.name})
+            docker_place.target.deploy(
+                make_bundle(),
+                1,
+                environment=section,
+                name="staging",
+                home=docker_place.home,
+                serving=ServingSection(),
+            )
+            server = containers(engine, docker_place)[""]
+            assert list(server.attrs["NetworkSettings"]["Networks"]) == [network.name]
+            docker_place.stop()
+        finally:
+            network.remove()
+
+
+class TestRollover:
+    def test_the_gap_is_short_and_the_old_version_never_comes_back(
+        self, engine, docker_place, make_bundle, other
+    ):
+        docker_place.deploy(make_bundle(), 1)
+        with Clients(docker_place.url, keep_alive=False) as clients:
+            time.sleep(0.3)
+            docker_place.deploy(other, 2)
+            time.sleep(0.3)
+        assert clients.versions == sorted(clients.versions)
+        assert set(clients.versions) == {1, 2}
+        assert clients.longest_silence < GAP_SECONDS
+        assert list(containers(engine, docker_place)) == [""]
+        assert len(volumes(engine, docker_place)) == 1
+
+    def test_a_bad_version_costs_no_request(self, engine, docker_place, make_bundle, other):
+        docker_place.deploy(make_bundle(), 1)
+        falsify_golden(other)
+        with Clients(docker_place.url, keep_alive=False) as clients:
+            with pytest.raises(Refused):
+                docker_place.deploy(other, 2)
+            time.sleep(0.2)
+        assert clients.errors == []
+        assert set(clients.versions) == {1}
+        assert list(containers(engine, docker_place)) == [""]
+        assert len(volumes(engine, docker_place)) == 1
+
+    def test_one_that_dies_after_the_switch_is_taken_back(
+        self, engine, docker_place, make_bundle, other, monkeypatch
+    ):
+        docker_place.deploy(make_bundle(), 1)
+        real = checks.probe
+
+        def dies(url, *rest):
+            if url == docker_place.url:
+                containers(engine, docker_place)[""].kill()
+            return real(url, *rest)
+
+        monkeypatch.setattr(checks, "probe", dies)
+        with pytest.raises(Refused):
+            docker_place.deploy(other, 2)
+        monkeypatch.undo()
+        assert docker_place.status().version == 1
+        assert served_version(docker_place.url) == 1
+        assert list(containers(engine, docker_place)) == [""]
+
+    def test_a_former_one_that_was_down_is_replaced(self, engine, docker_place, make_bundle, other):
+        docker_place.deploy(make_bundle(), 1)
+        containers(engine, docker_place)[""].stop(timeout=0)
+        assert docker_place.status() is None
+        with docker_place.handover(other, 2) as handover:
+            assert handover.former is None
+            handover.commit()
+        assert served_version(docker_place.url) == 2
+        assert list(containers(engine, docker_place)) == [""]
+
+    @pytest.mark.parametrize("answers", [True, False])
+    def test_what_an_interrupted_command_left_is_settled(
+        self, engine, docker_place, make_bundle, other, answers
+    ):
+        docker_place.deploy(make_bundle(), 1)
+        interrupted = docker_place.handover(other, 2)
+        assert set(containers(engine, docker_place)) == {"", ".old"}
+        interrupted._decided = True
+        interrupted._close()
+        if not answers:
+            containers(engine, docker_place)[""].stop(timeout=0)
+        with docker_place.handover(make_bundle("c", identity="c", weight=3.0), 3) as handover:
+            assert handover.former.version == (2 if answers else 1)
+            handover.commit()
+        assert served_version(docker_place.url) == 3
+        assert list(containers(engine, docker_place)) == [""]
+        assert len(volumes(engine, docker_place)) == 1
+
+
+class TestEngine:
+    def test_none_that_answers_is_a_fault_of_the_environment(
+        self, tmp_path, make_bundle, monkeypatch
+    ):
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+        home = Home(tmp_path / "home")
+        home.make()
+        options = {"name": "staging", "home": home, "serving": ServingSection()}
+        with (
+            sdk_leaves_sockets(),
+            pytest.raises(EnvironmentFault, match=r"engine does not answer.*set DOCKER_HOST"),
+        ):
+            DockerTarget().deploy(
+                make_bundle(), 1, environment=EnvironmentSection(port=0), **options
+            )
+        assert DockerTarget().status("staging", home) is None  # it never had a container
+
+    def test_one_that_went_away_is_told(self, docker_place, make_bundle, tmp_path, monkeypatch):
+        docker_place.deploy(make_bundle(), 1)
+        with sdk_leaves_sockets(), monkeypatch.context() as patch:
+            patch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+            with pytest.raises(EnvironmentFault, match="engine does not answer"):
+                docker_place.status()
+            with pytest.raises(EnvironmentFault, match="engine does not answer"):
+                docker_place.stop()
+        assert docker_place.status().version == 1
+
+    def test_the_standard_image_is_never_pulled(self, engine, docker_place, make_bundle):
+        section = EnvironmentSection(port=docker_place.port)
+        before = engines.IMAGE
+        engines.IMAGE = "ml-pipeline-server:never-built"
+        try:
+            with pytest.raises(EnvironmentFault, match=r"has no image .*never-built; docker build"):
+                docker_place.target.deploy(
+                    make_bundle(),
+                    1,
+                    environment=section,
+                    name="staging",
+                    home=docker_place.home,
+                    serving=ServingSection(),
+                )
+        finally:
+            engines.IMAGE = before
+
+    def test_an_image_that_cannot_be_had_is_told(self, docker_place, make_bundle):
+        section = docker_place.section.model_copy(update={"image": "localhost:1/none:1"})
+        with pytest.raises(EnvironmentFault, match="the Docker engine refuses"):
+            docker_place.target.deploy(
+                make_bundle(),
+                1,
+                environment=section,
+                name="staging",
+                home=docker_place.home,
+                serving=ServingSection(),
+            )
+
+    def test_a_port_of_another_container_names_it(
+        self, engine, docker_place, make_bundle, tmp_path
+    ):
+        docker_place.deploy(make_bundle(), 1)
+        home = Home(tmp_path / "other")
+        home.make()
+        name = containers(engine, docker_place)[""].name
+        with pytest.raises(EnvironmentFault, match=f"in use by container {name}"):
+            DockerTarget().deploy(
+                make_bundle("again"),
+                1,
+                environment=docker_place.section,
+                name="staging",
+                home=home,
+                serving=ServingSection(),
+            )
+        assert served_version(docker_place.url) == 1
+
+    def test_one_on_another_machine(self, docker_place, make_bundle, monkeypatch):
+        monkeypatch.setenv("API_TOKEN", "s3cret")
+        options = {"name": "staging", "home": docker_place.home}
+        options["serving"] = ServingSection(token_env="API_TOKEN")
+        public = docker_place.section.model_copy(update={"host": "0.0.0.0"})
+        with forwarded("/var/run/docker.sock") as port:
+            monkeypatch.setenv("DOCKER_HOST", f"tcp://localhost:{port}")
+            deployment = docker_place.target.deploy(make_bundle(), 1, environment=public, **options)
+            assert deployment.url == f"http://localhost:{docker_place.port}"
+            assert docker_place.status() == deployment
+            assert docker_place.stop()
+
+    def test_a_url_of_the_configuration_is_what_is_asked(self, docker_place, make_bundle):
+        url = f"http://localhost:{docker_place.port}"
+        section = docker_place.section.model_copy(update={"url": url})
+        deployment = docker_place.target.deploy(
+            make_bundle(),
+            1,
+            environment=section,
+            name="staging",
+            home=docker_place.home,
+            serving=ServingSection(),
+        )
+        assert deployment.url == url
+        assert docker_place.status() == deployment
+
+
+@contextmanager
+def forwarded(path):
+    """Yield a TCP port at which the Unix socket ``path`` answers."""
+    threads = []
+    with socket.create_server(("localhost", 0)) as server:
+
+        def accept():
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                threads.append(threading.Thread(target=relay, args=(client, path)))
+                threads[-1].start()
+
+        threads.append(threading.Thread(target=accept))
+        threads[0].start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join()
+
+
+def relay(client, path):
+    """Pass on what either end says until one of them ends."""
+    with client, socket.socket(socket.AF_UNIX) as engine:
+        engine.connect(path)
+        peers = {client: engine, engine: client}
+        while True:
+            for source in select.select(list(peers), [], [])[0]:
+                chunk = source.recv(65536)
+                if not chunk:
+                    return
+                peers[source].sendall(chunk)
+
+
+AGENT = """
+import json, sys
+from pathlib import Path
+from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.deploy.targets import load_target
+from pipeline.errors import UsageError
+from pipeline.home import Home
+
+home, bundle, port, image = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+options = {
+    "environment": EnvironmentSection(port=port, image=image), "name": "staging",
+    "home": Home(home), "serving": ServingSection(),
+}
+try:
+    load_target("process").deploy(bundle, 1, **options)
+except UsageError as error:
+    print(error)
+print(load_target("docker").deploy(bundle, 1, **options).url)
+"""
+
+
+def test_an_agent_in_a_container_deploys(
+    engine, agent_image, server_image, docker_place, make_bundle
+):
+    """With the engine's socket; the process target refuses there, and says what to do."""
+    home, bundle = str(docker_place.home.root), str(make_bundle())
+    output = engine.containers.run(
+        agent_image,
+        ["python", "-c", AGENT, home, bundle, str(docker_place.port), server_image],
+        volumes={
+            "/var/run/docker.sock": {"bind": "/var/run/docker.sock"},
+            home: {"bind": home},
+            bundle: {"bind": bundle, "mode": "ro"},
+        },
+        user="0",
+        remove=True,
+    )
+    refusal, url = output.decode().splitlines()
+    assert "this is a container (/.dockerenv), and a server process would end with it" in refusal
+    assert "set environments.staging.target to docker" in refusal
+    assert url.endswith(":8000")  # the server's own address; the published one is the machine's
+    assert docker_place.status().url == docker_place.url
+    assert served_version(docker_place.url) == 1
+
+
+def test_no_import_of_the_sdk_before_it_is_used():
+    code = "import sys, pipeline.deploy.docker; sys.exit('docker' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_health_is_seen_by_the_engine(engine, docker_place, make_bundle):
+    docker_place.deploy(make_bundle(), 1)
+    server = containers(engine, docker_place)[""]
+    command = server.attrs["Config"]["Healthcheck"]["Test"][1:]
+    assert server.exec_run(command).exit_code == 0
+    assert httpx.get(f"{docker_place.url}/health/live").status_code == 200

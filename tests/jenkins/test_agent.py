@@ -1,0 +1,266 @@
+"""mlAgent and the options of mlPipeline: containers, credentials, hooks, missing plugins."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.jenkins.conftest import Deliver, Package
+
+LIBRARY = "@Library('ml-pipeline') _\n"
+PROJECT = "project: 'examples/nepse'"
+
+
+def test_an_image_is_a_container_with_a_home_for_any_user(
+    deliver: Deliver, package: Package
+) -> None:
+    build = deliver(f"{LIBRARY}mlAgent(image: 'ml:1') {{ mlLint({PROJECT}) }}")
+    assert build.result == "SUCCESS"
+    call = package.calls[0]
+    assert call.container == "ml:1"
+    assert call.environment["HOME"] == f"{call.workspace}@tmp/home"
+    assert call.environment["USER"] == call.environment["LOGNAME"] == "ml"
+
+
+def test_the_administrators_may_set_the_image(deliver: Deliver, package: Package) -> None:
+    deliver(f"{LIBRARY}mlLint({PROJECT})", env={"ML_AGENT_IMAGE": "ml:2"})
+    deliver(f"{LIBRARY}mlLint({PROJECT}, agent: [node: ''])", env={"ML_AGENT_IMAGE": "ml:2"})
+    assert [call.container for call in package.calls] == ["ml:2", None]
+
+
+def test_folders_of_the_node_are_mounted_at_the_same_path(deliver: Deliver) -> None:
+    settings = (
+        "image: 'ml:1', home: '/srv/ml', cache: '/srv/cache', ca: '/etc/ca.pem', "
+        "gpus: 'all', options: '--shm-size 1g'"
+    )
+    build = deliver(f"{LIBRARY}mlAgent({settings}) {{ sh 'true' }}")
+    [inside] = build.calls("withDockerContainer")
+    assert inside.arguments["args"] == (
+        "-v /srv/ml:/srv/ml -v /srv/cache:/srv/cache -v /etc/ca.pem:/etc/ca.pem:ro "
+        "--gpus all --shm-size 1g"
+    )
+
+
+def test_variables_of_home_certificates_and_index(deliver: Deliver, package: Package) -> None:
+    settings = (
+        "node: '', home: '/srv/ml', ca: '/etc/ca.pem', index: 'https://index.example.org/simple'"
+    )
+    deliver(f"{LIBRARY}mlAgent({settings}) {{ mlLint({PROJECT}) }}")
+    given = package.calls[0].environment
+    assert given["ML_HOME"] == "/srv/ml"
+    assert given["REQUESTS_CA_BUNDLE"] == given["SSL_CERT_FILE"] == "/etc/ca.pem"
+    assert given["PIP_INDEX_URL"] == "https://index.example.org/simple"
+
+
+def test_an_environment_on_a_node_comes_first_in_the_path(
+    deliver: Deliver, package: Package
+) -> None:
+    package.setup = "bin=/cache/venv-1/bin\n"
+    deliver(f"{LIBRARY}mlLint({PROJECT})")
+    assert package.calls[0].environment["PATH"].startswith("/cache/venv-1/bin:")
+    assert package.calls[0].script == "ml-pipeline lint --args build/ml/args/lint.json"
+
+
+def test_in_a_container_whose_path_jenkins_keeps_the_command_line_sets_it(
+    deliver: Deliver, package: Package
+) -> None:
+    package.setup = "bin=/cache/venv-1/bin\n"
+    deliver(f"{LIBRARY}mlLint({PROJECT}, agent: [image: 'python:3.12'])")
+    assert package.calls[0].environment["ML_PIPELINE_BIN"] == "/cache/venv-1/bin"
+    assert package.calls[0].script == (
+        'PATH="$ML_PIPELINE_BIN:$PATH" ml-pipeline lint --args build/ml/args/lint.json'
+    )
+
+
+@pytest.mark.parametrize("setup", ["error=no ml-pipeline here\n", "", "something else\n"])
+def test_an_agent_without_the_package_is_an_error(
+    deliver: Deliver, package: Package, setup: str
+) -> None:
+    package.setup = setup
+    build = deliver(f"{LIBRARY}mlLint({PROJECT})")
+    assert build.result == "FAILURE"
+    assert "mlAgent: " in build.text
+    assert not package.calls
+
+
+def test_a_dockerfile_of_the_workspace_is_built_without_its_name_in_a_shell(
+    deliver: Deliver, package: Package
+) -> None:
+    build = deliver(
+        f"{LIBRARY}mlAgent(dockerfile: 'docker/a b$(id).Dockerfile') {{ mlLint({PROJECT}) }}"
+    )
+    [command] = [
+        step.arguments["script"]
+        for step in build.calls("sh")
+        if "docker build" in step.arguments["script"]
+    ]
+    assert command.endswith('-f "$ML_DOCKERFILE" .')
+    assert (package.calls[0].container or "").startswith("ml-pipeline-agent:")
+
+
+def test_on_a_node_it_stays_there(deliver: Deliver) -> None:
+    build = deliver(f"{LIBRARY}node {{ checkout scm\n mlAgent {{ mlLint({PROJECT}) }} }}")
+    assert len(build.calls("node")) == 1
+
+
+def test_steps_inside_share_one_container(deliver: Deliver) -> None:
+    build = deliver(f"{LIBRARY}mlAgent(image: 'ml:1') {{ mlLint({PROJECT}); mlTest({PROJECT}) }}")
+    assert len(build.calls("withDockerContainer")) == 1
+
+
+def test_a_stage_may_have_an_image_of_its_own_in_the_same_workspace(
+    deliver: Deliver, package: Package
+) -> None:
+    stages = "[train: [image: 'gpu:1', maxEpochs: 9]]"
+    deliver(f"{LIBRARY}mlPipeline({PROJECT}, image: 'ml:1', stages: {stages})")
+    by_verb = {verb: call for (verb, _), call in zip(package.arguments, package.calls, strict=True)}
+    assert by_verb["train"].container == "gpu:1"
+    assert by_verb["validate-data"].container == by_verb["gate"].container == "ml:1"
+    assert by_verb["train"].cwd == by_verb["gate"].cwd
+    assert package.given("train")["max_epochs"] == 9
+
+
+def test_a_stage_is_switched_off(deliver: Deliver, package: Package) -> None:
+    build = deliver(f"{LIBRARY}mlPipeline({PROJECT}, stages: [lint: false, verify: false])")
+    assert build.result == "SUCCESS"
+    assert "lint" not in package.verbs
+    assert "verify staging" not in package.verbs
+    assert package.verbs[-1] == "promote"
+
+
+def test_without_approve_nothing_is_promoted(deliver: Deliver, package: Package) -> None:
+    deliver(f"{LIBRARY}mlPipeline({PROJECT}, stages: [approve: false])")
+    assert package.verbs[-1] == "gate"
+
+
+def test_stages_of_ones_own_run_before_and_after(deliver: Deliver) -> None:
+    script = f"""{LIBRARY}
+    mlPipeline({PROJECT},
+        before: [
+            register: ['sign off': {{ echo 'own 1' }}, 'scan': {{ sh 'scan' }}],
+            approve: {{ echo 'own 2' }},
+        ],
+        after: [promote: {{ echo 'own 3' }}])
+    """
+    build = deliver(script, restart_everywhere=True)
+    assert build.result == "SUCCESS"
+    names = [stage.name for stage in build.stages]
+    at = names.index("register")
+    assert names[at - 2 : at] == ["sign off", "scan"]
+    assert names[-4:] == ["before approve", "approve", "promote", "after promote"]
+    assert [echo for echo in build.echoes if echo.startswith("own")] == ["own 1", "own 2", "own 3"]
+
+
+def test_a_stage_of_ones_own_that_fails_ends_the_delivery(
+    deliver: Deliver, package: Package
+) -> None:
+    build = deliver(
+        f"{LIBRARY}mlPipeline({PROJECT}, before: [register: {{ error 'not signed off' }}])"
+    )
+    assert build.result == "FAILURE"
+    assert "register" not in package.verbs
+
+
+@pytest.mark.parametrize(
+    ("verb", "code", "result"), [("gate", 0, "SUCCESS"), ("train", 1, "FAILURE")]
+)
+def test_people_are_told(
+    deliver: Deliver, package: Package, verb: str, code: int, result: str
+) -> None:
+    package.says[verb] = code
+    told = '{ news -> echo "news ${news.event} ${news.result} ${news.description}" }'
+    build = deliver(f"{LIBRARY}mlPipeline({PROJECT}, notify: {told})")
+    news = [echo for echo in build.echoes if echo.startswith("news")]
+    assert news[-1].startswith(f"news finished {result} ")
+    assert ("news waiting" in "".join(news)) == (code == 0)
+
+
+def test_a_rejection_is_told_as_one(deliver: Deliver) -> None:
+    build = deliver(
+        f'{LIBRARY}mlPipeline({PROJECT}, notify: {{ news -> echo "news ${{news.result}}" }})',
+        answers=[{"input": "*", "do": "reject", "by": "alice"}],
+    )
+    assert build.echoes[-1] == "news ABORTED"
+
+
+@pytest.mark.parametrize("plugins", [(), ("slack",)])
+def test_slack_is_told_where_it_is_installed(deliver: Deliver, plugins: tuple[str, ...]) -> None:
+    build = deliver(
+        f"{LIBRARY}mlPipeline({PROJECT}, notify: [slack: '#models'])",
+        branch="PR-7",
+        plugins=plugins,
+    )
+    assert build.result == "SUCCESS"
+    assert bool(build.calls("slackSend")) == bool(plugins)
+    assert any("the plugin slack is not installed" in echo for echo in build.echoes) != bool(
+        plugins
+    )
+
+
+def test_kubernetes_without_its_plugin_is_an_error(deliver: Deliver, package: Package) -> None:
+    build = deliver(f"{LIBRARY}mlAgent(kubernetes: [image: 'ml:1']) {{ mlLint({PROJECT}) }}")
+    assert build.result == "FAILURE"
+    assert "mlAgent: kubernetes: needs the Kubernetes plugin" in build.text
+    assert not package.calls
+
+
+def test_without_a_home_that_outlives_the_workspace_it_says_so(deliver: Deliver) -> None:
+    told = "register: ML_HOME is not set; registry and keys lie in this workspace"
+    assert told in deliver(f"{LIBRARY}mlRegister({PROJECT})").text
+    assert told not in deliver(f"{LIBRARY}mlRegister({PROJECT})", env={"ML_HOME": "/ml"}).text
+
+
+CREDENTIALS = {
+    "mlflow": {"username": "robot", "password": "hush-password"},
+    "key": {"file": "PRIVATE"},
+    "token": {"secret": "hush-token"},
+    "policy": {"file": "four_eyes: true"},
+}
+
+
+def test_credentials_are_bound_around_the_stages_that_need_them(
+    deliver: Deliver, package: Package
+) -> None:
+    given = (
+        "[registry: 'mlflow', approvalKey: 'key', policy: 'policy', "
+        "servingToken: [id: 'token', variable: 'NEPSE_TOKEN']]"
+    )
+    build = deliver(
+        f"{LIBRARY}mlPipeline({PROJECT}, credentials: {given})", credentials=CREDENTIALS
+    )
+    assert build.result == "SUCCESS"
+    bound = {
+        f"{verb}": {
+            name
+            for name in ("MLFLOW_TRACKING_PASSWORD", "ML_APPROVAL_KEY", "NEPSE_TOKEN", "ML_POLICY")
+            if name in call.environment
+        }
+        for (verb, _), call in zip(package.arguments, package.calls, strict=True)
+    }
+    assert bound["train"] == bound["lint"] == bound["package"] == set()
+    assert bound["register"] == {"MLFLOW_TRACKING_PASSWORD"}
+    assert bound["deploy"] == {"MLFLOW_TRACKING_PASSWORD", "NEPSE_TOKEN"}
+    assert bound["gate"] == {"MLFLOW_TRACKING_PASSWORD", "ML_POLICY"}
+    assert bound["approve"] == {"MLFLOW_TRACKING_PASSWORD", "ML_POLICY", "ML_APPROVAL_KEY"}
+    assert bound["promote"] == {"MLFLOW_TRACKING_PASSWORD", "ML_POLICY", "NEPSE_TOKEN"}
+    assert "hush" not in build.text
+    assert "insecure" not in build.text
+
+
+def test_a_credential_that_is_missing_is_named(deliver: Deliver, package: Package) -> None:
+    build = deliver(f"{LIBRARY}mlRegister({PROJECT}, credentials: [registry: 'gone'])")
+    assert build.result == "FAILURE"
+    assert "'gone'" in build.text
+    assert not package.calls
+
+
+def test_approve_and_promote_may_have_an_agent_of_their_own(
+    deliver: Deliver, package: Package
+) -> None:
+    deliver(
+        f"{LIBRARY}mlPipeline({PROJECT}, approveAgent: [node: 'trusted'])",
+        agents={"one": [], "two": ["trusted"]},
+    )
+    nodes = {
+        verb: call.node for (verb, _), call in zip(package.arguments, package.calls, strict=True)
+    }
+    assert nodes["approve"] == nodes["promote"] == "two"

@@ -1,0 +1,221 @@
+"""mlApprove: every answer that a prompt may give, and every way in which it may end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.jenkinsfile import Prompt
+from tests.jenkins.conftest import EXPLICIT, Deliver, Package
+
+GATE = "@Library('ml-pipeline') _\nmlGate(project: 'examples/nepse')\n"
+ASK = (
+    GATE
+    + "def said = mlApprove(project: 'examples/nepse'ARGUMENTS)\n"
+    + 'echo "said ${said.verdict} ${said.summary}"\n'
+)
+
+
+def ask(arguments: str = "") -> str:
+    return ASK.replace("ARGUMENTS", arguments)
+
+
+def answer(**values: Any) -> list[dict[str, Any]]:
+    return [{"input": "Promote", "by": "alice", **values}]
+
+
+def test_name_and_reason_are_what_the_map_says(deliver: Deliver, package: Package) -> None:
+    build = deliver(ask(), answers=answer(values={"REASON": " better  "}), restart_everywhere=True)
+    assert build.result == "SUCCESS"
+    assert package.given("approve")["by"] == "alice"
+    assert package.given("approve")["reason"] == "better"
+    assert "said pass version 7 approved by alice: better" in build.echoes
+
+
+@pytest.mark.parametrize("values", [{}, {"REASON": ""}, {"REASON": "  "}], ids=str)
+def test_without_a_reason_it_asks_again(
+    deliver: Deliver, package: Package, values: dict[str, str]
+) -> None:
+    answers = [*answer(values=values), *answer(values={"REASON": "better"})]
+    build = deliver(ask(), answers=answers)
+    assert build.result == "SUCCESS"
+    assert len(build.calls("input")) == 2
+    assert "mlApprove: alice answered without a reason; asking again" in build.echoes
+    assert package.given("approve")["reason"] == "better"
+
+
+def test_three_answers_without_a_reason_approve_nothing(deliver: Deliver, package: Package) -> None:
+    build = deliver(ask(), answers=answer())
+    assert build.result == "FAILURE"
+    assert "three answers without a name and a reason" in build.text
+    assert "approve" not in package.verbs
+
+
+SHAPES = [
+    ("null", None, None),
+    ("[:]", None, None),
+    ("'alice'", "alice", None),
+    ("''", None, None),
+    ("[REASON: 'r']", None, None),
+    ("[APPROVER: 'alice']", "alice", None),
+    ("[APPROVER: 'alice', REASON: null]", "alice", None),
+    ("[APPROVER: 'alice', REASON: '']", "alice", None),
+    ("[APPROVER: '', REASON: 'r']", None, None),
+    ("[APPROVER: 'alice', REASON: 'r']", "alice", "r"),
+    ("[APPROVER: \"al${'ice'}\", REASON: 5]", "alice", "5"),
+    ("true", "true", None),
+]
+
+
+@pytest.mark.parametrize(("shape", "by", "reason"), SHAPES, ids=[shape for shape, _, _ in SHAPES])
+def test_every_shape_that_input_returns_is_understood(
+    deliver: Deliver, shape: str, by: str | None, reason: str | None
+) -> None:
+    build = deliver(
+        f"@Library('ml-pipeline') _\ndef a = mlApprove.understood({shape})\n"
+        'echo "<${a.by}> <${a.reason}>"\n'
+    )
+    assert build.echoes == [f"<{by or 'null'}> <{reason or 'null'}>"]
+
+
+def test_the_prompt_shows_what_is_decided_on(deliver: Deliver, package: Package) -> None:
+    package.says["gate"] = {
+        "summary": "may be promoted: +0.0641 [+0.0504, +0.0777]",
+        "metrics": {"champion_version": 6},
+        "checks": [
+            {"name": "primary", "verdict": "pass", "required": True, "why": ""},
+            {"name": "drift", "verdict": "inconclusive", "required": False, "why": "too few days"},
+        ],
+    }
+    prompts: list[Prompt] = []
+
+    def person(prompt: Prompt) -> dict[str, Any]:
+        prompts.append(prompt)
+        return answer(values={"REASON": "better"})[0]
+
+    build = deliver(ask(", submitters: ['alice', 'ml-approvers']"), answers=person)
+    assert prompts[0].message is not None
+    assert prompts[0].message.splitlines()[:4] == [
+        "Promote nepse-direction version 7 over version 6?",
+        "may be promoted: +0.0641 [+0.0504, +0.0777]",
+        "Checks that are not passed:",
+        "  inconclusive  drift (advisory): too few days",
+    ]
+    assert "artifact/build/ml/reports/gate.json" in prompts[0].message
+    assert prompts[0].submitter == "alice,ml-approvers"
+    assert prompts[0].submitter_parameter == "APPROVER"
+    assert prompts[0].message in build.echoes
+
+
+def test_somebody_else_is_not_taken(deliver: Deliver, package: Package) -> None:
+    answers = [
+        {"input": "*", "by": "mallory", "values": {"REASON": "mine"}},
+        {"input": "*", "by": "alice", "values": {"REASON": "better"}},
+    ]
+    build = deliver(ask(", submitters: 'alice'"), answers=answers)
+    assert [refusal["by"] for refusal in build.refusals] == ["mallory"]
+    assert package.given("approve")["by"] == "alice"
+
+
+def test_an_author_who_approves_is_refused_by_the_policy(
+    deliver: Deliver, package: Package
+) -> None:
+    package.says["approve"] = {
+        "code": 1,
+        "summary": "'alice' is an author of the change; expected four eyes",
+    }
+    build = deliver(ask(), answers=answer(values={"REASON": "mine"}))
+    assert build.result == "FAILURE"
+    assert build.description == "'alice' is an author of the change; expected four eyes"
+
+
+@pytest.mark.parametrize("script", [ask(), EXPLICIT], ids=["step", "jenkinsfile"])
+def test_a_rejection_ends_the_build_and_is_kept_with_the_version(
+    deliver: Deliver, package: Package, script: str
+) -> None:
+    build = deliver(script, answers=answer(do="reject"))
+    assert build.result == "ABORTED"
+    assert build.description == "version 7 not promoted, rejected: Rejected by alice"
+    assert package.given("approve")["reject"] is True
+    assert package.given("approve")["by"] == "alice"
+    assert "promote" not in package.verbs
+
+
+def test_a_rejection_that_cannot_be_kept_is_one_all_the_same(
+    deliver: Deliver, package: Package
+) -> None:
+    package.says["approve"] = 5
+    build = deliver(ask(), answers=answer(do="reject"))
+    assert build.result == "ABORTED"
+    assert "the rejection could not be recorded" in build.text
+    assert build.description == "version 7 not promoted, rejected: Rejected by alice"
+
+
+@pytest.mark.parametrize(("arguments", "hours"), [("", 72), (", hours: 5", 5)])
+def test_nobody_answers(deliver: Deliver, package: Package, arguments: str, hours: int) -> None:
+    build = deliver(ask(arguments), answers=answer(do="ignore"))
+    assert build.result == "ABORTED"
+    assert (
+        build.description
+        == f"version 7 not promoted, timed out: nobody answered within {hours} hours"
+    )
+    assert "approve" not in package.verbs
+
+
+def test_the_delivery_that_is_approved_first_ends_the_older_one(
+    deliver: Deliver, package: Package
+) -> None:
+    answers = [
+        {"input": "*", "do": "ignore", "build": 1},
+        {"input": "*", "by": "alice", "values": {"REASON": "newer"}, "build": 2},
+    ]
+    build = deliver(starts=[0, 1], answers=answers)
+    assert [one.result for one in build.builds] == ["NOT_BUILT", "SUCCESS"]
+    assert build.builds[0].description == (
+        "version 7 not promoted, superseded: Superseded by job/main#2"
+    )
+    assert package.verbs.count("promote") == 1
+
+
+def test_a_policy_that_promotes_by_itself_asks_nobody(deliver: Deliver, package: Package) -> None:
+    package.says["approve"] = (
+        "version 7 approved by policy: the policy promotes what the gate passes"
+    )
+    build = deliver(ask(", automatic: true"))
+    assert build.result == "SUCCESS"
+    assert not build.calls("input")
+    assert "by" not in package.given("approve")
+
+
+def test_a_policy_that_wants_a_person_is_obeyed(deliver: Deliver, package: Package) -> None:
+    package.says["approve"] = [4, 0]
+    build = deliver(ask(", automatic: true"), answers=answer(values={"REASON": "better"}))
+    assert build.result == "SUCCESS"
+    assert package.given("approve")["by"] == "alice"
+
+
+def test_an_approval_that_still_waits_approves_nothing(deliver: Deliver, package: Package) -> None:
+    package.says["approve"] = 4
+    build = deliver(ask(), answers=answer(values={"REASON": "better"}))
+    assert build.result == "FAILURE"
+
+
+def test_on_an_agent_it_would_hold_an_executor(deliver: Deliver, package: Package) -> None:
+    script = GATE + "node { mlApprove(project: 'examples/nepse') }"
+    build = deliver(script)
+    assert build.result == "FAILURE"
+    assert "it would hold an executor while it waits" in build.text
+    assert not build.calls("input")
+
+
+@pytest.mark.parametrize("said", [None, 1])
+def test_without_a_gate_that_passed_nobody_is_asked(
+    deliver: Deliver, package: Package, said: int | None
+) -> None:
+    package.says["gate"] = said or 0
+    script = ask() if said else ask().replace("mlGate(project: 'examples/nepse')", "")
+    build = deliver(script)
+    assert build.result == "SUCCESS"
+    assert not build.calls("input")
+    assert "approve" not in package.verbs

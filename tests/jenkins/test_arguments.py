@@ -1,0 +1,84 @@
+"""Named arguments are checked before anything runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.jenkins.conftest import Deliver, Package
+
+LIBRARY = "@Library('ml-pipeline') _\n"
+
+WRONG = [
+    ("mlTrain(maxEpoch: 5)", "mlTrain: unknown argument 'maxEpoch'; did you mean 'maxEpochs'?"),
+    ("mlTrain(maxEpochs: '5')", "mlTrain: 'maxEpochs' is the text '5'; expected a whole number"),
+    ("mlTrain(quick: 'false')", "mlTrain: 'quick' is the text 'false'; expected true or false"),
+    ("mlLint(project: '../other')", "'project' is the text '../other'; expected a path inside"),
+    ("mlLint(project: '/etc')", "expected a path inside the workspace"),
+    ("mlLint(project: [:])", "expected a path inside the workspace"),
+    (
+        "mlLint(set: [1])",
+        "mlLint: 'set' is the ArrayList '[1]'; expected a text or a list of texts",
+    ),
+    ("mlDeploy(environment: '../prod')", "'environment' is the text '../prod'; expected letters"),
+    ("mlDeploy()", "mlDeploy: 'environment' is missing"),
+    (
+        "mlGate(whenKept: 'unstabel')",
+        "mlGate: 'whenKept' is the text 'unstabel'; did you mean 'unstable'?",
+    ),
+    (
+        "mlRegister(credentials: [registri: 'x'])",
+        "unknown credential 'registri'; did you mean 'registry'?",
+    ),
+    ("mlRegister(credentials: [registry: 5])", "credential 'registry' is the Integer '5'"),
+    ("mlApprove(by: 'alice')", "mlApprove: unknown argument 'by'"),
+    ("mlApprove(yes: true)", "mlApprove: unknown argument 'yes'"),
+    (
+        "mlAgent(imgae: 'x') { echo 'in' }",
+        "mlAgent: unknown argument 'imgae'; did you mean 'image'?",
+    ),
+    ("mlAgent(image: 'x', node: 'y') { echo 'in' }", "mlAgent: image and node exclude each other"),
+    ("mlAgent(home: '/a b') { echo 'in' }", "mlAgent: 'home' is '/a b'"),
+    ("mlAgent(image: 'x', cache: '$(id)') { echo 'in' }", "'cache' is '$(id)'"),
+    ("mlPipeline(stages: [trian: false])", "stages: no stage 'trian'; did you mean 'train'?"),
+    ("mlPipeline(before: [gates: { }])", "before: no stage 'gates'; did you mean 'gate'?"),
+    ("mlPipeline(stages: [train: [epochs: 5]])", "mlTrain: unknown argument 'epochs'"),
+    ("mlPipeline(whenKept: true)", "mlPipeline: 'whenKept' is the Boolean 'true'; expected a text"),
+    ("mlRun(stage: 'trian')", "mlRun: no stage 'trian'; did you mean 'train'?"),
+    (
+        "mlPipeline(kubernetes: [image: 'x'], stages: [train: [image: 'y']])",
+        "not possible with kubernetes",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG, ids=[call for call, _ in WRONG])
+def test_a_wrong_argument_fails_before_anything_runs(
+    deliver: Deliver, package: Package, call: str, message: str
+) -> None:
+    build = deliver(f"{LIBRARY}{call}\n")
+    assert build.result == "FAILURE"
+    assert message in build.text
+    assert not package.calls
+    assert not build.calls("node")
+
+
+def test_a_text_may_be_interpolated(deliver: Deliver, package: Package) -> None:
+    call = 'mlLint(project: "examples/${name}", set: "a.b=${name}")'
+    script = f"{LIBRARY}def name = 'nepse'\n{call}\n"
+    assert deliver(script).result == "SUCCESS"
+    assert package.given("lint")["set"] == ["a.b=nepse"]
+
+
+def test_a_step_takes_named_arguments_only(deliver: Deliver, package: Package) -> None:
+    build = deliver(f"{LIBRARY}mlDeploy('staging')\n")
+    assert build.result == "FAILURE"
+    assert not package.calls
+
+
+def test_a_step_returns_a_small_map(deliver: Deliver) -> None:
+    call = "mlDeploy(environment: 'staging', project: 'examples/nepse', version: 7)"
+    script = f"{LIBRARY}def said = {call}\n"
+    script += (
+        'echo "${said.stage} ${said.environment} ${said.verdict} ${said.version} ${said.summary}"\n'
+    )
+    assert "deploy staging pass 7 deploy said 0" in deliver(script).echoes

@@ -1,0 +1,177 @@
+"""With a real shell: hostile values reach no shell, and the real package goes to production."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.jenkinsfile import Jenkins
+from tests.conftest import SMALL
+from tests.integration.conftest import free_port
+from tests.jenkins.conftest import TEMPLATE
+
+HOSTILE = {
+    "double quotes": '"; touch hacked; "',
+    "single quotes": "'; touch hacked; '",
+    "substitution": "$(touch hacked)",
+    "backticks": "`touch hacked`",
+    "newline": "a\ntouch hacked\n",
+    "upwards": "../../hacked",
+    "variable": "${IFS}touch${IFS}hacked",
+    "option": "--set=x --yes",
+    "unicode": "ünï \u202e नेप्से",
+    "long": "x" * 200,
+    "backslash": "\\'; touch hacked #",
+}
+PACKAGE = """#!{python} -P
+import json, os, pathlib, sys
+verb = sys.argv[1]
+if verb == "--version":
+    print("ml-pipeline {version}")
+    sys.exit()
+assert sys.argv[2:] == ["--args", f"build/ml/args/{{verb}}.json"], sys.argv
+given = json.loads(pathlib.Path(sys.argv[3]).read_text(encoding="utf-8"))
+name = f"{{verb}}-{{given['environment']}}" if "environment" in given else verb
+report = dict(schema="ml-pipeline/report/1", stage=verb, environment=given.get("environment"),
+    verdict="pass", summary=given.get("reason", "fine"), checks=[], metrics={{}},
+    run_id=given["run_id"], model=dict(name="m", version=7))
+with open(os.environ["SEEN"], "a", encoding="utf-8") as seen:
+    seen.write(json.dumps([verb, given]) + "\\n")
+path = pathlib.Path(f"build/ml/reports/{{name}}.json")
+path.parent.mkdir(parents=True, exist_ok=True)
+path.write_text(json.dumps(report), encoding="utf-8")
+"""
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a command ml-pipeline into the path that notes its arguments; returns where."""
+    from pipeline import __version__
+
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    command = folder / "ml-pipeline"
+    command.write_text(PACKAGE.format(python=sys.executable, version=__version__))
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "seen"
+
+
+def seen(file: Path) -> dict[str, dict[str, Any]]:
+    return dict(json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_values_reach_no_shell(
+    controller: Jenkins, fake: Path, tmp_path: Path, value: str
+) -> None:
+    script = """@Library('ml-pipeline') _
+    mlVerify(environment: 'staging', url: params.VALUE, set: ["project=${params.VALUE}"])
+    mlGate()
+    mlApprove(submitters: params.VALUE)
+    """
+    build = controller.run(
+        script,
+        mode="live",
+        branch=value,
+        scm={"ml.yaml": "project: m\n"},
+        parameters={"VALUE": value},
+        env={"CHANGE_TITLE": value, "CHANGE_AUTHOR": value},
+        answers=[{"input": "*", "by": "admin", "values": {"REASON": value}}],
+        clock="jump",
+        folder=tmp_path / "jenkins",
+    )
+    assert build.result == "SUCCESS", build.text
+    given = seen(fake)
+    assert given["verify"]["url"] == value
+    assert given["verify"]["set"] == [f"project={value}"]
+    assert given["approve"]["reason"] == value.strip()
+    assert not list(tmp_path.rglob("hacked"))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A small project with the real package in the path; its servers are stopped at the end."""
+    root = tmp_path / "project"
+    (root / "tests/unit").mkdir(parents=True)
+    (root / "tests/unit/test_unit.py").write_text("def test_sum():\n    assert 1 + 1 == 2\n")
+    environments = {name: {"port": free_port()} for name in ("staging", "production")}
+    source = SMALL["data"]["source"] | {"edge": 1.5}
+    data = {"source": source, "ci": source | {"days": 120}}
+    values = SMALL | {"environments": environments, "data": data}
+    (root / "ml.yaml").write_text(yaml.safe_dump(values))
+    command = tmp_path / "bin/ml-pipeline"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m pipeline "$@"\n')
+    command.chmod(0o755)
+    monkeypatch.setenv(
+        "PATH", f"{command.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    )
+    monkeypatch.setenv("ML_HOME", str(tmp_path / "home"))
+    yield root
+    for name in environments:
+        subprocess.run([command, "stop", name], cwd=root, check=False, capture_output=True)
+
+
+@pytest.mark.slow
+def test_the_real_package_goes_to_production(
+    controller: Jenkins, project: Path, tmp_path: Path
+) -> None:
+    build = controller.run(
+        TEMPLATE.replace("examples/nepse", "."),
+        mode="live",
+        branch="main",
+        scm=project,
+        answers=[{"input": "*", "by": "alice", "values": {"REASON": "it is better"}}],
+        folder=tmp_path / "jenkins",
+    )
+    assert build.result == "SUCCESS", build.text
+    assert (build.description or "").startswith("version 1 is in production: http://127.0.0.1:")
+    url = (build.description or "").split()[-1]
+    with urllib.request.urlopen(f"{url}/health/ready", timeout=5) as answer:
+        assert answer.status == 200
+    approval = json.loads(build.artifacts["build/ml/reports/approve.json"].read_text())
+    assert approval["summary"] == "version 1 approved by alice: it is better"
+
+
+@pytest.mark.slow
+def test_the_real_package_checks_a_pull_request(
+    controller: Jenkins, project: Path, tmp_path: Path
+) -> None:
+    build = controller.run(
+        TEMPLATE.replace("examples/nepse", "."),
+        mode="live",
+        branch="PR-7",
+        scm=project,
+        folder=tmp_path / "jenkins",
+    )
+    assert build.result == "SUCCESS", build.text
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.slow
+def test_a_key_that_is_misspelt_is_named(
+    controller: Jenkins, project: Path, tmp_path: Path
+) -> None:
+    text = (project / "ml.yaml").read_text()
+    (project / "ml.yaml").write_text(text + "evalute: {}\n")
+    build = controller.run(
+        "@Library('ml-pipeline') _\nmlTrain()\n",
+        mode="live",
+        branch="main",
+        scm=project,
+        folder=tmp_path / "jenkins",
+    )
+    assert build.result == "FAILURE"
+    assert "did you mean 'evaluate'?" in (build.description or "")

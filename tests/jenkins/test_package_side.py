@@ -1,0 +1,52 @@
+"""What the steps rely on in the package: errors beside --args, and the version that was shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from pipeline import cli
+from pipeline.approval.facts import candidates
+from pipeline.errors import Refused
+from pipeline.registry.mlflow_registry import Registry
+
+
+def write(folder: Path, **given: Any) -> Path:
+    file = folder / "train.json"
+    file.write_text(json.dumps(given))
+    return file
+
+
+def test_an_error_that_no_report_tells_lies_beside_the_arguments(tmp_path: Path) -> None:
+    (tmp_path / "ml.yaml").write_text("project: small\nevalute: {}\n")
+    file = write(tmp_path, project=str(tmp_path))
+    assert cli.main(["train", "--args", str(file)]) == 2
+    assert "did you mean 'evaluate'?" in (tmp_path / "train.error").read_text()
+
+
+def test_arguments_that_are_wrong_are_told_there_too(tmp_path: Path) -> None:
+    file = write(tmp_path, qiuck=True)
+    assert cli.main(["train", "--args", str(file)]) == 2
+    assert "unknown key 'qiuck'" in (tmp_path / "train.error").read_text()
+
+
+def registry(challenger: int) -> Registry:
+    version = SimpleNamespace(number=challenger)
+    return cast(
+        "Registry", SimpleNamespace(name="m", challenger=lambda: version, champion=lambda: None)
+    )
+
+
+@pytest.mark.parametrize("expected", [None, 7])
+def test_the_version_that_was_shown_is_decided_on(expected: int | None) -> None:
+    challenger, champion = candidates(registry(7), expected)
+    assert (challenger.number, champion) == (7, None)
+
+
+def test_a_newer_challenger_is_not(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="version 8 is the challenger now; expected version 7"):
+        candidates(registry(8), 7)

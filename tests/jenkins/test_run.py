@@ -1,0 +1,176 @@
+"""mlRun: exit codes, what is believed, retries, and what travels between agents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.jenkinsfile import Sh, ShCall
+from tests.jenkins.conftest import Deliver, Package
+
+LINT = "@Library('ml-pipeline') _\nmlLint(project: 'examples/nepse')\n"
+
+
+def test_the_command_line_is_constant(deliver: Deliver, package: Package) -> None:
+    call = "mlVerify(project: 'examples/nepse', environment: 'staging', url: 'x; id')"
+    deliver(f"@Library('ml-pipeline') _\n{call}\n")
+    assert [call.script for call in package.calls] == [
+        "ml-pipeline verify --args build/ml/args/verify.json"
+    ]
+    assert package.given("verify")["url"] == "x; id"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (1, "mlLint: lint said 1"),
+        (
+            {"code": 2, "summary": "unknown key 'lnit'"},
+            "lint: usage or configuration: unknown key 'lnit'",
+        ),
+        (
+            {"code": 5, "summary": "fault in lint: KeyError"},
+            "lint: a fault of ml-pipeline, please report it",
+        ),
+        ({"code": 127, "writes": False}, "lint: there is no command ml-pipeline here"),
+        (
+            {"code": 137, "writes": False},
+            "lint: ended by the system with exit code 137, for want of memory",
+        ),
+        (
+            {"code": 2, "writes": False},
+            "lint: usage or configuration: the lines above name the key",
+        ),
+    ],
+)
+def test_what_an_exit_code_means(deliver: Deliver, package: Package, said: Any, told: str) -> None:
+    package.says["lint"] = said
+    build = deliver(LINT)
+    assert build.result == "FAILURE"
+    assert told in build.text
+    assert told in (build.description or "")
+
+
+def test_an_error_without_a_report_is_read_from_beside_the_arguments(
+    deliver: Deliver, package: Package
+) -> None:
+    def shell(call: ShCall) -> Sh:
+        if call.script.startswith("ml-pipeline"):
+            (call.cwd / "build/ml/args/lint.error").write_text(
+                "unknown key 'evalute'; did you mean 'evaluate'?\n"
+            )
+            return Sh(status=2)
+        return package(call)
+
+    assert "configuration: unknown key 'evalute'; did you mean" in deliver(LINT, sh=shell).text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"code": 0, "writes": False},
+        {"code": 1, "writes": False},
+        {"code": 0, "run_id": "jenkins-000000000000-1"},
+        {"code": 1, "run_id": "another"},
+        {"code": 0, "stage": "test"},
+        {"code": 0, "environment": "staging"},
+        {"code": 0, "verdict": "fail"},
+        {"code": 0, "verdict": "error"},
+        {"code": 1, "verdict": "pass"},
+        {"code": 1, "verdict": "skipped"},
+        {"code": 0, "schema": "ml-pipeline/report/2"},
+    ],
+    ids=str,
+)
+def test_pass_and_fail_are_believed_only_with_a_report_of_this_run(
+    deliver: Deliver, package: Package, said: dict[str, Any]
+) -> None:
+    package.says["lint"] = said
+    build = deliver(LINT)
+    assert build.result == "FAILURE"
+    assert "without a report of this run that agrees; nothing is believed" in build.text
+
+
+def test_a_report_that_an_earlier_attempt_left_is_not_believed(
+    deliver: Deliver, package: Package
+) -> None:
+    lint = "mlLint(project: 'examples/nepse')"
+    script = f"@Library('ml-pipeline') _\nmlAgent {{ {lint}; {lint} }}"
+    package.says["lint"] = [0, {"code": 0, "writes": False}]
+    build = deliver(script)
+    assert build.result == "FAILURE"
+    assert "nothing is believed" in build.text
+
+
+def test_the_environment_is_tried_again_with_growing_pauses(
+    deliver: Deliver, package: Package
+) -> None:
+    package.says["lint"] = [3, 3, 0]
+    build = deliver(LINT, restart_everywhere=True)
+    assert build.result == "SUCCESS"
+    assert package.verbs == ["lint"] * 3
+    assert [step.arguments["time"] for step in build.calls("sleep")] == [10, 30]
+
+
+def test_after_three_more_attempts_it_is_an_error(deliver: Deliver, package: Package) -> None:
+    package.says["lint"] = {"code": 3, "summary": "registry does not answer"}
+    build = deliver(LINT)
+    assert build.result == "FAILURE"
+    assert package.verbs == ["lint"] * 4
+    assert build.description == "lint: the environment failed four times: registry does not answer"
+
+
+def test_a_no_is_not_tried_again(deliver: Deliver, package: Package) -> None:
+    package.says["lint"] = 1
+    deliver(LINT)
+    assert package.verbs == ["lint"]
+
+
+def test_what_a_stage_said_is_published_though_it_failed(
+    deliver: Deliver, package: Package
+) -> None:
+    package.says["lint"] = 1
+    build = deliver(LINT)
+    assert list(build.artifacts) == ["build/ml/reports/lint.json"]
+    assert len(build.calls("junit")) == 1
+
+
+def test_reports_and_bundle_follow_to_another_agent(deliver: Deliver, package: Package) -> None:
+    seen: list[set[str]] = []
+
+    def shell(call: ShCall) -> Sh:
+        if "ml-pipeline" in call.script and not call.script.startswith("#!"):
+            found = call.cwd / "build/ml"
+            seen.append(
+                {path.relative_to(found).as_posix() for path in found.rglob("*") if path.is_file()}
+            )
+            if " package " in call.script:
+                (found / "bundle").mkdir()
+                (found / "bundle/manifest.json").write_text("{}")
+        return package(call)
+
+    script = """@Library('ml-pipeline') _
+    mlAgent(node: 'a') { mlPackage(project: 'examples/nepse') }
+    mlAgent(node: 'b') { mlRegister(project: 'examples/nepse') }
+    """
+    build = deliver(script, sh=shell, agents={"one": ["a"], "two": ["b"]})
+    assert build.result == "SUCCESS"
+    assert {"bundle/manifest.json", "reports/package.json", "junit/package.xml"} <= seen[1]
+
+
+def test_what_an_earlier_build_left_in_the_workspace_is_gone(
+    deliver: Deliver, package: Package
+) -> None:
+    seen: list[bool] = []
+
+    def shell(call: ShCall) -> Sh:
+        left = call.cwd / "build/ml/reports/train.json"
+        if "ml-pipeline lint" in call.script:
+            seen.append(left.exists())
+            left.parent.mkdir(parents=True, exist_ok=True)
+            left.write_text("{}")
+        return package(call)
+
+    deliver(LINT, sh=shell, builds=2)
+    assert seen == [False, False]

@@ -1,0 +1,189 @@
+import groovy.transform.Field
+
+/** How many places this build has made; a field of a var outlives a restart. */
+@Field List made = []
+
+/** Runs its block where ml-pipeline can run; see mlAgent.txt. */
+def call(Map given = [:], Closure body) {
+    Map plan = mlLibrary.checked('mlAgent', given)
+    Map settings = plan.arguments
+    Map place = chosen(settings)
+    if (place.problem) {
+        error("mlAgent: ${place.problem}")
+    }
+    place.contract = plan.spec.contract
+    if (env.WORKSPACE) {
+        return furnish(place, settings, body)
+    }
+    if (place.kind == 'kubernetes') {
+        return inPod(place, settings, body)
+    }
+    return onNode(place.label) {
+        furnish(place, settings, body)
+    }
+}
+
+/** Takes a node with the checked-out sources, without setting anything up on it. */
+def onNode(String label, Closure body) {
+    return node(label) {
+        checkout scm
+        made << label
+        withEnv(["ML_PLACE=${made.size()}"]) {
+            body()
+        }
+    }
+}
+
+/** What was chosen of image, dockerfile, node and kubernetes. */
+Map chosen(Map settings) {
+    return choice(settings, env.ML_AGENT_IMAGE)
+}
+
+private def inPod(Map place, Map settings, Closure body) {
+    Map template = [:] + settings.kubernetes
+    String image = template.remove('image')
+    try {
+        template.containers = [containerTemplate(name: 'ml', image: image, command: 'sleep', args: '99d')]
+    } catch (NoSuchMethodError missing) {
+        error('mlAgent: kubernetes: needs the Kubernetes plugin, which is not installed')
+    }
+    return podTemplate(template) {
+        onNode(env.POD_LABEL) {
+            container('ml') {
+                ready(place, settings, body)
+            }
+        }
+    }
+}
+
+private def furnish(Map place, Map settings, Closure body) {
+    if (place.kind == 'node') {
+        return ready(place, settings, body)
+    }
+    if (!hasDocker()) {
+        error("mlAgent: ${place.kind}: needs the Docker Pipeline plugin, which is not installed")
+    }
+    withEnv(["ML_HOME=${settings.home ?: env.ML_HOME ?: ''}", "ML_CACHE=${settings.cache ?: ''}"]) {
+        sh(label: 'folders to mount', script: 'for folder in "$ML_HOME" "$ML_CACHE"; do [ -z "$folder" ] || mkdir -p "$folder"; done')
+    }
+    if (place.kind == 'dockerfile') {
+        place.image = "ml-pipeline-agent:${mlLibrary.digest(env.JOB_NAME + ' ' + settings.dockerfile).take(12)}".toString()
+        withEnv(["ML_DOCKERFILE=${settings.dockerfile}"] + index(settings)) {
+            docker.build(place.image, (settings.index ? '--build-arg PIP_INDEX_URL ' : '') + '-f "$ML_DOCKERFILE" .')
+        }
+    }
+    return docker.image(place.image).inside(options(settings, env.ML_HOME)) {
+        ready(place, settings, body)
+    }
+}
+
+private boolean hasDocker() {
+    try {
+        return docker != null
+    } catch (MissingPropertyException missing) {
+        return false
+    }
+}
+
+/** Sets up the variables and the command, then runs the block. */
+private def ready(Map place, Map settings, Closure body) {
+    boolean contained = place.kind != 'node'
+    String folder = env.WORKSPACE_TMP ?: "${env.WORKSPACE}@tmp"
+    String cache = settings.cache ?: (contained ? "${folder}/cache" : "${env.HOME ?: folder}/.cache/ml-pipeline")
+    List variables = index(settings) + authorities(settings)
+    if (settings.home) {
+        variables += "ML_HOME=${settings.home}"
+    }
+    if (contained) {
+        variables += ["HOME=${folder}/home", 'USER=ml', 'LOGNAME=ml']
+    }
+    List inputs = ["ML_PACKAGE=${settings.package ?: ''}", "ML_PACKAGE_DEFAULT=${env.ML_PIPELINE_PACKAGE ?: ''}",
+                   "ML_LOCK=${settings.lock ?: ''}", "ML_CACHE=${cache}", "ML_CONTRACT=${place.contract}",
+                   "ML_PLACE_FOLDER=${folder}"]
+    return withEnv(variables) {
+        Map found = [:]
+        withEnv(inputs) {
+            found = told(sh(returnStdout: true, label: 'ml-pipeline: environment', script: libraryResource('ml-pipeline/agent.sh')))
+        }
+        if (found.error || found.bin == null) {
+            error("mlAgent: ${found.error ?: 'the environment could not be made, see the lines above'}")
+        }
+        List command = []
+        if (found.bin) {
+            command += contained ? "ML_PIPELINE_BIN=${found.bin}" : "PATH+ML=${found.bin}"
+        }
+        withEnv(command + ["ML_AGENT=${place.name}"]) {
+            body()
+        }
+    }
+}
+
+private List index(Map settings) {
+    return settings.index ? ["PIP_INDEX_URL=${settings.index}"] : []
+}
+
+private List authorities(Map settings) {
+    List variables = []
+    if (settings.ca) {
+        for (name in ['SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE', 'PIP_CERT', 'CURL_CA_BUNDLE', 'GIT_SSL_CAINFO']) {
+            variables += "${name}=${settings.ca}"
+        }
+    }
+    return variables
+}
+
+// --- plain functions -------------------------------------------------------------------------------
+
+@NonCPS
+private Map choice(Map settings, String standard) {
+    List given = ['image', 'dockerfile', 'node', 'kubernetes'].findAll { settings[it] != null }
+    if (given.size() > 1) {
+        return [problem: "${given.join(' and ')} exclude each other".toString()]
+    }
+    for (String name in ['home', 'cache', 'ca']) {
+        if (settings[name] && !(settings[name] ==~ '/[A-Za-z0-9_@%+=:,./-]*')) {
+            return [problem: "'${name}' is '${settings[name]}'; expected an absolute path without spaces".toString()]
+        }
+    }
+    String kind = given ? given[0] : standard ? 'image' : 'node'
+    if (kind == 'kubernetes' && !settings.kubernetes.image) {
+        return [problem: "kubernetes lacks 'image'"]
+    }
+    String image = kind == 'image' ? settings.image ?: standard : kind == 'kubernetes' ? settings.kubernetes.image.toString() : null
+    String label = settings.node ?: settings.label ?: ''
+    String name = [image: image, dockerfile: settings.dockerfile, node: "node ${label}".trim().toString(), kubernetes: image][kind]
+    return [kind: kind, image: image, label: label, name: name]
+}
+
+@NonCPS
+private String options(Map settings, String standard) {
+    List words = []
+    for (String folder in [settings.home ?: standard, settings.cache]) {
+        if (folder) {
+            words << "-v ${folder}:${folder}"
+        }
+    }
+    if (settings.ca) {
+        words << "-v ${settings.ca}:${settings.ca}:ro"
+    }
+    if (settings.gpus) {
+        words << "--gpus ${settings.gpus}"
+    }
+    if (settings.options) {
+        words << settings.options
+    }
+    return words.join(' ')
+}
+
+/** The lines NAME=VALUE of the set-up script. */
+@NonCPS
+private Map told(String text) {
+    Map found = [:]
+    for (String line in text.readLines()) {
+        int at = line.indexOf('=')
+        if (at > 0) {
+            found[line.substring(0, at)] = line.substring(at + 1)
+        }
+    }
+    return found
+}

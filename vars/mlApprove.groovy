@@ -1,0 +1,154 @@
+/** Asks a person, outside any node and lock, and has the answer signed; see mlApprove.txt. */
+Map call(Map given = [:]) {
+    Map arguments = mlLibrary.checked('mlApprove', given).arguments
+    String why = hindrance(arguments)
+    if (why) {
+        echo "mlApprove: nobody is asked: ${why}"
+        return mlRun.note('approve', null, why)
+    }
+    if (env.WORKSPACE) {
+        error('mlApprove: called on an agent, it would hold an executor while it waits; call it outside node and agent')
+    }
+    Map gate = mlRun.result('gate')
+    if (arguments.automatic) {
+        Map answer = mlStage.run('approve', arguments, [expect_version: gate.version])
+        if (!answer.waits) {
+            return signed(answer)
+        }
+        echo "mlApprove: the policy asks for a person: ${answer.summary}"
+    }
+    Map answer = ask(gate, arguments)
+    return signed(mlStage.run('approve', arguments, [by: answer.by, reason: answer.reason, expect_version: gate.version]))
+}
+
+/** Whether there is something to approve: the gate of this build passed. */
+boolean due() {
+    return hindrance([:]) == null
+}
+
+private String hindrance(Map arguments) {
+    Map gate = mlRun.result('gate')
+    String repeated = mlLibrary.repeated()
+    if (repeated) {
+        return "this build was ${repeated}, and such a build never promotes"
+    }
+    if (mlLibrary.dry(arguments)) {
+        return 'dry run'
+    }
+    if (gate == null || gate.skipped) {
+        return 'the gate has not decided in this build'
+    }
+    if (!gate.passed) {
+        return 'the gate said no'
+    }
+    return gate.nothing ? gate.summary : null
+}
+
+private Map signed(Map answer) {
+    echo mlStage.line('mlApprove', answer)
+    currentBuild.description = answer.summary
+    if (!answer.passed) {
+        error("mlApprove: ${answer.summary}")
+    }
+    return answer
+}
+
+/** Prompts until somebody gives a reason, three times at most. */
+private Map ask(Map gate, Map arguments) {
+    int hours = arguments.hours ?: 72
+    String text = question(gate, env.BUILD_URL)
+    echo text
+    currentBuild.description = "version ${gate.version} waits for an approval: ${gate.summary}"
+    Map answer = [:]
+    try {
+        timeout(time: hours, unit: 'HOURS') {
+            for (int asked = 0; asked < 3 && !answer.reason; asked++) {
+                answer = understood(input(prompt(text, gate, arguments)))
+                if (!answer.reason) {
+                    echo "mlApprove: ${answer.by ?: 'somebody'} answered without ${answer.by ? 'a reason' : 'a name'}; asking again"
+                }
+            }
+        }
+    } catch (Exception stopped) {
+        Map end = ending(stopped)
+        if (end == null) {
+            throw stopped
+        }
+        String told = end.how == 'timed out' ? "nobody answered within ${hours} hours" : end.told
+        echo "mlApprove: ${end.how}: ${told}"
+        if (end.how == 'rejected' && end.by) {
+            recordRejection(end, gate, arguments)
+        }
+        currentBuild.description = "version ${gate.version} not promoted, ${end.how}: ${told}"
+        throw stopped
+    }
+    if (!answer.reason) {
+        error('mlApprove: three answers without a name and a reason; nothing was approved')
+    }
+    return answer
+}
+
+private Map prompt(String text, Map gate, Map arguments) {
+    Map values = [
+        id: 'Promote', message: text, ok: "Promote version ${gate.version}".toString(), submitterParameter: 'APPROVER',
+        parameters: [string(name: 'REASON', defaultValue: '', description: 'Why this version goes to production (required; it is signed)')],
+    ]
+    if (arguments.submitters) {
+        values.submitter = arguments.submitters.join(',')
+    }
+    return values
+}
+
+/** Leaves the refusal with the version, where the approval would be; the build ends as it would have. */
+private void recordRejection(Map end, Map gate, Map arguments) {
+    try {
+        mlStage.run('approve', arguments, [by: end.by, reason: "rejected at ${env.BUILD_URL ?: env.JOB_NAME}".toString(), reject: true, expect_version: gate.version])
+    } catch (Exception fault) {
+        echo "mlApprove: the rejection could not be recorded: ${fault.message}"
+    }
+}
+
+// --- plain functions -------------------------------------------------------------------------------
+
+@NonCPS
+private String question(Map gate, String url) {
+    List lines = ["Promote ${gate.model} version ${gate.version}" + (gate.against ? " over version ${gate.against}?" : ', the first in production?')]
+    lines << gate.summary
+    lines << (gate.open ? 'Checks that are not passed:' : 'All checks are passed.')
+    lines.addAll(gate.open.collect { "  ${it}" })
+    if (url) {
+        lines << "Report: ${url}artifact/${gate.report}"
+    }
+    return lines.join('\n')
+}
+
+/** Who answered and why, of everything that input may return; what was not sent is null. */
+@NonCPS
+private Map understood(Object answer) {
+    if (answer instanceof Map) {
+        String reason = answer.REASON?.toString()?.trim()
+        String by = answer.APPROVER?.toString()?.trim()
+        return [by: by ?: null, reason: by && reason ? reason : null]
+    }
+    // A single value is the approver's: Jenkins adds it, so it is there whatever else was left out.
+    return [by: answer?.toString()?.trim() ?: null, reason: null]
+}
+
+/** How a prompt was ended from outside, told apart by the class of the cause; null for any other fault. */
+@NonCPS
+private Map ending(Throwable stopped) {
+    if (!stopped.class.name.endsWith('FlowInterruptedException')) {
+        return null
+    }
+    Object cause = stopped.causes ? stopped.causes[0] : null
+    String kind = cause == null ? '' : cause.class.name
+    String told = cause?.shortDescription ?: 'interrupted'
+    if (kind.endsWith('Rejection')) {
+        String by = cause.respondsTo('getUser') ? cause.user?.id : null
+        return [how: 'rejected', told: told, by: by ?: (told - 'Rejected by ').trim()]
+    }
+    if (kind.endsWith('ExceededTimeout')) {
+        return [how: 'timed out', told: told]
+    }
+    return [how: kind.endsWith('CancelledCause') ? 'superseded' : 'aborted', told: told]
+}
