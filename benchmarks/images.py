@@ -65,6 +65,7 @@ def build(
             custom_context=True,
             dockerfile=f"docker/{name}.Dockerfile",
             buildargs=build_arguments(base),
+            network_mode="host",
             nocache=not cached,
             tag=f"ml-pipeline-benchmark-{name}",
             rm=True,

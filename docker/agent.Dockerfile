@@ -22,8 +22,9 @@ COPY pipeline /build/source/pipeline
 RUN sh /build/install.sh package
 
 FROM ${BASE_IMAGE}
-RUN command -v git >/dev/null || { \
-        apt-get update && apt-get install --yes --no-install-recommends git \
+# ps: with it Jenkins finds what to end when a build is aborted
+RUN { command -v git && command -v ps; } >/dev/null || { \
+        apt-get update && apt-get install --yes --no-install-recommends git procps \
         && rm -rf /var/lib/apt/lists/*; \
     }; \
     git config --system --add safe.directory '*'; \

@@ -94,7 +94,7 @@ def steps_table() -> dict[str, Any]:
         "contract": ".".join(__version__.split(".")[:2]),
         "report": SCHEMA,
         "credentials": own["credentials"],
-        "runs": {name: [_planned(step) for step in RUNS[name]] for name in ("ci", "cd")},
+        "runs": {name: [_planned(step, own) for step in RUNS[name]] for name in ("ci", "cd")},
         "steps": steps,
     }
 
@@ -116,6 +116,7 @@ def _stage_step(stage: Stage, own: Mapping[str, Any]) -> dict[str, Any]:
         "stage": stage.name,
         "environment": stage.environment,
         "home": stage.home,
+        "engine": stage.name in own["engine"],
         "keys": keys,
         "parts": own["parts"].get(stage.name, []),
         "reads": own["reads"].get(stage.name),
@@ -123,13 +124,14 @@ def _stage_step(stage: Stage, own: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _planned(step: Step) -> dict[str, Any]:
+def _planned(step: Step, own: Mapping[str, Any]) -> dict[str, Any]:
     stage, environment, flags = step
     arguments = {_camel(key.replace("_", "-")): value for key, value in flags.items()}
     return {
         "stage": stage,
         "step": step_name(stage),
         "environment": environment,
+        "engine": stage in own["engine"],
         "arguments": arguments,
     }
 
@@ -169,9 +171,8 @@ def steps_help(name: str, steps: Mapping[str, Any]) -> str:
     if "stage" in step:
         bound = _credentials_of(step, steps)
         lines += ["", f"Credentials it binds: {', '.join(bound) or 'none'}."]
-        lines += [
-            "Returns a map: stage, environment, verdict, passed, summary, model, version, url."
-        ]
+        returned = "stage, environment, verdict, passed, summary, model, version, url, report, page"
+        lines.append(f"Returns a map: {returned}.")
     return "\n".join(lines) + "\n"
 
 

@@ -396,6 +396,7 @@ def _status(options: Mapping[str, Any], screen: Screen) -> int:
 
 
 def _stop(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.deploy.base import Placement
     from pipeline.deploy.targets import load_target
 
     session = _open(options, screen)
@@ -404,7 +405,9 @@ def _stop(options: Mapping[str, Any], screen: Screen) -> int:
         session.check_environment(name)
         environments = {name: environments[name]}
     stopped = {
-        name: load_target(section.target).stop(name, session.home)
+        name: load_target(section.target).stop(
+            Placement.of(session.project.config, name, session.home)
+        )
         for name, section in environments.items()
     }
     if options["json"]:

@@ -286,9 +286,6 @@ class EnvironmentSection(Section):
         "127.0.0.1", description="Other than loopback only with serving.token_env.", min_length=1
     )
     port: int = Field(ge=0, le=65535, description="0 lets the system choose one.")
-    inside_container: bool = Field(
-        False, description="process: serve although the server ends with this container."
-    )
     image: str | None = Field(
         None,
         description="docker: made of docker/server.Dockerfile; ml-pipeline-server:VERSION of the "

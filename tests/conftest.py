@@ -186,6 +186,7 @@ PREREQUISITES = {"git": "apt-get install git"}
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(program): needs a program of the machine")
+    os.environ["ML_INSIDE_CONTAINER"] = "true"  # servers that end with the tests' container will do
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,8 +1,3 @@
-import groovy.transform.Field
-
-/** How many places this build has made; a field of a var outlives a restart. */
-@Field List made = []
-
 /** Runs its block where ml-pipeline can run; see mlAgent.txt. */
 def call(Map given = [:], Closure body) {
     Map plan = mlLibrary.checked('mlAgent', given)
@@ -13,6 +8,9 @@ def call(Map given = [:], Closure body) {
     }
     place.contract = plan.spec.contract
     if (env.WORKSPACE) {
+        if (place.kind == 'kubernetes') {
+            error('mlAgent: kubernetes: takes a pod of its own; call it outside node and agent')
+        }
         return furnish(place, settings, body)
     }
     if (place.kind == 'kubernetes') {
@@ -27,28 +25,31 @@ def call(Map given = [:], Closure body) {
 def onNode(String label, Closure body) {
     return node(label) {
         checkout scm
-        made << label
-        withEnv(["ML_PLACE=${made.size()}"]) {
-            body()
-        }
+        body()
     }
 }
 
 /** What was chosen of image, dockerfile, node and kubernetes. */
 Map chosen(Map settings) {
-    return choice(settings, env.ML_AGENT_IMAGE)
+    return choice(settings, [image: env.ML_AGENT_IMAGE, label: env.ML_AGENT_LABEL, home: env.ML_HOME])
 }
 
-private def inPod(Map place, Map settings, Closure body) {
-    Map template = [:] + settings.kubernetes
+/** Whether what outlives builds may be reached: a branch that does not deliver gets no home and no engine. */
+private boolean trusted() {
+    return env.ML_DELIVERS ? env.ML_DELIVERS == 'true' : !env.BRANCH_NAME || mlPipeline.delivers()
+}
+
+private Object inPod(Map place, Map settings, Closure body) {
+    // The agent's own container runs as 1000, and both write to the workspace.
+    Map template = [runAsUser: '1000', runAsGroup: '1000'] + settings.kubernetes
     String image = template.remove('image')
     try {
-        template.containers = [containerTemplate(name: 'ml', image: image, command: 'sleep', args: '99d')]
+        template.containers = (template.containers ?: []) + [containerTemplate(name: 'ml', image: image, command: 'sleep', args: '99d')]
     } catch (NoSuchMethodError missing) {
         error('mlAgent: kubernetes: needs the Kubernetes plugin, which is not installed')
     }
     return podTemplate(template) {
-        onNode(env.POD_LABEL) {
+        onNode(template.label ?: env.POD_LABEL) {
             container('ml') {
                 ready(place, settings, body)
             }
@@ -56,15 +57,19 @@ private def inPod(Map place, Map settings, Closure body) {
     }
 }
 
-private def furnish(Map place, Map settings, Closure body) {
+private Object furnish(Map place, Map settings, Closure body) {
     if (place.kind == 'node') {
         return ready(place, settings, body)
     }
     if (!hasDocker()) {
         error("mlAgent: ${place.kind}: needs the Docker Pipeline plugin, which is not installed")
     }
-    withEnv(["ML_HOME=${settings.home ?: env.ML_HOME ?: ''}", "ML_CACHE=${settings.cache ?: ''}"]) {
-        sh(label: 'folders to mount', script: 'for folder in "$ML_HOME" "$ML_CACHE"; do [ -z "$folder" ] || mkdir -p "$folder"; done')
+    String home = trusted() ? settings.home ?: env.ML_HOME : null
+    List mounts = [home, settings.cache].findAll()
+    withEnv(["ML_MOUNTS=${mounts.join(' ')}"]) {
+        if (sh(returnStatus: true, label: 'folders to mount', script: '[ -z "$ML_MOUNTS" ] || mkdir -p $ML_MOUNTS')) {
+            error("mlAgent: the folders to mount cannot be made, ${mounts.join(' and ')}: an administrator makes them on ${env.NODE_NAME}, owned by the agent's user")
+        }
     }
     if (place.kind == 'dockerfile') {
         place.image = "ml-pipeline-agent:${mlLibrary.digest(env.JOB_NAME + ' ' + settings.dockerfile).take(12)}".toString()
@@ -72,7 +77,7 @@ private def furnish(Map place, Map settings, Closure body) {
             docker.build(place.image, (settings.index ? '--build-arg PIP_INDEX_URL ' : '') + '-f "$ML_DOCKERFILE" .')
         }
     }
-    return docker.image(place.image).inside(options(settings, env.ML_HOME)) {
+    return docker.image(place.image).inside(options(settings, home, settings.engine && trusted() ? env.ML_DEPLOY_OPTIONS : null)) {
         ready(place, settings, body)
     }
 }
@@ -86,20 +91,19 @@ private boolean hasDocker() {
 }
 
 /** Sets up the variables and the command, then runs the block. */
-private def ready(Map place, Map settings, Closure body) {
+private Object ready(Map place, Map settings, Closure body) {
     boolean contained = place.kind != 'node'
     String folder = env.WORKSPACE_TMP ?: "${env.WORKSPACE}@tmp"
     String cache = settings.cache ?: (contained ? "${folder}/cache" : "${env.HOME ?: folder}/.cache/ml-pipeline")
     List variables = index(settings) + authorities(settings)
-    if (settings.home) {
+    if (settings.home && trusted()) {
         variables += "ML_HOME=${settings.home}"
     }
     if (contained) {
         variables += ["HOME=${folder}/home", 'USER=ml', 'LOGNAME=ml']
     }
     List inputs = ["ML_PACKAGE=${settings.package ?: ''}", "ML_PACKAGE_DEFAULT=${env.ML_PIPELINE_PACKAGE ?: ''}",
-                   "ML_LOCK=${settings.lock ?: ''}", "ML_CACHE=${cache}", "ML_CONTRACT=${place.contract}",
-                   "ML_PLACE_FOLDER=${folder}"]
+                   "ML_LOCK=${settings.lock ?: ''}", "ML_CACHE=${cache}", "ML_CONTRACT=${place.contract}"]
     return withEnv(variables) {
         Map found = [:]
         withEnv(inputs) {
@@ -123,45 +127,39 @@ private List index(Map settings) {
 }
 
 private List authorities(Map settings) {
-    List variables = []
-    if (settings.ca) {
-        for (name in ['SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE', 'PIP_CERT', 'CURL_CA_BUNDLE', 'GIT_SSL_CAINFO']) {
-            variables += "${name}=${settings.ca}"
-        }
-    }
-    return variables
+    List names = ['SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE', 'PIP_CERT', 'CURL_CA_BUNDLE', 'GIT_SSL_CAINFO']
+    return settings.ca ? names.collect { "${it}=${settings.ca}" } : []
 }
 
 // --- plain functions -------------------------------------------------------------------------------
 
 @NonCPS
-private Map choice(Map settings, String standard) {
+private Map choice(Map settings, Map standard) {
     List given = ['image', 'dockerfile', 'node', 'kubernetes'].findAll { settings[it] != null }
     if (given.size() > 1) {
         return [problem: "${given.join(' and ')} exclude each other".toString()]
     }
     for (String name in ['home', 'cache', 'ca']) {
-        if (settings[name] && !(settings[name] ==~ '/[A-Za-z0-9_@%+=:,./-]*')) {
-            return [problem: "'${name}' is '${settings[name]}'; expected an absolute path without spaces".toString()]
+        String path = settings[name] ?: standard[name]
+        if (path && !(path ==~ '/[A-Za-z0-9_@%+=,./-]*')) {
+            return [problem: "'${name}' is '${path}'; expected an absolute path without spaces".toString()]
         }
     }
-    String kind = given ? given[0] : standard ? 'image' : 'node'
+    String kind = given ? given[0] : standard.image ? 'image' : 'node'
     if (kind == 'kubernetes' && !settings.kubernetes.image) {
         return [problem: "kubernetes lacks 'image'"]
     }
-    String image = kind == 'image' ? settings.image ?: standard : kind == 'kubernetes' ? settings.kubernetes.image.toString() : null
-    String label = settings.node ?: settings.label ?: ''
+    String image = kind == 'image' ? settings.image ?: standard.image : kind == 'kubernetes' ? settings.kubernetes.image.toString() : null
+    String label = settings.node ?: settings.label ?: standard.label ?: ''
     String name = [image: image, dockerfile: settings.dockerfile, node: "node ${label}".trim().toString(), kubernetes: image][kind]
     return [kind: kind, image: image, label: label, name: name]
 }
 
 @NonCPS
-private String options(Map settings, String standard) {
-    List words = []
-    for (String folder in [settings.home ?: standard, settings.cache]) {
-        if (folder) {
-            words << "-v ${folder}:${folder}"
-        }
+private String options(Map settings, String home, String more) {
+    List words = [home, settings.cache].findAll().collect { "-v ${it}:${it}" }
+    if (home) {
+        words << "-e ML_HOME=${home}"
     }
     if (settings.ca) {
         words << "-v ${settings.ca}:${settings.ca}:ro"
@@ -169,10 +167,7 @@ private String options(Map settings, String standard) {
     if (settings.gpus) {
         words << "--gpus ${settings.gpus}"
     }
-    if (settings.options) {
-        words << settings.options
-    }
-    return words.join(' ')
+    return (words + [settings.options, more].findAll()).join(' ')
 }
 
 /** The lines NAME=VALUE of the set-up script. */

@@ -45,7 +45,7 @@ private String hindrance(Map arguments) {
 }
 
 private Map signed(Map answer) {
-    echo mlStage.line('mlApprove', answer)
+    mlStage.report('mlApprove', answer)
     currentBuild.description = answer.summary
     if (!answer.passed) {
         error("mlApprove: ${answer.summary}")
@@ -56,7 +56,7 @@ private Map signed(Map answer) {
 /** Prompts until somebody gives a reason, three times at most. */
 private Map ask(Map gate, Map arguments) {
     int hours = arguments.hours ?: 72
-    String text = question(gate, env.BUILD_URL)
+    String text = question(gate, mlLibrary.link(gate))
     echo text
     currentBuild.description = "version ${gate.version} waits for an approval: ${gate.summary}"
     Map answer = [:]
@@ -111,13 +111,13 @@ private void recordRejection(Map end, Map gate, Map arguments) {
 // --- plain functions -------------------------------------------------------------------------------
 
 @NonCPS
-private String question(Map gate, String url) {
+private String question(Map gate, String link) {
     List lines = ["Promote ${gate.model} version ${gate.version}" + (gate.against ? " over version ${gate.against}?" : ', the first in production?')]
     lines << gate.summary
     lines << (gate.open ? 'Checks that are not passed:' : 'All checks are passed.')
     lines.addAll(gate.open.collect { "  ${it}" })
-    if (url) {
-        lines << "Report: ${url}artifact/${gate.report}"
+    if (link) {
+        lines << "Report: ${link}"
     }
     return lines.join('\n')
 }

@@ -60,13 +60,14 @@ String repeated() {
     return repetition(currentBuild.getBuildCauses())
 }
 
-/** Runs a step of a plugin that not every Jenkins has; without it says so and goes on. */
+/** The address of what a stage of this build said, its page if it made one; '' where Jenkins has no address. */
+String link(Map result) {
+    return env.BUILD_URL && result.report ? "${env.BUILD_URL}artifact/${result.page ?: result.report}".toString() : ''
+}
+
+/** Runs a step of a plugin that not every Jenkins has; without it says so, once in a build, and goes on. */
 void optional(String plugin, Closure step) {
-    try {
-        step()
-    } catch (NoSuchMethodError missing) {
-        echo "left out, the plugin ${plugin} is not installed: ${missing.message?.take(80)}"
-    }
+    optionalAround(plugin, step) { }
 }
 
 /** Runs a body inside an optional plugin's block step, or as it is where the plugin is missing. */
@@ -74,28 +75,28 @@ void optionalAround(String plugin, Closure around, Closure body) {
     boolean entered = false
     try {
         around { entered = true; body() }
-    } catch (NoSuchMethodError missing) {
+    } catch (NoSuchMethodError absent) {
         if (entered) {
-            throw missing
+            throw absent
         }
-        echo "left out, the plugin ${plugin} is not installed"
+        List known = env.ML_LEFT_OUT ? env.ML_LEFT_OUT.tokenize() : []
+        if (!(plugin in known)) {
+            env.ML_LEFT_OUT = (known + plugin).join(' ')
+            echo "left out, the plugin ${plugin} is not installed"
+        }
         body()
     }
 }
 
 /** What withCredentials takes, of the credentials that `examine` found to be needed. */
 List bindings(List needed) {
-    List bound = []
-    for (one in needed) {
+    return needed.collect { Map one ->
         if (one.binding == 'usernamePassword') {
-            bound << usernamePassword(credentialsId: one.id, usernameVariable: one.variables[0], passwordVariable: one.variables[1])
-        } else if (one.binding == 'file') {
-            bound << file(credentialsId: one.id, variable: one.variables[0])
-        } else {
-            bound << string(credentialsId: one.id, variable: one.variables[0])
+            return usernamePassword(credentialsId: one.id, usernameVariable: one.variables[0], passwordVariable: one.variables[1])
         }
+        Map given = [credentialsId: one.id, variable: one.variables[0]]
+        return one.binding == 'file' ? file(given) : string(given)
     }
-    return bound
 }
 
 // --- plain functions -------------------------------------------------------------------------------
@@ -109,9 +110,34 @@ private Map section(String table, String name) {
 Map examine(String table, String step, Map given) {
     Map steps = new JsonSlurperClassic().parseText(table)
     Map spec = steps.steps[step]
+    Map found = understood(step, spec, given)
+    if (found.problem) {
+        return found
+    }
+    Map arguments = found.arguments
+    if (step == 'mlRun') {
+        spec = steps.steps.values().find { it.stage == arguments.stage }
+        if (spec == null) {
+            return [problem: "mlRun: no stage '${arguments.stage}'; ${nearest(arguments.stage, steps.steps.values()*.stage.findAll())}".toString()]
+        }
+    }
+    Map credentials = needed(steps.credentials, arguments.credentials ?: [:], spec.stage)
+    if (credentials.problem) {
+        return [problem: "${step}: ${credentials.problem}".toString()]
+    }
+    Map told = [contract: steps.contract, schema: steps.report, bind: credentials.found]
+    for (String name in ['stage', 'home', 'engine', 'keys', 'parts', 'reads']) {
+        told[name] = spec[name]
+    }
+    return [arguments: arguments, spec: told]
+}
+
+/** The arguments as the step knows them, or the problem with one of them. */
+@NonCPS
+private Map understood(String step, Map spec, Map given) {
     Map arguments = [:]
     for (Map.Entry entry in given.entrySet()) {
-        String name = entry.key.toString()
+        String name = entry.key
         Map about = spec.arguments[name]
         if (about == null) {
             return [problem: "${step}: unknown argument '${name}'; ${nearest(name, spec.arguments.keySet())} See docs/reference/steps.md".toString()]
@@ -133,21 +159,7 @@ Map examine(String table, String step, Map given) {
             return [problem: "${step}: '${entry.key}' is missing: ${entry.value.help}".toString()]
         }
     }
-    if (step == 'mlRun') {
-        spec = steps.steps.values().find { it.stage == arguments.stage }
-        if (spec == null) {
-            return [problem: "mlRun: no stage '${arguments.stage}'; ${nearest(arguments.stage, steps.steps.values()*.stage.findAll())}".toString()]
-        }
-    }
-    Map credentials = needed(steps.credentials, arguments.credentials ?: [:], spec.stage)
-    if (credentials.problem) {
-        return [problem: "${step}: ${credentials.problem}".toString()]
-    }
-    Map told = [contract: steps.contract, schema: steps.report, bind: credentials.found]
-    for (String name in ['stage', 'home', 'keys', 'parts', 'reads']) {
-        told[name] = spec[name]
-    }
-    return [arguments: arguments, spec: told]
+    return [arguments: arguments]
 }
 
 @NonCPS
@@ -218,7 +230,7 @@ private String repetition(Object causes) {
 private Map needed(Map known, Map credentials, String stage) {
     List found = []
     for (Map.Entry entry in credentials.entrySet()) {
-        String type = entry.key.toString()
+        String type = entry.key
         Map about = known[type]
         if (about == null) {
             return [problem: "unknown credential '${type}'; ${nearest(type, known.keySet())}"]

@@ -4,12 +4,14 @@ def call(Map given = [:]) {
     boolean whole = delivers(config)
     Map plan = planned(config, whole)
     Throwable fault = null
-    properties([buildDiscarder(logRotator(numToKeepStr: "${config.keep ?: 30}"))])
+    if (config.keep != 0) {
+        properties([buildDiscarder(logRotator(numToKeepStr: "${config.keep ?: 30}"))])
+    }
     if (!whole) {
         newestOnly()
     }
     try {
-        withEnv(["ML_PROJECT=${config.project ?: env.ML_PROJECT ?: '.'}", "ML_DRY_RUN=${mlLibrary.dry(config)}"]) {
+        withEnv(["ML_PROJECT=${config.project ?: env.ML_PROJECT ?: '.'}", "ML_DRY_RUN=${mlLibrary.dry(config)}", "ML_DELIVERS=${whole}"]) {
             mlLibrary.optionalAround('timestamper', { Closure body -> timestamps { body() } }) {
                 check(config, plan, whole)
                 if (whole) {
@@ -21,7 +23,7 @@ def call(Map given = [:]) {
         fault = caught
         throw caught
     } finally {
-        tell(config, 'finished', resultOf(fault))
+        tell(config, 'finished', fault == null ? currentBuild.currentResult : ended(fault))
     }
 }
 
@@ -77,21 +79,19 @@ private void deliver(Map config, Map plan) {
     }
 }
 
-/** Runs stages one after the other on one agent; those with an image of their own in its container. */
+/** Runs stages one after the other on one agent; those with an image or options of their own in a container of theirs. */
 private void part(Map config, List stages) {
-    List groups = grouped(stages, agent(config))
-    if (!groups) {
-        return
+    List groups = grouped(stages, agentOf(config), env.ML_DEPLOY_OPTIONS && !config.kubernetes)
+    Closure all = {
+        for (group in groups) {
+            mlAgent(group.agent) { sequence(config, group.stages) }
+        }
     }
     timeout(time: config.minutes ?: 120, unit: 'MINUTES') {
-        if (groups.size() == 1) {
-            mlAgent(groups[0].agent) { sequence(config, groups[0].stages) }
+        if (groups.size() > 1) {
+            mlAgent.onNode(mlAgent.chosen(agentOf(config)).label, all)
         } else {
-            mlAgent.onNode(mlAgent.chosen(agent(config)).label) {
-                for (group in groups) {
-                    mlAgent(group.agent) { sequence(config, group.stages) }
-                }
-            }
+            all()
         }
     }
 }
@@ -160,12 +160,8 @@ private void tell(Map config, String event, String result) {
         mlLibrary.optional('slack') { slackSend(channel: notify.slack, message: text) }
     }
     if (notify.mail) {
-        mlLibrary.optional('mailer') { mail(to: notify.mail, subject: "${news.job} #${news.number}", body: text) }
+        mail(to: notify.mail, subject: "${news.job} #${news.number}", body: text)
     }
-}
-
-private String resultOf(Throwable fault) {
-    return fault == null ? currentBuild.currentResult : ended(fault)
 }
 
 // --- the plan --------------------------------------------------------------------------------------
@@ -196,12 +192,7 @@ private Map laidOut(Map runs, Map config, boolean whole) {
             return [problem: "${option}: no stage '${stranger}'; ${mlLibrary.nearest(stranger, known)}".toString()]
         }
     }
-    Map common = [:]
-    for (String name in ['policy', 'set', 'credentials']) {
-        if (config[name] != null && (whole || name != 'credentials')) {
-            common[name] = config[name]
-        }
-    }
+    Map common = config.subMap(whole ? ['policy', 'set', 'credentials'] : ['policy', 'set'])
     List stages = (whole ? runs.ci.findAll { !(it.stage in runs.cd*.stage) } + runs.cd : runs.ci).findAll {
         config.stages == null || config.stages[it.stage] != false
     }.collect { laid(it, common, config) }
@@ -229,21 +220,13 @@ private Map laid(Map run, Map common, Map config) {
         arguments.whenKept = config.whenKept
     }
     if (run.stage == 'approve') {
-        for (String name in ['submitters', 'hours', 'automatic']) {
-            if (config[name] != null) {
-                arguments[name] = config[name]
-            }
-        }
+        arguments << config.subMap(['submitters', 'hours', 'automatic'])
     }
     if (run.stage in ['approve', 'promote']) {
         arguments.agent = config.approveAgent ?: agentOf(config)
     }
-    return [stage: run.stage, step: run.step, environment: run.environment, image: image, arguments: arguments + own,
+    return [stage: run.stage, step: run.step, environment: run.environment, engine: run.engine, image: image, arguments: arguments + own,
             title: run.environment ? "${run.stage} ${run.environment}".toString() : run.stage]
-}
-
-private Map agent(Map config) {
-    return agentOf(config)
 }
 
 @NonCPS
@@ -253,14 +236,15 @@ private Map agentOf(Map config) {
 }
 
 @NonCPS
-private List grouped(List stages, Map agent) {
+private List grouped(List stages, Map agent, boolean apart) {
     List groups = []
     for (Map one in stages) {
-        if (groups && groups.last().image == one.image) {
+        Map own = [engine: apart && one.engine] + (one.image ? [image: one.image] : [:])
+        if (groups && groups.last().own == own) {
             groups.last().stages << one
         } else {
-            Map place = one.image ? agent.findAll { name, value -> !(name in ['dockerfile', 'node']) } + [image: one.image] : agent
-            groups << [image: one.image, agent: place, stages: [one]]
+            Map place = one.image ? agent.findAll { name, value -> !(name in ['dockerfile', 'node']) } : agent
+            groups << [own: own, agent: place + own, stages: [one]]
         }
     }
     return groups

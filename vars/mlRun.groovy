@@ -1,13 +1,5 @@
 import groovy.json.JsonOutput
 import groovy.json.JsonSlurperClassic
-import groovy.transform.Field
-
-/** What each stage of this build said, by report name. A field of a var outlives a restart. */
-@Field Map results = [:]
-
-/** In which workspaces the files of each stage lie, and which of these this build has cleaned. */
-@Field Map places = [:]
-@Field List clean = []
 
 /** Runs one stage here and returns what its report says; see mlRun.txt. */
 Map call(Map given) {
@@ -18,34 +10,53 @@ Map call(Map given) {
     expected << [name: name, environment: arguments.environment, runId: mlLibrary.runId()]
     List bindings = mlLibrary.bindings(expected.bind)
     Map result = null
+    String here = null
     dir(arguments.project ?: env.ML_PROJECT ?: '.') {
-        arrive(expected)
+        here = arrive(expected)
         if (expected.home && !env.ML_HOME) {
             echo "${name}: ML_HOME is not set; registry and keys lie in this workspace and are lost with it"
         }
         writeFile(file: "build/ml/args/${expected.stage}.json", encoding: 'UTF-8', text: flags(arguments, expected))
+        String page = null
         try {
             result = attempts(expected, bindings)
         } finally {
-            publish(name)
+            page = publish(name)
         }
+        result.page = page
         stash(name: "ml-${name}", includes: parts(expected), allowEmpty: true)
     }
-    results[name] = result
-    places[name] = [place()]
+    Map state = state()
+    state.results[name] = result
+    state.places[name] = [here]
+    remember(state)
     return result
 }
 
 /** What a stage of this build said, or null. */
 Map result(String name) {
-    return results[name]
+    return state().results[name]
 }
 
 /** Notes what a stage said that was not run. */
 Map note(String stage, String environment, String summary) {
     Map result = [stage: stage, environment: environment, verdict: 'skipped', passed: true, skipped: true, waits: false, summary: summary]
-    results[environment ? "${stage}-${environment}" : stage] = result
+    Map state = state()
+    state.results[environment ? "${stage}-${environment}" : stage] = result
+    remember(state)
     return result
+}
+
+/**
+ * What this build knows: results by report name, and the places where the files of each stage lie.
+ * In `env`, which belongs to the build and outlives a restart; of a var each script has its own.
+ */
+private Map state() {
+    return opened(env.ML_STATE)
+}
+
+private void remember(Map state) {
+    env.ML_STATE = closed(state)
 }
 
 private Map attempts(Map expected, List bindings) {
@@ -59,7 +70,8 @@ private Map attempts(Map expected, List bindings) {
         if (code != 3 || attempt >= pauses.size()) {
             return judged(result, expected, code)
         }
-        echo "${expected.name}: the environment failed, ${result?.summary ?: word(expected) ?: 'see above'}; trying again in ${pauses[attempt]} s (${attempt + 1} of ${pauses.size()})"
+        String why = result?.summary ?: word(expected) ?: 'see above'
+        echo "${expected.name}: the environment failed, ${why}; trying again in ${pauses[attempt]} s (${attempt + 1} of ${pauses.size()})"
         sleep(time: pauses[attempt], unit: 'SECONDS')
         attempt++
     }
@@ -94,34 +106,57 @@ private String word(Map expected) {
     return fileExists(file) ? readFile(file: file, encoding: 'UTF-8').trim() : ''
 }
 
-/** Where this build is: mlAgent names the places that it makes, others are known by their folder. */
-private String place() {
-    return "${env.ML_PLACE ?: env.NODE_NAME} ${env.WORKSPACE}".toString()
-}
-
-/** Removes what earlier builds left, and fetches the small files of stages that ran elsewhere. */
-private void arrive(Map expected) {
-    String here = place()
-    if (!(here in clean)) {
+/** Makes build/ml this build's own, and fetches the small files of stages that ran elsewhere; returns the place. */
+private String arrive(Map expected) {
+    String marker = 'build/ml/.place'
+    String here = fileExists(marker) ? readFile(file: marker, encoding: 'UTF-8') : ''
+    if (!here.startsWith("${expected.runId} ")) {
         dir('build/ml') { deleteDir() }
-        clean << here
+        Map state = state()
+        state.made = state.made + 1
+        remember(state)
+        here = "${expected.runId} ${state.made}".toString()
+        writeFile(file: marker, text: here, encoding: 'UTF-8')
     }
-    List others = elsewhere(expected, here)
+    List others = elsewhere(state().places, expected, here)
     for (int i = 0; i < others.size(); i++) {
         unstash("ml-${others[i]}")
-        places[others[i]] << here
+        Map state = state()
+        state.places[others[i]] << here
+        remember(state)
     }
+    return here
 }
 
-private void publish(String name) {
+/** Publishes what the stage wrote, and returns its page if it made one. */
+private String publish(String name) {
     junit(testResults: "build/ml/junit/${name}.xml", allowEmptyResults: true, skipMarkingBuildUnstable: true)
     archiveArtifacts(artifacts: "build/ml/reports/${name}.json,build/ml/pages/**", allowEmptyArchive: true)
+    String page = "build/ml/pages/${name}.html"
+    if (!fileExists(page)) {
+        return null
+    }
+    mlLibrary.optional('htmlpublisher') {
+        publishHTML(target: [reportName: "ml-pipeline ${name}".toString(), reportDir: 'build/ml/pages', reportFiles: "${name}.html".toString(),
+                             keepAll: true, alwaysLinkToLastBuild: false, allowMissing: false])
+    }
+    return page
 }
 
 // --- plain functions -------------------------------------------------------------------------------
 
 @NonCPS
-private List elsewhere(Map expected, String here) {
+private Map opened(String text) {
+    return text ? new JsonSlurperClassic().parseText(new String(text.decodeBase64(), 'UTF-8')) as Map : [results: [:], places: [:], made: 0]
+}
+
+@NonCPS
+private String closed(Map state) {
+    return JsonOutput.toJson(state).getBytes('UTF-8').encodeBase64().toString()
+}
+
+@NonCPS
+private List elsewhere(Map places, Map expected, String here) {
     return places.findAll { name, known ->
         name != expected.name && !(here in known) && (expected.reads == null || name in expected.reads)
     }.collect { name, known -> name }
@@ -163,7 +198,7 @@ private Map heard(String text, Map expected, int code) {
         stage: expected.stage, environment: expected.environment, verdict: report.verdict, passed: code == 0,
         waits: code == 4, skipped: false, summary: report.summary, report: "build/ml/reports/${expected.name}.json".toString(),
         model: report.model?.name, version: report.model?.version, nothing: report.metrics?.nothing_to_promote == true,
-        against: report.metrics?.champion_version, served: report.metrics?.url,
-        open: open.collect { "${it.verdict}  ${it.name}${it.required ? '' : ' (advisory)'}${it.why ? ': ' + it.why : ''}".toString() }
+        against: report.metrics?.champion_version, url: report.metrics?.url,
+        open: open.take(20).collect { "${it.verdict}  ${it.name}${it.required ? '' : ' (advisory)'}${it.why ? ': ' + it.why : ''}".take(300) },
     ]
 }

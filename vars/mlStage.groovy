@@ -13,8 +13,11 @@ Map call(String step, Map given) {
     if (stage == 'promote') {
         values.expect_version = mlRun.result('approve')?.version
     }
-    Map result = run(stage, arguments, values)
-    echo line(step, result)
+    Map result = run(stage, arguments, values, plan.spec.engine)
+    report(step, result)
+    if (stage in ['evaluate', 'gate'] && !mlLibrary.dry(arguments)) {
+        check(result)
+    }
     if (result.verdict == 'error') {
         mlLibrary.fail("${step}: ${result.summary}")
     }
@@ -31,25 +34,35 @@ Map call(String step, Map given) {
 }
 
 /** Runs a stage where ml-pipeline is: here, inside mlAgent, or in a place that mlAgent makes. */
-Map run(String stage, Map arguments, Map values) {
+Map run(String stage, Map arguments, Map values, boolean engine = false) {
     Map result = null
-    Map given = [stage: stage, arguments: values]
-    for (key in ['environment', 'project', 'policy', 'set', 'credentials']) {
-        given[key] = arguments[key]
-    }
+    Map given = arguments.subMap(['environment', 'project', 'policy', 'set', 'credentials']) + [stage: stage, arguments: values]
     if (env.ML_AGENT) {
         return mlRun(given)
     }
-    mlAgent(arguments.agent ?: [:]) {
+    mlAgent((arguments.agent ?: [:]) + [engine: engine]) {
         result = mlRun(given)
     }
     return result
 }
 
-/** A stage's one line in the log. */
-String line(String step, Map result) {
-    String where = env.BUILD_URL ? " (${env.BUILD_URL}artifact/${result.report})" : ''
-    return "${step}: ${result.verdict}: ${result.summary}${where}".toString()
+/** A stage's one line in the log. Its summary is there already, where the command printed it. */
+void report(String step, Map result) {
+    String where = mlLibrary.link(result)
+    if (!result.passed) {
+        echo "${step}: ${result.verdict}: ${result.summary}${where ? ' ' + where : ''}"
+    } else if (where) {
+        echo "${step}: report ${where}"
+    }
+}
+
+/** Shows the verdict beside the commit, where the Checks plugin is. What is not known is no success there either. */
+private void check(Map result) {
+    mlLibrary.optional('checks-api') {
+        publishChecks(name: "ml-pipeline / ${result.stage}", title: result.summary, detailsURL: mlLibrary.link(result),
+                      conclusion: [pass: 'SUCCESS', skipped: 'SKIPPED'][result.verdict] ?: 'FAILURE',
+                      summary: result.open ? result.open.join('\n') : 'All checks are passed.')
+    }
 }
 
 /** What the gate's answer means for the build: if it says no, the champion stays. */
@@ -58,11 +71,9 @@ private Map decided(Map result, String whenKept) {
         currentBuild.description = result.nothing ? result.summary : "version ${result.version}: ${result.summary}".toString()
         return result
     }
-    String why = "champion kept: ${result.summary}".toString()
+    String why = "champion kept: ${result.summary}"
     currentBuild.description = why
-    for (int i = 0; i < result.open.size(); i++) {
-        echo "  ${result.open[i]}"
-    }
+    result.open.each { echo "  ${it}" }
     if (whenKept == 'failure') {
         error(why)
     } else if (whenKept == 'unstable') {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -35,6 +36,27 @@ def archive(project: Project) -> bytes:
         values["data"]["groups"]["path"] = GROUPS
     files[FILE] = yaml.safe_dump(values, sort_keys=True, allow_unicode=True).encode()
     return _packed(files)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Write an archive's plain files below ``folder``, and nothing anywhere else.
+
+    The filters of ``tarfile`` (PEP 706) would do, but Python 3.11.2, Debian 12's, lacks them.
+
+    Raises:
+        tarfile.TarError: it is no archive, or holds a link, a device or a path that leads out.
+        OSError: it cannot be read, or a file cannot be written.
+    """
+    with tarfile.open(archive, "r:gz") as tar:
+        for entry in tar:
+            name = PurePosixPath(entry.name)
+            if not entry.isreg() or name.is_absolute() or ".." in name.parts or "\\" in entry.name:
+                raise tarfile.TarError(f"{entry.name!r} is no plain file inside the archive")
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = tar.extractfile(entry)
+            assert content is not None
+            path.write_bytes(content.read())
 
 
 def _configuration(project: Project) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""What every deployment target can do, whatever it starts: a process, a container, a pod."""
+"""What every deployment target can do, whatever it starts: a process, a container, a pod.
+
+A target is a class with the three methods of ``Target``, made without arguments and named by an
+entry point of the group ``ml_pipeline.targets``. tests/deploy/test_target.py is what it must keep.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.config import Config, EnvironmentSection, ServingSection
 from pipeline.home import Home
+
+
+@dataclass(frozen=True)
+class Placement:
+    """An environment as a target sees it: what it is called, how it serves, whose it is."""
+
+    name: str
+    """Of the environment, such as ``staging``."""
+    section: EnvironmentSection
+    serving: ServingSection
+    home: Home
+    """Where the target keeps released bundles and what it must know of its servers."""
+
+    @classmethod
+    def of(cls, config: Config, name: str, home: Home) -> Placement:
+        """Return the placement of the environment ``name``, which the configuration has."""
+        return cls(name, config.environments[name], config.serving, home)
 
 
 @dataclass(frozen=True)
@@ -55,40 +76,34 @@ class Handover(Protocol):
 
 
 class Target(Protocol):
-    """Where an environment's server runs."""
+    """Where servers run. One command at a time deploys to a placement: ``pipeline.deploy.lock``."""
 
-    def handover(
-        self,
-        bundle: Path,
-        version: int | None,
-        *,
-        environment: EnvironmentSection,
-        name: str,
-        home: Home,
-        serving: ServingSection,
-    ) -> Handover:
+    def handover(self, placement: Placement, bundle: Path, version: int | None) -> Handover:
         """Start the bundle beside what serves, prove it healthy, then let it serve instead.
+
+        The same bundle, version and settings again change nothing.
+
+        Args:
+            placement: Where it is to serve.
+            bundle: A folder that may vanish afterwards; ``pipeline.deploy.release`` copies it.
+            version: Of the registry, told to clients; None for a bundle that is not registered.
 
         Raises:
             Refused: the bundle does not verify, the server is not ready or its golden predictions
                 are wrong. What served before serves on.
+            UsageError: the placement's settings cannot be had here.
             EnvironmentFault: the port belongs to somebody else, or the server cannot be started.
         """
 
-    def deploy(
-        self,
-        bundle: Path,
-        version: int | None,
-        *,
-        environment: EnvironmentSection,
-        name: str,
-        home: Home,
-        serving: ServingSection,
-    ) -> Deployment:
-        """Hand over and commit at once. Raises as ``handover`` does."""
+    def status(self, placement: Placement) -> Deployment | None:
+        """Return what the placement serves, or None unless it answers as recorded."""
 
-    def status(self, name: str, home: Home) -> Deployment | None:
-        """Return what the environment serves, or None unless it answers as recorded."""
-
-    def stop(self, name: str, home: Home) -> bool:
+    def stop(self, placement: Placement) -> bool:
         """End the server after its open requests; say whether there was one."""
+
+
+def deploy(target: Target, placement: Placement, bundle: Path, version: int | None) -> Deployment:
+    """Hand over and commit at once. Raises as ``Target.handover`` does."""
+    with target.handover(placement, bundle, version) as handover:
+        handover.commit()
+    return handover.deployment

@@ -25,9 +25,8 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from pipeline.bundle.reader import MANIFEST, Bundle
-from pipeline.config import EnvironmentSection, ServingSection
 from pipeline.deploy import checks, enclosure, engine, ports
-from pipeline.deploy.base import Deployment
+from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.state import address
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
@@ -55,36 +54,35 @@ TAKEN = ("port is already allocated", "address already in use", "ports are not a
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be served, and how."""
+    """What is to be served, and where."""
 
-    scope: str
-    """Tells the containers of one home from those of another."""
-    environment: str
+    placement: Placement
     bundle: Bundle
     version: int | None
-    section: EnvironmentSection
-    serving: ServingSection
+    scope: str
+    """Tells the containers of one home from those of another."""
     token: str | None
     image: str
 
     @property
     def name(self) -> str:
-        return f"{self.bundle.project}-{self.environment}-{self.scope}"
+        return f"{self.bundle.project}-{self.placement.name}-{self.scope}"
 
     @property
     def labels(self) -> dict[str, str]:
-        return labels(self.scope, self.environment) | {
+        section = self.placement.section
+        return labels(self.scope, self.placement.name) | {
             f"{LABEL}project": self.bundle.project,
             f"{LABEL}version": "" if self.version is None else str(self.version),
             f"{LABEL}digest": self.bundle.digest,
-            f"{LABEL}address": f"{self.section.host} {self.section.port}",
-            f"{LABEL}url": self.section.url or "",
+            f"{LABEL}address": f"{section.host} {section.port}",
+            f"{LABEL}url": section.url or "",
             f"{LABEL}settings": self._settings(),
         }
 
     def _settings(self) -> str:
         """Return a digest of what else a running container cannot be given."""
-        section, serving = self.section, self.serving
+        section, serving = self.placement.section, self.placement.serving
         values = [self.image, section.memory, section.network]
         values += [serving.token_env, str(serving.max_body), str(serving.max_rows)]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
@@ -303,8 +301,8 @@ def create(client: DockerClient, wanted: Wanted, volume: str, role: str, port: i
     """
     from docker.types import Mount
 
-    host = "127.0.0.1" if wanted.section.host == "localhost" else wanted.section.host
-    serving, memory = wanted.serving, wanted.section.memory
+    section, serving = wanted.placement.section, wanted.placement.serving
+    host = "127.0.0.1" if section.host == "localhost" else section.host
     command = ["--published", host]
     command += ["--max-body", str(serving.max_body), "--max-rows", str(serving.max_rows)]
     command += [] if wanted.version is None else ["--version", str(wanted.version)]
@@ -321,12 +319,12 @@ def create(client: DockerClient, wanted: Wanted, volume: str, role: str, port: i
             read_only=True,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
-            mem_limit=memory,
-            memswap_limit=memory,
+            mem_limit=section.memory,
+            memswap_limit=section.memory,
             pids_limit=PROCESSES,
             mounts=[Mount(PLACE, volume, type="volume", read_only=True)],
             ports=published,
-            network=wanted.section.network,
+            network=section.network,
         ),
     )
 
@@ -339,7 +337,7 @@ def fill(client: DockerClient, wanted: Wanted) -> str:
     """
     from docker.types import Mount
 
-    common = labels(wanted.scope, wanted.environment)
+    common = labels(wanted.scope, wanted.placement.name)
     name = f"{wanted.name}-{secrets.token_hex(4)}"
     client.volumes.create(name, labels=common)
     mount = Mount(PLACE, name, type="volume")

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pipeline import workdir
-from pipeline.config import EnvironmentSection, ServingSection
 from pipeline.deploy import checks, engine, lock
-from pipeline.deploy.base import Deployment
+from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.container import (
     NEW,
     NEXT,
@@ -48,36 +47,26 @@ SCOPE = re.compile(r"[0-9a-f]{8}")
 class DockerTarget:
     """Servers as containers, one an environment and home."""
 
-    def handover(
-        self,
-        bundle: Path,
-        version: int | None,
-        *,
-        environment: EnvironmentSection,
-        name: str,
-        home: Home,
-        serving: ServingSection,
-    ) -> DockerHandover:
+    def handover(self, placement: Placement, bundle: Path, version: int | None) -> DockerHandover:
         """See ``Target.handover``. Nobody else deploys to the environment until it is decided."""
-        token = token_of(environment.host, serving.token_env)
+        section, home = placement.section, placement.home
+        token = token_of(section.host, placement.serving.token_env)
         client = engine.connect()
         held: FileLock | None = None
         try:
-            held = lock.hold(home, name)
-            fleet = _Fleet(client, _scope(home), name)
+            held = lock.hold(placement)
+            fleet = _Fleet(client, _scope(home), placement.name)
             with engine.errors():
                 fleet.settle()
                 wanted = Wanted(
-                    scope=fleet.scope,
-                    environment=name,
+                    placement=placement,
                     bundle=release(bundle, home),
                     version=version,
-                    section=environment,
-                    serving=serving,
+                    scope=fleet.scope,
                     token=token,
-                    image=engine.image_id(client, environment.image),
+                    image=engine.image_id(client, section.image),
                 )
-                new, former = _switch(fleet, wanted, home)
+                new, former = _switch(fleet, wanted)
         except BaseException:
             if held is not None:
                 held.release()
@@ -85,43 +74,28 @@ class DockerTarget:
             raise
         return DockerHandover(fleet, held, new, former)
 
-    def deploy(
-        self,
-        bundle: Path,
-        version: int | None,
-        *,
-        environment: EnvironmentSection,
-        name: str,
-        home: Home,
-        serving: ServingSection,
-    ) -> Deployment:
-        with self.handover(
-            bundle, version, environment=environment, name=name, home=home, serving=serving
-        ) as handover:
-            handover.commit()
-        return handover.deployment
-
-    def status(self, name: str, home: Home) -> Deployment | None:
+    def status(self, placement: Placement) -> Deployment | None:
+        home = placement.home
         scope = _known_scope(home)
         if scope is None:
             return None
         client = engine.connect()
         try:
             with engine.errors():
-                server = _Fleet(client, scope, name).get(SERVES)
+                server = _Fleet(client, scope, placement.name).get(SERVES)
                 url = None if server is None else server.answers()
                 return None if server is None or url is None else server.deployment(url, home)
         finally:
             client.close()
 
-    def stop(self, name: str, home: Home) -> bool:
-        scope = _known_scope(home)
+    def stop(self, placement: Placement) -> bool:
+        scope = _known_scope(placement.home)
         if scope is None:
             return False
         client = engine.connect()
         try:
-            with lock.hold(home, name), engine.errors():
-                fleet = _Fleet(client, scope, name)
+            with lock.hold(placement), engine.errors():
+                fleet = _Fleet(client, scope, placement.name)
                 servers = fleet.all()
                 running = [server for server in servers if server.running]
                 for server in running:
@@ -244,10 +218,10 @@ class _Fleet:
         self.remove(server for server in self.all() if server.role != SERVES)
 
 
-def _switch(fleet: _Fleet, wanted: Wanted, home: Home) -> tuple[_Proved, _Former | None]:
+def _switch(fleet: _Fleet, wanted: Wanted) -> tuple[_Proved, _Former | None]:
     """Start, prove and switch; on any error what was there before serves as before."""
     known = fleet.get(SERVES)
-    former = None if known is None else _former(known, home)
+    former = None if known is None else _former(known, wanted.placement.home)
     if (
         former is not None
         and former.deployment is not None
@@ -256,17 +230,17 @@ def _switch(fleet: _Fleet, wanted: Wanted, home: Home) -> tuple[_Proved, _Former
     ):
         return _Proved(former.server, former.deployment), former
     try:
-        return _Proved(*_start(fleet.client, wanted, former, home)), former
+        return _Proved(*_start(fleet.client, wanted, former)), former
     except BaseException:
         _take_back(fleet, former)
         raise
 
 
 def _start(
-    client: DockerClient, wanted: Wanted, former: _Former | None, home: Home
+    client: DockerClient, wanted: Wanted, former: _Former | None
 ) -> tuple[Server, Deployment]:
     volume = fill(client, wanted)
-    port, in_the_way = wanted.section.port, False
+    port, in_the_way = wanted.placement.section.port, False
     if former is not None:
         at_address = former.server.at_address_of(wanted)
         in_the_way = at_address or former.deployment is None
@@ -283,7 +257,7 @@ def _start(
     new.start()
     url = new.prove(wanted)
     new.keep_running()
-    return new, new.deployment(url, home)
+    return new, new.deployment(url, wanted.placement.home)
 
 
 def _rehearse(client: DockerClient, wanted: Wanted, volume: str) -> None:

@@ -18,6 +18,10 @@ SECONDS = 120
 """Time for one answer; ending a server takes as long as its open requests."""
 IMAGE = f"ml-pipeline-server:{__version__}"
 REACH = "start the engine, or set DOCKER_HOST to one that may be used"
+BUILD = (
+    f"docker build -f docker/server.Dockerfile -t {IMAGE} . in the sources, "
+    "or name one in environments.NAME.image"
+)
 
 
 @contextmanager
@@ -35,8 +39,8 @@ def errors() -> Iterator[None]:
         raise EnvironmentFault(f"the Docker engine does not answer: {error}", hint=REACH) from error
 
 
-def connect() -> DockerClient:
-    """Return a client of the engine, which the caller closes.
+def connect(seconds: float = SECONDS) -> DockerClient:
+    """Return a client of the engine, which the caller closes; ``seconds`` are for one answer.
 
     Raises:
         EnvironmentFault: it does not answer.
@@ -44,7 +48,7 @@ def connect() -> DockerClient:
     import docker
 
     with errors():
-        return docker.from_env(timeout=SECONDS)
+        return docker.from_env(timeout=int(seconds))
 
 
 def remote_host() -> str | None:
@@ -68,10 +72,6 @@ def image_id(client: DockerClient, name: str | None) -> str:
         image = client.images.get(wanted)
     except ImageNotFound:
         if name is None:
-            raise EnvironmentFault(
-                f"the Docker engine has no image {wanted}",
-                hint=f"docker build -f docker/server.Dockerfile -t {wanted} . in the sources, "
-                "or name one in environments.NAME.image",
-            ) from None
+            raise EnvironmentFault(f"the Docker engine has no image {wanted}", hint=BUILD) from None
         image = client.images.pull(name)
     return str(image.id)

@@ -110,13 +110,33 @@ def end(process: psutil.Process | None) -> None:
         return
     try:
         process.terminate()
-        try:
-            process.wait(END_SECONDS)
-        except psutil.TimeoutExpired:
+        if not _ends(process):
             process.kill()
-            process.wait(END_SECONDS)
+            _ends(process)
     except psutil.NoSuchProcess:
         return
+
+
+def _ends(process: psutil.Process) -> bool:
+    """Wait until it has ended; one that nobody waits for, as in a container without init, has too.
+
+    Raises:
+        psutil.NoSuchProcess: it has ended before.
+    """
+    import psutil
+
+    deadline = time.monotonic() + END_SECONDS
+    zombie = False
+    while time.monotonic() < deadline:
+        try:
+            process.wait(0.05)
+        except psutil.TimeoutExpired:
+            if zombie:  # a child of our own would be gone by now: another's
+                return True
+            zombie = process.status() == psutil.STATUS_ZOMBIE
+        else:
+            return True
+    return False
 
 
 def _wait(process: subprocess.Popen[bytes], path: Path, log: Path, before: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -18,13 +18,12 @@ import httpx
 from filelock import FileLock
 
 from pipeline.bundle.reader import Bundle
-from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.config import ServingSection
 from pipeline.deploy import checks, enclosure, launch, lock, ports, state
-from pipeline.deploy.base import Deployment
+from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.release import release
 from pipeline.deploy.state import Server, State
 from pipeline.errors import EnvironmentFault, PipelineError, Refused, UsageError
-from pipeline.home import Home
 from pipeline.serving import control
 from pipeline.serving.access import token_of
 from pipeline.serving.sockets import bind
@@ -35,26 +34,17 @@ STATUS_SECONDS = 2.0
 class ProcessTarget:
     """Servers as processes of this machine, one an environment."""
 
-    def handover(
-        self,
-        bundle: Path,
-        version: int | None,
-        *,
-        environment: EnvironmentSection,
-        name: str,
-        home: Home,
-        serving: ServingSection,
-    ) -> ProcessHandover:
+    def handover(self, placement: Placement, bundle: Path, version: int | None) -> ProcessHandover:
         """See ``Target.handover``. Nobody else deploys to the environment until it is decided."""
-        place = _Place(home, name)
-        token = token_of(environment.host, serving.token_env)
-        _refuse_inside_container(environment, name)
-        held = lock.hold(home, name)
+        place = _Place(placement)
+        token = token_of(placement.section.host, placement.serving.token_env)
+        _refuse_inside_container(placement)
+        held = lock.hold(placement)
         try:
             known = _without_leftovers(place)
-            released = release(bundle, home)
+            released = release(bundle, placement.home)
             former = known.serving if _answers(known.serving) else None
-            wanted = _Wanted(released, version, environment, serving, token)
+            wanted = _Wanted(placement, released, version, token)
             if former is not None and wanted.is_served_by(former):
                 return ProcessHandover(place, held, former, former, former)
             if former is None and known.serving is not None:
@@ -65,31 +55,15 @@ class ProcessTarget:
             raise
         return ProcessHandover(place, held, new, former, known.serving)
 
-    def deploy(
-        self,
-        bundle: Path,
-        version: int | None,
-        *,
-        environment: EnvironmentSection,
-        name: str,
-        home: Home,
-        serving: ServingSection,
-    ) -> Deployment:
-        with self.handover(
-            bundle, version, environment=environment, name=name, home=home, serving=serving
-        ) as handover:
-            handover.commit()
-        return handover.deployment
-
-    def status(self, name: str, home: Home) -> Deployment | None:
-        serving = state.read(_Place(home, name).state).serving
+    def status(self, placement: Placement) -> Deployment | None:
+        serving = state.read(_Place(placement).state).serving
         return serving.deployment if serving is not None and _answers(serving) else None
 
-    def stop(self, name: str, home: Home) -> bool:
-        place = _Place(home, name)
+    def stop(self, placement: Placement) -> bool:
+        place = _Place(placement)
         if not place.state.exists():
             return False
-        with lock.hold(home, name):
+        with lock.hold(placement):
             known = state.read(place.state)
             running = [
                 process
@@ -164,40 +138,44 @@ class ProcessHandover:
 class _Place:
     """The files of an environment in the home."""
 
-    def __init__(self, home: Home, name: str) -> None:
-        self.folder = home / "servers"
-        self.state = self.folder / f"{name}.json"
-        self.log = self.folder / f"{name}.log"
+    def __init__(self, placement: Placement) -> None:
+        folder = placement.home / "servers"
+        self.state = folder / f"{placement.name}.json"
+        self.log = folder / f"{placement.name}.log"
 
 
-def _refuse_inside_container(environment: EnvironmentSection, name: str) -> None:
-    marker = None if environment.inside_container else enclosure.container()
+def _refuse_inside_container(placement: Placement) -> None:
+    marker = enclosure.container()
     if marker is not None:
+        name = placement.name
         raise UsageError(
             f"{name}: this is a container ({marker}), and a server process would end with it",
             expected="target docker, or an agent without a container",
-            hint=f"set environments.{name}.target to docker; if the container stays, "
-            f"environments.{name}.inside_container to true",
+            hint=f"set environments.{name}.target to docker, or, if the container stays, the "
+            f"environment variable {enclosure.STAYS} to true",
         )
 
 
+@dataclass(frozen=True)
 class _Wanted:
-    """What is to be served, and how."""
+    """What is to be served, and where."""
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        version: int | None,
-        environment: EnvironmentSection,
-        serving: ServingSection,
-        token: str | None,
-    ) -> None:
-        self.bundle = bundle
-        self.version = version
-        self.host = environment.host
-        self.port = environment.port
-        self.serving = serving
-        self.token = token
+    placement: Placement
+    bundle: Bundle
+    version: int | None
+    token: str | None
+
+    @property
+    def host(self) -> str:
+        return self.placement.section.host
+
+    @property
+    def port(self) -> int:
+        return self.placement.section.port
+
+    @property
+    def serving(self) -> ServingSection:
+        return self.placement.serving
 
     def server(self, started: launch.Started, port: int) -> Server:
         return Server(

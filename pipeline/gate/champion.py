@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pipeline.bundle import source
 from pipeline.bundle.reader import Bundle
 from pipeline.config import FILE
 from pipeline.features.schema import FeatureError
@@ -118,8 +119,7 @@ def _unpack(archive: Path, project: Path) -> None:
     """Extract the archive, and let its configuration take columns by the problem's names."""
     project.mkdir()
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            tar.extractall(project, filter="data")
+        source.unpack(archive, project)
         values: Any = yaml.safe_load((project / FILE).read_text())
         data = dict(values.get("data") or {})
     except (tarfile.TarError, OSError, yaml.YAMLError, AttributeError, TypeError) as error:

@@ -8,6 +8,7 @@ from pipeline.jenkinsfile.build import Build, Stage, Step
 from pipeline.jenkinsfile.errors import CpsMismatch, HarnessError, NotInHarness
 from pipeline.jenkinsfile.harness import Jenkins
 from pipeline.jenkinsfile.shell import Sh, ShCall
+from pipeline.jenkinsfile.stand_in import MlPipeline
 
 __all__ = [
     "Answer",
@@ -15,6 +16,7 @@ __all__ = [
     "CpsMismatch",
     "HarnessError",
     "Jenkins",
+    "MlPipeline",
     "NotInHarness",
     "Prompt",
     "Sh",

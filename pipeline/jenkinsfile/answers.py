@@ -10,8 +10,8 @@ from typing import Any, Literal, Self, cast
 
 from pipeline.errors import UsageError, nearest
 
-Decision = Literal["approve", "reject", "ignore"]
-DECISIONS: tuple[Decision, ...] = ("approve", "reject", "ignore")
+Decision = Literal["approve", "reject", "ignore", "abort"]
+DECISIONS: tuple[Decision, ...] = ("approve", "reject", "ignore", "abort")
 KEYS = ("input", "by", "do", "values", "after", "build")
 
 

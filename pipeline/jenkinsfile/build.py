@@ -43,18 +43,18 @@ class Build:
     job: str
     number: int
     result: str | None
-    console: list[str]
-    branches: list[str | None]
-    stages: list[Stage]
-    steps: list[Step]
     description: str | None
-    display_name: str
-    artifacts: dict[str, Path]
-    properties: Any
-    mismatches: list[str]
-    refusals: list[Mapping[str, Any]]
-    gaps: list[str]
     waits_at: str | None
+    display_name: str
+    console: list[str] = field(repr=False)
+    branches: list[str | None] = field(repr=False)
+    stages: list[Stage] = field(repr=False)
+    steps: list[Step] = field(repr=False)
+    artifacts: dict[str, Path] = field(repr=False)
+    properties: Any = field(repr=False)
+    mismatches: list[str] = field(repr=False)
+    refusals: list[Mapping[str, Any]] = field(repr=False)
+    gaps: list[str] = field(repr=False)
     builds: tuple[Build, ...] = field(default=(), repr=False, compare=False)
 
     @property

@@ -1,4 +1,8 @@
-"""The pytest fixture ``jenkins``: one Java process for a whole test session."""
+"""The pytest fixture ``jenkins``: one Java process for a whole test session.
+
+A repository takes it with one line in the ``conftest.py`` of its root:
+``pytest_plugins = ["pipeline.jenkinsfile.fixtures"]``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,10 @@ from pipeline.jenkinsfile.harness import Jenkins
 
 @pytest.fixture(scope="session")
 def jenkins_library(pytestconfig: pytest.Config) -> Path | None:
-    """The shared library that scripts see: the project's own if it has ``vars``. Override it."""
+    """The shared library that scripts see: the repository's own if it has ``vars``.
+
+    Override it to return the checkout of another one, or several by name.
+    """
     root = pytestconfig.rootpath
     return root if (root / "vars").is_dir() else None
 

@@ -227,7 +227,7 @@ def _by_upstream(build: Build) -> bool:
 
 def _script(script: str | Path) -> tuple[str, Path | None]:
     if isinstance(script, str) and ("\n" in script or not Path(script).is_file()):
-        if "\n" not in script and "(" not in script and "{" not in script:
+        if not any(mark in script for mark in "\n({'\""):
             raise UsageError(f"there is no script {script!r}")
         return script, None
     path = Path(script)

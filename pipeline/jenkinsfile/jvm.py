@@ -26,7 +26,6 @@ FLAGS = (
     "-Xmx768m",
     "-XX:SoftRefLRUPolicyMSPerMB=10",
     "-Dfile.encoding=UTF-8",
-    "-Dsun.io.serialization.extendedDebugInfo=true",
     "-Djava.awt.headless=true",
     "--add-opens=java.base/java.lang=ALL-UNNAMED",
     "--add-opens=java.base/java.util=ALL-UNNAMED",
@@ -41,15 +40,16 @@ class Artifact:
     artifact: str
     version: str
     sha256: str
+    classifier: str = ""
 
     @property
     def file_name(self) -> str:
-        return f"{self.artifact}-{self.version}.jar"
+        return "-".join(filter(None, (self.artifact, self.version, self.classifier))) + ".jar"
 
 
-def locked() -> tuple[Artifact, ...]:
-    """The artefacts of the committed lock."""
-    return tuple(Artifact(**entry) for entry in json.loads(LOCK.read_text(encoding="utf-8")))
+def locked(lock: Path = LOCK) -> tuple[Artifact, ...]:
+    """The artefacts of a committed lock, by default the engine's."""
+    return tuple(Artifact(**entry) for entry in json.loads(lock.read_text(encoding="utf-8")))
 
 
 def cache_folder() -> Path:
@@ -164,7 +164,7 @@ def _resolve(artifact: Artifact) -> Path:
     )
     component = context.project(artifact.group, artifact.artifact).at_version(artifact.version)
     try:
-        return Path(component.artifact().resolve())
+        return Path(component.artifact(classifier=artifact.classifier).resolve())
     except (RuntimeError, OSError) as error:
         raise EnvironmentFault(f"{artifact.file_name} cannot be fetched: {error}") from None
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import quote
 
 TAGGED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -85,7 +87,11 @@ def causes(
 
 
 def agent_variables(mode: str) -> dict[str, str]:
-    """The agent's own environment: in live mode that of this process, else the few that matter."""
+    """The agent's own environment: in live mode that of this process, else the few that matter.
+
+    Live, the commands beside this Python are found last: ``ml-pipeline`` for one.
+    """
     if mode == "live":
-        return dict(os.environ)
+        path = os.environ.get("PATH", os.defpath)
+        return os.environ | {"PATH": f"{path}{os.pathsep}{Path(sys.executable).parent}"}
     return {name: os.environ[name] for name in AGENT_VARIABLES if name in os.environ}

@@ -22,8 +22,7 @@ from pipeline.approval.facts import Facts, candidates, gather, is_champion
 from pipeline.approval.policy import Policy
 from pipeline.approval.rules import check_allowed
 from pipeline.approval.statement import Approval, Expected, read, verify
-from pipeline.config import EnvironmentSection, ServingSection
-from pipeline.deploy.base import Deployment, Handover, Target
+from pipeline.deploy.base import Deployment, Handover, Placement, Target, deploy
 from pipeline.errors import EnvironmentFault, PipelineError, Refused
 from pipeline.home import Home
 from pipeline.promotion import records
@@ -49,13 +48,14 @@ class Production:
     """Where the champion serves."""
 
     target: Target
-    environment: EnvironmentSection
-    serving: ServingSection
-    home: Home
-    name: str = PRODUCTION
+    placement: Placement
+
+    @property
+    def home(self) -> Home:
+        return self.placement.home
 
     def status(self) -> Deployment | None:
-        return self.target.status(self.name, self.home)
+        return self.target.status(self.placement)
 
 
 @dataclass(frozen=True)
@@ -217,14 +217,7 @@ def _keep(
     if running is None or started:
         progress("starting the champion", 0.3)
         with _fetched(registry, champion, production.home) as bundle:
-            running = production.target.deploy(
-                bundle,
-                champion.number,
-                environment=production.environment,
-                name=production.name,
-                home=production.home,
-                serving=production.serving,
-            )
+            running = deploy(production.target, production.placement, bundle, champion.number)
     if records.bundle_in_production(production.home) != champion.digest:
         former = next((v for v in registry.versions() if v.digest == approval.champion), None)
         entry = _entry(champion, former, running, approval, approval_digest, run_id)
@@ -250,14 +243,7 @@ def _switch(
     with _fetched(registry, version, home) as bundle, ExitStack() as undo:
         progress("starting the new server", 0.3)
         handover = undo.enter_context(
-            production.target.handover(
-                bundle,
-                version.number,
-                environment=production.environment,
-                name=production.name,
-                home=home,
-                serving=production.serving,
-            )
+            production.target.handover(production.placement, bundle, version.number)
         )
         deployment = handover.deployment
         if deployment.digest != version.digest:

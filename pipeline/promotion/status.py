@@ -9,6 +9,7 @@ from pipeline.approval import policy as policies
 from pipeline.approval.keys import trusted_keys
 from pipeline.approval.statement import read
 from pipeline.config import Project
+from pipeline.deploy.base import Placement
 from pipeline.deploy.targets import load_target
 from pipeline.errors import PipelineError
 from pipeline.home import Home
@@ -48,7 +49,8 @@ def status(project: Project, home: Home, policy: Path | None = None) -> list[dic
                 aliases.setdefault(holder.digest, []).append(alias)
     rows = []
     for name, section in project.config.environments.items():
-        running = load_target(section.target).status(name, home)
+        placement = Placement.of(project.config, name, home)
+        running = load_target(section.target).status(placement)
         digest = None if running is None else running.digest
         version = None if digest is None else versions.get(digest)
         rows.append(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.approval import policy as policies
 from pipeline.approval.keys import trusted_keys
-from pipeline.deploy.base import Handover
+from pipeline.deploy.base import Handover, Placement
 from pipeline.deploy.targets import load_target
 from pipeline.errors import Refused, UsageError
 from pipeline.promotion.promote import PRODUCTION, approval_of
@@ -26,8 +26,8 @@ def run(context: Context) -> Outcome:
         EnvironmentFault: registry, disk or port are not to be had.
     """
     name = context.environment or ""
-    environment = context.config.environments[name]
-    target = load_target(environment.target)
+    placement = Placement.of(context.config, name, context.home)
+    target = load_target(placement.section.target)
     registry = Registry.of(context.project, context.home, context.progress)
     number = context.flags.get("version")
     version = (
@@ -37,14 +37,7 @@ def run(context: Context) -> Outcome:
     with tempfile.TemporaryDirectory(dir=context.home.root, prefix=".fetched-") as scratch:
         bundle = registry.download(version, Path(scratch) / "bundle")
         context.progress(f"starting version {version.number}", 0.6)
-        with target.handover(
-            bundle,
-            version.number,
-            environment=environment,
-            name=name,
-            home=context.home,
-            serving=context.config.serving,
-        ) as handover:
+        with target.handover(placement, bundle, version.number) as handover:
             outcome = _outcome(name, version, handover)
             handover.commit()
     return outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.approval import policy as policies
 from pipeline.approval.facts import candidates
 from pipeline.approval.keys import trusted_keys
+from pipeline.deploy.base import Placement
 from pipeline.deploy.targets import load_target
 from pipeline.errors import UsageError
 from pipeline.promotion import records
@@ -25,9 +26,9 @@ def run(context: Context) -> Outcome:
         UsageError: there is no environment ``production``, or nothing was registered.
         EnvironmentFault: registry, disk or port are not to be had.
     """
-    section = context.config.environments.get(PRODUCTION)
-    if section is None:
+    if PRODUCTION not in context.config.environments:
         raise UsageError("ml.yaml has no environment 'production'", hint="add it to 'environments'")
+    placement = Placement.of(context.config, PRODUCTION, context.home)
     policy = policies.load(context.policy, context.config.policy)
     registry = Registry.of(context.project, context.home, context.progress)
     challenger, _ = candidates(registry, context.flags.get("expect_version"))
@@ -35,12 +36,7 @@ def run(context: Context) -> Outcome:
         registry,
         policy,
         trusted_keys(context.home, policy),
-        Production(
-            target=load_target(section.target),
-            environment=section,
-            serving=context.config.serving,
-            home=context.home,
-        ),
+        Production(load_target(placement.section.target), placement),
         profile=records.profile_of(
             context.workdir / "data/profile.json", challenger.tags.get(DATA_TAG, "")
         ),

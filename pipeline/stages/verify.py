@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pipeline import report
 from pipeline.bundle.reader import Bundle
 from pipeline.deploy import checks
-from pipeline.deploy.base import Deployment
+from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.checks import Contract, Expected
 from pipeline.deploy.targets import load_target
 from pipeline.errors import EnvironmentFault, UsageError
@@ -33,11 +33,10 @@ def run(context: Context) -> Outcome:
         EnvironmentFault: nothing is served, or nothing answers there.
     """
     name = context.environment or ""
-    environment = context.config.environments[name]
-    deployment = load_target(environment.target).status(name, context.home)
+    placement = Placement.of(context.config, name, context.home)
+    deployment = load_target(placement.section.target).status(placement)
     url = _url(context.flags.get("url"), deployment, name)
-    serving = context.config.serving
-    token = token_of("127.0.0.1", serving.token_env)
+    token = token_of("127.0.0.1", placement.serving.token_env)
     context.progress(f"testing {url}", 0.1)
     expected = _expected(deployment, url)
     found = checks.contract(url, expected, token)

@@ -61,6 +61,7 @@ install() {
 waited=0
 while [ ! -f "$venv/.made" ]; do
     if mkdir "$venv.making" 2>/dev/null; then
+        if [ -f "$venv/.made" ]; then rmdir "$venv.making"; break; fi
         trap 'rmdir "$venv.making"' EXIT
         trap 'exit 143' TERM INT
         note "making $venv (once)"
@@ -84,15 +85,19 @@ done
 
 bin=$venv/bin
 if [ "$own" = checkout ]; then
-    over=$ML_PLACE_FOLDER/checkout
-    now=$(find "$PWD/pipeline" "$PWD/pyproject.toml" -type f ! -name '*.pyc' -exec cksum {} + | sort | cksum)
-    if [ "$now $venv" != "$(cat "$over/.made" 2>/dev/null)" ]; then
-        rm -rf "$over"
-        install --no-deps --no-build-isolation --target "$over" "$PWD" || stop "the checkout could not be installed: see above"
-        mkdir -p "$over/run"
-        printf '#!/bin/sh\nPYTHONPATH="%s${PYTHONPATH:+:$PYTHONPATH}" PATH="%s:$PATH" exec "%s/bin/python" -P -m pipeline "$@"\n' "$over" "$bin" "$venv" > "$over/run/ml-pipeline"
-        chmod +x "$over/run/ml-pipeline"
-        echo "$now $venv" > "$over/.made"
+    # Kept by content beside the environment: a server that a build started goes on importing from it.
+    now=$({ echo "$venv"; find pipeline pyproject.toml -type f ! -name '*.pyc' -exec cksum {} + | sort; } | cksum | tr ' ' -)
+    over=$ML_CACHE/checkout-$now
+    if [ ! -x "$over/run/ml-pipeline" ]; then
+        new=$over.$$
+        trap 'rm -rf "$new"' EXIT
+        install --no-deps --no-build-isolation --target "$new" "$PWD" || stop "the checkout could not be installed: see above"
+        mkdir -p "$new/run"
+        printf '#!/bin/sh\nPYTHONPATH="%s${PYTHONPATH:+:$PYTHONPATH}" PATH="%s:$PATH" exec "%s/bin/python" -P -m pipeline "$@"\n' "$over" "$bin" "$venv" > "$new/run/ml-pipeline"
+        chmod +x "$new/run/ml-pipeline"
+        [ -e "$over" ] || mv "$new" "$over" || stop "$over could not be made"
+        rm -rf "$new"
+        trap - EXIT
     fi
     bin=$over/run
 fi

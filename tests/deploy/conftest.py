@@ -1,55 +1,83 @@
 """An environment of its own for each test, with nothing left running."""
 
-import socket
-from functools import partial
+from dataclasses import replace
 
 import pytest
 
 from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.deploy import base
+from pipeline.deploy.base import Placement
 from pipeline.deploy.docker import DockerTarget
 from pipeline.deploy.process import ProcessTarget
 from pipeline.home import Home
+from tests import servers
 from tests.docker.engine import base_image, engine, server_image
+from tests.docker.machine import pytest_runtest_setup, spare
 
-__all__ = ["base_image", "engine", "server_image"]
+__all__ = ["base_image", "engine", "pytest_runtest_setup", "server_image"]
 
 
 class Place:
-    """The target with a home, a port and a name filled in."""
+    """A target and the placement that it is given."""
 
-    def __init__(self, root, target, **section):
-        self.home = Home(root)
-        self.port = section["port"]
+    def __init__(self, target, placement):
         self.target = target
-        self.section = EnvironmentSection(**section)
-        rest = {"environment": self.section, "name": "staging", "home": self.home}
-        rest["serving"] = ServingSection()
-        self.deploy = partial(self.target.deploy, **rest)
-        self.handover = partial(self.target.handover, **rest)
-        self.status = partial(self.target.status, "staging", self.home)
-        self.stop = partial(self.target.stop, "staging", self.home)
+        self.placement = placement
+        self.home = placement.home
+        self.section = placement.section
+        self.port = placement.section.port
         self.url = f"http://127.0.0.1:{self.port}"
         self.state = self.home / "servers/staging.json"
+
+    def but(self, *, name="staging", home=None, token_env=None, **section):
+        """The same with other settings."""
+        return Place(
+            self.target,
+            replace(
+                self.placement,
+                name=name,
+                section=self.section.model_copy(update=section),
+                serving=ServingSection(token_env=token_env),
+                home=home or self.home,
+            ),
+        )
+
+    def deploy(self, bundle, version):
+        return base.deploy(self.target, self.placement, bundle, version)
+
+    def handover(self, bundle, version):
+        return self.target.handover(self.placement, bundle, version)
+
+    def status(self):
+        return self.target.status(self.placement)
+
+    def stop(self):
+        return self.target.stop(self.placement)
+
+
+def make_place(target, home, **section):
+    home.make()
+    return Place(
+        target, Placement("staging", EnvironmentSection(**section), ServingSection(), home)
+    )
 
 
 @pytest.fixture
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
+    return servers.free_port()
 
 
 @pytest.fixture
 def place(tmp_path, free_port):
-    made = Place(tmp_path / "home", ProcessTarget(), port=free_port)
-    made.home.make()
+    """A process of this machine."""
+    made = make_place(ProcessTarget(), Home(tmp_path / "home"), port=free_port)
     yield made
     made.stop()
 
 
 @pytest.fixture
 def docker_place(tmp_path, free_port, server_image):
-    made = Place(tmp_path / "home", DockerTarget(), port=free_port, image=server_image)
-    made.home.make()
+    made = make_place(DockerTarget(), Home(tmp_path / "home"), port=free_port, image=server_image)
     yield made
     made.stop()
 
@@ -57,4 +85,6 @@ def docker_place(tmp_path, free_port, server_image):
 @pytest.fixture(params=["process", "docker"])
 def anywhere(request):
     """Each target that there is, in turn."""
+    if request.param == "docker":
+        spare(("engine", "base_image", "server_image"))
     return request.getfixturevalue({"process": "place", "docker": "docker_place"}[request.param])

@@ -1,41 +1,10 @@
-"""What the tests of deployed servers ask and spoil."""
+"""Clients of a server that is replaced meanwhile."""
 
-import contextlib
-import hashlib
 import itertools
-import json
 import threading
 import time
 
 import httpx
-
-
-def served_version(url):
-    response = httpx.post(f"{url}/predict", json={"features": [1.0, "north"]}, timeout=10)
-    return response.raise_for_status().json()["model_version"]
-
-
-def await_answer(url, seconds=30):
-    """Wait until GET ``url`` is 200."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(url).status_code == httpx.codes.OK:
-                return
-        time.sleep(0.1)
-    raise AssertionError(f"{url} did not answer within {seconds} s")
-
-
-def falsify_golden(bundle):
-    """Move a golden probability, so that the bundle is whole and the model is wrong."""
-    golden = json.loads((bundle / "golden.json").read_text())
-    golden["probabilities"][0] += 0.01
-    content = json.dumps(golden).encode()
-    (bundle / "golden.json").write_bytes(content)
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    manifest["files"]["golden.json"] = entry
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
 class Clients:

@@ -45,6 +45,12 @@ def test_a_pod(system):
     assert enclosure.container(system(), {name: "10.0.0.1"}) == name
 
 
+def test_one_that_is_said_to_stay(system):
+    root = system(files=[".dockerenv"])
+    assert enclosure.container(root, {"ML_INSIDE_CONTAINER": "true"}) is None
+    assert enclosure.container(root, {"ML_INSIDE_CONTAINER": "no"}) == "/.dockerenv"
+
+
 def test_a_marker_on_the_machine_itself_is_a_leftover(system):
     root = system(enclosure.MACHINE, files=[".dockerenv"])
     assert enclosure.container(root, {}) is None

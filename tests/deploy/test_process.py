@@ -13,8 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from pipeline.config import EnvironmentSection, ServingSection
-from pipeline.deploy import enclosure, state
+from pipeline.deploy import enclosure, launch, state
 from pipeline.deploy.base import Target
 from pipeline.deploy.docker import DockerTarget
 from pipeline.deploy.process import ProcessTarget
@@ -22,7 +21,8 @@ from pipeline.deploy.state import State
 from pipeline.deploy.targets import load_target
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
-from tests.deploy.samples import Clients, falsify_golden, served_version
+from tests.deploy.samples import Clients
+from tests.servers import falsify_golden, served_version
 
 
 class TestStart:
@@ -44,21 +44,23 @@ class TestStart:
         (bundle / "model.onnx").unlink()
         assert served_version(place.url) == 3
 
-    def test_a_long_home_is_no_obstacle(self, tmp_path, free_port, make_bundle):
+    def test_a_long_home_is_no_obstacle(self, place, tmp_path, make_bundle):
         home = Home(tmp_path / ("deep/" * 20))
         home.make()
-        options = {"environment": EnvironmentSection(port=free_port), "name": "staging"}
-        ProcessTarget().deploy(make_bundle(), 1, home=home, serving=ServingSection(), **options)
-        assert ProcessTarget().stop("staging", home)
+        deep = place.but(home=home)
+        deep.deploy(make_bundle(), 1)
+        assert deep.stop()
 
     def test_the_server_outlives_the_command_and_has_no_secret_of_it(self, place, make_bundle):
         code = (
             "import sys; from pathlib import Path; from pipeline.home import Home;"
+            "from pipeline.deploy.base import Placement, deploy;"
             "from pipeline.deploy.process import ProcessTarget;"
             "from pipeline.config import EnvironmentSection, ServingSection;"
-            "ProcessTarget().deploy(Path(sys.argv[1]), 3,"
-            " environment=EnvironmentSection(port=int(sys.argv[3])), name='staging',"
-            " home=Home(Path(sys.argv[2])), serving=ServingSection())"
+            "section = EnvironmentSection(port=int(sys.argv[3]));"
+            "home = Home(Path(sys.argv[2]));"
+            "placement = Placement('staging', section, ServingSection(), home);"
+            "deploy(ProcessTarget(), placement, Path(sys.argv[1]), 3)"
         )
         command = [sys.executable, "-W", "error", "-c", code, str(make_bundle())]
         done = subprocess.run(
@@ -81,14 +83,7 @@ class TestStart:
 
     def test_the_token_goes_along(self, place, make_bundle, monkeypatch):
         monkeypatch.setenv("API_TOKEN", "s3cret")
-        options = {"name": "staging", "home": place.home}
-        place.target.deploy(
-            make_bundle(),
-            1,
-            environment=EnvironmentSection(host="0.0.0.0", port=place.port),
-            serving=ServingSection(token_env="API_TOKEN"),
-            **options,
-        )
+        place.but(host="0.0.0.0", token_env="API_TOKEN").deploy(make_bundle(), 1)
         assert place.status().url == place.url
         assert httpx.get(f"{place.url}/metadata").status_code == 401
         assert "s3cret" not in place.state.read_text()
@@ -235,6 +230,21 @@ class TestStopAndStatus:
         finally:
             os.kill(deployment.pid, signal.SIGCONT)
 
+    def test_one_that_nobody_waits_for_has_ended_too(self):
+        """As in a container without an init, where it stays as a zombie."""
+        code = (
+            "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'input()'],"
+            " stdin=subprocess.PIPE); print(child.pid, flush=True); input()"
+        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen([sys.executable, "-c", code], **pipes) as parent:
+            child = psutil.Process(int(parent.stdout.readline()))
+            began = time.monotonic()
+            launch.end(child)
+            assert time.monotonic() - began < launch.END_SECONDS / 2
+            assert child.status() == psutil.STATUS_ZOMBIE
+            parent.communicate("\n")
+
     def test_a_number_that_is_another_process_by_now_is_never_ended(self, place):
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
             created = psutil.Process(other.pid).create_time()
@@ -281,15 +291,3 @@ class TestInsideContainer:
         assert "staging: this is a container (/.dockerenv), and a server process would end" in text
         assert "set environments.staging.target to docker" in text
         assert place.status() is None
-
-    def test_a_container_that_stays_may_be_allowed(self, place, make_bundle, monkeypatch):
-        monkeypatch.setattr(enclosure, "container", lambda: "/.dockerenv")
-        place.target.deploy(
-            make_bundle(),
-            1,
-            environment=EnvironmentSection(port=place.port, inside_container=True),
-            name="staging",
-            home=place.home,
-            serving=ServingSection(),
-        )
-        assert served_version(place.url) == 1

@@ -5,10 +5,10 @@ import socket
 import httpx
 import pytest
 
-from pipeline.config import EnvironmentSection, ServingSection
 from pipeline.deploy.base import Target
 from pipeline.errors import EnvironmentFault, Refused, UsageError
-from tests.deploy.samples import falsify_golden, served_version
+from pipeline.home import Home
+from tests.servers import falsify_golden, served_version
 
 
 def served(deployment):
@@ -23,7 +23,7 @@ def other(make_bundle):
 
 def test_it_serves_at_the_port_and_says_so(anywhere, make_bundle):
     target: Target = anywhere.target
-    assert target.status("staging", anywhere.home) is None
+    assert target.status(anywhere.placement) is None
     deployment = anywhere.deploy(make_bundle(), 3)
     assert deployment.url == anywhere.url
     assert served_version(anywhere.url) == 3
@@ -75,24 +75,16 @@ def test_another_port_is_served_and_the_old_one_is_closed(anywhere, make_bundle)
     anywhere.deploy(make_bundle(), 1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    anywhere.target.deploy(
-        make_bundle("again"),
-        1,
-        environment=anywhere.section.model_copy(update={"port": port}),
-        name="staging",
-        home=anywhere.home,
-        serving=ServingSection(),
-    )
+    anywhere.but(port=port).deploy(make_bundle("again"), 1)
     assert served_version(f"http://127.0.0.1:{port}") == 1
     with pytest.raises(httpx.ConnectError):
         served_version(anywhere.url)
 
 
 def test_port_0_takes_any_and_keeps_it(anywhere, make_bundle, other):
-    section = anywhere.section.model_copy(update={"port": 0})
-    options = {"name": "staging", "home": anywhere.home, "serving": ServingSection()}
-    first = anywhere.target.deploy(make_bundle(), 1, environment=section, **options)
-    second = anywhere.target.deploy(other, 2, environment=section, **options)
+    any_port = anywhere.but(port=0)
+    first = any_port.deploy(make_bundle(), 1)
+    second = any_port.deploy(other, 2)
     assert second.url == first.url
     assert served_version(second.url) == 2
 
@@ -129,27 +121,13 @@ def test_a_port_in_use_is_told(anywhere, make_bundle):
 
 def test_a_public_address_without_a_token_is_refused(anywhere, make_bundle):
     with pytest.raises(UsageError, match="can be reached from elsewhere"):
-        anywhere.target.deploy(
-            make_bundle(),
-            1,
-            environment=anywhere.section.model_copy(update={"host": "0.0.0.0"}),
-            name="staging",
-            home=anywhere.home,
-            serving=ServingSection(),
-        )
+        anywhere.but(host="0.0.0.0").deploy(make_bundle(), 1)
     assert anywhere.status() is None
 
 
 def test_the_token_goes_along(anywhere, make_bundle, monkeypatch):
     monkeypatch.setenv("API_TOKEN", "s3cret")
-    anywhere.target.deploy(
-        make_bundle(),
-        1,
-        environment=anywhere.section.model_copy(update={"host": "0.0.0.0"}),
-        name="staging",
-        home=anywhere.home,
-        serving=ServingSection(token_env="API_TOKEN"),
-    )
+    anywhere.but(host="0.0.0.0", token_env="API_TOKEN").deploy(make_bundle(), 1)
     assert anywhere.status().url == anywhere.url
     assert httpx.get(f"{anywhere.url}/metadata").status_code == 401
     headers = {"authorization": "Bearer s3cret"}
@@ -157,20 +135,18 @@ def test_the_token_goes_along(anywhere, make_bundle, monkeypatch):
 
 
 def test_two_homes_do_not_meet(anywhere, make_bundle, tmp_path):
-    from pipeline.home import Home
-
     anywhere.deploy(make_bundle(), 1)
-    other = Home(tmp_path / "other")
-    other.make()
-    assert anywhere.target.status("staging", other) is None
-    assert not anywhere.target.stop("staging", other)
+    home = Home(tmp_path / "other")
+    home.make()
+    other = anywhere.but(home=home)
+    assert other.status() is None
+    assert not other.stop()
     assert served_version(anywhere.url) == 1
 
 
 def test_environments_of_a_home_do_not_meet(anywhere, make_bundle):
     anywhere.deploy(make_bundle(), 1)
-    section = EnvironmentSection(**anywhere.section.model_dump() | {"port": 0})
-    options = {"environment": section, "home": anywhere.home, "serving": ServingSection()}
-    anywhere.target.deploy(make_bundle("again"), 2, name="production", **options)
-    assert anywhere.target.stop("production", anywhere.home)
+    production = anywhere.but(name="production", port=0)
+    production.deploy(make_bundle("again"), 2)
+    assert production.stop()
     assert served_version(anywhere.url) == 1

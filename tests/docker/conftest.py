@@ -2,5 +2,14 @@
 
 from tests.deploy.conftest import docker_place, free_port
 from tests.docker.engine import agent_image, base_image, engine, server_image
+from tests.docker.machine import pytest_runtest_setup
 
-__all__ = ["agent_image", "base_image", "docker_place", "engine", "free_port", "server_image"]
+__all__ = [
+    "agent_image",
+    "base_image",
+    "docker_place",
+    "engine",
+    "free_port",
+    "pytest_runtest_setup",
+    "server_image",
+]

@@ -1,93 +1,31 @@
 """A Docker engine and the project's images on it, for tests here and of pipeline.deploy.
 
-With CI=true, as root, what is missing is installed and the engine is started; it stays up, since
-the lanes of a run share it. Otherwise a test is skipped with the command that would enable it.
-The base image is made once a machine; ML_TEST_BASE_IMAGE names another one.
+What a machine lacks is brought by tests/docker/machine.py. The base image is made once a machine,
+from where the machine's own packages come; ML_TEST_BASE_IMAGE names another one.
 """
 
-import gc
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
-import time
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
-import docker
 import pytest
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import APIError, BuildError, ImageNotFound
 from filelock import FileLock
+
+from tests.docker.machine import install, lacking, may_install, started, told_once
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASE = "bookworm"
-PACKAGES = "ca-certificates,git,python3,python3-venv"
+PACKAGES = "ca-certificates,git,procps,python3,python3-venv"
 TRUSTED = Path("/etc/ssl/certs/ca-certificates.crt")
 CONTEXT = ("docker", "pipeline", "pyproject.toml", "README.md", "requirements.txt")
-LOG = Path(tempfile.gettempdir()) / "ml-pipeline-dockerd.log"
-START_SECONDS = 60
-
-
-def ci() -> bool:
-    return os.environ.get("CI") == "true"
-
-
-@contextmanager
-def sdk_leaves_sockets():
-    """The SDK does not close the socket of a connection that fails."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        yield
-        gc.collect()
-
-
-def connect():
-    with sdk_leaves_sockets():
-        try:
-            return docker.from_env()
-        except DockerException:
-            return None
-
-
-def lacking(what: str, command: str):
-    text = f"needs {what}: {command}"
-    if ci():
-        pytest.fail(text)
-    pytest.skip(text)
-
-
-def install(*packages: str) -> None:
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    install = ["install", "-y", "-qq", "--no-install-recommends", *packages]
-    for words in (["update", "-qq"], install):
-        command = ["apt-get", *words]
-        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-
-
-def started():
-    """Return a client of the engine; bring the engine up where that may be done."""
-    client = connect()
-    if client is not None:
-        return client
-    how = "apt-get install docker.io iptables && dockerd &   (as root; CI=true does so itself)"
-    if not ci() or os.geteuid() != 0:
-        lacking("a Docker engine", how)
-    if shutil.which("dockerd") is None:
-        install("docker.io", "iptables")
-    with LOG.open("ab") as log:
-        subprocess.Popen(["dockerd"], stdout=log, stderr=log, start_new_session=True).returncode = 0
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        client = connect()
-        if client is not None:
-            return client
-        time.sleep(0.2)
-    last = LOG.read_text(errors="replace").strip().splitlines()[-1:]
-    pytest.fail(f"dockerd did not start within {START_SECONDS} s; {LOG}: {last}")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
 def one_at_a_time(name: str) -> FileLock:
@@ -97,7 +35,7 @@ def one_at_a_time(name: str) -> FileLock:
 
 @pytest.fixture(scope="session")
 def engine():
-    with one_at_a_time("engine"):
+    with told_once("engine"), one_at_a_time("engine"):
         client = started()
     yield client
     client.close()
@@ -105,7 +43,8 @@ def engine():
 
 @pytest.fixture(scope="session")
 def base_image(engine):
-    return make_base_image(engine)
+    with told_once("base_image"):
+        return make_base_image(engine)
 
 
 def make_base_image(engine):
@@ -125,37 +64,98 @@ def make_base_image(engine):
 
 def make_base(engine, recipe, tag):
     if shutil.which("mmdebstrap") is None:
-        if not ci() or os.geteuid() != 0:
+        if not may_install():
             lacking("a base image", "apt-get install mmdebstrap, or set ML_TEST_BASE_IMAGE to one")
-        install("mmdebstrap")
+        install("mmdebstrap", "debian-archive-keyring")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "base.tar"
-        subprocess.run([*recipe, "--quiet", RELEASE, str(file)], check=True)
+        command = [*recipe, *apt_options(), "--quiet", RELEASE, str(file), *mirrors()]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            told = [line for line in done.stderr.splitlines() if line.startswith("E: ")]
+            lines = told or done.stderr.strip().splitlines()
+            pytest.fail(
+                f"mmdebstrap {RELEASE}: {'; '.join(lines[-2:])}; mend apt's sources, or set "
+                "ML_TEST_BASE_IMAGE to a Debian with Python and venv"
+            )
         engine.api.import_image_from_file(str(file), "ml-pipeline-test-base", tag)
+
+
+TARGETS = "$(ORIGIN) $(CODENAME) $(COMPONENT) $(REPO_URI)"
+SET_BY_HAND = re.compile(
+    r'^Acquire::(https?::[^ ]*(Proxy|CaInfo|Verify)|Check-Valid-Until|Check-Date)[^ ]* "[^"]+";$'
+)
+
+
+def told_by(*command):
+    """Return the lines of a command that may not exist here."""
+    if shutil.which(command[0]) is None:
+        return []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()
+
+
+def mirrors():
+    """Return the sources of the release that this machine's apt uses; none, and Debian's are."""
+    found = told_by("apt-get", "indextargets", "--format", TARGETS, "Created-By: Packages")
+    targets = [line.split() for line in found if line.startswith("Debian ")]
+    targets = [each[1:] for each in targets if len(each) == 4 and each[2] == "main"]
+    own = [each for each in targets if each[0].startswith(RELEASE)]
+    if not own:  # of another release: the same mirror has this one
+        main = next((uri for name, _, uri in targets if "-" not in name), None)
+        own = [] if main is None else [(RELEASE, "main", main)]
+    return [
+        f"deb {uri} {codename} {component}"
+        for codename, component, uri in dict.fromkeys(map(tuple, own))
+    ]
+
+
+def apt_options():
+    """Return how this machine's apt reaches its sources: proxies, certificates, old snapshots."""
+    found = told_by("apt-config", "dump")
+    return [f"--aptopt={line}" for line in found if SET_BY_HAND.match(line)]
 
 
 def build(engine, base, kind):
     """Build an image of the checkout as `docker build` would, and return its name.
 
-    The machine's certificates and package index are given to the build, where it has its own.
+    The machine's certificates, proxies and package index are given to the build, where it has its
+    own, and its network, so that a build needs no route from the engine's.
     """
     name = f"ml-pipeline-test-{kind}:latest"
     with one_at_a_time(kind), context() as stream:
-        engine.images.build(
-            fileobj=stream,
-            custom_context=True,
-            dockerfile=f"docker/{kind}.Dockerfile",
-            buildargs=build_arguments(base),
-            tag=name,
-            rm=True,
-        )
+        try:
+            engine.images.build(
+                fileobj=stream,
+                custom_context=True,
+                dockerfile=f"docker/{kind}.Dockerfile",
+                buildargs=build_arguments(base),
+                network_mode="host",
+                tag=name,
+                rm=True,
+            )
+        except (APIError, BuildError) as error:
+            pytest.fail(f"docker build -f docker/{kind}.Dockerfile: {decisive(error)}")
     return name
+
+
+def decisive(error):
+    """Return why a build ended: the last error that its command printed, and the engine's."""
+    printed = [str(line.get("stream", "")).strip() for line in getattr(error, "build_log", ())]
+    errors = [line for line in printed if re.search(r"\berror\b", line, re.IGNORECASE)]
+    return "; ".join([*errors[-1:], str(error)])
 
 
 def build_arguments(base):
     given = {"BASE_IMAGE": base, "VERSION": "0.0.test", "REVISION": "abc123"}
-    index = os.environ.get("PIP_INDEX_URL")
-    return given | ({} if index is None else {"PIP_INDEX_URL": index})
+    names = ("PIP_INDEX_URL", *PROXIES)
+    return given | {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def certificates():
+    """Return the file of the certificates that this machine trusts."""
+    named = os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE")
+    return Path(named) if named else TRUSTED
 
 
 def context():
@@ -164,8 +164,8 @@ def context():
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for name in (*CONTEXT, "requirements-serving.txt"):
             archive.add(ROOT / name, name, filter=wanted)
-        if TRUSTED.exists():
-            content = TRUSTED.read_bytes()
+        if certificates().exists():
+            content = certificates().read_bytes()
             entry = tarfile.TarInfo("docker/ca/machine.crt")
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
@@ -180,9 +180,11 @@ def wanted(entry):
 
 @pytest.fixture(scope="session")
 def server_image(engine, base_image):
-    return build(engine, base_image, "server")
+    with told_once("server_image"):
+        return build(engine, base_image, "server")
 
 
 @pytest.fixture(scope="session")
 def agent_image(engine, base_image):
-    return build(engine, base_image, "agent")
+    with told_once("agent_image"):
+        return build(engine, base_image, "agent")

@@ -109,7 +109,7 @@ def test_any_user_has_a_name_and_a_home(run):
 
 
 def test_as_docker_inside_runs_it(engine, agent_image, tmp_path):
-    """`run -t -d -u UID -w WS … cat`, then `top`, `exec` and `stop`, as Jenkins does."""
+    """`run -t -d -u UID -w WS … cat`, then `top`, `exec`, `ps` and `stop`, as Jenkins does."""
     shutil.chown(tmp_path, UID, UID)
     container = engine.containers.run(
         agent_image,
@@ -122,6 +122,9 @@ def test_as_docker_inside_runs_it(engine, agent_image, tmp_path):
     )
     try:
         assert [row[-1] for row in container.top()["Processes"]] == ["cat"]
+        listed = container.exec_run(["ps", "-A", "-o", "pid,command", "e"])
+        assert listed.exit_code == 0
+        assert b" cat" in listed.output
         done = container.exec_run(["sh", "-c", 'echo "$HOME $USER" > told; ml-pipeline --version'])
         assert done.exit_code == 0
         assert (tmp_path / "told").read_text() == "/tmp ml\n"

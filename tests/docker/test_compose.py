@@ -10,8 +10,9 @@ import yaml
 
 from pipeline.home import Home
 from pipeline.registry.mlflow_registry import Registry
-from tests.deploy.samples import await_answer
-from tests.docker.engine import ROOT, ci, install, lacking
+from tests.docker.engine import ROOT
+from tests.docker.machine import install, lacking, may_install
+from tests.servers import await_answer
 
 FILE = ROOT / "docker/compose.yaml"
 
@@ -24,7 +25,7 @@ def compose():
     if found and found.returncode == 0:
         return plugin
     if shutil.which("docker-compose") is None:
-        if not ci() or os.geteuid() != 0:
+        if not may_install():
             lacking("docker compose", "apt-get install docker-compose")
         install("docker-compose")
     return ["docker-compose"]

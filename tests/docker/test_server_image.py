@@ -4,14 +4,14 @@ import json
 import os
 import shutil
 import subprocess
-import tarfile
 
 import pytest
 from docker.errors import ContainerError
 
-from tests.deploy.samples import await_answer, served_version
-from tests.docker.engine import build_arguments, context, lacking
+from tests.docker.engine import build_arguments, context
+from tests.docker.machine import install, lacking, may_install
 from tests.docker.test_agent_image import INSTALLED, locked, strangers
+from tests.servers import await_ready, served_version
 
 PARTS = """
 import pathlib, pipeline
@@ -52,7 +52,7 @@ def test_by_hand_it_serves_a_mounted_bundle(engine, server_image, make_bundle, f
     )
     try:
         url = f"http://127.0.0.1:{free_port}"
-        await_answer(f"{url}/health/ready")
+        await_ready(url)
         assert served_version(url) == 4
     finally:
         container.remove(force=True)
@@ -76,14 +76,32 @@ def buildkit():
             continue
         if told(program, "buildx", "version") or "version 20." in told(program, "--version"):
             return program
-    return lacking("BuildKit", "apt-get install docker.io, or the buildx plug-in of your docker")
+    return None
+
+
+def brought_buildkit():
+    """As ``buildkit``; Debian 13 and Ubuntu have packages for it, which may be installed."""
+    if (program := buildkit()) is None and may_install():
+        install("docker-cli" if shutil.which("docker") is None else "docker.io", "docker-buildx")
+        program = buildkit()
+    if program is None:
+        lacking("BuildKit", "apt-get install docker.io, or the buildx plug-in of your docker")
+    return program
 
 
 @pytest.mark.slow
 def test_buildkit_builds_it_too(engine, base_image, server_image, tmp_path):
-    with context() as stream, tarfile.open(fileobj=stream) as archive:
-        archive.extractall(tmp_path, filter="data")
-    command = [buildkit(), "build", "--quiet", "--file", "docker/server.Dockerfile"]
+    with context() as stream:
+        subprocess.run(["tar", "-x", "-C", str(tmp_path)], stdin=stream, check=True)
+    command = [
+        brought_buildkit(),
+        "build",
+        "--quiet",
+        "--network",
+        "host",
+        "--file",
+        "docker/server.Dockerfile",
+    ]
     for name, value in build_arguments(base_image).items():
         command += ["--build-arg", f"{name}={value}"]
     done = subprocess.run(

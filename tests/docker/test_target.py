@@ -19,11 +19,13 @@ import pytest
 from pipeline.config import EnvironmentSection, ServingSection
 from pipeline.deploy import checks, container
 from pipeline.deploy import engine as engines
+from pipeline.deploy.base import Placement
 from pipeline.deploy.docker import DockerTarget
 from pipeline.errors import EnvironmentFault, Refused
 from pipeline.home import Home
-from tests.deploy.samples import Clients, falsify_golden, served_version
-from tests.docker.engine import sdk_leaves_sockets
+from tests.deploy.samples import Clients
+from tests.docker.machine import sdk_leaves_sockets
+from tests.servers import falsify_golden, served_version
 
 GAP_SECONDS = 15
 
@@ -79,14 +81,7 @@ class TestContainer:
         self, engine, docker_place, make_bundle, monkeypatch
     ):
         monkeypatch.setenv("API_TOKEN", "s3cret-s3cret")
-        docker_place.target.deploy(
-            make_bundle(),
-            1,
-            environment=docker_place.section,
-            name="staging",
-            home=docker_place.home,
-            serving=ServingSection(token_env="API_TOKEN"),
-        )
+        docker_place.but(token_env="API_TOKEN").deploy(make_bundle(), 1)
         server = containers(engine, docker_place)[""]
         assert "s3cret" not in str(server.attrs)
         found = server.exec_run(["stat", "-c", "%a %u", "/srv/ml-pipeline/token"])
@@ -104,43 +99,19 @@ class TestContainer:
         assert served_version(docker_place.url) == 1
 
     def test_too_little_memory_is_told(self, docker_place, make_bundle):
-        section = docker_place.section.model_copy(update={"memory": "12m"})
         with pytest.raises(EnvironmentFault, match=r"more memory .*raise environments\.NAME\.mem"):
-            docker_place.target.deploy(
-                make_bundle(),
-                1,
-                environment=section,
-                name="staging",
-                home=docker_place.home,
-                serving=ServingSection(),
-            )
+            docker_place.but(memory="12m").deploy(make_bundle(), 1)
 
     def test_another_setting_is_another_container(self, engine, docker_place, make_bundle):
         docker_place.deploy(make_bundle(), 1)
-        section = docker_place.section.model_copy(update={"memory": "300m"})
-        docker_place.target.deploy(
-            make_bundle("again"),
-            1,
-            environment=section,
-            name="staging",
-            home=docker_place.home,
-            serving=ServingSection(),
-        )
+        docker_place.but(memory="300m").deploy(make_bundle("again"), 1)
         server = containers(engine, docker_place)[""]
         assert server.attrs["HostConfig"]["Memory"] == 300 << 20
 
     def test_a_network_of_the_engine_is_joined(self, engine, docker_place, make_bundle):
         network = engine.networks.create(f"ml-pipeline-test-{os.getpid()}")
         try:
-            section = docker_place.section.model_copy(update={"network": network.name})
-            docker_place.target.deploy(
-                make_bundle(),
-                1,
-                environment=section,
-                name="staging",
-                home=docker_place.home,
-                serving=ServingSection(),
-            )
+            docker_place.but(network=network.name).deploy(make_bundle(), 1)
             server = containers(engine, docker_place)[""]
             assert list(server.attrs["NetworkSettings"]["Networks"]) == [network.name]
             docker_place.stop()
@@ -230,15 +201,13 @@ class TestEngine:
         monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
         home = Home(tmp_path / "home")
         home.make()
-        options = {"name": "staging", "home": home, "serving": ServingSection()}
+        placement = Placement("staging", EnvironmentSection(port=0), ServingSection(), home)
         with (
             sdk_leaves_sockets(),
             pytest.raises(EnvironmentFault, match=r"engine does not answer.*set DOCKER_HOST"),
         ):
-            DockerTarget().deploy(
-                make_bundle(), 1, environment=EnvironmentSection(port=0), **options
-            )
-        assert DockerTarget().status("staging", home) is None  # it never had a container
+            DockerTarget().handover(placement, make_bundle(), 1)
+        assert DockerTarget().status(placement) is None  # it never had a container
 
     def test_one_that_went_away_is_told(self, docker_place, make_bundle, tmp_path, monkeypatch):
         docker_place.deploy(make_bundle(), 1)
@@ -251,33 +220,17 @@ class TestEngine:
         assert docker_place.status().version == 1
 
     def test_the_standard_image_is_never_pulled(self, engine, docker_place, make_bundle):
-        section = EnvironmentSection(port=docker_place.port)
         before = engines.IMAGE
         engines.IMAGE = "ml-pipeline-server:never-built"
         try:
             with pytest.raises(EnvironmentFault, match=r"has no image .*never-built; docker build"):
-                docker_place.target.deploy(
-                    make_bundle(),
-                    1,
-                    environment=section,
-                    name="staging",
-                    home=docker_place.home,
-                    serving=ServingSection(),
-                )
+                docker_place.but(image=None).deploy(make_bundle(), 1)
         finally:
             engines.IMAGE = before
 
     def test_an_image_that_cannot_be_had_is_told(self, docker_place, make_bundle):
-        section = docker_place.section.model_copy(update={"image": "localhost:1/none:1"})
         with pytest.raises(EnvironmentFault, match="the Docker engine refuses"):
-            docker_place.target.deploy(
-                make_bundle(),
-                1,
-                environment=section,
-                name="staging",
-                home=docker_place.home,
-                serving=ServingSection(),
-            )
+            docker_place.but(image="localhost:1/none:1").deploy(make_bundle(), 1)
 
     def test_a_port_of_another_container_names_it(
         self, engine, docker_place, make_bundle, tmp_path
@@ -287,39 +240,22 @@ class TestEngine:
         home.make()
         name = containers(engine, docker_place)[""].name
         with pytest.raises(EnvironmentFault, match=f"in use by container {name}"):
-            DockerTarget().deploy(
-                make_bundle("again"),
-                1,
-                environment=docker_place.section,
-                name="staging",
-                home=home,
-                serving=ServingSection(),
-            )
+            docker_place.but(home=home).deploy(make_bundle("again"), 1)
         assert served_version(docker_place.url) == 1
 
     def test_one_on_another_machine(self, docker_place, make_bundle, monkeypatch):
         monkeypatch.setenv("API_TOKEN", "s3cret")
-        options = {"name": "staging", "home": docker_place.home}
-        options["serving"] = ServingSection(token_env="API_TOKEN")
-        public = docker_place.section.model_copy(update={"host": "0.0.0.0"})
+        public = docker_place.but(host="0.0.0.0", token_env="API_TOKEN")
         with forwarded("/var/run/docker.sock") as port:
             monkeypatch.setenv("DOCKER_HOST", f"tcp://localhost:{port}")
-            deployment = docker_place.target.deploy(make_bundle(), 1, environment=public, **options)
+            deployment = public.deploy(make_bundle(), 1)
             assert deployment.url == f"http://localhost:{docker_place.port}"
             assert docker_place.status() == deployment
             assert docker_place.stop()
 
     def test_a_url_of_the_configuration_is_what_is_asked(self, docker_place, make_bundle):
         url = f"http://localhost:{docker_place.port}"
-        section = docker_place.section.model_copy(update={"url": url})
-        deployment = docker_place.target.deploy(
-            make_bundle(),
-            1,
-            environment=section,
-            name="staging",
-            home=docker_place.home,
-            serving=ServingSection(),
-        )
+        deployment = docker_place.but(url=url).deploy(make_bundle(), 1)
         assert deployment.url == url
         assert docker_place.status() == deployment
 
@@ -366,20 +302,19 @@ AGENT = """
 import json, sys
 from pathlib import Path
 from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.deploy.base import Placement, deploy
 from pipeline.deploy.targets import load_target
 from pipeline.errors import UsageError
 from pipeline.home import Home
 
 home, bundle, port, image = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-options = {
-    "environment": EnvironmentSection(port=port, image=image), "name": "staging",
-    "home": Home(home), "serving": ServingSection(),
-}
+section = EnvironmentSection(port=port, image=image)
+placement = Placement("staging", section, ServingSection(), Home(home))
 try:
-    load_target("process").deploy(bundle, 1, **options)
+    deploy(load_target("process"), placement, bundle, 1)
 except UsageError as error:
     print(error)
-print(load_target("docker").deploy(bundle, 1, **options).url)
+print(deploy(load_target("docker"), placement, bundle, 1).url)
 """
 
 

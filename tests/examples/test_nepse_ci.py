@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import config
 from pipeline.config import Project
+from pipeline.deploy.base import Placement, deploy
 from pipeline.deploy.targets import load_target
 from pipeline.home import Home
 from pipeline.project.user_tests import is_comparison, run_user_tests
@@ -52,19 +53,12 @@ def test_every_test_of_the_example(run, project):
     run("package")
     home, target = Home(project.root / ".ml"), load_target("process")
     home.make()
-    environment = project.config.environments["staging"]
-    deployed = target.deploy(
-        project.root / "build/ml/bundle",
-        None,
-        environment=environment,
-        name="staging",
-        home=home,
-        serving=project.config.serving,
-    )
+    placement = Placement.of(project.config, "staging", home)
+    deployed = deploy(target, placement, project.root / "build/ml/bundle", None)
     try:
         workdir = Workdir(project.root / "build/ml")
         folder = project.config.tests.staging
         api = run_user_tests(project, workdir, folder, "staging", {"endpoint": deployed.url})
     finally:
-        target.stop("staging", home)
+        target.stop(placement)
     assert [check.verdict for check in api] == [Verdict.PASS] * 2, api

@@ -28,10 +28,12 @@ class Package:
     """Stands in for ml-pipeline on the agent: writes the report that the real one would.
 
     ``says`` tells what a stage says, by verb: an exit code, a summary, keys of the report with
-    ``code`` among them, or a list of these, one a call. What it does not name passes.
+    ``code`` among them, or a list of these, one a call. What it does not name passes. ``pages``
+    are the stages that write a page.
     """
 
     says: dict[str, Said] = field(default_factory=dict)
+    pages: tuple[str, ...] = ()
     setup: str = "bin=\n"
     calls: list[ShCall] = field(default_factory=list)
     arguments: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -82,11 +84,14 @@ class Package:
             "run_id": given["run_id"],
             **said,
         }
-        for folder, content in (
-            (f"reports/{name}.json", json.dumps(report)),
-            (f"junit/{name}.xml", _junit(name, verdict)),
-        ):
-            path = cwd / "build/ml" / folder
+        files = {
+            f"reports/{name}.json": json.dumps(report),
+            f"junit/{name}.xml": _junit(name, verdict),
+        }
+        if name in self.pages:
+            files[f"pages/{name}.html"] = f"<h1>{name}</h1>"
+        for file, content in files.items():
+            path = cwd / "build/ml" / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, encoding="utf-8")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.jenkins.conftest import Deliver, Package
+from pipeline.jenkinsfile import Build, Sh
+from tests.jenkins.conftest import EXPLICIT, TEMPLATE, Deliver, Package
 
 LIBRARY = "@Library('ml-pipeline') _\n"
 PROJECT = "project: 'examples/nepse'"
@@ -35,9 +36,64 @@ def test_folders_of_the_node_are_mounted_at_the_same_path(deliver: Deliver) -> N
     build = deliver(f"{LIBRARY}mlAgent({settings}) {{ sh 'true' }}")
     [inside] = build.calls("withDockerContainer")
     assert inside.arguments["args"] == (
-        "-v /srv/ml:/srv/ml -v /srv/cache:/srv/cache -v /etc/ca.pem:/etc/ca.pem:ro "
-        "--gpus all --shm-size 1g"
+        "-v /srv/ml:/srv/ml -v /srv/cache:/srv/cache -e ML_HOME=/srv/ml "
+        "-v /etc/ca.pem:/etc/ca.pem:ro --gpus all --shm-size 1g"
     )
+
+
+ADMINISTRATORS = {
+    "ML_AGENT_IMAGE": "ml:1",
+    "ML_AGENT_LABEL": "docker",
+    "ML_HOME": "/srv/ml",
+    "ML_DEPLOY_OPTIONS": "-v /var/run/docker.sock:/var/run/docker.sock",
+}
+HOME = "-v /srv/ml:/srv/ml -e ML_HOME=/srv/ml"
+ENGINE = f"{HOME} {ADMINISTRATORS['ML_DEPLOY_OPTIONS']}"
+
+
+def containers(build: Build) -> list[str]:
+    return [step.arguments["args"] for step in build.calls("withDockerContainer")]
+
+
+@pytest.mark.parametrize("script", [EXPLICIT, TEMPLATE], ids=["explicit", "template"])
+@pytest.mark.parametrize("branch", ["PR-7", "feature/x"])
+def test_what_does_not_deliver_gets_neither_home_nor_engine(
+    deliver: Deliver, script: str, branch: str
+) -> None:
+    build = deliver(script, branch=branch, env=ADMINISTRATORS, agents={"one": ["docker"]})
+    assert build.result == "SUCCESS"
+    assert set(containers(build)) == {""}
+
+
+@pytest.mark.parametrize("script", [EXPLICIT, TEMPLATE], ids=["explicit", "template"])
+def test_the_engine_is_lent_to_the_stages_that_need_it(
+    deliver: Deliver, package: Package, script: str
+) -> None:
+    build = deliver(script, env=ADMINISTRATORS, agents={"one": ["docker"], "other": []})
+    assert build.result == "SUCCESS"
+    assert {call.node for call in package.calls} == {"one"}
+    assert set(containers(build)) == {HOME, ENGINE}
+    lent = [args for args in containers(build) if args == ENGINE]
+    explicit = script == EXPLICIT
+    assert len(lent) == (3 if explicit else 2), "deploy and verify staging, and promote"
+
+
+def test_a_home_that_cannot_be_made_is_told_with_the_node(deliver: Deliver) -> None:
+    build = deliver(
+        f"{LIBRARY}mlLint({PROJECT})",
+        env=ADMINISTRATORS,
+        sh=lambda call: Sh(status=1 if "mkdir" in call.script else 0),
+        agents={"one": ["docker"]},
+    )
+    assert build.result == "FAILURE"
+    assert "cannot be made, /srv/ml: an administrator makes them on one" in build.text
+
+
+def test_a_home_with_spaces_is_refused_before_any_node(deliver: Deliver) -> None:
+    build = deliver(f"{LIBRARY}mlLint({PROJECT})", env=ADMINISTRATORS | {"ML_HOME": "/srv/m l"})
+    assert build.result == "FAILURE"
+    assert "'home' is '/srv/m l'; expected an absolute path without spaces" in build.text
+    assert not build.calls("node")
 
 
 def test_variables_of_home_certificates_and_index(deliver: Deliver, package: Package) -> None:
@@ -200,6 +256,71 @@ def test_kubernetes_without_its_plugin_is_an_error(deliver: Deliver, package: Pa
     build = deliver(f"{LIBRARY}mlAgent(kubernetes: [image: 'ml:1']) {{ mlLint({PROJECT}) }}")
     assert build.result == "FAILURE"
     assert "mlAgent: kubernetes: needs the Kubernetes plugin" in build.text
+    assert not package.calls
+
+
+POD = "kubernetes: [image: 'ml:1', cloud: 'eu', serviceAccount: 'ml']"
+
+
+def test_a_pod_is_made_for_the_block(deliver: Deliver, package: Package) -> None:
+    build = deliver(
+        f"{LIBRARY}mlAgent({POD}) {{ mlLint({PROJECT}) }}",
+        plugins=["kubernetes"],
+        restart_everywhere=True,
+    )
+    assert build.result == "SUCCESS"
+    template = {"name": "ml", "image": "ml:1", "command": "sleep", "args": "99d"}
+    assert build.calls("podTemplate")[0].arguments == {
+        "cloud": "eu",
+        "serviceAccount": "ml",
+        "runAsUser": "1000",
+        "runAsGroup": "1000",
+        "containers": [{"containerTemplate": template}],
+    }
+    names = [step.name for step in build.steps if not step.library]
+    assert [name for name in names if name not in ("libraryResource", "withEnv")][:5] == [
+        "podTemplate",
+        "node",
+        "checkout",
+        "container",
+        "sh",
+    ]
+    [call] = package.calls
+    assert call.container == "ml:1"
+    assert call.node == build.calls("node")[0].arguments["label"]
+    assert call.environment["HOME"] == f"{call.workspace}@tmp/home"
+
+
+def test_a_whole_delivery_in_pods(deliver: Deliver, package: Package) -> None:
+    """Two checks, the model, the approval and the promotion: each has a pod, the prompt none."""
+    build = deliver(f"{LIBRARY}mlPipeline({PROJECT}, {POD})", plugins=["kubernetes"])
+    assert build.result == "SUCCESS"
+    assert package.verbs[-2:] == ["approve", "promote"]
+    assert {call.container for call in package.calls} == {"ml:1"}
+    assert len(build.calls("podTemplate")) == len({call.node for call in package.calls}) == 5
+    console = build.console[: build.console.index("[Pipeline] input")]
+    assert console.count("[Pipeline] podTemplate") == console.count("[Pipeline] // podTemplate")
+
+
+def test_label_and_containers_of_the_template_are_kept(deliver: Deliver, package: Package) -> None:
+    beside = "[containerTemplate(name: 'db', image: 'db:1')]"
+    own = f"kubernetes: [image: 'ml:1', label: 'models', containers: {beside}]"
+    build = deliver(
+        f"{LIBRARY}mlAgent({own}) {{ container('db') {{ sh 'id' }}; mlLint({PROJECT}) }}",
+        plugins=["kubernetes"],
+    )
+    assert build.result == "SUCCESS"
+    assert build.calls("node")[0].arguments == {"label": "models"}
+    assert [step.container for step in build.calls("sh")][1:] == ["db:1", "ml:1"]
+
+
+def test_on_an_agent_a_pod_is_refused(deliver: Deliver, package: Package) -> None:
+    build = deliver(
+        f"{LIBRARY}node {{ checkout scm\n mlAgent({POD}) {{ mlLint({PROJECT}) }} }}",
+        plugins=["kubernetes"],
+    )
+    assert build.result == "FAILURE"
+    assert "kubernetes: takes a pod of its own; call it outside node and agent" in build.text
     assert not package.calls
 
 

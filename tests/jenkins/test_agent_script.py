@@ -49,7 +49,6 @@ class Agent:
             "ML_PACKAGE_DEFAULT": "",
             "ML_LOCK": "",
             "ML_CACHE": str(self.root / "cache"),
-            "ML_PLACE_FOLDER": str(self.root / "tmp"),
             "ML_CONTRACT": CONTRACT,
             "PIP_NO_INDEX": "1",
         } | variables

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.jenkinsfile import Prompt
-from tests.jenkins.conftest import EXPLICIT, Deliver, Package
+from tests.jenkins.conftest import EXPLICIT, TEMPLATE, Deliver, Package
 
 GATE = "@Library('ml-pipeline') _\nmlGate(project: 'examples/nepse')\n"
 ASK = (
@@ -150,6 +150,19 @@ def test_a_rejection_that_cannot_be_kept_is_one_all_the_same(
     assert build.result == "ABORTED"
     assert "the rejection could not be recorded" in build.text
     assert build.description == "version 7 not promoted, rejected: Rejected by alice"
+
+
+@pytest.mark.parametrize(
+    "script", [ask(), EXPLICIT, TEMPLATE], ids=["step", "explicit", "template"]
+)
+def test_a_build_that_is_stopped_at_the_prompt_is_no_rejection(
+    deliver: Deliver, package: Package, script: str
+) -> None:
+    build = deliver(script, answers=answer(do="abort", by="carol"))
+    assert build.result == "ABORTED"
+    assert build.description == "version 7 not promoted, aborted: Aborted by carol"
+    assert "mlApprove: aborted: Aborted by carol" in build.echoes
+    assert not {"approve", "promote"} & set(package.verbs)
 
 
 @pytest.mark.parametrize(("arguments", "hours"), [("", 72), (", hours: 5", 5)])

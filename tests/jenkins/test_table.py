@@ -34,7 +34,12 @@ def test_every_stage_has_its_step(stage: str) -> None:
 def test_every_var_is_a_step_with_help_or_internal() -> None:
     scripts = {path.stem for path in VARS.glob("*.groovy")}
     assert scripts == set(STEPS["steps"]) | INTERNAL
-    assert {path.stem for path in VARS.glob("*.txt")} == set(STEPS["steps"])
+    assert {path.stem for path in VARS.glob("*.txt")} == scripts
+
+
+@pytest.mark.parametrize("name", sorted(INTERNAL))
+def test_what_is_internal_says_so(name: str) -> None:
+    assert "\nInternal; not for a Jenkinsfile." in (VARS / f"{name}.txt").read_text()
 
 
 def test_the_runs_are_those_of_the_command_line() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.jenkinsfile import Jenkins, Sh, ShCall
+from pipeline.jenkinsfile import Jenkins, NotInHarness, Sh, ShCall
 from tests.jenkinsfile.conftest import CREDENTIALS, HERE
 
 TWO = {"one": ["linux"], "two": ["linux", "gpu"]}
@@ -120,3 +120,31 @@ def test_a_credential_of_another_kind_or_none_is_named(jenkins: Jenkins) -> None
     assert "ERROR: Could not find credentials entry with ID 'nope'" in missing.console
     wrong = jenkins.run(script.format("string", "a-login"), credentials=CREDENTIALS)
     assert "where 'secret' was expected" in wrong.text
+
+
+POD = "podTemplate(containers: [containerTemplate(name: 'm', image: 'maven:3')]) { %s }\n"
+
+
+def test_a_pod_is_an_agent_with_the_containers_of_its_template(jenkins: Jenkins) -> None:
+    script = POD % "node(POD_LABEL) { container('m') { sh 'mvn' }; sh 'plain' }"
+    build = jenkins.run(script, plugins=["kubernetes"])
+    assert build.result == "SUCCESS"
+    assert [step.container for step in build.calls("sh")] == ["maven:3", None]
+    assert build.calls("sh")[0].node == build.calls("node")[0].arguments["label"]
+
+
+def test_a_pod_is_for_those_only_who_name_it(jenkins: Jenkins) -> None:
+    build = jenkins.run(POD % "node { sh 'plain' }", plugins=["kubernetes"])
+    assert build.calls("sh")[0].node == "built-in"
+
+
+def test_a_container_that_the_template_lacks_is_named(jenkins: Jenkins) -> None:
+    build = jenkins.run(POD % "node(POD_LABEL) { container('n') { } }", plugins=["kubernetes"])
+    assert build.result == "FAILURE"
+    assert "container n not found; the pod has [m]" in build.text
+
+
+def test_pods_are_not_run_live(jenkins: Jenkins) -> None:
+    script = POD % "node(POD_LABEL) { container('m') { sh 'mvn' } }"
+    with pytest.raises(NotInHarness, match="pods cannot be run live"):
+        jenkins.run(script, mode="live", plugins=["kubernetes"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -41,6 +42,19 @@ def test_a_script_with_a_shebang_runs_as_it_is(jenkins: Jenkins) -> None:
         "node { sh '#!/usr/bin/env bash\\necho \"${BASH_VERSION:+bash}\"' }\n", mode="live"
     )
     assert "bash" in build.console
+
+
+def test_the_package_that_runs_the_script_is_found_after_what_the_path_has(
+    jenkins: Jenkins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    build = jenkins.run(
+        "node { echo sh(script: 'command -v ml-pipeline; command -v sh', returnStdout: true) }\n",
+        mode="live",
+    )
+    found = build.echoes[0].split()
+    assert found[0] == str(Path(sys.executable).parent / "ml-pipeline")
+    assert found[1] in ("/usr/bin/sh", "/bin/sh")
 
 
 def test_the_program_may_be_reloaded_while_a_command_runs(jenkins: Jenkins) -> None:

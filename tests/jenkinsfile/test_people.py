@@ -126,6 +126,17 @@ def test_rejection_is_an_interruption_with_its_cause(jenkins: Jenkins) -> None:
     assert "Rejected by alice" in build.console
 
 
+def test_a_build_stopped_at_a_prompt_knows_who_stopped_it(jenkins: Jenkins) -> None:
+    build = jenkins.run(
+        "parallel a: { try { input(message: 'm', id: 'Go') } catch (e) {\n"
+        "echo \"${e.result} ${e.causes[0].class.name}\"\nthrow e } }, b: { sleep 60; echo 'late' }\n",
+        answers=[Answer(do="abort", by="carol", after=5)],
+    )
+    assert build.echoes == ["ABORTED jenkins.model.CauseOfInterruption$UserInterruption"]
+    assert build.result == "ABORTED"
+    assert build.console.count("Aborted by carol") == 1
+
+
 def test_a_rejected_stage_input_runs_no_post_of_that_stage(jenkins: Jenkins) -> None:
     build = jenkins.run(
         "pipeline { agent none\n stages { stage('a') {\n input { message 'm' }\n steps { echo 'never' }\n"

@@ -36,6 +36,15 @@ SHOW = 'try { echo "${%s}" } catch (e) { echo "${e.class.simpleName}: ${e.messag
             "AbortException: No such library resource none could be found.",
         ),
         ("libraryResource('v.txt').trim()", "21"),
+        ("mail(to: 'a@example.org', subject: 's', body: 'b')", "null"),
+        (
+            "mail(to: 'a@example.org', subject: 's')",
+            "AbortException: Email not sent. All mandatory properties must be supplied ('subject', 'body').",
+        ),
+        (
+            "mail(subject: 's', body: 'b')",
+            "AbortException: Email not sent. No recipients of any kind specified ('to', 'cc', 'bcc').",
+        ),
         (
             "libraryResource('../vars/hello.groovy')",
             "AbortException: No such library resource ../vars/hello.groovy could be found.",
@@ -149,6 +158,21 @@ def test_steps_are_answered_by_the_scenario(jenkins: Jenkins) -> None:
     )
     assert sent == [{"channel": "c", "message": "m 1"}]
     assert build.result == "SUCCESS"
+
+
+def test_an_answer_goes_before_the_step_itself(jenkins: Jenkins) -> None:
+    build = jenkins.run(
+        "lock('r') { echo 'inside' }\necho \"${isUnix()}\"\n",
+        steps={"lock": None, "isUnix": lambda arguments: False},
+    )
+    assert build.echoes == ["inside", "false"]
+    assert "Lock acquired" not in build.text
+
+
+def test_only_a_script_without_a_shebang_shows_its_commands(jenkins: Jenkins) -> None:
+    build = jenkins.run("node { sh '#!/bin/sh\\ncat a'; sh 'cat b' }\n", sh={"cat": "text\n"})
+    assert [line for line in build.console if line.startswith("+")] == ["+ cat b"]
+    assert build.console.count("text") == 2
 
 
 def test_hostile_values_reach_the_script_unchanged(jenkins: Jenkins) -> None:

@@ -61,6 +61,15 @@ def test_what_is_not_serialisable_may_not_live_across_a_step(name: str, jenkins:
     assert build.echoes == []
 
 
+def test_the_fields_that_lead_to_it_are_named(jenkins: Jenkins) -> None:
+    build = jenkins.run("def m = [a: [Optional.of(1)]]\nsleep 1\necho m\n")
+    at = build.console.index("an exception which occurred:")
+    first, *_, last, where = build.console[at + 1 : build.console.index("Finished: FAILURE") - 1]
+    assert first == "\tin field com.cloudbees.groovy.cps.impl.BlockScopeEnv.locals"
+    assert last == "\tin field jenkinsfile.Program.threads"
+    assert where == "\tin WorkflowScript.run(WorkflowScript:2)"
+
+
 @pytest.mark.parametrize("value", FINE)
 def test_what_is_serialisable_may(value: str, jenkins: Jenkins) -> None:
     build = jenkins.run(f"def v = {value}\nsleep 1\necho 'went on'\n")

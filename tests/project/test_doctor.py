@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from importlib import metadata
 from pathlib import Path
 
@@ -12,25 +10,12 @@ import pytest
 from pipeline.home import Home
 from pipeline.project import doctor
 from pipeline.report import Verdict
+from tests.servers import free_port
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
-
-
-@pytest.fixture
-def taken():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        yield server.getsockname()[1]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def environments(port: int) -> dict[str, object]:
@@ -41,7 +26,7 @@ class TestExamine:
     def test_this_machine_can_run_a_project(self, make_project, home):
         project = make_project(environments=environments(free_port()))
         checks = {check.name: check for check in doctor.examine(project, home)}
-        assert len(checks) == 11
+        assert len(checks) == 12
         bad = [check for check in checks.values() if check.required and check.verdict != "pass"]
         assert bad == []
         assert not checks["git"].required
@@ -51,26 +36,6 @@ class TestExamine:
         project = make_project(environments={})
         doctor.examine(project, home)
         assert [item.name for item in project.root.iterdir()] == ["ml.yaml"]
-
-
-class TestPort:
-    def test_owner_of_a_taken_port_is_named(self, make_project, home, taken):
-        project = make_project(environments=environments(taken))
-        section = project.config.environments["production"]
-        check = doctor._port("production", section, home)
-        assert check.verdict is Verdict.FAIL
-        assert f"pid {os.getpid()}" in check.observed
-        assert "environments.production.port" in check.why
-
-    def test_address_of_another_machine(self, make_project, home):
-        project = make_project(environments={"production": {"host": "192.0.2.1", "port": 80}})
-        check = doctor._port("production", project.config.environments["production"], home)
-        assert check.verdict is Verdict.FAIL
-        assert "assign" in check.observed
-
-    def test_any_port_needs_no_check(self, make_project):
-        project = make_project(environments=environments(0))
-        assert doctor._environments(project) == {}
 
 
 class TestPackages:

@@ -17,7 +17,7 @@ from pipeline.approval.policy import Policy
 from pipeline.approval.statement import Approval, sign
 from pipeline.bundle.reader import Bundle
 from pipeline.config import EnvironmentSection, ServingSection
-from pipeline.deploy.base import Deployment
+from pipeline.deploy.base import Deployment, Placement
 from pipeline.errors import Refused
 from pipeline.gate.record import record
 from pipeline.home import Home
@@ -65,7 +65,7 @@ class Target:
     wrong_bundle: bool = False
     started: list[int | None] = field(default_factory=list)
 
-    def handover(self, bundle: Path, version: int | None, **where: Any) -> Handover:
+    def handover(self, placement: Placement, bundle: Path, version: int | None) -> Handover:
         if not self.healthy:
             raise Refused("the new server is not ready")
         digest = "0" * 64 if self.wrong_bundle else Bundle.open(bundle).digest
@@ -74,15 +74,10 @@ class Target:
         changed = former is None or former.digest != digest
         return Handover(self, self.running, former, changed)
 
-    def deploy(self, bundle: Path, version: int | None, **where: Any) -> Deployment:
-        with self.handover(bundle, version, **where) as handover:
-            handover.commit()
-            return handover.deployment
-
-    def status(self, name: str, home: Home) -> Deployment | None:
+    def status(self, placement: Placement) -> Deployment | None:
         return self.running
 
-    def stop(self, name: str, home: Home) -> bool:
+    def stop(self, placement: Placement) -> bool:
         stopped, self.running = self.running is not None, None
         return stopped
 
@@ -97,6 +92,10 @@ class Delivery:
     policy: Policy = field(default_factory=Policy)
     target: Target = field(default_factory=Target)
     signer: CryptoSigner = field(default_factory=CryptoSigner.generate_ed25519)
+
+    @property
+    def placement(self) -> Placement:
+        return Placement("production", EnvironmentSection(port=0), ServingSection(), self.home)
 
     def register(self, name: str, **bundle: Any) -> Version:
         return self.registry.register(self.make_bundle(name, **bundle))
@@ -138,7 +137,7 @@ class Delivery:
             self.registry,
             self.policy,
             [self.signer.public_key],
-            Production(self.target, EnvironmentSection(port=0), ServingSection(), self.home),
+            Production(self.target, self.placement),
             profile=profile,
             run_id="run-1",
             progress=lambda what, share: None,

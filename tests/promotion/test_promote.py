@@ -10,6 +10,7 @@ from filelock import FileLock
 from securesystemslib.signer import CryptoSigner
 
 from pipeline.approval.policy import Policy
+from pipeline.deploy.base import deploy
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.promotion import promote as promotion_room
 from pipeline.promotion import records
@@ -109,7 +110,7 @@ class TestNothingToPromote:
         version = delivery.deliver("one")
         other = delivery.register("two", identity="b", weight=2.0)
         bundle = delivery.registry.download(other, delivery.home / "other")
-        delivery.target.deploy(bundle, 2)
+        deploy(delivery.target, delivery.placement, bundle, 2)
         delivery.registry.set_alias("challenger", version)
         assert delivery.promote().started
         assert delivery.target.running.digest == version.digest
@@ -291,9 +292,9 @@ class TestIsTakenBack:
         delivery.registry.set_alias("challenger", second)
         start = delivery.target.handover
 
-        def slow(bundle: Path, version: int | None, **where: Any) -> Any:
+        def slow(*where: Any) -> Any:
             delivery.registry.set_alias(CHAMPION, third)
-            return start(bundle, version, **where)
+            return start(*where)
 
         monkeypatch.setattr(delivery.target, "handover", slow)
         before = delivery.state() | {"champion": third.number}

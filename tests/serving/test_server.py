@@ -1,6 +1,5 @@
 """The process as it really runs: what it imports, when it starts, how it ends."""
 
-import hashlib
 import json
 import os
 import signal
@@ -16,11 +15,7 @@ import pytest
 from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.serving.access import token_of
 from pipeline.serving.sockets import bind
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
+from tests.servers import await_ready, falsify_golden, free_port
 
 
 @pytest.fixture
@@ -45,32 +40,9 @@ def serve():
         process.communicate()
 
 
-def change_golden(bundle):
-    """Falsify a golden probability and make the manifest agree with it."""
-    golden = json.loads((bundle / "golden.json").read_text())
-    golden["probabilities"][0] += 0.01
-    content = json.dumps(golden).encode()
-    (bundle / "golden.json").write_bytes(content)
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    manifest["files"]["golden.json"] = entry
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
-
-
-def wait_until_ready(url):
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/health/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.01)
-    raise AssertionError(f"{url} is not ready")
-
-
 def test_answers_and_ends_by_sigterm(serve, make_bundle):
     process, url = serve(make_bundle(), "--version", "4")
-    wait_until_ready(url)
+    await_ready(url)
     response = httpx.post(f"{url}/predict", json={"features": [1.0, "north"]})
     assert response.json()["model_version"] == 4
     process.send_signal(signal.SIGTERM)
@@ -80,7 +52,7 @@ def test_answers_and_ends_by_sigterm(serve, make_bundle):
 
 def test_a_request_that_is_under_way_is_answered_before_the_end(serve, make_bundle):
     process, url = serve(make_bundle())
-    wait_until_ready(url)
+    await_ready(url)
     half = threading.Event()
 
     def body():
@@ -104,7 +76,7 @@ def test_a_request_that_is_under_way_is_answered_before_the_end(serve, make_bund
 
 def test_a_body_that_is_larger_than_any_buffer_is_413_and_the_server_goes_on(serve, make_bundle):
     _, url = serve(make_bundle(), "--max-body", "1000")
-    wait_until_ready(url)
+    await_ready(url)
     with httpx.Client(base_url=url) as client:
         assert client.post("/predict", content=b" " * 5_000_000).status_code == 413
         assert client.post("/predict", json={"features": [1.0, None]}).status_code == 200
@@ -120,7 +92,7 @@ def test_a_body_that_is_larger_than_any_buffer_is_413_and_the_server_goes_on(ser
 )
 def test_what_is_no_http_gets_a_400(serve, make_bundle, raw):
     _, url = serve(make_bundle())
-    wait_until_ready(url)
+    await_ready(url)
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(raw)
@@ -147,7 +119,7 @@ server.run(
 @pytest.mark.parametrize("start", [b"GET /", b"GET / HTTP/1.1\r\nx: "])
 def test_endless_headers_are_cut_off(serve, make_bundle, start):
     _, url = serve(make_bundle())
-    wait_until_ready(url)
+    await_ready(url)
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(start)
@@ -169,7 +141,7 @@ def test_a_client_that_sends_nothing_is_cut_off(make_bundle, monkeypatch):
     seen = []
 
     def client():
-        wait_until_ready(f"http://127.0.0.1:{port}")
+        await_ready(f"http://127.0.0.1:{port}")
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             connection.sendall(b"GET /health/live HTTP/1.1\r\n")
             seen.append(connection.recv(100))
@@ -193,7 +165,7 @@ def test_a_body_that_does_not_arrive_is_a_408(make_bundle, monkeypatch, sent):
     seen = []
 
     def client():
-        wait_until_ready(f"http://127.0.0.1:{port}")
+        await_ready(f"http://127.0.0.1:{port}")
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n"
             connection.sendall(head + sent)
@@ -247,7 +219,7 @@ class TestRefusesToStart:
 
     def test_with_golden_predictions_that_it_does_not_reach(self, serve, make_bundle):
         bundle = make_bundle()
-        change_golden(bundle)
+        falsify_golden(bundle)
         process, _ = serve(bundle)
         assert process.wait(20) == 1
         assert "a golden prediction is" in process.stderr.read()

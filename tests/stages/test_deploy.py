@@ -5,6 +5,8 @@ import socket
 import httpx
 import pytest
 
+from pipeline.deploy.base import Placement
+from pipeline.deploy.process import ProcessTarget
 from pipeline.registry.mlflow_registry import Registry
 from pipeline.stages.runner import execute
 
@@ -30,10 +32,8 @@ def deploy(project, make_context):
         return execute(context)
 
     yield run
-    from pipeline.deploy.process import ProcessTarget
-
     if contexts:
-        ProcessTarget().stop("staging", contexts[0].home)
+        ProcessTarget().stop(Placement.of(project.config, "staging", contexts[0].home))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from pipeline.config import Project
+from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.targets import load_target
 from pipeline.gate.record import record
 from pipeline.home import Home
@@ -31,6 +32,7 @@ class Case:
     ) -> None:
         self.project, self.make_context, self.make_bundle = project, make_context, make_bundle
         self.home = Home(project.root / ".ml")
+        self.placement = Placement.of(project.config, "production", self.home)
         self.registry = Registry.of(project, self.home)
 
     def approved(self, name: str, **bundle: Any) -> Version:
@@ -66,8 +68,11 @@ class Case:
         answer: dict[str, Any] = response.raise_for_status().json()
         return answer
 
+    def running(self) -> Deployment | None:
+        return load_target("process").status(self.placement)
+
     def stop(self) -> bool:
-        return load_target("process").stop("production", self.home)
+        return load_target("process").stop(self.placement)
 
 
 @pytest.fixture
@@ -106,7 +111,7 @@ def test_from_the_first_version_to_the_second_and_back_up(case: Case) -> None:
     assert result.exit_code == 0
     assert result.report.summary.startswith("nothing to promote: version 2 is the champion")
     assert "started again" in result.report.summary
-    running = load_target("process").status("production", case.home)
+    running = case.running()
     assert running is not None
     assert running.version == 2
 
@@ -134,14 +139,14 @@ def test_deploy_gives_production_what_was_promoted_and_nothing_else(case: Case) 
     refused = deploy()
     assert refused.exit_code == 1
     assert "run 'ml-pipeline promote'" in refused.report.summary
-    assert load_target("process").status("production", case.home) is None
+    assert case.running() is None
     assert case.promote().exit_code == 0
     case.stop()
 
     case.approved("two", identity="b", weight=2.0)
     assert deploy(version=2).exit_code == 1
     assert deploy().exit_code == 0
-    running = load_target("process").status("production", case.home)
+    running = case.running()
     assert running is not None
     assert running.version == 1
 

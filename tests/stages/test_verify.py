@@ -4,6 +4,7 @@ import socket
 
 import pytest
 
+from pipeline.deploy.base import Placement, deploy
 from pipeline.deploy.process import ProcessTarget
 from pipeline.stages.runner import execute
 
@@ -33,16 +34,9 @@ def verify(project, make_context):
 def deployment(project, make_context, make_bundle):
     context = make_context(project, "verify", "staging")
     context.home.make()
-    target = ProcessTarget()
-    yield target.deploy(
-        make_bundle(),
-        3,
-        environment=project.config.environments["staging"],
-        name="staging",
-        home=context.home,
-        serving=project.config.serving,
-    )
-    target.stop("staging", context.home)
+    target, placement = ProcessTarget(), Placement.of(project.config, "staging", context.home)
+    yield deploy(target, placement, make_bundle(), 3)
+    target.stop(placement)
 
 
 def test_what_is_deployed_keeps_its_contract(verify, deployment):

@@ -36,7 +36,7 @@ class Docker implements Serializable {
         String imageName() { id }
 
         def inside(String arguments = '', Closure body) {
-            def unix = script.isUnix()
+            script.isUnix()
             def known = null
             script.withEnv(["JD_IMAGE=${id}".toString()]) {
                 known = script.sh(script: 'docker inspect -f . "$JD_IMAGE"', returnStatus: true)

@@ -359,7 +359,7 @@ class ModelInterpreter implements Serializable {
         if (values) {
             script."${outer.name}"(values[0]) { inWrappers(rest, body) }
         } else {
-            script."${outer.name}"() { inWrappers(rest, body) }
+            script."${outer.name}" { inWrappers(rest, body) }
         }
     }
 
@@ -373,13 +373,13 @@ class ModelInterpreter implements Serializable {
         Map values = used.values == null ? [:] : used.values.call()
         def checkout = !(hasFlag(root.options, 'skipDefaultCheckout') || hasFlag(options, 'skipDefaultCheckout'))
         if (used.type in ['docker', 'dockerfile']) {
-            onNode(values, inStage, values.reuseNode && inStage) { inContainer(used.type, values, inStage, checkout, body) }
+            onNode(values, values.reuseNode && inStage) { inContainer(used.type, values, inStage, checkout, body) }
         } else {
-            onNode(values, inStage, false) { checkedOut(checkout, inStage, body) }
+            onNode(values, false) { checkedOut(checkout, inStage, body) }
         }
     }
 
-    private void onNode(Map values, boolean inStage, boolean reuse, Closure body) {
+    private void onNode(Map values, boolean reuse, Closure body) {
         if (reuse) {
             script.getContext('hudson.FilePath')
             if (Declarative.hasWorkspace()) {
@@ -417,9 +417,8 @@ class ModelInterpreter implements Serializable {
             def docker = script.docker
             if (type == 'dockerfile') {
                 def image = null
-                def build = {
-                    -> image = docker.build(docker.nameOf(values), "${values.additionalBuildArgs ?: ''} -f \"${values.filename ?: 'Dockerfile'}\" \"${values.dir ?: '.'}\"".trim())
-                }
+                def arguments = "${values.additionalBuildArgs ?: ''} -f \"${values.filename ?: 'Dockerfile'}\" \"${values.dir ?: '.'}\"".trim()
+                def build = { -> image = docker.build(docker.nameOf(values), arguments) }
                 if (inStage) {
                     build.call()
                 } else {

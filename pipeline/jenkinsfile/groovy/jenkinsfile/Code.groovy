@@ -85,8 +85,9 @@ class Code {
         imports.addStarImports(NonCPS.package.name, 'hudson.model', 'jenkins.model', Library.package.name)
         CompilerConfiguration configuration = new CompilerConfiguration()
         configuration.sourceEncoding = 'UTF-8'
+        configuration.targetBytecode = CompilerConfiguration.JDK7 // Java checks these classes faster
         configuration.scriptBaseClass = PipelineScript.name
-        configuration.addCompilationCustomizers(imports, new DeclarativeParser(asked), transformer)
+        configuration.addCompilationCustomizers(imports, new DeclarativeParser(asked), new SerialVersion(), transformer, new LateTrees())
         new CompilationUnit(configuration, null, new GroovyClassLoader(new FreshLoader(known), configuration))
     }
 
@@ -97,22 +98,5 @@ class Code {
 
     private static String digest(List<String> parts) {
         MessageDigest.getInstance('SHA-256').digest(parts.join('\0').getBytes('UTF-8')).encodeHex().toString()
-    }
-}
-
-/** Defines the pipeline's classes anew: what a restarted controller has. */
-class FreshLoader extends ClassLoader {
-    private final Map<String, byte[]> classes
-
-    FreshLoader(Map<String, byte[]> classes) {
-        super(Code.classLoader)
-        this.classes = classes
-    }
-
-    @Override
-    protected Class<?> findClass(String name) throws ClassNotFoundException {
-        byte[] found = classes[name]
-        if (found == null) { throw new ClassNotFoundException(name) }
-        defineClass(name, found, 0, found.length)
     }
 }

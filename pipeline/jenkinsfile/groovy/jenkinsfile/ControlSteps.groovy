@@ -36,6 +36,7 @@ class ControlSteps {
             JobProperties.set(call.run.job, call['properties'] as List)
             call.succeed()
         })
+        Steps.define(name: 'mail', start: { Call call -> mail(call) })
         Steps.define(name: 'sleep', main: 'time', start: { Call call ->
             long wait = Text.millis(call['time'], call.text('unit', 'SECONDS'))
             if (wait <= 0) {
@@ -46,6 +47,17 @@ class ControlSteps {
                 call.run.world.at(wait, call, 'sleep')
             }
         }, event: { Call call, String what -> call.succeed() })
+    }
+
+    /** Checks what the step would send. Every installation has it: Pipeline brings the Mailer plugin. */
+    private static void mail(Call call) {
+        if (!call.text('subject')?.trim() || !call.text('body')?.trim()) {
+            throw new AbortException("Email not sent. All mandatory properties must be supplied ('subject', 'body').")
+        }
+        if (!['to', 'cc', 'bcc'].any { call.text(it)?.trim() }) {
+            throw new AbortException("Email not sent. No recipients of any kind specified ('to', 'cc', 'bcc').")
+        }
+        call.succeed()
     }
 
     /** Mark every stage around the call. */

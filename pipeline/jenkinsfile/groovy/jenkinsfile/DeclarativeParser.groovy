@@ -114,7 +114,7 @@ class DeclarativeParser extends CompilationCustomizer {
         List<Expression> found = statements(section.body).collect { statement ->
             Section stage = Section.of(statement)
             if (stage?.name != 'stage') {
-                error(statement, "Expected a stage")
+                error(statement, 'Expected a stage')
                 return null
             }
             this.stage(stage)
@@ -179,7 +179,7 @@ class DeclarativeParser extends CompilationCustomizer {
         if (!section.body) {
             Expression type = section.arguments ? section.arguments[0] : null
             String name = type instanceof VariableExpression ? type.name : null
-            if (!(name in ['any', 'none'])) { error(section.node, "Only \"any\", \"none\" or a block is allowed for agent") }
+            if (!(name in ['any', 'none'])) { error(section.node, 'Only "any", "none" or a block is allowed for agent') }
             return map([type: new ConstantExpression(name)])
         }
         List<Section> inner = statements(section.body).collect { named(it, AGENTS.keySet() as List, 'agent type') }.findAll()
@@ -297,7 +297,7 @@ class DeclarativeParser extends CompilationCustomizer {
                 found[condition.name] = steps(condition)
             }
         }
-        if (found.isEmpty()) { error(section.node, 'post can not be empty') }
+        if (found.empty) { error(section.node, 'post can not be empty') }
         map(found)
     }
 

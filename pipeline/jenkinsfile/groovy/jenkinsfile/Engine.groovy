@@ -6,6 +6,7 @@ import com.cloudbees.groovy.cps.Envs
 import com.cloudbees.groovy.cps.Outcome
 import com.cloudbees.groovy.cps.impl.CpsCallableInvocation
 import com.cloudbees.groovy.cps.impl.SourceLocation
+import groovy.transform.CompileStatic
 
 /** Runs a thread of a program to its next step; saves and reloads the program there. */
 class Engine {
@@ -66,11 +67,8 @@ class Engine {
         try {
             byte[] saved = save(current.program)
             if (current.reloads) { current.program = load(current, saved) }
-        } catch (NotSerializableException error) {
-            notSaved(current, threadId, error, new NotSerializableException(error.message.readLines()[0]))
-            return
         } catch (ObjectStreamException | UnsupportedOperationException | ClassNotFoundException error) {
-            notSaved(current, threadId, error, error)
+            notSaved(current, threadId, error)
             return
         }
         Call call = current.program.thread(threadId).call
@@ -78,14 +76,14 @@ class Engine {
         current.interruptIfAsked(current.program.thread(threadId))
     }
 
-    private static void notSaved(Run current, int threadId, Exception error, Exception seen) {
+    private static void notSaved(Run current, int threadId, Exception error) {
         CpsThread culprit = current.program.thread(threadId)
-        current.notSaved(error, culprit)
+        current.notSaved(culprit)
         Call call = culprit.call
         World.current.forget(current, call)
         call.outcome = null
         call.run = current
-        call.fail(seen)
+        call.fail(error)
     }
 
     private static byte[] save(Program program) {
@@ -123,9 +121,12 @@ class Engine {
 }
 
 /** Reads a saved program with the classes of one loader. */
+@CompileStatic
 class ReloadingStream extends ObjectInputStream {
-    private static final Map<String, Class> PRIMITIVES =
-        [Boolean, Byte, Character, Short, Integer, Long, Float, Double, Void]*.TYPE.collectEntries { [it.name, it] }
+    private static final Map<String, Class> PRIMITIVES = [
+        boolean: Boolean.TYPE, byte: Byte.TYPE, char: Character.TYPE, short: Short.TYPE, int: Integer.TYPE,
+        long: Long.TYPE, float: Float.TYPE, double: Double.TYPE, void: Void.TYPE,
+    ] as Map<String, Class>
     private final ClassLoader loader
 
     ReloadingStream(InputStream stream, ClassLoader loader) {
@@ -135,6 +136,7 @@ class ReloadingStream extends ObjectInputStream {
 
     @Override
     protected Class<?> resolveClass(ObjectStreamClass described) throws IOException, ClassNotFoundException {
-        PRIMITIVES[described.name] ?: Class.forName(described.name, false, loader)
+        String name = described.name
+        name.startsWith('[') ? Class.forName(name, false, loader) : PRIMITIVES[name] ?: loader.loadClass(name)
     }
 }

@@ -3,7 +3,6 @@ package jenkinsfile
 import hudson.AbortException
 import hudson.model.Result
 import hudson.tasks.junit.TestResultSummary
-import groovy.util.XmlSlurper
 import java.nio.file.Files
 import java.nio.file.NoSuchFileException
 import java.nio.file.StandardCopyOption
@@ -38,12 +37,7 @@ class FileSteps {
             call.succeed()
         })
         Steps.define(name: 'stash', main: 'name', needsWorkspace: true, start: { Call call -> stash(call) })
-        Steps.define(name: 'unstash', main: 'name', needsWorkspace: true, start: { Call call ->
-            File source = stashFolder(call)
-            if (!source.directory) { throw new AbortException("No such saved stash ‘${call['name']}’") }
-            copy(source, cwd(call), Text.files(source, '**', null, false))
-            call.succeed()
-        })
+        Steps.define(name: 'unstash', main: 'name', needsWorkspace: true, start: { Call call -> unstash(call) })
         Steps.define(name: 'archiveArtifacts', main: 'artifacts', needsWorkspace: true, start: { Call call -> archive(call) })
         Steps.define(name: 'junit', main: 'testResults', needsWorkspace: true, start: { Call call -> junit(call) })
         Steps.define(name: 'checkout', main: 'scm', needsWorkspace: true, start: { Call call -> call.succeed(Checkout.into(call)) })
@@ -75,6 +69,13 @@ class FileSteps {
         if (!paths && !call.flag('allowEmpty')) { throw new AbortException("No files included in stash ‘${call['name']}’") }
         copy(cwd(call), target, paths)
         call.log("Stashed ${paths.size()} file(s)")
+        call.succeed()
+    }
+
+    private static void unstash(Call call) {
+        File source = stashFolder(call)
+        if (!source.directory) { throw new AbortException("No such saved stash ‘${call['name']}’") }
+        copy(source, cwd(call), Text.files(source, '**', null, false))
         call.succeed()
     }
 

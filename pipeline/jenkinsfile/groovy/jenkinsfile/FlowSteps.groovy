@@ -11,6 +11,12 @@ import org.jenkinsci.plugins.workflow.steps.TimeoutStepExecution
 /** Steps with bodies: where, how long, how often and beside what a body runs. */
 class FlowSteps {
     static void register() {
+        surroundings()
+        limits()
+        guards()
+    }
+
+    private static void surroundings() {
         ['script', 'timestamps'].each { name ->
             Steps.define(name: name, block: true, start: { Call call -> call.run.startBody(call) })
         }
@@ -39,6 +45,9 @@ class FlowSteps {
                 pass(call, outcome)
             })
         Steps.define(name: 'parallel', main: '*', block: true, start: { Call call -> parallel(call) }, bodyEnded: FlowSteps.&branchEnded)
+    }
+
+    private static void limits() {
         Steps.define(name: 'timeout', main: 'time', block: true, start: { Call call ->
             long limit = Text.millis(call['time'], call.text('unit', 'MINUTES'))
             call.log("Timeout set to expire in ${Text.span(limit)}")
@@ -69,6 +78,9 @@ class FlowSteps {
                 call.run.startBody(call)
             }
         })
+    }
+
+    private static void guards() {
         Steps.define(name: 'catchError', main: 'message', block: true, start: { Call call -> call.run.startBody(call) },
             bodyEnded: { Call call, CpsThread body, Outcome outcome ->
                 caught(call, outcome, call.text('buildResult', 'FAILURE'), call.text('stageResult', call.text('buildResult', 'FAILURE')))

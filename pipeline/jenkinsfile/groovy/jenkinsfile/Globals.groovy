@@ -21,7 +21,7 @@ class Globals {
             case 'scm': return Scm.of(Engine.run)
             case 'docker': return cps('jenkinsfile.cps.Docker', script)
             case 'pipeline': return cps('jenkinsfile.cps.ModelInterpreter', script)
-            default: return libraryVariable(name)
+            default: return libraryVariable(script, name)
         }
     }
 
@@ -36,8 +36,9 @@ class Globals {
         kept[type]
     }
 
-    private static Object libraryVariable(String name) {
-        Map kept = Engine.run.program.libraryVariables
+    /** One for each script that uses it, kept in that script's binding: two that use it share no fields. */
+    private static Object libraryVariable(PipelineScript script, String name) {
+        Map kept = script.binding.variables
         if (kept[name] == null) {
             kept[name] = InvokerHelper.createScript(Engine.run.loader.loadClass(name), new Binding())
         }

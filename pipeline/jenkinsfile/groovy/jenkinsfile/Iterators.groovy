@@ -39,34 +39,43 @@ class SavedIterator<E> implements ListIterator<E>, Serializable {
         this.cursor = start
     }
 
+    @Override
     boolean hasNext() { cursor < list.size() }
 
+    @Override
     boolean hasPrevious() { cursor > 0 }
 
+    @Override
     int nextIndex() { cursor }
 
+    @Override
     int previousIndex() { cursor - 1 }
 
+    @Override
     E next() {
         if (!hasNext()) { throw new NoSuchElementException() }
         last = cursor
         list.get(cursor++)
     }
 
+    @Override
     E previous() {
         if (!hasPrevious()) { throw new NoSuchElementException() }
         last = --cursor
         list.get(cursor)
     }
 
+    @Override
     void remove() {
         list.remove((int) last)
         cursor = last
         last = -1
     }
 
+    @Override
     void set(E element) { list.set(last, element) }
 
+    @Override
     void add(E element) {
         list.add(cursor++, element)
         last = -1

@@ -12,6 +12,7 @@ class Main {
         System.setOut(System.err)
         BufferedReader input = new BufferedReader(new InputStreamReader(System.in, 'UTF-8'))
         Code.harness = new File(arguments[0])
+        GroovySystem.metaClassRegistry.metaClassCreationHandle.disableCustomMetaClassLookup = true
         Thread worker = new Thread(null, { serve(input, out) }, 'pipelines', 512L * 1024 * 1024)
         worker.start()
         worker.join()
@@ -59,8 +60,8 @@ class Main {
     private static Map describe(Run run) {
         [
             job: run.job.name, number: run.number, result: run.finished ? run.result.name() : null, console: run.console, branches: run.lineBranches,
-            stages: run.stages.collect { it.subMap(['name', 'id', 'parents', 'status']) },
-            steps: run.steps.collect { it.subMap(['name', 'library', 'arguments', 'stage', 'branch', 'container', 'node', 'error']) },
+            stages: run.stages*.subMap(['name', 'id', 'parents', 'status']),
+            steps: run.steps*.subMap(['name', 'library', 'arguments', 'stage', 'branch', 'container', 'node', 'error']),
             description: run.description, displayName: run.displayName, mismatches: run.mismatches, refusals: run.refusals,
             gaps: run.gaps, waitsAt: run.finished ? null : run.waitsAt, archived: run.archived, properties: run.job.properties.declared ?: [],
         ]

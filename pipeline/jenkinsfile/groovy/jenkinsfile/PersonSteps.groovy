@@ -2,6 +2,7 @@ package jenkinsfile
 
 import hudson.AbortException
 import hudson.model.Result
+import jenkins.model.CauseOfInterruption
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
 import org.jenkinsci.plugins.workflow.support.steps.input.Rejection
 
@@ -25,10 +26,12 @@ class PersonSteps {
 
     private static void ask(Call call) {
         Run run = call.run
-        Map reply = run.world.ask.call([ask: 'input', job: run.job.name, build: run.number, id: call.state.id, message: call['message'],
-                                        ok: call['ok'], submitter: call['submitter'], submitterParameter: call['submitterParameter'],
-                                        parameters: Plain.of(call['parameters'] ?: []), attempt: call.state.attempt, prompt: call.id,
-                                        stage: ShellSteps.stageName(call)]) as Map
+        Map reply = run.world.ask.call([
+            ask: 'input', job: run.job.name, build: run.number, id: call.state.id, message: call['message'],
+            ok: call['ok'], submitter: call['submitter'], submitterParameter: call['submitterParameter'],
+            parameters: Plain.of(call['parameters'] ?: []), attempt: call.state.attempt, prompt: call.id,
+            stage: ShellSteps.stageName(call),
+        ]) as Map
         call.state.attempt = (call.state.attempt as int) + 1
         if (reply.do == 'ignore') {
             run.waitsAt = call.state.id ?: 'input'
@@ -43,6 +46,8 @@ class PersonSteps {
         String by = decision.by
         if (decision.do == 'reject') {
             call.fail(new FlowInterruptedException(Result.ABORTED, new Rejection(shortDescription: "Rejected by ${by}", userName: by)))
+        } else if (decision.do == 'abort') {
+            run.world.interrupt(run, Result.ABORTED, new CauseOfInterruption.UserInterruption(shortDescription: "Aborted by ${by}", user: by))
         } else if (!allowed(run, call.text('submitter'), by)) {
             run.refusals << [input: call.state.id, by: by, status: 400]
             ask(call)

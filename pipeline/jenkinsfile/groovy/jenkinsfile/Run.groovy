@@ -287,10 +287,10 @@ class Run {
         unlocated.clear()
     }
 
-    void notSaved(Exception error, CpsThread culprit) {
+    void notSaved(CpsThread culprit) {
         StackTraceElement where = culprit.program.stackTrace.find { it.fileName != 'ModelInterpreter.groovy' }
-        List<String> path = (error.message ?: '').readLines().findAll { it.contains('- field') }*.trim()
-        unsaved = "an exception which occurred:\n\t${path.collect { it.replaceFirst('- ', 'in ') }.join('\n\t')}\n\tin ${where}"
+        List<String> way = Unsaved.path(program).collect { "in field ${it}" } + "in ${where}"
+        unsaved = "an exception which occurred:\n\t${way.join('\n\t')}"
         killCall(culprit.call)
     }
 

@@ -30,7 +30,7 @@ class SandboxInvoker extends DefaultInvoker {
 
     @Override
     Object methodCall(Object receiver, String method, Object[] args) throws Throwable {
-        String refused = receiver instanceof Class ? ofStatic(receiver, method, args) : ofInstance(receiver, method, args)
+        String refused = receiver instanceof Class ? ofStatic(receiver, method, args) : ofInstance(receiver, method)
         check(refused)
         super.methodCall(receiver, method, args)
     }
@@ -47,7 +47,7 @@ class SandboxInvoker extends DefaultInvoker {
     @Override
     Object getProperty(Object receiver, String property) throws Throwable {
         String getter = 'get' + property.capitalize()
-        check(receiver instanceof Class ? null : ofInstance(receiver, getter, [] as Object[]))
+        check(receiver instanceof Class ? null : ofInstance(receiver, getter))
         if (receiver instanceof File && property in ['text', 'bytes']) {
             check("staticMethod org.codehaus.groovy.runtime.ResourceGroovyMethods ${getter} java.io.File")
         }
@@ -70,7 +70,7 @@ class SandboxInvoker extends DefaultInvoker {
         refused ? "staticMethod ${type.name} ${signature(method, args)}" : null
     }
 
-    private static String ofInstance(Object receiver, String method, Object[] args) {
+    private static String ofInstance(Object receiver, String method) {
         if (receiver instanceof FlowInterruptedException && method in ['getCauses', 'getResult']) {
             return "method ${FlowInterruptedException.name} ${method}"
         }

@@ -38,12 +38,14 @@ class ShellSteps {
         Map reply = [status: 0, stdout: '']
         String script = call.text('script')
         if (!script.startsWith('docker inspect -f . ') && !script.startsWith('docker pull ')) {
-            reply = call.run.world.ask.call([ask: 'sh', job: call.run.job.name, build: call.run.number, script: script,
-                                             label: call['label'], cwd: context['cwd'], workspace: context['workspace'], stage: stageName(call),
-                                             branch: context['branch'], node: context['node'], container: context['container']?.image,
-                                             environment: call.run.variables(context)]) as Map
+            reply = call.run.world.ask.call([
+                ask: 'sh', job: call.run.job.name, build: call.run.number, script: script,
+                label: call['label'], cwd: context['cwd'], workspace: context['workspace'], stage: stageName(call),
+                branch: context['branch'], node: context['node'], container: context['container']?.image,
+                environment: call.run.variables(context),
+            ]) as Map
         }
-        script.readLines().findAll { it.trim() }.each { call.log("+ ${it.trim()}") }
+        if (!script.startsWith('#!')) { script.readLines().findAll { it.trim() }.each { call.log("+ ${it.trim()}") } }
         String stdout = reply.stdout ?: ''
         if (!call.flag('returnStdout')) { stdout.readLines().each { call.log(it) } }
         if (reply.seconds) {
@@ -83,7 +85,8 @@ class ShellSteps {
 
     private static void checkEntrypoint(Call call, String processes) {
         if (!processes.contains('cat')) {
-            call.log('ERROR: The container started but didn\'t run the expected command. Please double check your ENTRYPOINT does execute the command passed as docker run argument, as required by official docker images.')
+            call.log('ERROR: The container started but didn\'t run the expected command. Please double check your ENTRYPOINT ' +
+                'does execute the command passed as docker run argument, as required by official docker images.')
         }
     }
 
@@ -98,7 +101,7 @@ class ShellSteps {
 
     /** Words of a command line, quotes respected. */
     static List<String> words(String line) {
-        (line =~ /(?:[^\s"']|"[^"]*"|'[^']*')+/).collect { String word -> word.replaceAll(/["']/, '') }
+        (line =~ /(?:[^\s"']|"[^"]*"|'[^']*')+/)*.replaceAll(/["']/, '')
     }
 }
 

@@ -64,7 +64,7 @@ class Steps {
     ]
     /** Steps of a usual Jenkins which this harness does not have. */
     static final List<String> JENKINS_ONLY = [
-        'archive', 'bat', 'dockerFingerprintFrom', 'dockerFingerprintRun', 'envVarsForTool', 'git', 'load', 'mail', 'nodesByLabel',
+        'archive', 'bat', 'dockerFingerprintFrom', 'dockerFingerprintRun', 'envVarsForTool', 'git', 'load', 'nodesByLabel',
         'powershell', 'pwsh', 'readTrusted', 'resolveScm', 'step', 'tool', 'unarchive', 'validateDeclarativePipeline', 'waitForBuild',
         'waitUntil', 'withContext', 'wrap',
     ]
@@ -74,6 +74,11 @@ class Steps {
         publishHTML: 'htmlpublisher', podTemplate: 'kubernetes', container: 'kubernetes', findFiles: 'pipeline-utility-steps',
         readJSON: 'pipeline-utility-steps', writeJSON: 'pipeline-utility-steps', readYaml: 'pipeline-utility-steps',
         writeYaml: 'pipeline-utility-steps', readProperties: 'pipeline-utility-steps', sshagent: 'ssh-agent',
+    ]
+
+    static final Map<String, String> OPTIONAL_SYMBOLS = [
+        configMapVolume: 'kubernetes', containerTemplate: 'kubernetes', emptyDirVolume: 'kubernetes', envVar: 'kubernetes',
+        hostPathVolume: 'kubernetes', persistentVolumeClaim: 'kubernetes', secretEnvVar: 'kubernetes', secretVolume: 'kubernetes',
     ]
 
     static {
@@ -93,19 +98,26 @@ class Steps {
         step
     }
 
-    static StepDefinition of(Call call) { ALL[call.name] ?: OptionalSteps.ANSWERED }
+    static StepDefinition of(Call call) { answers(call.run, call.name) ? OptionalSteps.ANSWERED : ALL[call.name] }
+
+    /** What the scenario answers goes before what the harness would do. */
+    private static boolean answers(Run run, String name) { name in (run.scenario.steps as List) }
 
     static StepDefinition find(Run run, String name, Object[] args) {
+        if (answers(run, name)) { return OptionalSteps.ANSWERED }
         StepDefinition step = ALL[name]
         if (step != null && (step.plugin == null || step.plugin in run.scenario.plugins)) { return step }
-        if (name in (run.scenario.steps as List)) { return OptionalSteps.ANSWERED }
-        if (name in SYMBOLS) { return new StepDefinition(symbol: symbol(name, args)) }
+        if (name in SYMBOLS || OPTIONAL_SYMBOLS[name] in run.scenario.plugins) { return new StepDefinition(symbol: symbol(name, args)) }
         if (name in JENKINS_ONLY || (step == null && OPTIONAL[name] in run.scenario.plugins)) {
-            run.gaps << ("the step '${name}' exists in Jenkins, but not in this harness; give its answer with steps={'${name}': ...}" as String)
-            throw new NotInHarness(run.gaps.last())
+            lacking(run, "the step '${name}' exists in Jenkins, but not in this harness; give its answer with steps={'${name}': ...}")
         }
-        List<String> known = (ALL.values().findAll { !it.plugin || it.plugin in run.scenario.plugins }*.name + (run.scenario.steps as List)).sort()
+        List<String> known = (ALL.values().findAll { !it.plugin || it.plugin in run.scenario.plugins }*.name + (run.scenario.steps as List)).unique().sort()
         throw new NoSuchMethodError("No such DSL method '${name}' found among steps ${known} or symbols ${SYMBOLS} or globals ${Globals.NAMES}")
+    }
+
+    static void lacking(Run run, String what) {
+        run.gaps << what
+        throw new NotInHarness(what)
     }
 
     private static Describable symbol(String name, Object[] args) {

@@ -18,7 +18,7 @@ class Text {
         if (hours > 0) { return "${hours} hr ${minutes % 60} min" }
         if (minutes > 0) { return "${minutes} min ${seconds % 60} sec" }
         if (seconds >= 10) { return "${seconds} sec" }
-        if (millis >= 1000) { return "${new java.math.BigDecimal(millis.intdiv(100)).movePointLeft(1).stripTrailingZeros().toPlainString()} sec" }
+        if (millis >= 1000) { return "${new BigDecimal(millis.intdiv(100)).movePointLeft(1).stripTrailingZeros().toPlainString()} sec" }
         "${millis} ms"
     }
 
@@ -33,7 +33,7 @@ class Text {
         List<String> found = []
         if (root.directory) {
             root.eachFileRecurse { File file ->
-                String path = root.toPath().relativize(file.toPath()).toString()
+                String path = root.toPath().relativize(file.toPath())
                 if (file.file && wanted.any { it.matcher(path).matches() } && !unwanted.any { it.matcher(path).matches() }) {
                     found << path
                 }

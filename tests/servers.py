@@ -1,0 +1,51 @@
+"""Servers of a bundle, for whoever tests them: where they may listen, and what they say."""
+
+import contextlib
+import hashlib
+import json
+import socket
+import time
+
+import httpx
+
+
+def free_port():
+    """Return a port of loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+def await_answer(url, seconds=30):
+    """Wait until GET ``url`` is 200."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(url, trust_env=False).status_code == httpx.codes.OK:
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"{url} did not answer within {seconds} s")
+
+
+def await_ready(url):
+    """Wait until the server at ``url`` is ready."""
+    await_answer(f"{url}/health/ready")
+
+
+def served_version(url):
+    """Return the version that answers a row of `make_bundle`'s model."""
+    response = httpx.post(
+        f"{url}/predict", json={"features": [1.0, "north"]}, timeout=10, trust_env=False
+    )
+    return response.raise_for_status().json()["model_version"]
+
+
+def falsify_golden(bundle):
+    """Move a golden probability, so that the bundle is whole and the model is wrong."""
+    golden = json.loads((bundle / "golden.json").read_text())
+    golden["probabilities"][0] += 0.01
+    content = json.dumps(golden).encode()
+    (bundle / "golden.json").write_bytes(content)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    manifest["files"]["golden.json"] = entry
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
