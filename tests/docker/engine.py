@@ -63,9 +63,10 @@ def lacking(what: str, command: str):
 def install(*packages: str) -> None:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     install = ["install", "-y", "-qq", "--no-install-recommends", *packages]
-    for words in (["update", "-qq"], install):
-        command = ["apt-get", *words]
-        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    with one_at_a_time("apt"):
+        for words in (["update", "-qq"], install):
+            command = ["apt-get", *words]
+            subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
 def started():
