@@ -86,7 +86,7 @@ def postgres() -> Iterator[Postgres]:
         try:
             yield Postgres(folder, password)
         finally:
-            _run([*control, "-m", "immediate", "stop"], log)
+            _run([*control, "-m", "fast", "stop"], log)
     finally:
         shutil.rmtree(folder)
 

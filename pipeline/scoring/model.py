@@ -26,8 +26,8 @@ class Model:
 
     @property
     def named(self) -> str:
-        number = "no version" if self.version is None else f"version {self.version}"
-        return f"{number}, bundle {self.bundle.digest[:12]}"
+        number = "" if self.version is None else f"version {self.version}, "
+        return f"{number}bundle {self.bundle.digest[:12]}"
 
 
 def from_folder(path: Path) -> Model:

@@ -16,14 +16,14 @@ from pipeline.errors import UsageError
 from pipeline.scoring.predictions import AT, COLUMNS, DIGEST, PROBABILITY, VERSION, Predictions
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Connection, Executable, Table
 
 NAME = re.compile(r"(?:([A-Za-z_][A-Za-z0-9_]{0,62})\.)?([A-Za-z_][A-Za-z0-9_]{0,62})")
 DIALECTS = ("postgresql", "sqlite")
 TOLERANCE = 1e-6
 """A probability that moved by no more is the same: machines round differently."""
-CHUNK = 10_000
-"""Rows of a statement."""
+CHUNK = 5_000
+"""Rows of a statement: SQLite takes 32,766 values in one."""
 
 
 def write_table(predictions: Predictions, database: Database, name: str, root: Path) -> int:
@@ -51,10 +51,16 @@ def write_table(predictions: Predictions, database: Database, name: str, root: P
                 f"{database.key} is a {engine.dialect.name} database",
                 expected=" or ".join(DIALECTS),
             )
-        with engine.connect() as connection, connection.begin():
+        with engine.connect() as plain, plain.begin():
+            connection = plain.execution_options(preserve_rowcount=True)
             _alone(connection, name)
             table = _table(connection, predictions, name)
-            return _upsert(connection, table, predictions)
+            rows, written = _rows(predictions), 0
+            for start in range(0, len(rows), CHUNK):
+                part = rows[start : start + CHUNK]
+                statement = _upsert(engine.dialect.name, table, predictions, part)
+                written += connection.execute(statement).rowcount
+            return written
 
 
 def check_name(name: str) -> None:
@@ -118,14 +124,17 @@ def _table(connection: Connection, predictions: Predictions, name: str) -> Table
     return table
 
 
-def _upsert(connection: Connection, table: Table, predictions: Predictions) -> int:
+def _upsert(
+    dialect: str, table: Table, predictions: Predictions, rows: list[dict[str, Any]]
+) -> Executable:
+    """Return the statement that inserts rows, and updates what is there and differs."""
     import sqlalchemy as sa
     from sqlalchemy.dialects import postgresql, sqlite
 
-    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(table)
+    module: Any = postgresql if dialect == "postgresql" else sqlite
+    insert = module.insert(table).values(rows)
     given, kept = insert.excluded, table.columns
-    statement = insert.on_conflict_do_update(
+    statement: Executable = insert.on_conflict_do_update(
         index_elements=[*predictions.key, DIGEST],
         set_={name: given[name] for name in (PROBABILITY, VERSION, AT)},
         where=sa.or_(
@@ -133,11 +142,7 @@ def _upsert(connection: Connection, table: Table, predictions: Predictions) -> i
             kept[VERSION].is_distinct_from(given[VERSION]),
         ),
     )
-    rows = _rows(predictions)
-    written = 0
-    for start in range(0, len(rows), CHUNK):
-        written += connection.execute(statement, rows[start : start + CHUNK]).rowcount
-    return written
+    return statement
 
 
 def _rows(predictions: Predictions) -> list[dict[str, Any]]:
