@@ -22,8 +22,8 @@ NAME = re.compile(r"(?:([A-Za-z_][A-Za-z0-9_]{0,62})\.)?([A-Za-z_][A-Za-z0-9_]{0
 DIALECTS = ("postgresql", "sqlite")
 TOLERANCE = 1e-6
 """A probability that moved by no more is the same: machines round differently."""
-CHUNK = 5_000
-"""Rows of a statement: SQLite takes 32,766 values in one."""
+CHUNK = 10_000
+"""Rows that are sent at a time."""
 
 
 def write_table(predictions: Predictions, database: Database, name: str, root: Path) -> int:
@@ -55,11 +55,10 @@ def write_table(predictions: Predictions, database: Database, name: str, root: P
             connection = plain.execution_options(preserve_rowcount=True)
             _alone(connection, name)
             table = _table(connection, predictions, name)
+            statement = _upsert(engine.dialect.name, table, predictions)
             rows, written = _rows(predictions), 0
             for start in range(0, len(rows), CHUNK):
-                part = rows[start : start + CHUNK]
-                statement = _upsert(engine.dialect.name, table, predictions, part)
-                written += connection.execute(statement).rowcount
+                written += connection.execute(statement, rows[start : start + CHUNK]).rowcount
             return written
 
 
@@ -124,15 +123,13 @@ def _table(connection: Connection, predictions: Predictions, name: str) -> Table
     return table
 
 
-def _upsert(
-    dialect: str, table: Table, predictions: Predictions, rows: list[dict[str, Any]]
-) -> Executable:
-    """Return the statement that inserts rows, and updates what is there and differs."""
+def _upsert(dialect: str, table: Table, predictions: Predictions) -> Executable:
+    """Return the statement that inserts a row, or updates one that is there and differs."""
     import sqlalchemy as sa
     from sqlalchemy.dialects import postgresql, sqlite
 
     module: Any = postgresql if dialect == "postgresql" else sqlite
-    insert = module.insert(table).values(rows)
+    insert = module.insert(table)
     given, kept = insert.excluded, table.columns
     statement: Executable = insert.on_conflict_do_update(
         index_elements=[*predictions.key, DIGEST],
