@@ -79,9 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = parse(arguments)
         verb: Verb = options.pop("verb")
-        from pipeline.console import Screen
+        from pipeline.console import Screen, console_on
 
-        return verb(options, Screen())
+        # progress must not come between the lines of a report as JSON
+        return verb(options, Screen(console_on(sys.stderr if options.get("json") else sys.stdout)))
     except PipelineError as error:
         _say(f"{_prefix(arguments)}: {error}")
         _leave_beside_args(arguments, str(error))
