@@ -40,6 +40,15 @@ RUN_FLAGS = (
     *(flag for flag in STAGES["approve"].flags if flag.name not in ("reject", "expect-version")),
 )
 
+SCORE_FLAGS = (
+    Flag("in", "a file (.csv, .csv.gz, .parquet) or sql:QUERY; data.source if left out"),
+    Flag("out", "a file (.parquet, .csv) or sql:TABLE"),
+    Flag("environment", "score by what it serves; production if left out"),
+    Flag("bundle", "score by the bundle in this folder", "path"),
+    Flag("version", "score by this registered version", "integer"),
+    Flag("since", "write rows from this day on (YYYY-MM-DD); those before are history"),
+)
+
 
 def _wide(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, max_help_position=20, width=100)
@@ -70,9 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = parse(arguments)
         verb: Verb = options.pop("verb")
-        from pipeline.console import Screen
+        from pipeline.console import Screen, console_on
 
-        return verb(options, Screen())
+        # progress must not come between the lines of a report as JSON
+        return verb(options, Screen(console_on(sys.stderr if options.get("json") else sys.stdout)))
     except PipelineError as error:
         _say(f"{_prefix(arguments)}: {error}")
         _leave_beside_args(arguments, str(error))
@@ -163,6 +173,13 @@ def build() -> tuple[Parser, list[str]]:
         "turn raw rows into the model's inputs",
         _features,
         (Flag("in", "raw rows: .csv, .csv.gz or .parquet", "path"), Flag("out", "result", "path")),
+    )
+    _verb(
+        verbs,
+        "score",
+        "write a model's probabilities for rows into a file or a database table",
+        _score,
+        SCORE_FLAGS,
     )
     _verb(verbs, "show", "show every check of a report", _show, (), ("stage", "environment?"))
     _verb(verbs, "status", "show environments, versions and who approved them", _status)
@@ -355,6 +372,23 @@ def _features(options: Mapping[str, Any], screen: Screen) -> int:
         _print_json(computed.to_json())
     else:
         screen.line(computed.summary)
+    return errors.PASS
+
+
+def _score(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.scoring.score import Order, score
+
+    session = _open(options, screen)
+    order = Order.of(options)
+    if order.environment is not None:
+        session.check_environment(order.environment)
+    with _own_output(options), _ended_gently():
+        scored = score(session.project, session.home, order, session.progress)
+    screen.clear()
+    if options["json"]:
+        _print_json(scored.to_json())
+    else:
+        screen.line(scored.summary)
     return errors.PASS
 
 

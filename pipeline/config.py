@@ -311,6 +311,17 @@ class ServingSection(Section):
     token_env: str | None = Field(None, description="Environment variable with the bearer token.")
 
 
+class ScoreSection(Section):
+    """The database of ``ml-pipeline score --out sql:TABLE``, ``data.source``'s own if unset."""
+
+    url: str | None = Field(
+        None, description="``{password}`` in it stands for the content of ``password_env``."
+    )
+    password_env: str | None = Field(
+        None, description="Environment variable that holds the password; never the password itself."
+    )
+
+
 class PolicySection(Section):
     """What the project asks for beyond the administrators' policy; it can only tighten it."""
 
@@ -375,6 +386,7 @@ class Config(Section):
         }
     )
     serving: ServingSection = ServingSection()
+    score: ScoreSection = ScoreSection()
     policy: PolicySection = PolicySection()
     lint: LintSection = LintSection()
     test: TestSection = TestSection()

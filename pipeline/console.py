@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,18 +26,17 @@ LOG_SECONDS = 10.0
 NAME_WIDTH = 20
 
 
+def console_on(stream: TextIO) -> Console:
+    """Return a console that writes to a terminal as it is, to a log in long lines."""
+    width = None if stream.isatty() else 300
+    return Console(file=stream, highlight=False, soft_wrap=True, width=width)
+
+
 @dataclass
 class Screen:
     """The terminal, or a log: colour and the moving progress line only on a terminal."""
 
-    console: Console = field(
-        default_factory=lambda: Console(
-            file=sys.stdout,
-            highlight=False,
-            soft_wrap=True,
-            width=None if sys.stdout.isatty() else 300,
-        )
-    )
+    console: Console = field(default_factory=lambda: console_on(sys.stdout))
     _started: float = field(default_factory=time.monotonic)
     _last: float = field(default_factory=time.monotonic)
     _shown: bool = False

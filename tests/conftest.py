@@ -96,7 +96,8 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
     """Write a small bundle, one number `x` and one category `c`: p = sigmoid(weight * x + ...).
 
     No training: the model is written down as ONNX. `weight` changes its content, `identity` (one
-    character) what it claims to be; with `golden_shift` it fails its golden predictions.
+    character) what it claims to be; with `golden_shift` it fails its golden predictions; `source`
+    is its archive of code.
     """
 
     def make(
@@ -105,6 +106,7 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
         weight: float = 1.0,
         identity: str = "a",
         golden_shift: float = 0.0,
+        source: bytes = b"source",
         **manifest: Any,
     ) -> Path:
         from onnx import TensorProto, helper
@@ -140,7 +142,7 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
             "model.onnx": model,
             "golden.json": json.dumps(golden).encode(),
             "reference.parquet": b"reference",
-            "source.tar.gz": b"source",
+            "source.tar.gz": source,
             "sbom.cdx.json": b"{}",
             "MODEL_CARD.md": b"# small",
         }

@@ -1,9 +1,11 @@
-"""Reads the result of a SQL query; the password comes from the environment and is never shown."""
+"""Opens databases and reads from them; a password comes from the environment and is never shown."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
@@ -13,89 +15,118 @@ from pipeline.errors import EnvironmentFault, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Engine
 
 PLACE = "{password}"
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where a database is, and what the configuration calls it: ``key`` is for messages.
+
+    ``url`` has ``{password}`` in the place of what the variable ``password_env`` holds.
+    """
+
+    url: str
+    password_env: str | None
+    key: str = "data.source"
+
+    @contextmanager
+    def open(
+        self, root: Path, environment: Mapping[str, str] | None = None, *, writable: bool = False
+    ) -> Iterator[Engine]:
+        """Yield an engine; what the database or its driver raises in the block is translated.
+
+        A SQLite file is looked for relative to ``root``. It is opened read-only and never created,
+        unless ``writable``.
+
+        Raises:
+            UsageError: the URL is malformed, holds a password, or its driver is not installed;
+                the variable that ``password_env`` names is not set; a statement is wrong or not
+                permitted.
+            EnvironmentFault: the database cannot be reached, or refuses a statement.
+        """
+        import sqlalchemy
+        from sqlalchemy import exc
+
+        secret = self._password(os.environ if environment is None else environment)
+        url = self._url(secret, root, writable=writable)
+        shown = sqlalchemy.make_url(self.url).render_as_string(hide_password=True)
+        try:
+            engine = sqlalchemy.create_engine(url)
+        except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
+            raise UsageError(f"data source {shown}: {_without(secret, error)}") from None
+        try:
+            yield engine
+        except (exc.SQLAlchemyError, OSError) as error:
+            if _is_the_statements(error):
+                what = "table" if writable else "query"
+                raise UsageError(
+                    f"{self.key}.{what}: {_without(secret, _root(error))}",
+                    expected="one that can be written" if writable else "a query that gives rows",
+                ) from None
+            raise EnvironmentFault(
+                f"database {shown} cannot be {'written' if writable else 'read'}: "
+                f"{_without(secret, _root(error))}",
+                hint=f"look at {self.key}, and whether the database answers",
+            ) from None
+        finally:
+            engine.dispose()
+
+    def _password(self, environment: Mapping[str, str]) -> str:
+        if self.password_env is None:
+            if PLACE in self.url:
+                raise UsageError(
+                    f"{self.key}.url has {PLACE} and password_env is not set",
+                    expected="the name of the environment variable that holds the password",
+                )
+            return ""
+        secret = environment.get(self.password_env, "")
+        if not secret:
+            raise UsageError(
+                f"environment variable {self.password_env} is not set",
+                expected=f"the password of {self.key}",
+            )
+        return secret
+
+    def _url(self, secret: str, root: Path, *, writable: bool) -> URL:
+        from sqlalchemy import exc, make_url
+
+        try:
+            if make_url(self.url.replace(PLACE, "")).password:
+                raise UsageError(
+                    f"{self.key}.url holds a password",
+                    expected=f"{PLACE} in its place, and password_env",
+                )
+            url = make_url(self.url.replace(PLACE, quote_plus(secret)))
+        except (exc.ArgumentError, ValueError):
+            raise UsageError(
+                f"{self.key}.url is not a database URL",
+                expected="for example postgresql+psycopg://reader:{password}@host/database",
+            ) from None
+        if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+            return url
+        path = root / url.database
+        if writable:
+            return url.set(database=str(path))
+        if not path.is_file():
+            raise EnvironmentFault(f"database {path} does not exist")
+        return url.set(database=f"file:{quote_path(path)}", query={"mode": "ro", "uri": "true"})
 
 
 def read_sql(
     source: SqlSource, root: Path, environment: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Run the query of a SQL source and return its rows.
+    """Run the query of a SQL source and return its rows. See ``Database.open`` for what it raises.
 
     A SQLite file is looked for relative to ``root``, opened read-only and never created.
-
-    Raises:
-        UsageError: the URL is malformed, holds a password, or its driver is not installed; the
-            variable that ``password_env`` names is not set; the query is wrong or gives no rows.
-        EnvironmentFault: the database cannot be reached or read, or refuses the query.
     """
     import pandas as pd
     import sqlalchemy
-    from sqlalchemy import exc
 
-    secret = _password(source, os.environ if environment is None else environment)
-    url = _url(source, secret, root)
-    shown = sqlalchemy.make_url(source.url).render_as_string(hide_password=True)
-    try:
-        engine = sqlalchemy.create_engine(url)
-    except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
-        raise UsageError(f"data source {shown}: {_without(secret, error)}") from None
-    try:
-        with engine.connect() as connection:
-            return pd.read_sql_query(sqlalchemy.text(source.query), connection)
-    except (exc.SQLAlchemyError, OSError) as error:
-        if _is_the_querys(error):
-            raise UsageError(
-                f"data.source.query: {_without(secret, _root(error))}",
-                expected="a query that gives rows",
-            ) from None
-        raise EnvironmentFault(
-            f"database {shown} cannot be read: {_without(secret, _root(error))}",
-            hint="look at data.source.url and query, and whether the database answers",
-        ) from None
-    finally:
-        engine.dispose()
-
-
-def _password(source: SqlSource, environment: Mapping[str, str]) -> str:
-    if source.password_env is None:
-        if PLACE in source.url:
-            raise UsageError(
-                f"data.source.url has {PLACE} and password_env is not set",
-                expected="the name of the environment variable that holds the password",
-            )
-        return ""
-    secret = environment.get(source.password_env, "")
-    if not secret:
-        raise UsageError(
-            f"environment variable {source.password_env} is not set",
-            expected="the password of data.source",
-        )
-    return secret
-
-
-def _url(source: SqlSource, secret: str, root: Path) -> URL:
-    from sqlalchemy import exc, make_url
-
-    try:
-        if make_url(source.url.replace(PLACE, "")).password:
-            raise UsageError(
-                "data.source.url holds a password",
-                expected=f"{PLACE} in its place, and password_env",
-            )
-        url = make_url(source.url.replace(PLACE, quote_plus(secret)))
-    except (exc.ArgumentError, ValueError):
-        raise UsageError(
-            "data.source.url is not a database URL",
-            expected="for example postgresql+psycopg://reader:{password}@host/database",
-        ) from None
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        return url
-    path = root / url.database
-    if not path.is_file():
-        raise EnvironmentFault(f"database {path} does not exist")
-    return url.set(database=f"file:{quote_path(path)}", query={"mode": "ro", "uri": "true"})
+    database = Database(source.url, source.password_env)
+    with database.open(root, environment) as engine, engine.connect() as connection:
+        return pd.read_sql_query(sqlalchemy.text(source.query), connection)
 
 
 def quote_path(path: Path) -> str:
@@ -111,8 +142,8 @@ def _root(error: BaseException) -> BaseException:
     return error if inner is None else _root(inner)
 
 
-def _is_the_querys(error: BaseException) -> bool:
-    """Tell whether the query is at fault, so that running it again would not help."""
+def _is_the_statements(error: BaseException) -> bool:
+    """Tell whether the statement is at fault, so that running it again would not help."""
     from sqlalchemy import exc
 
     cause = error if isinstance(error, exc.SQLAlchemyError) else error.__cause__  # pandas wraps it

@@ -92,7 +92,7 @@ def compute_features(
         raise UsageError(f"--out {out}", expected=f"a file that ends with {' or '.join(OUTPUTS)}")
     problem = load_problem(project.config.problem, project.root)
     functions = load_modules(project.root, project.config.features.modules)
-    raw = _read(project, source, problem)
+    raw = read_file(project, source, problem)
     frame, blanked = _clean(project, raw, problem, progress)
     if progress is not None:
         progress(f"features of {len(frame):,} rows", 0.5)
@@ -103,7 +103,13 @@ def compute_features(
     return Computed(len(raw), len(frame), names, blanked, out)
 
 
-def _read(project: Project, source: Path, problem: Problem) -> pd.DataFrame:
+def read_file(project: Project, source: Path, problem: Problem) -> pd.DataFrame:
+    """Read a ``.csv``, ``.csv.gz`` or ``.parquet`` file in the project's source columns.
+
+    Raises:
+        UsageError: another ending, or a file that is not of its kind.
+        Refused: the file is empty.
+    """
     path = source.resolve()
     text = text_columns(problem, project.config.data)
     if path.suffix == ".parquet":

@@ -10,6 +10,8 @@ from pathlib import Path
 from pipeline import __version__
 from pipeline.bundle.reader import Bundle
 
+FOLDER = "model"
+"""Where the model folder lies among a run's artefacts."""
 BUNDLE = "artifacts/bundle"
 """Where the bundle lies in the model folder."""
 

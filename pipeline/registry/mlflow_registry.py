@@ -7,9 +7,12 @@ MLflow takes over a second to import, so it is imported on the first call.
 from __future__ import annotations
 
 import hashlib
+import socket
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,8 @@ from pipeline.bundle.reader import Bundle
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
-from pipeline.registry import flavour
+from pipeline.registry import claims, flavour
+from pipeline.registry.claims import Claim, Holder
 from pipeline.registry.scope import masked, mlflow_scope
 from pipeline.report import ModelRef, Progress
 
@@ -201,7 +205,11 @@ class Registry:
         self._home.make()
         try:
             with FileLock(self._home / "registry.lock", timeout=LOCK_TIMEOUT):
-                version = self._same(bundle) or self._create(bundle, lineage)
+                version = self._same(bundle)
+                if version is None:
+                    version = self._create(bundle, lineage)
+                else:
+                    self._complete(version, bundle)
         except Timeout:
             raise EnvironmentFault(
                 "another process registers a model", hint="try again when it has ended"
@@ -221,6 +229,10 @@ class Registry:
         return known
 
     def _create(self, bundle: Bundle, tags: Mapping[str, str]) -> Version:
+        """Upload, then create the version with all of its tags at once: it is whole or not there.
+
+        What is interrupted before leaves a run that no version names.
+        """
         self._progress("uploading the bundle to the registry", 0.2)
         with mlflow_scope(self.uri), tempfile.TemporaryDirectory() as scratch:
             from mlflow.exceptions import MlflowException
@@ -236,27 +248,69 @@ class Registry:
             run = self._client.create_run(self._experiment(), run_name=tags[IDENTITY][:12])
             run_id: str = run.info.run_id
             try:
-                self._client.log_artifacts(run_id, str(folder), "model")
-                self._progress("registering", 0.8)
-                made = self._client.create_model_version(
-                    self.name,
-                    source=f"runs:/{run_id}/model",
-                    run_id=run_id,
-                    tags=dict(tags),
-                    await_creation_for=60,
-                )
+                self._upload(run_id, folder, bundle)
             except BaseException:
-                self._client.set_terminated(run_id, status="FAILED")
+                with suppress(MlflowException):  # what went wrong before says more
+                    self._client.set_terminated(run_id, status="FAILED")
                 raise
             self._client.set_terminated(run_id)
+            self._progress("registering", 0.8)
+            made = self._client.create_model_version(
+                self.name,
+                source=f"runs:/{run_id}/{flavour.FOLDER}",
+                run_id=run_id,
+                tags=dict(tags),
+                await_creation_for=60,
+            )
             return self._keep_first(self._of(made))
 
+    def _complete(self, version: Version, bundle: Bundle) -> None:
+        """Upload the bundle of a registered version again, where the registry has lost of it."""
+        with mlflow_scope(self.uri):
+            if not self._missing(version.run_id, bundle):
+                return
+            self._progress("uploading the bundle to the registry again", 0.2)
+            with tempfile.TemporaryDirectory() as scratch:
+                folder = Path(scratch) / "model"
+                flavour.write(bundle, folder)
+                self._upload(version.run_id, folder, bundle)
+
+    def _upload(self, run_id: str, folder: Path, bundle: Bundle) -> None:
+        """Upload the model folder, and see that the bundle has arrived: an answer is no proof."""
+        self._client.log_artifacts(run_id, str(folder), flavour.FOLDER)
+        if missing := self._missing(run_id, bundle):
+            raise EnvironmentFault(
+                f"registry {masked(self.uri)} has not kept {missing[0]}",
+                expected="every file of the bundle",
+                hint="look at its artefact store, then try again",
+            )
+
+    def _missing(self, run_id: str, bundle: Bundle) -> list[str]:
+        """Return the names of the bundle's files that the run has not in their size."""
+        path = f"{flavour.FOLDER}/{flavour.BUNDLE}"
+        stored = self._client.list_artifacts(run_id, path)
+        sizes = {item.path.rpartition("/")[2]: item.file_size for item in stored}
+        return sorted(
+            file.name
+            for file in bundle.path.iterdir()
+            if sizes.get(file.name) != file.stat().st_size
+        )
+
     def _keep_first(self, made: Version) -> Version:
-        """Withdraw ``made`` if another machine registered the same identity just before."""
+        """Withdraw ``made`` if another machine registered the same identity just before.
+
+        So may this one have: a request whose answer is lost is sent again.
+        """
         first = next(v for v in self._versions() if v.identity == made.identity)
         if first.number == made.number:
             return made
-        self._client.delete_model_version(self.name, str(made.number))
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.delete_model_version(self.name, str(made.number))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
         if first.digest != made.digest:
             raise Refused(
                 f"version {first.number} of '{self.name}' has this identity with other content"
@@ -299,6 +353,49 @@ class Registry:
             if champion is not None and int(champion) == wanted:
                 return
         self._client.transition_model_version_stage(self.name, str(version.number), stage)
+
+    # --- claims ---------------------------------------------------------------------------
+
+    def claim(self, number: int, token: str, *, by: str, run_id: str) -> Claim:
+        """Claim promotion ``number`` of this model: exactly one attempt ever gets it.
+
+        See :mod:`pipeline.registry.claims` for what guarantees that.
+
+        Args:
+            number: Of the promotion, from 1.
+            token: 16 to 64 hexadecimal digits, chosen at random for this attempt and written down
+                before: with it the claim is known as one's own after a lost answer or a kill.
+            by: Who claims, for the others to read.
+            run_id: Of the claimant's run.
+
+        Returns:
+            A claim that is true for the winner and names the holder for all.
+
+        Raises:
+            UsageError: the registry is a folder, where two could win.
+            EnvironmentFault: the registry does not answer. Whether the claim was made is then not
+                known: ask again with the same token.
+        """
+        if number < 1 or not claims.TOKEN.fullmatch(token):
+            raise ValueError(f"claim {number} with a token of {len(token)} characters")
+        if urlsplit(self.uri).scheme in ("", "file"):
+            raise UsageError(
+                f"registry.uri {self.uri} is a folder, in which nothing can be claimed",
+                expected="a server or a database",
+            )
+        holder = Holder(by, socket.gethostname(), run_id, datetime.now(UTC), token)
+        with mlflow_scope(self.uri):
+            return claims.take(self._client, self.name, number, holder)
+
+    def claimed_by(self, number: int) -> Holder | None:
+        """Return who holds promotion ``number``; None only if the registry says that nobody does.
+
+        Raises:
+            EnvironmentFault: the registry does not answer.
+        """
+        with mlflow_scope(self.uri):
+            self._model()
+            return claims.holder_of(self._client, self.name, number)
 
     # --- records and artefacts ----------------------------------------------------------------
 
@@ -359,7 +456,7 @@ class Registry:
         """
         with workdir.atomic_folder(dest) as folder:
             with mlflow_scope(self.uri), tempfile.TemporaryDirectory(dir=dest.parent) as scratch:
-                path = f"model/{flavour.BUNDLE}"
+                path = f"{flavour.FOLDER}/{flavour.BUNDLE}"
                 fetched = Path(self._client.download_artifacts(version.run_id, path, scratch))
                 for item in sorted(fetched.iterdir()):
                     item.rename(folder / item.name)
@@ -406,9 +503,17 @@ class Registry:
         return found
 
     def _versions(self) -> list[Version]:
+        """Return all versions, oldest first; of one identity the first alone counts.
+
+        A second one is what a machine left that ended before it could withdraw it.
+        """
         if self._model() is None:
             return []
-        return sorted((self._of(item) for item in self._all()), key=lambda version: version.number)
+        found = sorted((self._of(item) for item in self._all()), key=lambda version: version.number)
+        first: dict[str, int] = {}
+        for version in found:
+            first.setdefault(version.identity, version.number)
+        return [v for v in found if not v.identity or first[v.identity] == v.number]
 
     def _of(self, item: Any) -> Version:
         return Version(
@@ -421,17 +526,23 @@ class Registry:
         )
 
     def _experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
         name = f"ml-pipeline/{self.name}"
         known = self._client.get_experiment_by_name(name)
         if known is not None:
             return str(known.experiment_id)
         serves_artefacts = urlsplit(self.uri).scheme in {"http", "https"}
         folder = (self._home / "artifacts").resolve()
-        return str(
-            self._client.create_experiment(
+        try:
+            made = self._client.create_experiment(
                 name, artifact_location=None if serves_artefacts else folder.as_uri()
             )
-        )
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            made = self._client.get_experiment_by_name(name).experiment_id
+        return str(made)
 
 
 def lineage_tags(bundle: Bundle) -> dict[str, str]:

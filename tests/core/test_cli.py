@@ -167,3 +167,15 @@ def test_features_answers_a_machine_in_json_and_at_once_in_one_line(
     found = json.loads(capsys.readouterr().out)
     assert found["rows"] == found["read"] > 0
     assert (root / "a.csv").read_bytes() == (root / "b.csv").read_bytes()
+
+
+def test_progress_stays_out_of_a_report_as_json(
+    capsys: pytest.CaptureFixture[str], make_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.console.QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("pipeline.console.LOG_SECONDS", 0.0)
+    root = str(make_project().root)
+    assert cli.main(["validate-data", "--project", root, "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["stage"] == "validate-data"
+    assert "data tests" in printed.err

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from pipeline.bundle import own_code
 from pipeline.features.schema import Feature, FeatureSchema
 from pipeline.gate import champion
 from pipeline.gate.champion import UnscoredError
@@ -66,9 +67,9 @@ def test_settings_and_keys_of_this_process_stay_here(monkeypatch):
     monkeypatch.setenv("ML_SIGNING_KEY", "secret")
     monkeypatch.setenv("DATABASE_PASSWORD", "secret")
     monkeypatch.setenv("PYTHONPATH", "/somewhere/with/a/pipeline")
-    environment = champion._environment()
+    environment = own_code.environment()
     assert "secret" not in environment.values()
-    assert environment.keys() <= {*champion.INHERITED, "PYTHONPATH"}
+    assert environment.keys() <= {*own_code.INHERITED, "PYTHONPATH"}
     assert environment["PYTHONPATH"] == str(Path(champion.__file__).parents[2])
 
 

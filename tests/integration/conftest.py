@@ -15,6 +15,10 @@ import pytest
 
 from pipeline.config import Project
 from pipeline.report import StageReport
+from tests.mlflow_server import postgres_registry
+from tests.postgres import postgres
+
+__all__ = ["postgres", "postgres_registry"]
 
 
 @dataclass

@@ -1,21 +1,25 @@
-"""The same registry behind a tracking server, which keeps the artefacts itself."""
+"""The same registry behind a tracking server, which keeps the artefacts itself: as it should be,
+away, slow, and failing at each request of a delivery.
+"""
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
+from pipeline.errors import EnvironmentFault, PipelineError, Refused
 from pipeline.home import Home
-from pipeline.registry.mlflow_registry import CHAMPION, Registry
+from pipeline.promotion.records import read_history
+from pipeline.registry.mlflow_registry import CHAMPION, GATE_RECORD, Registry
+from tests.fault_proxy import Fault, FaultProxy, Plan, Request, fault_proxy
+from tests.mlflow_server import mlflow_server
+from tests.promotion.conftest import NUMBERS, Delivery
 
 pytestmark = pytest.mark.slow
 
@@ -24,44 +28,8 @@ pytestmark = pytest.mark.slow
 def server(tmp_path_factory: pytest.TempPathFactory, registry_database: Path) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
     (folder / "server.db").write_bytes(registry_database.read_bytes())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", "1", "--backend-store-uri", "sqlite:///server.db",
-        "--artifacts-destination", "artifacts",
-    ]  # fmt: skip
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    url = f"http://127.0.0.1:{port}"
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=os.environ | quiet,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            _wait(url, process, folder / "log")
-            yield url
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
-
-
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
-        assert process.poll() is None, log.read_text()
-        try:
-            if httpx.get(f"{url}/health", trust_env=False).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    pytest.fail(f"no answer within a minute: {log.read_text()}")
+    with mlflow_server(folder, "sqlite:///server.db") as url:
+        yield url
 
 
 def test_a_version_with_its_records_and_aliases(
@@ -93,3 +61,278 @@ def test_a_version_with_its_records_and_aliases(
 
     assert sorted(item.name for item in home.root.iterdir()) == [".gitignore", "registry.lock"]
     assert capfd.readouterr() == ("", "")
+
+
+# --- faults ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shared_proxy(server: str) -> Iterator[FaultProxy]:
+    with fault_proxy(server) as found:
+        yield found
+
+
+@pytest.fixture
+def proxy(shared_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> FaultProxy:
+    """The server with a proxy before it, whose faults MLflow does not cover by asking again."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    shared_proxy.heals()
+    return shared_proxy
+
+
+@pytest.fixture
+def delivery(proxy: FaultProxy, tmp_path: Path, make_bundle: Callable[..., Path]) -> Delivery:
+    """A model of its own behind the proxy, and its way to production."""
+    home = Home(tmp_path / "home")
+    home.make()
+    return Delivery(home, Registry(proxy.url, f"model-{next(NUMBERS)}", home), make_bundle)
+
+
+def truth(server: str, delivery: Delivery) -> Registry:
+    """The same model, asked past the proxy."""
+    return Registry(server, delivery.registry.name, delivery.home)
+
+
+def dies_at(where: str) -> tuple[Plan, threading.Event]:
+    """Lose the answer to the first request to an address, and refuse all that come after it."""
+    broken = threading.Event()
+
+    def plan(request: Request) -> Fault | None:
+        if broken.is_set():
+            return "refused"
+        if where not in request.path:
+            return None
+        broken.set()
+        return "lost"
+
+    return plan, broken
+
+
+def dies_after(number: int) -> Plan:
+    """Lose the answer to request ``number``, and refuse all that come after it."""
+    return lambda r: None if r.number < number else ("lost", "refused")[r.number > number]
+
+
+WAY = (
+    "registered-models/search", "registered-models/create", "experiments/create", "runs/create",
+    "bundle/model.onnx", "runs/update",
+    "model-versions/create", "model-versions/search", "registered-models/alias",
+)  # fmt: skip
+"""Where a registration may break, in its order."""
+
+
+@pytest.mark.parametrize("where", WAY)
+def test_a_registry_that_dies_while_it_registers(
+    server: str, proxy: FaultProxy, delivery: Delivery, tmp_path: Path, where: str
+) -> None:
+    """The server does what it was asked, the answer is lost, and then nothing answers any more."""
+    plan, broken = dies_at(where)
+    proxy.does(plan)
+    bundle = delivery.make_bundle("one")
+    with pytest.raises(EnvironmentFault):
+        delivery.registry.register(bundle)
+    assert broken.is_set()
+
+    left = truth(server, delivery)
+    made = where in WAY[WAY.index("model-versions/create") :]
+    assert len(left.versions()) == int(made)
+    assert (left.challenger() is not None) == (where == "registered-models/alias")
+
+    proxy.heals()
+    version = delivery.registry.register(bundle)
+    assert left.versions() == [version]
+    assert left.challenger() == version
+    assert left.champion() is None
+    fetched = left.download(version, tmp_path / "fetched")
+    assert (fetched / "manifest.json").read_bytes() == (bundle / "manifest.json").read_bytes()
+
+
+def test_an_answer_that_is_lost_once_makes_no_second_version(
+    server: str, proxy: FaultProxy, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow sends the request again; what came of the first one is found and withdrawn."""
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    lost: set[str] = set()
+
+    def plan(request: Request) -> Fault | None:
+        path = request.path.partition("?")[0]
+        first = request.method != "GET" and path not in lost
+        lost.add(path)
+        return "lost" if first else None
+
+    proxy.does(plan)
+    version = delivery.registry.register(delivery.make_bundle("one"))
+    assert len(lost) > 12
+    left = truth(server, delivery)
+    assert left.versions() == [version]
+    assert len(left._all()) == 1
+    assert left.challenger() == version
+
+
+def test_a_second_version_of_one_identity_is_not_believed(
+    server: str, proxy: FaultProxy, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made twice, as above, and the machine ended before it could withdraw one."""
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    made = {"times": 0}
+
+    def plan(request: Request) -> Fault | None:
+        if "model-versions/create" in request.path:
+            made["times"] += 1
+            return "lost" if made["times"] == 1 else None
+        return "refused" if made["times"] == 2 else None
+
+    proxy.does(plan)
+    bundle = delivery.make_bundle("one")
+    with pytest.raises(EnvironmentFault):
+        delivery.registry.register(bundle)
+    left = truth(server, delivery)
+    assert {int(item.version) for item in left._all()} == {1, 2}
+    assert [version.number for version in left.versions()] == [1]
+    proxy.heals()
+    assert delivery.registry.register(bundle).number == 1
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
+def test_an_upload_that_is_answered_but_not_kept(
+    server: str, proxy: FaultProxy, delivery: Delivery, name: str
+) -> None:
+    def plan(request: Request) -> Fault | None:
+        return "not json" if request.method == "PUT" and request.path.endswith(name) else None
+
+    proxy.does(plan)
+    bundle = delivery.make_bundle("one")
+    with pytest.raises(EnvironmentFault, match=f"has not kept {name}"):
+        delivery.registry.register(bundle)
+    assert truth(server, delivery).versions() == []
+    proxy.heals()
+    assert delivery.registry.register(bundle).number == 1
+
+
+def test_a_bundle_that_the_registry_lost_is_uploaded_again(
+    server: str, delivery: Delivery, tmp_path: Path
+) -> None:
+    version = delivery.register("one")
+    left = truth(server, delivery)
+    artefacts = httpx.delete(
+        f"{server}/api/2.0/mlflow-artifacts/artifacts/"
+        f"{left._client.get_run(version.run_id).info.experiment_id}/{version.run_id}"
+        "/artifacts/model/artifacts/bundle/model.onnx",
+        trust_env=False,
+    )
+    assert artefacts.is_success
+    with pytest.raises(PipelineError):
+        left.download(version, tmp_path / "lost")
+    assert delivery.registry.register(tmp_path / "one") == version
+    left.download(version, tmp_path / "found")
+
+
+@pytest.mark.parametrize("fault", ["refused", "lost", "cut", "error", "not json"])
+def test_whatever_is_asked_of_a_registry_with_a_fault(
+    proxy: FaultProxy, delivery: Delivery, tmp_path: Path, fault: Fault
+) -> None:
+    """Each request in turn gets the fault. What is read is right, or there is an error: one of the
+    environment, or that the content is not what was stored, where a page came in its place.
+    """
+    version = delivery.register("one")
+    delivery.gate(version)
+    registry = delivery.registry
+    calls: list[tuple[Callable[[], object], object]] = [
+        (registry.champion, None),
+        (registry.challenger, version),
+        (lambda: registry.record(version, GATE_RECORD) is not None, True),
+        (lambda: registry.claimed_by(1), None),
+    ]
+    if fault == "cut":
+        calls.append((lambda: registry.download(version, tmp_path / "fetched").name, "fetched"))
+    allowed = (EnvironmentFault, Refused) if fault == "not json" else EnvironmentFault
+    for call, expected in calls:
+        proxy.heals()
+        assert call() == expected
+        survived = 0
+        numbers = range(len(proxy.seen))
+        for number in numbers:
+            proxy.does(lambda request, number=number: fault if request.number == number else None)
+            with suppress(allowed):
+                assert call() == expected
+                survived += 1
+        assert survived < len(numbers)
+
+
+def test_a_record_is_the_old_one_or_the_new_one(
+    server: str, proxy: FaultProxy, delivery: Delivery
+) -> None:
+    version = delivery.register("one")
+    delivery.registry.attach(version, GATE_RECORD, b"0")
+    proxy.heals()
+    delivery.registry.attach(version, GATE_RECORD, b"1")
+    left, kept = truth(server, delivery), b"1"
+    for number in range(len(proxy.seen)):
+        new = str(number + 2).encode()
+        proxy.does(dies_after(number))
+        with pytest.raises(EnvironmentFault):
+            delivery.registry.attach(version, GATE_RECORD, new)
+        found = left.record(version, GATE_RECORD)
+        assert found in (kept, new)
+        kept = found
+    proxy.heals()
+    delivery.registry.attach(version, GATE_RECORD, b"last")
+    assert left.record(version, GATE_RECORD) == b"last"
+
+
+@pytest.mark.parametrize(
+    "where", ["registered-models/search", "records/approval", "registered-models/alias"]
+)
+def test_a_registry_that_dies_while_it_promotes(
+    server: str, proxy: FaultProxy, delivery: Delivery, where: str
+) -> None:
+    """One champion, the former or the new one, and a retry completes the promotion."""
+    former = delivery.deliver("one")
+    version = delivery.register("two", identity="b", weight=2.0)
+    delivery.gate(version)
+    delivery.approve(version)
+    plan, broken = dies_at(where)
+    proxy.does(plan)
+    with pytest.raises(EnvironmentFault):
+        delivery.promote()
+    assert broken.is_set()
+    left = truth(server, delivery)
+    assert left.champion() == (version if where.endswith("alias") else former)
+    assert delivery.target.running.digest == former.digest
+    proxy.heals()
+    delivery.promote()
+    assert left.champion() == version
+    assert delivery.target.running.digest == version.digest
+    assert [entry.version for entry in read_history(delivery.home)] == [1, 2]
+
+
+def test_a_slow_registry_is_waited_for_but_not_for_ever(
+    proxy: FaultProxy, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy.seconds = 0.3
+    proxy.does(lambda _: "late")
+    assert delivery.registry.champion() is None
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    proxy.seconds = 3.0
+    began = time.monotonic()
+    with pytest.raises(EnvironmentFault, match="does not answer"):
+        delivery.registry.champion()
+    assert time.monotonic() - began < 2.5
+
+
+# --- claims -----------------------------------------------------------------------------------
+
+
+def test_a_claim_whose_answer_is_lost_is_known_by_its_token(
+    proxy: FaultProxy, delivery: Delivery
+) -> None:
+    registry, token = delivery.registry, "a" * 32
+    proxy.does(dies_after(0))
+    with pytest.raises(EnvironmentFault):
+        registry.claim(1, token, by="asha", run_id="r1")
+    proxy.heals()
+    other = registry.claim(1, "b" * 32, by="bela", run_id="r2")
+    assert not other
+    assert (other.holder.by, other.holder.run_id) == ("asha", "r1")
+    assert registry.claim(1, token, by="asha", run_id="r1")
+    assert registry.claim(2, "b" * 32, by="bela", run_id="r2")

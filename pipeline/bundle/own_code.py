@@ -1,0 +1,112 @@
+"""Features by a bundle's own code, ``source.tar.gz``, whatever the project's code is by now."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pipeline.bundle import source
+from pipeline.config import FILE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.bundle.reader import Bundle
+
+TIMEOUT = 3600.0
+INHERITED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "OMP_NUM_THREADS",
+)
+"""All of the environment that the bundle's code gets."""
+
+
+class OwnCodeError(Exception):
+    """The bundle's code gives no features for these rows; says why, as in "its code ...".
+
+    ``code`` is the exit code of the code, and ``told`` what it said last.
+    """
+
+    def __init__(self, why: str, told: str = "", code: int | None = None) -> None:
+        self.told = told
+        self.code = code
+        super().__init__(f"{why}: {told}" if told else why)
+
+
+def features_of(bundle: Bundle, rows: Path) -> pd.DataFrame:
+    """Return the features that the bundle's own code computes, indexed by ``source_row``.
+
+    The archive (its digest was verified when the bundle was opened) is unpacked into a temporary
+    folder and run in a process of its own, which gets none of the settings and secrets of this
+    one's environment. Rows that its data tests set aside are not in the result.
+
+    Args:
+        bundle: The verified bundle.
+        rows: A Parquet file in the problem's column names, with the rows' history.
+
+    Raises:
+        OwnCodeError: the archive or its code does not work on these rows.
+    """
+    import pandas as pd
+
+    with tempfile.TemporaryDirectory(prefix="own-code-") as name:
+        project, out = Path(name) / "project", Path(name) / "features.parquet"
+        _unpack(bundle.path / "source.tar.gz", project)
+        command = [
+            sys.executable, "-P", "-m", "pipeline", "features",
+            "--project", str(project), "--in", str(rows.resolve()), "--out", str(out),
+        ]  # fmt: skip
+        try:
+            done = subprocess.run(
+                command,
+                cwd=project,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=TIMEOUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise OwnCodeError(f"code took over {TIMEOUT:.0f} s") from None
+        if done.returncode != 0 or not out.is_file():
+            told = done.stderr.decode(errors="replace").strip().splitlines()
+            raise OwnCodeError(
+                f"code ended with {done.returncode}", told[-1] if told else "", done.returncode
+            )
+        return pd.read_parquet(out).set_index("source_row")
+
+
+def _unpack(archive: Path, project: Path) -> None:
+    """Extract the archive, and let its configuration take columns by the problem's names."""
+    project.mkdir()
+    try:
+        source.unpack(archive, project)
+        values: Any = yaml.safe_load((project / FILE).read_text())
+        data = dict(values.get("data") or {})
+    except (tarfile.TarError, OSError, yaml.YAMLError, AttributeError, TypeError) as error:
+        raise OwnCodeError(f"source.tar.gz cannot be used: {error}") from None
+    for key in ("columns", "constants", "groups"):
+        data.pop(key, None)
+    (project / FILE).write_text(yaml.safe_dump(values | {"data": data}))
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of the bundle's code: the system's variables and this package."""
+    ours = str(Path(__file__).resolve().parents[2])
+    return {name: os.environ[name] for name in INHERITED if name in os.environ} | {
+        "PYTHONPATH": ours
+    }

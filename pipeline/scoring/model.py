@@ -1,0 +1,79 @@
+"""The model that scores: what an environment serves, a registered version, or a bundle's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipeline.bundle.reader import Bundle
+from pipeline.config import Project
+from pipeline.deploy.targets import load_target
+from pipeline.errors import EnvironmentFault, Refused
+from pipeline.home import Home
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.report import Progress
+
+
+@dataclass(frozen=True)
+class Model:
+    """A verified bundle and its number in the registry; None where nothing gave it one."""
+
+    bundle: Bundle
+    version: int | None
+
+    @property
+    def named(self) -> str:
+        number = "" if self.version is None else f"version {self.version}, "
+        return f"{number}bundle {self.bundle.digest[:12]}"
+
+
+def from_folder(path: Path) -> Model:
+    """Return the bundle in a folder.
+
+    Raises:
+        Refused: it does not verify.
+    """
+    if not path.is_dir():
+        raise Refused(f"{path} is no folder", expected="a bundle's folder")
+    return Model(Bundle.open(path), None)
+
+
+def served(project: Project, home: Home, environment: str) -> Model:
+    """Return what an environment serves: the released copy that its server reads.
+
+    Raises:
+        EnvironmentFault: nothing answers there.
+        Refused: the copy does not verify, or is not what the server says that it serves.
+    """
+    section = project.config.environments[environment]
+    running = load_target(section.target).status(environment, home)
+    if running is None:
+        raise EnvironmentFault(
+            f"nothing serves in {environment}",
+            hint="deploy or promote a version, or name one with --version",
+        )
+    bundle = Bundle.open(running.bundle)
+    if bundle.digest != running.digest:
+        raise Refused(
+            f"{environment} serves bundle {running.digest[:12]}, its copy is {bundle.digest[:12]}"
+        )
+    return Model(bundle, running.version)
+
+
+@contextmanager
+def registered(project: Project, home: Home, number: int, progress: Progress) -> Iterator[Model]:
+    """Yield a version of the registry, in a folder that is gone afterwards.
+
+    Raises:
+        UsageError: the registry has no such version.
+        EnvironmentFault: the registry does not answer.
+        Refused: the bundle is not the one that was registered.
+    """
+    registry = Registry.of(project, home, progress)
+    version = registry.version(number)
+    with TemporaryDirectory(prefix="scored-by-") as scratch:
+        bundle = registry.download(version, Path(scratch) / "bundle")
+        yield Model(Bundle.open(bundle), version.number)

@@ -1,0 +1,178 @@
+"""The verb, on a small bundle whose probabilities can be computed by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sqlite3
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from pipeline import cli
+from pipeline.bundle.reader import Bundle
+from pipeline.config import Project
+
+PROBLEM = {
+    "kind": "table", "label": "left", "time": "day", "entity": "customer", "numeric": ["x"],
+    "categorical": ["c"],
+}  # fmt: skip
+ROWS = """day,client,x,c,left
+2024-01-02,B,2.0,south,0
+2024-01-01,A,1.0,north,0
+2024-01-02,A,,north,0
+not a day,A,1.0,north,0
+"""
+BY_HAND = {
+    ("2024-01-01", "A"): 1 / (1 + math.exp(-1.5)),
+    ("2024-01-02", "A"): 1 / (1 + math.exp(-0.5)),
+    ("2024-01-02", "B"): 1 / (1 + math.exp(-1.5)),
+}
+
+
+@pytest.fixture
+def project(make_project: Any) -> Project:
+    made: Project = make_project(
+        bare=True,
+        project="small",
+        problem=PROBLEM,
+        data={
+            "source": {"kind": "csv", "path": "clients.csv"},
+            "columns": {"customer": "client"},
+            "tolerances": {"day_format": 1.0, "day_present": 1.0},
+        },
+        score={"url": "sqlite:///scores.db"},
+    )
+    (made.root / "clients.csv").write_text(ROWS)
+    return made
+
+
+@pytest.fixture
+def bundle(make_bundle: Any) -> Path:
+    """A bundle whose code is a table's: the columns themselves."""
+    packed = io.BytesIO()
+    content = yaml.safe_dump({"project": "small", "problem": PROBLEM}).encode()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        entry = tarfile.TarInfo("ml.yaml")
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    made: Path = make_bundle(source=packed.getvalue())
+    return made
+
+
+def run(project: Project, *words: object) -> int:
+    return cli.main(["score", *map(str, words), "--project", str(project.root)])
+
+
+def test_rows_of_the_source_go_into_a_file(
+    project: Project, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scores.parquet"
+    assert run(project, "--bundle", bundle, "--out", out) == 0
+    digest = Bundle.open(bundle).digest
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"3 rows scored by bundle {digest[:12]}: 3 written to {out}, 0 as they were; "
+        "1 missed a data test and are left out"
+    )
+    found = pd.read_parquet(out)
+    assert list(found) == [
+        "day", "customer", "probability", "model_version", "bundle_digest", "scored_at",
+    ]  # fmt: skip
+    keys = zip(found["day"].dt.strftime("%Y-%m-%d"), found["customer"], strict=True)
+    assert dict(zip(keys, found["probability"], strict=True)) == pytest.approx(BY_HAND, abs=1e-6)
+    assert set(found["bundle_digest"]) == {digest}
+    before = out.read_bytes()
+    assert run(project, "--bundle", bundle, "--out", out, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "rows": 3, "written": 0, "unchanged": 3, "set_aside": 1, "model_version": None,
+        "bundle_digest": digest, "out": str(out),
+    }  # fmt: skip
+    assert out.read_bytes() == before
+
+
+def test_a_file_without_labels_goes_into_a_table(
+    project: Project, bundle: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "new.csv"
+    rows.write_text("day,client,x,c\n2024-01-01,A,1.0,north\n2024-01-03,C,9,\n")
+    words = ("--in", rows, "--bundle", bundle, "--since", "2024-01-02", "--out", "sql:scores")
+    assert run(project, *words) == 0
+    connection = sqlite3.connect(project.root / "scores.db")
+    found = connection.execute("select day, customer, probability from scores").fetchall()
+    connection.close()
+    assert found == [("2024-01-03", "C", pytest.approx(1 / (1 + math.exp(-9)), abs=1e-6))]
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "says"),
+    [
+        ("day,client,x,c\n2024-01-01,A,1,north\n2024-01-01,A,2,north\n", 1, "two rows have"),
+        ("day,client,x,c\nno day,A,1,north\n", 1, "no row passes the data tests"),
+        ("day,client,x,c\n", 1, "no row to score"),
+        ("day,client,c\n2024-01-01,A,north\n", 2, "no column 'x'"),
+    ],
+)
+def test_rows_that_cannot_be_scored(
+    project: Project,
+    bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    rows: str,
+    code: int,
+    says: str,
+) -> None:
+    file = tmp_path / "new.csv"
+    file.write_text(rows)
+    assert run(project, "--in", file, "--bundle", bundle, "--out", "sql:scores") == code
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert not (project.root / "scores.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ((), 2, "lacks --out"),
+        (("--out", "scores.txt"), 2, "expected a file that ends with .parquet or .csv"),
+        (("--out", "sql:a b"), 2, "sql:TABLE"),
+        (("--out", "a.csv", "--version", "1", "--bundle", "b"), 2, "one model"),
+        (("--out", "a.csv", "--environment", "prodction"), 2, "did you mean 'production'?"),
+        (("--out", "a.csv", "--since", "yesterday"), 2, "YYYY-MM-DD"),
+        (("--out", "a.csv", "--bundle", "nowhere"), 1, "is no folder"),
+        (("--out", "a.csv"), 3, "nothing serves in production"),
+    ],
+)
+def test_orders_that_cannot_be_carried_out(
+    project: Project,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    code: int,
+    says: str,
+) -> None:
+    assert run(project, *words) == code
+    assert says in capsys.readouterr().err
+
+
+def test_a_query_needs_a_database(
+    project: Project, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.csv"
+    assert run(project, "--in", "sql:select 1", "--bundle", bundle, "--out", out) == 2
+    assert "data.source is no database" in capsys.readouterr().err
+
+
+def test_a_bundle_with_one_wrong_bit_scores_nothing(
+    project: Project, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = bundle / "model.onnx"
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.write_bytes(content)
+    assert run(project, "--bundle", bundle, "--out", tmp_path / "a.csv") == 1
+    assert "model.onnx has changed" in capsys.readouterr().err
