@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from pipeline.bundle.reader import Bundle
 from pipeline.config import Project
+from pipeline.deploy.base import Placement
 from pipeline.deploy.targets import load_target
 from pipeline.errors import EnvironmentFault, Refused
 from pipeline.home import Home
@@ -48,8 +49,8 @@ def served(project: Project, home: Home, environment: str) -> Model:
         EnvironmentFault: nothing answers there.
         Refused: the copy does not verify, or is not what the server says that it serves.
     """
-    section = project.config.environments[environment]
-    running = load_target(section.target).status(environment, home)
+    placement = Placement.of(project.config, environment, home)
+    running = load_target(placement.section.target).status(placement)
     if running is None:
         raise EnvironmentFault(
             f"nothing serves in {environment}",
