@@ -1,10 +1,13 @@
 """Starts the server in its container; ``--healthy`` asks the one that runs there.
 
 The token comes in a file, since ``docker inspect`` shows a container's environment and command.
+With ``--digest`` it serves the bundle of this digest and no other, whatever the image holds.
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import os
 import sys
 from http.client import HTTPConnection
@@ -26,9 +29,26 @@ def healthy() -> bool:
         connection.close()
 
 
+def is_the_bundle(digest: str) -> bool:
+    """Whether the manifest, by which the server verifies all other files, is the one named."""
+    try:
+        content = (PLACE / "bundle/manifest.json").read_bytes()
+    except OSError:
+        content = b""
+    found = hashlib.sha256(content).hexdigest()
+    if found != digest:
+        sys.stderr.write(f"error: the image holds bundle {found}; expected {digest}\n")
+    return found == digest
+
+
 def main(arguments: list[str]) -> int:
     if arguments == ["--healthy"]:
         return 0 if healthy() else 1
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--digest")
+    given, arguments = parser.parse_known_args(arguments)
+    if given.digest is not None and not is_the_bundle(given.digest):
+        return 1
     from pipeline.serving.__main__ import main as serve
 
     own = ["--bundle", str(PLACE / "bundle"), "--host", "0.0.0.0", "--port", str(PORT)]  # noqa: S104

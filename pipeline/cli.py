@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pipeline import __version__, errors
 from pipeline.errors import PipelineError, UsageError, nearest
-from pipeline.stages import RUNS, SAMPLE, STAGES, Flag, Stage
+from pipeline.stages import PUSH, RUNS, SAMPLE, STAGES, Flag, Stage
 
 if TYPE_CHECKING:
     from pipeline.console import Screen
@@ -37,6 +37,7 @@ COMMON = (
 RUN_FLAGS = (
     SAMPLE,
     *(flag for flag in STAGES["train"].flags if flag.name != "quick"),
+    PUSH,
     *(flag for flag in STAGES["approve"].flags if flag.name not in ("reject", "expect-version")),
 )
 
@@ -184,6 +185,21 @@ def build() -> tuple[Parser, list[str]]:
     _verb(verbs, "show", "show every check of a report", _show, (), ("stage", "environment?"))
     _verb(verbs, "status", "show environments, versions and who approved them", _status)
     _verb(verbs, "stop", "stop the server of an environment, or all", _stop, (), ("environment?",))
+    _verb(
+        verbs,
+        "manifests",
+        "write what Kubernetes needs to serve a version, without a cluster",
+        _manifests,
+        (
+            *(flag for flag in STAGES["deploy"].flags if flag.name == "version"),
+            Flag(
+                "out",
+                "folder for one file a kind; one stream to standard output if left out",
+                "path",
+            ),
+        ),
+        ("environment",),
+    )
     _verb(verbs, "doctor", "check that this machine can run the project", _doctor)
     _verb(
         verbs,
@@ -268,9 +284,8 @@ def _stage_verb(stage: Stage) -> Verb:
         from pipeline.stages.runner import execute
 
         session = _open(options, screen)
-        if stage.environment and not options.get("environment"):
-            known = " or ".join(session.project.config.environments)
-            raise UsageError(f"{stage.name} lacks its environment", expected=known)
+        if stage.environment:
+            _environment_of(stage.name, options, session)
         flags = {flag.key: options.get(flag.key) for flag in stage.flags}
         context = session.context(stage, options.get("environment"), flags)
         with session.alone(), _own_output(options), _ended_gently():
@@ -450,6 +465,47 @@ def _stop(options: Mapping[str, Any], screen: Screen) -> int:
         for name, was_up in stopped.items():
             screen.line(f"{name}: stopped" if was_up else f"{name}: no server was running")
     return errors.PASS
+
+
+def _manifests(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.deploy.manifests import to_yaml
+    from pipeline.promotion import rendering
+
+    session = _open(options, screen)
+    environment = _environment_of("manifests", options, session)
+    with contextlib.redirect_stdout(sys.stderr):
+        made = rendering.render(
+            session.project,
+            session.home,
+            session.policy,
+            environment=environment,
+            number=options["version"],
+            progress=session.progress,
+        )
+    screen.clear()
+    if options["out"] is None:
+        sys.stdout.write(json.dumps(made, indent=2) + "\n" if options["json"] else to_yaml(made))
+        return errors.PASS
+    try:
+        files = [str(path) for path in rendering.write(made, Path(options["out"]))]
+    except OSError as error:
+        raise errors.EnvironmentFault(f"--out {options['out']}: {error.strerror}") from None
+    if options["json"]:
+        _print_json(files)
+    else:
+        for file in files:
+            screen.line(file)
+    return errors.PASS
+
+
+def _environment_of(verb: str, options: Mapping[str, Any], session: Session) -> str:
+    """Return the environment that a verb was given; raises UsageError with those that there are."""
+    name: str | None = options.get("environment")
+    if not name:
+        known = " or ".join(session.project.config.environments)
+        raise UsageError(f"{verb} lacks its environment", expected=known)
+    session.check_environment(name)
+    return name
 
 
 def _doctor(options: Mapping[str, Any], screen: Screen) -> int:

@@ -278,6 +278,78 @@ class RegistrySection(Section):
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$")]
 
 
+DNS_LABEL = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+"""A DNS label, as the objects of Kubernetes are called."""
+
+
+class IngressSection(Section):
+    """An Ingress before the Service: its host, and the controller that takes it."""
+
+    host: str = Field(
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$",
+        max_length=253,
+    )
+    ingress_class: str | None = Field(
+        None, pattern=DNS_LABEL, description="The cluster's default class if unset."
+    )
+    tls_secret: str | None = Field(
+        None, pattern=DNS_LABEL, description="The Secret with the certificate; plain HTTP if unset."
+    )
+
+
+class KubernetesSection(Section):
+    """What the kubernetes target needs to know."""
+
+    repository: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$",
+        max_length=200,
+        description="Where the cluster pulls images from, without a tag: package --push puts them "
+        "there.",
+    )
+    context: str | None = Field(
+        None, min_length=1, description="Of the kubeconfig; its current one if unset."
+    )
+    namespace: str = Field("default", pattern=DNS_LABEL)
+    app: str | None = Field(
+        None,
+        pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$",
+        description="What the objects are called; made of project and environment if unset.",
+    )
+    replicas: int = Field(3, ge=1, le=1000)
+    max_replicas: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Most that load may bring; three times replicas if unset.",
+    )
+    cpu: str = Field(
+        "250m", pattern=r"^[1-9][0-9]{0,5}m?$", description="What a server is given for sure."
+    )
+    token_secret: str | None = Field(
+        None,
+        pattern=DNS_LABEL,
+        description="The Secret that holds the bearer token under the key 'token'; APP-token if "
+        "unset.",
+    )
+    pull_secret: str | None = Field(
+        None, pattern=DNS_LABEL, description="The Secret that the cluster pulls the image with."
+    )
+    callers: tuple[Annotated[str, Field(pattern=DNS_LABEL)], ...] = Field(
+        (), description="Further namespaces whose pods may ask: that of an ingress controller, say."
+    )
+    ingress: IngressSection | None = None
+    rollout_seconds: int = Field(
+        300, ge=10, le=3600, description="Time for a version's servers to become ready."
+    )
+
+    @model_validator(mode="after")
+    def _can_grow(self) -> Self:
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError("max_replicas is at least replicas")
+        return self
+
+
 class EnvironmentSection(Section):
     """Where an environment is served."""
 
@@ -289,11 +361,13 @@ class EnvironmentSection(Section):
     image: str | None = Field(
         None,
         description="docker: made of docker/server.Dockerfile; ml-pipeline-server:VERSION of the "
-        "engine if unset.",
+        "engine if unset. kubernetes: what package bakes the bundle into.",
         min_length=1,
     )
     memory: str = Field(
-        "512m", pattern=r"^[1-9][0-9]*[kmg]$", description="docker: most that the server may take."
+        "512m",
+        pattern=r"^[1-9][0-9]*[kmg]$",
+        description="docker, kubernetes: most that a server may take.",
     )
     network: str | None = Field(
         None, description="docker: network to join; the engine's own if unset.", min_length=1
@@ -301,8 +375,10 @@ class EnvironmentSection(Section):
     url: str | None = Field(
         None,
         pattern=r"^https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9.\-_~/]*)?$",
-        description="docker: where it is reached, if not at host and port, such as a proxy.",
+        description="docker: where it is reached, if not at host and port, such as a proxy. "
+        "kubernetes: if not at its ingress.",
     )
+    kubernetes: KubernetesSection = KubernetesSection()
 
 
 class ServingSection(Section):

@@ -8,6 +8,9 @@ import time
 
 import httpx
 
+TOKEN = "t0ken-of-the-tests"
+"""Asked for by servers that always ask for one."""
+
 
 def free_port():
     """Return a port of loopback that nobody listens on."""
@@ -33,9 +36,9 @@ def await_ready(url):
 
 def served_version(url):
     """Return the version that answers a row of `make_bundle`'s model."""
-    response = httpx.post(
-        f"{url}/predict", json={"features": [1.0, "north"]}, timeout=10, trust_env=False
-    )
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    row = {"features": [1.0, "north"]}
+    response = httpx.post(f"{url}/predict", json=row, headers=headers, timeout=10, trust_env=False)
     return response.raise_for_status().json()["model_version"]
 
 

@@ -22,6 +22,7 @@ TIMEOUT = 5.0
 
 STAYS = "a machine, which does not end with the build"
 IMAGE = "an engine that answers, with the image of the server"
+CLUSTER = "kubectl, and a cluster that lets deployments of the namespace be listed"
 PORT = "a free port, or this project's server"
 
 
@@ -36,6 +37,8 @@ def examine(project: Project, home: Home) -> Iterator[Check]:
         elif section.target == "docker":
             asked = True
             yield _image(name, section)
+        elif section.target == "kubernetes":
+            yield _cluster(name, section)
     if not asked:
         yield _engine()
 
@@ -111,6 +114,20 @@ def _image(name: str, section: EnvironmentSection) -> Check:
     except EnvironmentFault as error:
         return check(key, False, f"docker, {error.fault}", IMAGE, str(error))
     return check(key, True, f"{told} with image {wanted}", IMAGE)
+
+
+def _cluster(name: str, section: EnvironmentSection) -> Check:
+    """Ask the cluster for what is deployed in the namespace."""
+    from pipeline.deploy.kubectl import Kubectl
+    from pipeline.deploy.manifests import MANAGED
+
+    key, settings = f"target of {name}", section.kubernetes
+    try:
+        found = Kubectl(settings.context, settings.namespace).find("deployment", MANAGED)
+    except EnvironmentFault as error:
+        return check(key, False, f"kubernetes, {error.fault}", CLUSTER, str(error))
+    told = f"kubernetes, namespace {settings.namespace} with {len(found)} versions"
+    return check(key, True, told, CLUSTER)
 
 
 def _not_there(key: str, told: str, section: EnvironmentSection) -> Check:

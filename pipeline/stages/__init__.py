@@ -47,6 +47,11 @@ SAMPLE = Flag(
     "sample-size", "keep the newest rows of at least 20 entities, N rows at most", "integer"
 )
 CI_DATA = Flag("ci-data", "read data.ci, the sample in the repository", "switch")
+PUSH = Flag(
+    "push",
+    "push that image, or those of the environments on kubernetes; not of a quick model",
+    "switch",
+)
 EXPECT_VERSION = Flag(
     "expect-version",
     "refuse unless this version is the challenger: the one that was shown",
@@ -90,6 +95,10 @@ _ALL = (
         "package",
         "write the bundle and prove that it answers as the trained model does",
         "the served model and the trained model disagree",
+        flags=(
+            Flag("image", "also bake the bundle into an image of this name, without a tag"),
+            PUSH,
+        ),
     ),
     Stage(
         "register",

@@ -5,12 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from pipeline.approval import policy as policies
-from pipeline.approval.keys import trusted_keys
 from pipeline.deploy.base import Handover, Placement
 from pipeline.deploy.targets import load_target
-from pipeline.errors import Refused, UsageError
-from pipeline.promotion.promote import PRODUCTION, approval_of
+from pipeline.promotion.choice import choose
 from pipeline.registry.mlflow_registry import Registry, Version
 from pipeline.report import Check, Verdict
 from pipeline.stages.context import Context, Outcome
@@ -29,9 +26,13 @@ def run(context: Context) -> Outcome:
     placement = Placement.of(context.config, name, context.home)
     target = load_target(placement.section.target)
     registry = Registry.of(context.project, context.home, context.progress)
-    number = context.flags.get("version")
-    version = (
-        _promoted(context, registry, number) if name == PRODUCTION else _version(registry, number)
+    version = choose(
+        registry,
+        context.project,
+        context.home,
+        context.policy,
+        environment=name,
+        number=context.flags.get("version"),
     )
     context.progress(f"fetching version {version.number}", 0.2)
     with tempfile.TemporaryDirectory(dir=context.home.root, prefix=".fetched-") as scratch:
@@ -41,30 +42,6 @@ def run(context: Context) -> Outcome:
             outcome = _outcome(name, version, handover)
             handover.commit()
     return outcome
-
-
-def _version(registry: Registry, number: int | None) -> Version:
-    if number is not None:
-        return registry.version(number)
-    challenger = registry.challenger()
-    if challenger is None:
-        raise UsageError(
-            f"no version of '{registry.name}' is registered", hint="run 'ml-pipeline register'"
-        )
-    return challenger
-
-
-def _promoted(context: Context, registry: Registry, number: int | None) -> Version:
-    champion = registry.champion()
-    if champion is None or number not in (None, champion.number):
-        raise Refused(
-            f"{PRODUCTION} serves what was promoted, and nothing else",
-            expected="a champion" if champion is None else f"version {champion.number}",
-            hint="run 'ml-pipeline promote'",
-        )
-    policy = policies.load(context.policy, context.config.policy)
-    approval_of(registry, trusted_keys(context.home, policy), champion)
-    return champion
 
 
 def _outcome(name: str, version: Version, handover: Handover) -> Outcome:

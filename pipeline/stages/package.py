@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pipeline import report
 from pipeline.bundle import parity, writer
-from pipeline.bundle.reader import TOLERANCE
+from pipeline.bundle.reader import TOLERANCE, Bundle
+from pipeline.deploy import image
 from pipeline.report import Check, ModelRef, Verdict
 from pipeline.stages.context import Context, Outcome
 
@@ -12,6 +13,13 @@ NEEDED = ("training.json", "schema.json", "model.onnx", "parity.parquet", "refer
 
 
 def run(context: Context) -> Outcome:
+    """Write the bundle; with ``--image`` or ``--push`` it is baked into images as well.
+
+    Raises:
+        UsageError: a file is not the one that train made, or nothing says what the image is called.
+        EnvironmentFault: the engine or the registry does not answer or refuses.
+    """
+    wanted = _wanted(context)
     for name in NEEDED:
         context.take(f"model/{name}", "train")
     if f"model/{writer.NATIVE}" in context.report_of("train").outputs:
@@ -34,10 +42,11 @@ def run(context: Context) -> Outcome:
         observed=difference,
         expected=f"at most {TOLERANCE:g} from the trained model",
     )
+    images = _images(context, bundle, wanted)
     return Outcome(
         summary=f"bundle {bundle.digest[:12]}: ONNX and the trained model agree to "
         f"{max(float(check.observed) for check in found.checks if check.observed is not None):.1e}",
-        checks=(*found.checks, golden),
+        checks=(*found.checks, golden, *images),
         metrics=found.metrics,
         outputs=[bundle.path],
         model=ModelRef(
@@ -45,4 +54,42 @@ def run(context: Context) -> Outcome:
             identity=bundle.identity,
             digest=bundle.digest,
         ),
+    )
+
+
+def _wanted(context: Context) -> list[image.Wanted]:
+    name, push = context.flags.get("image"), context.flags.get("push")
+    if name is None and not push:
+        return []
+    return image.wanted(context.config.environments, name)
+
+
+def _images(context: Context, bundle: Bundle, wanted: list[image.Wanted]) -> list[Check]:
+    push = bool(context.flags.get("push"))
+    checks = []
+    for one in wanted:
+        if push and context.quick:
+            checks.append(_skipped(one))
+            continue
+        context.progress(f"baking {one.repository}", 0.8)
+        name = image.bake(bundle, one)
+        observed = f"pushed, {image.push(name)}" if push else "on the engine"
+        checks.append(
+            Check(
+                name=f"image {name}",
+                verdict=Verdict.PASS,
+                observed=observed,
+                expected="the bundle on top of the server's image",
+            )
+        )
+    return checks
+
+
+def _skipped(one: image.Wanted) -> Check:
+    return Check(
+        name=f"image {one.repository}",
+        verdict=Verdict.SKIPPED,
+        required=False,
+        expected="a model that can be registered",
+        why="a quick model is not pushed",
     )

@@ -1,5 +1,6 @@
 """An environment of its own for each test, with nothing left running."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -8,9 +9,12 @@ from pipeline.config import EnvironmentSection, ServingSection
 from pipeline.deploy import base
 from pipeline.deploy.base import Placement
 from pipeline.deploy.docker import DockerTarget
+from pipeline.deploy.kubernetes import KubernetesTarget
 from pipeline.deploy.process import ProcessTarget
 from pipeline.home import Home
 from tests import servers
+from tests.deploy.cluster import REGISTRY, Cluster
+from tests.deploy.pods import Nursery
 from tests.docker.engine import base_image, engine, server_image
 from tests.docker.machine import pytest_runtest_setup, spare
 
@@ -31,6 +35,7 @@ class Place:
 
     def but(self, *, name="staging", home=None, token_env=None, **section):
         """The same with other settings."""
+        token_env = token_env or self.placement.serving.token_env
         return Place(
             self.target,
             replace(
@@ -82,9 +87,65 @@ def docker_place(tmp_path, free_port, server_image):
     made.stop()
 
 
-@pytest.fixture(params=["process", "docker"])
+class KubernetesPlace(Place):
+    """A place on the double of a cluster, whose Services are reached at their port of loopback."""
+
+    cluster: Cluster
+
+    def but(self, *, token_env=None, **changes):
+        if "port" in changes:
+            changes["port"] = changes["port"] or servers.free_port()
+            changes["url"] = f"http://127.0.0.1:{changes['port']}"
+        if token_env is not None:
+            self.cluster.secrets["small-staging-token", "token"] = os.environ[token_env]
+        made = super().but(token_env=token_env, **changes)
+        other = KubernetesPlace(made.target, made.placement)
+        other.cluster = self.cluster
+        return other
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory):
+    made = Nursery(tmp_path_factory.mktemp("n"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def kubernetes_place(tmp_path, tmp_path_factory, free_port, monkeypatch, nursery):
+    bundles = [tmp_path / "home", tmp_path / "other"]
+    cluster = Cluster(tmp_path_factory.mktemp("c"), bundles, nursery)
+    monkeypatch.setenv("PATH", str(cluster.bin), prepend=os.pathsep)
+    monkeypatch.setenv("ML_TEST_TOKEN", servers.TOKEN)
+    section = EnvironmentSection(
+        target="kubernetes",
+        port=free_port,
+        url=f"http://127.0.0.1:{free_port}",
+        kubernetes={"context": "test", "namespace": "ml", "repository": REGISTRY},
+    )
+    home = Home(tmp_path / "home")
+    home.make()
+    serving = ServingSection(token_env="ML_TEST_TOKEN")
+    made = KubernetesPlace(KubernetesTarget(), Placement("staging", section, serving, home))
+    made.cluster = cluster
+    yield made
+    cluster.close()
+
+
+PLACES = {"process": "place", "docker": "docker_place", "kubernetes": "kubernetes_place"}
+
+
+@pytest.fixture(params=PLACES)
 def anywhere(request):
     """Each target that there is, in turn."""
     if request.param == "docker":
         spare(("engine", "base_image", "server_image"))
-    return request.getfixturevalue({"process": "place", "docker": "docker_place"}[request.param])
+    return request.getfixturevalue(PLACES[request.param])
+
+
+@pytest.fixture(params=["process", "docker"])
+def on_a_machine(request):
+    """Each target whose servers take a port of a machine."""
+    if request.param == "docker":
+        spare(("engine", "base_image", "server_image"))
+    return request.getfixturevalue(PLACES[request.param])

@@ -110,19 +110,21 @@ def test_what_the_server_said_is_told(anywhere, make_bundle):
     assert anywhere.status() is None
 
 
-def test_a_port_in_use_is_told(anywhere, make_bundle):
+def test_a_port_in_use_is_told(on_a_machine, make_bundle):
     with (
-        socket.create_server(("127.0.0.1", anywhere.port)),
-        pytest.raises(EnvironmentFault, match=f"port {anywhere.port} of 127.0.0.1 is in use by"),
+        socket.create_server(("127.0.0.1", on_a_machine.port)),
+        pytest.raises(
+            EnvironmentFault, match=f"port {on_a_machine.port} of 127.0.0.1 is in use by"
+        ),
     ):
-        anywhere.deploy(make_bundle(), 1)
-    assert anywhere.status() is None
+        on_a_machine.deploy(make_bundle(), 1)
+    assert on_a_machine.status() is None
 
 
-def test_a_public_address_without_a_token_is_refused(anywhere, make_bundle):
+def test_a_public_address_without_a_token_is_refused(on_a_machine, make_bundle):
     with pytest.raises(UsageError, match="can be reached from elsewhere"):
-        anywhere.but(host="0.0.0.0").deploy(make_bundle(), 1)
-    assert anywhere.status() is None
+        on_a_machine.but(host="0.0.0.0").deploy(make_bundle(), 1)
+    assert on_a_machine.status() is None
 
 
 def test_the_token_goes_along(anywhere, make_bundle, monkeypatch):

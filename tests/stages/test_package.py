@@ -153,3 +153,64 @@ class TestNative:
         assert result.exit_code == 0
         assert verdicts(result)["native XGBoost on all rows"] == "skipped"
         assert "model.ubj" in Bundle.open(context.workdir / "bundle").manifest["files"]
+
+
+class TestImage:
+    """--image and --push; the engine's part is tested in tests/docker/test_bundle_image.py."""
+
+    @pytest.fixture
+    def project(self, make_project):
+        kubernetes = {"target": "kubernetes", "port": 1, "kubernetes": {"repository": "r/small"}}
+        return make_project(environments={"staging": kubernetes})
+
+    @pytest.fixture(autouse=True)
+    def done(self, monkeypatch):
+        done = []
+
+        def bake(bundle, wanted):
+            done.append(("bake", wanted.repository, bundle.digest))
+            return f"{wanted.repository}:{bundle.digest[:12]}"
+
+        def push(name):
+            done.append(("push", name))
+            return "sha256:0"
+
+        monkeypatch.setattr("pipeline.deploy.image.bake", bake)
+        monkeypatch.setattr("pipeline.deploy.image.push", push)
+        return done
+
+    @pytest.fixture
+    def again(self, package, project, make_context):
+        """Run the stage once more, with flags."""
+        package()
+
+        def again(*, quick=False, **flags):
+            return execute(make_context(project, "package", quick=quick, **flags))
+
+        return again
+
+    def test_nothing_is_baked_unless_asked_for(self, again, done):
+        assert again().exit_code == 0
+        assert done == []
+
+    def test_an_image_is_baked_and_not_pushed(self, again, done):
+        result = again(image="r/mine")
+        digest = result.report.model.digest
+        assert done == [("bake", "r/mine", digest)]
+        assert verdicts(result)[f"image r/mine:{digest[:12]}"] == "pass"
+
+    def test_those_of_the_environments_are_pushed(self, again, done):
+        result = again(push=True)
+        digest = result.report.model.digest
+        assert done == [("bake", "r/small", digest), ("push", f"r/small:{digest[:12]}")]
+
+    def test_a_quick_model_is_not_pushed(self, again, done):
+        result = again(quick=True, push=True)
+        assert result.exit_code == 0
+        assert done == []
+        assert verdicts(result)["image r/small"] == "skipped"
+
+    def test_a_wrong_name_is_told_before_anything_is_done(self, again):
+        result = again(image="r/mine:latest")
+        assert result.exit_code == 2
+        assert "without tag" in result.report.summary

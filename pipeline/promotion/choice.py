@@ -1,0 +1,56 @@
+"""Which registered version an environment may be given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.approval import policy as policies
+from pipeline.approval.keys import trusted_keys
+from pipeline.config import Project
+from pipeline.errors import Refused, UsageError
+from pipeline.home import Home
+from pipeline.promotion.promote import PRODUCTION, approval_of
+from pipeline.registry.mlflow_registry import Registry, Version
+
+
+def choose(
+    registry: Registry,
+    project: Project,
+    home: Home,
+    policy: Path | None,
+    *,
+    environment: str,
+    number: int | None,
+) -> Version:
+    """Return the version ``number``, or the challenger; for production the approved champion only.
+
+    Raises:
+        UsageError: no version is registered, or not this one.
+        Refused: production is to be given what was not promoted.
+        EnvironmentFault: the registry does not answer.
+    """
+    if environment == PRODUCTION:
+        return _promoted(registry, project, home, policy, number)
+    if number is not None:
+        return registry.version(number)
+    challenger = registry.challenger()
+    if challenger is None:
+        raise UsageError(
+            f"no version of '{registry.name}' is registered", hint="run 'ml-pipeline register'"
+        )
+    return challenger
+
+
+def _promoted(
+    registry: Registry, project: Project, home: Home, policy: Path | None, number: int | None
+) -> Version:
+    champion = registry.champion()
+    if champion is None or number not in (None, champion.number):
+        raise Refused(
+            f"{PRODUCTION} serves what was promoted, and nothing else",
+            expected="a champion" if champion is None else f"version {champion.number}",
+            hint="run 'ml-pipeline promote'",
+        )
+    rules = policies.load(policy, project.config.policy)
+    approval_of(registry, trusted_keys(home, rules), champion)
+    return champion
