@@ -173,7 +173,7 @@ def _reports(context: Context, more: Sequence[str]) -> tuple[Reports, Reports]:
     """
     names = [stage for stage, _, _ in CD]
     before = [(stage, environment) for stage, environment, _ in CD[: names.index("gate")]]
-    demanded = {_step(context, name) for name in more}
+    demanded = [_step(context, name) for name in more]
     optional = {
         name: section.required
         for name, section in (
@@ -183,7 +183,7 @@ def _reports(context: Context, more: Sequence[str]) -> tuple[Reports, Reports]:
     }
     found: Reports = {}
     shown: Reports = {}
-    for step in dict.fromkeys([*before, *sorted(demanded, key=str)]):
+    for step in dict.fromkeys([*before, *demanded]):
         stage, environment = step
         name = f"{stage} {environment}" if environment else stage
         required = optional.get(stage, True) or step in demanded
