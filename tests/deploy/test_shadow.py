@@ -15,7 +15,7 @@ SECTION = ShadowSection(min_requests=200)
 
 
 def exchanges(move=lambda p: p, *, ms=5.0, group="", **other):
-    """Requests whose champion answers 0, 1/n, 2/n ... and whose challenger answers ``move`` of it."""
+    """Requests whose champion answers p = 0, 1/n, 2/n ... and whose challenger ``move(p)``."""
     made = []
     for index in range(COUNT):
         p = index / COUNT
