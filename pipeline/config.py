@@ -345,7 +345,7 @@ class ShadowSection(Section):
     rate: float = Field(200.0, gt=0, le=10_000, description="Replayed requests a second, to each.")
     share: float = Field(1.0, gt=0, le=1, description="Live: share of requests that is copied.")
     timeout_ms: float = Field(2000.0, gt=0, le=60_000, description="No answer by then is missing.")
-    min_requests: int = Field(200, ge=1, description="Answers to compare; inconclusive below.")
+    min_requests: int = Field(100, ge=1, description="Answers to compare; inconclusive below.")
     min_minutes: float = Field(30.0, ge=0, description="Live: inconclusive below.")
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability from which it decides 1.")
     error_rate: float = Field(0.0, ge=0, lt=1, description="Largest share of errors.")
