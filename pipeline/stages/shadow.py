@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,7 +126,8 @@ def _champion(
         try:
             yield started.url, bundle
         finally:
-            launch.end(psutil.Process(started.pid))
+            with suppress(psutil.NoSuchProcess):
+                launch.end(psutil.Process(started.pid))
 
 
 def _requests(context: Context, bundle: Bundle, theirs: Bundle, version: Version) -> Requests:
@@ -365,7 +366,7 @@ def _judge(context: Context, name: str) -> Outcome:
     ends = counts is None or verdict is not Verdict.INCONCLUSIVE
     if ends:
         counts = live.end(found) or counts
-        compared = _compare(found, section, counts, minutes)
+        compared = _compare(found, section, counts, minutes, ended=True)
         live.forget(context.home, name)
     checks = [same, _copied(counts), *compared.checks]
     told = _summary(
@@ -389,14 +390,19 @@ def _judge(context: Context, name: str) -> Outcome:
 
 
 def _compare(
-    found: live.Live, section: ShadowSection, counts: tuple[int, int] | None, minutes: float
+    found: live.Live,
+    section: ShadowSection,
+    counts: tuple[int, int] | None,
+    minutes: float,
+    *,
+    ended: bool = False,
 ) -> Comparison:
-    return shadow.compare(
-        mirroring.exchanges(Path(found.records)),
-        section,
-        dropped=counts[1] if counts else 0,
-        minutes=minutes,
-    )
+    """Compare what was written down; once it has ended, what was not counts as dropped too."""
+    exchanges = mirroring.exchanges(Path(found.records))
+    offered, dropped = counts or (0, 0)
+    if ended and len(exchanges) < mirroring.RECORDED:
+        dropped = max(dropped, offered - len(exchanges))
+    return shadow.compare(exchanges, section, dropped=dropped, minutes=minutes)
 
 
 def _copied(counts: tuple[int, int] | None) -> Check:
