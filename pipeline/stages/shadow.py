@@ -85,7 +85,7 @@ def _replay(
         asked = _holdout(context, bundle, None)
         context.progress(f"{len(asked.ids)} requests", 0.3)
         found = _against_trained(context, deployment, asked, token)
-        beside = "the trained model; no champion"
+        beside = "the trained model (no champion)"
     else:
         with _champion(context, registry, version) as (url, theirs):
             asked = _requests(context, bundle, theirs, version)
@@ -296,7 +296,7 @@ def _summary(found: Comparison, asked: str, beside: str) -> str:
     open_ = [check for check in found.checks if check.verdict is not Verdict.PASS]
     stopping = [check for check in open_ if check.required and check.verdict is not Verdict.SKIPPED]
     p99 = found.metrics["p99_ms"]["challenger"]
-    told = f"{asked}, beside {beside}: p99 {p99:.1f} ms"
+    told = f"{asked} beside {beside}: p99 {p99:.1f} ms"
     if "largest_difference" in found.metrics:
         told += f", answers within {found.metrics['largest_difference']:.1e}"
     elif found.metrics["compared"]:
