@@ -1,19 +1,23 @@
 """Production's prediction log, as far as a replay needs it.
 
-One JSON object a line in ``*.jsonl``, or the same columns in ``*.parquet``: ``request_id``,
-``time``, ``version``, ``features`` (in the model's order), ``probability``. A line that is cut
-off, as the last one of a file that is being written may be, is left out.
+Files ``*.jsonl``, named by their time of creation. The first line of each tells the model
+(``model_version``, ``features``); every other one is a request: ``request_id``, ``time`` in seconds
+since the epoch, ``features`` and ``probability`` with a row or more. A last line that is cut off,
+as that of a file that is being written may be, is left out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import EnvironmentFault
+
+PROBE = "ml-pipeline-probe"
+"""The request id of what deploy, promote and verify ask, which no client asked for."""
 
 
 @dataclass(frozen=True)
@@ -21,66 +25,59 @@ class Recorded:
     """A row that production answered."""
 
     request_id: str
-    time: str
+    time: float
     version: int | None
     features: list[Any]
     probability: float
 
 
-def newest(folder: Path, *, version: int | None, width: int, count: int) -> list[Recorded]:
+def newest(
+    folder: Path, *, version: int | None, features: Sequence[str], count: int
+) -> list[Recorded]:
     """Return the newest rows that a version answered, oldest first, ``count`` at most.
 
     Args:
         folder: of the log; none is an empty log.
-        version: other versions' rows have other features.
-        width: number of features; rows of another width are left out.
+        version: that answered.
+        features: names and order; rows of a file with others are left out.
         count: at most.
+
+    Raises:
+        EnvironmentFault: a file is no prediction log.
     """
     rows: list[Recorded] = []
-    files = sorted(folder.glob("*.*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    for path in files:
+    for path in sorted(folder.glob("*.jsonl"), reverse=True):
         if len(rows) >= count:
             break
-        fitting = [
-            row for row in _read(path) if row.version == version and len(row.features) == width
-        ]
-        rows = fitting[-(count - len(rows)) :] + rows
+        found = list(_rows(path, version, list(features)))
+        rows = found[-(count - len(rows)) :] + rows
     return rows
 
 
-def _read(path: Path) -> Iterator[Recorded]:
-    if path.suffix == ".jsonl":
-        with path.open("rb") as stream:
+def _rows(path: Path, version: int | None, features: list[str]) -> Iterator[Recorded]:
+    with path.open("rb") as stream:
+        try:
+            source = json.loads(next(stream, b"null"))
+            if source is None or (source["model_version"], source["features"]) != (
+                version,
+                features,
+            ):
+                return
             for line in stream:
-                row = _row(line, path)
-                if row is not None:
-                    yield row
-    elif path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        for values in pq.read_table(path).to_pylist():
-            yield _recorded(values, path)
-
-
-def _row(line: bytes, path: Path) -> Recorded | None:
-    try:
-        values = json.loads(line)
-    except ValueError:
-        return None
-    return _recorded(values, path)
-
-
-def _recorded(values: Any, path: Path) -> Recorded:
-    try:
-        return Recorded(
-            request_id=str(values["request_id"]),
-            time=str(values["time"]),
-            version=values["version"],
-            features=list(values["features"]),
-            probability=float(values["probability"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise EnvironmentFault(
-            f"{path} is no prediction log: {error!r}",
-            expected="request_id, time, version, features and probability",
-        ) from None
+                if not line.endswith(b"\n"):
+                    return
+                told = json.loads(line)
+                if told["request_id"] == PROBE:
+                    continue
+                for row, probability in zip(told["features"], told["probability"], strict=True):
+                    yield Recorded(
+                        request_id=str(told["request_id"]),
+                        time=float(told["time"]),
+                        version=version,
+                        features=list(row),
+                        probability=float(probability),
+                    )
+        except (ValueError, KeyError, TypeError) as error:
+            raise EnvironmentFault(
+                f"{path} is no prediction log: {error!r}", expected="files that a server wrote"
+            ) from None

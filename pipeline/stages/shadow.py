@@ -136,7 +136,7 @@ def _requests(context: Context, bundle: Bundle, theirs: Bundle, version: Version
         rows = recorded.newest(
             context.home / f"predictions/{PRODUCTION}",
             version=version.number,
-            width=len(theirs.schema.names),
+            features=theirs.schema.names,
             count=section.requests,
         )
         fits = set(bundle.schema.names) <= set(theirs.schema.names)

@@ -94,7 +94,7 @@ def answers(latencies, *, rate=100.0, lag=0.0, status=200, version=3):
 @pytest.fixture
 def judge(make_project):
     def judge(found, **section):
-        slo = {"rate": 100, "seconds": 5, "warmup": 1} | section
+        slo = {"rate": 100, "seconds": 5, "warmup": 1, "p99_ms": 100} | section
         config = make_project(load_test=slo).config.load_test
         measured = load.measure(found, warmup=config.warmup, version=3)
         return {check.name: check for check in load.checks(measured, config)}

@@ -187,9 +187,9 @@ def test_recorded_requests_are_preferred_and_a_challenger_that_turns_them_around
     delivery.challenge(weight=-3.0)
     folder = delivery.home / "predictions/production"
     folder.mkdir(parents=True)
-    rows = [
-        {"request_id": str(i), "time": "2026-01-01T00:00:00Z", "version": number}
-        | {"features": [i / 60 - 1, "north"], "probability": 0.5}
+    rows = [{"model_version": number, "features": ["x", "c"]}] + [
+        {"request_id": str(i), "time": 1.0, "features": [[i / 60 - 1, "north"]]}
+        | {"probability": [0.5]}
         for i in range(ROWS)
     ]
     (folder / "0.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"cut')
