@@ -30,6 +30,9 @@ SMALL: dict[str, Any] = {
     "split": {"holdout_days": 40, "validation_days": 20, "folds": 0},
     "train": {"max_epochs": 20, "params": {"max_depth": 3}},
     "evaluate": {"resamples": 50},
+    # short, and lenient: other tests share the machine
+    "load_test": {"rate": 150, "seconds": 1, "warmup": 0.2, "p99_ms": 3000},
+    "shadow": {"requests": 200, "p99_ms": 3000, "timeout_ms": 9000},
 }
 
 MakeProject = Callable[..., Project]

@@ -12,6 +12,7 @@ from pipeline import workdir
 from pipeline.bundle import identity
 from pipeline.bundle.card import card
 from pipeline.bundle.reader import GOLDEN, MANIFEST, MODEL, SCHEMA, Bundle, read_json
+from pipeline.bundle.rows import json_rows
 from pipeline.bundle.sbom import sbom
 from pipeline.bundle.source import archive
 from pipeline.config import Project
@@ -99,19 +100,11 @@ def golden(parity: Path, schema: FeatureSchema) -> dict[str, Any]:
 
     frame = pd.read_parquet(parity)
     frame = frame[frame[IS_GOLDEN]]
-    columns = [
-        [None if pd.isna(value) else _plain(value) for value in frame[name].tolist()]
-        for name in schema.names
-    ]
     return {
         "features": list(schema.names),
-        "inputs": [list(row) for row in zip(*columns, strict=True)],
+        "inputs": json_rows(frame, schema.names),
         "probabilities": [float(value) for value in frame[PROBABILITY]],
     }
-
-
-def _plain(value: object) -> object:
-    return value if isinstance(value, str) else float(value)  # type: ignore[arg-type]
 
 
 def _manifest(folder: Path, training: TrainingRecord, schema: FeatureSchema) -> dict[str, Any]:

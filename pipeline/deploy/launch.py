@@ -89,7 +89,7 @@ def start(
             stderr=stream,
             start_new_session=True,
             cwd=log.parent,
-            env=_environment(serving.token_env),
+            env=environment(serving.token_env),
         )
     try:
         facts = _wait(process, path, log, before)
@@ -164,7 +164,8 @@ def _failed(code: int, log: Path, before: int) -> Exception:
     return kinds.get(code, EnvironmentFault)(f"the server did not start: {last}", hint=f"see {log}")
 
 
-def _environment(token_env: str | None) -> Mapping[str, str]:
+def environment(token_env: str | None) -> Mapping[str, str]:
+    """Return the variables that a process gets which outlives the command."""
     names = (*INHERITED, token_env) if token_env else INHERITED
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     inherited = {name: os.environ[name] for name in names if name in os.environ}

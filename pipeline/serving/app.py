@@ -18,6 +18,7 @@ import asyncio
 import hmac
 import json
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from pipeline.bundle.reader import Bundle
+    from pipeline.serving.mirror import Mirror
 
 logger = logging.getLogger("pipeline.serving")
 
@@ -55,9 +57,13 @@ class Limits:
 
 @dataclass
 class State:
-    """What the process knows of itself; ``draining`` is set once it takes no new connections."""
+    """What the process knows of itself; ``draining`` is set once it takes no new connections.
+
+    ``mirror`` takes copies of answered requests while a challenger is watched.
+    """
 
     draining: bool = False
+    mirror: Mirror | None = None
 
 
 class Prediction(msgspec.Struct):
@@ -94,10 +100,12 @@ class Predict:
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status = 200
+        status, body = 200, b""
+        start = time.perf_counter()
         try:
             _authorise(scope, self._token)
-            answer = _encode(self._answer(await _read(scope, receive, self._limits.max_body)))
+            body = await _read(scope, receive, self._limits.max_body)
+            answer = _encode(self._answer(body))
         except RequestError as error:
             status, answer = error.status, _error(str(error))
         headers = [
@@ -108,6 +116,8 @@ class Predict:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
+        if self._state.mirror is not None and status == 200:
+            self._state.mirror.offer(body, answer, time.perf_counter() - start)
 
     def _answer(self, body: bytes) -> Prediction | list[Prediction]:
         values = parse(body)

@@ -7,6 +7,9 @@ line        what the server does                  what it answers
 ``lend``    nothing                               the same, and its public listening socket
 ``serve``   listens on the socket that came along ``{"serving": true}``
 ``pause``   takes no new connections              ``{"serving": false}``
+``mirror``  copies answered requests to the       what it has offered and dropped so far
+            socket that came along, if one did
+``unmirror`` ends that                            what it offered and dropped
 =========== ===================================== =============================================
 
 The listening socket itself goes from the old server to the new one. Both then share one queue of
@@ -67,9 +70,15 @@ def listen(path: Path) -> socket.socket:
 
 
 def ask(
-    path: Path, command: str, lent: socket.socket | None = None, timeout: float = 5.0
+    path: Path,
+    command: str,
+    lent: socket.socket | None = None,
+    timeout: float = 5.0,
+    **more: float,
 ) -> tuple[dict[str, Any], socket.socket | None]:
     """Send one command, with a socket where one goes along; return the answer and what came.
+
+    ``more`` goes along with the command.
 
     Raises:
         OSError: no server answers there.
@@ -78,7 +87,7 @@ def ask(
         connection.settimeout(timeout)
         with address(path) as name:
             connection.connect(name)
-        send(connection, {"command": command}, lent)
+        send(connection, {"command": command, **more}, lent)
         return receive(connection)
 
 

@@ -18,6 +18,7 @@ from pipeline.bundle.reader import Bundle
 from pipeline.serving import control
 from pipeline.serving.access import token_of
 from pipeline.serving.app import Limits, State, make_app
+from pipeline.serving.mirror import Mirror
 from pipeline.serving.protocol import BoundedProtocol
 from pipeline.serving.sockets import BACKLOG, bind
 
@@ -86,6 +87,21 @@ class Server(uvicorn.Server):
         self._stop_listening()
         self._state.draining = True
 
+    async def mirror(self, queue: socket.socket | None, share: float) -> dict[str, Any]:
+        """Copy answered requests to ``queue`` from now on, or tell of what is copied already."""
+        if queue is not None:
+            await self.unmirror()
+            self._state.mirror = Mirror(queue, share)
+        return self._state.mirror.facts if self._state.mirror else {"mirroring": False}
+
+    async def unmirror(self) -> dict[str, Any]:
+        """End the copying; tell what was offered and dropped."""
+        ended, self._state.mirror = self._state.mirror, None
+        if ended is None:
+            return {"mirroring": False}
+        ended.close()
+        return ended.facts | {"mirroring": False}
+
     def _stop_listening(self) -> None:
         if self._listener is not None:
             self._listener.close()
@@ -139,9 +155,12 @@ class Controller(threading.Thread):
         with connection:
             connection.settimeout(5.0)
             message, lent = control.receive(connection)
-            self._obey(connection, str(message.get("command")), lent)
+            self._obey(connection, message, lent)
 
-    def _obey(self, connection: socket.socket, command: str, lent: socket.socket | None) -> None:
+    def _obey(
+        self, connection: socket.socket, message: dict[str, Any], lent: socket.socket | None
+    ) -> None:
+        command = str(message.get("command"))
         if command == "serve":
             self._await(self._server.listen(lent))
             control.send(connection, {"serving": True})
@@ -150,11 +169,16 @@ class Controller(threading.Thread):
             control.send(connection, {"serving": False})
         elif command == "lend":
             control.send(connection, self._facts, self._server.public)
+        elif command == "mirror":
+            share = float(message.get("share", 1.0))
+            control.send(connection, self._await(self._server.mirror(lent, share)))
+        elif command == "unmirror":
+            control.send(connection, self._await(self._server.unmirror()))
         else:
             control.send(connection, self._facts)
 
-    def _await(self, work: Any) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=5.0)
+    def _await(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=5.0)
 
 
 def run(

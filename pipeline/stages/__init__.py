@@ -130,6 +130,26 @@ _ALL = (
         flags=(Flag("url", "the address to test; the environment's own if left out"),),
     ),
     Stage(
+        "load-test",
+        "send requests at a constant rate to what an environment serves",
+        "p99 or throughput is outside the SLO, or a request errs; inconclusive if the client "
+        "could not keep its rate",
+        environment=True,
+        home=True,
+    ),
+    Stage(
+        "shadow",
+        "compare an environment's answers with the champion's, request by request",
+        "the challenger errs, lags, does not answer or answers anomalously on replayed or "
+        "mirrored requests; inconclusive on too few",
+        environment=True,
+        home=True,
+        flags=(
+            Flag("start", "let production copy its requests to the environment", "switch"),
+            Flag("judge", "compare what was answered since --start", "switch"),
+        ),
+    ),
+    Stage(
         "gate",
         "compare challenger and champion and decide whether it may be promoted",
         "any required check is not passed; inconclusive is not passed",
@@ -179,6 +199,8 @@ CD: tuple[Step, ...] = (
     ("register", None, {}),
     ("deploy", "staging", {}),
     ("verify", "staging", {}),
+    ("load-test", "staging", {}),
+    ("shadow", "staging", {}),
     ("gate", None, {}),
     ("approve", None, {}),
     ("promote", None, {}),

@@ -45,10 +45,11 @@ def run(context: Context) -> Outcome:
     rules = Rules.of(context.config.gate, problem.primary_metric, problem.guards)
     policy = policies.load(context.policy, context.config.policy)
     floor.require(policy.gate, context.config.gate, rules)
-    reports = _reports(context, (*context.config.gate.require, *policy.require))
+    reports, advisory = _reports(context, (*context.config.gate.require, *policy.require))
     candidate = evidence.Candidate(challenger.identity, challenger.digest)
     proved = [
         *(evidence.check_report(name, found, candidate) for name, found in reports.items()),
+        *(evidence.show_report(name, found, candidate) for name, found in advisory.items()),
         evidence.check_lineage(reports),
         *evidence.check_run(reports),
     ]
@@ -160,20 +161,35 @@ def _comparison_tests(context: Context, held: Held, scratch: Path) -> list[Check
     return [*evidence.enforced(check for check in found if is_comparison(check)), *whole]
 
 
-def _reports(context: Context, more: Sequence[str]) -> dict[str, StageReport | None]:
-    """Return the required reports by name, in the order of the delivery; None where there is none.
+Reports = dict[str, StageReport | None]
+"""Reports by stage and environment; None where there is none."""
+
+
+def _reports(context: Context, more: Sequence[str]) -> tuple[Reports, Reports]:
+    """Return the required reports, in the order of the delivery, and those that are only shown.
 
     Raises:
         UsageError: ``require`` names a stage or an environment that does not exist.
     """
     names = [stage for stage, _, _ in CD]
     before = [(stage, environment) for stage, environment, _ in CD[: names.index("gate")]]
-    found: dict[str, StageReport | None] = {}
-    for stage, environment in dict.fromkeys([*before, *(_step(context, name) for name in more)]):
-        file = f"reports/{report.file_name(stage, environment)}.json"
+    demanded = [_step(context, name) for name in more]
+    optional = {
+        name: section.required
+        for name, section in (
+            ("load-test", context.config.load_test),
+            ("shadow", context.config.shadow),
+        )
+    }
+    found: Reports = {}
+    shown: Reports = {}
+    for step in dict.fromkeys([*before, *demanded]):
+        stage, environment = step
         name = f"{stage} {environment}" if environment else stage
-        found[name] = _read(context, file)
-    return found
+        required = optional.get(stage, True) or step in demanded
+        report_file = f"reports/{report.file_name(stage, environment)}.json"
+        (found if required else shown)[name] = _read(context, report_file)
+    return found, shown
 
 
 def _read(context: Context, file: str) -> StageReport | None:

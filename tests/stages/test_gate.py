@@ -69,16 +69,24 @@ class Delivery:
         return Context(**values | changed)
 
     def deliver(self, **sections):
-        """Run every stage before the gate; stand in for deploy and verify with passed reports."""
+        """Run every stage before the gate; stand in for those of staging with passed reports."""
         self.write(**sections)
         for stage in BEFORE:
             done = runner.execute(self.context(stage)).report
             assert done.verdict is Verdict.PASS, done.summary
-        for stage in ("deploy", "verify"):
+        for stage in ("deploy", "verify", "load-test", "shadow"):
             stood_in = done.model_copy(
                 update={"stage": stage, "environment": "staging", "inputs": {}, "outputs": {}}
             )
             report.write(stood_in, Workdir(self.root / "build/ml"))
+
+    def optional(self, stage):
+        """Return the project with ``required: false`` in a stage's section."""
+        project = config.load(self.root, environment={})
+        name = stage.replace("-", "_")
+        section = getattr(project.config, name).model_copy(update={"required": False})
+        changed = project.config.model_copy(update={name: section})
+        return dataclasses.replace(project, config=changed)
 
     def gate(self, **changed):
         return runner.execute(self.context("gate", **changed))
@@ -132,7 +140,10 @@ class TestFirstDelivery:
     def test_the_same_inputs_give_the_same_record(self, first):
         assert first.gate().report.metrics["record"] == first.gate().report.metrics["record"]
 
-    @pytest.mark.parametrize("name", ["validate-data", "evaluate", "verify-staging"])
+    @pytest.mark.parametrize(
+        "name",
+        ["validate-data", "evaluate", "verify-staging", "load-test-staging", "shadow-staging"],
+    )
     def test_a_missing_report_stops_it(self, first, scratch, name):
         (scratch / f"reports/{name}.json").unlink()
         done = first.gate(workdir=scratch)
@@ -156,6 +167,37 @@ class TestFirstDelivery:
         other = {"name": model.name, "identity": "c" * 64, "digest": "", "version": None}
         tamper(scratch, "evaluate", model=other)
         assert first.gate(workdir=scratch).report.verdict is Verdict.FAIL
+
+    def test_a_shadow_that_was_only_started_stops_it(self, first, scratch):
+        tamper(scratch, "shadow-staging", verdict="skipped", summary="judge it later")
+        done = first.gate(workdir=scratch)
+        assert (done.exit_code, done.report.verdict) == (1, Verdict.FAIL)
+        assert "judge it later" in done.report.summary
+
+    @pytest.mark.parametrize("name", ["load-test", "shadow"])
+    def test_what_is_not_required_is_shown_and_stops_nothing(self, first, scratch, name):
+        optional = first.optional(name)
+        tamper(scratch, f"{name}-staging", verdict="fail", summary="p99 4000 ms")
+        done = first.gate(workdir=scratch, project=optional)
+        assert done.exit_code == 0, done.report.summary
+        check = named(done, f"report of {name} staging")
+        assert (check.verdict, check.required) == (Verdict.FAIL, False)
+        (scratch / f"reports/{name}-staging.json").unlink()
+        done = first.gate(workdir=scratch, project=optional)
+        assert done.exit_code == 0, done.report.summary
+        assert named(done, f"report of {name} staging").verdict is Verdict.INCONCLUSIVE
+
+    @pytest.mark.parametrize("name", ["load-test", "shadow"])
+    def test_what_the_policy_requires_must_have_stopped_something(
+        self, first, scratch, tmp_path, name
+    ):
+        """The project's ml.yaml may not weaken what the administrators ask for."""
+        policy = tmp_path / "policy.yaml"
+        policy.write_text(f"require: [{name}]\n")
+        tamper(scratch, f"{name}-staging", metrics={"required": False})
+        done = first.gate(workdir=scratch, project=first.optional(name), policy=policy)
+        assert (done.exit_code, done.report.verdict) == (1, Verdict.FAIL)
+        assert "limits that stop nothing" in done.report.summary
 
     def test_a_quick_report_stops_it(self, first, scratch):
         tamper(scratch, "train", profile="quick")

@@ -1,0 +1,154 @@
+"""``python -m pipeline.deploy.mirroring CONFIG FD``: asks a challenger what production was asked.
+
+Reads copies of answered requests from the socket ``FD`` (``pipeline.serving.mirror``), sends each
+to the challenger, and appends both answers as a line of JSON. It ends when the server has closed
+its end and the last answer is there or its time is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from pipeline.deploy.openloop import Answer, Client, Place
+from pipeline.deploy.shadow import Exchange
+from pipeline.deploy.traffic import Reply, read, reply
+from pipeline.serving import mirror
+from pipeline.serving.access import token_of
+
+IN_FLIGHT = 64
+"""Requests that the challenger is asked at a time; others wait in the socket, or are dropped."""
+RECORDED = 200_000
+"""Requests that are asked and written down at most; later ones are read and let go."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command needs to know. ``positions`` orders features as the challenger does."""
+
+    url: str
+    version: int | None
+    token_env: str | None
+    timeout: float
+    positions: tuple[int, ...] | None
+    records: str
+
+    @classmethod
+    def read(cls, path: Path) -> Settings:
+        values = json.loads(path.read_text())
+        positions = values.pop("positions")
+        return cls(**values, positions=None if positions is None else tuple(positions))
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+class Reader:
+    """Takes copies from the socket as long as the challenger keeps up."""
+
+    def __init__(self, queue: socket.socket, settings: Settings, out: TextIO) -> None:
+        self._queue = queue
+        self._settings = settings
+        self._out = out
+        self._place = Place.of(settings.url, token_of("127.0.0.1", settings.token_env))
+        self._client = Client(self._place, connections=IN_FLIGHT, timeout=settings.timeout)
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
+        self._recorded = 0
+
+    async def run(self) -> None:
+        """Return when the other end has been closed and the last answer is written down."""
+        self._queue.setblocking(False)
+        self._loop.add_reader(self._queue, self._take)
+        await self._ended.wait()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._client.close()
+
+    def _take(self) -> None:
+        while len(self._tasks) < IN_FLIGHT:
+            try:
+                message = self._queue.recv(mirror.LARGEST)
+            except BlockingIOError:
+                return
+            except OSError:
+                message = b""
+            if not message:
+                self._loop.remove_reader(self._queue)
+                self._ended.set()
+                return
+            if self._recorded < RECORDED:
+                self._recorded += 1
+                task = self._loop.create_task(self._ask(mirror.decode(message)))
+                self._tasks.add(task)
+                task.add_done_callback(self._done)
+        self._loop.remove_reader(self._queue)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        full = len(self._tasks) >= IN_FLIGHT
+        self._tasks.discard(task)
+        if full and not self._ended.is_set():
+            self._loop.add_reader(self._queue, self._take)
+
+    async def _ask(self, copy: mirror.Copy) -> None:
+        request_id, body, answer, ms = copy
+        start = time.perf_counter()
+        request = self._place.request(reordered(body, self._settings.positions), request_id)
+        status, content, error = await self._client.ask(request)
+        took = time.perf_counter() - start
+        found = reply(Answer(0.0, 0.0, took, status, content, error), self._settings.version)
+        champion = Reply(tuple(value for value, _ in read(answer)), ms)
+        line = {"id": request_id, "champion": asdict(champion), "challenger": asdict(found)}
+        self._out.write(json.dumps(line) + "\n")
+
+
+def reordered(body: bytes, positions: Sequence[int] | None) -> bytes:
+    """Return a request with its features at ``positions``; the same one where that is None."""
+    if positions is None:
+        return body
+    features = json.loads(body)["features"]
+    many = bool(features) and isinstance(features[0], list)
+    rows: list[Any] = features if many else [features]
+    moved = [[row[at] for at in positions] for row in rows]
+    return json.dumps({"features": moved if many else moved[0]}).encode()
+
+
+def exchanges(records: Path) -> list[Exchange]:
+    """Return what was written down so far; a last line that is not whole yet is left out."""
+    found = []
+    with records.open("rb") as stream:
+        for line in stream:
+            if not line.endswith(b"\n"):
+                break
+            told = json.loads(line)
+            found.append(Exchange(told["id"], _reply(told["champion"]), _reply(told["challenger"])))
+    return found
+
+
+def _reply(told: dict[str, Any]) -> Reply:
+    return Reply(**told | {"probabilities": tuple(told["probabilities"])})
+
+
+def main(arguments: Sequence[str]) -> None:
+    settings = Settings.read(Path(arguments[0]))
+
+    async def run(queue: socket.socket, out: TextIO) -> None:
+        await Reader(queue, settings, out).run()
+
+    with (
+        socket.socket(fileno=int(arguments[1])) as queue,
+        Path(settings.records).open("a", buffering=1, encoding="utf-8") as out,
+    ):
+        asyncio.run(run(queue, out))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

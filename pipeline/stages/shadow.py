@@ -1,0 +1,449 @@
+"""Compares an environment's answers with the champion's: replayed requests, or production's own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import report
+from pipeline.bundle.reader import Bundle
+from pipeline.config import ShadowSection
+from pipeline.deploy import launch, live, mirroring, openloop, recorded, shadow, traffic
+from pipeline.deploy.base import Deployment, Placement
+from pipeline.deploy.shadow import Comparison, Exchange
+from pipeline.deploy.targets import load_target
+from pipeline.deploy.traffic import Reply, Stream
+from pipeline.errors import UsageError
+from pipeline.promotion.promote import PRODUCTION
+from pipeline.registry.mlflow_registry import Registry, Version
+from pipeline.report import Check, Verdict
+from pipeline.serving.access import token_of
+from pipeline.stages.context import Context, Outcome
+from pipeline.stages.load_test import HOLDOUT, made_for, probe, ref, served
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WARM = 20
+"""First requests, which are sent twice: connections and caches are cold for the first ones."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What is asked: rows by feature, with ids and groups; or why it cannot be."""
+
+    source: str
+    ids: Sequence[str]
+    challenger: Sequence[Sequence[Any]]
+    champion: Sequence[Sequence[Any]] = ()
+    trained: Sequence[float] = ()
+    groups: Sequence[str] = ()
+
+
+def run(context: Context) -> Outcome:
+    """Replay requests to both, or start or judge a live shadow.
+
+    Raises:
+        UsageError: both flags, no live shadow to judge, no requests to replay, or a target whose
+            servers cannot copy requests.
+        Refused: the challenger needs features that production's requests lack.
+        EnvironmentFault: nothing is served, or the registry does not answer.
+    """
+    start, judge = bool(context.flags.get("start")), bool(context.flags.get("judge"))
+    if start and judge:
+        raise UsageError("--start and --judge at once", expected="one of them, or none to replay")
+    name = context.environment or ""
+    if name == PRODUCTION:
+        raise UsageError(f"{PRODUCTION} is what others are compared with", expected="staging, say")
+    if judge:
+        return _judge(context, name)
+    deployment = served(context, name)
+    bundle = Bundle.open(deployment.bundle)
+    token = token_of("127.0.0.1", context.config.serving.token_env)
+    proved = probe(deployment, bundle, token)
+    if proved.verdict is not Verdict.PASS:
+        return Outcome(summary=proved.why, checks=[proved], model=ref(deployment, bundle))
+    if start:
+        return _start(context, name, deployment, bundle)
+    return _replay(context, deployment, bundle, token, proved)
+
+
+# --- replay -----------------------------------------------------------------------------------
+
+
+def _replay(
+    context: Context, deployment: Deployment, bundle: Bundle, token: str | None, proved: Check
+) -> Outcome:
+    context.progress("asking the registry", 0.05)
+    registry = Registry.of(context.project, context.home, context.progress)
+    version = registry.champion()
+    if version is None:
+        asked = _holdout(context, bundle, None)
+        context.progress(f"{len(asked.ids)} requests", 0.3)
+        found = _against_trained(context, deployment, asked, token)
+        beside = "the trained model (no champion)"
+    else:
+        with _champion(context, registry, version) as (url, theirs):
+            asked = _requests(context, bundle, theirs, version)
+            context.progress(f"{len(asked.ids)} requests to both", 0.3)
+            found = _against_champion(context, deployment, asked, (url, version.number), token)
+        beside = f"the champion, version {version.number}"
+    return Outcome(
+        summary=_summary(found, f"{len(asked.ids)} {asked.source} requests", beside),
+        checks=[proved, *found.checks],
+        metrics={
+            "url": deployment.url,
+            "required": context.config.shadow.required,
+            "source": asked.source,
+            "champion_version": None if version is None else version.number,
+            **found.metrics,
+        },
+        model=ref(deployment, bundle),
+    )
+
+
+@contextmanager
+def _champion(
+    context: Context, registry: Registry, version: Version
+) -> Iterator[tuple[str, Bundle]]:
+    """Serve the champion's bundle for the time of the replay: production gets no test requests."""
+    import psutil
+
+    with tempfile.TemporaryDirectory(dir=context.home.root, prefix=".shadow-") as name:
+        context.progress("starting the champion", 0.1)
+        bundle = Bundle.open(registry.download(version, Path(name) / "bundle"))
+        started = launch.start(
+            bundle,
+            version.number,
+            host="127.0.0.1",
+            serving=context.config.serving,
+            log=Path(name) / "champion.log",
+        )
+        try:
+            yield started.url, bundle
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                launch.end(psutil.Process(started.pid))
+
+
+def _requests(context: Context, bundle: Bundle, theirs: Bundle, version: Version) -> Requests:
+    section = context.config.shadow
+    if section.source != "holdout":
+        rows = recorded.newest(
+            context.home / f"predictions/{PRODUCTION}",
+            version=version.number,
+            features=theirs.schema.names,
+            count=section.requests,
+        )
+        fits = set(bundle.schema.names) <= set(theirs.schema.names)
+        if section.source == "recorded" or (fits and len(rows) >= section.min_requests):
+            return _recorded(rows, bundle, theirs)
+    return _holdout(context, bundle, theirs)
+
+
+def _recorded(rows: Sequence[recorded.Recorded], bundle: Bundle, theirs: Bundle) -> Requests:
+    if not rows:
+        raise UsageError(
+            "the prediction log holds no request that the champion answered",
+            hint="wait until production was asked, or set shadow.source to holdout",
+        )
+    moved = live.positions(theirs.schema.names, bundle.schema.names)
+    return Requests(
+        source="recorded",
+        ids=[f"{row.request_id}-{index}" for index, row in enumerate(rows)],
+        champion=[row.features for row in rows],
+        challenger=[
+            row.features if moved is None else [row.features[at] for at in moved] for row in rows
+        ],
+    )
+
+
+def _holdout(context: Context, bundle: Bundle, theirs: Bundle | None) -> Requests:
+    """Return the newest rows of the holdout, with the features that each model computes of them."""
+    import pandas as pd
+
+    from pipeline.bundle.rows import json_rows
+
+    if not made_for(context, bundle):
+        raise UsageError(
+            "the working folder does not hold the holdout of the deployed model",
+            expected="the files of the run that trained it",
+            hint="run 'ml-pipeline run cd', or set shadow.source to recorded",
+        )
+    holdout = pd.read_parquet(context.take(HOLDOUT, "train")).reset_index(drop=True)
+    newest = holdout.tail(context.config.shadow.requests)
+    trained: list[float] = []
+    champion: list[list[Any]] = []
+    if theirs is None:
+        predictions = pd.read_parquet(context.take("data/predictions.parquet", "evaluate"))
+        trained = [float(value) for value in predictions["model"].tail(len(newest))]
+    else:
+        features = _champion_features(context, bundle, theirs, newest)
+        champion = json_rows(features, theirs.schema.names)
+    groups = newest.get("__group")
+    return Requests(
+        source="holdout",
+        ids=[f"holdout-{index}" for index in newest.index],
+        challenger=json_rows(newest, bundle.schema.names),
+        champion=champion,
+        trained=trained,
+        groups=[]
+        if groups is None
+        else ["" if pd.isna(value) else str(value) for value in groups.tolist()],
+    )
+
+
+def _champion_features(
+    context: Context, bundle: Bundle, theirs: Bundle, newest: pd.DataFrame
+) -> pd.DataFrame:
+    """Return the rows' features as the champion's own code computes them, where it differs."""
+    import pandas as pd
+
+    from pipeline.evaluation.alignment import positions
+    from pipeline.gate import champion
+    from pipeline.problems.loader import load_problem
+
+    mine = bundle.manifest["training"].get("identity_parts", {})
+    if champion.computes_alike(mine, theirs.manifest["training"].get("identity_parts", {})):
+        return newest
+    clean = context.take("data/clean.parquet", "validate-data")
+    matrix = pd.read_parquet(context.take("data/matrix.parquet", "train"))
+    problem = load_problem(context.config.problem, context.project.root)
+    place = positions(pd.read_parquet(clean), matrix, problem)
+    if place is None:
+        raise UsageError(
+            "the holdout's rows are not found in the clean data, so the champion cannot be asked",
+            hint="set shadow.source to recorded, or shadow.required to false",
+        )
+    wanted = place[(matrix["__part"] == "holdout").to_numpy()][newest.index]
+    try:
+        return champion.own_features(theirs, clean, wanted)
+    except champion.UnscoredError as error:
+        raise UsageError(
+            f"the champion cannot be asked: {error}",
+            hint="set shadow.source to recorded, or shadow.required to false",
+        ) from None
+
+
+def _against_champion(
+    context: Context,
+    deployment: Deployment,
+    asked: Requests,
+    champion: tuple[str, int | None],
+    token: str | None,
+) -> Comparison:
+    section = context.config.shadow
+    half = 0.5 / section.rate
+    streams = [
+        _stream(champion[0], token, asked.champion, asked.ids, section.rate, 0.0),
+        _stream(deployment.url, token, asked.challenger, asked.ids, section.rate, half),
+    ]
+    one, other = traffic.play(streams, section.timeout_ms / 1000)
+    exchanges = [
+        Exchange(
+            id=asked.ids[index],
+            champion=traffic.reply(first, champion[1]),
+            challenger=traffic.reply(second, deployment.version),
+            group=asked.groups[index] if asked.groups else "",
+        )
+        for index, (first, second) in enumerate(_counted(one, other))
+    ]
+    return shadow.compare(exchanges, section)
+
+
+def _against_trained(
+    context: Context, deployment: Deployment, asked: Requests, token: str | None
+) -> Comparison:
+    section = context.config.shadow
+    stream = _stream(deployment.url, token, asked.challenger, asked.ids, section.rate, 0.0)
+    (answers,) = traffic.play([stream], section.timeout_ms / 1000)
+    exchanges = [
+        Exchange(
+            id=asked.ids[index],
+            champion=Reply((asked.trained[index],)),
+            challenger=traffic.reply(answer, deployment.version),
+        )
+        for index, (answer,) in enumerate(_counted(answers))
+    ]
+    return shadow.against_trained(exchanges, section)
+
+
+def _stream(
+    url: str,
+    token: str | None,
+    rows: Sequence[Sequence[Any]],
+    ids: Sequence[str],
+    rate: float,
+    offset: float,
+) -> Stream:
+    warm = min(WARM, len(rows))
+    bodies = traffic.bodies(rows, len(rows))
+    due = [index / rate + offset for index in range(warm + len(rows))]
+    return Stream(url, token, bodies[:warm] + bodies, due, [*ids[:warm], *ids])
+
+
+def _counted(*streams: Sequence[openloop.Answer]) -> Iterator[tuple[openloop.Answer, ...]]:
+    """Return the answers side by side, without those that only warmed up."""
+    warm = min(WARM, len(streams[0]) // 2)
+    return zip(*(stream[warm:] for stream in streams), strict=True)
+
+
+def _summary(found: Comparison, asked: str, beside: str) -> str:
+    open_ = [check for check in found.checks if check.verdict is not Verdict.PASS]
+    stopping = [check for check in open_ if check.required and check.verdict is not Verdict.SKIPPED]
+    p99 = found.metrics["p99_ms"]["challenger"]
+    told = f"{asked} beside {beside}: p99 {p99:.1f} ms"
+    if "largest_difference" in found.metrics:
+        told += f", answers within {found.metrics['largest_difference']:.1e}"
+    elif found.metrics["compared"]:
+        told += (
+            f", PSI {found.metrics['psi']:.3f}, KS {found.metrics['ks']:.3f}, "
+            f"{found.metrics['changed']:.1%} of decisions change"
+        )
+    if stopping:
+        first = stopping[0]
+        return f"{told}; {first.name}: {first.observed}, expected {first.expected}. {first.why}"
+    return told
+
+
+# --- live -------------------------------------------------------------------------------------
+
+
+def _start(context: Context, name: str, deployment: Deployment, bundle: Bundle) -> Outcome:
+    section, config = context.config.shadow, context.config
+    if PRODUCTION not in config.environments:
+        raise UsageError(f"ml.yaml has no environment '{PRODUCTION}' to copy requests from")
+    live.check_target(config.environments[PRODUCTION].target, PRODUCTION)
+    champion = served(context, PRODUCTION)
+    theirs = Bundle.open(champion.bundle)
+    started = live.start(
+        context.home,
+        name,
+        champion,
+        deployment,
+        ref(deployment, bundle),
+        live.positions(theirs.schema.names, bundle.schema.names),
+        environment=PRODUCTION,
+        share=section.share,
+        timeout=section.timeout_ms / 1000,
+        token_env=config.serving.token_env,
+    )
+    until = f"at least {section.min_minutes:g} minutes and {section.min_requests} requests"
+    check = Check(
+        name="live shadow",
+        verdict=Verdict.SKIPPED,
+        observed=f"production copies {section.share:.0%} of its requests to {name}",
+        expected=until,
+        why=f"nothing is judged yet: run 'ml-pipeline shadow {name} --judge' after {until}",
+    )
+    return Outcome(
+        summary=f"production, version {champion.version}, copies its requests to {name}, "
+        f"version {deployment.version}; judge after {until}",
+        checks=[check],
+        metrics={"url": deployment.url, "champion_version": champion.version}
+        | {"started": started.started},
+        model=ref(deployment, bundle),
+    )
+
+
+def _judge(context: Context, name: str) -> Outcome:
+    """Judge what was answered so far; as long as that is not conclusive, the shadow goes on."""
+    section = context.config.shadow
+    found = live.read(context.home, name)
+    if found is None:
+        raise UsageError(
+            f"no live shadow of {name} runs", hint=f"run 'ml-pipeline shadow {name} --start'"
+        )
+    minutes = found.minutes
+    same = _same(context, name, found)
+    counts = live.copied(found)
+    compared = _compare(found, section, counts, minutes)
+    verdict = report.judge([same, *compared.checks])
+    ends = counts is None or verdict is not Verdict.INCONCLUSIVE
+    if ends:
+        counts = live.end(found) or counts
+        compared = _compare(found, section, counts, minutes, ended=True)
+        live.forget(context.home, name)
+    checks = [same, _copied(counts), *compared.checks]
+    told = _summary(
+        Comparison(tuple(checks), compared.metrics),
+        f"{compared.metrics['requests']} live requests in {minutes:.1f} min",
+        f"the champion, version {found.champion_version}",
+    )
+    return Outcome(
+        summary=told if ends else f"{told}; it goes on",
+        checks=checks,
+        metrics={
+            "required": section.required,
+            "source": "live",
+            "champion_version": found.champion_version,
+            "minutes": minutes,
+            "offered": None if counts is None else counts[0],
+            **compared.metrics,
+        },
+        model=found.challenger,
+    )
+
+
+def _compare(
+    found: live.Live,
+    section: ShadowSection,
+    counts: tuple[int, int] | None,
+    minutes: float,
+    *,
+    ended: bool = False,
+) -> Comparison:
+    """Compare what was written down; once it has ended, what was not counts as dropped too."""
+    exchanges = mirroring.exchanges(Path(found.records))
+    offered, dropped = counts or (0, 0)
+    if ended and len(exchanges) < mirroring.RECORDED:
+        dropped = max(dropped, offered - len(exchanges))
+    return shadow.compare(exchanges, section, dropped=dropped, minutes=minutes)
+
+
+def _copied(counts: tuple[int, int] | None) -> Check:
+    if counts is None:
+        return Check(
+            name="requests were copied",
+            verdict=Verdict.INCONCLUSIVE,
+            observed="production's server no longer copies",
+            expected="from start to judgement",
+            why="it was replaced or stopped meanwhile; start the shadow again",
+        )
+    return Check(
+        name="requests were copied",
+        verdict=Verdict.PASS,
+        observed=f"{counts[0]}, of which {counts[1]} were dropped",
+        expected="from start to judgement",
+    )
+
+
+def _same(context: Context, name: str, found: live.Live) -> Check:
+    """Return whether both environments serve what they served when the shadow began."""
+    champion, challenger = _digest(context, PRODUCTION), _digest(context, name)
+    expected = f"version {found.champion_version} beside version {found.challenger.version}"
+    if challenger is None:
+        verdict, seen = Verdict.FAIL, f"{name} does not answer any more"
+    elif challenger != found.challenger.digest:
+        verdict, seen = Verdict.INCONCLUSIVE, f"{name} serves another version by now"
+    elif champion != found.champion_digest:
+        verdict, seen = Verdict.INCONCLUSIVE, f"{PRODUCTION} serves another version by now"
+    else:
+        verdict, seen = Verdict.PASS, "unchanged"
+    return Check(
+        name="the same two versions throughout",
+        verdict=verdict,
+        observed=seen,
+        expected=expected,
+        why="" if verdict is Verdict.PASS else f"{seen}; start the shadow again",
+    )
+
+
+def _digest(context: Context, name: str) -> str | None:
+    placement = Placement.of(context.config, name, context.home)
+    deployment = load_target(placement.section.target).status(placement)
+    return None if deployment is None else deployment.digest

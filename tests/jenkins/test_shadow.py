@@ -1,0 +1,53 @@
+"""A live shadow between two steps, with no executor held while production is watched."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.jenkins.conftest import Deliver, Package
+
+LIVE = """@Library('ml-pipeline') _
+env.ML_PROJECT = 'examples/nepse'
+node { mlShadow(environment: 'staging', start: true) }
+sleep(time: 30, unit: 'MINUTES')
+def judged = node { mlShadow(environment: 'staging', judge: true) }
+echo "judged: ${judged.verdict}"
+"""
+
+
+def test_a_live_shadow_holds_no_node_between_start_and_judgement(
+    deliver: Deliver, package: Package
+) -> None:
+    package.says["shadow"] = [{"code": 0, "verdict": "skipped"}, {"code": 0}]
+    build = deliver(LIVE, restart_everywhere=True)
+    assert build.result == "SUCCESS", build.text
+    started, judged = [given for verb, given in package.arguments if verb == "shadow"]
+    assert (started["start"], started["environment"]) == (True, "staging")
+    assert "judge" not in started
+    assert (judged["judge"], "start" in judged) == (True, False)
+    console = build.console[: build.console.index("[Pipeline] sleep")]
+    assert console.count("[Pipeline] node") == console.count("[Pipeline] // node") == 1
+    assert "judged: pass" in build.echoes
+
+
+@pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
+def test_a_judgement_that_is_no_pass_is_red(
+    deliver: Deliver, package: Package, verdict: str
+) -> None:
+    package.says["shadow"] = [
+        {"code": 0, "verdict": "skipped"},
+        {"code": 1, "verdict": verdict, "summary": "missing answers: 120 of 400"},
+    ]
+    build = deliver(LIVE)
+    assert build.result == "FAILURE"
+    assert build.description == "mlShadow: missing answers: 120 of 400"
+
+
+def test_a_start_alone_is_not_what_the_gate_takes_for_a_shadow(
+    deliver: Deliver, package: Package
+) -> None:
+    """It is skipped, and said to be: nothing was compared."""
+    package.says["shadow"] = {"code": 0, "verdict": "skipped"}
+    start = LIVE.split("sleep", maxsplit=1)[0]
+    script = start + "echo \"said: ${mlRun.result('shadow-staging').verdict}\"\n"
+    assert "said: skipped" in deliver(script).echoes
