@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pipeline.bundle.reader import MANIFEST, Bundle
 from pipeline.config import EnvironmentSection, ServingSection
-from pipeline.deploy import checks, enclosure, engine, ports
+from pipeline.deploy import arguments, checks, enclosure, engine, ports
 from pipeline.deploy.base import Deployment
 from pipeline.deploy.state import address
 from pipeline.errors import EnvironmentFault, Refused, UsageError
@@ -86,7 +86,7 @@ class Wanted:
         """Return a digest of what else a running container cannot be given."""
         section, serving = self.section, self.serving
         values = [self.image, section.memory, section.network]
-        values += [serving.token_env, str(serving.max_body), str(serving.max_rows)]
+        values += [serving.token_env, *arguments.limits(serving)]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
@@ -304,9 +304,9 @@ def create(client: DockerClient, wanted: Wanted, volume: str, role: str, port: i
     from docker.types import Mount
 
     host = "127.0.0.1" if wanted.section.host == "localhost" else wanted.section.host
-    serving, memory = wanted.serving, wanted.section.memory
+    memory = wanted.section.memory
     command = ["--published", host]
-    command += ["--max-body", str(serving.max_body), "--max-rows", str(serving.max_rows)]
+    command += arguments.limits(wanted.serving)
     command += [] if wanted.version is None else ["--version", str(wanted.version)]
     own = wanted.labels | ({} if role == NEXT else {f"{LABEL}url": ""})
     published: dict[str, Any] = {PORT: (host, port or None)}

@@ -9,6 +9,7 @@ the socket.
 from __future__ import annotations
 
 import errno
+import shlex
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from filelock import FileLock
 
 from pipeline.bundle.reader import Bundle
 from pipeline.config import EnvironmentSection, ServingSection
-from pipeline.deploy import checks, enclosure, launch, lock, ports, state
+from pipeline.deploy import arguments, checks, enclosure, launch, lock, ports, state
 from pipeline.deploy.base import Deployment
 from pipeline.deploy.release import release
 from pipeline.deploy.state import Server, State
@@ -54,7 +55,11 @@ class ProcessTarget:
             known = _without_leftovers(place)
             released = release(bundle, home)
             former = known.serving if _answers(known.serving) else None
-            wanted = _Wanted(released, version, environment, serving, token)
+            settings = [
+                *arguments.limits(serving),
+                *arguments.prediction_log(serving, home, name),
+            ]
+            wanted = _Wanted(released, version, environment, serving.token_env, token, settings)
             if former is not None and wanted.is_served_by(former):
                 return ProcessHandover(place, held, former, former, former)
             if former is None and known.serving is not None:
@@ -189,15 +194,17 @@ class _Wanted:
         bundle: Bundle,
         version: int | None,
         environment: EnvironmentSection,
-        serving: ServingSection,
+        token_env: str | None,
         token: str | None,
+        settings: list[str],
     ) -> None:
         self.bundle = bundle
         self.version = version
         self.host = environment.host
         self.port = environment.port
-        self.serving = serving
+        self.token_env = token_env
         self.token = token
+        self.settings = settings
 
     def server(self, started: launch.Started, port: int) -> Server:
         return Server(
@@ -210,9 +217,8 @@ class _Wanted:
             asked_port=self.port,
             port=port,
             control=str(started.control),
-            token_env=self.serving.token_env,
-            max_body=self.serving.max_body,
-            max_rows=self.serving.max_rows,
+            token_env=self.token_env,
+            settings=shlex.join(self.settings),
         )
 
     def at_address_of(self, server: Server) -> bool:
@@ -226,9 +232,8 @@ class _Wanted:
             digest=self.bundle.digest,
             host=self.host,
             asked_port=self.port,
-            token_env=self.serving.token_env,
-            max_body=self.serving.max_body,
-            max_rows=self.serving.max_rows,
+            token_env=self.token_env,
+            settings=shlex.join(self.settings),
         )
         if alike != server:
             return False
@@ -243,7 +248,12 @@ def _start(place: _Place, wanted: _Wanted, former: Server | None) -> Server:
     """Start, prove and switch; on any error what was there before serves as before."""
     with _public_socket(wanted, former) as public:
         started = launch.start(
-            wanted.bundle, wanted.version, host=wanted.host, serving=wanted.serving, log=place.log
+            wanted.bundle,
+            wanted.version,
+            host=wanted.host,
+            token_env=wanted.token_env,
+            settings=wanted.settings,
+            log=place.log,
         )
         new = wanted.server(started, public.getsockname()[1])
         before = state.read(place.state)

@@ -43,7 +43,7 @@ def run(context: Context) -> Outcome:
             environment=environment,
             name=name,
             home=context.home,
-            serving=context.config.serving,
+            serving=context.project.serving,
         ) as handover:
             outcome = _outcome(name, version, handover)
             handover.commit()

@@ -38,7 +38,7 @@ def run(context: Context) -> Outcome:
         Production(
             target=load_target(section.target),
             environment=section,
-            serving=context.config.serving,
+            serving=context.project.serving,
             home=context.home,
         ),
         profile=records.profile_of(

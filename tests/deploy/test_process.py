@@ -249,8 +249,7 @@ class TestStopAndStatus:
                 port=place.port,
                 control=str(place.home / "servers/none.sock"),
                 token_env=None,
-                max_body=1,
-                max_rows=1,
+                settings="",
             )
             assert replace(server, created=created).process() is not None
             place.state.parent.mkdir()

@@ -8,7 +8,9 @@ import httpx
 import pytest
 
 from pipeline.bundle.reader import Bundle
-from pipeline.serving.app import Limits, RequestError, State, make_app, parse
+from pipeline.serving.app import Limits, State, make_app
+from pipeline.serving.forms import parse
+from pipeline.serving.requests import RequestError
 
 LIMITS = Limits(max_body=2_000, max_rows=4)
 
@@ -263,8 +265,8 @@ def test_a_fault_of_the_server_tells_nothing_of_it(bundle, state, monkeypatch):
     def broken(encoded):
         raise RuntimeError("secret path")
 
-    monkeypatch.setattr(bundle, "predict", broken)
     app = make_app(bundle, 3, LIMITS, state)
+    monkeypatch.setattr(bundle, "predict", broken)
 
     async def ask():
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -185,10 +185,10 @@ def test_a_client_that_sends_nothing_is_cut_off(make_bundle, monkeypatch):
 
 @pytest.mark.parametrize("sent", [b"", b"{"])
 def test_a_body_that_does_not_arrive_is_a_408(make_bundle, monkeypatch, sent):
-    from pipeline.serving import app, server
+    from pipeline.serving import protocol, server
     from pipeline.serving.app import Limits
 
-    monkeypatch.setattr(app, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.2)
     port = free_port()
     seen = []
 
