@@ -27,50 +27,43 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._in_head = True
         self._head = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._body_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
-        self._wait_for_head()
+        self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._timer is None:
+        if self._in_head:
+            self._head += len(data)
+            if self._head > MAX_HEAD and not self.transport.is_closing():
+                self.send_400_response("The request's headers are too long.")
+            if self._timer is None:
+                self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        else:
             self._head = 0
-            if self._body_timer is None and self.cycle is not None and self.cycle.more_body:
-                self._body_timer = self.loop.call_later(BODY_SECONDS, self._body_is_late)
-            return
-        self._head += len(data)
-        if self._head > MAX_HEAD and not self.transport.is_closing():
-            self.send_400_response("The request's headers are too long.")
+            if self._timer is None and self.cycle is not None and self.cycle.more_body:
+                self._timer = self.loop.call_later(BODY_SECONDS, self._body_is_late)
 
     def on_message_begin(self) -> None:
+        self._in_head = True
         super().on_message_begin()
-        self._wait_for_head()
 
     def on_headers_complete(self) -> None:
-        self._head_is_complete()
+        self._in_head = False
+        self._stop_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._stop_body_timer()
+        self._stop_timer()
         super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_is_complete()
-        self._stop_body_timer()
+        self._stop_timer()
         super().connection_lost(exc)
-
-    def _wait_for_head(self) -> None:
-        if self._timer is None:
-            self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
-
-    def _head_is_complete(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _body_is_late(self) -> None:
         if not self.cycle.response_started and not self.transport.is_closing():
@@ -81,7 +74,7 @@ class BoundedProtocol(HttpToolsProtocol):
             )
         self.transport.close()
 
-    def _stop_body_timer(self) -> None:
-        if self._body_timer is not None:
-            self._body_timer.cancel()
-            self._body_timer = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
