@@ -7,40 +7,12 @@ import math
 import httpx
 import pytest
 
-from pipeline.bundle.reader import Bundle
-from pipeline.serving.app import Limits, State, make_app
+from pipeline.serving.app import Limits, make_app
 from pipeline.serving.forms import parse
 from pipeline.serving.requests import RequestError
+from tests.serving.conftest import Api
 
 LIMITS = Limits(max_body=2_000, max_rows=4)
-
-
-class Api:
-    def __init__(self, app):
-        self.app = app
-
-    def request(self, method, path, **options):
-        async def ask():
-            transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(ask())
-
-    def predict(self, features=None, **options):
-        if features is not None:
-            options["json"] = {"features": features}
-        return self.request("POST", "/predict", **options)
-
-
-@pytest.fixture
-def state():
-    return State()
-
-
-@pytest.fixture
-def bundle(make_bundle):
-    return Bundle.open(make_bundle())
 
 
 @pytest.fixture
