@@ -33,6 +33,8 @@ FLUSH_SECONDS = 0.1
 MAX_PENDING = 16 << 20
 """Bytes that wait for the disk; what comes beyond is dropped and counted."""
 END_SECONDS = 10.0
+PROBE = "ml-pipeline-probe"
+"""The request id of what deploy, promote and verify ask, which no client asked for."""
 
 logger = logging.getLogger("pipeline.serving")
 
@@ -57,6 +59,11 @@ class Logged(msgspec.Struct, frozen=True, gc=False):
     """Its rows in the order of the model's features, as they were asked; None where missing."""
     probability: list[float]
     """Of class 1, one a row."""
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether it is a request of deploy, promote or verify."""
+        return self.request_id == PROBE
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pipeline.deploy.state import State
 from pipeline.deploy.targets import load_target
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
+from pipeline.serving.predictions import read
 from tests.deploy.samples import Clients, falsify_golden, served_version
 
 
@@ -102,6 +103,33 @@ class TestStart:
         text = str(caught.value)
         assert f"port {place.port} of 127.0.0.1 is in use by pid {os.getpid()} (" in text
         assert psutil.Process().cmdline()[0] in text
+
+
+class TestSettings:
+    def test_predictions_are_logged_in_the_home_by_environment(self, place, make_bundle):
+        place.deploy(make_bundle(), 3)
+        body = {"features": [1.0, "north"]}
+        sent = {"x-request-id": "mine"}
+        assert httpx.post(f"{place.url}/predict", json=body, headers=sent).status_code == 200
+        place.stop()
+        logged = read(place.home / "predictions/staging")
+        asked = [entry.request_id for _, entry in logged if not entry.is_probe]
+        assert asked == ["mine"]
+
+    def test_they_may_be_switched_off_or_lie_elsewhere(self, place, make_bundle, tmp_path):
+        bundle, options = make_bundle(), {"environment": place.section, "name": "staging"}
+        options["home"] = place.home
+        folder = tmp_path / "elsewhere"
+        there = ServingSection(prediction_log={"folder": folder})
+        place.target.deploy(bundle, 3, serving=there, **options)
+        assert served_version(place.url) == 3
+        first = place.status()
+        off = ServingSection(prediction_log={"enabled": False})
+        second = place.target.deploy(bundle, 3, serving=off, **options)
+        assert second.pid != first.pid, "other settings are another server"
+        place.stop()
+        assert list(read(folder / "staging"))
+        assert not (place.home / "predictions").exists()
 
 
 class TestRollover:
