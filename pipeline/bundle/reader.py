@@ -84,7 +84,7 @@ class OnnxModel:
                 f"the model answers {len(encoded)} rows with a {found.shape} array",
                 expected="two probabilities a row",
             )
-        return found[:, 1].astype("float64")  # type: ignore[no-any-return]
+        return found[:, 1].astype(float)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

@@ -312,6 +312,11 @@ def _plain(rows: Sequence[Sequence[object]], count: int) -> bool:
     for row in rows:
         if type(row) is not list or len(row) != count:
             return False
+        if {*map(type, row)} == {float}:  # each a pass in C; NaN, wherever it is, makes the sum NaN
+            total = sum(row)
+            if total != total or not -_LARGEST_FLOAT32 <= min(row) <= max(row) <= _LARGEST_FLOAT32:  # noqa: PLR0124
+                return False
+            continue
         for value in row:
             kind = type(value)
             if kind is float:

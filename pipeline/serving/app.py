@@ -120,10 +120,16 @@ class Scoring:
         answer = b""
         try:
             try:
-                authorise(scope, service.token)
+                if service.token is not None:
+                    authorise(scope, service.token)
                 body = await read(scope, headers, receive, service.limits.max_body)
                 rows, many = form.parse(body, headers)
-                probabilities = await self._predict(rows)
+                self._check_number(rows)
+                inference = service.inference
+                if inference.is_quick(len(rows)):
+                    probabilities = inference.now(rows)
+                else:
+                    probabilities = await inference.later(rows)
                 answer = form.answer(probabilities, many)
             except RequestError as refused:
                 status, told, retry_after = refused.status, str(refused), refused.retry_after
@@ -153,18 +159,17 @@ class Scoring:
         service.metrics.answered(self._path, status, seconds)
         service.requests.answered(number, "POST", self._path, status, seconds, told)
         if told is None:
-            service.metrics.predicted(probabilities)
-            if service.log is not None:
-                service.log.add(number.decode(), rows, probabilities)
+            self._predicted(number, rows, probabilities)
 
-    async def _predict(self, rows: list[Any]) -> list[float]:
+    def _predicted(self, number: bytes, rows: list[Any], probabilities: list[float]) -> None:
+        self._service.metrics.predicted(probabilities)
+        if self._service.log is not None:
+            self._service.log.add(number.decode(), rows, probabilities)
+
+    def _check_number(self, rows: list[Any]) -> None:
         limit = self._service.limits.max_rows
         if len(rows) > limit:
             raise RequestError(413, f"{len(rows)} rows; at most {limit} in one request")
-        if not rows:
-            return []
-        inference = self._service.inference
-        return inference.now(rows) if inference.is_quick(len(rows)) else await inference.later(rows)
 
 
 class Application:

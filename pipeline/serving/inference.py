@@ -4,7 +4,8 @@ A row takes microseconds, less than handing it to a thread does; so it is answer
 loop, where no more can wait than there are connections. What takes longer (many rows, a large
 model) would hold everybody up there. It waits for a thread instead, ``max_queue`` requests at most
 and ``max_seconds`` at most. ONNX Runtime lets go of the interpreter meanwhile, so quick requests
-overtake. How long a row takes is measured all the time.
+overtake. How long a row takes is measured all the time; the lesser of two measurements in a row
+counts, so that a moment without the processor is not taken for a slow model.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 QUICK_SECONDS = 0.001
 """Longest estimated time of a prediction on the event loop."""
-MEMORY = 0.1
-"""Weight of the newest measurement in the estimate."""
 
 Rows = list[Any]
 
@@ -59,7 +58,7 @@ class Inference:
         self._predict(rows)  # the first one also loads
         started = time.perf_counter()
         self._predict(rows)
-        self._row_seconds = time.perf_counter() - started
+        self._row_seconds = self._measured = time.perf_counter() - started
 
     def is_quick(self, rows: int) -> bool:
         """Whether a request of that many rows is to be answered by ``now``."""
@@ -73,9 +72,9 @@ class Inference:
         """
         started = time.perf_counter()
         found = self._predict(rows)
-        self._row_seconds += MEMORY * (
-            (time.perf_counter() - started) / (len(rows) or 1) - self._row_seconds
-        )
+        measured = (time.perf_counter() - started) / (len(rows) or 1)
+        self._row_seconds = min(measured, self._measured)
+        self._measured = measured
         return found
 
     async def later(self, rows: Rows) -> list[float]:
@@ -108,6 +107,8 @@ class Inference:
             ) from None
 
     def _predict(self, rows: Rows) -> list[float]:
+        if not rows:
+            return []
         bundle = self._bundle
         return bundle.predict(bundle.schema.encode_rows(rows)).tolist()  # type: ignore[no-any-return]
 

@@ -94,8 +94,11 @@ class Metrics(Collector):
         self._requests[key] = self._requests.get(key, 0) + 1
 
     def predicted(self, probabilities: list[float]) -> None:
+        histogram = self.probabilities
+        counts, bounds = histogram.counts, histogram.bounds
         for probability in probabilities:
-            self.probabilities.observe(probability)
+            counts[bisect_left(bounds, probability)] += 1
+            histogram.sum += probability
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """Return the page in the format that a scraper accepts, and its content type."""
