@@ -157,6 +157,7 @@ def write_model(folder: Path) -> np.ndarray[Any, Any]:
     """Train the model, write it for all servers, and return rows to ask for."""
     import mlflow
     import onnxmltools
+    import pandas as pd
     import xgboost
     from onnxmltools.convert.common.data_types import FloatTensorType
 
@@ -172,8 +173,13 @@ def write_model(folder: Path) -> np.ndarray[Any, Any]:
         model, initial_types=[("features", FloatTensorType([None, FEATURES]))], target_opset=15
     )
     (folder / "model.onnx").write_bytes(exported.SerializeToString())
-    mlflow.xgboost.save_model(booster, str(folder / "mlflow"), model_format="ubj")
-    write_bundle(folder, rows, model.predict_proba(rows)[:, 1])
+    probabilities = model.predict_proba(rows)[:, 1]
+    frame = pd.DataFrame(rows.astype(float), columns=[f"f{number}" for number in range(FEATURES)])
+    signature = mlflow.models.infer_signature(frame, probabilities)
+    mlflow.xgboost.save_model(
+        booster, str(folder / "mlflow"), model_format="ubj", signature=signature
+    )
+    write_bundle(folder, rows, probabilities)
     return rows
 
 
