@@ -110,7 +110,7 @@ class Inference:
         if not rows:
             return []
         bundle = self._bundle
-        return bundle.predict(bundle.schema.encode_rows(rows)).tolist()  # type: ignore[no-any-return]
+        return bundle.probabilities(bundle.schema.encode_rows(rows))
 
     def _work(self) -> None:
         while True:

@@ -68,14 +68,14 @@ def test_a_model_that_hangs_fills_the_queue_and_nothing_else(bundle, state, slow
 
 
 def test_quick_requests_overtake_slow_ones(bundle, state, monkeypatch):
-    quick = bundle.predict
+    quick = bundle.probabilities
 
     def by_size(encoded):
         if len(encoded) > 100:
             time.sleep(0.5)
         return quick(encoded)
 
-    monkeypatch.setattr(bundle, "predict", by_size)
+    monkeypatch.setattr(bundle, "probabilities", by_size)
     api = Api(make_app(bundle, 3, limits(queue=9), state))
     api.app._service.inference._row_seconds = 0.0001
 
