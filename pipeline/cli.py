@@ -454,9 +454,7 @@ def _stop(options: Mapping[str, Any], screen: Screen) -> int:
         session.check_environment(name)
         environments = {name: environments[name]}
     stopped = {
-        name: load_target(section.target).stop(
-            Placement.of(session.project.config, name, session.home)
-        )
+        name: load_target(section.target).stop(Placement.of(session.project, name, session.home))
         for name, section in environments.items()
     }
     if options["json"]:

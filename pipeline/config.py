@@ -381,9 +381,30 @@ class EnvironmentSection(Section):
     kubernetes: KubernetesSection = KubernetesSection()
 
 
+class PredictionLogSection(Section):
+    """What was asked and answered, as rotated JSON lines."""
+
+    enabled: bool = True
+    folder: Path | None = Field(
+        None, description="Holds a folder for each environment; predictions in the home if unset."
+    )
+    max_bytes: int = Field(64 << 20, ge=1 << 16, description="Bytes of a file.")
+    keep: int = Field(16, ge=2, description="Files; the oldest are removed.")
+
+
 class ServingSection(Section):
     max_body: int = Field(1_000_000, ge=1, description="Bytes of a request.")
     max_rows: int = Field(1_000, ge=1)
+    max_queue: int = Field(
+        64, ge=1, description="Requests that wait for a slow model; more are answered 429."
+    )
+    max_seconds: float = Field(
+        5.0, gt=0, description="Longest time that one of them waits, then it is answered 503."
+    )
+    log_requests: float = Field(
+        0.0, ge=0, le=1, description="Share of answered requests with a line in the server's log."
+    )
+    prediction_log: PredictionLogSection = PredictionLogSection()
     token_env: str | None = Field(None, description="Environment variable with the bearer token.")
 
 
@@ -544,6 +565,16 @@ class Project:
     def path(self, path: Path) -> Path:
         """Return a path of the configuration, which is relative to the root."""
         return self.root / path
+
+    @property
+    def serving(self) -> ServingSection:
+        """The section ``serving`` with the folder of the prediction log made whole."""
+        serving = self.config.serving
+        folder = serving.prediction_log.folder
+        if folder is None:
+            return serving
+        log = serving.prediction_log.model_copy(update={"folder": self.path(folder)})
+        return serving.model_copy(update={"prediction_log": log})
 
 
 def find_root(start: Path) -> Path:

@@ -7,6 +7,9 @@ import socket
 import time
 
 import httpx
+import msgspec
+
+from pipeline.serving.predictions import Logged, Source
 
 TOKEN = "t0ken-of-the-tests"
 """Asked for by servers that always ask for one."""
@@ -40,6 +43,15 @@ def served_version(url):
     row = {"features": [1.0, "north"]}
     response = httpx.post(f"{url}/predict", json=row, headers=headers, timeout=10, trust_env=False)
     return response.raise_for_status().json()["model_version"]
+
+
+def log_predictions(path, version, features, requests):
+    """Write a file of a prediction log: each request's rows by its id, all answered with 0.5."""
+    lines = [Source("small", version, "d", features)]
+    lines += [
+        Logged(number, 1.0, version, rows, [0.5] * len(rows)) for number, rows in requests.items()
+    ]
+    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
 
 def falsify_golden(bundle):

@@ -78,13 +78,20 @@ class OnnxModel:
         Raises:
             Refused: the model does not answer with two probabilities a row.
         """
+        return self._run(encoded)[:, 1].astype(float)  # type: ignore[no-any-return]
+
+    def probabilities(self, encoded: NDArray[np.float32]) -> list[float]:
+        """Return what ``predict`` does as a list; for few rows that is quicker."""
+        return [each for _, each in self._run(encoded).tolist()]
+
+    def _run(self, encoded: NDArray[np.float32]) -> Any:
         found = self._session.run(self._outputs, {self._input: encoded})[0]
         if found.shape != (len(encoded), 2):
             raise Refused(
                 f"the model answers {len(encoded)} rows with a {found.shape} array",
                 expected="two probabilities a row",
             )
-        return found[:, 1].astype("float64")  # type: ignore[no-any-return]
+        return found
 
 
 @dataclass(frozen=True)
@@ -169,6 +176,10 @@ class Bundle:
     def predict(self, encoded: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the probability of class 1 for rows that are encoded already."""
         return self.model.predict(encoded)
+
+    def probabilities(self, encoded: NDArray[np.float32]) -> list[float]:
+        """Return what ``predict`` does as a list; for few rows that is quicker."""
+        return self.model.probabilities(encoded)
 
     def predict_rows(self, rows: Sequence[Sequence[object]]) -> NDArray[np.float64]:
         """Return the probability of class 1 for raw rows in the order of the schema's features.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from pipeline.config import Config, EnvironmentSection, ServingSection
+from pipeline.config import EnvironmentSection, Project, ServingSection
 from pipeline.home import Home
 
 
@@ -26,9 +26,9 @@ class Placement:
     """Where the target keeps released bundles and what it must know of its servers."""
 
     @classmethod
-    def of(cls, config: Config, name: str, home: Home) -> Placement:
-        """Return the placement of the environment ``name``, which the configuration has."""
-        return cls(name, config.environments[name], config.serving, home)
+    def of(cls, project: Project, name: str, home: Home) -> Placement:
+        """Return the placement of the environment ``name``, which the project has."""
+        return cls(name, project.config.environments[name], project.serving, home)
 
 
 @dataclass(frozen=True)

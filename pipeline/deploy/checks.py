@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.bundle.reader import TOLERANCE, Bundle, check_golden
 from pipeline.errors import EnvironmentFault, Refused
 from pipeline.report import Check, Verdict
+from pipeline.serving.predictions import PROBE
 
 if TYPE_CHECKING:
     import httpx
@@ -56,7 +57,9 @@ def client(url: str, token: str | None = None, timeout: float = TIMEOUT) -> http
     """Return an HTTP client for the API at ``url``; no proxy of the machine stands between."""
     import httpx
 
-    headers = {"authorization": f"Bearer {token}"} if token else {}
+    headers = {"x-request-id": PROBE}
+    if token:
+        headers["authorization"] = f"Bearer {token}"
     return httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
 
 

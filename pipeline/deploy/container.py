@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from pipeline.bundle.reader import MANIFEST, Bundle
-from pipeline.deploy import checks, enclosure, engine, ports
+from pipeline.deploy import arguments, checks, enclosure, engine, ports
 from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.state import address
 from pipeline.errors import EnvironmentFault, Refused, UsageError
@@ -84,7 +84,7 @@ class Wanted:
         """Return a digest of what else a running container cannot be given."""
         section, serving = self.placement.section, self.placement.serving
         values = [self.image, section.memory, section.network]
-        values += [serving.token_env, str(serving.max_body), str(serving.max_rows)]
+        values += [serving.token_env, *arguments.limits(serving)]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
@@ -301,10 +301,10 @@ def create(client: DockerClient, wanted: Wanted, volume: str, role: str, port: i
     """
     from docker.types import Mount
 
-    section, serving = wanted.placement.section, wanted.placement.serving
+    section = wanted.placement.section
     host = "127.0.0.1" if section.host == "localhost" else section.host
     command = ["--published", host]
-    command += ["--max-body", str(serving.max_body), "--max-rows", str(serving.max_rows)]
+    command += arguments.limits(wanted.placement.serving)
     command += [] if wanted.version is None else ["--version", str(wanted.version)]
     own = wanted.labels | ({} if role == NEXT else {f"{LABEL}url": ""})
     published: dict[str, Any] = {PORT: (host, port or None)}

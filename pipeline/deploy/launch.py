@@ -7,13 +7,12 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.bundle.reader import Bundle
-from pipeline.config import ServingSection
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.serving import control
 
@@ -57,7 +56,13 @@ class Started:
 
 
 def start(
-    bundle: Bundle, version: int | None, *, host: str, serving: ServingSection, log: Path
+    bundle: Bundle,
+    version: int | None,
+    *,
+    host: str,
+    token_env: str | None,
+    settings: Sequence[str],
+    log: Path,
 ) -> Started:
     """Start a server and wait until it has verified the bundle and answers.
 
@@ -65,7 +70,8 @@ def start(
         bundle: the released copy, which stays where it is.
         version: told to clients.
         host: the public address it will serve at, for the rule about tokens.
-        serving: limits and token.
+        token_env: names the variable with the token, the one that goes along.
+        settings: further arguments; see ``pipeline.deploy.arguments``.
         log: stdout and stderr of the server, appended; its control socket lies beside it.
 
     Raises:
@@ -75,9 +81,9 @@ def start(
     path = log.with_name(f"{log.stem}-{secrets.token_hex(4)}.sock")
     command = [sys.executable, "-P", "-m", "pipeline.serving"]
     command += ["--bundle", str(bundle.path), "--control", str(path), "--host", host]
-    command += ["--max-body", str(serving.max_body), "--max-rows", str(serving.max_rows)]
+    command += settings
     command += [] if version is None else ["--version", str(version)]
-    command += [] if serving.token_env is None else ["--token-env", serving.token_env]
+    command += [] if token_env is None else ["--token-env", token_env]
     if log.exists() and log.stat().st_size > MAX_LOG:
         log.replace(log.with_suffix(".log.1"))
     with log.open("ab") as stream:
@@ -89,7 +95,7 @@ def start(
             stderr=stream,
             start_new_session=True,
             cwd=log.parent,
-            env=environment(serving.token_env),
+            env=environment(token_env),
         )
     try:
         facts = _wait(process, path, log, before)

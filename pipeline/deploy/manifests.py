@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pipeline.config import EnvironmentSection, KubernetesSection, ServingSection
+from pipeline.deploy import arguments
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -292,17 +293,16 @@ def _pod(workload: Workload) -> Document:
 
 
 def _container(workload: Workload) -> Document:
-    serving, settings = workload.serving, workload.settings
-    arguments = ["--published", "0.0.0.0", "--token-env", TOKEN]  # noqa: S104  not bound here
-    arguments += ["--digest", workload.digest]
-    arguments += ["--max-body", str(serving.max_body), "--max-rows", str(serving.max_rows)]
-    arguments += [] if workload.version is None else ["--version", str(workload.version)]
+    settings = workload.settings
+    own = ["--published", "0.0.0.0", "--token-env", TOKEN]  # noqa: S104  not bound here
+    own += ["--digest", workload.digest, *arguments.limits(workload.serving)]
+    own += [] if workload.version is None else ["--version", str(workload.version)]
     memory = f"{workload.section.memory[:-1]}{workload.section.memory[-1].upper()}i"
     secret = {"name": settings.token_secret or f"{workload.app}-token", "key": TOKEN_KEY}
     return {
         "name": "server",
         "image": workload.image,
-        "args": arguments,
+        "args": own,
         "env": [{"name": TOKEN, "valueFrom": {"secretKeyRef": secret}}],
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "startupProbe": _probe("ready", periodSeconds=1, failureThreshold=START_SECONDS),

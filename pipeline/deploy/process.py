@@ -9,6 +9,7 @@ the socket.
 from __future__ import annotations
 
 import errno
+import shlex
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +19,7 @@ import httpx
 from filelock import FileLock
 
 from pipeline.bundle.reader import Bundle
-from pipeline.config import ServingSection
-from pipeline.deploy import checks, enclosure, launch, lock, ports, state
+from pipeline.deploy import arguments, checks, enclosure, launch, lock, ports, state
 from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.release import release
 from pipeline.deploy.state import Server, State
@@ -158,7 +158,7 @@ def _refuse_inside_container(placement: Placement) -> None:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is to be served, and where."""
+    """What is to be served, where and how."""
 
     placement: Placement
     bundle: Bundle
@@ -174,8 +174,15 @@ class _Wanted:
         return self.placement.section.port
 
     @property
-    def serving(self) -> ServingSection:
-        return self.placement.serving
+    def token_env(self) -> str | None:
+        return self.placement.serving.token_env
+
+    @property
+    def settings(self) -> list[str]:
+        return [
+            *arguments.limits(self.placement.serving),
+            *arguments.prediction_log(self.placement),
+        ]
 
     def server(self, started: launch.Started, port: int) -> Server:
         return Server(
@@ -188,9 +195,8 @@ class _Wanted:
             asked_port=self.port,
             port=port,
             control=str(started.control),
-            token_env=self.serving.token_env,
-            max_body=self.serving.max_body,
-            max_rows=self.serving.max_rows,
+            token_env=self.token_env,
+            settings=shlex.join(self.settings),
         )
 
     def at_address_of(self, server: Server) -> bool:
@@ -204,9 +210,8 @@ class _Wanted:
             digest=self.bundle.digest,
             host=self.host,
             asked_port=self.port,
-            token_env=self.serving.token_env,
-            max_body=self.serving.max_body,
-            max_rows=self.serving.max_rows,
+            token_env=self.token_env,
+            settings=shlex.join(self.settings),
         )
         if alike != server:
             return False
@@ -221,7 +226,12 @@ def _start(place: _Place, wanted: _Wanted, former: Server | None) -> Server:
     """Start, prove and switch; on any error what was there before serves as before."""
     with _public_socket(wanted, former) as public:
         started = launch.start(
-            wanted.bundle, wanted.version, host=wanted.host, serving=wanted.serving, log=place.log
+            wanted.bundle,
+            wanted.version,
+            host=wanted.host,
+            token_env=wanted.token_env,
+            settings=wanted.settings,
+            log=place.log,
         )
         new = wanted.server(started, public.getsockname()[1])
         before = state.read(place.state)

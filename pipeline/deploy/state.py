@@ -39,8 +39,8 @@ class Server:
     port: int
     control: str
     token_env: str | None
-    max_body: int
-    max_rows: int
+    settings: str
+    """The other arguments that it was started with."""
 
     @property
     def url(self) -> str:

@@ -86,7 +86,7 @@ def _served(project: Project, name: str, home: Home) -> str | None:
     from pipeline.deploy.base import Placement
     from pipeline.deploy.targets import load_target
 
-    placement = Placement.of(project.config, name, home)
+    placement = Placement.of(project, name, home)
     deployment = load_target(placement.section.target).status(placement)
     if deployment is None:
         return None

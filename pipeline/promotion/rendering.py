@@ -49,7 +49,7 @@ def render(
         Refused: the bundle does not verify, or production is to be given what was not promoted.
         EnvironmentFault: the registry does not answer.
     """
-    placement = Placement.of(project.config, environment, home)
+    placement = Placement.of(project, environment, home)
     if placement.section.target != TARGET:
         raise UsageError(
             f"{environment} has target '{placement.section.target}', which has no manifests",

@@ -49,7 +49,7 @@ def status(project: Project, home: Home, policy: Path | None = None) -> list[dic
                 aliases.setdefault(holder.digest, []).append(alias)
     rows = []
     for name, section in project.config.environments.items():
-        placement = Placement.of(project.config, name, home)
+        placement = Placement.of(project, name, home)
         running = load_target(section.target).status(placement)
         digest = None if running is None else running.digest
         version = None if digest is None else versions.get(digest)

@@ -49,7 +49,7 @@ def served(project: Project, home: Home, environment: str) -> Model:
         EnvironmentFault: nothing answers there.
         Refused: the copy does not verify, or is not what the server says that it serves.
     """
-    placement = Placement.of(project.config, environment, home)
+    placement = Placement.of(project, environment, home)
     running = load_target(placement.section.target).status(placement)
     if running is None:
         raise EnvironmentFault(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
@@ -22,25 +21,45 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--max-body", type=int, default=1_000_000, help="bytes of a request")
     parser.add_argument("--max-rows", type=int, default=1_000, help="rows of a request")
+    parser.add_argument(
+        "--max-queue", type=int, default=64, help="requests that wait for a slow model"
+    )
+    parser.add_argument(
+        "--max-seconds", type=float, default=5.0, help="longest time that one of them waits"
+    )
+    parser.add_argument("--predictions", type=Path, help="folder of the prediction log")
+    parser.add_argument("--predictions-bytes", type=int, default=64 << 20, help="of a file")
+    parser.add_argument("--predictions-keep", type=int, default=16, help="files at most")
+    parser.add_argument(
+        "--log-requests", type=float, default=0.0, help="share of requests in the log, 0 to 1"
+    )
     parser.add_argument("--token-env", help="environment variable that holds the bearer token")
     parser.add_argument("--control", type=Path, help="Unix socket for the deploying process")
     given = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    from pipeline.serving import server
+    from pipeline.serving import logs, server
     from pipeline.serving.app import Limits
+    from pipeline.serving.predictions import Rotation
+
+    logs.configure()
+    limits = Limits(given.max_body, given.max_rows, given.max_queue, given.max_seconds)
+    folder: Path | None = given.predictions
 
     try:
         server.run(
             given.bundle,
             version=given.version,
-            limits=Limits(max_body=given.max_body, max_rows=given.max_rows),
+            limits=limits,
             host=given.host,
             port=given.port,
             published=given.published,
             token_env=given.token_env,
             control_path=given.control,
+            predictions=(
+                Rotation(folder, given.predictions_bytes, given.predictions_keep)
+                if folder
+                else None
+            ),
+            log_requests=given.log_requests,
         )
     except PipelineError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import secrets
 import socket
 from typing import Any
 
@@ -50,21 +49,22 @@ class Mirror:
         self.offered = 0
         self.dropped = 0
 
-    def offer(self, body: bytes, answer: bytes, seconds: float, request_id: str = "") -> None:
+    def offer(
+        self, body: bytes | bytearray, answer: bytes, seconds: float, request_id: str
+    ) -> None:
         """Copy an answered request, or count it as dropped; never waits, never raises.
 
         Args:
             body: of the request.
             answer: the body that was sent.
             seconds: that it took.
-            request_id: told to the challenger; made up where there is none.
+            request_id: told to the challenger.
         """
         if self._share < 1 and random.random() >= self._share:  # noqa: S311  # a sample, no secret
             return
         self.offered += 1
-        copy: Copy = (request_id or secrets.token_hex(8), body, answer, seconds * 1000)
         try:
-            self._queue.send(_encode(copy))
+            self._queue.send(_encode((request_id, body, answer, seconds * 1000)))
         except OSError:
             self.dropped += 1
 

@@ -19,6 +19,7 @@ from pipeline.serving import control
 from pipeline.serving.access import token_of
 from pipeline.serving.app import Limits, State, make_app
 from pipeline.serving.mirror import Mirror
+from pipeline.serving.predictions import PredictionLog, Rotation, Source
 from pipeline.serving.protocol import BoundedProtocol
 from pipeline.serving.sockets import BACKLOG, bind
 
@@ -100,6 +101,8 @@ class Server(uvicorn.Server):
         if ended is None:
             return {"mirroring": False}
         ended.close()
+        self._state.offered += ended.offered
+        self._state.dropped += ended.dropped
         return ended.facts | {"mirroring": False}
 
     def _stop_listening(self) -> None:
@@ -191,23 +194,28 @@ def run(
     published: str | None = None,
     token_env: str | None = None,
     control_path: Path | None = None,
+    predictions: Rotation | None = None,
+    log_requests: float = 0.0,
 ) -> None:
     """Verify the bundle, listen and answer until SIGTERM or SIGINT.
 
     With ``control_path`` it listens on a loopback port of the system's choice, and on the public
     socket once it is told to; without, on ``host`` and ``port`` at once. ``published`` is the host
-    that clients of a container reach, by which the rule about tokens then goes.
+    that clients of a container reach, by which the rule about tokens then goes. ``predictions`` is
+    where answered requests are logged, whole on the disk when this returns; ``log_requests`` the
+    share of them that get a line in the server's log.
 
     Raises:
         Refused: the bundle does not verify or fails its golden predictions.
         UsageError: the address is reachable from elsewhere and there is no token, or it is empty.
-        EnvironmentFault: the address is in use.
+        EnvironmentFault: the address is in use, or the prediction log cannot be written.
     """
     token = token_of(published or host, token_env)
     bundle = Bundle.open(path)
     bundle.check_golden()
     state = State()
-    app = make_app(bundle, version, limits, state, token)
+    log = None if predictions is None else PredictionLog(predictions, _source(bundle, version))
+    app = make_app(bundle, version, limits, state, token, log=log, log_requests=log_requests)
     address = ("127.0.0.1", 0) if control_path else (host, port)
     first = bind(*address)
     facts = {
@@ -220,8 +228,16 @@ def run(
     server = Server(config, state, facts, control_path)
     gc.collect()
     gc.freeze()
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.serve([first]))
+    try:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(server.serve([first]))
+    finally:
+        if log is not None:
+            log.close()
+
+
+def _source(bundle: Bundle, version: int | None) -> Source:
+    return Source(bundle.project, version, bundle.digest, list(bundle.schema.names))
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:

@@ -11,6 +11,7 @@ from pipeline.deploy.targets import load_target
 from pipeline.errors import EnvironmentFault, Refused
 from pipeline.report import Check, ModelRef, Verdict
 from pipeline.serving.access import token_of
+from pipeline.serving.predictions import PROBE
 from pipeline.stages.context import Context, Outcome
 
 HOLDOUT = "data/holdout.parquet"
@@ -37,7 +38,9 @@ def run(context: Context) -> Outcome:
     due = openloop.evenly(section.rate, seconds)
     context.progress(f"{section.rate:g} requests/s for {seconds:g} s", 0.2)
     bodies = traffic.bodies(rows, len(due), section.rows)
-    (answers,) = traffic.play([traffic.Stream(deployment.url, token, bodies, due)])
+    (answers,) = traffic.play(
+        [traffic.Stream(deployment.url, token, bodies, due, [PROBE] * len(due))]
+    )
     found = load.measure(answers, warmup=section.warmup, version=deployment.version)
     limits = load.checks(found, section)
     plot = load_plot.draw(
@@ -68,7 +71,7 @@ def served(context: Context, name: str) -> Deployment:
     Raises:
         EnvironmentFault: nothing.
     """
-    placement = Placement.of(context.config, name, context.home)
+    placement = Placement.of(context.project, name, context.home)
     deployment = load_target(placement.section.target).status(placement)
     if deployment is None:
         raise EnvironmentFault(f"{name} serves nothing", hint=f"run 'ml-pipeline deploy {name}'")

@@ -28,7 +28,7 @@ def run(context: Context) -> Outcome:
     """
     if PRODUCTION not in context.config.environments:
         raise UsageError("ml.yaml has no environment 'production'", hint="add it to 'environments'")
-    placement = Placement.of(context.config, PRODUCTION, context.home)
+    placement = Placement.of(context.project, PRODUCTION, context.home)
     policy = policies.load(context.policy, context.config.policy)
     registry = Registry.of(context.project, context.home, context.progress)
     challenger, _ = candidates(registry, context.flags.get("expect_version"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import report
 from pipeline.bundle.reader import Bundle
 from pipeline.config import ShadowSection
-from pipeline.deploy import launch, live, mirroring, openloop, recorded, shadow, traffic
+from pipeline.deploy import arguments, launch, live, mirroring, openloop, recorded, shadow, traffic
 from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.shadow import Comparison, Exchange
 from pipeline.deploy.targets import load_target
@@ -120,7 +120,8 @@ def _champion(
             bundle,
             version.number,
             host="127.0.0.1",
-            serving=context.config.serving,
+            token_env=context.config.serving.token_env,
+            settings=arguments.limits(context.config.serving),
             log=Path(name) / "champion.log",
         )
         try:
@@ -134,7 +135,7 @@ def _requests(context: Context, bundle: Bundle, theirs: Bundle, version: Version
     section = context.config.shadow
     if section.source != "holdout":
         rows = recorded.newest(
-            context.home / f"predictions/{PRODUCTION}",
+            arguments.prediction_folder(context.project.serving, context.home, PRODUCTION),
             version=version.number,
             features=theirs.schema.names,
             count=section.requests,
@@ -444,6 +445,6 @@ def _same(context: Context, name: str, found: live.Live) -> Check:
 
 
 def _digest(context: Context, name: str) -> str | None:
-    placement = Placement.of(context.config, name, context.home)
+    placement = Placement.of(context.project, name, context.home)
     deployment = load_target(placement.section.target).status(placement)
     return None if deployment is None else deployment.digest

@@ -33,7 +33,7 @@ def run(context: Context) -> Outcome:
         EnvironmentFault: nothing is served, or nothing answers there.
     """
     name = context.environment or ""
-    placement = Placement.of(context.config, name, context.home)
+    placement = Placement.of(context.project, name, context.home)
     deployment = load_target(placement.section.target).status(placement)
     url = _url(context.flags.get("url"), deployment, name)
     token = token_of("127.0.0.1", placement.serving.token_env)

@@ -33,16 +33,20 @@ class Place:
         self.url = f"http://127.0.0.1:{self.port}"
         self.state = self.home / "servers/staging.json"
 
-    def but(self, *, name="staging", home=None, token_env=None, **section):
+    def but(self, *, name="staging", home=None, token_env=None, prediction_log=None, **section):
         """The same with other settings."""
-        token_env = token_env or self.placement.serving.token_env
+        serving = self.placement.serving
+        changed = {
+            "token_env": token_env or serving.token_env,
+            "prediction_log": prediction_log or serving.prediction_log,
+        }
         return Place(
             self.target,
             replace(
                 self.placement,
                 name=name,
                 section=self.section.model_copy(update=section),
-                serving=ServingSection(token_env=token_env),
+                serving=serving.model_copy(update=changed),
                 home=home or self.home,
             ),
         )

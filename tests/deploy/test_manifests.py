@@ -100,6 +100,12 @@ class TestWorkedExample:
         assert container["image"] == f"registry.example.org/nepse:{DIGEST[:12]}"
         assert container["args"][container["args"].index("--digest") + 1] == DIGEST
 
+    def test_the_server_gets_the_limits_of_serving(self):
+        container = self.made["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+        told = " ".join(container["args"])
+        for limit in ("--max-body 1000000", "--max-rows 1000", "--max-queue 64", "--max-seconds 5"):
+            assert limit in told
+
     def test_it_grows_with_load_and_is_kept_from_being_drained_at_once(self):
         scaler = self.made["HorizontalPodAutoscaler"]["spec"]
         assert (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 9)

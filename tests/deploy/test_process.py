@@ -13,14 +13,16 @@ import httpx
 import psutil
 import pytest
 
-from pipeline.deploy import enclosure, launch, state
-from pipeline.deploy.base import Target
+from pipeline.config import PredictionLogSection
+from pipeline.deploy import arguments, enclosure, launch, state
+from pipeline.deploy.base import Placement, Target
 from pipeline.deploy.docker import DockerTarget
 from pipeline.deploy.process import ProcessTarget
 from pipeline.deploy.state import State
 from pipeline.deploy.targets import load_target
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
+from pipeline.serving.predictions import read
 from tests.deploy.samples import Clients
 from tests.servers import falsify_golden, served_version
 
@@ -97,6 +99,36 @@ class TestStart:
         text = str(caught.value)
         assert f"port {place.port} of 127.0.0.1 is in use by pid {os.getpid()} (" in text
         assert psutil.Process().cmdline()[0] in text
+
+
+class TestSettings:
+    def test_predictions_are_logged_in_the_home_by_environment(self, place, make_bundle):
+        place.deploy(make_bundle(), 3)
+        body = {"features": [1.0, "north"]}
+        sent = {"x-request-id": "mine"}
+        assert httpx.post(f"{place.url}/predict", json=body, headers=sent).status_code == 200
+        place.stop()
+        logged = read(place.home / "predictions/staging")
+        asked = [entry.request_id for _, entry in logged if not entry.is_probe]
+        assert asked == ["mine"]
+
+    def test_a_folder_of_the_projects_is_taken_from_its_root(self, place, make_project):
+        project = make_project(serving={"prediction_log": {"folder": "kept"}})
+        serving = Placement.of(project, "staging", place.home).serving
+        found = arguments.prediction_folder(serving, place.home, "staging")
+        assert found == project.root / "kept/staging"
+
+    def test_they_may_be_switched_off_or_lie_elsewhere(self, place, make_bundle, tmp_path):
+        bundle, folder = make_bundle(), tmp_path / "elsewhere"
+        place.but(prediction_log=PredictionLogSection(folder=folder)).deploy(bundle, 3)
+        assert served_version(place.url) == 3
+        first = place.status()
+        off = place.but(prediction_log=PredictionLogSection(enabled=False))
+        second = off.deploy(bundle, 3)
+        assert second.pid != first.pid, "other settings are another server"
+        place.stop()
+        assert list(read(folder / "staging"))
+        assert not (place.home / "predictions").exists()
 
 
 class TestRollover:
@@ -259,8 +291,7 @@ class TestStopAndStatus:
                 port=place.port,
                 control=str(place.home / "servers/none.sock"),
                 token_env=None,
-                max_body=1,
-                max_rows=1,
+                settings="",
             )
             assert replace(server, created=created).process() is not None
             place.state.parent.mkdir()

@@ -1,24 +1,19 @@
 """The newest requests of a prediction log, of the version that is asked for."""
 
-import json
-
 import pytest
 
-from pipeline.deploy.recorded import PROBE, newest
-from pipeline.errors import EnvironmentFault
+from pipeline.deploy.recorded import newest
+from pipeline.errors import Refused
+from pipeline.serving.predictions import PROBE
+from tests.servers import log_predictions
 
 NAMES = ["x", "c"]
 
 
 def write(folder, name, *requests, version=1, features=NAMES):
-    """A file of the log: its model, then requests by id, two rows where the id ends in +."""
-    lines = [{"model": "m", "model_version": version, "digest": "d", "features": features}]
-    for number in requests:
-        rows = [[1.0, "north"]] * (2 if number.endswith("+") else 1)
-        lines.append(
-            {"request_id": number, "time": 1.0, "features": rows, "probability": [0.5] * len(rows)}
-        )
-    (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    """A file of the log, of requests by id, two rows where the id ends in +."""
+    asked = {number: [[1.0, "north"]] * (2 if number.endswith("+") else 1) for number in requests}
+    log_predictions(folder / name, version, features, asked)
 
 
 def found(folder, count=9):
@@ -50,5 +45,5 @@ def test_no_log_is_an_empty_log(tmp_path):
 
 def test_another_file_is_no_log(tmp_path):
     (tmp_path / "1.jsonl").write_text("{}\n")
-    with pytest.raises(EnvironmentFault, match="is no prediction log"):
+    with pytest.raises(Refused, match="no line of a prediction log"):
         found(tmp_path)

@@ -53,7 +53,7 @@ def test_every_test_of_the_example(run, project):
     run("package")
     home, target = Home(project.root / ".ml"), load_target("process")
     home.make()
-    placement = Placement.of(project.config, "staging", home)
+    placement = Placement.of(project, "staging", home)
     deployed = deploy(target, placement, project.root / "build/ml/bundle", None)
     try:
         workdir = Workdir(project.root / "build/ml")

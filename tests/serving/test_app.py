@@ -7,38 +7,12 @@ import math
 import httpx
 import pytest
 
-from pipeline.bundle.reader import Bundle
-from pipeline.serving.app import Limits, RequestError, State, make_app, parse
+from pipeline.serving.app import Limits, make_app
+from pipeline.serving.forms import parse
+from pipeline.serving.requests import RequestError
+from tests.serving.conftest import Api
 
 LIMITS = Limits(max_body=2_000, max_rows=4)
-
-
-class Api:
-    def __init__(self, app):
-        self.app = app
-
-    def request(self, method, path, **options):
-        async def ask():
-            transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(ask())
-
-    def predict(self, features=None, **options):
-        if features is not None:
-            options["json"] = {"features": features}
-        return self.request("POST", "/predict", **options)
-
-
-@pytest.fixture
-def state():
-    return State()
-
-
-@pytest.fixture
-def bundle(make_bundle):
-    return Bundle.open(make_bundle())
 
 
 @pytest.fixture
@@ -263,8 +237,8 @@ def test_a_fault_of_the_server_tells_nothing_of_it(bundle, state, monkeypatch):
     def broken(encoded):
         raise RuntimeError("secret path")
 
-    monkeypatch.setattr(bundle, "predict", broken)
     app = make_app(bundle, 3, LIMITS, state)
+    monkeypatch.setattr(bundle, "probabilities", broken)
 
     async def ask():
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -13,7 +13,10 @@ import httpx
 import pytest
 
 from pipeline.errors import EnvironmentFault, UsageError
+from pipeline.serving import control, protocol, server
 from pipeline.serving.access import token_of
+from pipeline.serving.app import Limits
+from pipeline.serving.predictions import read
 from pipeline.serving.sockets import bind
 from tests.servers import await_ready, falsify_golden, free_port
 
@@ -133,9 +136,6 @@ def test_endless_headers_are_cut_off(serve, make_bundle, start):
 
 
 def test_a_client_that_sends_nothing_is_cut_off(make_bundle, monkeypatch):
-    from pipeline.serving import protocol, server
-    from pipeline.serving.app import Limits
-
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
     port = free_port()
     seen = []
@@ -157,10 +157,7 @@ def test_a_client_that_sends_nothing_is_cut_off(make_bundle, monkeypatch):
 
 @pytest.mark.parametrize("sent", [b"", b"{"])
 def test_a_body_that_does_not_arrive_is_a_408(make_bundle, monkeypatch, sent):
-    from pipeline.serving import app, server
-    from pipeline.serving.app import Limits
-
-    monkeypatch.setattr(app, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.2)
     port = free_port()
     seen = []
 
@@ -181,8 +178,6 @@ def test_a_body_that_does_not_arrive_is_a_408(make_bundle, monkeypatch, sent):
 
 
 def test_a_control_connection_that_fails_does_not_end_the_control(tmp_path, monkeypatch):
-    from pipeline.serving import control, server
-
     monkeypatch.setattr(server, "PAUSE_SECONDS", 0.0)
     controller = server.Controller(tmp_path / "c.sock", None, None, {"pid": 1})
     listening, failed = controller._socket, []
@@ -260,3 +255,69 @@ class TestToken:
 def test_bind_refuses_an_address_that_is_not_of_this_machine():
     with pytest.raises(EnvironmentFault, match=r"cannot listen on 192\.0\.2\.1:0"):
         bind("192.0.2.1", 0)
+
+
+class TestPredictionLog:
+    def test_what_was_answered_before_sigterm_is_on_the_disk_after_it(
+        self, serve, make_bundle, tmp_path
+    ):
+        folder = tmp_path / "log"
+        process, url = serve(make_bundle(), "--version", "4", "--predictions", str(folder))
+        await_ready(url)
+        asked = [f"request-{number}" for number in range(50)]
+        with httpx.Client(base_url=url) as client:
+            for name in asked:
+                body = {"features": [1.0, "north"]}
+                assert client.post("/predict", json=body, headers={"x-request-id": name}).json()
+            process.send_signal(signal.SIGTERM)
+        process.wait(10)
+        entries = list(read(folder))
+        assert [entry.request_id for _, entry in entries] == asked
+        source = entries[0][0]
+        assert (source.model, source.model_version, source.features) == ("small", 4, ["x", "c"])
+
+    def test_without_a_folder_there_is_none(self, serve, make_bundle, tmp_path):
+        process, url = serve(make_bundle())
+        await_ready(url)
+        assert httpx.post(f"{url}/predict", json={"features": [1.0, None]}).status_code == 200
+        process.terminate()
+        process.wait(10)
+        assert not list(tmp_path.rglob("*.jsonl"))
+
+    def test_a_folder_that_cannot_be_written_ends_the_start(self, serve, make_bundle, tmp_path):
+        (tmp_path / "file").write_text("")
+        process, _ = serve(make_bundle(), "--predictions", str(tmp_path / "file/log"))
+        assert process.wait(20) == 3
+        assert "prediction log: cannot write to" in process.stderr.read()
+
+
+def test_its_log_is_json_lines(serve, make_bundle):
+    process, url = serve(make_bundle(), "--log-requests", "1")
+    await_ready(url)
+    httpx.post(f"{url}/predict", json={"features": [1.0, None]}, headers={"x-request-id": "mine"})
+    process.terminate()
+    process.wait(10)
+    lines = [json.loads(line) for line in process.stderr.read().splitlines()]
+    assert "mine" in {line.get("request_id") for line in lines}
+
+
+def test_a_connection_too_many_is_a_503(make_bundle, monkeypatch):
+    monkeypatch.setattr(server, "CONNECTIONS", 3)
+    port = free_port()
+    seen = []
+
+    def client():
+        await_ready(f"http://127.0.0.1:{port}")
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(4)]
+        time.sleep(0.2)
+        seen.append(httpx.get(f"http://127.0.0.1:{port}/health/live").status_code)
+        for connection in idle:
+            connection.close()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        server.run(make_bundle(), version=1, limits=Limits(1000, 1), host="127.0.0.1", port=port)
+    thread.join()
+    assert seen == [503]

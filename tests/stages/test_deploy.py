@@ -33,7 +33,7 @@ def deploy(project, make_context):
 
     yield run
     if contexts:
-        ProcessTarget().stop(Placement.of(project.config, "staging", contexts[0].home))
+        ProcessTarget().stop(Placement.of(project, "staging", contexts[0].home))
 
 
 @pytest.fixture

@@ -1,25 +1,24 @@
 """load-test against running servers: what keeps its SLO, what does not, what cannot be told."""
 
-import socket
-
 import pandas as pd
 import pytest
 
 from pipeline import report, workdir
 from pipeline.deploy import load
+from pipeline.deploy.base import Placement, deploy
 from pipeline.deploy.openloop import Answer
 from pipeline.deploy.process import ProcessTarget
 from pipeline.report import ModelRef, Verdict
+from pipeline.serving.predictions import read
 from pipeline.stages.runner import execute
 from pipeline.workdir import Workdir
+from tests.servers import free_port
 
 
 @pytest.fixture
 def project(make_project):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
     slo = {"rate": 150, "seconds": 1, "warmup": 0.2, "p99_ms": 3000}
-    return make_project(environments={"staging": {"port": port}}, load_test=slo)
+    return make_project(environments={"staging": {"port": free_port()}}, load_test=slo)
 
 
 @pytest.fixture
@@ -31,16 +30,9 @@ def load_test(project, make_context):
 def deployment(project, make_context, make_bundle):
     context = make_context(project, "load-test", "staging")
     context.home.make()
-    target = ProcessTarget()
-    yield target.deploy(
-        make_bundle(),
-        3,
-        environment=project.config.environments["staging"],
-        name="staging",
-        home=context.home,
-        serving=project.config.serving,
-    )
-    target.stop("staging", context.home)
+    target, placement = ProcessTarget(), Placement.of(project, "staging", context.home)
+    yield deploy(target, placement, make_bundle(), 3)
+    target.stop(placement)
 
 
 def test_what_keeps_its_slo_passes_with_a_plot(load_test, deployment, project):
@@ -54,6 +46,17 @@ def test_what_keeps_its_slo_passes_with_a_plot(load_test, deployment, project):
     plot = project.root / "build/ml/pages/load-test-staging.png"
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert found.outputs == {"pages/load-test-staging.png": workdir.digest(plot)}
+
+
+def test_its_requests_are_logged_as_what_no_client_asked(
+    load_test, deployment, project, make_context
+):
+    context = make_context(project, "load-test", "staging")
+    assert load_test().exit_code == 0
+    ProcessTarget().stop(Placement.of(project, "staging", context.home))
+    logged = [entry for _, entry in read(context.home / "predictions/staging")]
+    assert len(logged) > 150
+    assert all(entry.is_probe for entry in logged)
 
 
 def test_the_holdout_is_asked_where_it_is_this_models(load_test, deployment, project):

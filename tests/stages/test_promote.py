@@ -32,7 +32,7 @@ class Case:
     ) -> None:
         self.project, self.make_context, self.make_bundle = project, make_context, make_bundle
         self.home = Home(project.root / ".ml")
-        self.placement = Placement.of(project.config, "production", self.home)
+        self.placement = Placement.of(project, "production", self.home)
         self.registry = Registry.of(project, self.home)
 
     def approved(self, name: str, **bundle: Any) -> Version:

@@ -1,8 +1,6 @@
 """shadow against running servers: replayed and live, with challengers of every kind."""
 
-import json
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -16,19 +14,16 @@ import pytest
 from pipeline import report, workdir
 from pipeline.bundle.reader import Bundle
 from pipeline.deploy import live
+from pipeline.deploy.base import Placement, deploy
 from pipeline.deploy.process import ProcessTarget
 from pipeline.registry.mlflow_registry import CHAMPION, Registry
 from pipeline.report import Check, ModelRef, StageReport, Verdict
 from pipeline.stages.runner import execute
+from tests.servers import free_port, log_predictions
 
 ROWS = 120
 ALIKE = {"identity_parts": {"source": "s", "config": "c"}}
 """Both models' features come of the same code."""
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 class Delivery:
@@ -47,14 +42,7 @@ class Delivery:
         return Registry.of(self.project, self.home)
 
     def deploy(self, name, bundle, version):
-        return self.target.deploy(
-            bundle,
-            version,
-            environment=self.project.config.environments[name],
-            name=name,
-            home=self.home,
-            serving=self.project.config.serving,
-        )
+        return deploy(self.target, Placement.of(self.project, name, self.home), bundle, version)
 
     def crown(self, **bundle):
         path = self.make_bundle("champion", identity="c", training=ALIKE, **bundle)
@@ -114,7 +102,7 @@ class Delivery:
         if running is not None:
             live.end(running)
         for name in ("staging", "production"):
-            self.target.stop(name, self.home)
+            self.target.stop(Placement.of(self.project, name, self.home))
 
 
 @pytest.fixture
@@ -187,12 +175,8 @@ def test_recorded_requests_are_preferred_and_a_challenger_that_turns_them_around
     delivery.challenge(weight=-3.0)
     folder = delivery.home / "predictions/production"
     folder.mkdir(parents=True)
-    rows = [{"model_version": number, "features": ["x", "c"]}] + [
-        {"request_id": str(i), "time": 1.0, "features": [[i / 60 - 1, "north"]]}
-        | {"probability": [0.5]}
-        for i in range(ROWS)
-    ]
-    (folder / "0.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"cut')
+    asked = {str(index): [[index / 60 - 1, "north"]] for index in range(ROWS)}
+    log_predictions(folder / "0.jsonl", number, ["x", "c"], asked)
     result = delivery.shadow()
     assert result.exit_code == 1
     assert result.report.metrics["source"] == "recorded"

@@ -34,7 +34,7 @@ def verify(project, make_context):
 def deployment(project, make_context, make_bundle):
     context = make_context(project, "verify", "staging")
     context.home.make()
-    target, placement = ProcessTarget(), Placement.of(project.config, "staging", context.home)
+    target, placement = ProcessTarget(), Placement.of(project, "staging", context.home)
     yield deploy(target, placement, make_bundle(), 3)
     target.stop(placement)
 

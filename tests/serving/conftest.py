@@ -1,0 +1,64 @@
+"""The application of a small bundle, asked without a socket."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from pipeline.bundle.reader import Bundle
+from pipeline.serving.app import State
+
+
+class Api:
+    def __init__(self, app):
+        self.app = app
+
+    async def ask(self, method, path, **options):
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+            return await client.request(method, path, **options)
+
+    def request(self, method, path, **options):
+        return asyncio.run(self.ask(method, path, **options))
+
+    def get(self, path, **options):
+        return self.request("GET", path, **options)
+
+    def predict(self, features=None, **options):
+        if features is not None:
+            options["json"] = {"features": features}
+        return self.request("POST", "/predict", **options)
+
+
+@pytest.fixture
+def state():
+    return State()
+
+
+@pytest.fixture
+def bundle(make_bundle):
+    return Bundle.open(make_bundle())
+
+
+@pytest.fixture
+def slow(bundle, monkeypatch):
+    """Make the model slow: it takes ``seconds`` a request from now on, and can be held up."""
+    import threading
+    import time
+
+    class Slow:
+        def __init__(self):
+            self.seconds = 0.02
+            self.free = threading.Event()
+            self.free.set()
+            self.calls = 0
+
+        def __call__(self, encoded):
+            self.calls += 1
+            time.sleep(self.seconds)
+            self.free.wait(10)
+            return quick(encoded)
+
+    quick, made = bundle.probabilities, Slow()
+    monkeypatch.setattr(bundle, "probabilities", made)
+    return made

@@ -1,0 +1,113 @@
+"""A slow model: nobody is kept waiting without end, and the rest of the server answers."""
+
+import asyncio
+import time
+
+import pytest
+
+from pipeline.serving.app import Limits, make_app
+from tests.serving.conftest import Api
+
+ROW = [1.0, "north"]
+
+
+def limits(queue, seconds=5.0):
+    return Limits(max_body=100_000, max_rows=1_000, max_queue=queue, max_seconds=seconds)
+
+
+def asked(api, *more, number):
+    async def all_at_once():
+        body = {"features": ROW}
+        return await asyncio.gather(
+            *(api.ask("POST", "/predict", json=body) for _ in range(number)),
+            *(api.ask(*each) for each in more),
+        )
+
+    return asyncio.run(all_at_once())
+
+
+def test_beyond_the_queue_it_says_429_at_once(bundle, state, slow):
+    slow.seconds = 0.2
+    api = Api(make_app(bundle, 3, limits(queue=3), state))
+    started = time.monotonic()
+    answers = asked(api, number=8)
+    assert sorted(each.status_code for each in answers) == [200] * 3 + [429] * 5
+    refused = [each for each in answers if each.status_code == 429]
+    assert all(each.elapsed.total_seconds() < 0.2 for each in refused)
+    assert all(int(each.headers["retry-after"]) >= 1 for each in refused)
+    assert time.monotonic() - started < 2
+    assert api.predict(ROW).status_code == 200, "the queue is empty again"
+
+
+def test_who_waits_too_long_is_answered_503(bundle, state, slow):
+    api = Api(make_app(bundle, 3, limits(queue=9, seconds=0.2), state))
+    slow.free.clear()
+    started = time.monotonic()
+    answers = asked(api, number=3)
+    assert time.monotonic() - started < 2
+    assert [each.status_code for each in answers] == [503] * 3
+    assert all(each.headers["retry-after"] == "1" for each in answers)
+    assert "0.2 s" in answers[0].json()["error"]
+    slow.free.set()
+
+
+def test_a_model_that_hangs_fills_the_queue_and_nothing_else(bundle, state, slow):
+    api = Api(make_app(bundle, 3, limits(queue=2, seconds=0.1), state))
+    slow.free.clear()
+    assert {each.status_code for each in asked(api, number=2)} == {503}
+    *refused, live = asked(api, ("GET", "/health/live"), number=4)
+    assert {each.status_code for each in refused} == {429}
+    assert live.status_code == 200
+    calls = slow.calls
+    slow.free.set()
+    deadline = time.monotonic() + 5
+    while api.app.metrics.queue() and time.monotonic() < deadline:
+        asyncio.run(asyncio.sleep(0.01))
+    assert api.predict(ROW).status_code == 200
+    assert slow.calls == calls + 1, "the requests that were given up were not run"
+
+
+def test_quick_requests_overtake_slow_ones(bundle, state, monkeypatch):
+    quick = bundle.probabilities
+
+    def by_size(encoded):
+        if len(encoded) > 100:
+            time.sleep(0.5)
+        return quick(encoded)
+
+    monkeypatch.setattr(bundle, "probabilities", by_size)
+    api = Api(make_app(bundle, 3, limits(queue=9), state))
+    api.app._service.inference._row_seconds = 0.0001
+
+    async def both():
+        many = asyncio.create_task(api.ask("POST", "/predict", json={"features": [ROW] * 200}))
+        await asyncio.sleep(0.1)
+        one = await api.ask("POST", "/predict", json={"features": ROW})
+        return one, many.done(), await many
+
+    one, done, many = asyncio.run(both())
+    assert (one.status_code, done, many.status_code) == (200, False, 200)
+    assert len(many.json()) == 200
+
+
+def test_what_is_wrong_with_a_row_is_told_from_the_thread_too(bundle, state, slow):
+    api = Api(make_app(bundle, 3, limits(queue=3), state))
+    response = api.predict(["text", "north"])
+    assert response.status_code == 422
+    assert "'x'" in response.json()["error"]
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, MemoryError])
+def test_a_fault_in_the_thread_is_a_500_and_the_thread_goes_on(bundle, state, slow, fault):
+    api = Api(make_app(bundle, 3, limits(queue=3), state))
+
+    class Broken:
+        def wait(self, seconds):
+            slow.free = whole
+            raise fault("secret")
+
+    whole, slow.free = slow.free, Broken()
+    response = api.predict(ROW)
+    assert response.status_code == 500
+    assert "secret" not in response.text
+    assert api.predict(ROW).status_code == 200

@@ -1,0 +1,156 @@
+"""The description of the API, and whether the API keeps to it."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import jsonschema
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS
+
+from pipeline.features.schema import Feature, FeatureSchema
+from pipeline.serving import openapi
+from pipeline.serving.app import PATHS, Limits, make_app
+from tests.serving.conftest import Api
+
+LIMITS = Limits(max_body=20_000, max_rows=3)
+POSTED = ("/predict", "/invocations")
+CHECKED = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+)
+
+
+@pytest.fixture
+def app(bundle, state):
+    return make_app(bundle, 3, LIMITS, state)
+
+
+@pytest.fixture
+def api(app):
+    return Api(app)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_fits_the_description_is_answered_as_described(app, path):
+    assert 200 in fuzzed(app, path, GenerationMode.POSITIVE)
+
+
+@pytest.mark.parametrize("path", POSTED)
+def test_what_does_not_fit_makes_it_neither_fail_nor_answer_what_is_not_described(app, path):
+    assert fuzzed(app, path, GenerationMode.NEGATIVE) & {400, 415, 422}
+
+
+def fuzzed(app, path, mode):
+    """Send what schemathesis makes up, check each answer, and return the statuses."""
+    described = schemathesis.openapi.from_asgi("/openapi.json", app)
+    method = "POST" if path in POSTED else "GET"
+    checks = CHECKS.get_by_names(CHECKED)
+    seen = set()
+
+    @settings(
+        max_examples=60 if method == "POST" else 3,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=described[path][method].as_strategy(generation_mode=mode))
+    def ask(case):
+        response = case.call()
+        seen.add(response.status_code)
+        case.validate_response(response, checks=checks)
+
+    ask()
+    return seen
+
+
+class TestDocument:
+    def test_it_describes_every_path(self, api):
+        document = api.get("/openapi.json").json()
+        assert set(document["paths"]) == set(PATHS)
+        assert document["openapi"].startswith("3.1")
+
+    @pytest.mark.parametrize(
+        ("row", "fits"),
+        [
+            ([1.0, "north"], True),
+            ([None, None], True),
+            ([1, "west"], True),
+            ([1.0], False),
+            ([1.0, "north", 1], False),
+            (["1.0", "north"], False),
+            ([True, "north"], False),
+            ([1.0, 5], False),
+            ([1e39, "north"], False),
+        ],
+    )
+    def test_a_row_that_fits_the_description_is_answered_and_no_other(self, api, row, fits):
+        document = api.get("/openapi.json").json()
+        body = {"features": row}
+        schema = {"$ref": "#/components/schemas/Row", "components": document["components"]}
+        assert jsonschema.Draft202012Validator(schema).is_valid(row) == fits
+        assert api.request("POST", "/predict", json=body).status_code == (200 if fits else 422)
+
+    def test_a_category_is_one_of_a_list_where_others_are_refused(self):
+        schema = FeatureSchema((Feature("c", "categorical", ("a", "b")),), "refuse")
+        document = openapi.document(schema, max_rows=1, version="1", secured=False)
+        items = document["components"]["schemas"]["Row"]["prefixItems"]
+        assert items == [{"title": "c", "enum": ["a", "b", None]}]
+
+    def test_with_a_token_it_is_asked_for_and_says_where(self, bundle, state):
+        api = Api(make_app(bundle, 3, LIMITS, state, token="s3cret"))
+        assert api.get("/openapi.json").status_code == 401
+        headers = {"authorization": "Bearer s3cret"}
+        document = api.get("/openapi.json", headers=headers).json()
+        secured = {
+            path
+            for path, operations in document["paths"].items()
+            if any("security" in operation for operation in operations.values())
+        }
+        assert secured == {"/predict", "/invocations", "/metadata", "/metrics", "/openapi.json"}
+        for path in PATHS:
+            method = "POST" if path in POSTED else "GET"
+            refused = api.request(method, path).status_code == 401
+            assert refused == (path in secured), path
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes = set(), set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+class TestPage:
+    def test_it_names_every_path(self, api):
+        text = api.get("/docs").text
+        for path in PATHS:
+            assert f" {path}</code>" in text
+
+    def test_it_loads_nothing_and_runs_under_a_strict_policy(self, api):
+        response = api.get("/docs")
+        page = Page(response.text)
+        assert not page.tags & {"script", "link", "img", "iframe", "form", "object"}
+        assert not page.attributes & {"src", "href", "style", "onclick"}
+        policy = response.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert re.search(r"style-src 'sha256-[A-Za-z0-9+/]+='", policy)
+
+    def test_it_tells_nothing_of_the_model(self, bundle, state):
+        api = Api(make_app(bundle, 3, LIMITS, state, token="s3cret"))
+        text = api.get("/docs").text
+        assert "north" not in text
+        assert json.dumps(bundle.project) not in text
+        assert "Bearer TOKEN" in text
