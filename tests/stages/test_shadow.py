@@ -264,6 +264,8 @@ def test_production_copies_its_requests_until_they_are_judged(live_delivery):
     metrics = result.report.metrics
     assert metrics["source"] == "live"
     assert metrics["compared"] == metrics["offered"] - metrics["dropped"] >= 100
+    page = httpx.get(f"{production.url}/metrics", trust_env=False).text
+    assert f"ml_serving_shadow_offered_total {float(metrics['offered'])}\n" in page
     assert 0 < metrics["psi"] < 1
     assert not clients.errors
     assert live.read(delivery.home, "staging") is None
