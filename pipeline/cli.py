@@ -183,7 +183,14 @@ def build() -> tuple[Parser, list[str]]:
         SCORE_FLAGS,
     )
     _verb(verbs, "show", "show every check of a report", _show, (), ("stage", "environment?"))
-    _verb(verbs, "status", "show environments, versions and who approved them", _status)
+    _verb(
+        verbs,
+        "status",
+        "show environments, versions and who approved them; of production its history",
+        _status,
+        (),
+        ("environment?",),
+    )
     _verb(verbs, "stop", "stop the server of an environment, or all", _stop, (), ("environment?",))
     _verb(
         verbs,
@@ -430,10 +437,17 @@ def _show(options: Mapping[str, Any], screen: Screen) -> int:
 
 
 def _status(options: Mapping[str, Any], screen: Screen) -> int:
-    from pipeline.promotion.status import status
+    from pipeline.promotion.production import PRODUCTION
+    from pipeline.promotion.status import history, status
 
     session = _open(options, screen)
-    rows = status(session.project, session.home, session.policy)
+    if name := options.get("environment"):
+        session.check_environment(name)
+        if name != PRODUCTION:
+            raise UsageError(f"{name} has no history", expected=PRODUCTION)
+        rows = history(session.home)
+    else:
+        rows = status(session.project, session.home, session.policy)
     if options["json"]:
         _print_json(rows)
     elif rows:

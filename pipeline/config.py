@@ -408,6 +408,38 @@ class ServingSection(Section):
     token_env: str | None = Field(None, description="Environment variable with the bearer token.")
 
 
+BRANCH = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
+"""A branch, or a path below a folder: no part begins with a dot or a dash."""
+
+
+class GitopsSection(Section):
+    """The repository that says what production is to serve; none if ``repository`` is unset."""
+
+    repository: str | None = Field(
+        None,
+        pattern=r"^(https?://|file:///|/|ssh://[^:@]+@?|[A-Za-z0-9._-]+@)[^\s]+$",
+        description="Where promote pushes production-model.yaml, and reconcile reads it.",
+    )
+    branch: str = Field("main", pattern=BRANCH)
+    path: str = Field("production-model.yaml", pattern=BRANCH)
+    pull_request: bool = Field(
+        False, description="Push to a branch promotion/MODEL-vN, for a pull request."
+    )
+    token_env: str | None = Field(
+        None, description="Environment variable with git's token; git's own means if unset."
+    )
+    user: str = Field("oauth2", description="Goes with the token.", min_length=1)
+    author: str = Field("ml-pipeline", description="Of the commits.", min_length=1)
+    email: str = Field("ml-pipeline@localhost", description="Of the commits.", min_length=1)
+
+    @model_validator(mode="after")
+    def _no_password(self) -> Self:
+        address = self.repository or ""
+        if "://" in address and ":" in address.split("://")[1].partition("/")[0].rpartition("@")[0]:
+            raise ValueError("repository holds a password; use token_env")
+        return self
+
+
 class ScoreSection(Section):
     """The database of ``ml-pipeline score --out sql:TABLE``, ``data.source``'s own if unset."""
 
@@ -539,6 +571,7 @@ class Config(Section):
         }
     )
     serving: ServingSection = ServingSection()
+    gitops: GitopsSection = GitopsSection()
     score: ScoreSection = ScoreSection()
     load_test: LoadTestSection = LoadTestSection()
     shadow: ShadowSection = ShadowSection()

@@ -98,7 +98,17 @@ MakeBundle = Callable[..., Path]
 
 
 @pytest.fixture
-def make_bundle(tmp_path: Path) -> MakeBundle:
+def make_bundle(tmp_path: Path, write_bundle: MakeBundle) -> MakeBundle:
+    """Write a bundle of this name into the test's folder; see ``write_bundle``."""
+
+    def make(name: str = "bundle", **about: Any) -> Path:
+        return write_bundle(tmp_path / name, **about)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_bundle() -> MakeBundle:
     """Write a small bundle, one number `x` and one category `c`: p = sigmoid(weight * x + ...).
 
     No training: the model is written down as ONNX. `weight` changes its content, `identity` (one
@@ -106,8 +116,8 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
     is its archive of code.
     """
 
-    def make(
-        name: str = "bundle",
+    def write(
+        folder: Path,
         *,
         weight: float = 1.0,
         identity: str = "a",
@@ -152,7 +162,6 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
             "sbom.cdx.json": b"{}",
             "MODEL_CARD.md": b"# small",
         }
-        folder = tmp_path / name
         folder.mkdir(parents=True)
         for file, content in files.items():
             (folder / file).write_bytes(content)
@@ -178,7 +187,7 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
         (folder / "manifest.json").write_text(json.dumps(values | manifest, sort_keys=True))
         return folder
 
-    return make
+    return write
 
 
 @pytest.fixture(scope="session")

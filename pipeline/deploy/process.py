@@ -9,6 +9,7 @@ the socket.
 from __future__ import annotations
 
 import errno
+import re
 import shlex
 import socket
 from dataclasses import dataclass, replace
@@ -61,10 +62,11 @@ class ProcessTarget:
 
     def stop(self, placement: Placement) -> bool:
         place = _Place(placement)
-        if not place.state.exists():
+        if not place.state.parent.is_dir():
             return False
         with lock.hold(placement):
             known = state.read(place.state)
+            _end_unknown(place, known)
             running = [
                 process
                 for server in (known.serving, known.former)
@@ -289,6 +291,7 @@ def _take_back(place: _Place, new: Server, former: Server | None, known: Server 
 def _without_leftovers(place: _Place) -> State:
     """Return the state; end what an interrupted command left waiting beside the server."""
     known = state.read(place.state)
+    _end_unknown(place, known)
     if known.former is None:
         return known
     if known.serving is not None and _answers(known.serving):
@@ -304,6 +307,23 @@ def _without_leftovers(place: _Place) -> State:
         settled = State(known.former)
     state.write(place.state, settled)
     return settled
+
+
+def _end_unknown(place: _Place, known: State) -> None:
+    """End servers that were started by a command that was killed before it wrote them down."""
+    import psutil
+
+    own = re.compile(re.escape(place.log.stem) + r"-[0-9a-f]{8}\.sock")
+    recorded = {server.control for server in (known.serving, known.former) if server is not None}
+    for path in place.log.parent.glob("*.sock"):
+        if not own.fullmatch(path.name) or str(path) in recorded:
+            continue
+        try:
+            facts, _ = control.ask(path, "status", timeout=STATUS_SECONDS)
+            launch.end(psutil.Process(int(facts["pid"])))
+        except (OSError, KeyError, psutil.NoSuchProcess):
+            pass  # nobody listens there any more
+        path.unlink(missing_ok=True)
 
 
 def _answers(server: Server | None) -> bool:

@@ -1,61 +1,47 @@
 """From an approved challenger to the champion in production, or back to what was there before.
 
-The order: verify the records, hand the server over, move the alias, write down what is in
-production. Each step registers how it is taken back before it is made; the former server waits
-until all of them are done.
+The order: verify the records; then claim the promotion, hand the server over, check it, move the
+alias, write down what is in production. Each step says how it is taken back before it is made, and
+the journal tells it before it begins; the former server waits until all of them are done.
+
+What guarantees what, when a promotion is killed or two run at once:
+
+- In one home a file lock lets one change of production run; the system frees it with its holder.
+- Between homes the claim in the registry lets one run (see :mod:`pipeline.registry.claims`). What
+  was verified before the claim is asked again after it, so whoever comes second is refused, by a
+  registry that says who was first.
+- The journal names version, former version and the claim's token before anything is changed. The
+  alias decides what the next command does with a promotion that was killed: not moved, what was
+  there before is put back; moved, the rest is done. So registry and production agree after it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from filelock import FileLock, Timeout
 
 from pipeline.approval.facts import Facts, candidates, gather, is_champion
 from pipeline.approval.policy import Policy
 from pipeline.approval.rules import check_allowed
-from pipeline.approval.statement import Approval, Expected, read, verify
-from pipeline.deploy.base import Deployment, Handover, Placement, Target, deploy
+from pipeline.approval.statement import Approval, Expected, verify
+from pipeline.deploy.base import Deployment, Handover, deploy
 from pipeline.errors import EnvironmentFault, PipelineError, Refused
 from pipeline.home import Home
-from pipeline.promotion import records
-from pipeline.registry.mlflow_registry import (
-    APPROVAL_RECORD,
-    CHAMPION,
-    Registry,
-    Version,
-)
+from pipeline.promotion import approvals, records
+from pipeline.promotion.approvals import approval_of, check_approved
+from pipeline.promotion.claiming import claim
+from pipeline.promotion.journal import Journal, Reach, Step, nowhere, perform
+from pipeline.promotion.production import Production, alone, fetched
+from pipeline.promotion.settle import settle
+from pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, Registry, Version
 from pipeline.report import Progress
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
-
-PRODUCTION = "production"
-LOCK = "promotion.lock"
-LOCK_TIMEOUT = 60.0
-"""Seconds to wait for another promotion in the same home."""
-
-
-@dataclass(frozen=True)
-class Production:
-    """Where the champion serves."""
-
-    target: Target
-    placement: Placement
-
-    @property
-    def home(self) -> Home:
-        return self.placement.home
-
-    def status(self) -> Deployment | None:
-        return self.target.status(self.placement)
 
 
 @dataclass(frozen=True)
@@ -68,6 +54,10 @@ class Promotion:
     approval: Approval
     changed: bool
     started: bool
+    published: str = ""
+    """Where ``production-model.yaml`` was pushed; empty without a repository."""
+    settled: tuple[str, ...] = ()
+    """What was done with changes of production that had been killed."""
 
 
 def promote(
@@ -79,6 +69,7 @@ def promote(
     profile: Path | None,
     run_id: str,
     progress: Progress,
+    reach: Reach = nowhere,
 ) -> Promotion:
     """Make the approved challenger the champion; a champion whose server is down is started again.
 
@@ -91,6 +82,7 @@ def promote(
             where it is not at hand.
         run_id: Of this run, for the history.
         progress: Told what is being done.
+        reach: Told every point of the sequence.
 
     Raises:
         Refused: a record or a digest does not verify, the champion moved, or the new server is
@@ -99,36 +91,26 @@ def promote(
         EnvironmentFault: the registry, the disk or the port is not to be had, or another promotion
             runs. What was there before is there again, or the message says what is not.
     """
-    production.home.make()
-    try:
-        with FileLock(production.home / LOCK, timeout=LOCK_TIMEOUT):
-            challenger, champion = candidates(registry)
-            if champion is not None and is_champion(challenger, champion):
-                return _keep(
-                    registry, keys, production, champion, profile, run_id=run_id, progress=progress
-                )
-            facts = gather(registry, challenger, champion, policy)
-            approval, approval_digest = _approval(registry, policy, keys, facts)
-            _check_unused(production.home, approval_digest)
-            return _switch(
-                registry,
-                production,
-                facts,
-                approval,
-                approval_digest,
-                profile=profile,
-                run_id=run_id,
-                progress=progress,
+    with alone(production.home):
+        settled = settle(registry, keys, production, profile, progress)
+        challenger, champion = candidates(registry)
+        if champion is not None and is_champion(challenger, champion):
+            done = _keep(
+                registry, keys, production, champion, profile, run_id=run_id, progress=progress
             )
-    except Timeout:
-        raise EnvironmentFault(
-            f"another promotion holds {production.home / LOCK}", hint="try again when it has ended"
-        ) from None
+            return replace(done, settled=settled)
+        facts = gather(registry, challenger, champion, policy)
+        approval, content = _approval(registry, policy, keys, facts)
+        _check_unused(production.home, hashlib.sha256(content).hexdigest())
+        sequence = _Sequence(
+            registry, production, facts, approval, content, profile, run_id, progress, reach
+        )
+        return replace(sequence.run(), settled=settled)
 
 
 def _approval(
     registry: Registry, policy: Policy, keys: Sequence[SSlibKey], facts: Facts
-) -> tuple[Approval, str]:
+) -> tuple[Approval, bytes]:
     content = registry.record(facts.challenger, APPROVAL_RECORD)
     if content is None:
         raise Refused(
@@ -144,7 +126,7 @@ def _approval(
         champion=facts.champion_digest,
     )
     approval = verify(content, keys, expected)
-    _check_approved(approval)
+    check_approved(approval)
     check_allowed(
         policy,
         decision=approval.decision,
@@ -152,7 +134,7 @@ def _approval(
         method=approval.method,
         authors=approval.authors,
     )
-    return approval, hashlib.sha256(content).hexdigest()
+    return approval, content
 
 
 def _check_unused(home: Home, approval_digest: str) -> None:
@@ -164,36 +146,6 @@ def _check_unused(home: Home, approval_digest: str) -> None:
                 expected="an approval for each promotion",
                 hint="run 'ml-pipeline gate' and 'ml-pipeline approve' again",
             )
-
-
-def _check_approved(approval: Approval) -> None:
-    if approval.decision != "approve":
-        raise Refused(
-            f"version {approval.version} was rejected by {approval.by}: {approval.reason}",
-            expected="an approval",
-        )
-
-
-def approval_of(
-    registry: Registry, keys: Sequence[SSlibKey], champion: Version
-) -> tuple[Approval, str]:
-    """Return the approval by which a version became champion, and its SHA-256.
-
-    Raises:
-        Refused: there is none, no trusted key signed it, or it approves something else.
-        EnvironmentFault: the registry does not answer.
-    """
-    content = registry.record(champion, APPROVAL_RECORD)
-    if content is None:
-        raise Refused(f"the champion, version {champion.number}, has no approval record")
-    approval = read(content, keys)
-    if approval.bundle != champion.digest:
-        raise Refused(
-            f"the champion's approval is for bundle {approval.bundle[:12]}",
-            expected=champion.digest[:12],
-        )
-    _check_approved(approval)
-    return approval, hashlib.sha256(content).hexdigest()
 
 
 def _keep(
@@ -212,95 +164,180 @@ def _keep(
     production, if something else is.
     """
     approval, approval_digest = approval_of(registry, keys, champion)
+    content = registry.record(champion, APPROVAL_RECORD)
+    if content is not None:
+        approvals.keep(production.home, champion.digest, content)
     running = production.status()
     started = running is None or running.digest != champion.digest
     if running is None or started:
         progress("starting the champion", 0.3)
-        with _fetched(registry, champion, production.home) as bundle:
+        with fetched(registry, champion, production.home) as bundle:
             running = deploy(production.target, production.placement, bundle, champion.number)
     if records.bundle_in_production(production.home) != champion.digest:
         former = next((v for v in registry.versions() if v.digest == approval.champion), None)
-        entry = _entry(champion, former, running, approval, approval_digest, run_id)
+        known = (None, None) if former is None else (former.number, former.digest)
+        entry = records.entry(
+            "promotion", champion, known, running.url, approval, approval_digest, run_id=run_id
+        )
         with ExitStack() as undo:
-            _write_down(production.home, entry, profile, undo)
+            records.write_down(production.home, entry, profile, undo)
             undo.pop_all()
     return Promotion(champion, champion, running, approval, changed=False, started=started)
 
 
-def _switch(
-    registry: Registry,
-    production: Production,
-    facts: Facts,
-    approval: Approval,
-    approval_digest: str,
-    *,
-    profile: Path | None,
-    run_id: str,
-    progress: Progress,
-) -> Promotion:
-    home, version, former = production.home, facts.challenger, facts.champion
-    progress("fetching and verifying the bundle", 0.1)
-    with _fetched(registry, version, home) as bundle, ExitStack() as undo:
-        progress("starting the new server", 0.3)
-        handover = undo.enter_context(
-            production.target.handover(production.placement, bundle, version.number)
+class _Sequence:
+    """One promotion, from the claim to the end of the former server."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        production: Production,
+        facts: Facts,
+        approval: Approval,
+        content: bytes,
+        profile: Path | None,
+        run_id: str,
+        progress: Progress,
+        reach: Reach,
+    ) -> None:
+        self.registry, self.production = registry, production
+        self.version, self.former = facts.challenger, facts.champion
+        self.approval, self.content, self.profile = approval, content, profile
+        self.run_id, self.progress, self.reach = run_id, progress, reach
+        self.undo = ExitStack()
+        self.handover: Handover | None = None
+        self.published = ""
+
+    def run(self) -> Promotion:
+        former = (None, None) if self.former is None else (self.former.number, self.former.digest)
+        self.journal = Journal.start(
+            self.production.home,
+            "promotion",
+            model=self.version.name,
+            version=self.version.number,
+            bundle=self.version.digest,
+            former_version=former[0],
+            former_bundle=former[1],
+            by=self.approval.by,
+            reason=self.approval.reason,
+            run_id=self.run_id,
         )
-        deployment = handover.deployment
-        if deployment.digest != version.digest:
-            raise Refused(
-                f"production serves bundle {deployment.digest[:12]}", expected=version.digest[:12]
+        self.known = former
+        names: tuple[Callable[[], None], ...]
+        names = (self.claim, self.deploy, self.check, self.alias, self.file)
+        try:
+            perform([Step(one.__name__, one) for one in names], self.journal, self.reach)
+        except BaseException:
+            self.take_back()
+            raise
+        self.undo.pop_all()
+        last = [Step("end", self.end), Step("publish", self.publish)]
+        perform(last, self.journal, self.reach)
+        self.journal.close("done")
+        return Promotion(
+            self.version,
+            self.former,
+            self.deployment,
+            self.approval,
+            changed=True,
+            started=True,
+            published=self.published,
+        )
+
+    @property
+    def deployment(self) -> Deployment:
+        if self.handover is None:
+            raise AssertionError("a step before 'deploy' asks for the server")
+        return self.handover.deployment
+
+    def claim(self) -> None:
+        self.progress("claiming the promotion", 0.1)
+        claim(self.registry, self.journal)
+        self.reach("within claim, answered")
+        self.check_champion()
+
+    def deploy(self) -> None:
+        home = self.production.home
+        self.progress("fetching and verifying the bundle", 0.2)
+        approvals.keep(home, self.version.digest, self.content)
+        with fetched(self.registry, self.version, home) as bundle:
+            self.progress("starting the new server", 0.3)
+            self.handover = self.undo.enter_context(
+                self.production.target.handover(
+                    self.production.placement, bundle, self.version.number
+                )
             )
-        progress("moving the alias", 0.8)
-        if registry.champion() != former:
+
+    def check(self) -> None:
+        wanted = self.version.digest
+        for answering in (self.deployment, self.production.status()):
+            if answering is None:
+                raise Refused("production does not answer", expected=f"bundle {wanted[:12]}")
+            if answering.digest != wanted:
+                raise Refused(
+                    f"production serves bundle {answering.digest[:12]}", expected=wanted[:12]
+                )
+        self.check_champion()
+
+    def check_champion(self) -> None:
+        if self.registry.champion() != self.former:
+            last = self.registry.last_claim()
+            ended = [] if last is None or last.ended is None else [str(last.holder)]
             raise Refused(
-                "the champion moved while the new server started",
+                " ".join(["the champion moved meanwhile", *(f"(by {one})" for one in ended)]),
                 hint="run 'ml-pipeline gate' and 'ml-pipeline approve' again",
             )
-        undo.callback(_restore_alias, registry, former)
-        registry.set_alias(CHAMPION, version)
-        progress("writing the records", 0.9)
-        entry = _entry(version, former, deployment, approval, approval_digest, run_id)
-        _write_down(home, entry, profile, undo)
-        undo.pop_all()
-        _let_go(handover, version)
-    return Promotion(version, former, deployment, approval, changed=True, started=True)
 
+    def alias(self) -> None:
+        self.progress("moving the alias", 0.8)
+        self.undo.callback(_restore_alias, self.registry, self.former)
+        self.registry.set_alias(CHAMPION, self.version)
 
-def _entry(
-    version: Version,
-    former: Version | None,
-    deployment: Deployment,
-    approval: Approval,
-    approval_digest: str,
-    run_id: str,
-) -> records.Entry:
-    return records.Entry(
-        at=datetime.now(UTC),
-        model=version.name,
-        version=version.number,
-        bundle=version.digest,
-        identity=version.identity,
-        endpoint=deployment.url,
-        by=approval.by,
-        reason=approval.reason,
-        method=approval.method,
-        gate=approval.gate,
-        policy=approval.policy,
-        approval=approval_digest,
-        former_version=None if former is None else former.number,
-        former_bundle=None if former is None else former.digest,
-        run_id=run_id,
-    )
+    def file(self) -> None:
+        self.progress("writing the records", 0.9)
+        entry = records.entry(
+            "promotion",
+            self.version,
+            self.known,
+            self.deployment.url,
+            self.approval,
+            hashlib.sha256(self.content).hexdigest(),
+            run_id=self.run_id,
+        )
+        records.write_down(self.production.home, entry, self.profile, self.undo, self.reach)
 
+    def end(self) -> None:
+        """End the former server and the claim: what is in production is not taken back by it."""
+        if self.handover is not None:
+            _let_go(self.handover, self.version)
+        record = self.journal.record
+        if record.number is not None:
+            self.registry.end_claim(record.number, record.token, "done")
 
-def _write_down(home: Home, entry: records.Entry, profile: Path | None, undo: ExitStack) -> None:
-    """Write what is in production; ``undo`` learns how each file is taken back."""
-    steps = [records.production_model(home, entry), records.history(home, entry)]
-    if profile is not None:
-        steps.insert(1, records.accepted_profile(home, profile))
-    for step in steps:
-        undo.callback(step.undo)
-        step.do()
+    def publish(self) -> None:
+        """Push the file. Production and registry agree by now, so a failure takes nothing back."""
+        self.progress("pushing production-model.yaml", 0.95)
+        try:
+            self.published = self.production.publish(self.journal.record)
+        except PipelineError as error:
+            raise EnvironmentFault(
+                f"version {self.version.number} is in production, but what it is was not pushed: "
+                f"{error}",
+                hint="run 'ml-pipeline promote' again",
+            ) from error
+
+    def take_back(self) -> None:
+        """Undo what was done, in reverse; the journal stays open where that is not known to work.
+
+        Raises:
+            EnvironmentFault: something was not put back.
+        """
+        self.undo.close()
+        record = self.journal.record
+        with suppress(PipelineError):  # the next command ends the claim; what went wrong says more
+            if record.number is not None:
+                self.registry.end_claim(record.number, record.token, "taken back")
+            self.journal.close("taken back")
 
 
 def _let_go(handover: Handover, version: Version) -> None:
@@ -323,12 +360,5 @@ def _restore_alias(registry: Registry, former: Version | None) -> None:
         raise EnvironmentFault(
             f"the promotion was taken back, but the alias '{CHAMPION}' may not be: {error}",
             expected=f"the alias on {wanted}",
-            hint="set it when the registry answers again",
+            hint="run 'ml-pipeline promote' when the registry answers again",
         ) from error
-
-
-@contextmanager
-def _fetched(registry: Registry, version: Version, home: Home) -> Iterator[Path]:
-    """Yield the version's verified bundle in a folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(dir=home.root, prefix=".fetched-") as scratch:
-        yield registry.download(version, Path(scratch) / "bundle")

@@ -1,10 +1,11 @@
-"""What a promotion writes into the home: what is in production, since when, and from whom."""
+"""What a change of production writes into the home: what serves, since when, and from whom."""
 
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline import workdir
+from pipeline.approval.statement import Approval
 from pipeline.errors import EnvironmentFault
 from pipeline.home import Home
+from pipeline.promotion.journal import Kind, Reach, nowhere
+from pipeline.registry.mlflow_registry import Version
 
 PRODUCTION_MODEL = "production-model.yaml"
 HISTORY = "history.jsonl"
@@ -21,7 +25,10 @@ ACCEPTED_PROFILE = "accepted/profile.json"
 
 
 class Entry(BaseModel):
-    """One promotion: a line of the history."""
+    """One change of production: a line of the history. ``by`` and ``reason`` are of the change.
+
+    The digests are those of the version that serves since; so are gate, policy and approval.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +47,40 @@ class Entry(BaseModel):
     former_version: int | None
     former_bundle: str | None
     run_id: str
+    kind: Kind = "promotion"
+
+
+def entry(
+    kind: Kind,
+    version: Version,
+    former: tuple[int | None, str | None],
+    endpoint: str,
+    approval: Approval,
+    approval_digest: str,
+    *,
+    by: str | None = None,
+    reason: str | None = None,
+    run_id: str,
+) -> Entry:
+    """Return the line of a change; by whom and why are the approval's, unless they are given."""
+    return Entry(
+        at=datetime.now(UTC),
+        model=version.name,
+        version=version.number,
+        bundle=version.digest,
+        identity=version.identity,
+        endpoint=endpoint,
+        by=by or approval.by,
+        reason=reason or approval.reason,
+        method=approval.method,
+        gate=approval.gate,
+        policy=approval.policy,
+        approval=approval_digest,
+        former_version=former[0],
+        former_bundle=former[1],
+        run_id=run_id,
+        kind=kind,
+    )
 
 
 @dataclass
@@ -110,6 +151,26 @@ def history(home: Home, entry: Entry) -> Replacement:
 def accepted_profile(home: Home, profile: Path) -> Replacement:
     """Return the profile of the data that is accepted by this promotion."""
     return Replacement(home / ACCEPTED_PROFILE, profile.read_bytes())
+
+
+def write_down(
+    home: Home, made: Entry, profile: Path | None, undo: ExitStack, reach: Reach = nowhere
+) -> None:
+    """Write what is in production; ``undo`` learns how each file is taken back.
+
+    What a killed change has written already is not written twice: a line of the history is told by
+    its run and its bundle.
+    """
+    steps = [production_model(home, made)]
+    if profile is not None:
+        steps.append(accepted_profile(home, profile))
+    known = read_history(home)
+    if not known or (known[-1].bundle, known[-1].run_id) != (made.bundle, made.run_id):
+        steps.append(history(home, made))
+    for step in steps:
+        undo.callback(step.undo)
+        step.do()
+        reach(f"within file, {step.path.name} written")
 
 
 def read_history(home: Home) -> list[Entry]:

@@ -13,6 +13,9 @@ from pipeline.deploy.base import Placement
 from pipeline.deploy.targets import load_target
 from pipeline.errors import PipelineError
 from pipeline.home import Home
+from pipeline.promotion.journal import unsettled
+from pipeline.promotion.production import PRODUCTION
+from pipeline.promotion.records import read_history
 from pipeline.registry.mlflow_registry import (
     APPROVAL_RECORD,
     CHALLENGER,
@@ -23,10 +26,11 @@ from pipeline.registry.mlflow_registry import (
 
 
 def status(project: Project, home: Home, policy: Path | None = None) -> list[dict[str, Any]]:
-    """Return one row an environment: name, state, version, aliases, bundle, url, approval.
+    """Return one row an environment: name, state, version, aliases, bundle, url, approval, open.
 
-    ``approved`` is what a trusted key signed; otherwise it says why nothing is known. A project
-    that has registered nothing yet stays without a registry.
+    ``open`` is a change that was killed, or that the registry was not told of. ``approved`` is
+    what a trusted key signed; otherwise it says why nothing is known. A project that has
+    registered nothing yet stays without a registry.
 
     Args:
         project: Whose environments.
@@ -62,9 +66,39 @@ def status(project: Project, home: Home, policy: Path | None = None) -> list[dic
                 "bundle": digest and digest[:12],
                 "url": None if running is None else running.url,
                 "approved": _approved(registry, version, home, rules),
+                "open": (name == PRODUCTION and "; ".join(open_changes(home))) or None,
             }
         )
     return rows
+
+
+def history(home: Home) -> list[dict[str, Any]]:
+    """Return one row a change of production, oldest first: when, what, from, to, who, why.
+
+    Raises:
+        EnvironmentFault: the history is broken.
+    """
+    return [
+        {
+            "at": entry.at.isoformat(timespec="seconds"),
+            "change": entry.kind,
+            "from": entry.former_version,
+            "to": entry.version,
+            "by": entry.by,
+            "reason": entry.reason,
+            "bundle": entry.bundle[:12],
+        }
+        for entry in read_history(home)
+    ]
+
+
+def open_changes(home: Home) -> list[str]:
+    """Return what is not settled: changes of production that were killed, or told nobody yet.
+
+    Raises:
+        EnvironmentFault: a journal is broken.
+    """
+    return [str(journal.record) for journal in unsettled(home)]
 
 
 def _approved(

@@ -16,14 +16,20 @@ What guarantees what:
   token down before it claims can ask again after a broken connection, or after being killed, and
   is told that the claim is its own.
 
-What is not guaranteed: that the holder still lives (a claim has no end; the number stays taken),
-and that nobody deletes or renames the model in the registry, which frees the number. A server on
+- *The numbers follow each other.* A holder ends its claim with a tag that says how; the next number
+  may be claimed from then on. So promotions of one model come one after the other, on whatever
+  machines they run, and each checks what it is about after its claim.
+
+What is not guaranteed: that the holder still lives (a claim that its holder did not end stays open
+until the holder's home ends it, or a person sets the tag), and that nobody deletes or renames the
+model in the registry, which frees the number. A server on
 MLflow's file store looks before it creates, so there two may win; ``file:`` addresses are refused.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,6 +39,8 @@ from pipeline.errors import EnvironmentFault
 TOKEN = re.compile(r"[0-9a-f]{16,64}")
 PREFIX = "claim."
 """Tag prefix."""
+ENDED = f"{PREFIX}ended"
+"""Tag of a claim whose holder is done: how it ended."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,15 @@ class Holder:
             f"{PREFIX}at": self.at.isoformat(),
             f"{PREFIX}token": self.token,
         }
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The claim of the greatest number so far, and how it ended; None while it is open."""
+
+    number: int
+    holder: Holder
+    ended: str | None
 
 
 @dataclass(frozen=True)
@@ -111,9 +128,37 @@ def holder_of(client: Any, model: str, number: int) -> Holder | None:
     """
     name = claim_name(model, number)
     found = client.search_registered_models(filter_string=f"name='{name}'")
-    if not found:
+    return _holder(name, found[0].tags) if found else None
+
+
+def latest(client: Any, model: str) -> Standing | None:
+    """Return the claim of the greatest number; None where nothing was ever claimed.
+
+    Raises:
+        EnvironmentFault: what has the claim's name is none.
+    """
+    name = re.compile(re.escape(f"_promotion.{model}.") + "([1-9][0-9]*)")
+    greatest, found, token = 0, None, None
+    while token != "":
+        page = client.search_registered_models(
+            filter_string=f"name LIKE '_promotion.{model}.%'", max_results=1000, page_token=token
+        )
+        for one in page:
+            numbered = name.fullmatch(one.name)
+            if numbered and int(numbered[1]) > greatest:
+                greatest, found = int(numbered[1]), one
+        token = page.token or ""
+    if found is None:
         return None
-    tags = found[0].tags
+    return Standing(greatest, _holder(found.name, found.tags), found.tags.get(ENDED))
+
+
+def end(client: Any, model: str, number: int, outcome: str) -> None:
+    """Write down how a claim ended, which lets the next number be claimed."""
+    client.set_registered_model_tag(claim_name(model, number), ENDED, outcome)
+
+
+def _holder(name: str, tags: Mapping[str, str]) -> Holder:
     try:
         return Holder(
             by=tags[f"{PREFIX}by"],

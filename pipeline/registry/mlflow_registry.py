@@ -26,7 +26,7 @@ from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
 from pipeline.registry import claims, flavour
-from pipeline.registry.claims import Claim, Holder
+from pipeline.registry.claims import Claim, Holder, Standing
 from pipeline.registry.scope import masked, mlflow_scope
 from pipeline.report import ModelRef, Progress
 
@@ -179,6 +179,19 @@ class Registry:
             f"alias '{alias}' of model '{self.name}' names version {number}, which is gone",
             hint="set the alias to a version that exists",
         )
+
+    def in_stage(self, stage: str) -> Version | None:
+        """Return the newest version in one of MLflow's deprecated stages; None without one.
+
+        Raises:
+            EnvironmentFault: the registry does not answer.
+        """
+        with mlflow_scope(self.uri):
+            if self._model() is None:
+                return None
+            numbers = {int(v.version) for v in self._all() if v.current_stage == stage}
+            found = [v for v in self._versions() if v.number in numbers]
+        return found[-1] if found else None
 
     # --- registering ---------------------------------------------------------------------
 
@@ -396,6 +409,27 @@ class Registry:
         with mlflow_scope(self.uri):
             self._model()
             return claims.holder_of(self._client, self.name, number)
+
+    def last_claim(self) -> Standing | None:
+        """Return the claim of the greatest number; None only if the registry says there is none.
+
+        Raises:
+            EnvironmentFault: the registry does not answer.
+        """
+        with mlflow_scope(self.uri):
+            self._model()
+            return claims.latest(self._client, self.name)
+
+    def end_claim(self, number: int, token: str, outcome: str) -> None:
+        """End a claim of one's own; the claim of another token, or none, is left as it is.
+
+        Raises:
+            EnvironmentFault: the registry does not answer.
+        """
+        with mlflow_scope(self.uri):
+            holder = claims.holder_of(self._client, self.name, number)
+            if holder is not None and holder.token == token:
+                claims.end(self._client, self.name, number, outcome)
 
     # --- records and artefacts ----------------------------------------------------------------
 

@@ -176,6 +176,34 @@ _ALL = (
         home=True,
         flags=(EXPECT_VERSION,),
     ),
+    Stage(
+        "rollback",
+        "put an earlier version back into production",
+        "the version was never in production, its bundle or approval does not verify, or its "
+        "server is not healthy (the present one stays)",
+        home=True,
+        flags=(
+            Flag("to", "the version; the one before the present one if left out", "integer"),
+            Flag("reason", "why; must be given"),
+            Flag("by", "who asks for it; the user of the system if left out"),
+        ),
+    ),
+    Stage(
+        "reconcile",
+        "let an environment serve what it is to serve, and say why it did not",
+        "the desired version's bundle or approval does not verify, or its server is not healthy "
+        "(what serves stays)",
+        environment=True,
+        home=True,
+        flags=(
+            Flag(
+                "file",
+                "the production-model.yaml that decides for production; that of gitops.repository "
+                "if left out, or else the home's",
+                "path",
+            ),
+        ),
+    ),
 )
 
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}

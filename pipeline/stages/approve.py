@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import sys
 from datetime import UTC, datetime
 
@@ -12,6 +10,7 @@ from pipeline.approval import policy as policies
 from pipeline.approval.authors import authors_of_change
 from pipeline.approval.facts import Facts, candidates, gather, is_champion
 from pipeline.approval.keys import load_signer, trusted_keys
+from pipeline.approval.person import user
 from pipeline.approval.policy import Policy
 from pipeline.approval.prompt import CONTINUE, Answer, ask
 from pipeline.approval.rules import check_allowed
@@ -98,7 +97,7 @@ def _check_flags(context: Context) -> None:
 def _answer(context: Context, policy: Policy, facts: Facts) -> tuple[Answer, Method]:
     flags = context.flags
     if flags.get("yes"):
-        by, reason = flags.get("by") or _user(), flags.get("reason") or BY_YES
+        by, reason = flags.get("by") or user(), flags.get("reason") or BY_YES
         return Answer("approve", str(by).strip(), str(reason).strip()), "yes"
     if flags.get("by"):
         decision: Decision = "reject" if flags.get("reject") else "approve"
@@ -106,18 +105,11 @@ def _answer(context: Context, policy: Policy, facts: Facts) -> tuple[Answer, Met
     if policy.automatic and not policy.four_eyes:
         return BY_POLICY, "automatic"
     if context.interactive:
-        return ask(summarise(facts), _user(), sys.stdin, sys.stdout), "prompt"
+        return ask(summarise(facts), user(), sys.stdin, sys.stdout), "prompt"
     raise WaitingForPerson(
         f"version {facts.challenger.number} passed the gate and waits for an approval",
         hint=CONTINUE,
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
 
 
 def _signed(context: Context, policy: Policy, approval: Approval) -> bytes:

@@ -9,7 +9,8 @@ from pipeline.deploy.base import Placement
 from pipeline.deploy.targets import load_target
 from pipeline.errors import UsageError
 from pipeline.promotion import records
-from pipeline.promotion.promote import PRODUCTION, Production, Promotion, promote
+from pipeline.promotion.production import PRODUCTION, Production
+from pipeline.promotion.promote import Promotion, promote
 from pipeline.registry.mlflow_registry import Registry
 from pipeline.report import Check, Verdict
 from pipeline.stages.context import Context, Outcome
@@ -36,7 +37,7 @@ def run(context: Context) -> Outcome:
         registry,
         policy,
         trusted_keys(context.home, policy),
-        Production(load_target(placement.section.target), placement),
+        Production(load_target(placement.section.target), placement, context.config.gitops),
         profile=records.profile_of(
             context.workdir / "data/profile.json", challenger.tags.get(DATA_TAG, "")
         ),
@@ -45,7 +46,7 @@ def run(context: Context) -> Outcome:
     )
     return Outcome(
         summary=_line(done),
-        checks=_checks(done),
+        checks=[*_settled(done), *_checks(done)],
         metrics={"url": done.deployment.url, "changed": done.changed, "started": done.started},
         model=done.version.ref,
     )
@@ -56,7 +57,20 @@ def _line(done: Promotion) -> str:
     if not done.changed:
         state = "started again" if done.started else "up"
         return f"nothing to promote: version {number} is the champion; its server is {state}, {url}"
-    return f"version {number} is in production: {url}"
+    pushed = f"; {records.PRODUCTION_MODEL}: {done.published}" if done.published else ""
+    return f"version {number} is in production: {url}{pushed}"
+
+
+def _settled(done: Promotion) -> list[Check]:
+    return [
+        Check(
+            name="interrupted change settled",
+            verdict=Verdict.PASS,
+            observed=told,
+            expected="finished, or what was there before is there again",
+        )
+        for told in done.settled
+    ]
 
 
 def _checks(done: Promotion) -> list[Check]:

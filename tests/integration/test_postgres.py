@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ from pipeline.scoring.table import write_table
 from tests.fault_proxy import Fault, FaultProxy, Request, fault_proxy
 from tests.integration.conftest import CommandLine, free_port
 from tests.postgres import Postgres
+from tests.promotion.conftest import Delivery
+from tests.promotion.crash import Machine
+from tests.promotion.crash import race as at_once
 from tests.registry.race import check, race
 from tests.scoring.conftest import make_predictions
 
@@ -338,3 +341,28 @@ def test_of_two_processes_through_the_server_exactly_one_wins(
     postgres_registry: str, tmp_path: Path
 ) -> None:
     check(race(postgres_registry, tmp_path))
+
+
+def test_of_two_machines_that_promote_through_the_server_one_wins(
+    postgres_registry: str, tmp_path: Path, make_bundle: Callable[..., Path]
+) -> None:
+    home = Home(tmp_path / "home")
+    home.make()
+    delivery = Delivery(home, Registry(postgres_registry, "contested", home), make_bundle)
+    version = delivery.register("one")
+    delivery.gate(version)
+    delivery.approve(version)
+    machine = Machine.of(delivery, postgres_registry)
+    machines = (machine, replace(machine, home=tmp_path / "other"))
+    try:
+        winner = at_once(*machines)
+        assert delivery.registry.champion() == version
+        serving = winner.production.status()
+        assert serving is not None
+        assert serving.digest == version.digest
+        last = delivery.registry.last_claim()
+        assert last is not None
+        assert (last.number, last.ended) == (1, "done")
+    finally:
+        for one in machines:
+            one.production.target.stop(one.production.placement)

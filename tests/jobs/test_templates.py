@@ -51,7 +51,9 @@ def test_a_project_gets_two_folders_and_their_jobs(rendered: Rendered, project: 
         f"{project}/ci",
         f"{project}/delivery",
         f"{project}/delivery/branches",
+        f"{project}/delivery/reconcile",
         f"{project}/delivery/retrain",
+        f"{project}/delivery/rollback",
         f"{project}/delivery/tags",
     ]
     source = job(rendered, f"{project}/ci").find("sources/data/jenkins.branch.BranchSource/source")
@@ -101,6 +103,40 @@ def test_the_retrain_starts_the_main_job_every_week(rendered: Rendered, project:
     assert retrain.findtext("definition/script") == "build job: 'branches/main', wait: false"
     assert retrain.findtext("definition/sandbox") == "true"
     assert [item.text for item in retrain.iter("spec")] == ["H H(0-5) * * 6"]
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_rollback_asks_for_version_and_reason(rendered: Rendered, project: str) -> None:
+    rollback = job(rendered, f"{project}/delivery/rollback")
+    assert [item.text for item in rollback.findall(".//parameterDefinitions/*/name")] == [
+        "TO",
+        "REASON",
+    ]
+    assert rollback.findtext("definition/sandbox") == "true"
+
+
+@pytest.mark.parametrize(
+    ("project", "source"),
+    [
+        ("nepse", "https://github.com/example-org/nepse-models.git"),
+        ("churn", "https://git.example.org/churn.git"),
+        ("loans", "https://bitbucket.org/example-team/loans.git"),
+    ],
+)
+def test_rollback_and_reconcile_read_main(rendered: Rendered, project: str, source: str) -> None:
+    for name in ("rollback", "reconcile"):
+        script = job(rendered, f"{project}/delivery/{name}").findtext("definition/script") or ""
+        assert f"branches: [[name: 'main']], userRemoteConfigs: [[url: '{source}'" in script
+
+
+def test_reconcile_runs_on_a_timer_and_one_at_a_time(rendered: Rendered) -> None:
+    reconcile = job(rendered, "nepse/delivery/reconcile")
+    assert [item.text for item in reconcile.iter("spec")] == ["H/15 * * * *"]
+    properties = reconcile.find("properties")
+    assert properties is not None
+    assert "DisableConcurrentBuildsJobProperty" in {
+        item.tag.rpartition(".")[2] for item in properties
+    }
 
 
 def test_a_branch_that_is_gone_is_cleaned_up_and_a_promotion_is_not_aborted(

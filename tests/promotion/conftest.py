@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,13 +16,14 @@ from securesystemslib.signer import CryptoSigner
 from pipeline.approval import facts as facts_room
 from pipeline.approval.policy import Policy
 from pipeline.approval.statement import Approval, sign
-from pipeline.bundle.reader import Bundle
 from pipeline.config import EnvironmentSection, ServingSection
 from pipeline.deploy.base import Deployment, Placement
+from pipeline.deploy.release import release
 from pipeline.errors import Refused
 from pipeline.gate.record import record
 from pipeline.home import Home
-from pipeline.promotion.promote import Production, Promotion, promote
+from pipeline.promotion.production import Production
+from pipeline.promotion.promote import Promotion, promote
 from pipeline.registry.mlflow_registry import (
     APPROVAL_RECORD,
     GATE_RECORD,
@@ -31,6 +33,7 @@ from pipeline.registry.mlflow_registry import (
 from pipeline.report import Check, Verdict
 
 NUMBERS = itertools.count(1)
+WriteBundle = Callable[..., Path]
 
 
 @dataclass
@@ -68,7 +71,7 @@ class Target:
     def handover(self, placement: Placement, bundle: Path, version: int | None) -> Handover:
         if not self.healthy:
             raise Refused("the new server is not ready")
-        digest = "0" * 64 if self.wrong_bundle else Bundle.open(bundle).digest
+        digest = "0" * 64 if self.wrong_bundle else release(bundle, placement.home).digest
         former, self.running = self.running, Deployment("http://here", version, digest, 1, bundle)
         self.started.append(version)
         changed = former is None or former.digest != digest
@@ -170,6 +173,43 @@ def registry_home(tmp_path_factory: pytest.TempPathFactory, registry_database: P
     home = Home(tmp_path_factory.mktemp("deliveries"))
     (home / "mlflow.db").write_bytes(registry_database.read_bytes())
     return home
+
+
+@pytest.fixture(scope="session")
+def template(
+    tmp_path_factory: pytest.TempPathFactory, registry_database: Path, write_bundle: WriteBundle
+) -> Delivery:
+    """Three versions promoted one after the other, to be copied: making them takes seconds."""
+    folder = tmp_path_factory.mktemp("three")
+    home, registry_home = Home(folder / "home"), Home(folder / "registry")
+    home.make()
+    registry_home.make()
+    (registry_home / "mlflow.db").write_bytes(registry_database.read_bytes())
+    bundles = itertools.count(1)
+
+    def make(name: str, **about: Any) -> Path:
+        return write_bundle(folder / f"{name}-{next(bundles)}", **about)
+
+    made = Delivery(home, Registry(None, "three", registry_home), make)
+    for name, identity, weight in (("one", "a", 1.0), ("two", "b", 2.0), ("three", "c", 3.0)):
+        made.deliver(name, identity=identity, weight=weight)
+    return made
+
+
+@pytest.fixture
+def three(template: Delivery, tmp_path: Path, make_bundle: Callable[..., Path]) -> Delivery:
+    """A copy of the three promotions; the artefacts of the registry are shared."""
+    home, registry_home = Home(tmp_path / "home"), Home(tmp_path / "registry")
+    shutil.copytree(template.home.root, home.root)
+    registry_home.make()
+    shutil.copyfile(template.registry._home / "mlflow.db", registry_home / "mlflow.db")
+    return Delivery(
+        home,
+        Registry(None, "three", registry_home),
+        make_bundle,
+        target=Target(template.target.running),
+        signer=template.signer,
+    )
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from securesystemslib.signer import CryptoSigner
 from pipeline.approval.policy import Policy
 from pipeline.deploy.base import deploy
 from pipeline.errors import EnvironmentFault, Refused, UsageError
-from pipeline.promotion import promote as promotion_room
+from pipeline.promotion import production as production_room
 from pipeline.promotion import records
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, GATE_RECORD, Version
 from pipeline.report import Verdict
@@ -298,7 +298,7 @@ class TestIsTakenBack:
 
         monkeypatch.setattr(delivery.target, "handover", slow)
         before = delivery.state() | {"champion": third.number}
-        with pytest.raises(Refused, match="the champion moved while the new server started"):
+        with pytest.raises(Refused, match="the champion moved meanwhile"):
             delivery.promote()
         assert delivery.state() == before
 
@@ -378,7 +378,7 @@ def test_a_former_server_that_does_not_end_takes_nothing_back(
 def test_two_promotions_do_not_run_at_once(
     delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(promotion_room, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(production_room, "LOCK_TIMEOUT", 0.1)
     with (
         FileLock(delivery.home / "promotion.lock"),
         pytest.raises(EnvironmentFault, match="another promotion holds"),

@@ -1,0 +1,265 @@
+"""A change of production to a version that was approved before: traffic first, then the registry.
+
+Rollback and reconcile are such changes. They need neither the registry nor the machine that
+trained: bundle and approval are kept in the home. What the registry could not be told stays in
+the journal, and the next change of production tells it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.approval.statement import Approval
+from pipeline.bundle.reader import Bundle
+from pipeline.deploy.base import Deployment, Handover, deploy
+from pipeline.errors import EnvironmentFault, PipelineError, Refused
+from pipeline.home import Home
+from pipeline.promotion import approvals, records
+from pipeline.promotion.claiming import claim
+from pipeline.promotion.journal import Journal, Kind, Reach, Step, nowhere, perform, unsettled
+from pipeline.promotion.production import Production, bundle_of
+from pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, Registry, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from securesystemslib.signer import SSlibKey
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A version whose bundle and approval verify."""
+
+    version: Version
+    bundle: Path
+    approval: Approval
+    approval_digest: str
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What a change did. ``open`` says what the registry was not told; empty where it was."""
+
+    version: Version
+    former: tuple[int | None, str | None]
+    deployment: Deployment
+    approval: Approval
+    seconds: float
+    """From the decision to traffic."""
+    open: str
+
+
+@contextmanager
+def verified(
+    registry: Registry, keys: Sequence[SSlibKey], home: Home, number: int, digest: str
+) -> Iterator[Verified]:
+    """Yield a version by what the home keeps of it; the registry is asked for what it lacks.
+
+    Raises:
+        Refused: bundle or approval does not verify.
+        EnvironmentFault: the registry is needed and does not answer.
+    """
+    found = approvals.kept(home, keys, registry.name, digest)
+    if found is None:
+        registered = registry.version(number)
+        if registered.digest != digest:
+            raise Refused(
+                f"version {number} of the registry holds bundle {registered.digest[:12]}",
+                expected=digest[:12],
+            )
+        found = approvals.approval_of(registry, keys, registered)
+        content = registry.record(registered, APPROVAL_RECORD)
+        if content is not None:
+            approvals.keep(home, digest, content)
+    approval, approval_digest = found
+    if approval.version != number:
+        raise Refused(
+            f"the approval is for version {approval.version}", expected=f"version {number}"
+        )
+    with bundle_of(registry, home, digest, number) as path:
+        identity = Bundle.open(path).identity
+        yield Verified(
+            Version(registry.name, number, identity, digest), path, approval, approval_digest
+        )
+
+
+def change(
+    kind: Kind,
+    registry: Registry,
+    production: Production,
+    wanted: Verified,
+    *,
+    former: tuple[int | None, str | None],
+    by: str,
+    reason: str,
+    run_id: str,
+    reach: Reach = nowhere,
+) -> Changed:
+    """Let a verified version serve, write that down, then tell the registry. Holds no lock.
+
+    Raises:
+        Refused: the server is not healthy; what served before serves on.
+        EnvironmentFault: the disk or the port is not to be had; likewise.
+    """
+    started = time.monotonic()
+    home, version = production.home, wanted.version
+    journal = Journal.start(
+        home,
+        kind,
+        model=version.name,
+        version=version.number,
+        bundle=version.digest,
+        former_version=former[0],
+        former_bundle=former[1],
+        by=by,
+        reason=reason,
+        run_id=run_id,
+    )
+    with ExitStack() as undo:
+        made: list[tuple[Handover, float]] = []
+
+        def deploy() -> None:
+            handover = undo.enter_context(
+                production.target.handover(production.placement, wanted.bundle, version.number)
+            )
+            made.append((handover, time.monotonic() - started))
+            if handover.deployment.digest != version.digest:
+                raise Refused(
+                    f"production serves bundle {handover.deployment.digest[:12]}",
+                    expected=version.digest[:12],
+                )
+
+        def file() -> None:
+            _write_down(home, journal, wanted, made[0][0].deployment.url, undo, reach)
+
+        try:
+            perform([Step("deploy", deploy), Step("file", file)], journal, reach)
+        except BaseException:
+            undo.close()
+            journal.close("taken back")
+            raise
+        handover, seconds = made[0]
+        undo.pop_all()
+    handover.commit()
+    return Changed(
+        version=version,
+        former=former,
+        deployment=handover.deployment,
+        approval=wanted.approval,
+        seconds=seconds,
+        open=_tell(registry, production, journal, reach),
+    )
+
+
+def complete(
+    registry: Registry,
+    keys: Sequence[SSlibKey],
+    production: Production,
+    journal: Journal,
+) -> None:
+    """Do the rest of a change that was killed, or that the registry was not told of.
+
+    Raises:
+        Refused: the version does not verify any more.
+        EnvironmentFault: registry, disk or port are not to be had; the journal stays open.
+    """
+    record, home = journal.record, production.home
+    with (
+        verified(registry, keys, home, record.version, record.bundle) as wanted,
+        ExitStack() as undo,
+    ):
+        serving = deploy(production.target, production.placement, wanted.bundle, record.version)
+        if record.steps.get("file") != "made":
+            _write_down(home, journal, wanted, serving.url, undo, nowhere)
+        undo.pop_all()
+    _move_alias(registry, production, journal, nowhere)
+
+
+def _write_down(
+    home: Home,
+    journal: Journal,
+    wanted: Verified,
+    endpoint: str,
+    undo: ExitStack,
+    reach: Reach,
+) -> None:
+    record = journal.record
+    entry = records.entry(
+        record.kind,
+        wanted.version,
+        (record.former_version, record.former_bundle),
+        endpoint,
+        wanted.approval,
+        wanted.approval_digest,
+        by=record.by,
+        reason=record.reason,
+        run_id=record.run_id,
+    )
+    records.write_down(home, entry, None, undo, reach)
+
+
+def _tell(registry: Registry, production: Production, journal: Journal, reach: Reach) -> str:
+    """Move the alias and close the journal; return why that is still open, if it is."""
+    try:
+        _move_alias(registry, production, journal, reach)
+    except PipelineError as error:
+        return str(error)
+    return ""
+
+
+def _move_alias(registry: Registry, production: Production, journal: Journal, reach: Reach) -> None:
+    """Give the alias to the journal's version and close it and all before it, which it replaces.
+
+    A champion that no journal of this home knows of was promoted elsewhere since, and stays.
+    """
+    record = journal.record
+    replaced = [one for one in unsettled(production.home) if one.path.name < journal.path.name]
+
+    def move() -> None:
+        for one in replaced:
+            if one.record.number is not None:
+                registry.end_claim(one.record.number, one.record.token, "taken back")
+        wanted, champion = registry.version(record.version), registry.champion()
+        if wanted.digest != record.bundle:
+            raise Refused(
+                f"version {record.version} of the registry holds bundle {wanted.digest[:12]}",
+                expected=record.bundle[:12],
+            )
+        if champion == wanted:
+            return
+        known = {record.former_bundle, *_bundles(replaced)}
+        if champion is not None and champion.digest not in known:
+            raise EnvironmentFault(
+                f"the champion is version {champion.number}, which was promoted elsewhere",
+                hint="see which of the two is to serve, and promote or roll back to it",
+            )
+        claim(registry, journal)
+        reach("within alias, claimed")
+        if registry.champion() != champion:
+            raise EnvironmentFault("the champion moved meanwhile", hint="run it again")
+        registry.set_alias(CHAMPION, wanted)
+
+    def end() -> None:
+        number = journal.record.number
+        if number is not None:
+            registry.end_claim(number, record.token, "done")
+
+    def publish() -> None:
+        if record.kind != "reconcile":
+            production.publish(record)
+
+    steps: list[tuple[str, Callable[[], None]]]
+    steps = [("alias", move), ("end", end), ("publish", publish)]
+    perform([Step(*one) for one in steps], journal, reach)
+    for one in replaced:
+        one.close("taken back")
+    journal.close("done")
+
+
+def _bundles(journals: Sequence[Journal]) -> set[str | None]:
+    return {digest for one in journals for digest in (one.record.bundle, one.record.former_bundle)}

@@ -1,0 +1,133 @@
+"""Where the champion serves, and how one change of it at a time is made in a home."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pipeline.bundle.reader import Bundle
+from pipeline.config import GitopsSection
+from pipeline.deploy.base import Deployment, Placement, Target
+from pipeline.errors import EnvironmentFault, Refused
+from pipeline.home import Home
+from pipeline.promotion import gitops
+from pipeline.promotion.journal import Record
+from pipeline.promotion.records import PRODUCTION_MODEL
+from pipeline.registry.mlflow_registry import Registry, Version
+
+PRODUCTION = "production"
+LOCK = "promotion.lock"
+LOCK_TIMEOUT = 60.0
+"""Seconds to wait for another promotion in the same home."""
+
+
+@dataclass(frozen=True)
+class Production:
+    """Where the champion serves."""
+
+    target: Target
+    placement: Placement
+    gitops: GitopsSection = field(default_factory=GitopsSection)
+
+    @property
+    def home(self) -> Home:
+        return self.placement.home
+
+    def status(self) -> Deployment | None:
+        return self.target.status(self.placement)
+
+    def publish(self, record: Record) -> str:
+        """Push ``production-model.yaml``, where a repository is configured; return where it went.
+
+        Raises:
+            Refused: the repository does not take it.
+            UsageError: the branch or the token is not there.
+            EnvironmentFault: the repository does not answer.
+        """
+        if self.gitops.repository is None:
+            return ""
+        done = gitops.publish(
+            self.gitops,
+            (self.home / PRODUCTION_MODEL).read_bytes(),
+            title=f"{record.kind} of {record.model} version {record.version} by {record.by}",
+            branch=proposed(record.model, record.version),
+        )
+        if done.waits:
+            return f"branch {done.branch} waits for a pull request"
+        return f"pushed to {done.branch}"
+
+
+def proposed(model: str, version: int) -> str:
+    """Return the branch that waits for a pull request."""
+    return f"promotion/{model}-v{version}"
+
+
+@contextmanager
+def alone(home: Home) -> Iterator[None]:
+    """Hold the home against other changes of production; a killed holder holds it no more.
+
+    Raises:
+        EnvironmentFault: another one is under way.
+    """
+    home.make()
+    lock = FileLock(home / LOCK)
+    try:
+        lock.acquire(timeout=LOCK_TIMEOUT)
+    except Timeout:
+        raise EnvironmentFault(
+            f"another promotion holds {home / LOCK}", hint="try again when it has ended"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def fetched(registry: Registry, version: Version, home: Home) -> Iterator[Path]:
+    """Yield the version's verified bundle in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(dir=home.root, prefix=".fetched-") as scratch:
+        yield registry.download(version, Path(scratch) / "bundle")
+
+
+def released(home: Home, digest: str) -> Path | None:
+    """Return the verified copy of a bundle that the home keeps; None where there is none."""
+    path = home / "released" / digest
+    try:
+        return path if Bundle.open(path).digest == digest else None
+    except Refused:
+        return None
+
+
+@contextmanager
+def bundle_of(
+    registry: Registry | None, home: Home, digest: str, number: int | None
+) -> Iterator[Path]:
+    """Yield a verified bundle: the home's released copy, else the registry's.
+
+    Raises:
+        Refused: neither has it, or the registry holds another bundle under this number.
+        EnvironmentFault: the registry is needed and does not answer.
+    """
+    kept = released(home, digest)
+    if kept is not None:
+        yield kept
+        return
+    if registry is None or number is None:
+        raise Refused(
+            f"bundle {digest[:12]} is not in {home / 'released'}, or does not verify there",
+            expected="the copy that was released",
+        )
+    version = registry.version(number)
+    if version.digest != digest:
+        raise Refused(
+            f"version {number} of the registry holds bundle {version.digest[:12]}",
+            expected=digest[:12],
+        )
+    with fetched(registry, version, home) as path:
+        yield path

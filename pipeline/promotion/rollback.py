@@ -1,0 +1,106 @@
+"""Puts an earlier version of production back, without the registry if need be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.errors import Refused
+from pipeline.promotion import records
+from pipeline.promotion.change import Changed, change, verified
+from pipeline.promotion.journal import Journal, Reach, nowhere, unsettled
+from pipeline.promotion.production import Production, alone
+from pipeline.promotion.records import Entry
+from pipeline.registry.mlflow_registry import Registry
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import SSlibKey
+
+Reference = tuple[int, str]
+"""Number and digest of a version."""
+
+
+def rollback(
+    registry: Registry,
+    keys: Sequence[SSlibKey],
+    production: Production,
+    *,
+    to: int | None,
+    by: str,
+    reason: str,
+    run_id: str,
+    reach: Reach = nowhere,
+) -> Changed:
+    """Let a version serve that was in production before; the registry is told afterwards.
+
+    Args:
+        registry: Told at the end; asked before only for what the home does not keep.
+        keys: Public keys whose signature counts.
+        production: Where the version is to serve.
+        to: Its number; None is the one before.
+        by: Who asks for it.
+        reason: Why.
+        run_id: Of this run, for the history.
+        reach: Told every point of the sequence.
+
+    Raises:
+        Refused: there is no such version, its bundle or approval does not verify, or its server is
+            not healthy; what served before serves on.
+        EnvironmentFault: the disk or the port is not to be had, or another change runs.
+    """
+    home = production.home
+    with alone(home):
+        present, target = _choose(records.read_history(home), unsettled(home), to)
+        with verified(registry, keys, home, *target) as wanted:
+            return change(
+                "rollback",
+                registry,
+                production,
+                wanted,
+                former=(None, None) if present is None else present,
+                by=by,
+                reason=reason,
+                run_id=run_id,
+                reach=reach,
+            )
+
+
+def good(history: Sequence[Entry]) -> list[Reference]:
+    """Return the versions that nobody has gone back from, oldest first; the last one is present.
+
+    Going back to a version takes those after it off.
+    """
+    stack: list[Reference] = []
+    for entry in history:
+        one = (entry.version, entry.bundle)
+        if one in stack:
+            del stack[stack.index(one) + 1 :]
+        else:
+            stack.append(one)
+    return stack
+
+
+def _choose(
+    history: Sequence[Entry], open_: Sequence[Journal], to: int | None
+) -> tuple[Reference | None, Reference]:
+    """Return what is in production now and what is to be."""
+    stack = good(history)
+    started = [
+        one.record
+        for one in open_
+        if one.record.kind == "promotion" and "deploy" in one.record.steps
+    ]
+    if started and (not stack or stack[-1][1] != started[-1].bundle):
+        stack.append((started[-1].version, started[-1].bundle))
+    present = stack[-1] if stack else None
+    if to is None:
+        if len(stack) < 2:
+            raise Refused("there is no earlier version to go back to", expected="two promotions")
+        return present, stack[-2]
+    for entry in reversed(history):
+        if entry.version == to:
+            return present, (entry.version, entry.bundle)
+    numbers = ", ".join(str(number) for number in sorted({entry.version for entry in history}))
+    raise Refused(
+        f"version {to} was never in production here", expected=f"one of: {numbers or 'none'}"
+    )

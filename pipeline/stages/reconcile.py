@@ -1,0 +1,131 @@
+"""Makes what an environment serves what it is to serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.approval import policy as policies
+from pipeline.approval.keys import trusted_keys
+from pipeline.approval.person import user
+from pipeline.deploy.base import Placement
+from pipeline.deploy.targets import load_target
+from pipeline.errors import UsageError
+from pipeline.promotion import desired, gitops, records
+from pipeline.promotion.desired import Desired
+from pipeline.promotion.production import PRODUCTION, Production, proposed
+from pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
+from pipeline.registry.mlflow_registry import CHALLENGER, STAGE_OF, Registry, Version
+from pipeline.report import Check, Verdict
+from pipeline.stages.context import Context, Outcome
+
+
+def run(context: Context) -> Outcome:
+    """Production by ``production-model.yaml``, other environments by the registry's challenger.
+
+    Raises:
+        Refused: a bundle or an approval does not verify, or the server is not healthy.
+        UsageError: there is no file, or no version is registered.
+        EnvironmentFault: registry, disk or port are not to be had.
+    """
+    name = context.environment or ""
+    placement = Placement.of(context.config, name, context.home)
+    target = load_target(placement.section.target)
+    registry = Registry.of(context.project, context.home, context.progress)
+    if name != PRODUCTION:
+        if context.flags.get("file"):
+            raise UsageError(f"--file is for {PRODUCTION}", hint="leave it out")
+        version = _staged(context, registry)
+        context.progress(f"comparing with version {version.number}", 0.3)
+        return _outcome(name, reconcile(registry, version, target, placement))
+    policy = policies.load(context.policy, context.config.policy)
+    done = reconcile_production(
+        registry,
+        trusted_keys(context.home, policy),
+        Production(target, placement, context.config.gitops),
+        lambda: _desired(context, registry),
+        by=user(),
+        reason=f"{records.PRODUCTION_MODEL} says so",
+        run_id=context.run_id,
+        progress=context.progress,
+    )
+    return _outcome(name, done)
+
+
+def _desired(context: Context, registry: Registry) -> Desired:
+    """Read ``--file``, else the configured repository, else what the last change wrote.
+
+    While the last change waits for its pull request, the home's own file holds.
+    """
+    if given := context.flags.get("file"):
+        return desired.read(Path(given))
+    section = context.config.gitops
+    own = context.home / records.PRODUCTION_MODEL
+    if section.repository is None:
+        return desired.read(own)
+    history = records.read_history(context.home)
+    number = history[-1].version if history else 0
+    content = gitops.fetch(section, proposed=proposed(registry.name, number))
+    if content is None:
+        return desired.read(own)
+    return desired.parse(content, f"{section.path} of {section.branch}")
+
+
+def _staged(context: Context, registry: Registry) -> Version:
+    """Return the version in MLflow's stage ``Staging`` where stages are used, or the challenger."""
+    version = registry.in_stage(STAGE_OF[CHALLENGER]) if context.config.registry.stages else None
+    version = version or registry.challenger()
+    if version is None:
+        raise UsageError(
+            f"no version of '{registry.name}' is registered", hint="run 'ml-pipeline register'"
+        )
+    return version
+
+
+def _outcome(name: str, done: Reconciled) -> Outcome:
+    number, url = done.version.number, done.deployment.url
+    summary = f"{name} serves version {number} at {url}"
+    summary += f"; before, {done.drift}" if done.drift else "; nothing to change"
+    if done.registry:
+        summary += f"; the registry differs: {done.registry}"
+    checks = [
+        Check(
+            name="interrupted change settled",
+            verdict=Verdict.PASS,
+            observed=told,
+            expected="finished, or what was there before is there again",
+        )
+        for told in done.settled
+    ]
+    checks.append(
+        Check(
+            name="serves what it is to serve",
+            verdict=Verdict.PASS,
+            observed=f"version {number}, bundle {done.deployment.digest[:12]}",
+            expected=f"bundle {done.version.digest[:12]}",
+            why=f"before, {done.drift}" if done.drift else "",
+        )
+    )
+    if done.approved:
+        checks.append(
+            Check(
+                name="approval",
+                verdict=Verdict.PASS,
+                observed=done.approved,
+                expected="a signature by a trusted key",
+            )
+        )
+        checks.append(
+            Check(
+                name="champion in the registry",
+                verdict=Verdict.FAIL if done.registry else Verdict.PASS,
+                required=False,
+                observed=done.registry or f"version {number}",
+                expected=f"version {number}",
+            )
+        )
+    return Outcome(
+        summary=summary,
+        checks=checks,
+        metrics={"url": url, "drift": bool(done.drift), "cause": done.drift},
+        model=done.version.ref,
+    )

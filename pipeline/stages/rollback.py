@@ -1,0 +1,86 @@
+"""Puts an earlier version back into production."""
+
+from __future__ import annotations
+
+from pipeline.approval import policy as policies
+from pipeline.approval.keys import trusted_keys
+from pipeline.approval.person import user
+from pipeline.deploy.base import Placement
+from pipeline.deploy.targets import load_target
+from pipeline.errors import UsageError
+from pipeline.promotion.change import Changed
+from pipeline.promotion.production import PRODUCTION, Production
+from pipeline.promotion.rollback import rollback
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.report import Check, Verdict
+from pipeline.stages.context import Context, Outcome
+
+
+def run(context: Context) -> Outcome:
+    """Go back by what the home keeps; the registry is told when it answers.
+
+    Raises:
+        Refused: the version was never in production, does not verify, or is not healthy.
+        UsageError: no reason is given, or there is no environment ``production``.
+        EnvironmentFault: disk or port are not to be had, or another change of production runs.
+    """
+    reason = str(context.flags.get("reason") or "").strip()
+    if not reason:
+        raise UsageError("rollback lacks --reason", expected="why")
+    if PRODUCTION not in context.config.environments:
+        raise UsageError("ml.yaml has no environment 'production'", hint="add it to 'environments'")
+    placement = Placement.of(context.config, PRODUCTION, context.home)
+    policy = policies.load(context.policy, context.config.policy)
+    done = rollback(
+        Registry.of(context.project, context.home, context.progress),
+        trusted_keys(context.home, policy),
+        Production(load_target(placement.section.target), placement, context.config.gitops),
+        to=context.flags.get("to"),
+        by=str(context.flags.get("by") or "").strip() or user(),
+        reason=reason,
+        run_id=context.run_id,
+    )
+    number = done.version.number
+    summary = f"version {number} is in production again: {done.deployment.url}"
+    if done.former[0] is not None:
+        summary += f"; it was version {done.former[0]}"
+    if done.open:
+        summary += "; the registry does not know yet: the next promote or reconcile tells it"
+    return Outcome(
+        summary=summary,
+        checks=checks(done),
+        metrics={
+            "url": done.deployment.url,
+            "from": done.former[0],
+            "to": number,
+            "seconds": round(done.seconds, 3),
+        },
+        model=done.version.ref,
+    )
+
+
+def checks(done: Changed) -> list[Check]:
+    """Return what a change of production proved, and whether the registry knows of it."""
+    approval = done.approval
+    return [
+        Check(
+            name="approval",
+            verdict=Verdict.PASS,
+            observed=f"{approval.decision} by {approval.by} ({approval.method}): {approval.reason}",
+            expected="a signature by a trusted key",
+        ),
+        Check(
+            name="production healthy",
+            verdict=Verdict.PASS,
+            observed=f"{done.deployment.url} serves bundle {done.deployment.digest[:12]}",
+            expected="ready, with its golden predictions",
+        ),
+        Check(
+            name="champion in the registry",
+            verdict=Verdict.FAIL if done.open else Verdict.PASS,
+            required=False,
+            observed=done.open or f"version {done.version.number}",
+            expected=f"version {done.version.number}",
+            why="the next promote or reconcile moves the alias" if done.open else "",
+        ),
+    ]

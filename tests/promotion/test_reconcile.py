@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.errors import Refused, UsageError
+from pipeline.promotion import desired, records
+from pipeline.promotion.journal import unsettled
+from pipeline.promotion.production import Production
+from pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
+from pipeline.registry.mlflow_registry import Registry, Version
+
+Delivery = Any
+
+
+@pytest.fixture
+def delivery(three: Delivery) -> Delivery:
+    return three
+
+
+@pytest.fixture
+def versions(delivery: Delivery) -> list[Version]:
+    found: list[Version] = delivery.registry.versions()
+    return found
+
+
+@pytest.fixture
+def file(delivery: Delivery, tmp_path: Path) -> Path:
+    """The file as the last promotion wrote it, where people may edit it."""
+    path = tmp_path / "production-model.yaml"
+    path.write_bytes((delivery.home / "production-model.yaml").read_bytes())
+    return path
+
+
+def names(delivery: Delivery, file: Path, version: Version) -> None:
+    """Let the file say another version, with the digests of its promotion."""
+    entry = next(e for e in records.read_history(delivery.home) if e.version == version.number)
+    values = yaml.safe_load(file.read_text())
+    values |= {"model_version": version.number}
+    values["digests"] = {"bundle": entry.bundle, "approval": entry.approval}
+    file.write_text(yaml.safe_dump(values))
+
+
+def settle_on(delivery: Delivery, file: Path, registry: Registry | None = None) -> Reconciled:
+    return reconcile_production(
+        registry or delivery.registry,
+        [delivery.signer.public_key],
+        Production(delivery.target, delivery.placement),
+        lambda: desired.read(file),
+        by="timer",
+        reason="the file says so",
+        run_id="reconcile-1",
+        progress=lambda what, share: None,
+    )
+
+
+class TestProduction:
+    def test_that_is_as_it_is_to_be_is_left_alone(self, delivery: Delivery, file: Path) -> None:
+        before = delivery.state()
+        done = settle_on(delivery, file)
+        assert (done.version.number, done.drift, done.registry) == (3, "", "")
+        assert done.approved == "approve by Asha (prompt)"
+        assert delivery.state() == before
+
+    def test_whose_server_is_down_serves_again(self, delivery: Delivery, file: Path) -> None:
+        delivery.target.running = None
+        assert settle_on(delivery, file).drift == "no server answered as recorded"
+        assert delivery.target.running.version == 3
+        assert settle_on(delivery, file).drift == ""
+        assert len(records.read_history(delivery.home)) == 3
+
+    def test_that_serves_something_else_is_told_and_mended(
+        self, delivery: Delivery, file: Path
+    ) -> None:
+        delivery.target.running = replace(delivery.target.running, version=9, digest="e" * 64)
+        told = settle_on(delivery, file).drift
+        assert told == "version 9, bundle eeeeeeeeeeee, served, which was never promoted here"
+        assert delivery.target.running.version == 3
+
+    def test_follows_a_file_that_names_an_earlier_version(
+        self, delivery: Delivery, versions: list[Version], file: Path
+    ) -> None:
+        names(delivery, file, versions[0])
+        done = settle_on(delivery, file)
+        assert done.drift.startswith("version 3, bundle ")
+        assert delivery.target.running.digest == versions[0].digest
+        assert delivery.registry.champion() == versions[0]
+        last = records.read_history(delivery.home)[-1]
+        assert (last.kind, last.version, last.former_version) == ("reconcile", 1, 3)
+        assert settle_on(delivery, file).drift == ""
+        assert not unsettled(delivery.home)
+
+    def test_without_a_registry_the_file_is_enough(
+        self,
+        delivery: Delivery,
+        versions: list[Version],
+        file: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        names(delivery, file, versions[1])
+        away = Registry("http://127.0.0.1:9", delivery.registry.name, delivery.home)
+        assert "does not answer" in settle_on(delivery, file, away).registry
+        assert delivery.target.running.digest == versions[1].digest
+        assert settle_on(delivery, file).registry == ""
+        assert delivery.registry.champion() == versions[1]
+
+
+class TestIsRefused:
+    """What serves stays."""
+
+    def assert_refused(
+        self, delivery: Delivery, file: Path, match: str, error: type[Exception] = Refused
+    ) -> None:
+        before = delivery.state()
+        with pytest.raises(error, match=match):
+            settle_on(delivery, file)
+        assert delivery.state() == before
+
+    def test_a_version_that_nobody_approved(self, delivery: Delivery, file: Path) -> None:
+        four = delivery.register("four", identity="d", weight=4.0)
+        values = yaml.safe_load(file.read_text())
+        values |= {"model_version": 4}
+        values["digests"]["bundle"] = four.digest
+        file.write_text(yaml.safe_dump(values))
+        self.assert_refused(delivery, file, "version 4, has no approval record")
+
+    def test_a_kept_approval_that_was_edited(
+        self, delivery: Delivery, versions: list[Version], file: Path
+    ) -> None:
+        names(delivery, file, versions[0])
+        path = delivery.home / f"approvals/{versions[0].digest}.dsse.json"
+        content = json.loads(path.read_text())
+        content["payload"] = content["payload"][:-4] + "AAAA"
+        path.write_text(json.dumps(content))
+        self.assert_refused(delivery, file, "no trusted key signed")
+
+    def test_the_digest_of_another_version(
+        self, delivery: Delivery, versions: list[Version], file: Path
+    ) -> None:
+        values = yaml.safe_load(file.read_text())
+        values["digests"]["bundle"] = versions[0].digest
+        file.write_text(yaml.safe_dump(values))
+        self.assert_refused(delivery, file, "the approval is for version 1")
+
+    def test_another_approval_than_the_file_names(self, delivery: Delivery, file: Path) -> None:
+        values = yaml.safe_load(file.read_text())
+        values["digests"]["approval"] = "e" * 64
+        file.write_text(yaml.safe_dump(values))
+        self.assert_refused(delivery, file, "the file names approval eeeeeeeeeeee")
+
+    def test_a_bundle_that_was_changed_where_it_is_kept_and_in_the_registry(
+        self, delivery: Delivery, versions: list[Version], file: Path
+    ) -> None:
+        names(delivery, file, versions[0])
+        (delivery.home / f"released/{versions[0].digest}/MODEL_CARD.md").write_text("# other")
+        delivery.registry.version = lambda number: versions[1]
+        self.assert_refused(delivery, file, "version 1 of the registry holds bundle")
+
+    @pytest.mark.parametrize(
+        ("text", "match"),
+        [
+            ("model_version: 0", "Field required"),
+            ("- 1", "valid dictionary"),
+            ("a: [", "is not YAML"),
+            (
+                "{model_name: m, model_version: 3, digests: {bundle: ../x, approval: ../x}}",
+                r"digests\.bundle",
+            ),
+        ],
+    )
+    def test_what_is_no_such_file(
+        self, delivery: Delivery, file: Path, text: str, match: str
+    ) -> None:
+        file.write_text(text)
+        self.assert_refused(delivery, file, match, UsageError)
+
+    def test_no_file(self, delivery: Delivery, file: Path) -> None:
+        file.unlink()
+        self.assert_refused(delivery, file, "No such file", UsageError)
+
+    def test_another_model(self, delivery: Delivery, file: Path) -> None:
+        file.write_text(file.read_text().replace("model_name: three", "model_name: four"))
+        self.assert_refused(delivery, file, "the file is about model 'four'")
+
+
+def test_another_environment_takes_the_registrys_version(
+    delivery: Delivery, versions: list[Version]
+) -> None:
+    place = replace(delivery.placement, name="staging")
+    done = reconcile(delivery.registry, versions[1], delivery.target, place)
+    assert done.drift.startswith("version 3, bundle ")
+    assert delivery.target.running.digest == versions[1].digest
+    assert reconcile(delivery.registry, versions[1], delivery.target, place).drift == ""

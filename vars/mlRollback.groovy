@@ -1,0 +1,3 @@
+def call(Map arguments = [:]) {
+    return mlStage('mlRollback', arguments)
+}
