@@ -17,9 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 
-def arguments(description: str | None) -> argparse.Namespace:
+def arguments(description: str | None, **numbers: float) -> argparse.Namespace:
+    """Read the command line; each of ``numbers`` is an option with its default."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    for name, default in numbers.items():
+        parser.add_argument(f"--{name}", type=float, default=default, help=f"{default:g} if unset")
     return parser.parse_args()
 
 

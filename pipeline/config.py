@@ -364,13 +364,21 @@ class EnvironmentSection(Section):
         "engine if unset. kubernetes: what package bakes the bundle into.",
         min_length=1,
     )
+    gateway_image: str | None = Field(
+        None,
+        description="docker: made of docker/gateway.Dockerfile; ml-pipeline-gateway:VERSION of the "
+        "engine if unset.",
+        min_length=1,
+    )
     memory: str = Field(
         "512m",
         pattern=r"^[1-9][0-9]*[kmg]$",
         description="docker, kubernetes: most that a server may take.",
     )
     network: str | None = Field(
-        None, description="docker: network to join; the engine's own if unset.", min_length=1
+        None,
+        description="docker: network that the gateway joins; the engine's own if unset.",
+        min_length=1,
     )
     url: str | None = Field(
         None,

@@ -53,18 +53,30 @@ class _Broken(Exception):
     """What was seen instead of what the contract says."""
 
 
-def client(url: str, token: str | None = None, timeout: float = TIMEOUT) -> httpx.Client:
+def client(
+    url: str,
+    token: str | None = None,
+    timeout: float = TIMEOUT,
+    headers: Mapping[str, str] | None = None,
+) -> httpx.Client:
     """Return an HTTP client for the API at ``url``; no proxy of the machine stands between."""
     import httpx
 
-    headers = {"x-request-id": PROBE}
-    if token:
-        headers["authorization"] = f"Bearer {token}"
-    return httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
+    own = {"x-request-id": PROBE} | ({"authorization": f"Bearer {token}"} if token else {})
+    own |= headers or {}
+    return httpx.Client(base_url=url, headers=own, timeout=timeout, trust_env=False)
 
 
-def probe(url: str, bundle: Bundle, version: int | None, token: str | None = None) -> float:
+def probe(
+    url: str,
+    bundle: Bundle,
+    version: int | None,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> float:
     """Ask whether ``url`` is ready and serves this bundle; return the largest golden difference.
+
+    ``headers`` go along with every request.
 
     Raises:
         Refused: it is not ready, serves another bundle or version, or fails a golden prediction.
@@ -72,7 +84,7 @@ def probe(url: str, bundle: Bundle, version: int | None, token: str | None = Non
     import httpx
 
     try:
-        with client(url, token, PROBE_TIMEOUT) as api:
+        with client(url, token, PROBE_TIMEOUT, headers) as api:
             ready = api.get("/health/ready").status_code
             if ready != httpx.codes.OK:
                 raise Refused(f"{url} is not ready: status {ready}", expected="200")

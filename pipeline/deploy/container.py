@@ -1,14 +1,15 @@
-"""One server container: made, started, proved, reached and ended.
+"""The containers of the docker target: made, started, asked and ended.
 
-What it serves stands in its labels, and its part in a switch in the end of its name:
+What one serves stands in its labels, and its part in the end of its name:
 
-========= ====================================================================
-(nothing) it serves
-``.old``  it served before, and waits until the switch is decided
-``.next`` made, to serve next
-``.new``  proves the new version on a port of its own
-``.fill`` never started; the bundle is laid through it into the volume
-========= ====================================================================
+==================== =======================================================================
+``.blue`` ``.green`` a server; the gateway says which of the two has the requests
+``.gateway``         holds the published port: ``pipeline.deploy.gateway``
+``.gateway.old``     held it before, and waits until the switch is decided
+``.gateway.trial``   leads to a new server while another container holds the published port
+(nothing) ``.old``   a server that holds the published port itself, of before there were gateways
+``.fill``            never started; the bundle is laid through it into the volume
+==================== =======================================================================
 """
 
 from __future__ import annotations
@@ -20,23 +21,26 @@ import secrets
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from pipeline.bundle.reader import MANIFEST, Bundle
 from pipeline.deploy import arguments, checks, enclosure, engine, ports
 from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.state import address
-from pipeline.errors import EnvironmentFault, Refused, UsageError
+from pipeline.errors import EnvironmentFault, PipelineError, Refused, UsageError
 from pipeline.home import Home
 from pipeline.serving.access import LOOPBACK
 
 if TYPE_CHECKING:
+    import docker.models.containers
     from docker import DockerClient
-    from docker.models.containers import Container
+    from docker.models.networks import Network
 
-SERVES, OLD, NEXT, NEW, FILL = "", ".old", ".next", ".new", ".fill"
+DIRECT, DIRECT_OLD, FILL = "", ".old", ".fill"
+BLUE, GREEN = "blue", "green"
+COLOURS = BLUE, GREEN
 
 LABEL = "ml-pipeline."
 PORT = "8000/tcp"
@@ -48,6 +52,13 @@ START_SECONDS = 60.0
 END_SECONDS = 40
 """Longer than the server takes to drain, so that only a hung one is killed."""
 READY_SECONDS = 2.0
+SERVED_BY = "x-served-by"
+"""Header in which a gateway tells the colour that has the requests."""
+CONFINED: Any = {
+    "read_only": True,
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges"],
+}
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - read, not bound
 TAKEN = ("port is already allocated", "address already in use", "ports are not available")
 
@@ -64,34 +75,60 @@ class Wanted:
     token: str | None
     image: str
 
+    gateway: str
+    """Id of the gateway's image."""
+
     @property
     def name(self) -> str:
         return f"{self.bundle.project}-{self.placement.name}-{self.scope}"
 
     @property
     def labels(self) -> dict[str, str]:
-        section = self.placement.section
+        """Those of the server."""
+        section, serving = self.placement.section, self.placement.serving
+        settings = [self.image, section.memory, section.host, serving.token_env]
         return labels(self.scope, self.placement.name) | {
             f"{LABEL}project": self.bundle.project,
             f"{LABEL}version": "" if self.version is None else str(self.version),
             f"{LABEL}digest": self.bundle.digest,
-            f"{LABEL}address": f"{section.host} {section.port}",
-            f"{LABEL}url": section.url or "",
-            f"{LABEL}settings": self._settings(),
+            f"{LABEL}max-body": str(serving.max_body),
+            f"{LABEL}settings": _digest(*settings, *arguments.limits(serving)),
         }
 
-    def _settings(self) -> str:
-        """Return a digest of what else a running container cannot be given."""
-        section, serving = self.placement.section, self.placement.serving
-        values = [self.image, section.memory, section.network]
-        values += [serving.token_env, *arguments.limits(serving)]
-        return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+    @property
+    def gateway_labels(self) -> dict[str, str]:
+        section = self.placement.section
+        return labels(self.scope, self.placement.name) | {
+            f"{LABEL}project": self.bundle.project,
+            f"{LABEL}address": f"{section.host} {section.port}",
+            f"{LABEL}url": section.url or "",
+            f"{LABEL}settings": _digest(self.gateway, section.network),
+        }
 
 
-class Server:
-    """One container."""
+def _digest(*values: str | None) -> str:
+    """Return a digest of what a running container cannot be given."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
-    def __init__(self, client: DockerClient, container: Container) -> None:
+
+@dataclass(frozen=True)
+class Answer:
+    """What an address said of itself."""
+
+    url: str
+    ready: bool
+    colour: str
+    """Of the server that has the requests; empty where there is none, or no gateway."""
+
+
+class Container:
+    """One container of an environment."""
+
+    kind = "container"
+    faults: ClassVar[Mapping[int, type[PipelineError]]] = {}
+    """What its exit codes say, where it is no fault of the environment."""
+
+    def __init__(self, client: DockerClient, container: docker.models.containers.Container) -> None:
         self._client = client
         self._container = container
 
@@ -101,12 +138,7 @@ class Server:
 
     @property
     def role(self) -> str:
-        return str(self._container.name).rpartition(self._label("scope"))[2]
-
-    @property
-    def version(self) -> int | None:
-        text = self._label("version")
-        return int(text) if text else None
+        return str(self._container.name).rpartition(self.label("scope"))[2]
 
     @property
     def volumes(self) -> list[str]:
@@ -122,20 +154,14 @@ class Server:
         return next((port for _, port in self._published()), None)
 
     def at_address_of(self, wanted: Wanted) -> bool:
-        return self._label("address") == wanted.labels[f"{LABEL}address"]
+        return self.label("address") == wanted.gateway_labels[f"{LABEL}address"]
 
-    def is_like(self, wanted: Wanted) -> bool:
-        return all(self._container.labels.get(key) == text for key, text in wanted.labels.items())
+    def has(self, wanted: Mapping[str, str]) -> bool:
+        """Whether it carries these labels."""
+        return all(self._container.labels.get(key) == text for key, text in wanted.items())
 
-    def deployment(self, url: str, home: Home) -> Deployment:
-        digest = self._label("digest")
-        return Deployment(
-            url=url,
-            version=self.version,
-            digest=digest,
-            pid=int(self._container.attrs["State"]["Pid"]),
-            bundle=home / "released" / digest,
-        )
+    def label(self, name: str) -> str:
+        return str(self._container.labels.get(LABEL + name, ""))
 
     # --- its life -----------------------------------------------------------------------------
 
@@ -154,10 +180,12 @@ class Server:
             if any(text in told for text in TAKEN):
                 raise self._taken() from error
             raise
+        self._container.reload()
 
     def stop(self) -> None:
         """Let it finish its requests and end; kill it only if it hangs."""
         self._container.stop(timeout=END_SECONDS)
+        self._container.reload()
 
     def remove(self) -> None:
         from docker.errors import NotFound
@@ -178,59 +206,49 @@ class Server:
         policy: Any = {"Name": "unless-stopped"}
         self._container.update(restart_policy=policy)
 
-    def prove(self, wanted: Wanted) -> str:
-        """Wait until it is ready and has given its golden predictions; return where it is reached.
+    def refresh(self) -> None:
+        """Read again how it is; it has to run.
 
         Raises:
-            Refused: it says no to the bundle, or its answers are wrong.
-            EnvironmentFault: it ended or was not ready in time; the log's last line is told.
+            Refused: it has ended, and said no to its bundle.
+            EnvironmentFault: it has ended; its log's last line is told.
         """
-        url = self.wait()
-        checks.probe(url, wanted.bundle, wanted.version, wanted.token)
-        return url
+        self.reload()
+        if not self.running:
+            raise self._ended()
 
-    def wait(self) -> str:
-        """Wait until it is ready; return where it is reached. Raises as ``prove`` does."""
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            self._container.reload()
-            if not self.running:
-                raise self._ended()
-            found = self.answers()
-            if found is not None:
-                # a likelier address may have been asked a moment too early
-                return self.answers() or found
-            time.sleep(0.05)
-        tried = ", ".join(self._addresses()) or "no address that is reached from here"
-        raise EnvironmentFault(
-            f"the server was not ready within {START_SECONDS:g} s; tried {tried}",
-            hint="give the environment a host, a network or a url that this machine reaches",
-        )
+    def reload(self) -> None:
+        self._container.reload()
 
-    def answers(self) -> str | None:
-        """Return the address at which it is ready; None if it is at none."""
+    # --- where it is --------------------------------------------------------------------------
+
+    def ask(self, headers: Mapping[str, str] | None = None) -> Answer | None:
+        """Ask whether it is ready, at the likeliest address where something answers."""
         import httpx
 
         if not self.running:
             return None
-        for url in self._addresses():
+        unready = None
+        for url in self.addresses():
             try:
                 with checks.client(url, timeout=READY_SECONDS) as api:
-                    if api.get("/health/ready").status_code == httpx.codes.OK:
-                        return url
+                    told = api.get("/health/ready", headers=headers)
             except httpx.HTTPError:
                 continue
-        return None
+            ready = told.status_code == httpx.codes.OK
+            answer = Answer(url, ready, told.headers.get(SERVED_BY, ""))
+            if ready:
+                return answer
+            unready = unready or answer
+        return unready
 
-    # --- where it is --------------------------------------------------------------------------
-
-    def _addresses(self) -> list[str]:
+    def addresses(self) -> list[str]:
         """Return the addresses that may be reached from here, the likeliest first.
 
         On a machine that is not the engine's, a loopback address is another server's. Beside a
         local engine the container's own address is reached too, from a container as well.
         """
-        if url := self._label("url"):
+        if url := self.label("url"):
             return [url.rstrip("/")]
         remote = engine.remote_host()
         beside = remote is None and enclosure.container() is None
@@ -240,9 +258,12 @@ class Server:
                 published.append(f"http://{address(remote)}:{port}")
             elif beside or host not in (*LOOPBACK, *WILDCARDS):
                 published.append(f"http://{address(host)}:{port}")
-        networks = self._container.attrs["NetworkSettings"]["Networks"].values()
+        private = str(self._container.name).removesuffix(self.role)
+        networks = self._container.attrs["NetworkSettings"]["Networks"].items()
         own = [
-            f"http://{address(each['IPAddress'])}:8000" for each in networks if each["IPAddress"]
+            f"http://{address(each['IPAddress'])}:8000"
+            for name, each in networks
+            if each["IPAddress"] and name != private
         ]
         return published if remote is not None else [*published, *own]
 
@@ -267,21 +288,71 @@ class Server:
         bound = self._container.attrs["HostConfig"]["PortBindings"][PORT][0]
         return bound["HostIp"], int(bound["HostPort"])
 
-    def _ended(self) -> Exception:
+    def _ended(self) -> PipelineError:
         state = self._container.attrs["State"]
         if state.get("OOMKilled"):
             return EnvironmentFault(
-                "the server did not start: it needs more memory than it may take",
+                f"the {self.kind} did not start: it needs more memory than it may take",
                 hint="raise environments.NAME.memory",
             )
         lines = self._container.logs(tail=1).decode(errors="replace").strip().splitlines()
         last = lines[-1].removeprefix("error: ") if lines else f"exit code {state['ExitCode']}"
-        kinds = {Refused.exit_code: Refused, UsageError.exit_code: UsageError}
-        kind = kinds.get(state["ExitCode"], EnvironmentFault)
-        return kind(f"the server did not start: {last}")
+        kind = self.faults.get(state["ExitCode"], EnvironmentFault)
+        return kind(f"the {self.kind} did not start: {last}")
 
-    def _label(self, name: str) -> str:
-        return str(self._container.labels.get(LABEL + name, ""))
+
+class Server(Container):
+    """One that answers from a bundle."""
+
+    kind = "server"
+    faults: ClassVar = {Refused.exit_code: Refused, UsageError.exit_code: UsageError}
+
+    @property
+    def colour(self) -> str:
+        """Empty where it holds the published port itself."""
+        return self.role.removeprefix(".") if self.role.removeprefix(".") in COLOURS else ""
+
+    @property
+    def version(self) -> int | None:
+        text = self.label("version")
+        return int(text) if text else None
+
+    @property
+    def max_body(self) -> int:
+        return int(self.label("max-body"))
+
+    def deployment(self, url: str, home: Home) -> Deployment:
+        digest = self.label("digest")
+        return Deployment(
+            url=url,
+            version=self.version,
+            digest=digest,
+            pid=int(self._container.attrs["State"]["Pid"]),
+            bundle=home / "released" / digest,
+        )
+
+    def wait(self, front: Container, headers: Mapping[str, str] | None = None) -> str:
+        """Wait until it is ready behind ``front``; return where it is reached.
+
+        Raises:
+            Refused: it says no to the bundle.
+            EnvironmentFault: it ended or was not ready in time; the log's last line is told.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            self.refresh()
+            front.refresh()
+            found = front.ask(headers)
+            if found is not None and found.ready:
+                # a likelier address may have been asked a moment too early
+                again = front.ask(headers)
+                return again.url if again is not None and again.ready else found.url
+            time.sleep(0.05)
+        tried = ", ".join(front.addresses()) or "no address that is reached from here"
+        raise EnvironmentFault(
+            f"the server was not ready within {START_SECONDS:g} s; tried {tried}",
+            hint="give the environment a host, a network or a url that this machine reaches",
+        )
 
 
 def labels(scope: str, environment: str) -> dict[str, str]:
@@ -289,13 +360,15 @@ def labels(scope: str, environment: str) -> dict[str, str]:
     return {f"{LABEL}scope": scope, f"{LABEL}environment": environment}
 
 
-def publishes(container: Container, port: int) -> bool:
+def publishes(container: docker.models.containers.Container, port: int) -> bool:
     bound = container.attrs["NetworkSettings"]["Ports"].values()
     return any(each["HostPort"] == str(port) for one in bound for each in one or [])
 
 
-def create(client: DockerClient, wanted: Wanted, volume: str, role: str, port: int) -> Server:
-    """Make a container that may do nothing but serve; ``port`` 0 is any, and of it alone.
+def create(
+    client: DockerClient, wanted: Wanted, volume: str, colour: str, network: Network, own: str
+) -> Server:
+    """Make a container that may do nothing but serve, with the address ``own`` on ``network``.
 
     Non-root without capabilities, on a read-only root, with a limit on memory and processes.
     """
@@ -306,25 +379,22 @@ def create(client: DockerClient, wanted: Wanted, volume: str, role: str, port: i
     command = ["--published", host]
     command += arguments.limits(wanted.placement.serving)
     command += [] if wanted.version is None else ["--version", str(wanted.version)]
-    own = wanted.labels | ({} if role == NEXT else {f"{LABEL}url": ""})
-    published: dict[str, Any] = {PORT: (host, port or None)}
+    joined: Any = {network.name: client.api.create_endpoint_config(ipv4_address=own)}
     return Server(
         client,
         client.containers.create(
             wanted.image,
             command,
-            name=wanted.name + role,
-            labels=own,
+            name=f"{wanted.name}.{colour}",
+            labels=wanted.labels,
             user=f"{USER}:{USER}",
-            read_only=True,
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
             mem_limit=section.memory,
             memswap_limit=section.memory,
             pids_limit=PROCESSES,
             mounts=[Mount(PLACE, volume, type="volume", read_only=True)],
-            ports=published,
-            network=section.network,
+            network=network.name,
+            networking_config=joined,
+            **CONFINED,
         ),
     )
 

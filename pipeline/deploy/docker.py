@@ -1,36 +1,29 @@
-"""The docker target: a server container on the engine of ``DOCKER_HOST``, or of this machine.
+"""The docker target: servers as containers behind a gateway, on the engine of ``DOCKER_HOST``.
 
-What runs where stands in the containers' labels; the home keeps only what tells its containers from
-those of another home. A published port is fixed when a container is made. So a rollover proves the
-new version in a container of its own, on another port; then the former container stops and one with
-the public port starts, and between the two nobody answers, for a second or two. The former one is
-kept until the switch is decided, and starts again if it is taken back.
+Without ``DOCKER_HOST`` it is this machine's. What runs where stands in the containers' labels; the
+home keeps only what tells its containers from those of another home. A rollover starts the new
+server beside the old one, proves it, and lets the gateway lead to it: nobody waits. A published
+port is fixed when a container is made, so where the gateway itself is replaced at its address, or
+takes the place of a server that holds the port (as they all did before there were gateways),
+nobody answers for a second.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pipeline import workdir
-from pipeline.deploy import checks, engine, lock
+from pipeline.deploy import checks, container, engine, gateway, lock
 from pipeline.deploy.base import Deployment, Placement
-from pipeline.deploy.container import (
-    NEW,
-    NEXT,
-    OLD,
-    SERVES,
-    Server,
-    Wanted,
-    create,
-    fill,
-    labels,
-)
+from pipeline.deploy.container import COLOURS, DIRECT, DIRECT_OLD, Container, Server, Wanted
+from pipeline.deploy.gateway import HELD, HOLDS, TRIAL, Gateway
 from pipeline.deploy.release import release
 from pipeline.errors import EnvironmentFault, PipelineError, Refused
 from pipeline.home import Home
@@ -38,10 +31,13 @@ from pipeline.serving.access import token_of
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.models.networks import Network
     from filelock import FileLock
 
 FILE = "servers/containers"
 SCOPE = re.compile(r"[0-9a-f]{8}")
+
+logger = logging.getLogger(__name__)
 
 
 class DockerTarget:
@@ -57,7 +53,6 @@ class DockerTarget:
             held = lock.hold(placement)
             fleet = _Fleet(client, _scope(home), placement.name)
             with engine.errors():
-                fleet.settle()
                 wanted = Wanted(
                     placement=placement,
                     bundle=release(bundle, home),
@@ -65,7 +60,9 @@ class DockerTarget:
                     scope=fleet.scope,
                     token=token,
                     image=engine.image_id(client, section.image),
+                    gateway=engine.image_id(client, section.gateway_image, engine.GATEWAY),
                 )
+                fleet.settle()
                 new, former = _switch(fleet, wanted)
         except BaseException:
             if held is not None:
@@ -82,9 +79,8 @@ class DockerTarget:
         client = engine.connect()
         try:
             with engine.errors():
-                server = _Fleet(client, scope, placement.name).get(SERVES)
-                url = None if server is None else server.answers()
-                return None if server is None or url is None else server.deployment(url, home)
+                former = _Fleet(client, scope, placement.name).former(home)
+            return None if former is None else former.deployment
         finally:
             client.close()
 
@@ -96,30 +92,33 @@ class DockerTarget:
         try:
             with lock.hold(placement), engine.errors():
                 fleet = _Fleet(client, scope, placement.name)
-                servers = fleet.all()
-                running = [server for server in servers if server.running]
-                for server in running:
-                    server.stop()
-                fleet.remove(servers)
-                return bool(running)
+                running = any(each.running for each in fleet.servers())
+                for each in [*fleet.gateways(), *fleet.servers()]:
+                    each.stop()
+                fleet.clear()
+                return running
         finally:
             client.close()
 
 
 @dataclass(frozen=True)
 class _Proved:
-    """A server that is healthy, and what it serves."""
+    """A server that is healthy behind its gateway, and what it serves."""
 
+    front: Gateway
     server: Server
     deployment: Deployment
 
 
 @dataclass(frozen=True)
 class _Former:
-    """The server that was there before; ``deployment`` is None where it was not healthy."""
+    """What was there before."""
 
-    server: Server
+    front: Container
+    """The container with the published port: a gateway, or the server itself."""
+    server: Server | None
     deployment: Deployment | None
+    """None where it was not healthy."""
     running: bool
 
 
@@ -150,10 +149,9 @@ class DockerHandover:
             return
         self._decided = True
         try:
-            if self.changed and self._former is not None:
+            if self.changed:
                 with engine.errors():
-                    self._former.server.stop()
-                    self._fleet.remove([self._former.server])
+                    self._fleet.keep_only(self._new.front, self._new.server)
         finally:
             self._close()
 
@@ -180,126 +178,272 @@ class DockerHandover:
 
 
 class _Fleet:
-    """The containers and volumes of an environment."""
+    """The containers, volumes and the network of an environment."""
 
     def __init__(self, client: DockerClient, scope: str, environment: str) -> None:
         self.client = client
         self.scope = scope
+        self._labels = container.labels(scope, environment)
         self._filters: dict[str, str | list[str] | bool] = {
-            "label": [f"{key}={text}" for key, text in labels(scope, environment).items()]
+            "label": [f"{key}={text}" for key, text in self._labels.items()]
         }
 
-    def all(self) -> list[Server]:
+    # --- what there is ------------------------------------------------------------------------
+
+    def all(self) -> list[Container]:
         found = self.client.containers.list(all=True, filters=self._filters, ignore_removed=True)
-        return [Server(self.client, container) for container in found]
+        every = [Container(self.client, each) for each in found]
+        return [
+            (Gateway if one.role in (HOLDS, HELD, TRIAL) else Server)(self.client, each)
+            for one, each in zip(every, found, strict=True)
+        ]
 
-    def get(self, role: str) -> Server | None:
-        return next((server for server in self.all() if server.role == role), None)
+    def servers(self) -> list[Server]:
+        return [each for each in self.all() if isinstance(each, Server)]
 
-    def remove(self, servers: Iterable[Server]) -> None:
+    def gateways(self) -> list[Gateway]:
+        return [each for each in self.all() if isinstance(each, Gateway)]
+
+    def get(self, role: str) -> Container | None:
+        return next((each for each in self.all() if each.role == role), None)
+
+    def server(self, colour: str) -> Server | None:
+        return next((each for each in self.servers() if each.colour == colour != ""), None)
+
+    def network(self) -> Network | None:
+        return gateway.find_network(self.client, self._labels)
+
+    def addresses(self) -> Mapping[str, str]:
+        network = self.network()
+        return {} if network is None else gateway.addresses(network)
+
+    def former(self, home: Home) -> _Former | None:
+        """Return what serves, or would if it were healthy."""
+        front = self.get(HOLDS) or self.get(DIRECT)
+        if front is None:
+            return None
+        told = front.ask()
+        if isinstance(front, Server):
+            server: Server | None = front
+        elif told is not None:
+            server = self.server(told.colour)
+        else:
+            server = next((each for each in self.servers() if each.colour), None)
+        healthy = told is not None and told.ready and server is not None and server.running
+        deployment = server.deployment(told.url, home) if healthy and told and server else None
+        return _Former(front, server, deployment, front.running)
+
+    # --- what goes ----------------------------------------------------------------------------
+
+    def remove(self, containers: Iterable[Container]) -> None:
         """Remove containers, and the volumes that none uses any more."""
-        for server in servers:
-            server.remove()
-        used = {name for server in self.all() for name in server.volumes}
+        for each in containers:
+            each.remove()
+        used = {name for each in self.all() for name in each.volumes}
         for volume in self.client.volumes.list(filters=self._filters):
             if volume.name not in used:
                 volume.remove()
 
+    def clear(self) -> None:
+        """Remove all that there is."""
+        self.remove(self.all())
+        network = self.network()
+        if network is not None:
+            network.remove()
+
+    def keep_only(self, front: Container, server: Server | None) -> None:
+        """End all but these after their open requests."""
+        kept = {front.id, *([] if server is None else [server.id])}
+        others = [each for each in self.all() if each.id not in kept]
+        for each in others:
+            if each.running:
+                each.stop()
+        self.remove(others)
+
+    # --- what an interrupted command left -----------------------------------------------------
+
     def settle(self) -> None:
-        """Decide what an interrupted command left undecided: the new server stays if it answers."""
-        serving, old = self.get(SERVES), self.get(OLD)
-        if old is not None and (serving is None or serving.answers() is None):
-            _restore(self, old)
-            old.start()
-            with contextlib.suppress(PipelineError):
-                old.wait()  # one that does not become ready is replaced like any that is not
-        elif old is not None:
-            old.stop()
-        self.remove(server for server in self.all() if server.role != SERVES)
+        """Decide what was left undecided: a new server that has the requests keeps them."""
+        waiting = self.get(HELD) or self.get(DIRECT_OLD)
+        front = self.get(HOLDS)
+        if waiting is not None:
+            if (told := None if front is None else front.ask()) is None or not told.ready:
+                self.restore(waiting)
+            else:
+                self.remove([waiting])
+        elif (direct := self.get(DIRECT)) is not None and len(self.all()) > 1:
+            self.restore(direct)
+        front = self.get(HOLDS)
+        if isinstance(front, Gateway):
+            self._settle_servers(front)
+        elif front is None and self.get(DIRECT) is None:
+            self.clear()
+        self.remove(each for each in self.all() if each.role in (TRIAL, container.FILL))
+
+    def restore(self, front: Container) -> None:
+        """Give a container the published port back. It is replaced if it does not start."""
+        self.remove(
+            each
+            for each in self.all()
+            if each.id != front.id and (isinstance(each, Gateway) or isinstance(front, Server))
+        )
+        _regain(front)
+        with contextlib.suppress(PipelineError), engine.errors():
+            if not front.running:
+                front.start()
+            if isinstance(front, Server):
+                front.wait(front)
+
+    def _settle_servers(self, front: Gateway) -> None:
+        """Leave one server, and a configuration that says what nginx does."""
+        if not front.running:
+            with contextlib.suppress(PipelineError), engine.errors():
+                front.start()
+        servers = [each for each in self.servers() if each.colour]
+        told = front.awaited()
+        if len(servers) < len(COLOURS):
+            if told is not None and told.colour == "":
+                self.clear()
+            return
+        if told is None:
+            self.remove(servers[1:])
+            return
+        ready = [each for each in servers if _is_ready(front, each)]
+        serving = next((each for each in ready if each.colour == told.colour), None)
+        kept = serving or next(iter(ready), self.server(told.colour) or servers[0])
+        front.switch(kept, self.addresses())
+        kept.keep_running()
+        self.keep_only(front, kept)
+
+
+def _is_ready(front: Gateway, server: Server) -> bool:
+    told = front.ask(front.trial(server))
+    return told is not None and told.ready
+
+
+def _regain(front: Container) -> None:
+    """Give a container that waited its name back."""
+    role = HOLDS if isinstance(front, Gateway) else DIRECT
+    if front.role != role:
+        front.become(role)
 
 
 def _switch(fleet: _Fleet, wanted: Wanted) -> tuple[_Proved, _Former | None]:
     """Start, prove and switch; on any error what was there before serves as before."""
-    known = fleet.get(SERVES)
-    former = None if known is None else _former(known, wanted.placement.home)
-    if (
-        former is not None
-        and former.deployment is not None
-        and former.server.is_like(wanted)
-        and _healthy(former.deployment, wanted)
-    ):
-        return _Proved(former.server, former.deployment), former
+    home = wanted.placement.home
+    former = fleet.former(home)
+    if former is not None and former.deployment is not None and former.server is not None:
+        front, server = former.front, former.server
+        same = front.has(wanted.gateway_labels) and server.has(wanted.labels)
+        if isinstance(front, Gateway) and same and _healthy(former.deployment, wanted):
+            return _Proved(front, server, former.deployment), former
     try:
-        return _Proved(*_start(fleet.client, wanted, former)), former
+        return _start(fleet, wanted, former), former
     except BaseException:
         _take_back(fleet, former)
         raise
 
 
-def _start(
-    client: DockerClient, wanted: Wanted, former: _Former | None
-) -> tuple[Server, Deployment]:
-    volume = fill(client, wanted)
-    port, in_the_way = wanted.placement.section.port, False
-    if former is not None:
-        at_address = former.server.at_address_of(wanted)
-        in_the_way = at_address or former.deployment is None
-        if at_address:
-            port = port or former.server.port or 0
-        if in_the_way and former.deployment is not None:
-            _rehearse(client, wanted, volume)
-    new = create(client, wanted, volume, NEXT, port)
-    if former is not None:
-        if in_the_way:
-            former.server.stop()
-        former.server.become(OLD)
-    new.become(SERVES)
-    new.start()
-    url = new.prove(wanted)
-    new.keep_running()
-    return new, new.deployment(url, wanted.placement.home)
+def _start(fleet: _Fleet, wanted: Wanted, former: _Former | None) -> _Proved:
+    """Start a server of the free colour, prove it, and let it have the requests."""
+    network = gateway.make_network(fleet.client, wanted)
+    addresses = gateway.addresses(network)
+    used = {each.colour for each in fleet.servers()}
+    colour = next(each for each in COLOURS if each not in used)
+    volume = container.fill(fleet.client, wanted)
+    own = addresses[colour]
+    server = container.create(fleet.client, wanted, volume, colour, network, own)
+    server.start()
+    known = None if former is None else former.front
+    if isinstance(known, Gateway) and known.has(wanted.gateway_labels) and known.running:
+        front, leads = known, False
+    else:
+        front, leads = _publish(fleet, wanted, server, network, former)
+    if not leads:
+        _prove(front, server, wanted, front.trial(server))
+        front.switch(server, addresses)
+    url = _prove(front, server, wanted)
+    for each in (front, server):
+        each.keep_running()
+    return _Proved(front, server, server.deployment(url, wanted.placement.home))
 
 
-def _rehearse(client: DockerClient, wanted: Wanted, volume: str) -> None:
-    """Prove the new version in a container that is gone afterwards."""
-    trial = create(client, wanted, volume, NEW, 0)
-    try:
-        trial.start()
-        trial.prove(wanted)
-    finally:
-        trial.remove()
+def _publish(
+    fleet: _Fleet, wanted: Wanted, server: Server, network: Network, former: _Former | None
+) -> tuple[Gateway, bool]:
+    """Start a gateway at the wanted address; say whether it leads to the server, proved before."""
+    port = wanted.placement.section.port
+    if former is None:
+        return _gateway(fleet, wanted, HOLDS, port, network), False
+    in_the_way = former.front.at_address_of(wanted)
+    proved = in_the_way and former.deployment is not None
+    port = port or (in_the_way and former.front.port) or 0
+    if proved:
+        trial = _gateway(fleet, wanted, TRIAL, 0, network)
+        _prove(trial, server, wanted, trial.trial(server))
+        fleet.remove([trial])
+        logger.warning(
+            "%s: a new gateway takes the port over, once: nobody answers for about a second",
+            wanted.placement.name,
+        )
+    if in_the_way or former.deployment is None:
+        former.front.stop()
+    former.front.become(HELD if isinstance(former.front, Gateway) else DIRECT_OLD)
+    return _gateway(fleet, wanted, HOLDS, port, network, server if proved else None), proved
+
+
+def _gateway(
+    fleet: _Fleet,
+    wanted: Wanted,
+    role: str,
+    port: int,
+    network: Network,
+    server: Server | None = None,
+) -> Gateway:
+    """Start a gateway that leads to the server, or to none yet."""
+    made = gateway.create(fleet.client, wanted, role, port, network)
+    made.lay(server, gateway.addresses(network))
+    made.start()
+    return made
+
+
+def _prove(
+    front: Gateway, server: Server, wanted: Wanted, headers: Mapping[str, str] | None = None
+) -> str:
+    """Wait until the server is ready and has given its golden predictions; return where.
+
+    Raises:
+        Refused: it says no to the bundle, or its answers are wrong.
+        EnvironmentFault: it ended or was not ready in time; the log's last line is told.
+    """
+    url = server.wait(front, headers)
+    checks.probe(url, wanted.bundle, wanted.version, wanted.token, headers)
+    return url
 
 
 def _take_back(fleet: _Fleet, former: _Former | None) -> None:
     """Remove what was started, and let what was there before serve again."""
     if former is None:
-        fleet.remove(fleet.all())
+        fleet.clear()
         return
-    _restore(fleet, former.server)
-    if not former.running:
-        return
+    front, server = former.front, former.server
     try:
         with engine.errors():
-            former.server.start()
-            if former.deployment is not None:
-                former.server.wait()
+            if isinstance(front, Gateway) and front.switched:
+                front.switch(server, fleet.addresses())
+                fleet.keep_only(front, server)
+            kept = {front.id, *([] if server is None else [server.id])}
+            fleet.remove(each for each in fleet.all() if each.id not in kept)
+            _regain(front)
+            if former.running and not front.running:
+                front.start()
+            if former.deployment is not None and server is not None:
+                server.wait(front)
     except PipelineError as error:
+        version = None if server is None else server.version
         raise EnvironmentFault(
-            f"the former server, version {former.server.version}, does not serve again: {error}"
+            f"the former server, version {version}, does not serve again: {error}"
         ) from error
-
-
-def _restore(fleet: _Fleet, server: Server) -> None:
-    """Give a container its place back, and remove all others."""
-    fleet.remove(other for other in fleet.all() if other.id != server.id)
-    if server.role != SERVES:
-        server.become(SERVES)
-
-
-def _former(server: Server, home: Home) -> _Former:
-    url = server.answers()
-    deployment = None if url is None else server.deployment(url, home)
-    return _Former(server, deployment, server.running)
 
 
 def _healthy(deployment: Deployment, wanted: Wanted) -> bool:

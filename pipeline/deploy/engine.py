@@ -18,10 +18,7 @@ SECONDS = 120
 """Time for one answer; ending a server takes as long as its open requests."""
 IMAGE = f"ml-pipeline-server:{__version__}"
 REACH = "start the engine, or set DOCKER_HOST to one that may be used"
-BUILD = (
-    f"docker build -f docker/server.Dockerfile -t {IMAGE} . in the sources, "
-    "or name one in environments.NAME.image"
-)
+GATEWAY = f"ml-pipeline-gateway:{__version__}"
 
 
 @contextmanager
@@ -57,21 +54,34 @@ def remote_host() -> str | None:
     return None if parts.scheme in ("", "unix", "npipe", "fd") else parts.hostname
 
 
-def image_id(client: DockerClient, name: str | None) -> str:
-    """Return the id of the server's image. One that was named is pulled if it is not there.
+def build_command(standard: str) -> str:
+    """Return what brings a standard image to the engine."""
+    kind, key = ("gateway", "gateway_image") if standard == GATEWAY else ("server", "image")
+    return (
+        f"docker build -f docker/{kind}.Dockerfile -t {standard} . in the sources, "
+        f"or name one in environments.NAME.{key}"
+    )
 
-    The standard one never is: what another registry has under its name is somebody else's.
+
+def image_id(client: DockerClient, name: str | None, standard: str | None = None) -> str:
+    """Return the id of an image. One that was named is pulled if it is not there.
+
+    The standard one, the server's unless another is given, never is: what another registry has
+    under its name is somebody else's.
 
     Raises:
         EnvironmentFault: it is not to be had.
     """
     from docker.errors import ImageNotFound
 
-    wanted = name or IMAGE
+    own = standard or IMAGE
+    wanted = name or own
     try:
         image = client.images.get(wanted)
     except ImageNotFound:
         if name is None:
-            raise EnvironmentFault(f"the Docker engine has no image {wanted}", hint=BUILD) from None
+            raise EnvironmentFault(
+                f"the Docker engine has no image {wanted}", hint=build_command(own)
+            ) from None
         image = client.images.pull(name)
     return str(image.id)

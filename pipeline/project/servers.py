@@ -21,7 +21,7 @@ TIMEOUT = 5.0
 """Seconds that an engine may take to answer."""
 
 STAYS = "a machine, which does not end with the build"
-IMAGE = "an engine that answers, with the image of the server"
+IMAGE = "an engine that answers, with the images of server and gateway"
 CLUSTER = "kubectl, and a cluster that lets deployments of the namespace be listed"
 PORT = "a free port, or this project's server"
 
@@ -94,26 +94,40 @@ def _served(project: Project, name: str, home: Home) -> str | None:
 
 
 def _image(name: str, section: EnvironmentSection) -> Check:
-    """Look for the server's image on the engine, and pull nothing."""
-    from docker.errors import ImageNotFound
-
+    """Look for the images of server and gateway on the engine, and pull nothing."""
     from pipeline.deploy import engine
 
-    key, wanted = f"target of {name}", section.image or engine.IMAGE
+    key = f"target of {name}"
+    images = {engine.IMAGE: section.image, engine.GATEWAY: section.gateway_image}
     try:
         client = _connected()
         try:
             with engine.errors():
                 told = f"docker, engine {client.version()['Version']}"
-                try:
-                    client.images.get(wanted)
-                except ImageNotFound:
-                    return _not_there(key, told, section)
+                missing = {one for one, own in images.items() if not _there(client, own or one)}
         finally:
             client.close()
     except EnvironmentFault as error:
         return check(key, False, f"docker, {error.fault}", IMAGE, str(error))
-    return check(key, True, f"{told} with image {wanted}", IMAGE)
+    for standard, own in images.items():
+        if standard not in missing:
+            told += f" with image {own or standard}"
+        elif own is not None:
+            told += f" without image {own}, which deploy will pull"
+        else:
+            why = f"the engine has no image {standard}: {engine.build_command(standard)}"
+            return check(key, False, f"{told} without image {standard}", IMAGE, why)
+    return check(key, True, told, IMAGE)
+
+
+def _there(client: DockerClient, image: str) -> bool:
+    from docker.errors import ImageNotFound
+
+    try:
+        client.images.get(image)
+    except ImageNotFound:
+        return False
+    return True
 
 
 def _cluster(name: str, section: EnvironmentSection) -> Check:
@@ -128,16 +142,6 @@ def _cluster(name: str, section: EnvironmentSection) -> Check:
         return check(key, False, f"kubernetes, {error.fault}", CLUSTER, str(error))
     told = f"kubernetes, namespace {settings.namespace} with {len(found)} versions"
     return check(key, True, told, CLUSTER)
-
-
-def _not_there(key: str, told: str, section: EnvironmentSection) -> Check:
-    from pipeline.deploy import engine
-
-    if section.image is not None:
-        observed = f"{told} without image {section.image}, which deploy will pull"
-        return check(key, True, observed, IMAGE)
-    why = f"the engine has no image {engine.IMAGE}: {engine.BUILD}"
-    return check(key, False, f"{told} without image {engine.IMAGE}", IMAGE, why)
 
 
 def _engine() -> Check:

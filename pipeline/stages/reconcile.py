@@ -28,7 +28,7 @@ def run(context: Context) -> Outcome:
         EnvironmentFault: registry, disk or port are not to be had.
     """
     name = context.environment or ""
-    placement = Placement.of(context.config, name, context.home)
+    placement = Placement.of(context.project, name, context.home)
     target = load_target(placement.section.target)
     registry = Registry.of(context.project, context.home, context.progress)
     if name != PRODUCTION:

@@ -29,7 +29,7 @@ def run(context: Context) -> Outcome:
         raise UsageError("rollback lacks --reason", expected="why")
     if PRODUCTION not in context.config.environments:
         raise UsageError("ml.yaml has no environment 'production'", hint="add it to 'environments'")
-    placement = Placement.of(context.config, PRODUCTION, context.home)
+    placement = Placement.of(context.project, PRODUCTION, context.home)
     policy = policies.load(context.policy, context.config.policy)
     done = rollback(
         Registry.of(context.project, context.home, context.progress),

@@ -18,7 +18,7 @@ from pipeline.deploy.shadow import Comparison, Exchange
 from pipeline.deploy.targets import load_target
 from pipeline.deploy.traffic import Reply, Stream
 from pipeline.errors import UsageError
-from pipeline.promotion.promote import PRODUCTION
+from pipeline.promotion.production import PRODUCTION
 from pipeline.registry.mlflow_registry import Registry, Version
 from pipeline.report import Check, Verdict
 from pipeline.serving.access import token_of

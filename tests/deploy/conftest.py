@@ -15,10 +15,10 @@ from pipeline.home import Home
 from tests import servers
 from tests.deploy.cluster import REGISTRY, Cluster
 from tests.deploy.pods import Nursery
-from tests.docker.engine import base_image, engine, server_image
+from tests.docker.engine import base_image, engine, gateway_image, server_image
 from tests.docker.machine import pytest_runtest_setup, spare
 
-__all__ = ["base_image", "engine", "pytest_runtest_setup", "server_image"]
+__all__ = ["base_image", "engine", "gateway_image", "pytest_runtest_setup", "server_image"]
 
 
 class Place:
@@ -85,8 +85,9 @@ def place(tmp_path, free_port):
 
 
 @pytest.fixture
-def docker_place(tmp_path, free_port, server_image):
-    made = make_place(DockerTarget(), Home(tmp_path / "home"), port=free_port, image=server_image)
+def docker_place(tmp_path, free_port, server_image, gateway_image):
+    images = {"image": server_image, "gateway_image": gateway_image}
+    made = make_place(DockerTarget(), Home(tmp_path / "home"), port=free_port, **images)
     yield made
     made.stop()
 
@@ -143,7 +144,7 @@ PLACES = {"process": "place", "docker": "docker_place", "kubernetes": "kubernete
 def anywhere(request):
     """Each target that there is, in turn."""
     if request.param == "docker":
-        spare(("engine", "base_image", "server_image"))
+        spare(("engine", "base_image", "server_image", "gateway_image"))
     return request.getfixturevalue(PLACES[request.param])
 
 
@@ -151,5 +152,5 @@ def anywhere(request):
 def on_a_machine(request):
     """Each target whose servers take a port of a machine."""
     if request.param == "docker":
-        spare(("engine", "base_image", "server_image"))
+        spare(("engine", "base_image", "server_image", "gateway_image"))
     return request.getfixturevalue(PLACES[request.param])

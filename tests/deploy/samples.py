@@ -10,8 +10,8 @@ import httpx
 class Clients:
     """Threads that predict all the time, each request on a connection of its own or on one."""
 
-    def __init__(self, url, *, keep_alive):
-        self.url, self.keep_alive = url, keep_alive
+    def __init__(self, url, *, keep_alive, pause=0.0):
+        self.url, self.keep_alive, self.pause = url, keep_alive, pause
         self.versions, self.errors, self.answered = [], [], []
         self.over = threading.Event()
         self.threads = [threading.Thread(target=self.work) for _ in range(4)]
@@ -26,6 +26,7 @@ class Clients:
                     self.answered.append(time.monotonic())
                 except httpx.HTTPError as error:
                     self.errors.append(error)
+                time.sleep(self.pause)
 
     def __enter__(self):
         for thread in self.threads:

@@ -185,6 +185,12 @@ def server_image(engine, base_image):
 
 
 @pytest.fixture(scope="session")
+def gateway_image(engine, base_image):
+    with told_once("gateway_image"):
+        return build(engine, base_image, "gateway")
+
+
+@pytest.fixture(scope="session")
 def agent_image(engine, base_image):
     with told_once("agent_image"):
         return build(engine, base_image, "agent")

@@ -28,7 +28,11 @@ SMALL = {
 GLOBAL = {
     f"ENVIRONMENTS__{environment}__{key}": value
     for environment in ("STAGING", "PRODUCTION")
-    for key, value in (("TARGET", "docker"), ("IMAGE", "ml-pipeline-test-server"))
+    for key, value in (
+        ("TARGET", "docker"),
+        ("IMAGE", "ml-pipeline-test-server"),
+        ("GATEWAY_IMAGE", "ml-pipeline-test-gateway"),
+    )
 }
 
 
@@ -49,7 +53,9 @@ def workspace(tmp_path):
 
 
 @pytest.fixture
-def agent(engine, agent_image, server_image, workspace, registry_database, production):
+def agent(
+    engine, agent_image, server_image, gateway_image, workspace, registry_database, production
+):
     """`docker run -t -d -u UID -w WS -v … -e … IMAGE cat`, and return `docker exec` in it."""
     temporary, home = f"{workspace}@tmp", workspace.parent / "var"
     shutil.copyfile(registry_database, home / "mlflow.db")
@@ -95,8 +101,11 @@ def remove_servers(engine, home):
     label = f"ml-pipeline.scope={(home / 'servers/containers').read_text().strip()}"
     for container in engine.containers.list(all=True, filters={"label": label}):
         container.remove(v=True, force=True)
-    for volume in engine.volumes.list(filters={"label": label}):
-        volume.remove()
+    for left in (
+        *engine.volumes.list(filters={"label": label}),
+        *engine.networks.list(filters={"label": label}),
+    ):
+        left.remove()
 
 
 @pytest.mark.slow

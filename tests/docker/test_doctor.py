@@ -19,11 +19,22 @@ def look(engine, make_project, tmp_path):
     return look
 
 
-def test_the_standard_image_is_there(look, engine, base_image, monkeypatch):
+def test_the_standard_images_are_there(look, engine, base_image, gateway_image, monkeypatch):
     monkeypatch.setattr(engines, "IMAGE", base_image)
+    monkeypatch.setattr(engines, "GATEWAY", gateway_image)
     check = look()
     assert check.verdict is Verdict.PASS
-    assert check.observed == f"docker, engine {engine.version()['Version']} with image {base_image}"
+    version = engine.version()["Version"]
+    told = f"docker, engine {version} with image {base_image} with image {gateway_image}"
+    assert check.observed == told
+
+
+def test_the_gateway_s_image_is_missing(look, base_image, monkeypatch):
+    monkeypatch.setattr(engines, "IMAGE", base_image)
+    monkeypatch.setattr(engines, "GATEWAY", "ml-pipeline-gateway:never-built")
+    check = look()
+    assert (check.verdict, check.required) == (Verdict.FAIL, True)
+    assert "no image ml-pipeline-gateway:never-built: docker build -f docker/gateway" in check.why
 
 
 def test_the_standard_image_is_missing(look, monkeypatch):
@@ -33,7 +44,7 @@ def test_the_standard_image_is_missing(look, monkeypatch):
     assert "no image ml-pipeline-server:never-built: docker build -f docker/server" in check.why
 
 
-def test_another_image_may_still_be_pulled(look):
-    check = look(image="localhost:1/none:1")
+def test_another_image_may_still_be_pulled(look, gateway_image):
+    check = look(image="localhost:1/none:1", gateway_image=gateway_image)
     assert check.verdict is Verdict.PASS
     assert "without image localhost:1/none:1, which deploy will pull" in check.observed

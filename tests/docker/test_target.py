@@ -17,17 +17,18 @@ import httpx
 import pytest
 
 from pipeline.config import EnvironmentSection, ServingSection
-from pipeline.deploy import checks, container
+from pipeline.deploy import container
 from pipeline.deploy import engine as engines
 from pipeline.deploy.base import Placement
 from pipeline.deploy.docker import DockerTarget
+from pipeline.deploy.gateway import Gateway
 from pipeline.errors import EnvironmentFault, Refused
 from pipeline.home import Home
 from tests.deploy.samples import Clients
 from tests.docker.machine import sdk_leaves_sockets
 from tests.servers import falsify_golden, served_version
 
-GAP_SECONDS = 15
+SILENCE_SECONDS = 2
 
 
 @pytest.fixture
@@ -42,6 +43,14 @@ def containers(engine, place):
     return {each.name.rpartition(scope)[2]: each for each in found}
 
 
+def server_of(engine, place):
+    """The one server that there is."""
+    found = containers(engine, place)
+    assert len(found) == 2
+    assert ".gateway" in found
+    return next(each for role, each in found.items() if role in (".blue", ".green"))
+
+
 def volumes(engine, place):
     scope = (place.home / "servers/containers").read_text().strip()
     return engine.volumes.list(filters={"label": f"ml-pipeline.scope={scope}"})
@@ -50,7 +59,7 @@ def volumes(engine, place):
 class TestContainer:
     def test_it_may_do_nothing_but_serve(self, engine, docker_place, make_bundle):
         docker_place.deploy(make_bundle(), 3)
-        server = containers(engine, docker_place)[""]
+        server = server_of(engine, docker_place)
         host = server.attrs["HostConfig"]
         assert server.attrs["Config"]["User"] == "10001:10001"
         assert host["ReadonlyRootfs"]
@@ -59,9 +68,7 @@ class TestContainer:
         assert (host["Memory"], host["MemorySwap"]) == (512 << 20, 512 << 20)
         assert host["PidsLimit"] == container.PROCESSES
         assert host["RestartPolicy"]["Name"] == "unless-stopped"
-        assert list(host["PortBindings"].values()) == [
-            [{"HostIp": "127.0.0.1", "HostPort": str(docker_place.port)}]
-        ]
+        assert not host["PortBindings"]
         for place in ("/srv/ml-pipeline/bundle/model.onnx", "/opt/ml-pipeline/serve.py", "/tmp/x"):
             script = f"open({place!r}, 'w')"
             done = server.exec_run(["/opt/ml-pipeline/bin/python", "-c", script], user="0")
@@ -70,7 +77,7 @@ class TestContainer:
 
     def test_what_it_serves_stands_in_its_labels(self, engine, docker_place, make_bundle):
         deployment = docker_place.deploy(make_bundle(), 3)
-        server = containers(engine, docker_place)[""]
+        server = server_of(engine, docker_place)
         assert server.name.startswith("small-staging-")
         told = {key: server.labels[f"ml-pipeline.{key}"] for key in ("project", "environment")}
         assert told == {"project": "small", "environment": "staging"}
@@ -82,7 +89,7 @@ class TestContainer:
     ):
         monkeypatch.setenv("API_TOKEN", "s3cret-s3cret")
         docker_place.but(token_env="API_TOKEN").deploy(make_bundle(), 1)
-        server = containers(engine, docker_place)[""]
+        server = server_of(engine, docker_place)
         assert "s3cret" not in str(server.attrs)
         found = server.exec_run(["stat", "-c", "%a %u", "/srv/ml-pipeline/token"])
         assert found.output.split() == [b"400", b"10001"]
@@ -105,93 +112,95 @@ class TestContainer:
     def test_another_setting_is_another_container(self, engine, docker_place, make_bundle):
         docker_place.deploy(make_bundle(), 1)
         docker_place.but(memory="300m").deploy(make_bundle("again"), 1)
-        server = containers(engine, docker_place)[""]
+        server = server_of(engine, docker_place)
         assert server.attrs["HostConfig"]["Memory"] == 300 << 20
 
-    def test_a_network_of_the_engine_is_joined(self, engine, docker_place, make_bundle):
+    def test_the_gateway_joins_a_network_of_the_engine_and_the_server_does_not(
+        self, engine, docker_place, make_bundle
+    ):
         network = engine.networks.create(f"ml-pipeline-test-{os.getpid()}")
         try:
             docker_place.but(network=network.name).deploy(make_bundle(), 1)
-            server = containers(engine, docker_place)[""]
-            assert list(server.attrs["NetworkSettings"]["Networks"]) == [network.name]
+            server, gateway = (
+                each.attrs["NetworkSettings"]["Networks"]
+                for each in (
+                    server_of(engine, docker_place),
+                    containers(engine, docker_place)[".gateway"],
+                )
+            )
+            assert set(gateway) == {network.name, *server}
+            assert engine.networks.get(next(iter(server))).attrs["Internal"]
             docker_place.stop()
         finally:
             network.remove()
 
 
 class TestRollover:
-    def test_the_gap_is_short_and_the_old_version_never_comes_back(
-        self, engine, docker_place, make_bundle, other
-    ):
+    @pytest.mark.parametrize("keep_alive", [True, False])
+    def test_no_request_is_lost(self, engine, docker_place, make_bundle, other, keep_alive):
         docker_place.deploy(make_bundle(), 1)
-        with Clients(docker_place.url, keep_alive=False) as clients:
+        with Clients(docker_place.url, keep_alive=keep_alive, pause=0.01) as clients:
             time.sleep(0.3)
-            docker_place.deploy(other, 2)
+            with docker_place.handover(other, 2) as handover:
+                switched = len(clients.versions)
+                time.sleep(0.3)
+                handover.commit()
             time.sleep(0.3)
-        assert clients.versions == sorted(clients.versions)
+        assert clients.errors == []
         assert set(clients.versions) == {1, 2}
-        assert clients.longest_silence < GAP_SECONDS
-        assert list(containers(engine, docker_place)) == [""]
-        assert len(volumes(engine, docker_place)) == 1
+        assert set(clients.versions[switched + len(clients.threads) :]) == {2}
+        assert clients.longest_silence < SILENCE_SECONDS
+        assert server_of(engine, docker_place)
+        assert len(volumes(engine, docker_place)) == 2
+
+    def test_none_is_lost_when_it_is_taken_back(self, docker_place, make_bundle, other):
+        docker_place.deploy(make_bundle(), 1)
+        with Clients(docker_place.url, keep_alive=True, pause=0.01) as clients:
+            with docker_place.handover(other, 2):
+                time.sleep(0.3)
+            time.sleep(0.3)
+        assert clients.errors == []
+        assert clients.versions[-1] == 1
+        assert 2 in clients.versions
 
     def test_a_bad_version_costs_no_request(self, engine, docker_place, make_bundle, other):
         docker_place.deploy(make_bundle(), 1)
         falsify_golden(other)
-        with Clients(docker_place.url, keep_alive=False) as clients:
+        with Clients(docker_place.url, keep_alive=False, pause=0.01) as clients:
             with pytest.raises(Refused):
                 docker_place.deploy(other, 2)
             time.sleep(0.2)
         assert clients.errors == []
         assert set(clients.versions) == {1}
-        assert list(containers(engine, docker_place)) == [""]
-        assert len(volumes(engine, docker_place)) == 1
+        assert server_of(engine, docker_place)
+        assert len(volumes(engine, docker_place)) == 2
 
     def test_one_that_dies_after_the_switch_is_taken_back(
-        self, engine, docker_place, make_bundle, other, monkeypatch
+        self, docker_place, make_bundle, other, monkeypatch
     ):
         docker_place.deploy(make_bundle(), 1)
-        real = checks.probe
+        real = Gateway.switch
 
-        def dies(url, *rest):
-            if url == docker_place.url:
-                containers(engine, docker_place)[""].kill()
-            return real(url, *rest)
+        def dies(gateway, server, addresses):
+            real(gateway, server, addresses)
+            if server.version == 2:
+                server._container.kill()
 
-        monkeypatch.setattr(checks, "probe", dies)
-        with pytest.raises(Refused):
+        monkeypatch.setattr(Gateway, "switch", dies)
+        with pytest.raises(EnvironmentFault, match="the server did not start"):
             docker_place.deploy(other, 2)
-        monkeypatch.undo()
         assert docker_place.status().version == 1
         assert served_version(docker_place.url) == 1
-        assert list(containers(engine, docker_place)) == [""]
 
     def test_a_former_one_that_was_down_is_replaced(self, engine, docker_place, make_bundle, other):
         docker_place.deploy(make_bundle(), 1)
-        containers(engine, docker_place)[""].stop(timeout=0)
+        server_of(engine, docker_place).stop(timeout=0)
         assert docker_place.status() is None
         with docker_place.handover(other, 2) as handover:
             assert handover.former is None
             handover.commit()
         assert served_version(docker_place.url) == 2
-        assert list(containers(engine, docker_place)) == [""]
-
-    @pytest.mark.parametrize("answers", [True, False])
-    def test_what_an_interrupted_command_left_is_settled(
-        self, engine, docker_place, make_bundle, other, answers
-    ):
-        docker_place.deploy(make_bundle(), 1)
-        interrupted = docker_place.handover(other, 2)
-        assert set(containers(engine, docker_place)) == {"", ".old"}
-        interrupted._decided = True
-        interrupted._close()
-        if not answers:
-            containers(engine, docker_place)[""].stop(timeout=0)
-        with docker_place.handover(make_bundle("c", identity="c", weight=3.0), 3) as handover:
-            assert handover.former.version == (2 if answers else 1)
-            handover.commit()
-        assert served_version(docker_place.url) == 3
-        assert list(containers(engine, docker_place)) == [""]
-        assert len(volumes(engine, docker_place)) == 1
+        assert server_of(engine, docker_place)
 
 
 class TestEngine:
@@ -228,6 +237,15 @@ class TestEngine:
         finally:
             engines.IMAGE = before
 
+    def test_without_the_gateway_s_image_the_command_that_builds_it_is_told(
+        self, docker_place, make_bundle, monkeypatch
+    ):
+        monkeypatch.setattr(engines, "GATEWAY", "ml-pipeline-gateway:never-built")
+        told = r"has no image ml-pipeline-gateway:never-built; docker build -f docker/gateway\."
+        with pytest.raises(EnvironmentFault, match=told):
+            docker_place.but(gateway_image=None).deploy(make_bundle(), 1)
+        assert docker_place.status() is None
+
     def test_an_image_that_cannot_be_had_is_told(self, docker_place, make_bundle):
         with pytest.raises(EnvironmentFault, match="the Docker engine refuses"):
             docker_place.but(image="localhost:1/none:1").deploy(make_bundle(), 1)
@@ -238,7 +256,7 @@ class TestEngine:
         docker_place.deploy(make_bundle(), 1)
         home = Home(tmp_path / "other")
         home.make()
-        name = containers(engine, docker_place)[""].name
+        name = containers(engine, docker_place)[".gateway"].name
         with pytest.raises(EnvironmentFault, match=f"in use by container {name}"):
             docker_place.but(home=home).deploy(make_bundle("again"), 1)
         assert served_version(docker_place.url) == 1
@@ -307,8 +325,8 @@ from pipeline.deploy.targets import load_target
 from pipeline.errors import UsageError
 from pipeline.home import Home
 
-home, bundle, port, image = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-section = EnvironmentSection(port=port, image=image)
+home, bundle, port = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+section = EnvironmentSection(port=port, image=sys.argv[4], gateway_image=sys.argv[5])
 placement = Placement("staging", section, ServingSection(), Home(home))
 try:
     deploy(load_target("process"), placement, bundle, 1)
@@ -319,13 +337,17 @@ print(deploy(load_target("docker"), placement, bundle, 1).url)
 
 
 def test_an_agent_in_a_container_deploys(
-    engine, agent_image, server_image, docker_place, make_bundle
+    engine, agent_image, server_image, gateway_image, docker_place, make_bundle
 ):
     """With the engine's socket; the process target refuses there, and says what to do."""
     home, bundle = str(docker_place.home.root), str(make_bundle())
     output = engine.containers.run(
         agent_image,
-        ["python", "-c", AGENT, home, bundle, str(docker_place.port), server_image],
+        [
+            *("python", "-c", AGENT, home, bundle, str(docker_place.port)),
+            server_image,
+            gateway_image,
+        ],
         volumes={
             "/var/run/docker.sock": {"bind": "/var/run/docker.sock"},
             home: {"bind": home},
@@ -337,7 +359,7 @@ def test_an_agent_in_a_container_deploys(
     refusal, url = output.decode().splitlines()
     assert "this is a container (/.dockerenv), and a server process would end with it" in refusal
     assert "set environments.staging.target to docker" in refusal
-    assert url.endswith(":8000")  # the server's own address; the published one is the machine's
+    assert url.endswith(":8000")  # the gateway's own address; the published one is the machine's
     assert docker_place.status().url == docker_place.url
     assert served_version(docker_place.url) == 1
 
@@ -349,7 +371,7 @@ def test_no_import_of_the_sdk_before_it_is_used():
 
 def test_health_is_seen_by_the_engine(engine, docker_place, make_bundle):
     docker_place.deploy(make_bundle(), 1)
-    server = containers(engine, docker_place)[""]
+    server = server_of(engine, docker_place)
     command = server.attrs["Config"]["Healthcheck"]["Test"][1:]
     assert server.exec_run(command).exit_code == 0
     assert httpx.get(f"{docker_place.url}/health/live").status_code == 200

@@ -1,0 +1,241 @@
+"""What stands between clients and servers of the docker target: the gateway."""
+
+import signal
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from pipeline.config import ServingSection
+from pipeline.deploy import container, gateway
+from pipeline.deploy.docker import DIRECT, DIRECT_OLD
+from tests.deploy.samples import Clients
+from tests.docker.test_target import containers, server_of, volumes
+from tests.servers import served_version
+
+ROW = {"features": [1.0, None]}
+ADDRESSES = {"blue": "10.0.0.2", "green": "10.0.0.3"}
+
+
+@pytest.fixture
+def other(make_bundle):
+    return make_bundle("b", identity="b", weight=2.0)
+
+
+class TestConfiguration:
+    def test_nginx_takes_it(self, engine, gateway_image):
+        text = gateway.configuration(None, ADDRESSES, "k")
+        command = f"cat > /tmp/a.conf <<'END'\n{text}END\nnginx -e stderr -t -c /tmp/a.conf"
+        told = engine.containers.run(
+            gateway_image, ["-c", command], entrypoint="sh", remove=True, stderr=True
+        )
+        assert b"test is successful" in told
+
+    def test_all_values_are_filled_in(self):
+        text = gateway.configuration(None, ADDRESSES, "k")
+        assert "@max_body@" not in text
+        assert 'default "";' in text
+        assert '"k.green" green;' in text
+        assert "server 10.0.0.2:8000" in text
+
+
+class TestRequests:
+    """Through a gateway that is there; the contract of the API: tests/deploy/test_target.py."""
+
+    @pytest.fixture
+    def url(self, docker_place, make_bundle):
+        docker_place.deploy(make_bundle(), 1)
+        return docker_place.url
+
+    def test_what_it_adds_and_refuses(self, url, engine, docker_place):
+        host = containers(engine, docker_place)[".gateway"].attrs["HostConfig"]
+        assert (host["ReadonlyRootfs"], host["CapDrop"]) == (True, ["ALL"])
+        assert list(host["PortBindings"].values()) == [
+            [{"HostIp": "127.0.0.1", "HostPort": str(docker_place.port)}]
+        ]
+        with httpx.Client(base_url=url) as api:
+            named = api.post("/predict", json=ROW, headers={"x-request-id": "one-1"})
+            assert named.headers.get_list("x-request-id") == ["one-1"]
+            unnamed = api.post("/predict", json=ROW, headers={"x-request-id": "no such; id"})
+            assert len(unnamed.headers["x-request-id"]) == 32
+            large = api.post("/predict", content=b" " * (ServingSection().max_body + 1))
+            assert (large.status_code, large.headers["content-type"]) == (413, "application/json")
+            assert large.json() == {"error": "the body is too large; at most 1000000 bytes"}
+            guessed = api.get("/metadata", headers={"x-ml-pipeline-trial": "x.green"})
+            assert guessed.status_code == 200
+            assert api.get("/.draining").json() == {"error": "no such path"}
+            long = api.get("/metadata", headers={"x-long": "x" * 40_000})
+            assert (long.status_code, set(long.json())) == (400, {"error"})
+
+    def test_without_a_server_it_says_so_and_comes_back_with_it(self, url, engine, docker_place):
+        server = server_of(engine, docker_place)
+        server.stop(timeout=5)
+        answer = httpx.post(f"{url}/predict", json=ROW)
+        assert answer.status_code == 503
+        assert answer.json() == {"error": "no server answers behind the gateway"}
+        assert docker_place.status() is None
+        server.start()
+        answer = httpx.get(f"{url}/health/live")
+        for _ in range(100):
+            if answer.status_code == 200:
+                break
+            answer = httpx.get(f"{url}/health/live")
+        assert served_version(url) == 1
+
+    def test_one_that_was_stopped_by_hand_is_started_by_the_next_command(
+        self, url, engine, docker_place, other
+    ):
+        containers(engine, docker_place)[".gateway"].stop(timeout=5)
+        docker_place.deploy(other, 2)
+        assert served_version(url) == 2
+
+    def test_other_limits_come_with_the_version(self, url, docker_place, make_bundle):
+        small = docker_place.but()
+        small.placement = docker_place.placement.__class__(
+            "staging", small.section, ServingSection(max_body=2000), small.home
+        )
+        small.deploy(make_bundle("again"), 1)
+        answer = httpx.post(f"{url}/predict", content=b" " * 2001)
+        assert answer.json() == {"error": "the body is too large; at most 2000 bytes"}
+
+
+class TestTakeOver:
+    """Of a server that publishes the port itself, as all did before there were gateways."""
+
+    @pytest.fixture
+    def direct(self, engine, docker_place, make_bundle, server_image):
+        """Version 1, as that deployment left it."""
+        docker_place.deploy(make_bundle(), 1)
+        server = server_of(engine, docker_place)
+        scope = server.labels["ml-pipeline.scope"]
+        labels = server.labels | {
+            "ml-pipeline.address": f"127.0.0.1 {docker_place.port}",
+            "ml-pipeline.url": "",
+        }
+        (volume,) = (each["Name"] for each in server.attrs["Mounts"])
+        containers(engine, docker_place)[".gateway"].remove(force=True)
+        server.remove(force=True)
+        engine.networks.get(f"small-staging-{scope}").remove()
+        made = engine.containers.run(
+            server_image,
+            ["--published", "127.0.0.1", "--version", "1"],
+            name=f"small-staging-{scope}",
+            detach=True,
+            labels=labels,
+            ports={"8000/tcp": ("127.0.0.1", docker_place.port)},
+            volumes={volume: {"bind": container.PLACE, "mode": "ro"}},
+        )
+        for _ in range(200):
+            if (found := docker_place.status()) is not None:
+                break
+        assert found.version == 1
+        return made
+
+    def test_the_next_deploy_says_so(self, direct, docker_place, engine, other, caplog):
+        docker_place.deploy(other, 2)
+        (said,) = caplog.messages
+        assert said.startswith("staging: a new gateway takes the port over, once")
+        assert served_version(docker_place.url) == 2
+        assert len(volumes(engine, docker_place)) == 2
+        assert server_of(engine, docker_place)
+
+    def test_it_can_be_taken_back(self, direct, docker_place, engine, other):
+        with docker_place.handover(other, 2) as handover:
+            assert served_version(docker_place.url) == 2
+            assert set(containers(engine, docker_place)) == {".gateway", ".blue", DIRECT_OLD}
+            assert handover.former.version == 1
+        assert served_version(docker_place.url) == 1
+        assert set(containers(engine, docker_place)) == {DIRECT}
+
+    def test_stop_ends_it(self, direct, docker_place, engine):
+        assert docker_place.stop()
+        assert containers(engine, docker_place) == {}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.deploy import container, docker, gateway
+from pipeline.deploy.base import Placement, deploy
+from pipeline.home import Home
+
+home, bundle, port, version = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+section = EnvironmentSection(port=port, image=sys.argv[5], gateway_image=sys.argv[6])
+module, name, word = sys.argv[7].split(" ")
+owner = docker
+for part in module.split("."):
+    owner = getattr(owner, part)
+real = getattr(owner, name)
+
+def last(*arguments, **options):
+    found = real(*arguments, **options)
+    if word in repr(arguments):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return found
+
+setattr(owner, name, last)
+placement = Placement("staging", section, ServingSection(), Home(home))
+deploy(docker.DockerTarget(), placement, bundle, int(version))
+"""
+POINTS = {
+    "container fill ": "the bundle is laid",
+    "Server start ": "the server runs",
+    "Gateway _write draining": "connections end",
+    "Gateway _run mv": "the configuration is in place, nginx has the former one",
+    "Gateway _run reload": "nginx was told",
+    "Gateway switch ": "the new one has the requests",
+    "Server stop ": "the old one has ended",
+}
+
+
+def test_killed_at_any_step_a_version_serves_and_the_next_command_settles_it(
+    docker_place, engine, make_bundle, server_image, gateway_image
+):
+    """Each command meets what the killed one before it left; clients do not notice anything."""
+    docker_place.deploy(make_bundle("v1"), 1)
+    bundles = [make_bundle(f"v{n}", identity="ab"[n % 2], weight=float(n)) for n in (2, 3)]
+    served = 1
+    with Clients(docker_place.url, keep_alive=True, pause=0.02) as clients:
+        for number, point in enumerate(POINTS, 2):
+            bundle = bundles[number % 2]
+            command = [sys.executable, "-c", KILLED, str(docker_place.home.root), str(bundle)]
+            command += [str(docker_place.port), str(number), server_image, gateway_image, point]
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+            assert done.returncode == -signal.SIGKILL, (point, done.stderr)
+            assert served_version(docker_place.url) in (served, number), point
+            served = served_version(docker_place.url)
+            assert docker_place.status().version == served, point
+        docker_place.deploy(make_bundle("last", identity="c", weight=9.0), 99)
+    assert clients.errors == []
+    assert served_version(docker_place.url) == 99
+    assert server_of(engine, docker_place)
+    assert len(volumes(engine, docker_place)) == 2
+
+
+@pytest.mark.parametrize("point", ["Gateway stop ", "gateway create '.gateway',"])
+def test_killed_while_the_gateway_is_replaced_the_next_command_settles_it(
+    docker_place, engine, make_bundle, other, server_image, gateway_image, point
+):
+    """This is the switch with a gap, so between commands none may answer; then one does."""
+    docker_place.deploy(make_bundle(), 1)
+    network = f"ml-pipeline-test-{docker_place.port}"
+    made = engine.networks.create(network)
+    try:
+        replaced = KILLED.replace(
+            "EnvironmentSection(", f"EnvironmentSection(network={network!r}, "
+        )
+        command = [sys.executable, "-c", replaced, str(docker_place.home.root), str(other)]
+        command += [str(docker_place.port), "2", server_image, gateway_image, point]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        with docker_place.handover(make_bundle("again"), 1) as handover:
+            assert handover.former.version == 1
+            assert served_version(docker_place.url) == 1
+            handover.commit()
+        assert server_of(engine, docker_place)
+        assert len(volumes(engine, docker_place)) == 2
+    finally:
+        docker_place.stop()
+        made.remove()
