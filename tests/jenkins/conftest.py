@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.jenkinsfile import Build, Jenkins, Sh, ShCall
+from pipeline.jenkinsfile import Build, Jenkins, MlPipeline, Sh, ShCall
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS: Mapping[str, Any] = json.loads((ROOT / "resources/steps.json").read_text())
@@ -19,87 +18,34 @@ TEMPLATE = "@Library('ml-pipeline@v1') _\nmlPipeline(project: 'examples/nepse')\
 OWN = {step: about["stage"] for step, about in STEPS["steps"].items() if "stage" in about}
 """The step of each stage."""
 
-VERDICTS = {0: "pass", 1: "fail", 4: "inconclusive"}
-Said = int | str | Mapping[str, Any] | Sequence[Any]
 
+class Package(MlPipeline):
+    """The worked example's ml-pipeline; notes how it was called. ``pages``: stages with a page."""
 
-@dataclass
-class Package:
-    """Stands in for ml-pipeline on the agent: writes the report that the real one would.
-
-    ``says`` tells what a stage says, by verb: an exit code, a summary, keys of the report with
-    ``code`` among them, or a list of these, one a call. What it does not name passes. ``pages``
-    are the stages that write a page.
-    """
-
-    says: dict[str, Said] = field(default_factory=dict)
-    pages: tuple[str, ...] = ()
-    setup: str = "bin=\n"
-    calls: list[ShCall] = field(default_factory=list)
-    arguments: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    def __init__(self, pages: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.pages = pages
+        self.calls: list[ShCall] = []
 
     def __call__(self, call: ShCall) -> Sh:
-        if call.script.startswith("#!/bin/sh"):
-            return Sh(stdout=self.setup)
-        if "ml-pipeline" not in call.script:
-            return Sh()
-        self.calls.append(call)
-        words = call.script.split()
-        verb = words[words.index("ml-pipeline") + 1]
-        given = json.loads((call.cwd / f"build/ml/args/{verb}.json").read_text(encoding="utf-8"))
-        self.arguments.append((verb, given))
-        said = self._turn(verb)
-        if isinstance(said, int):
-            said = {"code": said}
-        elif isinstance(said, str):
-            said = {"summary": said}
-        said = dict(said)
-        code = said.pop("code", 0)
-        if said.pop("writes", True):
-            self._write(call.cwd, verb, given, code, said)
-        return Sh(status=code, seconds=1)
+        ran = len(self.arguments)
+        answer = super().__call__(call)
+        if len(self.arguments) > ran:
+            self.calls.append(call)
+            name = self.verbs[-1].replace(" ", "-")
+            if name in self.pages:
+                page = call.cwd / f"build/ml/pages/{name}.html"
+                page.parent.mkdir(parents=True, exist_ok=True)
+                page.write_text(f"<h1>{name}</h1>", encoding="utf-8")
+        return answer
 
-    def _turn(self, verb: str) -> Any:
-        said = self.says.get(verb, 0)
-        if isinstance(said, list):
-            return said.pop(0) if len(said) > 1 else said[0]
-        return said
-
-    def _write(
-        self, cwd: Path, verb: str, given: Mapping[str, Any], code: int, said: Mapping[str, Any]
-    ) -> None:
-        environment = given.get("environment")
-        name = f"{verb}-{environment}" if environment else verb
-        verdict = said.get("verdict", VERDICTS.get(code, "error"))
-        report = {
-            "schema": "ml-pipeline/report/1",
-            "stage": verb,
-            "environment": environment,
-            "profile": "full",
-            "verdict": verdict,
+    def report(
+        self, verb: str, given: Mapping[str, Any], code: int, verdict: str
+    ) -> dict[str, Any]:
+        return super().report(verb, given, code, verdict) | {
             "summary": _summary(verb, given, code),
-            "checks": [{"name": verb, "verdict": verdict, "required": True, "why": "because"}],
-            "metrics": {},
             "model": {"name": "nepse-direction", "version": 7},
-            "run_id": given["run_id"],
-            **said,
         }
-        files = {
-            f"reports/{name}.json": json.dumps(report),
-            f"junit/{name}.xml": _junit(name, verdict),
-        }
-        if name in self.pages:
-            files[f"pages/{name}.html"] = f"<h1>{name}</h1>"
-        for file, content in files.items():
-            path = cwd / "build/ml" / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content, encoding="utf-8")
-
-    @property
-    def verbs(self) -> list[str]:
-        return [
-            f"{verb} {given.get('environment') or ''}".strip() for verb, given in self.arguments
-        ]
 
     def given(self, verb: str) -> dict[str, Any]:
         """Return the arguments of the last call of a verb."""
@@ -115,12 +61,6 @@ def _summary(verb: str, given: Mapping[str, Any], code: int) -> str:
     if verb == "promote" and code == 0:
         return "version 7 is in production: http://127.0.0.1:8000"
     return f"{verb} said {code}"
-
-
-def _junit(name: str, verdict: str) -> str:
-    inner = "" if verdict == "pass" else '<failure message="because">because</failure>'
-    case = f'<testcase classname="{name}" name="c">{inner}</testcase>'
-    return f'<testsuite name="{name}">{case}</testsuite>'
 
 
 Deliver = Callable[..., Build]

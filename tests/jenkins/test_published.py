@@ -66,7 +66,7 @@ def test_what_is_not_passed_is_no_success_beside_the_commit(
     [check] = deliver(GATE, plugins=BOTH).calls("publishChecks")
     assert check.arguments["conclusion"] == "FAILURE"
     assert check.arguments["title"] == "not proved"
-    assert check.arguments["summary"] == f"{verdict}  gate: because"
+    assert check.arguments["summary"] == f"{verdict}  gate: the scenario"
 
 
 def test_a_dry_run_leaves_the_commit_alone(deliver: Deliver) -> None:
