@@ -487,9 +487,9 @@ def _jobs(options: Mapping[str, Any], screen: Screen) -> int:
 def _jenkinsfile(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.jenkinsfile import verb
 
-    parser = Parser(prog="ml-pipeline jenkinsfile")
+    parser = Parser(prog="ml-pipeline jenkinsfile", allow_abbrev=False)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    verb.add_arguments(actions.add_parser("run", help="run a script"))
+    verb.add_arguments(actions.add_parser("run", help="run a script", allow_abbrev=False))
     return verb.run(vars(parser.parse_args(options["words"])), screen.line)
 
 

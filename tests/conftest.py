@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,7 @@ PREREQUISITES = {"git": "apt-get install git"}
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(program): needs a program of the machine")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     os.environ["ML_INSIDE_CONTAINER"] = "true"  # servers that end with the tests' container will do
 
 

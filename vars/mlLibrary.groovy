@@ -140,7 +140,7 @@ private Map understood(String step, Map spec, Map given) {
         String name = entry.key
         Map about = spec.arguments[name]
         if (about == null) {
-            return [problem: "${step}: unknown argument '${name}'; ${nearest(name, spec.arguments.keySet())} See docs/reference/steps.md".toString()]
+            return [problem: "${step}: unknown argument '${name}'; ${nearest(name, spec.arguments.keySet())} (docs/reference/steps.md)".toString()]
         }
         if (entry.value == null) {
             continue

@@ -6,8 +6,9 @@ def call(Map arguments = [:]) {
     return mlStage('mlPromote', arguments)
 }
 
-/** Whether this build has an approval to act on. */
+/** Whether this build has an approval to act on, or a champion to look after since nothing is new. */
 boolean due() {
     Map approval = mlRun.result('approve')
-    return approval != null && approval.passed && !approval.skipped && !mlLibrary.repeated()
+    boolean approved = approval != null && approval.passed && !approval.skipped
+    return !mlLibrary.repeated() && (approved || mlRun.result('gate')?.nothing)
 }

@@ -7,11 +7,11 @@ Map call(Map given) {
     Map arguments = checked.arguments
     Map expected = checked.spec
     String name = arguments.environment ? "${expected.stage}-${arguments.environment}" : expected.stage
-    expected << [name: name, environment: arguments.environment, runId: mlLibrary.runId()]
+    expected << [name: name, environment: arguments.environment, project: arguments.project ?: env.ML_PROJECT, runId: mlLibrary.runId()]
     List bindings = mlLibrary.bindings(expected.bind)
     Map result = null
     String here = null
-    dir(arguments.project ?: env.ML_PROJECT ?: '.') {
+    dir(expected.project ?: '.') {
         here = arrive(expected)
         if (expected.home && !env.ML_HOME) {
             echo "${name}: ML_HOME is not set; registry and keys lie in this workspace and are lost with it"
@@ -92,7 +92,7 @@ private Map judged(Map result, Map expected, int code) {
                 mlLibrary.fail("${name}: it ended with exit code ${code}, but without a report of this run that agrees; nothing is believed")
             }
             return result
-        case 2: mlLibrary.fail("${name}: usage or configuration: ${told ?: 'the lines above name the key'}"); break
+        case 2: mlLibrary.fail("${name}: usage or configuration: ${told ?: 'the lines above name the key'}${expected.project ? " (project ${expected.project})" : ''}"); break
         case 3: mlLibrary.fail("${name}: the environment failed four times: ${told ?: 'see the lines above'}"); break
         case 5: mlLibrary.fail("${name}: a fault of ml-pipeline, please report it with the lines above: ${told}"); break
         case 127: mlLibrary.fail("${name}: there is no command ml-pipeline here; run the step inside mlAgent, or give it agent: […]"); break

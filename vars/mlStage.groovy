@@ -10,8 +10,9 @@ Map call(String step, Map given) {
         return left
     }
     Map values = flags(arguments, plan.spec.keys)
-    if (stage == 'promote') {
-        values.expect_version = mlRun.result('approve')?.version
+    Integer shown = stage == 'promote' ? mlRun.result('approve')?.version : null
+    if (shown) {
+        values.expect_version = shown
     }
     Map result = run(stage, arguments, values, plan.spec.engine)
     report(step, result)

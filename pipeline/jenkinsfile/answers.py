@@ -109,6 +109,8 @@ class People:
         self._answers = [one if isinstance(one, Answer) else Answer.parse(one) for one in listed]
         self._approver = approve_as
         self._used: dict[tuple[str, int], set[int]] = {}
+        self.unanswered: list[str] = []
+        """Ids of prompts for which there was nobody."""
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Answer the request that an ``input`` step sends, in the form that the engine reads."""
@@ -140,6 +142,8 @@ class People:
         if not fitting and self._approver is not None and not prompt.attempt:
             return Answer(by=self._approver, values=filled_in(prompt, self._approver))
         if not unused and (prompt.attempt or not fitting):
+            if not fitting and self._approver is None:
+                self.unanswered.append(prompt.id or "input")
             return Answer(do="ignore")
         index = unused[0] if unused else fitting[-1]
         used.add(index)

@@ -37,7 +37,8 @@ class Build:
 
     ``result`` is None when it still waits at the prompt ``waits_at``. ``refusals`` are the answers
     that the prompt did not take (HTTP 400). ``branches`` tells the parallel branch of each line of
-    the console. ``builds`` are all builds of the run, this one too.
+    the console. ``builds`` are all builds of the run, this one too, and ``unanswered`` the prompts
+    in them for which the scenario had nobody.
     """
 
     job: str
@@ -56,6 +57,7 @@ class Build:
     refusals: list[Mapping[str, Any]] = field(repr=False)
     gaps: list[str] = field(repr=False)
     builds: tuple[Build, ...] = field(default=(), repr=False, compare=False)
+    unanswered: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def text(self) -> str:

@@ -199,7 +199,8 @@ class Jenkins:
         done = self._engine.run(
             order, {"sh": shell.answer, "input": people.answer, "step": step}, line
         )
-        return _checked([Build.read(one) for one in done], order["job"], len(times), mismatches)
+        build = _checked([Build.read(one) for one in done], order["job"], len(times), mismatches)
+        return dataclasses.replace(build, unanswered=tuple(people.unanswered))
 
     def _new_folder(self) -> Path:
         if self._folder is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments; ``run`` takes what they parse to."""
     add = parser.add_argument
     add("file", nargs="?", default="Jenkinsfile", type=Path, help="the script; Jenkinsfile")
-    add("--builds", type=int, default=1, metavar="N", help="how many builds, one after the other")
+    add(
+        "--builds",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="how many builds, one after the other",
+    )
     add("--answers", type=Path, help="a JSON list of {input, by, do, values}: who answers prompts")
     add("--approve-as", metavar="USER", help="approve what the answers leave open as this user")
     add("--started-by", default="admin", metavar="USER", help="who started the build; admin")
@@ -41,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print results and consoles as JSON")
 
 
+def _positive(text: str) -> int:
+    number = int(text) if text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a number of 1 or more")
+    return number
+
+
 def run(
     options: Mapping[str, Any],
     write: Callable[[str], None] = print,
@@ -57,8 +71,13 @@ def run(
     file = options["file"]
     if not file.is_file():
         raise UsageError(f"there is no {file}")
+    if options["branch"] and options["tag"]:
+        raise UsageError("--branch and --tag exclude each other")
     as_json = options["json"]
     library = options["library"]
+    if library is not None and not library.is_dir():
+        raise UsageError(f"--library {library} is no folder", expected="a checkout with vars/")
+    home = Path(os.environ.get("ML_HOME") or file.resolve().parent / ".ml")
     if library is None and (file.resolve().parent / "vars").is_dir():
         library = file.resolve().parent
     try:
@@ -75,7 +94,7 @@ def run(
                 branch=options["branch"],
                 tag=options["tag"],
                 parameters=_pairs("--var", options["var"]),
-                env=_pairs("--env", options["env"]),
+                env={"ML_HOME": str(home.absolute())} | _pairs("--env", options["env"]),
                 credentials=_credentials(options["credentials"]),
                 scm=options["scm"],
                 folder=options["folder"],
@@ -90,9 +109,9 @@ def run(
     if as_json:
         write(json.dumps(report(build), ensure_ascii=False, indent=2))
     else:
-        for problem in _problems(build):
-            write(problem)
-    return code(build.builds)
+        for line in [*_problems(build), *_kept(home)]:
+            write(line)
+    return WAITING if build.unanswered else code(build.builds)
 
 
 def report(build: Build) -> dict[str, Any]:
@@ -109,14 +128,21 @@ def code(builds: Sequence[Build]) -> int:
 
 
 def _problems(build: Build) -> list[str]:
+    waits = {one.waits_at for one in build.builds if one.waits_at} | set(build.unanswered)
     waiting = [
-        f"The build waits at the prompt {one.waits_at}: give --approve-as or --answers"
-        for one in build.builds
-        if one.waits_at
+        f"Nobody answers the prompt {prompt}: give --approve-as or --answers"
+        for prompt in sorted(waits)
     ]
     return waiting + [
         f"Wrong value: {mismatch}" for one in build.builds for mismatch in one.mismatches
     ]
+
+
+def _kept(home: Path) -> list[str]:
+    if not (home / "servers").is_dir():
+        return []
+    told = f"Servers, registry and keys are in {home}: with ML_HOME={home} 'ml-pipeline status'"
+    return [f"{told} shows what serves, and 'ml-pipeline stop' ends it"]
 
 
 def _pairs(flag: str, given: Sequence[str]) -> dict[str, str]:

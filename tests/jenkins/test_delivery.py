@@ -209,15 +209,21 @@ def test_a_gate_that_crashed_is_red_and_keeps_nothing_green(
     assert not build.calls("input")
 
 
-def test_nothing_changed_asks_nobody(deliver: Deliver, package: Package) -> None:
+@BOTH
+def test_nothing_changed_asks_nobody_and_looks_after_the_champion(
+    deliver: Deliver, package: Package, script: str
+) -> None:
     package.says["gate"] = {
         "metrics": {"nothing_to_promote": True},
         "summary": "nothing to promote: version 7 is the champion already",
     }
-    build = deliver()
+    package.says["promote"] = "nothing to promote: version 7 is the champion; its server is up"
+    build = deliver(script)
     assert build.result == "SUCCESS"
-    assert build.description == "nothing to promote: version 7 is the champion already"
-    assert package.verbs[-1] == "gate"
+    assert build.description == "nothing to promote: version 7 is the champion; its server is up"
+    assert package.verbs[-2:] == ["gate", "promote"]
+    assert "expect_version" not in package.given("promote")
+    assert not build.calls("input")
 
 
 def test_a_dry_run_goes_through_everything_and_changes_nothing(

@@ -27,7 +27,7 @@ def test_the_command_line_is_constant(deliver: Deliver, package: Package) -> Non
         (1, "mlLint: lint said 1"),
         (
             {"code": 2, "summary": "unknown key 'lnit'"},
-            "lint: usage or configuration: unknown key 'lnit'",
+            "lint: usage or configuration: unknown key 'lnit' (project examples/nepse)",
         ),
         (
             {"code": 5, "summary": "fault in lint: KeyError"},
@@ -40,7 +40,7 @@ def test_the_command_line_is_constant(deliver: Deliver, package: Package) -> Non
         ),
         (
             {"code": 2, "writes": False},
-            "lint: usage or configuration: the lines above name the key",
+            "lint: usage or configuration: the lines above name the key (project examples/nepse)",
         ),
     ],
 )
