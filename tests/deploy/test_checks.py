@@ -49,9 +49,10 @@ def serve(monkeypatch):
     """Let the checks' client talk to an ASGI application."""
 
     def use(app):
-        def client(url, token=None, timeout=None):
-            headers = {"authorization": f"Bearer {token}"} if token else {}
-            return httpx.Client(base_url=url, headers=headers, transport=InProcess(app))
+        def client(url, token=None, timeout=None, headers=None):
+            own = {"authorization": f"Bearer {token}"} if token else {}
+            own |= headers or {}
+            return httpx.Client(base_url=url, headers=own, transport=InProcess(app))
 
         monkeypatch.setattr(checks, "client", client)
 

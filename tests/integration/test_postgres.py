@@ -28,6 +28,7 @@ from pipeline.home import Home
 from pipeline.registry.mlflow_registry import GATE_RECORD, Registry
 from pipeline.scoring.predictions import Predictions
 from pipeline.scoring.table import write_table
+from tests.conftest import SMALL
 from tests.fault_proxy import Fault, FaultProxy, Request, fault_proxy
 from tests.integration.conftest import CommandLine, free_port
 from tests.postgres import Postgres
@@ -119,6 +120,8 @@ def delivered(
     }  # fmt: skip
     values["split"] = {"holdout_days": 120, "validation_days": 40, "folds": 0}
     values["train"] = {"max_epochs": 60}
+    values["load_test"] = SMALL["load_test"]
+    values["shadow"] = SMALL["shadow"]
     values["environments"] = {n: {"port": free_port()} for n in ("staging", "production")}
     with fault_proxy(postgres_registry) as proxy, pytest.MonkeyPatch.context() as patch:
         values["registry"] = {"uri": proxy.url}

@@ -75,7 +75,7 @@ def test_the_engine_is_lent_to_the_stages_that_need_it(
     assert set(containers(build)) == {HOME, ENGINE}
     lent = [args for args in containers(build) if args == ENGINE]
     explicit = script == EXPLICIT
-    assert len(lent) == (3 if explicit else 2), "deploy and verify staging, and promote"
+    assert len(lent) == (5 if explicit else 2), "from deploy to shadow in staging, and promote"
 
 
 def test_a_home_that_cannot_be_made_is_told_with_the_node(deliver: Deliver) -> None:

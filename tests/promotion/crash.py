@@ -60,7 +60,7 @@ class Machine:
 
     @property
     def production(self) -> Production:
-        section = EnvironmentSection(port=0, inside_container=True)
+        section = EnvironmentSection(port=0)
         return Production(
             ProcessTarget(), Placement("production", section, ServingSection(), Home(self.home))
         )
