@@ -101,7 +101,7 @@ def test_killed_at_every_point_it_is_finished_or_taken_back(
     assert machine.promote().changed
     newest = approved(delivery, 2)
     met = points(machine)
-    assert met[-1] == "after end"
+    assert met[-1] == "after publish"
     assert_agreed(machine, newest)
     numbers = iter(range(3, 50))
     former, newest = newest, approved(delivery, next(numbers))
