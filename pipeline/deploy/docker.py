@@ -17,12 +17,13 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from pipeline import workdir
 from pipeline.deploy import checks, container, engine, gateway, lock
 from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.container import COLOURS, DIRECT, DIRECT_OLD, Container, Server, Wanted
+from pipeline.deploy.decision import DecidedOnce
 from pipeline.deploy.gateway import HELD, HOLDS, TRIAL, Gateway
 from pipeline.deploy.release import release
 from pipeline.errors import EnvironmentFault, PipelineError, Refused
@@ -122,15 +123,14 @@ class _Former:
     running: bool
 
 
-class DockerHandover:
+class DockerHandover(DecidedOnce):
     """The new container serves; the former one, if it was in its way, can start again."""
 
     def __init__(self, fleet: _Fleet, held: FileLock, new: _Proved, former: _Former | None) -> None:
+        super().__init__(held)
         self._fleet = fleet
-        self._lock = held
         self._new = new
         self._former = former
-        self._decided = False
 
     @property
     def deployment(self) -> Deployment:
@@ -144,37 +144,17 @@ class DockerHandover:
     def changed(self) -> bool:
         return self._former is None or self._new.server is not self._former.server
 
-    def commit(self) -> None:
-        if self._decided:
-            return
-        self._decided = True
-        try:
-            if self.changed:
-                with engine.errors():
-                    self._fleet.keep_only(self._new.front, self._new.server)
-        finally:
-            self._close()
+    def _keep(self) -> None:
+        with engine.errors():
+            self._fleet.keep_only(self._new.front, self._new.server)
 
-    def revert(self) -> None:
-        if self._decided:
-            return
-        self._decided = True
-        try:
-            if self.changed:
-                with engine.errors():
-                    _take_back(self._fleet, self._former)
-        finally:
-            self._close()
+    def _revert(self) -> None:
+        with engine.errors():
+            _take_back(self._fleet, self._former)
 
     def _close(self) -> None:
-        self._lock.release()
+        super()._close()
         self._fleet.client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.revert()
 
 
 class _Fleet:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from pipeline import workdir
 from pipeline.bundle.reader import Bundle
 from pipeline.deploy import checks, lock
 from pipeline.deploy.base import Deployment, Placement
+from pipeline.deploy.decision import DecidedOnce
 from pipeline.deploy.fleet import PAUSE_SECONDS, PID, Before, Fleet, Version
 from pipeline.deploy.kubectl import Kubectl
 from pipeline.deploy.manifests import (
@@ -86,7 +87,7 @@ class KubernetesTarget:
         return running
 
 
-class KubernetesHandover:
+class KubernetesHandover(DecidedOnce):
     """The Service leads to the new version; the former Deployment waits beside it."""
 
     def __init__(
@@ -99,13 +100,12 @@ class KubernetesHandover:
         *,
         changed: bool,
     ) -> None:
+        super().__init__(held)
         self._fleet = fleet
-        self._lock = held
         self._placement = placement
         self._wanted = wanted
         self._before = before
         self._changed = changed
-        self._decided = False
 
     @property
     def deployment(self) -> Deployment:
@@ -122,32 +122,13 @@ class KubernetesHandover:
     def changed(self) -> bool:
         return self._changed
 
-    def commit(self) -> None:
-        if self._decided:
-            return
-        self._decided = True
-        try:
-            tag = self._before.tag
-            if self.changed and tag not in (None, self._wanted.workload.tag):
-                self._fleet.delete_version(str(tag))
-        finally:
-            self._lock.release()
+    def _keep(self) -> None:
+        tag = self._before.tag
+        if tag not in (None, self._wanted.workload.tag):
+            self._fleet.delete_version(str(tag))
 
-    def revert(self) -> None:
-        if self._decided:
-            return
-        self._decided = True
-        try:
-            if self.changed:
-                _take_back(self._fleet, self._wanted, self._before, self._placement)
-        finally:
-            self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.revert()
+    def _revert(self) -> None:
+        _take_back(self._fleet, self._wanted, self._before, self._placement)
 
 
 @dataclass(frozen=True)

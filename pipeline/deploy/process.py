@@ -14,7 +14,6 @@ import shlex
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
 import httpx
 from filelock import FileLock
@@ -22,6 +21,7 @@ from filelock import FileLock
 from pipeline.bundle.reader import Bundle
 from pipeline.deploy import arguments, checks, enclosure, launch, lock, ports, state
 from pipeline.deploy.base import Deployment, Placement
+from pipeline.deploy.decision import DecidedOnce
 from pipeline.deploy.release import release
 from pipeline.deploy.state import Server, State
 from pipeline.errors import EnvironmentFault, PipelineError, Refused, UsageError
@@ -78,7 +78,7 @@ class ProcessTarget:
         return bool(running)
 
 
-class ProcessHandover:
+class ProcessHandover(DecidedOnce):
     """The new server serves, the former one waits with its socket closed to new connections."""
 
     def __init__(
@@ -89,12 +89,11 @@ class ProcessHandover:
         former: Server | None,
         known: Server | None,
     ) -> None:
+        super().__init__(held)
         self._place = place
-        self._lock = held
         self._new = new
         self._former = former
         self._known = known
-        self._decided = False
 
     @property
     def deployment(self) -> Deployment:
@@ -108,33 +107,13 @@ class ProcessHandover:
     def changed(self) -> bool:
         return self._new is not self._former
 
-    def commit(self) -> None:
-        if self._decided:
-            return
-        self._decided = True
-        try:
-            if self.changed:
-                state.write(self._place.state, State(self._new))
-                if self._former is not None:
-                    launch.end(self._former.process())
-        finally:
-            self._lock.release()
+    def _keep(self) -> None:
+        state.write(self._place.state, State(self._new))
+        if self._former is not None:
+            launch.end(self._former.process())
 
-    def revert(self) -> None:
-        if self._decided:
-            return
-        self._decided = True
-        try:
-            if self.changed:
-                _take_back(self._place, self._new, self._former, self._known)
-        finally:
-            self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.revert()
+    def _revert(self) -> None:
+        _take_back(self._place, self._new, self._former, self._known)
 
 
 class _Place:
