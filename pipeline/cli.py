@@ -109,6 +109,8 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     parser, verbs = build()
     if arguments and not arguments[0].startswith("-") and arguments[0] not in verbs:
         raise UsageError(f"unknown verb '{arguments[0]}'", hint=nearest(arguments[0], verbs))
+    if arguments and arguments[0] == "jenkinsfile":
+        return {"verb": _jenkinsfile, "words": arguments[1:]}
     options, unknown = parser.parse_known_args(arguments)
     chosen = vars(options)
     if unknown:
@@ -232,11 +234,7 @@ def build() -> tuple[Parser, list[str]]:
         ("name",),
         ("check", "diff", "update"),
     )
-    other = verbs.add_parser(
-        "jenkinsfile", help="run a Jenkinsfile on real CPS, without a Jenkins", add_help=False
-    )
-    other.add_argument("words", nargs=argparse.REMAINDER)
-    other.set_defaults(verb=_jenkinsfile)
+    verbs.add_parser("jenkinsfile", help="run a Jenkinsfile on real CPS, without a Jenkins")
     _verb(verbs, "keys", "make the key pair that signs approvals", _keys, (), ("name",), ("new",))
     return parser, list(verbs.choices)
 

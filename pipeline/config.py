@@ -662,12 +662,20 @@ def load(
         if not equals:
             raise UsageError(f"--set {assignment}", expected="section.key=value")
         _assign(values, key.strip(), raw, f"--set {key}", origins)
-    config = parse(Config, values, str(path))
+    config = parse(Config, values, str(path), origins)
     return Project(root=root.resolve(), config=config, origins=origins)
 
 
-def parse(model: type[M], values: Mapping[str, Any], where: str) -> M:
+def parse(
+    model: type[M], values: Mapping[str, Any], where: str, origins: Mapping[str, str] | None = None
+) -> M:
     """Validate ``values``; the first error becomes one line that names the key.
+
+    Args:
+        model: what they are to be.
+        values: as they were read.
+        where: the file that they come from.
+        origins: dotted keys that come from elsewhere, and from where.
 
     Raises:
         UsageError: with the nearest known key, where the key is unknown.
@@ -679,6 +687,8 @@ def parse(model: type[M], values: Mapping[str, Any], where: str) -> M:
         first = min(found, key=lambda item: item["type"] != "extra_forbidden")
         location = [str(part) for part in first["loc"]]
         key = ".".join(location)
+        origin = (origins or {}).get(key, FILE)
+        where = where if origin == FILE else origin
         if first["type"] == "extra_forbidden":
             known = _known_keys(model, location[:-1])
             raise UsageError(

@@ -11,7 +11,7 @@ def run(context: Context) -> Outcome:
     checks = [to_check(result) for result in results]
     failed = [check for check, result in zip(checks, results, strict=True) if not result.passed]
     if failed:
-        summary = f"{failed[0].name}: {failed[0].observed}, {failed[0].why}"
+        summary = "; ".join(f"{check.name}: {check.observed}, {check.why}" for check in failed)
     else:
         summary = f"{', '.join(result.name for result in results)}: no findings"
     counts = {result.name: len(result.findings) for result in results}

@@ -144,6 +144,15 @@ def test_every_stage_has_help_that_says_when_it_says_no(name: str) -> None:
         assert f"--{flag.name}" in output
 
 
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"]])
+def test_a_verb_with_actions_has_help_of_its_own(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["jenkinsfile", *words])
+    assert "usage: ml-pipeline jenkinsfile" in capsys.readouterr().out
+
+
 def test_runs_are_made_of_stages_that_exist() -> None:
     assert RUNS["all"] == CI + CD
     for name, environment, flags in RUNS["all"]:

@@ -76,6 +76,21 @@ def test_later_layers_win_and_each_value_knows_its_origin(tmp_path: Path) -> Non
     assert project.origins["train.patience"] == "ml.yaml"
 
 
+@pytest.mark.parametrize(
+    ("assignments", "environment", "origin"),
+    [
+        ((), {"ML__TRAIN__SEEED": "3"}, "environment variable ML__TRAIN__SEEED"),
+        (("train.seeed=3",), {}, "--set train.seeed"),
+    ],
+)
+def test_a_wrong_key_is_blamed_on_where_it_stands(
+    tmp_path: Path, assignments: tuple[str, ...], environment: dict[str, str], origin: str
+) -> None:
+    write(tmp_path, "project: a\n")
+    with pytest.raises(UsageError, match=f"^{origin}: unknown key 'train.seeed'"):
+        config.load(tmp_path, assignments, environment)
+
+
 def test_an_assignment_may_replace_a_whole_section(tmp_path: Path) -> None:
     write(tmp_path, "project: a\ndata: {source: {kind: simulated, days: 9}}\n")
     project = config.load(tmp_path, ['data.source={"kind": "csv", "path": "b.csv"}'], {})

@@ -113,6 +113,13 @@ class TestOtherCommands:
         result, _ = lint({}, commands=[python("raise SystemExit(1)"), python("pass")])
         assert result.report.verdict is Verdict.FAIL
 
+    def test_the_summary_names_every_command_that_failed(self, lint):
+        result, _ = lint(
+            {}, commands=[python("raise SystemExit(1)"), python("raise SystemExit(7)")]
+        )
+        assert "exit code 1" in result.report.summary
+        assert "exit code 7" in result.report.summary
+
     def test_words_are_not_read_by_a_shell(self, lint):
         code = "import sys; raise SystemExit(sys.argv[1:] != ['$HOME', '; touch x', '*'])"
         result, context = lint({}, commands=[[*python(code), "$HOME", "; touch x", "*"]])
