@@ -167,13 +167,14 @@ class Scoring:
         self._form = form
         self._service = service
 
-    @property
-    def may_answer_at_once(self) -> bool:
-        """Whether ``at_once`` is worth a try: the model is quick, and the process does not end."""
-        return not self._service.state.draining and self._service.inference.is_quick(1)
-
     def at_once(self, fields: Fields, body: Body) -> Answer | None:
-        """Return the answer to a whole request; None, and nothing is counted, if it would wait."""
+        """Return the answer to a whole request, which is counted and logged with that.
+
+        None, and nothing has happened, where it has to wait for the model's thread, or where the
+        process ends, of which the answer would have to tell.
+        """
+        if self._service.state.draining:
+            return None
         request = _Request(fields, body)
         try:
             self._admit(request, fields)

@@ -47,6 +47,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._scoring: Scoring | None = None
         """Who may answer the request that is being parsed, of which uvicorn does not know yet."""
         self._body = b""
+        self._idle_since = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
@@ -74,14 +76,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # those after a chunked body say nothing of the request
-            super().on_header(name, value)
+        if not self._in_head:
+            return  # what comes after a chunked body says nothing of the request
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._stop_timer()
         scoring = self._at_once.get(self.url)
-        if scoring is not None and scoring.may_answer_at_once and self._is_usual():
+        if scoring is not None and self._is_usual():
             self._scoring, self._body = scoring, b""
         else:
             self._tell_uvicorn()
@@ -105,6 +111,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         super().connection_lost(exc)
 
     def _is_usual(self) -> bool:
@@ -116,19 +124,41 @@ class BoundedProtocol(HttpToolsProtocol):
             and parser.should_keep_alive()
             and not parser.should_upgrade()
             and not self.expect_100_continue
-            and (self.cycle is None or self.cycle.response_complete)
+            and not self._is_uvicorns()
             and not self.flow.write_paused
             and not self.transport.is_closing()
             and (limit is None or max(len(self.connections), len(self.tasks)) < limit)
         )
 
     def _send(self, answer: Answer) -> None:
-        content = [STATUS_LINE[answer.status]]
-        for name, value in (*self.server_state.default_headers, *answer.fields):
-            content += (name, b": ", value, b"\r\n")
-        content += (b"\r\n", answer.body)
-        self.transport.write(b"".join(content))
-        self.on_response_complete()
+        fields = map(b": ".join, [*self.server_state.default_headers, *answer.fields])
+        head = STATUS_LINE[answer.status] + b"\r\n".join(fields)
+        self.transport.write(head + b"\r\n\r\n" + answer.body)
+        self.server_state.total_requests += 1
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._watch_idleness(self.timeout_keep_alive)
+
+    def _watch_idleness(self, seconds: float) -> None:
+        self._idle_timer = self.loop.call_later(seconds, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        """Close the connection if it asked for nothing since its last answer, long ago.
+
+        One timer a connection: uvicorn's, one a request, is as dear as parsing the request.
+        """
+        self._idle_timer = None
+        if self._in_head or self._is_uvicorns() or self.timeout_keep_alive_task is not None:
+            return  # the next answer begins anew
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._watch_idleness(left)
+        else:
+            self.transport.close()
+
+    def _is_uvicorns(self) -> bool:
+        """Whether uvicorn has a request that is not answered yet."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _tell_uvicorn(self) -> None:
         """Let uvicorn begin the request whose headers are complete."""
