@@ -47,6 +47,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._scoring: Scoring | None = None
         """Who may answer the request that is being parsed, of which uvicorn does not know yet."""
         self._body = b""
+        self._refusal: str | None = None
+        """What is wrong with that which came after a request that is not answered yet."""
         self._idle_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
 
@@ -108,6 +110,20 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
             self._leave_to_uvicorn()
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, after the requests before it."""
+        if self._is_uvicorns() and not self.cycle.more_body:
+            self._refusal = msg
+            self.flow.pause_reading()
+        else:
+            super().send_400_response(msg)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        closing = self.transport.is_closing()
+        if self._refusal is not None and not self._is_uvicorns() and not closing:
+            self.send_400_response(self._refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
