@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ import numpy as np
 
 from pipeline.bundle.reader import Bundle
 from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.deploy import enclosure
 from pipeline.deploy.base import Placement, Target, deploy
 from pipeline.deploy.docker import DockerTarget
 from pipeline.deploy.process import ProcessTarget
@@ -131,6 +133,7 @@ def images() -> dict[str, str]:
 
 def main() -> int:
     options = machine.arguments(__doc__, rate=RATE, seconds=SECONDS)
+    os.environ.setdefault(enclosure.STAYS, "true")  # no server outlives this run
     targets: dict[str, Target] = {"process": ProcessTarget(), "docker": DockerTarget()}
     figures: dict[str, Any] = {"rate": options.rate, "seconds": options.seconds}
     rows, goals = [], {}
@@ -138,7 +141,7 @@ def main() -> int:
         bundle = make_bundle(Path(name) / "project")
         for kind, target in targets.items():
             own = images() if kind == "docker" else {}
-            section = EnvironmentSection(target=kind, port=0, inside_container=True, **own)
+            section = EnvironmentSection(target=kind, port=0, **own)
             home = Home(Path(name) / f"home-{kind}")
             home.make()
             placement = Placement("production", section, ServingSection(), home)

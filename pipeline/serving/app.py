@@ -23,7 +23,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from starlette.applications import Starlette
@@ -34,13 +34,20 @@ from starlette.routing import Route
 from pipeline import __version__
 from pipeline.features.schema import FeatureError
 from pipeline.serving import openapi
-from pipeline.serving.forms import Features, Form, error
+from pipeline.serving.forms import Body, Features, Form, Rows, error
 from pipeline.serving.inference import Inference
 from pipeline.serving.invocations import Invocations
 from pipeline.serving.logs import FACTS, RequestLog
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.predictions import PROBE
-from pipeline.serving.requests import RequestError, authorise, read, request_id
+from pipeline.serving.requests import (
+    RequestError,
+    authorise,
+    check_headers,
+    check_size,
+    read,
+    request_id,
+)
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -119,82 +126,151 @@ class Service:
     log: PredictionLog | None
 
 
+Fields = list[tuple[bytes, bytes]]
+"""Header fields, names in small letters."""
+
+
+class Answer(NamedTuple):
+    """What is sent."""
+
+    status: int
+    fields: Fields
+    body: bytes
+    error: str | None = None
+    """Why the request is refused."""
+
+
+class _Request:
+    """A request for predictions, as far as it is understood and answered yet."""
+
+    __slots__ = ("body", "headers", "many", "number", "probabilities", "rows", "started")
+
+    def __init__(self, fields: Fields, body: Body = b"") -> None:
+        self.started = time.perf_counter()
+        self.headers = dict(fields)
+        self.number = request_id(self.headers.get(b"x-request-id"))
+        self.body = body
+        self.rows: Rows = []
+        self.many = False
+        self.probabilities: list[float] = []
+
+
 class Scoring:
-    """``POST`` of rows on one path, as an ASGI application: the way that has to be fast."""
+    """``POST`` of rows on one path, the way that has to be fast.
+
+    It is an ASGI application. A protocol that has a whole request may ask ``at_once`` instead,
+    which is the same without what lies between.
+    """
 
     def __init__(self, path: str, form: Form, service: Service) -> None:
         self._path = path
         self._form = form
         self._service = service
 
+    def at_once(self, fields: Fields, body: Body) -> Answer | None:
+        """Return the answer to a whole request, which is counted and logged with that.
+
+        None, and nothing has happened, where it has to wait for the model's thread, or where the
+        process ends, of which the answer would have to tell.
+        """
+        if self._service.state.draining:
+            return None
+        request = _Request(fields, body)
+        try:
+            self._admit(request, fields)
+            self._parse(request)
+            if not self._service.inference.is_quick(len(request.rows)):
+                return None
+            request.probabilities = self._service.inference.now(request.rows)
+            answer = self._answer(request)
+        except Exception as error:  # noqa: BLE001  # told, and logged if it is the server's
+            answer = self._refusal(request, error)
+        self._answered(request, answer)
+        return answer
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        service, form = self._service, self._form
+        service = self._service
+        request = _Request(scope["headers"])
         service.metrics.in_flight += 1
-        headers = dict(scope["headers"])
-        number = request_id(headers.get(b"x-request-id"))
-        status, told, retry_after = 200, None, None
-        rows: list[Any] = []
-        probabilities: list[float] = []
-        body: bytes | bytearray = b""
         try:
             try:
-                if service.token is not None:
-                    authorise(scope, service.token)
-                body = await read(scope, headers, receive, service.limits.max_body)
-                rows, many = form.parse(body, headers)
-                self._check_number(rows)
-                inference = service.inference
-                if inference.is_quick(len(rows)):
-                    probabilities = inference.now(rows)
+                self._admit(request, scope["headers"])
+                request.body = await read(scope, receive, service.limits.max_body)
+                self._parse(request)
+                if service.inference.is_quick(len(request.rows)):
+                    request.probabilities = service.inference.now(request.rows)
                 else:
-                    probabilities = await inference.later(rows)
-                answer = form.answer(probabilities, many)
-            except RequestError as refused:
-                status, told, retry_after = refused.status, str(refused), refused.retry_after
-            except FeatureError as misfit:
-                status, told = form.misfit, str(misfit)
-            except Exception:
-                logger.exception("fault", extra={FACTS: {"request_id": number.decode()}})
-                status, told = 500, FAULT
-            if told is not None:
-                answer = form.error(status, told)
-            fields = [
-                (b"content-type", b"application/json"),
-                (b"content-length", b"%d" % len(answer)),
-                (b"x-request-id", number),
-            ]
-            if status == 401:
-                fields.append((b"www-authenticate", b"Bearer"))
-            if retry_after is not None:
-                fields.append((b"retry-after", b"%d" % retry_after))
+                    request.probabilities = await service.inference.later(request.rows)
+                answer = self._answer(request)
+            except Exception as error:  # noqa: BLE001  # told, and logged if it is the server's
+                answer = self._refusal(request, error)
+            status, fields, body, _ = answer
             if service.state.draining:
                 fields.append((b"connection", b"close"))
             await send({"type": "http.response.start", "status": status, "headers": fields})
-            await send({"type": "http.response.body", "body": answer})
+            await send({"type": "http.response.body", "body": body})
         finally:
             service.metrics.in_flight -= 1
-        seconds = time.perf_counter() - started
+        self._answered(request, answer)
+
+    def _admit(self, request: _Request, fields: Fields) -> None:
+        """Refuse what its headers forbid, before its body is read."""
+        authorise(fields, self._service.token)
+        check_headers(request.headers, self._service.limits.max_body)
+
+    def _parse(self, request: _Request) -> None:
+        limits = self._service.limits
+        check_size(request.body, limits.max_body)
+        request.rows, request.many = self._form.parse(request.body, request.headers)
+        number = len(request.rows)
+        if number > limits.max_rows:
+            raise RequestError(413, f"{number} rows; at most {limits.max_rows} in one request")
+
+    def _answer(self, request: _Request) -> Answer:
+        body = self._form.answer(request.probabilities, request.many)
+        return Answer(200, _fields(body, request.number), body)
+
+    def _refusal(self, request: _Request, error: Exception) -> Answer:
+        """Return the answer to a request that ``error`` ended."""
+        more: Fields = []
+        if isinstance(error, RequestError):
+            status, told = error.status, str(error)
+            if status == 401:
+                more.append((b"www-authenticate", b"Bearer"))
+            if error.retry_after is not None:
+                more.append((b"retry-after", b"%d" % error.retry_after))
+        elif isinstance(error, FeatureError):
+            status, told = self._form.misfit, str(error)
+        else:
+            facts = {"request_id": request.number.decode()}
+            logger.error("fault", exc_info=error, extra={FACTS: facts})
+            status, told = 500, FAULT
+        body = self._form.error(status, told)
+        return Answer(status, _fields(body, request.number) + more, body, told)
+
+    def _answered(self, request: _Request, answer: Answer) -> None:
+        """Count the request, log it and copy it to a challenger."""
+        service, number = self._service, request.number
+        status, _, body, error = answer
+        seconds = time.perf_counter() - request.started
         service.metrics.answered(self._path, status, seconds)
-        service.requests.answered(number, "POST", self._path, status, seconds, told)
-        if told is None:
-            self._predicted(number, rows, probabilities)
-            self._copy(number, body, answer, seconds)
-
-    def _predicted(self, number: bytes, rows: list[Any], probabilities: list[float]) -> None:
-        self._service.metrics.predicted(probabilities)
-        if self._service.log is not None:
-            self._service.log.add(number.decode(), rows, probabilities)
-
-    def _copy(self, number: bytes, body: bytes | bytearray, answer: bytes, seconds: float) -> None:
-        mirror = self._service.state.mirror
+        service.requests.answered(number, "POST", self._path, status, seconds, error)
+        if error is not None:
+            return
+        service.metrics.predicted(request.probabilities)
+        if service.log is not None:
+            service.log.add(number.decode(), request.rows, request.probabilities)
+        mirror = service.state.mirror
         if mirror is not None and self._path == MIRRORED and number != PROBE_ID:
-            mirror.offer(body, answer, seconds, number.decode())
+            mirror.offer(request.body, body, seconds, number.decode())
 
-    def _check_number(self, rows: list[Any]) -> None:
-        limit = self._service.limits.max_rows
-        if len(rows) > limit:
-            raise RequestError(413, f"{len(rows)} rows; at most {limit} in one request")
+
+def _fields(body: bytes, number: bytes) -> Fields:
+    return [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", number),
+    ]
 
 
 class Application:
@@ -204,6 +280,8 @@ class Application:
         self._scoring = scoring
         self._pages = pages
         self._service = service
+        self.at_once = {path.encode(): each for path, each in scoring.items()}
+        """Who may be asked without ASGI, by the target of ``POST``. See ``BoundedProtocol``."""
 
     @property
     def metrics(self) -> Metrics:
@@ -328,7 +406,7 @@ def _pages(
     def secured(endpoint: Any) -> Any:
         async def answer(request: Request) -> Response:
             try:
-                authorise(request.scope, service.token)
+                authorise(request.scope["headers"], service.token)
             except RequestError as refused:
                 headers = {"www-authenticate": "Bearer"}
                 return Response(error(str(refused)), refused.status, headers, JSON)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import os
+import queue
 import secrets
 import threading
 import time
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -96,11 +98,10 @@ class PredictionLog:
         self._overflowed = self._lost = 0
         self._source = source
         self._files = _Files(rotation, source)
-        self._pending: deque[bytes] = deque()
+        self._lines: list[bytes] = []
         self._added = self._taken = 0
+        self._batches: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
         self._scheduled = False
-        self._wake = threading.Event()
-        self._ended = False
         self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
         self._thread.start()
 
@@ -117,44 +118,46 @@ class PredictionLog:
         version = self._source.model_version
         line = _line(Logged(request_id, time.time(), version, rows, probabilities))
         self._added += len(line)
-        self._pending.append(line)
+        self._lines.append(line)
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
 
     def close(self) -> None:
         """Write what is pending, and end."""
-        self._ended = True
-        self._wake.set()
+        self._flush()
+        self._batches.put(None)
         self._thread.join(END_SECONDS)
 
     def _flush(self) -> None:
         self._scheduled = False
-        self._wake.set()
+        self._batches.put(self._lines)
+        self._lines = []
 
     def _work(self) -> None:
-        while not self._ended:
-            self._wake.wait()
-            self._wake.clear()
-            while self._pending:
-                self._write()
-        while self._pending:
-            self._write()
+        for batch in iter(self._batches.get, None):
+            content = b"".join(batch)
+            if len(content) <= self._files.room:
+                self._write(batch, content)
+            else:
+                self._write_in_parts(batch)
+            self._taken += len(content)
         self._files.finish()
 
-    def _write(self) -> None:
-        lines: list[bytes] = []
-        size, room = 0, self._files.room
-        while self._pending and (not lines or size + len(self._pending[0]) <= room):
-            lines.append(self._pending.popleft())
-            size += len(lines[-1])
+    def _write_in_parts(self, batch: list[bytes]) -> None:
+        while batch:
+            sizes = list(itertools.accumulate(map(len, batch)))
+            count = bisect_right(sizes, self._files.room) or 1
+            self._write(batch[:count], b"".join(batch[:count]))
+            batch = batch[count:]
+
+    def _write(self, lines: list[bytes], content: bytes) -> None:
         try:
-            self._files.write(b"".join(lines))
+            self._files.write(content)
             self.written += len(lines)
         except OSError as error:
             self._lost += len(lines)
             logger.error("prediction log: %s; %d requests are lost", error.strerror, len(lines))  # noqa: TRY400  # the disk's fault, not the program's
-        self._taken += size
 
 
 class _Files:

@@ -1,13 +1,24 @@
-"""uvicorn's fast HTTP protocol, with bounds on what a client may send before its body."""
+"""uvicorn's fast HTTP protocol, with bounds on a request and a short way for the usual one.
+
+What uvicorn does between a request and its application (a scope, a cycle, a task, two messages)
+takes longer than a quick model. So a request for predictions that arrived whole in one read, and
+that is nothing special, is answered while it is parsed, by one write. Every other request takes
+uvicorn's way, as if this one did not exist.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from pipeline.serving.requests import LATE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.serving.app import Answer, Scoring
 
 MAX_HEAD = 64 << 10
 """Bytes of a request line and its headers, to within one read of the socket."""
@@ -23,6 +34,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     A body that does not arrive is answered with 408 here, where a timer costs only the requests
     that wait for one.
+
+    The application's ``at_once``, if it has one, names who answers on the short way.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -30,6 +43,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._at_once: Mapping[bytes, Scoring] = getattr(self.app, "at_once", {})
+        self._scoring: Scoring | None = None
+        """Who may answer the request that is being parsed, of which uvicorn does not know yet."""
+        self._body = b""
+        self._refusal: str | None = None
+        """What is wrong with that which came after a request that is not answered yet."""
+        self._idle_since = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
@@ -37,6 +58,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._scoring is not None:
+            self._leave_to_uvicorn()
         if self._in_head:
             self._head += len(data)
             if self._head > MAX_HEAD and not self.transport.is_closing():
@@ -50,20 +73,123 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head = True
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # what comes after a chunked body says nothing of the request
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._stop_timer()
-        super().on_headers_complete()
+        scoring = self._at_once.get(self.url)
+        if scoring is not None and self._is_usual():
+            self._scoring, self._body = scoring, b""
+        else:
+            self._tell_uvicorn()
+
+    def on_body(self, body: bytes) -> None:
+        if self._scoring is None:
+            super().on_body(body)
+        else:
+            self._body += body
 
     def on_message_complete(self) -> None:
         self._stop_timer()
+        if self._scoring is not None:
+            answer = self._scoring.at_once(self.headers, self._body)
+            if answer is not None:
+                self._scoring = None
+                self._send(answer)
+                return
+            self._leave_to_uvicorn()
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, after the requests before it."""
+        if self._is_uvicorns() and not self.cycle.more_body:
+            self._refusal = msg
+            self.flow.pause_reading()
+        else:
+            super().send_400_response(msg)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        closing = self.transport.is_closing()
+        if self._refusal is not None and not self._is_uvicorns() and not closing:
+            self.send_400_response(self._refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         super().connection_lost(exc)
+
+    def _is_usual(self) -> bool:
+        """Whether the request, by its headers, can be answered without uvicorn's care."""
+        parser, limit = self.parser, self.limit_concurrency
+        return (
+            parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+            and not self.expect_100_continue
+            and not self._is_uvicorns()
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+            and (limit is None or max(len(self.connections), len(self.tasks)) < limit)
+        )
+
+    def _send(self, answer: Answer) -> None:
+        fields = map(b": ".join, [*self.server_state.default_headers, *answer.fields])
+        head = STATUS_LINE[answer.status] + b"\r\n".join(fields)
+        self.transport.write(head + b"\r\n\r\n" + answer.body)
+        self.server_state.total_requests += 1
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._watch_idleness(self.timeout_keep_alive)
+
+    def _watch_idleness(self, seconds: float) -> None:
+        self._idle_timer = self.loop.call_later(seconds, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        """Close the connection if it asked for nothing since its last answer, long ago.
+
+        One timer a connection: uvicorn's, one a request, is as dear as parsing the request.
+        """
+        self._idle_timer = None
+        if self._in_head or self._is_uvicorns() or self.timeout_keep_alive_task is not None:
+            return  # the next answer begins anew
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._watch_idleness(left)
+        else:
+            self.transport.close()
+
+    def _is_uvicorns(self) -> bool:
+        """Whether uvicorn has a request that is not answered yet."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _tell_uvicorn(self) -> None:
+        """Let uvicorn begin the request whose headers are complete."""
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expect
+        self.scope["headers"] = headers
+        super().on_headers_complete()
+
+    def _leave_to_uvicorn(self) -> None:
+        """Let it have a request that was to be answered at once, as far as it has arrived."""
+        self._scoring = None
+        self._tell_uvicorn()
+        if self._body:
+            super().on_body(self._body)
 
     def _body_is_late(self) -> None:
         if not self.cycle.response_started and not self.transport.is_closing():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -39,28 +39,25 @@ def request_id(given: bytes | None) -> bytes:
     return f"{_process}-{next(_numbers):x}".encode()
 
 
-def authorise(scope: Scope, token: bytes | None) -> None:
-    """Compare the request's bearer token with ``token``; None asks for none.
+def authorise(fields: Iterable[tuple[bytes, bytes]], token: bytes | None) -> None:
+    """Compare the bearer token in a request's header fields with ``token``; None asks for none.
 
     Raises:
         RequestError: 401 where it is missing, given twice or another one.
     """
     if token is None:
         return
-    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    given = [value for name, value in fields if name == b"authorization"]
     scheme, _, credential = (given[0] if len(given) == 1 else b"").partition(b" ")
     if scheme.lower() != b"bearer" or not hmac.compare_digest(credential.strip(), token):
         raise RequestError(401, "a bearer token is needed, and this is none or not the right one")
 
 
-async def read(
-    scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, limit: int
-) -> bytes | bytearray:
-    """Return the body; never holds more than ``limit`` bytes and a chunk of it.
+def check_headers(headers: Mapping[bytes, bytes], limit: int) -> None:
+    """Refuse a body by what its headers say of it.
 
     Raises:
-        RequestError: 413 where it is longer, 415 where it is compressed, 408 and 400 where it
-            does not arrive as a whole.
+        RequestError: 413 where it is longer than ``limit`` bytes, 415 where it is compressed.
     """
     length = headers.get(b"content-length")
     if length is not None and length.isdigit() and int(length[:20]) > limit:
@@ -68,12 +65,28 @@ async def read(
     encoding = headers.get(b"content-encoding")
     if encoding is not None and encoding.lower() != b"identity":
         raise RequestError(415, "the body is compressed; send it plain")
+
+
+def check_size(body: bytes | bytearray, limit: int) -> None:
+    """Refuse a body that is longer than ``limit`` bytes.
+
+    Raises:
+        RequestError: 413.
+    """
+    if len(body) > limit:
+        raise _too_large(limit)
+
+
+async def read(scope: Scope, receive: Receive, limit: int) -> bytes | bytearray:
+    """Return the body, or ``limit`` bytes of it and a chunk more where it is longer.
+
+    Raises:
+        RequestError: 408 and 400 where it does not arrive as a whole.
+    """
     message = await receive()
     body: bytes | bytearray = message.get("body", b"")
     if message.get("more_body", False) or message["type"] == "http.disconnect":
         body = await _rest(scope, message, bytearray(body), receive, limit)
-    if len(body) > limit:
-        raise _too_large(limit)
     return body
 
 

@@ -1,0 +1,315 @@
+"""The short way for whole requests: nobody can tell it from uvicorn's, wherever bytes are split."""
+
+import asyncio
+import itertools
+import json
+import re
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
+
+from pipeline.bundle.reader import Bundle
+from pipeline.serving import inference, server
+from pipeline.serving.app import Limits, State, make_app
+from pipeline.serving.protocol import BoundedProtocol
+
+TOKEN = "t0ken"
+SAYS = f"authorization: Bearer {TOKEN}"
+LIMITS = Limits(max_body=300, max_rows=3)
+DATE = (b"date", b"today")
+
+
+def request(
+    body, *fields, method="POST", target="/predict", version="1.1", token=SAYS, chunks=None, tail=""
+):
+    """Return a request's bytes; ``chunks`` sends the body in that many, with ``tail`` after it."""
+    lines = [f"{method} {target} HTTP/{version}", "host: x", *fields]
+    lines += [token] if token else []
+    if chunks is None:
+        lines.append(f"content-length: {len(body)}")
+        return "\r\n".join([*lines, "", body]).encode()
+    size = len(body) // chunks + 1
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    coded = "".join(f"{len(part):x}\r\n{part}\r\n" for part in parts)
+    lines.append("transfer-encoding: chunked")
+    return "\r\n".join([*lines, "", f"{coded}0\r\n{tail}\r\n"]).encode()
+
+
+ROW = json.dumps({"features": [1.0, "north"]})
+ROWS = json.dumps({"features": [[0.25, None], [None, "west"]]})
+JSON = "content-type: application/json"
+SPLIT = json.dumps({"dataframe_split": {"columns": ["c", "x"], "data": [["north", 1]]}})
+REQUESTS = {
+    "a row": request(ROW, "x-request-id: mine"),
+    "rows": request(ROWS),
+    "no rows": request('{"features": []}'),
+    "as MLflow has it": request(SPLIT, JSON, target="/invocations"),
+    "MLflow, refused": request(SPLIT, "content-type: text/plain", target="/invocations"),
+    "no JSON": request("{"),
+    "no body": request(""),
+    "a misfit": request('{"features": ["text", "north"]}'),
+    "too many rows": request('{"features": [[1, null], [1, null], [1, null], [1, null]]}'),
+    "no token": request(ROW, token=None),
+    "another token": request(ROW, token="authorization: Bearer other"),
+    "two tokens": request(ROW, SAYS),
+    "too large": request(ROW + " " * 300),
+    "too large in chunks": request(ROW + " " * 300, chunks=4),
+    "in chunks": request(ROWS, chunks=3),
+    "with a trailer": request(ROW, chunks=1, tail="x-request-id: late\r\n"),
+    "with a token as a trailer": request(ROW, chunks=2, token=None, tail=f"{SAYS}\r\n"),
+    "compressed": request(ROW, "content-encoding: gzip"),
+    "an id that is none": request(ROW, "x-request-id: a b"),
+    "the last one": request(ROW, "connection: close"),
+    "keeps alive": request(ROW, "Connection: Keep-Alive"),
+    "1.0": request(ROW, version="1.0"),
+    "1.0, keeps alive": request(ROW, "connection: keep-alive", version="1.0"),
+    "expects": request(ROW, "expect: 100-continue"),
+    "a query": request(ROW, target="/predict?x=1"),
+    "another writing": request(ROW, target="/%70redict"),
+    "an absolute target": request(ROW, target="http://x/predict"),
+    "another method": request(ROW, method="PUT"),
+    "another path": request(ROW, target="/elsewhere"),
+    "a page": request("", method="GET", target="/health/live"),
+    "a head": request("", method="HEAD", target="/version"),
+    "no HTTP": b"nonsense\r\n\r\n",
+    "a bad length": b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+    "a bad chunk": request(ROW, chunks=1).replace(b"\r\n0\r\n\r\n", b"\r\nnone\r\n"),
+}
+
+
+class Transport(asyncio.Transport):
+    """What a protocol writes, and the end of its connection."""
+
+    def __init__(self, loop):
+        super().__init__()
+        self.loop = loop
+        self.written = []
+        self.protocol = None
+        self.ended = False
+
+    def get_extra_info(self, name, default=None):
+        return {"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)}.get(name, default)
+
+    def write(self, data):
+        if not self.ended:
+            self.written.append(bytes(data))
+
+    def is_closing(self):
+        return self.ended
+
+    def close(self):
+        if not self.ended:
+            self.ended = True
+            self.loop.call_soon(self.protocol.connection_lost, None)
+
+    def pause_reading(self):
+        pass
+
+    def resume_reading(self):
+        pass
+
+
+class Connection:
+    """A connection to an application of its own."""
+
+    def __init__(self, bundle, *, short):
+        self.state = State()
+        self.app = make_app(bundle, 3, LIMITS, self.state, TOKEN)
+        if not short:
+            self.app.at_once = {}
+        self.server_state = ServerState()
+        self.server_state.default_headers = [DATE]
+        config = server._config(self.app)
+        config.load()
+        self.protocol = BoundedProtocol(config=config, server_state=self.server_state, app_state={})
+        self.transport = Transport(asyncio.get_running_loop())
+        self.transport.protocol = self.protocol
+        self.protocol.connection_made(self.transport)
+
+    async def give(self, *pieces):
+        """Receive the pieces, one an iteration of the loop; return all that was answered."""
+        for piece in pieces:
+            if not self.transport.ended:
+                self.protocol.data_received(piece)
+            await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return b"".join(self.transport.written)
+
+    def counted(self):
+        metrics = self.app.metrics
+        return metrics._requests, metrics.probabilities.counts, self.server_state.total_requests
+
+    async def end(self):
+        self.transport.close()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+def as_given(answers):
+    """Leave out the ids that the server made up."""
+    return re.sub(rb"x-request-id: [0-9a-f]{16}-[0-9a-f]+", b"x-request-id: new", answers)
+
+
+async def exchange(bundle, pieces, *, short):
+    connection = Connection(bundle, short=short)
+    answers = await connection.give(*pieces)
+    found = as_given(answers), connection.transport.ended, connection.counted()
+    await connection.end()
+    return found
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory, write_bundle):
+    return Bundle.open(write_bundle(tmp_path_factory.mktemp("protocol") / "bundle"))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A row is quick, however busy the machine is."""
+    monkeypatch.setattr(inference, "QUICK_SECONDS", 60.0)
+
+
+def split(content, places):
+    """Return the content cut at the places."""
+    cuts = sorted({min(place, len(content)) for place in places} | {0, len(content)})
+    return [content[start:end] for start, end in itertools.pairwise(cuts)]
+
+
+PLACES = st.lists(st.integers(min_value=1, max_value=1500), max_size=12)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(asked=st.lists(st.sampled_from(sorted(REQUESTS)), min_size=1, max_size=5), places=PLACES)
+@example(asked=["a row", "a page", "rows", "a row"], places=[])
+@example(asked=["a page", "no HTTP"], places=[])
+@example(asked=["a row", "the last one", "a row"], places=[])
+@example(asked=["a row", "a row"], places=[30, 31, 100])
+def test_answers_do_not_tell_how_they_were_made(opened, asked, places):
+    requests = [REQUESTS[each] for each in asked]
+    pieces = split(b"".join(requests), places)
+    by_uvicorn = asyncio.run(exchange(opened, requests, short=False))
+    assert asyncio.run(exchange(opened, requests, short=True)) == by_uvicorn
+    assert asyncio.run(exchange(opened, pieces, short=True)) == by_uvicorn
+
+
+def test_at_every_byte(opened):
+    requests = [REQUESTS["a row"], REQUESTS["in chunks"], REQUESTS["no JSON"]]
+    content = b"".join(requests)
+
+    async def ask():
+        whole = await exchange(opened, requests, short=False)
+        for place in range(1, len(content)):
+            found = await exchange(opened, [content[:place], content[place:]], short=True)
+            assert found == whole, f"split at {place}"
+        single = [content[place : place + 1] for place in range(len(content))]
+        assert await exchange(opened, single, short=True) == whole
+
+    asyncio.run(ask())
+
+
+def test_an_upgrade_that_there_is_not_is_left_to_uvicorn(opened):
+    asked = [request(ROW, "connection: upgrade", "upgrade: h2c")]
+    by_uvicorn = asyncio.run(exchange(opened, asked, short=False))
+    assert asyncio.run(exchange(opened, asked, short=True)) == by_uvicorn
+
+
+def test_the_usual_request_is_answered_before_the_loop_goes_on_by_one_write(opened):
+    async def ask():
+        connection = Connection(opened, short=True)
+        connection.protocol.data_received(REQUESTS["a row"])
+        written, tasks = list(connection.transport.written), set(connection.server_state.tasks)
+        await connection.end()
+        return written, tasks
+
+    (written,), tasks = asyncio.run(ask())
+    assert written.startswith(b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-type: application/json")
+    assert b"\r\nx-request-id: mine\r\n\r\n" in written
+    assert not tasks
+
+
+@pytest.mark.parametrize("why", ["draining", "slow", "crowded", "client reads nothing"])
+def test_what_is_not_usual_is_left_to_uvicorn(opened, why, monkeypatch):
+    async def ask():
+        connection = Connection(opened, short=True)
+        if why == "draining":
+            connection.state.draining = True
+        elif why == "slow":
+            monkeypatch.setattr(inference, "QUICK_SECONDS", 0.0)
+        elif why == "crowded":
+            connection.protocol.limit_concurrency = 1
+        else:
+            connection.protocol.pause_writing()
+        connection.protocol.data_received(REQUESTS["a row"])
+        at_once = list(connection.transport.written)
+        if why == "client reads nothing":
+            await connection.give()
+            assert connection.transport.written == []
+            connection.protocol.resume_writing()
+        while not connection.protocol.cycle.response_complete:  # noqa: ASYNC110  # it tells nobody
+            await asyncio.sleep(0.001)
+        answer = b"".join(connection.transport.written)
+        closed = connection.transport.ended
+        await connection.end()
+        return at_once, answer, closed
+
+    at_once, answer, closed = asyncio.run(ask())
+    assert at_once == []
+    assert answer.startswith(b"HTTP/1.1 503" if why == "crowded" else b"HTTP/1.1 200")
+    assert closed == (why in ("draining", "crowded"))
+    assert closed == (b"connection: close" in answer)
+
+
+class TestIdleness:
+    """A connection without a request is closed after a time, and at the process' end."""
+
+    async def idle(self, bundle, seconds, *asked):
+        connection = Connection(bundle, short=True)
+        connection.protocol.timeout_keep_alive = seconds
+        for each in asked:
+            connection.protocol.data_received(each)
+            await asyncio.sleep(seconds * 0.6)
+        return connection
+
+    def test_it_is_closed_once_it_was_idle_long_enough(self, opened):
+        async def ask():
+            connection = await self.idle(opened, 0.1, *[REQUESTS["a row"]] * 4)
+            before = connection.transport.ended
+            await asyncio.sleep(0.1)
+            return before, connection.transport.ended
+
+        assert asyncio.run(ask()) == (False, True)
+
+    @pytest.mark.parametrize("last", [REQUESTS["a page"], REQUESTS["a row"][:20]])
+    def test_not_while_another_timer_watches_it(self, opened, last):
+        async def ask():
+            connection = await self.idle(opened, 0.1, REQUESTS["a row"], last)
+            before = connection.transport.ended
+            await connection.end()
+            return before
+
+        assert asyncio.run(ask()) is False
+
+    def test_a_process_that_ends_closes_it(self, opened):
+        async def ask():
+            connection = await self.idle(opened, 0.01, REQUESTS["a row"])
+            connection.protocol.timeout_keep_alive = 60
+            connection.protocol.shutdown()
+            return connection.transport.ended
+
+        assert asyncio.run(ask())
+
+
+def test_what_is_no_http_is_answered_after_the_request_before_it(opened):
+    async def ask():
+        connection = Connection(opened, short=True)
+        answers = await connection.give(REQUESTS["a page"] + REQUESTS["no HTTP"])
+        await connection.end()
+        return answers
+
+    first, second = re.findall(rb"HTTP/1.1 (\d+)", asyncio.run(ask()))
+    assert (first, second) == (b"200", b"400")
