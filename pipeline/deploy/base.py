@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from pipeline.config import EnvironmentSection, Project, ServingSection
+from pipeline.errors import Refused
 from pipeline.home import Home
 
 
@@ -100,6 +101,16 @@ class Target(Protocol):
 
     def stop(self, placement: Placement) -> bool:
         """End the server after its open requests; say whether there was one."""
+
+
+def check_digest(environment: str, deployment: Deployment, digest: str) -> None:
+    """Compare what a target serves with what it was given; asked before it is kept.
+
+    Raises:
+        Refused: it serves another bundle.
+    """
+    if deployment.digest != digest:
+        raise Refused(f"{environment} serves bundle {deployment.digest[:12]}", expected=digest[:12])
 
 
 def deploy(target: Target, placement: Placement, bundle: Path, version: int | None) -> Deployment:
