@@ -5,8 +5,10 @@ import shutil
 
 import pytest
 
+from pipeline.config import PredictionLogSection
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.project.servers import examine
+from pipeline.serving.predictions import read
 from tests.deploy.cluster import Refusal
 from tests.servers import TOKEN, served_version
 
@@ -37,6 +39,22 @@ def with_settings(place, **changes):
 
 def selected(cluster):
     return cluster.objects["Service", "small-staging"]["spec"]["selector"]["version"]
+
+
+def test_predictions_are_logged_in_the_pod(place, cluster, make_bundle):
+    place.deploy(make_bundle(), 1)
+    assert served_version(place.url) == 1
+    place.stop()
+    (folder,) = cluster.root.glob("pod-*/predictions/predictions")
+    found = [entry for _, entry in read(folder) if not entry.is_probe]
+    assert [entry.features for entry in found] == [[[1.0, "north"]]]
+
+
+def test_switched_off_a_pod_has_no_volume(place, cluster, make_bundle):
+    place.but(prediction_log=PredictionLogSection(enabled=False)).deploy(make_bundle(), 1)
+    pod = cluster.objects["Deployment", "small-staging-v1"]["spec"]["template"]["spec"]
+    assert (pod["volumes"], pod["containers"][0]["volumeMounts"]) == ([], [])
+    assert not list(cluster.root.glob("pod-*/predictions"))
 
 
 class TestCluster:
