@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from pipeline.config import PredictionLogSection
+from pipeline.deploy.kubectl import Kubectl
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.project.servers import examine
 from pipeline.serving.predictions import read
@@ -247,6 +248,17 @@ class TestSwitch:
 
 
 class TestServersThatDoNotStart:
+    def test_a_rollout_that_is_stuck(self, place, cluster, make_bundle, other, monkeypatch):
+        """The cluster has no room for the pods, say: they wait, and nothing is wrong with them."""
+        first = place.deploy(make_bundle(), 1)
+        monkeypatch.setattr(Kubectl, "rolled_out", lambda *_: False)
+        told = "were not ready within 1 s: the cluster does not say why"
+        with pytest.raises(EnvironmentFault, match=told):
+            with_settings(place, rollout_seconds=1).deploy(other, 2)
+        assert place.status() == first
+        assert cluster.names("Deployment") == ["small-staging-v1"]
+        assert served_version(place.url) == 1
+
     def test_no_image(self, place, cluster, make_bundle):
         nowhere = with_settings(place, repository="registry.test/none")
         with pytest.raises(EnvironmentFault, match=r"ImagePullBackOff: .*'ml-pipeline package --p"):

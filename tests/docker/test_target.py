@@ -309,6 +309,8 @@ class TestEngine:
                 docker_place.status()
             with pytest.raises(EnvironmentFault, match="engine does not answer"):
                 docker_place.stop()
+            with pytest.raises(EnvironmentFault, match="engine does not answer"):
+                docker_place.target.bring_predictions(docker_place.placement)
         assert docker_place.status().version == 1
 
     def test_the_standard_image_is_never_pulled(self, engine, docker_place, make_bundle):
