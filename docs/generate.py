@@ -117,6 +117,7 @@ def _stage_step(stage: Stage, own: Mapping[str, Any]) -> dict[str, Any]:
         "environment": stage.environment,
         "home": stage.home,
         "engine": stage.name in own["engine"],
+        "engineWith": own["engineWith"].get(stage.name, []),
         "keys": keys,
         "parts": own["parts"].get(stage.name, []),
         "reads": own["reads"].get(stage.name),
@@ -132,6 +133,7 @@ def _planned(step: Step, own: Mapping[str, Any]) -> dict[str, Any]:
         "step": step_name(stage),
         "environment": environment,
         "engine": stage in own["engine"],
+        "engineWith": own["engineWith"].get(stage, []),
         "arguments": arguments,
     }
 

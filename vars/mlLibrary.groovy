@@ -125,8 +125,8 @@ Map examine(String table, String step, Map given) {
     if (credentials.problem) {
         return [problem: "${step}: ${credentials.problem}".toString()]
     }
-    Map told = [contract: steps.contract, schema: steps.report, bind: credentials.found]
-    for (String name in ['stage', 'home', 'engine', 'keys', 'parts', 'reads']) {
+    Map told = [contract: steps.contract, schema: steps.report, bind: credentials.found, engine: spec.engine || spec.engineWith.any { arguments[it] }]
+    for (String name in ['stage', 'home', 'keys', 'parts', 'reads']) {
         told[name] = spec[name]
     }
     return [arguments: arguments, spec: told]

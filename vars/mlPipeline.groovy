@@ -225,8 +225,8 @@ private Map laid(Map run, Map common, Map config) {
     if (run.stage in ['approve', 'promote']) {
         arguments.agent = config.approveAgent ?: agentOf(config)
     }
-    return [stage: run.stage, step: run.step, environment: run.environment, engine: run.engine, image: image, arguments: arguments + own,
-            title: run.environment ? "${run.stage} ${run.environment}".toString() : run.stage]
+    return [stage: run.stage, step: run.step, environment: run.environment, image: image, engine: run.engine || run.engineWith.any { own[it] },
+            arguments: arguments + own, title: run.environment ? "${run.stage} ${run.environment}".toString() : run.stage]
 }
 
 @NonCPS

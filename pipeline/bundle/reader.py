@@ -384,4 +384,9 @@ def _golden(content: bytes, where: Path, width: int) -> Golden:
         or any(type(value) is not float for value in expected)
     ):
         raise Refused(f"{where} is broken", expected="as many rows as probabilities, at least one")
+    for value in expected:
+        if not 0 <= value <= 1:
+            raise Refused(f"{where}: a probability is {value}", expected="0 to 1")
+    if all(value is None for row in inputs for value in row):
+        raise Refused(f"{where}: no row has a value", expected="rows that tell models apart")
     return Golden(inputs, expected)

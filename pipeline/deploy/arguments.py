@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pipeline.config import ServingSection
 from pipeline.deploy.base import Placement
 from pipeline.home import Home
+
+LOG_VOLUME = "/var/lib/ml-pipeline"
+"""Where a container has the volume that its server may write to; all else is read-only."""
+LOG_NAME = "predictions"
+LOG_FOLDER = PurePath(LOG_VOLUME, LOG_NAME)
+"""Of the prediction log in a container."""
 
 
 def limits(serving: ServingSection) -> list[str]:
@@ -23,11 +29,15 @@ def prediction_folder(serving: ServingSection, home: Home, environment: str) -> 
     return (serving.prediction_log.folder or home / "predictions") / environment
 
 
-def prediction_log(placement: Placement) -> list[str]:
-    """Return the arguments of the prediction log; none where it is off."""
-    serving, log = placement.serving, placement.serving.prediction_log
+def log_of(placement: Placement) -> Path:
+    """Return the absolute folder of a placement's prediction log on this machine."""
+    return prediction_folder(placement.serving, placement.home, placement.name).absolute()
+
+
+def prediction_log(serving: ServingSection, folder: PurePath) -> list[str]:
+    """Return the arguments of the prediction log in ``folder``; none where it is off."""
+    log = serving.prediction_log
     if not log.enabled:
         return []
-    folder = prediction_folder(serving, placement.home, placement.name).absolute()
     sizes = ["--predictions-bytes", str(log.max_bytes), "--predictions-keep", str(log.keep)]
     return ["--predictions", str(folder), *sizes]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from pipeline.config import EnvironmentSection, Project, ServingSection
+from pipeline.errors import Refused
 from pipeline.home import Home
 
 
@@ -100,6 +101,28 @@ class Target(Protocol):
 
     def stop(self, placement: Placement) -> bool:
         """End the server after its open requests; say whether there was one."""
+
+
+@runtime_checkable
+class LogsElsewhere(Protocol):
+    """A target whose servers write their prediction log where this machine does not read it."""
+
+    def bring_predictions(self, placement: Placement) -> None:
+        """Copy what was logged so far into ``pipeline.deploy.arguments.log_of(placement)``.
+
+        Raises:
+            EnvironmentFault: the servers' place or this disk is not to be had.
+        """
+
+
+def check_digest(environment: str, deployment: Deployment, digest: str) -> None:
+    """Compare what a target serves with what it was given; asked before it is kept.
+
+    Raises:
+        Refused: it serves another bundle.
+    """
+    if deployment.digest != digest:
+        raise Refused(f"{environment} serves bundle {deployment.digest[:12]}", expected=digest[:12])
 
 
 def deploy(target: Target, placement: Placement, bundle: Path, version: int | None) -> Deployment:

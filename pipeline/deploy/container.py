@@ -43,6 +43,8 @@ BLUE, GREEN = "blue", "green"
 COLOURS = BLUE, GREEN
 
 LABEL = "ml-pipeline."
+KEEPS_LOG = {f"{LABEL}keeps": "predictions"}
+"""Label of the volume with the prediction log, which no rollover removes."""
 PORT = "8000/tcp"
 PLACE = "/srv/ml-pipeline"
 """Port and folder of docker/serve.py."""
@@ -83,10 +85,16 @@ class Wanted:
         return f"{self.bundle.project}-{self.placement.name}-{self.scope}"
 
     @property
+    def log(self) -> str | None:
+        """The volume of the prediction log, which outlives its servers; None where it is off."""
+        return f"{self.name}-log" if self.placement.serving.prediction_log.enabled else None
+
+    @property
     def labels(self) -> dict[str, str]:
         """Those of the server."""
         section, serving = self.placement.section, self.placement.serving
         settings = [self.image, section.memory, section.host, serving.token_env]
+        settings += arguments.prediction_log(serving, arguments.LOG_FOLDER)
         return labels(self.scope, self.placement.name) | {
             f"{LABEL}project": self.bundle.project,
             f"{LABEL}version": "" if self.version is None else str(self.version),
@@ -143,6 +151,16 @@ class Container:
     @property
     def volumes(self) -> list[str]:
         return [each["Name"] for each in self._container.attrs["Mounts"] if "Name" in each]
+
+    @property
+    def logs(self) -> bool:
+        """Whether its server keeps a prediction log."""
+        mounts = self._container.attrs["Mounts"]
+        return any(each["Destination"] == arguments.LOG_VOLUME for each in mounts)
+
+    def predictions(self) -> Iterator[bytes]:
+        """Return the folder of its prediction log as a tar; it need not run."""
+        return self._container.get_archive(str(arguments.LOG_FOLDER))[0]
 
     @property
     def running(self) -> bool:
@@ -378,7 +396,11 @@ def create(
     host = "127.0.0.1" if section.host == "localhost" else section.host
     command = ["--published", host]
     command += arguments.limits(wanted.placement.serving)
+    command += arguments.prediction_log(wanted.placement.serving, arguments.LOG_FOLDER)
     command += [] if wanted.version is None else ["--version", str(wanted.version)]
+    mounts = [Mount(PLACE, volume, type="volume", read_only=True)]
+    if wanted.log is not None:
+        mounts.append(Mount(arguments.LOG_VOLUME, wanted.log, type="volume"))
     joined: Any = {network.name: client.api.create_endpoint_config(ipv4_address=own)}
     return Server(
         client,
@@ -391,7 +413,7 @@ def create(
             mem_limit=section.memory,
             memswap_limit=section.memory,
             pids_limit=PROCESSES,
-            mounts=[Mount(PLACE, volume, type="volume", read_only=True)],
+            mounts=mounts,
             network=network.name,
             networking_config=joined,
             **CONFINED,
@@ -400,7 +422,7 @@ def create(
 
 
 def fill(client: DockerClient, wanted: Wanted) -> str:
-    """Lay bundle and token into a new volume, and return its name.
+    """Lay bundle and token into a new volume, and return its name; make that of the log, too.
 
     They travel through the engine's API, so that it may run on another machine. The container
     that takes them is never started.
@@ -410,18 +432,34 @@ def fill(client: DockerClient, wanted: Wanted) -> str:
     common = labels(wanted.scope, wanted.placement.name)
     name = f"{wanted.name}-{secrets.token_hex(4)}"
     client.volumes.create(name, labels=common)
-    mount = Mount(PLACE, name, type="volume")
+    mounts = [Mount(PLACE, name, type="volume")]
+    if wanted.log is not None:
+        client.volumes.create(wanted.log, labels=common | KEEPS_LOG)
+        mounts.append(Mount(arguments.LOG_VOLUME, wanted.log, type="volume"))
     carrier = client.containers.create(
-        wanted.image, name=wanted.name + FILL, labels=common, mounts=[mount]
+        wanted.image, name=wanted.name + FILL, labels=common, mounts=mounts
     )
     try:
         with tempfile.TemporaryFile() as stream:
             _pack(wanted, stream)
             stream.seek(0)
             carrier.put_archive(PLACE, stream)
+        if wanted.log is not None:
+            carrier.put_archive(arguments.LOG_VOLUME, _log_folder())
     finally:
         carrier.remove(force=True)
     return name
+
+
+def _log_folder() -> bytes:
+    """Return an archive of an empty folder that the server alone may read and write."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        folder = tarfile.TarInfo(arguments.LOG_NAME)
+        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o700, USER, USER
+        folder.mtime = int(time.time())
+        archive.addfile(folder)
+    return stream.getvalue()
 
 
 def _pack(wanted: Wanted, stream: IO[bytes]) -> None:

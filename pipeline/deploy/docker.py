@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import workdir
-from pipeline.deploy import checks, container, engine, gateway, lock
+from pipeline.deploy import arguments, checks, container, engine, gateway, lock, logged
 from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.container import COLOURS, DIRECT, DIRECT_OLD, Container, Server, Wanted
 from pipeline.deploy.decision import DecidedOnce
@@ -33,6 +33,7 @@ from pipeline.serving.access import token_of
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.networks import Network
+    from docker.models.volumes import Volume
     from filelock import FileLock
 
 FILE = "servers/containers"
@@ -96,8 +97,22 @@ class DockerTarget:
                 running = any(each.running for each in fleet.servers())
                 for each in [*fleet.gateways(), *fleet.servers()]:
                     each.stop()
+                fleet.bring_log(placement)
                 fleet.clear()
+                fleet.forget_log()
                 return running
+        finally:
+            client.close()
+
+    def bring_predictions(self, placement: Placement) -> None:
+        """See ``LogsElsewhere.bring_predictions``."""
+        scope = _known_scope(placement.home)
+        if scope is None:
+            return
+        client = engine.connect()
+        try:
+            with engine.errors():
+                _Fleet(client, scope, placement.name).bring_log(placement)
         finally:
             client.close()
 
@@ -163,6 +178,8 @@ class _Fleet:
     def __init__(self, client: DockerClient, scope: str, environment: str) -> None:
         self.client = client
         self.scope = scope
+        self.had_log = True
+        """Whether there was a prediction log before this command."""
         self._labels = container.labels(scope, environment)
         self._filters: dict[str, str | list[str] | bool] = {
             "label": [f"{key}={text}" for key, text in self._labels.items()]
@@ -213,19 +230,36 @@ class _Fleet:
         deployment = server.deployment(told.url, home) if healthy and told and server else None
         return _Former(front, server, deployment, front.running)
 
+    # --- the prediction log -------------------------------------------------------------------
+
+    def logs(self) -> list[Volume]:
+        """Return the volume of the prediction log, if there is one."""
+        every = self.client.volumes.list(filters=self._filters)
+        return [each for each in every if _keeps_log(each)]
+
+    def bring_log(self, placement: Placement) -> None:
+        """Copy what was logged into the folder that the configuration names."""
+        if placement.serving.prediction_log.enabled:
+            for each in [each for each in self.servers() if each.logs][:1]:
+                logged.bring(each.predictions(), arguments.log_of(placement), placement.serving)
+
+    def forget_log(self) -> None:
+        for each in self.logs():
+            each.remove()
+
     # --- what goes ----------------------------------------------------------------------------
 
     def remove(self, containers: Iterable[Container]) -> None:
-        """Remove containers, and the volumes that none uses any more."""
+        """Remove containers, and the volumes that none uses any more, but not the log's."""
         for each in containers:
             each.remove()
         used = {name for each in self.all() for name in each.volumes}
         for volume in self.client.volumes.list(filters=self._filters):
-            if volume.name not in used:
+            if volume.name not in used and not _keeps_log(volume):
                 volume.remove()
 
     def clear(self) -> None:
-        """Remove all that there is."""
+        """Remove all that there is but the log."""
         self.remove(self.all())
         network = self.network()
         if network is not None:
@@ -244,6 +278,7 @@ class _Fleet:
 
     def settle(self) -> None:
         """Decide what was left undecided: a new server that has the requests keeps them."""
+        self.had_log = bool(self.logs())
         waiting = self.get(HELD) or self.get(DIRECT_OLD)
         front = self.get(HOLDS)
         if waiting is not None:
@@ -405,6 +440,8 @@ def _take_back(fleet: _Fleet, former: _Former | None) -> None:
     """Remove what was started, and let what was there before serve again."""
     if former is None:
         fleet.clear()
+        if not fleet.had_log:
+            fleet.forget_log()
         return
     front, server = former.front, former.server
     try:
@@ -424,6 +461,11 @@ def _take_back(fleet: _Fleet, former: _Former | None) -> None:
         raise EnvironmentFault(
             f"the former server, version {version}, does not serve again: {error}"
         ) from error
+
+
+def _keeps_log(volume: Volume) -> bool:
+    labels = volume.attrs.get("Labels") or {}
+    return container.KEEPS_LOG.items() <= labels.items()
 
 
 def _healthy(deployment: Deployment, wanted: Wanted) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,8 @@ END_SECONDS = 45
 """Longer than the above and the time in which a server drains."""
 START_SECONDS = 120
 CPU_PERCENT = 70
+SPARE_FILES = 2
+"""Files of the prediction log by which its volume may be larger than the log."""
 PLAIN = re.compile(r"[A-Za-z]([A-Za-z0-9./_-]|:(?=[A-Za-z0-9/]))*")
 WORDS = frozenset(
     ("y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity")
@@ -289,13 +292,27 @@ def _pod(workload: Workload) -> Document:
         "topologySpreadConstraints": [spread],
         **secrets,
         "containers": [_container(workload)],
+        "volumes": _volumes(workload),
     }
+
+
+def _volumes(workload: Workload) -> list[Document]:
+    """Return the volume of the prediction log, which lives as long as its pod.
+
+    Its limit is above what the log takes by itself, since a pod beyond it is evicted.
+    """
+    log = workload.serving.prediction_log
+    if not log.enabled:
+        return []
+    mebibytes = math.ceil((log.keep + SPARE_FILES) * log.max_bytes / (1 << 20))
+    return [{"name": arguments.LOG_NAME, "emptyDir": {"sizeLimit": f"{mebibytes}Mi"}}]
 
 
 def _container(workload: Workload) -> Document:
     settings = workload.settings
     own = ["--published", "0.0.0.0", "--token-env", TOKEN]  # noqa: S104  not bound here
     own += ["--digest", workload.digest, *arguments.limits(workload.serving)]
+    own += arguments.prediction_log(workload.serving, arguments.LOG_FOLDER)
     own += [] if workload.version is None else ["--version", str(workload.version)]
     memory = f"{workload.section.memory[:-1]}{workload.section.memory[-1].upper()}i"
     secret = {"name": settings.token_secret or f"{workload.app}-token", "key": TOKEN_KEY}
@@ -318,6 +335,9 @@ def _container(workload: Workload) -> Document:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
+        "volumeMounts": [
+            {"name": each["name"], "mountPath": arguments.LOG_VOLUME} for each in _volumes(workload)
+        ],
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
 

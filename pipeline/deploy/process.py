@@ -162,7 +162,7 @@ class _Wanted:
     def settings(self) -> list[str]:
         return [
             *arguments.limits(self.placement.serving),
-            *arguments.prediction_log(self.placement),
+            *arguments.prediction_log(self.placement.serving, arguments.log_of(self.placement)),
         ]
 
     def server(self, started: launch.Started, port: int) -> Server:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.deploy import arguments
+from pipeline.deploy.base import LogsElsewhere, Placement
+from pipeline.deploy.targets import load_target
 from pipeline.serving import predictions
 
 
@@ -17,6 +20,18 @@ class Recorded:
 
     request_id: str
     features: list[Any]
+
+
+def brought(placement: Placement) -> Path:
+    """Return the folder of an environment's prediction log, as its servers have it by now.
+
+    Raises:
+        EnvironmentFault: they keep it elsewhere, and it cannot be had from there.
+    """
+    target = load_target(placement.section.target)
+    if isinstance(target, LogsElsewhere):
+        target.bring_predictions(placement)
+    return arguments.log_of(placement)
 
 
 def newest(

@@ -19,6 +19,8 @@ import pytest
 from pipeline.project.handover import HANDOVER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
     from pipeline.project.models import BaselineModel, OnnxClassifier
@@ -130,6 +132,13 @@ def y_test() -> pd.Series[int]:
 
 
 @pytest.fixture(scope="session")
-def endpoint() -> str:
-    """The address of the deployed API, without a slash at its end (stage verify)."""
-    return _given("endpoint", "endpoint")[0].rstrip("/")
+def endpoint() -> Iterator[str]:
+    """The address of the deployed API, without a slash at its end (stage verify).
+
+    What is asked there counts as a probe, not as a client's request.
+    """
+    from pipeline.project.probing import marked
+
+    url = _given("endpoint", "endpoint")[0].rstrip("/")
+    with marked(url):
+        yield url

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.approval.statement import Approval
 from pipeline.bundle.reader import Bundle
-from pipeline.deploy.base import Deployment, Handover, deploy
+from pipeline.deploy.base import Deployment, Handover, check_digest, deploy
 from pipeline.errors import EnvironmentFault, PipelineError, Refused
 from pipeline.home import Home
 from pipeline.promotion import approvals, records
@@ -128,11 +128,7 @@ def change(
                 production.target.handover(production.placement, wanted.bundle, version.number)
             )
             made.append((handover, time.monotonic() - started))
-            if handover.deployment.digest != version.digest:
-                raise Refused(
-                    f"production serves bundle {handover.deployment.digest[:12]}",
-                    expected=version.digest[:12],
-                )
+            check_digest(production.placement.name, handover.deployment, version.digest)
 
         def file() -> None:
             _write_down(home, journal, wanted, made[0][0].deployment.url, undo, reach)

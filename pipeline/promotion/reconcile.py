@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.deploy.base import Deployment, Placement, Target
+from pipeline.deploy.base import Deployment, Placement, Target, check_digest
 from pipeline.errors import EnvironmentFault, PipelineError, Refused
 from pipeline.promotion import records
 from pipeline.promotion.change import Verified, change, verified
@@ -142,6 +142,7 @@ def reconcile(
         fetched(registry, version, placement.home) as bundle,
         target.handover(placement, bundle, version.number) as handover,
     ):
+        check_digest(placement.name, handover.deployment, version.digest)
         handover.commit()
     if handover.changed and not drift:
         drift = "its settings were others"
@@ -152,6 +153,7 @@ def _serve(
     target: Target, placement: Placement, wanted: Verified, drift: str
 ) -> tuple[Deployment, str]:
     with target.handover(placement, wanted.bundle, wanted.version.number) as handover:
+        check_digest(placement.name, handover.deployment, wanted.version.digest)
         handover.commit()
     if handover.changed and not drift:
         drift = "its settings were others"

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from pipeline import workdir
-from pipeline.bundle.reader import Bundle
+from pipeline.bundle.reader import MANIFEST, Bundle
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
@@ -497,8 +497,9 @@ class Registry:
             found = Bundle.open(folder).digest
             if found != version.digest:
                 raise Refused(
-                    f"the bundle of version {version.number} is not the one that was registered",
-                    expected=f"digest {version.digest}, found {found}",
+                    f"the bundle of version {version.number} is not the one that was registered: "
+                    f"the SHA-256 of its {MANIFEST} is {found}",
+                    expected=version.digest,
                 )
         return dest
 

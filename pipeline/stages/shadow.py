@@ -135,7 +135,7 @@ def _requests(context: Context, bundle: Bundle, theirs: Bundle, version: Version
     section = context.config.shadow
     if section.source != "holdout":
         rows = recorded.newest(
-            arguments.prediction_folder(context.project.serving, context.home, PRODUCTION),
+            _log(context),
             version=version.number,
             features=theirs.schema.names,
             count=section.requests,
@@ -144,6 +144,13 @@ def _requests(context: Context, bundle: Bundle, theirs: Bundle, version: Version
         if section.source == "recorded" or (fits and len(rows) >= section.min_requests):
             return _recorded(rows, bundle, theirs)
     return _holdout(context, bundle, theirs)
+
+
+def _log(context: Context) -> Path:
+    """Return the folder of production's prediction log."""
+    if PRODUCTION not in context.config.environments:
+        return arguments.prediction_folder(context.project.serving, context.home, PRODUCTION)
+    return recorded.brought(Placement.of(context.project, PRODUCTION, context.home))
 
 
 def _recorded(rows: Sequence[recorded.Recorded], bundle: Bundle, theirs: Bundle) -> Requests:

@@ -109,3 +109,12 @@ def bundle(tmp_path: Path, make_project: Callable[..., Project], make_model) -> 
     """Return the folder of a bundle around that model."""
     project = make_project()
     return writer.write(tmp_path / "bundle", model=make_model(project), project=project).path
+
+
+@pytest.fixture
+def whole_bundle(tmp_path: Path, make_project: Callable[..., Project], make_model) -> Path:
+    """Return the folder of a bundle with every file that there may be."""
+    project = make_project("whole")
+    model = make_model(project, tmp_path / "whole-model")
+    (model / "model.ubj").write_bytes(b"the native model")
+    return writer.write(tmp_path / "whole-bundle", model=model, project=project).path

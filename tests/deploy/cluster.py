@@ -81,6 +81,10 @@ class Pod:
         self.log = place / "log"
         given = {container["env"][0]["name"]: token}
         arguments = container["args"]
+        for mount in container["volumeMounts"]:
+            folder = place / mount["name"]
+            folder.mkdir()
+            arguments = [each.replace(mount["mountPath"], str(folder)) for each in arguments]
         self.process = cluster.nursery.start(place, self.port, arguments, given, self.log)
 
     @property

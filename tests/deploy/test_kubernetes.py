@@ -5,8 +5,11 @@ import shutil
 
 import pytest
 
+from pipeline.config import PredictionLogSection
+from pipeline.deploy.kubectl import Kubectl
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.project.servers import examine
+from pipeline.serving.predictions import read
 from tests.deploy.cluster import Refusal
 from tests.servers import TOKEN, served_version
 
@@ -37,6 +40,22 @@ def with_settings(place, **changes):
 
 def selected(cluster):
     return cluster.objects["Service", "small-staging"]["spec"]["selector"]["version"]
+
+
+def test_predictions_are_logged_in_the_pod(place, cluster, make_bundle):
+    place.deploy(make_bundle(), 1)
+    assert served_version(place.url) == 1
+    place.stop()
+    (folder,) = cluster.root.glob("pod-*/predictions/predictions")
+    found = [entry for _, entry in read(folder) if not entry.is_probe]
+    assert [entry.features for entry in found] == [[[1.0, "north"]]]
+
+
+def test_switched_off_a_pod_has_no_volume(place, cluster, make_bundle):
+    place.but(prediction_log=PredictionLogSection(enabled=False)).deploy(make_bundle(), 1)
+    pod = cluster.objects["Deployment", "small-staging-v1"]["spec"]["template"]["spec"]
+    assert (pod["volumes"], pod["containers"][0]["volumeMounts"]) == ([], [])
+    assert not list(cluster.root.glob("pod-*/predictions"))
 
 
 class TestCluster:
@@ -229,6 +248,17 @@ class TestSwitch:
 
 
 class TestServersThatDoNotStart:
+    def test_a_rollout_that_is_stuck(self, place, cluster, make_bundle, other, monkeypatch):
+        """The cluster has no room for the pods, say: they wait, and nothing is wrong with them."""
+        first = place.deploy(make_bundle(), 1)
+        monkeypatch.setattr(Kubectl, "rolled_out", lambda *_: False)
+        told = "were not ready within 1 s: the cluster does not say why"
+        with pytest.raises(EnvironmentFault, match=told):
+            with_settings(place, rollout_seconds=1).deploy(other, 2)
+        assert place.status() == first
+        assert cluster.names("Deployment") == ["small-staging-v1"]
+        assert served_version(place.url) == 1
+
     def test_no_image(self, place, cluster, make_bundle):
         nowhere = with_settings(place, repository="registry.test/none")
         with pytest.raises(EnvironmentFault, match=r"ImagePullBackOff: .*'ml-pipeline package --p"):

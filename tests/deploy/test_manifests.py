@@ -106,6 +106,16 @@ class TestWorkedExample:
         for limit in ("--max-body 1000000", "--max-rows 1000", "--max-queue 64", "--max-seconds 5"):
             assert limit in told
 
+    def test_the_prediction_log_has_a_volume_that_is_larger_than_it_gets(self):
+        pod = self.made["Deployment"]["spec"]["template"]["spec"]
+        (volume,), (container,) = pod["volumes"], pod["containers"]
+        assert volume == {"name": "predictions", "emptyDir": {"sizeLimit": "1152Mi"}}
+        (mount,) = container["volumeMounts"]
+        assert mount == {"name": "predictions", "mountPath": "/var/lib/ml-pipeline"}
+        told = " ".join(container["args"])
+        assert "--predictions /var/lib/ml-pipeline/predictions " in told
+        assert "--predictions-bytes 67108864 --predictions-keep 16" in told
+
     def test_it_grows_with_load_and_is_kept_from_being_drained_at_once(self):
         scaler = self.made["HorizontalPodAutoscaler"]["spec"]
         assert (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 9)

@@ -10,6 +10,8 @@ import pytest
 from pipeline.config import ServingSection
 from pipeline.deploy import container, gateway
 from pipeline.deploy.docker import DIRECT, DIRECT_OLD
+from pipeline.deploy.gateway import Gateway
+from pipeline.errors import EnvironmentFault
 from tests.deploy.samples import Clients
 from tests.docker.test_target import containers, server_of, volumes
 from tests.servers import served_version
@@ -151,6 +153,46 @@ class TestTakeOver:
     def test_stop_ends_it(self, direct, docker_place, engine):
         assert docker_place.stop()
         assert containers(engine, docker_place) == {}
+
+
+class TestRefused:
+    """nginx does not take what it is given: the old version has the requests, as before."""
+
+    def assert_left_alone(self, engine, place):
+        assert place.status().version == 1
+        assert served_version(place.url) == 1
+        assert server_of(engine, place)
+        assert len(volumes(engine, place)) == 2
+
+    def test_a_configuration(self, engine, docker_place, make_bundle, other, monkeypatch):
+        docker_place.deploy(make_bundle(), 1)
+        with (
+            Clients(docker_place.url, keep_alive=False, pause=0.02) as clients,
+            monkeypatch.context() as patch,
+        ):
+            patch.setattr(gateway, "configuration", lambda *_: "no such directive;")
+            with pytest.raises(EnvironmentFault, match=r"the gateway: nginx: .*failed"):
+                docker_place.deploy(other, 2)
+        assert clients.errors == []
+        assert set(clients.versions) == {1}
+        self.assert_left_alone(engine, docker_place)
+        assert docker_place.deploy(other, 2).version == 2
+
+    def test_a_reload(self, engine, docker_place, make_bundle, other, monkeypatch):
+        docker_place.deploy(make_bundle(), 1)
+        real, refused = Gateway._run, []
+
+        def once(front, *command, **options):
+            if "reload" in command and not refused:
+                refused.append(command)
+                raise EnvironmentFault("the gateway: nginx: invalid PID number")
+            return real(front, *command, **options)
+
+        monkeypatch.setattr(Gateway, "_run", once)
+        with pytest.raises(EnvironmentFault, match="invalid PID number"):
+            docker_place.deploy(other, 2)
+        self.assert_left_alone(engine, docker_place)
+        assert docker_place.deploy(other, 2).version == 2
 
 
 KILLED = """

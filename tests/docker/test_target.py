@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.config import EnvironmentSection, PredictionLogSection, ServingSection
 from pipeline.deploy import container
 from pipeline.deploy import engine as engines
 from pipeline.deploy.base import Placement
@@ -24,6 +24,7 @@ from pipeline.deploy.docker import DockerTarget
 from pipeline.deploy.gateway import Gateway
 from pipeline.errors import EnvironmentFault, Refused
 from pipeline.home import Home
+from pipeline.serving.predictions import files, read
 from tests.deploy.samples import Clients
 from tests.docker.machine import sdk_leaves_sockets
 from tests.servers import falsify_golden, served_version
@@ -52,6 +53,14 @@ def server_of(engine, place):
 
 
 def volumes(engine, place):
+    """The environment's volumes but that of the prediction log."""
+    found = every_volume(engine, place)
+    logs = [each for each in found if each.name.endswith("-log")]
+    assert len(logs) <= 1
+    return [each for each in found if each not in logs]
+
+
+def every_volume(engine, place):
     scope = (place.home / "servers/containers").read_text().strip()
     return engine.volumes.list(filters={"label": f"ml-pipeline.scope={scope}"})
 
@@ -133,6 +142,80 @@ class TestContainer:
             docker_place.stop()
         finally:
             network.remove()
+
+
+class TestPredictionLog:
+    """It lies in a volume that no rollover removes, and is brought when it is needed."""
+
+    def ask(self, place, number):
+        sent = {"x-request-id": number}
+        body = {"features": [1.0, "north"]}
+        httpx.post(f"{place.url}/predict", json=body, headers=sent, timeout=10).raise_for_status()
+
+    def brought(self, place):
+        """Id and version of the requests that clients asked, once they are written."""
+        time.sleep(0.3)
+        folder = place.home / "predictions/staging"
+        DockerTarget().bring_predictions(place.placement)
+        assert folder.stat().st_mode & 0o077 == 0
+        assert all(path.stat().st_mode & 0o077 == 0 for path in files(folder))
+        found = [entry for _, entry in read(folder) if not entry.is_probe]
+        return [(entry.request_id, entry.model_version) for entry in found]
+
+    def test_what_was_asked_before_and_after_a_switch_is_found(
+        self, engine, docker_place, make_bundle, other
+    ):
+        docker_place.deploy(make_bundle(), 1)
+        self.ask(docker_place, "before")
+        assert self.brought(docker_place) == [("before", 1)]
+        docker_place.deploy(other, 2)
+        self.ask(docker_place, "after")
+        assert self.brought(docker_place) == [("before", 1), ("after", 2)]
+        server = server_of(engine, docker_place)
+        folder = server.exec_run(["stat", "-c", "%a %u", "/var/lib/ml-pipeline/predictions"])
+        assert folder.output.split() == [b"700", b"10001"]
+        elsewhere = server.exec_run(["touch", "/var/lib/ml-pipeline/more"])
+        assert b"Permission denied" in elsewhere.output
+
+    def test_stopped_all_of_it_is_in_the_home_and_nothing_on_the_engine(
+        self, engine, docker_place, make_bundle
+    ):
+        docker_place.deploy(make_bundle(), 1)
+        self.ask(docker_place, "last")
+        docker_place.stop()
+        assert every_volume(engine, docker_place) == []
+        found = [entry for _, entry in read(docker_place.home / "predictions/staging")]
+        assert [entry.request_id for entry in found if not entry.is_probe] == ["last"]
+
+    def test_a_first_version_that_is_refused_leaves_none(self, engine, docker_place, make_bundle):
+        bundle = make_bundle()
+        falsify_golden(bundle)
+        with pytest.raises(Refused):
+            docker_place.deploy(bundle, 1)
+        assert every_volume(engine, docker_place) == []
+
+    def test_switched_off_the_container_can_write_nothing(
+        self, engine, docker_place, make_bundle, other
+    ):
+        off = docker_place.but(prediction_log=PredictionLogSection(enabled=False))
+        off.deploy(make_bundle(), 1)
+        assert all(not each["RW"] for each in server_of(engine, docker_place).attrs["Mounts"])
+        off.target.bring_predictions(off.placement)
+        assert not (docker_place.home / "predictions").exists()
+
+    def test_one_that_is_full_takes_turns(self, docker_place, make_bundle):
+        small = PredictionLogSection(max_bytes=1 << 16, keep=2)
+        place = docker_place.but(prediction_log=small)
+        place.deploy(make_bundle(), 1)
+        rows = [[1.0, "north"]] * 500
+        with httpx.Client(timeout=10) as client:
+            for _ in range(24):
+                answer = client.post(f"{place.url}/predict", json={"features": rows})
+                answer.raise_for_status()
+        place.stop()
+        kept = files(place.home / "predictions/staging")
+        assert len(kept) <= 2
+        assert all(path.stat().st_size <= 1 << 16 for path in kept)
 
 
 class TestRollover:
@@ -226,6 +309,8 @@ class TestEngine:
                 docker_place.status()
             with pytest.raises(EnvironmentFault, match="engine does not answer"):
                 docker_place.stop()
+            with pytest.raises(EnvironmentFault, match="engine does not answer"):
+                docker_place.target.bring_predictions(docker_place.placement)
         assert docker_place.status().version == 1
 
     def test_the_standard_image_is_never_pulled(self, engine, docker_place, make_bundle):
@@ -319,7 +404,7 @@ def relay(client, path):
 AGENT = """
 import json, sys
 from pathlib import Path
-from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.config import EnvironmentSection, PredictionLogSection, ServingSection
 from pipeline.deploy.base import Placement, deploy
 from pipeline.deploy.targets import load_target
 from pipeline.errors import UsageError

@@ -78,6 +78,32 @@ def test_the_engine_is_lent_to_the_stages_that_need_it(
     assert len(lent) == (5 if explicit else 2), "from deploy to shadow in staging, and promote"
 
 
+def test_package_gets_the_engine_where_it_pushes_an_image_and_delivers(
+    deliver: Deliver,
+) -> None:
+    steps = (
+        f"mlAgent(image: 'ml:1') {{ mlLint({PROJECT}) }}\n"
+        f"mlPackage({PROJECT})\nmlPackage({PROJECT}, push: false)\nmlPackage({PROJECT}, push: true)"
+    )
+    agents = {"one": ["docker"]}
+    build = deliver(LIBRARY + steps, branch="main", env=ADMINISTRATORS, agents=agents)
+    assert build.result == "SUCCESS"
+    assert containers(build) == [HOME, HOME, HOME, ENGINE]
+    build = deliver(LIBRARY + steps, branch="PR-7", env=ADMINISTRATORS, agents=agents)
+    assert set(containers(build)) == {""}
+
+
+def test_so_it_does_in_the_template(deliver: Deliver, package: Package) -> None:
+    script = TEMPLATE.replace("nepse'", "nepse', stages: [package: [push: true]]")
+    build = deliver(script, env=ADMINISTRATORS, agents={"one": ["docker"]})
+    assert build.result == "SUCCESS"
+    lent = [args for args in containers(build) if args == ENGINE]
+    assert len(lent) == 3, "package, from deploy to shadow in staging, and promote"
+    ran = zip(package.verbs, package.calls, strict=True)
+    used = {call.workspace for verb, call in ran if verb in ("train", "package")}
+    assert len(used) == 1
+
+
 def test_a_home_that_cannot_be_made_is_told_with_the_node(deliver: Deliver) -> None:
     build = deliver(
         f"{LIBRARY}mlLint({PROJECT})",

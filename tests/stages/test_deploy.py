@@ -1,5 +1,6 @@
 """Stage deploy, through a real registry and a real server."""
 
+import shutil
 import socket
 
 import httpx
@@ -87,3 +88,27 @@ def test_a_port_in_use_is_a_fault_of_the_environment(deploy, registry, make_bund
         result = deploy()
     assert result.exit_code == 3
     assert f"port {port} of 127.0.0.1 is in use by pid" in result.report.summary
+
+
+def test_a_full_disk_is_a_fault_of_the_environment(
+    deploy, registry, make_bundle, port, monkeypatch
+):
+    registry.register(make_bundle("one"))
+    assert deploy().exit_code == 0
+    registry.register(make_bundle("two", identity="b", weight=2.0))
+
+    real = shutil.copyfile
+
+    def full(source, destination, **options):
+        if "released" in str(destination):
+            raise OSError(28, "No space left on device", str(destination))
+        return real(source, destination, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        result = deploy()
+    assert result.exit_code == 3
+    assert "No space left on device" in result.report.summary
+    assert served(port) == 1
+    assert deploy().exit_code == 0
+    assert served(port) == 2

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.deploy.base import Placement, deploy
 from pipeline.deploy.process import ProcessTarget
+from pipeline.serving.predictions import read
 from pipeline.stages.runner import execute
 
 USER_TEST = """
@@ -57,6 +58,18 @@ def test_the_projects_own_tests_count(verify, deployment, project, version, exit
     result = verify()
     assert result.exit_code == exit_code
     assert any("test_answers" in check.name for check in result.report.checks)
+
+
+def test_nothing_of_it_counts_as_a_request_of_a_client(verify, deployment, project, make_context):
+    folder = project.root / "tests/staging"
+    folder.mkdir(parents=True)
+    (folder / "test_own.py").write_text(USER_TEST % 3)
+    assert verify().exit_code == 0
+    home = make_context(project, "verify", "staging").home
+    assert ProcessTarget().stop(Placement.of(project, "staging", home))
+    logged = [entry for _, entry in read(home / "predictions/staging")]
+    assert logged
+    assert all(entry.is_probe for entry in logged)
 
 
 def test_a_url_is_tested_without_knowing_what_should_be_there(verify, deployment):
