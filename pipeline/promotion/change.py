@@ -196,7 +196,7 @@ def _write_down(
         reason=record.reason,
         run_id=record.run_id,
     )
-    records.write_down(home, entry, None, undo, reach)
+    records.write_down(home, entry, wanted.approval, None, undo, reach)
 
 
 def _tell(registry: Registry, production: Production, journal: Journal, reach: Reach) -> str:

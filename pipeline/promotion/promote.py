@@ -180,8 +180,9 @@ def _keep(
             "promotion", champion, known, running.url, approval, approval_digest, run_id=run_id
         )
         with ExitStack() as undo:
-            records.write_down(production.home, entry, profile, undo)
+            records.write_down(production.home, entry, approval, profile, undo)
             undo.pop_all()
+    records.follow(production.home, running.url, approval)
     return Promotion(champion, champion, running, approval, changed=False, started=started)
 
 
@@ -304,7 +305,9 @@ class _Sequence:
             hashlib.sha256(self.content).hexdigest(),
             run_id=self.run_id,
         )
-        records.write_down(self.production.home, entry, self.profile, self.undo, self.reach)
+        records.write_down(
+            self.production.home, entry, self.approval, self.profile, self.undo, self.reach
+        )
 
     def end(self) -> None:
         """End the former server and the claim: what is in production is not taken back by it."""

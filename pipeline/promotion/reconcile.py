@@ -97,9 +97,7 @@ def reconcile_production(
             drift = _cause(actual, digest, {entry.bundle for entry in history})
             if history and history[-1].bundle == digest:
                 serving, drift = _serve(production.target, production.placement, proven, drift)
-                if serving.url != history[-1].endpoint:
-                    moved = history[-1].model_copy(update={"endpoint": serving.url})
-                    records.production_model(home, moved).do()
+                records.follow(home, serving.url, proven.approval)
                 unknown = unknown or _differs(registry, proven.version)
             else:
                 was = history[-1] if history else None

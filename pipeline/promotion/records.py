@@ -107,7 +107,7 @@ class Replacement:
         self._done = False
 
 
-def production_model(home: Home, entry: Entry) -> Replacement:
+def production_model(home: Home, entry: Entry, approval: Approval) -> Replacement:
     """Return ``production-model.yaml``: the model, its endpoint, its digests and its approval."""
     values: dict[str, Any] = {
         "model_name": entry.model,
@@ -120,7 +120,7 @@ def production_model(home: Home, entry: Entry) -> Replacement:
             "policy": entry.policy,
             "approval": entry.approval,
         },
-        "approved": {"by": entry.by, "reason": entry.reason, "method": entry.method},
+        "approved": {"by": approval.by, "reason": approval.reason, "method": approval.method},
         "promoted_at": entry.at.isoformat(timespec="seconds"),
         "former": None
         if entry.former_version is None
@@ -154,14 +154,19 @@ def accepted_profile(home: Home, profile: Path) -> Replacement:
 
 
 def write_down(
-    home: Home, made: Entry, profile: Path | None, undo: ExitStack, reach: Reach = nowhere
+    home: Home,
+    made: Entry,
+    approval: Approval,
+    profile: Path | None,
+    undo: ExitStack,
+    reach: Reach = nowhere,
 ) -> None:
     """Write what is in production; ``undo`` learns how each file is taken back.
 
     What a killed change has written already is not written twice: a line of the history is told by
     its run and its bundle.
     """
-    steps = [production_model(home, made)]
+    steps = [production_model(home, made, approval)]
     if profile is not None:
         steps.append(accepted_profile(home, profile))
     known = read_history(home)
@@ -171,6 +176,20 @@ def write_down(
         undo.callback(step.undo)
         step.do()
         reach(f"within file, {step.path.name} written")
+
+
+def follow(home: Home, endpoint: str, approval: Approval) -> None:
+    """Write ``production-model.yaml`` anew, if it is not what the history and ``endpoint`` say.
+
+    A server without a port of its own has another one each time that it starts.
+    """
+    history = read_history(home)
+    if not history or history[-1].bundle != approval.bundle:
+        return
+    moved = history[-1].model_copy(update={"endpoint": endpoint})
+    wanted = production_model(home, moved, approval)
+    if not wanted.path.exists() or wanted.path.read_bytes() != wanted.content:
+        wanted.do()
 
 
 def read_history(home: Home) -> list[Entry]:

@@ -99,7 +99,7 @@ def _finish(
         run_id=record.run_id,
     )
     with ExitStack() as undo:
-        records.write_down(production.home, entry, profile, undo)
+        records.write_down(production.home, entry, approval, profile, undo)
         undo.pop_all()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ from pipeline.approval import policy as policies
 from pipeline.approval.keys import trusted_keys
 from pipeline.approval.statement import read
 from pipeline.config import Project
-from pipeline.deploy.base import Placement
+from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.targets import load_target
-from pipeline.errors import PipelineError
+from pipeline.errors import EnvironmentFault, PipelineError
 from pipeline.home import Home
+from pipeline.promotion import approvals
 from pipeline.promotion.journal import unsettled
 from pipeline.promotion.production import PRODUCTION
 from pipeline.promotion.records import read_history
@@ -25,11 +27,21 @@ from pipeline.registry.mlflow_registry import (
 )
 
 
+@dataclass
+class _Known:
+    """What the registry told: versions by digest, aliases by digest; or why it told nothing."""
+
+    versions: dict[str, Version] = field(default_factory=dict)
+    aliases: dict[str, list[str]] = field(default_factory=dict)
+    fault: str = ""
+
+
 def status(project: Project, home: Home, policy: Path | None = None) -> list[dict[str, Any]]:
     """Return one row an environment: name, state, version, aliases, bundle, url, approval, open.
 
     ``open`` is a change that was killed, or that the registry was not told of. ``approved`` is
-    what a trusted key signed; otherwise it says why nothing is known. A project that has
+    what a trusted key signed; otherwise it says why nothing is known. Where the registry does not
+    answer, ``alias`` says so, and the rest is what server and home know. A project that has
     registered nothing yet stays without a registry.
 
     Args:
@@ -38,34 +50,26 @@ def status(project: Project, home: Home, policy: Path | None = None) -> list[dic
         policy: The administrators' file, for the keys that it trusts.
 
     Raises:
-        EnvironmentFault: the registry does not answer.
-        UsageError: the policy cannot be read.
+        EnvironmentFault: an environment does not tell what it serves.
+        UsageError: the policy cannot be read, or the registry's address is none.
     """
     registry = Registry.of(project, home)
     rules = policies.floor(policy)
-    versions: dict[str, Version] = {}
-    aliases: dict[str, list[str]] = {}
-    if registry.exists():
-        versions = {version.digest: version for version in registry.versions()}
-        for alias in (CHAMPION, CHALLENGER):
-            holder = registry.aliased(alias)
-            if holder is not None:
-                aliases.setdefault(holder.digest, []).append(alias)
+    known = _known(registry)
     rows = []
     for name, section in project.config.environments.items():
         placement = Placement.of(project, name, home)
         running = load_target(section.target).status(placement)
         digest = None if running is None else running.digest
-        version = None if digest is None else versions.get(digest)
         rows.append(
             {
                 "environment": name,
                 "state": "up" if running else "down",
-                "version": None if version is None else version.number,
-                "alias": ", ".join(aliases.get(digest or "", [])) or None,
+                "version": _number(known, running),
+                "alias": known.fault or ", ".join(known.aliases.get(digest or "", [])) or None,
                 "bundle": digest and digest[:12],
                 "url": None if running is None else running.url,
-                "approved": _approved(registry, version, home, rules),
+                "approved": _approved(registry, known, digest, home, rules),
                 "open": (name == PRODUCTION and "; ".join(open_changes(home))) or None,
             }
         )
@@ -101,16 +105,49 @@ def open_changes(home: Home) -> list[str]:
     return [str(journal.record) for journal in unsettled(home)]
 
 
+def _known(registry: Registry) -> _Known:
+    known = _Known()
+    if not registry.exists():
+        return known
+    try:
+        known.versions = {version.digest: version for version in registry.versions()}
+        for alias in (CHAMPION, CHALLENGER):
+            holder = registry.aliased(alias)
+            if holder is not None:
+                known.aliases.setdefault(holder.digest, []).append(alias)
+    except EnvironmentFault as error:
+        known.fault = error.fault
+    return known
+
+
+def _number(known: _Known, running: Deployment | None) -> int | None:
+    """Return the registry's number of what serves; the server's own word where it is away."""
+    if running is None:
+        return None
+    if known.fault:
+        return running.version
+    version = known.versions.get(running.digest)
+    return None if version is None else version.number
+
+
 def _approved(
-    registry: Registry, version: Version | None, home: Home, rules: policies.Policy
+    registry: Registry, known: _Known, digest: str | None, home: Home, rules: policies.Policy
 ) -> str | None:
-    if version is None:
+    if digest is None:
         return None
     try:
-        content = registry.record(version, APPROVAL_RECORD)
-        if content is None:
-            return None
-        approval = read(content, trusted_keys(home, rules))
+        keys = trusted_keys(home, rules)
+        if known.fault:
+            kept = approvals.kept(home, keys, registry.name, digest)
+            if kept is None:
+                return None
+            approval, _ = kept
+        else:
+            version = known.versions.get(digest)
+            content = None if version is None else registry.record(version, APPROVAL_RECORD)
+            if content is None:
+                return None
+            approval = read(content, keys)
     except PipelineError as error:
         return f"not verified: {error.fault}"
     when = approval.at.date().isoformat()

@@ -21,6 +21,19 @@ def edit_manifest(bundle, change):
 
 
 class TestSuccess:
+    def test_tells_nobody_that_a_model_was_opened(self, bundle, tmp_path):
+        """ONNX Runtime sends usage data where it is let: what it sends is stored there first."""
+        program = (
+            "from pathlib import Path; from pipeline.bundle.reader import Bundle; "
+            "Bundle.open(Path(PATH)).check_golden()"
+        )
+        subprocess.run(
+            [sys.executable, "-c", program.replace("PATH", repr(str(bundle)))],
+            env={"HOME": str(tmp_path / "home")},
+            check=True,
+        )
+        assert not (tmp_path / "home").exists()
+
     def test_answers_rows_as_a_client_sends_them(self, bundle):
         opened = Bundle.open(bundle)
         found = opened.predict_rows([[0.0, 0.0, None], [1.0, 0.0, None], [None, 0.0, "blue"]])

@@ -66,13 +66,14 @@ class Target:
     healthy: bool = True
     commit_fails: BaseException | None = None
     wrong_bundle: bool = False
+    url: str = "http://here"
     started: list[int | None] = field(default_factory=list)
 
     def handover(self, placement: Placement, bundle: Path, version: int | None) -> Handover:
         if not self.healthy:
             raise Refused("the new server is not ready")
         digest = "0" * 64 if self.wrong_bundle else release(bundle, placement.home).digest
-        former, self.running = self.running, Deployment("http://here", version, digest, 1, bundle)
+        former, self.running = self.running, Deployment(self.url, version, digest, 1, bundle)
         self.started.append(version)
         changed = former is None or former.digest != digest
         return Handover(self, self.running, former, changed)

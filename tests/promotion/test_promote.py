@@ -88,6 +88,16 @@ class TestNothingToPromote:
         assert (done.changed, done.started) == (False, True)
         assert delivery.target.running.digest == version.digest
 
+    def test_and_is_written_down_where_it_answers_now(self, delivery: Delivery) -> None:
+        delivery.deliver("one")
+        file = delivery.home / "production-model.yaml"
+        before = yaml.safe_load(file.read_text())
+        delivery.target.running = None
+        delivery.target.url = "http://there"
+        delivery.promote()
+        assert yaml.safe_load(file.read_text()) == before | {"serving_endpoint": "http://there"}
+        assert len(records.read_history(delivery.home)) == 1
+
     def test_a_promotion_that_was_killed_before_its_records_is_written_down(
         self, delivery: Delivery
     ) -> None:
@@ -329,7 +339,7 @@ class TestIsTakenBack:
                 raise OSError("no space left on device")
 
         monkeypatch.setattr(
-            records, step, lambda home, content: Full(delivery.home / "nowhere", b"")
+            records, step, lambda *_: Full(delivery.home / "nowhere", b"")
         )
         profile = tmp_path / "profile.json"
         profile.write_text("{}")

@@ -65,6 +65,7 @@ class TestWithARegistry:
         assert delivery.registry.champion() == versions[1]
         values = yaml.safe_load((delivery.home / "production-model.yaml").read_text())
         assert (values["model_version"], values["former"]["model_version"]) == (2, 3)
+        assert values["approved"] == {"by": "Asha", "reason": "better", "method": "prompt"}
 
     def test_the_history_says_who_and_why(
         self, delivery: Delivery, versions: list[Version]

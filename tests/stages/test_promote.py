@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ def test_from_the_first_version_to_the_second_and_back_up(case: Case) -> None:
     assert result.exit_code == 0
     assert result.report.summary.startswith("nothing to promote: version 2 is the champion")
     assert "started again" in result.report.summary
+    assert case.answer() == answer, "production-model.yaml has the new port"
     running = case.running()
     assert running is not None
     assert running.version == 2
@@ -207,6 +209,22 @@ class TestStatus:
         case.registry.attach(version, "approval.dsse.json", b'{"by": "Asha"}')
         (row,) = [r for r in status(case.project, case.home) if r["environment"] == "production"]
         assert row["approved"].startswith("not verified: ")
+
+    def test_without_its_registry_says_so_and_shows_what_is_known(
+        self, case: Case, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        case.approved("one")
+        case.promote()
+        before, away = (
+            status(case.project, case.home),
+            "registry http://127.0.0.1:9 does not answer",
+        )
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        section = case.project.config.registry.model_copy(update={"uri": "http://127.0.0.1:9"})
+        config = case.project.config.model_copy(update={"registry": section})
+        (row,) = status(replace(case.project, config=config), case.home)
+        assert row["alias"].startswith(away)
+        assert [row | {"alias": "champion, challenger"}] == before
 
     def test_of_a_new_project_makes_nothing(self, make_project: Callable[..., Project]) -> None:
         project = make_project("new")

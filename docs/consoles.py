@@ -1,0 +1,152 @@
+"""Writes what commands print into the pages that show them: a real run of examples/nepse.
+
+Each `##` section of a page with ```console blocks is a story of its own, in a copy of the example
+with a home of its own; a ```yaml block of the section goes into the copy's ml.yaml. Commands start
+with `$ `; what stands under them is replaced. Of `ml-pipeline run` the closing table is kept. The
+docker section needs an engine with the images of docs/how-to/containers.md (others by
+ML__ENVIRONMENTS__PRODUCTION__IMAGE and so on). The servers take free ports; the page shows the
+example's own.
+
+Run: .venv/bin/python docs/consoles.py [PAGE ...]
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DOCS = Path(__file__).resolve().parent
+EXAMPLE = DOCS.parent / "examples/nepse"
+PAGES = ("how-to/roll-back.md",)
+PROMPT = "$ "
+PORTS = {"PRODUCTION": 8000, "STAGING": 8001}
+BLOCK = re.compile(r"^```(console|yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@dataclass
+class Story:
+    """The commands of a section, and what the section adds to ml.yaml."""
+
+    title: str
+    commands: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def stories(text: str) -> Iterator[Story]:
+    """Yield the sections of a page that have commands, in order."""
+    for part in sections(text):
+        story = Story(part.partition("\n")[0])
+        for kind, content in BLOCK.findall(part):
+            if kind == "yaml":
+                story.settings |= yaml.safe_load(content)
+            else:
+                lines = content.splitlines()
+                story.commands += [
+                    line.removeprefix(PROMPT) for line in lines if line.startswith(PROMPT)
+                ]
+        if story.commands:
+            yield story
+
+
+def sections(text: str) -> list[str]:
+    return re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+
+
+def checkout(folder: Path, story: Story) -> Path:
+    """Copy the example into the folder, with the story's settings; return the project's root."""
+    unwanted = shutil.ignore_patterns("build", ".ml", ".*_cache", "__pycache__")
+    root = Path(shutil.copytree(EXAMPLE, folder / "nepse", ignore=unwanted))
+    values = yaml.safe_load((root / "ml.yaml").read_text())
+    (root / "ml.yaml").write_text(yaml.safe_dump(values | story.settings, sort_keys=False))
+    return root
+
+
+def shown(command: str, printed: str) -> str:
+    """Return what the page shows of it."""
+    lines = [line.rstrip() for line in printed.strip("\n").splitlines()]
+    if command.startswith("ml-pipeline run "):
+        table = next(index for index, line in enumerate(lines) if line.startswith("stage  "))
+        lines = ["…", *lines[table:]]
+    return "\n".join(lines)
+
+
+def free_ports() -> dict[str, int]:
+    """Return a free port for each environment, with as many digits as the example's."""
+    found = []
+    for port in range(8100, 10000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                found.append(port)
+        if len(found) == len(PORTS):
+            break
+    return dict(zip(PORTS, found, strict=True))
+
+
+def printed_by(command: str, root: Path, ports: Mapping[str, int]) -> str:
+    """Run a command as a reader would type it, and return what it prints."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {name: text for name, text in os.environ.items() if name != "ML_HOME"}
+    own = {f"ML__ENVIRONMENTS__{name}__PORT": str(port) for name, port in ports.items()}
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=root,
+        env=environment | own | {"PATH": path, "ML_INSIDE_CONTAINER": "true"},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode not in (0, 4):
+        raise SystemExit(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
+    told = done.stdout
+    for name, port in ports.items():
+        told = told.replace(f":{port}", f":{PORTS[name]}")
+    return told
+
+
+def rewritten(text: str) -> str:
+    """Run the stories of a page and return it with what they print."""
+    for story in stories(text):
+        with tempfile.TemporaryDirectory() as folder:
+            root, ports = checkout(Path(folder), story), free_ports()
+            try:
+                told = [shown(one, printed_by(one, root, ports)) for one in story.commands]
+            finally:
+                printed_by("ml-pipeline stop", root, ports)
+        text = told_in(text, story.title, told)
+    return text
+
+
+def told_in(text: str, title: str, told: list[str]) -> str:
+    """Return the page with a section's output replaced, command by command."""
+    before = next(part for part in sections(text) if part.partition("\n")[0] == title)
+    left = iter(told)
+
+    def block(found: re.Match[str]) -> str:
+        if found[1] != "console":
+            return found[0]
+        commands = [line for line in found[2].splitlines() if line.startswith(PROMPT)]
+        return "```console\n" + "\n\n".join(f"{one}\n{next(left)}" for one in commands) + "\n```"
+
+    return text.replace(before, BLOCK.sub(block, before))
+
+
+def main() -> None:
+    for name in sys.argv[1:] or PAGES:
+        page = DOCS / name
+        page.write_text(rewritten(page.read_text()))
+
+
+if __name__ == "__main__":
+    main()
