@@ -113,17 +113,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, after the requests before it."""
-        if self._is_uvicorns() and not self.cycle.more_body:
-            self._refusal = msg
-            self.flow.pause_reading()
-        else:
+        if not self._is_uvicorns() or (self.cycle.more_body and not self.pipeline):
             super().send_400_response(msg)
+            return
+        if self.cycle.more_body:  # its own body is at fault, and it waits for others
+            self.pipeline.popleft()[0].response_complete = True
+        self._refusal = msg
+        self.flow.pause_reading()
 
     def on_response_complete(self) -> None:
+        is_last = not self.pipeline
         super().on_response_complete()
-        closing = self.transport.is_closing()
-        if self._refusal is not None and not self._is_uvicorns() and not closing:
-            self.send_400_response(self._refusal)
+        if is_last and self._refusal is not None and not self.transport.is_closing():
+            super().send_400_response(self._refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from pipeline.serving.app import Limits, make_app
+from pipeline.serving.inference import Inference
 from tests.serving.conftest import Api
 
 ROW = [1.0, "north"]
@@ -111,3 +112,16 @@ def test_a_fault_in_the_thread_is_a_500_and_the_thread_goes_on(bundle, state, sl
     assert response.status_code == 500
     assert "secret" not in response.text
     assert api.predict(ROW).status_code == 200
+
+
+def test_who_waits_for_the_processor_has_no_slow_model(bundle, monkeypatch):
+    quick = bundle.probabilities
+
+    def without_processor(encoded):
+        time.sleep(0.01)
+        return quick(encoded)
+
+    monkeypatch.setattr(bundle, "probabilities", without_processor)
+    inference = Inference(bundle, max_queue=1, max_seconds=1.0)
+    inference.now([ROW])
+    assert inference.is_quick(1)
