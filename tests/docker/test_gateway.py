@@ -115,7 +115,8 @@ class TestTakeOver:
             "ml-pipeline.address": f"127.0.0.1 {docker_place.port}",
             "ml-pipeline.url": "",
         }
-        (volume,) = (each["Name"] for each in server.attrs["Mounts"])
+        mounts = {each["Destination"]: each["Name"] for each in server.attrs["Mounts"]}
+        volume = mounts[container.PLACE]
         containers(engine, docker_place)[".gateway"].remove(force=True)
         server.remove(force=True)
         engine.networks.get(f"small-staging-{scope}").remove()
