@@ -43,27 +43,34 @@ class Asking:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self._ended.set()
         self._thread.join()
 
-    def await_version(self, version: int) -> float:
-        """Return when the version first answered; an AssertionError if it does not."""
-        end = time.monotonic() + PATIENCE
+    def next(self) -> Asked:
+        """Return the answer to a request that is sent from now on."""
+        now, end = time.monotonic(), time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            for asked in self.answers:
-                if asked.version == version:
-                    return asked.at
+            for asked in reversed(self.answers):
+                if asked.at > now:
+                    return asked
             time.sleep(0.02)
-        raise AssertionError(f"version {version} does not answer")
+        raise AssertionError(f"{self.url} does not answer")
+
+    def turned(self, version: int, since: float) -> float:
+        """Return when the version answered first among the requests after ``since``."""
+        return min(one.at for one in self.answers if one.version == version and one.at > since)
 
     @property
     def failed(self) -> list[Asked]:
         return [asked for asked in self.answers if asked.status != 200]
 
     @property
-    def versions(self) -> list[int | None]:
+    def turns(self) -> list[int | None]:
         """The versions that answered, in the order of the requests, each turn once."""
         turns: list[int | None] = []
         for asked in sorted(self.answers, key=lambda asked: asked.at):

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.jenkinsfile import Jenkins
+from pipeline.jenkinsfile import Build, Jenkins
 from tests.conftest import SMALL
 from tests.integration.conftest import free_port
 from tests.jenkins.conftest import TEMPLATE
+from tests.jenkins.test_rollback import script as job_script
 
 HOSTILE = {
     "double quotes": '"; touch hacked; "',
@@ -109,7 +110,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     environments = {name: {"port": free_port()} for name in ("staging", "production")}
     source = SMALL["data"]["source"] | {"edge": 1.5}
     data = {"source": source, "ci": source | {"days": 120}}
-    values = SMALL | {"environments": environments, "data": data}
+    gate = {"non_inferior_margin": 0.05}
+    values = SMALL | {"environments": environments, "data": data, "gate": gate}
     (root / "ml.yaml").write_text(yaml.safe_dump(values))
     command = tmp_path / "bin/ml-pipeline"
     command.parent.mkdir()
@@ -124,25 +126,67 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         subprocess.run([command, "stop", name], cwd=root, check=False, capture_output=True)
 
 
+def ask(url: str) -> int:
+    """Return the version that production answers a row with."""
+    with urllib.request.urlopen(f"{url}/metadata", timeout=5) as answer:
+        width = len(json.load(answer)["features"])
+    body = json.dumps({"features": [None] * width}).encode()
+    request = urllib.request.Request(
+        f"{url}/predict", body, headers={"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        version: int = json.load(answer)["model_version"]
+    return version
+
+
 @pytest.mark.slow
-def test_the_real_package_goes_to_production(
+def test_the_real_package_goes_to_production_twice_and_back(
     controller: Jenkins, project: Path, tmp_path: Path
 ) -> None:
-    build = controller.run(
-        TEMPLATE.replace("examples/nepse", "."),
-        mode="live",
-        branch="main",
-        scm=project,
-        answers=[{"input": "*", "by": "alice", "values": {"REASON": "it is better"}}],
-        folder=tmp_path / "jenkins",
-    )
+    def deliver(by: str, reason: str) -> Build:
+        return controller.run(
+            TEMPLATE.replace("examples/nepse", "."),
+            mode="live",
+            branch="main",
+            scm=project,
+            answers=[{"input": "*", "by": by, "values": {"REASON": reason}}],
+            folder=tmp_path / by,
+        )
+
+    build = deliver("alice", "it is better")
     assert build.result == "SUCCESS", build.text
     assert (build.description or "").startswith("version 1 is in production: http://127.0.0.1:")
     url = (build.description or "").split()[-1]
-    with urllib.request.urlopen(f"{url}/health/ready", timeout=5) as answer:
-        assert answer.status == 200
+    assert ask(url) == 1
     approval = json.loads(build.artifacts["build/ml/reports/approve.json"].read_text())
     assert approval["summary"] == "version 1 approved by alice: it is better"
+
+    values = yaml.safe_load((project / "ml.yaml").read_text())
+    values["data"]["source"]["days"] += 30
+    (project / "ml.yaml").write_text(yaml.safe_dump(values))
+    newer = deliver("bob", "a month more")
+    assert newer.result == "SUCCESS", newer.text
+    assert newer.description == f"version 2 is in production: {url}"
+    assert ask(url) == 2
+
+    back = controller.run(
+        job_script("rollback"),
+        mode="live",
+        scm=project,
+        parameters={"TO": "", "REASON": "too many alarms"},
+        started_by="bina",
+        folder=tmp_path / "bina",
+    )
+    assert back.result == "SUCCESS", back.text
+    assert ask(url) == 1
+    history = [json.loads(line) for line in (tmp_path / "home/history.jsonl").open()]
+    assert [(one["kind"], one["version"], one["by"], one["reason"]) for one in history] == [
+        ("promotion", 1, "alice", "it is better"),
+        ("promotion", 2, "bob", "a month more"),
+        ("rollback", 1, "bina", "too many alarms"),
+    ]
+    file = yaml.safe_load((tmp_path / "home/production-model.yaml").read_text())
+    assert (file["model_version"], file["approved"]["by"]) == (1, "alice")
 
 
 @pytest.mark.slow

@@ -338,9 +338,7 @@ class TestIsTakenBack:
             def do(self) -> None:
                 raise OSError("no space left on device")
 
-        monkeypatch.setattr(
-            records, step, lambda *_: Full(delivery.home / "nowhere", b"")
-        )
+        monkeypatch.setattr(records, step, lambda *_: Full(delivery.home / "nowhere", b""))
         profile = tmp_path / "profile.json"
         profile.write_text("{}")
         before = delivery.state()
