@@ -367,8 +367,8 @@ def _closing_lines(result: Result, screen: Screen) -> None:
     if result.exit_code == errors.PASS:
         return
     screen.line()
-    if isinstance(result.error, WaitingForPerson):
-        screen.line(f"waiting: {result.error}")
+    if result.exit_code == WaitingForPerson.exit_code:
+        screen.line(f"waiting: {result.report.summary}")
         return
     screen.line(f"look closer: {look_closer(result.report)}    ({report_path(result.report)})")
 

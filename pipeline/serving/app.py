@@ -175,14 +175,21 @@ class Scoring:
         finally:
             service.metrics.in_flight -= 1
         seconds = time.perf_counter() - started
-        service.metrics.answered(self._path, status, seconds)
+        self._count(number, status, seconds)
         service.requests.answered(number, "POST", self._path, status, seconds, told)
         if told is None:
             self._predicted(number, rows, probabilities)
             self._copy(number, body, answer, seconds)
 
+    def _count(self, number: bytes, status: int, seconds: float) -> None:
+        if number == PROBE_ID:
+            self._service.metrics.probes += 1
+        else:
+            self._service.metrics.answered(self._path, status, seconds)
+
     def _predicted(self, number: bytes, rows: list[Any], probabilities: list[float]) -> None:
-        self._service.metrics.predicted(probabilities)
+        if number != PROBE_ID:
+            self._service.metrics.predicted(probabilities)
         if self._service.log is not None:
             self._service.log.add(number.decode(), rows, probabilities)
 
