@@ -160,7 +160,7 @@ def build() -> tuple[Parser, list[str]]:
         prog="ml-pipeline",
         description="Takes a tabular model from a pushed commit to production.",
         epilog="exit codes: 0 pass, 1 the verdict is no, 2 usage, 3 environment, "
-        "4 waits for a person, 5 a fault of the program",
+        "4 waits for a person, or a watch for its time, 5 a fault of the program",
     )
     parser.add_argument("--version", action="version", version=f"ml-pipeline {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True, title="stages and other verbs")
@@ -365,8 +365,8 @@ def _closing_lines(result: Result, screen: Screen) -> None:
     if result.exit_code == errors.PASS:
         return
     screen.line()
-    if isinstance(result.error, WaitingForPerson):
-        screen.line(f"waiting: {result.error}")
+    if result.exit_code == WaitingForPerson.exit_code:
+        screen.line(f"waiting: {result.report.summary}")
         return
     screen.line(f"look closer: {look_closer(result.report)}    ({report_path(result.report)})")
 

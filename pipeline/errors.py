@@ -8,6 +8,8 @@
     ├── EnvironmentFault  3  network, engine, registry, disk: retrying may help
     └── WaitingForPerson  4  an approval is due
 
+A stage that is not over yet ends with 4 too: a watch whose time is not.
+
 Anything else that escapes is a fault of the program and ends with 5.
 """
 

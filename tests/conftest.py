@@ -114,7 +114,7 @@ def write_bundle() -> MakeBundle:
 
     No training: the model is written down as ONNX. `weight` changes its content, `identity` (one
     character) what it claims to be; with `golden_shift` it fails its golden predictions; `source`
-    is its archive of code.
+    is its archive of code, `reference` the file with its answers to rows of training.
     """
 
     def write(
@@ -124,6 +124,7 @@ def write_bundle() -> MakeBundle:
         identity: str = "a",
         golden_shift: float = 0.0,
         source: bytes = b"source",
+        reference: bytes = b"reference",
         **manifest: Any,
     ) -> Path:
         from onnx import TensorProto, helper
@@ -158,7 +159,7 @@ def write_bundle() -> MakeBundle:
         files = {
             "model.onnx": model,
             "golden.json": json.dumps(golden).encode(),
-            "reference.parquet": b"reference",
+            "reference.parquet": reference,
             "source.tar.gz": source,
             "sbom.cdx.json": b"{}",
             "MODEL_CARD.md": b"# small",

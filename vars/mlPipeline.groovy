@@ -77,6 +77,9 @@ private void deliver(Map config, Map plan) {
             }
         }
     }
+    if (plan.watch && mlWatch.due()) {
+        around(config, plan.watch) { mlWatch(plan.watch.arguments) }
+    }
 }
 
 /** Runs stages one after the other on one agent; those with an image or options of their own in a container of theirs. */
@@ -199,9 +202,10 @@ private Map laidOut(Map runs, Map config, boolean whole) {
     Set serial = runs.cd*.stage as Set
     Map plan = [stages: stages]
     plan.beside = stages.findAll { !(it.stage in serial) }
-    plan.model = stages.findAll { it.stage in serial && !(it.stage in ['approve', 'promote']) }
+    plan.model = stages.findAll { it.stage in serial && !(it.stage in ['approve', 'promote', 'watch']) }
     plan.approve = stages.find { it.stage == 'approve' }
     plan.promote = stages.find { it.stage == 'promote' }
+    plan.watch = stages.find { it.stage == 'watch' }
     if (config.kubernetes && stages.any { it.image }) {
         return [problem: 'a stage with an image of its own is not possible with kubernetes']
     }
@@ -222,7 +226,7 @@ private Map laid(Map run, Map common, Map config) {
     if (run.stage == 'approve') {
         arguments << config.subMap(['submitters', 'hours', 'automatic'])
     }
-    if (run.stage in ['approve', 'promote']) {
+    if (run.stage in ['approve', 'promote', 'watch']) {
         arguments.agent = config.approveAgent ?: agentOf(config)
     }
     return [stage: run.stage, step: run.step, environment: run.environment, image: image, engine: run.engine || run.engineWith.any { own[it] },

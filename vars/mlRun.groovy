@@ -198,7 +198,7 @@ private Map heard(String text, Map expected, int code) {
         stage: expected.stage, environment: expected.environment, verdict: report.verdict, passed: code == 0,
         waits: code == 4, skipped: false, summary: report.summary, report: "build/ml/reports/${expected.name}.json".toString(),
         model: report.model?.name, version: report.model?.version, nothing: report.metrics?.nothing_to_promote == true,
-        against: report.metrics?.champion_version, url: report.metrics?.url,
+        against: report.metrics?.champion_version, url: report.metrics?.url, left: report.metrics?.seconds_left,
         open: open.take(20).collect { "${it.verdict}  ${it.name}${it.required ? '' : ' (advisory)'}${it.why ? ': ' + it.why : ''}".take(300) },
     ]
 }

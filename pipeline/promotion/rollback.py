@@ -29,6 +29,7 @@ def rollback(
     by: str,
     reason: str,
     run_id: str,
+    present: Reference | None = None,
     reach: Reach = nowhere,
 ) -> Changed:
     """Let a version serve that was in production before; the registry is told afterwards.
@@ -41,23 +42,26 @@ def rollback(
         by: Who asks for it.
         reason: Why.
         run_id: Of this run, for the history.
+        present: What has to be in production for it; None is whatever is.
         reach: Told every point of the sequence.
 
     Raises:
-        Refused: there is no such version, its bundle or approval does not verify, or its server is
-            not healthy; what served before serves on.
+        Refused: there is no such version, its bundle or approval does not verify, its server is
+            not healthy, or ``present`` was replaced; what served before serves on.
         EnvironmentFault: the disk or the port is not to be had, or another change runs.
     """
     home = production.home
     with alone(home):
-        present, target = _choose(records.read_history(home), unsettled(home), to)
+        found, target = _choose(records.read_history(home), unsettled(home), to)
+        if present is not None and found != present:
+            raise Refused(f"production is at {_named(found)} by now", expected=_named(present))
         with verified(registry, keys, home, *target) as wanted:
             return change(
                 "rollback",
                 registry,
                 production,
                 wanted,
-                former=(None, None) if present is None else present,
+                former=(None, None) if found is None else found,
                 by=by,
                 reason=reason,
                 run_id=run_id,
@@ -104,3 +108,7 @@ def _choose(
     raise Refused(
         f"version {to} was never in production here", expected=f"one of: {numbers or 'none'}"
     )
+
+
+def _named(reference: Reference | None) -> str:
+    return "no version" if reference is None else f"version {reference[0]}"

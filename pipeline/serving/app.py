@@ -253,15 +253,20 @@ class Scoring:
         service, number = self._service, request.number
         status, _, body, error = answer
         seconds = time.perf_counter() - request.started
-        service.metrics.answered(self._path, status, seconds)
+        is_probe = number == PROBE_ID
+        if is_probe:
+            service.metrics.probes += 1
+        else:
+            service.metrics.answered(self._path, status, seconds)
         service.requests.answered(number, "POST", self._path, status, seconds, error)
         if error is not None:
             return
-        service.metrics.predicted(request.probabilities)
+        if not is_probe:
+            service.metrics.predicted(request.probabilities)
         if service.log is not None:
             service.log.add(number.decode(), request.rows, request.probabilities)
         mirror = service.state.mirror
-        if mirror is not None and self._path == MIRRORED and number != PROBE_ID:
+        if mirror is not None and self._path == MIRRORED and not is_probe:
             mirror.offer(request.body, body, seconds, number.decode())
 
 

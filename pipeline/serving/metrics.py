@@ -6,6 +6,7 @@ counter and a histogram of prometheus_client take 4 µs together. The page is pr
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -71,9 +72,12 @@ class Metrics(Collector):
             "version": "" if version is None else str(version),
             "digest": digest,
         }
+        self._started = time.time()
         self._seconds = {path: Histogram(SECONDS) for path in (*paths, OTHER)}
         self._requests: dict[tuple[str, int], int] = {}
         self.probabilities = Histogram(PROBABILITIES)
+        self.probes = 0
+        """Requests of ours, which are counted nowhere else: no client asked for them."""
         self.in_flight = 0
         self.queue: Callable[[], int] = int
         """Tells how many requests wait for the model."""
@@ -136,6 +140,8 @@ class Metrics(Collector):
             self.probabilities.buckets(),
             self.probabilities.sum,
         )
+        yield _counter("probes", "Requests of ml-pipeline itself, counted here only.", self.probes)
+        yield _gauge("start_time_seconds", "Since when it counts, as Unix time.", self._started)
         yield _gauge("in_flight", "Requests that are not answered yet.", self.in_flight)
         yield _gauge("queue", "Requests that wait for the model's thread.", self.queue())
         written, dropped = (self.log.written, self.log.dropped) if self.log else (0, 0)

@@ -177,6 +177,16 @@ _ALL = (
         flags=(EXPECT_VERSION,),
     ),
     Stage(
+        "watch",
+        "watch production after a promotion, on its live requests",
+        "the promoted version errs, refuses, lags, answers unlike it did in training, or does not "
+        "answer; it is rolled back then. Too few requests are skipped",
+        home=True,
+        flags=(
+            Flag("judge", "look once: exit code 4 says that the time is not over yet", "switch"),
+        ),
+    ),
+    Stage(
         "rollback",
         "put an earlier version back into production",
         "the version was never in production, its bundle or approval does not verify, or its "
@@ -232,5 +242,6 @@ CD: tuple[Step, ...] = (
     ("gate", None, {}),
     ("approve", None, {}),
     ("promote", None, {}),
+    ("watch", None, {}),
 )
 RUNS: Mapping[str, tuple[Step, ...]] = {"ci": CI, "cd": CD, "all": CI + CD}

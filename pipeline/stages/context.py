@@ -25,6 +25,8 @@ class Outcome:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     outputs: Sequence[Path] = ()
     model: ModelRef | None = None
+    waits: bool = False
+    """Whether it is not over: the stage is run again later, and the checks decide nothing yet."""
 
 
 @dataclass

@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import cast
 
 from pipeline import __version__, errors, report, workdir
-from pipeline.errors import EnvironmentFault, PipelineError
+from pipeline.errors import EnvironmentFault, PipelineError, WaitingForPerson
 from pipeline.report import Check, StageReport, Verdict
 from pipeline.stages.context import Context, Outcome
 
@@ -55,7 +55,9 @@ def execute(context: Context) -> Result:
             context.home.make()
         outcome = _run_of(context)(context)
         verdict, exit_code = report.judge(outcome.checks), errors.PASS
-        if verdict not in (Verdict.PASS, Verdict.SKIPPED):
+        if outcome.waits:
+            verdict, exit_code = Verdict.INCONCLUSIVE, WaitingForPerson.exit_code
+        elif verdict not in (Verdict.PASS, Verdict.SKIPPED):
             exit_code = errors.Refused.exit_code
     except PipelineError as caught:
         error, exit_code = caught, caught.exit_code

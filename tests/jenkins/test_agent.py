@@ -75,7 +75,7 @@ def test_the_engine_is_lent_to_the_stages_that_need_it(
     assert set(containers(build)) == {HOME, ENGINE}
     lent = [args for args in containers(build) if args == ENGINE]
     explicit = script == EXPLICIT
-    assert len(lent) == (5 if explicit else 2), "from deploy to shadow in staging, and promote"
+    assert len(lent) == (6 if explicit else 3), "from deploy to shadow in staging, promote, watch"
 
 
 def test_package_gets_the_engine_where_it_pushes_an_image_and_delivers(
@@ -206,7 +206,7 @@ def test_a_stage_is_switched_off(deliver: Deliver, package: Package) -> None:
     assert build.result == "SUCCESS"
     assert "lint" not in package.verbs
     assert "verify staging" not in package.verbs
-    assert package.verbs[-1] == "promote"
+    assert package.verbs[-2:] == ["promote", "watch"]
 
 
 def test_without_approve_nothing_is_promoted(deliver: Deliver, package: Package) -> None:
@@ -228,7 +228,7 @@ def test_stages_of_ones_own_run_before_and_after(deliver: Deliver) -> None:
     names = [stage.name for stage in build.stages]
     at = names.index("register")
     assert names[at - 2 : at] == ["sign off", "scan"]
-    assert names[-4:] == ["before approve", "approve", "promote", "after promote"]
+    assert names[-5:] == ["before approve", "approve", "promote", "after promote", "watch"]
     assert [echo for echo in build.echoes if echo.startswith("own")] == ["own 1", "own 2", "own 3"]
 
 
@@ -318,12 +318,12 @@ def test_a_pod_is_made_for_the_block(deliver: Deliver, package: Package) -> None
 
 
 def test_a_whole_delivery_in_pods(deliver: Deliver, package: Package) -> None:
-    """Two checks, the model, the approval and the promotion: each has a pod, the prompt none."""
+    """Two checks, the model, approval, promotion and watch: each has a pod, the prompt none."""
     build = deliver(f"{LIBRARY}mlPipeline({PROJECT}, {POD})", plugins=["kubernetes"])
     assert build.result == "SUCCESS"
-    assert package.verbs[-2:] == ["approve", "promote"]
+    assert package.verbs[-3:] == ["approve", "promote", "watch"]
     assert {call.container for call in package.calls} == {"ml:1"}
-    assert len(build.calls("podTemplate")) == len({call.node for call in package.calls}) == 5
+    assert len(build.calls("podTemplate")) == len({call.node for call in package.calls}) == 6
     console = build.console[: build.console.index("[Pipeline] input")]
     assert console.count("[Pipeline] podTemplate") == console.count("[Pipeline] // podTemplate")
 

@@ -9,9 +9,8 @@ from tests.jenkins.conftest import EXPLICIT, TEMPLATE, Deliver, Package, trace
 
 BOTH = pytest.mark.parametrize("script", [EXPLICIT, TEMPLATE], ids=["explicit", "template"])
 CHECKS = ["lint", "test"]
-TO_GATE = [
-    f"{stage} {env or ''}".strip() for stage, env, _ in CD if stage not in ("approve", "promote")
-]
+AFTER_GATE = ("approve", "promote", "watch")
+TO_GATE = [f"{stage} {env or ''}".strip() for stage, env, _ in CD if stage not in AFTER_GATE]
 QUICK = [stage for stage, _, _ in CI if stage not in CHECKS]
 
 
@@ -22,7 +21,7 @@ def test_main_approved_ends_in_production_with_a_restart_at_every_step(
     build = deliver(script, restart_everywhere=True)
     assert build.result == "SUCCESS"
     assert sorted(package.verbs[:2]) == CHECKS
-    assert package.verbs[2:] == [*TO_GATE, "approve", "promote"]
+    assert package.verbs[2:] == [*TO_GATE, *AFTER_GATE]
     assert build.description == "version 7 is in production: http://127.0.0.1:8000"
     assert package.given("approve") | {"run_id": ""} == {
         "run_id": "",
@@ -80,7 +79,7 @@ def test_a_pull_request_is_given_no_credential_of_the_delivery(deliver: Deliver)
 
 def test_a_version_tag_is_delivered(deliver: Deliver, package: Package) -> None:
     assert deliver(branch=None, tag="v1.2").result == "SUCCESS"
-    assert package.verbs[-1] == "promote"
+    assert package.verbs[-1] == "watch"
 
 
 @pytest.mark.parametrize("name", ["mainly", "feature/main", "release"])
@@ -99,7 +98,7 @@ def test_branches_and_tags_are_chosen_by_pattern(deliver: Deliver, package: Pack
     deliver(script, branch="main")
     assert "register" not in package.verbs
     deliver(script, branch="prod-1")
-    assert package.verbs[-1] == "promote"
+    assert package.verbs[-1] == "watch"
 
 
 @BOTH
@@ -135,7 +134,7 @@ def test_a_no_is_red_and_ends_the_delivery(
     build = deliver(script)
     assert build.result == "FAILURE"
     assert f"{stage} said 1" in (build.description or "")
-    assert not {"approve", "promote"} & set(package.verbs)
+    assert not {"approve", "promote", "watch"} & set(package.verbs)
     assert "input" not in {step.name for step in build.steps}
     name = f"{stage}-staging" if f"{stage} staging" in TO_GATE else stage
     assert f"build/ml/reports/{name}.json" in build.artifacts
@@ -221,7 +220,7 @@ def test_nothing_changed_asks_nobody_and_looks_after_the_champion(
     build = deliver(script)
     assert build.result == "SUCCESS"
     assert build.description == "nothing to promote: version 7 is the champion; its server is up"
-    assert package.verbs[-2:] == ["gate", "promote"]
+    assert package.verbs[-3:] == ["gate", "promote", "watch"]
     assert "expect_version" not in package.given("promote")
     assert not build.calls("input")
 
@@ -247,7 +246,17 @@ def test_a_dry_run_goes_through_everything_and_changes_nothing(
             "mlGate",
         ]
         assert "mlRegister: dry run: nothing outside the build was changed" in build.echoes
-    outside = {"register", "deploy", "verify", "load-test", "shadow", "gate", "approve", "promote"}
+    outside = {
+        "register",
+        "deploy",
+        "verify",
+        "load-test",
+        "shadow",
+        "gate",
+        "approve",
+        "promote",
+        "watch",
+    }
     assert not outside & {verb for verb, _ in package.arguments}
 
 
@@ -282,7 +291,7 @@ def test_restarted_at_the_stage_promote_nothing_happens(deliver: Deliver, packag
 
 def test_the_retrain_that_a_timer_starts_is_a_delivery(deliver: Deliver, package: Package) -> None:
     assert deliver(cause="timer").result == "SUCCESS"
-    assert package.verbs[-1] == "promote"
+    assert package.verbs[-1] == "watch"
 
 
 def test_data_that_only_makes_a_build_unstable_is_delivered_nowhere(
@@ -334,7 +343,7 @@ def test_reports_and_tests_of_every_stage_are_published(deliver: Deliver, script
     build = deliver(script)
     assert {
         f"build/ml/reports/{name.replace(' ', '-')}.json"
-        for name in [*CHECKS, *TO_GATE, "approve", "promote"]
+        for name in [*CHECKS, *TO_GATE, *AFTER_GATE]
     } == set(build.artifacts)
     assert len(build.calls("junit")) == len(build.artifacts)
 

@@ -1,11 +1,13 @@
 """The page for Prometheus, read with Prometheus' own parser."""
 
+import time
+
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as text_format
 
 from pipeline.serving.app import Limits, make_app
-from pipeline.serving.predictions import PredictionLog, Rotation, Source
+from pipeline.serving.predictions import PROBE, PredictionLog, Rotation, Source
 from tests.serving.conftest import Api
 
 LIMITS = Limits(max_body=2_000, max_rows=4)
@@ -49,6 +51,24 @@ def test_latency_by_path_and_predictions_by_row(api):
     assert found["prediction_bucket", ("le", "0.85")] == 3
     assert found["prediction_bucket", ("le", "+Inf")] == found[("prediction_count",)] == 3
     assert found[("prediction_sum",)] == pytest.approx(0.5 + 2 * 0.817574, abs=1e-5)
+
+
+def test_requests_of_our_own_are_counted_apart_and_nowhere_else(api):
+    own = {"x-request-id": PROBE}
+    for features in ([1.0, "north"], ["text", "north"]):
+        api.predict(features, headers=own)
+    api.request("POST", "/invocations", json={"inputs": [[1.0, "north"]]}, headers=own)
+    found = samples(api)
+    assert found[("probes_total",)] == 3
+    assert found[("prediction_count",)] == 0
+    assert found["request_seconds_count", ("path", "/predict")] == 0
+    assert not [key for key in found if key[0] in ("requests_total", "errors_total")]
+
+
+def test_since_when_it_counts(bundle, state):
+    one, other = (samples(Api(make_app(bundle, 3, LIMITS, state))) for _ in range(2))
+    began = [found[("start_time_seconds",)] for found in (one, other)]
+    assert time.time() - 60 < began[0] < began[1] <= time.time()
 
 
 def test_which_model_it_is(api, bundle):

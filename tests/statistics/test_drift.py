@@ -5,7 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.statistics.drift import ks_distance, population_stability_index
+from pipeline.statistics.drift import (
+    ks_distance,
+    population_stability_index,
+    stability_of_counts,
+)
 
 samples = st.lists(st.floats(0, 1), min_size=1, max_size=60).map(np.array)
 
@@ -58,3 +62,53 @@ def test_nothing_and_nan_have_no_distance(wrong, distance):
         distance(np.array(wrong), np.array([0.5]))
     with pytest.raises(ValueError, match="finite"):
         distance(np.array([0.5]), np.array(wrong))
+
+
+histograms = st.lists(st.integers(0, 1000), min_size=1, max_size=21).filter(any).map(np.array)
+
+
+class TestOfCounts:
+    @given(histograms)
+    def test_a_histogram_is_no_distance_from_itself(self, counts):
+        assert stability_of_counts(counts, counts) == pytest.approx(0)
+
+    @given(histograms.flatmap(lambda one: st.tuples(st.just(one), st.permutations(list(one)))))
+    def test_it_is_never_negative(self, both):
+        assert stability_of_counts(both[0], np.array(both[1])) >= 0
+
+    def test_it_is_near_that_of_the_samples(self):
+        generator = np.random.default_rng(2)
+        one, other = generator.beta(5, 5, 10_000), generator.beta(6, 4, 10_000)
+        edges = np.linspace(0, 1, 21)
+        binned = stability_of_counts(*(np.histogram(x, edges)[0] for x in (one, other)))
+        assert binned == pytest.approx(population_stability_index(one, other), rel=0.15)
+
+    def test_by_hand(self):
+        """Bins of 40 and 60 per cent that become 60 and 40: 2 x 0.2 x ln 1.5."""
+        found = stability_of_counts(np.array([4e6, 6e6]), np.array([6e6, 4e6]))
+        assert found == pytest.approx(0.4 * np.log(1.5), abs=1e-5)
+
+    def test_what_lies_beyond_the_expected_has_a_bin_of_its_own(self):
+        expected = np.array([0, 0, 500, 500, 0, 0])
+        assert stability_of_counts(expected, np.array([0, 1000, 0, 0, 0, 0])) > 5
+        assert stability_of_counts(expected, np.array([0, 0, 0, 0, 0, 1000])) > 5
+
+    def test_thin_neighbours_are_joined(self):
+        """Twenty bins of 5 per cent make ten, so noise within a pair is none."""
+        expected = np.full(20, 50)
+        swapped = np.tile([100, 0], 10)
+        assert stability_of_counts(expected, swapped) == pytest.approx(0)
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ([0, 0], [1, 1]),
+            ([1, 1], [0, 0]),
+            ([1], [1, 1]),
+            ([1, np.nan], [1, 1]),
+            ([2, -1], [1, 0]),
+        ],
+    )
+    def test_what_is_no_histogram_is_refused(self, one, other):
+        with pytest.raises(ValueError, match="histograms"):
+            stability_of_counts(np.array(one, dtype=float), np.array(other, dtype=float))

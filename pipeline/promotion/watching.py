@@ -1,0 +1,132 @@
+"""Which promotion is to be watched, and what came of the last watch.
+
+The end of a watch is one small file of the home, so that a promotion is judged once, whoever runs
+``watch`` again. A rollback that a watch began and did not end is in the journal, as any is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline import workdir
+from pipeline.errors import EnvironmentFault
+from pipeline.home import Home
+from pipeline.promotion.journal import unsettled
+from pipeline.promotion.production import Production, alone
+from pipeline.promotion.records import Entry, read_history
+from pipeline.promotion.settle import settle
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.report import Progress, Verdict
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import SSlibKey
+
+FILE = "watch.json"
+BY = "ml-pipeline watch"
+"""Who asks for a rollback after a watch, in the history."""
+LATE = timedelta(hours=1)
+"""A promotion whose time ended longer ago is not judged any more: it has proved itself, or not."""
+
+
+class Ended(BaseModel):
+    """The end of the watch of a promotion, which is named by its time and its bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_: Literal["ml-pipeline/watch/1"] = Field("ml-pipeline/watch/1", alias="schema")
+    promoted: datetime
+    version: int
+    bundle: str
+    ended: datetime
+    verdict: Verdict
+    summary: str
+
+
+def end(home: Home, promotion: Entry, verdict: Verdict, summary: str) -> None:
+    """Note that the watch of a promotion has ended."""
+    ended = Ended(
+        schema="ml-pipeline/watch/1",
+        promoted=promotion.at,
+        version=promotion.version,
+        bundle=promotion.bundle,
+        ended=datetime.now(UTC),
+        verdict=verdict,
+        summary=summary,
+    )
+    workdir.write_text(home / FILE, ended.model_dump_json(by_alias=True, indent=2) + "\n")
+
+
+def due(home: Home, minutes: float) -> Entry | str:
+    """Return the promotion to watch, or why there is none.
+
+    Raises:
+        EnvironmentFault: the history, or the file of the last watch, is broken.
+    """
+    history = read_history(home)
+    promotion = next((entry for entry in reversed(history) if entry.kind == "promotion"), None)
+    if promotion is None:
+        return "nothing was promoted yet"
+    last = history[-1]
+    if last.bundle != promotion.bundle:
+        return (
+            f"production went from version {last.former_version} to version {last.version} since "
+            f"the last promotion: {last.kind} by {last.by}, {last.reason}"
+        )
+    ended = _last(home)
+    if ended and (ended.promoted, ended.bundle) == (promotion.at, promotion.bundle):
+        return f"the watch of version {promotion.version} has ended: {ended.summary}"
+    over = promotion.at + timedelta(minutes=minutes)
+    if datetime.now(UTC) > over + LATE:
+        return (
+            f"the watch of version {promotion.version} was over at "
+            f"{over.isoformat(timespec='minutes')}, and nobody looked then"
+        )
+    return promotion
+
+
+def rolled_back(home: Home, run_id: str) -> Entry | None:
+    """Return the rollback that a watch made in this run, if it is the last change."""
+    history = read_history(home)
+    if history and history[-1].kind == "rollback":
+        last = history[-1]
+        return last if (last.by, last.run_id) == (BY, run_id) else None
+    return None
+
+
+def finish(
+    registry: Registry, keys: Sequence[SSlibKey], production: Production, progress: Progress
+) -> Entry | None:
+    """Finish the rollback that a watch began and did not end; return it, or None.
+
+    Raises:
+        Refused: the earlier version does not verify any more.
+        EnvironmentFault: registry, disk or port are not to be had; it stays open.
+    """
+    home = production.home
+    if not any(_own(one.record.kind, one.record.by) for one in unsettled(home)):
+        return None
+    with alone(home):
+        settle(registry, keys, production, None, progress)
+    last = read_history(home)[-1]
+    return last if _own(last.kind, last.by) else None
+
+
+def _own(kind: str, by: str) -> bool:
+    return (kind, by) == ("rollback", BY)
+
+
+def _last(home: Home) -> Ended | None:
+    path = home / FILE
+    try:
+        return Ended.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise EnvironmentFault(
+            f"{path} is broken: {error.errors(include_url=False)[0]['msg']}",
+            hint="remove it, and the promotion is watched again",
+        ) from None

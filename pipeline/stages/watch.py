@@ -1,0 +1,257 @@
+"""Watches production after a promotion, and rolls it back where it is outside its limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pipeline import report
+from pipeline.approval import policy as policies
+from pipeline.approval.keys import trusted_keys
+from pipeline.bundle.writer import PROBABILITY, REFERENCE
+from pipeline.deploy import watch
+from pipeline.deploy.base import Placement
+from pipeline.deploy.scrape import Servers
+from pipeline.deploy.targets import load_target
+from pipeline.errors import PipelineError, UsageError
+from pipeline.promotion import watching
+from pipeline.promotion.production import PRODUCTION, Production
+from pipeline.promotion.records import Entry, read_history
+from pipeline.promotion.rollback import good, rollback
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.report import Check, ModelRef, Verdict
+from pipeline.serving.access import token_of
+from pipeline.stages.context import Context, Outcome
+
+if TYPE_CHECKING:
+    from pipeline.deploy.watch import Floats
+
+PAUSE = 1.0
+"""Seconds between two looks."""
+SILENT = 5
+"""Looks in a row without an answer after which production is asked in another way."""
+
+
+@dataclass
+class Watch:
+    """The watch of one promotion: what it found, at the last look."""
+
+    context: Context
+    production: Production
+    promotion: Entry
+    servers: Servers
+    reference: Floats | None
+    checks: Sequence[Check] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    _vain: int = 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until it is over."""
+        minutes = timedelta(minutes=self.context.config.watch.minutes)
+        return (self.promotion.at + minutes - datetime.now(UTC)).total_seconds()
+
+    def look(self) -> bool:
+        """Look once; return whether that told something, be it that nothing answers any more."""
+        answers = self.servers.look()
+        self._vain = 0 if answers else self._vain + 1
+        self.checks, self.metrics = watch.judge(
+            self.servers.seen(), self.context.config.watch, self.reference
+        )
+        if self._vain < SILENT:
+            return answers
+        self._vain = 0
+        if self.servers.others:
+            served = ", ".join(sorted(digest[:12] for digest in self.servers.others))
+            self.checks = [_skipped(f"production serves bundle {served}, which nobody promoted")]
+        elif self.production.status() is None:
+            self.checks = [*self.checks, self._dead()]
+        return True
+
+    def _dead(self) -> Check:
+        return Check(
+            name="answers",
+            verdict=Verdict.FAIL,
+            observed=f"none at {self.promotion.endpoint}",
+            expected=f"a server of version {self.promotion.version}",
+            why=f"{SILENT} looks in a row found no server, and its target knows of none",
+        )
+
+    def outcome(self, summary: str, *, waits: bool = False, **more: Any) -> Outcome:
+        return Outcome(
+            summary=summary,
+            checks=self.checks,
+            metrics={
+                "url": self.promotion.endpoint,
+                "seconds_left": round(max(self.left, 0.0), 1),
+                **self.metrics,
+                **more,
+            },
+            model=_ref(self.promotion),
+            waits=waits,
+        )
+
+    def figures(self) -> str:
+        found = self.metrics
+        return (
+            f"{found['requests']} live requests, errors {found['errors']:.2%}, "
+            f"refused {found['refused']:.2%}, p99 {found['p99_ms']:.1f} ms, PSI {found['psi']:.3f}"
+        )
+
+
+def run(context: Context) -> Outcome:
+    """Watch the last promotion until its time is over or a limit is broken.
+
+    Raises:
+        Refused: the version is outside its limits and cannot be rolled back.
+        UsageError: there is no environment ``production``, or the token is not set.
+        EnvironmentFault: what answers is no server of a model; or the version is outside its
+            limits, and disk, port or registry are not to be had. Run again, it is tried again.
+    """
+    minutes = context.config.watch.minutes
+    if not minutes:
+        why = "watch.minutes is 0 in ml.yaml, so no promotion is watched; set it to 30, say"
+        return Outcome(summary=why, checks=[_skipped(why)])
+    if PRODUCTION not in context.config.environments:
+        raise UsageError("ml.yaml has no environment 'production'", hint="add it to 'environments'")
+    placement = Placement.of(context.project, PRODUCTION, context.home)
+    target = load_target(placement.section.target)
+    production = Production(target, placement, context.config.gitops)
+    made = _finished(context, production)
+    if made is not None:
+        check = Check(name="limits", verdict=Verdict.FAIL, observed=made.reason)
+        return Outcome(_told(made), [check], {"to": made.version}, model=_ref(made))
+    promotion = watching.due(context.home, minutes)
+    if isinstance(promotion, str):
+        return Outcome(summary=promotion, checks=[_skipped(promotion)])
+    token = token_of("127.0.0.1", context.config.serving.token_env)
+    return _watch(
+        Watch(
+            context,
+            production,
+            promotion,
+            Servers(promotion.endpoint, promotion.bundle, token),
+            _reference(context, promotion.bundle),
+        )
+    )
+
+
+def _watch(watched: Watch) -> Outcome:
+    context, promotion = watched.context, watched.promotion
+    total = 60 * context.config.watch.minutes
+    while True:
+        told = watched.look()
+        now = watching.due(context.home, context.config.watch.minutes)
+        if isinstance(now, str):
+            watched.checks = [_skipped(now)]
+        if [check.verdict for check in watched.checks] == [Verdict.SKIPPED]:
+            return watched.outcome(watched.checks[0].why)
+        outside = watch.broken(watched.checks)
+        if outside:
+            return _go_back(watched, outside)
+        left = watched.left
+        if left <= 0 and told:
+            return _ended(watched)
+        version = f"version {promotion.version}"
+        if context.flags.get("judge") and told:
+            found = f"{version} is watched: {watched.figures()}; {left:.0f} s left"
+            return watched.outcome(found, waits=True)
+        context.progress(f"{version}: {watched.figures()}", 1 - max(left, 0.0) / total)
+        time.sleep(PAUSE if left <= 0 else min(PAUSE, left))
+
+
+def _ended(watched: Watch) -> Outcome:
+    """Say what came of a watch whose time is over, with nothing outside its limits."""
+    number = f"version {watched.promotion.version}"
+    section = watched.context.config.watch
+    verdict = report.judge(watched.checks)
+    if verdict is Verdict.SKIPPED:
+        told = (
+            f"too few live requests to judge: {watched.metrics['requests']} of at least "
+            f"{section.min_requests} in {section.minutes:g} min; {number} stays"
+        )
+    elif verdict is Verdict.PASS:
+        told = f"{number} stays: {watched.figures()} in {section.minutes:g} min"
+    else:
+        open_ = next(one for one in watched.checks if one.verdict is Verdict.INCONCLUSIVE)
+        told = f"{number} stays, but was not judged: {open_.name}: {open_.why}"
+    watching.end(watched.context.home, watched.promotion, verdict, told)
+    return watched.outcome(told)
+
+
+def _go_back(watched: Watch, outside: Sequence[Check]) -> Outcome:
+    """Roll production back; where there is no earlier version it stays, and that is said."""
+    context, promotion = watched.context, watched.promotion
+    first = outside[0]
+    found = f"{first.name}: {first.observed}, expected {first.expected}"
+    number = f"version {promotion.version}"
+    if len(good(read_history(context.home))) < 2:
+        told = f"{number} is outside its limits and stays, for want of an earlier version: {found}"
+        watching.end(context.home, promotion, Verdict.FAIL, told)
+        return watched.outcome(told)
+    context.progress(f"{number} is outside its limits: rolling back", 1.0)
+    policy = policies.load(context.policy, context.config.policy)
+    try:
+        done = rollback(
+            Registry.of(context.project, context.home, context.progress),
+            trusted_keys(context.home, policy),
+            watched.production,
+            to=None,
+            by=watching.BY,
+            reason=found,
+            run_id=context.run_id,
+            present=(promotion.version, promotion.bundle),
+        )
+    except PipelineError as error:
+        raise type(error)(
+            f"{number} is outside its limits ({found}) and could not be rolled back: {error.fault}",
+            expected=error.expected,
+            hint=error.hint or "run 'ml-pipeline watch' again",
+        ) from error
+    told = _told(read_history(context.home)[-1])
+    if done.open:
+        told += "; the registry does not know yet: the next watch, promote or reconcile tells it"
+    watching.end(context.home, promotion, Verdict.FAIL, told)
+    return watched.outcome(told, to=done.version.number, seconds=round(done.seconds, 3))
+
+
+def _finished(context: Context, production: Production) -> Entry | None:
+    """Return the rollback of a watch that this run made or has finished now."""
+    policy = policies.load(context.policy, context.config.policy)
+    made = watching.finish(
+        Registry.of(context.project, context.home, context.progress),
+        trusted_keys(context.home, policy),
+        production,
+        context.progress,
+    )
+    return made or watching.rolled_back(context.home, context.run_id)
+
+
+def _told(made: Entry) -> str:
+    return f"version {made.former_version} was rolled back to version {made.version}: {made.reason}"
+
+
+def _reference(context: Context, digest: str) -> Floats | None:
+    """Return the model's answers [n] to rows of its training; None where they cannot be read."""
+    import pandas as pd
+    import pyarrow as pa
+
+    path = context.home / "released" / digest / REFERENCE
+    try:
+        frame = pd.read_parquet(path, columns=[PROBABILITY])
+    except (OSError, pa.ArrowException):
+        return None
+    return frame[PROBABILITY].to_numpy(dtype="float64")
+
+
+def _ref(entry: Entry) -> ModelRef:
+    return ModelRef(
+        name=entry.model, version=entry.version, identity=entry.identity, digest=entry.bundle
+    )
+
+
+def _skipped(why: str) -> Check:
+    return Check(name="watch", verdict=Verdict.SKIPPED, why=why)

@@ -1,0 +1,15 @@
+/** Watches production after a promotion; holds no node between two looks. See mlWatch.txt. */
+Map call(Map arguments = [:]) {
+    Map result = mlStage('mlWatch', arguments)
+    while (result.waits) {
+        sleep(time: Math.max(5, Math.min(60, result.left as int)), unit: 'SECONDS')
+        result = mlStage('mlWatch', arguments)
+    }
+    return result
+}
+
+/** Whether this build looked after production. */
+boolean due() {
+    Map done = mlRun.result('promote')
+    return done != null && done.passed && !done.skipped
+}
