@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import tarfile
 import time
@@ -37,6 +38,7 @@ SOCKET = f"{CONTROL}/server.sock"
 VOLUME = "/var/lib/ml-pipeline-shadow"
 FOLDER = f"{VOLUME}/own"
 RECORDS = f"{FOLDER}/records.jsonl"
+COPY = f"{FOLDER}/copy.jsonl"
 TOKEN = f"{PLACE}/token"
 MEMORY = "256m"
 PROCESSES = 32
@@ -95,13 +97,15 @@ class Reader:
         """Write what it wrote down so far to ``path``."""
         from docker.errors import NotFound
 
-        with workdir.atomic_path(path) as file, file.open("wb") as out:
-            try:
-                for piece in self._cat() if self._running else self._unpack():
+        # the engine's archives need a file that does not grow meanwhile
+        name = RECORDS if self._run("cp", RECORDS, COPY) is None else COPY
+        with contextlib.suppress(NotFound):  # it ended before it began, and there is none
+            pieces = self._unpack(name)
+            first = next(pieces, b"")
+            with workdir.atomic_path(path) as file, file.open("wb") as out:
+                for piece in itertools.chain([first], pieces):
                     out.write(piece)
-            except NotFound:
-                return  # it ended before it wrote anything, and what was known stays
-        path.chmod(0o600)
+            path.chmod(0o600)
 
     def remove(self) -> None:
         """Remove it with its records, and volumes of servers that are gone."""
@@ -147,30 +151,32 @@ class Reader:
         return bool(self._container.status == "running")
 
     def _told(self, command: str) -> Counts | None:
+        told = self._run(*PYTHON, "pipeline.serving.control", SOCKET, command)
+        return None if told is None else counts_of(json.loads(told))
+
+    def _run(self, *command: str) -> bytes | None:
+        """Return what a command in it prints; None where it has ended, or the command fails."""
         from docker.errors import APIError
 
         if not self._running:
             return None
-        asked = [*PYTHON, "pipeline.serving.control", SOCKET, command]
         try:
-            code, told = self._container.exec_run(asked, stderr=False)
+            code, told = self._container.exec_run(list(command), stderr=False)
         except APIError:
             if self._running:
                 raise
             return None  # it ended in between
-        return counts_of(json.loads(b"".join([told]))) if code == 0 else None
+        return told if code == 0 and isinstance(told, bytes) else None
 
-    def _cat(self) -> Iterator[bytes]:
-        """Return the file as it grows: the engine's archives need one that stays as it is."""
-        yield from self._container.exec_run(["cat", RECORDS], stderr=False, stream=True)[1]
-
-    def _unpack(self) -> Iterator[bytes]:
-        pieces, _ = self._container.get_archive(RECORDS)
+    def _unpack(self, name: str) -> Iterator[bytes]:
+        pieces, _ = self._container.get_archive(name)
         with tarfile.open(fileobj=_Stream(pieces), mode="r|") as archive:
             for entry in archive:
                 content = archive.extractfile(entry)
                 while content is not None and (piece := content.read(1 << 20)):
                     yield piece
+        for _ in pieces:
+            pass  # to its end, so that the connection is free
 
 
 class _Stream(io.RawIOBase):
