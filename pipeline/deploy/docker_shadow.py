@@ -23,7 +23,7 @@ from pipeline import workdir
 from pipeline.deploy import gateway
 from pipeline.deploy.base import Copying, Counts
 from pipeline.deploy.container import CONFINED, CONTROL, LABEL, PLACE, USER, Server
-from pipeline.deploy.mirroring import Settings
+from pipeline.deploy.mirroring import COUNTS, Settings
 from pipeline.deploy.process_shadow import LAST_SECONDS, counts_of
 from pipeline.errors import EnvironmentFault
 
@@ -80,18 +80,19 @@ class Reader:
 
     def counts(self) -> Counts | None:
         """Return what the server copied to it so far; None if it does not any more."""
-        return self._told("mirror")
+        told = self._run(*PYTHON, "pipeline.serving.control", SOCKET, "mirror")
+        return None if told is None else counts_of(json.loads(told))
 
     def end(self, timeout: float) -> Counts | None:
-        """End the copying, and wait until the last answer is written down."""
-        from requests import RequestException
+        """Let it end the copying, and wait until the last answer is written down."""
+        from docker.errors import NotFound
 
-        counts = self._told("unmirror")
-        try:
-            self._container.wait(timeout=timeout + LAST_SECONDS)
-        except RequestException:
-            self._container.kill()
-        return counts
+        if not self._running:
+            return None
+        self._container.stop(timeout=int(timeout + LAST_SECONDS))
+        with contextlib.suppress(NotFound):
+            return counts_of(json.loads(b"".join(self._unpack(f"{FOLDER}/{COUNTS}"))))
+        return None
 
     def fetch(self, path: Path) -> None:
         """Write what it wrote down so far to ``path``."""
@@ -118,8 +119,9 @@ class Reader:
                 self._client.volumes.get(name).remove()
 
     def withdraw(self) -> None:
-        """End the copying at once and remove it."""
-        self._told("unmirror")
+        """End the copying and remove it with what it wrote down."""
+        if self._running:
+            self._container.stop(timeout=int(LAST_SECONDS))
         self.remove()
 
     def start(self, settings: Settings) -> None:
@@ -149,10 +151,6 @@ class Reader:
     def _running(self) -> bool:
         self._container.reload()
         return bool(self._container.status == "running")
-
-    def _told(self, command: str) -> Counts | None:
-        told = self._run(*PYTHON, "pipeline.serving.control", SOCKET, command)
-        return None if told is None else counts_of(json.loads(told))
 
     def _run(self, *command: str) -> bytes | None:
         """Return what a command in it prints; None where it has ended, or the command fails."""

@@ -3,7 +3,8 @@
 Reads copies of answered requests from the socket ``FD`` (``pipeline.serving.mirror``), sends each
 to the challenger, and appends both answers as a line of JSON. It ends when the server has closed
 its end and the last answer is there or its time is over. Without ``FD`` it asks the server for
-copies itself, by the control socket that it shares with it.
+copies itself, by the control socket that it shares with it, and at SIGTERM to end them; what the
+server counted is then in ``counts.json`` beside the records.
 
 The image of docker/server.Dockerfile holds this module and what it imports.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import sys
 import time
@@ -27,6 +29,7 @@ from pipeline.serving.access import token_of
 
 IN_FLIGHT = 64
 """Requests that the challenger is asked at a time; others wait in the socket, or are dropped."""
+COUNTS = "counts.json"
 RECORDED = 200_000
 RECORDED_BYTES = 1 << 27
 """Requests that are asked and written down at most; later ones are read and let go."""
@@ -143,6 +146,8 @@ def main(arguments: Sequence[str]) -> None:
     own = len(arguments) == 1
 
     async def run(queue: socket.socket, out: TextIO) -> None:
+        if own:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _end, settings)
         await Reader(queue, settings, out).run()
 
     with (
@@ -158,6 +163,16 @@ def _asked_for(settings: Settings) -> socket.socket:
     with ours:
         control.ask(Path(settings.control), "mirror", ours, share=settings.share)
     return theirs
+
+
+def _end(settings: Settings) -> None:
+    """Let the server close its end, and write down what it counted."""
+    try:
+        told, _ = control.ask(Path(settings.control), "unmirror")
+    except OSError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return
+    Path(settings.records).with_name(COUNTS).write_text(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ import json
 import pytest
 
 from pipeline.deploy import live
-from pipeline.deploy.base import Placement
+from pipeline.deploy.base import Copying, Deployment, Placement
 from pipeline.deploy.docker import DockerTarget
+from pipeline.errors import UsageError
 from pipeline.report import Verdict
-from tests.servers import TOKEN, free_port
+from tests.servers import TOKEN, await_ready, free_port
 from tests.stages.test_shadow import Clients, Delivery, named
 
 
@@ -58,6 +59,8 @@ def delivery(
     )
     made = Containers(engine, project, make_context, make_bundle)
     yield made
+    for name in made.mine("containers"):
+        engine.containers.get(name).remove(force=True)
     made.stop()
     assert made.mine("containers") == made.mine("volumes") == made.mine("networks") == []
 
@@ -102,7 +105,7 @@ def test_a_challenger_gone_bad_does_not_touch_the_champion(delivery, production)
             assert delivery.shadow(start=True).exit_code == 0
             spoil()
             since = len(clients.latencies)
-            clients.wait_for(300)
+            clients.wait_for(150)
             assert clients.p99(since) < 2 * before + 0.05
             result = delivery.shadow(judge=True)
             assert (result.exit_code, result.report.verdict) == (1, Verdict.FAIL)
@@ -112,21 +115,33 @@ def test_a_challenger_gone_bad_does_not_touch_the_champion(delivery, production)
     assert not clients.errors
 
 
-def test_a_production_that_was_replaced_or_restarted_leaves_nothing_to_judge(delivery, production):
-    delivery.shadow(start=True)
-    delivery.server("production").restart()
+def test_what_ends_meanwhile_leaves_nothing_to_judge(delivery, production):
+    assert delivery.shadow(start=True).exit_code == 0
+    delivery.server("production").restart(timeout=1)
     result = delivery.shadow(judge=True)
     assert (result.exit_code, result.report.verdict) == (1, Verdict.INCONCLUSIVE)
     assert "replaced or stopped meanwhile" in named(result, "requests were copied").why
-    delivery.shadow(start=True)
+    await_ready(production.url)
+    assert delivery.shadow(start=True).exit_code == 0
     delivery.deploy("production", delivery.make_bundle("other", weight=2.0), 5)
     result = delivery.shadow(judge=True)
     assert (result.exit_code, result.report.verdict) == (1, Verdict.INCONCLUSIVE)
     assert "production serves another version by now" in result.report.summary
-
-
-def test_a_challenger_that_is_stopped_takes_the_reader_along(delivery, production):
-    delivery.shadow(start=True)
+    assert delivery.shadow(start=True).exit_code == 0
     delivery.target.stop(Placement.of(delivery.project, "staging", delivery.home))
     assert not [name for name in delivery.mine("containers") if ".shadow" in name]
     assert delivery.shadow(judge=True).report.verdict is Verdict.FAIL
+
+
+def test_a_process_beside_a_container_is_not_reached(make_project, make_context, tmp_path):
+    environments = {
+        "staging": {"port": free_port()},
+        "production": {"port": free_port(), "target": "docker"},
+    }
+    project = make_project(environments=environments)
+    home = make_context(project, "shadow", "staging").home
+    places = {name: Placement.of(project, name, home) for name in environments}
+    served = Deployment(url="http://127.0.0.1:1", version=1, digest="d", pid=1, bundle=tmp_path)
+    copying = Copying(served, places["staging"], served, None, 1.0, 1.0)
+    with pytest.raises(UsageError, match="staging has the target process, which a container of"):
+        DockerTarget().start_shadow(places["production"], copying)
