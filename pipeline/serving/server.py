@@ -144,7 +144,7 @@ class Controller(threading.Thread):
         server: Server,
         loop: asyncio.AbstractEventLoop,
         facts: dict[str, Any],
-        commands: frozenset[str],
+        commands: frozenset[str] = control.COMMANDS,
     ) -> None:
         super().__init__(name="control", daemon=True)
         self._server = server
