@@ -1,7 +1,8 @@
 """Starts the server in its container; ``--healthy`` asks the one that runs there.
 
 The token comes in a file, since ``docker inspect`` shows a container's environment and command.
-With ``--digest`` it serves the bundle of this digest and no other, whatever the image holds.
+With ``--digest`` it serves the bundle of this digest and no other, whatever the image holds. A
+folder that it may write to at ``CONTROL`` gets the socket by which a live shadow asks for copies.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 PLACE = Path("/srv/ml-pipeline")
+CONTROL = Path("/run/ml-pipeline")
 PORT = 8000
 TOKEN = "ML_SERVING_TOKEN"  # noqa: S105  a variable's name
 
@@ -56,6 +58,8 @@ def main(arguments: list[str]) -> int:
     if token.exists():
         os.environ[TOKEN] = token.read_text(encoding="ascii")
         own += ["--token-env", TOKEN]
+    if os.access(CONTROL, os.W_OK | os.X_OK):
+        own += ["--shadow-control", str(CONTROL / "server.sock")]
     return serve([*own, *arguments])
 
 

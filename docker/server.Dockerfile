@@ -1,4 +1,5 @@
-# The image that the docker target serves a bundle with: what pipeline.serving imports, no more.
+# The image that the docker target serves a bundle with: what pipeline.serving imports, and the
+# reader of a live shadow's copies, which needs the same packages.
 #
 #   docker build -f docker/server.Dockerfile -t ml-pipeline-server:0.1.0 .
 #
@@ -21,6 +22,8 @@ COPY pipeline/__init__.py pipeline/errors.py /build/source/pipeline/
 COPY pipeline/bundle/__init__.py pipeline/bundle/reader.py /build/source/pipeline/bundle/
 COPY pipeline/features/__init__.py pipeline/features/schema.py /build/source/pipeline/features/
 COPY pipeline/serving /build/source/pipeline/serving
+COPY pipeline/deploy/__init__.py pipeline/deploy/mirroring.py pipeline/deploy/openloop.py \
+     pipeline/deploy/traffic.py /build/source/pipeline/deploy/
 RUN sh /build/install.sh package
 
 FROM ${BASE_IMAGE}

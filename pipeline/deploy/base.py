@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from pipeline.config import EnvironmentSection, Project, ServingSection
 from pipeline.errors import Refused
@@ -123,6 +123,63 @@ def check_digest(environment: str, deployment: Deployment, digest: str) -> None:
     """
     if deployment.digest != digest:
         raise Refused(f"{environment} serves bundle {deployment.digest[:12]}", expected=digest[:12])
+
+
+@dataclass(frozen=True)
+class Copying:
+    """What a live shadow does: a share of the champion's requests goes to a challenger as well."""
+
+    champion: Deployment
+    challenger: Placement
+    served: Deployment
+    """By the challenger's placement."""
+    positions: tuple[int, ...] | None
+    """Of the challenger's features among the champion's; None where they are the same."""
+    share: float
+    """0 to 1."""
+    timeout: float
+    """Seconds that the challenger may take."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Requests that were to be copied, and those of them that were not."""
+
+    offered: int
+    dropped: int
+
+
+@runtime_checkable
+class CopiesRequests(Protocol):
+    """A target whose servers can copy what they are asked to a challenger: a live shadow.
+
+    No answer may wait for the copying: a bounded queue, whose drops are counted. The copies' reader
+    (``pipeline.deploy.mirroring``) is no part of the server. It outlives the command.
+    """
+
+    def start_shadow(self, placement: Placement, copying: Copying) -> dict[str, Any]:
+        """Begin to copy; a shadow of the same challenger that an interrupted start left is ended.
+
+        Returns:
+            What the other methods need to find it again, as JSON.
+
+        Raises:
+            UsageError: the challenger cannot be reached from where the servers are.
+            EnvironmentFault: the server does not copy.
+        """
+
+    def shadow_counts(self, shadow: dict[str, Any]) -> Counts | None:
+        """Return what was copied so far; None if the copying has ended."""
+
+    def shadow_records(self, shadow: dict[str, Any]) -> Path:
+        """Return a file of this machine with what was written down so far, also once it ended."""
+
+    def end_shadow(self, shadow: dict[str, Any]) -> Counts | None:
+        """End the copying, wait for the last answer, leave nothing but the records.
+
+        Returns:
+            The counts; None if the copying had ended before.
+        """
 
 
 def deploy(target: Target, placement: Placement, bundle: Path, version: int | None) -> Deployment:

@@ -48,6 +48,9 @@ KEEPS_LOG = {f"{LABEL}keeps": "predictions"}
 PORT = "8000/tcp"
 PLACE = "/srv/ml-pipeline"
 """Port and folder of docker/serve.py."""
+CONTROL = "/run/ml-pipeline"
+"""Folder in memory with the server's control socket, which a live shadow shares: docker/serve.py"""
+IN_MEMORY = {"type": "tmpfs", "device": "tmpfs", "o": "size=64k,mode=0777,nosuid,nodev,noexec"}
 USER = 10001
 PROCESSES = 128
 START_SECONDS = 60.0
@@ -161,6 +164,10 @@ class Container:
     def predictions(self) -> Iterator[bytes]:
         """Return the folder of its prediction log as a tar; it need not run."""
         return self._container.get_archive(str(arguments.LOG_FOLDER))[0]
+
+    @property
+    def name(self) -> str:
+        return str(self._container.name)
 
     @property
     def running(self) -> bool:
@@ -336,6 +343,26 @@ class Server(Container):
         return int(text) if text else None
 
     @property
+    def image(self) -> str:
+        """Id of the image that it was made of."""
+        return str(self._container.attrs["Image"])
+
+    @property
+    def content(self) -> str:
+        """The volume with its bundle and token."""
+        return self._volumes[PLACE]
+
+    @property
+    def control(self) -> str | None:
+        """The volume with its control socket; None where it was made without."""
+        return self._volumes.get(CONTROL)
+
+    @property
+    def _volumes(self) -> dict[str, str]:
+        mounts = self._container.attrs["Mounts"]
+        return {each["Destination"]: each["Name"] for each in mounts if "Name" in each}
+
+    @property
     def max_body(self) -> int:
         return int(self.label("max-body"))
 
@@ -394,6 +421,9 @@ def create(
 
     section = wanted.placement.section
     host = "127.0.0.1" if section.host == "localhost" else section.host
+    common = labels(wanted.scope, wanted.placement.name)
+    control = f"{volume}-control"
+    client.volumes.create(control, driver="local", driver_opts=IN_MEMORY, labels=common)
     command = ["--published", host]
     command += arguments.limits(wanted.placement.serving)
     command += arguments.prediction_log(wanted.placement.serving, arguments.LOG_FOLDER)
@@ -410,6 +440,7 @@ def create(
             name=f"{wanted.name}.{colour}",
             labels=wanted.labels,
             user=f"{USER}:{USER}",
+            volumes={control: {"bind": CONTROL, "mode": "rw"}},
             mem_limit=section.memory,
             memswap_limit=section.memory,
             pids_limit=PROCESSES,

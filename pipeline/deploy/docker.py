@@ -14,19 +14,28 @@ import contextlib
 import logging
 import re
 import secrets
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import workdir
-from pipeline.deploy import arguments, checks, container, engine, gateway, lock, logged
-from pipeline.deploy.base import Deployment, Placement
+from pipeline.deploy import (
+    arguments,
+    checks,
+    container,
+    docker_shadow,
+    engine,
+    gateway,
+    lock,
+    logged,
+)
+from pipeline.deploy.base import Copying, Counts, Deployment, Placement
 from pipeline.deploy.container import COLOURS, DIRECT, DIRECT_OLD, Container, Server, Wanted
 from pipeline.deploy.decision import DecidedOnce
 from pipeline.deploy.gateway import HELD, HOLDS, TRIAL, Gateway
 from pipeline.deploy.release import release
-from pipeline.errors import EnvironmentFault, PipelineError, Refused
+from pipeline.errors import EnvironmentFault, PipelineError, Refused, UsageError
 from pipeline.home import Home
 from pipeline.serving.access import token_of
 
@@ -107,14 +116,56 @@ class DockerTarget:
     def bring_predictions(self, placement: Placement) -> None:
         """See ``LogsElsewhere.bring_predictions``."""
         scope = _known_scope(placement.home)
-        if scope is None:
-            return
-        client = engine.connect()
-        try:
-            with engine.errors():
+        if scope is not None:
+            with _connected() as client:
                 _Fleet(client, scope, placement.name).bring_log(placement)
-        finally:
-            client.close()
+
+    # --- CopiesRequests -----------------------------------------------------------------------
+
+    def start_shadow(self, placement: Placement, copying: Copying) -> dict[str, Any]:
+        other = copying.challenger
+        if other.section.target != "docker":
+            raise UsageError(
+                f"{other.name} has the target {other.section.target}, which a container of "
+                f"{placement.name} does not reach",
+                expected=f"target docker, as that of {placement.name}",
+                hint="replay instead: 'ml-pipeline shadow ENV' without --start",
+            )
+        records = placement.home / f"shadow/{other.name}.jsonl"
+        with _connected() as client:
+            whose = docker_shadow.Whose(_scope(placement.home), placement.name, other.name)
+            left = docker_shadow.Reader.find(client, whose)
+            if left is not None:
+                left.withdraw()
+            workdir.write_text(records, "")
+            champion, _ = _serving(client, whose.scope, placement, copying.champion)
+            challenger, network = _serving(client, whose.scope, other, copying.served)
+            docker_shadow.start(client, whose, champion, challenger, network, copying)
+        told = {"timeout": copying.timeout, "records": str(records)}
+        return told | {"whose": asdict(whose)}
+
+    def shadow_counts(self, shadow: dict[str, Any]) -> Counts | None:
+        with _connected() as client:
+            reader = _reader(client, shadow)
+            return None if reader is None else reader.counts()
+
+    def shadow_records(self, shadow: dict[str, Any]) -> Path:
+        path = Path(shadow["records"])
+        with _connected() as client:
+            reader = _reader(client, shadow)
+            if reader is not None:
+                reader.fetch(path)
+        return path
+
+    def end_shadow(self, shadow: dict[str, Any]) -> Counts | None:
+        with _connected() as client:
+            reader = _reader(client, shadow)
+            if reader is None:
+                return None
+            counts = reader.end(shadow["timeout"])
+            reader.fetch(Path(shadow["records"]))
+            reader.remove()
+            return counts
 
 
 @dataclass(frozen=True)
@@ -180,6 +231,7 @@ class _Fleet:
         self.scope = scope
         self.had_log = True
         """Whether there was a prediction log before this command."""
+        self.environment = environment
         self._labels = container.labels(scope, environment)
         self._filters: dict[str, str | list[str] | bool] = {
             "label": [f"{key}={text}" for key, text in self._labels.items()]
@@ -254,12 +306,14 @@ class _Fleet:
         for each in containers:
             each.remove()
         used = {name for each in self.all() for name in each.volumes}
+        used |= docker_shadow.volumes(self.client, self.scope)
         for volume in self.client.volumes.list(filters=self._filters):
             if volume.name not in used and not _keeps_log(volume):
                 volume.remove()
 
     def clear(self) -> None:
         """Remove all that there is but the log."""
+        docker_shadow.withdraw(self.client, self.scope, self.environment)
         self.remove(self.all())
         network = self.network()
         if network is not None:
@@ -474,6 +528,37 @@ def _healthy(deployment: Deployment, wanted: Wanted) -> bool:
     except Refused:
         return False
     return True
+
+
+@contextlib.contextmanager
+def _connected() -> Iterator[DockerClient]:
+    client = engine.connect()
+    try:
+        with engine.errors():
+            yield client
+    finally:
+        client.close()
+
+
+def _reader(client: DockerClient, shadow: dict[str, Any]) -> docker_shadow.Reader | None:
+    return docker_shadow.Reader.find(client, docker_shadow.Whose(**shadow["whose"]))
+
+
+def _serving(
+    client: DockerClient, scope: str, placement: Placement, wanted: Deployment
+) -> tuple[Server, Network]:
+    """Return the server of an environment and its network, if it is what was asked for."""
+    fleet = _Fleet(client, scope, placement.name)
+    former, network = fleet.former(placement.home), fleet.network()
+    server = None if former is None or former.deployment is None else former.server
+    if server is None or server.label("digest") != wanted.digest:
+        raise EnvironmentFault(f"{placement.name} does not serve any more what it did")
+    if network is None or not server.colour:
+        raise EnvironmentFault(
+            f"{placement.name}'s server is one of before there were gateways",
+            hint=f"deploy it again: 'ml-pipeline deploy {placement.name}'",
+        )
+    return server, network
 
 
 def _known_scope(home: Home) -> str | None:

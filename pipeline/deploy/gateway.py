@@ -1,9 +1,9 @@
 """The gateway of the docker target: nginx, which holds the published port and leads to a server.
 
-Two servers, blue and green, have a fixed address each on a network of their own, that none but the
-gateway joins. Its configuration differs only in which of them has the requests. A request that
-carries the key of the trial reaches the server that it names, so that a new one is proved before
-the switch over the same way that clients take.
+Two servers, blue and green, have a fixed address each on a network of their own, that none joins
+but the gateway and, for a while, a live shadow's reader. Its configuration differs only in which of
+them has the requests. A request that carries the key of the trial reaches the server that it names,
+so that a new one is proved before the switch over the same way that clients take.
 
 A switch is a reload: nginx starts workers with the new configuration and lets the old ones finish.
 It would close the idle connections of the old ones at any moment, also when the next request is on

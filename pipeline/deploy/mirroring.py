@@ -1,14 +1,19 @@
-"""``python -m pipeline.deploy.mirroring CONFIG FD``: asks a challenger what production was asked.
+"""``python -m pipeline.deploy.mirroring CONFIG [FD]``: asks a challenger what production was asked.
 
 Reads copies of answered requests from the socket ``FD`` (``pipeline.serving.mirror``), sends each
 to the challenger, and appends both answers as a line of JSON. It ends when the server has closed
-its end and the last answer is there or its time is over.
+its end and the last answer is there or its time is over. Without ``FD`` it asks the server for
+copies itself, by the control socket that it shares with it, and at SIGTERM to end them; what the
+server counted is then in ``counts.json`` beside the records.
+
+The image of docker/server.Dockerfile holds this module and what it imports.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import sys
 import time
@@ -18,33 +23,47 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pipeline.deploy.openloop import Answer, Client, Place
-from pipeline.deploy.shadow import Exchange
 from pipeline.deploy.traffic import Reply, read, reply
-from pipeline.serving import mirror
+from pipeline.serving import control, mirror
 from pipeline.serving.access import token_of
 
 IN_FLIGHT = 64
 """Requests that the challenger is asked at a time; others wait in the socket, or are dropped."""
+COUNTS = "counts.json"
 RECORDED = 200_000
+RECORDED_BYTES = 1 << 27
 """Requests that are asked and written down at most; later ones are read and let go."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command needs to know. ``positions`` orders features as the challenger does."""
+    """What the command needs to know. ``positions`` orders features as the challenger does.
+
+    The token is in the variable ``token_env`` or in the file ``token_file``. ``share`` of the
+    requests is asked for at the socket ``control``.
+    """
 
     url: str
     version: int | None
-    token_env: str | None
     timeout: float
     positions: tuple[int, ...] | None
     records: str
+    token_env: str | None = None
+    token_file: str | None = None
+    control: str = ""
+    share: float = 1.0
 
     @classmethod
     def read(cls, path: Path) -> Settings:
         values = json.loads(path.read_text())
         positions = values.pop("positions")
         return cls(**values, positions=None if positions is None else tuple(positions))
+
+    @property
+    def token(self) -> str | None:
+        if self.token_file is not None:
+            return Path(self.token_file).read_text(encoding="ascii")
+        return token_of("127.0.0.1", self.token_env)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -57,12 +76,13 @@ class Reader:
         self._queue = queue
         self._settings = settings
         self._out = out
-        self._place = Place.of(settings.url, token_of("127.0.0.1", settings.token_env))
+        self._place = Place.of(settings.url, settings.token)
         self._client = Client(self._place, connections=IN_FLIGHT, timeout=settings.timeout)
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
         self._recorded = 0
+        self._written = 0
 
     async def run(self) -> None:
         """Return when the other end has been closed and the last answer is written down."""
@@ -85,7 +105,7 @@ class Reader:
                 self._loop.remove_reader(self._queue)
                 self._ended.set()
                 return
-            if self._recorded < RECORDED:
+            if self._recorded < RECORDED and self._written < RECORDED_BYTES:
                 self._recorded += 1
                 task = self._loop.create_task(self._ask(mirror.decode(message)))
                 self._tasks.add(task)
@@ -107,7 +127,7 @@ class Reader:
         found = reply(Answer(0.0, 0.0, took, status, content, error), self._settings.version)
         champion = Reply(tuple(value for value, _ in read(answer)), ms)
         line = {"id": request_id, "champion": asdict(champion), "challenger": asdict(found)}
-        self._out.write(json.dumps(line) + "\n")
+        self._written += self._out.write(json.dumps(line) + "\n")
 
 
 def reordered(body: bytes, positions: Sequence[int] | None) -> bytes:
@@ -121,33 +141,38 @@ def reordered(body: bytes, positions: Sequence[int] | None) -> bytes:
     return json.dumps({"features": moved if many else moved[0]}).encode()
 
 
-def exchanges(records: Path) -> list[Exchange]:
-    """Return what was written down so far; a last line that is not whole yet is left out."""
-    found = []
-    with records.open("rb") as stream:
-        for line in stream:
-            if not line.endswith(b"\n"):
-                break
-            told = json.loads(line)
-            found.append(Exchange(told["id"], _reply(told["champion"]), _reply(told["challenger"])))
-    return found
-
-
-def _reply(told: dict[str, Any]) -> Reply:
-    return Reply(**told | {"probabilities": tuple(told["probabilities"])})
-
-
 def main(arguments: Sequence[str]) -> None:
     settings = Settings.read(Path(arguments[0]))
+    own = len(arguments) == 1
 
     async def run(queue: socket.socket, out: TextIO) -> None:
+        if own:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _end, settings)
         await Reader(queue, settings, out).run()
 
     with (
-        socket.socket(fileno=int(arguments[1])) as queue,
         Path(settings.records).open("a", buffering=1, encoding="utf-8") as out,
+        _asked_for(settings) if own else socket.socket(fileno=int(arguments[1])) as queue,
     ):
         asyncio.run(run(queue, out))
+
+
+def _asked_for(settings: Settings) -> socket.socket:
+    """Return the reader's end of a queue that the server was given."""
+    ours, theirs = mirror.pair()
+    with ours:
+        control.ask(Path(settings.control), "mirror", ours, share=settings.share)
+    return theirs
+
+
+def _end(settings: Settings) -> None:
+    """Let the server close its end, and write down what it counted."""
+    try:
+        told, _ = control.ask(Path(settings.control), "unmirror")
+    except OSError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return
+    Path(settings.records).with_name(COUNTS).write_text(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -14,13 +14,23 @@ import shlex
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 from filelock import FileLock
 
 from pipeline.bundle.reader import Bundle
-from pipeline.deploy import arguments, checks, enclosure, launch, lock, ports, state
-from pipeline.deploy.base import Deployment, Placement
+from pipeline.deploy import (
+    arguments,
+    checks,
+    enclosure,
+    launch,
+    lock,
+    ports,
+    process_shadow,
+    state,
+)
+from pipeline.deploy.base import Copying, Counts, Deployment, Placement
 from pipeline.deploy.decision import DecidedOnce
 from pipeline.deploy.release import release
 from pipeline.deploy.state import Server, State
@@ -76,6 +86,24 @@ class ProcessTarget:
                 launch.end(process)
             state.write(place.state, State())
         return bool(running)
+
+    # --- CopiesRequests -----------------------------------------------------------------------
+
+    def start_shadow(self, placement: Placement, copying: Copying) -> dict[str, Any]:
+        serving = state.read(_Place(placement).state).serving
+        if serving is None or serving.digest != copying.champion.digest:
+            raise EnvironmentFault(f"{placement.name} serves nothing that can copy its requests")
+        records = placement.home / f"shadow/{copying.challenger.name}.jsonl"
+        return process_shadow.start(serving.control, records, copying).to_json()
+
+    def shadow_counts(self, shadow: dict[str, Any]) -> Counts | None:
+        return process_shadow.Reader(**shadow).counts
+
+    def shadow_records(self, shadow: dict[str, Any]) -> Path:
+        return Path(process_shadow.Reader(**shadow).records)
+
+    def end_shadow(self, shadow: dict[str, Any]) -> Counts | None:
+        return process_shadow.Reader(**shadow).end()
 
 
 class ProcessHandover(DecidedOnce):

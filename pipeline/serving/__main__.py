@@ -34,7 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--log-requests", type=float, default=0.0, help="share of requests in the log, 0 to 1"
     )
     parser.add_argument("--token-env", help="environment variable that holds the bearer token")
-    parser.add_argument("--control", type=Path, help="Unix socket for the deploying process")
+    sockets = parser.add_mutually_exclusive_group()
+    sockets.add_argument("--control", type=Path, help="Unix socket for the deploying process")
+    sockets.add_argument("--shadow-control", type=Path, help="Unix socket for a live shadow alone")
     given = parser.parse_args(arguments)
     from pipeline.serving import logs, server
     from pipeline.serving.app import Limits
@@ -54,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
             published=given.published,
             token_env=given.token_env,
             control_path=given.control,
+            shadow_path=given.shadow_control,
             predictions=(
                 Rotation(folder, given.predictions_bytes, given.predictions_keep)
                 if folder

@@ -16,7 +16,10 @@ The listening socket itself goes from the old server to the new one. Both then s
 connections, so that none is lost when the old one closes its end: with two sockets on one port
 (SO_REUSEPORT) what waits in the queue of the closed one is reset.
 
-Who may connect is settled by the folder of the socket, which its owner alone may enter.
+Who may connect is settled by the folder of the socket, which its owner alone may enter. A server
+in a container takes only the commands of live shadows, from those with which it shares the folder.
+
+``python -m pipeline.serving.control SOCKET COMMAND`` asks from within a container.
 """
 
 from __future__ import annotations
@@ -26,13 +29,15 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 LONGEST = 100
 """Bytes of a Unix socket's address that every system takes."""
 MAX_LINE = 4096
+OF_SHADOWS = frozenset({"status", "mirror", "unmirror"})
+COMMANDS = OF_SHADOWS | {"lend", "serve", "pause"}
 
 
 @contextlib.contextmanager
@@ -124,3 +129,18 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], socket.socket | 
     for descriptor in descriptors[1:]:
         os.close(descriptor)
     return message, socket.socket(fileno=descriptors[0]) if descriptors else None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Ask and print the answer; return 1 where no server answers."""
+    try:
+        told, _ = ask(Path(arguments[0]), arguments[1])
+    except OSError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stdout.write(json.dumps(told) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -43,11 +43,13 @@ class Server(uvicorn.Server):
         state: State,
         facts: dict[str, Any],
         control_path: Path | None,
+        commands: frozenset[str] = control.COMMANDS,
     ) -> None:
         super().__init__(config)
         self._state = state
         self._facts = facts
         self._control_path = control_path
+        self._commands = commands
         self.public: socket.socket | None = None
         self._listener: asyncio.Server | None = None
 
@@ -55,7 +57,8 @@ class Server(uvicorn.Server):
         """Take requests, then commands."""
         await super().startup(sockets)
         if self._control_path is not None:
-            Controller(self._control_path, self, asyncio.get_running_loop(), self._facts).start()
+            loop = asyncio.get_running_loop()
+            Controller(self._control_path, self, loop, self._facts, self._commands).start()
 
     async def listen(self, public: socket.socket | None) -> None:
         """Take new connections from ``public``, or again from the one that was given before.
@@ -136,12 +139,18 @@ class Controller(threading.Thread):
     """Answers the deploying process. See ``pipeline.serving.control``."""
 
     def __init__(
-        self, path: Path, server: Server, loop: asyncio.AbstractEventLoop, facts: dict[str, Any]
+        self,
+        path: Path,
+        server: Server,
+        loop: asyncio.AbstractEventLoop,
+        facts: dict[str, Any],
+        commands: frozenset[str] = control.COMMANDS,
     ) -> None:
         super().__init__(name="control", daemon=True)
         self._server = server
         self._loop = loop
         self._facts = facts
+        self._commands = commands
         self._socket = control.listen(path)
         self._socket.setblocking(True)
 
@@ -164,7 +173,9 @@ class Controller(threading.Thread):
         self, connection: socket.socket, message: dict[str, Any], lent: socket.socket | None
     ) -> None:
         command = str(message.get("command"))
-        if command == "serve":
+        if command not in self._commands:
+            control.send(connection, {"refused": command})
+        elif command == "serve":
             self._await(self._server.listen(lent))
             control.send(connection, {"serving": True})
         elif command == "pause":
@@ -194,13 +205,15 @@ def run(
     published: str | None = None,
     token_env: str | None = None,
     control_path: Path | None = None,
+    shadow_path: Path | None = None,
     predictions: Rotation | None = None,
     log_requests: float = 0.0,
 ) -> None:
     """Verify the bundle, listen and answer until SIGTERM or SIGINT.
 
     With ``control_path`` it listens on a loopback port of the system's choice, and on the public
-    socket once it is told to; without, on ``host`` and ``port`` at once. ``published`` is the host
+    socket once it is told to; without, on ``host`` and ``port`` at once. ``shadow_path`` is a
+    control socket that takes the commands of a live shadow and no others. ``published`` is the host
     that clients of a container reach, by which the rule about tokens then goes. ``predictions`` is
     where answered requests are logged, whole on the disk when this returns; ``log_requests`` the
     share of them that get a line in the server's log.
@@ -225,7 +238,8 @@ def run(
         "port": first.getsockname()[1],
     }
     config = _config(app)
-    server = Server(config, state, facts, control_path)
+    commands = control.COMMANDS if control_path else control.OF_SHADOWS
+    server = Server(config, state, facts, control_path or shadow_path, commands)
     gc.collect()
     gc.freeze()
     try:

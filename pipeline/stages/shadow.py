@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import report
 from pipeline.bundle.reader import Bundle
-from pipeline.config import ShadowSection
-from pipeline.deploy import arguments, launch, live, mirroring, openloop, recorded, shadow, traffic
-from pipeline.deploy.base import Deployment, Placement
+from pipeline.deploy import arguments, launch, live, openloop, recorded, shadow, traffic
+from pipeline.deploy.base import Copying, Counts, Deployment, Placement
 from pipeline.deploy.shadow import Comparison, Exchange
 from pipeline.deploy.targets import load_target
 from pipeline.deploy.traffic import Reply, Stream
@@ -325,21 +324,19 @@ def _start(context: Context, name: str, deployment: Deployment, bundle: Bundle) 
     section, config = context.config.shadow, context.config
     if PRODUCTION not in config.environments:
         raise UsageError(f"ml.yaml has no environment '{PRODUCTION}' to copy requests from")
-    live.check_target(config.environments[PRODUCTION].target, PRODUCTION)
+    live.copying_target(config.environments[PRODUCTION].target, PRODUCTION)
     champion = served(context, PRODUCTION)
     theirs = Bundle.open(champion.bundle)
-    started = live.start(
-        context.home,
-        name,
-        champion,
-        deployment,
-        ref(deployment, bundle),
-        live.positions(theirs.schema.names, bundle.schema.names),
-        environment=PRODUCTION,
+    copying = Copying(
+        champion=champion,
+        challenger=Placement.of(context.project, name, context.home),
+        served=deployment,
+        positions=live.positions(theirs.schema.names, bundle.schema.names),
         share=section.share,
         timeout=section.timeout_ms / 1000,
-        token_env=config.serving.token_env,
     )
+    production = Placement.of(context.project, PRODUCTION, context.home)
+    started = live.start(production, copying, ref(deployment, bundle))
     until = f"at least {section.min_minutes:g} minutes and {section.min_requests} requests"
     check = Check(
         name="live shadow",
@@ -369,12 +366,12 @@ def _judge(context: Context, name: str) -> Outcome:
     minutes = found.minutes
     same = _same(context, name, found)
     counts = live.copied(found)
-    compared = _compare(found, section, counts, minutes)
+    compared = _compare(context, found, counts)
     verdict = report.judge([same, *compared.checks])
     ends = counts is None or verdict is not Verdict.INCONCLUSIVE
     if ends:
         counts = live.end(found) or counts
-        compared = _compare(found, section, counts, minutes, ended=True)
+        compared = _compare(context, found, counts, ended=True)
         live.forget(context.home, name)
     checks = [same, _copied(counts), *compared.checks]
     told = _summary(
@@ -390,7 +387,7 @@ def _judge(context: Context, name: str) -> Outcome:
             "source": "live",
             "champion_version": found.champion_version,
             "minutes": minutes,
-            "offered": None if counts is None else counts[0],
+            "offered": None if counts is None else counts.offered,
             **compared.metrics,
         },
         model=found.challenger,
@@ -398,22 +395,19 @@ def _judge(context: Context, name: str) -> Outcome:
 
 
 def _compare(
-    found: live.Live,
-    section: ShadowSection,
-    counts: tuple[int, int] | None,
-    minutes: float,
-    *,
-    ended: bool = False,
+    context: Context, found: live.Live, counts: Counts | None, *, ended: bool = False
 ) -> Comparison:
     """Compare what was written down; once it has ended, what was not counts as dropped too."""
-    exchanges = mirroring.exchanges(Path(found.records))
-    offered, dropped = counts or (0, 0)
-    if ended and len(exchanges) < mirroring.RECORDED:
-        dropped = max(dropped, offered - len(exchanges))
-    return shadow.compare(exchanges, section, dropped=dropped, minutes=minutes)
+    records = live.records(found)
+    counts = counts or Counts(0, 0)
+    dropped = counts.dropped
+    if ended and not records.full:
+        dropped = max(dropped, counts.offered - len(records.exchanges))
+    section = context.config.shadow
+    return shadow.compare(records.exchanges, section, dropped=dropped, minutes=found.minutes)
 
 
-def _copied(counts: tuple[int, int] | None) -> Check:
+def _copied(counts: Counts | None) -> Check:
     if counts is None:
         return Check(
             name="requests were copied",
@@ -425,7 +419,7 @@ def _copied(counts: tuple[int, int] | None) -> Check:
     return Check(
         name="requests were copied",
         verdict=Verdict.PASS,
-        observed=f"{counts[0]}, of which {counts[1]} were dropped",
+        observed=f"{counts.offered}, of which {counts.dropped} were dropped",
         expected="from start to judgement",
     )
 

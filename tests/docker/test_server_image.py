@@ -34,7 +34,9 @@ def test_it_holds_what_serving_imports_and_nothing_else(run):
     assert strangers(installed, lock) == {}
     assert strangers(installed, locked("requirements.txt")) == {}, "the agent has the same"
     found = run("-c", PARTS, entrypoint=[python]).decode().split()
-    assert found == ["__init__.py", "__pycache__", "bundle", "errors.py", "features", "serving"]
+    rooms = ["bundle", "deploy", "errors.py", "features", "serving"]
+    assert found == ["__init__.py", "__pycache__", *rooms]
+    run("-P", "-c", "import pipeline.deploy.mirroring", entrypoint=[python])
 
 
 def test_by_hand_it_serves_a_mounted_bundle(engine, server_image, make_bundle, free_port):

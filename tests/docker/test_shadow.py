@@ -1,58 +1,147 @@
-"""shadow's replay where production's servers are containers: it asks what clients asked there."""
+"""A live shadow where champion and challenger are containers: what it sees, and what it leaves."""
 
-import shutil
-import time
+import json
 
-import httpx
 import pytest
 
-from pipeline.deploy.base import Placement, deploy
+from pipeline.deploy import live
+from pipeline.deploy.base import Copying, Deployment, Placement
 from pipeline.deploy.docker import DockerTarget
-from pipeline.home import Home
-from pipeline.registry.mlflow_registry import CHAMPION, Registry
-from pipeline.stages.runner import execute
-from tests.servers import free_port
+from pipeline.errors import UsageError
+from pipeline.report import Verdict
+from tests.servers import TOKEN, await_ready, free_port
+from tests.stages.test_shadow import Clients, Delivery, named
 
-REQUESTS = 40
+
+class Containers(Delivery):
+    """Environments of the target docker, all asking for a token."""
+
+    def __init__(self, engine, *makers):
+        super().__init__(*makers)
+        self.engine = engine
+        self.target = DockerTarget()
+
+    @property
+    def scope(self):
+        return (self.home / "servers/containers").read_text().strip()
+
+    def mine(self, kind):
+        """Return names of what this home has on the engine."""
+        found = getattr(self.engine, kind).list(
+            **{"all": True} if kind == "containers" else {},
+            filters={"label": f"ml-pipeline.scope={self.scope}"},
+        )
+        return sorted(each.name for each in found)
+
+    def container(self, end):
+        name = next(name for name in self.mine("containers") if name.endswith(end))
+        return self.engine.containers.get(name)
+
+    def server(self, environment):
+        return self.container(f"-{environment}-{self.scope}.blue")
+
+    def networks(self, container):
+        container.reload()
+        return set(container.attrs["NetworkSettings"]["Networks"])
 
 
 @pytest.fixture
-def project(make_project, server_image, gateway_image):
-    section = {"target": "docker", "image": server_image, "gateway_image": gateway_image}
-    return make_project(
-        environments={name: section | {"port": free_port()} for name in ("staging", "production")},
-        shadow={"min_requests": REQUESTS, "timeout_ms": 9000},
-    )
-
-
-@pytest.fixture
-def home(project, registry_database):
-    home = Home(project.root / ".ml")
-    home.make()
-    shutil.copy(registry_database, home / "mlflow.db")
-    yield home
-    for name in ("staging", "production"):
-        DockerTarget().stop(Placement.of(project, name, home))
-
-
-def test_the_requests_that_production_answered_are_replayed(
-    project, home, make_context, make_bundle
+def delivery(
+    engine, server_image, gateway_image, make_project, make_context, make_bundle, monkeypatch
 ):
-    champion = make_bundle("champion", identity="c", weight=3.0)
-    version = Registry.of(project, home).register(champion)
-    Registry.of(project, home).set_alias(CHAMPION, version)
-    production = Placement.of(project, "production", home)
-    url = deploy(DockerTarget(), production, champion, version.number).url
-    staging = Placement.of(project, "staging", home)
-    deploy(DockerTarget(), staging, make_bundle("challenger", weight=-3.0), 2)
-    with httpx.Client(timeout=10) as client:
-        for index in range(REQUESTS):
-            row = {"features": [index / REQUESTS * 4 - 2, "north"]}
-            client.post(f"{url}/predict", json=row).raise_for_status()
-    time.sleep(0.3)  # the log is written 0.1 s after the answer
+    monkeypatch.setenv("ML_TEST_TOKEN", TOKEN)
+    names = ("staging", "production")
+    images = {"target": "docker", "image": server_image, "gateway_image": gateway_image}
+    project = make_project(
+        environments={name: {"port": free_port(), **images} for name in names},
+        serving={"token_env": "ML_TEST_TOKEN"},
+        shadow={"min_requests": 100, "p99_ms": 3000, "min_minutes": 0, "timeout_ms": 300},
+    )
+    made = Containers(engine, project, make_context, make_bundle)
+    yield made
+    for name in made.mine("containers"):
+        engine.containers.get(name).remove(force=True)
+    made.stop()
+    assert made.mine("containers") == made.mine("volumes") == made.mine("networks") == []
 
-    result = execute(make_context(project, "shadow", "staging"))
+
+@pytest.fixture
+def production(delivery):
+    production = delivery.deploy("production", delivery.make_bundle("champion"), 1)
+    delivery.challenge(weight=1.1)
+    return production
+
+
+def test_production_copies_its_requests_until_they_are_judged(delivery, production):
+    server = delivery.server("production")
+    before = delivery.networks(server)
+    with Clients(production.url, token=TOKEN) as clients:
+        started = delivery.shadow(start=True)
+        assert (started.exit_code, started.report.verdict) == (0, Verdict.SKIPPED)
+        reader = delivery.container(".shadow.staging")
+        assert delivery.networks(reader) == delivery.networks(delivery.server("staging"))
+        assert TOKEN not in json.dumps(reader.attrs)
+        assert delivery.networks(server) == before
+        too_early = delivery.shadow(judge=True)
+        assert too_early.report.verdict is Verdict.INCONCLUSIVE
+        clients.wait_for(250)
+        result = delivery.shadow(judge=True)
+    assert result.exit_code == 0, result.report.summary
     metrics = result.report.metrics
-    assert result.exit_code == 1, result.report.summary
-    assert (metrics["source"], metrics["compared"]) == ("recorded", REQUESTS)
-    assert "extreme disagreements" in result.report.summary
+    assert metrics["compared"] == metrics["offered"] - metrics["dropped"] >= 100
+    assert 0 < metrics["psi"] < 1
+    assert not clients.errors
+    assert live.read(delivery.home, "staging") is None
+    assert (delivery.home / "shadow/staging.jsonl").stat().st_mode & 0o777 == 0o600
+    assert not [name for name in delivery.mine("containers") if ".shadow" in name]
+
+
+def test_a_challenger_gone_bad_does_not_touch_the_champion(delivery, production):
+    challenger = delivery.server("staging")
+    with Clients(production.url, token=TOKEN) as clients:
+        clients.wait_for(150)
+        before = clients.p99()
+        for spoil, mend in ((challenger.pause, challenger.unpause), (challenger.kill, None)):
+            assert delivery.shadow(start=True).exit_code == 0
+            spoil()
+            since = len(clients.latencies)
+            clients.wait_for(150)
+            assert clients.p99(since) < 2 * before + 0.05
+            result = delivery.shadow(judge=True)
+            assert (result.exit_code, result.report.verdict) == (1, Verdict.FAIL)
+            assert named(result, "missing answers").verdict is Verdict.FAIL
+            if mend is not None:
+                mend()
+    assert not clients.errors
+
+
+def test_what_ends_meanwhile_leaves_nothing_to_judge(delivery, production):
+    assert delivery.shadow(start=True).exit_code == 0
+    delivery.server("production").restart(timeout=1)
+    result = delivery.shadow(judge=True)
+    assert (result.exit_code, result.report.verdict) == (1, Verdict.INCONCLUSIVE)
+    assert "replaced or stopped meanwhile" in named(result, "requests were copied").why
+    await_ready(production.url)
+    assert delivery.shadow(start=True).exit_code == 0
+    delivery.deploy("production", delivery.make_bundle("other", weight=2.0), 5)
+    result = delivery.shadow(judge=True)
+    assert (result.exit_code, result.report.verdict) == (1, Verdict.INCONCLUSIVE)
+    assert "production serves another version by now" in result.report.summary
+    assert delivery.shadow(start=True).exit_code == 0
+    delivery.target.stop(Placement.of(delivery.project, "staging", delivery.home))
+    assert not [name for name in delivery.mine("containers") if ".shadow" in name]
+    assert delivery.shadow(judge=True).report.verdict is Verdict.FAIL
+
+
+def test_a_process_beside_a_container_is_not_reached(make_project, make_context, tmp_path):
+    environments = {
+        "staging": {"port": free_port()},
+        "production": {"port": free_port(), "target": "docker"},
+    }
+    project = make_project(environments=environments)
+    home = make_context(project, "shadow", "staging").home
+    places = {name: Placement.of(project, name, home) for name in environments}
+    served = Deployment(url="http://127.0.0.1:1", version=1, digest="d", pid=1, bundle=tmp_path)
+    copying = Copying(served, places["staging"], served, None, 1.0, 1.0)
+    with pytest.raises(UsageError, match="staging has the target process, which a container of"):
+        DockerTarget().start_shadow(places["production"], copying)

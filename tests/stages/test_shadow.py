@@ -204,14 +204,15 @@ def test_what_cannot_be_asked_is_said(make_delivery):
 class Clients:
     """Asks production at a constant pace; keeps latencies in seconds and what went wrong."""
 
-    def __init__(self, url, pace=0.004):
+    def __init__(self, url, pace=0.004, token=None):
         self.url, self.pace = url, pace
+        self.headers = {} if token is None else {"authorization": f"Bearer {token}"}
         self.latencies, self.errors = [], []
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.work)
 
     def work(self):
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(trust_env=False, headers=self.headers) as client:
             index = 0
             while not self.over.is_set():
                 start = time.perf_counter()
