@@ -132,6 +132,7 @@ def _planned(step: Step, own: Mapping[str, Any]) -> dict[str, Any]:
         "step": step_name(stage),
         "environment": environment,
         "engine": stage in own["engine"],
+        "needs": own["needs"].get(stage, []),
         "arguments": arguments,
     }
 
