@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from pipeline import workdir
@@ -16,6 +17,8 @@ from pipeline.promotion import records
 from pipeline.promotion.journal import unsettled
 from pipeline.promotion.rollback import good
 from pipeline.report import Check, Verdict
+
+logger = logging.getLogger(__name__)
 
 SERVED = ".released"
 """Ends the name of the file beside an environment's state that says what was deployed last."""
@@ -41,6 +44,7 @@ def clean(project: Project, home: Home, environment: str, deployment: Deployment
         workdir.write_text(served, f"{deployment.digest}\n")
         removed = remove_unused(home, lambda: set(_in_use(project, home)))
     except (PipelineError, OSError) as error:
+        logger.warning("released bundles that nobody needs were not all removed: %s", error)
         return [_check(Verdict.FAIL, f"not all were removed: {error}")]
     return [_check(Verdict.PASS, f"{len(removed)} removed")] if removed else []
 
