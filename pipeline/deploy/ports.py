@@ -15,6 +15,9 @@ def owner(port: int) -> str:
     """Return the process that listens on ``port``: its number and command, as far as visible."""
     import psutil
 
+    ours = own_server(port)
+    if ours is not None:
+        return f"our own server of {ours[1]} in the home {ours[0]}"
     process = _listener(port)
     if process is None:
         return "a process of another user"

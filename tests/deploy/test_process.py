@@ -104,7 +104,7 @@ class TestStart:
         self, place, make_bundle, tmp_path
     ):
         place.deploy(make_bundle(), 1)
-        other = place.but(name="production", home=Home(tmp_path / "other"))
+        other = place.but(name="production", home=Home(tmp_path / "elsewhere"))
         with pytest.raises(UsageError) as caught:
             other.deploy(make_bundle("other"), 1)
         home = place.home.root
