@@ -134,6 +134,7 @@ def _planned(step: Step, own: Mapping[str, Any]) -> dict[str, Any]:
         "environment": environment,
         "engine": stage in own["engine"],
         "engineWith": own["engineWith"].get(stage, []),
+        "needs": own["needs"].get(stage, []),
         "arguments": arguments,
     }
 

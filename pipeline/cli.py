@@ -528,10 +528,9 @@ def _doctor(options: Mapping[str, Any], screen: Screen) -> int:
     if options["json"]:
         _print_json([check.model_dump() for check in checks])
     else:
-        header = ("check", "verdict", "observed", "what to do")
-        screen.rows(
-            header,
-            ((c.name, verdict_of(c), str(c.observed), c.why) for c in checks),
+        screen.rows_with_notes(
+            ("check", "verdict", "observed"),
+            (((c.name, verdict_of(c), str(c.observed)), c.why) for c in checks),
         )
     failed = {check.name for check in checks if judge([check]) is Verdict.FAIL}
     if failed & OWN_FAULTS:

@@ -413,6 +413,9 @@ class ServingSection(Section):
         0.0, ge=0, le=1, description="Share of answered requests with a line in the server's log."
     )
     prediction_log: PredictionLogSection = PredictionLogSection()
+    keep_released: int = Field(
+        10, ge=2, description="Versions that production may go back to without the registry."
+    )
     token_env: str | None = Field(None, description="Environment variable with the bearer token.")
 
 

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from pipeline.report import Check, StageReport, Verdict, file_name
@@ -154,6 +155,21 @@ class Screen:
         if table.row_count:
             self.console.print()
             self.console.print(table)
+
+    def rows_with_notes(
+        self, header: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], str]]
+    ) -> None:
+        """Print a plain table; what is noted of a row stands under it, on a line of its own."""
+        told = list(rows)
+        widths = [
+            max(map(len, column)) for column in zip(header, *(row for row, _ in told), strict=True)
+        ]
+        self.console.print()
+        for row, note in [(header, ""), *told]:
+            cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+            self.console.print(escape("  ".join(cells).rstrip()))
+            if note:
+                self.console.print(Padding(escape(note), (0, 0, 0, 4), expand=False))
 
     def clear(self) -> None:
         if self._shown:

@@ -137,7 +137,7 @@ def back_and_forth(
     took: dict[str, float] = {}
     with ExitStack() as end:
         end.callback(story, "ml-pipeline stop")
-        for number, command in enumerate(story.commands):
+        for command in story.commands:
             began = time.monotonic()
             story(command)
             took["command"] = time.monotonic() - began

@@ -103,7 +103,7 @@ private Object ready(Map place, Map settings, Closure body) {
         variables += ["HOME=${folder}/home", 'USER=ml', 'LOGNAME=ml']
     }
     List inputs = ["ML_PACKAGE=${settings.package ?: ''}", "ML_PACKAGE_DEFAULT=${env.ML_PIPELINE_PACKAGE ?: ''}",
-                   "ML_LOCK=${settings.lock ?: ''}", "ML_CACHE=${cache}", "ML_CONTRACT=${place.contract}"]
+                   "ML_LOCK=${settings.lock ?: ''}", "ML_CACHE=${cache}", "ML_CACHE_DAYS=${contained ? '' : 30}", "ML_CONTRACT=${place.contract}"]
     return withEnv(variables) {
         Map found = [:]
         withEnv(inputs) {

@@ -200,12 +200,14 @@ private Map laidOut(Map runs, Map config, boolean whole) {
         config.stages == null || config.stages[it.stage] != false
     }.collect { laid(it, common, config) }
     Set serial = runs.cd*.stage as Set
-    Map plan = [stages: stages]
+    Map plan = [stages: stages, approve: stages.find { it.stage == 'approve' }, promote: stages.find { it.stage == 'promote' }]
     plan.beside = stages.findAll { !(it.stage in serial) }
     plan.model = stages.findAll { it.stage in serial && !(it.stage in ['approve', 'promote', 'watch']) }
-    plan.approve = stages.find { it.stage == 'approve' }
-    plan.promote = stages.find { it.stage == 'promote' }
     plan.watch = stages.find { it.stage == 'watch' }
+    Map poor = config.before || config.after ? null : stages.find { it.needs - stages*.stage }
+    if (poor) {
+        return [problem: "stages: ${poor.stage} needs what ${(poor.needs - stages*.stage)[0]} makes; switch both off or none".toString()]
+    }
     if (config.kubernetes && stages.any { it.image }) {
         return [problem: 'a stage with an image of its own is not possible with kubernetes']
     }
@@ -216,10 +218,7 @@ private Map laidOut(Map runs, Map config, boolean whole) {
 private Map laid(Map run, Map common, Map config) {
     Map own = [:] + (config.stages?.get(run.stage) instanceof Map ? config.stages[run.stage] : [:])
     String image = own.remove('image')
-    Map arguments = common + run.arguments
-    if (run.environment) {
-        arguments.environment = run.environment
-    }
+    Map arguments = common + run.arguments + (run.environment ? [environment: run.environment] : [:])
     if (run.stage == 'gate' && config.whenKept) {
         arguments.whenKept = config.whenKept
     }
@@ -229,8 +228,9 @@ private Map laid(Map run, Map common, Map config) {
     if (run.stage in ['approve', 'promote', 'watch']) {
         arguments.agent = config.approveAgent ?: agentOf(config)
     }
-    return [stage: run.stage, step: run.step, environment: run.environment, image: image, engine: run.engine || run.engineWith.any { own[it] },
-            arguments: arguments + own, title: run.environment ? "${run.stage} ${run.environment}".toString() : run.stage]
+    return [stage: run.stage, step: run.step, environment: run.environment, image: image, needs: run.needs,
+            engine: run.engine || run.engineWith.any { own[it] }, arguments: arguments + own,
+            title: run.environment ? "${run.stage} ${run.environment}".toString() : run.stage]
 }
 
 @NonCPS

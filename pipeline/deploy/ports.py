@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
+
 LONGEST = 100
 
 
@@ -9,20 +15,48 @@ def owner(port: int) -> str:
     """Return the process that listens on ``port``: its number and command, as far as visible."""
     import psutil
 
+    ours = own_server(port)
+    if ours is not None:
+        return f"our own server of {ours[1]} in the home {ours[0]}"
+    process = _listener(port)
+    if process is None:
+        return "a process of another user"
+    try:
+        command = " ".join(process.cmdline()) or process.name()
+    except psutil.Error:
+        return f"pid {process.pid}"
+    shown = command if len(command) <= LONGEST else f"{command[:LONGEST]}..."
+    return f"pid {process.pid} ({shown})"
+
+
+def own_server(port: int) -> tuple[Path, str] | None:
+    """Return home and environment of the server of ours on ``port``; None if it is none."""
+    import psutil
+
+    process = _listener(port)
+    try:
+        command = [] if process is None else process.cmdline()
+    except psutil.Error:
+        return None
+    if "pipeline.serving" not in command or "--control" not in command[:-1]:
+        return None
+    control = Path(command[command.index("--control") + 1])
+    return control.parent.parent, control.name.rpartition("-")[0]
+
+
+def _listener(port: int) -> psutil.Process | None:
+    import psutil
+
     try:
         connections = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:
-        connections = []
+        return None
     for connection in connections:
         if connection.status != psutil.CONN_LISTEN or connection.pid is None:
             continue
-        if not connection.laddr or connection.laddr[1] != port:
-            continue
-        try:
-            process = psutil.Process(connection.pid)
-            command = " ".join(process.cmdline()) or process.name()
-        except psutil.Error:
-            return f"pid {connection.pid}"
-        shown = command if len(command) <= LONGEST else f"{command[:LONGEST]}..."
-        return f"pid {connection.pid} ({shown})"
-    return "a process of another user"
+        if connection.laddr and connection.laddr[1] == port:
+            try:
+                return psutil.Process(connection.pid)
+            except psutil.NoSuchProcess:
+                return None
+    return None

@@ -271,6 +271,14 @@ def _public_socket(wanted: _Wanted, former: Server | None) -> socket.socket:
     except EnvironmentFault as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE:
+            ours = ports.own_server(wanted.port)
+            if ours is not None:
+                home, name = ours
+                raise UsageError(
+                    f"port {wanted.port} is held by our own server of {name} in the home {home}",
+                    hint=f"end it with 'ML_HOME={home} ml-pipeline stop {name}', "
+                    f"or set environments.{wanted.placement.name}.port to another",
+                ) from None
             raise EnvironmentFault(
                 f"port {wanted.port} of {wanted.host} is in use by {ports.owner(wanted.port)}",
                 hint="end that process, or give the environment another port",

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from contextlib import suppress
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock
 
 from pipeline import workdir
 from pipeline.bundle.reader import MANIFEST, Bundle
 from pipeline.errors import Refused
 from pipeline.home import Home
+
+FOLDER = "released"
+OURS = re.compile(r"\.?([0-9a-f]{64})(\..+)?")
+"""A copy, or what a killed command left of one."""
+YOUNG_SECONDS = 3600.0
+"""A copy that was used since then may be another deployment's, which is not written down yet."""
 
 
 def release(path: Path, home: Home) -> Bundle:
@@ -22,17 +33,72 @@ def release(path: Path, home: Home) -> Bundle:
         Refused: the bundle does not verify.
     """
     bundle = Bundle.open(path)
-    copy = home / "released" / bundle.digest
-    if copy.is_symlink():
-        copy.unlink()
-    elif copy.is_dir():
-        with suppress(Refused):
-            kept = Bundle.open(copy)
-            if kept.digest == bundle.digest:
-                return kept
-    with workdir.atomic_folder(copy) as folder:
-        for name in (MANIFEST, *bundle.manifest["files"]):
-            shutil.copyfile(path / name, folder / name)
-        if Bundle.open(folder).digest != bundle.digest:
-            raise Refused(f"{path} changed while it was copied")
+    copy = home / FOLDER / bundle.digest
+    with _alone(home):
+        if copy.is_symlink():
+            copy.unlink()
+        elif copy.is_dir():
+            with suppress(Refused):
+                kept = used(copy)
+                if kept.digest == bundle.digest:
+                    return kept
+        with workdir.atomic_folder(copy) as folder:
+            for name in (MANIFEST, *bundle.manifest["files"]):
+                shutil.copyfile(path / name, folder / name)
+            if Bundle.open(folder).digest != bundle.digest:
+                raise Refused(f"{path} changed while it was copied")
     return Bundle.open(copy)
+
+
+def used(copy: Path) -> Bundle:
+    """Open a copy and keep it from being removed for an hour.
+
+    Raises:
+        Refused: it does not verify.
+    """
+    bundle = Bundle.open(copy)
+    copy.touch()
+    return bundle
+
+
+def remove_unused(home: Home, in_use: Callable[[], Collection[str]]) -> list[str]:
+    """Remove the copies that are in use nowhere and were not used in the last hour.
+
+    Args:
+        home: that holds the copies.
+        in_use: returns the digests that stay; asked only if there is something to remove.
+
+    Returns:
+        The names of what was removed.
+
+    Raises:
+        OSError: something cannot be removed; the rest is.
+    """
+    if not (home / FOLDER).is_dir():
+        return []
+    with _alone(home):
+        before = time.time() - YOUNG_SECONDS
+        old = [
+            (path, match[1])
+            for path in sorted((home / FOLDER).iterdir())
+            if (match := OURS.fullmatch(path.name)) and path.stat().st_mtime < before
+        ]
+        kept = in_use() if old else ()
+        gone = [path for path, digest in old if path.name != digest or digest not in kept]
+        failed = []
+        for path in gone:
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                failed.append(error)
+    if failed:
+        raise failed[0]
+    return [path.name for path in gone]
+
+
+@contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    """Hold the copies, so that none is removed while it is being taken into use."""
+    home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with FileLock(home / f"{FOLDER}.lock"):
+        yield

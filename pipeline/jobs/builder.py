@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,15 @@ from pipeline.jobs.strict import Finding
 PINNED = Path("plugins/pinned.yaml")
 """Where a folder of jobs keeps the versions of its plugins."""
 
+MEANT = re.compile(r"did you mean '(.+)'\?")
+UNDEFINED = re.compile(r"'([^']+)' is undefined|Missing parameter: '([^']+)'")
+
 UNSAFE = set('?*\\%!@#$^&|<>[]:;"')
 """Characters that Jenkins refuses in the name of a job."""
+
+OTHER_TYPE = "a value has another type than its key takes"
+SLIPS = (AttributeError, KeyError, TypeError, ValueError, IndexError)
+"""What jenkins-job-builder's modules raise where a value is of another kind than they take."""
 
 Roots = Any
 """jenkins-job-builder's own container of what a folder defines; it has no types."""
@@ -66,12 +74,12 @@ def render(folder: Path) -> Rendered:
         except (yaml.YAMLError, TemplateError, OSError) as error:
             # of a template, or of a file that another one includes
             raise UsageError(f"{folder}: {' '.join(str(error).split())}") from None
-        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        except SLIPS as error:
             # its modules take values as they come and trip over one of another kind
             raise UsageError(
                 f"jenkins-job-builder cannot make jobs of {folder}: "
                 f"{type(error).__name__}: {error}",
-                hint="a value has another type than its key takes",
+                hint=OTHER_TYPE,
             ) from error
     for name in (*jobs, *views):
         _check_name(name)
@@ -109,6 +117,7 @@ def _render(
     files: list[Path], folder: Path
 ) -> tuple[dict[str, str], dict[str, str], list[Finding]]:
     from jenkins_jobs.config import JJBConfig
+    from jenkins_jobs.errors import JenkinsJobsException
     from jenkins_jobs.loader import load_files
     from jenkins_jobs.registry import ModuleRegistry
     from jenkins_jobs.root_base import JobViewData
@@ -120,7 +129,16 @@ def _render(
     load_files(config, roots, files)
     registry = ModuleRegistry(config, _plugins(folder / PINNED))
     registry.set_macros(roots.macros)
-    jobs, views = roots.generate_jobs(), roots.generate_views()
+    try:
+        jobs, views = roots.generate_jobs(), roots.generate_views()
+    except JenkinsJobsException as error:
+        # a parameter that is lacking may stand there misspelt
+        lacking = UNDEFINED.search(str(error.message))
+        hint = f"did you mean '{lacking[1] or lacking[2]}'?" if lacking else None
+        for finding in strict.unused_parameters(roots, folder):
+            if finding.hint == hint:
+                raise UsageError(str(finding)) from None
+        raise
     registry.amend_job_dicts(jobs)
 
     findings: dict[tuple[str, str], Finding] = {}
@@ -139,8 +157,15 @@ def _render(
             title = f"{kind} '{item.name}'"
             note(strict.trust(item.data, title, folder))
             seen = JobViewData(strict.watched(item.data), item.context)
-            (xml,) = generator.generateXML([seen])
-            made[xml.name] = xml.output().decode()
+            try:
+                (xml,) = generator.generateXML([seen])
+            except (JenkinsJobsException, *SLIPS) as error:
+                raise _blamed(error, seen, title, folder) from error
+            try:
+                made[xml.name] = xml.output().decode()
+            except SLIPS as error:
+                where = strict.place(getattr(item.data, "pos", None), folder)
+                raise UsageError(f"{where}: {title}: {OTHER_TYPE}: {error}") from error
             note(strict.unread(seen.data, title, folder))
         return dict(sorted(made.items()))
 
@@ -220,10 +245,41 @@ def _check_name(name: str) -> None:
             raise UsageError(f"{name!r} cannot be the name of a job", expected="printable letters")
 
 
+def _blamed(error: Exception, seen: Any, title: str, folder: Path) -> UsageError:
+    """Return the error of a job that cannot be made, about the key that is wrong."""
+    from jenkins_jobs.errors import JenkinsJobsException
+
+    for found in strict.unread(seen.data, title, folder):
+        meant = MEANT.fullmatch(found.hint)
+        if meant and re.search(rf"\b{re.escape(meant[1])}\b", str(error)):
+            return UsageError(str(found))
+    if isinstance(error, JenkinsJobsException):
+        return UsageError(_one_line(error, folder))
+    key, position = strict.asked_last(seen.data)
+    at = strict.place(position, folder)
+    project = _project(seen.context)
+    where = strict.place(project.pos, folder) if project is not None else at
+    beside = f", at {at}" if at != where else ""
+    fault = f"lacks {error}" if isinstance(error, KeyError) else OTHER_TYPE
+    return UsageError(f"{where}: {title}: '{key}'{beside}: {fault} ({error})")
+
+
+def _project(contexts: Iterable[Any]) -> Any | None:
+    """Return the context of the project that a job comes of, if it does."""
+    return next((one for one in contexts if one.message.startswith("In project")), None)
+
+
 def _one_line(error: Any, folder: Path) -> str:
-    """Return what jenkins-job-builder says, with the place that it says it about."""
+    """Return what jenkins-job-builder says, with the place that it says it about.
+
+    What a project leads to is told with the project's place: it is the one that people write.
+    """
     at = error.pos or next((c.pos for c in reversed(error.ctx) if c.pos is not None), None)
     where = strict.place(at, folder)
     contexts = [context.message for context in error.ctx if context.message.startswith("In ")]
     parts = [where, *contexts[-1:], str(error.message)]
+    project = _project(error.ctx)
+    if project is not None and contexts[-1:] != [project.message]:
+        parts = [strict.place(project.pos, folder), project.message, str(error.message)]
+        parts[-1] += f" ({where})"
     return ": ".join(" ".join(part.split()) for part in parts if part)

@@ -76,18 +76,22 @@ def _mapping() -> Any:
     from jenkins_jobs.loc_loader import LocDict
 
     class Watched(LocDict):  # type: ignore[misc]
-        """A mapping that remembers in ``asked`` which of its keys were looked up."""
+        """A mapping that remembers in ``asked`` which keys were looked up, the last one last."""
 
         def __init__(self, *content: Any, **positions: Any) -> None:
             super().__init__(*content, **positions)
-            self.asked: set[Any] = set()
+            self.asked: dict[Any, None] = {}
+
+        def _ask(self, key: Any) -> None:
+            self.asked.pop(key, None)
+            self.asked[key] = None
 
         def __getitem__(self, key: Any) -> Any:
-            self.asked.add(key)
+            self._ask(key)
             return super().__getitem__(key)
 
         def __contains__(self, key: object) -> bool:
-            self.asked.add(key)
+            self._ask(key)
             return bool(super().__contains__(key))
 
         def __iter__(self) -> Iterator[Any]:
@@ -95,11 +99,11 @@ def _mapping() -> Any:
             yield from super().__iter__()
 
         def get(self, key: Any, default: Any = None) -> Any:
-            self.asked.add(key)
+            self._ask(key)
             return super().get(key, default)
 
         def pop(self, key: Any, *default: Any) -> Any:
-            self.asked.add(key)
+            self._ask(key)
             return super().pop(key, *default)
 
         def items(self) -> Any:
@@ -148,11 +152,30 @@ def _unread(
                 yield from _unread(value, job, folder, below, frozenset())
             else:
                 where = place(data.key_pos.get(key), folder)
-                near = [str(name) for name in data.asked]
+                near = [str(name) for name in data.asked if not dict.__contains__(data, name)]
                 yield unknown_key(where, job, ".".join(below), near)
     elif isinstance(data, list):
         for item in data:
             yield from _unread(item, job, folder, path, frozenset())
+
+
+def asked_last(data: Any) -> tuple[str, Any]:
+    """Return the dotted key of watched data that was looked up last, and where it stands."""
+    keys: list[str] = []
+    position = getattr(data, "pos", None)
+    while True:
+        if isinstance(data, list):
+            seen = [item for item in data if isinstance(item, _mapping()) and item.asked]
+            data = seen[-1] if seen else None
+        if not isinstance(data, _mapping()):
+            break
+        there = [key for key in data.asked if dict.__contains__(data, key)]
+        if not there:
+            break
+        keys.append(str(there[-1]))
+        position = data.key_pos.get(there[-1], position)
+        data = dict.__getitem__(data, there[-1])
+    return ".".join(keys), position
 
 
 def trust(data: Mapping[str, Any], job: str, folder: Path) -> Iterator[Finding]:

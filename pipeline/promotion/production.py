@@ -10,9 +10,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipeline.bundle.reader import Bundle
 from pipeline.config import GitopsSection
 from pipeline.deploy.base import Deployment, Placement, Target
+from pipeline.deploy.release import FOLDER, used
 from pipeline.errors import EnvironmentFault, Refused
 from pipeline.home import Home
 from pipeline.promotion import gitops
@@ -97,9 +97,9 @@ def fetched(registry: Registry, version: Version, home: Home) -> Iterator[Path]:
 
 def released(home: Home, digest: str) -> Path | None:
     """Return the verified copy of a bundle that the home keeps; None where there is none."""
-    path = home / "released" / digest
+    path = home / FOLDER / digest
     try:
-        return path if Bundle.open(path).digest == digest else None
+        return path if used(path).digest == digest else None
     except Refused:
         return None
 
@@ -120,7 +120,7 @@ def bundle_of(
         return
     if registry is None or number is None:
         raise Refused(
-            f"bundle {digest[:12]} is not in {home / 'released'}, or does not verify there",
+            f"bundle {digest[:12]} is not in {home / FOLDER}, or does not verify there",
             expected="the copy that was released",
         )
     version = registry.version(number)

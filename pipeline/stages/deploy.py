@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.deploy.base import Handover, Placement, check_digest
 from pipeline.deploy.targets import load_target
 from pipeline.promotion.choice import choose
+from pipeline.promotion.cleaning import clean
 from pipeline.registry.mlflow_registry import Registry, Version
 from pipeline.report import Check, Verdict
 from pipeline.stages.context import Context, Outcome
@@ -42,7 +44,8 @@ def run(context: Context) -> Outcome:
             check_digest(name, handover.deployment, version.digest)
             outcome = _outcome(name, version, handover)
             handover.commit()
-    return outcome
+    cleaned = clean(context.project, context.home, name, handover.deployment)
+    return replace(outcome, checks=[*outcome.checks, *cleaned])
 
 
 def _outcome(name: str, version: Version, handover: Handover) -> Outcome:

@@ -9,6 +9,7 @@ from pipeline.deploy.base import Placement
 from pipeline.deploy.targets import load_target
 from pipeline.errors import UsageError
 from pipeline.promotion import records
+from pipeline.promotion.cleaning import clean
 from pipeline.promotion.production import PRODUCTION, Production
 from pipeline.promotion.promote import Promotion, promote
 from pipeline.registry.mlflow_registry import Registry
@@ -44,9 +45,10 @@ def run(context: Context) -> Outcome:
         run_id=context.run_id,
         progress=context.progress,
     )
+    cleaned = clean(context.project, context.home, PRODUCTION, done.deployment)
     return Outcome(
         summary=_line(done),
-        checks=[*_settled(done), *_checks(done)],
+        checks=[*_settled(done), *_checks(done), *cleaned],
         metrics={"url": done.deployment.url, "changed": done.changed, "started": done.started},
         model=done.version.ref,
     )

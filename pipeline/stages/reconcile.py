@@ -11,6 +11,7 @@ from pipeline.deploy.base import Placement
 from pipeline.deploy.targets import load_target
 from pipeline.errors import UsageError
 from pipeline.promotion import desired, gitops, records
+from pipeline.promotion.cleaning import clean
 from pipeline.promotion.desired import Desired
 from pipeline.promotion.production import PRODUCTION, Production, proposed
 from pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
@@ -36,7 +37,7 @@ def run(context: Context) -> Outcome:
             raise UsageError(f"--file is for {PRODUCTION}", hint="leave it out")
         version = _staged(context, registry)
         context.progress(f"comparing with version {version.number}", 0.3)
-        return _outcome(name, reconcile(registry, version, target, placement))
+        return _outcome(context, name, reconcile(registry, version, target, placement))
     policy = policies.load(context.policy, context.config.policy)
     done = reconcile_production(
         registry,
@@ -48,7 +49,7 @@ def run(context: Context) -> Outcome:
         run_id=context.run_id,
         progress=context.progress,
     )
-    return _outcome(name, done)
+    return _outcome(context, name, done)
 
 
 def _desired(context: Context, registry: Registry) -> Desired:
@@ -81,7 +82,7 @@ def _staged(context: Context, registry: Registry) -> Version:
     return version
 
 
-def _outcome(name: str, done: Reconciled) -> Outcome:
+def _outcome(context: Context, name: str, done: Reconciled) -> Outcome:
     number, url = done.version.number, done.deployment.url
     summary = f"{name} serves version {number} at {url}"
     summary += f"; before, {done.drift}" if done.drift else "; nothing to change"
@@ -125,7 +126,7 @@ def _outcome(name: str, done: Reconciled) -> Outcome:
         )
     return Outcome(
         summary=summary,
-        checks=checks,
+        checks=[*checks, *clean(context.project, context.home, name, done.deployment)],
         metrics={"url": url, "drift": bool(done.drift), "cause": done.drift},
         model=done.version.ref,
     )

@@ -9,6 +9,7 @@ from pipeline.deploy.base import Placement
 from pipeline.deploy.targets import load_target
 from pipeline.errors import UsageError
 from pipeline.promotion.change import Changed
+from pipeline.promotion.cleaning import clean
 from pipeline.promotion.production import PRODUCTION, Production
 from pipeline.promotion.rollback import rollback
 from pipeline.registry.mlflow_registry import Registry
@@ -48,7 +49,7 @@ def run(context: Context) -> Outcome:
         summary += "; the registry does not know yet: the next promote or reconcile tells it"
     return Outcome(
         summary=summary,
-        checks=checks(done),
+        checks=[*checks(done), *clean(context.project, context.home, PRODUCTION, done.deployment)],
         metrics={
             "url": done.deployment.url,
             "from": done.former[0],

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Finds the command ml-pipeline, or makes an environment with it once; started by vars/mlAgent.groovy.
-# In:  ML_PACKAGE ML_PACKAGE_DEFAULT ML_LOCK ML_CACHE ML_CONTRACT HOME
+# In:  ML_PACKAGE ML_PACKAGE_DEFAULT ML_LOCK ML_CACHE ML_CACHE_DAYS (empty: remove nothing) ML_CONTRACT HOME
 # Out: lines on standard output: bin=FOLDER or error=TEXT; everything else goes to standard error.
 set -u
 
@@ -12,6 +12,29 @@ checked() {
         "ml-pipeline $ML_CONTRACT" | "ml-pipeline $ML_CONTRACT".*) note "$told, $(command -v ml-pipeline)" ;;
         *) stop "the agent has '$told', this library needs ml-pipeline $ML_CONTRACT.x: use the library's tag of the package's version, or another package" ;;
     esac
+}
+
+unused() { [ -n "$(find "$1/.used" -mtime +"$ML_CACHE_DAYS" 2>/dev/null)" ]; }
+# A server that a build started goes on importing. The pattern comes by a pipe: grep must not find itself.
+runs() { [ ! -d /proc/self ] || printf '%s\n' "$1" | grep -qsaF -f - /proc/[0-9]*/cmdline /proc/[0-9]*/environ; }
+clean() {
+    for old in "$ML_CACHE"/venv-* "$ML_CACHE"/checkout-*; do
+        case "$old" in *.making | *.going) continue ;; esac
+        [ -d "$old" ] || continue
+        [ -e "$old/.used" ] || touch "$old/.used"
+        unused "$old" && ! runs "$old" && mkdir "$old.making" 2>/dev/null || continue
+        trap 'rmdir "$old.making"' EXIT
+        trap 'exit 143' TERM INT
+        mv "$old" "$old.going"
+        if unused "$old.going"; then
+            rm -rf "$old.going" && note "removed $old, unused for $ML_CACHE_DAYS days"
+        else
+            mv "$old.going" "$old"
+        fi
+        rmdir "$old.making"
+        trap - EXIT TERM INT
+    done
+    find "$ML_CACHE" -maxdepth 1 \( -name 'venv-*.going' -o -name 'checkout-*.going' \) -ctime +1 -exec rm -rf {} +
 }
 
 mkdir -p "$HOME" "$ML_CACHE" || stop "the folders $HOME and $ML_CACHE cannot be made"
@@ -58,8 +81,9 @@ install() {
     fi
 }
 
+made=
 waited=0
-while [ ! -f "$venv/.made" ]; do
+while touch "$venv/.used" 2>/dev/null; [ ! -f "$venv/.made" ]; do
     if mkdir "$venv.making" 2>/dev/null; then
         if [ -f "$venv/.made" ]; then rmdir "$venv.making"; break; fi
         trap 'rmdir "$venv.making"' EXIT
@@ -74,6 +98,7 @@ while [ ! -f "$venv/.made" ]; do
             install "$@" || stop "$package could not be installed: see above"
         fi
         touch "$venv/.made"
+        made=yes
         rmdir "$venv.making"
         trap - EXIT
     else
@@ -88,11 +113,14 @@ if [ "$own" = checkout ]; then
     # Kept by content beside the environment: a server that a build started goes on importing from it.
     now=$({ echo "$venv"; find pipeline pyproject.toml -type f ! -name '*.pyc' -exec cksum {} + | sort; } | cksum | tr ' ' -)
     over=$ML_CACHE/checkout-$now
+    touch "$over/.used" 2>/dev/null
     if [ ! -x "$over/run/ml-pipeline" ]; then
         new=$over.$$
         trap 'rm -rf "$new"' EXIT
         install --no-deps --no-build-isolation --target "$new" "$PWD" || stop "the checkout could not be installed: see above"
         mkdir -p "$new/run"
+        touch "$new/.used"
+        made=yes
         printf '#!/bin/sh\nPYTHONPATH="%s${PYTHONPATH:+:$PYTHONPATH}" PATH="%s:$PATH" exec "%s/bin/python" -P -m pipeline "$@"\n' "$over" "$bin" "$venv" > "$new/run/ml-pipeline"
         chmod +x "$new/run/ml-pipeline"
         [ -e "$over" ] || mv "$new" "$over" || stop "$over could not be made"
@@ -101,6 +129,7 @@ if [ "$own" = checkout ]; then
     fi
     bin=$over/run
 fi
+[ -z "$made" ] || [ -z "$ML_CACHE_DAYS" ] || clean >&2
 PATH=$bin:$PATH
 checked
 echo "bin=$bin"

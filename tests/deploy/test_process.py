@@ -100,6 +100,21 @@ class TestStart:
         assert f"port {place.port} of 127.0.0.1 is in use by pid {os.getpid()} (" in text
         assert psutil.Process().cmdline()[0] in text
 
+    def test_a_server_of_another_home_is_named_with_how_to_end_it(
+        self, place, make_bundle, tmp_path
+    ):
+        place.deploy(make_bundle(), 1)
+        other = place.but(name="production", home=Home(tmp_path / "elsewhere"))
+        with pytest.raises(UsageError) as caught:
+            other.deploy(make_bundle("other"), 1)
+        home = place.home.root
+        assert str(caught.value) == (
+            f"port {place.port} is held by our own server of staging in the home {home}; "
+            f"end it with 'ML_HOME={home} ml-pipeline stop staging', "
+            "or set environments.production.port to another"
+        )
+        assert other.status() is None
+
 
 class TestSettings:
     def test_predictions_are_logged_in_the_home_by_environment(self, place, make_bundle):

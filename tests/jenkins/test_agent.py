@@ -209,6 +209,15 @@ def test_a_stage_is_switched_off(deliver: Deliver, package: Package) -> None:
     assert package.verbs[-2:] == ["promote", "watch"]
 
 
+def test_a_stage_of_ones_own_may_stand_for_one_that_is_switched_off(
+    deliver: Deliver, package: Package
+) -> None:
+    own = f"before: [evaluate: {{ mlTrain({PROJECT}, maxEpochs: 3) }}]"
+    build = deliver(f"{LIBRARY}mlPipeline({PROJECT}, stages: [train: false], {own})")
+    assert build.result == "SUCCESS"
+    assert package.given("train")["max_epochs"] == 3
+
+
 def test_without_approve_nothing_is_promoted(deliver: Deliver, package: Package) -> None:
     deliver(f"{LIBRARY}mlPipeline({PROJECT}, stages: [approve: false])")
     assert package.verbs[-1] == "gate"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +19,21 @@ from pipeline import __version__
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "resources/ml-pipeline/agent.sh"
 CONTRACT = ".".join(__version__.split(".")[:2])
-TOOLS = ("sh", "cat", "mkdir", "rmdir", "rm", "touch", "uname", "sleep", "grep", "chmod", "env")
+TOOLS = (
+    "sh",
+    "cat",
+    "mkdir",
+    "rmdir",
+    "rm",
+    "touch",
+    "uname",
+    "sleep",
+    "grep",
+    "chmod",
+    "env",
+    "find",
+    "mv",
+)
 
 
 @dataclass
@@ -49,6 +65,7 @@ class Agent:
             "ML_PACKAGE_DEFAULT": "",
             "ML_LOCK": "",
             "ML_CACHE": str(self.root / "cache"),
+            "ML_CACHE_DAYS": "30",
             "ML_CONTRACT": CONTRACT,
             "PIP_NO_INDEX": "1",
         } | variables
@@ -136,6 +153,40 @@ def test_the_environment_is_made_once_for_one_lock(agent: Agent, wheel: Path) ->
     assert "making" not in agent.log
     lock.write_text("# something else\n")
     assert agent.run(**variables)["bin"] != first["bin"]
+
+
+@pytest.mark.slow
+def test_environments_that_nobody_uses_go_when_a_new_one_is_made(agent: Agent, wheel: Path) -> None:
+    cache = agent.root / "cache"
+    names = ("venv-old", "checkout-old", "venv-used", "checkout-served", "venv-locked")
+    for name in names:
+        (cache / name).mkdir(parents=True)
+        stamp = cache / name / ".used"
+        stamp.touch()
+        if name != "venv-used":
+            long_ago = time.time() - 32 * 86400
+            os.utime(stamp, (long_ago, long_ago))
+    for name in ("venv-unknown", "venv-locked.making", "notes"):
+        (cache / name).mkdir()
+    server = subprocess.Popen(
+        ["sleep", "60"], env={"PYTHONPATH": f"{cache}/checkout-served:/elsewhere"}
+    )
+    try:
+        made = Path(agent.run(ML_PACKAGE=str(wheel))["bin"]).parent
+    finally:
+        server.kill()
+        server.wait()
+    stay = {*names, made.name, "venv-unknown", "venv-locked.making", "notes"}
+    assert {path.name for path in cache.iterdir()} == stay - {"venv-old", "checkout-old"}
+    assert "removed" in agent.log
+    assert (cache / "venv-unknown/.used").exists()
+
+    long_ago = time.time() - 32 * 86400
+    for name in (made.name, "venv-used"):
+        os.utime(cache / name / ".used", (long_ago, long_ago))
+    agent.run(ML_PACKAGE=str(wheel))
+    assert (made / ".used").stat().st_mtime > long_ago + 86400
+    assert (cache / "venv-used").exists(), "only when a new one is made"
 
 
 def test_what_cannot_be_installed_is_an_error_and_leaves_nothing_half_made(agent: Agent) -> None:

@@ -25,6 +25,7 @@ NOISES = (
     r"No credentials specified|Cloning |Fetching upstream|Avoid second fetch",
     r"Checking out Revision|Commit message|First time build",
     r"Still waiting to schedule",
+    r"No agent of the scenario has the label",
     r"Superseded by ",
     r"‘.*’ doesn’t match anything",
     r"\t\t (Affected|See)",

@@ -29,6 +29,20 @@ def test_a_label_expression_chooses_the_agent(jenkins: Jenkins) -> None:
     ]
 
 
+def test_a_label_that_no_agent_has_ends_the_build_at_once_with_the_labels_there_are(
+    jenkins: Jenkins,
+) -> None:
+    build = jenkins.run(
+        "timeout(time: 1, unit: 'HOURS') { node('linx') { echo 'never' } }\n", agents=TWO
+    )
+    assert (build.result, build.echoes) == ("ABORTED", [])
+    assert (
+        "No agent of the scenario has the label 'linx'; there are: one linux, two linux gpu"
+        in build.console
+    )
+    assert "Timeout has been exceeded" not in build.text
+
+
 def test_builds_beside_each_other_have_workspaces_of_their_own(jenkins: Jenkins) -> None:
     build = jenkins.run(
         "node { echo env.WORKSPACE.tokenize('/').last(); sleep 60 }\n", starts=[0, 1]

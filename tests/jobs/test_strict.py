@@ -216,3 +216,56 @@ def test_an_included_file_cannot_run_python_either(write: Write, tmp_path) -> No
     with pytest.raises(UsageError):
         render(folder)
     assert not marker.exists()
+
+
+PROJECT = """
+    - job-template:
+        name: '{name}'
+        project-type: multibranch
+        scm: [github: {repo-owner: '{owner}', repo: '{repo}'}]
+    - project:
+        name: nepse
+        repo: models
+        OWNER
+        jobs: ['{name}']
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "ownr: team",
+            "project 'nepse': unknown key 'ownr': nothing reads it; did you mean 'owner'?",
+        ),
+        ("disabled: true", "Missing parameter: 'owner' (jobs/jobs.yaml:5)"),
+        ("owner: [a, b]", "job 'nepse': 'scm.github.repo'"),
+    ],
+)
+def test_what_a_project_lacks_is_told_where_the_project_stands(write: Write, line, said) -> None:
+    with pytest.raises(UsageError) as raised:
+        render(write(PROJECT.replace("OWNER", line)))
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "- job: {name: a, project-type: multibranch, scm: [git: {ulr: x}]}",
+            "jobs/jobs.yaml:1: job 'a': unknown key 'scm.git.ulr': nothing reads it",
+        ),
+        (
+            "- job: {name: a, project-type: pipeline, dsl: x, parameters: [string: {nam: X}]}",
+            "unknown key 'parameters.string.nam': nothing reads it; did you mean 'name'?",
+        ),
+        (
+            "- job: {name: a, project-type: pipeline, dsl: x, properties: [build-discarder: 5]}",
+            "jobs/jobs.yaml:1: job 'a': 'properties.build-discarder': a value has another type",
+        ),
+    ],
+)
+def test_a_wrong_key_of_a_job_is_named_with_the_nearest(write: Write, text, said) -> None:
+    with pytest.raises(UsageError) as raised:
+        render(write(text))
+    assert said in str(raised.value)

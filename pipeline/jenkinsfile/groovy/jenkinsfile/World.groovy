@@ -115,9 +115,11 @@ class World {
                 resume(readyQueue.poll())
             } else if (processes) {
                 waitForReport()
+            } else if (stuckAgents()) {
+                continue
             } else if (timers) {
                 passTime()
-            } else if (!stuckAgents()) {
+            } else {
                 return
             }
         }
