@@ -137,7 +137,8 @@ def back_and_forth(
     took: dict[str, float] = {}
     with ExitStack() as end:
         end.callback(story, "ml-pipeline stop")
-        for number, command in enumerate(story.commands):
+        commands = iter(story.commands)
+        for command in commands:
             began = time.monotonic()
             story(command)
             took["command"] = time.monotonic() - began
@@ -152,7 +153,7 @@ def back_and_forth(
         took["traffic"] = asking.turned(1, since=began) - began
         report = json.loads((story.root / "build/ml/reports/rollback.json").read_text())
         took["reported"] = report["metrics"]["seconds"]
-        for rest in story.commands[number + 1 :]:
+        for rest in commands:
             story(rest)
     logger.info("%s: %s", title, took)
     assert left == []
