@@ -179,7 +179,8 @@ def test_the_real_package_goes_to_production_twice_and_back(
     )
     assert back.result == "SUCCESS", back.text
     assert ask(url) == 1
-    history = [json.loads(line) for line in (tmp_path / "home/history.jsonl").open()]
+    lines = (tmp_path / "home/history.jsonl").read_text().splitlines()
+    history = [json.loads(line) for line in lines]
     assert [(one["kind"], one["version"], one["by"], one["reason"]) for one in history] == [
         ("promotion", 1, "alice", "it is better"),
         ("promotion", 2, "bob", "a month more"),
