@@ -2,7 +2,8 @@
 
 import os
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-"""ONNX Runtime sends usage data from 1.32 on, and a server that ends waits for that."""
-
 __version__ = "0.1.0"
+
+# Read when ONNX Runtime is imported. Otherwise a thread of it looks up its maker's collector every
+# few seconds, and where no name server answers, a process waits seconds for that thread to end.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

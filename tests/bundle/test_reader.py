@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -210,3 +211,12 @@ class TestWhatTheManifestVouchesForAndNoModelCanUse:
         ).SerializeToString()
         with pytest.raises(Refused, match="two probabilities a row"):
             OnnxModel(model).predict(np.zeros((2, 1), dtype=np.float32))
+
+
+def test_onnx_runtime_reports_to_nobody():
+    told = "import os, pipeline.bundle.reader; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "1"
