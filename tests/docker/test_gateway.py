@@ -113,7 +113,8 @@ class TestTakeOver:
             "ml-pipeline.address": f"127.0.0.1 {docker_place.port}",
             "ml-pipeline.url": "",
         }
-        (volume,) = (each["Name"] for each in server.attrs["Mounts"])
+        held = {each["Destination"]: each["Name"] for each in server.attrs["Mounts"]}
+        volume = held["/srv/ml-pipeline"]
         containers(engine, docker_place)[".gateway"].remove(force=True)
         server.remove(force=True)
         engine.networks.get(f"small-staging-{scope}").remove()
@@ -137,7 +138,7 @@ class TestTakeOver:
         (said,) = caplog.messages
         assert said.startswith("staging: a new gateway takes the port over, once")
         assert served_version(docker_place.url) == 2
-        assert len(volumes(engine, docker_place)) == 2
+        assert len(volumes(engine, docker_place)) == 3
         assert server_of(engine, docker_place)
 
     def test_it_can_be_taken_back(self, direct, docker_place, engine, other):
@@ -211,7 +212,7 @@ def test_killed_at_any_step_a_version_serves_and_the_next_command_settles_it(
     assert clients.errors == []
     assert served_version(docker_place.url) == 99
     assert server_of(engine, docker_place)
-    assert len(volumes(engine, docker_place)) == 2
+    assert len(volumes(engine, docker_place)) == 3
 
 
 @pytest.mark.parametrize("point", ["Gateway stop ", "gateway create '.gateway',"])
@@ -235,7 +236,7 @@ def test_killed_while_the_gateway_is_replaced_the_next_command_settles_it(
             assert served_version(docker_place.url) == 1
             handover.commit()
         assert server_of(engine, docker_place)
-        assert len(volumes(engine, docker_place)) == 2
+        assert len(volumes(engine, docker_place)) == 3
     finally:
         docker_place.stop()
         made.remove()
