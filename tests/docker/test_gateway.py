@@ -140,7 +140,7 @@ class TestTakeOver:
         (said,) = caplog.messages
         assert said.startswith("staging: a new gateway takes the port over, once")
         assert served_version(docker_place.url) == 2
-        assert len(volumes(engine, docker_place)) == 2
+        assert len(volumes(engine, docker_place)) == 3
         assert server_of(engine, docker_place)
 
     def test_it_can_be_taken_back(self, direct, docker_place, engine, other):
@@ -254,7 +254,7 @@ def test_killed_at_any_step_a_version_serves_and_the_next_command_settles_it(
     assert clients.errors == []
     assert served_version(docker_place.url) == 99
     assert server_of(engine, docker_place)
-    assert len(volumes(engine, docker_place)) == 2
+    assert len(volumes(engine, docker_place)) == 3
 
 
 @pytest.mark.parametrize("point", ["Gateway stop ", "gateway create '.gateway',"])
@@ -278,7 +278,7 @@ def test_killed_while_the_gateway_is_replaced_the_next_command_settles_it(
             assert served_version(docker_place.url) == 1
             handover.commit()
         assert server_of(engine, docker_place)
-        assert len(volumes(engine, docker_place)) == 2
+        assert len(volumes(engine, docker_place)) == 3
     finally:
         docker_place.stop()
         made.remove()

@@ -234,7 +234,7 @@ class TestRollover:
         assert set(clients.versions[switched + len(clients.threads) :]) == {2}
         assert clients.longest_silence < SILENCE_SECONDS
         assert server_of(engine, docker_place)
-        assert len(volumes(engine, docker_place)) == 2
+        assert len(volumes(engine, docker_place)) == 3
 
     def test_none_is_lost_when_it_is_taken_back(self, docker_place, make_bundle, other):
         docker_place.deploy(make_bundle(), 1)
@@ -256,7 +256,7 @@ class TestRollover:
         assert clients.errors == []
         assert set(clients.versions) == {1}
         assert server_of(engine, docker_place)
-        assert len(volumes(engine, docker_place)) == 2
+        assert len(volumes(engine, docker_place)) == 3
 
     def test_one_that_dies_after_the_switch_is_taken_back(
         self, docker_place, make_bundle, other, monkeypatch

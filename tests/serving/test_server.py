@@ -195,6 +195,23 @@ def test_a_control_connection_that_fails_does_not_end_the_control(tmp_path, monk
     assert failed
 
 
+def test_the_socket_of_a_shadow_takes_no_other_commands(serve, make_bundle, tmp_path):
+    path = tmp_path / "c.sock"
+    _, url = serve(make_bundle(), "--shadow-control", str(path))
+    await_ready(url)
+    for command in ("lend", "serve", "pause"):
+        assert control.ask(path, command) == ({"refused": command}, None)
+    assert control.ask(path, "mirror")[0] == {"mirroring": False}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.serving.control", str(path), "unmirror"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == {"mirroring": False}
+    assert httpx.get(f"{url}/health/live").status_code == 200
+
+
 def test_imports_only_onnx_runtime_numpy_and_the_web_stack(make_bundle):
     command = [sys.executable, "-c", IMPORTS, str(make_bundle())]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
