@@ -118,11 +118,7 @@ class FlowSteps {
         if (agent == null) {
             if (!call.state.queued) {
                 call.state.queued = true
-                if (!world.agents.any { it.matches(label) }) {
-                    call.log('Still waiting to schedule task')
-                    String known = world.agents.collect { ([it.name] + it.labels).unique().join(' ') }.join(', ')
-                    call.log("No agent of the scenario has the label '${label}'; there are: ${known}")
-                }
+                world.missing(label).each { String line -> call.log(line) }
                 world.agentQueue << [run: call.run, call: call.id, label: label]
             }
             return

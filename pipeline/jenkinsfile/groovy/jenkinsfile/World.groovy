@@ -158,6 +158,13 @@ class World {
         if (call != null && call.outcome == null && !timer.run.finished) { Steps.of(call).event.call(call, timer.what) }
     }
 
+    /** What is said of a label that no agent has; nothing where one has it. */
+    List<String> missing(String label) {
+        if (agents.any { it.matches(label) }) { return [] }
+        String known = agents.collect { ([it.name] + it.labels).unique().join(' ') }.join(', ')
+        ['Still waiting to schedule task', "No agent of the scenario has the label '${label}'; there are: ${known}" as String]
+    }
+
     /** A build that waits for an agent which does not exist is aborted by an administrator. */
     private boolean stuckAgents() {
         Map waiting = agentQueue.find { Map queued -> !agents.any { it.matches(queued.label) } }
