@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.bundle.reader import Bundle
+from pipeline.deploy import priority
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.serving import control
 
@@ -63,6 +64,7 @@ def start(
     token_env: str | None,
     settings: Sequence[str],
     log: Path,
+    gives_way: bool = False,
 ) -> Started:
     """Start a server and wait until it has verified the bundle and answers.
 
@@ -73,6 +75,7 @@ def start(
         token_env: names the variable with the token, the one that goes along.
         settings: further arguments; see ``pipeline.deploy.arguments``.
         log: stdout and stderr of the server, appended; its control socket lies beside it.
+        gives_way: whether it starts at a low priority, which ``pipeline.deploy.priority`` ends.
 
     Raises:
         Refused: the server says no to the bundle.
@@ -97,6 +100,8 @@ def start(
             cwd=log.parent,
             env=environment(token_env),
         )
+    if gives_way:
+        priority.lower(process.pid)
     try:
         facts = _wait(process, path, log, before)
     except BaseException:

@@ -27,6 +27,7 @@ from pipeline.deploy import (
     launch,
     lock,
     ports,
+    priority,
     process_shadow,
     state,
 )
@@ -241,11 +242,13 @@ def _start(place: _Place, wanted: _Wanted, former: Server | None) -> Server:
             token_env=wanted.token_env,
             settings=wanted.settings,
             log=place.log,
+            gives_way=former is not None,
         )
         new = wanted.server(started, public.getsockname()[1])
         before = state.read(place.state)
         try:
             checks.probe(started.url, wanted.bundle, wanted.version, wanted.token)
+            priority.restore(started.pid)
             state.write(place.state, State(new, former))
             control.ask(started.control, "serve", public)
             if former is not None:
