@@ -154,7 +154,7 @@ def write_bundle() -> MakeBundle:
         ).SerializeToString(deterministic=True)
         rows = [[1.0, "north"], [None, "south"], [-2.0, None]]
         scores = [weight + 0.5, -0.5, -2.0 * weight]
-        probabilities = [1 / (1 + math.exp(-z)) - golden_shift for z in scores]
+        probabilities = [abs(1 / (1 + math.exp(-z)) - golden_shift) for z in scores]
         golden = {"inputs": rows, "probabilities": probabilities}
         files = {
             "model.onnx": model,

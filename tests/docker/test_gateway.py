@@ -163,7 +163,7 @@ class TestRefused:
         assert place.status().version == 1
         assert served_version(place.url) == 1
         assert server_of(engine, place)
-        assert len(volumes(engine, place)) == 2
+        assert len(volumes(engine, place)) == 3
 
     def test_a_configuration(self, engine, docker_place, make_bundle, other, monkeypatch):
         docker_place.deploy(make_bundle(), 1)

@@ -165,8 +165,9 @@ def test_a_fault_of_the_registry_is_one_of_the_environment_and_a_retry_completes
 
 def test_a_registry_that_is_away_is_said_and_nothing_is_believed(delivered: Delivered) -> None:
     delivered.proxy.does(lambda _: "refused")
-    for words in (("register",), ("gate",), ("approve", "--yes"), ("promote",), ("status",)):
+    for words in (("register",), ("gate",), ("approve", "--yes"), ("promote",)):
         assert delivered.run(*words) == 3, words
+    assert "does not answer" in delivered.command.status()["production"]["alias"]
     delivered.proxy.heals()
     assert delivered.run("promote") == 0
 

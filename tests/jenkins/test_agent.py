@@ -98,7 +98,7 @@ def test_so_it_does_in_the_template(deliver: Deliver, package: Package) -> None:
     build = deliver(script, env=ADMINISTRATORS, agents={"one": ["docker"]})
     assert build.result == "SUCCESS"
     lent = [args for args in containers(build) if args == ENGINE]
-    assert len(lent) == 3, "package, from deploy to shadow in staging, and promote"
+    assert len(lent) == 4, "package, from deploy to shadow in staging, promote, and watch"
     ran = zip(package.verbs, package.calls, strict=True)
     used = {call.workspace for verb, call in ran if verb in ("train", "package")}
     assert len(used) == 1
