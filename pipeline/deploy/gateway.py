@@ -1,13 +1,18 @@
 """The gateway of the docker target: nginx, which holds the published port and leads to a server.
 
 Two servers, blue and green, have a fixed address each on a network of their own, that none joins
-but the gateway and, for a while, a live shadow's reader. Its configuration differs only in which of
-them has the requests. A request that carries the key of the trial reaches the server that it names,
-so that a new one is proved before the switch over the same way that clients take.
+but the gateway and, for a while, a live shadow's reader. A request that carries the key of the
+trial reaches the server that it names, so that a new one is proved before the switch over the same
+way that clients take.
 
-A switch is a reload: nginx starts workers with the new configuration and lets the old ones finish.
-It would close the idle connections of the old ones at any moment, also when the next request is on
-its way. So for a second before it each answer tells its client to come back on a new connection.
+Which of them has the requests is told by a file of its colour in the configuration's folder. nginx
+looks at each request, so a switch is a file that comes or goes: no worker starts, and connections
+stay. Where both are there, as for a moment in each switch, green has the requests.
+
+Only other limits need a reload: nginx starts workers with the new configuration and lets the old
+ones finish. It would close the idle connections of the old ones at any moment, also when the next
+request is on its way. So for a second before it each answer tells its client to come back on a new
+connection.
 """
 
 from __future__ import annotations
@@ -76,8 +81,8 @@ http {
   client_body_timeout 10s;
   keepalive_timeout 75s;
 @upstreams@
-  map $http_x_ml_pipeline_trial $colour {
-    default "@colour@";
+  map $http_x_ml_pipeline_trial $trial {
+    default "";
 @trials@
   }
   map $http_x_request_id $number {
@@ -104,6 +109,9 @@ http {
     error_page 405 @method;
     error_page 413 @large;
     error_page 502 503 504 =503 @none;
+    set $colour "";
+@colours@
+    if ($trial) { set $colour $trial; }
     if ($colour = "") { return 503; }
     if (-f @folder@/draining) { rewrite ^ /.draining last; }
     location / { proxy_pass http://$colour$request_uri; }
@@ -132,7 +140,7 @@ def configuration(server: Server | None, addresses: Mapping[str, str], key: str)
     """Return nginx's configuration.
 
     Args:
-        server: The one that has the requests; with None each is answered with 503.
+        server: By whose limits it goes; None if there is none.
         addresses: On the private network, by colour.
         key: Of the trial; with ``KEY.COLOUR`` a request reaches the server of this colour.
     """
@@ -145,7 +153,9 @@ def configuration(server: Server | None, addresses: Mapping[str, str], key: str)
         "max_body": str(max_body),
         "buffer": str(max(1024, min(max_body, IN_MEMORY))),
         "upstreams": "\n".join(upstreams),
-        "colour": "" if server is None else server.colour,
+        "colours": "\n".join(
+            f"    if (-f {FOLDER}/{colour}) {{ set $colour {colour}; }}" for colour in COLOURS
+        ),
         "trials": "\n".join(f'    "{key}.{colour}" {colour};' for colour in addresses),
         "folder": FOLDER,
     }
@@ -175,19 +185,31 @@ class Gateway(Container):
     def lay(self, server: Server | None, addresses: Mapping[str, str]) -> None:
         """Lay the configuration that it starts with."""
         self._write(CURRENT, configuration(server, addresses, self.label("trial")))
+        if server is not None:
+            self._write(server.colour, "")
 
     def switch(self, server: Server | None, addresses: Mapping[str, str]) -> None:
         """Let the server have all requests from now on; no request is refused or cut off.
 
-        For a tenth of a second new connections reach the one or the other.
-
         Raises:
             EnvironmentFault: nginx refuses the configuration, or does not take it in time.
         """
-        self._write(NEXT, configuration(server, addresses, self.label("trial")))
-        self._run(*NGINX, "-t", "-c", f"{FOLDER}/{NEXT}")
+        wanted = configuration(server, addresses, self.label("trial"))
+        changes = self._read(CURRENT) != wanted
+        if changes:
+            self._write(NEXT, wanted)
+            self._run(*NGINX, "-t", "-c", f"{FOLDER}/{NEXT}")
         self.switched = True
-        if (told := self.ask()) is not None and told.colour:
+        lingers = changes and (told := self.ask()) is not None and told.colour != ""
+        if server is not None:
+            self._write(server.colour, "")
+        others = [colour for colour in COLOURS if server is None or colour != server.colour]
+        self._run("rm", "-f", *(f"{FOLDER}/{colour}" for colour in others), user="0")
+        if changes:
+            self._reload(lingers=lingers)
+
+    def _reload(self, *, lingers: bool) -> None:
+        if lingers:
             self._write(DRAINING, "")
             time.sleep(LINGER_SECONDS)
         before = self._workers()
@@ -219,6 +241,12 @@ class Gateway(Container):
             last = lines[-1] if lines else f"exit code {code}"
             raise EnvironmentFault(f"the gateway: {command[0].rpartition('/')[2]}: {last}")
         return output
+
+    def _read(self, name: str) -> str:
+        chunks, _ = self._container.get_archive(f"{FOLDER}/{name}")
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+            found = archive.extractfile(name)
+            return "" if found is None else found.read().decode()
 
     def _write(self, name: str, text: str) -> None:
         content = text.encode()

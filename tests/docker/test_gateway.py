@@ -156,6 +156,19 @@ class TestTakeOver:
         assert containers(engine, docker_place) == {}
 
 
+def test_a_switch_keeps_connections(docker_place, make_bundle, other):
+    docker_place.deploy(make_bundle(), 1)
+    with httpx.Client(base_url=docker_place.url, timeout=10) as api:
+        seen = []
+        for version, bundle in ((2, other), (3, make_bundle("third"))):
+            docker_place.deploy(bundle, version)
+            answer = api.post("/predict", json=ROW)
+            own = answer.extensions["network_stream"].get_extra_info("client_addr")
+            seen.append((answer.json()["model_version"], own))
+    assert [version for version, _ in seen] == [2, 3]
+    assert seen[0][1] == seen[1][1]
+
+
 class TestRefused:
     """nginx does not take what it is given: the old version has the requests, as before."""
 
@@ -181,6 +194,7 @@ class TestRefused:
 
     def test_a_reload(self, engine, docker_place, make_bundle, other, monkeypatch):
         docker_place.deploy(make_bundle(), 1)
+        monkeypatch.setattr(Gateway, "_read", lambda *_: "other limits")
         real, refused = Gateway._run, []
 
         def once(front, *command, **options):
@@ -206,7 +220,7 @@ from pipeline.home import Home
 
 home, bundle, port, version = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 section = EnvironmentSection(port=port, image=sys.argv[5], gateway_image=sys.argv[6])
-module, name, word = sys.argv[7].split(" ")
+module, name, word = sys.argv[7].split(" ")[:3]
 owner = docker
 for part in module.split("."):
     owner = getattr(owner, part)
@@ -219,16 +233,20 @@ def last(*arguments, **options):
     return found
 
 setattr(owner, name, last)
+if sys.argv[7].split(" ")[3:]:
+    gateway.Gateway._read = lambda *_: "other limits"
 placement = Placement("staging", section, ServingSection(), Home(home))
 deploy(docker.DockerTarget(), placement, bundle, int(version))
 """
 POINTS = {
     "container fill ": "the bundle is laid",
     "Server start ": "the server runs",
-    "Gateway _write draining": "connections end",
-    "Gateway _run mv": "the configuration is in place, nginx has the former one",
-    "Gateway _run reload": "nginx was told",
+    "Gateway _write ": "its file is there: green has the requests",
+    "Gateway _run rm": "the other's file is gone: so has blue",
     "Gateway switch ": "the new one has the requests",
+    "Gateway _write draining reload": "connections end",
+    "Gateway _run mv reload": "the configuration is in place, nginx has the former one",
+    "Gateway _run reload reload": "nginx was told",
     "Server stop ": "the old one has ended",
 }
 
