@@ -114,7 +114,8 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     options, unknown = parser.parse_known_args(arguments)
     chosen = vars(options)
     if unknown:
-        known = [f"--{key.replace('_', '-')}" for key in chosen if key not in ("verb", "name")]
+        others = ("verb", "name", "environment", "kinds")
+        known = [f"--{key.replace('_', '-')}" for key in chosen if key not in others]
         raise UsageError(f"unknown argument '{unknown[0]}'", hint=nearest(unknown[0], known))
     if file := chosen.pop("args", None):
         chosen |= read_arguments(file, chosen)
@@ -448,7 +449,9 @@ def _status(options: Mapping[str, Any], screen: Screen) -> int:
         rows = status(session.project, session.home, session.policy)
     if options["json"]:
         _print_json(rows)
-    elif rows:
+    elif not rows:
+        screen.line("nothing was promoted yet")
+    else:
         header = tuple(rows[0])
         screen.rows(
             header, (tuple("-" if row[k] is None else str(row[k]) for k in header) for row in rows)
@@ -469,6 +472,11 @@ def _stop(options: Mapping[str, Any], screen: Screen) -> int:
         name: load_target(section.target).stop(Placement.of(session.project, name, session.home))
         for name, section in environments.items()
     }
+    minutes = session.project.config.watch.minutes
+    if minutes and stopped.get("production"):
+        from pipeline.promotion import watching
+
+        watching.give_up(session.home, minutes, "it was stopped")
     if options["json"]:
         _print_json(stopped)
     else:

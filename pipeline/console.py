@@ -70,9 +70,10 @@ class Screen:
         """Print the stage's one line, and below it each check that stands in the way."""
         self.clear()
         name = label(report.stage, report.environment)
+        name = escape(f"{name:<{NAME_WIDTH - 1}} ")
         text = f"  {escape(report.summary)}" if summary else ""
         self.console.print(
-            f"{escape(f'{name:<{NAME_WIDTH}}')}[{STYLES[report.verdict]}]{report.verdict:<13}[/]"
+            f"{name}[{STYLES[report.verdict]}]{report.verdict:<13}[/]"
             f"[dim]{report.seconds:6.1f} s[/]{text}"
         )
         for check in troubles(report.checks):

@@ -60,7 +60,7 @@ class Records:
 def start(placement: Placement, copying: Copying, model: ModelRef) -> Live:
     """Let the champion's server copy its requests to the challenger from now on.
 
-    A shadow of this environment that runs already is ended, and what it saw forgotten.
+    A shadow of another pair of versions is ended, and what it saw forgotten.
 
     Args:
         placement: the champion's.
@@ -68,13 +68,21 @@ def start(placement: Placement, copying: Copying, model: ModelRef) -> Live:
         model: the challenger's.
 
     Raises:
-        UsageError: the target's servers cannot be told to copy requests.
+        UsageError: the target's servers cannot be told to copy requests, or these very versions
+            are compared already.
         EnvironmentFault: the server does not copy.
     """
     home, name = placement.home, copying.challenger.name
     target = copying_target(placement.section.target, placement.name)
     former = read(home, name)
     if former is not None:
+        compared = (former.champion_digest, former.challenger.digest)
+        same = compared == (copying.champion.digest, copying.served.digest)
+        if same and copied(former) is not None:
+            raise UsageError(
+                f"a live shadow of {name} runs since {former.minutes:.0f} min, on these versions",
+                hint=f"run 'ml-pipeline shadow {name} --judge'",
+            )
         end(former)
     folder = home / "shadow"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from filelock import FileLock, Timeout
 from pipeline.config import GitopsSection
 from pipeline.deploy.base import Deployment, Placement, Target
 from pipeline.deploy.release import FOLDER, used
-from pipeline.errors import EnvironmentFault, Refused
+from pipeline.errors import EnvironmentFault, PipelineError, Refused, UsageError
 from pipeline.home import Home
 from pipeline.promotion import gitops
 from pipeline.promotion.journal import Record
 from pipeline.promotion.records import PRODUCTION_MODEL
 from pipeline.registry.mlflow_registry import Registry, Version
+
+logger = logging.getLogger(__name__)
 
 PRODUCTION = "production"
 LOCK = "promotion.lock"
@@ -123,6 +126,31 @@ def bundle_of(
             f"bundle {digest[:12]} is not in {home / FOLDER}, or does not verify there",
             expected="the copy that was released",
         )
+    damaged = (home / FOLDER / digest).exists()
+    with ExitStack() as stack:
+        try:
+            path = stack.enter_context(_registered(registry, home, digest, number))
+        except PipelineError as error:
+            kind = EnvironmentFault if isinstance(error, UsageError) else type(error)
+            state = "does not verify" if damaged else "is not there"
+            raise kind(
+                f"version {number}: the home's copy of bundle {digest[:12]} {state}, and the "
+                f"registry's cannot take its place: {error.fault}",
+                expected=error.expected,
+                hint=error.hint or "go back to another version: 'ml-pipeline rollback --to V'",
+            ) from error
+        if damaged:
+            logger.warning(
+                "version %s: the home's copy of its bundle was damaged; the registry's took its "
+                "place. See to the disk of %s",
+                number,
+                home.root,
+            )
+        yield path
+
+
+@contextmanager
+def _registered(registry: Registry, home: Home, digest: str, number: int) -> Iterator[Path]:
     version = registry.version(number)
     if version.digest != digest:
         raise Refused(

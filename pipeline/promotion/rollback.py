@@ -99,7 +99,10 @@ def _choose(
     present = stack[-1] if stack else None
     if to is None:
         if len(stack) < 2:
-            raise Refused("there is no earlier version to go back to", expected="two promotions")
+            raise Refused(
+                "there is no earlier version to go back to",
+                expected="two promotions that nobody went back from",
+            )
         return present, stack[-2]
     for entry in reversed(history):
         if entry.version == to:

@@ -66,11 +66,11 @@ def status(project: Project, home: Home, policy: Path | None = None) -> list[dic
                 "environment": name,
                 "state": "up" if running else "down",
                 "version": _number(known, running),
-                "alias": known.fault or ", ".join(known.aliases.get(digest or "", [])) or None,
+                "alias": _alias(known, running),
                 "bundle": digest and digest[:12],
                 "url": None if running is None else running.url,
                 "approved": _approved(registry, known, digest, home, rules),
-                "open": (name == PRODUCTION and "; ".join(open_changes(home))) or None,
+                "open": _open(home, running) if name == PRODUCTION else None,
             }
         )
     return rows
@@ -120,14 +120,31 @@ def _known(registry: Registry) -> _Known:
     return known
 
 
-def _number(known: _Known, running: Deployment | None) -> int | None:
-    """Return the registry's number of what serves; the server's own word where it is away."""
+def _alias(known: _Known, running: Deployment | None) -> str | None:
+    if known.fault:
+        return known.fault
     if running is None:
         return None
-    if known.fault:
-        return running.version
+    if running.version is not None and running.digest not in known.versions:
+        return "not in the registry"
+    return ", ".join(known.aliases.get(running.digest, [])) or None
+
+
+def _open(home: Home, running: Deployment | None) -> str | None:
+    """Return what is to be done about production; None where that is nothing."""
+    told = open_changes(home)
+    last = read_history(home)[-1:]
+    if running is None and last:
+        told.append(f"version {last[0].version} is to serve: 'ml-pipeline reconcile production'")
+    return "; ".join(told) or None
+
+
+def _number(known: _Known, running: Deployment | None) -> int | None:
+    """Return the registry's number of what serves; the server's own word where it has none."""
+    if running is None:
+        return None
     version = known.versions.get(running.digest)
-    return None if version is None else version.number
+    return running.version if version is None else version.number
 
 
 def _approved(

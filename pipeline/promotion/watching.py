@@ -60,6 +60,17 @@ def end(home: Home, promotion: Entry, verdict: Verdict, summary: str) -> None:
     workdir.write_text(home / FILE, ended.model_dump_json(by_alias=True, indent=2) + "\n")
 
 
+def give_up(home: Home, minutes: float, why: str) -> None:
+    """End the watch of a promotion that is due, unjudged.
+
+    Raises:
+        EnvironmentFault: the history, or the file of the last watch, is broken.
+    """
+    promotion = due(home, minutes)
+    if isinstance(promotion, Entry):
+        end(home, promotion, Verdict.SKIPPED, why)
+
+
 def due(home: Home, minutes: float) -> Entry | str:
     """Return the promotion to watch, or why there is none.
 

@@ -126,7 +126,8 @@ class Session:
             lock.acquire(timeout=0)
         except Timeout:
             raise EnvironmentFault(
-                f"another ml-pipeline works in {self.workdir.root}", hint="wait until it has ended"
+                f"another ml-pipeline works in {self.workdir.root}",
+                hint="wait until it has ended; a watch may be ended by Ctrl-C",
             ) from None
         except OSError as error:
             raise EnvironmentFault(

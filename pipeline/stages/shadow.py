@@ -432,6 +432,8 @@ def _same(context: Context, name: str, found: live.Live) -> Check:
         verdict, seen = Verdict.FAIL, f"{name} does not answer any more"
     elif challenger != found.challenger.digest:
         verdict, seen = Verdict.INCONCLUSIVE, f"{name} serves another version by now"
+    elif champion is None:
+        verdict, seen = Verdict.INCONCLUSIVE, f"{PRODUCTION} does not answer any more"
     elif champion != found.champion_digest:
         verdict, seen = Verdict.INCONCLUSIVE, f"{PRODUCTION} serves another version by now"
     else:

@@ -32,6 +32,7 @@ def fails_with(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int
     [
         (("trian",), "did you mean 'train'?"),
         (("train", "--qick"), "did you mean '--quick'?"),
+        (("watch", "--minutes", "1"), "known: --args, --json, --judge"),
         (("run", "cj"), "invalid choice: 'cj'"),
         (
             ("train", "--max-epochs", "many"),

@@ -157,14 +157,17 @@ class TestIsRefused:
         assert not unsettled(delivery.home)
 
     def test_a_bundle_that_was_changed_where_it_is_kept(
-        self, delivery: Delivery, versions: list[Version]
+        self, delivery: Delivery, versions: list[Version], caplog: pytest.LogCaptureFixture
     ) -> None:
         card = delivery.home / f"released/{versions[1].digest}/MODEL_CARD.md"
         card.write_text("# other")
-        with pytest.raises(EnvironmentFault, match="does not answer"):
+        told = "version 2: the home's copy of bundle .* does not verify, .*: .* does not answer"
+        with pytest.raises(EnvironmentFault, match=told):
             back(delivery, registry=away(delivery))
         assert delivery.target.running.digest == versions[2].digest
-        assert back(delivery).version == versions[1]
+        with caplog.at_level("WARNING"):
+            assert back(delivery).version == versions[1]
+        assert "the home's copy of its bundle was damaged" in caplog.text
 
     def test_a_version_that_never_was_there(
         self, delivery: Delivery, versions: list[Version]

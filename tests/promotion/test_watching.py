@@ -13,7 +13,7 @@ from pipeline.promotion.journal import Journal, Step, unsettled
 from pipeline.promotion.production import Production
 from pipeline.promotion.records import Entry, read_history
 from pipeline.promotion.rollback import rollback
-from pipeline.promotion.watching import BY, due, end, finish, rolled_back
+from pipeline.promotion.watching import BY, due, end, finish, give_up, rolled_back
 from pipeline.report import Verdict
 
 Delivery = Any
@@ -57,6 +57,10 @@ class TestDue:
         promotion = read_history(delivery.home)[-1]
         end(delivery.home, promotion, Verdict.PASS, "version 3 stays")
         assert due(delivery.home, HOUR) == "the watch of version 3 has ended: version 3 stays"
+
+    def test_not_where_production_was_stopped_on_purpose(self, delivery: Delivery) -> None:
+        give_up(delivery.home, HOUR, "it was stopped")
+        assert due(delivery.home, HOUR) == "the watch of version 3 has ended: it was stopped"
 
     def test_the_end_of_an_earlier_watch_is_none_of_a_later_promotion(
         self, delivery: Delivery

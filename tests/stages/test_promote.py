@@ -226,6 +226,21 @@ class TestStatus:
         assert row["alias"].startswith(away)
         assert [row | {"alias": "champion, challenger"}] == before
 
+    def test_of_a_server_that_is_down_tells_what_is_to_serve(self, case: Case) -> None:
+        case.approved("one")
+        case.promote()
+        case.stop()
+        (row,) = status(case.project, case.home)
+        assert (row["state"], row["version"]) == ("down", None)
+        assert row["open"] == "version 1 is to serve: 'ml-pipeline reconcile production'"
+
+    def test_of_a_registry_that_lost_its_versions_says_so(self, case: Case) -> None:
+        case.approved("one")
+        case.promote()
+        (case.home / "mlflow.db").unlink()
+        (row,) = status(case.project, case.home)
+        assert (row["version"], row["alias"]) == (1, "not in the registry")
+
     def test_of_a_new_project_makes_nothing(self, make_project: Callable[..., Project]) -> None:
         project = make_project("new")
         rows = status(project, Home(project.root / ".ml"))

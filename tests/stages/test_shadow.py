@@ -259,6 +259,9 @@ def test_production_copies_its_requests_until_they_are_judged(live_delivery):
         too_early = delivery.shadow(judge=True)
         assert too_early.report.verdict is Verdict.INCONCLUSIVE
         assert too_early.report.summary.endswith("it goes on")
+        again = delivery.shadow(start=True)
+        assert again.exit_code == 2
+        assert "on these versions; run 'ml-pipeline shadow staging --judge'" in str(again.error)
         clients.wait_for(250)
         result = delivery.shadow(judge=True)
     assert result.exit_code == 0, result.report.summary
