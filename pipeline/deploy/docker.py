@@ -14,7 +14,7 @@ import contextlib
 import logging
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,37 +87,29 @@ class DockerTarget:
         scope = _known_scope(home)
         if scope is None:
             return None
-        client = engine.connect()
-        try:
-            with engine.errors():
-                former = _Fleet(client, scope, placement.name).former(home)
-            return None if former is None else former.deployment
-        finally:
-            client.close()
+        with engine.connected() as client:
+            former = _Fleet(client, scope, placement.name).former(home)
+        return None if former is None else former.deployment
 
     def stop(self, placement: Placement) -> bool:
         scope = _known_scope(placement.home)
         if scope is None:
             return False
-        client = engine.connect()
-        try:
-            with lock.hold(placement), engine.errors():
-                fleet = _Fleet(client, scope, placement.name)
-                running = any(each.running for each in fleet.servers())
-                for each in [*fleet.gateways(), *fleet.servers()]:
-                    each.stop()
-                fleet.bring_log(placement)
-                fleet.clear()
-                fleet.forget_log()
-                return running
-        finally:
-            client.close()
+        with engine.connected() as client, lock.hold(placement):
+            fleet = _Fleet(client, scope, placement.name)
+            running = any(each.running for each in fleet.servers())
+            for each in [*fleet.gateways(), *fleet.servers()]:
+                each.stop()
+            fleet.bring_log(placement)
+            fleet.clear()
+            fleet.forget_log()
+            return running
 
     def bring_predictions(self, placement: Placement) -> None:
         """See ``LogsElsewhere.bring_predictions``."""
         scope = _known_scope(placement.home)
         if scope is not None:
-            with _connected() as client:
+            with engine.connected() as client:
                 _Fleet(client, scope, placement.name).bring_log(placement)
 
     # --- CopiesRequests -----------------------------------------------------------------------
@@ -132,7 +124,7 @@ class DockerTarget:
                 hint="replay instead: 'ml-pipeline shadow ENV' without --start",
             )
         records = placement.home / f"shadow/{other.name}.jsonl"
-        with _connected() as client:
+        with engine.connected() as client:
             whose = docker_shadow.Whose(_scope(placement.home), placement.name, other.name)
             left = docker_shadow.Reader.find(client, whose)
             if left is not None:
@@ -145,20 +137,20 @@ class DockerTarget:
         return told | {"whose": asdict(whose)}
 
     def shadow_counts(self, shadow: dict[str, Any]) -> Counts | None:
-        with _connected() as client:
+        with engine.connected() as client:
             reader = _reader(client, shadow)
             return None if reader is None else reader.counts()
 
     def shadow_records(self, shadow: dict[str, Any]) -> Path:
         path = Path(shadow["records"])
-        with _connected() as client:
+        with engine.connected() as client:
             reader = _reader(client, shadow)
             if reader is not None:
                 reader.fetch(path)
         return path
 
     def end_shadow(self, shadow: dict[str, Any]) -> Counts | None:
-        with _connected() as client:
+        with engine.connected() as client:
             reader = _reader(client, shadow)
             if reader is None:
                 return None
@@ -528,16 +520,6 @@ def _healthy(deployment: Deployment, wanted: Wanted) -> bool:
     except Refused:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _connected() -> Iterator[DockerClient]:
-    client = engine.connect()
-    try:
-        with engine.errors():
-            yield client
-    finally:
-        client.close()
 
 
 def _reader(client: DockerClient, shadow: dict[str, Any]) -> docker_shadow.Reader | None:

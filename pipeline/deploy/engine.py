@@ -48,6 +48,17 @@ def connect(seconds: float = SECONDS) -> DockerClient:
         return docker.from_env(timeout=int(seconds))
 
 
+@contextmanager
+def connected() -> Iterator[DockerClient]:
+    """Yield a client; what goes wrong with the engine becomes an ``EnvironmentFault``."""
+    client = connect()
+    try:
+        with errors():
+            yield client
+    finally:
+        client.close()
+
+
 def remote_host() -> str | None:
     """Return the name of the machine that the engine runs on; None for a local socket."""
     parts = urlsplit(os.environ.get("DOCKER_HOST", ""))

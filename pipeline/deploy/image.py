@@ -17,7 +17,7 @@ from pipeline.deploy.manifests import image_tag
 from pipeline.errors import EnvironmentFault, UsageError
 
 if TYPE_CHECKING:
-    from docker import DockerClient
+    pass
 
 PLACE = "/srv/ml-pipeline/bundle"
 """Where docker/serve.py looks for it."""
@@ -78,7 +78,7 @@ def bake(bundle: Bundle, image: Wanted) -> str:
         f"{LABEL}digest": bundle.digest,
         f"{LABEL}identity": bundle.identity,
     }
-    with _engine() as client, _context(bundle) as context:
+    with engine.connected() as client, _context(bundle) as context:
         server = {"SERVER": engine.image_id(client, image.server)}
         try:
             client.images.build(
@@ -102,7 +102,7 @@ def push(name: str) -> str:
         EnvironmentFault: the registry does not answer or refuses.
     """
     repository, _, tag = name.rpartition(":")
-    with _engine() as client:
+    with engine.connected() as client:
         digest = None
         for line in client.images.push(repository, tag, stream=True, decode=True):
             if "error" in line:
@@ -114,16 +114,6 @@ def push(name: str) -> str:
         if digest is None:
             raise EnvironmentFault(f"{name} was not pushed: the engine told no digest")
         return str(digest)
-
-
-@contextmanager
-def _engine() -> Iterator[DockerClient]:
-    client = engine.connect()
-    try:
-        with engine.errors():
-            yield client
-    finally:
-        client.close()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pipeline.promotion.change import complete
 from pipeline.promotion.journal import Journal, unsettled
 from pipeline.promotion.production import Production, bundle_of
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
-from pipeline.report import Progress
+from pipeline.report import Check, Progress, Verdict
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
@@ -71,6 +71,19 @@ def settle(
             _end(registry, journal, "taken back")
             told.append(f"taken back: {journal.record}")
     return tuple(told)
+
+
+def checks(told: Sequence[str]) -> list[Check]:
+    """Return a passed check for each change that was settled."""
+    return [
+        Check(
+            name="interrupted change settled",
+            verdict=Verdict.PASS,
+            observed=one,
+            expected="finished, or what was there before is there again",
+        )
+        for one in told
+    ]
 
 
 def _finish(

@@ -8,7 +8,7 @@ from pipeline.approval.keys import trusted_keys
 from pipeline.deploy.base import Placement
 from pipeline.deploy.targets import load_target
 from pipeline.errors import UsageError
-from pipeline.promotion import records
+from pipeline.promotion import records, settle
 from pipeline.promotion.cleaning import clean
 from pipeline.promotion.production import PRODUCTION, Production
 from pipeline.promotion.promote import Promotion, promote
@@ -48,7 +48,7 @@ def run(context: Context) -> Outcome:
     cleaned = clean(context.project, context.home, PRODUCTION, done.deployment)
     return Outcome(
         summary=_line(done),
-        checks=[*_settled(done), *_checks(done), *cleaned],
+        checks=[*settle.checks(done.settled), *_checks(done), *cleaned],
         metrics={"url": done.deployment.url, "changed": done.changed, "started": done.started},
         model=done.version.ref,
     )
@@ -61,18 +61,6 @@ def _line(done: Promotion) -> str:
         return f"nothing to promote: version {number} is the champion; its server is {state}, {url}"
     pushed = f"; {records.PRODUCTION_MODEL}: {done.published}" if done.published else ""
     return f"version {number} is in production: {url}{pushed}"
-
-
-def _settled(done: Promotion) -> list[Check]:
-    return [
-        Check(
-            name="interrupted change settled",
-            verdict=Verdict.PASS,
-            observed=told,
-            expected="finished, or what was there before is there again",
-        )
-        for told in done.settled
-    ]
 
 
 def _checks(done: Promotion) -> list[Check]:

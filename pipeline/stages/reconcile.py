@@ -10,7 +10,7 @@ from pipeline.approval.person import user
 from pipeline.deploy.base import Placement
 from pipeline.deploy.targets import load_target
 from pipeline.errors import UsageError
-from pipeline.promotion import desired, gitops, records
+from pipeline.promotion import desired, gitops, records, settle
 from pipeline.promotion.cleaning import clean
 from pipeline.promotion.desired import Desired
 from pipeline.promotion.production import PRODUCTION, Production, proposed
@@ -88,15 +88,7 @@ def _outcome(context: Context, name: str, done: Reconciled) -> Outcome:
     summary += f"; before, {done.drift}" if done.drift else "; nothing to change"
     if done.registry:
         summary += f"; the registry differs: {done.registry}"
-    checks = [
-        Check(
-            name="interrupted change settled",
-            verdict=Verdict.PASS,
-            observed=told,
-            expected="finished, or what was there before is there again",
-        )
-        for told in done.settled
-    ]
+    checks = settle.checks(done.settled)
     checks.append(
         Check(
             name="serves what it is to serve",
