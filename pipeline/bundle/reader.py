@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 import stat
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,8 +71,6 @@ class OnnxModel:
         self._outputs = [outputs[0].name]
         width = inputs[0].shape[1]
         self.width: int | None = width if isinstance(width, int) else None
-        self._row: _Row | None = None
-        self._row_is_free = threading.Lock()
 
     def predict(self, encoded: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the probability of class 1 for encoded rows: float32 ``[n, width]`` to ``[n]``.
@@ -84,14 +81,7 @@ class OnnxModel:
         return self._run(encoded)[:, 1].astype(float)  # type: ignore[no-any-return]
 
     def probabilities(self, encoded: NDArray[np.float32]) -> list[float]:
-        """Return what ``predict`` does as a list; for few rows, above all one, that is quicker."""
-        if len(encoded) == 1 and self._row_is_free.acquire(blocking=False):
-            try:
-                if self._row is None:
-                    self._row = _Row(self._session, self._input, self._outputs[0], encoded)
-                return [self._row.probability(encoded)]
-            finally:
-                self._row_is_free.release()
+        """Return what ``predict`` does as a list; for few rows that is quicker."""
         return [each for _, each in self._run(encoded).tolist()]
 
     def _run(self, encoded: NDArray[np.float32]) -> Any:
@@ -102,31 +92,6 @@ class OnnxModel:
                 expected="two probabilities a row",
             )
         return found
-
-
-class _Row:
-    """One row, in memory that the session keeps: it saves a quarter of the time of a call.
-
-    Source: ONNX Runtime, Python API, ``IOBinding``.
-    """
-
-    def __init__(self, session: Any, name: str, output: str, like: NDArray[np.float32]) -> None:
-        import numpy as np
-
-        self._session = session
-        self._given = np.empty_like(like)
-        self._found = np.empty((1, 2), np.float32)
-        self._binding = session.io_binding()
-        for bind, where, array in (
-            (self._binding.bind_input, name, self._given),
-            (self._binding.bind_output, output, self._found),
-        ):
-            bind(where, "cpu", 0, np.float32, array.shape, array.ctypes.data)
-
-    def probability(self, encoded: NDArray[np.float32]) -> float:
-        self._given[:] = encoded
-        self._session.run_with_iobinding(self._binding)
-        return self._found.item(1)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ a missing value means the same everywhere. It imports neither pandas nor, at the
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -217,6 +218,12 @@ class FeatureSchema:
                 if place is not None:
                     target[row, place] = 1.0
 
+    def empty(self, rows: int) -> Float32Array:
+        """Return a matrix for that many encoded rows, filled with 0."""
+        import numpy as np
+
+        return np.zeros((rows, self.width), dtype=np.float32)
+
     def encode_rows(self, rows: Sequence[Sequence[object]]) -> Float32Array:
         """Encode rows as a request brings them: in the schema's order, None where missing.
 
@@ -235,10 +242,25 @@ class FeatureSchema:
 
         if rows and self._numeric_only and _plain(rows, len(self.features)):
             return np.array(rows, dtype=np.float32)
-        encoded = np.zeros((len(rows), self.width), dtype=np.float32)
+        encoded = self.empty(len(rows))
         for index, row in enumerate(rows):
             self._encode_row(encoded[index], row, index)
         return encoded
+
+    def encode_into(self, matrix: Float32Array, index: int, row: Sequence[object]) -> None:
+        """Encode one row, as ``encode_rows`` does, into row ``index`` of a C-ordered matrix.
+
+        Raises:
+            FeatureError: see ``encode_rows``; the matrix is as before.
+        """
+        if self._numeric_only and _all_floats(row, len(self.features)):
+            self._packer.pack_into(matrix.data, index * self._packer.size, *row)
+        else:
+            matrix[index] = self.encode_rows([row])[0]
+
+    @cached_property
+    def _packer(self) -> struct.Struct:
+        return struct.Struct(f"{self.width}f")
 
     def _encode_row(self, target: Float32Array, row: Sequence[object], index: int) -> None:
         if not isinstance(row, list | tuple):
@@ -310,13 +332,10 @@ _SHOWN_CHARACTERS = 40
 def _plain(rows: Sequence[Sequence[object]], count: int) -> bool:
     """Whether every row is a list of ``count`` values: None, a float32 or an int of 64 bits."""
     for row in rows:
+        if _all_floats(row, count):
+            continue
         if type(row) is not list or len(row) != count:
             return False
-        if {*map(type, row)} == {float}:  # each a pass in C; NaN, wherever it is, makes the sum NaN
-            total = sum(row)
-            if total != total or not -_LARGEST_FLOAT32 <= min(row) <= max(row) <= _LARGEST_FLOAT32:  # noqa: PLR0124
-                return False
-            continue
         for value in row:
             kind = type(value)
             if kind is float:
@@ -325,6 +344,19 @@ def _plain(rows: Sequence[Sequence[object]], count: int) -> bool:
             elif value is not None and (kind is not int or not _SMALLEST <= value <= _LARGEST):
                 return False
     return True
+
+
+def _all_floats(row: Sequence[object], count: int) -> bool:
+    """Whether the row is a list of ``count`` float32, all by passes in C.
+
+    Its length as a vector is NaN where one of them is, and never below the largest of them.
+    """
+    return (
+        type(row) is list
+        and len(row) == count
+        and {*map(type, row)} == {float}
+        and math.hypot(*row) <= _LARGEST_FLOAT32
+    )
 
 
 def _is_missing(value: object) -> bool:

@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -140,13 +141,17 @@ class Answer(NamedTuple):
     """Why the request is refused."""
 
 
+Deliver = Callable[[Answer], None]
+
+
 class _Request:
     """A request for predictions, as far as it is understood and answered yet."""
 
-    __slots__ = ("body", "headers", "many", "number", "probabilities", "rows", "started")
+    __slots__ = ("body", "fields", "headers", "many", "number", "probabilities", "rows", "started")
 
     def __init__(self, fields: Fields, body: Body = b"") -> None:
         self.started = time.perf_counter()
+        self.fields = fields
         self.headers = dict(fields)
         self.number = request_id(self.headers.get(b"x-request-id"))
         self.body = body
@@ -167,43 +172,52 @@ class Scoring:
         self._form = form
         self._service = service
 
-    def at_once(self, fields: Fields, body: Body) -> Answer | None:
-        """Return the answer to a whole request, which is counted and logged with that.
+    def at_once(self, fields: Fields, body: Body, send: Deliver) -> bool:
+        """Answer a whole request by ``send``, now or in the next turn of the loop.
 
-        None, and nothing has happened, where it has to wait for the model's thread, or where the
+        False, and nothing has happened, where it has to wait for the model's thread, or where the
         process ends, of which the answer would have to tell.
         """
         if self._service.state.draining:
-            return None
-        request = _Request(fields, body)
+            return False
+        inference, request = self._service.inference, _Request(fields, body)
+        found: list[float] | Exception
         try:
-            self._admit(request, fields)
+            self._admit(request)
             self._parse(request)
-            if not self._service.inference.is_quick(len(request.rows)):
-                return None
-            request.probabilities = self._service.inference.now(request.rows)
-            answer = self._answer(request)
+            rows = request.rows
+            if not inference.is_quick(len(rows)):
+                return False
+            if len(rows) == 1:
+                inference.together(rows[0], partial(self._send, request, send))
+                return True
+            found = inference.now(rows)
         except Exception as error:  # noqa: BLE001  # told, and logged if it is the server's
-            answer = self._refusal(request, error)
-        self._answered(request, answer)
-        return answer
+            found = error
+        self._send(request, send, found)
+        return True
+
+    def settle(self) -> None:
+        """Answer now what would be answered in the next turn of the loop."""
+        self._service.inference.settle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
         request = _Request(scope["headers"])
         service.metrics.in_flight += 1
         try:
+            found: list[float] | Exception
             try:
-                self._admit(request, scope["headers"])
+                self._admit(request)
                 request.body = await read(scope, receive, service.limits.max_body)
                 self._parse(request)
                 if service.inference.is_quick(len(request.rows)):
-                    request.probabilities = service.inference.now(request.rows)
+                    found = service.inference.now(request.rows)
                 else:
-                    request.probabilities = await service.inference.later(request.rows)
-                answer = self._answer(request)
+                    found = await service.inference.later(request.rows)
             except Exception as error:  # noqa: BLE001  # told, and logged if it is the server's
-                answer = self._refusal(request, error)
+                found = error
+            answer = self._answer(request, found)
             status, fields, body, _ = answer
             if service.state.draining:
                 fields.append((b"connection", b"close"))
@@ -213,9 +227,9 @@ class Scoring:
             service.metrics.in_flight -= 1
         self._answered(request, answer)
 
-    def _admit(self, request: _Request, fields: Fields) -> None:
+    def _admit(self, request: _Request) -> None:
         """Refuse what its headers forbid, before its body is read."""
-        authorise(fields, self._service.token)
+        authorise(request.fields, self._service.token)
         check_headers(request.headers, self._service.limits.max_body)
 
     def _parse(self, request: _Request) -> None:
@@ -226,8 +240,16 @@ class Scoring:
         if number > limits.max_rows:
             raise RequestError(413, f"{number} rows; at most {limits.max_rows} in one request")
 
-    def _answer(self, request: _Request) -> Answer:
-        body = self._form.answer(request.probabilities, request.many)
+    def _send(self, request: _Request, send: Deliver, found: list[float] | Exception) -> None:
+        answer = self._answer(request, found)
+        send(answer)
+        self._answered(request, answer)
+
+    def _answer(self, request: _Request, found: list[float] | Exception) -> Answer:
+        if isinstance(found, Exception):
+            return self._refusal(request, found)
+        request.probabilities = found
+        body = self._form.answer(found, request.many)
         return Answer(200, _fields(body, request.number), body)
 
     def _refusal(self, request: _Request, error: Exception) -> Answer:

@@ -1,9 +1,11 @@
 """Runs the model: at once where that is quick, otherwise in a thread behind a bounded queue.
 
 A row takes microseconds, less than handing it to a thread does; so it is answered on the event
-loop, where no more can wait than there are connections. What takes longer (many rows, a large
-model) would hold everybody up there. It waits for a thread instead, ``max_queue`` requests at most
-and ``max_seconds`` at most. ONNX Runtime lets go of the interpreter meanwhile, so quick requests
+loop, where no more can wait than there are connections. Single rows that arrive in one turn of the
+loop are answered by one call of the model. None of them waits for that: the loop writes no answer
+before it has heard of all that has arrived. What takes longer (many rows, a large model) would hold
+everybody up there. It waits for a thread instead, ``max_queue`` requests at most and
+``max_seconds`` at most. ONNX Runtime lets go of the interpreter meanwhile, so quick requests
 overtake. How long a row takes is measured all the time, in time of the thread on the processor:
 where others keep that busy, or the event loop the interpreter, a quick model stays one. (By the
 clock it would go to the thread, wait more there, and so stay there until requests are refused.) The
@@ -17,6 +19,7 @@ import math
 import queue
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +30,12 @@ if TYPE_CHECKING:
 
 QUICK_SECONDS = 0.001
 """Longest estimated time of a prediction on the event loop."""
+TOGETHER = 64
+"""Most rows of one call of the model for several requests."""
 
 Rows = list[Any]
+Told = Callable[[list[float] | Exception], None]
+"""Is told the probabilities of a request's rows, or what has gone wrong."""
 
 
 @dataclass
@@ -55,6 +62,8 @@ class Inference:
         self._thread: threading.Thread | None = None
         self.waiting = 0
         """Requests in the queue or in the thread."""
+        self._gathered: list[Told] = []
+        self._matrix = bundle.schema.empty(TOGETHER)
         self._row_seconds = 0.0
         rows = bundle.golden.inputs[:1]
         self._predict(rows)  # the first one also loads
@@ -74,10 +83,40 @@ class Inference:
         """
         started = time.thread_time()
         found = self._predict(rows)
-        measured = (time.thread_time() - started) / (len(rows) or 1)
-        self._row_seconds = min(measured, self._measured)
-        self._measured = measured
+        self._measure(time.thread_time() - started, len(rows))
         return found
+
+    def together(self, row: Sequence[object], told: Told) -> None:
+        """Answer one row with the others that come in this turn of the event loop.
+
+        ``told`` is called in the loop's next turn, or by ``settle``.
+
+        Raises:
+            FeatureError: the row does not fit the model; ``told`` is not called.
+        """
+        gathered = self._gathered
+        self._bundle.schema.encode_into(self._matrix, len(gathered), row)
+        gathered.append(told)
+        if len(gathered) == 1:
+            asyncio.get_running_loop().call_soon(self.settle)
+        elif len(gathered) == TOGETHER:
+            self.settle()
+
+    def settle(self) -> None:
+        """Answer what has come together so far."""
+        gathered, self._gathered = self._gathered, []
+        if not gathered:
+            return
+        started = time.thread_time()
+        try:
+            found = self._bundle.probabilities(self._matrix[: len(gathered)])
+        except Exception as error:  # noqa: BLE001  # it is the requests' to tell
+            for told in gathered:
+                told(error)
+            return
+        self._measure(time.thread_time() - started, len(gathered))
+        for told, probability in zip(gathered, found, strict=True):
+            told([probability])
 
     async def later(self, rows: Rows) -> list[float]:
         """Return the probability of each row, once the thread has got to it.
@@ -107,6 +146,11 @@ class Inference:
             raise RequestError(
                 503, f"no answer within {self._max_seconds:g} s; ask again later", retry_after=1
             ) from None
+
+    def _measure(self, seconds: float, rows: int) -> None:
+        measured = seconds / (rows or 1)
+        self._row_seconds = min(measured, self._measured)
+        self._measured = measured
 
     def _predict(self, rows: Rows) -> list[float]:
         if not rows:

@@ -2,8 +2,9 @@
 
 What uvicorn does between a request and its application (a scope, a cycle, a task, two messages)
 takes longer than a quick model. So a request for predictions that arrived whole in one read, and
-that is nothing special, is answered while it is parsed, by one write. Every other request takes
-uvicorn's way, as if this one did not exist.
+that is nothing special, is answered without, by one write: in the loop's next turn, together with
+those that arrived on other connections. Every other request takes uvicorn's way, as if this one did
+not exist.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._scoring: Scoring | None = None
         """Who may answer the request that is being parsed, of which uvicorn does not know yet."""
         self._body = b""
+        self._waits_for: Scoring | None = None
+        """Who answers the last request in the loop's next turn."""
         self._refusal: str | None = None
         """What is wrong with that which came after a request that is not answered yet."""
         self._idle_since = 0.0
@@ -57,6 +60,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
+        self._settle()
         super().data_received(data)
         if self._scoring is not None:
             self._leave_to_uvicorn()
@@ -72,6 +76,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._timer = self.loop.call_later(BODY_SECONDS, self._body_is_late)
 
     def on_message_begin(self) -> None:
+        self._settle()
         self._in_head = True
         self.url = b""
         self.headers = []
@@ -103,16 +108,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._stop_timer()
         if self._scoring is not None:
-            answer = self._scoring.at_once(self.headers, self._body)
-            if answer is not None:
+            self._waits_for = self._scoring
+            if self._scoring.at_once(self.headers, self._body, self._send):
                 self._scoring = None
-                self._send(answer)
                 return
+            self._waits_for = None
             self._leave_to_uvicorn()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, after the requests before it."""
+        self._settle()
         if not self._is_uvicorns() or (self.cycle.more_body and not self.pipeline):
             super().send_400_response(msg)
             return
@@ -126,6 +132,14 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if is_last and self._refusal is not None and not self.transport.is_closing():
             super().send_400_response(self._refusal)
+
+    def eof_received(self) -> None:
+        self._settle()
+
+    def shutdown(self) -> None:
+        """Close the connection once it has its answers."""
+        self._settle()
+        super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -148,11 +162,19 @@ class BoundedProtocol(HttpToolsProtocol):
             and (limit is None or max(len(self.connections), len(self.tasks)) < limit)
         )
 
+    def _settle(self) -> None:
+        """Have the last request answered now, before anything else happens to the connection."""
+        if self._waits_for is not None:
+            self._waits_for.settle()
+
     def _send(self, answer: Answer) -> None:
+        self._waits_for = None
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
         fields = map(b": ".join, [*self.server_state.default_headers, *answer.fields])
         head = STATUS_LINE[answer.status] + b"\r\n".join(fields)
         self.transport.write(head + b"\r\n\r\n" + answer.body)
-        self.server_state.total_requests += 1
         self._idle_since = self.loop.time()
         if self._idle_timer is None:
             self._watch_idleness(self.timeout_keep_alive)

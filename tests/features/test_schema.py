@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.features.schema import Feature, FeatureError, FeatureSchema
@@ -186,6 +187,29 @@ class TestEncodeRows:
         assert schema.encode_rows([row]).tolist() == [[1, 0, 0, 2]]
         with pytest.raises(FeatureError, match="expected null or one of 'Kathmandu', 'Pokhara'"):
             strict.encode_rows([row])
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(row=st.lists(st.none() | st.integers() | st.floats() | st.text(max_size=3), max_size=3))
+    @example(row=[3.4028234663852886e38, 1.0])
+    @example(row=[-3.4028234663852886e38, 3.4028234663852886e38])
+    @example(row=[1e308, 1.7e308])
+    @example(row=[5e-324, -0.0])
+    def test_a_row_in_a_matrix_is_the_same(self, numeric, row):
+        matrix = numeric.empty(3)
+        try:
+            expected = numeric.encode_rows([row])[0]
+        except FeatureError as error:
+            with pytest.raises(FeatureError, match=re.escape(str(error))):
+                numeric.encode_into(matrix, 1, row)
+            expected = [0, 0]
+        else:
+            numeric.encode_into(matrix, 1, row)
+        np.testing.assert_array_equal(matrix, [[0, 0], expected, [0, 0]])
+
+    def test_so_is_one_with_categories(self, schema):
+        matrix = schema.empty(2)
+        schema.encode_into(matrix, 1, [30, "Pokhara", 1.5])
+        assert matrix.tolist() == [[0, 0, 0, 0], [30, 0, 1, 1.5]]
 
     def test_long_values_are_not_repeated_whole(self, numeric):
         with pytest.raises(FeatureError) as caught:

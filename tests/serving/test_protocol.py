@@ -117,9 +117,9 @@ class Transport(asyncio.Transport):
 class Connection:
     """A connection to an application of its own."""
 
-    def __init__(self, bundle, *, short):
+    def __init__(self, bundle, *, short, app=None):
         self.state = State()
-        self.app = make_app(bundle, 3, LIMITS, self.state, TOKEN)
+        self.app = app or make_app(bundle, 3, LIMITS, self.state, TOKEN)
         if not short:
             self.app.at_once = {}
         self.server_state = ServerState()
@@ -225,10 +225,11 @@ def test_an_upgrade_that_there_is_not_is_left_to_uvicorn(opened):
     assert asyncio.run(exchange(opened, asked, short=True)) == by_uvicorn
 
 
-def test_the_usual_request_is_answered_before_the_loop_goes_on_by_one_write(opened):
+def test_the_usual_request_is_answered_in_the_next_turn_of_the_loop_by_one_write(opened):
     async def ask():
         connection = Connection(opened, short=True)
         connection.protocol.data_received(REQUESTS["a row"])
+        await asyncio.sleep(0)
         written, tasks = list(connection.transport.written), set(connection.server_state.tasks)
         await connection.end()
         return written, tasks
@@ -269,6 +270,140 @@ def test_what_is_not_usual_is_left_to_uvicorn(opened, why, monkeypatch):
     assert answer.startswith(b"HTTP/1.1 503" if why == "crowded" else b"HTTP/1.1 200")
     assert closed == (why in ("draining", "crowded"))
     assert closed == (b"connection: close" in answer)
+
+
+class TestTogether:
+    """What arrives on several connections in one turn of the loop is one call of the model."""
+
+    @pytest.fixture
+    def calls(self, opened, monkeypatch):
+        """The numbers of rows with which the model is called, from the first request on."""
+        found, model = [], opened.probabilities
+
+        def counted(encoded):
+            found.append(len(encoded))
+            return model(encoded)
+
+        monkeypatch.setattr(opened, "probabilities", counted)
+        return found
+
+    async def answers(self, connections, *asked):
+        """Give each connection a request, in one turn; return each answer's status and body."""
+        for connection, each in zip(connections, asked, strict=True):
+            connection.protocol.data_received(each)
+        await asyncio.sleep(0)
+        found = []
+        for connection in connections:
+            head, _, body = b"".join(connection.transport.written).partition(b"\r\n\r\n")
+            found.append((int(head[9:12] or 0), json.loads(body or b"null")))
+            connection.transport.written.clear()
+        return found
+
+    def connections(self, opened, number):
+        first = Connection(opened, short=True)
+        more = [Connection(opened, short=True, app=first.app) for _ in range(number - 1)]
+        return [first, *more]
+
+    def test_each_is_answered_as_if_it_were_alone(self, opened, calls):
+        rows = [[number / 10, "north"] for number in range(20)]
+        asked = [request(json.dumps({"features": row})) for row in rows]
+
+        async def ask():
+            connections = self.connections(opened, len(rows))
+            before = len(calls)
+            together = await self.answers(connections, *asked)
+            counted = calls[before:]
+            alone = [await self.answers(connections[:1], each) for each in asked]
+            for connection in connections:
+                await connection.end()
+            return together, counted, [each for (each,) in alone]
+
+        together, counted, alone = asyncio.run(ask())
+        assert counted == [20]
+        assert [status for status, _ in together] == [200] * 20
+        assert len({told["probability"] for _, told in together}) == 20
+        assert together == alone
+
+    def test_who_is_refused_is_refused_alone(self, opened, calls):
+        misfit, none = request('{"features": ["text", "north"]}'), request(ROW, token=None)
+
+        async def ask():
+            connections = self.connections(opened, 4)
+            before = len(calls)
+            asked = [REQUESTS["a row"], misfit, none, REQUESTS["a row"]]
+            found = await self.answers(connections, *asked), calls[before:]
+            for connection in connections:
+                await connection.end()
+            return found
+
+        answers, counted = asyncio.run(ask())
+        assert [status for status, _ in answers] == [200, 422, 401, 200]
+        assert counted == [2]
+
+    def test_a_model_that_fails_is_told_to_all_of_them_and_to_no_one_later(
+        self, opened, monkeypatch
+    ):
+        def fails(_):
+            raise RuntimeError("the model's fault")
+
+        async def ask():
+            connections = self.connections(opened, 3)
+            with monkeypatch.context() as patch:
+                patch.setattr(opened, "probabilities", fails)
+                first = await self.answers(connections, *[REQUESTS["a row"]] * 3)
+            second = await self.answers(connections, *[REQUESTS["a row"]] * 3)
+            for connection in connections:
+                await connection.end()
+            return first, second
+
+        first, second = asyncio.run(ask())
+        assert [status for status, _ in first] == [500] * 3
+        assert [status for status, _ in second] == [200] * 3
+
+    def test_there_is_a_most_of_them(self, opened, calls, monkeypatch):
+        monkeypatch.setattr(inference, "TOGETHER", 4)
+
+        async def ask():
+            connections = self.connections(opened, 10)
+            before = len(calls)
+            found = await self.answers(connections, *[REQUESTS["a row"]] * 10), calls[before:]
+            for connection in connections:
+                await connection.end()
+            return found
+
+        answers, counted = asyncio.run(ask())
+        assert [status for status, _ in answers] == [200] * 10
+        assert counted == [4, 4, 2]
+
+    def test_who_hangs_up_costs_the_others_nothing(self, opened):
+        async def ask():
+            connections = self.connections(opened, 3)
+            for connection in connections:
+                connection.protocol.data_received(REQUESTS["a row"])
+            gone = connections[1]
+            gone.transport.ended = True
+            gone.protocol.connection_lost(ConnectionResetError())
+            await asyncio.sleep(0)
+            written = [len(connection.transport.written) for connection in connections]
+            timers = gone.protocol._idle_timer
+            for connection in connections:
+                await connection.end()
+            return written, timers
+
+        assert asyncio.run(ask()) == ([1, 0, 1], None)
+
+    @pytest.mark.parametrize("end", ["eof_received", "shutdown"])
+    def test_a_connection_that_ends_is_answered_before(self, opened, end):
+        async def ask():
+            connection = Connection(opened, short=True)
+            connection.protocol.data_received(REQUESTS["a row"])
+            getattr(connection.protocol, end)()
+            written = list(connection.transport.written)
+            await connection.end()
+            return written
+
+        (answer,) = asyncio.run(ask())
+        assert answer.startswith(b"HTTP/1.1 200")
 
 
 class TestIdleness:
