@@ -54,6 +54,8 @@ IN_MEMORY = {"type": "tmpfs", "device": "tmpfs", "o": "size=64k,mode=0777,nosuid
 USER = 10001
 PROCESSES = 128
 START_SECONDS = 60.0
+LOOK_SECONDS = 0.2
+"""How often the engine is asked meanwhile whether it still runs."""
 END_SECONDS = 40
 """Longer than the server takes to drain, so that only a hung one is killed."""
 READY_SECONDS = 2.0
@@ -383,10 +385,12 @@ class Server(Container):
             Refused: it says no to the bundle.
             EnvironmentFault: it ended or was not ready in time; the log's last line is told.
         """
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            self.refresh()
-            front.refresh()
+        started = looked = time.monotonic()
+        while (now := time.monotonic()) < started + START_SECONDS:
+            if now > looked + LOOK_SECONDS:
+                self.refresh()
+                front.refresh()
+                looked = now
             found = front.ask(headers)
             if found is not None and found.ready:
                 # a likelier address may have been asked a moment too early
@@ -474,39 +478,36 @@ def fill(client: DockerClient, wanted: Wanted) -> str:
         with tempfile.TemporaryFile() as stream:
             _pack(wanted, stream)
             stream.seek(0)
-            carrier.put_archive(PLACE, stream)
-        if wanted.log is not None:
-            carrier.put_archive(arguments.LOG_VOLUME, _log_folder())
+            carrier.put_archive("/", stream)
     finally:
         carrier.remove(force=True)
     return name
 
 
-def _log_folder() -> bytes:
-    """Return an archive of an empty folder that the server alone may read and write."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        folder = tarfile.TarInfo(arguments.LOG_NAME)
-        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o700, USER, USER
-        folder.mtime = int(time.time())
-        archive.addfile(folder)
-    return stream.getvalue()
-
-
 def _pack(wanted: Wanted, stream: IO[bytes]) -> None:
+    """Write an archive of the bundle, the token, and the log's folder, which its server alone uses.
+
+    Each call of the engine that takes one starts a process; so it is one.
+    """
+    place = PLACE.removeprefix("/")
     with tarfile.open(fileobj=stream, mode="w") as archive:
-        folder = tarfile.TarInfo("bundle")
+        folder = tarfile.TarInfo(f"{place}/bundle")
         folder.type, folder.mode = tarfile.DIRTYPE, 0o555
         archive.addfile(folder)
+        if wanted.log is not None:
+            folder = tarfile.TarInfo(str(arguments.LOG_FOLDER).removeprefix("/"))
+            folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o700, USER, USER
+            folder.mtime = int(time.time())
+            archive.addfile(folder)
         for name in (MANIFEST, *wanted.bundle.manifest["files"]):
             file = wanted.bundle.path / name
-            entry = tarfile.TarInfo(f"bundle/{name}")
+            entry = tarfile.TarInfo(f"{place}/bundle/{name}")
             entry.size, entry.mode = file.stat().st_size, 0o444
             with file.open("rb") as content:
                 archive.addfile(entry, content)
         if wanted.token is not None:
             secret = wanted.token.encode()
-            entry = tarfile.TarInfo("token")
+            entry = tarfile.TarInfo(f"{place}/token")
             entry.size, entry.mode = len(secret), 0o400
             entry.uid = entry.gid = USER
             archive.addfile(entry, io.BytesIO(secret))

@@ -5,9 +5,10 @@ but the gateway and, for a while, a live shadow's reader. A request that carries
 trial reaches the server that it names, so that a new one is proved before the switch over the same
 way that clients take.
 
-Which of them has the requests is told by a file of its colour in the configuration's folder. nginx
-looks at each request, so a switch is a file that comes or goes: no worker starts, and connections
-stay. Where both are there, as for a moment in each switch, green has the requests.
+Which of them has the requests is told by two files in the configuration's folder, named by colour:
+that of the one is executable. nginx looks with each request, so a switch is two files that one call
+of the engine writes, the new server's first: no worker starts, and connections stay. Where both are
+executable, as for a moment in each switch, green has the requests.
 
 Only other limits need a reload: nginx starts workers with the new configuration and lets the old
 ones finish. It would close the idle connections of the old ones at any moment, also when the next
@@ -154,7 +155,7 @@ def configuration(server: Server | None, addresses: Mapping[str, str], key: str)
         "buffer": str(max(1024, min(max_body, IN_MEMORY))),
         "upstreams": "\n".join(upstreams),
         "colours": "\n".join(
-            f"    if (-f {FOLDER}/{colour}) {{ set $colour {colour}; }}" for colour in COLOURS
+            f"    if (-x {FOLDER}/{colour}) {{ set $colour {colour}; }}" for colour in COLOURS
         ),
         "trials": "\n".join(f'    "{key}.{colour}" {colour};' for colour in addresses),
         "folder": FOLDER,
@@ -185,8 +186,7 @@ class Gateway(Container):
     def lay(self, server: Server | None, addresses: Mapping[str, str]) -> None:
         """Lay the configuration that it starts with."""
         self._write(CURRENT, configuration(server, addresses, self.label("trial")))
-        if server is not None:
-            self._write(server.colour, "")
+        self._mark(server)
 
     def switch(self, server: Server | None, addresses: Mapping[str, str]) -> None:
         """Let the server have all requests from now on; no request is refused or cut off.
@@ -201,10 +201,7 @@ class Gateway(Container):
             self._run(*NGINX, "-t", "-c", f"{FOLDER}/{NEXT}")
         self.switched = True
         lingers = changes and (told := self.ask()) is not None and told.colour != ""
-        if server is not None:
-            self._write(server.colour, "")
-        others = [colour for colour in COLOURS if server is None or colour != server.colour]
-        self._run("rm", "-f", *(f"{FOLDER}/{colour}" for colour in others), user="0")
+        self._mark(server)
         if changes:
             self._reload(lingers=lingers)
 
@@ -248,13 +245,24 @@ class Gateway(Container):
             found = archive.extractfile(name)
             return "" if found is None else found.read().decode()
 
+    def _mark(self, server: Server | None) -> None:
+        """Say by the files' modes which server has the requests."""
+        own = "" if server is None else server.colour
+        files = [(colour, "", 0o555 if colour == own else 0o444) for colour in COLOURS]
+        self._put(*sorted(files, key=lambda file: -file[2]))
+
     def _write(self, name: str, text: str) -> None:
-        content = text.encode()
+        self._put((name, text, 0o444))
+
+    def _put(self, *files: tuple[str, str, int]) -> None:
+        """Write files (name, text, mode) into the folder, in this order."""
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w") as archive:
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), 0o444
-            archive.addfile(entry, io.BytesIO(content))
+            for name, text, mode in files:
+                content = text.encode()
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(content), mode
+                archive.addfile(entry, io.BytesIO(content))
         self._container.put_archive(FOLDER, stream.getvalue())
 
 

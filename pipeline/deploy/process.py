@@ -350,7 +350,8 @@ def _answers(server: Server | None) -> bool:
         return False
     try:
         facts, _ = control.ask(Path(server.control), "status", timeout=STATUS_SECONDS)
-        response = httpx.get(f"{server.url}/health/ready", timeout=STATUS_SECONDS, trust_env=False)
+        with checks.client(server.url, timeout=STATUS_SECONDS) as api:
+            response = api.get("/health/ready")
     except (OSError, httpx.HTTPError, PipelineError):
         return False
     return (facts.get("pid"), facts.get("digest")) == (

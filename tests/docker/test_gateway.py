@@ -241,9 +241,8 @@ deploy(docker.DockerTarget(), placement, bundle, int(version))
 POINTS = {
     "container fill ": "the bundle is laid",
     "Server start ": "the server runs",
-    "Gateway _write ": "its file is there: green has the requests",
-    "Gateway _run rm": "the other's file is gone: so has blue",
-    "Gateway switch ": "the new one has the requests",
+    "Gateway _mark ": "the files tell of the new one: it has the requests",
+    "Gateway switch ": "so it has without a reload",
     "Gateway _write draining reload": "connections end",
     "Gateway _run mv reload": "the configuration is in place, nginx has the former one",
     "Gateway _run reload reload": "nginx was told",
