@@ -294,7 +294,8 @@ def _stage_verb(stage: Stage) -> Verb:
             _environment_of(stage.name, options, session)
         flags = {flag.key: options.get(flag.key) for flag in stage.flags}
         context = session.context(stage, options.get("environment"), flags)
-        with session.alone(), _own_output(options), _ended_gently():
+        alone = session.alone() if stage.alone else contextlib.nullcontext()
+        with alone, _own_output(options), _ended_gently():
             screen.begin(stage.name, context.environment)
             result = execute(context)
         screen.clear()
@@ -437,7 +438,7 @@ def _show(options: Mapping[str, Any], screen: Screen) -> int:
 
 def _status(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.promotion.production import PRODUCTION
-    from pipeline.promotion.status import history, status
+    from pipeline.promotion.status import UNKNOWN, history, status
 
     session = _open(options, screen)
     if name := options.get("environment"):
@@ -447,6 +448,9 @@ def _status(options: Mapping[str, Any], screen: Screen) -> int:
         rows = history(session.home)
     else:
         rows = status(session.project, session.home, session.policy)
+    unknown = [
+        f"{row['environment']}: {row['open']}" for row in rows if row.get("state") == UNKNOWN
+    ]
     if options["json"]:
         _print_json(rows)
     elif not rows:
@@ -456,6 +460,8 @@ def _status(options: Mapping[str, Any], screen: Screen) -> int:
         screen.rows(
             header, (tuple("-" if row[k] is None else str(row[k]) for k in header) for row in rows)
         )
+    if unknown:
+        raise errors.EnvironmentFault("; ".join(unknown))
     return errors.PASS
 
 

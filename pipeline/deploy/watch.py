@@ -138,10 +138,15 @@ def _limit(name: str, value: float, limit: float, form: str, why: str = "") -> C
     return Check(
         name=name,
         verdict=verdict,
-        observed=form.format(value),
+        observed=shown(value, form),
         expected=f"at most {form.format(limit)}",
         why=why,
     )
+
+
+def shown(value: float, form: str) -> str:
+    """Return the value in a form, or that it is not known."""
+    return form.format(value) if math.isfinite(value) else "unknown"
 
 
 def _share(some: Mapping[int, float], total: float) -> float:

@@ -26,6 +26,9 @@ from pipeline.registry.mlflow_registry import (
     Version,
 )
 
+UNKNOWN = "unknown"
+"""State of an environment that does not tell what it serves."""
+
 
 @dataclass
 class _Known:
@@ -41,7 +44,8 @@ def status(project: Project, home: Home, policy: Path | None = None) -> list[dic
 
     ``open`` is a change that was killed, or that the registry was not told of. ``approved`` is
     what a trusted key signed; otherwise it says why nothing is known. Where the registry does not
-    answer, ``alias`` says so, and the rest is what server and home know. A project that has
+    answer, ``alias`` says so, and the rest is what server and home know. Where an environment does
+    not tell what it serves, its state is ``UNKNOWN`` and ``open`` says why. A project that has
     registered nothing yet stays without a registry.
 
     Args:
@@ -50,7 +54,7 @@ def status(project: Project, home: Home, policy: Path | None = None) -> list[dic
         policy: The administrators' file, for the keys that it trusts.
 
     Raises:
-        EnvironmentFault: an environment does not tell what it serves.
+        EnvironmentFault: the records of production's changes cannot be read.
         UsageError: the policy cannot be read, or the registry's address is none.
     """
     registry = Registry.of(project, home)
@@ -59,18 +63,22 @@ def status(project: Project, home: Home, policy: Path | None = None) -> list[dic
     rows = []
     for name, section in project.config.environments.items():
         placement = Placement.of(project, name, home)
-        running = load_target(section.target).status(placement)
+        running, fault = None, ""
+        try:
+            running = load_target(section.target).status(placement)
+        except EnvironmentFault as error:
+            fault = str(error)
         digest = None if running is None else running.digest
         rows.append(
             {
                 "environment": name,
-                "state": "up" if running else "down",
+                "state": UNKNOWN if fault else "up" if running else "down",
                 "version": _number(known, running),
                 "alias": _alias(known, running),
                 "bundle": digest and digest[:12],
                 "url": None if running is None else running.url,
                 "approved": _approved(registry, known, digest, home, rules),
-                "open": _open(home, running) if name == PRODUCTION else None,
+                "open": fault or (_open(home, running) if name == PRODUCTION else None),
             }
         )
     return rows

@@ -36,6 +36,8 @@ class Stage:
     flags: tuple[Flag, ...] = ()
     environment: bool = False
     home: bool = False
+    alone: bool = True
+    """Whether no other stage may run in the same working folder meanwhile."""
 
     @property
     def module(self) -> str:
@@ -185,6 +187,7 @@ _ALL = (
         flags=(
             Flag("judge", "look once: exit code 4 says that the time is not over yet", "switch"),
         ),
+        alone=False,
     ),
     Stage(
         "rollback",

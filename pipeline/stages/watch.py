@@ -96,10 +96,15 @@ class Watch:
 
     def figures(self) -> str:
         found = self.metrics
-        return (
-            f"{found['requests']} live requests, errors {found['errors']:.2%}, "
-            f"refused {found['refused']:.2%}, p99 {found['p99_ms']:.1f} ms, PSI {found['psi']:.3f}"
-        )
+        told = f"{found['requests']} live requests"
+        for name, key, form in (
+            ("errors", "errors", "{:.2%}"),
+            ("refused", "refused", "{:.2%}"),
+            ("p99", "p99_ms", "{:.1f} ms"),
+            ("PSI", "psi", "{:.3f}"),
+        ):
+            told += f", {name} {watch.shown(found[key], form)}"
+        return told
 
 
 def run(context: Context) -> Outcome:

@@ -100,6 +100,7 @@ def test_what_cannot_be_measured_is_no_pass(found, reference, name):
     checks, _, verdict = judged(found, reference=reference)
     assert checks[name].verdict is Verdict.INCONCLUSIVE
     assert checks[name].why
+    assert checks[name].observed.endswith("unknown")
     assert verdict is Verdict.INCONCLUSIVE
 
 

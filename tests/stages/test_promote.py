@@ -12,6 +12,7 @@ import httpx
 import pytest
 import yaml
 
+from pipeline import cli
 from pipeline.config import Project
 from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.targets import load_target
@@ -225,6 +226,26 @@ class TestStatus:
         (row,) = status(replace(case.project, config=config), case.home)
         assert row["alias"].startswith(away)
         assert [row | {"alias": "champion, challenger"}] == before
+
+    def test_where_an_environment_does_not_tell_the_others_are_shown(
+        self, case: Case, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        case.approved("one")
+        case.promote()
+        path = case.project.root / "ml.yaml"
+        values = yaml.safe_load(path.read_text())
+        values["environments"]["staging"] = {"target": "docker", "port": 0}
+        path.write_text(yaml.safe_dump(values))
+        (case.home / "servers").mkdir(exist_ok=True)
+        (case.home / "servers/containers").write_text("0a1b2c3d\n")
+        monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+        assert cli.main(["status", "--json", "--project", str(case.project.root)]) == 3
+        told = capsys.readouterr()
+        rows = {row["environment"]: row for row in json.loads(told.out)}
+        assert (rows["production"]["state"], rows["production"]["version"]) == ("up", 1)
+        assert (rows["staging"]["state"], rows["staging"]["version"]) == ("unknown", None)
+        assert "the Docker engine does not answer" in rows["staging"]["open"]
+        assert told.err.startswith("ml-pipeline status: staging: the Docker engine does not answer")
 
     def test_of_a_server_that_is_down_tells_what_is_to_serve(self, case: Case) -> None:
         case.approved("one")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,6 +18,7 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
+from filelock import FileLock
 
 from pipeline import cli, config
 from pipeline.config import Project
@@ -217,6 +220,17 @@ class TestJudge:
         assert 3500 < result.report.metrics["seconds_left"] < 3600
         over = watch(lasting(two, minutes=0.001), judge=True)
         assert (over.exit_code, over.report.verdict) == (0, Verdict.PASS)
+
+    def test_nobody_has_to_wait_for_a_watch_nor_it_for_another_stage(self, two: Case) -> None:
+        given = ["--project", str(two.project.root)]
+        with FileLock(two.project.root / "build/ml/.lock"):
+            assert cli.main(["watch", "--judge", *given, "--set", "watch.minutes=60"]) == 4
+        command = [sys.executable, "-P", "-m", "pipeline", "rollback", "--reason", "hunch", *given]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as back:
+            assert cli.main(["watch", *given, "--set", "watch.minutes=60"]) == 0
+        assert back.returncode == 0
+        assert kinds(two)[-1] == ("rollback", 1)
+        assert agree(two, 1)
 
     def test_outside_it_goes_back(self, two: Case) -> None:
         send(two, [GARBAGE] * 120)
