@@ -66,8 +66,11 @@ def client(
 
     own = {"x-request-id": PROBE} | ({"authorization": f"Bearer {token}"} if token else {})
     own |= headers or {}
-    trusted = _trusted() if url.startswith("https:") else _nobody()
-    return httpx.Client(base_url=url, headers=own, timeout=timeout, trust_env=False, verify=trusted)
+    base = httpx.URL(url)
+    trusted = _trusted() if base.scheme == "https" else _nobody()
+    return httpx.Client(
+        base_url=base, headers=own, timeout=timeout, trust_env=False, verify=trusted
+    )
 
 
 @cache
