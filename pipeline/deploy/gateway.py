@@ -50,6 +50,8 @@ HOLDS, HELD, TRIAL = ".gateway", ".gateway.old", ".gateway.trial"
 FOLDER = "/etc/ml-pipeline"
 """Of docker/gateway.Dockerfile."""
 CURRENT, NEXT, DRAINING = "nginx.conf", "next.conf", "draining"
+RELOADING = "reloading"
+"""Is there while nginx may not have taken the current configuration yet."""
 NGINX = ("/usr/sbin/nginx", "-e", "stderr")
 MEMORY = "128m"
 PROCESSES = 64
@@ -195,7 +197,7 @@ class Gateway(Container):
             EnvironmentFault: nginx refuses the configuration, or does not take it in time.
         """
         wanted = configuration(server, addresses, self.label("trial"))
-        changes = self._read(CURRENT) != wanted
+        changes = self._read() != wanted
         if changes:
             self._write(NEXT, wanted)
             self._run(*NGINX, "-t", "-c", f"{FOLDER}/{NEXT}")
@@ -210,10 +212,10 @@ class Gateway(Container):
             self._write(DRAINING, "")
             time.sleep(LINGER_SECONDS)
         before = self._workers()
-        self._run("mv", f"{FOLDER}/{NEXT}", f"{FOLDER}/{CURRENT}", user="0")
+        self._run("sh", "-c", f"cd {FOLDER} && :> {RELOADING} && mv {NEXT} {CURRENT}", user="0")
         self._run(*NGINX, "-s", "reload", "-c", f"{FOLDER}/{CURRENT}")
         self._await_workers(before)
-        self._run("rm", "-f", f"{FOLDER}/{DRAINING}", user="0")
+        self._run("rm", "-f", f"{FOLDER}/{DRAINING}", f"{FOLDER}/{RELOADING}", user="0")
 
     def _await_workers(self, before: set[bytes]) -> None:
         """Wait until none of the workers ``before`` takes connections, and another one does."""
@@ -239,10 +241,14 @@ class Gateway(Container):
             raise EnvironmentFault(f"the gateway: {command[0].rpartition('/')[2]}: {last}")
         return output
 
-    def _read(self, name: str) -> str:
-        chunks, _ = self._container.get_archive(f"{FOLDER}/{name}")
+    def _read(self) -> str:
+        """Return the configuration that nginx has; empty if a reload was begun and not finished."""
+        chunks, _ = self._container.get_archive(FOLDER)
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-            found = archive.extractfile(name)
+            files = {name.rpartition("/")[2]: name for name in archive.getnames()}
+            if RELOADING in files or DRAINING in files or CURRENT not in files:
+                return ""
+            found = archive.extractfile(files[CURRENT])
             return "" if found is None else found.read().decode()
 
     def _mark(self, server: Server | None) -> None:

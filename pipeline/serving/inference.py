@@ -15,6 +15,7 @@ lesser of two measurements in a row counts.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import queue
 import threading
@@ -27,6 +28,8 @@ from pipeline.serving.requests import RequestError
 
 if TYPE_CHECKING:
     from pipeline.bundle.reader import Bundle
+
+logger = logging.getLogger("pipeline.serving")
 
 QUICK_SECONDS = 0.001
 """Longest estimated time of a prediction on the event loop."""
@@ -112,11 +115,11 @@ class Inference:
             found = self._bundle.probabilities(self._matrix[: len(gathered)])
         except Exception as error:  # noqa: BLE001  # it is the requests' to tell
             for told in gathered:
-                told(error)
+                _tell(told, error)
             return
         self._measure(time.thread_time() - started, len(gathered))
         for told, probability in zip(gathered, found, strict=True):
-            told([probability])
+            _tell(told, [probability])
 
     async def later(self, rows: Rows) -> list[float]:
         """Return the probability of each row, once the thread has got to it.
@@ -180,3 +183,11 @@ class Inference:
             job.answer.set_exception(found)
         else:
             job.answer.set_result(found)
+
+
+def _tell(told: Told, found: list[float] | Exception) -> None:
+    """Tell one request; what goes wrong with that costs those beside it nothing."""
+    try:
+        told(found)
+    except Exception:
+        logger.exception("fault")

@@ -187,6 +187,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
         One timer a connection: uvicorn's, one a request, is as dear as parsing the request.
         """
+        self._settle()  # a request of this turn; the timer is still there, so none begins anew
         self._idle_timer = None
         if self._in_head or self._is_uvicorns() or self.timeout_keep_alive_task is not None:
             return  # the next answer begins anew

@@ -299,3 +299,69 @@ def test_killed_while_the_gateway_is_replaced_the_next_command_settles_it(
     finally:
         docker_place.stop()
         made.remove()
+
+
+class TestOfAFormerVersion:
+    """A gateway whose nginx looks whether files are there, and not at their modes."""
+
+    @pytest.fixture(autouse=True)
+    def old(self, docker_place, make_bundle, monkeypatch):
+        real = gateway.configuration
+
+        def former(*arguments):
+            return real(*arguments).replace("(-x ", "(-f ")
+
+        def mark(front, server):
+            for colour in container.COLOURS:
+                if server is not None and server.colour == colour:
+                    front._write(colour, "")
+            if front.running:
+                others = [each for each in container.COLOURS if each != server.colour]
+                front._run("rm", "-f", *(f"{gateway.FOLDER}/{each}" for each in others), user="0")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(gateway, "configuration", former)
+            patch.setattr(Gateway, "_mark", mark)
+            docker_place.deploy(make_bundle(), 1)
+
+    def test_it_is_switched_there_and_back(self, docker_place, make_bundle, other):
+        with Clients(docker_place.url, keep_alive=True, pause=0.02) as clients:
+            docker_place.deploy(other, 2)
+            docker_place.deploy(make_bundle("third"), 3)
+        assert clients.errors == []
+        assert served_version(docker_place.url) == 3
+
+    def test_a_reload_that_fails_leaves_the_former_one(self, docker_place, other, monkeypatch):
+        real, refused = Gateway._run, []
+
+        def once(front, *command, **options):
+            if "reload" in command and not refused:
+                refused.append(command)
+                raise EnvironmentFault("the gateway: nginx: invalid PID number")
+            return real(front, *command, **options)
+
+        monkeypatch.setattr(Gateway, "_run", once)
+        with pytest.raises(EnvironmentFault, match="invalid PID number"):
+            docker_place.deploy(other, 2)
+        assert served_version(docker_place.url) == 1
+        for version in (2, 3):
+            assert docker_place.deploy(other, version).version == version
+
+
+def test_killed_before_the_reload_the_next_command_makes_up_for_it(
+    docker_place, engine, make_bundle, server_image, gateway_image
+):
+    docker_place.deploy(make_bundle(), 1)
+    small = ServingSection(max_body=2000)
+    killed = KILLED.replace("ServingSection()", "ServingSection(max_body=2000)")
+    bundle = make_bundle("v2", identity="b", weight=2.0)
+    command = [sys.executable, "-c", killed, str(docker_place.home.root), str(bundle)]
+    command += [str(docker_place.port), "2", server_image, gateway_image, "Gateway _run mv"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    place = docker_place.but()
+    place.placement = place.placement.__class__("staging", place.section, small, place.home)
+    place.deploy(bundle, 2)
+    assert httpx.get(f"{place.url}/health/live").headers["connection"] == "keep-alive"
+    gateway_of = containers(engine, place)[".gateway"]
+    assert b"reloading" not in gateway_of.exec_run(["ls", gateway.FOLDER])[1]

@@ -392,6 +392,29 @@ class TestTogether:
 
         assert asyncio.run(ask()) == ([1, 0, 1], None)
 
+    def test_a_fault_after_one_answer_costs_the_others_nothing(self, opened, monkeypatch, caplog):
+        async def ask():
+            connections = self.connections(opened, 3)
+            metrics = connections[0].app.metrics
+            count, counted = metrics.answered, []
+
+            def fails_second(*facts):
+                counted.append(facts)
+                if len(counted) == 2:
+                    raise RuntimeError("not counted")
+                count(*facts)
+
+            monkeypatch.setattr(metrics, "answered", fails_second)
+            first = await self.answers(connections, *[REQUESTS["a row"]] * 3)
+            second = await self.answers(connections, *[REQUESTS["a row"]] * 3)
+            for connection in connections:
+                await connection.end()
+            return first, second
+
+        for answers in asyncio.run(ask()):
+            assert [status for status, _ in answers] == [200] * 3
+        assert [record.message for record in caplog.records] == ["fault"]
+
     @pytest.mark.parametrize("end", ["eof_received", "shutdown"])
     def test_a_connection_that_ends_is_answered_before(self, opened, end):
         async def ask():
@@ -435,6 +458,23 @@ class TestIdleness:
             return before
 
         assert asyncio.run(ask()) is False
+
+    def test_not_when_a_request_has_come_in_the_same_turn(self, opened):
+        async def ask():
+            connection = await self.idle(opened, 0.05, REQUESTS["a row"])
+            connection.transport.written.clear()
+            connection.protocol._idle_since -= 1
+            connection.protocol.data_received(REQUESTS["a row"])
+            connection.protocol._close_if_idle()
+            before = connection.transport.ended
+            await asyncio.sleep(0)
+            answers = list(connection.transport.written)
+            await asyncio.sleep(0.1)
+            return before, answers, connection.transport.ended
+
+        before, (answer,), after = asyncio.run(ask())
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert (before, after) == (False, True)
 
     def test_a_process_that_ends_closes_it(self, opened):
         async def ask():
