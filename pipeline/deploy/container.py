@@ -55,7 +55,7 @@ USER = 10001
 PROCESSES = 128
 START_SECONDS = 60.0
 LOOK_SECONDS = 0.2
-"""How often the engine is asked meanwhile whether it still runs."""
+"""How often the engine is asked meanwhile whether the gateway still runs."""
 END_SECONDS = 40
 """Longer than the server takes to drain, so that only a hung one is killed."""
 READY_SECONDS = 2.0
@@ -387,8 +387,8 @@ class Server(Container):
         """
         started = looked = time.monotonic()
         while (now := time.monotonic()) < started + START_SECONDS:
+            self.refresh()
             if now > looked + LOOK_SECONDS:
-                self.refresh()
                 front.refresh()
                 looked = now
             found = front.ask(headers)

@@ -202,10 +202,12 @@ class Gateway(Container):
             self._write(NEXT, wanted)
             self._run(*NGINX, "-t", "-c", f"{FOLDER}/{NEXT}")
         self.switched = True
-        lingers = changes and (told := self.ask()) is not None and told.colour != ""
-        self._mark(server)
+        told = self.ask()
+        leads = "" if told is None else told.colour
+        if changes or server is None or leads != server.colour:  # what is written is away before
+            self._mark(server)
         if changes:
-            self._reload(lingers=lingers)
+            self._reload(lingers=leads != "")
 
     def _reload(self, *, lingers: bool) -> None:
         if lingers:
