@@ -204,7 +204,7 @@ class Gateway(Container):
         self.switched = True
         told = self.ask()
         leads = "" if told is None else told.colour
-        if changes or server is None or leads != server.colour:  # what is written is away before
+        if changes or server is None or leads != server.colour:
             self._mark(server)
         if changes:
             self._reload(lingers=leads != "")
@@ -254,7 +254,10 @@ class Gateway(Container):
             return "" if found is None else found.read().decode()
 
     def _mark(self, server: Server | None) -> None:
-        """Say by the files' modes which server has the requests."""
+        """Say by the files' modes which server has the requests.
+
+        A file that is written anew is gone for a moment, so none is that says so already.
+        """
         own = "" if server is None else server.colour
         files = [(colour, "", 0o555 if colour == own else 0o444) for colour in COLOURS]
         self._put(*sorted(files, key=lambda file: -file[2]))
