@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _leave_beside_args(arguments, str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        _say("interrupted; nothing was kept of the stage that ran")
+        _say(f"{_prefix(arguments)}: interrupted{_left(arguments)}")
         return errors.INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -448,6 +448,10 @@ def _status(options: Mapping[str, Any], screen: Screen) -> int:
         rows = history(session.home)
     else:
         rows = status(session.project, session.home, session.policy)
+    if not session.home.root.is_dir():
+        _say(
+            f"home {session.home.root} is not there: nothing was deployed from it, or ML_HOME errs"
+        )
     unknown = [
         f"{row['environment']}: {row['open']}" for row in rows if row.get("state") == UNKNOWN
     ]
@@ -639,6 +643,14 @@ def _leave_beside_args(arguments: Sequence[str], text: str) -> None:
 def _prefix(arguments: Sequence[str]) -> str:
     verb = arguments[0] if arguments and not arguments[0].startswith("-") else ""
     return f"ml-pipeline {verb}".strip()
+
+
+def _left(arguments: Sequence[str]) -> str:
+    """Return what an interrupted verb leaves, where that is more than nothing."""
+    name = arguments[0] if arguments else ""
+    if name == "run":
+        return "; the stages that had ended are kept, and 'ml-pipeline status' tells what serves"
+    return f"; {STAGES[name].when_interrupted}" if name in STAGES else ""
 
 
 def _say(text: str) -> None:

@@ -33,7 +33,11 @@ def errors() -> Iterator[None]:
         told = str(error.explanation or error)
         raise EnvironmentFault(f"the Docker engine refuses: {told}") from error
     except (DockerException, RequestException) as error:
-        raise EnvironmentFault(f"the Docker engine does not answer: {error}", hint=REACH) from error
+        host = os.environ.get("DOCKER_HOST")
+        where = f" at DOCKER_HOST={host}" if host else ""
+        raise EnvironmentFault(
+            f"the Docker engine does not answer{where}: {error}", hint=REACH
+        ) from error
 
 
 def connect(seconds: float = SECONDS) -> DockerClient:
@@ -83,7 +87,7 @@ def image_id(client: DockerClient, name: str | None, standard: str | None = None
     Raises:
         EnvironmentFault: it is not to be had.
     """
-    from docker.errors import ImageNotFound
+    from docker.errors import DockerException, ImageNotFound
 
     own = standard or IMAGE
     wanted = name or own
@@ -94,5 +98,14 @@ def image_id(client: DockerClient, name: str | None, standard: str | None = None
             raise EnvironmentFault(
                 f"the Docker engine has no image {wanted}", hint=build_command(own)
             ) from None
-        image = client.images.pull(name)
+        key = "gateway_image" if own == GATEWAY else "image"
+        try:
+            image = client.images.pull(name)
+        except DockerException as error:
+            told = str(getattr(error, "explanation", None) or error)
+            raise EnvironmentFault(
+                f"the Docker engine has no image {name}, and none is pulled: {told}",
+                expected=f"the image that environments.NAME.{key} names",
+                hint="build or push it, or name another",
+            ) from None
     return str(image.id)

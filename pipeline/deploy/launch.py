@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 START_SECONDS = 60.0
 END_SECONDS = 40.0
 """Longer than the server takes to drain, so that only a hung one is killed."""
+HUNG_SECONDS = 2.0
+"""So long has one that answers nobody: while it holds the port, nobody else does."""
 MAX_LOG = 10 << 20
 
 INHERITED = (
@@ -113,22 +115,22 @@ def start(
     return Started(process.pid, _created(process.pid), path, int(facts["port"]))
 
 
-def end(process: psutil.Process | None) -> None:
-    """Let a server finish its requests and end; kill it only if it hangs."""
+def end(process: psutil.Process | None, seconds: float = END_SECONDS) -> None:
+    """Let a server finish its requests and end; kill it if it has not after ``seconds``."""
     import psutil
 
     if process is None:
         return
     try:
         process.terminate()
-        if not _ends(process):
+        if not _ends(process, seconds):
             process.kill()
-            _ends(process)
+            _ends(process, END_SECONDS)
     except psutil.NoSuchProcess:
         return
 
 
-def _ends(process: psutil.Process) -> bool:
+def _ends(process: psutil.Process, seconds: float) -> bool:
     """Wait until it has ended; one that nobody waits for, as in a container without init, has too.
 
     Raises:
@@ -136,7 +138,7 @@ def _ends(process: psutil.Process) -> bool:
     """
     import psutil
 
-    deadline = time.monotonic() + END_SECONDS
+    deadline = time.monotonic() + seconds
     zombie = False
     while time.monotonic() < deadline:
         try:

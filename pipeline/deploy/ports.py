@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import psutil
 
 LONGEST = 100
+PROXY = "docker-proxy"
+"""The engine's process for a port that a container publishes."""
 
 
 def owner(port: int) -> str:
@@ -25,6 +27,11 @@ def owner(port: int) -> str:
         command = " ".join(process.cmdline()) or process.name()
     except psutil.Error:
         return f"pid {process.pid}"
+    if process.name() == PROXY:
+        return (
+            "a container that publishes it ('docker ps' names it; if it is ours, 'ml-pipeline "
+            "stop' with the target docker ends it)"
+        )
     shown = command if len(command) <= LONGEST else f"{command[:LONGEST]}..."
     return f"pid {process.pid} ({shown})"
 

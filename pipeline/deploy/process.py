@@ -9,6 +9,7 @@ the socket.
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import shlex
 import socket
@@ -42,6 +43,8 @@ from pipeline.serving.sockets import bind
 
 STATUS_SECONDS = 2.0
 
+logger = logging.getLogger(__name__)
+
 
 class ProcessTarget:
     """Servers as processes of this machine, one an environment."""
@@ -60,7 +63,7 @@ class ProcessTarget:
             if former is not None and wanted.is_served_by(former):
                 return ProcessHandover(place, held, former, former, former)
             if former is None and known.serving is not None:
-                launch.end(known.serving.process())
+                _end_silent(known.serving)
             new = _start(place, wanted, former)
         except BaseException:
             held.release()
@@ -284,7 +287,7 @@ def _public_socket(wanted: _Wanted, former: Server | None) -> socket.socket:
                 ) from None
             raise EnvironmentFault(
                 f"port {wanted.port} of {wanted.host} is in use by {ports.owner(wanted.port)}",
-                hint="end that process, or give the environment another port",
+                hint="end that, or give the environment another port",
             ) from None
         raise
 
@@ -317,7 +320,7 @@ def _without_leftovers(place: _Place) -> State:
         settled = State(known.serving)
     else:
         if known.serving is not None:
-            launch.end(known.serving.process())
+            _end_silent(known.serving)
         try:
             control.ask(Path(known.former.control), "serve")
         except OSError:
@@ -325,6 +328,14 @@ def _without_leftovers(place: _Place) -> State:
         settled = State(known.former)
     state.write(place.state, settled)
     return settled
+
+
+def _end_silent(server: Server) -> None:
+    """End a server that does not answer, if it still runs."""
+    process = server.process()
+    if process is not None:
+        logger.warning("the server (process %d) does not answer: it is ended", process.pid)
+        launch.end(process, launch.HUNG_SECONDS)
 
 
 def _end_unknown(place: _Place, known: State) -> None:

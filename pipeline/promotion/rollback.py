@@ -52,9 +52,15 @@ def rollback(
     """
     home = production.home
     with alone(home):
-        found, target = _choose(records.read_history(home), unsettled(home), to)
+        open_ = unsettled(home)
+        found, target = _choose(records.read_history(home), open_, to)
         if present is not None and found != present:
             raise Refused(f"production is at {_named(found)} by now", expected=_named(present))
+        if found == target and not open_:
+            raise Refused(
+                f"{_named(target)} is what production is to serve already",
+                hint="if it does not answer: 'ml-pipeline reconcile production'",
+            )
         with verified(registry, keys, home, *target) as wanted:
             return change(
                 "rollback",
@@ -102,6 +108,9 @@ def _choose(
             raise Refused(
                 "there is no earlier version to go back to",
                 expected="two promotions that nobody went back from",
+                hint="if the present one does not answer: 'ml-pipeline reconcile production'"
+                if stack
+                else "this home has no history; is ML_HOME the right one?",
             )
         return present, stack[-2]
     for entry in reversed(history):

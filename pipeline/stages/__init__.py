@@ -40,6 +40,13 @@ class Stage:
     """Whether no other stage may run in the same working folder meanwhile."""
 
     @property
+    def when_interrupted(self) -> str:
+        """What is left of it then, and what tells."""
+        if self.home:
+            return "'ml-pipeline status' tells what serves now, and what is to be done"
+        return "nothing was kept"
+
+    @property
     def module(self) -> str:
         return f"pipeline.stages.{self.name.replace('-', '_')}"
 

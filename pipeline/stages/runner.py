@@ -113,7 +113,7 @@ def _run_of(context: Context) -> Callable[[Context], Outcome]:
 
 def _failed(context: Context, error: BaseException, exit_code: int) -> tuple[Outcome, Verdict]:
     if isinstance(error, KeyboardInterrupt):
-        summary = f"{context.stage.name} was interrupted; nothing was kept"
+        summary = f"{context.stage.name} was interrupted; {context.stage.when_interrupted}"
     elif isinstance(error, PipelineError):
         summary = str(error)
     else:

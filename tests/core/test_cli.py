@@ -13,6 +13,7 @@ import pytest
 from pipeline import cli
 from pipeline.errors import UsageError
 from pipeline.stages import CD, CI, RUNS, STAGES
+from tests.conftest import MakeProject
 
 HEAVY = (
     "fairlearn", "great_expectations", "httpx", "matplotlib", "mlflow", "numpy", "onnx",
@@ -103,6 +104,40 @@ class TestArgumentsFile:
         hostile = "$(touch /tmp/owned); `id` ' \" \n --yes"
         found = self.read(tmp_path, {"by": "a", "reason": hostile}, verb="approve")
         assert (found["reason"], found["yes"]) == (hostile, False)
+
+
+@pytest.mark.parametrize(
+    ("verb", "left"),
+    [
+        (["train"], "; nothing was kept"),
+        (["rollback", "--reason", "r"], "; 'ml-pipeline status' tells what serves now, and what"),
+        (["run", "ci"], "; the stages that had ended are kept"),
+        (["status"], "\n"),
+    ],
+)
+def test_interrupted_it_says_what_is_left(
+    verb: list[str],
+    left: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_open", interrupted)
+    assert cli.main(verb) == 130
+    assert capsys.readouterr().err.startswith(f"ml-pipeline {verb[0]}: interrupted{left}")
+
+
+def test_a_home_that_is_not_there_is_told(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_project(environments={"staging": {"port": 0}}).root
+    monkeypatch.setenv("ML_HOME", str(root / "mistyped"))
+    assert cli.main(["status", "--project", str(root)]) == 0
+    told = capsys.readouterr()
+    assert "down" in told.out
+    assert told.err.startswith(f"home {root / 'mistyped'} is not there: nothing was deployed")
 
 
 def test_help_lists_every_stage_and_loads_nothing_heavy() -> None:

@@ -31,11 +31,14 @@ def test_a_server_that_is_not_ready_in_time(place, make_bundle, other, monkeypat
     assert len(list((place.home / "servers").glob("*.sock"))) == 1
 
 
-def test_an_old_server_that_hangs_is_replaced_and_killed(place, make_bundle, other, monkeypatch):
+def test_an_old_server_that_hangs_is_replaced_and_killed(
+    place, make_bundle, other, monkeypatch, caplog
+):
     first = place.deploy(make_bundle(), 1)
     os.kill(first.pid, signal.SIGSTOP)
-    monkeypatch.setattr(launch, "END_SECONDS", 0.5)
+    monkeypatch.setattr(launch, "HUNG_SECONDS", 0.3)
     second = place.deploy(other, 2)
+    assert f"the server (process {first.pid}) does not answer: it is ended" in caplog.text
     assert place.status() == second
     assert served_version(place.url) == 2
     assert not psutil.pid_exists(first.pid)

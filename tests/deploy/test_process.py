@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pipeline.config import PredictionLogSection
-from pipeline.deploy import arguments, enclosure, launch, state
+from pipeline.deploy import arguments, enclosure, launch, ports, state
 from pipeline.deploy.base import Placement, Target
 from pipeline.deploy.docker import DockerTarget
 from pipeline.deploy.process import ProcessTarget
@@ -99,6 +99,16 @@ class TestStart:
         text = str(caught.value)
         assert f"port {place.port} of 127.0.0.1 is in use by pid {os.getpid()} (" in text
         assert psutil.Process().cmdline()[0] in text
+
+    def test_a_port_that_a_container_publishes_is_told_as_that(
+        self, place, make_bundle, monkeypatch
+    ):
+        monkeypatch.setattr(ports, "PROXY", psutil.Process().name())
+        with (
+            socket.create_server(("127.0.0.1", place.port)),
+            pytest.raises(EnvironmentFault, match="in use by a container that publishes it"),
+        ):
+            place.deploy(make_bundle(), 1)
 
     def test_a_server_of_another_home_is_named_with_how_to_end_it(
         self, place, make_bundle, tmp_path

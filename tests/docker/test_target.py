@@ -297,7 +297,10 @@ class TestEngine:
         placement = Placement("staging", EnvironmentSection(port=0), ServingSection(), home)
         with (
             sdk_leaves_sockets(),
-            pytest.raises(EnvironmentFault, match=r"engine does not answer.*set DOCKER_HOST"),
+            pytest.raises(
+                EnvironmentFault,
+                match=r"does not answer at DOCKER_HOST=unix://.*none\.sock: .*set DOCKER_HOST",
+            ),
         ):
             DockerTarget().handover(placement, make_bundle(), 1)
         assert DockerTarget().status(placement) is None  # it never had a container
@@ -333,7 +336,8 @@ class TestEngine:
         assert docker_place.status() is None
 
     def test_an_image_that_cannot_be_had_is_told(self, docker_place, make_bundle):
-        with pytest.raises(EnvironmentFault, match="the Docker engine refuses"):
+        told = r"no image localhost:1/none:1, and none is pulled: .*environments\.NAME\.image"
+        with pytest.raises(EnvironmentFault, match=told):
             docker_place.but(image="localhost:1/none:1").deploy(make_bundle(), 1)
 
     def test_a_port_of_another_container_names_it(

@@ -91,6 +91,14 @@ class TestWithARegistry:
         assert [number for number, _ in good(records.read_history(delivery.home))] == [1, 3]
         assert back(delivery).version.number == 1
 
+    def test_not_the_one_that_is_to_serve_already(
+        self, delivery: Delivery, versions: list[Version]
+    ) -> None:
+        before = records.read_history(delivery.home)
+        with pytest.raises(Refused, match=r"version 3 is what production is to serve.*reconcile"):
+            back(delivery, to=3)
+        assert records.read_history(delivery.home) == before
+
     def test_a_version_that_was_rolled_back_needs_a_new_approval(
         self, delivery: Delivery, versions: list[Version]
     ) -> None:
