@@ -7,6 +7,9 @@ from pathlib import Path
 
 from pipeline.errors import EnvironmentFault
 
+HISTORY = "history.jsonl"
+"""One line a change of production."""
+
 
 @dataclass(frozen=True)
 class Home:

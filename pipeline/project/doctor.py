@@ -17,6 +17,8 @@ from pipeline.errors import EnvironmentFault, PipelineError
 from pipeline.home import Home
 from pipeline.project import servers
 from pipeline.project.check import check
+from pipeline.registry import sqlite
+from pipeline.registry.mlflow_registry import Registry
 from pipeline.report import Check
 
 DISTRIBUTION = "jenkins-ml-pipeline"
@@ -184,11 +186,10 @@ def _space(home: Home) -> Check:
 
 def _registry(project: Project, home: Home) -> Check:
     """Ask a registry's server for its health, or a database for a connection."""
-    uri = project.config.registry.uri
+    uri = Registry.of(project, home).uri
+    own = project.config.registry.uri is None
+    shown = f"SQLite in {home.root}" if own else _without_password(uri)
     expected = "a registry that answers"
-    if uri is None:
-        return check("registry", True, f"SQLite in {home.root}", expected)
-    shown = _without_password(uri)
     try:
         if uri.startswith(("http://", "https://")):
             import httpx
@@ -196,32 +197,34 @@ def _registry(project: Project, home: Home) -> Check:
             answer = httpx.get(f"{uri.rstrip('/')}/health", timeout=TIMEOUT)
             answer.raise_for_status()
         elif "://" in uri:
-            _connect(uri, project.root)
+            _connect(uri, home)
         elif not os.access(_existing(project.root / uri), os.W_OK):
             raise OSError("cannot be written")  # noqa: TRY301  told as the other faults are
+    except PipelineError as error:
+        return check("registry", False, error.fault, expected, str(error))
     except Exception as error:  # noqa: BLE001  every driver raises its own; each is told
-        told = " ".join(str(error).replace(uri, shown).split())[:300]
-        why = f"registry.uri {shown}: {told}"
+        cause = getattr(error, "orig", None) or error
+        told = " ".join(str(cause).replace(uri, shown).split())[:300]
+        why = f"{'registry,' if own else 'registry.uri'} {shown}: {told}"
         return check("registry", False, f"{shown} does not answer", expected, why)
-    return check("registry", True, f"{shown} answers", expected)
+    return check("registry", True, shown if own else f"{shown} answers", expected)
 
 
-def _connect(uri: str, root: Path) -> None:
+def _connect(uri: str, home: Home) -> None:
+    """Connect to a database; of a SQLite file, which a connection does not read, read the head."""
     from sqlalchemy import create_engine
-    from sqlalchemy.engine import make_url
 
-    url = make_url(uri)
-    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
-        database = root / str(url.database)
-        if not os.access(_existing(database), os.W_OK):
-            raise OSError(f"{database} cannot be written")
-        if not database.exists():
+    file = sqlite.file_of(uri)
+    if file is not None:
+        if not os.access(_existing(file), os.W_OK):
+            raise OSError(f"{file} cannot be written")
+        if not sqlite.made(file, home):
             return
-        url = url.set(database=str(database))
-    engine = create_engine(url)
+    engine = create_engine(uri)
     try:
-        with engine.connect():
-            pass
+        with engine.connect() as connection:
+            if file is not None:
+                connection.exec_driver_sql("PRAGMA schema_version")
     finally:
         engine.dispose()
 

@@ -133,11 +133,12 @@ def bundle_of(
         except PipelineError as error:
             kind = EnvironmentFault if isinstance(error, UsageError) else type(error)
             state = "does not verify" if damaged else "is not there"
+            hint = "" if isinstance(error, Refused) else error.hint
             raise kind(
                 f"version {number}: the home's copy of bundle {digest[:12]} {state}, and the "
                 f"registry's cannot take its place: {error.fault}",
                 expected=error.expected,
-                hint=error.hint or "go back to another version: 'ml-pipeline rollback --to V'",
+                hint=hint or "go back to another version: 'ml-pipeline rollback --to V'",
             ) from error
         if damaged:
             logger.warning(

@@ -15,12 +15,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline import workdir
 from pipeline.approval.statement import Approval
 from pipeline.errors import EnvironmentFault
-from pipeline.home import Home
+from pipeline.home import HISTORY, Home
 from pipeline.promotion.journal import Kind, Reach, nowhere
 from pipeline.registry.mlflow_registry import Version
 
 PRODUCTION_MODEL = "production-model.yaml"
-HISTORY = "history.jsonl"
 ACCEPTED_PROFILE = "accepted/profile.json"
 
 

@@ -47,7 +47,7 @@ def render(
         UsageError: the environment's target is another one, it names no repository, or no such
             version is registered.
         Refused: the bundle does not verify, or production is to be given what was not promoted.
-        EnvironmentFault: the registry does not answer.
+        EnvironmentFault: the registry does not answer, or is lost.
     """
     placement = Placement.of(project, environment, home)
     if placement.section.target != TARGET:

@@ -44,9 +44,9 @@ def status(project: Project, home: Home, policy: Path | None = None) -> list[dic
 
     ``open`` is a change that was killed, or that the registry was not told of. ``approved`` is
     what a trusted key signed; otherwise it says why nothing is known. Where the registry does not
-    answer, ``alias`` says so, and the rest is what server and home know. Where an environment does
-    not tell what it serves, its state is ``UNKNOWN`` and ``open`` says why. A project that has
-    registered nothing yet stays without a registry.
+    answer or is lost, ``alias`` says so, and the rest is what server and home know. Where an
+    environment does not tell what it serves, its state is ``UNKNOWN`` and ``open`` says why. A
+    project that has registered nothing yet stays without a registry.
 
     Args:
         project: Whose environments.
@@ -115,9 +115,9 @@ def open_changes(home: Home) -> list[str]:
 
 def _known(registry: Registry) -> _Known:
     known = _Known()
-    if not registry.exists():
-        return known
     try:
+        if not registry.exists():
+            return known
         known.versions = {version.digest: version for version in registry.versions()}
         for alias in (CHAMPION, CHALLENGER):
             holder = registry.aliased(alias)

@@ -25,9 +25,10 @@ from pipeline.bundle.reader import MANIFEST, Bundle
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
-from pipeline.registry import claims, flavour
+from pipeline.registry import claims, flavour, sqlite
 from pipeline.registry.claims import Claim, Holder, Standing
 from pipeline.registry.scope import masked, mlflow_scope
+from pipeline.registry.sqlite import SQLITE
 from pipeline.report import ModelRef, Progress
 
 CHALLENGER = "challenger"
@@ -42,7 +43,9 @@ DIGEST = "bundle.digest"
 RECORD = "record."
 """Tag prefix: the SHA-256 of the newest record of that name."""
 
-SQLITE = "sqlite:///"
+INSTEAD = "deploy another version, or register the model again"
+"""What to do about a bundle that does not verify."""
+
 LOCK_TIMEOUT = 60.0
 """Seconds to wait for another process that registers into the same home."""
 
@@ -107,8 +110,13 @@ class Registry:
         return cls(uri, name, home, progress=progress, stages=section.stages)
 
     def exists(self) -> bool:
-        """Return whether there is something to ask: any server, or a SQLite file that was made."""
-        return not self.uri.startswith(SQLITE) or Path(self.uri.removeprefix(SQLITE)).exists()
+        """Return whether there is something to ask: any server, or a SQLite file that was made.
+
+        Raises:
+            EnvironmentFault: the SQLite file is lost; see :func:`pipeline.registry.sqlite.made`.
+        """
+        file = sqlite.file_of(self.uri)
+        return file is None or sqlite.made(file, self._home)
 
     # --- reading -------------------------------------------------------------------------
 
@@ -278,15 +286,29 @@ class Registry:
             return self._keep_first(self._of(made))
 
     def _complete(self, version: Version, bundle: Bundle) -> None:
-        """Upload the bundle of a registered version again, where the registry has lost of it."""
+        """Upload the bundle of a registered version again, where the registry's is not whole."""
         with mlflow_scope(self.uri):
-            if not self._missing(version.run_id, bundle):
+            if not self._missing(version.run_id, bundle) and self._verifies(version):
                 return
             self._progress("uploading the bundle to the registry again", 0.2)
             with tempfile.TemporaryDirectory() as scratch:
                 folder = Path(scratch) / "model"
                 flavour.write(bundle, folder)
                 self._upload(version.run_id, folder, bundle)
+            if not self._verifies(version):
+                raise EnvironmentFault(
+                    f"registry {masked(self.uri)} does not hold version {version.number} as it was "
+                    "registered, though it was uploaded again",
+                    hint="look at its artefact store: is there a file that is not the bundle's?",
+                )
+
+    def _verifies(self, version: Version) -> bool:
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                self.download(version, Path(scratch) / "bundle")
+            except Refused:
+                return False
+        return True
 
     def _upload(self, run_id: str, folder: Path, bundle: Bundle) -> None:
         """Upload the model folder, and see that the bundle has arrived: an answer is no proof."""
@@ -463,16 +485,14 @@ class Registry:
 
         Raises:
             Refused: its content is not what its tag says.
-            EnvironmentFault: the registry does not answer.
+            EnvironmentFault: the registry does not answer, or does not have its file any more.
         """
         sha = self.version(version.number).tags.get(RECORD + name)
         if sha is None:
             return None
         with mlflow_scope(self.uri), tempfile.TemporaryDirectory() as scratch:
             path = f"records/{name}/{sha}{Path(name).suffix}"
-            content = Path(
-                self._client.download_artifacts(version.run_id, path, scratch)
-            ).read_bytes()
+            content = self._fetch(version, path, f"record {name}", scratch).read_bytes()
         found = hashlib.sha256(content).hexdigest()
         if found != sha:
             raise Refused(
@@ -486,29 +506,59 @@ class Registry:
 
         Raises:
             Refused: a file differs from the manifest, or the manifest from the version's tag.
-            EnvironmentFault: the registry does not answer.
+            EnvironmentFault: the registry does not answer, or does not have the files any more.
         """
         with workdir.atomic_folder(dest) as folder:
             with mlflow_scope(self.uri), tempfile.TemporaryDirectory(dir=dest.parent) as scratch:
                 path = f"{flavour.FOLDER}/{flavour.BUNDLE}"
-                fetched = Path(self._client.download_artifacts(version.run_id, path, scratch))
+                fetched = self._fetch(version, path, "the bundle", scratch)
                 for item in sorted(fetched.iterdir()):
                     item.rename(folder / item.name)
-            found = Bundle.open(folder).digest
+            found = _opened(folder, version).digest
             if found != version.digest:
                 raise Refused(
                     f"the bundle of version {version.number} is not the one that was registered: "
                     f"the SHA-256 of its {MANIFEST} is {found}",
                     expected=version.digest,
+                    hint=INSTEAD,
                 )
         return dest
+
+    def _fetch(self, version: Version, path: str, what: str, scratch: str) -> Path:
+        """Download an artefact, a file or a folder, into ``scratch`` and return where it is.
+
+        Raises:
+            EnvironmentFault: the registry answers that it does not have it.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return Path(self._client.download_artifacts(version.run_id, path, scratch))
+        except (MlflowException, OSError) as error:
+            if self._has(version.run_id, path):
+                raise
+            root = self._client.get_run(version.run_id).info.artifact_uri
+            raise EnvironmentFault(
+                f"registry {masked(self.uri)} answers, but does not have {what} of version "
+                f"{version.number} any more",
+                expected=f"it at {masked(root).rstrip('/')}/{path}",
+                hint="restore its artefacts from a backup, or register the model again",
+            ) from error
+
+    def _has(self, run_id: str, path: str) -> bool:
+        """Return whether a run has this file, or anything in this folder."""
+        beside = self._client.list_artifacts(run_id, path.rpartition("/")[0])
+        if any(item.path == path and not item.is_dir for item in beside):
+            return True
+        return bool(self._client.list_artifacts(run_id, path))
 
     # --- MLflow -------------------------------------------------------------------------------
 
     @cached_property
     def _client(self) -> Any:
-        if not self.exists():
-            Path(self.uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        file = sqlite.file_of(self.uri)
+        if file is not None and not sqlite.made(file, self._home):
+            file.parent.mkdir(parents=True, exist_ok=True)
             self._progress("making the registry's database", 0.0)
         from mlflow import MlflowClient
 
@@ -578,6 +628,19 @@ class Registry:
                 raise
             made = self._client.get_experiment_by_name(name).experiment_id
         return str(made)
+
+
+def _opened(folder: Path, version: Version) -> Bundle:
+    """Open what was fetched; what is wrong is told of the registry's copy, not of the folder."""
+    try:
+        return Bundle.open(folder)
+    except Refused as error:
+        fault = error.fault.replace(f"{folder}/", "").replace(str(folder), "the bundle")
+        raise Refused(
+            f"the registry's copy of version {version.number} is damaged: {fault}",
+            expected=error.expected,
+            hint=INSTEAD,
+        ) from None
 
 
 def lineage_tags(bundle: Bundle) -> dict[str, str]:

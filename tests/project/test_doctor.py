@@ -104,6 +104,28 @@ class TestRegistry:
         assert self.check(make_project, home, "sqlite:///own.db").verdict is Verdict.PASS
         assert not (make_project().root / "own.db").exists()
 
+    @pytest.mark.parametrize("uri", [None, "sqlite:///own.db"])
+    def test_file_that_is_no_database(self, make_project, home, uri):
+        home.make()
+        file = home / "mlflow.db" if uri is None else make_project().root / "own.db"
+        file.write_bytes(bytes(range(256)) * 20)
+        check = self.check(make_project, home, uri)
+        assert check.verdict is Verdict.FAIL
+        assert check.observed.endswith("does not answer")
+        assert check.why.endswith(": file is not a database")
+
+    @pytest.mark.parametrize("uri", [None, "sqlite:///own.db"])
+    def test_file_that_is_lost(self, make_project, home, uri):
+        home.make()
+        file = home / "mlflow.db" if uri is None else make_project().root / "own.db"
+        (home / "history.jsonl").write_text('{"version": 1}\n')
+        check = self.check(make_project, home, uri)
+        assert check.verdict is Verdict.FAIL
+        fault = f"registry {file} is gone, though this home's history knows version 1"
+        assert check.observed == fault
+        assert check.why.startswith(f"{fault}; restore the file")
+        assert not file.exists()
+
     def test_server_that_does_not_answer_keeps_its_password(self, make_project, home):
         uri = f"http://user:secret@127.0.0.1:{free_port()}"
         check = self.check(make_project, home, uri)

@@ -202,8 +202,12 @@ class TestRecords:
         sha = registry.attach(version, "gate.json", b"one")
         (stored,) = (home / "artifacts").rglob(f"{sha}.json")
         stored.unlink()
-        with pytest.raises(EnvironmentFault):
+        with pytest.raises(EnvironmentFault) as caught:
             registry.record(version, "gate.json")
+        assert "answers, but does not have record gate.json of version 1 any more" in str(
+            caught.value
+        )
+        assert caught.value.expected == f"it at {stored.as_uri()}"
 
 
 class TestDownload:
@@ -243,9 +247,50 @@ class TestDownload:
         version = registry.register(make_bundle())
         (stored,) = (home / "artifacts").rglob("model.onnx")
         stored.write_bytes(stored.read_bytes()[:-1] + b"?")
-        with pytest.raises(Refused, match=r"model\.onnx has changed"):
+        with pytest.raises(Refused) as caught:
             registry.download(version, tmp_path / "fetched")
+        assert caught.value.fault.startswith(
+            "the registry's copy of version 1 is damaged: model.onnx has changed: its SHA-256 is "
+        )
+        assert caught.value.hint == "deploy another version, or register the model again"
+        assert str(tmp_path) not in str(caught.value)
         assert not (tmp_path / "fetched").exists()
+
+    def test_registering_again_mends_a_changed_file_of_the_same_size(
+        self, registry: Registry, make_bundle: MakeBundle, home: Home, tmp_path: Path
+    ) -> None:
+        bundle = make_bundle()
+        version = registry.register(bundle)
+        (stored,) = (home / "artifacts").rglob("model.onnx")
+        stored.write_bytes(stored.read_bytes()[:-1] + b"?")
+        assert registry.register(bundle) == version
+        assert Bundle.open(registry.download(version, tmp_path / "fetched")).digest
+
+    def test_what_registering_again_does_not_mend_is_said(
+        self, registry: Registry, make_bundle: MakeBundle, home: Home
+    ) -> None:
+        bundle = make_bundle()
+        registry.register(bundle)
+        (stored,) = (home / "artifacts").rglob("model.onnx")
+        (stored.parent / "other.txt").write_text("nobody's")
+        with pytest.raises(EnvironmentFault, match="does not hold version 1 as it was registered"):
+            registry.register(bundle)
+
+    def test_files_that_are_gone_are_no_dead_registry(
+        self, registry: Registry, make_bundle: MakeBundle, home: Home, tmp_path: Path
+    ) -> None:
+        bundle = make_bundle()
+        version = registry.register(bundle)
+        (stored,) = (home / "artifacts").rglob("bundle")
+        (home / "artifacts").rename(tmp_path / "away")
+        with pytest.raises(EnvironmentFault) as caught:
+            registry.download(version, tmp_path / "fetched")
+        assert caught.value.fault == (
+            f"registry {registry.uri} answers, but does not have the bundle of version 1 any more"
+        )
+        assert caught.value.expected == f"it at {stored.as_uri()}"
+        assert registry.register(bundle) == version
+        assert Bundle.open(registry.download(version, tmp_path / "fetched")).digest
 
     def test_refuses_a_whole_other_bundle(
         self, registry: Registry, make_bundle: MakeBundle, home: Home, tmp_path: Path

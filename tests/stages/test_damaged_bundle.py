@@ -140,7 +140,9 @@ def test_rollback_and_reconcile(two, subtests, tmp_path):
     file.write_bytes(two.first_file)
     for name, does, told in DAMAGES:
         with subtests.test(name), damaged(*folders, does=does):
-            assert_refused(run(two, "rollback", reason="alarms"), told)
+            result = run(two, "rollback", reason="alarms")
+            assert_refused(result, told)
+            assert "go back to another version" in result.report.summary
             assert_refused(run(two, "reconcile", "production", file=str(file)), told)
             assert state(two) == before
     assert unsettled(two.home) == []

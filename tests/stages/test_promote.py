@@ -194,6 +194,22 @@ def test_a_registry_that_does_not_answer_is_an_environment_fault(case: Case) -> 
     assert case.promote().exit_code == 3
 
 
+def test_a_registry_that_is_lost_is_told_by_every_stage_and_not_replaced(case: Case) -> None:
+    case.approved("one")
+    assert case.promote().exit_code == 0
+    case.approved("two", identity="b", weight=2.0)
+    (case.home / "mlflow.db").rename(case.home / "away.db")
+    for stage in ("promote", "gate", "approve"):
+        result = execute(case.make_context(case.project, stage, by="Asha", reason="better"))
+        assert result.exit_code == 3, stage
+        told = f"{case.home / 'mlflow.db'} is gone, though this home's history knows version 1; "
+        assert told in result.report.summary, stage
+    assert not (case.home / "mlflow.db").exists()
+    (case.home / "away.db").rename(case.home / "mlflow.db")
+    assert case.promote().exit_code == 0
+    assert case.answer()["model_version"] == 2
+
+
 class TestStatus:
     def test_says_what_serves_and_who_approved_it(self, case: Case) -> None:
         version = case.approved("one")
@@ -255,12 +271,32 @@ class TestStatus:
         assert (row["state"], row["version"]) == ("down", None)
         assert row["open"] == "version 1 is to serve: 'ml-pipeline reconcile production'"
 
-    def test_of_a_registry_that_lost_its_versions_says_so(self, case: Case) -> None:
+    def test_of_a_registry_that_lost_its_versions_says_so(
+        self, case: Case, registry_database: Path
+    ) -> None:
         case.approved("one")
         case.promote()
-        (case.home / "mlflow.db").unlink()
-        (row,) = status(case.project, case.home)
+        (other := case.home / "other.db").write_bytes(registry_database.read_bytes())
+        section = case.project.config.registry.model_copy(update={"uri": f"sqlite:///{other}"})
+        config = case.project.config.model_copy(update={"registry": section})
+        (row,) = status(replace(case.project, config=config), case.home)
         assert (row["version"], row["alias"]) == (1, "not in the registry")
+
+    def test_of_a_registry_that_is_lost_says_so_and_shows_what_is_known(
+        self, case: Case, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        case.approved("one")
+        case.promote()
+        before = status(case.project, case.home)
+        (case.home / "mlflow.db").unlink()
+        assert cli.main(["status", "--json", "--project", str(case.project.root)]) == 0
+        (row,) = json.loads(capsys.readouterr().out)
+        assert row["alias"] == (
+            f"registry {case.home / 'mlflow.db'} is gone, though this home's history knows "
+            "version 1"
+        )
+        assert [row | {"alias": "champion, challenger"}] == before
+        assert not (case.home / "mlflow.db").exists()
 
     def test_of_a_new_project_makes_nothing(self, make_project: Callable[..., Project]) -> None:
         project = make_project("new")

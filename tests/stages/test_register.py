@@ -116,6 +116,18 @@ def test_the_commit_is_a_tag(case: Case) -> None:
     assert version.tags["git.dirty"] == "false"
 
 
+def test_a_registry_that_is_lost_is_not_begun_anew(case: Case) -> None:
+    home = case.project.root / ".ml"
+    (home / "mlflow.db").unlink()
+    (home / "history.jsonl").write_text('{"version": 1}\n{"version": 2}\n')
+    result = case.register("one")
+    assert result.exit_code == 3
+    assert f"{home / 'mlflow.db'} is gone, though this home's history knows versions 1, 2" in (
+        result.report.summary
+    )
+    assert not (home / "mlflow.db").exists()
+
+
 def test_a_registry_that_does_not_answer_is_an_environment_fault(case: Case) -> None:
     (case.project.root / ".ml/mlflow.db").write_bytes(b"broken" * 1000)
     result = case.register("one")

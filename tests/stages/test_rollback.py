@@ -53,6 +53,22 @@ def test_back_in_seconds_without_a_registry_and_told_to_it_later(
     assert (row["open"], row["alias"], row["version"]) == (None, "champion", 1)
 
 
+def test_back_while_the_registry_is_lost_and_told_to_it_once_it_is_restored(two: Case) -> None:
+    database = two.home / "mlflow.db"
+    database.rename(two.home / "away.db")
+    result = run(two, "rollback", reason="too many alarms", by="Bina")
+    assert result.exit_code == 0, result.report.summary
+    assert "the registry does not know yet" in result.report.summary
+    (told,) = [one for one in result.report.checks if one.name == "champion in the registry"]
+    assert "mlflow.db is gone, though this home's history knows versions 1, 2" in str(told.observed)
+    assert two.answer()["model_version"] == 1
+    assert not database.exists()
+    (two.home / "away.db").rename(database)
+    assert run(two, "reconcile", "production").exit_code == 0
+    (row,) = status(two.project, two.home)
+    assert (row["open"], row["alias"], row["version"]) == (None, "champion", 1)
+
+
 def test_of_a_version_that_does_not_verify_is_refused_and_the_present_one_answers(
     two: Case,
 ) -> None:

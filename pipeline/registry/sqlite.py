@@ -1,0 +1,68 @@
+"""The registry as a SQLite file: where it is, and whether it was lost."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from pipeline.errors import EnvironmentFault
+from pipeline.home import HISTORY, Home
+
+SQLITE = "sqlite:///"
+ADDRESS = re.compile(r"sqlite(?:\+\w+)?:///([^?]+)")
+SHOWN = 5
+"""Versions that a message names; the newest ones."""
+
+
+def file_of(uri: str) -> Path | None:
+    """Return the file of a SQLite address; None for every other one."""
+    found = ADDRESS.match(uri)
+    return None if found is None or found[1] == ":memory:" else Path(found[1])
+
+
+def made(file: Path, home: Home) -> bool:
+    """Return whether the file is there with content; a new project has none yet.
+
+    Raises:
+        EnvironmentFault: it is gone or empty, though the home's history tells of promotions. A new
+            one in its place would give the numbers of their versions to other models.
+    """
+    if file.exists() and (not file.is_file() or file.stat().st_size > 0):
+        return True
+    known = _promoted(home)
+    if known is None:
+        return False
+    raise EnvironmentFault(
+        f"registry {file} is {'empty' if file.exists() else 'gone'}, though this home's history "
+        f"knows {known}",
+        hint="restore the file from a backup, or begin with a new home (ML_HOME)",
+    )
+
+
+def _promoted(home: Home) -> str | None:
+    """Return in words which versions the history names; None without a history.
+
+    Lines that are broken count, without a number: who reads the history tells of them.
+    """
+    path = home / HISTORY
+    if not path.exists():
+        return None
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    if not lines:
+        return None
+    numbers = sorted({number for line in lines if (number := _number(line)) is not None})
+    if not numbers:
+        return "promotions"
+    shown = ", ".join(str(number) for number in numbers[-SHOWN:])
+    dots = "..., " if len(numbers) > SHOWN else ""
+    return f"version{'s' if len(numbers) > 1 else ''} {dots}{shown}"
+
+
+def _number(line: str) -> int | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    number = value.get("version") if isinstance(value, dict) else None
+    return number if isinstance(number, int) else None

@@ -1,0 +1,108 @@
+"""A registry that is a SQLite file: a new project makes it, a lost one is not replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import EnvironmentFault
+from pipeline.home import Home
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.registry.sqlite import file_of, made
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    home.make()
+    return home
+
+
+def promoted(home: Home, *numbers: int) -> None:
+    """Write what is read here of the history: the numbers of versions."""
+    (home / "history.jsonl").write_text("".join(f'{{"version": {n}}}\n' for n in numbers))
+
+
+@pytest.mark.parametrize(
+    ("uri", "file"),
+    [
+        ("sqlite:////home/ml/mlflow.db", "/home/ml/mlflow.db"),
+        ("sqlite:////a home/mlflow.db?timeout=20", "/a home/mlflow.db"),
+        ("sqlite+pysqlite:///own.db", "own.db"),
+        ("sqlite:///:memory:", None),
+        ("postgresql://db.example.org/mlflow", None),
+        ("https://mlflow.example.org", None),
+    ],
+)
+def test_the_file_of_an_address(uri: str, file: str | None) -> None:
+    assert file_of(uri) == (None if file is None else Path(file))
+
+
+class TestMade:
+    def test_a_new_project_has_none(self, home: Home) -> None:
+        assert not made(home / "mlflow.db", home)
+        promoted(home)
+        assert not made(home / "mlflow.db", home)
+
+    def test_a_file_with_content_is_there_whatever_the_history_says(self, home: Home) -> None:
+        promoted(home, 1)
+        (home / "mlflow.db").write_bytes(b"SQLite format 3")
+        assert made(home / "mlflow.db", home)
+
+    def test_a_lost_one_is_told_with_what_the_history_knows(self, home: Home) -> None:
+        file = home / "mlflow.db"
+        promoted(home, 1, 2, 1)
+        with pytest.raises(EnvironmentFault) as caught:
+            made(file, home)
+        assert str(caught.value) == (
+            f"registry {file} is gone, though this home's history knows versions 1, 2; "
+            "restore the file from a backup, or begin with a new home (ML_HOME)"
+        )
+
+    def test_an_empty_file_is_a_lost_one(self, home: Home) -> None:
+        promoted(home, 1)
+        (home / "mlflow.db").touch()
+        with pytest.raises(EnvironmentFault, match=r"is empty, though .* knows version 1$"):
+            raise_fault(home)
+
+    def test_of_many_versions_the_newest_are_named(self, home: Home) -> None:
+        promoted(home, *range(1, 9))
+        with pytest.raises(EnvironmentFault, match=r"knows versions \.\.\., 4, 5, 6, 7, 8$"):
+            raise_fault(home)
+
+    def test_a_broken_history_is_none_of_a_new_project(self, home: Home) -> None:
+        (home / "history.jsonl").write_text("broken\n[]\n")
+        with pytest.raises(EnvironmentFault, match=r"history knows promotions$"):
+            raise_fault(home)
+
+
+def raise_fault(home: Home) -> None:
+    """Raise the fault of a lost file without its hint."""
+    try:
+        made(home / "mlflow.db", home)
+    except EnvironmentFault as error:
+        raise EnvironmentFault(error.fault) from None
+
+
+@pytest.mark.parametrize("where", ["home", "elsewhere"])
+def test_no_call_replaces_a_lost_registry(
+    home: Home, tmp_path: Path, make_bundle: Callable[..., Path], where: str
+) -> None:
+    file = (home.root if where == "home" else tmp_path / "store") / "mlflow.db"
+    registry = Registry(None if where == "home" else f"sqlite:///{file}", "small", home)
+    promoted(home, 1, 2)
+    bundle = make_bundle()
+    calls: list[Callable[[], object]] = [
+        registry.exists,
+        registry.challenger,
+        registry.last_claim,
+        lambda: registry.register(bundle),
+        lambda: registry.claim(3, "a" * 16, by="Asha", run_id="run-1"),
+    ]
+    for call in calls:
+        with pytest.raises(EnvironmentFault, match=r"mlflow\.db is gone, though .* versions 1, 2"):
+            call()
+    assert not file.exists()
+    assert not (tmp_path / "store").exists()
