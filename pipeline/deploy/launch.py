@@ -115,15 +115,20 @@ def start(
     return Started(process.pid, _created(process.pid), path, int(facts["port"]))
 
 
-def end(process: psutil.Process | None, seconds: float = END_SECONDS) -> None:
-    """Let a server finish its requests and end; kill it if it has not after ``seconds``."""
+def end(process: psutil.Process | None, seconds: float | None = None) -> None:
+    """Let a server finish its requests and end; kill it if it has not in time.
+
+    Args:
+        process: None has ended already.
+        seconds: that it has for it; None is ``END_SECONDS``.
+    """
     import psutil
 
     if process is None:
         return
     try:
         process.terminate()
-        if not _ends(process, seconds):
+        if not _ends(process, END_SECONDS if seconds is None else seconds):
             process.kill()
             _ends(process, END_SECONDS)
     except psutil.NoSuchProcess:
