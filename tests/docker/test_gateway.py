@@ -169,6 +169,19 @@ def test_a_switch_keeps_connections(docker_place, make_bundle, other):
     assert seen[0][1] == seen[1][1]
 
 
+def refuse_one_reload(monkeypatch):
+    """Let nginx refuse the next reload, and no other."""
+    real, refused = Gateway._run, []
+
+    def once(front, *command, **options):
+        if "reload" in command and not refused:
+            refused.append(command)
+            raise EnvironmentFault("the gateway: nginx: invalid PID number")
+        return real(front, *command, **options)
+
+    monkeypatch.setattr(Gateway, "_run", once)
+
+
 class TestRefused:
     """nginx does not take what it is given: the old version has the requests, as before."""
 
@@ -195,15 +208,7 @@ class TestRefused:
     def test_a_reload(self, engine, docker_place, make_bundle, other, monkeypatch):
         docker_place.deploy(make_bundle(), 1)
         monkeypatch.setattr(Gateway, "_read", lambda *_: "other limits")
-        real, refused = Gateway._run, []
-
-        def once(front, *command, **options):
-            if "reload" in command and not refused:
-                refused.append(command)
-                raise EnvironmentFault("the gateway: nginx: invalid PID number")
-            return real(front, *command, **options)
-
-        monkeypatch.setattr(Gateway, "_run", once)
+        refuse_one_reload(monkeypatch)
         with pytest.raises(EnvironmentFault, match="invalid PID number"):
             docker_place.deploy(other, 2)
         self.assert_left_alone(engine, docker_place)
@@ -332,15 +337,7 @@ class TestOfAFormerVersion:
         assert served_version(docker_place.url) == 3
 
     def test_a_reload_that_fails_leaves_the_former_one(self, docker_place, other, monkeypatch):
-        real, refused = Gateway._run, []
-
-        def once(front, *command, **options):
-            if "reload" in command and not refused:
-                refused.append(command)
-                raise EnvironmentFault("the gateway: nginx: invalid PID number")
-            return real(front, *command, **options)
-
-        monkeypatch.setattr(Gateway, "_run", once)
+        refuse_one_reload(monkeypatch)
         with pytest.raises(EnvironmentFault, match="invalid PID number"):
             docker_place.deploy(other, 2)
         assert served_version(docker_place.url) == 1
