@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from pipeline.serving.requests import LATE
@@ -28,13 +29,36 @@ HEAD_SECONDS = 10.0
 BODY_SECONDS = 10.0
 """Time for a body to arrive, once its headers have."""
 TOO_LATE = b'{"error":"no whole body in time"}'
+MAX_QUEUED = 32
+"""Requests of one connection that wait for an answer, beyond which its input stays unparsed."""
+SLICE = 4 << 10
+"""Bytes that are parsed before the length of that queue is checked again."""
+WRITE_SECONDS = 30.0
+"""Time for a client to read enough of its answers, once the transport's buffer is full."""
+
+
+class QueueAwareFlow(FlowControl):
+    """Keeps reading paused while requests of the connection are queued or unparsed.
+
+    uvicorn resumes reading after each answer, so that a client which sends faster than it is
+    answered would fill the memory.
+    """
+
+    def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
+        super().__init__(transport)
+        self._protocol = protocol
+
+    def resume_reading(self) -> None:
+        if not self._protocol.has_backlog:
+            super().resume_reading()
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """Closes a connection whose request is too long in its head, or does not arrive.
 
     A body that does not arrive is answered with 408 here, where a timer costs only the requests
-    that wait for one.
+    that wait for one. Pipelined requests are queued up to ``MAX_QUEUED``; a client that does not
+    read its answers is disconnected after ``WRITE_SECONDS``.
 
     The application's ``at_once``, if it has one, names who answers on the short way.
     """
@@ -54,16 +78,38 @@ class BoundedProtocol(HttpToolsProtocol):
         """What is wrong with that which came after a request that is not answered yet."""
         self._idle_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
+        self._unparsed = b""
+        """What arrived behind a full queue of requests."""
+        self._write_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether requests of this connection are queued, or input is not parsed yet."""
+        return bool(self.pipeline or self._unparsed)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
+        self.flow = QueueAwareFlow(self.transport, self)
         self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
         self._settle()
-        super().data_received(data)
+        if self._unparsed:
+            self._unparsed += data
+        else:
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        """Parse ``data``, as far as the queue has room for its requests."""
+        if len(data) <= SLICE:
+            super().data_received(data)
+        else:
+            data = self._feed_slices(data)
         if self._scoring is not None:
             self._leave_to_uvicorn()
+        if self._unparsed:
+            self._stop_timer()
+            return
         if self._in_head:
             self._head += len(data)
             if self._head > MAX_HEAD and not self.transport.is_closing():
@@ -74,6 +120,25 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head = 0
             if self._timer is None and self.cycle is not None and self.cycle.more_body:
                 self._timer = self.loop.call_later(BODY_SECONDS, self._body_is_late)
+
+    def _feed_slices(self, data: bytes) -> bytes:
+        """Parse slices until the queue is full, and keep the rest; return what was parsed."""
+        for start in range(0, len(data), SLICE):
+            if self.transport.is_closing() or self._refusal is not None:
+                break
+            if len(self.pipeline) >= MAX_QUEUED:
+                self._unparsed = data[start:]
+                self.flow.pause_reading()
+                return data[:start]
+            super().data_received(data[start : start + SLICE])
+        return data
+
+    def _feed_unparsed(self) -> None:
+        if self.pipeline or self.transport.is_closing():
+            return  # the answer to the last queued request schedules this again
+        data, self._unparsed = self._unparsed, b""
+        self._feed(data)
+        self.flow.resume_reading()
 
     def on_message_begin(self) -> None:
         self._settle()
@@ -130,8 +195,29 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         is_last = not self.pipeline
         super().on_response_complete()
-        if is_last and self._refusal is not None and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if is_last and self._refusal is not None:
             super().send_400_response(self._refusal)
+        elif self.pipeline:
+            return
+        elif self._unparsed:
+            self.loop.call_soon(self._feed_unparsed)
+        else:
+            self.flow.resume_reading()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(WRITE_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_write_timer()
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def eof_received(self) -> None:
         self._settle()
@@ -146,6 +232,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         super().connection_lost(exc)
+        self._stop_write_timer()
+        self.pipeline.clear()
+        self._unparsed = b""
 
     def _is_usual(self) -> bool:
         """Whether the request, by its headers, can be answered without uvicorn's care."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from pipeline.bundle.reader import Bundle
-from pipeline.serving import inference, server
+from pipeline.serving import inference, protocol, server
 from pipeline.serving.app import Limits, State, make_app
 from pipeline.serving.protocol import BoundedProtocol
 
@@ -140,6 +140,11 @@ class Connection:
         for _ in range(20):
             await asyncio.sleep(0)
         return b"".join(self.transport.written)
+
+    async def worked_off(self):
+        """Wait until no request of the connection is queued."""
+        while self.protocol.has_backlog and not self.transport.ended:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0)
 
     def counted(self):
         metrics = self.app.metrics
@@ -270,6 +275,115 @@ def test_what_is_not_usual_is_left_to_uvicorn(opened, why, monkeypatch):
     assert answer.startswith(b"HTTP/1.1 503" if why == "crowded" else b"HTTP/1.1 200")
     assert closed == (why in ("draining", "crowded"))
     assert closed == (b"connection: close" in answer)
+
+
+class TestBacklog:
+    """Pipelined requests of one connection: answered in order, held in bounded memory."""
+
+    PAGE = request("", method="GET", target="/health/live")
+
+    def test_a_queue_is_bounded_however_much_arrives_in_one_read(self, opened):
+        async def ask():
+            connection = Connection(opened, short=True)
+            longest = []
+
+            class Counted(type(connection.protocol.pipeline)):
+                def appendleft(self, item):
+                    super().appendleft(item)
+                    longest.append(len(self))
+
+            connection.protocol.pipeline = Counted()
+            connection.protocol.data_received(self.PAGE * 3000)
+            reading = []
+            while connection.protocol.has_backlog:
+                reading.append(connection.protocol.flow.read_paused)
+                await asyncio.sleep(0)
+            answers = await connection.give()
+            paused = connection.protocol.flow.read_paused
+            await connection.end()
+            return max(longest), all(reading), paused, answers.count(b"HTTP/1.1 200 OK")
+
+        a_slice = protocol.SLICE // len(self.PAGE) + 1
+        longest, was_paused, is_paused, answered = asyncio.run(ask())
+        assert longest <= protocol.MAX_QUEUED + a_slice
+        assert was_paused
+        assert not is_paused
+        assert answered == 3000
+
+    @pytest.mark.parametrize("short", [True, False])
+    def test_order_is_kept_over_a_full_queue(self, opened, short):
+        asked = [REQUESTS["a page"]] * 40 + [REQUESTS["rows"], REQUESTS["another path"]] * 40
+        asked += [REQUESTS["in chunks"], REQUESTS["another method"], REQUESTS["a row"]] * 40
+
+        async def ask(pieces):
+            connection = Connection(opened, short=short)
+            for piece in pieces:
+                connection.protocol.data_received(piece)
+                await connection.worked_off()
+            answers = await connection.give()
+            await connection.end()
+            return as_given(answers)
+
+        assert asyncio.run(ask([b"".join(asked)])) == asyncio.run(ask(asked))
+
+    def test_a_request_that_is_split_by_a_full_queue_is_answered(self, opened):
+        content = self.PAGE * 500 + request(ROW, "x-note: " + "n" * 6000)
+
+        async def ask():
+            connection = Connection(opened, short=True)
+            connection.protocol.data_received(content)
+            await connection.worked_off()
+            answers = await connection.give()
+            await connection.end()
+            return answers
+
+        answers = asyncio.run(ask())
+        assert answers.count(b"HTTP/1.1 200 OK") == 501
+        assert answers.rstrip().endswith(b'"model_version":3}')
+
+    def test_what_is_no_http_behind_a_full_queue_is_refused_after_the_answers(self, opened):
+        async def ask():
+            connection = Connection(opened, short=True)
+            connection.protocol.data_received(self.PAGE * 500 + b"nonsense\r\n\r\n" + self.PAGE)
+            await connection.worked_off()
+            answers = await connection.give()
+            assert connection.transport.ended
+            return answers
+
+        answers = asyncio.run(ask())
+        assert answers.count(b"HTTP/1.1 200 OK") == 500
+        assert answers.count(b"HTTP/1.1 400 Bad Request") == 1
+        assert answers.endswith(b"Invalid HTTP request received.")
+
+    def test_a_client_that_does_not_read_is_disconnected(self, opened, monkeypatch):
+        monkeypatch.setattr(protocol, "WRITE_SECONDS", 0.01)
+
+        async def ask(*, reads):
+            connection = Connection(opened, short=True)
+            aborted = asyncio.Event()
+            connection.transport.abort = aborted.set
+            connection.protocol.pause_writing()
+            if reads:
+                connection.protocol.resume_writing()
+                await asyncio.sleep(0.05)
+                ended = aborted.is_set()
+            else:
+                ended = await asyncio.wait_for(aborted.wait(), 20)
+            await connection.end()
+            return ended
+
+        assert asyncio.run(ask(reads=False))
+        assert not asyncio.run(ask(reads=True))
+
+    def test_a_connection_that_is_lost_keeps_nothing(self, opened):
+        async def ask():
+            connection = Connection(opened, short=True)
+            connection.protocol.data_received(self.PAGE * 3000)
+            assert connection.protocol.has_backlog
+            await connection.end()
+            return connection.protocol.has_backlog
+
+        assert not asyncio.run(ask())
 
 
 class TestTogether:
