@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import StrEnum
@@ -149,25 +150,80 @@ def read(path: Path) -> StageReport:
         ) from None
 
 
+_NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+SAME = 24
+"""Last characters of a text by which a summary is seen to hold it; under half is no evidence."""
+NODE_ID = re.compile(r"(?P<file>[^:\[]+)\.py::(?P<classes>(?:\w+::)*)(?P<test>.+)", re.DOTALL)
+
+
+def xml_text(text: str) -> str:
+    """Return the text without the characters that XML 1.0 cannot hold."""
+    return _NOT_IN_XML.sub("?", text)
+
+
+def junit_names(suite: str, name: str) -> dict[str, str]:
+    """Return JUnit's ``classname`` and ``name`` of a check or of a pytest node id.
+
+    Everything before the last dot of ``classname`` is the package on Jenkins' page of tests, so
+    every case of a stage has a package that begins with the stage's name.
+    """
+    name = xml_text(name)
+    found = NODE_ID.fullmatch(name)
+    if found is None:
+        return {"classname": f"{suite}.checks", "name": name}
+    path = found["file"].replace("\\", "/").strip("./")
+    parts = [*path.split("/"), *found["classes"].split("::")]
+    words = [re.sub(r"[^\w-]", "_", part) for part in parts if part]
+    return {"classname": ".".join([suite, *words]), "name": found["test"]}
+
+
+def first_failure(checks: Iterable[Check]) -> Check | None:
+    """Return the check that decided against the stage: the first required one of the verdict."""
+    checks = tuple(checks)
+    verdict = judge(checks)
+    if verdict in (Verdict.PASS, Verdict.SKIPPED):
+        return None
+    return next((check for check in checks if check.required and check.verdict is verdict), None)
+
+
+def headline(summary: str, checks: Iterable[Check]) -> str:
+    """Return the summary of a stage; where a check failed, it says so first of all.
+
+    A summary stays that says it already: by the name of the check, by the end of its reason or by
+    the end of what was observed.
+    """
+    failed = first_failure(checks)
+    if failed is None or failed.name in summary:
+        return summary
+    told = [text[-SAME:] for text in (failed.why, str(failed.observed)) if len(text) >= SAME // 2]
+    if any(text in summary for text in told):
+        return summary
+    fault = failed.why or f"observed {failed.observed}, expected {failed.expected}"
+    return f"{failed.name}: {fault}; {summary}"
+
+
 def to_junit(report: StageReport) -> bytes:
     """Return the checks as a JUnit test suite, one case a check; advisory ones never fail."""
     name = file_name(report.stage, report.environment)
     suite = ElementTree.Element("testsuite", name=name, time=f"{report.seconds:.3f}")
     counts = {"failures": 0, "errors": 0, "skipped": 0}
     for check in report.checks:
-        case = ElementTree.SubElement(suite, "testcase", classname=name, name=check.name)
-        text = f"observed {check.observed}, expected {check.expected}. {check.why}".strip()
+        case = ElementTree.SubElement(suite, "testcase", junit_names(name, check.name))
+        text = xml_text(
+            f"observed {check.observed}, expected {check.expected}. {check.why}".strip()
+        )
+        message = xml_text(check.why) or text
         if check.verdict is Verdict.SKIPPED or (
             not check.required and check.verdict is not Verdict.PASS
         ):
             counts["skipped"] += 1
-            ElementTree.SubElement(case, "skipped", message=check.why or text)
+            ElementTree.SubElement(case, "skipped", message=message)
         elif check.verdict is Verdict.ERROR:
             counts["errors"] += 1
-            ElementTree.SubElement(case, "error", message=check.why or text).text = text
+            ElementTree.SubElement(case, "error", message=message).text = text
         elif check.verdict is not Verdict.PASS:
             counts["failures"] += 1
-            ElementTree.SubElement(case, "failure", message=check.why or text).text = text
+            ElementTree.SubElement(case, "failure", message=message).text = text
     suite.attrib |= {"tests": str(len(report.checks))} | {k: str(v) for k, v in counts.items()}
     content: bytes = ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
     return content

@@ -18,6 +18,7 @@ from pipeline import workdir
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault
 from pipeline.project.handover import HANDOVER
+from pipeline.report import junit_names, xml_text
 
 Outcome = Literal["passed", "failed", "error", "skipped"]
 OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "error", "skipped")
@@ -33,7 +34,6 @@ EXIT_CODES = {
     NO_TESTS: "no tests were collected",
 }
 TAIL_LINES = 12
-_NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CRASH_LINE = re.compile(
     r"^(\S+?):(\d+): [A-Za-z_.]+(?:Error|Exception|Failed|Exit)?\b", re.MULTILINE
 )
@@ -167,9 +167,8 @@ def write_junit(cases: Iterable[Case], suite: str, path: Path) -> Path:
     counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
     seconds = 0.0
     for case in cases:
-        element = ElementTree.SubElement(
-            root, "testcase", classname=suite, name=xml_text(case.name), time=f"{case.seconds:.3f}"
-        )
+        names = junit_names(suite, case.name)
+        element = ElementTree.SubElement(root, "testcase", names, time=f"{case.seconds:.3f}")
         if case.file:
             element.set("file", xml_text(case.file))
         if case.line is not None:
@@ -186,11 +185,6 @@ def write_junit(cases: Iterable[Case], suite: str, path: Path) -> Path:
     return workdir.write_bytes(
         path, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     )
-
-
-def xml_text(text: str) -> str:
-    """Return the text without the characters that XML 1.0 cannot hold."""
-    return _NOT_IN_XML.sub("?", text)
 
 
 def tail(output: str, lines: int = TAIL_LINES) -> str:

@@ -18,7 +18,7 @@ from pipeline.project.pytest_run import (
     run_pytest,
     write_junit,
 )
-from pipeline.report import Check, Verdict
+from pipeline.report import Check, Verdict, first_failure, junit_names
 from pipeline.workdir import Workdir
 
 SHOWN = 5
@@ -33,6 +33,8 @@ class UnitTests:
     tests: dict[str, int]
     coverage: float | None
     """Line coverage in per cent; None where nothing was measured."""
+    headline: str
+    """What failed, in one line; else the counts."""
 
 
 def run_unit_tests(project: Project, workdir: Workdir) -> UnitTests:
@@ -49,7 +51,8 @@ def run_unit_tests(project: Project, workdir: Workdir) -> UnitTests:
     section = project.config.test
     if not project.path(section.path).exists():
         if section == TestSection():
-            return UnitTests([_no_tests(section.path)], {}, None)
+            none = _no_tests(section.path)
+            return UnitTests([none], {}, None, str(none.observed))
         raise UsageError(
             f"test.path: {project.path(section.path)} does not exist",
             expected="a folder with unit tests",
@@ -85,7 +88,20 @@ def run_unit_tests(project: Project, workdir: Workdir) -> UnitTests:
     cases = [*found.cases, *(_case(check) for check in checks if _is_news(check, found))]
     write_junit(cases, "test", workdir / "junit/test.xml")
     counts = {str(outcome): found.count(outcome) for outcome in OUTCOMES}
-    return UnitTests(checks, counts, coverage)
+    return UnitTests(checks, counts, coverage, _headline(found, checks, coverage))
+
+
+def _headline(found: PytestRun, checks: list[Check], coverage: float | None) -> str:
+    bad = [case for case in found.cases if case.outcome in ("failed", "error")]
+    if bad:
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        test = junit_names("test", bad[0].name)["name"]
+        return f"{len(bad)} of {len(found.cases)} failed: {test}: {bad[0].why}{more}"
+    failed = first_failure(checks)
+    if failed is not None:
+        counts = f"{failed.observed}: " if failed.name == "unit tests" else ""
+        return f"{counts}{failed.why}"
+    return f"{checks[0].observed}" + ("" if coverage is None else f", coverage {coverage:.0f} %")
 
 
 def _no_tests(path: Path) -> Check:

@@ -6,7 +6,7 @@ import importlib
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import cast
@@ -54,6 +54,8 @@ def execute(context: Context) -> Result:
         if context.stage.home:
             context.home.make()
         outcome = _run_of(context)(context)
+        if not outcome.waits:
+            outcome = replace(outcome, summary=report.headline(outcome.summary, outcome.checks))
         verdict, exit_code = report.judge(outcome.checks), errors.PASS
         if outcome.waits:
             verdict, exit_code = Verdict.INCONCLUSIVE, WaitingForPerson.exit_code

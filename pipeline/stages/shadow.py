@@ -313,7 +313,8 @@ def _summary(found: Comparison, asked: str, beside: str) -> str:
         )
     if stopping:
         first = stopping[0]
-        return f"{told}; {first.name}: {first.observed}, expected {first.expected}. {first.why}"
+        fault = f"{first.name}: {first.observed}, expected {first.expected}"
+        return f"{fault}{f' ({first.why})' if first.why else ''}; {told}"
     return told
 
 

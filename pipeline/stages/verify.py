@@ -86,7 +86,8 @@ def _expected(deployment: Deployment | None, url: str) -> Expected:
 def _summary(url: str, every: list[Check], found: Contract) -> str:
     failed = [check for check in every if check.required and check.verdict is not Verdict.PASS]
     if report.judge(every) is not Verdict.PASS and failed:
-        return f"{url}: {len(failed)} of {len(every)} checks fail, first: {failed[0].why}"
+        first = f"{failed[0].name}: {failed[0].why}"
+        return f"{len(failed)} of {len(every)} checks fail, first {first} ({url})"
     median = found.metrics.get("latency_median_ms")
     speed = "" if median is None else f", {median:.1f} ms a row"
     return f"{url} keeps its contract: {len(every)} checks{speed}"

@@ -11,7 +11,16 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pipeline.errors import UsageError
-from pipeline.report import Check, StageReport, Verdict, judge, read, to_junit
+from pipeline.report import (
+    Check,
+    StageReport,
+    Verdict,
+    headline,
+    judge,
+    junit_names,
+    read,
+    to_junit,
+)
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -88,3 +97,60 @@ def test_junit_counts_what_fails_and_never_fails_for_advice() -> None:
     suite = ElementTree.fromstring(to_junit(report))
     found = {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")}
     assert found == {"tests": "6", "failures": "2", "errors": "1", "skipped": "2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "classname", "test"),
+    [
+        ("finite", "evaluate.checks", "finite"),
+        ("rows v1.2: enough", "evaluate.checks", "rows v1.2: enough"),
+        ("tests/model/test_a.py::test_x", "evaluate.tests.model.test_a", "test_x"),
+        (
+            "tests/model/test_a.py::TestB::test_x[1.5/c.py::d]",
+            "evaluate.tests.model.test_a.TestB",
+            "test_x[1.5/c.py::d]",
+        ),
+        ("./my tests/v1.0/test_a.py::test_x", "evaluate.my_tests.v1_0.test_a", "test_x"),
+        ("a\x00b", "evaluate.checks", "a?b"),
+    ],
+)
+def test_every_case_lies_in_a_package_of_its_stage(name: str, classname: str, test: str) -> None:
+    """Jenkins takes what stands before the last dot; without one all are in ``(root)``."""
+    assert junit_names("evaluate", name) == {"classname": classname, "name": test}
+
+
+def test_junit_is_xml_whatever_a_check_says() -> None:
+    report = report_with(
+        Check(name="bell\x07", verdict=Verdict.FAIL, observed="\x00", why="\x1b[31mred")
+    )
+    (case,) = ElementTree.fromstring(to_junit(report))
+    assert case.get("classname", "").endswith(".checks")
+
+
+FAILED = Check(name="minority", verdict=Verdict.FAIL, observed=0.4, expected="at least 0.5")
+
+
+@pytest.mark.parametrize(
+    ("check", "summary", "line"),
+    [
+        (FAILED, "AUC 0.57", "minority: observed 0.4, expected at least 0.5; AUC 0.57"),
+        (FAILED, "failed: minority, AUC 0.57", "failed: minority, AUC 0.57"),
+        (FAILED.model_copy(update={"required": False}), "AUC 0.57", "AUC 0.57"),
+        (FAILED.model_copy(update={"why": "too few"}), "1 of 2", "minority: too few; 1 of 2"),
+        (
+            FAILED.model_copy(update={"why": "tests/a.py::b: assert 1 == 2 (tests/a.py:8)"}),
+            "1 of 2 failed: b: assert 1 == 2 (tests/a.py:8)",
+            "1 of 2 failed: b: assert 1 == 2 (tests/a.py:8)",
+        ),
+        (
+            FAILED.model_copy(update={"observed": "error rate 12 %, expected 1 %"}),
+            "rolled back: error rate 12 %, expected 1 %",
+            "rolled back: error rate 12 %, expected 1 %",
+        ),
+    ],
+)
+def test_the_summary_of_a_failed_stage_names_the_check_that_failed(
+    check: Check, summary: str, line: str
+) -> None:
+    passed = Check(name="finite", verdict=Verdict.PASS)
+    assert headline(summary, [passed, check]) == line

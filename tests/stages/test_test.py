@@ -52,7 +52,8 @@ class TestPass:
         assert result.report.metrics["coverage"] == 75.0
         assert "reports/coverage.xml" in result.report.outputs
         case = junit(context).find("testcase")
-        assert case.get("name") == "tests/unit/test_sign.py::test_sign"
+        assert case.get("classname") == "test.tests.unit.test_sign"
+        assert case.get("name") == "test_sign"
         assert (case.get("file"), case.get("line")) == ("tests/unit/test_sign.py", "4")
 
     def test_the_root_is_left_clean(self, unit_tests):
@@ -86,6 +87,9 @@ class TestFail:
         assert result.exit_code == 1
         check = result.report.checks[0]
         assert check.observed == "1 passed, 1 failed"
+        assert result.report.summary == (
+            "1 of 2 failed: test_off: assert 1 == 2 (tests/unit/test_sign.py:8)"
+        )
         assert check.why == (
             "tests/unit/test_sign.py::test_off: assert 1 == 2 (tests/unit/test_sign.py:8)"
         )
