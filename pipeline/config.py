@@ -526,10 +526,14 @@ class WatchSection(Section):
     )
     min_requests: int = Field(100, ge=1, description="Nothing is judged below.")
     error_rate: float = Field(
-        0.01, ge=0, lt=1, description="Largest share answered with 408, 429 or 500 and above."
+        0.01, ge=0, lt=1, description="Largest share answered with 429 or 500 and above."
     )
     refused_rate: float = Field(
-        0.05, ge=0, le=1, description="Largest share that the model refused: 400, 413, 415, 422."
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of refused requests (other 4xx) above which it is shown; clients cause "
+        "them, so it rolls nothing back.",
     )
     p99_ms: float = Field(
         100.0, gt=0, le=5000, description="Largest 99th percentile of the time to an answer."

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-STRANGERS = frozenset({401, 403, 404, 405})
-"""Who has no right to ask, or asks for something else: it says nothing of the model."""
-OVERLOADED = frozenset({408, 429})
+OTHER_REQUESTS = frozenset({401, 403, 404, 405})
+"""No permission, or no request for predictions: they say nothing of the model."""
+OVERLOADED = 429
 FAULT = 500
 REQUESTS = "live requests"
 
@@ -33,21 +33,23 @@ def judge(
     """Return a check for each limit, and the figures.
 
     Below ``min_requests`` the limits are skipped, and the check of their number is inconclusive.
-    It is advisory: that nobody asks is no fault of a model. A figure that is missing or not finite
-    passes no limit.
+    It is advisory: low traffic is not a model failure. So is the share of refused requests (every
+    other 4xx): any client can cause them, so they neither count against a version nor among the
+    requests by which it is judged. A figure that is missing or not finite passes no limit.
 
     Args:
         seen: what was answered.
         section: the limits.
         reference: the model's answers [n] to rows of its training; None where they are not known.
     """
-    counted = {status: n for status, n in seen.statuses.items() if status not in STRANGERS}
-    total = sum(counted.values())
-    errors = {s: n for s, n in counted.items() if s >= FAULT or s in OVERLOADED}
-    refused = {s: n for s, n in counted.items() if s not in errors and s >= 400}
+    asked = {status: n for status, n in seen.statuses.items() if status not in OTHER_REQUESTS}
+    errors = {s: n for s, n in asked.items() if s >= FAULT or s == OVERLOADED}
+    refused = {s: n for s, n in asked.items() if 400 <= s < FAULT and s != OVERLOADED}
+    received = sum(asked.values())
+    total = received - sum(refused.values())
     figures = {
         "errors": _share(errors, total),
-        "refused": _share(refused, total),
+        "refused": _share(refused, received),
         "p99_ms": 1000 * quantile(seen.seconds, 0.99),
         "psi": shift(reference, seen.predictions),
     }
@@ -63,7 +65,12 @@ def judge(
     limits = [
         _limit("errors", figures["errors"], section.error_rate, "{:.2%}", _kinds(errors)),
         _limit(
-            "refused requests", figures["refused"], section.refused_rate, "{:.2%}", _kinds(refused)
+            "refused requests",
+            figures["refused"],
+            section.refused_rate,
+            "{:.2%}",
+            _kinds(refused),
+            required=False,
         ),
         _limit("latency", figures["p99_ms"], section.p99_ms, "p99 {:.1f} ms"),
         _limit(
@@ -130,7 +137,9 @@ def broken(checks: Sequence[Check]) -> list[Check]:
     return [check for check in checks if check.required and check.verdict is Verdict.FAIL]
 
 
-def _limit(name: str, value: float, limit: float, form: str, why: str = "") -> Check:
+def _limit(
+    name: str, value: float, limit: float, form: str, why: str = "", *, required: bool = True
+) -> Check:
     if math.isfinite(value):
         verdict = Verdict.PASS if value <= limit else Verdict.FAIL
     else:
@@ -138,6 +147,7 @@ def _limit(name: str, value: float, limit: float, form: str, why: str = "") -> C
     return Check(
         name=name,
         verdict=verdict,
+        required=required,
         observed=shown(value, form),
         expected=f"at most {form.format(limit)}",
         why=why,

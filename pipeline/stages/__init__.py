@@ -188,7 +188,7 @@ _ALL = (
     Stage(
         "watch",
         "watch production after a promotion, on its live requests",
-        "the promoted version errs, refuses, lags, answers unlike it did in training, or does not "
+        "the promoted version errs, lags, answers unlike it did in training, or does not "
         "answer; it is rolled back then. Too few requests are skipped",
         home=True,
         flags=(

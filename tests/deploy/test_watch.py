@@ -47,7 +47,7 @@ def test_answers_as_in_training_pass():
     assert metrics["psi"] < 0.2
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 503])
+@pytest.mark.parametrize("status", [429, 500, 503])
 def test_errors_beyond_the_limit_fail(status):
     assert judged(seen({200: 198, status: 2}))[2] is Verdict.PASS
     checks, _, verdict = judged(seen({200: 197, status: 3}))
@@ -57,16 +57,20 @@ def test_errors_beyond_the_limit_fail(status):
     assert checks["errors"].why == f"status {status}: 3"
 
 
-@pytest.mark.parametrize("status", [400, 413, 415, 422])
-def test_requests_that_the_model_refused_have_a_limit_of_their_own(status):
-    assert judged(seen({200: 190, status: 10}))[2] is Verdict.PASS
-    checks, _, _ = judged(seen({200: 189, status: 11}))
+@pytest.mark.parametrize("status", [400, 408, 413, 415, 422, 431])
+def test_requests_refused_as_the_clients_fault_are_shown_and_count_against_no_version(status):
+    checks, metrics, verdict = judged(seen({200: 190, status: 10}))
+    assert checks["refused requests"].verdict is Verdict.PASS
+    checks, metrics, verdict = judged(seen({200: 100, status: 100_000}))
     assert checks["refused requests"].verdict is Verdict.FAIL
-    assert checks["errors"].verdict is Verdict.PASS
+    assert not checks["refused requests"].required
+    assert checks["refused requests"].why == f"status {status}: 100000"
+    assert (metrics["requests"], verdict) == (100, Verdict.PASS)
+    assert watch.broken(list(checks.values())) == []
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 405])
-def test_strangers_neither_count_nor_hide_anything(status):
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 422])
+def test_requests_that_are_not_answered_by_the_model_hide_no_error(status):
     checks, metrics, _ = judged(seen({200: 90, 500: 10, status: 100_000}))
     assert metrics["requests"] == 100
     assert checks["errors"].verdict is Verdict.FAIL
@@ -104,7 +108,7 @@ def test_what_cannot_be_measured_is_no_pass(found, reference, name):
     assert verdict is Verdict.INCONCLUSIVE
 
 
-@pytest.mark.parametrize("statuses", [{}, {200: 99}, {500: 99}, {401: 5000}])
+@pytest.mark.parametrize("statuses", [{}, {200: 99}, {500: 99}, {401: 5000}, {422: 5000}])
 def test_too_few_requests_are_skipped_whatever_they_were_answered(statuses):
     checks, _, verdict = judged(seen(statuses))
     assert verdict is Verdict.SKIPPED
