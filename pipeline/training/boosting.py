@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,16 +34,28 @@ class Booster:
         return np.asarray(self.trees.inplace_predict(x), dtype=np.float64)
 
     def add_to(self, graph: Graph) -> str:
+        import xgboost
         from onnxmltools import convert_xgboost
         from onnxmltools.convert.common.data_types import FloatTensorType
 
+        # Of a bare Booster the converter guesses whether it classifies, and takes trees for a
+        # regression where every cover is a whole number.
+        classifier = xgboost.XGBClassifier()
+        classifier.load_model(bytearray(self.native()))
         model = convert_xgboost(
-            self.trees,
+            classifier,
             "model",
             initial_types=[(INPUT, FloatTensorType([None, self.width]))],
             target_opset=OPSETS[""],
         )
+        _set_base_value(model, self._base_logit())
         return graph.include(model, INPUT, "probabilities")
+
+    def _base_logit(self) -> float:
+        """Return what every row starts from: the logit of the booster's base score."""
+        learner = json.loads(self.trees.save_config())["learner"]["learner_model_param"]
+        (base,) = json.loads(f"[{learner['base_score'].strip('[]')}]")
+        return 0.0 if base == 0.5 else float(-np.log(1 / np.float32(base) - 1.0))
 
     def native(self) -> bytes:
         return bytes(self.trees.save_raw("ubj"))
@@ -105,3 +118,15 @@ def fit(
         rounds=booster.num_boosted_rounds(),
         limit=settings.max_epochs,
     )
+
+
+def _set_base_value(model: Any, base: float) -> None:
+    """Set the base value of the one ensemble: the converter's is wrong where a first leaf is 0."""
+    from onnx import helper
+
+    (ensemble,) = (node for node in model.graph.node if node.op_type == "TreeEnsembleClassifier")
+    kept = [attribute for attribute in ensemble.attribute if attribute.name != "base_values"]
+    if base:
+        kept.append(helper.make_attribute("base_values", [base]))
+    del ensemble.attribute[:]
+    ensemble.attribute.extend(kept)

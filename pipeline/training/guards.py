@@ -55,8 +55,14 @@ def require_usable(matrix: Matrix) -> None:
         )
 
 
-def require_enough(split: Split, label: Vector, min_rows: int) -> None:
-    """Check that every part has rows, the training part enough of them and of both classes.
+FEWEST_OF_A_CLASS = 5
+"""Rows of the rarer class in the training part: fewer say nothing about the next one."""
+
+
+def require_enough(split: Split, label: Vector, min_rows: int, *, quick: bool = False) -> None:
+    """Check that every part has rows, the training part enough of them, and all of both classes.
+
+    A quick run is asked for both classes in the training part only.
 
     Raises:
         Refused: it has not.
@@ -80,6 +86,17 @@ def require_enough(split: Split, label: Vector, min_rows: int) -> None:
         raise Refused(
             f"all {len(train)} training rows are of class {rate:.0f}", expected="both classes"
         )
+    least = {"train": FEWEST_OF_A_CLASS, "validation": 1, "holdout": 1}
+    for part, fewest in least.items() if not quick else ():
+        labels = label[split.rows(part)]
+        for number, name in ((1, "positives"), (0, "negatives")):
+            found = int((labels == number).sum())
+            if found < fewest:
+                raise Refused(
+                    f"too few {name}: {found} of the {len(labels)} rows of the {part} part",
+                    expected=f"at least {fewest}",
+                    hint="bring more data, or raise the part's days or share in split",
+                )
 
 
 def empty_features(features: pd.DataFrame) -> list[str]:

@@ -133,7 +133,7 @@ def train(
         split = split_by_time(
             matrix.keys, label, split_section, problem.horizon, quick=limits.quick
         )
-    guards.require_enough(split, label, section.min_rows)
+    guards.require_enough(split, label, section.min_rows, quick=limits.quick)
     learnt_from = split.rows("train")
     schema = FeatureSchema.fit(
         matrix.features.iloc[learnt_from], matrix.categorical, problem.unseen

@@ -58,6 +58,36 @@ def test_the_export_gives_the_same_answers(estimator, calibration, scale):
     assert ((answers > 0) & (answers < 1)).all()
 
 
+def rare(positives, count=1000, *, at_random=True):
+    """Rows of which a few are positive; ``at_random`` or wherever the first feature is large."""
+    sample = rows(count, 4)
+    order = np.random.default_rng(5).permutation(count)
+    if not at_random:
+        order = np.argsort(-np.nan_to_num(sample.x[:, 0]))
+    y = np.zeros(count)
+    y[order[:positives]] = 1.0
+    return Sample(sample.x, y)
+
+
+@pytest.mark.parametrize("estimator", sorted(SMALL))
+@pytest.mark.parametrize("positives", [1, 5, 500, 995, 999])
+@pytest.mark.parametrize("at_random", [True, False])
+def test_the_export_of_rare_labels_gives_the_same_answers(estimator, positives, at_random):
+    sample = rare(positives, at_random=at_random)
+    recipe = Recipe(estimator, params_of(estimator, SMALL[estimator]), "none")
+    model = fit(recipe, sample, sample, SETTINGS, quiet)
+    assert export.prove(model, export.to_onnx(model, 6), rows(500, 3).x) <= 1e-5
+
+
+@pytest.mark.parametrize("balance", [0.5, 0.002])
+@pytest.mark.parametrize("params", [{"gamma": 1e6}, {"min_child_weight": 1e6}, {"max_depth": 1}])
+def test_trees_of_one_leaf_are_exported_right(balance, params):
+    sample = rare(int(1000 * balance))
+    recipe = Recipe("xgboost", params_of("xgboost", params | {"reg_lambda": 1.0}), "none")
+    model = fit(recipe, sample, sample, SETTINGS, quiet)
+    assert export.prove(model, export.to_onnx(model, 6), rows(500, 3).x) <= 1e-5
+
+
 @pytest.mark.parametrize("calibration", ["none", "isotonic"])
 @pytest.mark.parametrize("estimator", sorted(SMALL))
 def test_the_same_inputs_give_the_same_bytes(estimator, calibration):

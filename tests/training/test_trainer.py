@@ -268,6 +268,17 @@ def labelled(value):
     return change
 
 
+def rare(positive, rows_of_it):
+    """All rows of the other class but for a few of the first ones."""
+
+    def change(rows):
+        label = rows.label * 0 + (1 - positive)
+        label[np.flatnonzero(rows.label.notna())[:rows_of_it]] = positive
+        return replace(rows, label=label)
+
+    return change
+
+
 def unlabelled(rows):
     return replace(rows, label=rows.label * np.nan)
 
@@ -280,6 +291,9 @@ def unlabelled(rows):
         (infinite, Refused, "feature 'noise' is infinite in 3 rows; expected finite numbers"),
         (labelled(0), Refused, "training rows are of class 0; expected both classes"),
         (labelled(1), Refused, "training rows are of class 1; expected both classes"),
+        (rare(1, 3), Refused, "too few positives: 3 of the 684 rows of the train part"),
+        (rare(0, 4), Refused, "too few negatives: 4 of the 684 rows of the train part"),
+        (rare(1, 30), Refused, "too few positives: 0 of the"),
         (labelled(2), Refused, "labels such as 2; expected 0 or 1"),
         (unlabelled, Refused, "none of 1080 rows has a label"),
     ],
