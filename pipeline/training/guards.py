@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pipeline.problems.base import Matrix
     from pipeline.training.model import Vector
-    from pipeline.training.split import Split
+    from pipeline.training.split import Part, Split
 
 
 def require_usable(matrix: Matrix) -> None:
@@ -86,7 +86,7 @@ def require_enough(split: Split, label: Vector, min_rows: int, *, quick: bool = 
         raise Refused(
             f"all {len(train)} training rows are of class {rate:.0f}", expected="both classes"
         )
-    least = {"train": FEWEST_OF_A_CLASS, "validation": 1, "holdout": 1}
+    least: dict[Part, int] = {"train": FEWEST_OF_A_CLASS, "validation": 1, "holdout": 1}
     for part, fewest in least.items() if not quick else ():
         labels = label[split.rows(part)]
         for number, name in ((1, "positives"), (0, "negatives")):
