@@ -6,6 +6,8 @@ a missing value means the same everywhere. It imports neither pandas nor, at the
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,13 +37,17 @@ class FeatureError(ValueError):
 
 @dataclass(frozen=True)
 class Feature:
-    """One input: a number, with the range that training saw, or one of ``categories``."""
+    """One input: a number, with the range that training saw, or one of ``categories``.
+
+    A request may leave an ``optional`` one out; it is missing then, as ``null`` is.
+    """
 
     name: str
     kind: Literal["numeric", "categorical"]
     categories: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,13 @@ class FeatureSchema:
 
     A numeric feature takes one column of the encoded matrix, a categorical one a column for each
     category (one-hot; all zero where the value is missing).
+
+    ``accepts`` holds digests of earlier contracts whose clients this model serves as they are.
     """
 
     features: tuple[Feature, ...]
     unseen: Unseen = "missing"
+    accepts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [feature.name for feature in self.features]
@@ -62,7 +71,11 @@ class FeatureSchema:
 
     @classmethod
     def fit(
-        cls, features: pd.DataFrame, categorical: Iterable[str] = (), unseen: Unseen = "missing"
+        cls,
+        features: pd.DataFrame,
+        categorical: Iterable[str] = (),
+        unseen: Unseen = "missing",
+        optional: Iterable[str] = (),
     ) -> FeatureSchema:
         """Make the schema from training rows: categories sorted, ranges of what is finite.
 
@@ -70,28 +83,52 @@ class FeatureSchema:
             features: raw feature columns; missing is NaN or None.
             categorical: the names of the categorical ones.
             unseen: what becomes of other categories later.
+            optional: the names of those that a request may leave out.
         """
         import numpy as np
 
-        chosen = set(categorical)
+        chosen, left_out = set(categorical), set(optional)
         fitted = []
         for name in features.columns:
             values = features[name].dropna()
             if name in chosen:
                 categories = tuple(sorted({str(value) for value in values.unique()}))
-                fitted.append(Feature(str(name), "categorical", categories))
+                fitted.append(
+                    Feature(str(name), "categorical", categories, optional=name in left_out)
+                )
                 continue
             numbers = values.to_numpy(dtype=np.float64)
             numbers = numbers[np.isfinite(numbers)]
             low, high = (
                 (float(numbers.min()), float(numbers.max())) if numbers.size else (None, None)
             )
-            fitted.append(Feature(str(name), "numeric", (), low, high))
+            fitted.append(Feature(str(name), "numeric", (), low, high, name in left_out))
         return cls(tuple(fitted), unseen)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(feature.name for feature in self.features)
+
+    @cached_property
+    def required(self) -> int:
+        """The fewest values of a row by position: those after them may be left out."""
+        return max(
+            (place + 1 for place, feature in enumerate(self.features) if not feature.optional),
+            default=1,
+        )
+
+    @cached_property
+    def contract(self) -> str:
+        """SHA-256 of the request contract: what ``to_json`` holds, without ranges."""
+        told = self.to_json()
+        told.pop("accepts", None)
+        for feature in told["features"]:
+            feature.pop("minimum", None)
+            feature.pop("maximum", None)
+        if all(feature.kind == "numeric" for feature in self.features):
+            del told["unseen"]
+        text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
     def encoded_names(self) -> tuple[str, ...]:
@@ -127,21 +164,12 @@ class FeatureSchema:
 
     def to_json(self) -> dict[str, Any]:
         """Return the schema as JSON values; ``from_json`` makes the same schema of it."""
-        return {
+        told: dict[str, Any] = {
             "schema": VERSION,
             "unseen": self.unseen,
-            "features": [
-                {"name": feature.name, "kind": feature.kind, "categories": list(feature.categories)}
-                if feature.kind == "categorical"
-                else {
-                    "name": feature.name,
-                    "kind": feature.kind,
-                    "minimum": feature.minimum,
-                    "maximum": feature.maximum,
-                }
-                for feature in self.features
-            ],
+            "features": [_told(feature) for feature in self.features],
         }
+        return told | ({"accepts": list(self.accepts)} if self.accepts else {})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FeatureSchema:
@@ -156,13 +184,17 @@ class FeatureSchema:
         items = values.get("features")
         if unseen not in ("missing", "refuse") or not isinstance(items, list):
             raise ValueError("a feature schema has 'unseen' (missing or refuse) and 'features'")
-        return cls(tuple(_feature(item) for item in items), unseen)
+        accepts = values.get("accepts", [])
+        if not isinstance(accepts, list) or not all(isinstance(one, str) for one in accepts):
+            raise ValueError("'accepts' is a list of digests")
+        return cls(tuple(_feature(item) for item in items), unseen, tuple(accepts))
 
     def encode(self, columns: Mapping[str, Any]) -> Float32Array:
         """Encode columns of equal length, for example a frame; others than the schema's are left.
 
         Args:
-            columns: name to values (a sequence, array or Series). None and NaN are missing.
+            columns: name to values (a sequence, array or Series). None and NaN are missing, and
+                so is an optional feature without a column.
 
         Returns:
             float32 of shape [n, width]; a missing number is NaN, a missing category all zero.
@@ -173,14 +205,18 @@ class FeatureSchema:
         """
         import numpy as np
 
-        missing = [name for name in self.names if name not in columns]
+        missing = [
+            feature.name
+            for feature in self.features
+            if feature.name not in columns and not feature.optional
+        ]
         if missing:
             raise FeatureError(f"lacking features: {', '.join(missing)}", feature=missing[0])
-        rows = len(columns[self.names[0]]) if self.names else 0
+        rows = next((len(columns[name]) for name in self.names if name in columns), 0)
         encoded = np.zeros((rows, self.width), dtype=np.float32)
         start = 0
         for feature, places in zip(self.features, self._positions, strict=True):
-            values = columns[feature.name]
+            values = columns[feature.name] if feature.name in columns else [None] * rows
             if len(values) != rows:
                 raise FeatureError(
                     f"{feature.name} has {len(values)} rows, others {rows}", feature=feature.name
@@ -265,14 +301,16 @@ class FeatureSchema:
     def _encode_row(self, target: Float32Array, row: Sequence[object], index: int) -> None:
         if not isinstance(row, list | tuple):
             raise FeatureError(f"row {index} is no list of values", row=index)
-        if len(row) != len(self.features):
+        if not self.required <= len(row) <= len(self.features):
+            least = "" if self.required == len(self.features) else f"{self.required} to "
             raise FeatureError(
-                f"row {index} has {len(row)} values; the model takes {len(self.features)}: "
+                f"row {index} has {len(row)} values; the model takes {least}{len(self.features)}: "
                 f"{', '.join(self.names)}",
                 row=index,
             )
         start = 0
-        for feature, places, value in zip(self.features, self._positions, row, strict=True):
+        given = (*row, *[None] * (len(self.features) - len(row)))
+        for feature, places, value in zip(self.features, self._positions, given, strict=True):
             if feature.kind == "numeric":
                 target[start] = self._given_number(feature, value, index)
                 start += 1
@@ -334,7 +372,7 @@ def _plain(rows: Sequence[Sequence[object]], count: int) -> bool:
     for row in rows:
         if _all_floats(row, count):
             continue
-        if type(row) is not list or len(row) != count:
+        if (type(row) is not list and type(row) is not tuple) or len(row) != count:
             return False
         for value in row:
             kind = type(value)
@@ -347,12 +385,12 @@ def _plain(rows: Sequence[Sequence[object]], count: int) -> bool:
 
 
 def _all_floats(row: Sequence[object], count: int) -> bool:
-    """Whether the row is a list of ``count`` float32, all by passes in C.
+    """Whether the row is a list or tuple of ``count`` float32, all by passes in C.
 
     Its length as a vector is NaN where one of them is, and never below the largest of them.
     """
     return (
-        type(row) is list
+        (type(row) is list or type(row) is tuple)
         and len(row) == count
         and {*map(type, row)} == {float}
         and math.hypot(*row) <= _LARGEST_FLOAT32
@@ -383,17 +421,28 @@ def _shown(value: object) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
+def _told(feature: Feature) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": feature.name, "kind": feature.kind}
+    if feature.kind == "categorical":
+        told["categories"] = list(feature.categories)
+    else:
+        told |= {"minimum": feature.minimum, "maximum": feature.maximum}
+    return told | ({"optional": True} if feature.optional else {})
+
+
 def _feature(item: Any) -> Feature:
     if not isinstance(item, Mapping) or not isinstance(item.get("name"), str):
         raise ValueError(f"a feature without a name: {item!r}")  # noqa: TRY004 - one error for all
-    name, kind = item["name"], item.get("kind")
+    name, kind, optional = item["name"], item.get("kind"), item.get("optional", False)
+    if not isinstance(optional, bool):
+        raise ValueError(f"feature '{name}': 'optional' is {optional!r}, not true or false")  # noqa: TRY004
     if kind == "categorical":
         categories = item.get("categories")
         if not isinstance(categories, list) or not all(isinstance(c, str) for c in categories):
             raise ValueError(f"feature '{name}': categories are a list of texts")
         if len(set(categories)) != len(categories):
             raise ValueError(f"feature '{name}': a category stands twice")
-        return Feature(name, "categorical", tuple(categories))
+        return Feature(name, "categorical", tuple(categories), optional=optional)
     if kind == "numeric":
         limits = item.get("minimum"), item.get("maximum")
         for limit in limits:
@@ -402,5 +451,5 @@ def _feature(item: Any) -> Feature:
             ):
                 raise ValueError(f"feature '{name}': {limit!r} is no limit")
         low, high = (None if limit is None else float(limit) for limit in limits)
-        return Feature(name, "numeric", (), low, high)
+        return Feature(name, "numeric", (), low, high, optional)
     raise ValueError(f"feature '{name}' is of kind {kind!r}, not numeric or categorical")

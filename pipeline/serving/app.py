@@ -1,8 +1,9 @@
 """The HTTP API of a bundle. Imports ONNX Runtime, numpy and the web stack, nothing else.
 
 ==================== ====================================================================
-POST /predict        ``{"features": [...]}`` gives ``{"probability": p, "model_version": v}``;
-                     a list of rows gives the list of such answers
+POST /predict        ``{"features": {"age": 41, ...}}`` gives ``{"probability": p,
+                     "model_version": v}``; ``{"rows": [{...}, ...]}`` gives the list of such
+                     answers; also by position, ``{"features": [...]}``
 POST /invocations    the same in the forms of MLflow's scoring server
 GET /health/live     200 while the process answers
 GET /health/ready    200 while it takes requests, 503 while it drains; also as MLflow's
@@ -35,7 +36,7 @@ from starlette.routing import Route
 from pipeline import __version__
 from pipeline.features.schema import FeatureError
 from pipeline.serving import openapi
-from pipeline.serving.forms import Body, Features, Form, Rows, error
+from pipeline.serving.forms import Body, Features, Form, Rows, by_position, error
 from pipeline.serving.inference import Inference
 from pipeline.serving.invocations import Invocations
 from pipeline.serving.logs import FACTS, RequestLog
@@ -289,7 +290,8 @@ class Scoring:
             service.log.add(number.decode(), request.rows, request.probabilities)
         mirror = service.state.mirror
         if mirror is not None and self._path == MIRRORED and not is_probe:
-            mirror.offer(request.body, body, seconds, number.decode())
+            asked = by_position(request.rows, request.many)
+            mirror.offer(asked, body, seconds, number.decode())
 
 
 def _fields(body: bytes, number: bytes) -> Fields:
@@ -362,6 +364,8 @@ def metadata(bundle: Bundle, version: int | None, limits: Limits) -> dict[str, A
         "identity": bundle.identity,
         "profile": bundle.profile,
         "cutoffs": bundle.cutoffs,
+        "contract": bundle.schema.contract,
+        "accepts": list(bundle.schema.accepts),
         "features": schema["features"],
         "unseen": schema["unseen"],
         "max_body": limits.max_body,
@@ -405,7 +409,7 @@ def make_app(
         log=log,
     )
     scoring = {
-        "/predict": Scoring("/predict", Features(version), service),
+        "/predict": Scoring("/predict", Features(version, bundle.schema), service),
         "/invocations": Scoring("/invocations", Invocations(bundle.schema), service),
     }
     return Application(scoring, _pages(bundle, version, service, scoring), service)

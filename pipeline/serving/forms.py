@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+from msgspec import UNSET
 
+from pipeline.serving.named import Named
 from pipeline.serving.requests import RequestError
+
+if TYPE_CHECKING:
+    from pipeline.features.schema import Feature, FeatureSchema
 
 Body = bytes | bytearray
 Rows = list[Any]
+
+SHAPE = '{"rows": [{"NAME": value, ...}]} or {"features": ...}'
+DIGEST_SHOWN = 64
 
 
 class Form(Protocol):
@@ -21,10 +29,11 @@ class Form(Protocol):
     """The status for what does not fit the model."""
 
     def parse(self, body: Body, headers: Mapping[bytes, bytes]) -> tuple[Rows, bool]:
-        """Return the rows, and whether a list of answers is expected.
+        """Return the rows in the model's order, and whether a list of answers is expected.
 
         Raises:
             RequestError: the body is none of this form.
+            FeatureError: a row by name does not fit the model.
         """
 
     def answer(self, probabilities: Sequence[float], many: bool) -> bytes: ...
@@ -37,26 +46,59 @@ class Prediction(msgspec.Struct):
     model_version: int | None
 
 
-class _Query(msgspec.Struct, forbid_unknown_fields=True):
-    features: list[Any]
-
-
-_decode = msgspec.json.Decoder(_Query).decode
 _encode = msgspec.json.Encoder().encode
 
 
 class Features:
-    """``{"features": [...]}``, a row or a list of rows."""
+    """Rows by name, ``{"rows": [{...}]}`` or ``{"features": {...}}``, or by position.
+
+    By position: ``{"features": [...]}``, a row or a list of rows. With each of them ``contract``,
+    the digest that the client was written for, may be given; another one is refused with 409.
+
+    What fits is decoded in one call. It is decoded again with care where that fails, and where the
+    number of colons is not that of the keys: a key may then be given twice.
+    """
 
     misfit = 422
 
-    def __init__(self, version: int | None) -> None:
+    def __init__(self, version: int | None, schema: FeatureSchema) -> None:
         self._version = version
+        self._schema = schema
+        self._named = Named(schema)
+        self._decode = _decoder(schema)
+        self._has_optional = any(feature.optional for feature in schema.features)
+        self._width = len(schema.features)
+        self._colons = self._width + sum(name.count(":") for name in schema.names)
+        self._contracts = {schema.contract, *schema.accepts}
 
     def parse(self, body: Body, headers: Mapping[bytes, bytes]) -> tuple[Rows, bool]:  # noqa: ARG002
-        values = parse(body)
-        many = bool(values) and type(values[0]) is list
-        return (values, True) if many else ([values], False)
+        try:
+            query = self._decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._with_care(body)
+        rows, features, contract = query.rows, query.features, query.contract
+        many = False
+        if type(features) is list:
+            colons = 1
+            many = bool(features) and type(features[0]) is list
+            found = features if many else [features]
+        elif features is not UNSET:
+            found = [_values(features)]
+            colons = 1 + self._colons
+        elif rows is not UNSET and rows:
+            found, many = [*map(_values, rows)], True
+            colons = 1 + self._colons * len(found)
+        else:
+            return self._with_care(body)
+        colons += (contract is not UNSET) + (rows is not UNSET and features is not UNSET)
+        if self._has_optional:
+            colons -= sum(row.count(UNSET) for row in found if type(row) is tuple)
+            found = [*map(self._filled, found)]
+        if body.count(b":") != colons or (rows is not UNSET and features is not UNSET):
+            return self._with_care(body)
+        if contract is not UNSET:
+            self._check_contract(contract)
+        return found, many
 
     def answer(self, probabilities: Sequence[float], many: bool) -> bytes:
         version = self._version
@@ -67,6 +109,110 @@ class Features:
     def error(self, status: int, message: str) -> bytes:  # noqa: ARG002
         return error(message)
 
+    def _with_care(self, body: Body) -> tuple[Rows, bool]:
+        """Parse as Python does, which knows NaN, and say what is wrong.
+
+        Raises:
+            RequestError: 400 where the body is not JSON or gives a key twice, 409 where it is
+                written for another contract, 422 where it is of another shape.
+            FeatureError: a row by name has an unknown name, or lacks a required one.
+        """
+        values = careful_json(body)
+        if not isinstance(values, dict) or not {"rows", "features"} & {*values}:
+            raise RequestError(422, f"expected an object: {SHAPE}")
+        if {"rows", "features"} <= {*values}:
+            raise RequestError(422, "'rows' and 'features' at once; expected one of them")
+        if {*values} - {"rows", "features", "contract"}:
+            raise RequestError(
+                422, f"unknown keys; expected {SHAPE}, and 'contract' beside it at most"
+            )
+        if "contract" in values:
+            self._check_contract(values["contract"])
+        if "rows" in values:
+            return self._by_name(values["rows"]), True
+        features = values["features"]
+        if isinstance(features, dict):
+            return [self._named.row(features, 0)], False
+        if not isinstance(features, list):
+            raise RequestError(
+                422, "'features' is neither an object, nor a list: a row, or a list of rows"
+            )
+        if features and all(isinstance(row, dict) for row in features):
+            raise RequestError(422, "a list of objects is expected under 'rows', not 'features'")
+        many = bool(features) and isinstance(features[0], list)
+        found = features if many else [features]
+        return [*map(self._filled, found)] if self._has_optional else found, many
+
+    def _by_name(self, rows: Any) -> Rows:
+        if not isinstance(rows, list) or not rows:
+            raise RequestError(422, "'rows' is no list of at least one object")
+        for number, row in enumerate(rows):
+            if not isinstance(row, dict):
+                raise RequestError(
+                    422, f"row {number} of 'rows' is no object; by position is 'features'"
+                )
+        return [self._named.row(row, number) for number, row in enumerate(rows)]
+
+    def _filled(self, row: Any) -> Any:
+        """Return the row with None for each optional feature that it leaves out."""
+        if type(row) is tuple:
+            return [None if value is UNSET else value for value in row]
+        if type(row) is list and self._schema.required <= len(row) < self._width:
+            return [*row, *[None] * (self._width - len(row))]
+        return row
+
+    def _check_contract(self, given: Any) -> None:
+        if isinstance(given, str) and given in self._contracts:
+            return
+        shown = given[:DIGEST_SHOWN] if isinstance(given, str) else "no text"
+        raise RequestError(
+            409, f"the request is for contract {shown}; this model's is {self._schema.contract}"
+        )
+
+
+_values = msgspec.structs.astuple
+
+
+def _decoder(schema: FeatureSchema) -> Any:
+    """Return a function that decodes a request of each shape, with the features' types."""
+    try:
+        row = msgspec.defstruct(
+            "Row",
+            [_field(number, feature) for number, feature in enumerate(schema.features)],
+            rename={f"f{number}": name for number, name in enumerate(schema.names)},
+            forbid_unknown_fields=True,
+            kw_only=True,
+            gc=False,
+        )
+    except ValueError:  # a name that msgspec does not take, such as one with a quote
+        row = msgspec.defstruct("Row", [("none", int)], forbid_unknown_fields=True)
+    query = msgspec.defstruct(
+        "Query",
+        [
+            ("rows", list[row] | msgspec.UnsetType, UNSET),  # type: ignore[valid-type]
+            ("features", row | list[Any] | msgspec.UnsetType, UNSET),
+            ("contract", str | msgspec.UnsetType, UNSET),
+        ],
+        forbid_unknown_fields=True,
+    )
+    return msgspec.json.Decoder(query).decode
+
+
+def _field(number: int, feature: Feature) -> Any:
+    kind: Any = (float if feature.kind == "numeric" else str) | None
+    if feature.optional:
+        return (f"f{number}", kind | msgspec.UnsetType, UNSET)
+    return (f"f{number}", kind)
+
+
+def by_position(rows: Rows, many: bool) -> bytes:
+    """Return a request by position for rows in the model's order."""
+    values = {"features": rows if many else rows[0]}
+    try:
+        return _encode(values)
+    except (ValueError, OverflowError):  # an integer over 64 bits, or half a character
+        return json.dumps(values).encode()
+
 
 def error(message: str) -> bytes:
     """Return the answer to a request that is refused."""
@@ -76,33 +222,6 @@ def error(message: str) -> bytes:
 def printable(text: str) -> str:
     """Return the text without halves of characters, which JSON lets through and UTF-8 does not."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def parse(body: Body) -> list[Any]:
-    """Return the value of ``features``, the one key of a request.
-
-    Raises:
-        RequestError: 400 where the body is not JSON or gives a key twice, 422 where it is another
-            value than an object with a list under this one key.
-    """
-    try:
-        if body.count(b'"features"') == 1 and b"\\" not in body:
-            return _decode(body).features
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass  # what is wrong is told by the slow way, which also knows NaN
-    return _parse_with_care(body)
-
-
-def _parse_with_care(body: Body) -> list[Any]:
-    values = careful_json(body)
-    if not isinstance(values, dict) or "features" not in values:
-        raise RequestError(422, 'expected an object: {"features": [...]}')
-    if len(values) != 1:
-        raise RequestError(422, "unknown keys beside 'features'; it is the only one")
-    features = values["features"]
-    if not isinstance(features, list):
-        raise RequestError(422, "'features' is not a list: a row, or a list of rows")
-    return features
 
 
 def careful_json(body: Body) -> Any:
@@ -125,5 +244,7 @@ class _TwiceError(ValueError):
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise _TwiceError("a key is given twice")
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise _TwiceError(f"the key {twice[:40]!r} is given twice")
     return found

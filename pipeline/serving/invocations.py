@@ -1,22 +1,25 @@
 """``POST /invocations`` as MLflow's scoring server takes and answers it.
 
 Source: MLflow 3.17, ``mlflow/pyfunc/scoring_server``. As there, NaN and what pandas reads from a
-CSV as missing is missing, columns that the model does not take are left out, other keys of the
-object are ignored, ``params`` of a model that takes none among them.
+CSV as missing is missing, and other keys of the object are ignored, ``params`` among them. Unlike
+there, a row has a value for each column and no other, a column is one of the model's and is given
+once, and a row lacks only what is optional: what MLflow fills with NaN or leaves out is a wrong
+prediction where a name is misspelt or a cell is too many.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pipeline.serving.forms import Body, Rows, printable
+from pipeline.serving.forms import Body, Rows, careful_json, printable
+from pipeline.serving.named import Named
 from pipeline.serving.requests import RequestError
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ MISSING = frozenset(
     }
 )
 """Cells of a CSV that ``pandas.read_csv`` takes as missing."""
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+"""A cell of a CSV that is a number: Python alone would take 1_000 for one."""
 CODES = {
     400: "BAD_REQUEST",
     401: "UNAUTHENTICATED",
@@ -51,6 +56,11 @@ class Invocations:
 
     def __init__(self, schema: FeatureSchema) -> None:
         self._schema = schema
+        self._named = Named(schema)
+        self._texts = tuple(
+            frozenset(one.categories) if one.kind == "categorical" else None
+            for one in schema.features
+        )
 
     def parse(self, body: Body, headers: Mapping[bytes, bytes]) -> tuple[Rows, bool]:
         kind, _, rest = headers.get(b"content-type", b"").partition(b";")
@@ -75,7 +85,9 @@ class Invocations:
         try:
             values, careful = _decode(body), False
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            values, careful = _python_json(body), True
+            values, careful = careful_json(body), True
+        if not careful and body.count(b":") != _keys(values):
+            careful_json(body)  # a key may be given twice
         given = [name for name in FORMS if isinstance(values, dict) and name in values]
         if len(given) != 1:
             raise _bad(f"expected an object with one of {', '.join(FORMS)}")
@@ -85,97 +97,129 @@ class Invocations:
     def _rows(self, form: str, data: Any) -> Rows:
         if form == "dataframe_split":
             return self._split(data)
-        if isinstance(data, dict) and form == "inputs":
-            return self._columns(data)
-        if isinstance(data, dict) and form == "instances":
+        if isinstance(data, dict) and form in ("inputs", "instances"):
             return self._columns(data)
         if not isinstance(data, list):
             raise _bad(f"{form!r} is no list of rows")
         if data and all(isinstance(each, dict) for each in data):
-            return self._records(data)
+            return [self._named.row(record, number) for number, record in enumerate(data)]
         if form == "dataframe_records" and data:
             raise _bad("'dataframe_records' is no list of objects")
         if not all(isinstance(each, list) for each in data):
             raise _bad(f"{form!r} holds something else than rows")
-        return data
+        return self._filled(data)
 
     def _split(self, data: Any) -> Rows:
         rows = data.get("data") if isinstance(data, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
             raise _bad("'dataframe_split' is no object with 'data', a list of rows")
         if "columns" not in data:
-            return rows
+            return self._filled(rows)
         columns = data["columns"]
-        if not isinstance(columns, list):
-            raise _bad("'columns' is no list")
-        return self._arranged(columns, rows)
-
-    def _arranged(self, columns: list[Any], rows: list[list[Any]]) -> Rows:
-        """Return the rows with the model's columns in its order."""
-        if tuple(columns) == self._schema.names:
-            return rows
-        self._check_columns(columns)
-        places = [columns.index(name) for name in self._schema.names]
+        if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+            raise _bad("'columns' is no list of names")
+        places = self._places(columns)
         for number, row in enumerate(rows):
-            if len(row) != len(columns):
-                raise _bad(f"row {number} has {len(row)} values for {len(columns)} columns")
-        return [[row[place] for place in places] for row in rows]
+            _check_length(row, columns, f"row {number}")
+        return _arranged(rows, places)
 
-    def _check_columns(self, columns: Sequence[Any]) -> None:
-        for name in self._schema.names:
-            if name not in columns:
-                raise _bad(f"no column '{name}'; the model takes {', '.join(self._schema.names)}")
-            if columns.count(name) > 1:
-                raise _bad(f"column '{name}' stands twice")
+    def _places(self, columns: Sequence[str]) -> list[int | None] | None:
+        """Return where the model's features are among the columns; None if at the same places.
+
+        Raises:
+            RequestError: a column is given twice.
+            FeatureError: a column is none of the model's, or a required one is missing.
+        """
+        if tuple(columns) == self._schema.names:
+            return None
+        where = {name: place for place, name in enumerate(columns)}
+        if len(where) != len(columns):
+            twice = next(name for place, name in enumerate(columns) if where[name] != place)
+            raise _bad(f"column '{twice[:SHOWN]}' stands twice")
+        self._named.check(where, "the line of columns")
+        return [where.get(name) for name in self._schema.names]
+
+    def _filled(self, rows: Rows) -> Rows:
+        """Return rows by position with None for the optional features that they end before."""
+        width, least = len(self._schema.features), self._schema.required
+        if least == width:
+            return rows
+        return [
+            [*row, *[None] * (width - len(row))] if least <= len(row) < width else row
+            for row in rows
+        ]
 
     def _columns(self, data: dict[str, Any]) -> Rows:
-        self._check_columns(list(data))
-        columns = [data[name] for name in self._schema.names]
-        if not all(isinstance(values, list) for values in columns):
+        self._named.check(data, "the object of columns")
+        if not all(isinstance(values, list) for values in data.values()):
             raise _bad("a column is no list of values")
-        if len({len(values) for values in columns}) > 1:
-            raise _bad("the columns are of different lengths")
+        lengths = {len(values) for values in data.values()}
+        if len(lengths) > 1:
+            raise _bad(f"the columns are of different lengths: {min(lengths)} to {max(lengths)}")
+        missing = [None] * max(lengths, default=0)
+        columns = [data.get(name, missing) for name in self._schema.names]
         return [list(row) for row in zip(*columns, strict=True)]
 
-    def _records(self, data: list[dict[str, Any]]) -> Rows:
-        self._check_columns(list(dict.fromkeys(name for record in data for name in record)))
-        return [[record.get(name) for name in self._schema.names] for record in data]
-
     def _csv(self, body: Body) -> Rows:
+        lines: list[tuple[int, list[str]]] = []
         try:
-            lines = list(csv.reader(io.StringIO(body.decode(), newline=""), strict=True))
+            reader = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+            lines = [(reader.line_num, cells) for cells in reader if cells]
         except (UnicodeDecodeError, csv.Error) as error:
             told = str(error) if isinstance(error, csv.Error) else "it is not UTF-8"
             raise _bad(f"the body is no CSV: {told}") from None
-        lines = [line for line in lines if line]
         if not lines:
             raise _bad("the CSV is empty; expected a line with the names of the columns")
-        rows = self._arranged([name.strip() for name in lines[0]], lines[1:])
-        numeric = [feature.kind == "numeric" for feature in self._schema.features]
-        return [[_cell(*pair) for pair in zip(row, numeric, strict=False)] for row in rows]
+        columns = [name.strip() for name in lines[0][1]]
+        places = self._places(columns)
+        for number, (line, cells) in enumerate(lines[1:]):
+            _check_length(cells, columns, f"row {number} (line {line})")
+        rows = _arranged([cells for _, cells in lines[1:]], places)
+        return [[_cell(*pair) for pair in zip(row, self._texts, strict=True)] for row in rows]
 
 
-def _cell(text: str, numeric: bool) -> float | str | None:
-    if text.strip() in MISSING:
+SHOWN = 40
+"""Characters of a client's name that an error shows."""
+
+
+def _keys(values: Any) -> int:
+    """Return how many keys the object has, down to those of its records or columns."""
+    if not isinstance(values, dict):
+        return 0
+    count = len(values)
+    for value in values.values():
+        if isinstance(value, dict):
+            count += len(value)
+        elif isinstance(value, list):
+            count += sum(len(each) for each in value if type(each) is dict)
+    return count
+
+
+def _check_length(row: Sequence[Any], columns: Sequence[str], where: str) -> None:
+    if len(row) != len(columns):
+        raise _bad(f"{where} has {len(row)} values for {len(columns)} columns")
+
+
+def _arranged(rows: list[list[Any]], places: Sequence[int | None] | None) -> Rows:
+    if places is None:
+        return rows
+    return [[None if place is None else row[place] for place in places] for row in rows]
+
+
+def _cell(text: str | None, categories: frozenset[str] | None) -> float | str | None:
+    """Return a cell's value; ``categories`` are those of a text, None for a number."""
+    if text is None:
         return None
-    if not numeric:
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        return text  # the schema refuses it and names the place
+    if categories is not None:
+        return None if text.strip() in MISSING and text not in categories else text
+    plain = text.strip()
+    if plain in MISSING:
+        return None
+    return float(plain) if NUMBER.fullmatch(plain) else text  # text: the schema names the place
 
 
 def _without_nan(row: list[Any]) -> list[Any]:
     return [None if isinstance(v, float) and math.isnan(v) else v for v in row]
-
-
-def _python_json(body: Body) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        told = str(error) if isinstance(error, json.JSONDecodeError) else "unreadable"
-        raise _bad(f"the body is not JSON: {told}") from None
 
 
 def _bad(message: str) -> RequestError:

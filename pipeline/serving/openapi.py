@@ -25,6 +25,7 @@ STATUSES = {
     "400": "The body is none of the described form.",
     "401": "The bearer token is missing or another one.",
     "408": "The body does not arrive in time.",
+    "409": "The request is written for another contract; both digests are named.",
     "413": "Too many bytes or rows.",
     "415": "A compressed body, or another content type than the described ones.",
     "422": "The rows do not fit the model; the feature and the row are named.",
@@ -47,10 +48,25 @@ def document(
     """
     row = _row(schema)
     columns = {feature.name: _value(feature, schema) for feature in schema.features}
+    required = [feature.name for feature in schema.features if not feature.optional]
     schemas = {
         "Row": row,
         "Rows": {"type": "array", "items": _ref("Row"), "minItems": 1, "maxItems": max_rows},
-        "Record": {"type": "object", "properties": columns, "required": list(columns)},
+        "Record": {
+            "type": "object",
+            "properties": columns,
+            "required": required,
+            "additionalProperties": False,
+        },
+        "Records": {
+            "type": "array",
+            "items": _ref("Record"),
+            "minItems": 1,
+            "maxItems": max_rows,
+        },
+        "Contract": {"const": schema.contract}
+        if not schema.accepts
+        else {"enum": [schema.contract, *schema.accepts]},
         "Prediction": {
             "type": "object",
             "properties": {
@@ -139,19 +155,27 @@ def page(api: dict[str, Any]) -> tuple[str, str]:
 
 
 def _predict() -> dict[str, Any]:
+    features = {"anyOf": [_ref("Record"), _ref("Row"), _ref("Rows")]}
     body = {
-        "type": "object",
-        "properties": {"features": {"anyOf": [_ref("Row"), _ref("Rows")]}},
-        "required": ["features"],
-        "additionalProperties": False,
+        "oneOf": [
+            {
+                "type": "object",
+                "properties": {key: value, "contract": _ref("Contract")},
+                "required": [key],
+                "additionalProperties": False,
+            }
+            for key, value in (("rows", _ref("Records")), ("features", features))
+        ]
     }
     answer = {"anyOf": [_ref("Prediction"), {"type": "array", "items": _ref("Prediction")}]}
-    errors = ("400", "401", "408", "413", "415", "422", "429", "500", "503")
+    errors = ("400", "401", "408", "409", "413", "415", "422", "429", "500", "503")
     return {
-        "summary": "Predict one row, or a list of rows",
+        "summary": "Predict one row, or a list of rows, by the names of the features or in their "
+        "order",
         "x-examples": [
-            '{"features": [0.1, null, "red"]} gives {"probability": 0.53, "model_version": 3}',
-            '{"features": [[...], [...]]} gives [{...}, {...}], in order',
+            '{"features": {"age": 41, ...}} gives {"probability": 0.53, "model_version": 3}',
+            '{"rows": [{"age": 41, ...}, ...]} gives [{...}, ...], in order',
+            '{"features": [41, "pro"]} and {"features": [[...], [...]]}: in the order of /metadata',
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {"200": _answer("Predicted.", _json(answer)), **_errors(errors, "Error")},
@@ -160,8 +184,10 @@ def _predict() -> dict[str, Any]:
 
 def _invocations(schema: FeatureSchema, max_rows: int) -> dict[str, Any]:
     names = {"type": "array", "items": {"type": "string"}, "const": list(schema.names)}
-    split = _object(columns=names, data=_ref("Rows"))
-    records = {"type": "array", "items": _ref("Record"), "minItems": 1, "maxItems": max_rows}
+    whole = {**_row(schema), "minItems": len(schema.features)}
+    rows = {"type": "array", "items": whole, "minItems": 1, "maxItems": max_rows}
+    split = _object(columns=names, data=rows)
+    records = _ref("Records")
     forms = [
         _object(dataframe_split=split),
         _object(dataframe_records=records),
@@ -234,7 +260,7 @@ def _row(schema: FeatureSchema) -> dict[str, Any]:
             {"title": feature.name, **_value(feature, schema)} for feature in schema.features
         ],
         "items": False,
-        "minItems": len(schema.features),
+        "minItems": schema.required,
         "maxItems": len(schema.features),
     }
 

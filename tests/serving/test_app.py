@@ -3,12 +3,14 @@
 import asyncio
 import json
 import math
+from dataclasses import replace
 
 import httpx
 import pytest
 
+from pipeline.features.schema import Feature, FeatureSchema
 from pipeline.serving.app import Limits, make_app
-from pipeline.serving.forms import parse
+from pipeline.serving.forms import Features, by_position
 from pipeline.serving.requests import RequestError
 from tests.serving.conftest import Api
 
@@ -250,16 +252,181 @@ def test_a_fault_of_the_server_tells_nothing_of_it(bundle, state, monkeypatch):
     assert "secret" not in response.text
 
 
-class TestParse:
-    def test_the_quick_way_and_the_careful_way_agree(self):
-        values = [1.5, -2, None, "text", 1e-7]
-        quick = json.dumps({"features": values}).encode()
-        careful = json.dumps({"features": [*values, "\\"]}).encode()
-        assert [*parse(quick), "\\"] == parse(careful)
+class TestByName:
+    """Clients that name their features need not know an order."""
 
-    def test_the_word_features_as_a_category_is_no_second_key(self):
-        assert parse(b'{"features": ["features"]}') == ["features"]
+    ROW = {"c": "north", "x": 1.0}  # noqa: RUF012
 
-    def test_a_key_twice_is_refused(self):
+    def test_one_row_and_a_list_of_rows_are_answered_as_by_position(self, api):
+        one = api.request("POST", "/predict", json={"features": self.ROW})
+        assert one.json() == api.predict([1.0, "north"]).json()
+        rows = {"rows": [self.ROW, {"x": None, "c": None}]}
+        many = api.request("POST", "/predict", json=rows)
+        assert many.json() == api.predict([[1.0, "north"], [None, None]]).json()
+        alone = api.request("POST", "/predict", json={"rows": [self.ROW]})
+        assert alone.json() == [one.json()]
+
+    @pytest.mark.parametrize(
+        ("body", "status", "told"),
+        [
+            ({"rows": [{"x": 1.0, "cc": "north"}]}, 422, "row 0: unknown feature 'cc'; did you"),
+            ({"rows": [ROW, {"x": 1.0}]}, 422, "row 1 lacks the feature 'c'; expected x, c"),
+            ({"rows": [{**ROW, "id": 5}]}, 422, "row 0: unknown feature 'id'; expected x, c"),
+            ({"rows": [{**ROW, "y" * 900: 5}]}, 422, "unknown feature 'yyy"),
+            ({"rows": [{"x": "1.0", "c": "a"}]}, 422, "'x' of row 0"),
+            ({"rows": [ROW, {"x": 1.0, "c": 5}]}, 422, "'c' of row 1"),
+            ({"rows": [{"x": True, "c": None}]}, 422, "'x' of row 0"),
+            ({"rows": [{"x": 1e39, "c": None}]}, 422, "'x' of row 0"),
+            ({"rows": [{"X": 1.0, "c": "north"}]}, 422, "unknown feature 'X'"),
+            ({"features": {}}, 422, "lacks the feature 'x'"),
+            ({"features": {"x": 1.0}}, 422, "lacks the feature 'c'"),
+            ({"features": [ROW]}, 422, "under 'rows'"),
+            ({"rows": ROW}, 422, "'rows'"),
+            ({"rows": []}, 422, "'rows'"),
+            ({"rows": [[1.0, "north"]]}, 422, "by position"),
+            ({"rows": [ROW], "features": ROW}, 422, "at once"),
+            ({"rows": [ROW], "id": 5}, 422, "unknown keys"),
+            ({"rows": [ROW] * 5}, 413, "at most 4"),
+        ],
+    )
+    def test_what_does_not_fit_names_row_and_feature(self, api, body, status, told):
+        response = api.request("POST", "/predict", json=body)
+        assert (response.status_code, list(response.json())) == (status, ["error"])
+        assert told in response.json()["error"]
+        assert len(response.json()["error"]) < 200
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            '{"rows": [{"x": 1.0, "c": "north", "x": 2.0}]}',
+            '{"rows": [{"x": 1.0, "c": "north", "\\u0078": 2.0}]}',
+            '{"rows": [{"x": 1.0, "c": ":", "c": "north"}]}',
+            '{"features": {"x": 1.0, "c": "north", "c": null}}',
+            '{"rows": [{"x": 1.0, "c": null}], "rows": [{"x": 2.0, "c": null}]}',
+            '{"rows": [{"x": 1.0, "c": null}], "contract": "a", "contract": "b"}',
+        ],
+    )
+    def test_a_key_twice_is_400(self, api, body):
+        response = api.predict(content=body)
+        assert response.status_code == 400
+        assert "is given twice" in response.json()["error"]
+
+    @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "9" * 400])
+    def test_what_is_no_finite_number_is_422_and_names_the_feature(self, api, number):
+        response = api.predict(content=f'{{"rows": [{{"x": {number}, "c": null}}]}}')
+        assert response.status_code == 422
+        assert "'x' of row 0" in response.json()["error"]
+
+    def test_the_prediction_is_logged_in_the_models_order(self, bundle):
+        form = Features(3, bundle.schema)
+        body = json.dumps({"rows": [self.ROW]}).encode()
+        rows, many = form.parse(body, {})
+        assert ([list(row) for row in rows], many) == ([[1.0, "north"]], True)
+        assert json.loads(by_position(rows, many)) == {"features": [[1.0, "north"]]}
+
+
+class TestContract:
+    """A client may say which contract it was written for."""
+
+    FORMS = (
+        {"features": [1.0, "north"]},
+        {"features": [[1.0, "north"]]},
+        {"features": {"x": 1.0, "c": "north"}},
+        {"rows": [{"x": 1.0, "c": "north"}]},
+    )
+
+    @pytest.mark.parametrize("form", FORMS)
+    def test_its_own_is_accepted_and_another_is_409_with_both(self, api, bundle, form):
+        own = api.get("/metadata").json()["contract"]
+        assert own == bundle.schema.contract
+        answer = api.request("POST", "/predict", json=form | {"contract": own})
+        assert answer.json() == api.request("POST", "/predict", json=form).json()
+        other = "f" * 64
+        refused = api.request("POST", "/predict", json=form | {"contract": other})
+        assert refused.status_code == 409
+        assert own in refused.json()["error"]
+        assert other in refused.json()["error"]
+
+    @pytest.mark.parametrize("given", [None, 5, "", [], {"a": 1}, "f" * 900])
+    def test_what_is_no_digest_is_409(self, api, given):
+        body = {"features": [1.0, None], "contract": given}
+        response = api.request("POST", "/predict", json=body)
+        assert response.status_code == 409
+        assert len(response.json()["error"]) < 250
+
+    def test_one_that_this_model_succeeds_is_accepted(self, bundle, state):
+        bundle.schema = replace(bundle.schema, accepts=("a" * 64,))
+        api = Api(make_app(bundle, 3, LIMITS, state))
+        body = {"features": [1.0, None], "contract": "a" * 64}
+        assert api.request("POST", "/predict", json=body).status_code == 200
+
+
+class TestOptional:
+    """A feature that may be left out is missing then, by name and at the end of a row."""
+
+    @pytest.fixture
+    def api(self, bundle, state):
+        x, c = bundle.schema.features
+        bundle.schema = FeatureSchema((x, replace(c, optional=True)))
+        return Api(make_app(bundle, 3, LIMITS, state))
+
+    @pytest.mark.parametrize(
+        "form",
+        [
+            {"features": [1.0]},
+            {"features": {"x": 1.0}},
+            {"features": [1.0], "contract": None},
+        ],
+    )
+    def test_it_may_be_left_out(self, api, form):
+        if "contract" in form:
+            form = form | {"contract": api.get("/metadata").json()["contract"]}
+        expected = api.predict([1.0, None])
+        assert api.request("POST", "/predict", json=form).json() == expected.json()
+
+    def test_rows_of_either_length_stand_side_by_side(self, api):
+        expected = api.predict([[1.0, None], [1.0, "north"]]).json()
+        assert api.predict([[1.0], [1.0, "north"]]).json() == expected
+        rows = {"rows": [{"x": 1.0}, {"c": "north", "x": 1.0}]}
+        assert api.request("POST", "/predict", json=rows).json() == expected
+
+    def test_a_required_one_may_not(self, api):
+        assert "'x'" in api.request("POST", "/predict", json={"rows": [{"c": "a"}]}).text
+        refused = api.predict([])
+        assert refused.status_code == 422
+        assert "the model takes 1 to 2: x, c" in refused.text
+
+
+class TestNames:
+    """Any name that a column of a table can have."""
+
+    @pytest.mark.parametrize(
+        "name", ["a:b", 'say "x"', "back\\slash", "rows", "features", "contract", "वर्ष", " ", "f0"]
+    )
+    def test_each_is_answered_by_name_and_a_duplicate_is_refused(self, name):
+        schema = FeatureSchema((Feature("x", "numeric"), Feature(name, "numeric")))
+        form = Features(1, schema)
+        body = json.dumps({"rows": [{name: 2, "x": 1}]}).encode()
+        assert [[*row] for row in form.parse(body, {})[0]] == [[1, 2]]
+        twice = b'{"features": {"x": 1, %b: 2, %b: 3}}' % ((json.dumps(name).encode(),) * 2)
         with pytest.raises(RequestError, match="twice"):
-            parse(b'{"features": [1], "features": [2]}')
+            form.parse(twice, {})
+
+
+class TestParse:
+    @pytest.fixture
+    def form(self, bundle):
+        return Features(1, bundle.schema)
+
+    def test_the_quick_way_and_the_careful_way_agree(self, form):
+        quick = json.dumps({"features": [1.5, "text"]}).encode()
+        careful = json.dumps({"features": [1.5, "te:xt"]}).encode()
+        assert form.parse(quick, {}) == ([[1.5, "text"]], False)
+        assert form.parse(careful, {}) == ([[1.5, "te:xt"]], False)
+
+    def test_the_word_features_as_a_category_is_no_second_key(self, form):
+        assert form.parse(b'{"features": [1, "features"]}', {}) == ([[1, "features"]], False)
+
+    def test_a_key_twice_is_refused(self, form):
+        with pytest.raises(RequestError, match="twice"):
+            form.parse(b'{"features": [1], "features": [2]}', {})

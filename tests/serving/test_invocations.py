@@ -2,11 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 from mlflow.utils.proto_json_utils import dump_input_data
 
+from pipeline.features.schema import Feature, FeatureSchema
 from pipeline.serving.app import Limits, make_app
 from tests.serving.conftest import Api
 
@@ -32,8 +34,7 @@ def invoke(api, payload, kind="application/json"):
         {"dataframe_split": {"columns": ["c", "x"], "data": [[c, x] for x, c in ROWS]}},
         {"dataframe_split": {"index": [5, 9], "columns": ["x", "c"], "data": ROWS}},
         {"dataframe_split": {"data": ROWS}},
-        {"dataframe_split": {"columns": ["id", "x", "c"], "data": [[7, *row] for row in ROWS]}},
-        {"dataframe_records": [{"x": 1.0, "c": "north"}, {"c": "south", "id": 4}]},
+        {"dataframe_records": [{"x": 1.0, "c": "north"}, {"c": "south", "x": None}]},
         {"instances": [{"x": 1.0, "c": "north"}, {"x": None, "c": "south"}]},
         {"instances": ROWS},
         {"inputs": ROWS},
@@ -53,7 +54,12 @@ def test_each_form_gives_a_list_of_predictions(api, payload):
     "kind", ["text/csv", "text/csv; charset=utf-8", 'Text/CSV;charset="UTF-8"']
 )
 @pytest.mark.parametrize(
-    "text", ["x,c\n1.0,north\n,south\n", '"c",x\r\nnorth,1\r\n"south",NaN\r\n']
+    "text",
+    [
+        "x,c\n1.0,north\n,south\n",
+        '"c",x\r\nnorth,1\r\n"south",NaN\r\n',
+        "\ufeffx , c\n 1e0,north\n\nNA,south\n\n",
+    ],
 )
 def test_a_csv_with_a_line_of_names(api, kind, text):
     response = invoke(api, text, kind)
@@ -95,6 +101,20 @@ def test_no_rows_give_no_predictions(api):
         ({"dataframe_split": {"columns": ["x", "c", "x"], "data": [[1, "a", 2]]}}, "twice"),
         ({"dataframe_records": ROWS}, "dataframe_records"),
         ({"dataframe_records": [{"x": 1.0}]}, "'c'"),
+        ({"dataframe_records": [{"x": 1.0, "c": "a"}, {"x": 1.0}]}, "row 1 lacks the feature 'c'"),
+        ({"dataframe_records": [{"x": 1.0, "c": "a"}, {"x": 1.0, "cc": "a"}]}, "row 1: unknown"),
+        ({"instances": [{"x": 1.0, "c": "a", "id": 4}]}, "row 0: unknown feature 'id'"),
+        ({"inputs": [[1.0, "a"], [1.0, "a", 2]]}, "row 1 has 3 values"),
+        ({"inputs": {"x": [1.0], "c": ["a"], "id": [4]}}, "unknown feature 'id'"),
+        ({"dataframe_split": {"columns": ["x", "c"], "data": [[1, "a"], [1]]}}, "row 1 has 1 val"),
+        ({"dataframe_split": {"columns": ["x", "c"], "data": [[1, "a", 2]]}}, "row 0 has 3 values"),
+        ({"dataframe_split": {"columns": ["c", "x"], "data": [["a", 1, 2]]}}, "row 0 has 3 values"),
+        ({"dataframe_split": {"columns": ["id", "x", "c"], "data": [[7, 1, "a"]]}}, "'id'"),
+        ({"dataframe_split": {"columns": ["x", "c", 5], "data": []}}, "list of names"),
+        ('{"dataframe_records": [{"x": 1.0, "c": "a", "x": 2.0}]}', "'x' is given twice"),
+        ('{"inputs": {"x": [1.0], "c": ["a"], "x": [2.0]}}', "'x' is given twice"),
+        ('{"dataframe_split": {"data": [[1.0, "a"]], "data": [[2.0, "a"]]}}', "'data' is given"),
+        ('{"inputs": [[1.0, "a"]], "inputs": [[2.0, "a"]]}', "'inputs' is given twice"),
     ],
 )
 def test_what_does_not_fit_is_400_as_mlflow_says_it(api, payload, told):
@@ -107,7 +127,26 @@ def test_what_does_not_fit_is_400_as_mlflow_says_it(api, payload, told):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("", "empty"), ("x\n1\n", "'c'"), ("x,c\n1\n", "1 values"), ("x,c\none,north\n", "'x'")],
+    [
+        ("", "empty"),
+        ("x\n1\n", "'c'"),
+        ("x,c\n1\n", "row 0 (line 2) has 1 values for 2 columns"),
+        ("x,c\none,north\n", "'x'"),
+        ("x,c\n1,north,\n", "row 0 (line 2) has 3 values"),
+        ("x,c\n1,north\n1,north,9\n", "row 1 (line 3) has 3 values"),
+        ("x,c\n1,north,9\n1,north\n", "row 0 (line 2) has 3 values"),
+        ("c,x\nnorth,4,5\n", "row 0 (line 2) has 3 values"),
+        ("x,c\nkey7,1,north\n", "row 0 (line 2) has 3 values"),
+        ('x,c\n\n1,"no\nrth",2\n', "row 0 (line 4) has 3 values"),
+        ("x,c,id\n1,north,5\n", "unknown feature 'id'"),
+        ("x,c,c\n1,north,5\n", "'c' stands twice"),
+        ("x,c,\n1,north,5\n", "unknown feature ''"),
+        ("x,c\n1_000,north\n", "'x' of row 0"),
+        ("x,c\n\u0661\u0662,north\n", "'x' of row 0"),
+        ("x,c\ninf,north\n", "'x' of row 0"),
+        ("x,c\n0x10,north\n", "'x' of row 0"),
+        ("x;c\n1;north\n", "unknown feature 'x;c'"),
+    ],
 )
 def test_a_csv_that_does_not_fit_is_400(api, text, told):
     response = invoke(api, text, "text/csv")
@@ -136,3 +175,32 @@ def test_its_other_paths(api, state):
     assert api.get("/version").text
     state.draining = True
     assert api.get("/ping").status_code == api.get("/health").status_code == 503
+
+
+def test_a_category_that_is_written_as_a_missing_value_is_a_category(bundle, state):
+    x, _ = bundle.schema.features
+    bundle.schema = FeatureSchema((x, Feature("c", "categorical", ("NA", "south"))))
+    api = Api(make_app(bundle, 3, LIMITS, state))
+    known = invoke(api, {"inputs": [[1.0, "NA"]]}).json()
+    assert invoke(api, "x,c\n1,NA\n", "text/csv").json() == known
+    assert invoke(api, "x,c\n1,None\n", "text/csv").json() != known
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"dataframe_split": {"columns": ["x"], "data": [[1.0]]}},
+        {"dataframe_split": {"data": [[1.0]]}},
+        {"dataframe_records": [{"x": 1.0}]},
+        {"inputs": [[1.0]]},
+        {"inputs": {"x": [1.0]}},
+        "x\n1.0\n",
+    ],
+)
+def test_an_optional_feature_may_be_left_out(bundle, state, payload):
+    x, c = bundle.schema.features
+    bundle.schema = FeatureSchema((x, replace(c, optional=True)))
+    api = Api(make_app(bundle, 3, LIMITS, state))
+    kind = "text/csv" if isinstance(payload, str) else "application/json"
+    expected = invoke(api, {"inputs": [[1.0, None]]}).json()
+    assert invoke(api, payload, kind).json() == expected

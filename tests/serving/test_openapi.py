@@ -98,6 +98,34 @@ class TestDocument:
         assert jsonschema.Draft202012Validator(schema).is_valid(row) == fits
         assert api.request("POST", "/predict", json=body).status_code == (200 if fits else 422)
 
+    @pytest.mark.parametrize(
+        ("record", "fits"),
+        [
+            ({"x": 1.0, "c": "north"}, True),
+            ({"c": None, "x": None}, True),
+            ({"x": 1, "c": "west"}, True),
+            ({"x": 1.0}, False),
+            ({"x": 1.0, "c": "north", "id": 1}, False),
+            ({"x": "1.0", "c": "north"}, False),
+            ({"x": True, "c": "north"}, False),
+            ({"x": 1.0, "c": 5}, False),
+            ([1.0, "north"], False),
+        ],
+    )
+    def test_a_record_that_fits_the_description_is_answered_and_no_other(self, api, record, fits):
+        document = api.get("/openapi.json").json()
+        schema = {"$ref": "#/components/schemas/Record", "components": document["components"]}
+        assert jsonschema.Draft202012Validator(schema).is_valid(record) == fits
+        response = api.request("POST", "/predict", json={"rows": [record]})
+        assert response.status_code == (200 if fits else 422)
+
+    def test_what_may_be_left_out_is_not_required(self):
+        features = (Feature("a", "numeric"), Feature("b", "numeric", optional=True))
+        document = openapi.document(FeatureSchema(features), max_rows=1, version="1", secured=False)
+        schemas = document["components"]["schemas"]
+        assert schemas["Record"]["required"] == ["a"]
+        assert (schemas["Row"]["minItems"], schemas["Row"]["maxItems"]) == (1, 2)
+
     def test_a_category_is_one_of_a_list_where_others_are_refused(self):
         schema = FeatureSchema((Feature("c", "categorical", ("a", "b")),), "refuse")
         document = openapi.document(schema, max_rows=1, version="1", secured=False)
