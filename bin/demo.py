@@ -73,8 +73,9 @@ class Demo:
     """The command line in the example's folder, with the home of one data source."""
 
     def __init__(self, name: str, configuration: dict[str, str]) -> None:
-        self.home = EXAMPLE / ".ml" / name
-        self.own = {"ML_HOME": str(self.home)} | {
+        self.name = name
+        self.homes = EXAMPLE / ".ml" / name
+        self.own = {"ML_HOME": str(self.homes)} | {
             f"ML__{key.upper().replace('.', '__')}": value for key, value in configuration.items()
         }
 
@@ -83,13 +84,22 @@ class Demo:
         environment = os.environ | self.own
         return subprocess.run(command, cwd=EXAMPLE, env=environment, check=False).returncode
 
+    @property
+    def home(self) -> Path:
+        """The folder of this project's registry, keys and bundles."""
+        from pipeline import config
+        from pipeline.home import Owner, find_home
+
+        project = config.load(EXAMPLE)
+        return find_home(self.homes, Owner(project.config.project, project.model_name)).root
+
     def shell(self) -> Path:
         """Write what a shell has to source so that `ml-pipeline` is this demo's, and return it."""
         lines = [f"cd {shlex.quote(str(EXAMPLE))}"]
         lines += [f"export {name}={shlex.quote(value)}" for name, value in self.own.items()]
         lines.append(f"PATH={shlex.quote(str(COMMAND.parent))}:$PATH")
-        self.home.mkdir(parents=True, exist_ok=True)
-        file = self.home / "shell"
+        self.homes.mkdir(parents=True, exist_ok=True)
+        file = self.homes / "shell"
         file.write_text("\n".join(lines) + "\n")
         return file.relative_to(REPOSITORY)
 
@@ -130,7 +140,7 @@ def main() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # in a log our lines keep their place
     demo = Demo(*source(options))
-    print(f"data: {demo.home.name}    home: {demo.home.relative_to(REPOSITORY)}\n")
+    print(f"data: {demo.name}    home: {demo.home.relative_to(REPOSITORY)}\n")
     code = demo.run("run", "all", *(["--yes"] if options.yes else []))
     running = demo.running()
     if code == PASS and "production" in running:

@@ -640,6 +640,11 @@ class Project:
         return self.root / path
 
     @property
+    def model_name(self) -> str:
+        """The name of the registered model."""
+        return self.config.registry.name or self.config.project
+
+    @property
     def serving(self) -> ServingSection:
         """The section ``serving`` with the folder of the prediction log made whole."""
         serving = self.config.serving

@@ -1,21 +1,75 @@
-"""The home: what outlives a run (registry, released bundles, history, keys, running servers)."""
+"""The home of a model: what outlives a run (registry, bundles, history, keys, running servers).
+
+``ML_HOME``, or ``.ml`` in the project root, is a folder of homes: each project has its own in it,
+``ML_HOME/<project>``, and a marker there says whose it is. Before, ``ML_HOME`` itself was the home.
+One that was used so stays the home of the model that is in it: the addresses of artefacts, of
+running servers and of their control sockets are absolute, so moving it would end production.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
-from pipeline.errors import EnvironmentFault
+from pipeline.errors import EnvironmentFault, UsageError
 
 HISTORY = "history.jsonl"
 """One line a change of production."""
+MARKER = "home.json"
+"""Says which project's which model a home belongs to."""
+SCHEMA = "ml-pipeline/home/1"
+CLAIMS = "_promotion."
+"""Begins the names of registered models that are no models but the registry's own records."""
+TAKEN = frozenset(
+    {
+        "accepted",
+        "approvals",
+        "artifacts",
+        HISTORY,
+        MARKER,
+        "journal",
+        "keys",
+        "mlflow.db",
+        "predictions",
+        "production-model.yaml",
+        "promotion.lock",
+        "registry.lock",
+        "released",
+        "released.lock",
+        "servers",
+        "shadow",
+        "watch.json",
+    }
+)
+"""Names in a home. Where a home lies directly in ``ML_HOME`` no other home may have one of them."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a home is: the project in ``ml.yaml``, and the name of its registered model."""
+
+    project: str
+    model: str
+
+    def __str__(self) -> str:
+        if self.project == self.model:
+            return f"project '{self.project}'"
+        return f"project '{self.project}', model '{self.model}'"
 
 
 @dataclass(frozen=True)
 class Home:
-    """A folder, ``ML_HOME`` or ``.ml`` in the project root, that production depends on."""
+    """A folder that production depends on. ``owner`` is None only where a test needs none."""
 
     root: Path
+    owner: Owner | None = None
 
     def __truediv__(self, name: str) -> Path:
         return self.root / name
@@ -25,18 +79,179 @@ class Home:
 
         Raises:
             EnvironmentFault: it cannot be written.
+            UsageError: another project made it meanwhile.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             probe = self.root / ".writable"
             probe.touch()
-            probe.unlink()
+            probe.unlink(missing_ok=True)
             ignored = self.root / ".gitignore"
             if not ignored.exists():
                 ignored.write_text("*\n")
+            if self.owner is not None and not (self.root / MARKER).exists():
+                _mark(self.root, self.owner)
         except OSError as error:
             raise EnvironmentFault(
                 f"home {self.root}: {error.strerror}",
                 expected="a folder that can be written",
                 hint="set ML_HOME to one",
             ) from None
+        if self.owner is not None:
+            _refuse_other(self.root, self.owner)
+
+
+def find_home(folder: Path, owner: Owner) -> Home:
+    """Return the home of a project's model in ``folder``, which is ``ML_HOME``; create nothing.
+
+    Raises:
+        UsageError: the folder of that name is another model's home, or two of them are candidates.
+        EnvironmentFault: a marker cannot be read.
+    """
+    own = folder / _folder_name(owner.project)
+    marked = owner_of(own)
+    if marked is not None:
+        _refuse_other(own, owner)
+    elif others := _named_in(own) - {owner.project, owner.model}:
+        raise _belongs_to(own, _listed(others), owner)
+    if not _is_in_place(folder, owner):
+        return Home(own, owner)
+    if marked is not None:
+        raise UsageError(
+            f"{owner} has two homes, {folder} and {own}: the first was used by an earlier "
+            "ml-pipeline, which may still run on another agent",
+            expected="one home for a model",
+            hint="move away the one whose production-model.yaml is not in production",
+        )
+    return Home(folder, owner)
+
+
+def owner_of(root: Path) -> Owner | None:
+    """Return whose home a folder is by its marker; None where it has none.
+
+    Raises:
+        EnvironmentFault: the marker cannot be read.
+    """
+    path = root / MARKER
+    try:
+        values = json.loads(path.read_bytes())
+        schema, owner = values["schema"], Owner(str(values["project"]), str(values["model"]))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(path, error) from None
+    if schema != SCHEMA:
+        raise _unreadable(path, f"schema {schema!r}")
+    return owner
+
+
+def _unreadable(path: Path, why: object) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"cannot read {path}: {why}",
+        expected=_marker(Owner("PROJECT", "MODEL")),
+        hint="write the name of the project and of its registered model into it",
+    )
+
+
+def _is_in_place(folder: Path, owner: Owner) -> bool:
+    """Return whether ``folder`` itself is this model's home, as it was before homes had names.
+
+    Raises:
+        UsageError: it holds this model beside others, and nothing says whose it is.
+    """
+    marked = owner_of(folder)
+    if marked is not None:
+        return marked == owner
+    named = _named_in(folder)
+    others = named - {owner.project, owner.model}
+    history = folder / HISTORY
+    if not named and history.is_file() and history.read_bytes().strip():
+        raise UsageError(
+            f"{history} names no model",
+            expected="one line of JSON for each change of production",
+            hint="repair it from a backup; the home's model may be written into "
+            f"{folder / MARKER}, as {_marker(Owner('PROJECT', 'MODEL'))}",
+        )
+    if not named or named == others:
+        return False
+    if others:
+        raise UsageError(
+            f"home {folder} was shared by several models: {_listed(named)}",
+            expected="one home for a model",
+            hint=f"see which of them is in production, and write that one into {folder / MARKER}, "
+            f"as {_marker(Owner('PROJECT', 'MODEL'))}; the others get homes of their own",
+        )
+    return True
+
+
+def _named_in(root: Path) -> set[str]:
+    """Return the models and projects that a home without a marker names; none for no home."""
+    if not root.is_dir():
+        return set()
+    return {name for name in _names(root) if not name.startswith(CLAIMS)}
+
+
+def _names(root: Path) -> Iterator[str]:
+    lines: list[bytes] = []
+    with contextlib.suppress(OSError):
+        lines += (root / HISTORY).read_bytes().splitlines()
+    for path in (root / "journal").glob("*.json"):
+        lines.append(path.read_bytes())
+    for path in (root / "released").glob("*/manifest.json"):
+        lines.append(path.read_bytes())
+    for line in lines:
+        with contextlib.suppress(ValueError, AttributeError):
+            values = json.loads(line)
+            name = values.get("model") or values.get("project")
+            if isinstance(name, str):
+                yield name
+    database = root / "mlflow.db"
+    if database.is_file():
+        with contextlib.suppress(sqlite3.Error):
+            connection = sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)
+            with contextlib.closing(connection):
+                yield from (str(row[0]) for row in connection.execute(MODELS))
+
+
+MODELS = "SELECT name FROM registered_models"
+
+
+def _folder_name(project: str) -> str:
+    """Return what the home of a project is called; no project's name begins with ``_``."""
+    return f"_{project}" if project.casefold() in TAKEN else project
+
+
+def _mark(root: Path, owner: Owner) -> None:
+    """Write the marker whole, unless another process was faster."""
+    handle, name = tempfile.mkstemp(prefix=f".{MARKER}.", dir=root)
+    try:
+        with os.fdopen(handle, "w") as stream:
+            stream.write(_marker(owner) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(name, root / MARKER)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _marker(owner: Owner) -> str:
+    return json.dumps({"schema": SCHEMA, "project": owner.project, "model": owner.model})
+
+
+def _refuse_other(root: Path, owner: Owner) -> None:
+    marked = owner_of(root)
+    if marked is not None and marked != owner:
+        raise _belongs_to(root, str(marked), owner)
+
+
+def _belongs_to(root: Path, whose: str, owner: Owner) -> UsageError:
+    return UsageError(
+        f"home {root} belongs to {whose}",
+        expected=str(owner),
+        hint="give this project another name, or set ML_HOME to another folder",
+    )
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(names))

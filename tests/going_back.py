@@ -63,7 +63,7 @@ class Story:
         (found,) = (one for one in module.stories(PAGE.read_text()) if one.title == title)
         self.commands = [command.replace("run all", run) for command in found.commands]
         self.root: Path = module.checkout(folder, found)
-        self.home = self.root / ".ml"
+        self.home = self.root / ".ml/nepse-direction"
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         ports = {"STAGING": free_port(), "PRODUCTION": port}
         own = {f"ENVIRONMENTS__{name}__PORT": str(number) for name, number in ports.items()}

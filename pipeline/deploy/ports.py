@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.errors import EnvironmentFault
+from pipeline.home import owner_of
+
 if TYPE_CHECKING:
     import psutil
 
@@ -19,7 +22,7 @@ def owner(port: int) -> str:
 
     ours = own_server(port)
     if ours is not None:
-        return f"our own server of {ours[1]} in the home {ours[0]}"
+        return named(*ours)
     process = _listener(port)
     if process is None:
         return "a process of another user"
@@ -34,6 +37,16 @@ def owner(port: int) -> str:
         )
     shown = command if len(command) <= LONGEST else f"{command[:LONGEST]}..."
     return f"pid {process.pid} ({shown})"
+
+
+def named(home: Path, environment: str) -> str:
+    """Return in words whose server it is: its project, environment and home."""
+    try:
+        owner = owner_of(home)
+    except EnvironmentFault:
+        owner = None
+    whose = "our own server" if owner is None else f"the server of {owner}"
+    return f"{whose}, environment {environment}, home {home}"
 
 
 def own_server(port: int) -> tuple[Path, str] | None:

@@ -281,9 +281,9 @@ def _public_socket(wanted: _Wanted, former: Server | None) -> socket.socket:
             if ours is not None:
                 home, name = ours
                 raise UsageError(
-                    f"port {wanted.port} is held by our own server of {name} in the home {home}",
-                    hint=f"end it with 'ML_HOME={home} ml-pipeline stop {name}', "
-                    f"or set environments.{wanted.placement.name}.port to another",
+                    f"port {wanted.port} is held by {ports.named(home, name)}",
+                    hint=f"set environments.{wanted.placement.name}.port to another, or end that "
+                    f"server with 'ML_HOME={home} ml-pipeline stop {name}' in its project",
                 ) from None
             raise EnvironmentFault(
                 f"port {wanted.port} of {wanted.host} is in use by {ports.owner(wanted.port)}",

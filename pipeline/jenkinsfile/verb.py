@@ -139,7 +139,7 @@ def _problems(build: Build) -> list[str]:
 
 
 def _kept(home: Path) -> list[str]:
-    if not (home / "servers").is_dir():
+    if not any((home / "servers").glob("*")) and not any(home.glob("*/servers")):
         return []
     told = f"Servers, registry and keys are in {home}: with ML_HOME={home} 'ml-pipeline status'"
     return [f"{told} shows what serves, and 'ml-pipeline stop' ends it"]

@@ -106,8 +106,7 @@ class Registry:
         uri = section.uri
         if uri and uri.startswith(SQLITE):
             uri = f"{SQLITE}{project.root / uri.removeprefix(SQLITE)}"
-        name = section.name or project.config.project
-        return cls(uri, name, home, progress=progress, stages=section.stages)
+        return cls(uri, project.model_name, home, progress=progress, stages=section.stages)
 
     def exists(self) -> bool:
         """Return whether there is something to ask: any server, or a SQLite file that was made.

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from pipeline import config, report
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, UsageError, nearest
-from pipeline.home import Home
+from pipeline.home import Home, Owner, find_home
 from pipeline.report import Profile, Progress
 from pipeline.stages import STAGES, Stage
 from pipeline.stages.context import Context
@@ -70,7 +70,10 @@ class Session:
         return cls(
             project=project,
             workdir=Workdir(project.root / "build" / "ml"),
-            home=Home(Path(home).resolve() if home else project.root / ".ml"),
+            home=find_home(
+                Path(home).resolve() if home else project.root / ".ml",
+                Owner(project.config.project, project.model_name),
+            ),
             policy=Path(policy).resolve() if policy else None,
             run_id=run_id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
             progress=progress,

@@ -137,7 +137,7 @@ def test_a_home_that_is_not_there_is_told(
     assert cli.main(["status", "--project", str(root)]) == 0
     told = capsys.readouterr()
     assert "down" in told.out
-    assert told.err.startswith(f"home {root / 'mistyped'} is not there: nothing was deployed")
+    assert told.err.startswith(f"home {root / 'mistyped/small'} is not there: nothing was deployed")
 
 
 def test_help_lists_every_stage_and_loads_nothing_heavy() -> None:

@@ -119,9 +119,9 @@ class TestStart:
             other.deploy(make_bundle("other"), 1)
         home = place.home.root
         assert str(caught.value) == (
-            f"port {place.port} is held by our own server of staging in the home {home}; "
-            f"end it with 'ML_HOME={home} ml-pipeline stop staging', "
-            "or set environments.production.port to another"
+            f"port {place.port} is held by our own server, environment staging, home {home}; "
+            "set environments.production.port to another, or end that server with "
+            f"'ML_HOME={home} ml-pipeline stop staging' in its project"
         )
         assert other.status() is None
 

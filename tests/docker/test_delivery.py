@@ -58,7 +58,9 @@ def agent(
 ):
     """`docker run -t -d -u UID -w WS -v … -e … IMAGE cat`, and return `docker exec` in it."""
     temporary, home = f"{workspace}@tmp", workspace.parent / "var"
-    shutil.copyfile(registry_database, home / "mlflow.db")
+    own = home / "nepse-direction"
+    own.mkdir()
+    shutil.copyfile(registry_database, own / "mlflow.db")
     subprocess.run(["chown", "-R", f"{UID}:{UID}", workspace.parent], check=True)
     ports = {
         "ENVIRONMENTS__STAGING__PORT": str(free_port()),
@@ -91,7 +93,7 @@ def agent(
         assert run("stop")[0] == 0
     finally:
         container.remove(v=True, force=True)
-        remove_servers(engine, home)
+        remove_servers(engine, own)
 
 
 def remove_servers(engine, home):

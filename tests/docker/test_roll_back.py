@@ -19,4 +19,4 @@ def test_the_pages_commands_go_back_and_no_request_fails(
     try:
         back_and_forth(tmp_path, "With containers", settings, "run cd")
     finally:
-        remove_servers(engine, tmp_path / "nepse/.ml")
+        remove_servers(engine, tmp_path / "nepse/.ml/nepse-direction")

@@ -112,7 +112,7 @@ def delivered(
 ) -> Iterator[Delivered]:
     """``run cd`` to the approval, then gate, approve and promote, each with a fault first."""
     folder = tmp_path_factory.mktemp("delivered")
-    root, home = folder / "nepse", folder / "home"
+    root, home = folder / "nepse", folder / "home/nepse-direction"
     shutil.copytree(EXAMPLE, root, ignore=shutil.ignore_patterns(".ml", "build", "__pycache__"))
     values = yaml.safe_load((root / "ml.yaml").read_text())
     values["data"]["source"] = {
@@ -127,7 +127,7 @@ def delivered(
         values["registry"] = {"uri": proxy.url}
         (root / "ml.yaml").write_text(yaml.safe_dump(values))
         patch.setenv(PASSWORD, postgres.password)
-        patch.setenv("ML_HOME", str(home))
+        patch.setenv("ML_HOME", str(home.parent))
         patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         command = CommandLine(config.load(root, environment={}))
         made = Delivered(command, proxy, home)

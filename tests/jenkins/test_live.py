@@ -179,14 +179,14 @@ def test_the_real_package_goes_to_production_twice_and_back(
     )
     assert back.result == "SUCCESS", back.text
     assert ask(url) == 1
-    lines = (tmp_path / "home/history.jsonl").read_text().splitlines()
+    lines = (tmp_path / "home/small/history.jsonl").read_text().splitlines()
     history = [json.loads(line) for line in lines]
     assert [(one["kind"], one["version"], one["by"], one["reason"]) for one in history] == [
         ("promotion", 1, "alice", "it is better"),
         ("promotion", 2, "bob", "a month more"),
         ("rollback", 1, "bina", "too many alarms"),
     ]
-    file = yaml.safe_load((tmp_path / "home/production-model.yaml").read_text())
+    file = yaml.safe_load((tmp_path / "home/small/production-model.yaml").read_text())
     assert (file["model_version"], file["approved"]["by"]) == (1, "alice")
 
 
