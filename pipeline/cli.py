@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pipeline import __version__, errors
+from pipeline import __version__, documents, errors
 from pipeline.errors import PipelineError, UsageError, nearest
 from pipeline.stages import PUSH, RUNS, SAMPLE, STAGES, Flag, Stage
 
@@ -129,9 +129,9 @@ def read_arguments(file: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
         UsageError: it cannot be read, or has a key that the verb does not know or of another type.
     """
     try:
-        given = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--args {file}: {error}", expected="a JSON object") from None
+        given = documents.read_json(file, f"--args {file}")
+    except OSError as error:
+        raise UsageError(f"--args {file}: {error.strerror}", expected="a JSON object") from None
     if not isinstance(given, dict):
         raise UsageError(f"--args {file}: {type(given).__name__}", expected="a JSON object")
     kinds: Mapping[str, type] = chosen["kinds"]

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline import documents
 from pipeline.errors import UsageError, nearest
 
 FILE = "ml.yaml"
@@ -23,7 +23,7 @@ ENVIRONMENT_PREFIX = "ML__"
 class Section(BaseModel):
     """A part of the configuration: unknown keys are errors, values never change."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 # --- data ---------------------------------------------------------------------------------
@@ -682,13 +682,7 @@ def load(
         UsageError: the file is missing, is not YAML, or has a key or value that is not known.
     """
     path = root / FILE
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text: {error.reason} at {error.start}") from None
-    values = _yaml_mapping(text, str(path))
+    values = mapping(path)
     origins = dict.fromkeys(_leaves(values), FILE)
     for name, raw in sorted((os.environ if environment is None else environment).items()):
         if name.startswith(ENVIRONMENT_PREFIX):
@@ -786,40 +780,24 @@ def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
     return sorted({key for node in nodes for key in node.get("properties", {})})
 
 
-def _yaml_mapping(text: str, where: str) -> dict[str, Any]:
+def mapping(path: Path, what: str = "") -> dict[str, Any]:
+    """Return the keys of a YAML file.
+
+    Args:
+        path: Of the file.
+        what: What messages call it; its path if left out.
+
+    Raises:
+        UsageError: it cannot be read, is not YAML within bounds, or is no mapping.
+    """
+    where = what or str(path)
     try:
-        twice = _key_twice(yaml.compose(text, Loader=yaml.SafeLoader))
-        values = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise UsageError(f"{where} is not YAML: {place}{error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"{where} is not YAML: {error}") from None
-    if twice is not None:
-        raise UsageError(
-            f"{where}: '{twice.value}' stands twice, again in line {twice.start_mark.line + 1}",
-            expected="each key once",
-        )
+        values = documents.read_yaml(path, where)
+    except OSError as error:
+        raise UsageError(f"cannot read {where}: {error.strerror}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{where} holds no keys", expected="a mapping such as 'project: my-model'")
     return values
-
-
-def _key_twice(node: yaml.Node | None) -> yaml.Node | None:
-    """Return the first key that a mapping has a second time: YAML would drop the first one."""
-    children: list[yaml.Node] = []
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    return key
-                seen.add(key.value)
-            children.append(value)
-    elif isinstance(node, yaml.SequenceNode):
-        children = node.value
-    return next((found for child in children if (found := _key_twice(child))), None)
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
@@ -830,13 +808,18 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
             yield f"{prefix}{key}"
 
 
+def _value(raw: str, origin: str) -> Any:
+    """Return an assigned value; what is not YAML is a text, as a URL or a pattern may be."""
+    try:
+        return documents.parse_yaml(raw, origin)
+    except documents.NotYamlError:
+        return raw
+
+
 def _assign(
     values: dict[str, Any], key: str, raw: str, origin: str, origins: dict[str, str]
 ) -> None:
-    try:
-        value = yaml.safe_load(raw)
-    except yaml.YAMLError:
-        value = raw
+    value = _value(raw, origin)
     *parents, last = key.split(".")
     node = values
     for parent in parents:

@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from pipeline import workdir
+from pipeline import documents, workdir
+from pipeline.documents import DocumentError
 from pipeline.errors import UsageError
 
 SCHEMA: Literal["ml-pipeline/report/1"] = "ml-pipeline/report/1"
@@ -141,11 +142,10 @@ def read(path: Path) -> StageReport:
         UsageError: what lies there is no report.
     """
     try:
-        return StageReport.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        return StageReport.model_validate(documents.read_json(path, "it"))
+    except (ValidationError, DocumentError) as error:
         raise UsageError(
-            f"{path} is no report of a stage: {first['msg']}",
+            f"{path} is no report of a stage: {documents.reason(error)}",
             hint="run the stage again",
         ) from None
 

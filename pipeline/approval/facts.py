@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline import documents
 from pipeline.approval.policy import Policy
+from pipeline.documents import DocumentError
 from pipeline.errors import Refused, UsageError
 from pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
 from pipeline.report import Check, Verdict, judge
@@ -93,7 +95,9 @@ def gather(
             hint="run 'ml-pipeline gate'",
         )
     try:
-        gate = GateRecord.model_validate_json(content)
+        gate = GateRecord.model_validate(documents.parse_json(content, "the gate's record"))
+    except DocumentError as error:
+        raise Refused(error.fault, hint=GATE_AGAIN) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise Refused(

@@ -10,7 +10,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import yaml
 from pydantic import Field, field_validator
 
 from pipeline import config
@@ -71,17 +70,7 @@ def floor(path: Path | None) -> Policy:
     """
     if path is None:
         return Policy()
-    try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UsageError(f"cannot read the policy {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"the policy {path} is not YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise UsageError(
-            f"the policy {path} holds no keys", expected="a mapping such as 'four_eyes: true'"
-        )
-    return config.parse(Policy, values, str(path))
+    return config.parse(Policy, config.mapping(path, f"the policy {path}"), str(path))
 
 
 def tighten(base: Policy, section: PolicySection) -> Policy:

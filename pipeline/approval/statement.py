@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline import documents
+from pipeline.documents import DocumentError
 from pipeline.errors import Refused
 
 if TYPE_CHECKING:
@@ -109,9 +111,10 @@ def read(content: bytes, keys: Sequence[SSlibKey]) -> Approval:
 
     payload = _verified_payload(content, keys)
     try:
+        predicate = documents.parse_json(payload, "it")["predicate"]
         statement = Statement.copy_from_pb(Parse(payload, Message()))
         statement.validate()
-    except (ParseError, ValueError) as error:
+    except (ParseError, DocumentError, ValueError, KeyError, TypeError) as error:
         raise Refused(f"the approval holds no in-toto statement: {error}") from None
     message = statement.pb
     if message.predicate_type != PREDICATE_TYPE:
@@ -123,8 +126,7 @@ def read(content: bytes, keys: Sequence[SSlibKey]) -> Approval:
     subject = message.subject[0]
     try:
         return Approval.model_validate(
-            json.loads(payload)["predicate"]
-            | {"model": subject.name, "bundle": subject.digest["sha256"]}
+            predicate | {"model": subject.name, "bundle": subject.digest["sha256"]}
         )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -142,8 +144,8 @@ def _verified_payload(content: bytes, keys: Sequence[SSlibKey]) -> bytes:
             hint="put the public key that 'ml-pipeline keys new' made into the home's keys folder",
         )
     try:
-        envelope = Envelope.from_dict(json.loads(content))
-    except (ValueError, KeyError, TypeError, AttributeError, FormatError):
+        envelope = Envelope.from_dict(documents.parse_json(content, "the approval"))
+    except (DocumentError, ValueError, KeyError, TypeError, AttributeError, FormatError):
         raise Refused(
             "the approval is not a DSSE envelope", expected="JSON with a signature"
         ) from None

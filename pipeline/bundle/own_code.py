@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pipeline import documents
 from pipeline.bundle import source
 from pipeline.config import FILE
+from pipeline.documents import DocumentError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,9 +97,9 @@ def _unpack(archive: Path, project: Path) -> None:
     project.mkdir()
     try:
         source.unpack(archive, project)
-        values: Any = yaml.safe_load((project / FILE).read_text())
+        values: Any = documents.read_yaml(project / FILE, FILE)
         data = dict(values.get("data") or {})
-    except (tarfile.TarError, OSError, yaml.YAMLError, AttributeError, TypeError) as error:
+    except (tarfile.TarError, OSError, DocumentError, AttributeError, TypeError) as error:
         raise OwnCodeError(f"source.tar.gz cannot be used: {error}") from None
     for key in ("columns", "constants", "groups"):
         data.pop(key, None)

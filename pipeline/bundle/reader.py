@@ -8,7 +8,6 @@ of the manifest, and nothing lies beside them.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import stat
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import documents
+from pipeline.documents import DocumentError
 from pipeline.errors import Refused
 from pipeline.features.schema import FeatureError, FeatureSchema
 
@@ -227,22 +228,11 @@ def check_golden(
 
 
 def read_json(content: bytes, where: Path) -> Any:
-    """Parse JSON; raises Refused for what is not JSON, holds NaN or gives one key twice."""
+    """Parse JSON; raises Refused for what :mod:`pipeline.documents` does not read."""
     try:
-        return json.loads(content, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise Refused(f"{where} is not JSON: {error}") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is given twice")
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
+        return documents.parse_json(content, str(where))
+    except DocumentError as error:
+        raise Refused(error.fault, expected=error.expected) from None
 
 
 def _manifest(content: bytes, path: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from pipeline.deploy.manifests import (
     public_url,
 )
 from pipeline.deploy.release import release
+from pipeline.documents import DocumentError, read_json
 from pipeline.errors import EnvironmentFault, PipelineError, Refused
 from pipeline.serving.access import token_of
 
@@ -293,11 +294,11 @@ def _known_app(placement: Placement) -> str | None:
     """Return what this home's objects are called; None where it never deployed there."""
     path = _record(placement)
     try:
-        values = json.loads(path.read_bytes())
+        values = read_json(path)
         schema, app = values["schema"], str(values["app"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, DocumentError, KeyError, TypeError) as error:
         schema, app = error, ""
     if schema != SCHEMA:
         raise EnvironmentFault(

@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import workdir
+from pipeline import documents, workdir
 from pipeline.deploy import mirroring
 from pipeline.deploy.base import CopiesRequests, Copying, Counts, Placement
 from pipeline.deploy.shadow import Exchange
 from pipeline.deploy.targets import load_target
 from pipeline.deploy.traffic import Reply
+from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
 from pipeline.report import ModelRef
@@ -108,11 +109,11 @@ def read(home: Home, name: str) -> Live | None:
     """
     path = home / f"shadow/{name}.json"
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
+        values: dict[str, Any] = documents.read_json(path)
         schema = values.pop("schema")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, DocumentError, KeyError, AttributeError) as error:
         raise EnvironmentFault(f"cannot read {path}: {error}", hint=AGAIN) from None
     if schema != SCHEMA:
         raise EnvironmentFault(f"{path}: schema {schema!r}", expected=repr(SCHEMA), hint=AGAIN)

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import workdir
+from pipeline import documents, workdir
 from pipeline.deploy.base import Deployment
+from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault
 
 if TYPE_CHECKING:
@@ -95,10 +96,10 @@ def read(path: Path) -> State:
         EnvironmentFault: the file is not one that this module wrote.
     """
     try:
-        values = json.loads(path.read_bytes())
+        values = documents.read_json(path)
     except FileNotFoundError:
         return State()
-    except (OSError, ValueError) as error:
+    except (OSError, DocumentError) as error:
         raise _unreadable(path, error) from None
     try:
         if values["schema"] != SCHEMA:

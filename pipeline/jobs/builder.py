@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from pipeline import documents
 from pipeline.errors import UsageError
 from pipeline.jobs import strict
 from pipeline.jobs.strict import Finding
@@ -186,10 +187,7 @@ def _plugins(path: Path) -> list[Any]:
 
     if not path.is_file():
         return []
-    try:
-        listed = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    listed = documents.read_yaml(path)
     expected = "a list of {shortName: ..., version: '...'}"
     if not isinstance(listed, list):
         raise UsageError(f"{path} holds no list", expected=expected)
@@ -208,7 +206,9 @@ def _read_strictly(path: Path, folder: Path) -> Iterator[Finding]:
     """
     where = path.resolve().relative_to(folder.resolve().parent).as_posix()
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        text = path.read_text(encoding="utf-8")
+        documents.check_bounds(text, where)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline import documents
 from pipeline.errors import UsageError
 
 
@@ -34,7 +34,7 @@ def read(path: Path) -> Desired:
         UsageError: there is no such file, or it is not one that a promotion writes.
     """
     try:
-        return parse(path.read_bytes(), str(path))
+        return parse(documents.read_bytes(path), str(path))
     except OSError as error:
         raise UsageError(
             f"{path}: {error.strerror}", expected="the file that 'promote' writes"
@@ -44,9 +44,7 @@ def read(path: Path) -> Desired:
 def parse(content: bytes, path: str) -> Desired:
     """Return what the content of a file says; raises UsageError as ``read`` does."""
     try:
-        return Desired.model_validate(yaml.safe_load(content))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {error}") from None
+        return Desired.model_validate(documents.parse_yaml(content, path))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "its content"

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline import workdir
+from pipeline import documents, workdir
+from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault
 from pipeline.home import Home
 
@@ -87,10 +88,10 @@ def unsettled(home: Home) -> list[Journal]:
     found = []
     for path in sorted((home / FOLDER).glob("[0-9]*.json")):
         try:
-            record = Record.model_validate_json(path.read_bytes())
-        except ValidationError as error:
+            record = Record.model_validate(documents.read_json(path, "it"))
+        except (ValidationError, DocumentError) as error:
             raise EnvironmentFault(
-                f"{path} is broken: {error.errors(include_url=False)[0]['msg']}",
+                f"{path} is broken: {documents.reason(error)}",
                 hint="see what production serves and what the registry's champion is, "
                 "then move the file away",
             ) from None

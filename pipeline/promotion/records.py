@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,8 +11,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline import workdir
+from pipeline import documents, workdir
 from pipeline.approval.statement import Approval
+from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault
 from pipeline.home import HISTORY, Home
 from pipeline.promotion.journal import Kind, Reach, nowhere
@@ -132,9 +132,9 @@ def production_model(home: Home, entry: Entry, approval: Approval) -> Replacemen
 def bundle_in_production(home: Home) -> str | None:
     """Return the digest in ``production-model.yaml``; None where it tells of none."""
     try:
-        values = yaml.safe_load((home / PRODUCTION_MODEL).read_bytes())
+        values = documents.read_yaml(home / PRODUCTION_MODEL)
         return str(values["digests"]["bundle"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, DocumentError, KeyError, TypeError):
         return None
 
 
@@ -201,10 +201,10 @@ def read_history(home: Home) -> list[Entry]:
     entries = []
     for number, line in enumerate(path.read_text().splitlines() if path.exists() else (), 1):
         try:
-            entries.append(Entry.model_validate_json(line))
-        except ValidationError as error:
+            entries.append(Entry.model_validate(documents.parse_json(line, "it")))
+        except (ValidationError, DocumentError) as error:
             raise EnvironmentFault(
-                f"{path}:{number} is broken: {error.errors(include_url=False)[0]['msg']}",
+                f"{path}:{number} is broken: {documents.reason(error)}",
                 hint="mend or remove the line",
             ) from None
     return entries
@@ -213,8 +213,8 @@ def read_history(home: Home) -> list[Entry]:
 def profile_of(path: Path, fingerprint: str) -> Path | None:
     """Return ``path`` if it is the profile of the data with this fingerprint, else None."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        found = documents.read_json(path)
+    except (OSError, DocumentError):
         return None
     same = isinstance(found, dict) and found.get("fingerprint") == fingerprint
     return path if same else None

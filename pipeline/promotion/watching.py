@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline import workdir
+from pipeline import documents, workdir
+from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault
 from pipeline.home import Home
 from pipeline.promotion.journal import unsettled
@@ -133,11 +134,11 @@ def _own(kind: str, by: str) -> bool:
 def _last(home: Home) -> Ended | None:
     path = home / FILE
     try:
-        return Ended.model_validate_json(path.read_bytes())
+        return Ended.model_validate(documents.read_json(path, "it"))
     except FileNotFoundError:
         return None
-    except ValidationError as error:
+    except (ValidationError, DocumentError) as error:
         raise EnvironmentFault(
-            f"{path} is broken: {error.errors(include_url=False)[0]['msg']}",
+            f"{path} is broken: {documents.reason(error)}",
             hint="remove it, and the promotion is watched again",
         ) from None

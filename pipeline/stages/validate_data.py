@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import documents
 from pipeline.config import Source
 from pipeline.data.fingerprint import profile
 from pipeline.data.load import read_source, text_columns, to_problem_columns, to_source_columns
 from pipeline.data.rules import distribution_tests, frame_tests, row_tests
 from pipeline.data.sample import newest
 from pipeline.data.validation import Validation, check_frame, validate
+from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.problems.loader import load_problem
 from pipeline.report import Check, Verdict
@@ -109,10 +111,10 @@ def _against_accepted(context: Context, request: _Request, clean: pd.DataFrame) 
 
 def _accepted(path: Path) -> dict[str, Any]:
     try:
-        columns: dict[str, Any] = json.loads(path.read_text())["columns"]
+        columns: dict[str, Any] = documents.read_json(path)["columns"]
         if all({"null_share", "mean", "std"} <= set(column) for column in columns.values()):
             return columns
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, DocumentError, KeyError, TypeError, AttributeError):
         pass
     raise EnvironmentFault(
         f"{path} cannot be read",
