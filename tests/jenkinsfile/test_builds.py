@@ -194,3 +194,15 @@ def test_what_is_assigned_to_env_becomes_text_and_yields_to_with_env(jenkins: Je
         "env.A = 5\necho env.A.getClass().simpleName\nwithEnv(['A=6']) { echo env.A; env.A = 7; echo env.A }\necho env.A\n"
     )
     assert build.echoes == ["String", "6", "6", "7"]
+
+
+def test_the_job_behind_a_build_knows_its_branch_whatever_the_environment_says(
+    jenkins: Jenkins,
+) -> None:
+    script = """
+        echo "${env.BRANCH_NAME}"
+        echo "${currentBuild.rawBuild.parent.getEnvironment(null, hudson.model.TaskListener.NULL).BRANCH_NAME}"
+        echo "${currentBuild.rawBuild.parent.fullName}"
+    """
+    build = jenkins.run(script, branch="feature/one", sandbox=False, env={"BRANCH_NAME": "main"})
+    assert build.echoes == ["main", "feature/one", "job/feature%2Fone"]

@@ -32,7 +32,7 @@ class BuildSteps {
     private static Map jobScenario(Run run, String name) {
         Map jobs = run.scenario.jobs as Map
         if (!jobs.containsKey(name)) { throw new AbortException("No item named ${name} found") }
-        run.scenario + [script: jobs[name], branch: null]
+        run.scenario + [script: jobs[name], branch: null, branchEnvironment: [:]]
     }
 
     /** A build ended: whoever waits for it goes on. */

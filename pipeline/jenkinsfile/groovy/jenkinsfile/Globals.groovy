@@ -164,7 +164,29 @@ class RawBuild {
 
     Object getCauses() { build.buildCauses }
 
+    Object getParent() { new RawJob(build) }
+
+    int getNumber() { build.number }
+
     String toString() { "${build.fullProjectName} #${build.number}" }
+}
+
+/** The job behind a build. Not serialisable, as in Jenkins. */
+class RawJob {
+    private final RunWrapper build
+
+    RawJob(RunWrapper build) { this.build = build }
+
+    String getFullName() { build.fullProjectName }
+
+    String getName() { build.projectName }
+
+    /** What the job itself sets: no parameter, `withEnv` or `environment {}` is in it. */
+    Map<String, String> getEnvironment(Object node, Object listener) {
+        World.current.run(build.fullProjectName, build.number).jobVariables()
+    }
+
+    String toString() { build.fullProjectName }
 }
 
 /** `scm`: only where the script itself came out of version control. */

@@ -118,13 +118,18 @@ class Run {
         Collections.unmodifiableMap(values)
     }
 
+    /** What the job sets by itself, whatever the build was started with. */
+    Map<String, String> jobVariables() {
+        [CI: 'true', JENKINS_URL: 'http://jenkins.example/', JOB_NAME: job.name, JOB_BASE_NAME: job.name.tokenize('/').last(),
+         JOB_URL: "http://jenkins.example/job/${job.name.split('/').join('/job/')}/" as String] + (scenario.branchEnvironment as Map)
+    }
+
     Map<String, String> variables(Context context) {
         Map<String, String> all = [:]
         if (context['node']) { all.putAll(scenario.agentEnvironment as Map) }
+        all.putAll(jobVariables())
         all.putAll([
-            CI: 'true', JENKINS_URL: 'http://jenkins.example/', JOB_NAME: job.name, JOB_BASE_NAME: job.name.tokenize('/').last(),
-            JOB_URL: "http://jenkins.example/job/${job.name.split('/').join('/job/')}/" as String, BUILD_NUMBER: number as String,
-            BUILD_ID: number as String, BUILD_DISPLAY_NAME: displayName, BUILD_URL: url,
+            BUILD_NUMBER: number as String, BUILD_ID: number as String, BUILD_DISPLAY_NAME: displayName, BUILD_URL: url,
             BUILD_TAG: "jenkins-${job.name.replace('/', '-')}-${number}" as String,
         ])
         all.putAll(scenario.environment as Map)
