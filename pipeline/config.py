@@ -148,6 +148,9 @@ class FeaturesSection(Section):
     modules: tuple[str, ...] = Field(
         (), description="Modules of the project whose functions marked @feature are used."
     )
+    optional: tuple[str, ...] = Field(
+        (), description="Features that a request may leave out; they are missing then."
+    )
 
 
 class SplitSection(Section):

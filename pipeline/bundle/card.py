@@ -39,7 +39,9 @@ def card(training: TrainingRecord, schema: FeatureSchema) -> str:
         "",
         "## Inputs",
         "",
-        "In this order; `null` is a missing value,",
+        f"Request contract `{schema.contract}`.",
+        "",
+        "By name, or in this order; `null` is a missing value,",
         f"and a category that training never saw {unseen}.",
         "",
         "| feature | kind | seen in training |",
@@ -67,7 +69,8 @@ def _feature(feature: Feature) -> str:
         seen = "no value"
     else:
         seen = f"{feature.minimum:.6g} to {feature.maximum:.6g}"
-    return f"| {_escaped(feature.name)} | {feature.kind} | {seen} |"
+    kind = f"{feature.kind}, optional" if feature.optional else feature.kind
+    return f"| {_escaped(feature.name)} | {kind} | {seen} |"
 
 
 def _escaped(text: str) -> str:

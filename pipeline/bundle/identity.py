@@ -20,6 +20,7 @@ from typing import Any
 from pipeline import workdir
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, UsageError
+from pipeline.features.schema import FeatureSchema
 
 LOCKED = (
     "TA-Lib",
@@ -48,12 +49,17 @@ class Identity:
 
 
 def identity(
-    project: Project, fingerprint: str, *, limits: Mapping[str, Any] | None = None
+    project: Project,
+    fingerprint: str,
+    *,
+    limits: Mapping[str, Any] | None = None,
+    schema: FeatureSchema | None = None,
 ) -> Identity:
     """Return the identity of the model that ``project`` trains on data of this fingerprint.
 
     ``limits`` are the flags that shape the model beside the configuration (``max_epochs``); the
-    part of that name exists only where one is given.
+    part of that name exists only where one is given. ``schema`` gives the parts ``contract`` and,
+    where it succeeds earlier contracts, ``accepts``.
 
     Raises:
         UsageError: a feature module is missing or is not Python, or the groups file is missing.
@@ -69,6 +75,10 @@ def identity(
     given = {name: value for name, value in (limits or {}).items() if value is not None}
     if given:
         parts["limits"] = digest_of(given)
+    if schema is not None:
+        parts["contract"] = schema.contract
+        if schema.accepts:
+            parts["accepts"] = digest_of(list(schema.accepts))
     return Identity(digest_of(parts), parts)
 
 
@@ -90,11 +100,14 @@ def shaping(project: Project) -> dict[str, Any]:
         groups = config.data.groups.model_dump(mode="json")
         data["groups"] = groups | {"sha256": workdir.digest(groups_file(project))}
         del data["groups"]["path"]
+    features = config.features.model_dump(mode="json")
+    if not features["optional"]:  # as before there was this key
+        del features["optional"]
     return {
         "project": config.project,
         "problem": config.problem.model_dump(mode="json"),
         "data": data,
-        "features": config.features.model_dump(mode="json"),
+        "features": features,
         "split": config.split.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json", exclude={"seed"}),
     }

@@ -132,7 +132,7 @@ class Bundle:
                 manifest is not of this format, or the model does not fit its schema.
         """
         content = _read(path / MANIFEST, MAX_MANIFEST)
-        manifest = _manifest(content, path)
+        manifest = parse_manifest(content, path / MANIFEST)
         files = manifest["files"]
         _check_names(path, set(files))
         for name in sorted(set(files) - {MODEL, GOLDEN}):
@@ -235,8 +235,8 @@ def read_json(content: bytes, where: Path) -> Any:
         raise Refused(error.fault, expected=error.expected) from None
 
 
-def _manifest(content: bytes, path: Path) -> dict[str, Any]:
-    where = path / MANIFEST
+def parse_manifest(content: bytes, where: Path) -> dict[str, Any]:
+    """Return a manifest; raises Refused where it is none of this format."""
     manifest = read_json(content, where)
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__

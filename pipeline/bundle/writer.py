@@ -42,6 +42,11 @@ def write(destination: Path, *, model: Path, project: Project) -> Bundle:
     training = read_training(model)
     schema = read_schema(model)
     check_unchanged(project, training)
+    if training.identity_parts.get("contract") != schema.contract:
+        raise Refused(
+            f"{model / 'schema.json'} is not the contract that the model's identity names",
+            hint="run 'ml-pipeline train' again",
+        )
     with workdir.atomic_folder(destination) as folder:
         for name in (MODEL, NATIVE, REFERENCE):
             if (model / name).is_file():

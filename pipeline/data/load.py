@@ -69,7 +69,8 @@ def to_problem_columns(
     """Name columns as the problem does and add constants and groups; values stay as they are.
 
     Columns that the problem does not know are kept under their own names if the problem keeps
-    other columns, except where such a name is one of the problem's.
+    other columns, except where such a name is one of the problem's. They come after the problem's,
+    sorted by name: the order of the source's columns means nothing.
 
     Args:
         raw: rows in the source's column names.
@@ -101,7 +102,8 @@ def to_problem_columns(
         frame |= _groups(data.groups, project.path(data.groups.path), problem, frame)
     if problem.keeps_other_columns:
         taken = set(known) | {data.columns.get(name, name) for name in known}
-        frame |= {str(name): raw[name] for name in raw.columns if name not in taken}
+        others = sorted(str(name) for name in raw.columns if name not in taken)
+        frame |= {name: raw[name] for name in others}
     return pd.DataFrame(frame, index=raw.index)
 
 

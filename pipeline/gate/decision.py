@@ -18,14 +18,16 @@ from pipeline.statistics.paired import PairedTest
 
 Goal = Literal["superior", "non_inferior"]
 
-DATA = "data"
-"""The part of an identity that is the data; the others together are the recipe."""
+OF_THE_DATA = frozenset({"data", "contract", "accepts"})
+"""The parts of an identity that follow from the data; the others together are the recipe."""
 
 
 def goal_for(
     wanted: Literal["auto", "superior", "non_inferior"],
     challenger: Mapping[str, str],
     champion: Mapping[str, str] | None,
+    *,
+    same_features: bool = True,
 ) -> Goal:
     """Return what the challenger has to show.
 
@@ -37,12 +39,13 @@ def goal_for(
         wanted: ``gate.goal``.
         challenger: Its identity parts.
         champion: The champion's; None where there is none.
+        same_features: Whether both take features of the same names and kinds.
     """
     if champion is None:
         return "superior"
     if wanted != "auto":
         return wanted
-    same = bool(champion) and _recipe(challenger) == _recipe(champion)
+    same = same_features and bool(champion) and _recipe(challenger) == _recipe(champion)
     return "non_inferior" if same else "superior"
 
 
@@ -112,4 +115,4 @@ def _no_power(comparison: Comparison, test: PairedTest) -> str:
 
 
 def _recipe(parts: Mapping[str, str]) -> dict[str, str]:
-    return {name: digest for name, digest in parts.items() if name != DATA}
+    return {name: digest for name, digest in parts.items() if name not in OF_THE_DATA}

@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from pipeline import workdir
-from pipeline.bundle.reader import MANIFEST, Bundle
+from pipeline.bundle.differences import differences
+from pipeline.bundle.reader import MANIFEST, Bundle, parse_manifest
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
@@ -240,13 +241,21 @@ class Registry:
     def _same(self, bundle: Bundle) -> Version | None:
         known = self.find(bundle.identity)
         if known is not None and known.digest != bundle.digest:
-            raise Refused(
-                f"version {known.number} of '{self.name}' has this identity with other content",
-                expected=f"bundle {known.digest[:12]}, not {bundle.digest[:12]}",
-                hint="same data, code, configuration, lock and seed must give the same bytes: "
-                "look for what is random or read from elsewhere in the project's features",
-            )
+            raise self._clash(known, bundle)
         return known
+
+    def _clash(self, known: Version, bundle: Bundle) -> Refused:
+        """Return the refusal of other content under a registered identity, with what differs."""
+        try:
+            told, hint = differences(self.manifest(known), bundle.manifest)
+        except (Refused, EnvironmentFault) as error:
+            told, hint = f"what differs is not known, since {error.fault}", ""
+        return Refused(
+            f"version {known.number} of '{self.name}' has this identity with other content: {told}",
+            expected=f"bundle {known.digest[:12]}, not {bundle.digest[:12]}: same data, code, "
+            "configuration, contract, lock and seed give the same bytes",
+            hint=hint,
+        )
 
     def _create(self, bundle: Bundle, tags: Mapping[str, str]) -> Version:
         """Upload, then create the version with all of its tags at once: it is whole or not there.
@@ -347,7 +356,10 @@ class Registry:
                 raise
         if first.digest != made.digest:
             raise Refused(
-                f"version {first.number} of '{self.name}' has this identity with other content"
+                f"version {first.number} of '{self.name}', registered just now from elsewhere, has "
+                "this identity with other content",
+                expected=f"bundle {first.digest[:12]}, not {made.digest[:12]}",
+                hint="run 'ml-pipeline register' again: it says what differs",
             )
         return first
 
@@ -500,6 +512,27 @@ class Registry:
             )
         return content
 
+    def manifest(self, version: Version) -> dict[str, Any]:
+        """Return the manifest of the version's bundle, without its other files.
+
+        The released copy in the home is read where it is whole, since the digest proves it.
+
+        Raises:
+            Refused: the registry's manifest is not the one that was registered.
+            EnvironmentFault: the registry does not answer, or does not have it any more.
+        """
+        released = self._home / "released" / version.digest / MANIFEST
+        if released.is_file() and workdir.digest(released) == version.digest:
+            return parse_manifest(released.read_bytes(), released)
+        with mlflow_scope(self.uri), tempfile.TemporaryDirectory() as scratch:
+            path = f"{flavour.FOLDER}/{flavour.BUNDLE}/{MANIFEST}"
+            fetched = self._fetch(version, path, f"the {MANIFEST}", scratch)
+            content = fetched.read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != version.digest:
+            raise _another_bundle(version, found)
+        return parse_manifest(content, Path(MANIFEST))
+
     def download(self, version: Version, dest: Path) -> Path:
         """Fetch the version's bundle into the folder ``dest`` and verify it.
 
@@ -515,12 +548,7 @@ class Registry:
                     item.rename(folder / item.name)
             found = _opened(folder, version).digest
             if found != version.digest:
-                raise Refused(
-                    f"the bundle of version {version.number} is not the one that was registered: "
-                    f"the SHA-256 of its {MANIFEST} is {found}",
-                    expected=version.digest,
-                    hint=INSTEAD,
-                )
+                raise _another_bundle(version, found)
         return dest
 
     def _fetch(self, version: Version, path: str, what: str, scratch: str) -> Path:
@@ -627,6 +655,15 @@ class Registry:
                 raise
             made = self._client.get_experiment_by_name(name).experiment_id
         return str(made)
+
+
+def _another_bundle(version: Version, found: str) -> Refused:
+    return Refused(
+        f"the bundle of version {version.number} is not the one that was registered: "
+        f"the SHA-256 of its {MANIFEST} is {found}",
+        expected=version.digest,
+        hint=INSTEAD,
+    )
 
 
 def _opened(folder: Path, version: Version) -> Bundle:

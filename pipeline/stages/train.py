@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import UsageError
-from pipeline.report import ModelRef
+from pipeline.errors import Refused, UsageError
+from pipeline.report import Check, ModelRef, Verdict
 from pipeline.stages.context import Context, Outcome
 
 if TYPE_CHECKING:
     from pipeline.bundle.identity import Identity
+    from pipeline.features.schema import FeatureSchema
     from pipeline.problems.base import Problem
     from pipeline.training.record import TrainingRecord
     from pipeline.training.trainer import Limits, Trained
@@ -31,15 +33,20 @@ def run(context: Context) -> Outcome:
     recipes_of(config.train)  # a wrong name is told before minutes are spent
     problem = load_problem(config.problem, context.project.root)
     with files.all_or_nothing(context.workdir):
-        trained, seconds = _train(context, problem, limits)
-        identity = _identity(context, limits)
+        champion = _champion(context)
+        trained, seconds = _train(context, problem, limits, champion)
+        identity = _identity(context, limits, trained.schema)
         record = _record(context, problem, trained, identity)
         context.progress("writing the model", 0.95)
         outputs = files.write(context.workdir, trained, record)
     return Outcome(
         summary=_summary(trained),
-        checks=trained.checks,
-        metrics={**trained.metrics, "seconds": {**seconds, **trained.metrics["seconds"]}},
+        checks=(*trained.checks, _contract(champion, trained.schema)),
+        metrics={
+            **trained.metrics,
+            "contract": trained.schema.contract,
+            "seconds": {**seconds, **trained.metrics["seconds"]},
+        },
         outputs=outputs,
         model=ModelRef(name=config.registry.name or config.project, identity=identity.digest),
     )
@@ -62,7 +69,69 @@ def _flag(context: Context, key: str, quick_default: int) -> int | None:
     return value
 
 
-def _train(context: Context, problem: Problem, limits: Limits) -> tuple[Trained, dict[str, float]]:
+@dataclass(frozen=True)
+class Champion:
+    """The version in production, and what its clients send."""
+
+    version: int
+    schema: FeatureSchema
+
+
+def _champion(context: Context) -> Champion | None:
+    """Return the champion that the registry names; a quick run asks no registry.
+
+    Raises:
+        Refused: the registry's copy of its manifest is damaged.
+        EnvironmentFault: the registry does not answer.
+    """
+    if context.quick:
+        return None
+    from pipeline.features.schema import FeatureSchema
+    from pipeline.registry.mlflow_registry import Registry
+
+    registry = Registry.of(context.project, context.home, context.progress)
+    if not registry.exists():
+        return None
+    context.progress("asking the registry for the champion's request contract", 0.0)
+    version = registry.champion()
+    if version is None:
+        return None
+    values = registry.manifest(version)["features"]
+    try:
+        return Champion(version.number, FeatureSchema.from_json(values))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Refused(f"the manifest of version {version.number}: features: {error}") from None
+
+
+def _contract(champion: Champion | None, schema: FeatureSchema) -> Check:
+    """Say how the contract differs from the champion's; the gate decides about it."""
+    from pipeline.features import contract
+
+    if champion is None:
+        return Check(
+            name="request contract",
+            verdict=Verdict.SKIPPED,
+            required=False,
+            observed=schema.contract[:12],
+            why="there is no champion to compare with",
+        )
+    found = contract.compare(champion.schema, schema)
+    breaks = found.change == "breaking"
+    return Check(
+        name="request contract",
+        verdict=Verdict.FAIL if breaks else Verdict.PASS,
+        required=False,
+        observed=str(found),
+        expected=f"one that serves the clients of version {champion.version}, the champion",
+        why=f"{found}; the gate refuses that unless gate.allow_breaking_contract is true"
+        if breaks
+        else "",
+    )
+
+
+def _train(
+    context: Context, problem: Problem, limits: Limits, champion: Champion | None
+) -> tuple[Trained, dict[str, float]]:
     import pandas as pd
 
     from pipeline.features.registry import load_modules
@@ -75,7 +144,17 @@ def _train(context: Context, problem: Problem, limits: Limits) -> tuple[Trained,
     start = time.perf_counter()
     matrix = problem.matrix(frame, functions, config.features.standard)
     seconds = {"features": round(time.perf_counter() - start, 3)}
-    trained = train(matrix, frame, problem, config.split, config.train, limits, context.progress)
+    trained = train(
+        matrix,
+        frame,
+        problem,
+        config.split,
+        config.train,
+        limits,
+        context.progress,
+        optional=config.features.optional,
+        champion=None if champion is None else champion.schema,
+    )
     return trained, seconds
 
 
@@ -84,7 +163,7 @@ def _fingerprint(context: Context) -> str:
     return str(json.loads(profile.read_text())["fingerprint"])
 
 
-def _identity(context: Context, limits: Limits) -> Identity:
+def _identity(context: Context, limits: Limits, schema: FeatureSchema) -> Identity:
     from pipeline.bundle.identity import identity
 
     flags: dict[str, Any] = {
@@ -92,7 +171,7 @@ def _identity(context: Context, limits: Limits) -> Identity:
         "max_samples": limits.max_samples,
         "max_epochs": limits.max_epochs,
     }
-    return identity(context.project, _fingerprint(context), limits=flags)
+    return identity(context.project, _fingerprint(context), limits=flags, schema=schema)
 
 
 def _record(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import Refused
+from pipeline.errors import Refused, UsageError, nearest
+from pipeline.features import contract
 from pipeline.features.schema import FeatureError, FeatureSchema
 from pipeline.problems.base import Matrix
 from pipeline.report import Check, Verdict
@@ -107,6 +108,9 @@ def train(
     section: TrainSection,
     limits: Limits,
     progress: Progress,
+    *,
+    optional: Collection[str] = (),
+    champion: FeatureSchema | None = None,
 ) -> Trained:
     """Sample, split, choose, fit, calibrate, export and prove.
 
@@ -118,6 +122,8 @@ def train(
         section: estimator, parameters and limits.
         limits: what the flags say beyond that.
         progress: told during anything that takes long.
+        optional: names of the features that a request may leave out.
+        champion: the schema whose order the features keep; None where there is no champion.
 
     Raises:
         UsageError: the configuration of estimator or split is wrong.
@@ -125,6 +131,7 @@ def train(
     """
     recipes = recipes_of(section)
     guards.require_usable(matrix)
+    matrix = _arranged(matrix, optional, champion)
     matrix, frame = _sampled(matrix, frame, problem, split_section, section, limits)
     label = matrix.label.to_numpy(dtype=np.float64)
     if problem.time_column is None:
@@ -135,9 +142,10 @@ def train(
         )
     guards.require_enough(split, label, section.min_rows, quick=limits.quick)
     learnt_from = split.rows("train")
-    schema = FeatureSchema.fit(
-        matrix.features.iloc[learnt_from], matrix.categorical, problem.unseen
+    fitted = FeatureSchema.fit(
+        matrix.features.iloc[learnt_from], matrix.categorical, problem.unseen, optional
     )
+    schema = contract.succeeding(fitted, champion)
     x = _encoded(schema, matrix.features)
     settings = Settings(
         seed=section.seed,
@@ -202,6 +210,16 @@ def train(
             "seconds": clock.seconds,
         },
     )
+
+
+def _arranged(matrix: Matrix, optional: Collection[str], champion: FeatureSchema | None) -> Matrix:
+    """Return the matrix with its features in the order of the request contract."""
+    names = [str(name) for name in matrix.features.columns]
+    for name in optional:
+        if name not in names:
+            raise UsageError(f"features.optional: unknown '{name}'", hint=nearest(name, names))
+    order = contract.arranged(names, optional, champion)
+    return replace(matrix, features=matrix.features[order])
 
 
 def _sampled(

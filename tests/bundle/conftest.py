@@ -75,7 +75,7 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
         sample.to_parquet(folder / "reference.parquet", index=False)
         (folder / "model.onnx").write_bytes(onnx.parser.parse_model(GRAPH).SerializeToString())
         (folder / "schema.json").write_text(json.dumps(SCHEMA.to_json()))
-        made = identity(project, "f" * 64)
+        made = identity(project, "f" * 64, schema=SCHEMA)
         record = TrainingRecord(
             project=project.config.project,
             problem=project.config.problem.kind,

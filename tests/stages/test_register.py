@@ -81,7 +81,10 @@ def test_other_content_under_the_identity_is_refused(case: Case) -> None:
     case.register("one")
     result = case.register("two", weight=2.0)
     assert (result.exit_code, result.report.verdict) == (1, Verdict.FAIL)
-    assert "has this identity with other content" in result.report.summary
+    assert "has this identity with other content: content of golden.json, model.onnx" in (
+        result.report.summary
+    )
+    assert "the fit does not repeat itself" in result.report.summary
 
 
 @pytest.mark.parametrize(("quick", "profile"), [(True, "full"), (False, "quick")])
