@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 COMMON = (
     Flag("project", "the folder of ml.yaml; the nearest upwards if left out", "path"),
-    Flag("policy", "the administrators' policy; ML_POLICY if left out", "path"),
+    Flag("policy", "a policy that tightens the administrators' ML_POLICY", "path"),
     Flag("run-id", "the name of this run in its reports"),
     Flag("json", "print the report as JSON", "switch"),
 )

@@ -700,6 +700,31 @@ def load(
     return Project(root=root.resolve(), config=config, origins=origins)
 
 
+def overridden(project: Project) -> dict[str, str]:
+    """Return the dotted keys whose value the environment or ``--set`` changed, and from where.
+
+    One that repeats the value of ``ml.yaml`` changes nothing.
+    """
+    changed = {key: origin for key, origin in project.origins.items() if origin != FILE}
+    if not changed:
+        return {}
+    try:
+        written = load(project.root, (), {})
+    except UsageError:
+        return changed
+    return {
+        key: origin for key, origin in changed.items() if _at(project, key) != _at(written, key)
+    }
+
+
+def _at(project: Project, key: str) -> Any:
+    """Return the value at a dotted key; the key of a free mapping may hold dots of its own."""
+    value: Any = project.config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+    return value
+
+
 def parse(
     model: type[M], values: Mapping[str, Any], where: str, origins: Mapping[str, str] | None = None
 ) -> M:

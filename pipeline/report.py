@@ -83,6 +83,10 @@ class StageReport(_Record):
     started: datetime
     finished: datetime
     versions: dict[str, str] = Field(default_factory=dict)
+    overrides: dict[str, str] = Field(
+        default_factory=dict,
+        description="Keys that the environment or --set changed, and who set them.",
+    )
 
     @field_validator("metrics", mode="after")
     @classmethod

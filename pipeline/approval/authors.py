@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.approval.names import folded
 from pipeline.approval.policy import Policy
 from pipeline.errors import Refused
 from pipeline.registry import git
 
 COMMIT_TAG = "git.commit"
 DIRTY_TAG = "git.dirty"
+DIRTY_WHY_TAG = "git.dirty.why"
 
 
 def authors_of_change(
@@ -28,7 +30,8 @@ def authors_of_change(
         Refused: the commits do not tell, or name an address that the policy does not know.
     """
     if challenger.get(DIRTY_TAG) == "true":
-        raise _unknown("the challenger was made from files that are in no commit")
+        why = challenger.get(DIRTY_WHY_TAG) or "it was made from files that are in no commit"
+        raise _unknown(f"the challenger is not what its commit says: {why}")
     until = challenger.get(COMMIT_TAG)
     since = None if champion is None else champion.get(COMMIT_TAG)
     if until is None or (champion is not None and since is None):
@@ -36,10 +39,10 @@ def authors_of_change(
     addresses = git.authors(root, since, until)
     if addresses is None:
         raise _unknown("this repository does not hold all commits of the change")
-    strangers = sorted(addresses - policy.identities.keys())
-    if strangers:
-        raise _unknown(f"the policy does not say whose address {', '.join(strangers)} is")
-    return tuple(sorted({policy.identities[address] for address in addresses}))
+    found = {address: policy.identities.get(folded(address)) for address in addresses}
+    if unknown := sorted(address for address, name in found.items() if name is None):
+        raise _unknown(f"the policy does not say whose address {', '.join(unknown)} is")
+    return tuple(sorted({name for name in found.values() if name is not None}))
 
 
 def _unknown(why: str) -> Refused:

@@ -1,18 +1,22 @@
-"""Who may approve, and what a promotion needs: the administrators' floor, tightened by the project.
+"""Who may approve, and what a promotion needs: the administrators' minimum, and what tightens it.
 
-``ml.yaml`` lies in the commit that it governs, so it may only tighten; the floor is a file that the
-administrators hold (``--policy FILE`` or ``ML_POLICY``).
+The minimum is the file that the administrators hold, ``ML_POLICY``. ``--policy FILE`` is an
+argument of whoever starts the command, and ``ml.yaml`` lies in the commit that it governs: both may
+only tighten it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field, field_validator
 
 from pipeline import config
+from pipeline.approval.names import folded, is_one_of
 from pipeline.config import GateFloor, PolicySection, Section
 from pipeline.errors import UsageError
 
@@ -38,7 +42,7 @@ class Policy(Section):
     @field_validator("identities")
     @classmethod
     def _lower(cls, value: dict[str, str]) -> dict[str, str]:
-        return {address.strip().lower(): name for address, name in value.items()}
+        return {folded(address): name for address, name in value.items()}
 
     @property
     def digest(self) -> str:
@@ -53,24 +57,127 @@ class Policy(Section):
         return not self.approvers or name in self.approvers
 
 
-def load(path: Path | None, section: PolicySection) -> Policy:
-    """Return the policy in force: the floor of ``path`` (None: built in) with the project's own.
+PolicyFiles = Path | tuple[Path, ...] | None
+"""The administrators' file, and those that may only tighten it; none is the built-in minimum."""
+
+
+def load(files: PolicyFiles, section: PolicySection) -> Policy:
+    """Return the policy in force: that of the files, tightened by the project's own section.
 
     Raises:
-        UsageError: the file cannot be read or has an unknown key, or the project would loosen it.
+        UsageError: a file cannot be read or has an unknown key, or something would loosen what
+            stands before it.
     """
-    return tighten(floor(path), section)
+    return tighten(floor(files), section)
 
 
-def floor(path: Path | None) -> Policy:
-    """Read the administrators' file; without one the built-in floor holds.
+def floor(files: PolicyFiles) -> Policy:
+    """Read the files, the first of which sets the minimum; without any the built-in one holds.
 
     Raises:
-        UsageError: the file cannot be read, is no mapping, or has an unknown key.
+        UsageError: a file cannot be read, is no mapping, has an unknown key, or cannot be laid
+            over those before it.
     """
-    if path is None:
+    paths = (files,) if isinstance(files, Path) else files or ()
+    if not paths:
         return Policy()
+    first, *others = paths
+    policy = _read(first)
+    for path in others:
+        policy = stricter(policy, _read(path), str(path))
+    return policy
+
+
+def _read(path: Path) -> Policy:
     return config.parse(Policy, config.mapping(path, f"the policy {path}"), str(path))
+
+
+def stricter(base: Policy, other: Policy, where: str) -> Policy:
+    """Return the policy that allows only what both allow.
+
+    Lists of who may (``approvers``, ``identities``, ``keys``) keep what is in both; what is asked
+    for (``require``) is put together; of two limits the stricter one holds.
+
+    Args:
+        base: The administrators'.
+        other: What may tighten it; a key that it does not set changes nothing.
+        where: The file of ``other``, for messages.
+
+    Raises:
+        UsageError: together they allow nobody, or ``other`` names an address, a key or a primary
+            metric that the administrators' file does not.
+    """
+    if strange := sorted(
+        address
+        for address, name in other.identities.items()
+        if (base.identities or base.four_eyes) and base.identities.get(address) != name
+    ):
+        raise _conflict(where, "identities", strange[0])
+    known = {_key(entry) for entry in base.keys}
+    if strange := [entry for entry in other.keys if _is_foreign(entry, known)]:
+        raise _conflict(where, "keys", " ".join(strange[0].split())[:40])
+    approvers = base.approvers or other.approvers
+    if base.approvers and other.approvers:
+        approvers = tuple(name for name in base.approvers if is_one_of(name, other.approvers))
+        if not approvers:
+            raise UsageError(
+                f"{where}: nobody of its 'approvers' is one of {', '.join(base.approvers)}",
+                expected="at least one name that ML_POLICY has too",
+            )
+    return Policy(
+        approvers=approvers,
+        four_eyes=base.four_eyes or other.four_eyes,
+        identities=other.identities or base.identities,
+        automatic=base.automatic and ("automatic" not in other.model_fields_set or other.automatic),
+        allow_yes=base.allow_yes and other.allow_yes,
+        require=tuple(dict.fromkeys((*base.require, *other.require))),
+        gate=_stricter_gate(base.gate, other.gate, where),
+        keys=other.keys or base.keys,
+    )
+
+
+def _stricter_gate(base: GateFloor, other: GateFloor, where: str) -> GateFloor:
+    if base.metric and other.metric and base.metric != other.metric:
+        raise _conflict(where, "gate.metric", other.metric)
+    goals = {base.goal, other.goal} - {None}
+    guards = dict(base.guards)
+    for name, margin in other.guards.items():
+        guards[name] = min(margin, guards.get(name, margin))
+    return GateFloor(
+        goal="superior" if "superior" in goals else base.goal or other.goal,
+        metric=base.metric or other.metric,
+        alpha=_of(min, base.alpha, other.alpha),
+        margin=_of(max, base.margin, other.margin),
+        non_inferior_margin=_of(min, base.non_inferior_margin, other.non_inferior_margin),
+        min_days=_of(max, base.min_days, other.min_days),
+        guards=guards,
+    )
+
+
+N = TypeVar("N", int, float)
+
+
+def _of(choose: Callable[[N, N], N], one: N | None, other: N | None) -> N | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return choose(one, other)
+
+
+def _key(entry: str) -> str:
+    return "".join(entry.split())
+
+
+def _is_foreign(entry: str, known: Collection[str]) -> bool:
+    """Return whether a key is not one of the administrators': of those named, or of the home."""
+    return _key(entry) not in known if known else "BEGIN PUBLIC KEY" in entry
+
+
+def _conflict(where: str, key: str, value: str) -> UsageError:
+    return UsageError(
+        f"{where}: {key} names '{value}', which ML_POLICY does not",
+        expected="less than ML_POLICY allows, or the same",
+        hint="--policy may only tighten the administrators' ML_POLICY",
+    )
 
 
 def tighten(base: Policy, section: PolicySection) -> Policy:
@@ -81,7 +188,7 @@ def tighten(base: Policy, section: PolicySection) -> Policy:
     """
     approvers = base.approvers
     if section.approvers is not None:
-        beyond = sorted(set(section.approvers) - set(base.approvers))
+        beyond = sorted(name for name in section.approvers if not base.may_approve(name))
         if base.approvers and (beyond or not section.approvers):
             raise _loosens("approvers", ", ".join(beyond) or "anyone", ", ".join(base.approvers))
         approvers = section.approvers

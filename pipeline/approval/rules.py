@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from pipeline.approval.names import check_spelling, is_one_of
 from pipeline.approval.policy import Policy
 from pipeline.approval.statement import Decision, Method
 from pipeline.errors import Refused
@@ -27,7 +28,7 @@ def check_allowed(
         authors: Who made the change; needed for an approval where four eyes are asked for.
 
     Raises:
-        Refused: naming the rule.
+        Refused: naming the rule, or the name is one that is made to look like another.
     """
     if method == "automatic":
         if not policy.automatic or policy.four_eyes:
@@ -38,13 +39,20 @@ def check_allowed(
             "the policy does not allow --yes",
             hint="decide with 'ml-pipeline approve --by NAME --reason TEXT'",
         )
+    check_spelling(by)
     if not policy.may_approve(by):
         raise Refused(f"'{by}' may not approve", expected=f"one of: {', '.join(policy.approvers)}")
     if decision == "reject" or not policy.four_eyes:
         return
     if authors is None:
         raise Refused("the approval does not say who made the change", expected="four eyes")
-    if by in authors:
+    if not is_one_of(by, policy.identities.values()):
+        raise Refused(
+            f"'{by}' is none of the policy's identities",
+            expected="four eyes: a name whose addresses the policy knows",
+            hint="the administrators add the name and its addresses to 'identities'",
+        )
+    if is_one_of(by, authors):
         raise Refused(
             f"'{by}' is an author of the change", expected="four eyes: an approver who is not"
         )

@@ -10,7 +10,9 @@ import ast
 import hashlib
 import json
 import platform
+import site
 import sys
+import sysconfig
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import machinery, metadata
@@ -151,8 +153,20 @@ def source_files(project: Project) -> tuple[Path, ...]:
     Raises:
         UsageError: a module of ``features.modules`` is not in the project, or is not Python.
     """
+    return tuple(sorted(_imported(project).found))
+
+
+def outside(project: Project) -> tuple[Path, ...]:
+    """Return files that feature modules import and that are neither the project's nor installed.
+
+    They come by ``PYTHONPATH``: no identity covers them, and no commit holds them.
+    """
+    return tuple(sorted(_imported(project).outside))
+
+
+def _imported(project: Project) -> _Finder:
     finder = _Finder(project.root)
-    found: set[Path] = set()
+    found = finder.found
     waiting = list(project.config.features.modules)
     for name in waiting:
         if not finder.files(name):
@@ -170,7 +184,7 @@ def source_files(project: Project) -> tuple[Path, ...]:
             if path not in found:
                 found.add(path)
                 waiting += _imports(path, package)
-    return tuple(sorted(found))
+    return finder
 
 
 def _source_digest(project: Project) -> str:
@@ -188,6 +202,12 @@ class _Finder:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self.search = [*sys.path, str(self.root)]
+        self.found: set[Path] = set()
+        self.outside: set[Path] = set()
+        self._installed = [
+            Path(folder).resolve()
+            for folder in {*sysconfig.get_paths().values(), *site.getsitepackages()}
+        ]
 
     def files(self, name: str) -> list[tuple[str, Path]]:
         """Return (package, file) of the module and of the packages above it; none if outside."""
@@ -207,6 +227,8 @@ class _Finder:
                 continue
             path = Path(spec.origin).resolve()
             if not path.is_relative_to(self.root) or "site-packages" in path.parts:
+                if not any(path.is_relative_to(folder) for folder in self._installed):
+                    self.outside.add(path)
                 return []
             package = parts[:depth] if search is not None else parts[: depth - 1]
             found.append((".".join(package), path))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipeline.approval import policy as policies
 from pipeline.approval.keys import trusted_keys
+from pipeline.approval.policy import PolicyFiles
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
@@ -19,7 +18,7 @@ def choose(
     registry: Registry,
     project: Project,
     home: Home,
-    policy: Path | None,
+    policy: PolicyFiles,
     *,
     environment: str,
     number: int | None,
@@ -44,7 +43,7 @@ def choose(
 
 
 def _promoted(
-    registry: Registry, project: Project, home: Home, policy: Path | None, number: int | None
+    registry: Registry, project: Project, home: Home, policy: PolicyFiles, number: int | None
 ) -> Version:
     for journal in unsettled(home):
         raise EnvironmentFault(

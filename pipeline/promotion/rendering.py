@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline import workdir
+from pipeline.approval.policy import PolicyFiles
 from pipeline.bundle.reader import Bundle
 from pipeline.config import Project
 from pipeline.deploy.base import Placement
@@ -35,7 +36,7 @@ KINDS = ("NetworkPolicy", "ServiceAccount", *ADDED)
 def render(
     project: Project,
     home: Home,
-    policy: Path | None,
+    policy: PolicyFiles,
     *,
     environment: str,
     number: int | None,

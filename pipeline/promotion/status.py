@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pipeline.approval import policy as policies
 from pipeline.approval.keys import trusted_keys
+from pipeline.approval.policy import PolicyFiles
 from pipeline.approval.statement import read
 from pipeline.config import Project
 from pipeline.deploy.base import Deployment, Placement
@@ -39,7 +39,7 @@ class _Known:
     fault: str = ""
 
 
-def status(project: Project, home: Home, policy: Path | None = None) -> list[dict[str, Any]]:
+def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dict[str, Any]]:
     """Return one row an environment: name, state, version, aliases, bundle, url, approval, open.
 
     ``open`` is a change that was killed, or that the registry was not told of. ``approved`` is

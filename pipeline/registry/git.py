@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -10,6 +11,16 @@ from pathlib import Path
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 TIMEOUT = 30
 ADDRESS = re.compile(r"<([^<>]*)>")
+TRAILER = re.compile(r"\s*co-authored-by\s*:(.*)", re.IGNORECASE)
+SETTINGS = (
+    "core.fsmonitor=false",
+    "core.hooksPath=/dev/null",
+    "core.commitGraph=false",
+    "core.quotePath=false",
+    "log.showSignature=false",
+    "log.showRoot=true",
+)
+"""The repository's own settings lie where builds can write: none of these may run a program."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +40,27 @@ def head(root: Path) -> Head | None:
     return Head(commit.strip(), dirty=status is None or bool(status.strip()))
 
 
+def content(root: Path, commit: str, name: str) -> bytes | None:
+    """Return a file of a commit as it was committed, without filters and line ends of a check-out.
+
+    Args:
+        root: The folder that ``name`` is relative to.
+        commit: A commit's full digest.
+        name: With slashes.
+
+    Returns:
+        Its bytes, or None where the commit has no such file.
+    """
+    if not COMMIT.fullmatch(commit):
+        return None
+    return _run(root, "cat-file", "blob", f"{commit}:./{name}")
+
+
 def authors(root: Path, since: str | None, until: str) -> frozenset[str] | None:
     """Return the addresses of everyone named by the commits after ``since`` up to ``until``.
 
-    Authors, committers and ``Co-authored-by`` trailers count, in lower case; a trailer without an
-    address counts as its whole text.
+    Authors, committers and every ``Co-authored-by`` line of the message count, wherever it stands;
+    one without an address counts as its whole text.
 
     Args:
         root: A folder of the repository.
@@ -50,36 +77,63 @@ def authors(root: Path, since: str | None, until: str) -> frozenset[str] | None:
     if (_git(root, "rev-parse", "--is-shallow-repository") or "").strip() != "false":
         return None
     span = until if since is None else f"{since}..{until}"
-    trailer = "%(trailers:key=Co-authored-by,valueonly=true)"
-    text = _git(root, "log", f"--format=<%ae>%n<%ce>%n{trailer}", "--end-of-options", span, "--")
+    text = _git(
+        root,
+        "log",
+        "-z",
+        "--no-mailmap",
+        "--no-notes",
+        "--encoding=UTF-8",
+        "--format=%ae%n%ce%n%B",
+        "--end-of-options",
+        span,
+        "--",
+    )
     if text is None:
         return None
+    named: list[str] = []
+    for commit in filter(None, text.split("\0")):
+        author, committer, *message = [*commit.split("\n"), "", ""]
+        named += [
+            author,
+            committer,
+            *(found[1] for line in message if (found := TRAILER.match(line))),
+        ]
     return frozenset(
-        (found[1] if (found := ADDRESS.search(line)) else line).strip().lower()
-        for line in text.splitlines()
-        if line.strip()
+        (found[1] if (found := ADDRESS.search(each)) else each).strip().lower()
+        for each in named
+        if each.strip()
     )
 
 
 def _git(root: Path, *arguments: str) -> str | None:
     """Return what git printed, or None where it failed or is not installed."""
+    found = _run(root, *arguments)
+    return None if found is None else found.decode("utf-8", "replace")
+
+
+def _run(root: Path, *arguments: str) -> bytes | None:
+    settings = [word for setting in SETTINGS for word in ("-c", setting)]
     try:
         done = subprocess.run(
-            [
-                "git",
-                "--no-optional-locks",
-                "-C",
-                str(root),
-                "-c",
-                "log.showSignature=false",
-                *arguments,
-            ],
+            ["git", "--no-optional-locks", "-C", str(root), *settings, *arguments],
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
             timeout=TIMEOUT,
-            encoding="utf-8",
-            errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment without what leads git elsewhere or hides commits from it."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return plain | {
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_GRAFT_FILE": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C",
+    }

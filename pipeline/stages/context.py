@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline import report, workdir
+from pipeline import config, report, workdir
+from pipeline.approval.person import user
+from pipeline.approval.policy import PolicyFiles
 from pipeline.config import Config, Project
 from pipeline.errors import UsageError
 from pipeline.home import Home
@@ -42,13 +45,21 @@ class Context:
     progress: Progress
     environment: str | None = None
     flags: Mapping[str, Any] = field(default_factory=dict)
-    policy: Path | None = None
+    policy: PolicyFiles = None
     interactive: bool = False
     inputs: dict[str, str] = field(default_factory=dict)
 
     @property
     def config(self) -> Config:
         return self.project.config
+
+    @cached_property
+    def overrides(self) -> dict[str, str]:
+        """Keys of ``ml.yaml`` that the environment or ``--set`` changed, with who set them."""
+        return {
+            key: f"{origin} of user {user()}"
+            for key, origin in config.overridden(self.project).items()
+        }
 
     @property
     def quick(self) -> bool:

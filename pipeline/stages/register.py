@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.approval.authors import COMMIT_TAG, DIRTY_TAG
+from pipeline.approval.authors import COMMIT_TAG, DIRTY_TAG, DIRTY_WHY_TAG
+from pipeline.bundle.reader import Bundle
 from pipeline.errors import Refused
-from pipeline.registry import git
+from pipeline.registry import commit, git
 from pipeline.registry.mlflow_registry import Registry
 from pipeline.report import Check, Verdict
 from pipeline.stages.context import Context, Outcome
@@ -24,7 +25,7 @@ def run(context: Context) -> Outcome:
     bundle = context.take("bundle", "package")
     registry = Registry.of(context.project, context.home, context.progress)
     before = {version.number for version in registry.versions()}
-    version = registry.register(bundle, _git_tags(context))
+    version = registry.register(bundle, _git_tags(context, Bundle.open(bundle)))
     new = version.number not in before
     summary = f"version {version.number} of '{version.name}' is the challenger"
     return Outcome(
@@ -42,8 +43,21 @@ def run(context: Context) -> Outcome:
     )
 
 
-def _git_tags(context: Context) -> dict[str, str]:
+def _git_tags(context: Context, bundle: Bundle) -> dict[str, str]:
+    """Return commit, whether the model was made from it alone, and what else shaped it."""
     head = git.head(context.project.root)
     if head is None:
         return {}
-    return {COMMIT_TAG: head.commit, DIRTY_TAG: str(head.dirty).lower()}
+    why = commit.differences(context.project, bundle, head.commit, _overrides(context))
+    if head.dirty:
+        why.append("files are changed or in no commit")
+    tags = {COMMIT_TAG: head.commit, DIRTY_TAG: str(bool(why)).lower()}
+    return tags | ({DIRTY_WHY_TAG: commit.in_words(why)} if why else {})
+
+
+def _overrides(context: Context) -> dict[str, str]:
+    """Return what changed the configuration in the stages that made the model, and here."""
+    found: dict[str, str] = {}
+    for stage in ("validate-data", "train", "package"):
+        found |= context.report_of(stage).overrides
+    return found | context.overrides

@@ -94,6 +94,7 @@ def execute(context: Context) -> Result:
         started=started,
         finished=datetime.now(UTC),
         versions=_versions(),
+        overrides=context.overrides,
     )
     try:
         report.write(written, context.workdir)

@@ -42,6 +42,29 @@ def test_an_address_that_is_nobodys_is_refused_and_named(addresses: Addresses) -
         authors_of_change(ROOT, CHALLENGER, None, POLICY)
 
 
+def test_spellings_of_an_address_are_one(addresses: Addresses) -> None:
+    addresses[None, "2" * 40] = frozenset(
+        {"Bina@EX.org", "asha\u200b@ex.org", "\uff41sha@home.org"}
+    )
+    assert authors_of_change(ROOT, CHALLENGER, None, POLICY) == ("Asha", "Bina")
+
+
+@pytest.mark.parametrize("address", ["asha+work@ex.org", "\u0430sha@ex.org", "asha@ex.org.evil"])
+def test_an_address_that_only_looks_known_is_nobodys(addresses: Addresses, address: str) -> None:
+    addresses[None, "2" * 40] = frozenset({"bina@ex.org", address})
+    with pytest.raises(Refused, match="does not say whose address"):
+        authors_of_change(ROOT, CHALLENGER, None, POLICY)
+
+
+def test_what_shaped_the_model_beside_its_commit_is_named(addresses: Addresses) -> None:
+    dirty = CHALLENGER | {
+        "git.dirty": "true",
+        "git.dirty.why": "train.seed set by --set",
+    }
+    with pytest.raises(Refused, match=r"not what its commit says: train\.seed set by --set"):
+        authors_of_change(ROOT, dirty, CHAMPION, POLICY)
+
+
 @pytest.mark.parametrize(
     ("challenger", "champion"),
     [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,132 @@ class TestTheProjectMayTighten:
         assert set(found.require) >= set(base.require)
 
 
+HARD = Policy(
+    approvers=("Asha", "Bina"),
+    four_eyes=True,
+    identities={"asha@ex.org": "Asha", "bina@ex.org": "Bina"},
+    allow_yes=False,
+    require=("lint",),
+    gate={
+        "goal": "superior",
+        "metric": "log_loss",
+        "alpha": 0.05,
+        "margin": 0.01,
+        "non_inferior_margin": 0.005,
+        "min_days": 60,
+        "guards": {"auc": 0.01},
+    },
+    keys=("a" * 64, "b" * 64),
+)
+SOFT = Policy(automatic=True)
+
+
+class TestAFurtherFileMayOnlyTighten:
+    def test_what_it_does_not_set_stays(self) -> None:
+        assert policy.stricter(HARD, Policy(), "x") == HARD
+        assert policy.stricter(SOFT, Policy(), "x") == SOFT
+
+    def test_over_the_built_in_minimum_it_holds_as_it_is(self) -> None:
+        assert policy.stricter(Policy(), HARD, "x") == HARD
+
+    @pytest.mark.parametrize(
+        ("key", "loose", "tight", "found"),
+        [
+            ("approvers", [], ["Bina", "Zoe"], ("Bina",)),
+            ("four_eyes", False, True, True),
+            ("identities", {}, {"asha@ex.org": "Asha"}, {"asha@ex.org": "Asha"}),
+            ("automatic", True, False, False),
+            ("allow_yes", True, False, False),
+            ("require", [], ["test"], ("lint", "test")),
+            ("keys", [], ["b" * 64], ("b" * 64,)),
+        ],
+    )
+    def test_every_key(self, key: str, loose: object, tight: object, found: object) -> None:
+        base = HARD if key != "automatic" else SOFT
+        assert policy.stricter(base, Policy(**{key: loose}), "x") == base
+        assert getattr(policy.stricter(base, Policy(**{key: tight}), "x"), key) == found
+
+    def test_no_key_is_without_a_rule(self) -> None:
+        """A key that is added to the policy, or to its gate, needs a rule of what is tighter."""
+        assert set(Policy.model_fields) == {
+            "approvers",
+            "four_eyes",
+            "identities",
+            "automatic",
+            "allow_yes",
+            "require",
+            "gate",
+            "keys",
+        }
+        assert set(type(HARD.gate).model_fields) == {
+            "goal",
+            "metric",
+            "alpha",
+            "margin",
+            "non_inferior_margin",
+            "min_days",
+            "guards",
+        }
+
+    @pytest.mark.parametrize(
+        ("key", "loose", "tight"),
+        [
+            ("goal", "auto", "superior"),
+            ("alpha", 0.2, 0.01),
+            ("margin", 0.0, 0.02),
+            ("non_inferior_margin", 0.1, 0.001),
+            ("min_days", 5, 90),
+        ],
+    )
+    def test_every_limit_of_the_gate(self, key: str, loose: object, tight: object) -> None:
+        assert policy.stricter(HARD, Policy(gate={key: loose}), "x") == HARD
+        found = policy.stricter(HARD, Policy(gate={key: tight}), "x")
+        assert getattr(found.gate, key) == tight
+
+    def test_guards_are_put_together_with_the_smaller_margin(self) -> None:
+        other = Policy(gate={"guards": {"auc": 0.5, "accuracy": 0.1}})
+        assert policy.stricter(HARD, other, "x").gate.guards == {"auc": 0.01, "accuracy": 0.1}
+
+    @pytest.mark.parametrize(
+        ("other", "told"),
+        [
+            ({"approvers": ["Zoe"]}, "nobody of its 'approvers' is one of Asha, Bina"),
+            ({"identities": {"zoe@ex.org": "Bina"}}, "identities names 'zoe@ex.org'"),
+            ({"identities": {"asha@ex.org": "Bina"}}, "identities names 'asha@ex.org'"),
+            ({"keys": ["c" * 64]}, "keys names 'cccc"),
+            ({"keys": ["-----BEGIN PUBLIC KEY-----\nMCow\n"]}, "keys names '-----BEGIN"),
+            ({"gate": {"metric": "auc"}}, "gate.metric names 'auc'"),
+        ],
+    )
+    def test_what_would_loosen_it_is_refused(self, other: dict[str, object], told: str) -> None:
+        with pytest.raises(UsageError, match=re.escape(told)):
+            policy.stricter(HARD, Policy(**other), "loose.yaml")
+
+    def test_a_key_of_its_own_is_refused_where_those_of_the_home_count(self) -> None:
+        own = Policy(keys=("-----BEGIN PUBLIC KEY-----\nMCow\n",))
+        with pytest.raises(UsageError, match="keys names"):
+            policy.stricter(Policy(approvers=("Asha",)), own, "loose.yaml")
+
+    def test_files_are_laid_over_each_other_and_the_digest_is_of_the_whole(
+        self, tmp_path: Path
+    ) -> None:
+        first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+        first.write_text("four_eyes: true\nallow_yes: false\n")
+        second.write_text("four_eyes: false\nallow_yes: true\nautomatic: true\nrequire: [lint]\n")
+        found = policy.floor((first, second))
+        assert found == Policy(four_eyes=True, allow_yes=False, require=("lint",))
+        assert found.digest != policy.floor(first).digest
+
+    @given(a=st.booleans(), b=st.booleans(), c=st.booleans(), d=st.booleans())
+    def test_never_allows_what_one_of_them_forbids(
+        self, a: bool, b: bool, c: bool, d: bool
+    ) -> None:
+        one = Policy(automatic=a, allow_yes=b)
+        other = Policy(automatic=c, allow_yes=d)
+        found = policy.stricter(one, other, "x")
+        assert (found.automatic, found.allow_yes) == (a and c, b and d)
+
+
 class TestDigest:
     def test_is_of_the_rules_not_of_their_order(self) -> None:
         assert Policy(approvers=("a", "b")).digest == Policy(approvers=("b", "a")).digest
@@ -118,6 +245,12 @@ class TestDigest:
 
 
 class TestABadFile:
+    def test_with_a_key_twice_names_the_line(self, tmp_path: Path) -> None:
+        path = tmp_path / "policy.yaml"
+        path.write_text("four_eyes: true\nallow_yes: false\nfour_eyes: false\n")
+        with pytest.raises(UsageError, match="'four_eyes' stands twice, again in line 3"):
+            policy.floor(path)
+
     def test_that_is_missing(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot read the policy"):
             policy.floor(tmp_path / "none.yaml")

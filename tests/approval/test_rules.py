@@ -8,6 +8,7 @@ from pipeline.approval.policy import Policy
 from pipeline.approval.rules import check_allowed
 from pipeline.errors import Refused
 
+FOUR_EYES = Policy(four_eyes=True, identities={"asha@ex.org": "Asha", "bina@ex.org": "Bina"})
 ANSWER: dict[str, Any] = {"decision": "approve", "by": "Asha", "method": "prompt", "authors": None}
 
 
@@ -18,8 +19,9 @@ ANSWER: dict[str, Any] = {"decision": "approve", "by": "Asha", "method": "prompt
         (Policy(), {"method": "yes"}),
         (Policy(approvers=("Asha",)), {}),
         (Policy(automatic=True, approvers=("Asha",)), {"method": "automatic", "by": "policy"}),
-        (Policy(four_eyes=True), {"authors": ("Bina",)}),
-        (Policy(four_eyes=True), {"authors": ()}),
+        (FOUR_EYES, {"authors": ("Bina",)}),
+        (FOUR_EYES, {"authors": ()}),
+        (FOUR_EYES, {"authors": ("Bina",), "by": "ASHA"}),
         (Policy(four_eyes=True), {"decision": "reject"}),
     ],
 )
@@ -36,7 +38,21 @@ def test_counts(policy: Policy, answer: dict[str, Any]) -> None:
         (Policy(allow_yes=False), {"method": "yes"}, "does not allow --yes"),
         (Policy(), {"method": "automatic"}, "asks for a person"),
         (Policy(automatic=True, four_eyes=True), {"method": "automatic"}, "asks for a person"),
-        (Policy(four_eyes=True), {"authors": ("Asha", "Bina")}, "'Asha' is an author"),
+        (FOUR_EYES, {"authors": ("Asha", "Bina")}, "'Asha' is an author"),
+        (FOUR_EYES, {"authors": ("Asha",), "by": "ASHA"}, "'ASHA' is an author"),
+        (FOUR_EYES, {"authors": ("Asha",), "by": "\uff21sha"}, "'\uff21sha' is an author"),
+        (FOUR_EYES, {"authors": ("Asha",), "by": "asha  "}, "is an author"),
+        (FOUR_EYES, {"authors": ("Asha",), "by": "Asha Rai"}, "none of the policy's identities"),
+        (FOUR_EYES, {"authors": ("Asha",), "by": "asha+2@ex.org"}, "none of the policy's ident"),
+        (
+            FOUR_EYES,
+            {"authors": ("Asha",), "by": "\u0410\u0455\u04ba\u0430"},
+            "none of the policy's identities",
+        ),
+        (FOUR_EYES, {"authors": ("Asha",), "by": "\u0410sha"}, "mixes CYRILLIC and LATIN"),
+        (FOUR_EYES, {"authors": ("Asha",), "by": "Asha\u200b"}, r"invisible character U\+200B"),
+        (Policy(), {"by": "Asha\u200b"}, r"invisible character U\+200B"),
+        (Policy(four_eyes=True), {"authors": ()}, "none of the policy's identities"),
         (Policy(four_eyes=True), {"authors": None}, "does not say who made the change"),
     ],
 )

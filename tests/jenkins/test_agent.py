@@ -387,7 +387,12 @@ def test_credentials_are_bound_around_the_stages_that_need_them(
     bound = {
         f"{verb}": {
             name
-            for name in ("MLFLOW_TRACKING_PASSWORD", "ML_APPROVAL_KEY", "NEPSE_TOKEN", "ML_POLICY")
+            for name in (
+                "MLFLOW_TRACKING_PASSWORD",
+                "ML_APPROVAL_KEY",
+                "NEPSE_TOKEN",
+                "ML_JOB_POLICY",
+            )
             if name in call.environment
         }
         for (verb, _), call in zip(package.arguments, package.calls, strict=True)
@@ -395,9 +400,9 @@ def test_credentials_are_bound_around_the_stages_that_need_them(
     assert bound["train"] == bound["lint"] == bound["package"] == set()
     assert bound["register"] == {"MLFLOW_TRACKING_PASSWORD"}
     assert bound["deploy"] == {"MLFLOW_TRACKING_PASSWORD", "NEPSE_TOKEN"}
-    assert bound["gate"] == {"MLFLOW_TRACKING_PASSWORD", "ML_POLICY"}
-    assert bound["approve"] == {"MLFLOW_TRACKING_PASSWORD", "ML_POLICY", "ML_APPROVAL_KEY"}
-    assert bound["promote"] == {"MLFLOW_TRACKING_PASSWORD", "ML_POLICY", "NEPSE_TOKEN"}
+    assert bound["gate"] == {"MLFLOW_TRACKING_PASSWORD", "ML_JOB_POLICY"}
+    assert bound["approve"] == {"MLFLOW_TRACKING_PASSWORD", "ML_JOB_POLICY", "ML_APPROVAL_KEY"}
+    assert bound["promote"] == {"MLFLOW_TRACKING_PASSWORD", "ML_JOB_POLICY", "NEPSE_TOKEN"}
     assert "hush" not in build.text
     assert "insecure" not in build.text
 

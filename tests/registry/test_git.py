@@ -96,3 +96,85 @@ class TestAuthors:
     ) -> None:
         last = repository.commit("a@ex.org")
         assert git.authors(repository.root, since, last) is None
+
+
+class TestWhatHidesAuthors:
+    """Settings of the repository and the environment that show another history than there is."""
+
+    def test_replaced_commits(self, repository: Repository) -> None:
+        first = repository.commit("first@ex.org")
+        hidden = repository.commit("hidden@ex.org")
+        last = repository.commit("last@ex.org")
+        repository.git("replace", hidden, first)
+        found = git.authors(repository.root, first, last)
+        assert found == {"hidden@ex.org", "last@ex.org", "c@ex.org"}
+
+    def test_grafts(self, repository: Repository) -> None:
+        first = repository.commit("first@ex.org")
+        repository.commit("hidden@ex.org")
+        last = repository.commit("last@ex.org")
+        (repository.root / ".git/info").mkdir(exist_ok=True)
+        (repository.root / ".git/info/grafts").write_text(f"{last} {first}\n")
+        found = git.authors(repository.root, first, last)
+        assert found is not None
+        assert "hidden@ex.org" in found
+
+    def test_mailmap(self, repository: Repository) -> None:
+        (repository.root / ".mailmap").write_text("B <b@ex.org> <a@ex.org>\n")
+        commit = repository.commit("a@ex.org")
+        repository.git("config", "log.mailmap", "true")
+        assert git.authors(repository.root, None, commit) == {"a@ex.org", "c@ex.org"}
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            "x\n\nCo-authored-by: B <b@ex.org>\n\nand more text at the end of the message",
+            "Co-authored-by: B <b@ex.org>",
+            "x\n\n  co-AUTHORED-by : B <b@ex.org>",
+        ],
+    )
+    def test_a_co_author_that_is_no_trailer(self, repository: Repository, message: str) -> None:
+        commit = repository.commit("a@ex.org", message)
+        assert git.authors(repository.root, None, commit) == {"a@ex.org", "b@ex.org", "c@ex.org"}
+
+    def test_variables_that_lead_git_to_another_repository(
+        self, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = Repository(tmp_path / "other")
+        other.commit("other@ex.org")
+        commit = repository.commit("a@ex.org")
+        (repository.root / "new.py").touch()
+        monkeypatch.setenv("GIT_DIR", str(other.root / ".git"))
+        monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+        monkeypatch.setenv("GIT_CONFIG_KEY_0", "core.worktree")
+        monkeypatch.setenv("GIT_CONFIG_VALUE_0", str(other.root))
+        assert git.head(repository.root) == git.Head(commit, dirty=True)
+        assert git.authors(repository.root, None, commit) == {"a@ex.org", "c@ex.org"}
+
+    def test_programs_that_the_repository_names_are_not_run(self, repository: Repository) -> None:
+        ran = repository.root.parent / "ran"
+        script = repository.root.parent / "script"
+        script.write_text(f"#!/bin/sh\ntouch {ran}\n")
+        script.chmod(0o755)
+        repository.commit("a@ex.org")
+        repository.git("config", "core.fsmonitor", str(script))
+        git.head(repository.root)
+        assert not ran.exists()
+
+
+class TestContent:
+    def test_is_what_was_committed_whatever_lies_there(self, repository: Repository) -> None:
+        path = repository.root / "features.py"
+        path.write_text("one\n")
+        (repository.root / ".gitattributes").write_text("*.py filter=hide\n")
+        repository.git("add", ".")
+        commit = repository.commit("a@ex.org")
+        repository.git("config", "filter.hide.smudge", "echo other")
+        repository.git("update-index", "--assume-unchanged", "features.py")
+        path.write_text("two\n")
+        assert git.content(repository.root, commit, "features.py") == b"one\n"
+
+    def test_none_where_the_commit_has_no_such_file(self, repository: Repository) -> None:
+        commit = repository.commit("a@ex.org")
+        assert git.content(repository.root, commit, "features.py") is None
+        assert git.content(repository.root, "HEAD", "features.py") is None

@@ -242,7 +242,7 @@ class TestWhoMay:
     def test_not_an_author(self, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
         from pipeline.registry import git
 
-        case.floor(four_eyes=True, identities={"asha@ex.org": "Asha"})
+        case.floor(four_eyes=True, identities={"asha@ex.org": "Asha", "bina@ex.org": "Bina"})
         case.gate()
         monkeypatch.setattr(git, "authors", lambda *span: frozenset({"asha@ex.org"}))
         assert case.approve(by="Asha", reason="better").exit_code == 1
