@@ -63,7 +63,6 @@ def run_suite(frame: pd.DataFrame, tests: Sequence[DataTest]) -> dict[str, Resul
         return {}
     with _quiet():
         gx, validator_class, engine_class = _great_expectations()
-        gx.get_context(mode="ephemeral")
         expectations = {test.name: _expectation(test) for test in tests}
         suite = gx.ExpectationSuite(name="data", expectations=list(expectations.values()))
         engine = engine_class(batch_data_dict={"frame": frame})
@@ -76,6 +75,12 @@ def run_suite(frame: pd.DataFrame, tests: Sequence[DataTest]) -> dict[str, Resul
             name: _result(expectation, by_name[name], engine, len(frame))
             for name, expectation in expectations.items()
         }
+
+
+def prepare() -> None:
+    """Import great_expectations now (seconds) rather than with the first test."""
+    with _quiet():
+        _great_expectations()
 
 
 @cache
@@ -121,6 +126,7 @@ def _great_expectations() -> tuple[Any, Any, Any]:
         def _determine_progress_bars(self) -> bool:
             return False
 
+    gx.get_context(mode="ephemeral")  # once a process: each makes a temporary folder
     return gx, QuietValidator, RememberingEngine
 
 

@@ -17,10 +17,16 @@ LOG_FOLDER = PurePath(LOG_VOLUME, LOG_NAME)
 
 def limits(serving: ServingSection) -> list[str]:
     """Return the arguments that are the same wherever the server runs."""
+    raw = serving.raw
+    raw_rows = [
+        *("--raw-rows", str(raw.max_rows), "--raw-queue", str(raw.max_queue)),
+        *("--raw-seconds", str(raw.max_seconds)),
+    ]
     return [
         *("--max-body", str(serving.max_body), "--max-rows", str(serving.max_rows)),
         *("--max-queue", str(serving.max_queue), "--max-seconds", str(serving.max_seconds)),
         *("--log-requests", str(serving.log_requests)),
+        *(raw_rows if raw.enabled else ["--no-raw"]),
     ]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config import CsvSource, ParquetSource, Project
 from pipeline.data.load import read_source, text_columns, to_problem_columns
 from pipeline.data.rules import row_tests
-from pipeline.data.validation import validate
+from pipeline.data.validation import REASONS, validate
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.features.registry import load_modules
 from pipeline.problems.loader import load_problem
@@ -21,6 +21,7 @@ from pipeline.workdir import atomic_path
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pipeline.features.registry import FeatureFunction
     from pipeline.problems.base import Matrix, Problem
 
 SOURCE_ROW = "source_row"
@@ -93,14 +94,54 @@ def compute_features(
     problem = load_problem(project.config.problem, project.root)
     functions = load_modules(project.root, project.config.features.modules)
     raw = read_file(project, source, problem)
-    frame, blanked = _clean(project, raw, problem, progress)
+    found = features_of_rows(project, problem, functions, raw, progress)
+    _write(found.table, out)
+    return Computed(len(raw), len(found.table), found.names, found.blanked, out)
+
+
+@dataclass(frozen=True)
+class RowFeatures:
+    """The model's inputs for rows.
+
+    Attributes:
+        table: a row for each one that is left, in the order of the source: ``source_row``, the
+            problem's time, entity and group columns, and the features.
+        names: of the features.
+        blanked: emptied cells, by column.
+        set_aside: place in the source of each row that left, with the data tests that it missed.
+    """
+
+    table: pd.DataFrame
+    names: tuple[str, ...]
+    blanked: Mapping[str, int]
+    set_aside: Mapping[int, str]
+
+
+def features_of_rows(
+    project: Project,
+    problem: Problem,
+    functions: Sequence[FeatureFunction],
+    raw: pd.DataFrame,
+    progress: Progress | None = None,
+) -> RowFeatures:
+    """Compute the model's inputs for rows in the source's columns, which may lack the label.
+
+    Raises:
+        UsageError: configuration, columns or a feature function are wrong.
+        Refused: no row passes the data tests.
+    """
+    cleaned = _clean(project, raw, problem, progress)
+    frame = cleaned.frame
     if progress is not None:
         progress(f"features of {len(frame):,} rows", 0.5)
     places = frame.pop(SOURCE_ROW)
     matrix = problem.matrix(frame, functions, project.config.features.standard)
-    _write(_table(problem, frame, places, matrix), out)
-    names = tuple(str(name) for name in matrix.features.columns)
-    return Computed(len(raw), len(frame), names, blanked, out)
+    return RowFeatures(
+        table=_table(problem, frame, places, matrix),
+        names=tuple(str(name) for name in matrix.features.columns),
+        blanked=cleaned.blanked,
+        set_aside=cleaned.set_aside,
+    )
 
 
 def read_file(project: Project, source: Path, problem: Problem) -> pd.DataFrame:
@@ -121,10 +162,18 @@ def read_file(project: Project, source: Path, problem: Problem) -> pd.DataFrame:
     raise UsageError(f"--in {source}", expected="a .csv, .csv.gz or .parquet file")
 
 
+@dataclass(frozen=True)
+class _Cleaned:
+    """The rows that pass the data tests, with their ``source_row``, and what became of others."""
+
+    frame: pd.DataFrame
+    blanked: Mapping[str, int] = field(default_factory=dict)
+    set_aside: Mapping[int, str] = field(default_factory=dict)
+
+
 def _clean(
     project: Project, raw: pd.DataFrame, problem: Problem, progress: Progress | None
-) -> tuple[pd.DataFrame, Mapping[str, int]]:
-    """Return the rows that pass the data tests with their ``source_row``, and the blanked cells."""
+) -> _Cleaned:
     data = project.config.data
     given = _with_label(raw, problem, project)
     frame = to_problem_columns(given, problem, data, project)
@@ -135,7 +184,7 @@ def _clean(
         if problem.label_column not in test.columns
     ]
     if not tests:
-        return frame.assign(**{SOURCE_ROW: range(len(frame))}), {}
+        return _Cleaned(frame.assign(**{SOURCE_ROW: range(len(frame))}))
     found = validate(
         frame.assign(**{SOURCE_ROW: range(len(frame))}),
         columns,
@@ -151,7 +200,9 @@ def _clean(
         reasons = found.quarantine["reasons"].iloc[0] if len(found.quarantine) else "there is none"
         raise Refused("no row passes the data tests", hint=f"the first one misses: {reasons}")
     order = found.clean.sort_values(SOURCE_ROW, kind="stable")
-    return order.reset_index(drop=True), found.blanked
+    missed = zip(found.quarantine[SOURCE_ROW], found.quarantine[REASONS], strict=True)
+    set_aside = {int(place): str(tests) for place, tests in missed}
+    return _Cleaned(order.reset_index(drop=True), found.blanked, set_aside)
 
 
 def _with_label(raw: pd.DataFrame, problem: Problem, project: Project) -> pd.DataFrame:

@@ -5,6 +5,7 @@ POST /predict        ``{"features": {"age": 41, ...}}`` gives ``{"probability": 
                      "model_version": v}``; ``{"rows": [{...}, ...]}`` gives the list of such
                      answers; also by position, ``{"features": [...]}``
 POST /invocations    the same in the forms of MLflow's scoring server
+POST /predict/raw    rows before features: ``{"rows": [{"column": value}]}``
 GET /health/live     200 while the process answers
 GET /health/ready    200 while it takes requests, 503 while it drains; also as MLflow's
                      /ping and /health
@@ -36,6 +37,8 @@ from starlette.routing import Route
 from pipeline import __version__
 from pipeline.features.schema import FeatureError
 from pipeline.serving import openapi
+from pipeline.serving.feature_messages import Features as ComputedFeatures
+from pipeline.serving.feature_process import FeatureProcess, RawLimits
 from pipeline.serving.forms import Body, Features, Form, Rows, by_position, error
 from pipeline.serving.inference import Inference
 from pipeline.serving.invocations import Invocations
@@ -65,6 +68,7 @@ JSON: Final = "application/json"
 PROBE_ID: Final = PROBE.encode()
 MIRRORED: Final = "/predict"
 """The path whose requests are copied to a challenger."""
+RAW: Final = "/predict/raw"
 FAULT: Final = "a fault of the server; its log tells more"
 PATHS: Final = (
     "/predict",
@@ -103,6 +107,7 @@ class State:
     """
 
     draining: bool = False
+    features: FeatureProcess | None = None
     mirror: Mirror | None = None
     offered: int = 0
     dropped: int = 0
@@ -148,7 +153,17 @@ Deliver = Callable[[Answer], None]
 class _Request:
     """A request for predictions, as far as it is understood and answered yet."""
 
-    __slots__ = ("body", "fields", "headers", "many", "number", "probabilities", "rows", "started")
+    __slots__ = (
+        "body",
+        "computed",
+        "fields",
+        "headers",
+        "many",
+        "number",
+        "probabilities",
+        "rows",
+        "started",
+    )
 
     def __init__(self, fields: Fields, body: Body = b"") -> None:
         self.started = time.perf_counter()
@@ -158,6 +173,7 @@ class _Request:
         self.body = body
         self.rows: Rows = []
         self.many = False
+        self.computed: ComputedFeatures | None = None
         self.probabilities: list[float] = []
 
 
@@ -211,7 +227,7 @@ class Scoring:
             try:
                 self._admit(request)
                 request.body = await read(scope, receive, service.limits.max_body)
-                self._parse(request)
+                await self._understand(request)
                 if service.inference.is_quick(len(request.rows)):
                     found = service.inference.now(request.rows)
                 else:
@@ -232,6 +248,9 @@ class Scoring:
         """Refuse what its headers forbid, before its body is read."""
         authorise(request.fields, self._service.token)
         check_headers(request.headers, self._service.limits.max_body)
+
+    async def _understand(self, request: _Request) -> None:
+        self._parse(request)
 
     def _parse(self, request: _Request) -> None:
         limits = self._service.limits
@@ -294,6 +313,39 @@ class Scoring:
             mirror.offer(asked, body, seconds, number.decode())
 
 
+class RawScoring(Scoring):
+    """``POST`` of rows before features, which a process of its own computes."""
+
+    def __init__(
+        self, form: Form, service: Service, features: FeatureProcess, version: int | None
+    ) -> None:
+        super().__init__(RAW, form, service)
+        self._features = features
+        self._version = version
+
+    async def _understand(self, request: _Request) -> None:
+        check_size(request.body, self._service.limits.max_body)
+        request.computed = await self._features.compute(request.body)
+        request.rows = request.computed.rows
+
+    def _answer(self, request: _Request, found: list[float] | Exception) -> Answer:
+        if isinstance(found, Exception):
+            return self._refusal(request, found)
+        assert request.computed is not None
+        request.probabilities = found
+        predicted = zip(request.computed.places, found, strict=True)
+        body = msgspec.json.encode(
+            {
+                "predictions": [{"row": row, "probability": each} for row, each in predicted],
+                "model_version": self._version,
+                "set_aside": [
+                    {"row": row, "tests": tests} for row, tests in request.computed.set_aside
+                ],
+            }
+        )
+        return Answer(200, _fields(body, request.number), body)
+
+
 def _fields(body: bytes, number: bytes) -> Fields:
     return [
         (b"content-type", b"application/json"),
@@ -309,7 +361,11 @@ class Application:
         self._scoring = scoring
         self._pages = pages
         self._service = service
-        self.at_once = {path.encode(): each for path, each in scoring.items()}
+        self.at_once = {
+            path.encode(): each
+            for path, each in scoring.items()
+            if not isinstance(each, RawScoring)
+        }
         """Who may be asked without ASGI, by the target of ``POST``. See ``BoundedProtocol``."""
 
     @property
@@ -382,6 +438,7 @@ def make_app(
     *,
     log: PredictionLog | None = None,
     log_requests: float = 0.0,
+    raw: RawLimits | None = None,
 ) -> Application:
     """Return the ASGI application that answers for a verified bundle.
 
@@ -393,8 +450,9 @@ def make_app(
         token: the bearer token that all but health, version and /docs ask for; None asks for none.
         log: where answered requests are logged; None logs none.
         log_requests: share of the requests that get a line in the server's log.
+        raw: the largest request of raw rows; None takes no raw rows.
     """
-    metrics = Metrics(bundle.project, version, bundle.digest, PATHS)
+    metrics = Metrics(bundle.project, version, bundle.digest, (*PATHS, RAW))
     inference = Inference(bundle, limits.max_queue, limits.max_seconds)
     metrics.queue = lambda: inference.waiting
     metrics.log = log
@@ -408,10 +466,14 @@ def make_app(
         requests=RequestLog(log_requests),
         log=log,
     )
+    features = Features(version, bundle.schema)
     scoring = {
-        "/predict": Scoring("/predict", Features(version, bundle.schema), service),
+        "/predict": Scoring("/predict", features, service),
         "/invocations": Scoring("/invocations", Invocations(bundle.schema), service),
     }
+    if raw is not None:
+        state.features = FeatureProcess(bundle.path, raw)
+        scoring[RAW] = RawScoring(features, service, state.features, version)
     return Application(scoring, _pages(bundle, version, service, scoring), service)
 
 
@@ -424,6 +486,7 @@ def _pages(
         max_rows=service.limits.max_rows,
         version=__version__,
         secured=service.token is not None,
+        max_raw_rows=None if service.state.features is None else service.state.features.max_rows,
     )
     listed = msgspec.json.encode(document)
     page, policy = openapi.page(document)

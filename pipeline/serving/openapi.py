@@ -31,12 +31,18 @@ STATUSES = {
     "422": "The rows do not fit the model; the feature and the row are named.",
     "429": "As many requests wait for the model as may; ask again after Retry-After.",
     "500": "A fault of the server.",
+    "501": "The model's code cannot compute features here; the answer says why.",
     "503": "No answer in time, too many connections, or the server ends.",
 }
 
 
 def document(
-    schema: FeatureSchema, *, max_rows: int, version: str, secured: bool
+    schema: FeatureSchema,
+    *,
+    max_rows: int,
+    version: str,
+    secured: bool,
+    max_raw_rows: int | None = None,
 ) -> dict[str, Any]:
     """Return the document of a model's API.
 
@@ -45,6 +51,7 @@ def document(
         max_rows: most rows of a request.
         version: of the server.
         secured: whether a bearer token is asked for.
+        max_raw_rows: most raw rows of a request; None where the server takes none.
     """
     row = _row(schema)
     columns = {feature.name: _value(feature, schema) for feature in schema.features}
@@ -101,6 +108,8 @@ def document(
         "/openapi.json": {"get": _get("This document", _json({"type": "object"}), secured=True)},
         "/docs": {"get": _get("This API, for people", _text("text/html"))},
     }
+    if max_raw_rows is not None:
+        paths["/predict/raw"] = {"post": _raw(max_raw_rows)}
     found: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "ml-pipeline server", "version": version},
@@ -176,6 +185,47 @@ def _predict() -> dict[str, Any]:
             '{"features": {"age": 41, ...}} gives {"probability": 0.53, "model_version": 3}',
             '{"rows": [{"age": 41, ...}, ...]} gives [{...}, ...], in order',
             '{"features": [41, "pro"]} and {"features": [[...], [...]]}: in the order of /metadata',
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {"200": _answer("Predicted.", _json(answer)), **_errors(errors, "Error")},
+    }
+
+
+def _raw(max_rows: int) -> dict[str, Any]:
+    value = {"type": ["number", "string", "boolean", "null"]}
+    row = {"type": "object", "additionalProperties": value}
+    body = {
+        "type": "object",
+        "properties": {
+            "rows": {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows},
+            "since": {"type": "string", "format": "date"},
+        },
+        "required": ["rows"],
+        "additionalProperties": False,
+    }
+    number = {"type": "integer", "minimum": 0}
+    answer = _object(
+        predictions={
+            "type": "array",
+            "items": _object(
+                row=number, probability={"type": "number", "minimum": 0, "maximum": 1}
+            ),
+        },
+        model_version={"type": ["integer", "null"]},
+        set_aside={
+            "type": "array",
+            "items": _object(row=number, tests={"type": "string"}),
+        },
+    )
+    errors = ("400", "401", "408", "413", "415", "422", "429", "500", "501", "503")
+    return {
+        "summary": "Predict rows in the columns of the training data; the model's own code "
+        "computes the features. With 'since', rows of earlier days are history only",
+        "x-examples": [
+            (
+                '{"rows": [{"age": 41, "plan": "pro"}]} gives {"predictions": [{"row": 0, '
+                '"probability": 0.53}], "model_version": 3, "set_aside": []}'
+            )
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {"200": _answer("Predicted.", _json(answer)), **_errors(errors, "Error")},

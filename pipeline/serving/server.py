@@ -18,6 +18,7 @@ from pipeline.bundle.reader import Bundle
 from pipeline.serving import control
 from pipeline.serving.access import token_of
 from pipeline.serving.app import Limits, State, make_app
+from pipeline.serving.feature_process import RawLimits
 from pipeline.serving.mirror import Mirror
 from pipeline.serving.predictions import PredictionLog, Rotation, Source
 from pipeline.serving.protocol import BoundedProtocol
@@ -133,6 +134,8 @@ class Server(uvicorn.Server):
         while self.server_state.connections and loop.time() < end:  # noqa: ASYNC110  # uvicorn's set tells nobody
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
+        if self._state.features is not None:
+            await self._state.features.close()
 
 
 class Controller(threading.Thread):
@@ -208,6 +211,7 @@ def run(
     shadow_path: Path | None = None,
     predictions: Rotation | None = None,
     log_requests: float = 0.0,
+    raw: RawLimits | None = None,
 ) -> None:
     """Verify the bundle, listen and answer until SIGTERM or SIGINT.
 
@@ -216,7 +220,8 @@ def run(
     control socket that takes the commands of a live shadow and no others. ``published`` is the host
     that clients of a container reach, by which the rule about tokens then goes. ``predictions`` is
     where answered requests are logged, whole on the disk when this returns; ``log_requests`` the
-    share of them that get a line in the server's log.
+    share of them that get a line in the server's log; ``raw`` the limits of raw rows, of which None
+    takes none.
 
     Raises:
         Refused: the bundle does not verify or fails its golden predictions.
@@ -228,7 +233,9 @@ def run(
     bundle.check_golden()
     state = State()
     log = None if predictions is None else PredictionLog(predictions, _source(bundle, version))
-    app = make_app(bundle, version, limits, state, token, log=log, log_requests=log_requests)
+    app = make_app(
+        bundle, version, limits, state, token, log=log, log_requests=log_requests, raw=raw
+    )
     address = ("127.0.0.1", 0) if control_path else (host, port)
     first = bind(*address)
     facts = {

@@ -1,0 +1,274 @@
+"""``python -m pipeline.scoring.feature_worker --bundle DIR``: features of raw rows, for a server.
+
+It computes what ``ml-pipeline score`` computes, by the code and configuration in the bundle's
+``source.tar.gz``, and answers frames on standard input; see ``pipeline.serving.feature_messages``.
+It ends when its input does, which is when its server has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import config
+from pipeline.bundle import identity, source
+from pipeline.bundle.reader import Bundle
+from pipeline.config import Project
+from pipeline.data import suite
+from pipeline.data.load import text_columns
+from pipeline.errors import EnvironmentFault, PipelineError
+from pipeline.features.registry import load_modules
+from pipeline.problems.compute import SOURCE_ROW, features_of_rows
+from pipeline.problems.loader import load_problem
+from pipeline.serving.feature_messages import (
+    Failure,
+    Features,
+    Ready,
+    encode,
+    read_frame,
+    write_frame,
+)
+from pipeline.serving.forms import careful_json
+from pipeline.serving.requests import RequestError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.features.registry import FeatureFunction
+    from pipeline.features.schema import FeatureSchema
+    from pipeline.problems.base import Problem
+
+UNAVAILABLE = 501
+MISFIT = 422
+MAX_MEMORY = 2 << 30
+"""Bytes that the worker may hold after an answer; beyond, it ends and is started again."""
+FAULT = "a fault of the bundle's code; the server's log tells more"
+
+logger = logging.getLogger("pipeline.serving")
+
+
+@dataclass(frozen=True)
+class FeatureCode:
+    """A bundle's code, ready to be called."""
+
+    project: Project
+    problem: Problem
+    functions: Sequence[FeatureFunction]
+    schema: FeatureSchema
+
+    @classmethod
+    def load(cls, bundle: Bundle, folder: Path) -> FeatureCode:
+        """Unpack the bundle's code into ``folder`` and import it.
+
+        Raises:
+            PipelineError: the archive, its configuration or a module cannot be used, or the
+                packages here are not those of the lock that the model was trained with.
+        """
+        try:
+            source.unpack(bundle.path / "source.tar.gz", folder)
+        except (tarfile.TarError, OSError) as error:
+            raise EnvironmentFault(f"source.tar.gz cannot be used: {error}") from None
+        project = config.load(folder, environment={})
+        _check_lock(bundle, project)
+        problem = load_problem(project.config.problem, project.root)
+        functions = load_modules(project.root, project.config.features.modules)
+        suite.prepare()
+        return cls(project, problem, functions, bundle.schema)
+
+    def compute(self, body: bytes, max_rows: int) -> Features:
+        """Return the features of a request's rows.
+
+        Raises:
+            RequestError: the body is none of this form, or a row to be predicted misses a data
+                test.
+            PipelineError: the code does not take these rows.
+        """
+        import pandas as pd
+
+        rows, since = _parse(body, max_rows)
+        self._check_numbers(rows)
+        if since is not None:
+            self._time()
+        text = text_columns(self.problem, self.project.config.data)
+        found = features_of_rows(self.project, self.problem, self.functions, _frame(rows, text))
+        table = found.table
+        for place, tests in found.set_aside.items():
+            if since is None or not self._is_before(rows[place], since):
+                raise RequestError(MISFIT, f"row {place} misses the data test {tests}")
+        chosen = table if since is None else table[table[self._time()] >= pd.Timestamp(since)]
+        return Features(
+            rows=_values(chosen, self.schema),
+            places=[int(place) for place in chosen[SOURCE_ROW]],
+            set_aside=sorted(found.set_aside.items()),
+        )
+
+    def _check_numbers(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Refuse text in numeric columns, which reading a source would take for missing."""
+        given = self.project.config.data.columns
+        numeric = [
+            given.get(column.name, column.name)
+            for column in self.problem.columns()
+            if column.kind in ("number", "integer") and column.name != self.problem.label_column
+        ]
+        for place, row in enumerate(rows):
+            for name in numeric:
+                if isinstance(row.get(name), str):
+                    raise RequestError(
+                        MISFIT, f"row {place}: '{name}' is text; expected a number or null"
+                    )
+
+    def _time(self) -> str:
+        if self.problem.time_column is None:
+            raise RequestError(MISFIT, "'since' is given and the problem has no time")
+        return self.problem.time_column
+
+    def _is_before(self, row: Mapping[str, Any], since: date) -> bool:
+        """Whether a row is known to be history; one whose day cannot be read is not."""
+        time = self._time()
+        value = row.get(self.project.config.data.columns.get(time, time))
+        try:
+            return date.fromisoformat(str(value)[:10]) < since
+        except ValueError:
+            return False
+
+
+def _check_lock(bundle: Bundle, project: Project) -> None:
+    here = identity.digest_of(identity.locked(project))
+    there = bundle.manifest["identity_parts"].get("lock")
+    if here != there:
+        raise EnvironmentFault(
+            "the packages here are not those that the model was trained with",
+            expected=f"lock {str(there)[:12]}, found {here[:12]}",
+            hint="serve it from an environment made from the lock of its commit",
+        )
+
+
+def _parse(body: bytes, max_rows: int) -> tuple[list[dict[str, Any]], date | None]:
+    values = careful_json(body)
+    if not isinstance(values, dict) or not isinstance(values.get("rows"), list):
+        raise RequestError(MISFIT, 'expected an object: {"rows": [{"column": value, …}, …]}')
+    if unknown := sorted(set(values) - {"rows", "since"}):
+        raise RequestError(MISFIT, f"unknown key '{unknown[0]}'; expected 'rows' and 'since'")
+    rows = values["rows"]
+    if not rows:
+        raise RequestError(MISFIT, "'rows' is empty; expected at least one")
+    if len(rows) > max_rows:
+        raise RequestError(413, f"{len(rows)} rows; at most {max_rows} in one request")
+    for place, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise RequestError(MISFIT, f"row {place} is no object of columns and values")
+        _check_row(row, place, rows[0])
+    return rows, _since(values.get("since"))
+
+
+def _check_row(row: dict[str, Any], place: int, first: dict[str, Any]) -> None:
+    if row.keys() != first.keys():
+        lacking = sorted(first.keys() - row.keys())
+        what = f"lacks '{lacking[0]}'" if lacking else f"has '{min(row.keys() - first.keys())}'"
+        raise RequestError(
+            MISFIT, f"row {place} {what}, unlike row 0; write null where a value is missing"
+        )
+    for name, value in row.items():
+        if not isinstance(value, str | int | float | None):
+            raise RequestError(
+                MISFIT, f"row {place}: '{name}' is a list or an object; expected one value"
+            )
+
+
+def _since(value: object) -> date | None:
+    if value is None:
+        return None
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise RequestError(MISFIT, "'since' is no day; expected YYYY-MM-DD") from None
+
+
+def _frame(rows: Sequence[dict[str, Any]], text: frozenset[str]) -> pd.DataFrame:
+    """Return the rows as a source would give them: text stays text, an id stays exact."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            name: pd.Series([row[name] for row in rows], dtype=object if name in text else None)
+            for name in rows[0]
+        }
+    )
+
+
+def _values(table: pd.DataFrame, schema: FeatureSchema) -> list[list[Any]]:
+    columns = []
+    for feature in schema.features:
+        if feature.name not in table.columns:
+            raise RequestError(MISFIT, f"the rows give no feature '{feature.name}'")
+        column = table[feature.name]
+        values = column.astype(object).where(column.notna(), None).tolist()
+        numeric = feature.kind == "numeric"
+        columns.append([float(v) if numeric and _is_number(v) else v for v in values])
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _is_number(value: object) -> bool:
+    return value is not None and not isinstance(value, str)
+
+
+def answer(code: FeatureCode, body: bytes, max_rows: int) -> Features | Failure:
+    """Return the features, or what the client is to be told instead."""
+    try:
+        return code.compute(body, max_rows)
+    except RequestError as error:
+        return Failure(error.status, str(error))
+    except EnvironmentFault as error:
+        return Failure(503, str(error))
+    except PipelineError as error:
+        return Failure(MISFIT, str(error))
+    except Exception:
+        logger.exception("fault")
+        return Failure(500, FAULT)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Answer until standard input ends."""
+    import psutil
+
+    parser = argparse.ArgumentParser(prog="python -m pipeline.scoring.feature_worker")
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--max-rows", type=int, required=True)
+    given = parser.parse_args(arguments)
+    asked, answers = _own_streams()
+    with tempfile.TemporaryDirectory(prefix="feature-worker-") as scratch:
+        try:
+            code = FeatureCode.load(Bundle.open(given.bundle), Path(scratch).resolve())
+        except PipelineError as error:
+            write_frame(answers, encode(Failure(UNAVAILABLE, f"no raw rows: {error}")))
+            return error.exit_code
+        write_frame(answers, encode(Ready()))
+        while (body := read_frame(asked)) is not None:
+            write_frame(answers, encode(answer(code, body, given.max_rows)))
+            if psutil.Process().memory_info().rss > MAX_MEMORY:
+                logger.warning("the feature worker holds over %d MB and ends", MAX_MEMORY >> 20)
+                return 0
+    return 0
+
+
+def _own_streams() -> tuple[Any, Any]:
+    """Return the pipes to the server; what the bundle's code prints goes to standard error."""
+    asked, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return asked, answers
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Features of raw rows by a bundle's own code: those of ``score``, and what is refused."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from pipeline import cli
+from pipeline.bundle.reader import Bundle
+from pipeline.errors import EnvironmentFault
+from pipeline.scoring.feature_worker import FeatureCode, answer
+from pipeline.serving.feature_messages import Failure, Features
+from tests.raw_rows import ROW, make_raw_bundle, make_raw_project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return make_raw_project(tmp_path_factory.mktemp("raw-project"))
+
+
+@pytest.fixture(scope="module")
+def bundle(project, write_bundle, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("raw-bundle") / "bundle"
+    return Bundle.open(make_raw_bundle(project, folder, write_bundle))
+
+
+@pytest.fixture(scope="module")
+def code(bundle, tmp_path_factory):
+    return FeatureCode.load(bundle, tmp_path_factory.mktemp("raw-code").resolve())
+
+
+def ask(code, rows, max_rows=100, **more):
+    return answer(code, json.dumps({"rows": rows} | more).encode(), max_rows)
+
+
+def test_features_are_in_the_models_order_with_the_places_of_their_rows(code):
+    found = ask(code, [ROW, ROW | {"spent": None, "c": "south"}])
+    assert found == Features(rows=[[1.5, "north"], [None, "south"]], places=[0, 1], set_aside=[])
+
+
+def test_answers_are_those_of_score_to_the_bit(code, bundle, project, tmp_path):
+    rows = [
+        ROW | {"client": f"{number:05}", "spent": number / 7, "visits": number % 5 + 1}
+        for number in range(40)
+    ]
+    rows[3] = rows[3] | {"spent": None}
+    rows[5] = rows[5] | {"c": "never seen"}
+    pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
+    out = tmp_path / "scores.parquet"
+    given = ["--in", str(tmp_path / "rows.csv"), "--out", str(out), "--bundle", str(bundle.path)]
+    assert cli.main(["score", *given, "--project", str(project.root)]) == 0
+    scored = pd.read_parquet(out)
+    found = ask(code, rows)
+    probabilities = dict(
+        zip(
+            [rows[place]["client"] for place in found.places],
+            bundle.probabilities(bundle.schema.encode_rows(found.rows)),
+            strict=True,
+        )
+    )
+    assert probabilities == dict(zip(scored["customer"], scored["probability"], strict=True))
+
+
+def test_ids_that_no_float_holds_and_numbers_as_ids_are_taken_as_they_are(code):
+    rows = [ROW | {"client": 2**53 + 1}, ROW | {"client": "007"}]
+    assert ask(code, rows).places == [0, 1]
+
+
+class TestSince:
+    HISTORY = ROW | {"day": "2024-01-01"}
+
+    def test_earlier_rows_are_history_only(self, code):
+        found = ask(code, [self.HISTORY, ROW], since="2024-01-02")
+        assert (found.places, found.rows) == ([1], [[1.5, "north"]])
+
+    def test_history_that_misses_a_data_test_is_set_aside_and_told(self, code):
+        found = ask(code, [self.HISTORY | {"client": None}, ROW], since="2024-01-02")
+        assert (found.places, found.set_aside) == ([1], [(0, "customer_present")])
+
+    @pytest.mark.parametrize("day", [None, "not a day", 5])
+    def test_a_row_whose_day_cannot_be_read_is_no_history(self, code, day):
+        failure = ask(code, [self.HISTORY | {"day": day}, ROW], since="2024-01-02")
+        assert failure.status == 422
+        assert failure.error.startswith("row 0 misses the data test day_")
+
+    @pytest.mark.parametrize("since", ["01.02.2024", 5, "2024-13-01", {}])
+    def test_it_is_a_day(self, code, since):
+        expected = "'since' is no day; expected YYYY-MM-DD"
+        assert ask(code, [ROW], since=since) == Failure(422, expected)
+
+
+class TestIsRefused:
+    @pytest.mark.parametrize(
+        ("rows", "told"),
+        [
+            ([], "'rows' is empty; expected at least one"),
+            ([5], "row 0 is no object of columns and values"),
+            (
+                [ROW, {"day": "2024-01-02"}],
+                "row 1 lacks 'c', unlike row 0; write null where a value is missing",
+            ),
+            (
+                [ROW, ROW | {"spend": 1}],
+                "row 1 has 'spend', unlike row 0; write null where a value is missing",
+            ),
+            (
+                [ROW | {"spent": [1]}],
+                "row 0: 'spent' is a list or an object; expected one value",
+            ),
+            ([ROW | {"spent": "much"}], "row 0: 'spent' is text; expected a number or null"),
+            ([ROW, ROW | {"client": None}], "row 1 misses the data test customer_present"),
+        ],
+    )
+    def test_with_the_row_and_the_reason(self, code, rows, told):
+        assert ask(code, rows) == Failure(422, told)
+
+    def test_with_the_feature_that_is_not_finite(self, code):
+        failure = ask(code, [ROW | {"spent": 1e308, "visits": 1e-308}])
+        assert failure.status == 422
+        assert "returns an infinite value in 'x'" in failure.error
+
+    def test_a_missing_column_is_named(self, code):
+        row = {name: value for name, value in ROW.items() if name != "spent"}
+        failure = ask(code, [row])
+        assert (failure.status, "'spent'" in failure.error) == (422, True), failure.error
+
+    @pytest.mark.parametrize(
+        ("body", "status", "told"),
+        [
+            (b"{", 400, "not JSON"),
+            (b'{"rows": [{"a": 1, "a": 2}]}', 400, "twice"),
+            (b'{"rows": [{"a": 1}], "rows": []}', 400, "twice"),
+            (b"[]", 422, "expected an object"),
+            (b'{"row": []}', 422, "expected an object"),
+            (b'{"rows": [], "table": 1}', 422, "unknown key 'table'"),
+        ],
+    )
+    def test_a_body_of_another_form(self, code, body, status, told):
+        failure = answer(code, body, 100)
+        assert (failure.status, told in failure.error) == (status, True), failure.error
+
+    def test_too_many_rows(self, code):
+        expected = Failure(413, "3 rows; at most 2 in one request")
+        assert ask(code, [ROW] * 3, max_rows=2) == expected
+
+
+class TestLoad:
+    def test_other_packages_than_the_models_are_refused(self, bundle, write_bundle, tmp_path):
+        archive = (bundle.path / "source.tar.gz").read_bytes()
+        parts = bundle.manifest["identity_parts"] | {"lock": "0" * 64}
+        folder = write_bundle(tmp_path / "other", source=archive, identity_parts=parts)
+        with pytest.raises(EnvironmentFault, match="not those that the model was trained with"):
+            FeatureCode.load(Bundle.open(folder), tmp_path / "code")
+
+    def test_an_archive_that_is_none_is_refused(self, make_bundle, tmp_path):
+        with pytest.raises(EnvironmentFault, match=r"source\.tar\.gz cannot be used"):
+            FeatureCode.load(Bundle.open(make_bundle()), tmp_path / "code")
+
+    def test_the_project_may_have_moved_on(self, write_bundle, tmp_path):
+        project = make_raw_project(tmp_path / "project", package="moved_on")
+        folder = make_raw_bundle(project, tmp_path / "bundle", write_bundle)
+        module = project.root / "moved_on" / "mine.py"
+        module.write_text(module.read_text().replace("/ rows", "* rows"))
+        code = FeatureCode.load(Bundle.open(folder), (tmp_path / "code").resolve())
+        assert ask(code, [ROW]).rows == [[1.5, "north"]]

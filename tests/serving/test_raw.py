@@ -1,0 +1,142 @@
+"""``POST /predict/raw`` of a real server, whose worker runs the bundle's code."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+
+import httpx
+import psutil
+import pytest
+
+from pipeline.bundle.reader import Bundle
+from pipeline.serving.app import Limits, State, make_app
+from pipeline.serving.feature_process import RawLimits
+from pipeline.serving.predictions import read
+from tests.raw_rows import CRASHES, ROW, make_raw_bundle, make_raw_project
+from tests.servers import TOKEN, await_ready, free_port
+
+HEADERS = {"authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, write_bundle):
+    """A server with raw rows: its process, a client, and the folder of its prediction log."""
+    folder = tmp_path_factory.mktemp("raw")
+    project = make_raw_project(folder / "project", package="served_features")
+    bundle = make_raw_bundle(project, folder / "bundle", write_bundle)
+    port = free_port()
+    command = [sys.executable, "-P", "-m", "pipeline.serving", "--bundle", str(bundle)]
+    command += ["--port", str(port), "--version", "3", "--token-env", "SECRET"]
+    command += ["--raw-seconds", "60", "--raw-rows", "50", "--predictions", str(folder / "log")]
+    environment = os.environ | {"SECRET": TOKEN}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    await_ready(url)
+    with httpx.Client(base_url=url, headers=HEADERS, timeout=120, trust_env=False) as client:
+        yield psutil.Process(process.pid), client, folder / "log"
+    process.terminate()
+    process.wait(60)
+
+
+def predict(client, rows, **more):
+    return client.post("/predict/raw", json={"rows": rows} | more)
+
+
+def test_rows_are_answered_as_their_features_are(served):
+    _, client, _ = served
+    found = predict(client, [ROW, ROW | {"spent": 3.0}], since="2024-01-01")
+    assert found.status_code == 200
+    direct = client.post("/predict", json={"features": [[1.5, "north"], [0.5, "north"]]}).json()
+    assert found.json() == {
+        "predictions": [
+            {"row": row, "probability": each["probability"]} for row, each in enumerate(direct)
+        ],
+        "model_version": 3,
+        "set_aside": [],
+    }
+    assert found.headers["x-request-id"]
+
+
+def test_the_worker_does_not_know_the_token(served):
+    """The feature x would be larger by 1 if SECRET were in the worker's environment."""
+    _, client, _ = served
+    alone = client.post("/predict", json={"features": [1.5, "north"]}).json()["probability"]
+    assert predict(client, [ROW]).json()["predictions"][0]["probability"] == alone
+
+
+def test_features_are_in_the_prediction_log(served):
+    _, client, log = served
+    headers = {"x-request-id": "raw-rows-of-a-test"}
+    client.post("/predict/raw", json={"rows": [ROW]}, headers=headers)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = [e for _, e in read(log) if e.request_id == "raw-rows-of-a-test"]
+        if found:
+            break
+        time.sleep(0.05)
+    assert [entry.features for entry in found] == [[[1.5, "north"]]]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        ({"rows": [ROW | {"client": None}]}, 422, "customer_present"),
+        ({"rows": [ROW] * 51}, 413, "51 rows; at most 50 in one request"),
+        ({"features": [1.5, "north"]}, 422, "expected an object"),
+    ],
+)
+def test_what_does_not_fit_is_refused(served, body, status, told):
+    _, client, _ = served
+    found = client.post("/predict/raw", json=body)
+    assert (found.status_code, told in found.json()["error"]) == (status, True), found.text
+
+
+def test_it_asks_for_the_token(served):
+    _, client, _ = served
+    found = client.post("/predict/raw", json={"rows": [ROW]}, headers={"authorization": "none"})
+    assert found.status_code == 401
+
+
+def test_code_that_ends_its_process_breaks_no_other_request(served):
+    server, client, _ = served
+    predict(client, [ROW])
+    found = predict(client, [CRASHES])
+    told = "the feature worker failed: it ended with 7; ask again later"
+    assert (found.status_code, found.json()["error"]) == (503, told)
+    assert client.post("/predict", json={"features": [1.5, "north"]}).status_code == 200
+    assert predict(client, [ROW]).status_code == 200
+    assert len(server.children()) == 1
+
+
+def test_it_ends_with_its_server(served):
+    server, client, _ = served
+    predict(client, [ROW])
+    (worker,) = server.children()
+    server.kill()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        worker.wait(60)
+    assert not worker.is_running()
+
+
+class TestApplication:
+    @pytest.fixture
+    def bundle(self, make_bundle):
+        return Bundle.open(make_bundle())
+
+    def test_it_is_described_where_it_is_taken(self, bundle):
+        from tests.serving.conftest import Api
+
+        app = make_app(bundle, 3, Limits(1000, 3), State(), raw=RawLimits(max_rows=7))
+        described = Api(app).get("/openapi.json").json()["paths"]["/predict/raw"]["post"]
+        body = described["requestBody"]["content"]["application/json"]["schema"]
+        assert body["properties"]["rows"]["maxItems"] == 7
+        assert "501" in described["responses"]
+
+    def test_it_is_no_path_where_it_is_off(self, bundle):
+        from tests.serving.conftest import Api
+
+        api = Api(make_app(bundle, 3, Limits(1000, 3), State()))
+        assert api.request("POST", "/predict/raw", json={"rows": [ROW]}).status_code == 404
+        assert "/predict/raw" not in api.get("/openapi.json").json()["paths"]
