@@ -27,9 +27,10 @@ from pipeline.data import suite
 from pipeline.data.load import text_columns
 from pipeline.errors import EnvironmentFault, PipelineError
 from pipeline.features.registry import load_modules
-from pipeline.problems.compute import SOURCE_ROW, features_of_rows
+from pipeline.problems.compute import SOURCE_ROW, features_of_rows, read_file
 from pipeline.problems.loader import load_problem
 from pipeline.serving.feature_messages import (
+    CSV,
     Failure,
     Features,
     Ready,
@@ -64,25 +65,27 @@ class FeatureCode:
     problem: Problem
     functions: Sequence[FeatureFunction]
     schema: FeatureSchema
+    scratch: Path
 
     @classmethod
     def load(cls, bundle: Bundle, folder: Path) -> FeatureCode:
-        """Unpack the bundle's code into ``folder`` and import it.
+        """Unpack the bundle's code into ``folder``/code and import it.
 
         Raises:
             PipelineError: the archive, its configuration or a module cannot be used, or the
                 packages here are not those of the lock that the model was trained with.
         """
+        root = folder / "code"
         try:
-            source.unpack(bundle.path / "source.tar.gz", folder)
+            source.unpack(bundle.path / "source.tar.gz", root)
         except (tarfile.TarError, OSError) as error:
             raise EnvironmentFault(f"source.tar.gz cannot be used: {error}") from None
-        project = config.load(folder, environment={})
+        project = config.load(root, environment={})
         _check_lock(bundle, project)
         problem = load_problem(project.config.problem, project.root)
         functions = load_modules(project.root, project.config.features.modules)
         suite.prepare()
-        return cls(project, problem, functions, bundle.schema)
+        return cls(project, problem, functions, bundle.schema, folder)
 
     def compute(self, body: bytes, max_rows: int) -> Features:
         """Return the features of a request's rows.
@@ -94,6 +97,8 @@ class FeatureCode:
         """
         import pandas as pd
 
+        if body.startswith(CSV):
+            return self._compute_csv(body.removeprefix(CSV), max_rows)
         rows, since = _parse(body, max_rows)
         self._check_numbers(rows)
         if since is not None:
@@ -105,10 +110,24 @@ class FeatureCode:
             if since is None or not self._is_before(rows[place], since):
                 raise RequestError(MISFIT, f"row {place} misses the data test {tests}")
         chosen = table if since is None else table[table[self._time()] >= pd.Timestamp(since)]
+        return self._features(chosen, found.set_aside)
+
+    def _compute_csv(self, content: bytes, max_rows: int) -> Features:
+        """Return the features of every row of a CSV file, read as ``score --in`` reads one."""
+        path = self.scratch / "rows.csv"
+        path.write_bytes(content)
+        raw = read_file(self.project, path, self.problem)
+        _check_count(len(raw), max_rows)
+        found = features_of_rows(self.project, self.problem, self.functions, raw)
+        for place, tests in found.set_aside.items():
+            raise RequestError(MISFIT, f"row {place} misses the data test {tests}")
+        return self._features(found.table, found.set_aside)
+
+    def _features(self, chosen: pd.DataFrame, set_aside: Mapping[int, str]) -> Features:
         return Features(
             rows=_values(chosen, self.schema),
             places=[int(place) for place in chosen[SOURCE_ROW]],
-            set_aside=sorted(found.set_aside.items()),
+            set_aside=sorted(set_aside.items()),
         )
 
     def _check_numbers(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -161,13 +180,17 @@ def _parse(body: bytes, max_rows: int) -> tuple[list[dict[str, Any]], date | Non
     rows = values["rows"]
     if not rows:
         raise RequestError(MISFIT, "'rows' is empty; expected at least one")
-    if len(rows) > max_rows:
-        raise RequestError(413, f"{len(rows)} rows; at most {max_rows} in one request")
+    _check_count(len(rows), max_rows)
     for place, row in enumerate(rows):
         if not isinstance(row, dict):
             raise RequestError(MISFIT, f"row {place} is no object of columns and values")
         _check_row(row, place, rows[0])
     return rows, _since(values.get("since"))
+
+
+def _check_count(rows: int, limit: int) -> None:
+    if rows > limit:
+        raise RequestError(413, f"{rows} rows; at most {limit} in one request")
 
 
 def _check_row(row: dict[str, Any], place: int, first: dict[str, Any]) -> None:

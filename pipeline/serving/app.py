@@ -150,6 +150,14 @@ class Answer(NamedTuple):
 Deliver = Callable[[Answer], None]
 
 
+class _NeedsFeaturesError(Exception):
+    """The rows are not the model's; they may be raw ones. ``error`` says why they are not."""
+
+    def __init__(self, error: FeatureError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class _Request:
     """A request for predictions, as far as it is understood and answered yet."""
 
@@ -209,6 +217,8 @@ class Scoring:
                 inference.together(rows[0], partial(self._send, request, send))
                 return True
             found = inference.now(rows)
+        except _NeedsFeaturesError:
+            return False
         except Exception as error:  # noqa: BLE001  # told, and logged if it is the server's
             found = error
         self._send(request, send, found)
@@ -346,6 +356,36 @@ class RawScoring(Scoring):
         return Answer(200, _fields(body, request.number), body)
 
 
+class InvocationScoring(Scoring):
+    """``POST /invocations`` where rows may be raw: those that lack a feature of the model."""
+
+    def __init__(self, form: Invocations, service: Service, features: FeatureProcess) -> None:
+        super().__init__("/invocations", form, service)
+        self._invocations = form
+        self._features = features
+
+    async def _understand(self, request: _Request) -> None:
+        try:
+            self._parse(request)
+        except _NeedsFeaturesError as needs:
+            frame = self._invocations.raw_rows(request.body, request.headers)
+            if frame is None:
+                raise needs.error from None
+            try:
+                computed = await self._features.compute(frame)
+            except RequestError as refused:
+                status = self._form.misfit if refused.status == 422 else refused.status
+                told = f"{needs.error}; as raw rows: {refused}"
+                raise RequestError(status, told, refused.retry_after) from None
+            request.rows, request.many = computed.rows, True
+
+    def _parse(self, request: _Request) -> None:
+        try:
+            super()._parse(request)
+        except FeatureError as error:
+            raise _NeedsFeaturesError(error) from None
+
+
 def _fields(body: bytes, number: bytes) -> Fields:
     return [
         (b"content-type", b"application/json"),
@@ -466,13 +506,14 @@ def make_app(
         requests=RequestLog(log_requests),
         log=log,
     )
-    features = Features(version, bundle.schema)
+    features, invocations = Features(version, bundle.schema), Invocations(bundle.schema)
     scoring = {
         "/predict": Scoring("/predict", features, service),
-        "/invocations": Scoring("/invocations", Invocations(bundle.schema), service),
+        "/invocations": Scoring("/invocations", invocations, service),
     }
     if raw is not None:
         state.features = FeatureProcess(bundle.path, raw)
+        scoring["/invocations"] = InvocationScoring(invocations, service, state.features)
         scoring[RAW] = RawScoring(features, service, state.features, version)
     return Application(scoring, _pages(bundle, version, service, scoring), service)
 

@@ -1,8 +1,8 @@
 """What server and feature worker say to each other: frames of JSON over a pipe.
 
 A frame is its length (4 bytes, big-endian) and its content. To the worker goes the body of a
-request as it came; back comes ``Features`` or ``Failure``, and ``Ready`` or ``Failure`` once when
-the worker has started.
+request as it came, or a CSV behind ``CSV``; back comes ``Features`` or ``Failure``, and ``Ready``
+or ``Failure`` once when the worker has started.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import IO, Any
 import msgspec
 
 HEADER = struct.Struct(">I")
+CSV = b"\0"
+"""Begins a frame whose rest is a CSV file with a line of column names; no JSON begins so."""
 MAX_FRAME = 256 << 20
 """Bytes of an answer, beyond which the worker counts as broken."""
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pipeline.serving.feature_messages import CSV
 from pipeline.serving.forms import Body, Rows, careful_json, printable
 from pipeline.serving.named import Named
 from pipeline.serving.requests import RequestError
@@ -73,6 +74,29 @@ class Invocations:
         if kind == b"text/csv":
             return self._csv(body), True
         raise RequestError(415, "the content type is neither application/json nor text/csv")
+
+    def raw_rows(self, body: Body, headers: Mapping[bytes, bytes]) -> bytes | None:
+        """Return a request's rows as a frame for the feature worker; None where they have no names.
+
+        Raises:
+            RequestError: the body is none of the forms.
+        """
+        if headers.get(b"content-type", b"").strip().lower().startswith(b"text/csv"):
+            return CSV + bytes(body)
+        values = careful_json(body)
+        form = next(name for name in FORMS if name in values)
+        data = values[form]
+        if form == "dataframe_split" and "columns" in data:
+            for number, row in enumerate(data["data"]):
+                _check_length(row, data["columns"], f"row {number}")
+            rows = [dict(zip(data["columns"], row, strict=True)) for row in data["data"]]
+        elif isinstance(data, list) and data and all(isinstance(each, dict) for each in data):
+            rows = data
+        else:
+            return None
+        return _encode(
+            {"rows": [dict(zip(row, _without_nan([*row.values()]), strict=True)) for row in rows]}
+        )
 
     def answer(self, probabilities: Sequence[float], many: bool) -> bytes:  # noqa: ARG002
         return _encode({"predictions": probabilities})

@@ -7,7 +7,11 @@ import pytest
 
 from pipeline import cli
 from pipeline.bundle.reader import Bundle
+from pipeline.config import SimulatedSource
+from pipeline.data.simulated import simulate
 from pipeline.errors import EnvironmentFault
+from pipeline.features.schema import FeatureSchema
+from pipeline.problems.bars import Bars
 from pipeline.scoring.feature_worker import FeatureCode, answer
 from pipeline.serving.feature_messages import Failure, Features
 from tests.raw_rows import ROW, make_raw_bundle, make_raw_project
@@ -142,6 +146,28 @@ class TestIsRefused:
     def test_too_many_rows(self, code):
         expected = Failure(413, "3 rows; at most 2 in one request")
         assert ask(code, [ROW] * 3, max_rows=2) == expected
+
+
+class TestBars:
+    """Features of a day's bars need the bars before it: they come with the request."""
+
+    def test_a_day_with_its_history_has_the_features_that_training_has(
+        self, make_project, tmp_path
+    ):
+        project = make_project()
+        history = simulate(SimulatedSource(kind="simulated", symbols=4, days=60, seed=2))
+        problem = Bars()
+        matrix = problem.matrix(history, [], True)
+        schema = FeatureSchema.fit(matrix.features)
+        code = FeatureCode(project, problem, [], schema, tmp_path)
+        rows = history.astype(object).where(history.notna(), None).to_dict("records")
+        day = max(row["date"] for row in rows)
+        found = ask(code, rows, max_rows=1000, since=day)
+        places = [place for place, row in enumerate(rows) if row["date"] == day]
+        assert found.places == places
+        expected = matrix.features.iloc[places].astype(object)
+        expected = expected.where(expected.notna(), None)
+        assert found.rows == expected.to_numpy().tolist()
 
 
 class TestLoad:

@@ -99,6 +99,40 @@ def test_it_asks_for_the_token(served):
     assert found.status_code == 401
 
 
+CSV_ROWS = "day,client,spent,visits,c\n2024-01-02,007,9.0,6,north\n2024-01-02,8,,6,south\n"
+ROWS = [ROW, ROW | {"client": "8", "spent": None, "c": "south"}]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"json": {"dataframe_records": ROWS}},
+        {"json": {"instances": ROWS}},
+        {
+            "json": {
+                "dataframe_split": {"columns": list(ROW), "data": [[*row.values()] for row in ROWS]}
+            }
+        },
+        {"content": CSV_ROWS, "headers": {"content-type": "text/csv"}},
+    ],
+    ids=["records", "instances", "split", "csv"],
+)
+def test_invocations_take_raw_columns(served, asked):
+    _, client, _ = served
+    found = client.post("/invocations", **asked)
+    assert found.status_code == 200, found.text
+    direct = client.post("/predict", json={"features": [[1.5, "north"], [None, "south"]]}).json()
+    assert found.json() == {"predictions": [each["probability"] for each in direct]}
+
+
+def test_invocations_say_of_other_columns_why_they_are_neither(served):
+    _, client, _ = served
+    rows = [{"x": 1.0, "city": "north"}]
+    found = client.post("/invocations", json={"dataframe_records": rows})
+    assert found.status_code == 400
+    assert "; as raw rows: the source has no column " in found.json()["message"]
+
+
 def test_code_that_ends_its_process_breaks_no_other_request(served):
     server, client, _ = served
     predict(client, [ROW])
