@@ -8,7 +8,12 @@ class HarnessError(Exception):
 
 
 class NotInHarness(HarnessError):
-    """The script asks for something that Jenkins has and this harness lacks."""
+    """The script asks for something that Jenkins may have and this harness lacks."""
+
+    PAGE = "docs/reference/jenkinsfile-syntax.md"
+
+    def __init__(self, gap: str) -> None:
+        super().__init__(f"{gap}; see {self.PAGE}")
 
 
 class CpsMismatch(AssertionError):

@@ -85,7 +85,7 @@ class Jenkins:
         library: Library | None = None,
         scm: Scm | None = None,
         jobs: Mapping[str, str] | None = None,
-        agents: Mapping[str, Sequence[str]] | None = None,
+        agents: Mapping[str, Sequence[str]] | Literal["any"] | None = None,
         executors: int = 2,
         groups: Mapping[str, Sequence[str]] | None = None,
         administrators: Sequence[str] = ("admin",),
@@ -99,6 +99,7 @@ class Jenkins:
         restart_everywhere: bool | None = None,
         sandbox: bool | None = None,
         clock: Literal["jump", "real"] | None = None,
+        poll_limit: float = 86_400,
         mismatches: Literal["fail", "warn"] = "fail",
         on_line: Callable[[str], None] | None = None,
         folder: Path | None = None,
@@ -120,14 +121,16 @@ class Jenkins:
           ``key``. ``plugins``, ``library``: other ones than those of this object.
         - ``scm``: what ``checkout scm`` brings: a folder, or files by path. ``changes``: what
           ``currentBuild.changeSets`` holds. ``jobs``: scripts of other jobs that ``build`` starts.
-        - ``agents``: labels by agent, each with ``executors``; by default one, ``built-in``. Of
-          several that fit, the one used longest ago is taken: files do not travel by luck.
+        - ``agents``: labels by agent, each with ``executors``; by default one, ``built-in``,
+          without labels; ``"any"``: one that every label expression fits. Of several that fit, the
+          one used longest ago is taken: files do not travel by luck.
         - ``builds``: how many, one after the other; ``starts``: the seconds at which they start
           beside each other. ``cause`` of the last one: ``user``, ``scm``, ``indexing``, ``timer``,
           ``replay``, ``restart`` or the causes themselves; ``restart_from`` restarts it at a stage.
         - ``restart_everywhere``: reload the program at every step (default in scripted mode).
         - ``sandbox``: whether the script is untrusted (default for branches and tags).
         - ``clock``: ``jump`` passes over waits (default in scripted mode), ``real`` sleeps.
+          ``poll_limit``: the seconds after which a ``waitUntil`` that stays false is refused.
         - ``mismatches``: ``warn`` prints CPS mismatches as Jenkins does, and goes on.
         - ``on_line`` gets the console as it comes; ``folder`` keeps workspaces and archived files.
 
@@ -169,7 +172,9 @@ class Jenkins:
             "scm": _scm(scm, path, bool(multibranch), mode),
             "scmUrl": "http://scm.example/repository.git",
             "jobs": dict(jobs or {}),
-            "agents": {name: list(labels) for name, labels in (agents or {"built-in": []}).items()},
+            "agents": _agents(agents),
+            "anyLabel": agents == "any",
+            "pollLimit": poll_limit,
             "executors": executors,
             "groups": {name: list(people) for name, people in (groups or {}).items()},
             "administrators": list(administrators),
@@ -200,7 +205,8 @@ class Jenkins:
         done = self._engine.run(
             order, {"sh": shell.answer, "input": people.answer, "step": step}, line
         )
-        build = _checked([Build.read(one) for one in done], order["job"], len(times), mismatches)
+        read = [Build.read(one) for one in done]
+        build = _checked(read, path, order["job"], len(times), mismatches)
         return dataclasses.replace(build, unanswered=tuple(people.unanswered))
 
     def _new_folder(self) -> Path:
@@ -210,11 +216,18 @@ class Jenkins:
 
 
 def _checked(
-    builds: list[Build], job: str, asked: int, mismatches: Literal["fail", "warn"]
+    builds: list[Build],
+    script: Path | None,
+    job: str,
+    asked: int,
+    mismatches: Literal["fail", "warn"],
 ) -> Build:
     for build in builds:
         if build.gaps:
-            raise NotInHarness(build.gaps[0])
+            gap = build.gaps[0]
+            if script is not None and gap.startswith("WorkflowScript:"):
+                gap = f"{script}{gap.removeprefix('WorkflowScript')}"
+            raise NotInHarness(gap)
         if build.mismatches and mismatches == "fail":
             raise CpsMismatch("\n".join(build.mismatches))
     own = [build for build in builds if build.job == job]
@@ -234,6 +247,12 @@ def _script(script: str | Path) -> tuple[str, Path | None]:
         return script, None
     path = Path(script)
     return path.read_text(encoding="utf-8"), path
+
+
+def _agents(agents: Mapping[str, Sequence[str]] | str | None) -> dict[str, list[str]]:
+    if agents is None or isinstance(agents, str):
+        return {"built-in": []}
+    return {name: list(labels) for name, labels in agents.items()}
 
 
 def _libraries(library: Library | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.errors import UsageError
 from pipeline.jenkinsfile import answers as people
@@ -17,6 +17,7 @@ from pipeline.jenkinsfile.errors import NotInHarness
 from pipeline.jenkinsfile.harness import Jenkins
 
 PASS, FAILED, WAITING = 0, 1, 4
+LIBRARY = "ML_PIPELINE_LIBRARY"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +38,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tag", help="a tag of a multibranch job")
     add("--var", action="append", default=[], metavar="K=V", help="a parameter of the build")
     add("--env", action="append", default=[], metavar="K=V", help="a variable of the controller")
-    add("--library", type=Path, help="a shared library; the script's folder if it has vars/")
+    add(
+        "--library",
+        type=Path,
+        metavar="DIR",
+        help=f"a shared library; else ${LIBRARY}, else the script's folder if it has vars/",
+    )
+    add(
+        "--agent",
+        action="append",
+        default=[],
+        metavar="LABELS",
+        help="an agent with these labels, instead of one that every label fits",
+    )
+    add(
+        "--step",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="a step that is not run: it returns VALUE (JSON or a text), and its body is run",
+    )
     add("--credentials", type=Path, help="a JSON object: credentials by id")
     add("--plugin", action="append", default=[], metavar="NAME", help="an optional plugin")
     add("--scm", type=Path, help="what checkout brings; with a branch the script's folder")
@@ -74,12 +94,8 @@ def run(
     if options["branch"] and options["tag"]:
         raise UsageError("--branch and --tag exclude each other")
     as_json = options["json"]
-    library = options["library"]
-    if library is not None and not library.is_dir():
-        raise UsageError(f"--library {library} is no folder", expected="a checkout with vars/")
+    library = _library(options["library"], file)
     home = Path(os.environ.get("ML_HOME") or file.resolve().parent / ".ml")
-    if library is None and (file.resolve().parent / "vars").is_dir():
-        library = file.resolve().parent
     try:
         with contextlib.nullcontext(jenkins) if jenkins else Jenkins() as running:
             build = running.run(
@@ -87,6 +103,8 @@ def run(
                 mode="live",
                 library=library or {},
                 plugins=options["plugin"],
+                agents=_agents(options["agent"]),
+                steps=_steps(options["step"]),
                 builds=options["builds"],
                 answers=people.read(options["answers"]) if options["answers"] else None,
                 approve_as=options["approve_as"],
@@ -105,7 +123,7 @@ def run(
                 on_line=None if as_json else write,
             )
     except NotInHarness as error:
-        raise UsageError(str(error), hint="see docs/reference/jenkinsfile-syntax.md") from None
+        raise UsageError(str(error)) from None
     if as_json:
         write(json.dumps(report(build), ensure_ascii=False, indent=2))
     else:
@@ -143,6 +161,40 @@ def _kept(home: Path) -> list[str]:
         return []
     told = f"Servers, registry and keys are in {home}: with ML_HOME={home} 'ml-pipeline status'"
     return [f"{told} shows what serves, and 'ml-pipeline stop' ends it"]
+
+
+def _library(given: Path | None, file: Path) -> Path | None:
+    if given is not None and not given.is_dir():
+        raise UsageError(f"--library {given} is no folder", expected="a checkout with vars/")
+    named = os.environ.get(LIBRARY)
+    if given is None and named:
+        if not Path(named).is_dir():
+            raise UsageError(f"{LIBRARY}={named} is no folder", expected="a checkout with vars/")
+        return Path(named)
+    own = file.resolve().parent
+    return own if given is None and (own / "vars").is_dir() else given
+
+
+def _agents(given: Sequence[str]) -> Mapping[str, Sequence[str]] | Literal["any"]:
+    if not given:
+        return "any"
+    return {
+        f"agent-{number}": labels.replace(",", " ").split()
+        for number, labels in enumerate(given, start=1)
+    }
+
+
+def _steps(given: Sequence[str]) -> dict[str, Any]:
+    answers: dict[str, Any] = {}
+    for step in given:
+        name, _, value = step.partition("=")
+        if not name.isidentifier():
+            raise UsageError(f"--step {step}", expected="NAME or NAME=VALUE")
+        try:
+            answers[name] = json.loads(value) if value else None
+        except ValueError:
+            answers[name] = value
+    return answers
 
 
 def _pairs(flag: str, given: Sequence[str]) -> dict[str, str]:

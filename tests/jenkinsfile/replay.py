@@ -53,6 +53,7 @@ def normal(line: str) -> str:
     line = re.sub(r"(-e \*+ )+", "-e … ", line)
     if line.startswith("Masking supported pattern matches of "):
         line = " ".join(sorted(line.split()))
+    line = re.sub(r"(CpsClosure2@)(\w+|<hash>)", r"\1…", line)
     line = re.sub(r"among steps \[.*", "among steps […]", line)
     line = re.sub(r"(probe|x)-[A-Za-z-]+|\bjob\b", "JOB", line)
     line = re.sub(r"(/|<workspace>)[^ :‘’'\"]*/", "…/", line)

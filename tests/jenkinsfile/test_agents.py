@@ -29,6 +29,43 @@ def test_a_label_expression_chooses_the_agent(jenkins: Jenkins) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("label", "fits"),
+    [
+        ("gpu", True),
+        ("the-node", True),
+        ("GPU", False),
+        ("gpu&&linux", True),
+        ("gpu && windows", False),
+        ("tpu || linux", True),
+        ("linux || tpu && windows", True),
+        ("(linux || tpu) && windows", False),
+        ("!windows", True),
+        ("! (gpu && linux)", False),
+        ("gpu -> windows", False),
+        ("windows->gpu", True),
+        ("gpu <-> linux", True),
+        ("gpu <-> windows", False),
+        ('"gpu"', True),
+        ('"with blank" && gpu', True),
+        ("with blank", True),
+        ("a-->b", True),
+        ("gpu &&", False),
+        ("", True),
+    ],
+)
+def test_label_expressions_are_those_of_jenkins(label: str, fits: bool, jenkins: Jenkins) -> None:
+    agents = {"the-node": ["linux", "gpu", "with blank"]}
+    build = jenkins.run(f"node('{label}') {{ echo 'here' }}\n", agents=agents)
+    assert (build.result, build.echoes) == (("SUCCESS", ["here"]) if fits else ("ABORTED", []))
+
+
+def test_any_label_may_fit_but_a_pod_is_for_its_own(jenkins: Jenkins) -> None:
+    script = "node('gpu && !cpu') { echo env.NODE_NAME }\npodTemplate { node('x') { echo env.NODE_NAME } }\n"
+    build = jenkins.run(script, agents="any", plugins=["kubernetes"])
+    assert build.echoes == ["built-in", "built-in"]
+
+
 def test_a_label_that_no_agent_has_ends_the_build_at_once_with_the_labels_there_are(
     jenkins: Jenkins,
 ) -> None:
@@ -37,8 +74,8 @@ def test_a_label_that_no_agent_has_ends_the_build_at_once_with_the_labels_there_
     )
     assert (build.result, build.echoes) == ("ABORTED", [])
     assert (
-        "No agent of the scenario has the label 'linx'; there are: one linux, two linux gpu"
-        in build.console
+        "No agent of the scenario has the label 'linx'; there are: one linux, two linux gpu. "
+        "Give one: agents={'NAME': ['LABEL']}, or --agent LABELS of the command" in build.console
     )
     assert "Timeout has been exceeded" not in build.text
 

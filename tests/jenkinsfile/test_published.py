@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.jenkinsfile import Jenkins
+from pipeline.jenkinsfile import Jenkins, NotInHarness
 from tests.jenkinsfile.conftest import CREDENTIALS
 
 PIPELINE_OPTIONS = (
@@ -94,7 +94,12 @@ def test_is_understood(script: str, jenkins: Jenkins) -> None:
 def test_a_step_of_a_plugin_needs_the_plugin(call: str, plugin: str, jenkins: Jenkins) -> None:
     script = f"node {{ {call} }}\n"
     name = call.partition("(")[0]
-    assert f"No such DSL method '{name}'" in jenkins.run(script).text
+    with pytest.raises(
+        NotInHarness, match=rf"'{name}' needs the plugin {plugin}.*--plugin {plugin}"
+    ):
+        jenkins.run(script)
+    caught = jenkins.run(f"try {{ {name}() }} catch (NoSuchMethodError e) {{ echo e.message }}\n")
+    assert caught.echoes[0].startswith(f"No such DSL method '{name}' found among steps [")
     build = jenkins.run(script, plugins=[plugin])
     assert build.result == "SUCCESS", build.text
     assert build.echoes == (["inside"] if "inside" in call else [])

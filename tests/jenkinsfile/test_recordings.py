@@ -12,9 +12,14 @@ from pipeline.jenkinsfile import Jenkins
 from tests.jenkinsfile import replay
 from tests.jenkinsfile.conftest import CREDENTIALS, HERE
 
+# The agent of the second round of recordings.
+ROUND_TWO: dict[str, Any] = {"agents": {"plain1": ["linux"]}, "executors": 8}
 FORM = {"REASON": "because", "LEVEL": "two"}
 OPTIONS: dict[str, dict[str, Any]] = {
+    "agent-labels": {**ROUND_TWO, "job": "probe-agent-labels"},
     "agents-and-workspaces": {"builds": 2},
+    # An iterator is held over `echo`, a static over `sleep 0`: nothing waits, neither is saved.
+    "groovy-more": {"restart_everywhere": False},
     "input-declarative": {"answers": [{"by": "alice", "values": FORM}]},
     "input-rejected": {"answers": [{"by": "alice", "do": "reject"}]},
     "input-returns": {"answers": [{"by": "alice", "values": FORM}]},
@@ -24,6 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "parameters-second-build": {"builds": 2},
     "post-order-success": {"builds": 2},
     "sandbox": {"sandbox": True},
+    "when-and-agents": ROUND_TWO,
 }
 LEFT_OUT = {
     "matrix": "matrix is not in the published syntax; refused by name (test_declarative_syntax)",
@@ -36,14 +42,13 @@ NAMES = sorted(path.stem for path in replay.RECORDINGS.glob("*.jenkinsfile"))
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in LEFT_OUT])
 def test_replays(name: str, jenkins: Jenkins, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    options = {"approve_as": "alice", **OPTIONS.get(name, {})}
+    options = {"approve_as": "alice", "restart_everywhere": True, **OPTIONS.get(name, {})}
     text = replay.script(name).read_text(encoding="utf-8")
     build = jenkins.run(
         text.replace("time: %s", "time: 30").replace("sleep 12; echo ended", "sleep 1; echo ended")
         + "\n",
         mode="live",
         clock="jump",
-        restart_everywhere=True,
         mismatches="warn",
         credentials=CREDENTIALS,
         **options,

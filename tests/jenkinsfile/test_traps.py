@@ -163,7 +163,6 @@ def test_an_unknown_step_is_an_error_that_catch_does_not_catch(jenkins: Jenkins)
 
 def test_a_step_of_a_plugin_is_there_when_the_plugin_is(jenkins: Jenkins) -> None:
     script = 'node { echo "${readJSON(text: \'{"a": 1}\').a}" }'
-    assert "No such DSL method 'readJSON'" in jenkins.run(script).text
     assert jenkins.run(script, plugins=["pipeline-utility-steps"]).echoes == ["1"]
 
 
@@ -175,10 +174,120 @@ def test_a_step_of_an_installed_plugin_that_the_harness_lacks_is_no_result(
 
 
 def test_a_step_that_only_jenkins_has_is_no_result(jenkins: Jenkins) -> None:
-    script = "try { waitUntil { true } } catch (Throwable e) { echo 'hidden' }"
-    with pytest.raises(NotInHarness, match="waitUntil"):
-        jenkins.run(script)
-    assert jenkins.run(script, steps={"waitUntil": True}).result == "SUCCESS"
+    script = (
+        "node {\n try { powershell 'x' } catch (Throwable e) { echo 'hidden'; sh 'never' }\n}\n"
+    )
+    with pytest.raises(NotInHarness, match=r"^WorkflowScript:2: the step 'powershell' is not in"):
+        jenkins.run(script, sh={})
+    assert jenkins.run(script, steps={"powershell": None}).result == "SUCCESS"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "node { withMaven(maven: 'M3') { sh 'mvn' } }",
+        "catchError { withMaven { } }",
+        "retry(2) { withMaven { } }",
+        "parallel a: { withMaven { } }, b: { sleep 5 }",
+        (
+            "pipeline { agent any\n stages { stage('a') { steps { withMaven { } } } }\n"
+            " post { always { sh 'never' } } }"
+        ),
+    ],
+)
+def test_a_step_of_a_plugin_that_nobody_has_is_no_result(script: str, jenkins: Jenkins) -> None:
+    with pytest.raises(
+        NotInHarness, match=r"^WorkflowScript:[12]: the step 'withMaven' of the plugin"
+    ):
+        jenkins.run(f"{script}\n", sh={})
+
+
+def test_a_global_variable_of_a_plugin_is_no_result(jenkins: Jenkins) -> None:
+    with pytest.raises(NotInHarness, match=r"'Artifactory' of the plugin artifactory.*syntax\.md"):
+        jenkins.run("def server = Artifactory.server('x')\n")
+
+
+SPREAD = """
+    def add(a, b) { a + b }
+    def count(Object... all) { all.length }
+    class Pair implements Serializable { int sum; Pair(int a, int b) { sum = a + b } }
+    def two = [1, 2]
+    def closure = { a, b -> sleep 1; a * b }
+    def five = count(*two, *two, 9)
+    echo "${[0, *two, 3]} ${[*: [a: 1], b: 2]} ${add(*two)} ${this.add(*two)} ${five}"
+    echo "${closure(*two)} ${new Pair(*two).sum} ${null?.add(*two)} ${[*null]} ${[*('a'..'c')]}"
+    echo(*['one argument'])
+    node { echo sh(*: [returnStdout: true], script: 'date') }
+    try { [*[a: 1]] } catch (IllegalArgumentException e) { echo e.message }
+"""
+
+
+@pytest.mark.parametrize("sandbox", [False, True])
+def test_lists_maps_and_arguments_are_spread(sandbox: bool, jenkins: Jenkins) -> None:
+    build = jenkins.run(textwrap.dedent(SPREAD), sh={"date": "today"}, sandbox=sandbox)
+    assert build.echoes == [
+        "[0, 1, 2, 3] [a:1, b:2] 3 3 5",
+        "2 3 null [null] [a, b, c]",
+        "one argument",
+        "today",
+        (
+            "cannot spread the type java.util.LinkedHashMap with value [a:1], "
+            "did you mean to use the spread-map operator instead?"
+        ),
+    ]
+
+
+def test_the_sandbox_sees_through_a_spread(jenkins: Jenkins) -> None:
+    build = jenkins.run("System.exit(*[0])\n", sandbox=True)
+    assert "staticMethod java.lang.System exit java.lang.Integer" in build.text
+    made = jenkins.run("new File(*['x'])\n", sandbox=True)
+    assert "new java.io.File java.lang.String" in made.text
+
+
+PRINTED = """
+    println 'a'
+    println()
+    print 'b'
+    printf('%s-%d', 'c', 4)
+    printf('%s', 'd')
+    echo sprintf('%s-%d', 'e', 5)
+    node { println "f${1}"; print([g: 1]); printf('%s rows', 3); println() }
+    node { printf('%s %s', 'shown', 'nowhere') }
+    [7].each { println it }
+    @NonCPS def plain() { println 'h' }
+    plain()
+    System.out.println 'nowhere'
+    class Own implements Serializable { def speak() { println 'nowhere' } }
+    new Own().speak()
+    parallel i: { println 'i' }
+"""
+
+
+def test_what_is_printed_is_an_echo(jenkins: Jenkins) -> None:
+    build = jenkins.run(textwrap.dedent(PRINTED))
+    assert build.result == "SUCCESS"
+    assert build.echoes == [
+        "a",
+        "",
+        "b",
+        "c-4",
+        "d",
+        "e-5",
+        "f1",
+        "{g=1}",
+        "3 rows",
+        "",
+        "7",
+        "h",
+        "i",
+    ]
+    assert "nowhere" not in build.text
+
+
+def test_the_sandbox_refuses_the_output_of_java(jenkins: Jenkins) -> None:
+    build = jenkins.run("println 'mine'\nSystem.out.println 'x'\n", sandbox=True)
+    assert (build.result, build.echoes) == ("FAILURE", ["mine"])
+    assert "staticField java.lang.System out" in build.text
 
 
 def test_spread_calls_are_not_supported_in_cps_code(jenkins: Jenkins) -> None:

@@ -78,14 +78,16 @@ def test_a_failure_or_a_mismatch(called: Call, text: str, tmp_path: Path) -> Non
         (["{script}", "--var", "x"], "expected NAME=VALUE"),
         (["{script}", "--answers", "{script}"], "a JSON list"),
         (["{script}", "--credentials", "{script}"], "a JSON object"),
-        (["{gap}"], "waitUntil"),
+        (["{gap}"], "gap:1: the step 'powershell' is not in this harness.*jenkinsfile-syntax.md"),
+        (["{script}", "--library", "{script}"], "is no folder"),
+        (["{script}", "--step", "a b"], "expected NAME or NAME=VALUE"),
     ],
 )
 def test_wrong_arguments_are_named(
     called: Call, arguments: list[str], message: str, script: Path, tmp_path: Path
 ) -> None:
     gap = tmp_path / "gap"
-    gap.write_text("waitUntil { true }\n")
+    gap.write_text("powershell 'x'\n")
     with pytest.raises(UsageError, match=message):
         called(*[one.format(script=script, gap=gap) for one in arguments])
 
@@ -96,6 +98,45 @@ def test_the_library_beside_the_script_is_taken(called: Call, tmp_path: Path) ->
     (tmp_path / "Jenkinsfile").write_text("greet()\n")
     code, lines = called(tmp_path / "Jenkinsfile")
     assert (code, "hi" in lines) == (0, True)
+
+
+def greeting(folder: Path, word: str) -> Path:
+    (folder / "vars").mkdir(parents=True)
+    (folder / "vars" / "greet.groovy").write_text(f"def call() {{ echo '{word}' }}\n")
+    return folder
+
+
+def test_the_library_of_the_environment_goes_before_the_own_and_after_the_given(
+    called: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = greeting(tmp_path / "own", "own") / "Jenkinsfile"
+    script.write_text("@Library('any') _\ngreet()\n")
+    monkeypatch.setenv("ML_PIPELINE_LIBRARY", str(greeting(tmp_path / "named", "named")))
+    assert "named" in called(script)[1]
+    assert "given" in called(script, "--library", greeting(tmp_path / "given", "given"))[1]
+    monkeypatch.setenv("ML_PIPELINE_LIBRARY", str(script))
+    with pytest.raises(UsageError, match=r"ML_PIPELINE_LIBRARY=.* is no folder"):
+        called(script)
+
+
+def test_any_label_fits_unless_agents_are_given(called: Call, tmp_path: Path) -> None:
+    path = tmp_path / "Jenkinsfile"
+    path.write_text("node('gpu && !windows') { echo env.NODE_NAME }\n")
+    assert called(path)[0] == 0
+    code, lines = called(path, "--agent", "windows", "--agent", "linux,gpu")
+    assert (code, "agent-2" in lines) == (0, True)
+    code, lines = called(path, "--agent", "linux")
+    assert code == 1
+    assert any("has the label 'gpu && !windows'" in line and "--agent" in line for line in lines)
+
+
+def test_a_step_may_be_answered(called: Call, tmp_path: Path) -> None:
+    path = tmp_path / "Jenkinsfile"
+    path.write_text("withMaven { echo 'in' }\necho \"${git('x').SHA} ${tool 'M3'}\"\n")
+    code, lines = called(
+        path, "--step", "withMaven", "--step", 'git={"SHA": "abc"}', "--step", "tool=/opt/m"
+    )
+    assert (code, {"in", "abc /opt/m"} <= set(lines)) == (0, True)
 
 
 def test_it_starts_an_engine_of_its_own(tmp_path: Path) -> None:

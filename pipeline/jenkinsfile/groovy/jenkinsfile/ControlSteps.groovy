@@ -26,9 +26,7 @@ class ControlSteps {
         })
         Steps.define(name: 'library', main: 'identifier', start: { Call call ->
             call.log("Loading library ${call['identifier']}")
-            if (call.run.code.library(call.text('identifier')) == null) {
-                throw new AbortException("Could not find any definition of libraries [${call['identifier']}]")
-            }
+            call.run.findLibrary(call.text('identifier'))
             call.run.code.visible = true
             call.succeed()
         })

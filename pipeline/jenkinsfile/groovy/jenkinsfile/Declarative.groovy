@@ -41,6 +41,7 @@ class Declarative {
 
     /** The branch that made `failFast` stop the others decides the result. */
     static void failed(Throwable error) {
+        Engine.run.refuseMissingPlugin(error)
         boolean failFast = error instanceof FlowInterruptedException && error.causes.any { it instanceof ParallelStep.FailFastCause }
         if (!failFast) { Engine.run.worsen(Run.resultOf(error)) }
     }

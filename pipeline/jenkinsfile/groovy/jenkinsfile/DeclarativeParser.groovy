@@ -57,12 +57,14 @@ class DeclarativeParser extends CompilationCustomizer {
     static final List<String> TRIGGERS = ['cron', 'githubPush', 'pollSCM', 'upstream']
     static final List<String> PARAMETERS = ['booleanParam', 'choice', 'file', 'password', 'run', 'string', 'text']
 
-    private final List<String> askedLibraries
+    private final Found found
+    private final Map installation
     private SourceUnit source
 
-    DeclarativeParser(List<String> askedLibraries) {
+    DeclarativeParser(Found found, Map installation) {
         super(CompilePhase.CONVERSION)
-        this.askedLibraries = askedLibraries
+        this.found = found
+        this.installation = installation
     }
 
     @Override
@@ -87,7 +89,7 @@ class DeclarativeParser extends CompilationCustomizer {
     private void libraries(AnnotatedNode node) {
         node.annotations.findAll { it.classNode.nameWithoutPackage == 'Library' }.each { annotation ->
             Expression value = annotation.getMember('value')
-            (value instanceof ListExpression ? value.expressions : [value]).each { askedLibraries << it.text }
+            (value instanceof ListExpression ? value.expressions : [value]).each { found.libraries << it.text }
         }
     }
 

@@ -28,6 +28,7 @@ class Engine {
             CpsCallableInvocation.registerMismatchHandler(null)
         }
         current.locateMismatches(resumed)
+        current.locateGaps(resumed)
         if (resumed.program.resumable) {
             suspended(current, resumed.id)
         } else {
@@ -38,6 +39,7 @@ class Engine {
 
     /** A step was called by CPS code, or by code that is not CPS. */
     static Object invokeStep(String name, Object[] args) {
+        if (run.gaps) { throw run.gaps[0].error as Throwable }
         StepDefinition step = Steps.find(run, name, args)
         if (step.symbol) { return step.symbol }
         CpsThread caller = thread
@@ -64,8 +66,9 @@ class Engine {
     static Continuable start(Run current, PipelineScript script) { new Continuable(script, Envs.empty(current.invoker())) }
 
     private static void suspended(Run current, int threadId) {
+        boolean waits = !Steps.of(current.program.thread(threadId).call)?.sync
         try {
-            byte[] saved = save(current.program)
+            byte[] saved = current.reloads || waits ? save(current.program) : null
             if (current.reloads) { current.program = load(current, saved) }
         } catch (ObjectStreamException | UnsupportedOperationException | ClassNotFoundException error) {
             notSaved(current, threadId, error)
@@ -103,7 +106,8 @@ class Engine {
     private static void mismatch(Object expected, String expectedMethod, Object actual, String actualMethod) {
         boolean variable = expected instanceof PipelineScript && (Globals.isGlobal(expectedMethod) || expected.binding.hasVariable(expectedMethod))
         if (variable && actualMethod == 'call') { return }
-        if (expected.getClass().name.startsWith('jenkinsfile.')) { return }
+        if (expectedMethod in ['print', 'println', 'printf'] && actualMethod == 'echo') { return }
+        if (expected == Spread || expected.getClass().name.startsWith('jenkinsfile.')) { return }
         String where = [named(expected), expectedMethod].findAll().join('.')
         String instead = [actual == null ? null : named(actual), actualMethod].findAll().join('.')
         run.mismatch("expected to call ${where} but wound up catching ${instead}; see: https://jenkins.io/redirect/pipeline-cps-method-mismatches/")

@@ -137,8 +137,7 @@ class Checkout {
     static Map<String, String> into(Call call) {
         Run run = call.run
         if (!(call['scm'] instanceof Scm)) {
-            run.gaps << 'checkout of anything but `scm` is not in this harness'
-            throw new NotInHarness(run.gaps.last())
+            Steps.lacking(run, 'checkout of anything but `scm` is not in this harness')
         }
         File target = FileSteps.cwd(call)
         Map source = run.scenario.scm as Map

@@ -10,9 +10,13 @@ import org.jenkinsci.plugins.workflow.steps.TimeoutStepExecution
 
 /** Steps with bodies: where, how long, how often and beside what a body runs. */
 class FlowSteps {
+    private static final long SHORTEST_POLL = 250
+    private static final long LONGEST_POLL = 15_000
+
     static void register() {
         surroundings()
         limits()
+        polling()
         guards()
     }
 
@@ -73,11 +77,43 @@ class FlowSteps {
             if (outcome.success || interrupted || call['conditions'] || (call.state.left as int) <= 0) {
                 pass(call, outcome)
             } else {
+                call.run.refuseMissingPlugin(error)
                 call.run.explain(error, call.context)
                 call.log('Retrying')
                 call.run.startBody(call)
             }
         })
+    }
+
+    private static void polling() {
+        Steps.define(name: 'waitUntil', main: 'initialRecurrencePeriod', block: true, start: { Call call ->
+            call.state.period = Math.max(SHORTEST_POLL, Math.min((call['initialRecurrencePeriod'] ?: 0) as long, LONGEST_POLL))
+            call.state.begun = call.run.world.clock.now
+            call.run.startBody(call)
+        }, event: { Call call, String what -> call.run.startBody(call) }, bodyEnded: { Call call, CpsThread body, Outcome outcome ->
+            if (outcome.failure) {
+                call.fail(outcome.abnormal)
+            } else if (!(outcome.normal instanceof Boolean)) {
+                call.fail(new ClassCastException("body return value ${outcome.normal} is not boolean"))
+            } else if (outcome.normal) {
+                call.succeed()
+            } else {
+                pollAgain(call, body)
+            }
+        })
+    }
+
+    private static void pollAgain(Call call, CpsThread body) {
+        World world = call.run.world
+        long period = call.state.period as long
+        long limit = Text.millis(world.scenario.pollLimit, 'SECONDS')
+        if (world.clock.now + period - (call.state.begun as long) > limit) {
+            Steps.lacking(call.run, "waitUntil is still false after ${Text.span(limit)} of the scenario's clock, and Jenkins would go on; " +
+                'put a timeout around it, or let the scenario make it true')
+        }
+        if (!call.flag('quiet')) { call.run.log("Will try again after ${Text.span(period)}", body.context) }
+        world.at(period, call, 'waitUntil')
+        call.state.period = Math.min((period * 1.2f) as long, LONGEST_POLL)
     }
 
     private static void guards() {
@@ -114,7 +150,7 @@ class FlowSteps {
     private static void allocate(Call call) {
         World world = call.run.world
         String label = call.text('label', '')
-        Agent agent = world.agents.findAll { it.matches(label) && it.free }.min { it.lastUsed }
+        Agent agent = world.fitting(label).findAll { it.free }.min { it.lastUsed }
         if (agent == null) {
             if (!call.state.queued) {
                 call.state.queued = true
@@ -187,6 +223,7 @@ class FlowSteps {
             pass(call, outcome)
             return
         }
+        call.run.refuseMissingPlugin(error)
         if (call['message']) { call.log("ERROR: ${call['message']}") }
         call.run.explain(error, call.context)
         Result build = interruption ? error.result : Result.valueOf(buildResult)

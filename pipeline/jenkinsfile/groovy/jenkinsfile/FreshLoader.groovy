@@ -8,10 +8,12 @@ class FreshLoader extends ClassLoader {
     /** Classes of Java, Groovy and the harness by name, which no restart changes; null for others. */
     private static final Map<String, Class> LASTING = [:]
     private final Map<String, byte[]> classes
+    private final Map<String, Throwable> unusable
 
-    FreshLoader(Map<String, byte[]> classes) {
+    FreshLoader(Map<String, byte[]> classes, Map<String, Throwable> unusable) {
         super(Code.classLoader)
         this.classes = classes
+        this.unusable = unusable
     }
 
     @Override
@@ -21,6 +23,7 @@ class FreshLoader extends ClassLoader {
 
     @Override
     protected Class<?> findClass(String name) throws ClassNotFoundException {
+        if (unusable.containsKey(name)) { throw unusable[name] }
         byte[] found = classes[name]
         if (found == null) { throw new NotAmongThem(name) }
         defineClass(name, found, 0, found.length)

@@ -9,7 +9,7 @@ class Main {
 
     static void main(String[] arguments) {
         PrintStream out = new PrintStream(new FileOutputStream(FileDescriptor.out), true, 'UTF-8')
-        System.setOut(System.err)
+        System.setOut(new PrintStream(OutputStream.nullOutputStream())) // what a script prints there is in no console of Jenkins
         BufferedReader input = new BufferedReader(new InputStreamReader(System.in, 'UTF-8'))
         Code.harness = new File(arguments[0])
         GroovySystem.metaClassRegistry.metaClassCreationHandle.disableCustomMetaClassLookup = true
@@ -63,7 +63,7 @@ class Main {
             stages: run.stages*.subMap(['name', 'id', 'parents', 'status']),
             steps: run.steps*.subMap(['name', 'library', 'arguments', 'stage', 'branch', 'container', 'node', 'error']),
             description: run.description, displayName: run.displayName, mismatches: run.mismatches, refusals: run.refusals,
-            gaps: run.gaps, waitsAt: run.finished ? null : run.waitsAt, archived: run.archived, properties: run.job.properties.declared ?: [],
+            gaps: run.describeGaps(), waitsAt: run.finished ? null : run.waitsAt, archived: run.archived, properties: run.job.properties.declared ?: [],
         ]
     }
 }

@@ -19,12 +19,12 @@ class OptionalSteps {
         publishing()
         kubernetes()
         ['ansiColor', 'withChecks', 'sshagent'].each { name ->
-            Steps.define(name: name, main: 'name', block: true, plugin: Steps.OPTIONAL[name], start: { Call call -> call.run.startBody(call) })
+            Steps.define(name: name, main: 'name', block: true, plugin: Plugins.of(name), start: { Call call -> call.run.startBody(call) })
         }
     }
 
     private static void utility() {
-        String utility = Steps.OPTIONAL.readJSON
+        String utility = Plugins.of('readJSON')
         Steps.define(name: 'readJSON', main: 'file', plugin: utility, start: { Call call ->
             String text = call.text('text') ?: FileSteps.file(call, call.text('file')).getText('UTF-8')
             call.succeed(new JsonSlurperClassic().parseText(text))
@@ -40,22 +40,22 @@ class OptionalSteps {
     }
 
     private static void publishing() {
-        Steps.define(name: 'publishHTML', main: 'target', plugin: Steps.OPTIONAL.publishHTML, needsWorkspace: true, start: { Call call ->
+        Steps.define(name: 'publishHTML', main: 'target', plugin: Plugins.of('publishHTML'), needsWorkspace: true, start: { Call call ->
             call.log('[htmlpublisher] Archiving HTML reports...')
             call.succeed()
         })
         ['publishChecks', 'slackSend', 'emailext'].each { name ->
-            Steps.define(name: name, main: 'message', plugin: Steps.OPTIONAL[name], start: { Call call -> call.succeed() })
+            Steps.define(name: name, main: 'message', plugin: Plugins.of(name), start: { Call call -> call.succeed() })
         }
     }
 
     private static void kubernetes() {
-        Steps.define(name: 'podTemplate', main: 'name', block: true, plugin: Steps.OPTIONAL.podTemplate, start: { Call call -> podTemplate(call) },
+        Steps.define(name: 'podTemplate', main: 'name', block: true, plugin: Plugins.of('podTemplate'), start: { Call call -> podTemplate(call) },
             bodyEnded: { Call call, CpsThread body, Outcome outcome ->
                 call.run.world.agents.removeAll { it.name == call.state.pod }
                 FlowSteps.pass(call, outcome)
             })
-        Steps.define(name: 'container', main: 'name', block: true, plugin: Steps.OPTIONAL.container, needsWorkspace: true, start: { Call call ->
+        Steps.define(name: 'container', main: 'name', block: true, plugin: Plugins.of('container'), needsWorkspace: true, start: { Call call ->
             Map containers = call.context['containers'] as Map ?: [:]
             String image = containers[call.text('name')]
             if (image == null) { throw new AbortException("container ${call['name']} not found; the pod has ${containers.keySet()}") }
@@ -77,7 +77,7 @@ class OptionalSteps {
 
 /** An agent that only those get who name it. */
 class Pod extends Agent {
-    Pod(String name, File root, Map scenario) { super(name, [], root, scenario + [executors: 1]) }
+    Pod(String name, File root, Map scenario) { super(name, [], root, scenario + [executors: 1, anyLabel: false]) }
 
     @Override
     boolean matches(String label) { label && super.matches(label) }

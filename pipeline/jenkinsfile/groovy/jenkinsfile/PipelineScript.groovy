@@ -23,8 +23,9 @@ abstract class PipelineScript extends SerializableScript {
             return super.getProperty(name)
         } catch (MissingPropertyException missing) {
             String value = Engine.run.variables(Engine.thread.context)[name]
-            if (value == null) { throw missing }
-            return value
+            if (value != null) { return value }
+            if (Plugins.GLOBALS[name]) { Steps.lacking(Engine.run, "the global variable '${name}' of the plugin ${Plugins.GLOBALS[name]} is not in this harness") }
+            throw missing
         }
     }
 
@@ -35,10 +36,16 @@ abstract class PipelineScript extends SerializableScript {
     void println() { invokeMethod('echo', [''] as Object[]) }
 
     @Override
-    void print(Object value) { invokeMethod('echo', [String.valueOf(value)] as Object[]) }
+    void print(Object value) { println(value) }
 
     @Override
     void println(Object value) { invokeMethod('echo', [String.valueOf(value)] as Object[]) }
+
+    @Override
+    void printf(String format, Object value) { println(String.format(format, value)) }
+
+    @Override
+    void printf(String format, Object[] values) { println(String.format(format, values)) }
 
     @Override
     String toString() { this.class.name }

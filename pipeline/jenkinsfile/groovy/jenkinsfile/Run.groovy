@@ -6,7 +6,6 @@ import com.cloudbees.groovy.cps.sandbox.DefaultInvoker
 import com.cloudbees.groovy.cps.sandbox.Invoker
 import hudson.AbortException
 import hudson.model.Result
-import org.codehaus.groovy.control.MultipleCompilationErrorsException
 import org.codehaus.groovy.runtime.InvokerHelper
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
 
@@ -27,8 +26,9 @@ class Run {
     final List<String> mismatches = []
     private final List<String> unlocated = []
     final List<Map> refusals = []
-    /** What this harness lacks and the script asked for. */
-    final List<String> gaps = []
+    /** What this harness lacks and the script asked for: `what`, the `error` raised for it, and its `place` in the script. */
+    final List<Map> gaps = []
+    private boolean stopping
     final List<Map> archived = []
     final Map<String, String> assigned = [:]
     final Map<String, Object> parameterValues = [:]
@@ -76,7 +76,8 @@ class Run {
         started = world.clock.now
         causes.each { cause -> log(cause.shortDescription as String) }
         try {
-            code = new Code(scenario.script as String, scenario.libraries as Map, scenario.implicit as boolean, scenario.sandbox as boolean)
+            code = new Code(scenario.script as String, scenario.libraries as Map, scenario.implicit as boolean, scenario.sandbox as boolean,
+                [plugins: scenario.plugins, tools: scenario.tools])
             loadLibraries()
             keepStashes()
             loader = code.newLoader()
@@ -86,8 +87,11 @@ class Run {
             program.threads << main
             log('[Pipeline] Start of Pipeline')
             world.ready(this, main)
-        } catch (MultipleCompilationErrorsException error) {
-            log("${error.class.name}: ${error.message}")
+        } catch (NotCompiled error) {
+            log(error.toString())
+            end(Result.FAILURE)
+        } catch (NotInHarness error) {
+            if (!gaps) { gaps << [what: error.message, error: error] }
             end(Result.FAILURE)
         } catch (AbortException error) {
             log("ERROR: ${error.message}")
@@ -98,8 +102,16 @@ class Run {
     private void loadLibraries() {
         code.askedLibraries.each { name ->
             log("Loading library ${name}")
-            if (code.library(name) == null) { throw new AbortException("Could not find any definition of libraries [${name}]") }
+            findLibrary(name)
         }
+    }
+
+    void findLibrary(String name) {
+        if (code.library(name) != null) { return }
+        if (!code.libraries) {
+            throw refuse("the library '${name}' is not in this scenario: library=PATH, or --library DIR or ML_PIPELINE_LIBRARY of the command")
+        }
+        throw new AbortException("Could not find any definition of libraries [${name}]")
     }
 
     /** A build restarted at a stage has the stashes of the one before only if they are preserved. */
@@ -175,8 +187,8 @@ class Run {
             }
             step.start.call(call)
         } catch (MissingMethodException | MissingPropertyException | ClassCastException | NullPointerException error) {
-            gaps << "fault of the harness in the step ${call.name}: ${error} at ${error.stackTrace.findAll { it.className.startsWith('jenkinsfile.') }.take(4)}".toString()
-            call.fail(error)
+            List<StackTraceElement> where = error.stackTrace.findAll { it.className.startsWith('jenkinsfile.') }.take(4)
+            call.fail(refuse("fault of the harness in the step ${call.name}: ${error} at ${where}"))
         } catch (Throwable error) {
             call.fail(error)
         } finally {
@@ -292,6 +304,45 @@ class Run {
         unlocated.clear()
     }
 
+    /** The script asks for what this harness lacks: its build has no result, and no further step starts. */
+    NotInHarness refuse(String what) {
+        NotInHarness error = new NotInHarness(what)
+        gaps << [what: what, error: error]
+        error
+    }
+
+    /** A step that a plugin would bring ended the build, or a part of it: Jenkins may well have that plugin. */
+    void refuseMissingPlugin(Throwable error) {
+        String name = error instanceof NoSuchMethodError ? (error.message =~ /^No such DSL method '(\w+)'/).collect { it[1] }.find() : null
+        String gap = name == null ? null : Plugins.gap(name, scenario.plugins as List)
+        if (gap != null) { gaps << [what: gap, error: error] }
+    }
+
+    void locateGaps(CpsThread thread) {
+        gaps.findAll { !it.place }.each { Map gap ->
+            gap.place = place((gap.error as Throwable).stackTrace.toList() + thread.program.stackTrace.toList())
+        }
+        if (gaps && !stopping) {
+            stopping = true
+            interruptAll(gaps[0].error as Throwable)
+        }
+    }
+
+    /** What the script asked for and did not get, each with its place. */
+    List<String> describeGaps() {
+        gaps.collect { Map gap ->
+            String where = gap.place ?: place((gap.error as Throwable).stackTrace.toList())
+            where ? "${where}: ${gap.what}".toString() : gap.what as String
+        }
+    }
+
+    private String place(List<StackTraceElement> frames) {
+        StackTraceElement where = frames.find { it.lineNumber > 0 && (it.fileName == 'WorkflowScript' || ofLibrary(it.className)) }
+        where == null ? null : "${where.fileName}:${where.lineNumber}"
+    }
+
+    private boolean ofLibrary(String type) { code?.classes?.containsKey(type) && !type.startsWith('jenkinsfile.') }
+
     void notSaved(CpsThread culprit) {
         StackTraceElement where = culprit.program.stackTrace.find { it.fileName != 'ModelInterpreter.groovy' }
         List<String> way = Unsaved.path(program).collect { "in field ${it}" } + "in ${where}"
@@ -314,7 +365,8 @@ class Run {
     private void finish(Outcome outcome) {
         log('[Pipeline] End of Pipeline')
         if (unsaved && outcome.failure) { log(unsaved) }
-        if (outcome.failure) { explain(outcome.abnormal) }
+        if (outcome.failure) { refuseMissingPlugin(outcome.abnormal) }
+        if (outcome.failure && !gaps) { explain(outcome.abnormal) }
         end(outcome.failure ? resultOf(outcome.abnormal) : Result.SUCCESS)
     }
 
@@ -322,7 +374,7 @@ class Run {
         worsen(last)
         finished = true
         stages.findAll { it.status == 'RUNNING' }.each { it.status = last.name() }
-        log("Finished: ${result}")
+        if (!gaps) { log("Finished: ${result}") }
         Shell.killLeftovers(this)
         BuildSteps.ended(this)
         job.freed()

@@ -1,16 +1,16 @@
 package jenkinsfile
 
-import com.cloudbees.groovy.cps.CpsTransformer
 import com.cloudbees.groovy.cps.impl.CallSiteBlock
 import com.cloudbees.groovy.cps.sandbox.DefaultInvoker
 import com.cloudbees.groovy.cps.sandbox.Invoker
 import com.cloudbees.groovy.cps.sandbox.Trusted
 import com.cloudbees.groovy.cps.sandbox.Untrusted
 import org.jenkinsci.plugins.scriptsecurity.sandbox.RejectedAccessException
+import org.jenkinsci.plugins.workflow.cps.CpsClosure2
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
 
 /** Marks a Jenkinsfile's call sites, so that the sandbox knows them from a trusted library's. */
-class SandboxTransformer extends CpsTransformer {
+class SandboxTransformer extends PipelineTransformer {
     @Override
     protected Class getTrustTag() { Untrusted }
 }
@@ -30,7 +30,17 @@ class SandboxInvoker extends DefaultInvoker {
 
     @Override
     Object methodCall(Object receiver, String method, Object[] args) throws Throwable {
+        if (receiver == Spread) {
+            switch (method) {
+                case 'call': return Spread.dispatch(this, *args)
+                case 'construct': return constructorCall(args[0] as Class, (args[1] as List).toArray())
+                default: return super.methodCall(receiver, method, args)
+            }
+        }
         String refused = receiver instanceof Class ? ofStatic(receiver, method, args) : ofInstance(receiver, method)
+        if (receiver instanceof CpsClosure2 && method == 'printf' && args.length != 2) {
+            refused = "staticMethod ${DEFAULT_METHODS} printf java.lang.Object java.lang.String java.lang.Object[]"
+        }
         check(refused)
         super.methodCall(receiver, method, args)
     }
@@ -48,6 +58,7 @@ class SandboxInvoker extends DefaultInvoker {
     Object getProperty(Object receiver, String property) throws Throwable {
         String getter = 'get' + property.capitalize()
         check(receiver instanceof Class ? null : ofInstance(receiver, getter))
+        if (receiver == System) { check("staticField java.lang.System ${property}") }
         if (receiver instanceof File && property in ['text', 'bytes']) {
             check("staticMethod org.codehaus.groovy.runtime.ResourceGroovyMethods ${getter} java.io.File")
         }

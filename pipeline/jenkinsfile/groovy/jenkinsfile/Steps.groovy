@@ -62,20 +62,6 @@ class Steps {
         'parameters', 'password', 'pipelineTriggers', 'pollSCM', 'preserveStashes', 'rateLimitBuilds', 'run', 'sshUserPrivateKey',
         'string', 'text', 'upstream', 'usernameColonPassword', 'usernamePassword',
     ]
-    /** Steps of a usual Jenkins which this harness does not have. */
-    static final List<String> JENKINS_ONLY = [
-        'archive', 'bat', 'dockerFingerprintFrom', 'dockerFingerprintRun', 'envVarsForTool', 'git', 'load', 'nodesByLabel',
-        'powershell', 'pwsh', 'readTrusted', 'resolveScm', 'step', 'tool', 'unarchive', 'validateDeclarativePipeline', 'waitForBuild',
-        'waitUntil', 'withContext', 'wrap',
-    ]
-    /** Which plugin brings a step that a usual installation may lack. */
-    static final Map<String, String> OPTIONAL = [
-        ansiColor: 'ansicolor', publishChecks: 'checks-api', withChecks: 'checks-api', slackSend: 'slack', emailext: 'email-ext',
-        publishHTML: 'htmlpublisher', podTemplate: 'kubernetes', container: 'kubernetes', findFiles: 'pipeline-utility-steps',
-        readJSON: 'pipeline-utility-steps', writeJSON: 'pipeline-utility-steps', readYaml: 'pipeline-utility-steps',
-        writeYaml: 'pipeline-utility-steps', readProperties: 'pipeline-utility-steps', sshagent: 'ssh-agent',
-    ]
-
     static final Map<String, String> OPTIONAL_SYMBOLS = [
         configMapVolume: 'kubernetes', containerTemplate: 'kubernetes', emptyDirVolume: 'kubernetes', envVar: 'kubernetes',
         hostPathVolume: 'kubernetes', persistentVolumeClaim: 'kubernetes', secretEnvVar: 'kubernetes', secretVolume: 'kubernetes',
@@ -98,6 +84,8 @@ class Steps {
         step
     }
 
+    static boolean isPlayed(String name) { ALL.containsKey(name) }
+
     static StepDefinition of(Call call) { answers(call.run, call.name) ? OptionalSteps.ANSWERED : ALL[call.name] }
 
     /** What the scenario answers goes before what the harness would do. */
@@ -108,17 +96,12 @@ class Steps {
         StepDefinition step = ALL[name]
         if (step != null && (step.plugin == null || step.plugin in run.scenario.plugins)) { return step }
         if (name in SYMBOLS || OPTIONAL_SYMBOLS[name] in run.scenario.plugins) { return new StepDefinition(symbol: symbol(name, args)) }
-        if (name in JENKINS_ONLY || (step == null && OPTIONAL[name] in run.scenario.plugins)) {
-            lacking(run, "the step '${name}' exists in Jenkins, but not in this harness; give its answer with steps={'${name}': ...}")
-        }
+        if (step == null && (name in Plugins.USUAL_STEPS || Plugins.of(name) in run.scenario.plugins)) { lacking(run, Plugins.lacking(name)) }
         List<String> known = (ALL.values().findAll { !it.plugin || it.plugin in run.scenario.plugins }*.name + (run.scenario.steps as List)).unique().sort()
         throw new NoSuchMethodError("No such DSL method '${name}' found among steps ${known} or symbols ${SYMBOLS} or globals ${Globals.NAMES}")
     }
 
-    static void lacking(Run run, String what) {
-        run.gaps << what
-        throw new NotInHarness(what)
-    }
+    static void lacking(Run run, String what) { throw run.refuse(what) }
 
     private static Describable symbol(String name, Object[] args) {
         if (args.length == 1 && args[0] instanceof Map) { return new Describable(symbol: name, arguments: new LinkedHashMap(args[0])) }

@@ -19,6 +19,7 @@ class Text {
         if (minutes > 0) { return "${minutes} min ${seconds % 60} sec" }
         if (seconds >= 10) { return "${seconds} sec" }
         if (millis >= 1000) { return "${new BigDecimal(millis.intdiv(100)).movePointLeft(1).stripTrailingZeros().toPlainString()} sec" }
+        if (millis >= 100) { return "${new BigDecimal(millis.intdiv(10)).movePointLeft(2).stripTrailingZeros().toPlainString()} sec" }
         "${millis} ms"
     }
 

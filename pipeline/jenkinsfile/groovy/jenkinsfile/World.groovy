@@ -144,7 +144,7 @@ class World {
 
     private void passTime() {
         Map timer = timers.poll()
-        if (scenario.clock == 'real' && timer.what == 'sleep') { Thread.sleep(Math.max(0L, timer.at - clock.now)) }
+        if (scenario.clock == 'real' && timer.what in ['sleep', 'waitUntil']) { Thread.sleep(Math.max(0L, timer.at - clock.now)) }
         clock.now = Math.max(clock.now, timer.at as long)
         fire(timer)
     }
@@ -158,16 +158,19 @@ class World {
         if (call != null && call.outcome == null && !timer.run.finished) { Steps.of(call).event.call(call, timer.what) }
     }
 
+    /** The agents whose labels fit, else those that every label fits. */
+    List<Agent> fitting(String label) { agents.findAll { it.matches(label) } ?: agents.findAll { it.anyLabel } }
+
     /** What is said of a label that no agent has; nothing where one has it. */
     List<String> missing(String label) {
-        if (agents.any { it.matches(label) }) { return [] }
+        if (fitting(label)) { return [] }
         String known = agents.collect { ([it.name] + it.labels).unique().join(' ') }.join(', ')
-        ['Still waiting to schedule task', "No agent of the scenario has the label '${label}'; there are: ${known}" as String]
+        ['Still waiting to schedule task', "No agent of the scenario has the label '${label}'; there are: ${known}. Give one: agents={'NAME': ['LABEL']}, or --agent LABELS of the command" as String]
     }
 
     /** A build that waits for an agent which does not exist is aborted by an administrator. */
     private boolean stuckAgents() {
-        Map waiting = agentQueue.find { Map queued -> !agents.any { it.matches(queued.label) } }
+        Map waiting = agentQueue.find { Map queued -> !fitting(queued.label as String) }
         if (waiting == null) { return false }
         interrupt(waiting.run, Result.ABORTED, new CauseOfInterruption.UserInterruption(shortDescription: 'Aborted by admin', user: 'admin'))
         true
@@ -207,18 +210,19 @@ class Agent {
     final File workspaces
     final int executors
     final Map<Integer, File> busy = [:]
+    /** Whether every label expression fits it. */
+    final boolean anyLabel
     long lastUsed = -1
 
     Agent(String name, List<String> labels, File root, Map scenario) {
         this.name = name
         this.labels = labels
         this.executors = scenario.executors ?: 2
+        this.anyLabel = scenario.anyLabel
         this.workspaces = new File(root, "agents/${name}/workspace")
     }
 
-    boolean matches(String label) {
-        !label || label.split(/\|\|/).any { it.split('&&').every { (it.trim() in labels) || it.trim() == name } }
-    }
+    boolean matches(String label) { !label?.trim() || LabelExpression.fits(label, labels + [name]) }
 
     boolean isFree() { busy.size() < executors }
 

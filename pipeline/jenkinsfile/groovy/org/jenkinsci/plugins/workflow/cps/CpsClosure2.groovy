@@ -13,4 +13,14 @@ class CpsClosure2 extends CpsClosure {
 
     /** Groovy would find its own `sleep` before the step. */
     Object sleep(long seconds) { InvokerHelper.invokeMethod(owner, 'sleep', seconds) }
+
+    /** What Groovy would print to the standard output of Java is an echo. */
+    void println() { InvokerHelper.invokeMethod(owner, 'println', new Object[0]) }
+
+    void println(Object value) { InvokerHelper.invokeMethod(owner, 'println', [value] as Object[]) }
+
+    void print(Object value) { InvokerHelper.invokeMethod(owner, 'print', [value] as Object[]) }
+
+    /** With one value only, as in Jenkins: with several, Groovy's own is called and the console stays empty. */
+    void printf(String format, Object value) { InvokerHelper.invokeMethod(owner, 'printf', [format, value] as Object[]) }
 }
