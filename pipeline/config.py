@@ -247,6 +247,9 @@ class GateSection(Section):
     require: tuple[str, ...] = Field(
         (), description="Stages whose report must have passed, beyond the built-in ones."
     )
+    allow_breaking_contract: bool = Field(
+        False, description="A challenger that some requests of the champion's clients do not fit."
+    )
 
 
 class GateFloor(Section):
@@ -262,6 +265,9 @@ class GateFloor(Section):
     min_days: int | None = Field(None, ge=5, description="The least.")
     guards: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict, description="Metrics that must be guarded, with the largest margin."
+    )
+    allow_breaking_contract: bool = Field(
+        True, description="Whether a project may allow that requests of old clients do not fit."
     )
 
 

@@ -43,6 +43,13 @@ class Facts:
     gate_digest: str
 
     @property
+    def broken_contract(self) -> str:
+        """What the challenger breaks for the champion's clients; empty where it does not."""
+        contract = self.gate.metrics.get("contract") or {}
+        broken = contract.get("broken") if isinstance(contract, dict) else None
+        return "; ".join(map(str, broken)) if isinstance(broken, list) else ""
+
+    @property
     def champion_digest(self) -> str | None:
         return None if self.champion is None else self.champion.digest
 

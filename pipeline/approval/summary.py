@@ -13,7 +13,9 @@ def summarise(facts: Facts) -> str:
     """Return the lines to decide on."""
     champion = facts.champion
     against = "no champion: the best heuristic stood in" if champion is None else _version(champion)
+    broken = facts.broken_contract
     lines = [
+        *([f"CLIENTS BREAK: {broken}", ""] if broken else []),
         f"model       {facts.challenger.name}",
         f"challenger  {_version(facts.challenger)}",
         f"champion    {against}",

@@ -25,6 +25,8 @@ def require(floor: GateFloor, section: GateSection, rules: Rules) -> None:
             raise _looser(key, asked, f"at most {most}")
     if floor.margin is not None and rules.margin < floor.margin:
         raise _looser("margin", rules.margin, f"at least {floor.margin}")
+    if section.allow_breaking_contract and not floor.allow_breaking_contract:
+        raise _looser("allow_breaking_contract", "true", "false")
     if floor.min_days is not None and rules.min_units < floor.min_days:
         raise _looser("min_days", rules.min_units, f"at least {floor.min_days}")
     for metric, most in floor.guards.items():

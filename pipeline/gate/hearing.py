@@ -83,6 +83,8 @@ def hear(
         wanted,
         mine.get("identity_parts", {}),
         None if theirs is None else theirs.get("identity_parts", {}),
+        same_features=material.champion is None
+        or _kinds(material.challenger) == _kinds(material.champion),
     )
     holdout, predictions = material.holdout, material.predictions
     if len(predictions) != len(holdout):
@@ -136,6 +138,10 @@ def hear(
         rows if scores is not None else None,
         scores,
     )
+
+
+def _kinds(bundle: Bundle) -> set[tuple[str, str]]:
+    return {(feature.name, feature.kind) for feature in bundle.schema.features}
 
 
 def _champion_scores(

@@ -102,12 +102,13 @@ def _answer(context: Context, policy: Policy, facts: Facts) -> tuple[Answer, Met
     if flags.get("by"):
         decision: Decision = "reject" if flags.get("reject") else "approve"
         return Answer(decision, str(flags["by"]).strip(), str(flags["reason"]).strip()), "flags"
-    if policy.automatic and not policy.four_eyes:
+    if policy.automatic and not policy.four_eyes and not facts.broken_contract:
         return BY_POLICY, "automatic"
     if context.interactive:
         return ask(summarise(facts), user(), sys.stdin, sys.stdout), "prompt"
+    broken = f"; clients break: {facts.broken_contract}" if facts.broken_contract else ""
     raise WaitingForPerson(
-        f"version {facts.challenger.number} passed the gate and waits for an approval",
+        f"version {facts.challenger.number} passed the gate and waits for an approval{broken}",
         hint=CONTINUE,
     )
 

@@ -15,6 +15,7 @@ from pipeline.gate import evidence, floor
 from pipeline.gate.contest import Rules, headline, not_made
 from pipeline.gate.hearing import BEST_HEURISTIC, CHAMPION, Held, Material, hear
 from pipeline.gate.record import record
+from pipeline.gate.request_contract import judge_contract
 from pipeline.problems.base import Problem
 from pipeline.problems.loader import load_problem
 from pipeline.project.user_tests import COMPARISON, is_comparison, run_user_tests
@@ -46,6 +47,11 @@ def run(context: Context) -> Outcome:
     policy = policies.load(context.policy, context.config.policy)
     floor.require(policy.gate, context.config.gate, rules)
     reports, advisory = _reports(context, (*context.config.gate.require, *policy.require))
+    contract = judge_contract(
+        registry.manifest(challenger),
+        None if champion is None else registry.manifest(champion),
+        allowed=context.config.gate.allow_breaking_contract,
+    )
     candidate = evidence.Candidate(challenger.identity, challenger.digest)
     proved = [
         *(evidence.check_report(name, found, candidate) for name, found in reports.items()),
@@ -63,7 +69,8 @@ def run(context: Context) -> Outcome:
     compared = [*held.contest.checks, *tests, *held.advice]
     evident = report.judge(proved) is Verdict.PASS
     checks = [*compared, *proved] if evident else [*proved, *compared]
-    summary = headline(checks, held.contest.primary, held.goal)
+    checks.insert(0 if contract.breaks else len(compared), contract.check)
+    summary = contract.headline(headline(checks, held.contest.primary, held.goal))
     metrics: dict[str, Any] = {
         "nothing_to_promote": False,
         "goal": held.goal,
@@ -71,6 +78,7 @@ def run(context: Context) -> Outcome:
         "challenger_version": challenger.number,
         "champion_version": champion.number if champion else None,
         "first": held.first,
+        "contract": contract.to_json(),
         **held.contest.to_json(),
         "models": held.models,
         "table": held.table,

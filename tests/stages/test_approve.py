@@ -44,11 +44,11 @@ class Case:
         self.policy = self.project.root / "policy.yaml"
         self.policy.write_text(yaml.safe_dump(rules))
 
-    def gate(self, verdict: Verdict = Verdict.PASS) -> None:
+    def gate(self, verdict: Verdict = Verdict.PASS, **metrics: Any) -> None:
         champion = self.registry.champion()
         content = record(
             [Check(name="better", verdict=verdict, observed="+0.02 [+0.01, +0.03]")],
-            {},
+            metrics,
             summary="within-day AUC +0.02 against the best heuristic",
             challenger=self.version.digest,
             champion=None if champion is None else champion.digest,
@@ -203,6 +203,40 @@ class TestAutomatic:
         case.project = make_project(policy={"automatic": True})
         case.gate()
         assert case.approve().exit_code == 4
+
+
+class TestBrokenContract:
+    """A challenger that breaks clients passed the gate, since the project allows it."""
+
+    BROKEN = {"change": "breaking", "broken": ["feature 'age' is gone"]}  # noqa: RUF012
+
+    def test_is_the_first_line_that_the_approver_sees(
+        self, case: Case, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("a\nAsha\nclients are told\n"))
+        case.gate(contract=self.BROKEN)
+        assert case.approve(interactive=True).exit_code == 0
+        shown = capsys.readouterr().out.strip()
+        assert shown.splitlines()[0] == "CLIENTS BREAK: feature 'age' is gone"
+
+    def test_is_never_approved_by_the_policy_alone(
+        self, case: Case, make_project: Callable[..., Project]
+    ) -> None:
+        case.floor(automatic=True)
+        case.project = make_project(policy={"automatic": True})
+        case.gate(contract=self.BROKEN)
+        result = case.approve()
+        assert result.exit_code == 4
+        assert "clients break: feature 'age' is gone" in result.report.summary
+        assert case.signed() is None
+
+    def test_an_extended_one_is_approved_as_any(
+        self, case: Case, make_project: Callable[..., Project]
+    ) -> None:
+        case.floor(automatic=True)
+        case.project = make_project(policy={"automatic": True})
+        case.gate(contract={"change": "extended", "broken": [], "extensions": ["more"]})
+        assert case.approve().exit_code == 0
 
 
 class TestNobodyIsAsked:

@@ -302,5 +302,19 @@ class TestAgainstAChampion:
         older = PROJECT["data"]["source"] | {"days": 150}
         crowned.deliver(data={"source": older}, split={**PROJECT["split"], "holdout_days": 30})
         done = crowned.gate()
-        assert done.report.verdict is Verdict.INCONCLUSIVE
+        assert done.report.verdict is Verdict.FAIL
+        assert done.report.checks[0].name == "request contract"
+        assert done.report.summary.startswith(
+            "refused: request contract: breaking: feature 'spread' is gone; keep what clients send"
+        )
+        assert done.report.metrics["contract"]["broken"] == ["feature 'spread' is gone"]
+        crowned.write(
+            data={"source": older},
+            split={**PROJECT["split"], "holdout_days": 30},
+            gate={"allow_breaking_contract": True},
+        )
+        done = crowned.gate()
+        assert done.report.verdict is Verdict.INCONCLUSIVE, done.report.summary
+        assert done.report.checks[0].verdict is Verdict.PASS
+        assert done.report.summary.startswith("clients break, breaking: feature 'spread' is gone. ")
         assert "after both cutoffs" in done.report.summary

@@ -1,0 +1,73 @@
+"""What the gate says of a challenger that the champion's clients cannot ask as before."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.config import GateFloor, GateSection
+from pipeline.errors import Refused, UsageError
+from pipeline.features.schema import Feature, FeatureSchema
+from pipeline.gate import floor
+from pipeline.gate.contest import Rules
+from pipeline.gate.request_contract import judge_contract
+
+AGE, PLAN = Feature("age", "numeric"), Feature("plan", "categorical", ("free", "pro"))
+NEW = Feature("income", "numeric")
+
+
+def manifest(*features):
+    return {"features": FeatureSchema(features).to_json()}
+
+
+CHAMPION = manifest(AGE, PLAN)
+
+
+@pytest.mark.parametrize(
+    ("challenger", "allowed", "verdict", "told"),
+    [
+        (manifest(AGE, PLAN), False, "pass", "compatible"),
+        (manifest(AGE, PLAN, replace(NEW, optional=True)), False, "pass", "extended: feature"),
+        (manifest(AGE, PLAN, NEW), False, "fail", "breaking: feature 'income' is new and requ"),
+        (manifest(AGE, PLAN, NEW), True, "pass", "breaking: feature 'income' is new and required"),
+        (manifest(PLAN), False, "fail", "breaking: feature 'age' is gone"),
+        (manifest(PLAN, AGE), False, "fail", "breaking: the order changes"),
+    ],
+)
+def test_only_what_is_breaking_and_not_allowed_fails(challenger, allowed, verdict, told):
+    found = judge_contract(challenger, CHAMPION, allowed=allowed)
+    assert (found.check.name, found.check.verdict) == ("request contract", verdict)
+    assert found.check.required
+    assert found.check.observed.startswith(told)
+    assert found.breaks == told.startswith("breaking")
+    first = found.headline("may be promoted: better")
+    assert first.startswith("clients break, breaking: ") == (allowed and found.breaks)
+    assert first.endswith("may be promoted: better")
+
+
+def test_each_refusal_says_what_to_do():
+    new = judge_contract(manifest(AGE, PLAN, NEW), CHAMPION, allowed=False)
+    assert "set gate.allow_breaking_contract: true once they are told" in new.check.why
+    order = judge_contract(manifest(PLAN, AGE), CHAMPION, allowed=False)
+    assert "run 'ml-pipeline train' again" in order.check.why
+
+
+def test_without_a_champion_it_is_the_first():
+    found = judge_contract(CHAMPION, None, allowed=False)
+    assert (found.check.verdict, found.breaks) == ("pass", False)
+    assert found.to_json()["change"] is None
+    assert found.digest[:12] in found.check.observed
+
+
+def test_a_manifest_without_features_is_no_contract():
+    with pytest.raises(Refused, match="champion's manifest: features"):
+        judge_contract(CHAMPION, {"features": {"schema": 9}}, allowed=True)
+
+
+def test_the_policy_may_forbid_it():
+    section = GateSection(allow_breaking_contract=True)
+    rules = Rules.of(section, "log_loss", {})
+    floor.require(GateFloor(), section, rules)
+    forbidding = GateFloor(allow_breaking_contract=False)
+    floor.require(forbidding, GateSection(), rules)
+    with pytest.raises(UsageError, match=r"gate.allow_breaking_contract is true; expected false"):
+        floor.require(forbidding, section, rules)
