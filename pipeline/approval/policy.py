@@ -151,6 +151,7 @@ def _stricter_gate(base: GateFloor, other: GateFloor, where: str) -> GateFloor:
         non_inferior_margin=_of(min, base.non_inferior_margin, other.non_inferior_margin),
         min_days=_of(max, base.min_days, other.min_days),
         guards=guards,
+        allow_breaking_contract=base.allow_breaking_contract and other.allow_breaking_contract,
     )
 
 

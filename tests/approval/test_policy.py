@@ -143,6 +143,11 @@ class TestAFurtherFileMayOnlyTighten:
         assert policy.stricter(base, Policy(**{key: loose}), "x") == base
         assert getattr(policy.stricter(base, Policy(**{key: tight}), "x"), key) == found
 
+    @pytest.mark.parametrize(("one", "other"), [(True, False), (False, True), (False, False)])
+    def test_whoever_forbids_a_breaking_contract_is_heard(self, one: bool, other: bool) -> None:
+        files = (Policy(gate={"allow_breaking_contract": each}) for each in (one, other))
+        assert not policy.stricter(*files, "x").gate.allow_breaking_contract
+
     def test_no_key_is_without_a_rule(self) -> None:
         """A key that is added to the policy, or to its gate, needs a rule of what is tighter."""
         assert set(Policy.model_fields) == {
@@ -163,6 +168,7 @@ class TestAFurtherFileMayOnlyTighten:
             "non_inferior_margin",
             "min_days",
             "guards",
+            "allow_breaking_contract",
         }
 
     @pytest.mark.parametrize(
