@@ -23,9 +23,7 @@ case "$1" in
         [ -n "${PIP_INDEX_URL:-}" ] || unset PIP_INDEX_URL
         python3 -m venv /build/pip
         python3 -m venv --without-pip /opt/ml-pipeline
-        # XGBoost asks for NCCL, half a gigabyte that it loads only to share a fit among GPUs.
-        awk '/^[^ ]/ { keep = !/^nvidia-nccl/ } keep' "$2" > /build/lock
-        install --require-hashes --requirement /build/lock
+        install --require-hashes --requirement "$2"
         compile /opt/ml-pipeline/lib
         ;;
     package)

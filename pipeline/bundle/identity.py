@@ -39,6 +39,9 @@ LOCKED = (
 )
 """Distributions whose version can change a number or a byte of the model."""
 
+VARIANTS = {"xgboost": "xgboost-cpu"}
+"""Distributions of the same code under another name; a model does not tell them apart."""
+
 GROUP = "ml_pipeline.problems"
 
 
@@ -132,16 +135,27 @@ def locked(project: Project) -> dict[str, str]:
     """
     versions = {"python": ".".join(platform.python_version_tuple()[:2])}
     for name in LOCKED:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            raise EnvironmentFault(
-                f"package {name} is not installed", hint="install from the lock: requirements.txt"
-            ) from None
+        versions[name] = installed_version(name)
     for entry in metadata.entry_points(group=GROUP, name=project.config.problem.kind):
         if entry.dist is not None:
             versions[entry.dist.name] = entry.dist.version
     return versions
+
+
+def installed_version(name: str) -> str:
+    """Return the version of a distribution, or of its variant where that is installed.
+
+    Raises:
+        EnvironmentFault: neither is.
+    """
+    for each in (name, VARIANTS.get(name, name)):
+        try:
+            return metadata.version(each)
+        except metadata.PackageNotFoundError:
+            continue
+    raise EnvironmentFault(
+        f"package {name} is not installed", hint="install from the lock: requirements.txt"
+    )
 
 
 def source_files(project: Project) -> tuple[Path, ...]:

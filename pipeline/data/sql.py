@@ -12,6 +12,7 @@ from urllib.parse import quote_plus
 
 from pipeline.config import SqlSource
 from pipeline.errors import EnvironmentFault, UsageError
+from pipeline.extras import install_command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,11 @@ class Database:
         try:
             engine = sqlalchemy.create_engine(url)
         except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
-            raise UsageError(f"data source {shown}: {_without(secret, error)}") from None
+            lacks_driver = isinstance(error, ImportError) and error.name == "psycopg"
+            raise UsageError(
+                f"data source {shown}: {_without(secret, error)}",
+                hint=install_command("postgres") if lacks_driver else "",
+            ) from None
         try:
             yield engine
         except (exc.SQLAlchemyError, OSError) as error:

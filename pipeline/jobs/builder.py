@@ -20,6 +20,7 @@ import yaml
 
 from pipeline import documents
 from pipeline.errors import UsageError
+from pipeline.extras import install_command
 from pipeline.jobs import strict
 from pipeline.jobs.strict import Finding
 
@@ -97,7 +98,7 @@ def _job_builder() -> Iterator[None]:
         except ImportError as error:
             raise UsageError(
                 f"jenkins-job-builder cannot be imported ({error})",
-                hint="install jenkins-ml-pipeline[jobs]",
+                hint=install_command("jobs"),
             ) from None
         Loader.yaml_multi_constructors = {}
         Loader.yaml_constructors = {

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import cast
 
 from pipeline import __version__, errors, report, workdir
+from pipeline.bundle.identity import installed_version
 from pipeline.errors import EnvironmentFault, PipelineError, WaitingForPerson
 from pipeline.report import Check, StageReport, Verdict
 from pipeline.stages.context import Context, Outcome
@@ -137,5 +137,5 @@ def _versions() -> dict[str, str]:
     found = {"ml-pipeline": __version__, "python": platform.python_version()}
     for module, distribution in HEAVY.items():
         if module in sys.modules:
-            found[distribution] = metadata.version(distribution)
+            found[distribution] = installed_version(distribution)
     return found

