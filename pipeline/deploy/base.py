@@ -133,7 +133,7 @@ class Copying:
     challenger: Placement
     served: Deployment
     """By the challenger's placement."""
-    positions: tuple[int, ...] | None
+    positions: tuple[int | None, ...] | None
     """Of the challenger's features among the champion's; None where they are the same."""
     share: float
     """0 to 1."""

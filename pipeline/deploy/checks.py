@@ -188,7 +188,15 @@ class _Clauses:
         yield "one row", "probability in 0..1 and the model's version", self._one
         yield "missing values", "null is accepted for every feature", self._missing
         yield "list of rows", "the same answers, in order, as one by one", self._many
-        yield "too few values", "422", lambda: self._refused(self._row()[:-1])
+        yield "by name", "one row and a list of rows, answered as by position", self._by_name
+        yield "unknown name", "422, naming it", self._unknown_name
+        yield "missing name", "422, naming the feature", self._missing_name
+        yield (
+            "request contract",
+            "its digest is accepted, another one is 409 with both",
+            self._digest,
+        )
+        yield "too few values", "422", lambda: self._refused(self._row()[: self._required() - 1])
         yield "too many values", "422", lambda: self._refused([*self._row(), 0.0])
         yield "wrong type", "422, naming the feature", self._wrong_type
         yield "NaN", "422, naming the feature", self._nan
@@ -221,7 +229,8 @@ class _Clauses:
             raise _Broken("/metadata lists no features")
         if not all(map(_is_feature, features)):
             raise _Broken("/metadata has a feature without name, kind, range or categories")
-        for key, kind in (("name", str), ("digest", str), ("max_body", int), ("max_rows", int)):
+        keys = ("name", "digest", "contract")
+        for key, kind in (*((key, str) for key in keys), ("max_body", int), ("max_rows", int)):
             if type(told.get(key)) is not kind or not told[key]:
                 raise _Broken(f"/metadata has no '{key}'")
         if type(told.get("model_version", "")) not in (int, type(None)):
@@ -270,6 +279,20 @@ class _Clauses:
                 raise _Broken(f"a row of the list gave {answer}, alone {alone}")
         return f"{len(rows)} rows"
 
+    def _by_name(self) -> str:
+        named = self._named()
+        expected = self._prediction(self._api.post("/predict", json={"features": self._row()}))
+        alone = self._prediction(self._api.post("/predict", json={"features": named}))
+        reverse = dict(reversed([*named.items()]))
+        listed = _json(self._api.post("/predict", json={"rows": [named, reverse]}))
+        if not isinstance(listed, list) or len(listed) != 2:
+            raise _Broken(f"two rows gave {_short(str(listed))}")
+        for answer in (alone, *listed):
+            found = answer.get("probability") if isinstance(answer, dict) else None
+            if not abs(_number(found) - expected["probability"]) <= TOLERANCE:
+                raise _Broken(f"by name gave {answer}, by position {expected}")
+        return f"{len(named)} names, in any order"
+
     def _golden_rows(self) -> float:
         bundle = self._expected.bundle
         if bundle is None:
@@ -293,6 +316,32 @@ class _Clauses:
         return f"median {median * 1000:.1f} ms"
 
     # --- what must be refused ---------------------------------------------------------------
+
+    def _unknown_name(self) -> str:
+        strange = max(self._named(), key=len) + "_unknown"
+        return self._naming(strange[:30], self._named() | {strange: 0.5})
+
+    def _missing_name(self) -> str:
+        required = [one for one in self._told_metadata()["features"] if not one.get("optional")]
+        if not required:
+            return "every feature is optional"
+        name = required[-1]["name"]
+        return self._naming(name[:30], {k: v for k, v in self._named().items() if k != name})
+
+    def _naming(self, name: str, row: Mapping[str, Any]) -> str:
+        message = self._told(self._api.post("/predict", json={"rows": [row]}), 422)
+        if name not in message:
+            raise _Broken(f"the message does not name '{name}': {message}")
+        return message
+
+    def _digest(self) -> str:
+        own, other = self._told_metadata()["contract"], "0" * 64
+        row = {"features": self._row()}
+        self._prediction(self._api.post("/predict", json=row | {"contract": own}))
+        message = self._told(self._api.post("/predict", json=row | {"contract": other}), 409)
+        if own not in message or other not in message:
+            raise _Broken(f"the message does not name both digests: {message}")
+        return f"{own[:12]}"
 
     def _wrong_type(self) -> str:
         for index, feature in enumerate(self._told_metadata()["features"]):
@@ -340,6 +389,16 @@ class _Clauses:
     def _row(self) -> list[Any]:
         """Return a valid row: the middle of each range, the first of the categories."""
         return [_valid(feature) for feature in self._told_metadata()["features"]]
+
+    def _named(self) -> dict[str, Any]:
+        names = (feature["name"] for feature in self._told_metadata()["features"])
+        return dict(zip(names, self._row(), strict=True))
+
+    def _required(self) -> int:
+        """Return the fewest values of a row by position."""
+        features = self._told_metadata()["features"]
+        places = [at + 1 for at, one in enumerate(features) if not one.get("optional")]
+        return max(places, default=1)
 
     def _post(self, content: bytes) -> httpx.Response:
         return self._api.post(

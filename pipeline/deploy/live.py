@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from pipeline.deploy.targets import load_target
 from pipeline.deploy.traffic import Reply
 from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault, Refused, UsageError
+from pipeline.features.schema import FeatureSchema
 from pipeline.home import Home
 from pipeline.report import ModelRef
 
@@ -158,22 +158,40 @@ def exchanges(path: Path) -> list[Exchange]:
     return found
 
 
-def positions(champion: Sequence[str], challenger: Sequence[str]) -> tuple[int, ...] | None:
+Positions = tuple[int | None, ...]
+"""Where each feature of a challenger is in a row for the champion; None where it is left out."""
+
+
+def positions(champion: FeatureSchema, challenger: FeatureSchema) -> Positions | None:
     """Return where the challenger's features are among the champion's; None if at the same places.
 
     Raises:
-        Refused: the champion's requests lack one.
+        Refused: the champion's requests lack one that is not optional, or give one as another kind.
     """
-    lacking = [name for name in challenger if name not in champion]
+    places = {name: place for place, name in enumerate(champion.names)}
+    lacking = [
+        feature.name
+        for feature in challenger.features
+        if feature.name not in places and not feature.optional
+    ]
     if lacking:
         raise Refused(
             f"requests for the champion lack the challenger's feature '{lacking[0]}'",
-            expected="a challenger whose features are among the champion's",
+            expected="a challenger whose features are among the champion's, or optional",
             hint="replay the holdout instead, where each has features of its own",
         )
-    if tuple(champion) == tuple(challenger):
+    kinds = {feature.name: feature.kind for feature in champion.features}
+    for feature in challenger.features:
+        if kinds.get(feature.name, feature.kind) != feature.kind:
+            raise Refused(
+                f"requests for the champion give feature '{feature.name}' as "
+                f"{kinds[feature.name]}, the challenger takes it as {feature.kind}",
+                expected="a challenger that takes the champion's features as they are",
+                hint="replay the holdout instead, where each has features of its own",
+            )
+    if champion.names == challenger.names:
         return None
-    return tuple(list(champion).index(name) for name in challenger)
+    return tuple(places.get(name) for name in challenger.names)
 
 
 def copying_target(target: str, environment: str) -> CopiesRequests:

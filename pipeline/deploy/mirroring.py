@@ -46,7 +46,7 @@ class Settings:
     url: str
     version: int | None
     timeout: float
-    positions: tuple[int, ...] | None
+    positions: tuple[int | None, ...] | None
     records: str
     token_env: str | None = None
     token_file: str | None = None
@@ -130,15 +130,24 @@ class Reader:
         self._written += self._out.write(json.dumps(line) + "\n")
 
 
-def reordered(body: bytes, positions: Sequence[int] | None) -> bytes:
-    """Return a request with its features at ``positions``; the same one where that is None."""
+def reordered(body: bytes, positions: Sequence[int | None] | None) -> bytes:
+    """Return a request with its features at ``positions``; the same one where that is None.
+
+    The server copies every request by position, whichever form the client chose. Where a position
+    is None the feature is missing.
+    """
     if positions is None:
         return body
     features = json.loads(body)["features"]
     many = bool(features) and isinstance(features[0], list)
     rows: list[Any] = features if many else [features]
-    moved = [[row[at] for at in positions] for row in rows]
+    moved = [arranged(row, positions) for row in rows]
     return json.dumps({"features": moved if many else moved[0]}).encode()
+
+
+def arranged(row: Sequence[Any], positions: Sequence[int | None]) -> list[Any]:
+    """Return the values of a row at ``positions``, None where there is none."""
+    return [None if at is None else row[at] for at in positions]
 
 
 def main(arguments: Sequence[str]) -> None:

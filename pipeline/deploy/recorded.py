@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.config import Project
 from pipeline.deploy import arguments
 from pipeline.deploy.base import LogsElsewhere, Placement
 from pipeline.deploy.targets import load_target
+from pipeline.home import Home
 from pipeline.serving import predictions
 
 
@@ -32,6 +34,17 @@ def brought(placement: Placement) -> Path:
     if isinstance(target, LogsElsewhere):
         target.bring_predictions(placement)
     return arguments.log_of(placement)
+
+
+def log_of(project: Project, home: Home, environment: str) -> Path:
+    """Return the folder of an environment's prediction log, whether the project has it or not.
+
+    Raises:
+        EnvironmentFault: its servers keep it elsewhere, and it cannot be copied from there.
+    """
+    if environment not in project.config.environments:
+        return arguments.prediction_folder(project.serving, home, environment)
+    return brought(Placement.of(project, environment, home))
 
 
 def newest(

@@ -142,10 +142,9 @@ class Invocations:
         columns = data["columns"]
         if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
             raise _bad("'columns' is no list of names")
-        places = self._places(columns)
         for number, row in enumerate(rows):
             _check_length(row, columns, f"row {number}")
-        return _arranged(rows, places)
+        return _arranged(rows, self._places(columns))
 
     def _places(self, columns: Sequence[str]) -> list[int | None] | None:
         """Return where the model's features are among the columns; None if at the same places.
@@ -195,10 +194,9 @@ class Invocations:
         if not lines:
             raise _bad("the CSV is empty; expected a line with the names of the columns")
         columns = [name.strip() for name in lines[0][1]]
-        places = self._places(columns)
         for number, (line, cells) in enumerate(lines[1:]):
             _check_length(cells, columns, f"row {number} (line {line})")
-        rows = _arranged([cells for _, cells in lines[1:]], places)
+        rows = _arranged([cells for _, cells in lines[1:]], self._places(columns))
         return [[_cell(*pair) for pair in zip(row, self._texts, strict=True)] for row in rows]
 
 

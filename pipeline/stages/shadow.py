@@ -13,10 +13,11 @@ from pipeline import report
 from pipeline.bundle.reader import Bundle
 from pipeline.deploy import arguments, launch, live, openloop, recorded, shadow, traffic
 from pipeline.deploy.base import Copying, Counts, Deployment, Placement
+from pipeline.deploy.mirroring import arranged
 from pipeline.deploy.shadow import Comparison, Exchange
 from pipeline.deploy.targets import load_target
 from pipeline.deploy.traffic import Reply, Stream
-from pipeline.errors import UsageError
+from pipeline.errors import Refused, UsageError
 from pipeline.promotion.production import PRODUCTION
 from pipeline.registry.mlflow_registry import Registry, Version
 from pipeline.report import Check, Verdict
@@ -134,22 +135,24 @@ def _requests(context: Context, bundle: Bundle, theirs: Bundle, version: Version
     section = context.config.shadow
     if section.source != "holdout":
         rows = recorded.newest(
-            _log(context),
+            recorded.log_of(context.project, context.home, PRODUCTION),
             version=version.number,
             features=theirs.schema.names,
             count=section.requests,
         )
-        fits = set(bundle.schema.names) <= set(theirs.schema.names)
-        if section.source == "recorded" or (fits and len(rows) >= section.min_requests):
+        enough = len(rows) >= section.min_requests and _fits(bundle, theirs)
+        if section.source == "recorded" or enough:
             return _recorded(rows, bundle, theirs)
     return _holdout(context, bundle, theirs)
 
 
-def _log(context: Context) -> Path:
-    """Return the folder of production's prediction log."""
-    if PRODUCTION not in context.config.environments:
-        return arguments.prediction_folder(context.project.serving, context.home, PRODUCTION)
-    return recorded.brought(Placement.of(context.project, PRODUCTION, context.home))
+def _fits(bundle: Bundle, theirs: Bundle) -> bool:
+    """Return whether the champion's requests have what the challenger takes."""
+    try:
+        live.positions(theirs.schema, bundle.schema)
+    except Refused:
+        return False
+    return True
 
 
 def _recorded(rows: Sequence[recorded.Recorded], bundle: Bundle, theirs: Bundle) -> Requests:
@@ -158,13 +161,13 @@ def _recorded(rows: Sequence[recorded.Recorded], bundle: Bundle, theirs: Bundle)
             "the prediction log holds no request that the champion answered",
             hint="wait until production was asked, or set shadow.source to holdout",
         )
-    moved = live.positions(theirs.schema.names, bundle.schema.names)
+    moved = live.positions(theirs.schema, bundle.schema)
     return Requests(
         source="recorded",
         ids=[f"{row.request_id}-{index}" for index, row in enumerate(rows)],
         champion=[row.features for row in rows],
         challenger=[
-            row.features if moved is None else [row.features[at] for at in moved] for row in rows
+            row.features if moved is None else arranged(row.features, moved) for row in rows
         ],
     )
 
@@ -332,7 +335,7 @@ def _start(context: Context, name: str, deployment: Deployment, bundle: Bundle) 
         champion=champion,
         challenger=Placement.of(context.project, name, context.home),
         served=deployment,
-        positions=live.positions(theirs.schema.names, bundle.schema.names),
+        positions=live.positions(theirs.schema, bundle.schema),
         share=section.share,
         timeout=section.timeout_ms / 1000,
     )

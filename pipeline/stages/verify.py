@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+import tempfile
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline import report
 from pipeline.bundle.reader import Bundle
-from pipeline.deploy import checks
+from pipeline.deploy import champion_requests, checks, recorded
 from pipeline.deploy.base import Deployment, Placement
+from pipeline.deploy.champion_requests import ChampionRequests
 from pipeline.deploy.checks import Contract, Expected
 from pipeline.deploy.targets import load_target
 from pipeline.errors import EnvironmentFault, UsageError
+from pipeline.gate.request_contract import schema_of
 from pipeline.project.user_tests import run_user_tests
+from pipeline.promotion.production import PRODUCTION
+from pipeline.registry.mlflow_registry import Registry, Version
 from pipeline.report import Check, ModelRef, Verdict
 from pipeline.serving.access import token_of
 from pipeline.stages.context import Context, Outcome
@@ -40,6 +47,7 @@ def run(context: Context) -> Outcome:
     context.progress(f"testing {url}", 0.1)
     expected = _expected(deployment, url)
     found = checks.contract(url, expected, token)
+    replayed = _champions_requests(context, expected, url, token)
     context.progress("running the project's staging tests", 0.6)
     tests = run_user_tests(
         context.project,
@@ -48,7 +56,7 @@ def run(context: Context) -> Outcome:
         "staging",
         {"endpoint": url},
     )
-    every = [*found.checks, *tests]
+    every = [*found.checks, *replayed, *tests]
     return Outcome(
         summary=_summary(url, every, found),
         checks=every,
@@ -81,6 +89,68 @@ def _expected(deployment: Deployment | None, url: str) -> Expected:
         return Expected()
     bundle = Bundle.open(deployment.bundle)
     return Expected(version=deployment.version, digest=deployment.digest, bundle=bundle)
+
+
+def _champions_requests(
+    context: Context, expected: Expected, url: str, token: str | None
+) -> list[Check]:
+    """Return the check that what the champion was asked is answered here; none where it serves.
+
+    Raises:
+        Refused: the champion's bundle is damaged.
+        EnvironmentFault: the registry does not answer.
+    """
+    import httpx
+
+    if expected.bundle is None or not (registry := _registry(context)).exists():
+        return []
+    context.progress("asking the registry for the champion", 0.4)
+    champion = registry.champion()
+    if champion is None or champion.digest == expected.digest:
+        return []
+    context.progress("sending the champion's requests", 0.5)
+    asked = _asked(context, registry, champion)
+    try:
+        return [champion_requests.replay(url, asked, expected.bundle.schema, token)]
+    except httpx.HTTPError as error:
+        return [
+            Check(
+                name=champion_requests.NAME,
+                verdict=Verdict.ERROR,
+                observed=f"{type(error).__name__}: {error}",
+                expected="an answer to each",
+                why=f"{champion_requests.NAME}: the connection broke",
+            )
+        ]
+
+
+def _registry(context: Context) -> Registry:
+    return Registry.of(context.project, context.home, context.progress)
+
+
+def _asked(context: Context, registry: Registry, champion: Version) -> ChampionRequests:
+    """Return what clients asked of the champion, or its golden rows where nothing is recorded."""
+    schema = schema_of(registry.manifest(champion), "champion")
+    try:
+        folder = recorded.log_of(context.project, context.home, PRODUCTION)
+    except EnvironmentFault as fault:
+        rows: list[list[Any]] = []
+        context.progress(
+            f"golden rows, since the prediction log is unavailable: {fault.fault}", 0.5
+        )
+    else:
+        newest = recorded.newest(
+            folder,
+            version=champion.number,
+            features=schema.names,
+            count=champion_requests.MOST,
+        )
+        rows = [row.features for row in newest]
+    if rows:
+        return ChampionRequests("recorded", champion.number, schema, rows)
+    with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
+        bundle = Bundle.open(registry.download(champion, Path(scratch) / "champion"))
+        return ChampionRequests("golden", champion.number, schema, bundle.golden.inputs)
 
 
 def _summary(url: str, every: list[Check], found: Contract) -> str:

@@ -1,12 +1,14 @@
 """An environment of its own for each test, with nothing left running."""
 
+import asyncio
 import os
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from pipeline.config import EnvironmentSection, ServingSection
-from pipeline.deploy import base
+from pipeline.deploy import base, checks
 from pipeline.deploy.base import Placement
 from pipeline.deploy.docker import DockerTarget
 from pipeline.deploy.kubernetes import KubernetesTarget
@@ -69,6 +71,42 @@ def make_place(target, home, **section):
     return Place(
         target, Placement("staging", EnvironmentSection(**section), ServingSection(), home)
     )
+
+
+class InProcess(httpx.BaseTransport):
+    """Answers a synchronous client by an ASGI application, without a socket."""
+
+    def __init__(self, app):
+        self.app = app
+
+    def handle_request(self, request):
+        async def answer():
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            response = await transport.handle_async_request(
+                httpx.Request(
+                    request.method, request.url, headers=request.headers, content=request.read()
+                )
+            )
+            return httpx.Response(
+                response.status_code, headers=response.headers, content=await response.aread()
+            )
+
+        return asyncio.run(answer())
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Let the checks' client talk to an ASGI application."""
+
+    def use(app):
+        def client(url, token=None, timeout=None, headers=None):
+            own = {"authorization": f"Bearer {token}"} if token else {}
+            own |= headers or {}
+            return httpx.Client(base_url=url, headers=own, transport=InProcess(app))
+
+        monkeypatch.setattr(checks, "client", client)
+
+    return use
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """The contract finds what is broken: each clause is shown failing on a server that breaks it."""
 
-import asyncio
 import json
 
-import httpx
 import pytest
 from starlette.responses import JSONResponse
 
@@ -21,42 +19,6 @@ LIMITS = Limits(max_body=5_000, max_rows=10)
 @pytest.fixture
 def bundle(make_bundle):
     return Bundle.open(make_bundle())
-
-
-class InProcess(httpx.BaseTransport):
-    """Answers a synchronous client by an ASGI application, without a socket."""
-
-    def __init__(self, app):
-        self.app = app
-
-    def handle_request(self, request):
-        async def answer():
-            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-            response = await transport.handle_async_request(
-                httpx.Request(
-                    request.method, request.url, headers=request.headers, content=request.read()
-                )
-            )
-            return httpx.Response(
-                response.status_code, headers=response.headers, content=await response.aread()
-            )
-
-        return asyncio.run(answer())
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    """Let the checks' client talk to an ASGI application."""
-
-    def use(app):
-        def client(url, token=None, timeout=None, headers=None):
-            own = {"authorization": f"Bearer {token}"} if token else {}
-            own |= headers or {}
-            return httpx.Client(base_url=url, headers=own, transport=InProcess(app))
-
-        monkeypatch.setattr(checks, "client", client)
-
-    return use
 
 
 @pytest.fixture
@@ -170,7 +132,14 @@ NONE = {"metadata", "one row", "NaN", "latency"}
         (reversed_lists, {"golden predictions"}),
         (on("/predict", 422, 400), {"too few values", "too many values", "wrong type", "NaN"}),
         (on("/predict", 422, 500), {"too few values", "wrong type", "no features"}),
-        (on("/predict", 422, error="no"), {"wrong type", "NaN"}),
+        (on("/predict", 422, error="no"), {"wrong type", "NaN", "unknown name", "missing name"}),
+        (on("/predict", 422, 200), {"unknown name", "missing name"}),
+        (on("/predict", 409, 200), {"request contract"}),
+        (on("/predict", 409, error="another contract"), {"request contract"}),
+        (on("/metadata", 200, contract=None), {"metadata", "request contract"}),
+        (on("/metadata", 200, contract="0" * 64), {"request contract"}),
+        (every_list, {"by name"}),
+        (plus(1e-4), {"by name"}),
         (on("/predict", 422, error="Traceback: x, c"), {"wrong type", "too few values"}),
         (on("/predict", 413, 200), {"oversized body", "too many rows"}),
         (on("/predict", 400, 200), {"not JSON"}),

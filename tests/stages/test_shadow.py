@@ -13,9 +13,10 @@ import pytest
 
 from pipeline import report, workdir
 from pipeline.bundle.reader import Bundle
-from pipeline.deploy import live
+from pipeline.deploy import live, mirroring
 from pipeline.deploy.base import Placement, deploy
 from pipeline.deploy.process import ProcessTarget
+from pipeline.features.schema import Feature, FeatureSchema
 from pipeline.registry.mlflow_registry import CHAMPION, Registry
 from pipeline.report import Check, ModelRef, StageReport, Verdict
 from pipeline.stages.runner import execute
@@ -348,7 +349,23 @@ def test_a_production_that_was_replaced_leaves_nothing_to_judge(live_delivery):
 
 
 def test_a_challenger_with_features_of_its_own_cannot_be_mirrored():
-    assert live.positions(["a", "b", "c"], ["c", "a"]) == (2, 0)
-    assert live.positions(["a", "b"], ["a", "b"]) is None
+    def of(names, **about):
+        return FeatureSchema(tuple(Feature(name, "numeric", **about) for name in names))
+
+    assert live.positions(of("abc"), of("ca")) == (2, 0)
+    assert live.positions(of("ab"), of("ab")) is None
     with pytest.raises(Exception, match="lack the challenger's feature 'd'"):
-        live.positions(["a", "b"], ["a", "d"])
+        live.positions(of("ab"), of("ad"))
+
+
+def test_what_a_challenger_may_be_asked_without_is_left_out():
+    a, b = Feature("a", "numeric"), Feature("b", "numeric", optional=True)
+    places = live.positions(FeatureSchema((a,)), FeatureSchema((a, b)))
+    assert places == (0, None)
+    assert mirroring.reordered(b'{"features": [[1.5]]}', places) == b'{"features": [[1.5, null]]}'
+
+
+def test_a_feature_of_another_kind_cannot_be_mirrored():
+    number, text = Feature("a", "numeric"), Feature("a", "categorical", ("x",))
+    with pytest.raises(Exception, match="give feature 'a' as numeric, the challenger takes it as"):
+        live.positions(FeatureSchema((number,)), FeatureSchema((text,)))

@@ -1,13 +1,17 @@
 """Stage verify against a running server, by its address."""
 
+import shutil
 import socket
 
 import pytest
 
 from pipeline.deploy.base import Placement, deploy
 from pipeline.deploy.process import ProcessTarget
+from pipeline.features.schema import Feature, FeatureSchema
+from pipeline.registry.mlflow_registry import CHAMPION, Registry
 from pipeline.serving.predictions import read
 from pipeline.stages.runner import execute
+from tests.servers import log_predictions
 
 USER_TEST = """
 import httpx
@@ -78,6 +82,64 @@ def test_a_url_is_tested_without_knowing_what_should_be_there(verify, deployment
     assert result.exit_code == 0
     assert "golden predictions" not in {check.name for check in result.report.checks}
     assert result.report.model is None  # the server's word alone proves no model to the gate
+
+
+class TestChampionsRequests:
+    """Staging serves a challenger, and the registry has a champion."""
+
+    @pytest.fixture
+    def crowned(self, project, make_context, make_bundle, registry_database):
+        home = make_context(project, "verify", "staging").home
+        home.make()
+        shutil.copy(registry_database, home / "mlflow.db")
+        registry = Registry.of(project, home)
+        version = registry.register(make_bundle("champion", identity="c", weight=2.0))
+        registry.set_alias(CHAMPION, version)
+        return version
+
+    def check(self, result):
+        found = [one for one in result.report.checks if one.name == "the champion's requests"]
+        return found[0] if found else None
+
+    def test_its_golden_rows_are_sent_where_nothing_is_recorded(self, crowned, deployment, verify):
+        result = verify()
+        assert result.exit_code == 0
+        told = "3 golden rows of version 1 are answered, by name and by position"
+        assert self.check(result).observed == told
+
+    def test_what_clients_asked_is_sent(self, crowned, deployment, verify, project, make_context):
+        home = make_context(project, "verify", "staging").home
+        folder = home / "predictions/production"
+        folder.mkdir(parents=True)
+        asked = {f"r{number}": [[float(number), "north"]] for number in range(120)}
+        log_predictions(folder / "1.jsonl", crowned.number, ["x", "c"], asked)
+        check = self.check(verify())
+        assert check.observed == (
+            "120 recorded rows of version 1 are answered, by name and by position"
+        )
+
+    def test_a_challenger_that_takes_other_names_is_left_to_the_gate(
+        self, crowned, verify, project, make_context, make_bundle
+    ):
+        home = make_context(project, "verify", "staging").home
+        other = FeatureSchema(
+            (Feature("z", "numeric"), Feature("c", "categorical", ("north", "south")))
+        )
+        target, placement = ProcessTarget(), Placement.of(project, "staging", home)
+        deploy(target, placement, make_bundle("other", features=other.to_json()), 3)
+        try:
+            result = verify()
+        finally:
+            target.stop(placement)
+        assert result.exit_code == 0
+        check = self.check(result)
+        assert (check.verdict, check.required) == ("fail", False)
+        assert "3 of 3 golden rows of version 1 are refused" in check.observed
+        assert "'z' is new and required: renamed?" in check.observed
+
+    def test_an_address_of_somebody_else_is_not_asked(self, crowned, deployment, verify):
+        other = deployment.url.replace("127.0.0.1", "localhost")
+        assert self.check(verify(url=other)) is None
 
 
 def test_nothing_deployed_says_what_to_do(verify):
