@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from pipeline.errors import UsageError
+from pipeline.jenkinsfile import documents
 from pipeline.jenkinsfile import scenario as scenarios
 from pipeline.jenkinsfile.answers import Answers, People
 from pipeline.jenkinsfile.build import Build
@@ -99,6 +100,7 @@ class Jenkins:
         restart_everywhere: bool | None = None,
         sandbox: bool | None = None,
         clock: Literal["jump", "real"] | None = None,
+        tools: Mapping[str, Sequence[str] | Mapping[str, str | None]] | None = None,
         poll_limit: float = 86_400,
         mismatches: Literal["fail", "warn"] = "fail",
         on_line: Callable[[str], None] | None = None,
@@ -118,9 +120,11 @@ class Jenkins:
         - ``sh``: in scripted mode, what commands give: a function, or replies by regular
           expression. ``steps``: answers (a value, or a function of the arguments) by step.
         - ``credentials``: by id, each with ``secret``, ``username`` and ``password``, ``file`` or
-          ``key``. ``plugins``, ``library``: other ones than those of this object.
-        - ``scm``: what ``checkout scm`` brings: a folder, or files by path. ``changes``: what
-          ``currentBuild.changeSets`` holds. ``jobs``: scripts of other jobs that ``build`` starts.
+          ``key``. ``plugins``, ``library``: other ones than those of this object. ``tools``: names
+          of installations by type, ``{"maven": ["M3"]}``, or with their homes.
+        - ``scm``: what ``checkout scm`` brings: a folder, or files by path. ``changes``: commits
+          since the build before, ``{"message": …, "paths": […]}``, or whole change sets.
+          ``jobs``: scripts of other jobs that ``build`` starts.
         - ``agents``: labels by agent, each with ``executors``; by default one, ``built-in``,
           without labels; ``"any"``: one that every label expression fits. Of several that fit, the
           one used longest ago is taken: files do not travel by luck.
@@ -175,6 +179,7 @@ class Jenkins:
             "agents": _agents(agents),
             "anyLabel": agents == "any",
             "pollLimit": poll_limit,
+            "tools": _tools(tools),
             "executors": executors,
             "groups": {name: list(people) for name, people in (groups or {}).items()},
             "administrators": list(administrators),
@@ -203,7 +208,14 @@ class Jenkins:
             return {}
 
         done = self._engine.run(
-            order, {"sh": shell.answer, "input": people.answer, "step": step}, line
+            order,
+            {
+                "sh": shell.answer,
+                "input": people.answer,
+                "step": step,
+                "yaml": documents.answer,
+            },
+            line,
         )
         read = [Build.read(one) for one in done]
         build = _checked(read, path, order["job"], len(times), mismatches)
@@ -253,6 +265,15 @@ def _agents(agents: Mapping[str, Sequence[str]] | str | None) -> dict[str, list[
     if agents is None or isinstance(agents, str):
         return {"built-in": []}
     return {name: list(labels) for name, labels in agents.items()}
+
+
+def _tools(
+    tools: Mapping[str, Sequence[str] | Mapping[str, str | None]] | None,
+) -> dict[str, dict[str, str | None]]:
+    return {
+        kind: dict(names) if isinstance(names, Mapping) else dict.fromkeys(names)
+        for kind, names in (tools or {}).items()
+    }
 
 
 def _libraries(library: Library | None) -> dict[str, str]:

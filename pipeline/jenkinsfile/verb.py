@@ -60,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--credentials", type=Path, help="a JSON object: credentials by id")
     add("--plugin", action="append", default=[], metavar="NAME", help="an optional plugin")
+    add(
+        "--tool",
+        action="append",
+        default=[],
+        metavar="TYPE=NAME[=HOME]",
+        help="an installed tool, such as maven=M3",
+    )
     add("--scm", type=Path, help="what checkout brings; with a branch the script's folder")
     add("--folder", type=Path, help="keep workspaces and archived files here")
     add("--clock", choices=("real", "jump"), default="real", help="jump: sleep takes no time")
@@ -105,6 +112,7 @@ def run(
                 plugins=options["plugin"],
                 agents=_agents(options["agent"]),
                 steps=_steps(options["step"]),
+                tools=_tools(options["tool"]),
                 builds=options["builds"],
                 answers=people.read(options["answers"]) if options["answers"] else None,
                 approve_as=options["approve_as"],
@@ -182,6 +190,17 @@ def _agents(given: Sequence[str]) -> Mapping[str, Sequence[str]] | Literal["any"
         f"agent-{number}": labels.replace(",", " ").split()
         for number, labels in enumerate(given, start=1)
     }
+
+
+def _tools(given: Sequence[str]) -> dict[str, dict[str, str | None]]:
+    tools: dict[str, dict[str, str | None]] = {}
+    for tool in given:
+        kind, _, rest = tool.partition("=")
+        name, _, home = rest.partition("=")
+        if not kind or not name:
+            raise UsageError(f"--tool {tool}", expected="TYPE=NAME or TYPE=NAME=HOME")
+        tools.setdefault(kind, {})[name] = home or None
+    return tools
 
 
 def _steps(given: Sequence[str]) -> dict[str, Any]:

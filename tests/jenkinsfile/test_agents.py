@@ -195,7 +195,64 @@ def test_a_container_that_the_template_lacks_is_named(jenkins: Jenkins) -> None:
     assert "container n not found; the pod has [m]" in build.text
 
 
-def test_pods_are_not_run_live(jenkins: Jenkins) -> None:
-    script = POD % "node(POD_LABEL) { container('m') { sh 'mvn' } }"
-    with pytest.raises(NotInHarness, match="pods cannot be run live"):
-        jenkins.run(script, mode="live", plugins=["kubernetes"])
+def test_live_a_container_of_a_pod_is_a_container_of_docker(
+    jenkins: Jenkins, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("DOCKER_CALLS", str(tmp_path / "calls"))
+    inside = "container('m') { sh 'echo in' }; container('jnlp') { sh 'echo beside' }"
+    script = POD % f"node(POD_LABEL) {{ {inside} }}"
+    build = jenkins.run(script, mode="live", plugins=["kubernetes"])
+    assert build.result == "SUCCESS"
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [call.split()[1] for call in calls] == ["run", "top", "exec", "stop", "rm"]
+    assert "maven:3 cat" in calls[0]
+
+
+YAML_POD = """
+spec:
+  containers:
+  - {name: maven, image: 'maven:3'}
+  - {name: go, image: golang}
+"""
+
+
+def in_pod(agent: str, steps: str) -> str:
+    return (
+        f"pipeline {{ agent {{ kubernetes {{ {agent} }} }}\n"
+        f"stages {{ stage('a') {{ steps {{ {steps} }} }} }} }}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("agent", "containers"),
+    [
+        (f"yaml '''{YAML_POD}'''", [None, "golang"]),
+        (f"defaultContainer 'maven'; yaml '''{YAML_POD}'''", ["maven:3", "golang"]),
+        ("yamlFile 'pod.yaml'", [None, "golang"]),
+        ("containerTemplate { name 'go'; image 'golang' }", ["golang", "golang"]),
+        ("label 'own'; yaml '''{YAML_POD}'''", None),
+    ],
+)
+def test_a_declarative_pod(
+    agent: str, containers: list[str | None] | None, jenkins: Jenkins
+) -> None:
+    script = in_pod(agent, "sh 'one'; container('go') { sh 'two' }")
+    build = jenkins.run(script, plugins=["kubernetes"], branch="main", scm={"pod.yaml": YAML_POD})
+    if containers is None:
+        assert "container go not found; the pod has []" in build.text
+        return
+    assert build.result == "SUCCESS", build.text
+    assert [step.container for step in build.calls("sh")] == containers
+    assert build.calls("sh")[0].node == build.calls("node")[0].arguments["label"]
+
+
+def test_a_pod_without_its_plugin_is_no_result(jenkins: Jenkins) -> None:
+    with pytest.raises(NotInHarness, match=r"^WorkflowScript:1: the agent type 'kubernetes'"):
+        jenkins.run(in_pod("yaml ''", "sh 'x'"))
+
+
+def test_a_pod_that_is_no_yaml_is_named(jenkins: Jenkins) -> None:
+    build = jenkins.run(in_pod("yaml '[1'", "sh 'x'"), plugins=["kubernetes"])
+    assert build.result == "FAILURE"
+    assert "ERROR: this is no YAML: " in build.text

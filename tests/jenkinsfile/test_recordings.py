@@ -25,6 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "input-returns": {"answers": [{"by": "alice", "values": FORM}]},
     "input-timeout": {"answers": [{"do": "ignore"}]},
     "library-causes-in-sandbox": {"sandbox": True},
+    "matrix-small": ROUND_TWO,
     "milestone-overtaken": {"starts": [0, 2, 100]},
     "parameters-second-build": {"builds": 2},
     "post-order-success": {"builds": 2},
@@ -32,7 +33,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "when-and-agents": ROUND_TWO,
 }
 LEFT_OUT = {
-    "matrix": "matrix is not in the published syntax; refused by name (test_declarative_syntax)",
     "object-method-in-steps": "Jenkins finds a second error, in the type of an argument, which the "
     "harness does not check; the first one is compared (test_declarative_syntax)",
 }

@@ -169,8 +169,8 @@ def test_a_step_of_a_plugin_is_there_when_the_plugin_is(jenkins: Jenkins) -> Non
 def test_a_step_of_an_installed_plugin_that_the_harness_lacks_is_no_result(
     jenkins: Jenkins,
 ) -> None:
-    with pytest.raises(NotInHarness, match="readYaml"):
-        jenkins.run("readYaml(text: 'a')\n", plugins=["pipeline-utility-steps"])
+    with pytest.raises(NotInHarness, match="readMavenPom"):
+        jenkins.run("readMavenPom(file: 'a')\n", plugins=["pipeline-utility-steps"])
 
 
 def test_a_step_that_only_jenkins_has_is_no_result(jenkins: Jenkins) -> None:

@@ -18,6 +18,8 @@ class ModelInterpreter implements Serializable {
     def call(Closure model, String declarative) {
         Declarative.begin()
         root = model.call()
+        expandMatrices(root.stages)
+        for (library in (root.libraries ?: [])) { script.library(library.call().toString()) }
         setProperties()
         def error = null
         def posted = false
@@ -26,9 +28,11 @@ class ModelInterpreter implements Serializable {
                 withCredentials(root.environment) {
                     withEnvironment(root.environment) {
                         inWrappers(wrappers(root.options)) {
-                            error = stages(root.stages, null, null, Declarative.restartFrom())
-                            posted = true
-                            error = postOfPipeline(error)
+                            withTools(root.tools, root.agent, null, false) {
+                                error = stages(root.stages, null, null, Declarative.restartFrom(), null)
+                                posted = true
+                                error = postOfPipeline(error)
+                            }
                             if (error != null) { throw error }
                         }
                     }
@@ -56,6 +60,23 @@ class ModelInterpreter implements Serializable {
         Declarative.properties(options, parameters, triggers)
     }
 
+    /** Gives every matrix its cells: branches of `parallel`, named by their values. */
+    private void expandMatrices(List stages) {
+        for (stage in (stages ?: [])) {
+            if (stage.matrix) {
+                stage.parallel = []
+                for (values in stage.matrix.cells) {
+                    def cell = stage.matrix.template.call()
+                    cell.name = Declarative.cellName(values)
+                    cell.cell = values
+                    stage.parallel << cell
+                }
+            }
+            expandMatrices(stage.stages)
+            expandMatrices(stage.parallel)
+        }
+    }
+
     private List evaluated(List closures) {
         def values = []
         for (closure in (closures ?: [])) { values << closure.call() }
@@ -63,7 +84,7 @@ class ModelInterpreter implements Serializable {
     }
 
     /** Runs stages one after the other and returns the first error. */
-    private Throwable stages(List stages, Throwable error, Map skipped, String restartFrom) {
+    private Throwable stages(List stages, Throwable error, Map skipped, String restartFrom, Map parent) {
         def first = error
         def reason = skipped
         def restarting = restartFrom != null
@@ -73,7 +94,7 @@ class ModelInterpreter implements Serializable {
                 reason = restarting ? [text: "Stage \"${stage.name}\" skipped due to this build restarting at stage \"${restartFrom}\"".toString()] : skipped
             }
             try {
-                this.stage(stage, first, reason)
+                this.stage(stage, first, reason, parent)
             } catch (Throwable e) {
                 Declarative.failed(e)
                 if (first == null) { first = e }
@@ -82,16 +103,20 @@ class ModelInterpreter implements Serializable {
         return first
     }
 
-    private void stage(Map stage, Throwable before, Map skipped) {
+    private void stage(Map stage, Throwable before, Map skipped, Map parent) {
         def error = before
         script.stage(stage.name) {
             def reason = skipped ?: reasonToSkip(stage, error)
             try {
                 if (reason != null) {
                     skip(stage, error, reason)
-                } else if (!run(stage)) {
-                    reason = [why: 'due to when conditional']
-                    skip(stage, error, [why: 'due to when conditional', text: message(stage, 'due to when conditional')])
+                } else {
+                    inCell(stage) {
+                        if (!run(stage, parent)) {
+                            reason = [why: 'due to when conditional']
+                            skip(stage, error, [why: 'due to when conditional', text: message(stage, 'due to when conditional')])
+                        }
+                    }
                 }
             } catch (Throwable e) {
                 Declarative.failed(e)
@@ -121,16 +146,16 @@ class ModelInterpreter implements Serializable {
             def branches = [:]
             for (child in stage.parallel) {
                 def one = child
-                branches[one.name] = { -> this.stage(one, error, reason.why == null ? reason : [why: reason.why, text: message(one, reason.why)]) }
+                branches[one.name] = { -> this.stage(one, error, reason.why == null ? reason : [why: reason.why, text: message(one, reason.why)], stage) }
             }
             script.parallel(branches)
         } else if (stage.stages) {
-            stages(stage.stages, error, reason, null)
+            stages(stage.stages, error, reason, null, stage)
         }
     }
 
     /** Returns false when `when` says no. */
-    private boolean run(Map stage) {
+    private boolean run(Map stage, Map parent) {
         def when = stage.when
         def passed = when == null ? true : null
         if (passed == null && when.beforeOptions) { passed = holds(when) }
@@ -145,7 +170,11 @@ class ModelInterpreter implements Serializable {
                             if (passed == null) { passed = holds(when) }
                             if (passed != false) {
                                 withCredentials(stage.environment) {
-                                    withEnvironment(stage.environment) { content(stage) }
+                                    withEnvironment(stage.environment) {
+                                        withTools(stage.parallel ? [:] : stage.tools, stage.agent ?: root.agent, stage.parallel ? [:] : (parent?.tools ?: root.tools), true) {
+                                            content(stage)
+                                        }
+                                    }
                                 }
                             }
                         }
@@ -160,7 +189,7 @@ class ModelInterpreter implements Serializable {
         if (stage.parallel) {
             script.parallel(branches(stage))
         } else if (stage.stages) {
-            def error = postOfStage(stage, stages(stage.stages, null, null, null))
+            def error = postOfStage(stage, stages(stage.stages, null, null, null, stage))
             if (error != null) { throw error }
         } else {
             steps(stage)
@@ -171,7 +200,7 @@ class ModelInterpreter implements Serializable {
         def branches = [:]
         for (child in stage.parallel) {
             def one = child
-            branches[one.name] = { -> this.stage(one, null, null) }
+            branches[one.name] = { -> this.stage(one, null, null, stage) }
         }
         if (stage.failFast || hasFlag(root.options, 'parallelsAlwaysFailFast')) { branches.failFast = true }
         return branches
@@ -257,13 +286,58 @@ class ModelInterpreter implements Serializable {
         switch (condition.kind) {
             case 'branch': return Declarative.branch(env, values)
             case 'tag': return Declarative.tag(env, values)
-            case 'buildingTag': return env.TAG_NAME != null
+            case 'buildingTag': return Declarative.tag(env, [:])
+            case 'changelog': case 'changeset': return changed(condition.kind, values)
             case 'changeRequest': return Declarative.changeRequest(env, values)
-            case 'environment': return env[values.name] == values.value
+            case 'environment': return Declarative.environment(env, values)
+            case 'isRestartedRun': return Declarative.restartFrom() != null
             case 'equals': return values.expected == values.actual
             case 'triggeredBy': return Declarative.triggeredBy(values)
         }
         return false
+    }
+
+    private boolean changed(String kind, Map values) {
+        def warning = Declarative.emptyChangelog()
+        if (warning) {
+            script.echo(warning)
+            return false
+        }
+        return Declarative.changed(kind, values)
+    }
+
+    /** The values of a matrix cell, seen by all that its stage has. */
+    private void inCell(Map stage, Closure body) {
+        if (stage.cell) {
+            script.withEnv(Declarative.environmentOf(stage.cell).toList()) { body.call() }
+        } else {
+            body.call()
+        }
+    }
+
+    private void withTools(Map tools, Map agent, Map outer, boolean inStage, Closure body) {
+        def wanted = Declarative.mergedTools(tools, outer)
+        if (!wanted || agent == null || agent.type == 'none') {
+            body.call()
+            return
+        }
+        def variables = []
+        if (inStage) {
+            variables = installed(wanted)
+        } else {
+            script.stage('Declarative: Tool Install') { variables = installed(wanted) }
+        }
+        script.withEnv(variables) { body.call() }
+    }
+
+    private List installed(List wanted) {
+        def variables = []
+        for (tool in wanted) {
+            def version = tool.version.call().toString()
+            script.tool(name: version, type: tool.type)
+            variables.addAll(script.envVarsForTool(toolId: tool.type, toolVersion: version))
+        }
+        return variables
     }
 
     private void withInput(Map input, Closure body) {
@@ -372,10 +446,37 @@ class ModelInterpreter implements Serializable {
         }
         Map values = used.values == null ? [:] : used.values.call()
         def checkout = !(hasFlag(root.options, 'skipDefaultCheckout') || hasFlag(options, 'skipDefaultCheckout'))
+        def subdirectory = subdirectory(options) ?: subdirectory(root.options)
         if (used.type in ['docker', 'dockerfile']) {
-            onNode(values, values.reuseNode && inStage) { inContainer(used.type, values, inStage, checkout, body) }
+            onNode(values, values.reuseNode && inStage) { inContainer(used.type, values, inStage, checkout, subdirectory, body) }
+        } else if (used.type == 'kubernetes') {
+            inPod(values) { checkedOut(checkout, inStage, subdirectory, body) }
         } else {
-            onNode(values, false) { checkedOut(checkout, inStage, body) }
+            onNode(values, false) { checkedOut(checkout, inStage, subdirectory, body) }
+        }
+    }
+
+    private String subdirectory(List options) {
+        for (option in (options ?: [])) {
+            if (option.name == 'checkoutToSubdirectory') { return option.values.call()[0] }
+        }
+        return null
+    }
+
+    private void inPod(Map values, Closure body) {
+        if (values.yamlFile && Declarative.hasScm()) { values.yaml = script.readTrusted(values.yamlFile.toString()) }
+        if (values.label) { script.echo('[WARNING] label option is deprecated. To use a static pod template, use the \'inheritFrom\' option.') }
+        if (values.containerTemplate) { script.echo('[WARNING] containerTemplate option is deprecated, use yaml syntax to define containers.') }
+        def container = values.containerTemplate?.name ?: values.defaultContainer ?: 'jnlp'
+        script.podTemplate(Declarative.podArguments(values)) {
+            def label = values.label ?: script.env.POD_LABEL
+            onNode([label: label, customWorkspace: values.customWorkspace], false) {
+                if (container == 'jnlp') {
+                    body.call()
+                } else {
+                    script.container(container.toString()) { body.call() }
+                }
+            }
         }
     }
 
@@ -397,23 +498,30 @@ class ModelInterpreter implements Serializable {
         }
     }
 
-    private void checkedOut(boolean wanted, boolean inStage, Closure body) {
+    private void checkedOut(boolean wanted, boolean inStage, String subdirectory, Closure body) {
         if (!wanted || !Declarative.hasScm()) {
             body.call()
             return
         }
         def values = null
-        if (inStage) {
-            values = script.checkout(script.scm)
+        def checkout = { ->
+            if (inStage) {
+                values = script.checkout(script.scm)
+            } else {
+                script.stage('Declarative: Checkout SCM') { values = script.checkout(script.scm) }
+            }
+        }
+        if (subdirectory) {
+            script.dir(subdirectory) { checkout.call() }
         } else {
-            script.stage('Declarative: Checkout SCM') { values = script.checkout(script.scm) }
+            checkout.call()
         }
         script.withEnv(Declarative.environmentOf(values).toList()) { body.call() }
     }
 
-    private void inContainer(String type, Map values, boolean inStage, boolean checkout, Closure body) {
+    private void inContainer(String type, Map values, boolean inStage, boolean checkout, String subdirectory, Closure body) {
         def reused = values.reuseNode && inStage
-        checkedOut(checkout && !reused, inStage) {
+        checkedOut(checkout && !reused, inStage, subdirectory) {
             def docker = script.docker
             if (type == 'dockerfile') {
                 def image = null

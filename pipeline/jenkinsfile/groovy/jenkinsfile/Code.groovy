@@ -62,7 +62,7 @@ class Code {
             try {
                 Compiled compiled = compile([file], known, installation, sourcesUnusable())
                 classes.putAll(compiled.classes)
-                if (compiled.gaps) { unusable[name] = new NotInHarness(compiled.gaps[0]) }
+                if (compiled.gaps) { unusable[name] = new NotInHarness(compiled.gaps[0], true) }
             } catch (NotCompiled error) {
                 unusable[name] = error
             }
@@ -97,7 +97,7 @@ class Code {
             CACHE[key] = bytes(unit, found)
         }
         Compiled compiled = CACHE[key]
-        if (compiled.gaps) { throw new NotInHarness(compiled.gaps[0]) }
+        if (compiled.gaps) { throw new NotInHarness(compiled.gaps[0], true) }
         classes.putAll(compiled.classes)
         askedLibraries.addAll(compiled.libraries)
     }

@@ -58,37 +58,85 @@ class Declarative {
 
     static String[] environmentOf(Map values) { values.collect { k, v -> "${k}=${v}" as String } }
 
+    static String cellName(Map values) { "Matrix - ${values.collect { name, value -> "${name} = '${value}'" }.join(', ')}" }
+
+    /** The tools of a stage, in addition to those around it. */
+    static List<Map> mergedTools(Map own, Map outer) {
+        ((outer ?: [:]) + (own ?: [:])).collect { type, version -> [type: type, version: version] }
+    }
+
+    static Map podArguments(Map values) {
+        Map arguments = values.findAll { !(it.key in ['containerTemplate', 'customWorkspace', 'defaultContainer', 'retries', 'yamlFile']) }
+        List<Map> containers = (values.containerTemplate ? [values.containerTemplate] : []) + (values.containerTemplates as List ?: [])
+        containers ? arguments + [containers: containers] : arguments
+    }
+
     static boolean branch(Map<String, String> env, Map values) {
-        env.BRANCH_NAME != null && compare(values.comparator as String ?: 'GLOB', values.pattern ?: values.value, env.BRANCH_NAME)
+        String name = env.BRANCH_NAME ?: env.GIT_LOCAL_BRANCH
+        String pattern = values.pattern ?: values.value
+        name && pattern ? compare(values.comparator as String, 'GLOB', pattern, name) : !name && !pattern
     }
 
     static boolean tag(Map<String, String> env, Map values) {
-        env.TAG_NAME != null && compare(values.comparator as String ?: 'GLOB', values.pattern ?: values.value, env.TAG_NAME)
+        String pattern = values.pattern ?: values.value
+        env.TAG_NAME && (!pattern || compare(values.comparator as String, 'GLOB', pattern, env.TAG_NAME))
+    }
+
+    static boolean environment(Map<String, String> env, Map values) {
+        String value = env[values.name as String] ?: ''
+        String wanted = values.value ?: ''
+        values.ignoreCase ? value.equalsIgnoreCase(wanted) : value == wanted
+    }
+
+    /** The changes of the build: each with `msg`, `comment` and `affectedPaths`. */
+    static List<Map> changes(Run run) { (run.changeSets() as List<Map>).collectMany { it.items as List } as List<Map> }
+
+    static String emptyChangelog() {
+        if (changes(Engine.run)) { return null }
+        Engine.run.number <= 1 ? 'Warning, empty changelog. Probably because this is the first build.' : 'Warning, empty changelog. Have you run checkout?'
+    }
+
+    static boolean changed(String kind, Map values) {
+        String pattern = values.pattern ?: values.value
+        changes(Engine.run).any { Map change ->
+            kind == 'changeset' ? changesFile(change, pattern, values) : changeSays(change, pattern)
+        }
+    }
+
+    private static boolean changesFile(Map change, String pattern, Map values) {
+        List<String> paths = (change.affectedPaths ?: change.affectedFiles*.path ?: []) as List
+        paths.any { compare(values.comparator as String, 'GLOB', pattern, it, values.caseSensitive as boolean) }
+    }
+
+    private static boolean changeSays(Map change, String pattern) {
+        java.util.regex.Pattern lines = ~"(?m)(?s)^[^\\r\\n]*?${pattern}[^\\r\\n]*?\$"
+        (change.msg ?: '') ==~ pattern || (change.comment ?: change.msg ?: '') ==~ lines
     }
 
     static boolean changeRequest(Map<String, String> env, Map values) {
         Map names = [id: 'CHANGE_ID', target: 'CHANGE_TARGET', branch: 'CHANGE_BRANCH', fork: 'CHANGE_FORK', url: 'CHANGE_URL', title: 'CHANGE_TITLE',
                      author: 'CHANGE_AUTHOR', authorDisplayName: 'CHANGE_AUTHOR_DISPLAY_NAME', authorEmail: 'CHANGE_AUTHOR_EMAIL']
-        env.CHANGE_ID != null && values.findAll { it.key != 'comparator' && it.key != 'value' }.every { key, wanted ->
-            compare(values.comparator as String ?: 'EQUALS', wanted, env[names[key]] ?: '')
+        env.CHANGE_ID && values.findAll { it.value && names[it.key] && it.key != 'url' }.every { key, wanted ->
+            compare(values.comparator as String, 'EQUALS', wanted as String, env[names[key]] ?: '')
         }
     }
 
     static boolean triggeredBy(Map values) {
         String wanted = values.cause ?: values.value
         Engine.run.causes.any {
-            String type = it._class
-            (type == wanted || type.tokenize('.$').last() == wanted) && (values.detail == null || it.userId == values.detail)
+            String type = (it._class as String).tokenize('.$').last()
+            type == 'UserIdCause' && wanted == type ? values.detail == null || it.userId == values.detail : type ==~ "(?i)\\.*${wanted}.*"
         }
     }
 
     static Map<String, String> variables() { Engine.run.variables(Engine.thread.context) }
 
-    private static boolean compare(String comparator, Object pattern, String value) {
-        switch (comparator) {
-            case 'EQUALS': return value == pattern as String
-            case 'REGEXP': return value ==~ (pattern as String)
-            default: return Text.matches(pattern as String, value)
+    private static boolean compare(String comparator, String usual, String pattern, String value, boolean caseSensitive = false) {
+        String named = comparator?.toUpperCase()
+        switch (named in ['EQUALS', 'GLOB', 'REGEXP'] ? named : usual) {
+            case 'EQUALS': return value == pattern
+            case 'REGEXP': return value ==~ pattern
+            default: return Text.matches(pattern, value, caseSensitive)
         }
     }
 

@@ -36,26 +36,63 @@ import org.codehaus.groovy.syntax.SyntaxException
  */
 class DeclarativeParser extends CompilationCustomizer {
     static final Map<String, List<String>> SECTIONS = [
-        pipeline: ['agent', 'environment', 'options', 'parameters', 'post', 'stages', 'triggers'],
-        stage: ['agent', 'environment', 'failFast', 'input', 'options', 'parallel', 'post', 'stages', 'steps', 'when'],
+        pipeline: ['agent', 'environment', 'libraries', 'options', 'parameters', 'post', 'stages', 'tools', 'triggers'],
+        stage: ['agent', 'environment', 'failFast', 'input', 'matrix', 'options', 'parallel', 'post', 'stages', 'steps', 'tools', 'when'],
+        matrix: ['agent', 'axes', 'environment', 'excludes', 'input', 'options', 'post', 'stages', 'tools', 'when'],
+        axis: ['name', 'values'],
+        exclude: ['name', 'notValues', 'values'],
         input: ['id', 'message', 'ok', 'parameters', 'submitter', 'submitterParameter'],
+    ]
+    /** Sections of early versions, which Jenkins names in its own words. */
+    private static final Map<String, String> RENAMED = [
+        jobProperties: 'The ‘jobProperties’ section has been renamed as of version 0.7. Use ‘properties’ instead.',
+        notifications: 'The ‘notifications’ section has been removed as of version 0.6. Use ‘post’ for all post-build actions.',
+        postBuild: 'The ‘postBuild’ section has been renamed as of version 0.6. Use ‘post’ for all post-build actions.',
+        properties: 'The ‘properties’ section has been renamed as of version 0.8. Use ‘options’ instead.',
+        wrappers: 'The \'wrappers\' section has been removed as of version 0.8. Use \'options\' instead.',
+    ]
+    private static final Map<String, String> BLOCKED_STEPS = [
+        parallel: 'The parallel step can only be used as the only top-level step in a stage\'s step block',
+        properties: 'The properties step cannot be used in Declarative Pipelines',
+        stage: 'The stage step cannot be used in Declarative Pipelines',
     ]
     static final List<String> POST = ['always', 'changed', 'fixed', 'regression', 'aborted', 'success', 'unsuccessful', 'unstable', 'failure', 'notBuilt', 'cleanup']
     static final List<String> WHEN_FLAGS = ['beforeAgent', 'beforeInput', 'beforeOptions']
     static final List<String> WHEN_NESTED = ['allOf', 'anyOf', 'not']
-    static final List<String> WHEN = ['branch', 'buildingTag', 'changeRequest', 'environment', 'equals', 'tag', 'triggeredBy']
-    static final List<String> WRAPPERS = ['ansiColor', 'lock', 'retry', 'timeout', 'timestamps', 'withChecks']
-    static final List<String> OPTIONS = WRAPPERS + ['buildDiscarder', 'disableConcurrentBuilds', 'disableRestartFromStage', 'disableResume',
-        'durabilityHint', 'newContainerPerStage', 'overrideIndexTriggers', 'parallelsAlwaysFailFast', 'preserveStashes', 'quietPeriod',
-        'rateLimitBuilds', 'skipDefaultCheckout', 'skipStagesAfterUnstable']
-    static final List<String> STAGE_OPTIONS = WRAPPERS + ['skipDefaultCheckout']
-    static final Map<String, List<String>> AGENTS = [
-        label: ['label', 'customWorkspace'], node: ['label', 'customWorkspace'],
-        docker: ['alwaysPull', 'args', 'customWorkspace', 'image', 'label', 'registryCredentialsId', 'registryUrl', 'reuseNode'],
-        dockerfile: ['additionalBuildArgs', 'args', 'customWorkspace', 'dir', 'filename', 'label', 'registryCredentialsId', 'registryUrl', 'reuseNode'],
+    static final List<String> WHEN = ['branch', 'buildingTag', 'changelog', 'changeRequest', 'changeset', 'environment', 'equals', 'isRestartedRun',
+        'tag', 'triggeredBy']
+    static final List<String> WRAPPERS = ['ansiColor', 'catchError', 'lock', 'podTemplate', 'retry', 'timeout', 'timestamps', 'warnError', 'withChecks',
+        'withCredentials', 'withEnv']
+    /** Options that are properties of the job, by the plugin they come from; they change nothing in a build. */
+    static final Map<String, String> PLUGIN_OPTIONS = [
+        authorizationMatrix: 'matrix-auth', copyArtifactPermission: 'copyartifact', githubProjectProperty: 'github', gitLabConnection: 'gitlab-plugin',
+        office365ConnectorWebhooks: 'Office-365-Connector', rebuild: 'rebuild', throttleJobProperty: 'throttle-concurrents',
     ]
+    static final List<String> OPTIONS = WRAPPERS + ['buildDiscarder', 'checkoutToSubdirectory', 'disableConcurrentBuilds', 'disableRestartFromStage',
+        'disableResume', 'durabilityHint', 'newContainerPerStage', 'overrideIndexTriggers', 'parallelsAlwaysFailFast', 'preserveStashes', 'quietPeriod',
+        'rateLimitBuilds', 'skipDefaultCheckout', 'skipStagesAfterUnstable']
+    static final List<String> STAGE_OPTIONS = WRAPPERS + ['checkoutToSubdirectory', 'skipDefaultCheckout']
+    static final Map<String, List<String>> AGENTS = [
+        label: ['customWorkspace', 'label', 'retries'], node: ['customWorkspace', 'label', 'retries'],
+        docker: ['alwaysPull', 'args', 'containerPerStageRoot', 'customWorkspace', 'image', 'label', 'registryCredentialsId', 'registryUrl', 'reuseNode'],
+        dockerfile: ['additionalBuildArgs', 'args', 'containerPerStageRoot', 'customWorkspace', 'dir', 'filename', 'label', 'registryCredentialsId',
+                     'registryUrl', 'reuseNode'],
+        kubernetes: ['activeDeadlineSeconds', 'agentContainer', 'agentInjection', 'cloud', 'containerTemplate', 'containerTemplates', 'customWorkspace',
+                     'defaultContainer', 'idleMinutes', 'inheritFrom', 'inheritYamlMergeStrategy', 'instanceCap', 'label', 'namespace',
+                     'nodeSelector', 'podRetention', 'retries', 'schedulerName', 'serviceAccount', 'showRawYaml', 'slaveConnectTimeout',
+                     'supplementalGroups', 'workingDir', 'workspaceVolume', 'yaml', 'yamlFile', 'yamlMergeStrategy'],
+    ]
+    private static final Map<String, List<String>> REQUIRED = [docker: ['image'], label: ['label'], node: ['label']]
     static final List<String> TRIGGERS = ['cron', 'githubPush', 'pollSCM', 'upstream']
-    static final List<String> PARAMETERS = ['booleanParam', 'choice', 'file', 'password', 'run', 'string', 'text']
+    /** Triggers by the plugin they come from. */
+    static final Map<String, String> PLUGIN_TRIGGERS = [
+        bitBucketTrigger: 'bitbucket', bitbucketPush: 'bitbucket', dockerHubTrigger: 'dockerhub-notification', GenericTrigger: 'generic-webhook-trigger',
+        gerrit: 'gerrit-trigger', githubPullRequests: 'github-pullrequest', gitlab: 'gitlab-plugin',
+        issueCommentTrigger: 'github-pr-comment-build', parameterizedCron: 'parameterized-scheduler', URLTrigger: 'urltrigger',
+    ]
+    static final List<String> PARAMETERS = ['booleanParam', 'choice', 'credentials', 'file', 'password', 'run', 'string', 'text']
+    /** Parameters by the plugin they come from. */
+    static final Map<String, String> PLUGIN_PARAMETERS = [gitParameter: 'git-parameter', persistentString: 'persistent-parameter', validatingString: 'validating-string-parameter']
 
     private final Found found
     private final Map installation
@@ -99,15 +136,17 @@ class DeclarativeParser extends CompilationCustomizer {
         map([
             agent: found.agent ? agent(found.agent) : null,
             environment: environment(found.environment),
-            options: options(found.options, OPTIONS),
-            parameters: describables(found.parameters, PARAMETERS, 'parameter'),
-            triggers: describables(found.triggers, TRIGGERS, 'trigger'),
+            libraries: libraries(found.libraries),
+            tools: tools(found.tools),
+            options: options(found.options, OPTIONS, PLUGIN_OPTIONS),
+            parameters: describables(found.parameters, PARAMETERS, PLUGIN_PARAMETERS, 'parameter'),
+            triggers: describables(found.triggers, TRIGGERS, PLUGIN_TRIGGERS, 'trigger'),
             stages: stages(found.stages),
             post: post(found.post),
         ])
     }
 
-    private Expression stages(Section section) {
+    private Expression stages(Section section, boolean inBranch = false) {
         if (section == null) { return null }
         if (!section.body) {
             error(section.node, "Expected a block for ${section.name}")
@@ -119,7 +158,7 @@ class DeclarativeParser extends CompilationCustomizer {
                 error(statement, 'Expected a stage')
                 return null
             }
-            this.stage(stage)
+            this.stage(stage, inBranch)
         }
         if (found.empty) { error(section.node, 'No stages specified') }
         List<String> names = found.findAll().collect { (it as MapExpression).mapEntryExpressions[0].valueExpression.text }
@@ -127,10 +166,14 @@ class DeclarativeParser extends CompilationCustomizer {
         list(found.findAll())
     }
 
-    private Expression stage(Section stage) {
+    private Expression stage(Section stage, boolean inBranch) {
         Expression name = stage.arguments ? stage.arguments[0] : null
+        if (name == null) {
+            error(stage.node, 'Expected a stage name but did not find any')
+            return null
+        }
         if (!(name instanceof ConstantExpression) || !(name.value instanceof String)) {
-            error(stage.node, 'Expected a stage name but didn\'t find any')
+            error(name, 'Expected string literal')
             return null
         }
         if (!stage.body) {
@@ -138,24 +181,168 @@ class DeclarativeParser extends CompilationCustomizer {
             return null
         }
         Map<String, Section> found = sections(stage, 'stage')
-        List<String> content = ['steps', 'stages', 'parallel'].findAll { found[it] }
-        if (content.size() != 1) {
-            error(stage.node, "Expected one of \"steps\", \"stages\", or \"parallel\" for stage \"${name.value}\"")
-        }
-        if (found.parallel && found.agent) { error(found.agent.node, "\"agent\" is not allowed in stage \"${name.value}\" as it contains parallel stages") }
+        checkContent(stage, name.value as String, found, inBranch)
         map([
             name: name,
             agent: found.agent ? agent(found.agent) : null,
             environment: environment(found.environment),
-            options: options(found.options, STAGE_OPTIONS),
+            options: options(found.options, STAGE_OPTIONS, [:]),
             input: input(found.input),
             when: when(found.when),
-            failFast: found.failFast ? found.failFast.arguments[0] : null,
-            parallel: stages(found.parallel),
-            stages: stages(found.stages),
+            tools: tools(found.tools),
+            failFast: found.failFast ? truth(found.failFast) : null,
+            parallel: stages(found.parallel, true),
+            matrix: matrix(found.matrix),
+            stages: stages(found.stages, inBranch),
             steps: found.steps ? steps(found.steps) : null,
             post: post(found.post),
         ])
+    }
+
+    private void checkContent(Section stage, String name, Map<String, Section> found, boolean inBranch) {
+        List<String> content = ['steps', 'stages', 'parallel', 'matrix'].findAll { found[it] }
+        Section branches = found.matrix ?: found.parallel
+        if (inBranch && branches) {
+            error(branches.node, '"matrix" or "parallel" cannot be nested inside another "matrix" or "parallel".')
+        } else if (content.size() > 1) {
+            error(stage.node, "Only one of \"matrix\", \"parallel\", \"stages\", or \"steps\" allowed for stage \"${name}\"")
+        } else if (content.empty) {
+            error(stage.node, "Expected one of \"steps\", \"stages\", or \"parallel\" for stage \"${name}\"")
+        } else if (branches) {
+            ['agent', 'tools'].findAll { found[it] }.each {
+                error(found[it].node, "\"${it}\" is not allowed in stage \"${name}\" as it contains parallel or matrix stages")
+            }
+        }
+    }
+
+    /** The cells, each with the value of every axis, and the stage that each of them is. */
+    private Expression matrix(Section section) {
+        if (section == null) { return null }
+        if (!section.body) {
+            error(section.node, 'Expected a block for matrix')
+            return null
+        }
+        Map<String, Section> found = sections(section, 'matrix')
+        ['axes', 'stages'].findAll { !found[it] }.each { error(section.node, "Missing required section \"${it}\"") }
+        if (!found.axes || !found.stages) { return null }
+        List<Axis> axes = axes(found.axes, 'axis')
+        List<Map<String, String>> cells = [[:]]
+        axes.each { axis -> cells = axis.values.collectMany { value -> cells.collect { it + [(axis.name): value] } } }
+        excludes(found.excludes).each { List<Axis> exclude ->
+            cells.removeAll { cell -> exclude.every { (cell[it.name] in it.values) != it.inverse } }
+        }
+        Expression combinations = list(cells.collect { cell -> map(cell.collectEntries { name, value -> [name, new ConstantExpression(value)] }) })
+        map([cells: combinations, template: value(map([
+            agent: found.agent ? agent(found.agent) : null,
+            environment: environment(found.environment),
+            options: options(found.options, STAGE_OPTIONS, [:]),
+            input: input(found.input),
+            when: when(found.when),
+            tools: tools(found.tools),
+            stages: stages(found.stages, true),
+            post: post(found.post),
+        ]), section.node)])
+    }
+
+    private List<List<Axis>> excludes(Section section) {
+        if (section == null) { return [] }
+        List<Section> found = blocks(section, 'exclude')
+        if (found.empty) { error(section.node, 'No exclude directives specified') }
+        found.collect { axes(it, 'exclude') }
+    }
+
+    private List<Section> blocks(Section section, String name) {
+        if (!section.body) {
+            error(section.node, "Expected a block for ${section.name}")
+            return []
+        }
+        statements(section.body).collect { statement ->
+            Section one = Section.of(statement)
+            if (one?.name != name || !one.body) {
+                error(statement, "Expected a block for ${name}")
+                return null
+            }
+            one
+        }.findAll()
+    }
+
+    private List<Axis> axes(Section section, String kind) {
+        List<Axis> found = blocks(section, 'axis').collect { axis(it, kind) }.findAll()
+        if (statements(section.body ?: new BlockStatement()).empty) { error(section.node, 'No axis directives specified') }
+        List<String> names = found*.name
+        names.findAll { names.count(it) > 1 }.unique().each { error(section.node, "Duplicate axis name: \"${it}\"") }
+        found
+    }
+
+    private Axis axis(Section section, String kind) {
+        Map<String, Section> found = sections(section, kind)
+        Section values = found.values ?: found.notValues
+        if (found.values && found.notValues) { error(section.node, 'Exclude axis must contain either "values" or "notValues"') }
+        if (!found.name) { error(section.node, 'Missing required section "name"') }
+        if (!values?.arguments) { error(section.node, 'Missing required section "values"') }
+        if (!found.name || !values) { return null }
+        String name = found.name.arguments ? found.name.arguments[0].text : ''
+        if (!(name ==~ /[A-Za-z_][A-Za-z0-9_]*/)) {
+            error(found.name.node, "\"${name}\" is not a valid identifier and cannot be used for an environment variable. " +
+                'Identifiers must start with a letter or underscore and can contain only letters, numbers or underscores.')
+        }
+        values.arguments.findAll { !(it instanceof ConstantExpression) }.each { error(it, "Expected string literal but got ${text(it)}") }
+        List<String> texts = values.arguments*.text
+        texts.findAll { texts.count(it) > 1 }.unique().each { error(values.node, "Duplicate axis value: \"${it}\"") }
+        new Axis(name: name, values: texts, inverse: found.notValues != null)
+    }
+
+    private Expression tools(Section section) {
+        if (section == null) { return null }
+        if (!section.body) {
+            error(section.node, 'Expected a block for tools')
+            return null
+        }
+        List<Section> found = statements(section.body).collect { statement ->
+            Section tool = Section.of(statement)
+            if (tool == null || tool.arguments.size() != 1) {
+                error(statement, 'Expected to find ‘someTool "someVersion"’')
+                return null
+            }
+            checkTool(tool)
+            tool
+        }.findAll()
+        if (found.empty) { error(section.node, 'No tools specified') }
+        map(found.collectEntries { [it.name, value(it.arguments[0], it.node)] })
+    }
+
+    private void checkTool(Section tool) {
+        Map known = installation.tools as Map ?: [:]
+        Expression version = tool.arguments[0]
+        boolean literal = version instanceof ConstantExpression
+        String wanted = literal ? version.text : 'NAME'
+        if (!known.containsKey(tool.name)) {
+            lacking(tool.node, "the tool ${tool.name} '${wanted}' is not in this scenario: tools={'${tool.name}': ['${wanted}']}, or --tool ${tool.name}=${wanted}")
+        } else if (literal && !(known[tool.name] as Map).containsKey(wanted)) {
+            String nearest = Text.nearest(wanted, (known[tool.name] as Map).keySet())
+            error(version, "Tool type \"${tool.name}\" does not have an install of \"${wanted}\" configured - did you mean \"${nearest}\"?")
+        }
+    }
+
+    private Expression libraries(Section section) {
+        if (section == null) { return null }
+        List<Expression> found = statements(section.body ?: new BlockStatement()).collect { statement ->
+            Section library = Section.of(statement)
+            if (library?.name != 'lib' || library.body || library.arguments.size() != 1) {
+                error(statement, "Expected a \"lib(...)\" but got ${text(statement)}")
+                return null
+            }
+            value(library.arguments[0], library.node)
+        }.findAll()
+        if (found.empty) { error(section.node, 'libraries can not be empty') }
+        list(found)
+    }
+
+    private Expression truth(Section flag) {
+        Expression value = flag.arguments ? flag.arguments[0] : null
+        if (value instanceof ConstantExpression && value.value instanceof Boolean) { return value }
+        error(flag.node, "Expected a boolean with ${flag.name}")
+        ConstantExpression.FALSE
     }
 
     /** The sections of a block by name; unknown and repeated ones are refused. */
@@ -165,8 +352,10 @@ class DeclarativeParser extends CompilationCustomizer {
             Section section = Section.of(statement)
             if (section == null) {
                 error(statement, "Not a valid ${kind == 'stage' ? 'stage section' : 'section'} definition: \"${text(statement)}\". Some extra configuration is required.")
+            } else if (kind == 'pipeline' && RENAMED[section.name]) {
+                error(section.node, RENAMED[section.name])
             } else if (!(section.name in SECTIONS[kind])) {
-                error(section.node, kind == 'stage' ? "Unknown stage section \"${section.name}\". Starting with version 0.5, steps in a stage must be in a ‘steps’ block." :
+                error(section.node, kind == 'input' ? "Not a valid field for input: \"${section.name}\"" : kind == 'stage' ? "Unknown stage section \"${section.name}\". Starting with version 0.5, steps in a stage must be in a ‘steps’ block." :
                     "Undefined section \"${section.name}\"")
             } else if (found[section.name]) {
                 error(section.node, "Multiple occurrences of the ${section.name} section")
@@ -181,25 +370,41 @@ class DeclarativeParser extends CompilationCustomizer {
         if (!section.body) {
             Expression type = section.arguments ? section.arguments[0] : null
             String name = type instanceof VariableExpression ? type.name : null
-            if (!(name in ['any', 'none'])) { error(section.node, 'Only "any", "none" or a block is allowed for agent') }
+            if (!(name in ['any', 'none'])) {
+                error(section.node, 'Only "agent none", "agent any" or "agent {...}" are allowed.')
+                return null
+            }
             return map([type: new ConstantExpression(name)])
         }
-        List<Section> inner = statements(section.body).collect { named(it, AGENTS.keySet() as List, 'agent type') }.findAll()
-        if (inner.size() != 1) {
-            if (inner) { error(section.node, 'Expected one agent type') }
-            return null
+        List<Section> inner = statements(section.body).collect { named(it, AGENTS.keySet() + ['any', 'none'] as List, [kubernetes: 'kubernetes'], 'agent type') }.findAll()
+        if (statements(section.body).size() != 1) {
+            error(section.node, inner ? 'Only one agent type is allowed per agent section' : "No agent type specified. Must be one of ${AGENTS.keySet().sort()}")
         }
+        if (inner.size() != 1) { return null }
         Section type = inner[0]
+        if (type.name in ['any', 'none']) { return map([type: new ConstantExpression(type.name)]) }
         Map<String, Expression> values = [:]
         if (type.body) {
             statements(type.body).each { statement ->
-                Section option = named(statement, AGENTS[type.name], "option for agent type \"${type.name}\"")
-                if (option) { values[option.name] = option.arguments[0] }
+                Section option = Section.of(statement)
+                if (option == null || option.name in AGENTS[type.name] && !option.arguments && !option.body) {
+                    error(statement, 'Expected to find ‘someKey "someValue"’')
+                } else if (!(option.name in AGENTS[type.name])) {
+                    error(option.node, "Invalid config option \"${option.name}\" for agent type \"${type.name}\". Valid config options are ${AGENTS[type.name]}")
+                } else {
+                    values[option.name] = option.body ? nested(option) : option.arguments[0]
+                }
             }
+            REQUIRED[type.name]?.each { if (!values[it]) { error(type.node, "Missing required parameter for agent type \"${type.name}\": ${it}") } }
         } else if (type.arguments) {
             values[type.name == 'docker' ? 'image' : type.name == 'dockerfile' ? 'dockerfile' : 'label'] = type.arguments[0]
         }
         map([type: new ConstantExpression(type.name == 'node' ? 'label' : type.name), values: value(map(values), section.node)])
+    }
+
+    /** `containerTemplate { name 'x' … }`. */
+    private Expression nested(Section section) {
+        map(statements(section.body).collect { Section.of(it) }.findAll { it?.arguments }.collectEntries { [it.name, it.arguments[0]] })
     }
 
     private Expression environment(Section section) {
@@ -231,20 +436,33 @@ class DeclarativeParser extends CompilationCustomizer {
         }
     }
 
-    private Expression options(Section section, List<String> known) {
+    private Expression options(Section section, List<String> known, Map<String, String> ofPlugins) {
         if (section == null) { return null }
-        list(statements(section.body).collect { statement ->
-            Section option = named(statement, known, 'option')
-            option ? map([name: new ConstantExpression(option.name), values: value(list(option.arguments), option.node)]) : null
-        }.findAll())
+        List<Section> found = statements(section.body).collect { statement ->
+            Section option = Section.of(statement)
+            if (option?.name in ['parameters', 'pipelineTriggers']) {
+                String directive = option.name == 'parameters' ? 'parameters' : 'triggers'
+                error(statement, "The \"${directive}\" job property can't be used in the \"options\" directive. Use the \"${directive} {...}\" directive instead.")
+                return null
+            }
+            named(statement, known, ofPlugins, 'option')
+        }.findAll()
+        if (statements(section.body).empty) { error(section.node, 'options can not be empty') }
+        checkDuplicates(section, found, 'option')
+        list(found.collect { map([name: new ConstantExpression(it.name), values: value(list(it.arguments), it.node)]) })
     }
 
-    private Expression describables(Section section, List<String> known, String what) {
+    private Expression describables(Section section, List<String> known, Map<String, String> ofPlugins, String what) {
         if (section == null) { return null }
-        list(statements(section.body).collect { statement ->
-            Section found = named(statement, known, what)
-            found ? value(found.node as Expression, found.node) : null
-        }.findAll())
+        List<Section> found = statements(section.body).collect { named(it, known, ofPlugins, what) }.findAll()
+        if (statements(section.body).empty) { error(section.node, "${section.name} can not be empty") }
+        if (what == 'trigger') { checkDuplicates(section, found, what) }
+        list(found.collect { value(it.node as Expression, it.node) })
+    }
+
+    private void checkDuplicates(Section section, List<Section> found, String what) {
+        List<String> names = found*.name
+        names.findAll { names.count(it) > 1 }.unique().each { error(section.node, "Duplicate ${what} name: \"${it}\"") }
     }
 
     private Expression input(Section section) {
@@ -254,9 +472,9 @@ class DeclarativeParser extends CompilationCustomizer {
             return null
         }
         Map<String, Section> found = sections(section, 'input')
-        if (!found.message) { error(section.node, 'Missing required parameter: "message"') }
+        if (!found.message) { error(section.node, 'No message specified for input') }
         Map<String, Expression> values = found.findAll { it.key != 'parameters' }.collectEntries { name, option -> [name, option.arguments[0]] }
-        map([values: value(map(values), section.node), parameters: describables(found.parameters, PARAMETERS, 'parameter')])
+        map([values: value(map(values), section.node), parameters: describables(found.parameters, PARAMETERS, PLUGIN_PARAMETERS, 'parameter')])
     }
 
     private Expression when(Section section) {
@@ -266,23 +484,33 @@ class DeclarativeParser extends CompilationCustomizer {
         statements(section.body).each { statement ->
             Section found = Section.of(statement)
             if (found?.name in WHEN_FLAGS) {
-                flags[found.name] = found.arguments[0]
+                flags[found.name] = truth(found)
             } else {
                 conditions << condition(statement)
             }
         }
-        if (conditions.findAll().empty) { error(section.node, 'Empty when closure, remove the property or add some content.') }
+        if (conditions.empty) { error(section.node, 'Empty when closure, remove the property or add some content.') }
         map(flags + [conditions: list(conditions.findAll())])
     }
 
     private Expression condition(Statement statement) {
-        Section found = named(statement, WHEN + WHEN_NESTED + ['expression'], 'when condition')
+        Section found = named(statement, WHEN + WHEN_NESTED + ['expression'], [:], 'when condition')
         if (found == null) { return null }
+        if (found.body && !(found.name in WHEN_NESTED + ['expression'])) {
+            error(found.node, "No children when conditions are allowed for when condition \"${found.name}\".")
+            return null
+        }
+        if (!found.body && found.name in WHEN_NESTED + ['expression']) {
+            error(found.node, "Nested when condition \"${found.name}\" requires at least one child condition.")
+            return null
+        }
         Expression kind = new ConstantExpression(found.name)
         if (found.name == 'expression') { return map([kind: kind, body: found.closure]) }
         if (found.name in WHEN_NESTED) {
             List<Expression> inner = statements(found.body).collect { condition(it) }.findAll()
-            if (found.name == 'not' && inner.size() != 1) { error(found.node, '"not" takes exactly one condition') }
+            int size = statements(found.body).size()
+            if (found.name == 'not' && size != 1) { error(found.node, 'Nested when condition "not" requires exactly 1 child condition(s).') }
+            if (size == 0 && found.name != 'not') { error(found.node, "Nested when condition \"${found.name}\" requires at least one child condition.") }
             return map([kind: kind, conditions: list(inner)])
         }
         map([kind: kind, values: value(list(found.arguments), found.node)])
@@ -293,13 +521,17 @@ class DeclarativeParser extends CompilationCustomizer {
         Map<String, Expression> found = [:]
         statements(section.body).each { statement ->
             Section condition = Section.of(statement)
-            if (condition == null || !condition.body || !(condition.name in POST)) {
-                error(statement, "Invalid condition \"${condition?.name ?: text(statement)}\" - valid conditions are ${POST}")
+            if (condition == null || !condition.body) {
+                error(statement, "The ‘post’ section can only contain build condition names with code blocks. Valid condition names are ${POST}")
+            } else if (!(condition.name in POST)) {
+                error(statement, "Invalid condition \"${condition.name}\" - valid conditions are ${POST}")
+            } else if (found[condition.name]) {
+                error(section.node, "Duplicate build condition name: \"${condition.name}\"")
             } else {
                 found[condition.name] = steps(condition)
             }
         }
-        if (found.empty) { error(section.node, 'post can not be empty') }
+        if (statements(section.body).empty) { error(section.node, 'post can not be empty') }
         map(found)
     }
 
@@ -308,7 +540,8 @@ class DeclarativeParser extends CompilationCustomizer {
             error(section.node, "Expected a block for ${section.name}")
             return null
         }
-        checkSteps(section.body)
+        boolean branches = statements(section.body).size() == 1 && Section.of(statements(section.body)[0])?.name == 'parallel'
+        if (!branches) { checkSteps(section.body) }
         section.closure
     }
 
@@ -321,19 +554,31 @@ class DeclarativeParser extends CompilationCustomizer {
                 error(statement, 'Expected a step')
             } else {
                 Section step = Section.of(statement)
+                if (BLOCKED_STEPS[step?.name]) { error(statement, "Invalid step \"${step.name}\" used - not allowed in this context - ${BLOCKED_STEPS[step.name]}") }
                 if (step?.body && step.name != 'script') { checkSteps(step.body) }
             }
         }
     }
 
-    private Section named(Statement statement, List<String> known, String what) {
+    /** A name that any plugin may bring: one that is unknown here may be known in Jenkins. */
+    private Section named(Statement statement, List<String> known, Map<String, String> ofPlugins, String what) {
         Section found = Section.of(statement)
-        if (found == null || !(found.name in known)) {
-            error(statement, "Invalid ${what} \"${found?.name ?: text(statement)}\". Valid here: ${known.sort()}")
+        if (found == null) {
+            error(statement, "Expected ${what == 'option' ? 'an' : 'a'} ${what}")
+        } else if (ofPlugins[found.name] && !(ofPlugins[found.name] in (installation.plugins as List))) {
+            String plugin = ofPlugins[found.name]
+            lacking(found.node, "the ${what} '${found.name}' needs the plugin ${plugin}, which the scenario does not have: plugins=['${plugin}'], or --plugin ${plugin}")
+            return null
+        } else if (!(found.name in known) && !ofPlugins[found.name]) {
+            List<String> all = (known + ofPlugins.keySet()).sort()
+            lacking(found.node, "the ${what} '${found.name}' is not in this harness, which knows ${all}")
             return null
         }
         found
     }
+
+    /** Jenkins, or a plugin of it, may have this. */
+    private void lacking(ASTNode node, String what) { found.gaps << "${source.name}:${node.lineNumber}: ${what}".toString() }
 
     private void error(ASTNode node, String message) {
         source.errorCollector.addErrorAndContinue(new SyntaxErrorMessage(new SyntaxException(message, node.lineNumber, node.columnNumber), source))
@@ -380,4 +625,11 @@ class Section {
         ClosureExpression closure = last instanceof ClosureExpression ? arguments.remove(arguments.size() - 1) as ClosureExpression : null
         new Section(name: call.methodAsString, arguments: arguments, closure: closure, node: call)
     }
+}
+
+/** An axis of a matrix, or of an exclude in it; `inverse`: all values but these. */
+class Axis {
+    String name
+    List<String> values
+    boolean inverse
 }

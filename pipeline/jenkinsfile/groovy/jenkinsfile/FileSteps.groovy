@@ -36,6 +36,7 @@ class FileSteps {
             new File(call.context['cwd'] as String).mkdirs()
             call.succeed()
         })
+        Steps.define(name: 'readTrusted', main: 'path', start: { Call call -> call.succeed(TrustedFiles.read(call.run, call.text('path'))) })
         Steps.define(name: 'stash', main: 'name', needsWorkspace: true, start: { Call call -> stash(call) })
         Steps.define(name: 'unstash', main: 'name', needsWorkspace: true, start: { Call call -> unstash(call) })
         Steps.define(name: 'archiveArtifacts', main: 'artifacts', needsWorkspace: true, start: { Call call -> archive(call) })
@@ -129,6 +130,19 @@ class FileSteps {
                 summary.passCount++
             }
         }
+    }
+}
+
+/** What is committed beside the script. */
+class TrustedFiles {
+    static String read(Run run, String path) {
+        Map source = run.scenario.scm as Map ?: [:]
+        String given = (source.files as Map)?.get(path)
+        File root = source.folder ? new File(source.folder as String) : null
+        File file = root == null ? null : new File(root, path)
+        if (file?.file && file.canonicalFile.toPath().startsWith(root.canonicalFile.toPath())) { given = file.getText('UTF-8') }
+        if (given == null) { throw new AbortException("${path} not found in the source of the script") }
+        given
     }
 }
 

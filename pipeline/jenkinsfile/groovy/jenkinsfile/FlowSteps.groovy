@@ -29,7 +29,8 @@ class FlowSteps {
         })
         Steps.define(name: 'withEnv', main: 'overrides', block: true, start: { Call call ->
             Map<String, String> now = call.run.variables(call.context)
-            Map<String, String> changes = (call['overrides'] as List).collectEntries { override(it as String, now) }
+            Map<String, String> changes = [:]
+            (call['overrides'] as List).each { changes.putAll(override(it as String, now + changes)) }
             call.run.startBody(call, context: [variables: changes])
         })
         Steps.define(name: 'dir', main: 'path', block: true, needsWorkspace: true, start: { Call call ->

@@ -40,6 +40,8 @@ class Globals {
     private static Object libraryVariable(PipelineScript script, String name) {
         Map kept = script.binding.variables
         if (kept[name] == null) {
+            Throwable why = Engine.run.code.unusable[name]
+            if (why instanceof NotInHarness) { Engine.run.gaps << [what: why.message, error: why] }
             kept[name] = InvokerHelper.createScript(Engine.run.loader.loadClass(name), new Binding())
         }
         kept[name]
@@ -127,7 +129,7 @@ class RunWrapper implements Serializable {
 
     Map getBuildVariables() { run().assigned + run().parameters() }
 
-    List getChangeSets() { run().scenario.changes ?: [] }
+    List getChangeSets() { run().changeSets() }
 
     List getUpstreamBuilds() { [] }
 

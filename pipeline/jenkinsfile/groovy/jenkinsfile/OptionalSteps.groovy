@@ -16,6 +16,8 @@ class OptionalSteps {
 
     static void register() {
         utility()
+        yaml()
+        cleaning()
         publishing()
         kubernetes()
         ['ansiColor', 'withChecks', 'sshagent'].each { name ->
@@ -39,6 +41,37 @@ class OptionalSteps {
         })
     }
 
+    private static void yaml() {
+        String utility = Plugins.of('readYaml')
+        Steps.define(name: 'readYaml', main: 'file', plugin: utility, start: { Call call ->
+            String text = call.text('text') ?: FileSteps.file(call, call.text('file')).getText('UTF-8')
+            List documents = Yaml.read(call.run, text)
+            call.succeed(documents.size() == 1 ? documents[0] : documents)
+        })
+        Steps.define(name: 'writeYaml', plugin: utility, needsWorkspace: true, start: { Call call ->
+            File file = FileSteps.file(call, call.text('file'))
+            if (file.exists() && !call.flag('overwrite')) { throw new AbortException("The file already exists: ${call.text('file')}") }
+            file.setText(Yaml.write(call.run, call['datas'] as List ?: [call['data']]), 'UTF-8')
+            call.succeed()
+        })
+        Steps.define(name: 'readProperties', main: 'file', plugin: utility, start: { Call call ->
+            Properties properties = new Properties()
+            (call['defaults'] as Map)?.each { name, value -> properties.setProperty(name as String, value as String) }
+            if (call.text('file')) { properties.load(new StringReader(FileSteps.file(call, call.text('file')).getText('UTF-8'))) }
+            if (call.text('text')) { properties.load(new StringReader(call.text('text'))) }
+            call.succeed(new TreeMap<>(properties))
+        })
+    }
+
+    private static void cleaning() {
+        Steps.define(name: 'cleanWs', main: 'cleanWhenSuccess', plugin: Plugins.of('cleanWs'), needsWorkspace: true, start: { Call call ->
+            call.log('[WS-CLEANUP] Deleting project workspace...')
+            FileSteps.cwd(call).listFiles().each { it.directory ? it.deleteDir() : it.delete() }
+            call.log('[WS-CLEANUP] done')
+            call.succeed()
+        })
+    }
+
     private static void publishing() {
         Steps.define(name: 'publishHTML', main: 'target', plugin: Plugins.of('publishHTML'), needsWorkspace: true, start: { Call call ->
             call.log('[htmlpublisher] Archiving HTML reports...')
@@ -55,24 +88,59 @@ class OptionalSteps {
                 call.run.world.agents.removeAll { it.name == call.state.pod }
                 FlowSteps.pass(call, outcome)
             })
-        Steps.define(name: 'container', main: 'name', block: true, plugin: Plugins.of('container'), needsWorkspace: true, start: { Call call ->
-            Map containers = call.context['containers'] as Map ?: [:]
-            String image = containers[call.text('name')]
-            if (image == null) { throw new AbortException("container ${call['name']} not found; the pod has ${containers.keySet()}") }
-            if (ShellSteps.live(call)) { Steps.lacking(call.run, 'pods cannot be run live') }
+        Steps.define(name: 'container', main: 'name', block: true, plugin: Plugins.of('container'), needsWorkspace: true, start: { Call call -> enter(call) },
+            bodyEnded: { Call call, CpsThread body, Outcome outcome ->
+                if (call.state.container) { ShellSteps.leave(call) }
+                FlowSteps.pass(call, outcome)
+            })
+    }
+
+    /** The container of the agent itself is the agent; another one is a container of its image. */
+    private static void enter(Call call) {
+        Map containers = call.context['containers'] as Map ?: [:]
+        String name = call.text('name')
+        if (!containers.containsKey(name) && name != 'jnlp') { throw new AbortException("container ${name} not found; the pod has ${containers.keySet()}") }
+        String image = containers[name]
+        if (image == null) {
+            call.run.startBody(call, context: [container: null])
+        } else if (ShellSteps.live(call)) {
+            ShellSteps.enter(call, image, '')
+        } else {
             call.run.startBody(call, context: [container: [image: image]])
-        })
+        }
     }
 
     /** The cluster always has room for one pod of a template. `POD_LABEL` is there unless the script gives a label. */
     private static void podTemplate(Call call) {
         World world = call.run.world
         String label = call.text('label') ?: "${call.run.job.name.replaceAll('[^A-Za-z0-9_.-]', '_')}-${call.id}"
-        Map containers = (call['containers'] as List ?: []).collectEntries { Describable one -> [one['name'], one['image']] }
+        Map containers = (call.context['containers'] as Map ?: [:]) + containersOf(call)
         call.state.pod = label
         world.agents << new Pod(label, world.root, world.scenario)
         call.run.startBody(call, context: [containers: containers, variables: call.text('label') ? [:] : [POD_LABEL: label]])
     }
+
+    /** Images by the name of their container, from YAML and from templates. */
+    private static Map<String, String> containersOf(Call call) {
+        Map<String, String> images = [:]
+        if (call.text('yaml')) {
+            Object pod = Yaml.read(call.run, call.text('yaml')).find()
+            ((pod instanceof Map ? pod.spec?.containers : null) ?: []).each { images[it.name as String] = it.image as String }
+        }
+        (call['containers'] as List ?: []).each { images[it['name'] as String] = it['image'] as String }
+        images
+    }
+}
+
+/** YAML is read and written by the scenario's side. */
+class Yaml {
+    static List read(Run run, String text) {
+        Map reply = run.world.ask.call([ask: 'yaml', read: text]) as Map
+        if (reply.error) { throw new AbortException("this is no YAML: ${reply.error}") }
+        reply.documents as List
+    }
+
+    static String write(Run run, List documents) { (run.world.ask.call([ask: 'yaml', write: Plain.of(documents)]) as Map).text }
 }
 
 /** An agent that only those get who name it. */

@@ -151,6 +151,19 @@ class Run {
         all.findAll { it.value != null }
     }
 
+    /** `currentBuild.changeSets`: what the scenario gives, plain changes in a set of their own. */
+    List<Map> changeSets() {
+        List<Map> given = scenario.changes as List ?: []
+        List<Map> plain = given.findAll { !it.containsKey('items') }.collect { Map change ->
+            String message = change.message ?: ''
+            List<String> paths = change.paths as List ?: []
+            [msg: message.readLines().find() ?: '', comment: "${message}\n" as String, commitId: change.commit ?: '0' * 40,
+             author: [fullName: change.author ?: 'dev', displayName: change.author ?: 'dev'], affectedPaths: paths,
+             affectedFiles: paths.collect { [path: it, editType: [name: 'edit']] }]
+        }
+        given.findAll { it.containsKey('items') } + (plain ? [[kind: 'git', items: plain]] : [])
+    }
+
     void assign(String name, String value) { assigned[name] = value }
 
     void worsen(Result other) { result = result == null ? other : result.combine(other) }
@@ -256,6 +269,7 @@ class Run {
         try {
             Steps.of(owner).bodyEnded.call(owner, thread, outcome)
         } catch (Throwable error) {
+            gaps.findAll { !it.place }.each { it.place = place(program.thread(owner.thread).program.stackTrace.toList()) }
             owner.fail(error)
         }
     }
@@ -331,7 +345,8 @@ class Run {
     /** What the script asked for and did not get, each with its place. */
     List<String> describeGaps() {
         gaps.collect { Map gap ->
-            String where = gap.place ?: place((gap.error as Throwable).stackTrace.toList())
+            boolean located = gap.error instanceof NotInHarness && gap.error.located
+            String where = located ? null : gap.place ?: place((gap.error as Throwable).stackTrace.toList())
             where ? "${where}: ${gap.what}".toString() : gap.what as String
         }
     }

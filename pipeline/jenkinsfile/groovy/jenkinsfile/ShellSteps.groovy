@@ -10,7 +10,7 @@ class ShellSteps {
         Steps.define(name: 'sh', main: 'script', needsWorkspace: true, start: { Call call ->
             live(call) ? Shell.start(call) : answer(call)
         }, event: { Call call, String what -> finish(call, call.state.status as int, call.state.stdout as String) }, stop: Shell.&stop)
-        Steps.define(name: 'withDockerContainer', main: 'image', block: true, needsWorkspace: true, start: { Call call -> enter(call) },
+        Steps.define(name: 'withDockerContainer', main: 'image', block: true, needsWorkspace: true, start: { Call call -> enter(call, call.text('image'), call.text('args', '')) },
             bodyEnded: { Call call, CpsThread body, Outcome outcome ->
                 leave(call)
                 FlowSteps.pass(call, outcome)
@@ -62,12 +62,12 @@ class ShellSteps {
         id == null ? null : call.run.stages.find { it.id == id }?.name
     }
 
-    private static void enter(Call call) {
+    /** Run the body of the step in a container of this image, which has the workspace. */
+    static void enter(Call call, String image, String arguments) {
         String workspace = call.context['workspace']
-        String image = call.text('image')
         Map<String, String> variables = call.run.variables(call.context)
         Map<String, String> passed = Shell.passedToContainer(call)
-        List<String> start = ['docker', 'run', '-t', '-d', '-u', Shell.user(workspace)] + words(call.text('args', '')) +
+        List<String> start = ['docker', 'run', '-t', '-d', '-u', Shell.user(workspace)] + words(arguments) +
             ['-w', workspace, '-v', "${workspace}:${workspace}:rw,z" as String, '-v', "${workspace}@tmp:${workspace}@tmp:rw,z" as String]
         List<String> shown = start + passed.collectMany { ['-e', '********'] } + [image, 'cat']
         String id = 'c0ffee'
@@ -90,7 +90,7 @@ class ShellSteps {
         }
     }
 
-    private static void leave(Call call) {
+    static void leave(Call call) {
         String id = call.state.container
         Map<String, String> variables = call.run.variables(call.context)
         for (List<String> command in [['docker', 'stop', '--time=1', id], ['docker', 'rm', '-f', '--volumes', id]]) {

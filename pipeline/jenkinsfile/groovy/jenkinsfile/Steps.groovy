@@ -57,7 +57,7 @@ class Describable implements Serializable {
 class Steps {
     private static final Map<String, StepDefinition> ALL = [:]
     static final List<String> SYMBOLS = [
-        'agent', 'authorInChangelog', 'booleanParam', 'buildDiscarder', 'certificate', 'choice', 'cron', 'disableConcurrentBuilds',
+        'agent', 'authorInChangelog', 'booleanParam', 'buildDiscarder', 'certificate', 'choice', 'credentials', 'cron', 'disableConcurrentBuilds',
         'disableResume', 'dockerCert', 'durabilityHint', 'file', 'fileParam', 'githubPush', 'kubernetesAgent', 'logRotator', 'nonresumable',
         'parameters', 'password', 'pipelineTriggers', 'pollSCM', 'preserveStashes', 'rateLimitBuilds', 'run', 'sshUserPrivateKey',
         'string', 'text', 'upstream', 'usernameColonPassword', 'usernamePassword',
@@ -75,6 +75,7 @@ class Steps {
         PersonSteps.register()
         BuildSteps.register()
         CredentialSteps.register()
+        ToolSteps.register()
         OptionalSteps.register()
     }
 
@@ -95,10 +96,14 @@ class Steps {
         if (answers(run, name)) { return OptionalSteps.ANSWERED }
         StepDefinition step = ALL[name]
         if (step != null && (step.plugin == null || step.plugin in run.scenario.plugins)) { return step }
-        if (name in SYMBOLS || OPTIONAL_SYMBOLS[name] in run.scenario.plugins) { return new StepDefinition(symbol: symbol(name, args)) }
+        if (name in SYMBOLS || pluginOfSymbol(name) in run.scenario.plugins) { return new StepDefinition(symbol: symbol(name, args)) }
         if (step == null && (name in Plugins.USUAL_STEPS || Plugins.of(name) in run.scenario.plugins)) { lacking(run, Plugins.lacking(name)) }
         List<String> known = (ALL.values().findAll { !it.plugin || it.plugin in run.scenario.plugins }*.name + (run.scenario.steps as List)).unique().sort()
         throw new NoSuchMethodError("No such DSL method '${name}' found among steps ${known} or symbols ${SYMBOLS} or globals ${Globals.NAMES}")
+    }
+
+    private static String pluginOfSymbol(String name) {
+        OPTIONAL_SYMBOLS[name] ?: DeclarativeParser.PLUGIN_TRIGGERS[name] ?: DeclarativeParser.PLUGIN_PARAMETERS[name] ?: DeclarativeParser.PLUGIN_OPTIONS[name]
     }
 
     static void lacking(Run run, String what) { throw run.refuse(what) }
@@ -111,5 +116,11 @@ class Steps {
 
 /** A gap of this harness, which must not look like a result of Jenkins. */
 class NotInHarness extends Error {
-    NotInHarness(String message) { super(message) }
+    /** Whether the message names the place, as one of the compiler does. */
+    final boolean located
+
+    NotInHarness(String message, boolean located = false) {
+        super(message)
+        this.located = located
+    }
 }

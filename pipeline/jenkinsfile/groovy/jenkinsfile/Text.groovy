@@ -43,7 +43,22 @@ class Text {
         found.sort()
     }
 
-    static boolean matches(String pattern, String path) { ant(pattern).matcher(path).matches() }
+    static boolean matches(String pattern, String path, boolean caseSensitive = true) {
+        caseSensitive ? ant(pattern).matcher(path).matches() : ant(pattern.toLowerCase()).matcher(path.toLowerCase()).matches()
+    }
+
+    /** The candidate with the fewest edits, or null without candidates. */
+    static String nearest(String word, Collection<String> candidates) { candidates.min { distance(word, it) } }
+
+    private static int distance(String one, String other) {
+        List<Integer> row = (0..other.length()).toList()
+        one.eachWithIndex { letter, i ->
+            List<Integer> next = [i + 1]
+            other.eachWithIndex { String wanted, int j -> next << [next[j] + 1, row[j + 1] + 1, row[j] + (letter == wanted ? 0 : 1)].min() }
+            row = next
+        }
+        row.last()
+    }
 
     private static List<Pattern> patterns(String list) {
         (list ?: '').split(',').toList()*.trim().findAll { it }.collect { ant(it.endsWith('/') ? "${it}**" : it) }

@@ -1,0 +1,32 @@
+package jenkinsfile
+
+import hudson.AbortException
+
+/** Tools that the scenario says are installed. */
+class ToolSteps {
+    /** What a tool adds to the environment, besides its commands on the path. */
+    private static final Map<String, List<String>> HOMES = [
+        ant: ['ANT_HOME'], go: ['GOROOT'], gradle: ['GRADLE_HOME'], jdk: ['JAVA_HOME'], maven: ['M2_HOME', 'MAVEN_HOME'], nodejs: ['NODEJS_HOME'],
+    ]
+
+    static void register() {
+        Steps.define(name: 'tool', main: 'name', needsWorkspace: true, start: { Call call ->
+            call.succeed(home(call, call.text('type'), call.text('name')))
+        })
+        Steps.define(name: 'envVarsForTool', needsWorkspace: true, start: { Call call ->
+            String type = call.text('toolId')
+            String home = home(call, type, call.text('toolVersion'))
+            call.succeed((HOMES[type] ?: []).collect { "${it}=${home}" as String } + ["PATH+${type.toUpperCase()}=${home}/bin" as String])
+        })
+    }
+
+    private static String home(Call call, String type, String name) {
+        Map<String, Map> tools = call.run.scenario.tools as Map
+        if (!tools) {
+            Steps.lacking(call.run, "the tool '${name}' is not in this scenario: tools={'${type ?: 'TYPE'}': ['${name}']}, or --tool ${type ?: 'TYPE'}=${name}")
+        }
+        String found = type in tools.keySet() ? type : tools.find { it.value.containsKey(name) }?.key
+        if (found == null || !tools[found].containsKey(name)) { throw new AbortException("No ${type ?: 'tool'} named ${name} found") }
+        tools[found][name] ?: new File(call.run.world.root, "tools/${found}/${name}").path
+    }
+}
