@@ -42,7 +42,7 @@ RUN_FLAGS = (
 )
 
 SCORE_FLAGS = (
-    Flag("in", "a file (.csv, .csv.gz, .parquet) or sql:QUERY; data.source if left out"),
+    Flag("in", "a file (.csv, packed or not, .parquet) or sql:QUERY; data.source if left out"),
     Flag("out", "a file (.parquet, .csv) or sql:TABLE"),
     Flag("environment", "score by what it serves; production if left out"),
     Flag("bundle", "score by the bundle in this folder", "path"),

@@ -5,13 +5,23 @@ Every section is a frozen model that forbids unknown keys; an unknown key names 
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pipeline import documents
 from pipeline.errors import UsageError, nearest
@@ -29,20 +39,135 @@ class Section(BaseModel):
 # --- data ---------------------------------------------------------------------------------
 
 
-class CsvSource(Section):
-    """A CSV file, plain or ``.gz``."""
+NamedDateFormat = Literal["excel", "unix", "unix_ms"]
+NAMED_DATE_FORMATS: tuple[NamedDateFormat, ...] = get_args(NamedDateFormat)
+"""Serial days of Excel, and seconds or milliseconds since 1970."""
+
+SPELLED = {"tab": "\t", "\\t": "\t", "space": " ", "semicolon": ";", "comma": ","}
+"""Words for characters that are hard to see or to quote in YAML."""
+
+
+class WrittenForms(Section):
+    """How numbers, dates and missing values are written as text in a source."""
+
+    decimal: Literal[".", ","] = Field(".", description="The decimal mark of numbers.")
+    thousands: Literal[",", ".", "'", "\u2019", " ", "_"] | None = Field(
+        None,
+        description="What groups the digits of numbers, if anything; a blank stands for "
+        "no-break blanks too.",
+    )
+    date_format: str | None = Field(
+        None,
+        min_length=1,
+        description="Of dates that are not YYYY-MM-DD, for example %d.%m.%Y; or excel (serial "
+        "days), unix (seconds since 1970), unix_ms.",
+    )
+    na_values: tuple[str, ...] = Field(
+        (), description="Cells that mean a missing value, in text columns too, for example #N/A."
+    )
+
+    @field_validator("thousands", mode="before")
+    @classmethod
+    def _spelled_thousands(cls, value: Any) -> Any:
+        return SPELLED.get(value, value) if isinstance(value, str) else value
+
+    @field_validator("na_values", mode="before")
+    @classmethod
+    def _as_they_are_written(cls, values: Any) -> Any:
+        """Take numbers as YAML read them; refuse the words that YAML reads as something else."""
+        if not isinstance(values, list | tuple):
+            return values
+        if unquoted := [value for value in values if value is None or isinstance(value, bool)]:
+            raise ValueError(f"texts: YAML reads a word as {unquoted[0]!r}, so quote it")
+        return [str(value) if isinstance(value, int | float) else value for value in values]
+
+    @field_validator("date_format")
+    @classmethod
+    def _names_a_day(cls, value: str | None) -> str | None:
+        """Refuse a format that does not give back the day that was written by it."""
+        if value is None or value in NAMED_DATE_FORMATS:
+            return value
+        day = datetime(2023, 12, 31)  # noqa: DTZ001  days have no zone
+        written = day.replace(tzinfo=UTC).strftime(value)
+        try:
+            read = datetime.strptime(written, value)  # noqa: DTZ007  days have no zone
+        except (ValueError, re.error) as error:
+            raise ValueError(
+                f"a format of strptime, or {', '.join(NAMED_DATE_FORMATS)}: {error}"
+            ) from None
+        if read.date() != day.date():
+            raise ValueError("a format with year, month and day, for example %d.%m.%Y")
+        return value
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> Self:
+        if self.thousands == self.decimal:
+            raise ValueError(f"decimal and thousands that differ; both are {self.decimal!r}")
+        return self
+
+
+class CsvSource(WrittenForms):
+    """A CSV file: plain, or packed as .gz, .bz2, .xz, .zst or .zip."""
 
     kind: Literal["csv"]
     path: Path
-    separator: str = Field(",", min_length=1, max_length=1)
+    separator: str = Field(
+        ",", min_length=1, max_length=1, description="Between fields; tab for a tabulator."
+    )
+    delimiter: str | None = Field(None, description="Another name of separator.")
+    encoding: str | None = Field(
+        None,
+        description="For example cp1252; if unset UTF-8, or what a byte order mark says.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_separator(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        given = dict(values)
+        delimiter = given.pop("delimiter", None)
+        if delimiter is not None:
+            if "separator" in given and given["separator"] != delimiter:
+                raise ValueError("separator or delimiter, which are one thing")
+            given["separator"] = delimiter
+        separator = given.get("separator")
+        if isinstance(separator, str):
+            given["separator"] = SPELLED.get(separator.lower(), separator)
+        return given
+
+    @field_validator("separator")
+    @classmethod
+    def _can_separate(cls, value: str) -> str:
+        if value.isalnum() or value in '"\n\r\0.-+' or not value.isascii():
+            raise ValueError("a character that stands in no number or word, such as ';'")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _decodes(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            known = codecs.lookup(value)
+            "".encode(value)
+        except (LookupError, UnicodeError, ValueError):
+            known = None
+        if known is None or known.name in NO_FILES:
+            raise ValueError("the name of a text encoding, for example cp1252 or utf-16")
+        return value
 
 
-class ParquetSource(Section):
+NO_FILES = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"})
+"""Text encodings of Python that no file of data is written in."""
+
+
+class ParquetSource(WrittenForms):
     kind: Literal["parquet"]
     path: Path
 
 
-class SqlSource(Section):
+class SqlSource(WrittenForms):
     """A query. ``{password}`` in ``url`` stands for the content of ``password_env``."""
 
     kind: Literal["sql"]
@@ -119,6 +244,17 @@ class DataSection(Section):
     constants: dict[str, str | int | float] = Field(
         default_factory=dict, description="Columns that the source lacks, with their one value."
     )
+
+    @field_validator("constants", mode="before")
+    @classmethod
+    def _no_switches(cls, values: Any) -> Any:
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if isinstance(value, bool):
+                raise ValueError(  # noqa: TRY004  pydantic takes it as a fault of the value
+                    f"a text or a number; YAML reads {name} as {value}, so quote it"
+                )
+        return values
+
     groups: Groups | None = None
     expectations: tuple[Expectation, ...] = ()
     tolerances: dict[str, float] = Field(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +52,32 @@ class OwnCodeError(Exception):
         super().__init__(f"{why}: {told}" if told else why)
 
 
+@dataclass(frozen=True)
+class OwnFeatures:
+    """What a bundle's own code made of rows.
+
+    Attributes:
+        features: indexed by ``source_row``.
+        set_aside: ``source_row`` and ``reasons`` of the rows that its data tests left out.
+        blanked: how many cells of a column they emptied.
+    """
+
+    features: pd.DataFrame
+    set_aside: tuple[Mapping[str, Any], ...]
+    blanked: Mapping[str, int]
+
+
 def features_of(bundle: Bundle, rows: Path) -> pd.DataFrame:
-    """Return the features that the bundle's own code computes, indexed by ``source_row``.
+    """Return the features that the bundle's own code computes; see :func:`compute`."""
+    return compute(bundle, rows).features
+
+
+def compute(bundle: Bundle, rows: Path) -> OwnFeatures:
+    """Return the features that the bundle's own code computes, and the rows that it leaves out.
 
     The archive (its digest was verified when the bundle was opened) is unpacked into a temporary
     folder and run in a process of its own, which gets none of the settings and secrets of this
-    one's environment. Rows that its data tests set aside are not in the result.
+    one's environment.
 
     Args:
         bundle: The verified bundle.
@@ -70,7 +93,7 @@ def features_of(bundle: Bundle, rows: Path) -> pd.DataFrame:
         _unpack(bundle.path / "source.tar.gz", project)
         command = [
             sys.executable, "-P", "-m", "pipeline", "features",
-            "--project", str(project), "--in", str(rows.resolve()), "--out", str(out),
+            "--project", str(project), "--in", str(rows.resolve()), "--out", str(out), "--json",
         ]  # fmt: skip
         try:
             done = subprocess.run(
@@ -89,7 +112,14 @@ def features_of(bundle: Bundle, rows: Path) -> pd.DataFrame:
             raise OwnCodeError(
                 f"code ended with {done.returncode}", told[-1] if told else "", done.returncode
             )
-        return pd.read_parquet(out).set_index("source_row")
+        try:
+            told_of: dict[str, Any] = json.loads(done.stdout)
+            left_out = tuple(told_of["set_aside"])
+            return OwnFeatures(
+                pd.read_parquet(out).set_index("source_row"), left_out, told_of["blanked"]
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise OwnCodeError(f"code wrote no report: {error}") from None
 
 
 def _unpack(archive: Path, project: Path) -> None:

@@ -12,12 +12,15 @@ from great_expectations.execution_engine import PandasExecutionEngine
 from great_expectations.expectations.expectation import (
     ColumnMapExpectation,
     ColumnPairMapExpectation,
+    MulticolumnMapExpectation,
 )
 from great_expectations.expectations.metrics.map_metric_provider import (
     ColumnMapMetricProvider,
     ColumnPairMapMetricProvider,
+    MulticolumnMapMetricProvider,
     column_condition_partial,
     column_pair_condition_partial,
+    multicolumn_condition_partial,
 )
 
 from pipeline.data.typed import as_dates, as_numbers
@@ -52,8 +55,8 @@ class _IsoDate(ColumnMapMetricProvider):
 class ExpectColumnValuesToBeIsoDate(ColumnMapExpectation):
     """Days: text in the form ``%Y-%m-%d``, or dates without a time of day.
 
-    Verdict and counts are those of expect_column_values_to_match_strftime_format on text. That
-    one parses every row, this one every distinct value.
+    Verdict and counts are those of expect_column_values_to_match_strftime_format on text, except
+    that midnight after the day is taken. That one parses every row, this one every distinct value.
     """
 
     map_metric: ClassVar[str] = "column_values.iso_date"
@@ -157,6 +160,31 @@ class ExpectTimesToIncreasePerEntity(ColumnPairMapExpectation):
     def _own_names(cls, values: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
         names = {"entity_column": "column_A", "time_column": "column_B"}
         return {names.get(name, name): value for name, value in values.items()}
+
+
+class _Distinct(MulticolumnMapMetricProvider):
+    condition_metric_name = "multicolumn_values.first_of_its_copies"
+    condition_domain_keys = (
+        "batch_id",
+        "table",
+        "column_list",
+        "row_condition",
+        "condition_parser",
+        "ignore_row_if",
+    )
+    condition_value_keys = ()
+
+    @multicolumn_condition_partial(engine=PandasExecutionEngine)
+    def _pandas(cls, column_list: pd.DataFrame, **_: Any) -> pd.Series:  # noqa: N805
+        return ~column_list.duplicated()
+
+
+class ExpectRowsToBeDistinct(MulticolumnMapExpectation):
+    """No row says the same as one before it; missing values are equal."""
+
+    ignore_row_if: Literal["all_values_are_missing", "any_value_is_missing", "never"] = "never"
+
+    map_metric: ClassVar[str] = "multicolumn_values.first_of_its_copies"
 
 
 def increasing(entity: pd.Series, time: pd.Series) -> pd.Series:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +17,14 @@ from pipeline.config import (
     SimulatedSource,
     Source,
     SqlSource,
+    WrittenForms,
 )
 from pipeline.data.csv_file import read_csv
+from pipeline.data.exact_text import arrow_texts, texts
+from pipeline.data.names import is_index_name, plain_name, without_blanks
+from pipeline.data.source_rows import SourceRows
 from pipeline.data.typed import as_text
+from pipeline.data.written_forms import apply_forms
 from pipeline.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -26,40 +33,117 @@ if TYPE_CHECKING:
     from pipeline.data.protocols import ProblemLike
 
 
-def read_source(source: Source, project: Project, text: Collection[str] = ()) -> pd.DataFrame:
-    """Read a source in its own column names and row order, with a RangeIndex.
+RESERVED = frozenset({"source_row", "source_line", "source_text", "reasons"})
+"""Columns that the rows set aside have beside their own."""
+NO_VALUES = ("list", "struct", "map", "duration", "time", "binary", "union", "fixed_size_list")
+"""Arrow types (as their names start) of columns that are neither numbers, dates nor text."""
+
+
+def read_source(
+    source: Source, project: Project, text: Collection[str] = (), dates: Collection[str] = ()
+) -> SourceRows:
+    """Read a source in its own column names and row order.
 
     Args:
-        source: where the rows are.
+        source: where the rows are, and how values are written.
         project: relative paths are relative to its root.
-        text: columns that a CSV file must not guess the type of (see :func:`text_columns`).
+        text: columns that are no numbers (see :func:`text_columns`): they are text, exactly.
+        dates: those of them that hold dates (see :func:`date_columns`).
 
     Raises:
         UsageError: the file or its form is wrong.
         EnvironmentFault: a database does not answer.
         Refused: the file is empty.
     """
+    words = {*text} - {*dates}
     match source:
         case CsvSource():
-            return read_csv(project.path(source.path), source.separator, text)
+            plain = source.decimal == "." and source.thousands is None
+            rows = read_csv(
+                project.path(source.path),
+                source.separator,
+                {*text, *dates},
+                encoding=source.encoding,
+                na_values=source.na_values,
+                guess_types=plain,
+            )
         case ParquetSource():
-            return _read_parquet(project.path(source.path))
+            rows = _read_parquet(project.path(source.path), words)
         case SqlSource():
             from pipeline.data.sql import read_sql
 
-            return read_sql(source, project.root)
+            rows = SourceRows(read_sql(source, project.root, text=words))
         case SimulatedSource():
             from pipeline.data.simulated import simulate
 
-            return simulate(source)
+            return SourceRows(simulate(source))
+    return _settled(rows, source, words, {*dates})
+
+
+def as_rows(frame: pd.DataFrame, problem: ProblemLike, data: DataSection) -> SourceRows:
+    """Return rows that did not come from a source as the project's source would give them."""
+    forms = data.source if isinstance(data.source, WrittenForms) else WrittenForms()
+    dates = date_columns(problem, data)
+    return _settled(SourceRows(frame), forms, text_columns(problem, data) - dates, dates)
+
+
+def _settled(
+    rows: SourceRows, forms: WrittenForms, words: Collection[str], dates: Collection[str]
+) -> SourceRows:
+    """Apply the written forms, take blanks from around texts, and give each column one type."""
+    import pandas as pd
+
+    frame, notes = rows.frame, list(rows.notes)
+    names = [plain_name(name) for name in frame.columns]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UsageError(
+            f"the source has more than one column '{twice[0]}'",
+            expected="one of a name",
+            hint="name them apart where they are written or queried (select a.id as a_id, ...)",
+        )
+    frame = frame.set_axis(names, axis=1)
+    nameless = [name for name in names if name in ("", "None")]
+    frame = frame.drop(columns=nameless)
+    notes += [f"column {names.index(name) + 1} has no name and is left out" for name in nameless]
+    taken: dict[str, pd.Series] = {}
+    for name in frame.columns:
+        column = frame[name]
+        if column.dtype == object and name in words:
+            column = pd.Series(texts(name, column.tolist()), index=column.index, dtype="str")
+        elif column.dtype == object and not _of_one_kind(column):
+            column = column.map(str, na_action="ignore").astype("str")
+        if pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
+            stripped = without_blanks(column)
+            changed = int((stripped.fillna("") != column.fillna("")).sum())
+            if changed and name in words:
+                notes.append(f"blanks around {changed:,} values of '{name}' are taken off")
+            column = stripped
+        taken[name] = column
+    frame = apply_forms(pd.DataFrame(taken, index=frame.index), forms, words, dates)
+    return replace(rows, frame=frame, notes=tuple(notes))
+
+
+def _of_one_kind(column: pd.Series) -> bool:
+    kinds = {type(value) for value in column.dropna().unique()}
+    return len(kinds) <= 1 and str not in kinds and bytes not in kinds
 
 
 def text_columns(problem: ProblemLike, data: DataSection) -> frozenset[str]:
     """Return the source's names of the problem's text and date columns."""
+    return _columns_of(problem, data, ("text", "date"))
+
+
+def date_columns(problem: ProblemLike, data: DataSection) -> frozenset[str]:
+    """Return the source's names of the problem's date columns."""
+    return _columns_of(problem, data, ("date",))
+
+
+def _columns_of(problem: ProblemLike, data: DataSection, kinds: Collection[str]) -> frozenset[str]:
     return frozenset(
-        data.columns.get(column.name, column.name)
+        plain_name(data.columns.get(column.name, column.name))
         for column in problem.columns()
-        if column.kind in ("text", "date")
+        if column.kind in kinds
     )
 
 
@@ -85,6 +169,9 @@ def to_problem_columns(
 
     known = {column.name: column for column in problem.columns()}
     _names_known(known, data)
+    data = data.model_copy(
+        update={"columns": {name: plain_name(given) for name, given in data.columns.items()}}
+    )
     group = problem.group_column
     grouped = data.groups is not None and project is not None
     frame: dict[str, pd.Series] = {}
@@ -103,8 +190,23 @@ def to_problem_columns(
     if problem.keeps_other_columns:
         taken = set(known) | {data.columns.get(name, name) for name in known}
         others = sorted(str(name) for name in raw.columns if name not in taken)
-        frame |= {name: raw[name] for name in others}
+        if reserved := [name for name in others if name in RESERVED]:
+            raise UsageError(
+                f"the source has a column '{reserved[0]}', a name that reports use",
+                hint="give it another name where it is written",
+            )
+        frame |= {name: raw[name] for name in others if not is_index_name(name)}
     return pd.DataFrame(frame, index=raw.index)
+
+
+def index_columns(raw: pd.DataFrame, problem: ProblemLike, data: DataSection) -> tuple[str, ...]:
+    """Return the columns that pandas calls an index: left out unless the problem names them."""
+    if not problem.keeps_other_columns:
+        return ()
+    named = {data.columns.get(column.name, column.name) for column in problem.columns()}
+    return tuple(
+        str(name) for name in raw.columns if is_index_name(str(name)) and name not in named
+    )
 
 
 def to_source_columns(frame: pd.DataFrame, data: DataSection) -> pd.DataFrame:
@@ -143,7 +245,7 @@ def _groups(
     entity, name = problem.entity_column, problem.group_column
     if entity is None or name is None or entity not in frame:
         raise UsageError("data.groups is set and the problem has no entities with groups")
-    table = read_csv(path, ",", (groups.entity, groups.group))
+    table = read_csv(path, ",", (groups.entity, groups.group)).frame
     for column in (groups.entity, groups.group):
         if column not in table.columns:
             raise UsageError(
@@ -156,18 +258,31 @@ def _groups(
     return {name: as_text(frame[entity]).map(pairs.set_index(groups.entity)[groups.group])}
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
+def _read_parquet(path: Path, text: Collection[str]) -> SourceRows:
+    """Read a Parquet file or folder; columns of ``text`` become text before pandas sees them."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
-        frame = pd.read_parquet(path)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        table = pq.read_table(path)
+        notes = []
+        for place, name in enumerate(table.column_names):
+            if plain_name(name) in text:
+                table = table.set_column(place, name, arrow_texts(name, table.column(place)))
+        for field in table.schema:
+            if str(field.type).startswith(NO_VALUES):
+                if plain_name(field.name) in text:
+                    raise _no_value(field.name, field.type)
+                notes.append(f"column '{field.name}' ({field.type}) is left out: not a value")
+                table = table.drop_columns([field.name])
+        frame = table.to_pandas()
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UsageError(f"cannot read {path}: {reason}", expected="a Parquet file") from None
     named = [name for name in frame.index.names if name is not None]
-    return (
-        frame.reset_index(level=named).reset_index(drop=True)
-        if named
-        else (frame.reset_index(drop=True))
-    )
+    frame = frame.reset_index(level=named) if named else frame
+    return SourceRows(frame.reset_index(drop=True), notes=tuple(notes))
+
+
+def _no_value(name: str, kind: object) -> UsageError:
+    return UsageError(f"column '{name}' holds {kind}", expected="numbers, dates or text")

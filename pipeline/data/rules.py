@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pipeline.data.protocols import ColumnLike, ProblemLike, RuleLike
 
 FORM_TOLERANCE = 0.01
+LINES = "lines_readable"
+"""The test that every line of a text file is a row."""
 WRITTEN_FORM = frozenset(
     {
         "expect_column_values_to_be_finite_numbers",
@@ -64,14 +66,14 @@ def row_tests(
         UsageError: an expectation names an absent column, cannot set rows or cells aside as it
             should, or ``tolerances`` names no test.
     """
-    own = [_of_rule(rule) for rule in problem.expectations()]
+    own = [_of_rule(rule, present) for rule in problem.expectations()]
     own = [test for test in own if set(test.columns) <= set(present)]
     tests = [*own, *_forms(problem, own, present)]
     if problem.time_column in present:
         args = {"column": problem.time_column, "latest": today.isoformat()}
         expect = "expect_column_dates_to_be_not_after"
         tests.append(DataTest(f"{problem.time_column}_not_in_future", expect, args, "quarantine"))
-    names = [test.name for test in tests]
+    names = [*(test.name for test in tests), LINES]
     for name, share in data.tolerances.items():
         if name not in names:
             raise UsageError(f"data.tolerances names '{name}'", hint=nearest(name, names))
@@ -120,10 +122,24 @@ def distribution_tests(accepted: Mapping[str, Any], limits: Distribution) -> tup
     return tuple(tests)
 
 
-def _of_rule(rule: RuleLike) -> DataTest:
-    return DataTest(
-        rule.name, rule.expect, dict(rule.args), rule.severity, rule.tolerance, rule.blank
-    )
+def columns_of(problem: ProblemLike, present: Collection[str]) -> tuple[ColumnLike, ...]:
+    """Return the columns of a frame that have a kind: the problem's own, and its features."""
+    own = [column for column in problem.columns() if column.name in present]
+    named = {column.name for column in problem.columns()}
+    features = problem.feature_columns([name for name in present if name not in named])
+    return (*own, *(column for column in features if column.name not in named))
+
+
+def lines_tolerance(data: DataSection) -> float:
+    """Return which share of a text file's lines may be no row."""
+    return data.tolerances.get(LINES, FORM_TOLERANCE)
+
+
+def _of_rule(rule: RuleLike, present: Collection[str]) -> DataTest:
+    args = dict(rule.args)
+    if args.get("column_list") == ["*"]:
+        args["column_list"] = list(present)
+    return DataTest(rule.name, rule.expect, args, rule.severity, rule.tolerance, rule.blank)
 
 
 def _forms(
@@ -132,8 +148,8 @@ def _forms(
     """Return tests that dates and numbers can be read, where the problem has none itself."""
     tested = {test.columns[0] for test in own if "date" in test.expect and len(test.columns) == 1}
     tests = []
-    for column in problem.columns():
-        if column.kind == "text" or column.name not in present or column.name in tested:
+    for column in columns_of(problem, present):
+        if column.kind == "text" or column.name in tested:
             continue
         form = "iso_date" if column.kind == "date" else "finite_numbers"
         tests.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 from pipeline.config import SqlSource
+from pipeline.data.exact_text import texts
+from pipeline.data.names import plain_name
 from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.extras import install_command
 
@@ -120,18 +122,32 @@ class Database:
 
 
 def read_sql(
-    source: SqlSource, root: Path, environment: Mapping[str, str] | None = None
+    source: SqlSource,
+    root: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    text: Collection[str] = (),
 ) -> pd.DataFrame:
     """Run the query of a SQL source and return its rows. See ``Database.open`` for what it raises.
 
-    A SQLite file is looked for relative to ``root``, opened read-only and never created.
+    A SQLite file is looked for relative to ``root``, opened read-only and never created. Columns
+    named in ``text`` are text, made from what the driver gives: a NULL among whole numbers would
+    turn them into floats in a frame.
     """
     import pandas as pd
     import sqlalchemy
 
     database = Database(source.url, source.password_env)
     with database.open(root, environment) as engine, engine.connect() as connection:
-        return pd.read_sql_query(sqlalchemy.text(source.query), connection)
+        found = connection.execute(sqlalchemy.text(source.query))
+        names = [plain_name(name) for name in tuple(found.keys())]
+        rows = [tuple(row) for row in found.fetchall()]
+    frame = pd.DataFrame.from_records(rows, columns=range(len(names)), coerce_float=True)
+    for place, name in enumerate(names):
+        if name in text:
+            values = texts(name, [row[place] for row in rows])
+            frame[place] = pd.Series(values, index=frame.index, dtype="str")
+    return frame.set_axis(names, axis=1)
 
 
 def quote_path(path: Path) -> str:

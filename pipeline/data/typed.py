@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import date, datetime
 from functools import lru_cache
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 DATE_FORMAT = "%Y-%m-%d"
 DAY = 86_400_000_000
 """Microseconds."""
+MIDNIGHT = re.compile(r"[ T]00:00(:00(\.0+)?)?( ?(Z|UTC|[+-]\d\d:?(\d\d)?))?")
+"""What may follow a day: a database or a spreadsheet wrote it as a moment."""
+TRUTH = {"true": 1.0, "false": 0.0}
 
 
 def to_types(frame: pd.DataFrame, columns: Iterable[ColumnLike]) -> pd.DataFrame:
@@ -42,6 +46,8 @@ def to_types(frame: pd.DataFrame, columns: Iterable[ColumnLike]) -> pd.DataFrame
 def as_dates(column: pd.Series) -> pd.Series:
     """Return days as datetime64[us]; NaT for text that is not ``%Y-%m-%d`` and for times of day.
 
+    Midnight, with or without a zone, is no time of day: ``2024-01-05 00:00:00+05:45`` is a day.
+
     Only distinct values are parsed: a million daily bars hold a few thousand dates.
     """
     import numpy as np
@@ -60,15 +66,15 @@ def as_dates(column: pd.Series) -> pd.Series:
 
 
 def as_numbers(column: pd.Series) -> pd.Series:
-    """Return float64; NaN for what is not a finite number."""
+    """Return float64; NaN for what is not a finite number. True is 1, False is 0."""
     import numpy as np
     import pandas as pd
 
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+    if column.dtype.kind in "mM":
         return pd.Series(np.nan, index=column.index)
     numbers = column
     if not pd.api.types.is_numeric_dtype(column.dtype):
-        numbers = pd.to_numeric(column, errors="coerce")
+        numbers = pd.to_numeric(_without_words(column), errors="coerce")
     values = numbers.to_numpy(dtype="float64", na_value=np.nan)
     finite = np.isfinite(values)
     if not finite.all():
@@ -76,14 +82,28 @@ def as_numbers(column: pd.Series) -> pd.Series:
     return pd.Series(values, index=column.index)
 
 
+def _without_words(column: pd.Series) -> pd.Series:
+    """Return a column of booleans, as such or as words, as 1 and 0; any other as it is."""
+    import pandas as pd
+
+    codes, distinct = pd.factorize(column)
+    values = [TRUTH.get(str(value).strip().lower()) for value in distinct]
+    if None in values:
+        return column
+    return pd.Series([*values, None], dtype="float64").iloc[codes].set_axis(column.index)
+
+
 def as_text(column: pd.Series) -> pd.Series:
-    """Return text; whole numbers that a source holds as floats lose their ``.0``."""
+    """Return text; whole numbers that a source holds as floats lose their ``.0``.
+
+    Sources give identifiers as text already: a float is exact up to 2^53 only.
+    """
     import pandas as pd
 
     if pd.api.types.is_float_dtype(column.dtype):
         known = column.dropna()
         if bool((known == known.round()).all()):
-            column = column.astype("Int64")
+            column = column.map(lambda number: f"{number:.0f}", na_action="ignore")
     text: pd.Series = column.astype("str")
     return text
 
@@ -93,6 +113,8 @@ def _day(value: Any) -> Any:
     import numpy as np
 
     if isinstance(value, str):
+        if len(value) > len("2024-01-05") and MIDNIGHT.fullmatch(value, len("2024-01-05")):
+            value = value[: len("2024-01-05")]
         try:
             return np.datetime64(datetime.strptime(value, DATE_FORMAT), "us")  # noqa: DTZ007  days have no zone
         except ValueError:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.data.rules import WRITTEN_FORM, DataTest
+from pipeline.data import remedies
+from pipeline.data.rules import LINES, WRITTEN_FORM, DataTest
+from pipeline.data.source_rows import SourceRows
 from pipeline.data.suite import Result, run_suite
 from pipeline.data.typed import to_types
 from pipeline.report import Check, Progress, Verdict, jsonable
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
     from pipeline.data.protocols import ColumnLike
 
 REASONS, SOURCE_ROW = "reasons", "source_row"
+SOURCE_LINE, SOURCE_TEXT = "source_line", "source_text"
+FORMS = {
+    "expect_column_values_to_be_finite_numbers": "number",
+    "expect_column_values_to_be_iso_date": "date",
+}
+"""Expectations for whose misses there is a remedy in the configuration."""
+REMEDY = "column"
+"""How a remedy begins, before the column's name."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,9 @@ class Validation:
     Attributes:
         clean: the rows that stay, typed, sorted by entity and time, cells blanked; RangeIndex.
         quarantine: the rows that left, as they were read, with ``source_row`` (their place in the
-            source, from 0) and ``reasons`` (names of the tests they missed, separated by "; ").
+            source, from 0) and ``reasons`` (names of the tests they missed, separated by "; ");
+            of a text file also ``source_line``, and the lines that are no row with their
+            ``source_text``.
         checks: one for each test, in the order of the tests.
         blanked: emptied cells of ``clean``, by column; columns without any are not in it.
         results: what great_expectations said of each test.
@@ -41,6 +53,26 @@ class Validation:
     results: Mapping[str, Result] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a frame's rows come from, for messages and for the quarantine.
+
+    Attributes:
+        source: the rows as they were read; the frame may hold a part of them.
+        names: the source's name of each column of the problem, where it has another.
+        label: the column that holds the label, if any.
+        tolerance: share of a text file's lines that may be no row.
+    """
+
+    source: SourceRows | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    label: str | None = None
+    tolerance: float = 0.0
+
+    def place(self, row: Any) -> str:
+        return f"row {row}" if self.source is None else self.source.place(row)
+
+
 def validate(
     frame: pd.DataFrame,
     columns: Sequence[ColumnLike],
@@ -49,6 +81,7 @@ def validate(
     entity: str | None = None,
     time: str | None = None,
     progress: Progress | None = None,
+    origin: Origin | None = None,
 ) -> Validation:
     """Run the tests through great_expectations and split the frame by what they say.
 
@@ -63,6 +96,7 @@ def validate(
         entity: column that rows are sorted by first.
         time: column that they are sorted by within an entity.
         progress: told what is being done.
+        origin: where the rows come from.
 
     Raises:
         UsageError: a test names an unknown expectation or has wrong arguments.
@@ -70,6 +104,7 @@ def validate(
     import numpy as np
     import pandas as pd
 
+    origin = origin or Origin()
     rows = frame.reset_index(drop=True)
     tell = progress or _silent
     tell("reading dates and numbers", 0.0)
@@ -88,6 +123,7 @@ def validate(
             leaving |= missed
     tell("setting rows and cells aside", 0.8)
     blanks: dict[str, NDArray[np.bool_]] = {}
+    places = frame.index.to_numpy()
     for test in tests:
         missed = _missed(test, "blank", results)
         if missed is not None and test.blank is not None:
@@ -95,15 +131,72 @@ def validate(
     for name, cells in blanks.items():
         if cells.any():
             typed[name] = typed[name].mask(pd.Series(cells))
-    quarantine = rows[leaving].assign(**{SOURCE_ROW: frame.index.to_numpy()[leaving]})
+    quarantine = rows[leaving].assign(**{SOURCE_ROW: places[leaving]})
     quarantine[REASONS] = _reasons(tests, results, leaving)
     return Validation(
         clean=in_order(typed, entity, time, np.flatnonzero(~leaving)),
-        quarantine=quarantine.reset_index(drop=True),
-        checks=_checks(rows, frame.index.to_numpy(), tests, results),
+        quarantine=_with_unread(quarantine, origin.source).reset_index(drop=True),
+        checks=(
+            *unread_checks(origin),
+            *_checks(rows, places, tests, results, origin),
+        ),
         blanked={name: int(cells.sum()) for name, cells in blanks.items() if cells.any()},
         results=results,
     )
+
+
+def unread_checks(origin: Origin) -> tuple[Check, ...]:
+    """Return the check that the lines of a text file are rows; none for another source."""
+    source = origin.source
+    if source is None or source.lines is None:
+        return ()
+    count, allowed = len(source.unread), int(origin.tolerance * source.count + 1e-9)
+    why = ""
+    if count:
+        first = source.unread[0]
+        why = (
+            f"{count:,} of {source.count:,} lines are no rows, the first is line {first.line}: "
+            f"{first.reason} ({first.text.strip()[:80]!r})"
+        )
+        why += "; these lines leave" if count <= allowed else _over(origin.tolerance)
+        why += "; correct them where the file is made"
+    return (
+        Check(
+            name=LINES,
+            verdict=Verdict.PASS if count <= allowed else Verdict.FAIL,
+            observed=count,
+            expected=f"at most {allowed:,} lines ({origin.tolerance:.2%}) that are no row",
+            why=why,
+        ),
+    )
+
+
+def _over(tolerance: float) -> str:
+    return f"; more than its tolerance of {tolerance:.2%}"
+
+
+def _with_unread(quarantine: pd.DataFrame, source: SourceRows | None) -> pd.DataFrame:
+    """Add line numbers and the lines that are no row, for a text file."""
+    import pandas as pd
+
+    if source is None or source.lines is None:
+        return quarantine
+    known = quarantine.assign(
+        **{SOURCE_LINE: source.lines[quarantine[SOURCE_ROW].to_numpy(dtype="int64")]}
+    )
+    if not source.unread:
+        return known
+    lines = pd.DataFrame(
+        {
+            SOURCE_ROW: [line.row for line in source.unread],
+            SOURCE_LINE: [line.line for line in source.unread],
+            SOURCE_TEXT: [line.text for line in source.unread],
+            REASONS: [f"{LINES}: {line.reason}" for line in source.unread],
+        }
+    )
+    if not len(known):
+        return lines.reindex(columns=[*known.columns, SOURCE_TEXT])
+    return pd.concat([known, lines], ignore_index=True).sort_values(SOURCE_ROW, kind="stable")
 
 
 def _silent(what: str, share: float) -> None:
@@ -128,7 +221,10 @@ def check_frame(frame: pd.DataFrame, tests: Sequence[DataTest]) -> tuple[Check, 
         if test not in present
     ]
     places = np.arange(len(frame))
-    return (*(_check(test, results[test.name], places) for test in present), *absent)
+    return (
+        *(_check(test, results[test.name], places, frame, Origin()) for test in present),
+        *absent,
+    )
 
 
 def in_order(
@@ -197,6 +293,7 @@ def _checks(
     places: NDArray[Any],
     tests: Sequence[DataTest],
     results: Mapping[str, Result],
+    origin: Origin,
 ) -> tuple[Check, ...]:
     if not tests:
         return (
@@ -213,10 +310,12 @@ def _checks(
         return (
             Check(name="rows", verdict=Verdict.FAIL, observed=0, expected="at least 1", why=why),
         )
-    return tuple(_check(test, results[test.name], places) for test in tests)
+    return tuple(_check(test, results[test.name], places, rows, origin) for test in tests)
 
 
-def _check(test: DataTest, result: Result, places: NDArray[Any]) -> Check:
+def _check(
+    test: DataTest, result: Result, places: NDArray[Any], rows: pd.DataFrame, origin: Origin
+) -> Check:
     """Turn a result into a check; only a result that was computed can pass."""
     if result.error:
         return Check(
@@ -246,10 +345,11 @@ def _check(test: DataTest, result: Result, places: NDArray[Any]) -> Check:
             "blank": f"; {test.blank} is emptied",
         }[test.severity]
         if count > allowed:
-            fate = f"; more than its tolerance of {test.tolerance:.2%}"
+            fate = _over(test.tolerance)
         why = (
-            f"{count:,} of {len(places):,} rows ({count / len(places):.2%}), the first in row "
-            f"{first}, for example {', '.join(map(str, shown[:3]))}{fate}"
+            f"{count:,} of {len(places):,} rows ({count / len(places):.2%}), the first in "
+            f"{origin.place(first)}, for example {', '.join(map(str, shown[:3]))}{fate}"
+            f"{_remedy(test, result.missed, rows, origin)}"
         )
     return Check(
         name=test.name,
@@ -258,6 +358,21 @@ def _check(test: DataTest, result: Result, places: NDArray[Any]) -> Check:
         expected=_expected(test, allowed),
         why=why,
     )
+
+
+def _remedy(test: DataTest, missed: NDArray[np.bool_], rows: pd.DataFrame, origin: Origin) -> str:
+    """Return what helps where cells of a column are no numbers or dates, with its name."""
+    if test.expect not in FORMS or len(test.columns) != 1 or test.columns[0] not in rows:
+        return ""
+    name = test.columns[0]
+    cells = remedies.cells_of(rows[name][missed])
+    if not cells:
+        return ""
+    if FORMS[test.expect] == "date":
+        helps = remedies.date_remedy(cells)
+    else:
+        helps = remedies.number_remedy(cells, label=name == origin.label)
+    return f"; {REMEDY} '{origin.names.get(name, name)}': {helps}"
 
 
 def _expected(test: DataTest, allowed: int | None) -> str:

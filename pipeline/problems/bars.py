@@ -81,6 +81,9 @@ class Bars:
             Column("sector", "text", required=False, critical=False),
         )
 
+    def feature_columns(self, names: Sequence[str]) -> tuple[Column, ...]:  # noqa: ARG002
+        return ()
+
     def expectations(self) -> tuple[Rule, ...]:
         return (
             *(_row(f"{name}_present", NOT_NULL, column=name) for name in CRITICAL),

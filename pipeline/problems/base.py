@@ -39,7 +39,8 @@ class Rule:
 
     ``severity`` says what becomes of a row that misses it: the run fails, the row leaves
     (quarantine), or the cell in column ``blank`` is set to missing. ``tolerance`` is the share of
-    rows that may miss it before the stage says no. A rule whose columns the frame lacks does not
+    rows that may miss it before the stage says no. A ``column_list`` of ``["*"]`` means all columns
+    of the frame. A rule whose columns the frame lacks does not
     apply; only columns with ``required=False`` can be lacking.
     """
 
@@ -100,6 +101,13 @@ class Problem(Protocol):
 
     def columns(self) -> tuple[Column, ...]:
         """Return the columns that sources are mapped to."""
+
+    def feature_columns(self, names: Sequence[str]) -> tuple[Column, ...]:
+        """Return those of a frame's columns that are features as they stand, with their kinds.
+
+        Numbers among them that :meth:`columns` does not have are read as numbers, and a cell that
+        is none is found by the data tests.
+        """
 
     def expectations(self) -> tuple[Rule, ...]:
         """Return every rule of the problem's own; the not-null rules of critical columns too."""

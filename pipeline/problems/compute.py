@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import CsvSource, ParquetSource, Project
-from pipeline.data.load import read_source, text_columns, to_problem_columns
-from pipeline.data.rules import row_tests
-from pipeline.data.validation import REASONS, validate
+from pipeline.config import CsvSource, ParquetSource, Project, WrittenForms
+from pipeline.data.file_bytes import PACKED, SAVE_AS_CSV
+from pipeline.data.load import date_columns, read_source, text_columns, to_problem_columns
+from pipeline.data.rules import LINES, columns_of, row_tests
+from pipeline.data.source_rows import SourceRows
+from pipeline.data.typed import to_types
+from pipeline.data.validation import REASONS, Origin, validate
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.features.registry import load_modules
 from pipeline.problems.loader import load_problem
@@ -26,6 +29,47 @@ if TYPE_CHECKING:
 
 SOURCE_ROW = "source_row"
 OUTPUTS = (".parquet", ".csv")
+INPUTS = (".csv", *(f".csv{end}" for end in PACKED), ".parquet")
+SHOWN = 5
+"""Rows that are named where some are left out."""
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A row that is left out: its place in the source from 0, its line, and why."""
+
+    row: int
+    line: int | None
+    reasons: str
+
+    @property
+    def place(self) -> str:
+        return f"row {self.row}" if self.line is None else f"line {self.line}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"source_row": self.row, "source_line": self.line, "reasons": self.reasons}
+
+
+def shown(rows: Sequence[SetAside]) -> str:
+    """Return the first rows that are left out, and why."""
+    first = ", ".join(f"{row.place} ({row.reasons})" for row in rows[:SHOWN])
+    more = len(rows) - SHOWN
+    return f"{first}, and {more:,} more (--json lists them)" if more > 0 else first
+
+
+def left_out(source: SourceRows, reasons: Mapping[int, str]) -> tuple[SetAside, ...]:
+    """Return the rows of a source that have no features, in its order.
+
+    Args:
+        source: the rows as they were read, with the lines that are no row.
+        reasons: the data tests that a row missed, by its place in the source.
+    """
+    unread = {line.row: f"{LINES}: {line.reason}" for line in source.unread}
+    lines = source.lines
+    return tuple(
+        SetAside(row, None if lines is None else int(lines[row]), why)
+        for row, why in sorted((unread | dict(reasons)).items())
+    )
 
 
 @dataclass(frozen=True)
@@ -37,6 +81,7 @@ class Computed:
     features: tuple[str, ...]
     blanked: Mapping[str, int]
     out: Path
+    missed: tuple[SetAside, ...] = ()
 
     @property
     def set_aside(self) -> int:
@@ -48,6 +93,7 @@ class Computed:
             "rows": self.rows,
             "features": list(self.features),
             "blanked": dict(self.blanked),
+            "set_aside": [row.to_json() for row in self.missed],
             "out": str(self.out),
         }
 
@@ -59,6 +105,8 @@ class Computed:
             told += (
                 f"; {self.set_aside:,} of {self.read:,} rows missed a data test and are left out"
             )
+        if self.missed:
+            told += f": {shown(self.missed)}"
         for name, count in self.blanked.items():
             told += f"; {count:,} cells of {name} count as missing"
         return told
@@ -79,7 +127,7 @@ def compute_features(
 
     Args:
         project: its configuration says how columns are mapped and which features there are.
-        source: a CSV file (``.csv``, ``.csv.gz``) or a Parquet file.
+        source: a CSV file, plain or packed, or a Parquet file.
         out: a ``.parquet`` or ``.csv`` file; written whole or not at all.
         progress: told what is being done.
 
@@ -93,10 +141,11 @@ def compute_features(
         raise UsageError(f"--out {out}", expected=f"a file that ends with {' or '.join(OUTPUTS)}")
     problem = load_problem(project.config.problem, project.root)
     functions = load_modules(project.root, project.config.features.modules)
-    raw = read_file(project, source, problem)
-    found = features_of_rows(project, problem, functions, raw, progress)
+    read = read_file(project, source, problem)
+    found = features_of_rows(project, problem, functions, read, progress)
     _write(found.table, out)
-    return Computed(len(raw), len(found.table), found.names, found.blanked, out)
+    missed = left_out(read, found.set_aside)
+    return Computed(read.count, len(found.table), found.names, found.blanked, out, missed)
 
 
 @dataclass(frozen=True)
@@ -121,7 +170,7 @@ def features_of_rows(
     project: Project,
     problem: Problem,
     functions: Sequence[FeatureFunction],
-    raw: pd.DataFrame,
+    read: SourceRows,
     progress: Progress | None = None,
 ) -> RowFeatures:
     """Compute the model's inputs for rows in the source's columns, which may lack the label.
@@ -130,7 +179,7 @@ def features_of_rows(
         UsageError: configuration, columns or a feature function are wrong.
         Refused: no row passes the data tests.
     """
-    cleaned = _clean(project, raw, problem, progress)
+    cleaned = _clean(project, read, problem, progress)
     frame = cleaned.frame
     if progress is not None:
         progress(f"features of {len(frame):,} rows", 0.5)
@@ -144,22 +193,31 @@ def features_of_rows(
     )
 
 
-def read_file(project: Project, source: Path, problem: Problem) -> pd.DataFrame:
-    """Read a ``.csv``, ``.csv.gz`` or ``.parquet`` file in the project's source columns.
+def read_file(project: Project, source: Path, problem: Problem) -> SourceRows:
+    """Read a CSV file, plain or packed, or a Parquet file in the project's source columns.
+
+    Its values are written as those of ``data.source`` are.
 
     Raises:
         UsageError: another ending, or a file that is not of its kind.
         Refused: the file is empty.
     """
     path = source.resolve()
-    text = text_columns(problem, project.config.data)
-    if path.suffix == ".parquet":
-        return read_source(ParquetSource(kind="parquet", path=path), project, text)
-    if path.name.endswith((".csv", ".csv.gz")):
-        usual = project.config.data.source
-        separator = usual.separator if isinstance(usual, CsvSource) else ","
-        return read_source(CsvSource(kind="csv", path=path, separator=separator), project, text)
-    raise UsageError(f"--in {source}", expected="a .csv, .csv.gz or .parquet file")
+    if not path.name.lower().endswith(INPUTS):
+        sheet = path.suffix.lower() in (".xls", ".xlsx", ".xlsm", ".xlsb", ".ods")
+        raise UsageError(
+            f"--in {source}",
+            expected=f"a file that ends with {', '.join(INPUTS)}",
+            hint=SAVE_AS_CSV if sheet else "",
+        )
+    data = project.config.data
+    parquet = path.suffix.lower() == ".parquet"
+    kind: type[CsvSource | ParquetSource] = ParquetSource if parquet else CsvSource
+    usual = data.source
+    written = isinstance(usual, WrittenForms)
+    forms = usual.model_dump(include={*kind.model_fields}) if written else {}
+    given = kind.model_validate(forms | {"kind": "parquet" if parquet else "csv", "path": path})
+    return read_source(given, project, text_columns(problem, data), date_columns(problem, data))
 
 
 @dataclass(frozen=True)
@@ -172,26 +230,28 @@ class _Cleaned:
 
 
 def _clean(
-    project: Project, raw: pd.DataFrame, problem: Problem, progress: Progress | None
+    project: Project, read: SourceRows, problem: Problem, progress: Progress | None
 ) -> _Cleaned:
     data = project.config.data
-    given = _with_label(raw, problem, project)
+    given = _with_label(read.frame, problem, project)
     frame = to_problem_columns(given, problem, data, project)
-    columns = [column for column in problem.columns() if column.name in frame.columns]
+    columns = columns_of(problem, list(frame.columns))
     tests = [
         test
         for test in row_tests(problem, data, list(frame.columns), datetime.now(UTC).date())
         if problem.label_column not in test.columns
     ]
+    placed = frame.assign(**{SOURCE_ROW: frame.index.to_numpy()})
     if not tests:
-        return _Cleaned(frame.assign(**{SOURCE_ROW: range(len(frame))}))
+        return _Cleaned(to_types(placed, columns).reset_index(drop=True))
     found = validate(
-        frame.assign(**{SOURCE_ROW: range(len(frame))}),
+        placed,
         columns,
         tests,
         entity=problem.entity_column,
         time=problem.time_column,
         progress=progress,
+        origin=Origin(read, data.columns, tolerance=1.0),
     )
     for check in found.checks:
         if check.verdict is Verdict.ERROR:

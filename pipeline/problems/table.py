@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from pipeline.config import Section
 from pipeline.errors import Refused, UsageError, nearest
@@ -26,8 +26,10 @@ class TableOptions(Section):
     """Options of ``problem`` for ``kind: table``."""
 
     label: str = Field(description="The column that is predicted.")
-    positive: str | int | float = Field(
-        1, description="The value of the label that means 1; the other one means 0."
+    positive: bool | str | int | float = Field(
+        1,
+        description="The value of the label that means 1; the other one means 0. A bare yes or "
+        "true (as YAML reads them) means what says so: yes, true, y, t, on or 1.",
     )
     time: str | None = Field(
         None, description="A date column; the split is by date, without one by a hash of the row."
@@ -47,11 +49,6 @@ class TableOptions(Section):
         "missing", description="What becomes of a category that training never saw."
     )
     drop: tuple[str, ...] = Field((), description="Columns that are no features.")
-
-    @field_validator("positive", mode="before")
-    @classmethod
-    def _number_of_switch(cls, value: object) -> object:
-        return int(value) if isinstance(value, bool) else value
 
 
 class Table:
@@ -77,7 +74,8 @@ class Table:
     def columns(self) -> tuple[Column, ...]:
         options = self.options
         numbers = () if options.numeric == "auto" else options.numeric
-        kind: Literal["text", "number"] = "text" if isinstance(options.positive, str) else "number"
+        words = isinstance(options.positive, str | bool)
+        kind: Literal["text", "number"] = "text" if words else "number"
         found = {options.label: Column(options.label, kind)}
         if options.time is not None:
             found[options.time] = Column(options.time, "date")
@@ -91,6 +89,18 @@ class Table:
         if options.entity is not None:
             found[options.entity] = replace(found[options.entity], critical=True)
         return tuple(found.values())
+
+    def feature_columns(self, names: Sequence[str]) -> tuple[Column, ...]:
+        options = self.options
+        numbers = options.numeric
+        if numbers == "auto":
+            roles = {options.label, options.time, options.entity, options.group, options.cluster}
+            roles |= {*options.drop, *options.categorical}
+            numbers = tuple(name for name in names if name not in roles)
+        return (
+            *(Column(name, "number", required=False, critical=False) for name in numbers),
+            *(Column(name, "text", critical=False) for name in options.categorical),
+        )
 
     def expectations(self) -> tuple[Rule, ...]:
         rules = [
@@ -114,6 +124,12 @@ class Table:
                     TOLERANCE,
                 )
             )
+        copies: tuple[Literal["quarantine", "fail"], float] = ("quarantine", TOLERANCE)
+        if self.options.entity is None:  # two things may well be equal in a few columns
+            copies = ("fail", 1.0)
+        rules.append(
+            Rule("rows_distinct", "expect_rows_to_be_distinct", {"column_list": ["*"]}, *copies)
+        )
         return tuple(rules)
 
     def matrix(
@@ -248,7 +264,7 @@ class Table:
         result = pd.Series(np.nan, index=rows.index, name="label")
         if options.label not in rows.columns:
             return result
-        values = rows[options.label]
+        values = _labels(rows[options.label], options.positive)
         known = values.notna()
         distinct = sorted(map(str, values[known].unique()))
         if len(distinct) > 2:
@@ -258,12 +274,14 @@ class Table:
                 expected="two",
                 hint="make a column with two values, or drop the other rows",
             )
-        positive = (values[known] == options.positive).astype(np.float64)
+        wanted = _one_label(options.positive)
+        positive = (values[known] == wanted).astype(np.float64)
         if known.any() and not positive.any():
             raise Refused(
                 f"label '{options.label}' is never {options.positive!r}",
                 expected=f"{' or '.join(distinct)}, which the data hold",
-                hint="set problem.positive to the value that means 1",
+                hint="set problem.positive to the value that means 1"
+                + (", in quotes" if isinstance(options.positive, bool) else ""),
             )
         result[known] = positive
         return result
@@ -316,6 +334,42 @@ class Table:
                 codes, _ = pd.factorize(keys["entity"], sort=True)
                 blocks["entity"] = _grouped(codes, days)
         return blocks
+
+
+TRUE_WORDS = frozenset({"yes", "true", "y", "t", "on", "1", "1.0"})
+FALSE_WORDS = frozenset({"no", "false", "n", "f", "off", "0", "0.0"})
+"""What a label may say where ``positive`` is a bare yes or no in YAML."""
+
+
+def _labels(values: pd.Series, positive: bool | str | float) -> pd.Series:
+    """Return labels as they are compared: numbers, or text in which 1.0 and 1 are one value."""
+    if not isinstance(positive, bool | str):
+        return _as_given_or_number(values)
+    words = _text(values)
+    if isinstance(positive, bool):
+        distinct = {word.lower() for word in words.dropna().unique()}
+        if not distinct <= TRUE_WORDS | FALSE_WORDS:
+            return words
+        return words.map(lambda word: str(word.lower() in TRUE_WORDS).lower(), na_action="ignore")
+    return words.map(_plain_label, na_action="ignore")
+
+
+def _as_given_or_number(values: pd.Series) -> pd.Series:
+    from pipeline.data.typed import as_numbers
+
+    numbers = as_numbers(values)
+    return numbers if bool((numbers.notna() == values.notna()).all()) else values
+
+
+def _one_label(positive: bool | str | float) -> str | float:
+    if isinstance(positive, bool):
+        return str(positive).lower()
+    return _plain_label(positive) if isinstance(positive, str) else positive
+
+
+def _plain_label(word: str) -> str:
+    """Return a whole number without its decimal point, and any other text as it is."""
+    return word[:-2] if word.endswith(".0") and word[:-2].isdigit() else word
 
 
 def _grouped(codes: Any, within: Any) -> Any:

@@ -24,7 +24,7 @@ from pipeline.bundle import identity, source
 from pipeline.bundle.reader import Bundle
 from pipeline.config import Project
 from pipeline.data import suite
-from pipeline.data.load import text_columns
+from pipeline.data.load import as_rows, text_columns
 from pipeline.errors import EnvironmentFault, PipelineError
 from pipeline.features.registry import load_modules
 from pipeline.problems.compute import SOURCE_ROW, features_of_rows, read_file
@@ -103,8 +103,8 @@ class FeatureCode:
         self._check_numbers(rows)
         if since is not None:
             self._time()
-        text = text_columns(self.problem, self.project.config.data)
-        found = features_of_rows(self.project, self.problem, self.functions, _frame(rows, text))
+        read = as_rows(_frame(rows, self._text()), self.problem, self.project.config.data)
+        found = features_of_rows(self.project, self.problem, self.functions, read)
         table = found.table
         for place, tests in found.set_aside.items():
             if since is None or not self._is_before(rows[place], since):
@@ -116,9 +116,11 @@ class FeatureCode:
         """Return the features of every row of a CSV file, read as ``score --in`` reads one."""
         path = self.scratch / "rows.csv"
         path.write_bytes(content)
-        raw = read_file(self.project, path, self.problem)
-        _check_count(len(raw), max_rows)
-        found = features_of_rows(self.project, self.problem, self.functions, raw)
+        read = read_file(self.project, path, self.problem)
+        _check_count(read.count, max_rows)
+        for line in read.unread:
+            raise RequestError(MISFIT, f"line {line.line} is no row: {line.reason}")
+        found = features_of_rows(self.project, self.problem, self.functions, read)
         for place, tests in found.set_aside.items():
             raise RequestError(MISFIT, f"row {place} misses the data test {tests}")
         return self._features(found.table, found.set_aside)
@@ -133,9 +135,10 @@ class FeatureCode:
     def _check_numbers(self, rows: Sequence[dict[str, Any]]) -> None:
         """Refuse text in numeric columns, which reading a source would take for missing."""
         given = self.project.config.data.columns
+        features = self.problem.feature_columns([*rows[0]])
         numeric = [
             given.get(column.name, column.name)
-            for column in self.problem.columns()
+            for column in (*self.problem.columns(), *features)
             if column.kind in ("number", "integer") and column.name != self.problem.label_column
         ]
         for place, row in enumerate(rows):
@@ -144,6 +147,9 @@ class FeatureCode:
                     raise RequestError(
                         MISFIT, f"row {place}: '{name}' is text; expected a number or null"
                     )
+
+    def _text(self) -> frozenset[str]:
+        return text_columns(self.problem, self.project.config.data)
 
     def _time(self) -> str:
         if self.problem.time_column is None:

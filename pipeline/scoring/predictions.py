@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from pipeline.bundle.own_code import OwnCodeError, features_of
+from pipeline.bundle.own_code import OwnCodeError, OwnFeatures, compute
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.features.schema import FeatureError
 from pipeline.problems.compute import SOURCE_ROW
@@ -38,13 +38,15 @@ class Predictions:
             (datetime64[us], a day) and entity (text) under its own names; where it has neither,
             ``source_row``, the row's place in the source.
         time: the one of them that is the time.
-        set_aside: rows that missed a data test and have no prediction.
+        set_aside: the data tests that a row missed, by its index; it has no prediction.
+        blanked: how many cells of a column count as missing since they missed one.
     """
 
     table: pd.DataFrame
     key: tuple[str, ...]
     time: str | None
-    set_aside: int
+    set_aside: Mapping[int, str] = field(default_factory=dict)
+    blanked: Mapping[str, int] = field(default_factory=dict)
 
 
 def key_columns(problem: Problem) -> tuple[str, ...]:
@@ -85,8 +87,12 @@ def predict(
     key = key_columns(problem)
     if since is not None and problem.time_column is None:
         raise UsageError("--since is given and the problem has no time")
-    features = _features(model, rows)
-    set_aside = len(rows) - len(features)
+    computed = _features(model, rows)
+    features = computed.features
+    features.index = rows.index[features.index]
+    set_aside = {
+        int(rows.index[row["source_row"]]): str(row["reasons"]) for row in computed.set_aside
+    }
     if lacking := [name for name in key if name not in features.columns]:
         raise Refused(f"the model's code knows no '{lacking[0]}'", hint="was the problem changed?")
     if since is not None:
@@ -106,10 +112,10 @@ def predict(
         }
     )
     table = table.sort_values(list(keys), kind="stable").reset_index(drop=True)
-    return Predictions(table, tuple(keys), problem.time_column, set_aside)
+    return Predictions(table, tuple(keys), problem.time_column, set_aside, computed.blanked)
 
 
-def _features(model: Model, rows: pd.DataFrame) -> pd.DataFrame:
+def _features(model: Model, rows: pd.DataFrame) -> OwnFeatures:
     import pyarrow as pa
 
     with TemporaryDirectory(prefix="score-") as scratch:
@@ -119,7 +125,7 @@ def _features(model: Model, rows: pd.DataFrame) -> pd.DataFrame:
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise Refused(f"the rows mix kinds of values: {error}") from None
         try:
-            return features_of(model.bundle, path)
+            return compute(model.bundle, path)
         except OwnCodeError as error:
             if error.code == EnvironmentFault.exit_code:
                 raise EnvironmentFault(f"the model's {error}") from None

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Project, SqlSource
-from pipeline.data.load import read_source, text_columns, to_problem_columns
+from pipeline.data.load import date_columns, read_source, text_columns, to_problem_columns
+from pipeline.data.source_rows import SourceRows
 from pipeline.data.sql import Database
 from pipeline.errors import Refused, UsageError
 from pipeline.home import Home
-from pipeline.problems.compute import SOURCE_ROW, read_file
+from pipeline.problems.compute import SOURCE_ROW, SetAside, left_out, read_file, shown
 from pipeline.problems.loader import load_problem
 from pipeline.report import Progress
 from pipeline.scoring import files, model, table
@@ -82,16 +83,19 @@ class Scored:
 
     rows: int
     written: int
-    set_aside: int
+    set_aside: tuple[SetAside, ...]
     model: Model
     out: str
+    blanked: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "rows": self.rows,
             "written": self.written,
             "unchanged": self.rows - self.written,
-            "set_aside": self.set_aside,
+            "set_aside": len(self.set_aside),
+            "set_aside_rows": [row.to_json() for row in self.set_aside],
+            "blanked": dict(self.blanked),
             "model_version": self.model.version,
             "bundle_digest": self.model.bundle.digest,
             "out": self.out,
@@ -103,7 +107,10 @@ class Scored:
         told = f"{self.rows:,} rows scored by {self.model.named}: {self.written:,} written to "
         told += f"{self.out}, {self.rows - self.written:,} as they were"
         if self.set_aside:
-            told += f"; {self.set_aside:,} missed a data test and are left out"
+            told += f"; {len(self.set_aside):,} missed a data test and are left out: "
+            told += shown(self.set_aside)
+        for name, count in self.blanked.items():
+            told += f"; {count:,} cells of {name} count as missing"
         return told
 
 
@@ -123,12 +130,13 @@ def score(project: Project, home: Home, order: Order, progress: Progress) -> Sco
     key_columns(problem)
     with _model(project, home, order, progress) as scorer:
         progress("reading the rows", 0.1)
-        rows = _rows(project, order.rows, problem)
+        source, rows = _rows(project, order.rows, problem)
         progress(f"scoring {len(rows):,} rows", 0.3)
         found = predict(scorer, rows, problem, datetime.now(UTC), order.since)
         progress("writing the predictions", 0.9)
         written = _write(project, found, order.out)
-        return Scored(len(found.table), written, found.set_aside, scorer, order.out)
+        missed = left_out(source, found.set_aside)
+        return Scored(len(found.table), written, missed, scorer, order.out, found.blanked)
 
 
 @contextmanager
@@ -142,24 +150,27 @@ def _model(project: Project, home: Home, order: Order, progress: Progress) -> It
         yield model.served(project, home, order.environment or PRODUCTION)
 
 
-def _rows(project: Project, given: str | None, problem: Problem) -> pd.DataFrame:
-    """Return the rows in the problem's columns, with an empty label where the problem has one."""
+def _rows(project: Project, given: str | None, problem: Problem) -> tuple[SourceRows, pd.DataFrame]:
+    """Return the rows as read, and in the problem's columns with an empty label, if it has one."""
     data = project.config.data
+    text, dates = text_columns(problem, data), date_columns(problem, data)
     if given is None:
-        raw = read_source(data.source, project, text_columns(problem, data))
+        source = read_source(data.source, project, text, dates)
     elif given.startswith(SQL):
         if not isinstance(data.source, SqlSource):
             raise UsageError("--in sql: and data.source is no database", expected="kind: sql")
         query = given.removeprefix(SQL)
-        raw = read_source(data.source.model_copy(update={"query": query}), project)
+        asked = data.source.model_copy(update={"query": query})
+        source = read_source(asked, project, text, dates)
     else:
-        raw = read_file(project, Path(given), problem)
+        source = read_file(project, Path(given), problem)
+    raw = source.frame
     if raw.empty:
         raise Refused("there is no row to score", expected="at least one")
     label = problem.label_column
     if label is not None:
         raw = raw.assign(**{data.columns.get(label, label): None})
-    return to_problem_columns(raw, problem, data, project)
+    return source, to_problem_columns(raw, problem, data, project)
 
 
 def _write(project: Project, found: Predictions, out: str) -> int:

@@ -12,10 +12,24 @@ from typing import TYPE_CHECKING, Any
 from pipeline import documents
 from pipeline.config import Source
 from pipeline.data.fingerprint import profile
-from pipeline.data.load import read_source, text_columns, to_problem_columns, to_source_columns
-from pipeline.data.rules import distribution_tests, frame_tests, row_tests
+from pipeline.data.load import (
+    date_columns,
+    read_source,
+    text_columns,
+    to_problem_columns,
+    to_source_columns,
+)
+from pipeline.data.observations import notes_of, observe
+from pipeline.data.rules import (
+    LINES,
+    columns_of,
+    distribution_tests,
+    frame_tests,
+    lines_tolerance,
+    row_tests,
+)
 from pipeline.data.sample import newest
-from pipeline.data.validation import Validation, check_frame, validate
+from pipeline.data.validation import REMEDY, Origin, Validation, check_frame, validate
 from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.problems.loader import load_problem
@@ -29,6 +43,7 @@ if TYPE_CHECKING:
 CI_SAMPLE = 2500
 ACCEPTED = "accepted/profile.json"
 CLEAN, QUARANTINE, PROFILE = "data/clean.parquet", "data/quarantine.parquet", "data/profile.json"
+COPIES = "rows_distinct"
 USERS_VIEW = "data/df.parquet"
 
 
@@ -44,17 +59,28 @@ def run(context: Context) -> Outcome:
     problem = load_problem(context.config.problem, context.project.root)
     request = _request(context)
     context.progress("reading the data", 0.0)
-    raw = read_source(request.source, context.project, text_columns(problem, data))
-    frame = to_problem_columns(raw, problem, data, context.project)
+    source = read_source(
+        request.source, context.project, text_columns(problem, data), date_columns(problem, data)
+    )
+    frame = to_problem_columns(source.frame, problem, data, context.project)
     entity, time = problem.entity_column, problem.time_column
+    observed = observe(source, frame, problem, data)
     if request.sample is not None:
         frame = newest(frame, request.sample, entity, time)
     today = datetime.now(UTC).date()
     columns = [column for column in problem.columns() if column.name in frame.columns]
     tests = row_tests(problem, data, list(frame.columns), today)
-    found = validate(frame, columns, tests, entity=entity, time=time, progress=context.progress)
+    found = validate(
+        frame,
+        columns_of(problem, list(frame.columns)),
+        tests,
+        entity=entity,
+        time=time,
+        progress=context.progress,
+        origin=Origin(source, data.columns, problem.label_column, lines_tolerance(data)),
+    )
     figures = profile(found.clean)
-    checks = list(found.checks)
+    checks = [*found.checks, *observed]
     if len(frame):
         checks += check_frame(found.clean, frame_tests(columns, time, data, today))
         checks += _against_accepted(context, request, found.clean)
@@ -62,10 +88,10 @@ def run(context: Context) -> Outcome:
     if len(found.clean):
         checks += _users_tests(context, found.clean)
     return Outcome(
-        summary=_summary(len(frame), found, checks),
+        summary=_summary(len(frame) + len(source.unread), found, checks),
         checks=checks,
         metrics={
-            "rows": len(frame),
+            "rows": len(frame) + len(source.unread),
             "rows_clean": len(found.clean),
             "rows_quarantined": len(found.quarantine),
             "blanked": dict(found.blanked),
@@ -173,5 +199,17 @@ def _summary(rows: int, found: Validation, checks: Sequence[Check]) -> str:
     blanked = ", ".join(f"{count:,} {name}" for name, count in sorted(found.blanked.items()))
     return (
         f"{rows:,} rows: {len(found.clean):,} clean, {len(found.quarantine):,} quarantined, "
-        f"blanked cells: {blanked or 'none'}"
+        f"blanked cells: {blanked or 'none'}{_notes(found, checks)}"
     )
+
+
+def _notes(found: Validation, checks: Sequence[Check]) -> str:
+    """Return what a person should know of data that pass: the first three things."""
+    told = [
+        f"{check.name}: {check.why}"
+        for check in found.checks
+        if check.why and (check.name in (LINES, COPIES) or f"; {REMEDY} '" in check.why)
+    ]
+    notes = [*told, *notes_of(checks)]
+    more = f"; and {len(notes) - 3} more notes" if len(notes) > 3 else ""
+    return "".join(f"; {note}" for note in notes[:3]) + more

@@ -43,6 +43,9 @@ class Shop:
     def columns(self):
         return self.cols
 
+    def feature_columns(self, names):
+        return ()
+
     def expectations(self):
         return self.rules
 

@@ -84,7 +84,7 @@ def test_parquet_is_read_with_its_types_and_a_named_index(make_project, sales):
     project = make_project()
     typed = sales.assign(day=pd.to_datetime(sales["day"]).dt.date)
     typed.set_index("day").to_parquet(project.root / "a.parquet")
-    frame = read_source(ParquetSource(kind="parquet", path="a.parquet"), project)
+    frame = read_source(ParquetSource(kind="parquet", path="a.parquet"), project).frame
     assert frame["day"].iloc[0] == datetime.date(2024, 1, 1)
     assert list(frame.index) == [0, 1, 2, 3]
 
@@ -100,6 +100,8 @@ def test_what_is_no_parquet_file_gives_one_line(make_project):
 def test_a_csv_path_is_relative_to_the_project(make_project, sales):
     project = make_project()
     sales.to_csv(project.root / "a.csv", index=False)
-    assert read_source(CsvSource(kind="csv", path="a.csv"), project, {"shop", "day"}).equals(
-        sales.astype({"shop": "str", "day": "str"})
+    rows = read_source(CsvSource(kind="csv", path="a.csv"), project, {"shop", "day"})
+    pd.testing.assert_frame_equal(
+        rows.frame, sales.astype({"shop": "str", "day": "str"}), check_index_type=False
     )
+    assert rows.place(2) == "line 4"

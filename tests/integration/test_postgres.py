@@ -176,7 +176,7 @@ def test_the_same_bars_give_the_same_rows_as_from_a_file(
     delivered: Delivered, postgres: Postgres, market: str
 ) -> None:
     source = SqlSource(kind="sql", url=postgres.url(market), query=QUERY, password_env=PASSWORD)
-    found = read_source(source, delivered.command.project)
+    found = read_source(source, delivered.command.project).frame
     assert len(found) == len(simulate(BARS))
     report = delivered.command.report("validate-data")
     assert report.metrics["rows_quarantined"] == 0

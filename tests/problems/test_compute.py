@@ -124,7 +124,10 @@ class TestRefusals:
     def test_unknown_endings(self, make_project, written, tmp_path):
         with pytest.raises(UsageError, match=r"--out .*out.txt; expected a file that ends with"):
             compute_features(make_project(), written, tmp_path / "out.txt")
-        with pytest.raises(UsageError, match=r"--in .*raw.xls; expected a \.csv"):
+        with pytest.raises(
+            UsageError,
+            match=r"raw.xls; expected a file that ends .*; save its sheet as CSV",
+        ):
             compute_features(make_project(), tmp_path / "raw.xls", tmp_path / "out.csv")
 
     def test_missing_file_and_missing_column(self, make_project, tmp_path):

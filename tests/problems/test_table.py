@@ -233,10 +233,11 @@ class TestColumnsAndRules:
         assert not table(numeric=("age",)).keeps_other_columns
 
     def test_rules_are_never_empty(self):
-        assert [rule.name for rule in table().expectations()] == ["bought_present"]
+        assert [rule.name for rule in table().expectations()] == ["bought_present", "rows_distinct"]
         assert [rule.name for rule in table(**FULL).expectations()] == [
             "bought_present",
             "day_present",
             "customer_present",
             "day_format",
+            "rows_distinct",
         ]

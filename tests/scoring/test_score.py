@@ -77,7 +77,7 @@ def test_rows_of_the_source_go_into_a_file(
     digest = Bundle.open(bundle).digest
     assert capsys.readouterr().out.splitlines()[-1] == (
         f"3 rows scored by bundle {digest[:12]}: 3 written to {out}, 0 as they were; "
-        "1 missed a data test and are left out"
+        "1 missed a data test and are left out: line 5 (day_format)"
     )
     found = pd.read_parquet(out)
     assert list(found) == [
@@ -90,7 +90,8 @@ def test_rows_of_the_source_go_into_a_file(
     assert run(project, "--bundle", bundle, "--out", out, "--json") == 0
     assert json.loads(capsys.readouterr().out) == {
         "rows": 3, "written": 0, "unchanged": 3, "set_aside": 1, "model_version": None,
-        "bundle_digest": digest, "out": str(out),
+        "bundle_digest": digest, "out": str(out), "blanked": {},
+        "set_aside_rows": [{"source_row": 3, "source_line": 5, "reasons": "day_format"}],
     }  # fmt: skip
     assert out.read_bytes() == before
 

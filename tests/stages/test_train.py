@@ -44,7 +44,7 @@ def exchange():
     )
     project = Project(Path("/nowhere"), config)
     problem = load_problem(config.problem, project.root)
-    raw = read_source(config.data.source, project)
+    raw = read_source(config.data.source, project).frame
     return to_problem_columns(raw, problem, config.data, project)
 
 

@@ -1,0 +1,150 @@
+"""What a person should know of data beside its tests: left-out columns, row numbers, categories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.data.load import index_columns
+from pipeline.data.names import same_but_for_spelling
+from pipeline.data.rules import columns_of
+from pipeline.data.typed import as_numbers, as_text
+from pipeline.report import Check, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.config import DataSection
+    from pipeline.data.protocols import ProblemLike
+    from pipeline.data.source_rows import SourceRows
+
+MANY_CATEGORIES = 1000
+"""From here on a categorical feature is named with its cost."""
+FEWEST_NUMBERED = 20
+"""Rows from which a column that counts them is a row number."""
+
+
+def observe(
+    source: SourceRows, frame: pd.DataFrame, problem: ProblemLike, data: DataSection
+) -> tuple[Check, ...]:
+    """Return checks on the columns of all rows; all are advisory.
+
+    Args:
+        source: the rows as they were read.
+        frame: the same rows in the problem's columns, not sampled.
+        problem: says which columns are features.
+        data: ``columns`` maps names.
+    """
+    notes = list(source.notes)
+    for name in index_columns(source.frame, problem, data):
+        notes.append(f"column '{name}' is left out: an index that pandas wrote")  # noqa: PERF401
+    left_out = [_note("columns_read", note) for note in notes]
+    own = {column.name for column in problem.columns()}
+    features = problem.feature_columns([str(name) for name in frame.columns])
+    numbered = [
+        _row_number(column.name)
+        for column in features
+        if column.kind != "text" and column.name not in own and _counts_rows(frame[column.name])
+    ]
+    categories = [
+        check
+        for column in features
+        if column.kind == "text" and column.name in frame.columns
+        for check in _categories(column.name, frame[column.name])
+    ]
+    texts = [
+        column.name for column in columns_of(problem, [*frame.columns]) if column.kind == "text"
+    ]
+    spellings = [check for name in texts for check in _spellings(name, frame[name])]
+    return (*numbered, *left_out, *categories, *spellings)
+
+
+def notes_of(checks: Sequence[Check]) -> list[str]:
+    """Return what the advisory checks among these say."""
+    return [check.why for check in checks if not check.required and check.why]
+
+
+def _note(name: str, text: str) -> Check:
+    return Check(
+        name=name,
+        verdict=Verdict.INCONCLUSIVE,
+        required=False,
+        observed=text,
+        expected="a row a line, a column a name",
+        why=text,
+    )
+
+
+def _counts_rows(column: pd.Series) -> bool:
+    """Tell whether a column holds 0, 1, 2, ... or 1, 2, 3, ..., in whatever order."""
+    import numpy as np
+
+    if len(column) < FEWEST_NUMBERED or column.isna().any():
+        return False
+    numbers = as_numbers(column).to_numpy()
+    least, most = numbers.min(), numbers.max()
+    if (
+        least not in (0, 1)
+        or most - least != len(numbers) - 1
+        or (numbers != numbers.round()).any()
+    ):
+        return False
+    return bool((np.bincount((numbers - least).astype(np.int64)) == 1).all())
+
+
+def _row_number(name: str) -> Check:
+    return Check(
+        name=f"{name}_no_row_number",
+        verdict=Verdict.INCONCLUSIVE,
+        required=False,
+        observed="each number of the rows once",
+        expected="a feature that says something of its row",
+        why=f"column '{name}' is a feature and counts the rows: if it is a row number or an "
+        "identifier, name it in problem.drop or as problem.entity",
+    )
+
+
+def _categories(name: str, column: pd.Series) -> list[Check]:
+    count = column.nunique()
+    if count < MANY_CATEGORIES:
+        return []
+    gigabytes = count * len(column) * 4 / 1e9
+    why = (
+        f"'{name}' has {count:,} categories, each a column of the model: up to {gigabytes:,.1f} GB "
+        "in training; group its values, or name it in problem.drop"
+    )
+    return [
+        Check(
+            name=f"{name}_categories",
+            verdict=Verdict.INCONCLUSIVE,
+            required=False,
+            observed=count,
+            expected=f"fewer than {MANY_CATEGORIES:,} categories",
+            why=why,
+        )
+    ]
+
+
+def _spellings(name: str, column: pd.Series) -> list[Check]:
+    """Name values that differ in case, blanks or Unicode form alone: they stay apart."""
+    first: dict[str, str] = {}
+    alike: list[tuple[str, str]] = []
+    for value in as_text(column).dropna().unique():
+        word = str(value)
+        other = first.setdefault(same_but_for_spelling(word), word)
+        if other != word:
+            alike.append((other, word))
+    if not alike:
+        return []
+    shown = ", ".join(f"'{one}' and '{two}'" for one, two in alike[:3])
+    return [
+        Check(
+            name=f"{name}_spelling",
+            verdict=Verdict.INCONCLUSIVE,
+            required=False,
+            observed=len(alike),
+            expected="values that differ in more than case or blanks",
+            why=f"'{name}' has {len(alike):,} values that differ in case or blanks alone and count "
+            f"as different: {shown}",
+        )
+    ]

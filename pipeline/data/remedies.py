@@ -1,0 +1,156 @@
+"""What helps where cells are no numbers or dates: the line for ``ml.yaml``, or what to write."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.config import NAMED_DATE_FORMATS
+from pipeline.data.names import BLANKS
+from pipeline.data.written_forms import day_of, number_form
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOOKED_AT = 1000
+"""Distinct cells that a remedy is made from."""
+MOST = 0.9
+"""Share of them that has to have one form."""
+PLAUSIBLE_YEARS = range(1900, 2101)
+MARKERS = frozenset(
+    {
+        *("#n/a", "#na", "#n/v", "#nv", "#value!", "#wert!", "#div/0!", "#ref!", "#name?", "#num!"),
+        *("#null!", "n/a", "na", "n.a.", "n.a", "nan", "nil", "none", "null", "missing", "unknown"),
+        *("undefined", "nat", "tbd", "k.a.", "<na>", "(null)", "(blank)", "-nan", "\\n"),
+    }
+)
+DATE_FORMATS = (
+    *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d"),
+    *("%Y%m%d", "%d%m%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%y/%m/%d"),
+    *("%d %b %Y", "%d-%b-%Y", "%d/%b/%Y", "%d-%b-%y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
+    *("%b %d %Y", "%a %b %d %Y", "%a, %d %b %Y", "%Y-%b-%d", "%d. %B %Y"),
+)
+TIMES = (
+    *(" %H:%M:%S", "T%H:%M:%S", " %H:%M", "T%H:%M", " %H:%M:%S.%f", "T%H:%M:%S.%f", " %I:%M %p"),
+    *(" %I:%M:%S %p", ", %H:%M", " %H:%M:%S%z", "T%H:%M:%S%z", "T%H:%M:%S.%f%z", " %H:%M:%S.%f%z"),
+    *("T%H:%M%z", " %H:%M:%S %z", " %H:%M:%S %Z"),
+)
+UNIT = re.compile(
+    r"[-+]?[\d.,' ]*\d\s*([^\d\s.,'+-][^\d]*)|([^\d\s.,'+-][^\d]*?)\s*[-+]?\d[\d.,' ]*"
+)
+
+
+def number_remedy(cells: Sequence[str], *, label: bool = False) -> str:
+    """Return what helps where these cells should be numbers.
+
+    Args:
+        cells: distinct ones that are no numbers.
+        label: they are labels.
+    """
+    written = [cell.strip(BLANKS) for cell in cells[:LOOKED_AT]]
+    if label:
+        shown = " or ".join(json.dumps(cell, ensure_ascii=False) for cell in written[:2])
+        return f"set problem.positive to the value that means 1: {shown}"
+    markers = [cell for cell in written if _is_marker(cell)]
+    if len(markers) >= MOST * len(written):
+        return f"if it means a missing value, set data.source.na_values to {_yaml(markers[:10])}"
+    forms: tuple[tuple[str, str | None, str], ...] = (
+        (",", None, "set data.source.decimal to ','"),
+        (",", ".", "set data.source.decimal to ',' and data.source.thousands to '.'"),
+        (".", ",", "set data.source.thousands to ','"),
+        (".", " ", "set data.source.thousands to ' '"),
+        (",", " ", "set data.source.decimal to ',' and data.source.thousands to ' '"),
+        (".", "'", 'set data.source.thousands to "\'"'),
+        (",", "'", "set data.source.decimal to ',' and data.source.thousands to \"'\""),
+        (".", "_", "set data.source.thousands to '_'"),
+    )
+    values = [cell for cell in written if not _is_marker(cell)]
+    found = [
+        says for mark, group, says in forms if _all(values, number_form(mark, group).fullmatch)
+    ]
+    grouped = number_form(".", ",")
+    if found and _all(values, grouped.fullmatch) and number_form(",", None).fullmatch(values[0]):
+        return (
+            "is the comma a decimal mark or does it group thousands? "
+            "set data.source.decimal or data.source.thousands to ','"
+        )
+    if found:
+        more = f", and data.source.na_values to {_yaml(markers[:10])}" if markers else ""
+        return found[0] + more
+    if _all(values, lambda cell: day_of(cell, "%Y-%m-%d") or date_forms([cell], named=False)):
+        return "a date is no number: name the column in problem.time or problem.drop"
+    units = {match[1] or match[2] for cell in values if (match := UNIT.fullmatch(cell))}
+    if units and _all(values, UNIT.fullmatch):
+        shown = ", ".join(f"'{unit.strip()}'" for unit in sorted(units)[:3])
+        return f"write the number without {shown} where the data are made"
+    if _all(values, lambda cell: re.fullmatch(r"\(\s*[\d.,]+\s*\)|[\d.,]+\s*-", cell)):
+        return "write negative numbers with a minus sign before them"
+    return (
+        "if it is text, name the column in problem.categorical, in problem.drop, or as "
+        "problem.entity; else correct the cells"
+    )
+
+
+def date_remedy(cells: Sequence[str]) -> str:
+    """Return the ``date_format`` that reads these cells, both where a day and month could change.
+
+    Args:
+        cells: distinct ones that are no days as YYYY-MM-DD.
+    """
+    written = [cell.strip(BLANKS) for cell in cells[:LOOKED_AT]]
+    values = [cell for cell in written if not _is_marker(cell)]
+    forms = date_forms(values)
+    if not forms:
+        if not values:
+            return (
+                f"if it means a missing value, set data.source.na_values to {_yaml(written[:10])}"
+            )
+        return "set data.source.date_format to how the dates are written, for example %d.%m.%Y"
+    if len(forms) > 1:
+        shown = " or ".join(f'"{form}"' for form in forms)
+        return f"set data.source.date_format to {shown}: both read every cell, you know which"
+    return f'set data.source.date_format to "{forms[0]}"'
+
+
+def date_forms(cells: Sequence[str], *, named: bool = True) -> list[str]:
+    """Return the formats that read nearly all cells as days of 1900 to 2100; the best ones."""
+    if not cells:
+        return []
+    formats = [*DATE_FORMATS]
+    if any(":" in cell for cell in cells):
+        formats = [f"{day}{clock}" for day in ("%Y-%m-%d", *DATE_FORMATS) for clock in TIMES]
+    sample = cells[:20]
+    known = (*formats, *(NAMED_DATE_FORMATS if named else ()))
+    likely = [form for form in known if _share(sample, form) >= MOST]
+    shares = {form: _share(cells, form) for form in likely}
+    best = max(shares.values(), default=0.0)
+    if best < MOST:
+        return []
+    found = [form for form in likely if shares[form] == best]
+    written = [form for form in found if form not in NAMED_DATE_FORMATS]
+    return written[:2] or found[:1]
+
+
+def cells_of(column: pd.Series) -> list[str]:
+    """Return distinct values as text, those that stand in a file as they stand there."""
+    distinct = column.dropna().unique()[:LOOKED_AT]
+    return [str(value) for value in distinct]
+
+
+def _share(cells: Collection[str], form: str) -> float:
+    days = [day_of(cell, form) for cell in cells]
+    return sum(day is not None and day.year in PLAUSIBLE_YEARS for day in days) / len(cells)
+
+
+def _is_marker(cell: str) -> bool:
+    return cell.lower() in MARKERS or not any(character.isalnum() for character in cell)
+
+
+def _all(cells: Sequence[str], holds: Callable[[str], object]) -> bool:
+    return bool(cells) and sum(bool(holds(cell)) for cell in cells) >= MOST * len(cells)
+
+
+def _yaml(cells: Sequence[str]) -> str:
+    return json.dumps(list(cells), ensure_ascii=False)

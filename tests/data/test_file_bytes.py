@@ -1,0 +1,105 @@
+"""What a file is, its content says; another kind is refused by its name."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
+
+import pyarrow as pa
+import pytest
+
+from pipeline.data.file_bytes import read_text
+from pipeline.errors import UsageError
+
+TEXT = "a,b\n1,é\n".encode()
+
+
+def zipped(**files: bytes) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name.replace("_csv", ".csv"), data)
+    return content.getvalue()
+
+
+PACKED = {
+    ".gz": gzip.compress(TEXT),
+    ".bz2": bz2.compress(TEXT),
+    ".xz": lzma.compress(TEXT),
+    ".zst": pa.compress(TEXT, "zstd", asbytes=True),
+    ".zip": zipped(a_csv=TEXT, **{"__MACOSX/._a.csv": b"junk"}),
+}
+
+
+@pytest.mark.parametrize("ending", PACKED)
+def test_a_packed_file_is_unpacked(tmp_path, ending):
+    path = tmp_path / f"a.csv{ending}"
+    path.write_bytes(PACKED[ending])
+    assert read_text(path) == TEXT
+    renamed = path.rename(tmp_path / "b.csv")
+    assert read_text(renamed) == TEXT
+
+
+@pytest.mark.parametrize("ending", PACKED)
+def test_a_packed_file_that_is_cut_off_or_is_none(tmp_path, ending):
+    path = tmp_path / f"a.csv{ending}"
+    path.write_bytes(PACKED[ending][:-9])
+    with pytest.raises(UsageError, match=f"cannot read .*a.csv{ending}"):
+        read_text(path)
+    path.write_bytes(TEXT)
+    with pytest.raises(UsageError, match=f"it is not {ending} though it is called so"):
+        read_text(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (zipped(a_csv=TEXT, b_csv=TEXT), "holds 2 files .*expected one CSV file"),
+        (zipped(**{"[Content_Types].xml": b"x", "xl/workbook.xml": b"x"}), "an Excel workbook"),
+        (zipped(mimetype=b"x", content=b"x"), "an OpenDocument file"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook.*save its sheet as CSV"),
+        (b"PAR1....", "a Parquet file.*set kind: parquet"),
+        (b"SQLite format 3\x00", "a SQLite database"),
+        (b"<!DOCTYPE html>\n<html>", "a web page"),
+        (b'[{"a": 1}]', "JSON"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"\x00\x01\x02\n\x03", "is not text: its first line holds U\\+0000"),
+        (b"\xff\xfe\x00\x01" * 50, "is not text"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path, content, says):
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=f"a.csv .*{says}"):
+        read_text(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "says"),
+    [
+        (
+            "a\nZürich\n".encode("cp1252"),
+            None,
+            "byte 0xfc in line 2.*set encoding: cp1252 .*Zürich",
+        ),
+        ("a\nZürich\n".encode(), "cp1252", "is UTF-8 text"),
+        ("a\nZürich\n".encode("utf-8-sig"), "latin-1", "byte order mark of utf-8"),
+        ("a\nb\nc\nd\n".encode("utf-16-le"), None, "set encoding: utf-16-le"),
+        (b"a\n\xff\xff\n", "utf-16", "is not utf-16 text"),
+    ],
+)
+def test_another_encoding_is_named_with_what_helps(tmp_path, content, encoding, says):
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=says):
+        read_text(path, encoding)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le", "utf-8", "utf-8-sig"])
+def test_an_encoding_that_is_set(tmp_path, encoding):
+    path = tmp_path / "a.csv"
+    path.write_bytes("a\r\nZürich\r\n".encode(encoding))
+    assert read_text(path, encoding).decode() == "a\nZürich\n"

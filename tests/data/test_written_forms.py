@@ -1,0 +1,171 @@
+"""Numbers and dates as a source writes them, and what is proposed where it does not say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.config import CsvSource, WrittenForms
+from pipeline.data.load import read_source
+from pipeline.data.remedies import date_remedy, number_remedy
+from pipeline.data.typed import as_dates, as_numbers
+from pipeline.data.written_forms import apply_forms
+
+
+def forms(values, *, dates=(), **options):
+    frame = pd.DataFrame({"x": pd.Series(values, dtype="str")})
+    return apply_forms(frame, WrittenForms(**options), {*dates}, {*dates})["x"]
+
+
+@pytest.mark.parametrize(
+    ("options", "written", "value"),
+    [
+        ({"decimal": ","}, "43,5", 43.5),
+        ({"decimal": ","}, "-1,5e3", -1500.0),
+        ({"decimal": ",", "thousands": "."}, "1.234.567,5", 1234567.5),
+        ({"decimal": ",", "thousands": " "}, "1\u00a0234,5", 1234.5),
+        ({"decimal": ",", "thousands": " "}, "1\u202f234", 1234.0),
+        ({"thousands": ","}, "1,234,567.25", 1234567.25),
+        ({"thousands": ","}, "12,34,567", 1234567.0),
+        ({"thousands": "'"}, "1\u2019234.5", 1234.5),
+        ({"thousands": ","}, "12", 12.0),
+        ({"thousands": ","}, "\u2212 5".replace(" ", ""), -5.0),
+    ],
+)
+def test_a_number_in_its_form(options, written, value):
+    assert forms([written, None], **options).fillna(0).tolist() == [value, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "written"),
+    [
+        ({"decimal": ","}, "43.5"),
+        ({"decimal": ",", "thousands": "."}, "43.5"),
+        ({"decimal": ",", "thousands": "."}, "1.23,5"),
+        ({"thousands": ","}, "1,2,3"),
+        ({"thousands": ","}, "43,5"),
+        ({"thousands": ","}, "12 kg"),
+    ],
+)
+def test_a_number_in_another_form_stays_text_and_no_other_number(options, written):
+    column = forms([written, "7"], **options)
+    assert column.tolist()[0] == written
+    if "," in written or "kg" in written:
+        assert as_numbers(column).tolist() == pytest.approx([np.nan, 7], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("form", "written", "day"),
+    [
+        ("%d.%m.%Y", "05.01.2024", "2024-01-05"),
+        ("%d/%m/%Y", "1/2/2024", "2024-02-01"),
+        ("%Y%m%d", "20240105", "2024-01-05"),
+        ("%Y%m%d", "20240105.0", "2024-01-05"),
+        ("excel", "45296", "2024-01-05"),
+        ("excel", "45296.75", "2024-01-05"),
+        ("excel", "1", "1899-12-31"),
+        ("unix", "1704412800", "2024-01-05"),
+        ("unix_ms", "1704412800000", "2024-01-05"),
+        ("%Y-%m-%dT%H:%M:%S%z", "2024-01-05T23:30:00+05:45", "2024-01-05"),
+        ("%d %b %Y", " 5 Jan 2024 ", "2024-01-05"),
+        ("%d.%m.%Y", "2024/01/05", None),
+        ("excel", "-3", None),
+        ("%d.%m.%Y", "31.02.2024", None),
+    ],
+)
+def test_a_date_in_its_form(form, written, day):
+    (read,) = as_dates(forms([written], dates=["x"], date_format=form))
+    assert read is pd.NaT if day is None else read == pd.Timestamp(day)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2024-01-05 00:00:00",
+        "2024-01-05T00:00:00Z",
+        "2024-01-05 00:00:00+05:45",
+        "2024-01-05 00:00",
+        "2024-01-05T00:00:00.000",
+    ],
+)
+def test_midnight_is_a_day(written):
+    assert as_dates(pd.Series([written])).tolist() == [pd.Timestamp("2024-01-05")]
+
+
+@pytest.mark.parametrize(
+    ("values", "numbers"),
+    [
+        ([True, None, False], [1, np.nan, 0]),
+        (["True", None, "false"], [1, np.nan, 0]),
+        (["TRUE", "FALSE"], [1, 0]),
+        (["True", "7"], [np.nan, 7]),
+    ],
+)
+def test_booleans_with_gaps_are_numbers(values, numbers):
+    found = as_numbers(pd.Series(values, dtype=object))
+    assert np.array_equal(found, numbers, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        (["43,5", "7,25"], "set data.source.decimal to ','"),
+        (["1.234,5"], "decimal to ',' and data.source.thousands to '.'"),
+        (["1,234.5", "2,000"], "set data.source.thousands to ','"),
+        (["1,234", "5,678"], "decimal mark or does it group thousands?"),
+        (["12 000"], "set data.source.thousands to ' '"),
+        (["1'234.50"], 'data.source.thousands to "\'"'),
+        (["#N/A"], 'na_values to ["#N/A"]'),
+        (["-", "n/a"], 'na_values to ["-", "n/a"]'),
+        (["43,5", "#N/A"], "decimal to ',', and data.source.na_values to [\"#N/A\"]"),
+        (["12 kg"], "without 'kg'"),
+        (["45 %", "3%"], "without '%'"),
+        (["$12.5"], "without '$'"),
+        (["Rs. 100"], "without 'Rs.'"),
+        (["(5)"], "minus sign"),
+        (["05.01.2024"], "a date is no number"),
+        (["2024-01-05"], "a date is no number"),
+        (["pro", "basic"], "problem.categorical"),
+    ],
+)
+def test_what_helps_where_a_number_should_be(cells, says):
+    assert says in number_remedy(cells)
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        (["05.01.2024"], '"%d.%m.%Y"'),
+        (["05/25/2024"], '"%m/%d/%Y"'),
+        (["25/01/2024", "05/01/2024"], '"%d/%m/%Y"'),
+        (["05/01/2024"], '"%d/%m/%Y" or "%m/%d/%Y": both read every cell'),
+        (["20240105"], '"%Y%m%d"'),
+        (["45296", "45300"], '"excel"'),
+        (["2024-01-05T10:00:00Z"], '"%Y-%m-%dT%H:%M:%S%z"'),
+        (["2024-01-05 10:30:00"], '"%Y-%m-%d %H:%M:%S"'),
+        (["5 Jan 2024"], '"%d %b %Y"'),
+        (["1704412800"], '"unix"'),
+        (["-"], 'na_values to ["-"]'),
+        (["whenever"], "how the dates are written"),
+    ],
+)
+def test_the_format_that_is_proposed_for_dates(cells, says):
+    assert says in date_remedy(cells)
+
+
+def test_a_proposed_format_reads_the_dates(make_project):
+    project = make_project()
+    (project.root / "a.csv").write_text("day,x\n25.01.2024,1\n05.02.2024,2\n")
+    source = CsvSource(kind="csv", path="a.csv", date_format="%d.%m.%Y")
+    rows = read_source(source, project, {"day"}, {"day"})
+    assert as_dates(rows.frame["day"]).dt.month.tolist() == [1, 2]
+
+
+def test_text_columns_are_not_read_as_numbers(make_project):
+    project = make_project()
+    (project.root / "a.csv").write_text("id;x\n1.234;1.234,5\n007;2\n")
+    source = CsvSource(kind="csv", path="a.csv", delimiter=";", decimal=",", thousands=".")
+    frame = read_source(source, project, {"id"}).frame
+    assert frame["id"].tolist() == ["1.234", "007"]
+    assert frame["x"].tolist() == [1234.5, 2.0]
