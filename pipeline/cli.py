@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except Exception:  # noqa: BLE001  the one place where a fault of the program ends
-        traceback.print_exc()
+        _say(errors.masked(traceback.format_exc()))
         _say("this is a fault of ml-pipeline; please report it with the lines above")
         return errors.PROGRAM_FAULT
 
@@ -375,7 +375,7 @@ def _closing_lines(result: Result, screen: Screen) -> None:
 
 def _explain_fault(result: Result) -> None:
     if result.exit_code == errors.PROGRAM_FAULT and result.error is not None:
-        traceback.print_exception(result.error)
+        _say(errors.masked("".join(traceback.format_exception(result.error))))
         _say("this is a fault of ml-pipeline; please report it with the lines above")
 
 

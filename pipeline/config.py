@@ -353,6 +353,12 @@ class EvaluateSection(Section):
     max_noise_effect: float = Field(
         0.01, gt=0, description="Largest mean change of a probability under that noise."
     )
+    max_feature_auc: float = Field(
+        0.98, ge=0.5, le=1, description="Largest AUC of one feature alone; above, it is named."
+    )
+    feature_auc_required: bool = Field(
+        False, description="A feature above max_feature_auc fails the stage."
+    )
     group_gaps: dict[str, float] = Field(
         default_factory=dict,
         description="Largest gap of a metric between groups, for example accuracy: 0.1.",
@@ -399,6 +405,9 @@ class GateFloor(Section):
     margin: float | None = Field(None, ge=0, description="The least gain that counts.")
     non_inferior_margin: float | None = Field(None, gt=0, description="The largest.")
     min_days: int | None = Field(None, ge=5, description="The least.")
+    max_feature_auc: float | None = Field(
+        None, ge=0.5, le=1, description="The largest AUC that one feature alone may have."
+    )
     guards: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict, description="Metrics that must be guarded, with the largest margin."
     )

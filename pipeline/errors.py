@@ -16,6 +16,7 @@ Anything else that escapes is a fault of the program and ends with 5.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -30,14 +31,14 @@ class PipelineError(Exception):
     exit_code: ClassVar[int] = PROGRAM_FAULT
 
     def __init__(self, fault: str, *, expected: str = "", hint: str = "") -> None:
-        self.fault = fault
-        self.expected = expected
-        self.hint = hint
-        parts = [fault]
+        self.fault = masked(fault)
+        self.expected = masked(expected)
+        self.hint = masked(hint)
+        parts = [self.fault]
         if expected:
-            parts.append(f"expected {expected}")
+            parts.append(f"expected {self.expected}")
         if hint:
-            parts.append(hint)
+            parts.append(self.hint)
         super().__init__("; ".join(" ".join(part.split()) for part in parts))
 
 
@@ -63,6 +64,29 @@ class WaitingForPerson(PipelineError):
     """Nothing is wrong; a person has to decide before the run goes on."""
 
     exit_code = 4
+
+
+USER_INFO = re.compile(r"(?<=://)([^\s:/@'\"<>]*):([^\s'\"<>]*)@")
+"""User and password of a URL; a password that was not quoted may hold ``/``, ``:`` and ``@``."""
+TOKEN = re.compile(r"(?<=://)[^\s:/@'\"<>]{16,}@")
+"""A token in a user's place."""
+REMOTE = re.compile(r"(?<![^\s'\"])([A-Za-z0-9._-]+):([^\s:/@'\"]+)@(?=[A-Za-z0-9.-]+:)")
+"""User and password of a remote that git takes without a scheme: ``user:password@host:path``."""
+PARAMETER = re.compile(
+    r"([?&;](?:[a-z_-]*(?:password|passwd|pwd|token|secret|api_?key|signature)|sig)=)[^&;\s'\"<>]*",
+    re.IGNORECASE,
+)
+"""A credential in a URL's query."""
+
+
+def masked(text: str) -> str:
+    """Return the text with ``***`` in place of passwords and tokens of the URLs in it."""
+    if "@" not in text and "=" not in text:
+        return text
+    text = USER_INFO.sub(r"\1:***@", text)
+    text = TOKEN.sub("***@", text)
+    text = REMOTE.sub(r"\1:***@", text)
+    return PARAMETER.sub(r"\1***", text)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline import documents, workdir
 from pipeline.documents import DocumentError
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, masked
 
 SCHEMA: Literal["ml-pipeline/report/1"] = "ml-pipeline/report/1"
 
@@ -49,6 +49,11 @@ class Check(_Record):
     observed: Any = None
     expected: str = ""
     why: str = ""
+
+    @field_validator("name", "expected", "why", mode="after")
+    @classmethod
+    def _masked(cls, value: str) -> str:
+        return masked(value)
 
     @field_validator("observed", mode="after")
     @classmethod
@@ -88,6 +93,11 @@ class StageReport(_Record):
         description="Keys that the environment or --set changed, and who set them.",
     )
 
+    @field_validator("summary", mode="after")
+    @classmethod
+    def _masked(cls, value: str) -> str:
+        return masked(value)
+
     @field_validator("metrics", mode="after")
     @classmethod
     def _finite(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -102,11 +112,16 @@ class StageReport(_Record):
 
 
 def jsonable(value: Any) -> Any:
-    """Return ``value`` with plain Python scalars in place of numpy's, and text for NaN and inf."""
+    """Return ``value`` with plain Python scalars in place of numpy's, and text for NaN and inf.
+
+    Passwords in URLs are masked.
+    """
     if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, str):
+        return masked(value)
     if isinstance(value, dict):
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

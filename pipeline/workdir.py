@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -60,6 +61,41 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch(parent: Path, prefix: str) -> Iterator[Path]:
+    """Yield a folder below ``parent`` that is gone afterwards, as are those that a kill left.
+
+    Its maker holds a lock on it, which ends with the process: what nobody holds is left over.
+    """
+    for left in parent.glob(f"{prefix}*"):
+        _remove_unless_held(left)
+    folder = Path(tempfile.mkdtemp(prefix=f".new{prefix}", dir=parent))
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        named = parent / f"{prefix}{folder.name.removeprefix(f'.new{prefix}')}"
+        folder.rename(named)
+        folder = named
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _remove_unless_held(folder: Path) -> None:
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return  # another process works in it
+    finally:
+        os.close(handle)
 
 
 def write_bytes(path: Path, content: bytes) -> Path:

@@ -150,6 +150,7 @@ def _stricter_gate(base: GateFloor, other: GateFloor, where: str) -> GateFloor:
         margin=_of(max, base.margin, other.margin),
         non_inferior_margin=_of(min, base.non_inferior_margin, other.non_inferior_margin),
         min_days=_of(max, base.min_days, other.min_days),
+        max_feature_auc=_of(min, base.max_feature_auc, other.max_feature_auc),
         guards=guards,
         allow_breaking_contract=base.allow_breaking_contract and other.allow_breaking_contract,
     )

@@ -46,13 +46,13 @@ def check_allowed(
         return
     if authors is None:
         raise Refused("the approval does not say who made the change", expected="four eyes")
+    if is_one_of(by, authors):
+        raise Refused(
+            f"'{by}' is an author of the change", expected="four eyes: an approver who is not"
+        )
     if not is_one_of(by, policy.identities.values()):
         raise Refused(
             f"'{by}' is none of the policy's identities",
             expected="four eyes: a name whose addresses the policy knows",
             hint="the administrators add the name and its addresses to 'identities'",
-        )
-    if is_one_of(by, authors):
-        raise Refused(
-            f"'{by}' is an author of the change", expected="four eyes: an approver who is not"
         )

@@ -5,9 +5,17 @@ It holds only what the identity covers, so that it is the same text for the same
 
 from __future__ import annotations
 
+import html
+import re
+import unicodedata
+
 from pipeline.features.schema import Feature, FeatureSchema
 from pipeline.report import Profile
 from pipeline.training.record import TrainingRecord
+
+HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn"})
+MARKUP = re.compile(r"([\\`*\[\]|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+-])")
+"""Characters that Markdown gives a meaning; an underscore inside a word has none."""
 
 
 def card(training: TrainingRecord, schema: FeatureSchema) -> str:
@@ -19,7 +27,7 @@ def card(training: TrainingRecord, schema: FeatureSchema) -> str:
     features = [_feature(feature) for feature in schema.features]
     unseen = "is treated as missing" if schema.unseen == "missing" else "is refused"
     lines = [
-        f"# Model card: {training.project}",
+        f"# Model card: {_escaped(training.project)}",
         "",
         f"A binary classifier ({training.estimator}) for the problem `{training.problem}`.",
         "It answers a row of features with the probability of class 1.",
@@ -74,4 +82,9 @@ def _feature(feature: Feature) -> str:
 
 
 def _escaped(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    """Return a name or a value of the data as text: neither Markdown nor HTML, in one line."""
+    plain = " ".join(text.split())
+    shown = "".join(
+        f"U+{ord(each):04X}" if unicodedata.category(each) in HIDDEN else each for each in plain
+    )
+    return MARKUP.sub(r"\\\1", html.escape(shown)).replace("://", ":&#47;&#47;")

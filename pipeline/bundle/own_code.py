@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -18,7 +17,9 @@ import yaml
 from pipeline import documents
 from pipeline.bundle import source
 from pipeline.config import FILE
+from pipeline.data import parquet
 from pipeline.documents import DocumentError
+from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,8 +87,6 @@ def compute(bundle: Bundle, rows: Path) -> OwnFeatures:
     Raises:
         OwnCodeError: the archive or its code does not work on these rows.
     """
-    import pandas as pd
-
     with tempfile.TemporaryDirectory(prefix="own-code-") as name:
         project, out = Path(name) / "project", Path(name) / "features.parquet"
         _unpack(bundle.path / "source.tar.gz", project)
@@ -113,13 +112,13 @@ def compute(bundle: Bundle, rows: Path) -> OwnFeatures:
                 f"code ended with {done.returncode}", told[-1] if told else "", done.returncode
             )
         try:
-            told_of: dict[str, Any] = json.loads(done.stdout)
+            told_of: dict[str, Any] = documents.parse_json(done.stdout, "the report")
             left_out = tuple(told_of["set_aside"])
             return OwnFeatures(
-                pd.read_parquet(out).set_index("source_row"), left_out, told_of["blanked"]
+                parquet.read(out).set_index("source_row"), left_out, told_of["blanked"]
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise OwnCodeError(f"code wrote no report: {error}") from None
+        except (UsageError, KeyError, TypeError) as error:
+            raise OwnCodeError(f"code wrote no report and table of features: {error}") from None
 
 
 def _unpack(archive: Path, project: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.bundle.reader import MODEL, TOLERANCE, OnnxModel
 from pipeline.bundle.writer import IS_GOLDEN, NATIVE, PARITY, PROBABILITY, read_schema
+from pipeline.data import parquet
 from pipeline.report import Check, Verdict
 
 if TYPE_CHECKING:
@@ -34,10 +35,8 @@ def compare(model: Path, *, calibration: str) -> Parity:
     Raises:
         Refused: a model cannot be loaded, or the rows do not fit its schema.
     """
-    import pandas as pd
-
     schema = read_schema(model)
-    frame = pd.read_parquet(model / PARITY)
+    frame = parquet.read(model / PARITY)
     encoded = schema.encode({name: frame[name].to_numpy() for name in schema.names})
     expected = frame[PROBABILITY].to_numpy(dtype="float64")
     is_golden = frame[IS_GOLDEN].to_numpy(dtype=bool)

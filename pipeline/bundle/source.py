@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import shutil
 import tarfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +20,10 @@ from pipeline.bundle import identity
 from pipeline.config import FILE, Project
 
 GROUPS = "groups.csv"
+MAX_BYTES = 256 << 20
+MAX_RATIO = 100
+"""Bytes unpacked for each byte of the archive; those of this module hold one for one."""
+MAX_FILES = 10_000
 
 
 def archive(project: Project) -> bytes:
@@ -41,22 +47,52 @@ def archive(project: Project) -> bytes:
 def unpack(archive: Path, folder: Path) -> None:
     """Write an archive's plain files below ``folder``, and nothing anywhere else.
 
-    The filters of ``tarfile`` (PEP 706) would do, but Python 3.11.2, Debian 12's, lacks them.
+    The filters of ``tarfile`` (PEP 706) would do, but Python 3.11.2, Debian 12's, lacks them. What
+    it unpacks to is bounded: in bytes, also beside the archive's own size, and in files.
 
     Raises:
-        tarfile.TarError: it is no archive, or holds a link, a device or a path that leads out.
+        tarfile.TarError: it is no archive, unpacks to more than that, or holds a link, a device, a
+            file twice or a path that leads out.
         OSError: it cannot be read, or a file cannot be written.
     """
-    with tarfile.open(archive, "r:gz") as tar:
+    limit = min(MAX_BYTES, MAX_RATIO * archive.stat().st_size + (1 << 20))
+    seen: set[PurePosixPath] = set()
+    with (
+        gzip.open(archive) as packed,
+        tarfile.open(fileobj=_Bounded(packed, limit), mode="r|") as tar,
+    ):
         for entry in tar:
+            if len(seen) >= MAX_FILES:
+                raise tarfile.TarError(f"it holds more than {MAX_FILES:,} files")
             name = PurePosixPath(entry.name)
             if not entry.isreg() or name.is_absolute() or ".." in name.parts or "\\" in entry.name:
-                raise tarfile.TarError(f"{entry.name!r} is no plain file inside the archive")
+                raise tarfile.TarError(f"{entry.name[:80]!r} is no plain file inside the archive")
+            if name in seen:
+                raise tarfile.TarError(f"{entry.name[:80]!r} is in the archive twice")
+            seen.add(name)
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             content = tar.extractfile(entry)
             assert content is not None
-            path.write_bytes(content.read())
+            with path.open("wb") as stream:
+                shutil.copyfileobj(content, stream)
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that ends with an error after so many bytes."""
+
+    def __init__(self, stream: gzip.GzipFile, limit: int) -> None:
+        self._stream, self._limit, self._left = stream, limit, limit
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            content = self._stream.read(min(size, 1 << 20) if size >= 0 else 1 << 20)
+        except (EOFError, zlib.error) as error:
+            raise tarfile.ReadError(f"it is no gzip file: {error}") from None
+        self._left -= len(content)
+        if self._left < 0:
+            raise tarfile.TarError(f"it unpacks to more than {self._limit:,} bytes")
+        return content
 
 
 def _configuration(project: Project) -> dict[str, Any]:

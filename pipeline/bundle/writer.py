@@ -16,6 +16,7 @@ from pipeline.bundle.rows import json_rows
 from pipeline.bundle.sbom import sbom
 from pipeline.bundle.source import archive
 from pipeline.config import Project
+from pipeline.data import parquet
 from pipeline.errors import Refused, UsageError
 from pipeline.features.schema import FeatureSchema
 from pipeline.training.record import TrainingRecord
@@ -101,9 +102,7 @@ def golden(parity: Path, schema: FeatureSchema) -> dict[str, Any]:
         parity: Parquet with the raw features, ``__probability`` and ``__golden``.
         schema: gives the order of the features.
     """
-    import pandas as pd
-
-    frame = pd.read_parquet(parity)
+    frame = parquet.read(parity)
     frame = frame[frame[IS_GOLDEN]]
     return {
         "features": list(schema.names),

@@ -19,6 +19,7 @@ from pipeline.config import (
     SqlSource,
     WrittenForms,
 )
+from pipeline.data import parquet
 from pipeline.data.csv_file import read_csv
 from pipeline.data.exact_text import arrow_texts, texts
 from pipeline.data.names import is_index_name, plain_name, without_blanks
@@ -260,12 +261,11 @@ def _groups(
 
 def _read_parquet(path: Path, text: Collection[str]) -> SourceRows:
     """Read a Parquet file or folder; columns of ``text`` become text before pandas sees them."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    notes = []
+    with parquet.named(path):
         table = pq.read_table(path)
-        notes = []
         for place, name in enumerate(table.column_names):
             if plain_name(name) in text:
                 table = table.set_column(place, name, arrow_texts(name, table.column(place)))
@@ -276,9 +276,6 @@ def _read_parquet(path: Path, text: Collection[str]) -> SourceRows:
                 notes.append(f"column '{field.name}' ({field.type}) is left out: not a value")
                 table = table.drop_columns([field.name])
         frame = table.to_pandas()
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageError(f"cannot read {path}: {reason}", expected="a Parquet file") from None
     named = [name for name in frame.index.names if name is not None]
     frame = frame.reset_index(level=named) if named else frame
     return SourceRows(frame.reset_index(drop=True), notes=tuple(notes))

@@ -33,17 +33,17 @@ def computes_alike(challenger: Mapping[str, str], champion: Mapping[str, str]) -
     )
 
 
-def score(champion: Bundle, features: pd.DataFrame) -> Floats:
-    """Return the champion's probabilities [n] for raw features [n rows].
+def score(bundle: Bundle, features: pd.DataFrame, of: str = "the champion") -> Floats:
+    """Return a bundle's probabilities [n] for raw features [n rows]; ``of`` is whose they are.
 
     Raises:
         UnscoredError: a feature is lacking or is not as the champion takes it.
     """
-    columns = {name: features[name] for name in champion.schema.names if name in features}
+    columns = {name: features[name] for name in bundle.schema.names if name in features}
     try:
-        return champion.predict(champion.schema.encode(columns))
+        return bundle.predict(bundle.schema.encode(columns))
     except FeatureError as error:
-        raise UnscoredError(f"the champion does not take these features: {error}") from None
+        raise UnscoredError(f"{of} does not take these features: {error}") from None
 
 
 def own_features(champion: Bundle, clean: Path, rows: NDArray[np.int64]) -> pd.DataFrame:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.bundle.reader import Bundle
-from pipeline.evaluation import baselines, measure
+from pipeline.data import parquet
+from pipeline.evaluation import baselines, heuristics, measure
 from pipeline.evaluation.alignment import positions
 from pipeline.evaluation.sample import Sample
 from pipeline.gate import champion as champions
@@ -36,8 +37,6 @@ class Material:
 
     holdout: pd.DataFrame
     """``holdout.parquet``."""
-    predictions: pd.DataFrame
-    """``predictions.parquet``, in the holdout's order."""
     matrix: Path
     clean: Path
     challenger: Bundle
@@ -86,12 +85,7 @@ def hear(
         same_features=material.champion is None
         or _kinds(material.challenger) == _kinds(material.champion),
     )
-    holdout, predictions = material.holdout, material.predictions
-    if len(predictions) != len(holdout):
-        why = f"{len(predictions)} predictions for {len(holdout)} rows of the holdout"
-        return Held(not_made(rules, against, why), goal)
-    if "model" not in predictions or baselines.BASE_RATE not in predictions:
-        return Held(not_made(rules, against, "evaluate left no predictions to compare"), goal)
+    holdout = material.holdout
     labelled = holdout["__label"].notna().to_numpy()
     usable = comparable_rows(holdout[labelled], mine, theirs)
     if usable.rows is None:
@@ -99,11 +93,11 @@ def hear(
     rows = labelled.copy()
     rows[labelled] = usable.rows
     sample = Sample.of(holdout[rows])
-    known = {
-        str(name): predictions.loc[rows, name].to_numpy(dtype="float64")
-        for name in predictions.columns
-        if not str(name).startswith("__")
-    }
+    progress("scoring the challenger", 0.15)
+    try:
+        known = _predictions(material, rows)
+    except champions.UnscoredError as error:
+        return Held(not_made(rules, against, str(error), sample.unit), goal, usable.first)
     best = baselines.best_heuristic(rules.metric, sample, known)
     heuristic = f"{BEST_HEURISTIC}, {SHOWN.get(best, best)}"
     shown = {name: known[name] for name in ("model", baselines.BASE_RATE)}
@@ -144,17 +138,31 @@ def _kinds(bundle: Bundle) -> set[tuple[str, str]]:
     return {(feature.name, feature.kind) for feature in bundle.schema.features}
 
 
+def _predictions(material: Material, rows: NDArray[np.bool_]) -> dict[str, Floats]:
+    """Return what the challenger's bundle and the heuristics predict for the rows.
+
+    They are computed here: a file of predictions would have to be believed.
+    """
+    matrix = parquet.read(material.matrix)
+    labels = matrix.loc[matrix["__part"] == "holdout", "__label"].reset_index(drop=True)
+    if not labels.equals(material.holdout["__label"]):
+        raise champions.UnscoredError("the holdout is not the one of the matrix")
+    found = heuristics.predict(matrix, parquet.read(material.clean), material.problem)
+    known = {name: values[rows] for name, values in found.items()}
+    return {
+        "model": champions.score(material.challenger, material.holdout[rows], "the challenger")
+    } | known
+
+
 def _champion_scores(
     material: Material, champion: Bundle, mine: Mapping[str, Any], rows: NDArray[np.bool_]
 ) -> Floats:
     """Score the champion on the rows: on the challenger's features, or on those of its own code."""
-    import pandas as pd
-
     theirs = champion.manifest["training"].get("identity_parts", {})
     if champions.computes_alike(mine.get("identity_parts", {}), theirs):
         return champions.score(champion, material.holdout[rows])
-    frame = pd.read_parquet(material.clean)
-    matrix = pd.read_parquet(material.matrix)
+    frame = parquet.read(material.clean)
+    matrix = parquet.read(material.matrix)
     place = positions(frame, matrix, material.problem)
     if place is None:
         raise champions.UnscoredError("the holdout's rows are not found in the clean data")

@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.project.findings import Finding, read_findings
+from pipeline.project.protected import Protected, environment_of
 from pipeline.project.pytest_run import Case, tail, write_junit
 from pipeline.report import Check, Verdict
 from pipeline.workdir import Workdir
@@ -40,10 +41,16 @@ class Linted:
         return self.exit_code == 0
 
 
-def lint(project: Project, workdir: Workdir, started: Callable[[str, float], None]) -> list[Linted]:
+def lint(
+    project: Project,
+    workdir: Workdir,
+    started: Callable[[str, float], None],
+    protected: Protected | None = None,
+) -> list[Linted]:
     """Run every command of ``lint.commands`` in the project root, without a shell.
 
-    The exit code decides. Leaves ``junit/lint.xml``: one case for each finding, with file and line.
+    The exit code decides. What a command writes into ``protected`` is in its ``changed`` then.
+    Leaves ``junit/lint.xml``: one case for each finding, with file and line.
 
     Raises:
         UsageError: a command is not installed.
@@ -51,10 +58,12 @@ def lint(project: Project, workdir: Workdir, started: Callable[[str, float], Non
     """
     commands = project.config.lint.commands
     programs = [_program(command[0], project.root) for command in commands]
+    protected = protected or Protected(project, workdir, code=False)
     results = []
     for number, (command, program) in enumerate(zip(commands, programs, strict=True)):
         started(" ".join(command), number / len(commands))
-        results.append(_run(command, program, project.root, workdir))
+        with protected.watched():
+            results.append(_run(command, program, project, workdir))
     write_junit(
         [case for result in results for case in _cases(result)], "lint", workdir / "junit/lint.xml"
     )
@@ -99,8 +108,10 @@ def _program(name: str, root: Path) -> str:
     return found
 
 
-def _run(command: Sequence[str], program: str, root: Path, workdir: Workdir) -> Linted:
-    environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
+def _run(command: Sequence[str], program: str, project: Project, workdir: Workdir) -> Linted:
+    root = project.root
+    environment = environment_of(project)
+    environment.pop("FORCE_COLOR", None)
     caches = {
         "RUFF_CACHE_DIR": str(workdir / ".ruff_cache"),
         "MYPY_CACHE_DIR": str(workdir / ".mypy_cache"),

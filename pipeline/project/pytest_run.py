@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from pipeline import workdir
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault
 from pipeline.project.handover import HANDOVER
+from pipeline.project.protected import Protected, environment_of
 from pipeline.report import junit_names, xml_text
 
 Outcome = Literal["passed", "failed", "error", "skipped"]
@@ -102,8 +104,13 @@ class Request:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def run_pytest(project: Project, scratch: workdir.Workdir, request: Request) -> PytestRun:
+def run_pytest(
+    project: Project, scratch: workdir.Workdir, request: Request, protected: Protected
+) -> PytestRun:
     """Run pytest with the project root as current folder and read its JUnit file.
+
+    The tests get copies of the files in ``request.inputs`` and none of this process's credentials.
+    What they write into ``protected`` all the same is in its ``changed`` afterwards.
 
     The root is appended to ``sys.path`` by the plug-in, so that the installed ``pipeline`` wins
     over a folder of that name in the project. No shell is involved.
@@ -121,7 +128,7 @@ def run_pytest(project: Project, scratch: workdir.Workdir, request: Request) -> 
                     "kind": request.kind,
                     "paths": [str(project.root), *_shadowing(project.root)],
                     "collected": str(collected),
-                    "inputs": {key: str(value) for key, value in request.inputs.items()},
+                    "inputs": _copied(request.inputs, temporary / "inputs"),
                 }
             )
         )
@@ -138,19 +145,21 @@ def run_pytest(project: Project, scratch: workdir.Workdir, request: Request) -> 
             *request.args,
             str(project.path(request.tests)),
         ]  # fmt: skip
+        output_file = temporary / "output"
         try:
-            done = subprocess.run(
-                command,
-                cwd=project.root,
-                env=_environment(handover, request.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
+            with protected.watched(), output_file.open("wb") as stream:
+                done = subprocess.run(
+                    command,
+                    cwd=project.root,
+                    env=_environment(handover, request.environment, project),
+                    stdin=subprocess.DEVNULL,
+                    stdout=stream,
+                    stderr=subprocess.STDOUT,
+                    check=False,
+                )
         except OSError as error:
             raise EnvironmentFault(f"pytest cannot be started: {error}") from None
-        output = done.stdout.decode(errors="replace")
+        output = output_file.read_bytes().decode(errors="replace")
         workdir.write_text(request.log, output)
         return PytestRun(
             exit_code=done.returncode,
@@ -192,10 +201,22 @@ def tail(output: str, lines: int = TAIL_LINES) -> str:
     return "\n".join([line.rstrip() for line in output.splitlines() if line.strip()][-lines:])
 
 
-def _environment(handover: Path, extra: Mapping[str, str]) -> dict[str, str]:
+def _copied(inputs: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return the inputs with the path of a copy in place of each file's."""
+    folder.mkdir()
+    found = {}
+    for key, value in inputs.items():
+        text = str(value)
+        if Path(text).is_absolute() and Path(text).is_file():
+            text = str(shutil.copyfile(text, folder / f"{key}{Path(text).suffix}"))
+        found[key] = text
+    return found
+
+
+def _environment(handover: Path, extra: Mapping[str, str], project: Project) -> dict[str, str]:
     kept = {
         name: value
-        for name, value in os.environ.items()
+        for name, value in environment_of(project).items()
         if not name.startswith(_FOREIGN_VARIABLES) and name != "PYTHONPATH"
     }
     python_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)

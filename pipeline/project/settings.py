@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.config import Config, Project
+from pipeline.errors import masked
 from pipeline.problems.loader import option_schemas
-
-PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/@\s]*):([^@/\s]+)@")
 
 
 def values(project: Project) -> list[tuple[str, Any, str]]:
     """Return (dotted key, value, origin), in the order of the configuration's sections."""
     rows = []
     for key, value in _flat(project.config.model_dump(mode="json")):
-        shown = PASSWORD_IN_URL.sub(r"\1:***@", value) if isinstance(value, str) else value
+        shown = masked(value) if isinstance(value, str) else value
         rows.append((key, shown, _origin(project.origins, key)))
     return rows
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from pipeline.config import Project, TestSection
 from pipeline.errors import UsageError
+from pipeline.home import Home
+from pipeline.project.protected import Protected
 from pipeline.project.pytest_run import (
     NO_TESTS,
     OUTCOMES,
@@ -37,7 +39,7 @@ class UnitTests:
     """What failed, in one line; else the counts."""
 
 
-def run_unit_tests(project: Project, workdir: Workdir) -> UnitTests:
+def run_unit_tests(project: Project, workdir: Workdir, home: Home | None = None) -> UnitTests:
     """Run pytest on ``test.path`` with coverage of ``test.sources``.
 
     A project that says nothing of its tests and has none is skipped. Without ``test.sources`` the
@@ -79,12 +81,15 @@ def run_unit_tests(project: Project, workdir: Workdir) -> UnitTests:
         args=(*measure, *section.args),
         environment={"COVERAGE_FILE": str(workdir / ".coverage")},
     )
-    found = run_pytest(project, workdir, request)
+    protected = Protected(project, workdir, home)
+    found = run_pytest(project, workdir, request, protected)
     checks = [_tests(found)]
     coverage = None
     if sources:
         files, coverage = _coverage(detail)
         checks.append(_covered(files, coverage, section.coverage))
+    if (tampered := protected.check()) is not None:
+        checks.append(tampered)
     cases = [*found.cases, *(_case(check) for check in checks if _is_news(check, found))]
     write_junit(cases, "test", workdir / "junit/test.xml")
     counts = {str(outcome): found.count(outcome) for outcome in OUTCOMES}

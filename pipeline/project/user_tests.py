@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.config import Project
+from pipeline.project.protected import Protected
 from pipeline.project.pytest_run import Case, PytestRun, Request, run_pytest, write_junit
 from pipeline.report import Check, Verdict
 from pipeline.workdir import Workdir
@@ -20,7 +21,12 @@ COMPARISON = "the comparison to hold; the gate enforces it"
 
 
 def run_user_tests(
-    project: Project, workdir: Workdir, folder: Path, kind: Kind, inputs: Mapping[str, str]
+    project: Project,
+    workdir: Workdir,
+    folder: Path,
+    kind: Kind,
+    inputs: Mapping[str, str],
+    protected: Protected | None = None,
 ) -> list[Check]:
     """Run pytest on ``folder`` and return one check for each test, named by its node id.
 
@@ -42,6 +48,9 @@ def run_user_tests(
     A test that takes ``baseline_model`` compares: its failed assertion is shown, not required
     here (``is_comparison``), and skipped for a quick model. A crash in such a test is required.
 
+    The tests get copies of the files. A check of its own fails where they wrote what ``protected``
+    names, by default the working folder and the project's code.
+
     JUnit goes to ``junit/<stage>-user.xml``, pytest's output to ``reports/<stage>-user.txt``.
 
     Raises:
@@ -53,12 +62,12 @@ def run_user_tests(
     log.unlink(missing_ok=True)
     if not project.path(folder).exists():
         return []
-    found = run_pytest(project, workdir, Request(kind, folder, log, inputs))
+    protected = protected or Protected(project, workdir)
+    found = run_pytest(project, workdir, Request(kind, folder, log, inputs), protected)
     quick = inputs.get("profile") == "quick"
     checks = [_check(case, quick=quick) for case in found.cases]
     run_check = _whole_run(folder, found)
-    if run_check is not None:
-        checks.append(run_check)
+    checks += [check for check in (run_check, protected.check()) if check is not None]
     write_junit(_shown(found.cases, checks), f"{stage}-user", junit)
     return checks
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from pipeline import workdir
 from pipeline.config import GitopsSection
 from pipeline.deploy.base import Deployment, Placement, Target
 from pipeline.deploy.release import FOLDER, used
@@ -94,8 +94,8 @@ def alone(home: Home) -> Iterator[None]:
 @contextmanager
 def fetched(registry: Registry, version: Version, home: Home) -> Iterator[Path]:
     """Yield the version's verified bundle in a folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(dir=home.root, prefix=".fetched-") as scratch:
-        yield registry.download(version, Path(scratch) / "bundle")
+    with workdir.scratch(home.root, ".fetched-") as scratch:
+        yield registry.download(version, scratch / "bundle")
 
 
 def released(home: Home, digest: str) -> Path | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import EnvironmentFault
+from pipeline.data import parquet
+from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.scoring.predictions import AT
 from pipeline.workdir import atomic_path
 
@@ -51,13 +52,12 @@ def _csv(table: pd.DataFrame) -> str:
 def _holds(out: Path, table: pd.DataFrame) -> bool:
     """Return whether the file holds this table but for the scoring time."""
     import pandas as pd
-    import pyarrow as pa
 
     try:
         if out.suffix == ".parquet":
-            found = pd.read_parquet(out)
+            found = parquet.read(out)
             return bool(found.drop(columns=AT).equals(table.drop(columns=AT)))
         before = pd.Timestamp(pd.read_csv(out, usecols=[AT], nrows=1)[AT].iloc[0])
         return _csv(table.assign(**{AT: before})) == out.read_text(encoding="utf-8")
-    except (ValueError, KeyError, IndexError, pa.ArrowException):
+    except (ValueError, KeyError, IndexError, UsageError):
         return False

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
+from pipeline import workdir
 from pipeline.deploy.base import Handover, Placement, check_digest
 from pipeline.deploy.targets import load_target
 from pipeline.promotion.choice import choose
@@ -37,8 +36,8 @@ def run(context: Context) -> Outcome:
         number=context.flags.get("version"),
     )
     context.progress(f"fetching version {version.number}", 0.2)
-    with tempfile.TemporaryDirectory(dir=context.home.root, prefix=".fetched-") as scratch:
-        bundle = registry.download(version, Path(scratch) / "bundle")
+    with workdir.scratch(context.home.root, ".fetched-") as scratch:
+        bundle = registry.download(version, scratch / "bundle")
         context.progress(f"starting version {version.number}", 0.6)
         with target.handover(placement, bundle, version.number) as handover:
             check_digest(name, handover.deployment, version.digest)

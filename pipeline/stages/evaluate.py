@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 from pipeline import workdir
 from pipeline.bundle.reader import OnnxModel
 from pipeline.config import EvaluateSection
+from pipeline.data import parquet
 from pipeline.errors import Refused
-from pipeline.evaluation import baselines, checks, measure, metrics
-from pipeline.evaluation.alignment import positions
+from pipeline.evaluation import baselines, checks, heuristics, leaks, measure, metrics
 from pipeline.evaluation.groups import BY_GROUP, ByGroup, by_group
 from pipeline.evaluation.noise import noise_effect
 from pipeline.evaluation.sample import Sample
 from pipeline.features.schema import FeatureSchema
 from pipeline.problems.loader import load_problem
+from pipeline.project.protected import Protected
 from pipeline.project.user_tests import run_user_tests
 from pipeline.report import Check, ModelRef, Verdict
 from pipeline.stages.context import Context, Outcome
@@ -30,18 +31,16 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-KEYS = ("__time", "__entity", "__group", "__cluster", "__label")
 PREDICTIONS = "data/predictions.parquet"
 SHOWN = {"base_rate": "base rate", "logistic_regression": "logistic regression"}
 
 
 def run(context: Context) -> Outcome:
-    import pandas as pd
 
     _check_names(context.config.evaluate)
-    matrix = pd.read_parquet(context.take("data/matrix.parquet", "train"))
+    matrix = parquet.read(context.take("data/matrix.parquet", "train"))
     holdout_path = context.take("data/holdout.parquet", "train")
-    holdout = pd.read_parquet(holdout_path).reset_index(drop=True)
+    holdout = parquet.read(holdout_path).reset_index(drop=True)
     model = OnnxModel(context.take("model/model.onnx", "train"))
     schema_path = context.take("model/schema.json", "train")
     schema = FeatureSchema.from_json(json.loads(schema_path.read_text()))
@@ -78,6 +77,7 @@ def run(context: Context) -> Outcome:
         relative=section.noise,
         seed=context.config.train.seed,
     )
+    aucs = leaks.feature_aucs(matrix, schema.names)
     context.progress("measuring groups", 0.7)
     groups, no_groups = _groups(holdout[labelled], sample.labels, known["model"])
     metric = (
@@ -90,6 +90,11 @@ def run(context: Context) -> Outcome:
         finite,
         *checks.thresholds(section.thresholds, table["model"], quick=context.quick),
         checks.noise(effect, section.max_noise_effect),
+        leaks.check(
+            aucs,
+            section.max_feature_auc,
+            required=section.feature_auc_required and not context.quick,
+        ),
         *checks.group_gaps(section.group_gaps, groups.gaps if groups else {}, quick=context.quick),
         *_skipped(table["model"], no_groups),
         *run_user_tests(
@@ -105,6 +110,7 @@ def run(context: Context) -> Outcome:
                 "baseline": best,
                 "profile": str(context.profile),
             },
+            Protected(context.project, context.workdir, context.home),
         ),
     ]
     return Outcome(
@@ -120,6 +126,7 @@ def run(context: Context) -> Outcome:
             "positive_rate": float(sample.labels.mean()),
             "best_heuristic": best,
             "noise_effect": effect,
+            "feature_auc": aucs,
             "models": {
                 name: {metric: value.to_json() for metric, value in row.items()}
                 for name, row in table.items()
@@ -152,11 +159,11 @@ def _baselines(
 ) -> dict[str, Floats]:
     """Return what the baselines, learned on the training part, predict for the holdout's rows."""
     part = matrix["__part"]
-    train, held = (part == "train").to_numpy(), (part == "holdout").to_numpy()
+    train = (part == "train").to_numpy()
     labels = matrix.loc[train, "__label"].to_numpy(dtype="float64")
-    found = {baselines.BASE_RATE: baselines.base_rate(labels, len(holdout))}
-    for name, signal in _signals(context, matrix).items():
-        found[name] = baselines.from_signal(signal[train], labels, signal[held])
+    clean = parquet.read(context.take("data/clean.parquet", "validate-data"))
+    problem = load_problem(context.config.problem, context.project.root)
+    found = heuristics.predict(matrix, clean, problem)
     found[baselines.LOGISTIC_REGRESSION] = baselines.logistic_regression(
         schema.encode(_columns(matrix[train], schema)).astype("float64"),
         labels,
@@ -166,35 +173,10 @@ def _baselines(
     return found
 
 
-def _signals(context: Context, matrix: pd.DataFrame) -> Mapping[str, Floats]:
-    """Return the problem's heuristics as one raw signal for each row of the matrix.
-
-    A matrix that is a sample of undated rows is not found again in the clean rows: no heuristics.
-    """
-    import pandas as pd
-
-    from pipeline.problems.base import Matrix
-
-    problem = load_problem(context.config.problem, context.project.root)
-    frame = pd.read_parquet(context.take("data/clean.parquet", "validate-data"))
-    place = positions(frame, matrix, problem)
-    if place is None:
-        return {}
-    every = matrix.set_axis(place).reindex(range(len(frame)))
-    keys = every[[name for name in KEYS[:-1] if name in every]]
-    whole = Matrix(
-        features=every[[name for name in every.columns if not name.startswith("__")]],
-        label=every["__label"],
-        keys=keys.rename(columns=lambda name: name.removeprefix("__")),
-    )
-    signals = problem.heuristic(frame, whole)
-    return {name: signal.to_numpy(dtype="float64")[place] for name, signal in signals.items()}
-
-
 def _write(context: Context, holdout: pd.DataFrame, scores: Mapping[str, Floats]) -> Path:
     """Write the holdout's keys and every predictor's probabilities, in the holdout's order."""
     path = context.workdir / PREDICTIONS
-    frame = holdout[[name for name in KEYS if name in holdout]].assign(**scores)
+    frame = holdout[[name for name in heuristics.KEYS if name in holdout]].assign(**scores)
     with workdir.atomic_path(path) as temporary:
         frame.to_parquet(temporary, index=False)
     return path

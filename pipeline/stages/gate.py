@@ -10,7 +10,9 @@ from typing import Any
 from pipeline import report, workdir
 from pipeline.approval import policy as policies
 from pipeline.bundle.reader import Bundle
+from pipeline.data import parquet
 from pipeline.errors import UsageError, nearest
+from pipeline.evaluation import leaks
 from pipeline.gate import evidence, floor
 from pipeline.gate.contest import Rules, headline, not_made
 from pipeline.gate.hearing import BEST_HEURISTIC, CHAMPION, Held, Material, hear
@@ -18,6 +20,7 @@ from pipeline.gate.record import record
 from pipeline.gate.request_contract import judge_contract
 from pipeline.problems.base import Problem
 from pipeline.problems.loader import load_problem
+from pipeline.project.protected import CHECK, Protected
 from pipeline.project.user_tests import COMPARISON, is_comparison, run_user_tests
 from pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
 from pipeline.report import Check, StageReport, Verdict
@@ -59,6 +62,10 @@ def run(context: Context) -> Outcome:
         evidence.check_lineage(reports),
         *evidence.check_run(reports),
     ]
+    if policy.gate.max_feature_auc is not None:
+        evaluated = reports.get("evaluate")
+        aucs = evaluated.metrics.get("feature_auc") if evaluated is not None else None
+        proved.append(leaks.check(aucs or {}, policy.gate.max_feature_auc, required=True))
     with tempfile.TemporaryDirectory(prefix="gate-") as name:
         scratch = Path(name)
         held = _held(context, registry, challenger, champion, problem, rules, proved, scratch)
@@ -107,22 +114,20 @@ def _held(
     scratch: Path,
 ) -> Held:
     """Hold the comparison, if the reports show that what lies here is the challenger."""
-    import pandas as pd
-
     against = CHAMPION if champion else BEST_HEURISTIC
     if report.judge(proved) is not Verdict.PASS:
         why = "the reports do not show that what lies here is the challenger"
         return Held(not_made(rules, against, why), "superior")
-    holdout = pd.read_parquet(context.take("data/holdout.parquet", "train"))
+    holdout = parquet.read(context.take("data/holdout.parquet", "train"))
     bundle = Bundle.open(context.take("bundle", "package"))
     if bundle.digest != challenger.digest:
         why = f"the bundle here is {bundle.digest[:12]}, the challenger {challenger.digest[:12]}"
         return Held(not_made(rules, against, why), "superior")
+    context.take("data/predictions.parquet", "evaluate")  # whoever changed it changed more
     if champion is not None:
         context.progress("fetching the champion", 0.1)
     material = Material(
         holdout=holdout.reset_index(drop=True),
-        predictions=pd.read_parquet(context.take("data/predictions.parquet", "evaluate")),
         matrix=context.take("data/matrix.parquet", "train"),
         clean=context.take("data/clean.parquet", "validate-data"),
         challenger=bundle,
@@ -143,10 +148,8 @@ def _held(
 
 def _comparison_tests(context: Context, held: Held, scratch: Path) -> list[Check]:
     """Run the project's comparison tests with the champion as ``baseline_model``."""
-    import pandas as pd
-
     rows, predictions = scratch / "holdout.parquet", scratch / "predictions.parquet"
-    holdout = pd.read_parquet(context.workdir / "data/holdout.parquet").reset_index(drop=True)
+    holdout = parquet.read(context.take("data/holdout.parquet", "train")).reset_index(drop=True)
     compared = holdout[held.rows].reset_index(drop=True)
     compared.to_parquet(rows)
     compared[["__label"]].assign(champion=held.scores).to_parquet(predictions)
@@ -164,8 +167,9 @@ def _comparison_tests(context: Context, held: Held, scratch: Path) -> list[Check
             "baseline": "champion",
             "profile": str(context.profile),
         },
+        Protected(context.project, context.workdir, context.home),
     )
-    whole = [check for check in found if check.name.endswith(" as a whole")]
+    whole = [check for check in found if check.name.endswith((" as a whole", CHECK))]
     return [*evidence.enforced(check for check in found if is_comparison(check)), *whole]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.bundle.reader import Bundle
+from pipeline.data import parquet
 from pipeline.deploy import checks, load, load_plot, openloop, traffic
 from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.targets import load_target
@@ -119,11 +120,10 @@ def _rows(context: Context, bundle: Bundle) -> tuple[list[list[Any]], str]:
     """Return the holdout's newest rows where they are this model's, else the golden ones."""
     if not made_for(context, bundle):
         return bundle.golden.inputs, "golden"
-    import pandas as pd
 
     from pipeline.bundle.rows import json_rows
 
-    holdout = pd.read_parquet(context.take(HOLDOUT, "train")).tail(ROWS)
+    holdout = parquet.read(context.take(HOLDOUT, "train")).tail(ROWS)
     return json_rows(holdout, bundle.schema.names), "holdout"
 
 

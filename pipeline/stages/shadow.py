@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import report
+from pipeline import report, workdir
 from pipeline.bundle.reader import Bundle
+from pipeline.data import parquet
 from pipeline.deploy import arguments, launch, live, openloop, recorded, shadow, traffic
 from pipeline.deploy.base import Copying, Counts, Deployment, Placement
 from pipeline.deploy.mirroring import arranged
@@ -113,16 +112,16 @@ def _champion(
     """Serve the champion's bundle for the time of the replay: production gets no test requests."""
     import psutil
 
-    with tempfile.TemporaryDirectory(dir=context.home.root, prefix=".shadow-") as name:
+    with workdir.scratch(context.home.root, ".shadow-") as folder:
         context.progress("starting the champion", 0.1)
-        bundle = Bundle.open(registry.download(version, Path(name) / "bundle"))
+        bundle = Bundle.open(registry.download(version, folder / "bundle"))
         started = launch.start(
             bundle,
             version.number,
             host="127.0.0.1",
             token_env=context.config.serving.token_env,
             settings=arguments.limits(context.config.serving),
-            log=Path(name) / "champion.log",
+            log=folder / "champion.log",
         )
         try:
             yield started.url, bundle
@@ -184,12 +183,12 @@ def _holdout(context: Context, bundle: Bundle, theirs: Bundle | None) -> Request
             expected="the files of the run that trained it",
             hint="run 'ml-pipeline run cd', or set shadow.source to recorded",
         )
-    holdout = pd.read_parquet(context.take(HOLDOUT, "train")).reset_index(drop=True)
+    holdout = parquet.read(context.take(HOLDOUT, "train")).reset_index(drop=True)
     newest = holdout.tail(context.config.shadow.requests)
     trained: list[float] = []
     champion: list[list[Any]] = []
     if theirs is None:
-        predictions = pd.read_parquet(context.take("data/predictions.parquet", "evaluate"))
+        predictions = parquet.read(context.take("data/predictions.parquet", "evaluate"))
         trained = [float(value) for value in predictions["model"].tail(len(newest))]
     else:
         features = _champion_features(context, bundle, theirs, newest)
@@ -211,8 +210,6 @@ def _champion_features(
     context: Context, bundle: Bundle, theirs: Bundle, newest: pd.DataFrame
 ) -> pd.DataFrame:
     """Return the rows' features as the champion's own code computes them, where it differs."""
-    import pandas as pd
-
     from pipeline.evaluation.alignment import positions
     from pipeline.gate import champion
     from pipeline.problems.loader import load_problem
@@ -221,9 +218,9 @@ def _champion_features(
     if champion.computes_alike(mine, theirs.manifest["training"].get("identity_parts", {})):
         return newest
     clean = context.take("data/clean.parquet", "validate-data")
-    matrix = pd.read_parquet(context.take("data/matrix.parquet", "train"))
+    matrix = parquet.read(context.take("data/matrix.parquet", "train"))
     problem = load_problem(context.config.problem, context.project.root)
-    place = positions(pd.read_parquet(clean), matrix, problem)
+    place = positions(parquet.read(clean), matrix, problem)
     if place is None:
         raise UsageError(
             "the holdout's rows are not found in the clean data, so the champion cannot be asked",

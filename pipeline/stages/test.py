@@ -8,7 +8,7 @@ from pipeline.stages.context import Context, Outcome
 
 def run(context: Context) -> Outcome:
     context.progress("unit tests", 0.0)
-    result = run_unit_tests(context.project, context.workdir)
+    result = run_unit_tests(context.project, context.workdir, context.home)
     metrics = dict(result.tests) | (
         {} if result.coverage is None else {"coverage": result.coverage}
     )

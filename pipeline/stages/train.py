@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.data import parquet
 from pipeline.errors import Refused, UsageError
 from pipeline.report import Check, ModelRef, Verdict
 from pipeline.stages.context import Context, Outcome
@@ -132,17 +133,24 @@ def _contract(champion: Champion | None, schema: FeatureSchema) -> Check:
 def _train(
     context: Context, problem: Problem, limits: Limits, champion: Champion | None
 ) -> tuple[Trained, dict[str, float]]:
-    import pandas as pd
 
     from pipeline.features.registry import load_modules
+    from pipeline.project.protected import Protected
     from pipeline.training.trainer import train
 
     config = context.config
-    frame = pd.read_parquet(context.take("data/clean.parquet", "validate-data"))
-    functions = load_modules(context.project.root, config.features.modules)
+    frame = parquet.read(context.take("data/clean.parquet", "validate-data"))
     context.progress("computing features", 0.0)
     start = time.perf_counter()
-    matrix = problem.matrix(frame, functions, config.features.standard)
+    protected = Protected(context.project, context.workdir, context.home)
+    with protected.watched(end_processes=False):
+        functions = load_modules(context.project.root, config.features.modules)
+        matrix = problem.matrix(frame, functions, config.features.standard)
+    if protected.changed:
+        raise Refused(
+            f"the feature modules changed what others read: {'; '.join(protected.changed[:3])}",
+            expected="features that are computed and returned",
+        )
     seconds = {"features": round(time.perf_counter() - start, 3)}
     trained = train(
         matrix,

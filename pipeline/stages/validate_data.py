@@ -172,13 +172,17 @@ def _users_tests(context: Context, clean: pd.DataFrame) -> Sequence[Check]:
     folder = context.config.tests.data
     if not context.project.path(folder).exists():
         return []
+    from pipeline.project.protected import Protected
     from pipeline.project.user_tests import run_user_tests
 
     context.progress(f"tests in {folder}", 0.95)
     view = _write_parquet(
         context.workdir / USERS_VIEW, to_source_columns(clean, context.config.data)
     )
-    return run_user_tests(context.project, context.workdir, folder, "data", {"df": str(view)})
+    places = Protected(context.project, context.workdir, context.home)
+    return run_user_tests(
+        context.project, context.workdir, folder, "data", {"df": str(view)}, places
+    )
 
 
 def _span(clean: pd.DataFrame, entity: str | None, time: str | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pipeline.deploy.checks import Contract, Expected
 from pipeline.deploy.targets import load_target
 from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.gate.request_contract import schema_of
+from pipeline.project.protected import Protected
 from pipeline.project.user_tests import run_user_tests
 from pipeline.promotion.production import PRODUCTION
 from pipeline.registry.mlflow_registry import Registry, Version
@@ -55,6 +56,7 @@ def run(context: Context) -> Outcome:
         context.config.tests.staging,
         "staging",
         {"endpoint": url},
+        Protected(context.project, context.workdir, context.home),
     )
     every = [*found.checks, *replayed, *tests]
     return Outcome(

@@ -12,6 +12,7 @@ from pipeline import report
 from pipeline.approval import policy as policies
 from pipeline.approval.keys import trusted_keys
 from pipeline.bundle.writer import PROBABILITY, REFERENCE
+from pipeline.data import parquet
 from pipeline.deploy import watch
 from pipeline.deploy.base import Placement
 from pipeline.deploy.scrape import Servers
@@ -241,13 +242,10 @@ def _told(made: Entry) -> str:
 
 def _reference(context: Context, digest: str) -> Floats | None:
     """Return the model's answers [n] to rows of its training; None where they cannot be read."""
-    import pandas as pd
-    import pyarrow as pa
-
     path = context.home / "released" / digest / REFERENCE
     try:
-        frame = pd.read_parquet(path, columns=[PROBABILITY])
-    except (OSError, pa.ArrowException):
+        frame = parquet.read(path, [PROBABILITY])
+    except UsageError:
         return None
     return frame[PROBABILITY].to_numpy(dtype="float64")
 

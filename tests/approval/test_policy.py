@@ -111,6 +111,7 @@ HARD = Policy(
         "margin": 0.01,
         "non_inferior_margin": 0.005,
         "min_days": 60,
+        "max_feature_auc": 0.98,
         "guards": {"auc": 0.01},
     },
     keys=("a" * 64, "b" * 64),
@@ -167,6 +168,7 @@ class TestAFurtherFileMayOnlyTighten:
             "margin",
             "non_inferior_margin",
             "min_days",
+            "max_feature_auc",
             "guards",
             "allow_breaking_contract",
         }
@@ -179,6 +181,7 @@ class TestAFurtherFileMayOnlyTighten:
             ("margin", 0.0, 0.02),
             ("non_inferior_margin", 0.1, 0.001),
             ("min_days", 5, 90),
+            ("max_feature_auc", 1.0, 0.9),
         ],
     )
     def test_every_limit_of_the_gate(self, key: str, loose: object, tight: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,45 @@ def test_the_digest_of_a_folder_depends_on_names_and_content(tmp_path: Path) -> 
         return workdir.digest(folder)
 
     assert len({digest_of("a", "x"), digest_of("b", "x"), digest_of("a", "y")}) == 3
+
+
+class TestScratch:
+    def test_is_gone_afterwards(self, tmp_path: Path) -> None:
+        with workdir.scratch(tmp_path, ".fetched-") as folder:
+            (folder / "a").touch()
+            assert folder.name.startswith(".fetched-")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_a_kill_left_is_removed(self, tmp_path: Path) -> None:
+        left = tmp_path / ".fetched-abc"
+        (left / "bundle").mkdir(parents=True)
+        (tmp_path / "other").mkdir()
+        with workdir.scratch(tmp_path, ".fetched-"):
+            assert not left.exists()
+            assert (tmp_path / "other").exists()
+
+    def test_one_that_somebody_works_in_is_left_alone(self, tmp_path: Path) -> None:
+        with (
+            workdir.scratch(tmp_path, ".fetched-") as one,
+            workdir.scratch(tmp_path, ".fetched-") as other,
+        ):
+            assert one.exists()
+            assert other.exists()
+            assert one != other
+
+    def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
+        kept = tmp_path / "kept"
+        kept.mkdir()
+        (tmp_path / ".fetched-link").symlink_to(kept)
+        with workdir.scratch(tmp_path, ".fetched-"):
+            assert kept.exists()
+
+    def test_a_process_that_is_killed_leaves_one_that_the_next_removes(
+        self, tmp_path: Path
+    ) -> None:
+        code = "import os, sys; from pathlib import Path; from pipeline import workdir\n"
+        code += "with workdir.scratch(Path(sys.argv[1]), '.fetched-'): os.kill(os.getpid(), 9)"
+        subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+        assert len(list(tmp_path.glob(".fetched-*"))) == 1
+        with workdir.scratch(tmp_path, ".fetched-") as folder:
+            assert list(tmp_path.glob(".fetched-*")) == [folder]

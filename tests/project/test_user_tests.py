@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import textwrap
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
+import psutil
 import pytest
 
 from pipeline.config import Project
+from pipeline.home import Home
+from pipeline.project.protected import CHECK, Protected
 from pipeline.project.user_tests import is_comparison, run_user_tests
 from pipeline.report import Check, Verdict, judge
 from pipeline.workdir import Workdir
@@ -278,3 +282,102 @@ class TestOwnPackageNamedPipeline:
         monkeypatch.setenv("PYTHONPATH", path)
         checks = run_user_tests(project, scratch, DATA, "data", {})
         assert [check.verdict for check in checks] == [Verdict.PASS], checks[0].why
+
+
+class TestWhatTheyMayNotWrite:
+    """Tests run as the pipeline's own user: what they write is found, and they fail for it."""
+
+    @pytest.fixture
+    def written(self, project, scratch):
+        """Run one test of this body over a working folder with reports; return what was told."""
+        (scratch / "reports/train.json").write_text("{}")
+        (scratch / "data/predictions.parquet").write_text("rows")
+        (scratch / "bundle/model.onnx").write_text("model")
+        home = Home(project.root / ".ml")
+        (home / "keys").mkdir(parents=True)
+        (home / "keys/a.pub.pem").write_text("key")
+
+        def run(body: str) -> str:
+            code = "import os, subprocess, sys, time\nfrom pathlib import Path\n"
+            code += f"ROOT = Path({str(project.root)!r})\nML = ROOT / 'build/ml'\n"
+            code += f"def test_it(df):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
+            write(project, "tests/data/test_it.py", code)
+            protected = Protected(project, scratch, home)
+            inputs = frame(scratch, a=[1])
+            checks = run_user_tests(project, scratch, DATA, "data", inputs, protected)
+            found = [check for check in checks if check.name == CHECK]
+            assert [check.verdict for check in checks if check not in found] == [Verdict.PASS]
+            assert judge(checks) is (Verdict.ERROR if found else Verdict.PASS)
+            return found[0].observed if found else ""
+
+        return run
+
+    @pytest.mark.parametrize(
+        ("body", "told"),
+        [
+            ("(ML / 'reports/train.json').write_text('[]')", "reports/train.json was written"),
+            ("(ML / 'reports/verify-staging.json').touch()", "verify-staging.json was made"),
+            ("(ML / 'data/predictions.parquet').unlink()", "predictions.parquet was removed"),
+            ("(ML / 'bundle/model.onnx').write_text('other')", "bundle/model.onnx was written"),
+            ("os.symlink('/etc', ML / 'pages/x')", "pages/x was made"),
+            ("os.rename(ML / 'bundle', ML / 'old')", "bundle/model.onnx was removed"),
+            ("(ROOT / 'ml.yaml').write_text('project: other')", "ml.yaml was written"),
+            ("(ROOT / '.ml/keys/mine.pub.pem').touch()", "keys/mine.pub.pem was made"),
+            ("(ROOT / '.ml/keys/a.pub.pem').write_text('kei')", "keys/a.pub.pem was written"),
+        ],
+    )
+    def test_is_named(self, written, body, told):
+        assert told in written(body)
+
+    def test_setting_size_and_times_back_hides_nothing(self, written):
+        told = written(
+            """
+            path = ML / "reports/train.json"
+            before = path.stat()
+            path.write_text("[]")
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            assert path.stat().st_mtime_ns == before.st_mtime_ns
+            """
+        )
+        assert told == "reports/train.json was written"
+
+    def test_the_files_that_they_are_given_are_copies(self, written, scratch):
+        told = written(
+            """
+            import json
+            handed = json.loads(Path(os.environ["ML_PIPELINE_HANDOVER"]).read_text())
+            path = Path(handed["inputs"]["df"])
+            assert ML not in path.parents
+            path.write_bytes(b"other")
+            """
+        )
+        assert told == ""
+        assert list(pd.read_parquet(scratch / "data/df.parquet")["a"]) == [1]
+
+    def test_processes_that_they_leave_are_ended_before_it_is_looked(self, written, tmp_path):
+        told = written(
+            f"""
+            code = "import os, time; open({str(tmp_path / "pid")!r}, 'w').write(str(os.getpid()));"
+            code += "time.sleep(60); open('build/ml/reports/train.json', 'w')"
+            if os.fork() == 0:
+                os.setsid()
+                subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+                os._exit(0)
+            while not Path({str(tmp_path / "pid")!r}).exists():
+                time.sleep(0.01)
+            """
+        )
+        assert told == ""
+        deadline = time.monotonic() + 30
+        pid = int((tmp_path / "pid").read_text())
+        while psutil.pid_exists(pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not psutil.pid_exists(pid)
+
+    def test_they_get_no_credentials(self, written, monkeypatch):
+        for name in ("ML_APPROVAL_KEY", "MLFLOW_TRACKING_PASSWORD", "ML_POLICY"):
+            monkeypatch.setenv(name, "secret")
+        assert written("assert 'secret' not in os.environ.values()") == ""
+
+    def test_what_lies_elsewhere_is_theirs(self, written):
+        assert written("(ROOT / 'note.txt').write_text('x'); (ROOT / '.hypothesis').mkdir()") == ""

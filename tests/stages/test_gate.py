@@ -17,7 +17,7 @@ from pipeline.registry.mlflow_registry import GATE_RECORD, Registry
 from pipeline.report import Profile, Verdict
 from pipeline.stages import STAGES, runner
 from pipeline.stages.context import Context
-from pipeline.workdir import Workdir
+from pipeline.workdir import Workdir, digest
 
 PROJECT = {
     "project": "small",
@@ -112,6 +112,21 @@ def first(tmp_path_factory):
 def scratch(first, tmp_path):
     """A copy of the first delivery's working folder, to be tampered with."""
     return shutil.copytree(first.root / "build/ml", tmp_path / "ml")
+
+
+def test_a_file_of_predictions_is_not_believed(first, scratch):
+    """Who rewrites what evaluate predicted, and its digest, changes nothing that the gate says."""
+    honest = first.gate().report
+    path = scratch / "data/predictions.parquet"
+    frame = pd.read_parquet(path)
+    frame["model"] = frame["__label"].fillna(0.5) * 0.98 + 0.01
+    frame["base_rate"] = 0.999
+    frame.to_parquet(path)
+    outputs = json.loads((scratch / "reports/evaluate.json").read_text())["outputs"]
+    tamper(scratch, "evaluate", outputs=outputs | {"data/predictions.parquet": digest(path)})
+    found = first.gate(workdir=scratch).report
+    assert found.metrics["primary"] == honest.metrics["primary"]
+    assert found.summary == honest.summary
 
 
 def tamper(folder, name, **changed):

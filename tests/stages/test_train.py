@@ -300,3 +300,22 @@ class TestRefusals:
         result = runner.execute(make_context(make_project(), "train"))
         assert result.exit_code == 2
         assert "is not what validate-data made" in result.report.summary
+
+
+@pytest.mark.parametrize("place", ["reports/validate-data.json", "data/clean.parquet"])
+def test_feature_modules_that_write_what_others_read_are_refused(
+    make_project, make_context, exchange, place
+):
+    project = make_project(features={"modules": ["own"]})
+    (project.root / "own.py").write_text(
+        "from pathlib import Path\n"
+        "from pipeline.features.registry import feature\n"
+        "@feature\n"
+        "def range_(bars):\n"
+        f"    Path({str(project.root)!r}, 'build/ml', {place!r}).write_text('[]')\n"
+        "    return bars['high'] - bars['low']\n"
+    )
+    validated(project, exchange)
+    result = runner.execute(make_context(project, "train"))
+    assert result.exit_code == 1
+    assert f"the feature modules changed what others read: {place} was" in result.report.summary

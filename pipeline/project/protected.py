@@ -1,0 +1,205 @@
+"""What a project's own code must leave alone while it runs, and whether it did.
+
+Tests, hooks and feature modules run as the user that the pipeline runs as, so the system does not
+keep them from writing. What later stages read is recorded before, in this process's memory alone,
+and compared when the code has ended and everything that it started has been ended.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.bundle import identity
+from pipeline.config import FILE, Project
+from pipeline.errors import UsageError
+from pipeline.home import MARKER, Home
+from pipeline.report import Check, Verdict
+from pipeline.workdir import Workdir
+
+CHECK = "files that the project's code may not write"
+OWN = (
+    ".lock",
+    ".ruff_cache",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".coverage",
+    ".coverage.json",
+    "reports/coverage.xml",
+)
+"""What pytest and linters write in the working folder, and the lock of it."""
+OTHERS = ("reports/watch", "junit/watch", "reports/.watch", "junit/.watch")
+"""What a watch, which may run meanwhile, writes there."""
+KEYS = "keys"
+SHOWN = 5
+SUBREAPER = 36
+"""PR_SET_CHILD_SUBREAPER of Linux's prctl."""
+
+SECRETS = frozenset(
+    {
+        "ML_APPROVAL_KEY",
+        "ML_POLICY",
+        "ML_JOB_POLICY",
+        "MLFLOW_TRACKING_PASSWORD",
+        "MLFLOW_TRACKING_TOKEN",
+        "MLFLOW_TRACKING_USERNAME",
+    }
+)
+"""Variables that the project's tests and linters do not get."""
+
+Stamp = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Protected:
+    """The places: the working folder, the project's code and configuration, the home's keys."""
+
+    project: Project
+    workdir: Workdir
+    home: Home | None = None
+    code: bool = True
+    """Whether the project's code and configuration are among them: formatters may write these."""
+    _changed: list[str] = field(default_factory=list, init=False)
+
+    @contextmanager
+    def watched(self, *, end_processes: bool = True) -> Iterator[None]:
+        """Run the project's code inside; then end what it left running, and compare.
+
+        Args:
+            end_processes: False for code that runs in this process, whose pools of workers may
+                be used again.
+        """
+        before = self._stamps()
+        with _ending_what_is_left() if end_processes else nullcontext():
+            yield
+        after = self._stamps()
+        for path in sorted(before.keys() | after.keys()):
+            if before.get(path) != after.get(path):
+                done = "written" if path in before and path in after else "made"
+                self._changed.append(
+                    f"{self._name(path)} was {done if path in after else 'removed'}"
+                )
+
+    @property
+    def changed(self) -> list[str]:
+        """What was written, made or removed inside ``watched``, each in a few words."""
+        return list(self._changed)
+
+    def check(self) -> Check | None:
+        """Return the check that fails where something was changed; None where nothing was."""
+        if not self._changed:
+            return None
+        told = "; ".join(self._changed[:SHOWN])
+        if len(self._changed) > SHOWN:
+            told += f" and {len(self._changed) - SHOWN} more"
+        return Check(
+            name=CHECK,
+            verdict=Verdict.ERROR,
+            observed=told,
+            expected="the working folder, the code and the keys as they were",
+            why=f"the project's code changed what later stages read: {told}; tests write below "
+            "tmp_path, and what they changed is made again from the stage that made it",
+        )
+
+    def _stamps(self) -> dict[Path, Stamp]:
+        """Return inode, size and times of every file; whoever writes cannot set the last of them.
+
+        That is the time of the last change of content or attributes (``st_ctime_ns``).
+        """
+        found: dict[Path, Stamp] = {}
+        for path in self._files():
+            try:
+                stat = path.lstat()
+            except FileNotFoundError:
+                continue
+            found[path] = (
+                stat.st_ino,
+                stat.st_size,
+                stat.st_mtime_ns,
+                stat.st_ctime_ns,
+                stat.st_mode,
+            )
+        return found
+
+    def _files(self) -> Iterator[Path]:
+        for path in _below(self.workdir.root):
+            name = self.workdir.name_of(path)
+            if not name.startswith(OTHERS) and not any(
+                name == own or name.startswith(f"{own}/") for own in OWN
+            ):
+                yield path
+        if self.home is not None:
+            yield self.home / MARKER
+            yield from _below(self.home / KEYS)
+        if not self.code:
+            return
+        yield self.project.root / FILE
+        try:
+            yield from identity.source_files(self.project)
+        except UsageError:
+            return  # a module that is missing is reported by the stage that needs it
+
+    def _name(self, path: Path) -> str:
+        for folder in (self.workdir.root, self.project.root):
+            if path.is_relative_to(folder):
+                return path.relative_to(folder).as_posix()
+        return str(path)
+
+
+def environment_of(project: Project) -> dict[str, str]:
+    """Return this process's environment without credentials, but for the token of the server.
+
+    Those are ``SECRETS`` and the variables that ``ml.yaml`` names for passwords.
+    """
+    config = project.config
+    sources = (config.data.source, config.data.ci)
+    named = [getattr(source, "password_env", None) for source in sources]
+    hidden = SECRETS | {*named, config.score.password_env, config.gitops.token_env}
+    return {name: value for name, value in os.environ.items() if name not in hidden}
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for here, folders, files in os.walk(folder):
+        folders.sort()
+        yield from (Path(here) / name for name in sorted(files))
+        yield from (Path(here) / name for name in folders if (Path(here) / name).is_symlink())
+
+
+@contextmanager
+def _ending_what_is_left() -> Iterator[None]:
+    """End the processes that were started inside and still run, wherever their parent went."""
+    import psutil
+
+    me = psutil.Process()
+    known = {process.pid for process in me.children()}
+    _adopt_orphans(on=True)
+    try:
+        yield
+    finally:
+        for child in me.children():
+            if child.pid not in known:
+                _end(child)
+        _adopt_orphans(on=False)
+
+
+def _end(process: object) -> None:
+    import psutil
+
+    assert isinstance(process, psutil.Process)
+    try:
+        for one in [*process.children(recursive=True), process]:
+            one.kill()
+        process.wait(5)
+    except psutil.Error:
+        return  # it ended by itself meanwhile
+
+
+def _adopt_orphans(*, on: bool) -> None:
+    """Let processes whose parent ends become children of this one, where the system can (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(SUBREAPER, int(on), 0, 0, 0)
