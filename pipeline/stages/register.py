@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.approval.authors import COMMIT_TAG, DIRTY_TAG, DIRTY_WHY_TAG
 from pipeline.bundle.reader import Bundle
-from pipeline.errors import Refused
+from pipeline.errors import Refused, UsageError
 from pipeline.registry import commit, git
 from pipeline.registry.mlflow_registry import Registry
 from pipeline.report import Check, Verdict
@@ -48,16 +48,25 @@ def _git_tags(context: Context, bundle: Bundle) -> dict[str, str]:
     head = git.head(context.project.root)
     if head is None:
         return {}
-    why = commit.differences(context.project, bundle, head.commit, _overrides(context))
+    overrides, unknown = _overrides(context)
+    why = commit.differences(context.project, bundle, head.commit, overrides)
+    why += [f"no report of {stage} says which configuration it had" for stage in unknown]
     if head.dirty:
         why.append("files are changed or in no commit")
     tags = {COMMIT_TAG: head.commit, DIRTY_TAG: str(bool(why)).lower()}
     return tags | ({DIRTY_WHY_TAG: commit.in_words(why)} if why else {})
 
 
-def _overrides(context: Context) -> dict[str, str]:
-    """Return what changed the configuration in the stages that made the model, and here."""
-    found: dict[str, str] = {}
+def _overrides(context: Context) -> tuple[dict[str, str], list[str]]:
+    """Return what changed the configuration in the stages that made the model, and here.
+
+    Returns:
+        Dotted keys with who set them, and the stages that left no report.
+    """
+    found, unknown = dict(context.overrides), []
     for stage in ("validate-data", "train", "package"):
-        found |= context.report_of(stage).overrides
-    return found | context.overrides
+        try:
+            found |= context.report_of(stage).overrides
+        except UsageError:
+            unknown.append(stage)
+    return found, unknown

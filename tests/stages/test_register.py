@@ -24,7 +24,14 @@ class Case:
     ) -> None:
         self.project, self.make_context, self.make_bundle = project, make_context, make_bundle
 
-    def register(self, name: str, *, quick: bool = False, **bundle: object) -> Result:
+    def register(
+        self,
+        name: str,
+        *,
+        quick: bool = False,
+        overrides: dict[str, str] | None = None,
+        **bundle: object,
+    ) -> Result:
         """Package a bundle, then register it."""
         context = self.make_context(self.project, "register", quick=quick)
         context.workdir.make()
@@ -40,7 +47,9 @@ class Case:
             started=now,
             finished=now,
         )
-        report.write(packaged, context.workdir)
+        for stage in ("validate-data", "train", "package"):
+            told = {"stage": stage, "overrides": overrides or {}}
+            report.write(packaged.model_copy(update=told), context.workdir)
         result = execute(context)
         (context.workdir / "bundle").rename(context.workdir / f"bundle-{name}")
         return result
@@ -95,7 +104,8 @@ def test_a_quick_model_is_refused(case: Case, quick: bool, profile: str) -> None
 
 
 @pytest.mark.needs("git")
-def test_the_commit_is_a_tag(case: Case) -> None:
+def test_the_commit_is_a_tag_and_what_else_shaped_the_model(case: Case) -> None:
+    from pipeline.bundle import identity, source
     from pipeline.home import Home
     from pipeline.registry.mlflow_registry import Registry
 
@@ -113,10 +123,20 @@ def test_the_commit_is_a_tag(case: Case) -> None:
     (case.project.root / ".gitignore").write_text("build\n.ml\n")
     git("add", ".")
     git("commit", "-q", "-m", "first")
-    case.register("one")
-    version = Registry.of(case.project, Home(case.project.root / ".ml")).version(1)
-    assert version.tags["git.commit"] == git("rev-parse", "HEAD")
-    assert version.tags["git.dirty"] == "false"
+    made = {
+        "source": source.archive(case.project),
+        "identity_parts": dict(identity.identity(case.project, "f" * 64).parts),
+    }
+    assert case.register("one", **made).exit_code == 0
+    registry = Registry.of(case.project, Home(case.project.root / ".ml"))
+    first = registry.version(1)
+    assert first.tags["git.commit"] == git("rev-parse", "HEAD")
+    assert first.tags["git.dirty"] == "false"
+    by = {"train.seed": "--set train.seed of user asha"}
+    assert case.register("two", identity="b", overrides=by, **made).exit_code == 0
+    second = registry.version(2)
+    assert second.tags["git.dirty"] == "true"
+    assert second.tags["git.dirty.why"] == "train.seed set by --set train.seed of user asha"
 
 
 def test_a_registry_that_is_lost_is_not_begun_anew(case: Case) -> None:
