@@ -138,7 +138,8 @@ def clean(value: Any) -> Any:
 def main() -> int:
     options = parse()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # in a log our lines keep their place
+        # in a log our lines keep their place, and a file's name may have any character
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     demo = Demo(*source(options))
     print(f"data: {demo.name}    home: {demo.home.relative_to(REPOSITORY)}\n")
     code = demo.run("run", "all", *(["--yes"] if options.yes else []))

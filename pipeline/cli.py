@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pipeline import __version__, documents, errors
-from pipeline.errors import PipelineError, UsageError, nearest
+from pipeline.errors import EnvironmentFault, PipelineError, UsageError, nearest
+from pipeline.plain_output import lost_output, steady_output
 from pipeline.stages import PUSH, RUNS, SAMPLE, STAGES, Flag, Stage
 
 if TYPE_CHECKING:
@@ -75,8 +76,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     what the imported packages leave for garbage, which takes up to a second.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if argv is None:
-        atexit.register(gc.freeze)
+    if argv is not None:
+        return _ended(arguments)
+    atexit.register(gc.freeze)
+    steady_output()
+    code = _ended(arguments)
+    if lost := lost_output():
+        _say(f"{_prefix(arguments)}: cannot write the output: {lost}")
+        return code or EnvironmentFault.exit_code
+    return code
+
+
+def _ended(arguments: Sequence[str]) -> int:
+    """Run one verb and return its exit code; what it raises becomes a line and a code."""
     try:
         options = parse(arguments)
         verb: Verb = options.pop("verb")
@@ -91,9 +103,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say(f"{_prefix(arguments)}: interrupted{_left(arguments)}")
         return errors.INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
     except Exception:  # noqa: BLE001  the one place where a fault of the program ends
         _say(errors.masked(traceback.format_exc()))
         _say("this is a fault of ml-pipeline; please report it with the lines above")
