@@ -36,7 +36,7 @@ Map chosen(Map settings) {
 
 /** Whether what outlives builds may be reached: a branch that does not deliver gets no home and no engine. */
 private boolean trusted() {
-    return env.ML_DELIVERS ? env.ML_DELIVERS == 'true' : !env.BRANCH_NAME || mlPipeline.delivers()
+    return env.ML_DELIVERS ? env.ML_DELIVERS == 'true' : !mlBuild.revision().branch || mlPipeline.delivers()
 }
 
 private Object inPod(Map place, Map settings, Closure body) {
@@ -58,28 +58,43 @@ private Object inPod(Map place, Map settings, Closure body) {
 }
 
 private Object furnish(Map place, Map settings, Closure body) {
+    if (env.PATH && !env.PATH.tokenize(':').any { it.endsWith('/bin') }) {
+        error("mlAgent: PATH is '${env.PATH.take(100)}', where no command is; environment {}, withEnv or a parameter replaces it (names are compared without case)")
+    }
     if (place.kind == 'node') {
         return ready(place, settings, body)
     }
     if (!hasDocker()) {
         error("mlAgent: ${place.kind}: needs the Docker Pipeline plugin, which is not installed")
     }
-    String home = trusted() ? settings.home ?: env.ML_HOME : null
-    List mounts = [home, settings.cache].findAll()
-    withEnv(["ML_MOUNTS=${mounts.join(' ')}"]) {
-        if (sh(returnStatus: true, label: 'folders to mount', script: '[ -z "$ML_MOUNTS" ] || mkdir -p $ML_MOUNTS')) {
-            error("mlAgent: the folders to mount cannot be made, ${mounts.join(' and ')}: an administrator makes them on ${env.NODE_NAME}, owned by the agent's user")
+    boolean trusted = trusted()
+    String home = trusted ? settings.home ?: env.ML_HOME : null
+    List mounts = [home, trusted || !settings.cache ? settings.cache : "${settings.cache}/checks".toString()].findAll()
+    if (mounts) {
+        withEnv(["ML_MOUNTS=${mounts.join(' ')}"]) {
+            if (sh(returnStatus: true, label: 'folders to mount', script: 'mkdir -p $ML_MOUNTS')) {
+                error("mlAgent: the folders to mount cannot be made, ${mounts.join(' and ')}: an administrator makes them on ${env.NODE_NAME}, owned by the agent's user")
+            }
         }
     }
     if (place.kind == 'dockerfile') {
-        place.image = "ml-pipeline-agent:${mlLibrary.digest(env.JOB_NAME + ' ' + settings.dockerfile).take(12)}".toString()
+        place.image = "ml-pipeline-agent:${mlLibrary.digest(mlBuild.job() + ' ' + settings.dockerfile).take(12)}".toString()
         withEnv(["ML_DOCKERFILE=${settings.dockerfile}"] + index(settings)) {
             docker.build(place.image, (settings.index ? '--build-arg PIP_INDEX_URL ' : '') + '-f "$ML_DOCKERFILE" .')
         }
     }
-    return docker.image(place.image).inside(options(settings, home, settings.engine && trusted() ? env.ML_DEPLOY_OPTIONS : null)) {
+    return docker.image(place.image).inside(options(settings, mounts, home, settings.engine && trusted ? env.ML_DEPLOY_OPTIONS : null)) {
         ready(place, settings, body)
     }
+}
+
+/** Where environments are kept. What does not deliver has a place of its own, and only reads that of what does. */
+private Map caches(Map settings, boolean contained, String folder) {
+    if (contained && !settings.cache) {
+        return [own: "${folder}/cache"] // of this job's workspace alone
+    }
+    String cache = settings.cache ?: "${env.HOME ?: folder}/.cache/ml-pipeline"
+    return trusted() ? [own: cache] : [own: "${cache}/checks", shared: cache]
 }
 
 private boolean hasDocker() {
@@ -94,16 +109,19 @@ private boolean hasDocker() {
 private Object ready(Map place, Map settings, Closure body) {
     boolean contained = place.kind != 'node'
     String folder = env.WORKSPACE_TMP ?: "${env.WORKSPACE}@tmp"
-    String cache = settings.cache ?: (contained ? "${folder}/cache" : "${env.HOME ?: folder}/.cache/ml-pipeline")
+    Map cache = caches(settings, contained, folder)
     List variables = index(settings) + authorities(settings)
     if (settings.home && trusted()) {
         variables += "ML_HOME=${settings.home}"
     }
+    variables += "PYTHONPYCACHEPREFIX=${folder}/pycache" // byte code beside verified sources is not read
     if (contained) {
         variables += ["HOME=${folder}/home", 'USER=ml', 'LOGNAME=ml']
     }
-    List inputs = ["ML_PACKAGE=${settings.package ?: ''}", "ML_PACKAGE_DEFAULT=${env.ML_PIPELINE_PACKAGE ?: ''}",
-                   "ML_LOCK=${settings.lock ?: ''}", "ML_CACHE=${cache}", "ML_CACHE_DAYS=${contained ? '' : 30}", "ML_CONTRACT=${place.contract}"]
+    // Each value starts with '-': Jenkins removes a variable that is empty, and a container then shows its own.
+    List inputs = ["ML_PACKAGE=-${settings.package ?: ''}", "ML_PACKAGE_DEFAULT=-${env.ML_PIPELINE_PACKAGE ?: ''}",
+                   "ML_LOCK=-${settings.lock ?: ''}", "ML_CACHE=-${cache.own}", "ML_CACHE_SHARED=-${cache.shared ?: ''}",
+                   "ML_CACHE_DAYS=-${contained ? '' : 30}", "ML_CONTRACT=-${place.contract}"]
     return withEnv(variables) {
         Map found = [:]
         withEnv(inputs) {
@@ -112,9 +130,9 @@ private Object ready(Map place, Map settings, Closure body) {
         if (found.error || found.bin == null) {
             error("mlAgent: ${found.error ?: 'the environment could not be made, see the lines above'}")
         }
-        List command = []
-        if (found.bin) {
-            command += contained ? "ML_PIPELINE_BIN=${found.bin}" : "PATH+ML=${found.bin}"
+        List command = ["ML_PIPELINE_BIN=${contained && found.bin ? found.bin : '-'}"]
+        if (found.bin && !contained) {
+            command += "PATH+ML=${found.bin}"
         }
         withEnv(command + ["ML_AGENT=${place.name}"]) {
             body()
@@ -156,8 +174,11 @@ private Map choice(Map settings, Map standard) {
 }
 
 @NonCPS
-private String options(Map settings, String home, String more) {
-    List words = [home, settings.cache].findAll().collect { "-v ${it}:${it}" }
+private String options(Map settings, List mounts, String home, String more) {
+    List words = mounts.collect { "-v ${it}:${it}" }
+    if (settings.cache && !(settings.cache in mounts)) {
+        words << "-v ${settings.cache}:${settings.cache}:ro"
+    }
     if (home) {
         words << "-e ML_HOME=${home}"
     }

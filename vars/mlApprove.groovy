@@ -23,12 +23,12 @@ Map call(Map given = [:]) {
 
 /** Whether there is something to approve: the gate of this build passed. */
 boolean due() {
-    return hindrance([:]) == null
+    return !mlBuild.leavesOut('mlApprove') && hindrance([:]) == null
 }
 
 private String hindrance(Map arguments) {
     Map gate = mlRun.result('gate')
-    String repeated = mlLibrary.repeated()
+    String repeated = mlBuild.repeated()
     if (repeated) {
         return "this build was ${repeated}, and such a build never promotes"
     }
@@ -56,8 +56,10 @@ private Map signed(Map answer) {
 /** Prompts until somebody gives a reason, three times at most. */
 private Map ask(Map gate, Map arguments) {
     int hours = arguments.hours ?: 72
-    String text = question(gate, mlLibrary.link(gate))
-    echo text
+    String text = question(gate)
+    String where = mlLibrary.link(gate)
+    // The page of a prompt shows one heading, without line breaks and links: the rest stands here, where addresses are links.
+    echo "mlApprove: ${text} ${gate.open ? "Checks that are not passed: ${gate.open}, listed under mlGate above." : 'All checks are passed.'}${where ? " Report: ${where}" : ''}"
     currentBuild.description = "version ${gate.version} waits for an approval: ${gate.summary}"
     Map answer = [:]
     try {
@@ -102,7 +104,7 @@ private Map prompt(String text, Map gate, Map arguments) {
 /** Leaves the refusal with the version, where the approval would be; the build ends as it would have. */
 private void recordRejection(Map end, Map gate, Map arguments) {
     try {
-        mlStage.run('approve', arguments, [by: end.by, reason: "rejected at ${env.BUILD_URL ?: env.JOB_NAME}".toString(), reject: true, expect_version: gate.version])
+        mlStage.run('approve', arguments, [by: end.by, reason: "rejected at ${mlBuild.address() ?: mlBuild.id()}".toString(), reject: true, expect_version: gate.version])
     } catch (Exception fault) {
         echo "mlApprove: the rejection could not be recorded: ${fault.message}"
     }
@@ -111,15 +113,10 @@ private void recordRejection(Map end, Map gate, Map arguments) {
 // --- plain functions -------------------------------------------------------------------------------
 
 @NonCPS
-private String question(Map gate, String link) {
-    List lines = ["Promote ${gate.model} version ${gate.version}" + (gate.against ? " over version ${gate.against}?" : ', the first in production?')]
-    lines << gate.summary
-    lines << (gate.open ? 'Checks that are not passed:' : 'All checks are passed.')
-    lines.addAll(gate.open.collect { "  ${it}" })
-    if (link) {
-        lines << "Report: ${link}"
-    }
-    return lines.join('\n')
+private String question(Map gate) {
+    String summary = gate.summary.replaceAll('\\s+', ' ')
+    String over = gate.against ? " over version ${gate.against}" : ', the first in production'
+    return "Promote ${gate.model} version ${gate.version}${over}? ${summary.take(200)}${summary.length() > 200 ? '…' : ''}".toString()
 }
 
 /** Who answered and why, of everything that input may return; what was not sent is null. */

@@ -7,6 +7,10 @@ import java.security.MessageDigest
  * Returns a map: arguments (texts made plain, lists of texts made lists), spec (stage, keys, …).
  */
 Map checked(String step, Map given) {
+    String clash = mlBuild.clash()
+    if (clash) {
+        fail("${step}: ${clash}")
+    }
     Map found = examine(libraryResource('steps.json'), step, given ?: [:])
     if (found.problem) {
         error(found.problem)
@@ -42,7 +46,7 @@ String nearest(String word, Collection<String> known) {
 
 /** The name of this run in the reports: one per build, whatever characters the job's name has. */
 String runId() {
-    return "jenkins-${digest("${env.JOB_NAME} ${env.BUILD_URL}").take(12)}-${env.BUILD_NUMBER}".toString()
+    return "jenkins-${digest("${mlBuild.job()} ${mlBuild.address()}").take(12)}-${mlBuild.number()}".toString()
 }
 
 @NonCPS
@@ -55,14 +59,10 @@ boolean dry(Map arguments) {
     return arguments.dryRun == null ? env.ML_DRY_RUN == 'true' : arguments.dryRun
 }
 
-/** How this build came to be, if it is one that never promotes: 'replayed', 'restarted at a stage'; else null. */
-String repeated() {
-    return repetition(currentBuild.getBuildCauses())
-}
-
 /** The address of what a stage of this build said, its page if it made one; '' where Jenkins has no address. */
 String link(Map result) {
-    return env.BUILD_URL && result.report ? "${env.BUILD_URL}artifact/${result.page ?: result.report}".toString() : ''
+    String address = mlBuild.address()
+    return address && result.report ? "${address}artifact/${result.page ?: result.report}".toString() : ''
 }
 
 /** Runs a step of a plugin that not every Jenkins has; without it says so, once in a build, and goes on. */
@@ -126,6 +126,7 @@ Map examine(String table, String step, Map given) {
         return [problem: "${step}: ${credentials.problem}".toString()]
     }
     Map told = [contract: steps.contract, schema: steps.report, bind: credentials.found, engine: spec.engine || spec.engineWith.any { arguments[it] }]
+    told.needs = (steps.runs.ci + steps.runs.cd).find { it.stage == spec.stage }?.needs ?: []
     for (String name in ['stage', 'home', 'keys', 'parts', 'reads']) {
         told[name] = spec[name]
     }
@@ -209,20 +210,6 @@ private int distance(String one, String other) {
         }
     }
     return row[other.length()]
-}
-
-@NonCPS
-private String repetition(Object causes) {
-    for (Object cause in causes) {
-        String kind = cause._class
-        if (kind.endsWith('.ReplayCause')) {
-            return 'replayed'
-        }
-        if (kind.contains('RestartDeclarativePipelineCause')) {
-            return 'restarted at a stage'
-        }
-    }
-    return null
 }
 
 /** The given credentials that this stage needs, of those that steps.json knows. */

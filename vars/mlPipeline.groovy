@@ -29,15 +29,16 @@ def call(Map given = [:]) {
 
 /** Whether this branch or tag goes to production. Pull requests and jobs without a branch never do. */
 boolean delivers(Map config = [:]) {
-    if (env.CHANGE_ID || !env.BRANCH_NAME) {
+    Map revision = mlBuild.revision()
+    if (revision.change || !revision.branch) {
         return false
     }
-    return env.TAG_NAME ? matches(env.TAG_NAME, config.tags ?: ['v*']) : matches(env.BRANCH_NAME, config.branches ?: ['main', 'master', 'release/*'])
+    return revision.tag ? matches(revision.tag, config.tags ?: ['v*']) : matches(revision.branch, config.branches ?: ['main', 'master', 'release/*'])
 }
 
 /** Ends older builds of this branch that still run: they are superseded. */
 void newestOnly() {
-    int number = env.BUILD_NUMBER as int
+    int number = mlBuild.number()
     if (number > 1) {
         milestone(ordinal: number - 1)
     }
@@ -143,7 +144,7 @@ private void extra(Map hooks, Map one, String when) {
 /** The name of an environment's lock: one per model, so that two jobs of one model exclude each other. */
 private String resource(Map config, String environment) {
     Map registered = mlRun.result('register')
-    return "ml-${registered?.model ?: config.project ?: env.JOB_NAME}-${environment}".toString()
+    return "ml-${registered?.model ?: config.project ?: mlBuild.job()}-${environment}".toString()
 }
 
 // --- telling people --------------------------------------------------------------------------------
@@ -153,7 +154,7 @@ private void tell(Map config, String event, String result) {
     if (!notify) {
         return
     }
-    Map news = [event: event, result: result, description: currentBuild.description, job: env.JOB_NAME, number: env.BUILD_NUMBER, url: env.BUILD_URL]
+    Map news = [event: event, result: result, description: currentBuild.description, job: mlBuild.job(), number: mlBuild.number() as String, url: mlBuild.address()]
     if (notify instanceof Closure) {
         notify(news)
         return

@@ -1,5 +1,5 @@
 def call(Map arguments = [:]) {
-    String repeated = mlLibrary.repeated()
+    String repeated = mlBuild.repeated()
     if (repeated) {
         error("mlPromote: this build was ${repeated}, and such a build never promotes; start a new one")
     }
@@ -10,5 +10,5 @@ def call(Map arguments = [:]) {
 boolean due() {
     Map approval = mlRun.result('approve')
     boolean approved = approval != null && approval.passed && !approval.skipped
-    return !mlLibrary.repeated() && (approved || mlRun.result('gate')?.nothing)
+    return !mlBuild.leavesOut('mlPromote') && (approved || mlRun.result('gate')?.nothing)
 }

@@ -1,5 +1,7 @@
 import groovy.json.JsonOutput
 import groovy.json.JsonSlurperClassic
+import java.util.zip.GZIPInputStream
+import java.util.zip.GZIPOutputStream
 
 /** Runs one stage here and returns what its report says; see mlRun.txt. */
 Map call(Map given) {
@@ -8,6 +10,11 @@ Map call(Map given) {
     Map expected = checked.spec
     String name = arguments.environment ? "${expected.stage}-${arguments.environment}" : expected.stage
     expected << [name: name, environment: arguments.environment, project: arguments.project ?: env.ML_PROJECT, runId: mlLibrary.runId()]
+    String lacking = mlBuild.repeated() == 'restarted at a stage' ? missing(expected.needs, state().results) : null
+    if (lacking) {
+        mlLibrary.fail("${name}: this build was restarted at a stage, and ${lacking} has not run in it; " +
+            "restart at the stage that runs ${lacking}, or start a new build of ${mlBuild.job()}")
+    }
     List bindings = mlLibrary.bindings(expected.bind)
     Map result = null
     String here = null
@@ -27,13 +34,13 @@ Map call(Map given) {
         stash(name: "ml-${name}", includes: parts(expected), allowEmpty: true)
     }
     Map state = state()
-    state.results[name] = result
+    state.results[name] = kept(result)
     state.places[name] = [here]
     remember(state)
     return result
 }
 
-/** What a stage of this build said, or null. */
+/** What a stage of this build said, in short, or null: verdict, version, and where its report is. */
 Map result(String name) {
     return state().results[name]
 }
@@ -42,21 +49,27 @@ Map result(String name) {
 Map note(String stage, String environment, String summary) {
     Map result = [stage: stage, environment: environment, verdict: 'skipped', passed: true, skipped: true, waits: false, summary: summary]
     Map state = state()
-    state.results[environment ? "${stage}-${environment}" : stage] = result
+    state.results[environment ? "${stage}-${environment}" : stage] = kept(result)
     remember(state)
     return result
 }
 
 /**
  * What this build knows: results by report name, and the places where the files of each stage lie.
- * In `env`, which belongs to the build and outlives a restart; of a var each script has its own.
+ * In `env`, which outlives a restart of the controller; of a var each script has its own. A build that is
+ * restarted at a stage starts with a copy of the older build's `env`: what is not of this build is not read.
  */
 private Map state() {
-    return opened(env.ML_STATE)
+    Map known = opened(env.ML_STATE)
+    return known.build == mlBuild.id() ? known : [build: mlBuild.id(), results: [:], places: [:], made: 0]
 }
 
 private void remember(Map state) {
-    env.ML_STATE = closed(state)
+    String text = closed(state)
+    if (text.length() > 65536) { // every `sh` gets it; from 128 KiB on none starts
+        mlLibrary.fail("this build has the results of ${state.results.size()} stages, more than it can keep; split it into several builds")
+    }
+    env.ML_STATE = text
 }
 
 private Map attempts(Map expected, List bindings) {
@@ -79,7 +92,8 @@ private Map attempts(Map expected, List bindings) {
 
 /** The one command line. Its only variable part is the name of a stage, from the table. */
 private int execute(String stage) {
-    String command = env.ML_PIPELINE_BIN ? 'PATH="$ML_PIPELINE_BIN:$PATH" ml-pipeline' : 'ml-pipeline'
+    boolean found = env.ML_PIPELINE_BIN && env.ML_PIPELINE_BIN != '-' // '-': the command is on PATH
+    String command = found ? 'PATH="$ML_PIPELINE_BIN:$PATH" ml-pipeline' : 'ml-pipeline'
     return sh(returnStatus: true, label: "ml-pipeline ${stage}", script: "${command} ${stage} --args build/ml/args/${stage}.json")
 }
 
@@ -115,14 +129,16 @@ private String arrive(Map expected) {
         Map state = state()
         state.made = state.made + 1
         remember(state)
-        here = "${expected.runId} ${state.made}".toString()
-        writeFile(file: marker, text: here, encoding: 'UTF-8')
+        here = state.made.toString()
+        writeFile(file: marker, text: "${expected.runId} ${here}", encoding: 'UTF-8')
+    } else {
+        here = here.tokenize().last()
     }
     List others = elsewhere(state().places, expected, here)
     for (int i = 0; i < others.size(); i++) {
         unstash("ml-${others[i]}")
         Map state = state()
-        state.places[others[i]] << here
+        state.places[others[i]] = (state.places[others[i]] + here).takeRight(20) // one that is forgotten is fetched again
         remember(state)
     }
     return here
@@ -147,12 +163,34 @@ private String publish(String name) {
 
 @NonCPS
 private Map opened(String text) {
-    return text ? new JsonSlurperClassic().parseText(new String(text.decodeBase64(), 'UTF-8')) as Map : [results: [:], places: [:], made: 0]
+    if (!text) {
+        return [:]
+    }
+    return new JsonSlurperClassic().parseText(new GZIPInputStream(new ByteArrayInputStream(text.decodeBase64())).getText('UTF-8')) as Map
 }
 
 @NonCPS
 private String closed(Map state) {
-    return JsonOutput.toJson(state).getBytes('UTF-8').encodeBase64().toString()
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream()
+    new GZIPOutputStream(bytes).withCloseable { it.write(JsonOutput.toJson(state).getBytes('UTF-8')) }
+    return bytes.toByteArray().encodeBase64().toString()
+}
+
+/** What later stages ask of a result. Its checks stay in the report, and only the gate's summary is shown again. */
+@NonCPS
+private Map kept(Map result) {
+    Map kept = result.subMap(['stage', 'environment', 'verdict', 'passed', 'waits', 'skipped', 'nothing', 'version', 'against', 'report', 'page'])
+    kept.model = result.model?.take(100)
+    kept.open = result.open ? result.open.size() : 0
+    if (result.stage == 'gate') {
+        kept.summary = result.summary?.take(400)
+    }
+    return kept
+}
+
+@NonCPS
+private String missing(List needs, Map results) {
+    return needs.find { !results.containsKey(it) }
 }
 
 @NonCPS

@@ -68,13 +68,13 @@ private void check(Map result) {
 
 /** What the gate's answer means for the build: if it says no, the champion stays. */
 private Map decided(Map result, String whenKept) {
+    result.open.each { echo "  ${it}" }
     if (result.passed) {
         currentBuild.description = result.nothing ? result.summary : "version ${result.version}: ${result.summary}".toString()
         return result
     }
     String why = "champion kept: ${result.summary}"
     currentBuild.description = why
-    result.open.each { echo "  ${it}" }
     if (whenKept == 'failure') {
         error(why)
     } else if (whenKept == 'unstable') {

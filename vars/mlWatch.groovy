@@ -11,5 +11,5 @@ Map call(Map arguments = [:]) {
 /** Whether this build looked after production. */
 boolean due() {
     Map done = mlRun.result('promote')
-    return done != null && done.passed && !done.skipped
+    return !mlBuild.leavesOut('mlWatch') && done != null && done.passed && !done.skipped
 }

@@ -1,6 +1,8 @@
 #!/bin/sh
 # Finds the command ml-pipeline, or makes an environment with it once; started by vars/mlAgent.groovy.
-# In:  ML_PACKAGE ML_PACKAGE_DEFAULT ML_LOCK ML_CACHE ML_CACHE_DAYS (empty: remove nothing) ML_CONTRACT HOME
+# In:  ML_PACKAGE ML_PACKAGE_DEFAULT ML_LOCK ML_CACHE ML_CACHE_SHARED ML_CACHE_DAYS ML_CONTRACT, each with
+#      a leading '-', so that none is empty: Jenkins removes a variable whose value is empty, and a
+#      container then shows its own. HOME.
 # Out: lines on standard output: bin=FOLDER or error=TEXT; everything else goes to standard error.
 set -u
 
@@ -13,6 +15,14 @@ checked() {
         *) stop "the agent has '$told', this library needs ml-pipeline $ML_CONTRACT.x: use the library's tag of the package's version, or another package" ;;
     esac
 }
+
+for name in ML_PACKAGE ML_PACKAGE_DEFAULT ML_LOCK ML_CACHE ML_CACHE_SHARED ML_CACHE_DAYS ML_CONTRACT; do
+    eval "value=\${$name-}"
+    case "$value" in
+        -*) eval "$name=\${value#-}" ;;
+        *) stop "the variable $name of mlAgent did not reach the agent: a parameter, withEnv or the image replaces it" ;;
+    esac
+done
 
 unused() { [ -n "$(find "$1/.used" -mtime +"$ML_CACHE_DAYS" 2>/dev/null)" ]; }
 # A server that a build started goes on importing. The pattern comes by a pipe: grep must not find itself.
@@ -37,6 +47,14 @@ clean() {
     find "$ML_CACHE" -maxdepth 1 \( -name 'venv-*.going' -o -name 'checkout-*.going' \) -ctime +1 -exec rm -rf {} +
 }
 
+# Jenkins compares names without case, so it sets one of each pair; tools differ in which they read.
+for name in http_proxy https_proxy no_proxy; do
+    upper=$(printf '%s' "$name" | tr a-z A-Z)
+    eval "low=\${$name-} high=\${$upper-}"
+    [ -z "$low$high" ] || export "$name=${low:-$high}" "$upper=${high:-$low}"
+done
+
+[ -n "${HOME-}" ] || stop "HOME is not set on $(uname -n); set it in the environment of the agent"
 mkdir -p "$HOME" "$ML_CACHE" || stop "the folders $HOME and $ML_CACHE cannot be made"
 
 package=$ML_PACKAGE
@@ -69,7 +87,7 @@ done
 # The key: everything that decides what is in the environment. Sources of a checkout are laid over it.
 own=$package
 [ "$package" != "$PWD" ] || own=checkout
-key=$({ "$python" -VV; uname -m; printf '%s\n' "$own"; [ -z "$lock" ] || cat "$lock"; } | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
+key=$({ "$python" -VV; "$python" -c 'import sys; print(sys._base_executable)'; uname -m; printf '%s\n' "$own"; [ -z "$lock" ] || cat "$lock"; } | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
 venv=$ML_CACHE/venv-$key
 
 install() {
@@ -77,15 +95,124 @@ install() {
         [ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX="$PIP_INDEX_URL"
         uv pip install --quiet --python "$venv/bin/python" "$@" >&2
     else
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >&2
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile "$@" >&2
     fi
+}
+
+# Whether an environment holds what was installed and nothing else, by the hashes that each package's
+# RECORD lists, and no version beside the lock's. Byte code is removed: it is no part of that. An
+# environment is a folder of venv, or with `target` one of pip's --target.
+verified() {
+    told=$("$python" -I -S - "$1" "$2" "$lock" <<'PYTHON'
+import base64, csv, hashlib, os, re, stat, sys
+from concurrent.futures import ThreadPoolExecutor
+
+kind, root, lock = sys.argv[1:]
+version = "python%d.%d" % sys.version_info[:2]
+site = os.path.join(root, "lib", version, "site-packages") if kind == "venv" else root
+own = {"venv": {"pyvenv.cfg", ".used", ".made"}, "target": {".used", "run/ml-pipeline"}}[kind]
+own |= {"bin/" + name for name in ("activate", "activate.csh", "activate.fish", "activate.nu", "Activate.ps1")}
+links = {"bin/python", "bin/python3", "bin/" + version} if kind == "venv" else set()
+
+
+def refuse(why):
+    print(why)
+    raise SystemExit(1)
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+locked = {} if lock and kind == "venv" else None
+if locked is not None:
+    with open(lock, encoding="utf-8") as file:
+        for line in file:
+            found = re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", line)
+            if found:
+                locked[normal(found[1])] = found[2]
+listed = {}
+for folder in sorted(os.listdir(site)) if os.path.isdir(site) else refuse("it has no site-packages"):
+    if not folder.endswith(".dist-info"):
+        continue
+    name, _, number = folder[: -len(".dist-info")].rpartition("-")
+    free = {"pip", "setuptools", "wheel", "jenkins-ml-pipeline"}
+    if locked is not None and normal(name) not in free and locked.get(normal(name)) != number:
+        refuse("%s %s is not in the lock" % (name, number))
+    try:
+        with open(os.path.join(site, folder, "RECORD"), encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+    except OSError:
+        refuse("%s has no RECORD" % folder)
+    for path, value, *_ in filter(None, rows):
+        full = os.path.normpath(os.path.join(site, path))
+        inside = os.path.relpath(full, root)
+        if inside.startswith(".."):
+            refuse("%s lists %s, outside of the environment" % (folder, path))
+        if inside.endswith(".pyc"):
+            continue
+        if not value and path != folder + "/RECORD":
+            refuse("%s gives no hash of %s" % (folder, path))
+        listed[inside] = value
+paths = []
+for folder, folders, files in os.walk(root):
+    for name in folders + files:
+        full = os.path.join(folder, name)
+        inside = os.path.relpath(full, root)
+        mode = os.lstat(full).st_mode
+        if stat.S_ISLNK(mode):
+            if inside == "lib64" and os.readlink(full) == "lib":
+                continue
+            if inside in links and os.path.realpath(full) == os.path.realpath(sys.executable):
+                continue
+            refuse("%s is a link to %s" % (inside, os.readlink(full)))
+        if stat.S_ISDIR(mode) or inside in own:
+            continue
+        if inside.endswith(".pyc"):
+            try:
+                os.unlink(full)
+            except OSError:
+                if not inside.startswith("lib/") or "/__pycache__/" not in inside:
+                    refuse("%s is in no RECORD" % inside)
+        elif inside not in listed:
+            refuse("%s is in no RECORD" % inside)
+        elif listed[inside]:
+            paths.append((inside, full))
+gone = {name for name, value in listed.items() if value} - {inside for inside, _ in paths}
+if gone:
+    refuse("%s is missing" % min(gone))
+if kind == "venv":
+    with open(os.path.join(root, "pyvenv.cfg"), encoding="utf-8") as file:
+        settings = dict(re.findall(r"(?m)^(\S+)\s*=\s*(.*)$", file.read()))
+    base = sys._base_executable
+    homes = {os.path.realpath(os.path.dirname(base)), os.path.dirname(os.path.realpath(base))}
+    if settings.get("include-system-site-packages") != "false" or os.path.realpath(settings.get("home", "")) not in homes:
+        refuse("its pyvenv.cfg names another Python")
+with ThreadPoolExecutor(os.cpu_count()) as pool:
+    for (inside, _), found in zip(paths, pool.map(digest, [full for _, full in paths])):
+        if "sha256=" + base64.urlsafe_b64encode(found).decode().rstrip("=") != listed[inside].rstrip("="):
+            refuse("%s differs from its RECORD" % inside)
+PYTHON
+    ) || { note "$2 is not used: ${told:-it cannot be verified}"; return 1; }
 }
 
 made=
 waited=0
-while touch "$venv/.used" 2>/dev/null; [ ! -f "$venv/.made" ]; do
+checked=
+if [ -n "$ML_CACHE_SHARED" ] && [ -f "$ML_CACHE_SHARED/venv-$key/.made" ] && verified venv "$ML_CACHE_SHARED/venv-$key"; then
+    venv=$ML_CACHE_SHARED/venv-$key
+    checked=yes
+fi
+while touch "$venv/.used" 2>/dev/null; [ -z "$checked" ]; do
+    if [ -f "$venv/.made" ] && verified venv "$venv"; then break; fi
     if mkdir "$venv.making" 2>/dev/null; then
-        if [ -f "$venv/.made" ]; then rmdir "$venv.making"; break; fi
+        if [ -f "$venv/.made" ] && verified venv "$venv"; then rmdir "$venv.making"; break; fi
+        rm -f "$venv/.made"
         trap 'rmdir "$venv.making"' EXIT
         trap 'exit 143' TERM INT
         note "making $venv (once)"
@@ -99,6 +226,7 @@ while touch "$venv/.used" 2>/dev/null; [ ! -f "$venv/.made" ]; do
         fi
         touch "$venv/.made"
         made=yes
+        checked=yes
         rmdir "$venv.making"
         trap - EXIT
     else
@@ -111,17 +239,27 @@ done
 bin=$venv/bin
 if [ "$own" = checkout ]; then
     # Kept by content beside the environment: a server that a build started goes on importing from it.
-    now=$({ echo "$venv"; find pipeline pyproject.toml -type f ! -name '*.pyc' -exec cksum {} + | sort; } | cksum | tr ' ' -)
+    now=$("$python" -I -S -c '
+import hashlib, os, sys
+found = [os.path.join(folder, name) for folder, _, names in os.walk("pipeline") for name in names if not name.endswith(".pyc")]
+total = hashlib.sha256(sys.argv[1].encode())
+for path in sorted(found) + ["pyproject.toml"]:
+    total.update(b"%s %s\n" % (hashlib.sha256(open(path, "rb").read()).digest(), path.encode()))
+print(total.hexdigest()[:32])' "$venv")
     over=$ML_CACHE/checkout-$now
     touch "$over/.used" 2>/dev/null
-    if [ ! -x "$over/run/ml-pipeline" ]; then
+    starts=$(printf '#!/bin/sh\nPYTHONPATH="%s${PYTHONPATH:+:$PYTHONPATH}" PATH="%s:$PATH" exec "%s/bin/python" -P -m pipeline "$@"' "$over" "$bin" "$venv")
+    if [ -d "$over" ] && { [ "$(cat "$over/run/ml-pipeline")" != "$starts" ] || ! verified target "$over"; }; then
+        rm -rf "$over"
+    fi
+    if [ ! -d "$over" ]; then
         new=$over.$$
         trap 'rm -rf "$new"' EXIT
         install --no-deps --no-build-isolation --target "$new" "$PWD" || stop "the checkout could not be installed: see above"
         mkdir -p "$new/run"
         touch "$new/.used"
         made=yes
-        printf '#!/bin/sh\nPYTHONPATH="%s${PYTHONPATH:+:$PYTHONPATH}" PATH="%s:$PATH" exec "%s/bin/python" -P -m pipeline "$@"\n' "$over" "$bin" "$venv" > "$new/run/ml-pipeline"
+        printf '%s\n' "$starts" > "$new/run/ml-pipeline"
         chmod +x "$new/run/ml-pipeline"
         [ -e "$over" ] || mv "$new" "$over" || stop "$over could not be made"
         rm -rf "$new"

@@ -41,7 +41,7 @@ class Measured extends CodeSizeEvaluator {
 Code.harness = new File(args[0])
 Map<String, Integer> found = [:]
 args.drop(2).each { String script ->
-    new Code(new File(script).getText('UTF-8'), ['*': args[1]], false, true).classes.each { name, bytes ->
+    new Code(new File(script).getText('UTF-8'), ['*': args[1]], false, true, [:]).classes.each { name, bytes ->
         if (!name.startsWith('jenkinsfile.')) { new ClassReader(bytes).accept(new Sizes(name.replace('WorkflowScript', script), found), 0) }
     }
 }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +36,7 @@ TOOLS = (
     "env",
     "find",
     "mv",
+    "tr",
 )
 
 
@@ -61,14 +65,20 @@ class Agent:
         environment = {
             "PATH": str(self.path),
             "HOME": str(self.root / "home"),
+            "PIP_NO_INDEX": "1",
+        }
+        inputs = {
             "ML_PACKAGE": "",
             "ML_PACKAGE_DEFAULT": "",
             "ML_LOCK": "",
             "ML_CACHE": str(self.root / "cache"),
+            "ML_CACHE_SHARED": "",
             "ML_CACHE_DAYS": "30",
             "ML_CONTRACT": CONTRACT,
-            "PIP_NO_INDEX": "1",
-        } | variables
+        }
+        for name, value in variables.items():
+            (inputs if name in inputs else environment)[name] = value
+        environment |= {name: f"-{value}" for name, value in inputs.items()}
         done = subprocess.run(
             ["sh", str(SCRIPT)],
             cwd=self.root / "workspace",
@@ -81,6 +91,11 @@ class Agent:
         return dict(line.split("=", 1) for line in done.stdout.splitlines())
 
 
+def _hash(content: bytes) -> str:
+    """The way a RECORD writes it."""
+    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+
+
 @pytest.fixture
 def agent(tmp_path: Path) -> Agent:
     return Agent(tmp_path)
@@ -88,20 +103,25 @@ def agent(tmp_path: Path) -> Agent:
 
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
+    return _wheel(tmp_path)
+
+
+def _wheel(tmp_path: Path) -> Path:
     """A package with the command, whose version is ours."""
     path = tmp_path / f"jenkins_ml_pipeline-{__version__}-py3-none-any.whl"
     info = f"jenkins_ml_pipeline-{__version__}.dist-info"
+    files = {
+        "fake.py": f"def main():\n    print('ml-pipeline {__version__}')\n",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: jenkins-ml-pipeline\n"
+        f"Version: {__version__}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": "[console_scripts]\nml-pipeline = fake:main\n",
+    }
+    record = "".join(f"{name},sha256={_hash(text.encode())},\n" for name, text in files.items())
     with zipfile.ZipFile(path, "w") as file:
-        file.writestr("fake.py", f"def main():\n    print('ml-pipeline {__version__}')\n")
-        file.writestr(
-            f"{info}/METADATA",
-            f"Metadata-Version: 2.1\nName: jenkins-ml-pipeline\nVersion: {__version__}\n",
-        )
-        file.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        file.writestr(f"{info}/entry_points.txt", "[console_scripts]\nml-pipeline = fake:main\n")
-        file.writestr(f"{info}/RECORD", "")
+        for name, text in files.items():
+            file.writestr(name, text)
+        file.writestr(f"{info}/RECORD", f"{record}{info}/RECORD,,\n")
     return path
 
 
@@ -205,3 +225,179 @@ def test_folders_may_have_any_name(agent: Agent, name: str) -> None:
     assert cache.is_dir()
     assert not (agent.root / "workspace/hacked").exists()
     assert not list((agent.root / "workspace").iterdir())
+
+
+# --- environments are verified before they are used -----------------------------------------------
+
+
+@dataclass
+class Environments:
+    """One made by a build that delivers, and one by a build that does not, in its own cache."""
+
+    agent: Agent
+    given: dict[str, str]
+    venv: Path
+    own: Path
+
+    @property
+    def site(self) -> Path:
+        return next(self.venv.glob("lib/python3.*/site-packages"))
+
+    def refusal(self) -> str:
+        """Return what a build that does not deliver says of the other's; '' where it takes it."""
+        found = self.agent.run(**self.given)["bin"]
+        lines = [line for line in self.agent.log.splitlines() if "is not used" in line]
+        assert found == str((self.own if lines else self.venv) / "bin")
+        return lines[0].partition("is not used: ")[2] if lines else ""
+
+    def record(self) -> Path:
+        return next(self.site.glob("jenkins_ml_pipeline-*.dist-info/RECORD"))
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Environments:
+    agent = Agent(tmp_path_factory.mktemp("both"))
+    lock = agent.root / "workspace/lock.txt"
+    lock.write_text("# nothing\n")
+    given = {"ML_PACKAGE_DEFAULT": str(_wheel(agent.root)), "ML_LOCK": "lock.txt"}
+    venv = Path(agent.run(**given)["bin"]).parent
+    given |= {"ML_CACHE": str(agent.root / "cache/checks")}
+    own = Path(agent.run(**given)["bin"]).parent
+    shutil.copytree(venv, agent.root / "pristine", symlinks=True)
+    return Environments(agent, given | {"ML_CACHE_SHARED": str(agent.root / "cache")}, venv, own)
+
+
+@pytest.fixture
+def made(both: Environments) -> Environments:
+    shutil.rmtree(both.venv)
+    shutil.copytree(both.agent.root / "pristine", both.venv, symlinks=True)
+    return both
+
+
+def _alter(made: Environments) -> None:
+    (made.site / "fake.py").write_text("def main():\n    print('stolen')\n")
+
+
+def _another_package(made: Environments) -> None:
+    """A package that no lock names, with a RECORD that agrees."""
+    (made.site / "evil.py").write_text("x = 1\n")
+    folder = made.site / "evil-1.0.dist-info"
+    folder.mkdir()
+    (folder / "RECORD").write_text(
+        f"evil.py,sha256={_hash(b'x = 1')},\nevil-1.0.dist-info/RECORD,,\n"
+    )
+
+
+def _add(name: str) -> Callable[[Environments], None]:
+    def add(made: Environments) -> None:
+        (made.site / name).write_text("import os\n")
+
+    return add
+
+
+def _other_python(made: Environments) -> None:
+    python = made.venv / "bin/python"
+    python.unlink()
+    python.write_text("#!/bin/sh\necho 'ml-pipeline 0.1.0'\n")
+    python.chmod(0o755)
+
+
+def _planted(made: Environments) -> None:
+    shutil.rmtree(made.venv)
+    (made.venv / "bin").mkdir(parents=True)
+    (made.venv / ".made").touch()
+    (made.venv / "bin/ml-pipeline").write_text(f"#!/bin/sh\necho 'ml-pipeline {__version__}'\n")
+    (made.venv / "bin/ml-pipeline").chmod(0o755)
+
+
+def _unhashed(made: Environments) -> None:
+    text = made.record().read_text()
+    made.record().write_text(re.sub(r"fake\.py,[^,]*,", "fake.py,,", text))
+    _alter(made)
+
+
+def _system_site(made: Environments) -> None:
+    config = made.venv / "pyvenv.cfg"
+    config.write_text(config.read_text().replace("= false", "= true"))
+
+
+def _byte_code(made: Environments) -> Path:
+    folder = made.site / "__pycache__"
+    folder.mkdir(exist_ok=True)
+    planted = folder / f"fake.cpython-3{sys.version_info[1]}.pyc"
+    planted.write_bytes(b"planted")
+    return planted
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_alter, "fake.py differs from its RECORD"),
+        (_add("sitecustomize.py"), "sitecustomize.py is in no RECORD"),
+        (_add("planted.pth"), "planted.pth is in no RECORD"),
+        (lambda made: (made.site / "fake.py").unlink(), "fake.py is missing"),
+        (_other_python, "bin/python is in no RECORD"),
+        (_planted, "it has no site-packages"),
+        (_another_package, "evil 1.0 is not in the lock"),
+        (_unhashed, "gives no hash of fake.py"),
+        (_system_site, "pyvenv.cfg names another Python"),
+    ],
+    ids=[
+        "altered",
+        "sitecustomize",
+        "pth",
+        "missing",
+        "python",
+        "planted",
+        "package",
+        "unhashed",
+        "system",
+    ],
+)
+@pytest.mark.slow
+def test_an_environment_that_was_changed_is_not_used(
+    made: Environments, change: Callable[[Environments], None], reason: str
+) -> None:
+    assert made.refusal() == ""
+    change(made)
+    assert reason in made.refusal()
+
+
+@pytest.mark.slow
+def test_planted_byte_code_is_removed(made: Environments) -> None:
+    planted = _byte_code(made)
+    assert made.refusal() == ""
+    assert not planted.exists() or planted.read_bytes() != b"planted"
+
+
+@pytest.mark.slow
+def test_an_environment_of_its_own_that_was_changed_is_made_anew(made: Environments) -> None:
+    given = {**made.given, "ML_CACHE": str(made.venv.parent), "ML_CACHE_SHARED": ""}
+    _alter(made)
+    assert made.agent.run(**given) == {"bin": str(made.venv / "bin")}
+    assert "fake.py differs from its RECORD" in made.agent.log
+    assert "stolen" not in (made.site / "fake.py").read_text()
+
+
+def test_an_input_that_did_not_arrive_is_named(agent: Agent) -> None:
+    agent.command(__version__)
+    script = f"unset ML_LOCK; . {SCRIPT}"
+    environment = {"PATH": str(agent.path), "HOME": "/tmp"}
+    done = subprocess.run(
+        ["sh", "-c", script],
+        env=environment | {f"ML_{n}": "-" for n in ("PACKAGE", "PACKAGE_DEFAULT", "CONTRACT")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "error=the variable ML_LOCK of mlAgent did not reach the agent" in done.stdout
+
+
+@pytest.mark.parametrize("given", ["http_proxy", "HTTP_PROXY"])
+def test_a_proxy_is_seen_under_both_spellings(agent: Agent, given: str) -> None:
+    (agent.path / "ml-pipeline").write_text(
+        f'#!/bin/sh\necho "ml-pipeline {__version__}, $http_proxy $HTTP_PROXY"\n'
+    )
+    (agent.path / "ml-pipeline").chmod(0o755)
+    agent.run(**{given: "http://proxy.example:3128"})
+    assert "http://proxy.example:3128 http://proxy.example:3128" in agent.log

@@ -185,6 +185,8 @@ class RawJob {
 
     /** What the job itself sets: no parameter, `withEnv` or `environment {}` is in it. */
     Map<String, String> getEnvironment(Object node, Object listener) {
+        Objects.requireNonNull(listener, 'listener')
+        if (node != null) { throw new IllegalArgumentException('this harness knows the environment of a job without a node only') }
         World.current.run(build.fullProjectName, build.number).jobVariables()
     }
 

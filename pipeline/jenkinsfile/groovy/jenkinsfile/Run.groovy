@@ -132,8 +132,11 @@ class Run {
 
     /** What the job sets by itself, whatever the build was started with. */
     Map<String, String> jobVariables() {
-        [CI: 'true', JENKINS_URL: 'http://jenkins.example/', JOB_NAME: job.name, JOB_BASE_NAME: job.name.tokenize('/').last(),
-         JOB_URL: "http://jenkins.example/job/${job.name.split('/').join('/job/')}/" as String] + (scenario.branchEnvironment as Map)
+        Map<String, String> own = [
+            CI: 'true', JENKINS_URL: 'http://jenkins.example/', JOB_NAME: job.name, JOB_BASE_NAME: job.name.tokenize('/').last(),
+            JOB_URL: "http://jenkins.example/job/${job.name.split('/').join('/job/')}/" as String,
+        ]
+        own + (scenario.branchEnvironment as Map)
     }
 
     Map<String, String> variables(Context context) {

@@ -1,0 +1,213 @@
+"""What decides about delivery and trust, and to which build a state belongs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.jenkins.conftest import EXPLICIT, TEMPLATE, Deliver, Package
+
+LIBRARY = "@Library('ml-pipeline') _\n"
+PROJECT = "project: 'examples/nepse'"
+RESERVED = [
+    "BRANCH_NAME",
+    "branch_name",
+    "CHANGE_ID",
+    "TAG_NAME",
+    "JOB_NAME",
+    "BUILD_NUMBER",
+    "BUILD_URL",
+    "WORKSPACE",
+    "HOME",
+    "path",
+    "Path",
+    "PATH+EXTRA",
+    "LD_PRELOAD",
+    "BASH_ENV",
+    "PYTHONPATH",
+    "PIP_INDEX_URL",
+    "GIT_SSH_COMMAND",
+    "DOCKER_HOST",
+    "MLFLOW_TRACKING_URI",
+    "ML_HOME",
+    "ML_POLICY",
+    "ML_STATE",
+    "ML_DELIVERS",
+    "ML_AGENT",
+    "ML_PIPELINE_BIN",
+    "ml__gate__alpha",
+]
+FREE = ["ENV", "BRANCH", "TAG", "BUILD_TYPE", "GIT_BRANCH", "PYTHON_VERSION", "DRY_RUN", "REASON"]
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_parameter_that_replaces_a_variable_of_trust_is_refused_by_name(
+    deliver: Deliver, package: Package, name: str
+) -> None:
+    """From a job's second build on, parameters replace any variable of their name."""
+    build = deliver(branch="feature/x", parameters={name: "main"})
+    assert build.result == "FAILURE"
+    assert f"mlPipeline: the parameter '{name}' would replace" in (build.description or "")
+    assert package.verbs == []
+    assert not build.calls("node")
+
+
+def test_every_step_refuses_such_a_parameter(deliver: Deliver, package: Package) -> None:
+    build = deliver(f"{LIBRARY}mlLint({PROJECT})", parameters={"ML_HOME": ""})
+    assert build.result == "FAILURE"
+    assert "mlLint: the parameter 'ML_HOME' would replace" in build.text
+    assert package.verbs == []
+
+
+def test_other_parameters_are_the_users(deliver: Deliver, package: Package) -> None:
+    build = deliver(f"{LIBRARY}mlLint({PROJECT})", parameters=dict.fromkeys(FREE, "x"))
+    assert build.result == "SUCCESS"
+    assert package.verbs == ["lint"]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"BRANCH_NAME": "main"}, {"BRANCH_NAME": "v1", "TAG_NAME": "v1"}, {"CHANGE_ID": ""}],
+    ids=",".join,
+)
+@pytest.mark.parametrize("branch", ["feature/x", "PR-7"])
+def test_a_branch_delivers_for_what_its_job_is(
+    deliver: Deliver, package: Package, variables: dict[str, str], branch: str
+) -> None:
+    build = deliver(branch=branch, env=variables | {"ML_HOME": "/srv/ml"})
+    assert build.result == "SUCCESS"
+    assert "register" not in package.verbs
+    assert not build.calls("input")
+
+
+def test_main_stays_main_whatever_the_environment_says(deliver: Deliver, package: Package) -> None:
+    build = deliver(branch="main", env={"BRANCH_NAME": "feature/x", "CHANGE_ID": "7"})
+    assert build.result == "SUCCESS"
+    assert package.verbs[-2:] == ["promote", "watch"]
+
+
+# --- the state of a build -------------------------------------------------------------------------
+
+SAYS_STATE = 'echo "state ${env.ML_STATE}"\n'
+
+
+def state(lines: list[str]) -> str:
+    return next(line.removeprefix("state ") for line in lines if line.startswith("state "))
+
+
+def test_the_state_of_another_build_is_not_read(deliver: Deliver, package: Package) -> None:
+    """A restart at a stage copies `env` into the new build, and with it what was approved there."""
+    gate = f"{LIBRARY}mlGate({PROJECT})\n"
+    older = state(deliver(gate + SAYS_STATE, job="older").echoes)
+    asked = "echo \"due ${mlApprove.due()} ${mlRun.result('gate')}\"\n"
+    build = deliver(f"{LIBRARY}env.ML_STATE = '{older}'\n{asked}")
+    assert "due false null" in build.echoes
+    build = deliver(f"{gate}{asked}")
+    assert any(line.startswith("due true [") for line in build.echoes)
+
+
+def test_the_state_stays_small(deliver: Deliver, package: Package) -> None:
+    """Every `sh` gets it in its environment, where a value beyond 128 KiB ends them all."""
+    checks = [
+        {"name": f"check {i}", "verdict": "fail", "required": True, "why": "because " * 100}
+        for i in range(20)
+    ]
+    package.says["deploy"] = {"summary": "deployed " * 500, "checks": checks}
+    package.says["gate"] = {"summary": "may be promoted " * 500, "checks": checks}
+    script = f"""{LIBRARY}
+        node {{
+            checkout scm
+            mlAgent {{
+                for (int i = 0; i < 50; i++) {{ mlDeploy({PROJECT}, environment: "place-${{i}}") }}
+                mlGate({PROJECT})
+            }}
+        }}
+        {SAYS_STATE}"""
+    build = deliver(script)
+    assert build.result == "SUCCESS"
+    assert len(package.verbs) == 51
+    assert len(state(build.echoes)) < 8_000
+
+
+@pytest.mark.parametrize("stage", ["approve", "promote", "watch"])
+def test_a_restart_past_the_gate_says_what_to_start_instead(
+    deliver: Deliver, package: Package, stage: str
+) -> None:
+    build = deliver(EXPLICIT, cause="restart", restart_from=stage)
+    assert package.verbs == []
+    why = "not promoted: this build was restarted at a stage; start a new build of job/main"
+    assert build.description == why
+    assert len([line for line in build.echoes if why in line]) == 1
+
+
+def test_a_stage_whose_files_the_older_build_made_is_refused_in_one_line(
+    deliver: Deliver, package: Package
+) -> None:
+    build = deliver(f"{LIBRARY}mlEvaluate({PROJECT})", cause="restart")
+    assert build.result == "FAILURE"
+    assert build.description == (
+        "evaluate: this build was restarted at a stage, and validate-data has not run in it; "
+        "restart at the stage that runs validate-data, or start a new build of job/main"
+    )
+    assert package.verbs == []
+
+
+def test_a_replay_keeps_what_the_gate_said_and_adds_why_nothing_was_promoted(
+    deliver: Deliver,
+) -> None:
+    build = deliver(TEMPLATE, cause="replay")
+    assert build.result == "SUCCESS"
+    assert build.description == (
+        "version 7: may be promoted: +0.0641 [+0.0504, +0.0777]; "
+        "not promoted: this build was replayed; start a new build of job/main"
+    )
+
+
+# --- agents ---------------------------------------------------------------------------------------
+
+
+def test_an_image_cannot_lend_its_own_command(deliver: Deliver, package: Package) -> None:
+    """Inside a container the command of the node outside, whatever was set around it."""
+    script = f"{LIBRARY}mlAgent(image: 'ml:1') {{ mlAgent(node: '') {{ mlLint({PROJECT}) }} }}"
+    package.setup = "bin=/outer/bin\n"
+    deliver(script)
+    assert package.calls[0].environment["ML_PIPELINE_BIN"] == "-"
+
+
+def test_a_path_without_commands_is_refused_before_anything_runs(
+    deliver: Deliver, package: Package
+) -> None:
+    script = f"{LIBRARY}withEnv(['path=/x']) {{ mlLint({PROJECT}) }}"
+    build = deliver(script, env={"PATH": "/x"})
+    assert build.result == "FAILURE"
+    assert "mlAgent: PATH is '/x'" in build.text
+    assert not build.calls("sh")
+
+
+def test_a_build_that_does_not_deliver_only_reads_the_cache(deliver: Deliver) -> None:
+    settings = "image: 'ml:1', cache: '/srv/cache'"
+    script = f"{LIBRARY}mlAgent({settings}) {{ echo 'in' }}"
+    main = deliver(script, branch="main").calls("withDockerContainer")[0].arguments["args"]
+    assert main == "-v /srv/cache:/srv/cache"
+    change = deliver(script, branch="PR-7").calls("withDockerContainer")[0].arguments["args"]
+    assert change == "-v /srv/cache/checks:/srv/cache/checks -v /srv/cache:/srv/cache:ro"
+
+
+@pytest.mark.parametrize(
+    ("branch", "own", "shared"),
+    [("main", "-/srv/cache", "-"), ("PR-7", "-/srv/cache/checks", "-/srv/cache")],
+)
+def test_on_a_node_too_it_has_a_cache_of_its_own(
+    deliver: Deliver, branch: str, own: str, shared: str
+) -> None:
+    script = f"{LIBRARY}mlAgent(node: '', cache: '/srv/cache') {{ echo 'in' }}"
+    build = deliver(script, branch=branch)
+    given = [one for step in build.calls("withEnv") for one in step.arguments["overrides"]]
+    assert {f"ML_CACHE={own}", f"ML_CACHE_SHARED={shared}"} <= set(given)
+
+
+def test_no_variable_of_the_set_up_is_empty(deliver: Deliver) -> None:
+    """Jenkins removes such a variable, and a container then shows its own."""
+    build = deliver(f"{LIBRARY}mlAgent(node: '') {{ echo 'in' }}")
+    given = [one for step in build.calls("withEnv") for one in step.arguments["overrides"]]
+    assert given
+    assert not [one for one in given if one.endswith("=")]
