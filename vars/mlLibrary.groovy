@@ -61,7 +61,7 @@ boolean dry(Map arguments) {
 
 /** The address of what a stage of this build said, its page if it made one; '' where Jenkins has no address. */
 String link(Map result) {
-    String address = mlBuild.address()
+    String address = env.BUILD_URL ? mlBuild.address() : ''
     return address && result.report ? "${address}artifact/${result.page ?: result.report}".toString() : ''
 }
 
