@@ -428,15 +428,15 @@ def _show(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.stages.session import stage_named
 
     session = _open(options, screen)
-    stage = stage_named(options["stage"])
-    name = report.file_name(stage.name, options.get("environment"))
-    path = session.workdir / f"reports/{name}.json"
-    if not path.is_file():
-        made = sorted(item.stem for item in path.parent.glob("*.json"))
+    stage, environment = options["stage"], options.get("environment")
+    made = {item.stem: item for item in sorted((session.workdir / "reports").glob("*.json"))}
+    listed = environment is None and stage in made
+    name = stage if listed else report.file_name(stage_named(stage).name, environment)
+    if name not in made:
         raise UsageError(
             f"no report of {name}", expected=f"one of: {', '.join(made) or 'none yet'}"
         )
-    found: StageReport = report.read(path)
+    found: StageReport = report.read(made[name])
     if options["json"]:
         sys.stdout.write(found.to_json())
     else:

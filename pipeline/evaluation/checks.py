@@ -6,14 +6,19 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pipeline.config import Threshold
+from pipeline.config import EvaluateSection, Threshold
+from pipeline.errors import UsageError
+from pipeline.evaluation.groups import BY_GROUP
 from pipeline.evaluation.measure import Measured
-from pipeline.evaluation.metrics import named
+from pipeline.evaluation.metrics import METRICS, named, per_day
 from pipeline.report import Check, Verdict
+from pipeline.statistics.paired import paired_difference
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from pipeline.evaluation.sample import Sample
 
     Floats = NDArray[np.float64]
 
@@ -31,6 +36,65 @@ def finite(probabilities: Floats) -> Check:
         observed=f"{bad} of {len(probabilities)} are not",
         expected="every prediction a number from 0 to 1",
         why="" if passed else "a model without finite predictions cannot be measured",
+    )
+
+
+def check_metrics(section: EvaluateSection, *, has_groups: bool) -> None:
+    """Refuse limits that no model could meet, before one is trained.
+
+    Raises:
+        UsageError: a limit names an unknown metric, a gap one that has no value for a group, or
+            there are gaps and the problem has no groups.
+    """
+    for name in section.thresholds:
+        named(name, "evaluate.thresholds")
+    for name in section.group_gaps:
+        named(name, "evaluate.group_gaps")
+        if name not in BY_GROUP:
+            raise UsageError(
+                f"evaluate.group_gaps: '{name}' has no value for a group",
+                expected=f"one of: {', '.join(BY_GROUP)}",
+            )
+    if section.group_gaps and not has_groups:
+        raise UsageError(
+            "evaluate.group_gaps is set and the problem has no groups",
+            hint="set problem.group (table) or data.groups, or leave the gaps out",
+        )
+
+
+def beats_base_rate(sample: Sample, model: Floats, base_rate: Floats, *, quick: bool) -> Check:
+    """Return whether the model's log loss is not worse than that of the base rate.
+
+    The bound decides, not the estimate: it fails where the mean difference over the sample's units
+    is below 0 with an error rate of 1 % (``paired_difference``). A quick model is not judged.
+    """
+    name, title = "log loss against the base rate", METRICS["log_loss"].title
+    _, mine = per_day("log_loss", sample.labels, model, sample.codes)
+    _, theirs = per_day("log_loss", sample.labels, base_rate, sample.codes)
+    differences = theirs - mine
+    expected = f"{title} not worse than that of the base rate (positive is better)"
+    try:
+        test = paired_difference(differences, alpha=0.01, ordered=sample.unit == "day")
+    except ValueError as error:
+        effect, unknown = float(differences.mean()), len(differences) < 2
+        worse, observed, why = effect < 0 and not unknown, f"{effect:+.4f}", str(error)
+    else:
+        unknown, worse = False, test.high < 0
+        observed = f"{test.effect:+.4f} [{test.low:+.4f}, {test.high:+.4f}], n {test.n}"
+        why = "the model's probabilities are worse than a constant; look at train.calibration"
+    if quick or unknown:
+        verdict, why = Verdict.SKIPPED, why if unknown else "a quick model is not held to it"
+    elif worse:
+        verdict = Verdict.FAIL
+    else:
+        verdict, why = Verdict.PASS, ""
+    return Check(
+        name=name,
+        verdict=verdict,
+        required=not quick and not unknown,
+        observed=observed,
+        expected=expected,
+        why=why,
     )
 
 

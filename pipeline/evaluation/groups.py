@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,20 @@ class ByGroup:
 
     def to_json(self) -> dict[str, Any]:
         return {"groups": dict(self.groups), "gaps": dict(self.gaps)}
+
+    def as_text(self) -> dict[str, list[Any]]:
+        """Return a row a group and one of the gaps as texts, ``header`` and ``rows``."""
+        titles = [metrics.METRICS[name].title for name in BY_GROUP]
+        rows = [
+            [group, str(found["rows"]), *(_shown(found[name]) for name in BY_GROUP)]
+            for group, found in self.groups.items()
+        ]
+        gaps = [f"gap (of {MIN_ROWS} rows and more)", "", *(_shown(self.gaps[n]) for n in BY_GROUP)]
+        return {"header": ["group", "rows", *titles], "rows": [*rows, gaps]}
+
+
+def _shown(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "-"
 
 
 def by_group(labels: Floats, probabilities: Floats, groups: NDArray[np.object_]) -> ByGroup:

@@ -81,12 +81,12 @@ def decide(comparison: Comparison, *, name: str = "") -> Check:
     elif test.high < test.null:
         verdict, why = Verdict.FAIL, _failure(comparison, test)
     else:
-        verdict, why = Verdict.INCONCLUSIVE, _no_power(comparison, test)
+        verdict, why = Verdict.INCONCLUSIVE, _undecided(comparison, test)
     return Check(
         name=name,
         verdict=verdict,
         observed=describe(test),
-        expected=f"a lower bound above {test.null:+.4f}",
+        expected=f"a lower bound above {test.null:+.4f} (positive is better)",
         why=why,
     )
 
@@ -106,11 +106,27 @@ def _failure(comparison: Comparison, test: PairedTest) -> str:
     )
 
 
-def _no_power(comparison: Comparison, test: PairedTest) -> str:
+def _undecided(comparison: Comparison, test: PairedTest) -> str:
+    """Say what an interval around the threshold means: equal, worse but not proved, or no power."""
+    unit, against = comparison.unit, comparison.against
+    if test.effect == 0 and test.std_error == 0:
+        return (
+            f"equal: the challenger and {against} have the same value on each of {test.n} {unit}s"
+        )
+    if test.effect < min(test.null, 0.0):
+        return (
+            f"looks worse than {against}, not proved: seen was {test.effect:+.4f}, and the upper "
+            f"bound {test.high:+.4f} is not below {test.null:+.4f}"
+        )
+    if test.effect <= test.null:
+        return (
+            f"looks no better than asked for: seen was {test.effect:+.4f}, asked for is "
+            f"{test.null:+.4f}; more {unit}s alone are unlikely to change that"
+        )
     return (
-        f"no power: the smallest effect that {test.n} {comparison.unit}s detect is "
+        f"no power: the smallest effect that {test.n} {unit}s detect is "
         f"{test.null + test.detectable:+.4f} ({test.power:.0%} of the time), seen was "
-        f"{test.effect:+.4f}; more {comparison.unit}s or a metric that varies less would tell"
+        f"{test.effect:+.4f}; more {unit}s or a metric that varies less would tell"
     )
 
 

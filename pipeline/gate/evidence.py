@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.report import Check, Profile, StageReport, Verdict, judge
@@ -60,6 +60,22 @@ def check_report(name: str, report: StageReport | None, candidate: Candidate) ->
         observed="pass",
         expected="a full run of this model that passed",
     )
+
+
+def as_one(checks: Sequence[Check]) -> list[Check]:
+    """Return the checks of required reports, with those that passed as one; others come first."""
+    passed = [check for check in checks if check.verdict is Verdict.PASS]
+    others = [check for check in checks if check.verdict is not Verdict.PASS]
+    if not passed:
+        return others
+    names = ", ".join(check.name.removeprefix("report of ") for check in passed)
+    one = Check(
+        name="reports of the stages",
+        verdict=Verdict.PASS,
+        observed=f"{len(passed)} of {len(checks)} passed: {names}",
+        expected="full runs of this model that passed",
+    )
+    return [*others, one]
 
 
 def show_report(name: str, report: StageReport | None, candidate: Candidate) -> Check:

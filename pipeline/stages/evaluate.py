@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import workdir
 from pipeline.bundle.reader import OnnxModel
-from pipeline.config import EvaluateSection
 from pipeline.data import parquet
 from pipeline.errors import Refused
-from pipeline.evaluation import baselines, checks, heuristics, leaks, measure, metrics
+from pipeline.evaluation import baselines, checks, heuristics, leaks, measure
 from pipeline.evaluation.groups import BY_GROUP, ByGroup, by_group
 from pipeline.evaluation.noise import noise_effect
 from pipeline.evaluation.sample import Sample
@@ -37,7 +36,8 @@ SHOWN = {"base_rate": "base rate", "logistic_regression": "logistic regression"}
 
 def run(context: Context) -> Outcome:
 
-    _check_names(context.config.evaluate)
+    problem = load_problem(context.config.problem, context.project.root)
+    checks.check_metrics(context.config.evaluate, has_groups=problem.group_column is not None)
     matrix = parquet.read(context.take("data/matrix.parquet", "train"))
     holdout_path = context.take("data/holdout.parquet", "train")
     holdout = parquet.read(holdout_path).reset_index(drop=True)
@@ -80,14 +80,14 @@ def run(context: Context) -> Outcome:
     aucs = leaks.feature_aucs(matrix, schema.names)
     context.progress("measuring groups", 0.7)
     groups, no_groups = _groups(holdout[labelled], sample.labels, known["model"])
-    metric = (
-        context.config.gate.metric
-        or load_problem(context.config.problem, context.project.root).primary_metric
-    )
+    metric = context.config.gate.metric or problem.primary_metric
     best = baselines.best_heuristic(metric, sample, known)
     context.progress("running the project's model tests", 0.8)
     found = [
         finite,
+        checks.beats_base_rate(
+            sample, known["model"], known[baselines.BASE_RATE], quick=context.quick
+        ),
         *checks.thresholds(section.thresholds, table["model"], quick=context.quick),
         checks.noise(effect, section.max_noise_effect),
         leaks.check(
@@ -132,18 +132,12 @@ def run(context: Context) -> Outcome:
                 for name, row in table.items()
             },
             "by_group": groups.to_json() if groups else None,
+            "groups": groups.as_text() if groups else None,
             "table": measure.as_text(table, SHOWN),
         },
         outputs=[predictions],
         model=about,
     )
-
-
-def _check_names(section: EvaluateSection) -> None:
-    """Refuse an unknown metric before any work is done."""
-    for key, names in (("thresholds", section.thresholds), ("group_gaps", section.group_gaps)):
-        for name in names:
-            metrics.named(name, f"evaluate.{key}")
 
 
 def _columns(rows: pd.DataFrame, schema: FeatureSchema) -> dict[str, Any]:

@@ -57,7 +57,9 @@ def run(context: Context) -> Outcome:
     )
     candidate = evidence.Candidate(challenger.identity, challenger.digest)
     proved = [
-        *(evidence.check_report(name, found, candidate) for name, found in reports.items()),
+        *evidence.as_one(
+            [evidence.check_report(name, found, candidate) for name, found in reports.items()]
+        ),
         *(evidence.show_report(name, found, candidate) for name, found in advisory.items()),
         evidence.check_lineage(reports),
         *evidence.check_run(reports),

@@ -25,14 +25,16 @@ QUICK_EPOCHS = 2
 
 def run(context: Context) -> Outcome:
     """Train on the clean data and write the model with its matrix, or nothing at all."""
+    from pipeline.evaluation.checks import check_metrics
     from pipeline.problems.loader import load_problem
     from pipeline.training import files
     from pipeline.training.trainer import recipes_of
 
     config = context.config
     limits = _limits(context)
-    recipes_of(config.train)  # a wrong name is told before minutes are spent
+    recipes_of(config.train)  # wrong names are refused before minutes are spent
     problem = load_problem(config.problem, context.project.root)
+    check_metrics(config.evaluate, has_groups=problem.group_column is not None)
     with files.all_or_nothing(context.workdir):
         champion = _champion(context)
         trained, seconds = _train(context, problem, limits, champion)

@@ -6,7 +6,7 @@ are here, as functions of the estimator's probability that export exactly.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -26,6 +26,9 @@ CELLS = 64
 """Cells of the isotonic curve: no slope can blow the last bits of a float32 up past 1e-5."""
 CELL_ROWS = 30
 FEWEST_ROWS = 50
+FEWEST_ISOTONIC_ROWS = 1000
+"""scikit-learn's user guide, "Probability calibration", advises against isotonic below that."""
+FEWEST_KNOTS = 5
 
 
 class Curve(Protocol):
@@ -45,6 +48,8 @@ class Sigmoid:
 
     slope: float
     offset: float
+    in_place_of: str = ""
+    """Why it was fitted although another curve was asked for."""
 
     def apply(self, probability: Vector) -> Vector:
         from scipy.special import expit
@@ -67,7 +72,9 @@ class Sigmoid:
             required=False,
             observed={"slope": self.slope, "offset": self.offset},
             expected="a slope over 0, so that the order of the rows is kept",
-            why="" if keeps else "on the validation part the estimator ranks worse than chance",
+            why=self.in_place_of
+            if keeps
+            else "on the validation part the estimator ranks worse than chance",
         )
 
 
@@ -106,6 +113,9 @@ class Isotonic:
 def calibrate(kind: Calibration, probability: Vector, label: Vector) -> Curve | None:
     """Fit the curve that turns ``probability`` into the rate of ``label``; both of shape [n].
 
+    A sigmoid is fitted in place of an isotonic curve that few rows or knots would make a step
+    function: it merges ranks, and so loses what the estimator has learned. Its check says so.
+
     Raises:
         Refused: too few rows, or a single class.
     """
@@ -118,7 +128,23 @@ def calibrate(kind: Calibration, probability: Vector, label: Vector) -> Curve | 
             expected=f"at least {FEWEST_ROWS} rows of both classes",
             hint="raise split.validation_days or set train.calibration to none",
         )
-    return _sigmoid(probability, label) if kind == "sigmoid" else _isotonic(probability, label)
+    if kind == "sigmoid":
+        return _sigmoid(probability, label)
+    if len(label) < FEWEST_ISOTONIC_ROWS:
+        return replace(
+            _sigmoid(probability, label),
+            in_place_of=f"sigmoid in place of isotonic, which needs {FEWEST_ISOTONIC_ROWS:,} rows: "
+            f"the validation part has {len(label):,}",
+        )
+    curve = _isotonic(probability, label)
+    knots = len(np.unique(curve.value))
+    if knots < FEWEST_KNOTS:
+        return replace(
+            _sigmoid(probability, label),
+            in_place_of=f"sigmoid in place of isotonic, whose curve has {knots} distinct values on "
+            f"the validation part; at least {FEWEST_KNOTS} keep the order of the rows",
+        )
+    return curve
 
 
 def _sigmoid(probability: Vector, label: Vector) -> Sigmoid:

@@ -4,19 +4,76 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.config import Threshold
+from pipeline.config import EvaluateSection, Threshold
 from pipeline.errors import UsageError
 from pipeline.evaluation import checks
 from pipeline.evaluation.groups import by_group
 from pipeline.evaluation.measure import Measured
 from pipeline.evaluation.noise import noise_effect
+from pipeline.evaluation.sample import Sample
 from pipeline.features.schema import Feature, FeatureSchema
 from pipeline.report import Verdict
+
+
+def noise(count):
+    return np.random.default_rng(1).normal(size=count)
 
 
 @pytest.mark.parametrize("bad", [[np.nan], [np.inf], [-0.1], [1.1], []])
 def test_predictions_that_are_no_probabilities_fail(bad):
     assert checks.finite(np.array(bad)).verdict is Verdict.FAIL
+
+
+class TestBaseRate:
+    labels = np.tile([0.0, 1.0, 1.0, 0.0], 300)
+    sample = Sample(labels, np.arange(1200) // 20, tuple(map(str, range(60))), "day")
+    constant = np.full(1200, 0.5)
+
+    def check(self, model, *, quick=False):
+        return checks.beats_base_rate(self.sample, model, self.constant, quick=quick)
+
+    def test_a_model_that_is_clearly_worse_than_a_constant_fails(self):
+        check = self.check(np.where(self.labels == 1, 0.1, 0.9) + noise(1200) / 100)
+        assert (check.verdict, check.required) == (Verdict.FAIL, True)
+        assert "worse than a constant" in check.why
+
+    def test_one_that_knows_nothing_does_not(self):
+        """Overfitting by a hair is the gate's to judge, which asks for a proved gain."""
+        assert self.check(0.5 + noise(1200) / 50).verdict is Verdict.PASS
+
+    def test_a_good_one_passes_and_positive_is_better(self):
+        check = self.check(np.where(self.labels == 1, 0.8, 0.2) + noise(1200) / 100)
+        assert check.verdict is Verdict.PASS
+        assert check.observed.startswith("+")
+
+    def test_the_same_loss_on_every_day_is_judged_by_its_sign(self):
+        assert self.check(np.where(self.labels == 1, 0.1, 0.9)).verdict is Verdict.FAIL
+        assert self.check(np.where(self.labels == 1, 0.9, 0.1)).verdict is Verdict.PASS
+        assert self.check(self.constant).verdict is Verdict.PASS
+
+    def test_a_quick_model_is_not_judged(self):
+        check = self.check(np.where(self.labels == 1, 0.1, 0.9) + noise(1200) / 100, quick=True)
+        assert (check.verdict, check.required) == (Verdict.SKIPPED, False)
+
+
+class TestLimitsBeforeTraining:
+    @pytest.mark.parametrize(
+        ("section", "has_groups", "told"),
+        [
+            ({"thresholds": {"acuracy": {"min": 0.5}}}, True, "did you mean 'accuracy'"),
+            ({"group_gaps": {"auk": 0.1}}, True, "evaluate.group_gaps: unknown metric 'auk'"),
+            ({"group_gaps": {"within_day_auc": 0.1}}, True, "has no value for a group"),
+            ({"group_gaps": {"auc": 0.1}}, False, "the problem has no groups"),
+        ],
+    )
+    def test_what_no_model_could_meet_is_refused(self, section, has_groups, told):
+        with pytest.raises(UsageError, match=told):
+            checks.check_metrics(EvaluateSection(**section), has_groups=has_groups)
+
+    def test_others_are_fine(self):
+        section = EvaluateSection(thresholds={"auc": {"min": 0.5}}, group_gaps={"auc": 0.1})
+        checks.check_metrics(section, has_groups=True)
+        checks.check_metrics(EvaluateSection(), has_groups=False)
 
 
 class TestThresholds:

@@ -135,7 +135,7 @@ class TestKayenta:
         sample, truth = world(days=120)
         poor = np.clip(truth + 0.15, 0.01, 0.99)
         found = held((sample, truth), rules(), poor, truth, goal="non_inferior")
-        assert found.checks[0].expected == "a lower bound above -0.0050"
+        assert found.checks[0].expected == "a lower bound above -0.0050 (positive is better)"
         assert verdict(found) is Verdict.FAIL
 
 

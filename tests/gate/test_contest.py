@@ -45,6 +45,49 @@ class TestGoal:
         assert goal_for("superior", RECIPE, RECIPE) == "superior"
 
 
+class TestUndecided:
+    """An interval around the threshold says three things that call for different next steps."""
+
+    def why(self, world, rules, challenger, other, **rule):
+        check = held(world, rules(**rule), challenger, other).checks[0]
+        assert check.verdict is Verdict.INCONCLUSIVE
+        return check.why
+
+    def test_equal_models_are_called_equal(self, world, rules):
+        w = world()
+        assert self.why(w, rules, w[1], w[1]) == (
+            "equal: the challenger and the champion have the same value on each of 60 days"
+        )
+
+    def test_what_looks_worse_is_not_called_a_lack_of_power(self, world, rules):
+        w = world()
+        worse = next(
+            each
+            for amount in (0.02, 0.04, 0.06, 0.08)
+            if held(w, rules(), each := blurred(w[1], amount, 1), w[1]).primary.test.effect < 0
+            and held(w, rules(), each, w[1]).checks[0].verdict is Verdict.INCONCLUSIVE
+        )
+        assert self.why(w, rules, worse, w[1]).startswith("looks worse than the champion, not ")
+
+    def test_a_gain_that_the_rows_cannot_prove_is_a_lack_of_power(self, world, rules):
+        w = world()
+        better = next(
+            each
+            for amount in (0.02, 0.04, 0.06, 0.08)
+            if held(w, rules(), w[1], each := blurred(w[1], amount, 1)).primary.test.effect > 0
+            and held(w, rules(), w[1], each).checks[0].verdict is Verdict.INCONCLUSIVE
+        )
+        assert self.why(w, rules, w[1], better).startswith("no power: the smallest effect")
+
+    def test_less_than_the_margin_is_said(self, world, rules):
+        w = world()
+        other = blurred(w[1], 0.06, 1)
+        effect = held(w, rules(), w[1], other).primary.test.effect
+        assert effect > 0
+        told = self.why(w, rules, w[1], other, margin=effect * 1.01)
+        assert told.startswith("looks no better than asked for")
+
+
 class TestSuperior:
     def test_a_better_model_passes(self, world, rules):
         w = world()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.gate.evidence import Candidate, check_lineage, check_report, check_run
+from pipeline.gate.evidence import Candidate, as_one, check_lineage, check_report, check_run
 from pipeline.gate.record import record
 from pipeline.report import Check, ModelRef, StageReport, Verdict
 
@@ -23,6 +23,29 @@ def report(stage, **changed):
 def test_a_report_of_this_model_passes():
     model = ModelRef(name="m", identity=ME.identity, digest=ME.digest)
     assert check_report("package", report("package", model=model), ME).verdict is Verdict.PASS
+
+
+class TestAsOne:
+    def of(self, *verdicts):
+        named = zip(("train", "evaluate", "package"), verdicts, strict=False)
+        return as_one([Check(name=f"report of {name}", verdict=each) for name, each in named])
+
+    def test_reports_that_passed_are_one_check(self):
+        (check,) = self.of(Verdict.PASS, Verdict.PASS, Verdict.PASS)
+        assert (check.name, check.verdict) == ("reports of the stages", Verdict.PASS)
+        assert check.observed == "3 of 3 passed: train, evaluate, package"
+
+    def test_one_that_did_not_stands_by_itself_and_first(self):
+        failed, passed = self.of(Verdict.PASS, Verdict.FAIL, Verdict.PASS)
+        assert (failed.name, failed.verdict) == ("report of evaluate", Verdict.FAIL)
+        assert passed.observed == "2 of 3 passed: train, package"
+
+    def test_where_none_passed_nothing_does(self):
+        assert {check.verdict for check in self.of(Verdict.FAIL, Verdict.INCONCLUSIVE)} == {
+            Verdict.FAIL,
+            Verdict.INCONCLUSIVE,
+        }
+        assert as_one([]) == []
 
 
 @pytest.mark.parametrize(

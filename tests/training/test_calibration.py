@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from pipeline.errors import Refused
-from pipeline.training.calibration import Isotonic, Sigmoid, calibrate
+from pipeline.training.calibration import Isotonic, Sigmoid, _isotonic, _sigmoid, calibrate
 
 
 def overconfident(count=4000, seed=0):
@@ -54,18 +55,18 @@ def test_calibrated_probabilities_meet_the_rates(kind):
     assert abs(label[inside].mean() - probability[inside].mean()) > 0.1
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(60, 400), st.sampled_from(["sigmoid", "isotonic"]))
-def test_curves_stay_clear_of_certainty(seed, count, kind):
+@given(st.integers(0, 2**32 - 1), st.integers(60, 400), st.sampled_from([_sigmoid, _isotonic]))
+def test_curves_stay_clear_of_certainty(seed, count, fit):
     generator = np.random.default_rng(seed)
     probability = generator.random(count)
     label = (generator.random(count) < 0.5).astype(float)
     label[:2] = 0, 1
-    curve = calibrate(kind, probability, label)
+    curve = fit(probability, label)
     values = curve.apply(np.linspace(0, 1, 501))
     assert np.isfinite(values).all()
     assert (values > 0).all()
     assert (values < 1).all()
-    if kind == "isotonic":
+    if isinstance(curve, Isotonic):
         assert (np.diff(values) >= 0).all()
         assert (np.diff(curve.at) >= 1 / 64 - 1e-12).all()
 
@@ -73,9 +74,35 @@ def test_curves_stay_clear_of_certainty(seed, count, kind):
 def test_isotonic_does_not_believe_a_handful_of_rows():
     probability = np.concatenate([np.full(500, 0.4), [0.9, 0.95]])
     label = np.concatenate([np.tile([0.0, 1.0], 250), [1.0, 1.0]])
-    curve = calibrate("isotonic", probability, label)
-    assert isinstance(curve, Isotonic)
-    assert curve.apply(np.array([0.99]))[0] < 0.6
+    assert _isotonic(probability, label).apply(np.array([0.99]))[0] < 0.6
+
+
+class TestIsotonicOnTooLittle:
+    """A step function of few values merges ranks: a sigmoid is fitted instead, and that is said."""
+
+    def test_few_rows(self):
+        probability, label = overconfident()
+        curve = calibrate("isotonic", probability[:999], label[:999])
+        assert isinstance(curve, Sigmoid)
+        assert curve.check().why == (
+            "sigmoid in place of isotonic, which needs 1,000 rows: the validation part has 999"
+        )
+        assert isinstance(calibrate("isotonic", probability[:1000], label[:1000]), Isotonic)
+
+    def test_few_distinct_values(self):
+        probability = np.tile([0.3, 0.5, 0.7], 500)
+        label = np.tile([0.0, 0.0, 1.0, 0.0, 1.0, 1.0], 250)
+        curve = calibrate("isotonic", probability, label)
+        assert isinstance(curve, Sigmoid)
+        assert "whose curve has 3 distinct values" in curve.check().why
+
+    def test_the_order_of_a_good_estimator_is_kept(self):
+        """59 rows left an isotonic curve one value: AUC 0.99 became 0.50."""
+        generator = np.random.default_rng(3)
+        label = (np.arange(59) % 2).astype(float)
+        probability = np.clip(0.2 + 0.6 * label + generator.normal(0, 0.05, 59), 0.01, 0.99)
+        calibrated = calibrate("isotonic", probability, label).apply(probability)
+        assert roc_auc_score(label, calibrated) == roc_auc_score(label, probability)
 
 
 def test_an_estimator_that_ranks_backwards_is_told_and_not_blocked():
