@@ -448,6 +448,7 @@ def _show(options: Mapping[str, Any], screen: Screen) -> int:
 def _status(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.promotion.production import PRODUCTION
     from pipeline.promotion.status import UNKNOWN, history, status
+    from pipeline.registry.mlflow_registry import Registry
 
     session = _open(options, screen)
     if name := options.get("environment"):
@@ -473,6 +474,10 @@ def _status(options: Mapping[str, Any], screen: Screen) -> int:
         screen.rows(
             header, (tuple("-" if row[k] is None else str(row[k]) for k in header) for row in rows)
         )
+        registry = Registry.of(session.project, session.home)
+        if not options.get("environment") and (command := registry.ui_command()):
+            screen.line()
+            screen.line(f"runs, parameters and metrics: {command}")
     if unknown:
         raise errors.EnvironmentFault("; ".join(unknown))
     return errors.PASS

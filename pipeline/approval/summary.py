@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.approval.facts import Facts
+from pipeline.approval.rejections import in_words
+from pipeline.approval.statement import Approval
 from pipeline.registry.mlflow_registry import Version
 from pipeline.report import Check
 
 CUTOFF = "cutoff."
 
 
-def summarise(facts: Facts) -> str:
-    """Return the lines to decide on."""
+def summarise(facts: Facts, rejected: Sequence[Approval] = ()) -> str:
+    """Return the lines to decide on, with the rejections since the last promotion."""
     champion = facts.champion
     against = "no champion: the best heuristic stood in" if champion is None else _version(champion)
     broken = facts.broken_contract
@@ -20,6 +24,7 @@ def summarise(facts: Facts) -> str:
         f"challenger  {_version(facts.challenger)}",
         f"champion    {against}",
         f"gate        {facts.gate.summary}",
+        *(f"rejected    {in_words(answer)}" for answer in rejected),
         "",
         *(_check(check) for check in facts.gate.checks),
     ]

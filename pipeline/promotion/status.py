@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.approval import policy as policies
 from pipeline.approval.keys import trusted_keys
 from pipeline.approval.policy import PolicyFiles
+from pipeline.approval.rejections import in_words, rejections
 from pipeline.approval.statement import read
 from pipeline.config import Project
 from pipeline.deploy.base import Deployment, Placement
@@ -63,12 +64,14 @@ def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dic
     rows = []
     for name, section in project.config.environments.items():
         placement = Placement.of(project, name, home)
-        running, fault = None, ""
+        running, fault, open_ = None, "", ""
         try:
             running = load_target(section.target).status(placement)
         except EnvironmentFault as error:
             fault = str(error)
         digest = None if running is None else running.digest
+        if name == PRODUCTION and not fault:
+            open_ = "; ".join([*_open(home, running), *_rejected(registry, known, home, rules)])
         rows.append(
             {
                 "environment": name,
@@ -78,7 +81,7 @@ def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dic
                 "bundle": digest and digest[:12],
                 "url": None if running is None else running.url,
                 "approved": _approved(registry, known, digest, home, rules),
-                "open": fault or (_open(home, running) if name == PRODUCTION else None),
+                "open": fault or (open_ or None),
             }
         )
     return rows
@@ -138,13 +141,31 @@ def _alias(known: _Known, running: Deployment | None) -> str | None:
     return ", ".join(known.aliases.get(running.digest, [])) or None
 
 
-def _open(home: Home, running: Deployment | None) -> str | None:
-    """Return what is to be done about production; None where that is nothing."""
+def _rejected(registry: Registry, known: _Known, home: Home, rules: policies.Policy) -> list[str]:
+    """Return the rejections of versions that could have followed the champion."""
+    by_alias = {
+        alias: known.versions[digest]
+        for digest, aliases in known.aliases.items()
+        for alias in aliases
+        if digest in known.versions
+    }
+    challenger, champion = by_alias.get(CHALLENGER), by_alias.get(CHAMPION)
+    if challenger is None:
+        return []
+    try:
+        keys = trusted_keys(home, rules)
+        return [in_words(one) for one in rejections(registry, challenger, champion, keys)]
+    except PipelineError as error:
+        return [f"answers of people are not verified: {error.fault}"]
+
+
+def _open(home: Home, running: Deployment | None) -> list[str]:
+    """Return what is to be done about production."""
     told = open_changes(home)
     last = read_history(home)[-1:]
     if running is None and last:
         told.append(f"version {last[0].version} is to serve: 'ml-pipeline reconcile production'")
-    return "; ".join(told) or None
+    return told
 
 
 def _number(known: _Known, running: Deployment | None) -> int | None:

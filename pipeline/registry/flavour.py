@@ -6,9 +6,13 @@ import shutil
 import tempfile
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import __version__
 from pipeline.bundle.reader import Bundle
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FOLDER = "model"
 """Where the model folder lies among a run's artefacts."""
@@ -19,6 +23,21 @@ SCRIPT = Path(__file__).with_name("pyfunc_script.py")
 NOT_LINTED = "# ruff: noqa\n# flake8: noqa\n# fmt: off\n"
 """Goes before the script: the home may lie in the project, whose linters are not about it."""
 NEEDED = ("mlflow", "numpy", "onnxruntime", "pandas")
+
+
+def _example(bundle: Bundle) -> pd.DataFrame:
+    """Return the first golden row as a client sends it, in the types of the signature."""
+    import pandas as pd
+
+    row = bundle.golden.inputs[0]
+    return pd.DataFrame(
+        {
+            feature.name: pd.Series(
+                [value], dtype="float64" if feature.kind == "numeric" else "object"
+            )
+            for feature, value in zip(bundle.schema.features, row, strict=True)
+        }
+    )
 
 
 def write(bundle: Bundle, folder: Path) -> None:
@@ -44,6 +63,7 @@ def write(bundle: Bundle, folder: Path) -> None:
             python_model=str(script),
             artifacts={"bundle": str(copy)},
             signature=ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.double)])),
+            input_example=_example(bundle),
             pip_requirements=[
                 f"jenkins-ml-pipeline=={__version__}",
                 *(f"{name}=={metadata.version(name)}" for name in NEEDED),

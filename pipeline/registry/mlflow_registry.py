@@ -7,6 +7,7 @@ MLflow takes over a second to import, so it is imported on the first call.
 from __future__ import annotations
 
 import hashlib
+import shlex
 import socket
 import tempfile
 from collections.abc import Mapping
@@ -46,6 +47,9 @@ RECORD = "record."
 
 INSTEAD = "deploy another version, or register the model again"
 """What to do about a bundle that does not verify."""
+
+MAX_PARAMETER = 500
+"""Characters of a parameter's value that every version of MLflow keeps."""
 
 LOCK_TIMEOUT = 60.0
 """Seconds to wait for another process that registers into the same home."""
@@ -117,6 +121,12 @@ class Registry:
         """
         file = sqlite.file_of(self.uri)
         return file is None or sqlite.made(file, self._home)
+
+    def ui_command(self) -> str | None:
+        """Return the command that shows the runs in a browser; None where a server has pages."""
+        if not self.uri.startswith(SQLITE):
+            return None
+        return f"mlflow ui --backend-store-uri {shlex.quote(self.uri)}"
 
     # --- reading -------------------------------------------------------------------------
 
@@ -203,12 +213,18 @@ class Registry:
 
     # --- registering ---------------------------------------------------------------------
 
-    def register(self, bundle_path: Path, tags: Mapping[str, str] | None = None) -> Version:
+    def register(
+        self,
+        bundle_path: Path,
+        tags: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> Version:
         """Put a bundle in and make it the challenger; an identity that is there keeps its version.
 
         Args:
             bundle_path: The bundle's folder; it is verified first.
             tags: Lineage beside what the manifest tells, such as the git commit.
+            metrics: What was measured of the model, for its run.
 
         Raises:
             Refused: the model is a quick one, the bundle is not whole, or the registry holds other
@@ -228,7 +244,7 @@ class Registry:
             with FileLock(self._home / "registry.lock", timeout=LOCK_TIMEOUT):
                 version = self._same(bundle)
                 if version is None:
-                    version = self._create(bundle, lineage)
+                    version = self._create(bundle, lineage, metrics or {})
                 else:
                     self._complete(version, bundle)
         except Timeout:
@@ -257,7 +273,9 @@ class Registry:
             hint=hint,
         )
 
-    def _create(self, bundle: Bundle, tags: Mapping[str, str]) -> Version:
+    def _create(
+        self, bundle: Bundle, tags: Mapping[str, str], metrics: Mapping[str, float]
+    ) -> Version:
         """Upload, then create the version with all of its tags at once: it is whole or not there.
 
         What is interrupted before leaves a run that no version names.
@@ -277,6 +295,7 @@ class Registry:
             run = self._client.create_run(self._experiment(), run_name=tags[IDENTITY][:12])
             run_id: str = run.info.run_id
             try:
+                self._describe(run_id, bundle, tags, metrics)
                 self._upload(run_id, folder, bundle)
             except BaseException:
                 with suppress(MlflowException):  # what went wrong before says more
@@ -292,6 +311,20 @@ class Registry:
                 await_creation_for=60,
             )
             return self._keep_first(self._of(made))
+
+    def _describe(
+        self, run_id: str, bundle: Bundle, tags: Mapping[str, str], metrics: Mapping[str, float]
+    ) -> None:
+        """Give a run what MLflow's pages show and compare: parameters, metrics and tags."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(datetime.now(UTC).timestamp() * 1000)
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+            params=[Param(name, value) for name, value in run_parameters(bundle).items()],
+            tags=[RunTag(name, value) for name, value in tags.items()],
+        )
 
     def _complete(self, version: Version, bundle: Bundle) -> None:
         """Upload the bundle of a registered version again, where the registry's is not whole."""
@@ -677,6 +710,19 @@ def _opened(folder: Path, version: Version) -> Bundle:
             expected=error.expected,
             hint=INSTEAD,
         ) from None
+
+
+def run_parameters(bundle: Bundle) -> dict[str, str]:
+    """Return how a bundle's model was trained, as MLflow's parameters: text of bounded length."""
+    training = bundle.manifest["training"]
+    found = {"problem": bundle.manifest["problem"]}
+    for name in ("estimator", "calibration", "seed", "best_round"):
+        found[name] = training.get(name)
+    for group in ("params", "rows", "split"):
+        values = training.get(group)
+        for name, value in (values if isinstance(values, dict) else {}).items():
+            found[f"{group}.{name}"] = value
+    return {name: str(value)[:MAX_PARAMETER] for name, value in found.items() if value is not None}
 
 
 def lineage_tags(bundle: Bundle) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pipeline import workdir
@@ -13,6 +14,7 @@ from pipeline.approval.keys import load_signer, trusted_keys
 from pipeline.approval.person import user
 from pipeline.approval.policy import Policy
 from pipeline.approval.prompt import CONTINUE, Answer, ask
+from pipeline.approval.rejections import in_words, rejections
 from pipeline.approval.rules import check_allowed
 from pipeline.approval.statement import Approval, Decision, Method, sign
 from pipeline.approval.summary import summarise
@@ -42,7 +44,9 @@ def run(context: Context) -> Outcome:
     if is_champion(challenger, champion):
         return _nothing(challenger)
     facts = gather(registry, challenger, champion, policy)
-    answer, method = _answer(context, policy, facts)
+    keys = trusted_keys(context.home, policy)
+    rejected = rejections(registry, challenger, champion, keys)
+    answer, method = _answer(context, policy, facts, rejected)
     authors = None
     if policy.four_eyes and answer.decision == "approve" and method != "automatic":
         authors = authors_of_change(
@@ -94,7 +98,9 @@ def _check_flags(context: Context) -> None:
                 raise UsageError(f"--{name} is missing", expected=what)
 
 
-def _answer(context: Context, policy: Policy, facts: Facts) -> tuple[Answer, Method]:
+def _answer(
+    context: Context, policy: Policy, facts: Facts, rejected: Sequence[Approval]
+) -> tuple[Answer, Method]:
     flags = context.flags
     if flags.get("yes"):
         by, reason = flags.get("by") or user(), flags.get("reason") or BY_YES
@@ -105,10 +111,12 @@ def _answer(context: Context, policy: Policy, facts: Facts) -> tuple[Answer, Met
     if policy.automatic and not policy.four_eyes and not facts.broken_contract:
         return BY_POLICY, "automatic"
     if context.interactive:
-        return ask(summarise(facts), user(), sys.stdin, sys.stdout), "prompt"
+        return ask(summarise(facts, rejected), user(), sys.stdin, sys.stdout), "prompt"
     broken = f"; clients break: {facts.broken_contract}" if facts.broken_contract else ""
+    before = "".join(f"; {in_words(answer)}" for answer in rejected)
+    waits = f"version {facts.challenger.number} passed the gate and waits for an approval"
     raise WaitingForPerson(
-        f"version {facts.challenger.number} passed the gate and waits for an approval{broken}",
+        f"{waits}{broken}{before}",
         hint=CONTINUE,
     )
 

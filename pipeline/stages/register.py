@@ -22,10 +22,11 @@ def run(context: Context) -> Outcome:
         raise Refused(
             "a quick model is not registered", hint="run 'ml-pipeline run cd' for a full one"
         )
-    bundle = context.take("bundle", "package")
+    path = context.take("bundle", "package")
+    bundle = Bundle.open(path)
     registry = Registry.of(context.project, context.home, context.progress)
     before = {version.number for version in registry.versions()}
-    version = registry.register(bundle, _git_tags(context, Bundle.open(bundle)))
+    version = registry.register(path, _git_tags(context, bundle), _metrics(context, bundle))
     new = version.number not in before
     summary = f"version {version.number} of '{version.name}' is the challenger"
     return Outcome(
@@ -41,6 +42,21 @@ def run(context: Context) -> Outcome:
         metrics={"new": new, "versions": len(before | {version.number})},
         model=version.ref,
     )
+
+
+def _metrics(context: Context, bundle: Bundle) -> dict[str, float]:
+    """Return what evaluate measured of this model and its baselines; nothing where it did not."""
+    if not (context.workdir / "reports/evaluate.json").is_file():
+        return {}
+    evaluated = context.report_of("evaluate")
+    if evaluated.model is None or evaluated.model.identity != bundle.identity:
+        return {}
+    return {
+        metric if name == "model" else f"{name}.{metric}": float(found["value"])
+        for name, measured in evaluated.metrics.get("models", {}).items()
+        for metric, found in measured.items()
+        if found.get("value") is not None
+    }
 
 
 def _git_tags(context: Context, bundle: Bundle) -> dict[str, str]:

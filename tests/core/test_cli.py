@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline import cli
+from pipeline import cli, report
 from pipeline.errors import UsageError
+from pipeline.report import StageReport, Verdict
 from pipeline.stages import CD, CI, RUNS, STAGES
+from pipeline.workdir import Workdir
 from tests.conftest import MakeProject
 
 HEAVY = (
@@ -104,6 +107,41 @@ class TestArgumentsFile:
         hostile = "$(touch /tmp/owned); `id` ' \" \n --yes"
         found = self.read(tmp_path, {"by": "a", "reason": hostile}, verb="approve")
         assert (found["reason"], found["yes"]) == (hostile, False)
+
+
+class TestShow:
+    @pytest.fixture
+    def root(self, make_project: Any) -> str:
+        root: Path = make_project().root
+        now = datetime.now(UTC)
+        deployed = StageReport(
+            stage="deploy",
+            environment="staging",
+            verdict=Verdict.PASS,
+            summary="staging serves version 1",
+            run_id="r",
+            started=now,
+            finished=now,
+        )
+        report.write(deployed, Workdir(root / "build/ml"))
+        return str(root)
+
+    @pytest.mark.parametrize("words", [["deploy", "staging"], ["deploy-staging"]])
+    def test_a_report_by_stage_and_environment_or_as_it_is_listed(
+        self, root: str, words: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main(["show", *words, "--project", root]) == 0
+        assert "staging serves version 1" in capsys.readouterr().out
+
+    def test_what_is_not_there_names_what_is(
+        self, root: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        code, error = fails_with(capsys, "show", "train", "--project", root)
+        assert (code, "no report of train; expected one of: deploy-staging" in error) == (2, True)
+
+    def test_a_path_is_no_stage(self, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+        code, error = fails_with(capsys, "show", "../reports/deploy-staging", "--project", root)
+        assert (code, "unknown stage" in error or "no stage" in error) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,49 @@ def registry(home: Home) -> Registry:
     return Registry(None, "small", home)
 
 
+class TestRun:
+    """What MLflow's pages show of a version, beside its files."""
+
+    def test_it_has_parameters_metrics_tags_signature_and_an_example(
+        self, registry: Registry, make_bundle: MakeBundle, tmp_path: Path
+    ) -> None:
+        import mlflow
+        from mlflow.models import Model
+
+        training = {
+            "estimator": "xgboost",
+            "seed": 7,
+            "params": {"max_depth": 3, "note": "n" * 900},
+            "rows": {"train": 10},
+            "best_round": None,
+        }
+        version = registry.register(
+            make_bundle(training=training), {"git.commit": "f" * 40}, {"auc": 0.75}
+        )
+        client = mlflow.MlflowClient(registry.uri, registry.uri)
+        run = client.get_run(version.run_id)
+        assert run.data.params == {
+            "problem": "bars",
+            "estimator": "xgboost",
+            "seed": "7",
+            "params.max_depth": "3",
+            "params.note": "n" * 500,
+            "rows.train": "10",
+        }
+        assert run.data.metrics == {"auc": 0.75}
+        assert run.data.tags["git.commit"] == "f" * 40
+        folder = client.download_artifacts(version.run_id, "model", str(tmp_path))
+        model = Model.load(folder)
+        assert model.signature.inputs.input_names() == ["x", "c"]
+        assert model.load_input_example(folder).to_dict("list") == {"x": [1.0], "c": ["north"]}
+
+    def test_its_pages_are_named_for_a_database_of_ones_own(self, tmp_path: Path) -> None:
+        home = Home(tmp_path / "a home")
+        command = Registry(None, "small", home).ui_command()
+        assert command == f"mlflow ui --backend-store-uri 'sqlite:///{home.root}/mlflow.db'"
+        assert Registry("http://registry.example.org", "small", home).ui_command() is None
+
+
 class TestRegister:
     def test_the_version_says_where_the_model_comes_from(
         self, registry: Registry, make_bundle: MakeBundle

@@ -17,6 +17,7 @@ from pipeline.approval.statement import Approval, read
 from pipeline.config import Project
 from pipeline.gate.record import record
 from pipeline.home import Home
+from pipeline.promotion.status import status
 from pipeline.registry.mlflow_registry import (
     APPROVAL_RECORD,
     CHAMPION,
@@ -83,6 +84,36 @@ def case(
     case = Case(project, make_context, version)
     case.gate()
     return case
+
+
+class TestAfterARejection:
+    def test_whoever_is_asked_next_is_told(
+        self, case: Case, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        case.approve(by="Asha", reason="too risky", reject=True)
+        today = case.signed().at.date().isoformat()
+        told = f"version 1 was rejected by Asha on {today}: too risky"
+        waiting = case.approve()
+        assert waiting.exit_code == 4
+        assert told in waiting.report.summary
+        monkeypatch.setattr("sys.stdin", io.StringIO("a\nBina\nmeasured again\n"))
+        assert case.approve(interactive=True).exit_code == 0
+        assert f"rejected    {told}" in capsys.readouterr().out
+
+    def test_an_approval_is_no_rejection(self, case: Case) -> None:
+        case.approve(by="Asha", reason="fine")
+        assert "rejected" not in case.approve().report.summary
+
+    def test_an_answer_that_does_not_verify_is_not_told(self, case: Case) -> None:
+        case.approve(by="Asha", reason="too risky", reject=True)
+        case.registry.attach(case.version, APPROVAL_RECORD, b"{}")
+        assert "rejected" not in case.approve().report.summary
+
+    def test_status_tells_it(self, case: Case) -> None:
+        case.approve(by="Asha", reason="too risky", reject=True)
+        rows = {row["environment"]: row for row in status(case.project, case.home)}
+        assert "version 1 was rejected by Asha on " in rows["production"]["open"]
+        assert rows["staging"]["open"] is None
 
 
 class TestByFlags:
