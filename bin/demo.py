@@ -124,8 +124,8 @@ def ask(url: str) -> None:
     table = pq.read_table(EXAMPLE / "build/ml/data/holdout.parquet")
     names = [name for name in table.column_names if not name.startswith("__")]
     newest = table.sort_by([("__time", "descending")]).slice(0, 1).to_pylist()[0]
-    row = [newest[name] for name in names]
-    answer = httpx.post(f"{url}/predict", json={"features": [clean(value) for value in row]})
+    row = {name: clean(newest[name]) for name in names}
+    answer = httpx.post(f"{url}/predict", json={"features": row})
     print(f"\nPOST {url}/predict   ({newest['__entity']}, {str(newest['__time'])[:10]})")
     print(f"{answer.status_code} {answer.text}")
     answer.raise_for_status()

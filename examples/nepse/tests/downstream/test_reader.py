@@ -54,7 +54,7 @@ def answered(metadata):
     values = rows[names].astype(object)
     values = values.where(values.notna(), None)
     answer = httpx.post(
-        f"{os.environ['NEPSE_ENDPOINT']}/predict", json={"features": values.values.tolist()}
+        f"{os.environ['NEPSE_ENDPOINT']}/predict", json={"rows": values.to_dict("records")}
     )
     return pd.DataFrame(answer.raise_for_status().json(), index=pd.MultiIndex.from_frame(rows[KEY]))
 
