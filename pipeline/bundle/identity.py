@@ -13,7 +13,7 @@ import platform
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import machinery, metadata
 from pathlib import Path
@@ -59,12 +59,14 @@ def identity(
     *,
     limits: Mapping[str, Any] | None = None,
     schema: FeatureSchema | None = None,
+    hashed: Collection[str] = (),
 ) -> Identity:
     """Return the identity of the model that ``project`` trains on data of this fingerprint.
 
     ``limits`` are the flags that shape the model beside the configuration (``max_epochs``); the
     part of that name exists only where one is given. ``schema`` gives the parts ``contract`` and,
-    where it succeeds earlier contracts, ``accepts``.
+    where it succeeds earlier contracts, ``accepts``. ``hashed`` are the columns that undated rows
+    are split by, where these are not all; the part ``split`` exists only then.
 
     Raises:
         UsageError: a feature module is missing or is not Python, or the groups file is missing.
@@ -84,6 +86,8 @@ def identity(
         parts["contract"] = schema.contract
         if schema.accepts:
             parts["accepts"] = digest_of(list(schema.accepts))
+    if hashed:
+        parts["split"] = digest_of(sorted(hashed))
     return Identity(digest_of(parts), parts)
 
 

@@ -18,7 +18,7 @@ from pipeline.statistics.paired import PairedTest
 
 Goal = Literal["superior", "non_inferior"]
 
-OF_THE_DATA = frozenset({"data", "contract", "accepts"})
+OF_THE_DATA = frozenset({"data", "contract", "accepts", "split"})
 """The parts of an identity that follow from the data; the others together are the recipe."""
 
 

@@ -38,7 +38,7 @@ def run(context: Context) -> Outcome:
     with files.all_or_nothing(context.workdir):
         champion = _champion(context)
         trained, seconds = _train(context, problem, limits, champion)
-        identity = _identity(context, limits, trained.schema)
+        identity = _identity(context, limits, trained)
         record = _record(context, problem, trained, identity)
         context.progress("writing the model", 0.95)
         outputs = files.write(context.workdir, trained, record)
@@ -74,10 +74,11 @@ def _flag(context: Context, key: str, quick_default: int) -> int | None:
 
 @dataclass(frozen=True)
 class Champion:
-    """The version in production, and what its clients send."""
+    """The version in production: what its clients send, and how its undated rows were split."""
 
     version: int
     schema: FeatureSchema
+    hashed: tuple[str, ...]
 
 
 def _champion(context: Context) -> Champion | None:
@@ -99,9 +100,15 @@ def _champion(context: Context) -> Champion | None:
     version = registry.champion()
     if version is None:
         return None
-    values = registry.manifest(version)["features"]
+    manifest = registry.manifest(version)
+    split = manifest["training"].get("split")
+    columns = split.get("columns") if isinstance(split, dict) else None
     try:
-        return Champion(version.number, FeatureSchema.from_json(values))
+        return Champion(
+            version.number,
+            FeatureSchema.from_json(manifest["features"]),
+            tuple(map(str, columns)) if isinstance(columns, list) else (),
+        )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Refused(f"the manifest of version {version.number}: features: {error}") from None
 
@@ -164,6 +171,7 @@ def _train(
         context.progress,
         optional=config.features.optional,
         champion=None if champion is None else champion.schema,
+        hashed=() if champion is None else champion.hashed,
     )
     return trained, seconds
 
@@ -173,7 +181,7 @@ def _fingerprint(context: Context) -> str:
     return str(json.loads(profile.read_text())["fingerprint"])
 
 
-def _identity(context: Context, limits: Limits, schema: FeatureSchema) -> Identity:
+def _identity(context: Context, limits: Limits, trained: Trained) -> Identity:
     from pipeline.bundle.identity import identity
 
     flags: dict[str, Any] = {
@@ -181,7 +189,13 @@ def _identity(context: Context, limits: Limits, schema: FeatureSchema) -> Identi
         "max_samples": limits.max_samples,
         "max_epochs": limits.max_epochs,
     }
-    return identity(context.project, _fingerprint(context), limits=flags, schema=schema)
+    return identity(
+        context.project,
+        _fingerprint(context),
+        limits=flags,
+        schema=trained.schema,
+        hashed=trained.hashed,
+    )
 
 
 def _record(

@@ -8,6 +8,7 @@ Machine Learning, 2018, chapter 7).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -161,7 +162,11 @@ class _Axis:
 
 
 def split_by_hash(
-    frame: pd.DataFrame, label: Vector, section: SplitSection, cluster: str | None = None
+    frame: pd.DataFrame,
+    label: Vector,
+    section: SplitSection,
+    cluster: str | None = None,
+    columns: Collection[str] | None = None,
 ) -> Split:
     """Split rows that have no time by a hash of their content, or of their cluster.
 
@@ -174,9 +179,11 @@ def split_by_hash(
         label: NaN where there is none.
         section: the shares of holdout and validation.
         cluster: the column that binds rows together; a row without a value there stands alone.
+        columns: those whose content is hashed; None hashes all.
     """
     labelled = ~np.isnan(label)
-    digest = numbered(row_hashes(frame))
+    hashed = sorted(map(str, frame.columns if columns is None else columns))
+    digest = numbered(row_hashes(frame[hashed]))
     if cluster is not None:
         bound = frame[cluster].notna().to_numpy()
         digest[bound] = row_hashes(frame[[cluster]])[bound]
@@ -194,7 +201,7 @@ def split_by_hash(
             "holdout_share": section.holdout_share,
             "validation_share": section.validation_share,
             "hash_of": cluster or "row",
-            "columns": sorted(str(column) for column in frame.columns),
+            "columns": hashed,
         },
     )
 

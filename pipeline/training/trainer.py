@@ -61,6 +61,8 @@ class Trained:
     positive_rate: float
     checks: tuple[Check, ...]
     metrics: dict[str, Any]
+    hashed: tuple[str, ...] = ()
+    """The columns that the rows were split by, where they are the champion's and not all."""
 
     @property
     def chosen_trial(self) -> Trial | None:
@@ -111,6 +113,7 @@ def train(
     *,
     optional: Collection[str] = (),
     champion: FeatureSchema | None = None,
+    hashed: Collection[str] = (),
 ) -> Trained:
     """Sample, split, choose, fit, calibrate, export and prove.
 
@@ -124,6 +127,9 @@ def train(
         progress: told during anything that takes long.
         optional: names of the features that a request may leave out.
         champion: the schema whose order the features keep; None where there is no champion.
+        hashed: the columns by whose hash the champion's undated rows were split. They are used
+            again where all of them are there, or a new column would put every row elsewhere and
+            the two models could not be compared.
 
     Raises:
         UsageError: the configuration of estimator or split is wrong.
@@ -134,8 +140,9 @@ def train(
     matrix = _arranged(matrix, optional, champion)
     matrix, frame = _sampled(matrix, frame, problem, split_section, section, limits)
     label = matrix.label.to_numpy(dtype=np.float64)
+    kept = tuple(sorted(hashed)) if _is_part(hashed, frame) else None
     if problem.time_column is None:
-        split = split_by_hash(frame, label, split_section, problem.cluster_column)
+        split = split_by_hash(frame, label, split_section, problem.cluster_column, kept)
     else:
         split = split_by_time(
             matrix.keys, label, split_section, problem.horizon, quick=limits.quick
@@ -187,6 +194,7 @@ def train(
         parity=parity,
         reference=reference,
         positive_rate=rate,
+        hashed=kept or () if problem.time_column is None else (),
         checks=(
             _enough(train_part, section.min_rows),
             _classes(train_part, validation),
@@ -210,6 +218,11 @@ def train(
             "seconds": clock.seconds,
         },
     )
+
+
+def _is_part(columns: Collection[str], frame: pd.DataFrame) -> bool:
+    """Return whether these are some of the frame's columns, and not all of them."""
+    return bool(columns) and {*columns} < {*map(str, frame.columns)}
 
 
 def _arranged(matrix: Matrix, optional: Collection[str], champion: FeatureSchema | None) -> Matrix:

@@ -153,9 +153,13 @@ def test_an_optional_feature_extends_the_contract_and_old_clients_are_served(del
     assert bundle.schema.accepts == (before,)
     row = ["pro", 41.0, 12.0]
     assert bundle.predict_rows([row]) == bundle.predict_rows([[*row, None]])
+    first = delivery.registry.manifest(former)["training"]["split"]
+    assert bundle.manifest["training"]["split"] == first, "else they could not be compared"
+    assert "split" in bundle.manifest["identity_parts"]
     delivery.crown()
     _, again = delivery.made_of(wider, features={"optional": ["income"]})
     assert again.schema.accepts == bundle.schema.accepts
+    assert (again.identity, again.digest) == (bundle.identity, bundle.digest)
 
 
 @pytest.mark.parametrize(
