@@ -134,19 +134,21 @@ def _feature(before: Feature, after: Feature, new: FeatureSchema) -> tuple[list[
 
 
 def _order(former: FeatureSchema, new: FeatureSchema) -> str:
-    """Say where a request by position is read as something else, if both have the names for it."""
+    """Say where a request by position is read as something else, or is refused for its order."""
+    pairs = list(zip(former.features, new.features, strict=False))
+    place = next((at for at, (one, other) in enumerate(pairs) if one.name != other.name), None)
+    if place is None:
+        return ""
+    was, now = (feature.name for feature in pairs[place])
+    told = f"value {place + 1} of a request by position was '{was}' and is '{now}'"
+    accepted = range(max(former.required, new.required, place + 1), len(pairs) + 1)
+    if any(all(one.kind == other.kind for one, other in pairs[:length]) for length in accepted):
+        return f"{told}; such a request is answered all the same, wrongly"
     kept = [name for name in former.names if name in new.names]
     if len(kept) == len(former.names):
-        there = list(new.names[: len(kept)])
-    else:
-        there = [name for name in new.names if name in former.names]
-    for place, (one, other) in enumerate(zip(kept, there, strict=True)):
-        if one != other:
-            return (
-                f"the order changes: value {place + 1} of a request by position was '{one}' and "
-                f"is '{other}'"
-            )
-    return ""
+        return f"the order changes: {told}"
+    there = [name for name in new.names if name in former.names]
+    return "" if kept == there else f"the order changes: {told}"
 
 
 def _listed(categories: Sequence[str]) -> str:

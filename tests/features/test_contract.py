@@ -12,6 +12,7 @@ from pipeline.features.schema import Feature, FeatureError, FeatureSchema
 AGE = Feature("age", "numeric", (), 18.0, 90.0)
 TENURE = Feature("tenure", "numeric", (), 0.0, 60.0)
 PLAN = Feature("plan", "categorical", ("free", "max", "pro"))
+AGE_TOO = Feature("age_too", "numeric")
 FORMER = FeatureSchema((PLAN, AGE, TENURE))
 
 
@@ -74,6 +75,24 @@ class TestCompare:
         assert str(found).startswith(change)
         same = new.contract == FORMER.contract
         assert same == (change == "compatible")
+
+    @pytest.mark.parametrize(
+        ("new", "told"),
+        [
+            (of(PLAN, TENURE, AGE), "value 2 of a request by position was 'age' and is 'tenure'; "),
+            (of(PLAN, TENURE, Feature("x", "numeric", optional=True)), "was 'age' and is 'tenure'"),
+            (of(PLAN, Feature("x", "numeric"), TENURE), "was 'age' and is 'x'"),
+        ],
+    )
+    def test_a_request_by_position_that_would_be_answered_wrongly_is_named(self, new, told):
+        assert told in str(compare(FORMER, new))
+        assert "such a request is answered all the same, wrongly" in str(compare(FORMER, new))
+
+    @pytest.mark.parametrize(
+        "new", [of(PLAN, TENURE), of(AGE, PLAN, TENURE), of(PLAN, AGE, TENURE, AGE_TOO)]
+    )
+    def test_one_that_is_refused_is_not_called_so(self, new):
+        assert "wrongly" not in str(compare(FORMER, new))
 
     def test_going_back_on_what_was_optional_or_accepted_is_breaking(self):
         optional = of(PLAN, replace(AGE, optional=True), TENURE)
