@@ -26,7 +26,8 @@ def parse() -> argparse.Namespace:
         "--data",
         type=Path,
         metavar="FILE",
-        help="daily bars, .csv or .csv.gz: date, symbol, open, high, low, close, volume",
+        help="daily bars as CSV, packed or not: date, symbol, open, high, low, close, volume in "
+        "the usual spellings; without a symbol column one share",
     )
     parser.add_argument(
         "--groups", type=Path, metavar="FILE", help="a CSV with the columns symbol and sector"
@@ -52,13 +53,67 @@ def source(options: argparse.Namespace) -> tuple[str, dict[str, str]]:
     if options.data is None:
         return "simulated", {}
     path = options.data.resolve()
-    chosen = {"data.source": json.dumps({"kind": "csv", "path": str(path)}), "data.ci": "null"}
+    chosen = columns_of(path) | {"data.ci": "null"}
     if options.groups is not None:
         groups = {"path": str(options.groups.resolve()), "entity": "symbol", "group": "sector"}
         chosen["data.groups"] = json.dumps(groups)
     word = re.sub(r"[^A-Za-z0-9]+", "-", path.name)[:40].strip("-")
     name = f"{word}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     return name, chosen | ports(8020)
+
+
+SPELLINGS = {
+    "date": ("date", "day", "tradedate", "tradingdate", "businessdate", "datetime", "timestamp"),
+    "symbol": ("symbol", "ticker", "scrip", "stock", "stocksymbol", "instrument", "code", "share"),
+    "open": ("open", "openprice", "openingprice"),
+    "high": ("high", "highprice", "max", "maxprice"),
+    "low": ("low", "lowprice", "min", "minprice"),
+    "close": ("close", "closeprice", "closingprice", "last", "lastprice", "ltp", "price"),
+    "volume": ("volume", "vol", "shares", "qty", "quantity", "totaltradedquantity", "tradedshares"),
+}
+"""How files of daily bars name their columns, in lower case without blanks and signs."""
+OPTIONAL = {"turnover": ("turnover", "amount", "totaltradedvalue"), "sector": ("sector",)}
+
+
+def columns_of(path: Path) -> dict[str, str]:
+    """Return the configuration that reads a file of daily bars in the usual spellings."""
+    from pipeline.data.csv_file import SEPARATORS, read_header
+    from pipeline.errors import PipelineError
+
+    source = {"kind": "csv", "path": str(path)}
+    names, fault = [], None
+    for separator in SEPARATORS:
+        try:
+            names = read_header(path, separator)
+        except PipelineError as error:
+            fault = fault or error
+        else:
+            source["separator"] = separator
+            break
+    if not names:
+        raise SystemExit(f"bin/demo: {fault}")
+    plain = {re.sub(r"[^a-z]", "", name.lower()): name for name in reversed(names)}
+    columns, lacking = {}, []
+    for column, spellings in (SPELLINGS | OPTIONAL).items():
+        found = next((plain[spelling] for spelling in spellings if spelling in plain), None)
+        if found is None and column not in OPTIONAL:
+            lacking.append(column)
+        elif found is not None and found != column:
+            columns[column] = found
+    chosen = {"data.source": json.dumps(source)}
+    if lacking == ["symbol"]:  # one share has no other to be ranked among
+        share = re.sub(r"[^A-Za-z0-9]+", "-", path.name.split(".")[0]).strip("-") or "share"
+        chosen |= {"data.constants": json.dumps({"symbol": share}), "gate.metric": "log_loss"}
+        print(f"no column of symbols: one share, {share}")
+    elif lacking:
+        raise SystemExit(
+            f"bin/demo: {path} has no column '{lacking[0]}'; known spellings: "
+            f"{', '.join(SPELLINGS[lacking[0]])}; its columns: {', '.join(names)}"
+        )
+    if columns:
+        chosen["data.columns"] = json.dumps(columns)
+        print("columns: " + ", ".join(f"{name} is '{given}'" for name, given in columns.items()))
+    return chosen
 
 
 def ports(production: int) -> dict[str, str]:

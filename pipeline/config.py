@@ -908,7 +908,7 @@ def parse(
         found = error.errors(include_url=False)
         first = min(found, key=lambda item: item["type"] != "extra_forbidden")
         location = [str(part) for part in first["loc"]]
-        key = ".".join(location)
+        key = ".".join(_as_written(location))
         origin = (origins or {}).get(key, FILE)
         where = where if origin == FILE else origin
         if first["type"] == "extra_forbidden":
@@ -929,6 +929,16 @@ def parse(
             f"{where}: {key or 'the whole'} is {first.get('input')!r}",
             expected=_said(first["msg"]),
         ) from None
+
+
+def _as_written(location: list[str]) -> list[str]:
+    """Return a location without the kind that pydantic names after a source."""
+    kinds = ("csv", "parquet", "sql", "simulated")
+    return [
+        part
+        for before, part in zip(["", *location], location, strict=False)
+        if not (before in ("source", "ci") and part in kinds)
+    ]
 
 
 def _said(message: str) -> str:

@@ -118,7 +118,7 @@ def _settled(
             stripped = without_blanks(column)
             changed = int((stripped.fillna("") != column.fillna("")).sum())
             if changed and name in words:
-                notes.append(f"blanks around {changed:,} values of '{name}' are taken off")
+                notes.append(f"blanks around values of '{name}' are taken off in {changed:,} rows")
             column = stripped
         taken[name] = column
     frame = apply_forms(pd.DataFrame(taken, index=frame.index), forms, words, dates)

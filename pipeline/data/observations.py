@@ -108,10 +108,11 @@ def _categories(name: str, column: pd.Series) -> list[Check]:
     count = column.nunique()
     if count < MANY_CATEGORIES:
         return []
-    gigabytes = count * len(column) * 4 / 1e9
+    megabytes = count * len(column) * 4 / 1e6
+    size = f"{megabytes:,.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:,.1f} GB"
     why = (
-        f"'{name}' has {count:,} categories, each a column of the model: up to {gigabytes:,.1f} GB "
-        "in training; group its values, or name it in problem.drop"
+        f"'{name}' has {count:,} categories, each a column of the model: {len(column):,} rows take "
+        f"up to {size} in training; group its values, or name it in problem.drop"
     )
     return [
         Check(
@@ -144,7 +145,7 @@ def _spellings(name: str, column: pd.Series) -> list[Check]:
             required=False,
             observed=len(alike),
             expected="values that differ in more than case or blanks",
-            why=f"'{name}' has {len(alike):,} values that differ in case or blanks alone and count "
-            f"as different: {shown}",
+            why=f"values of '{name}' that differ in case or blanks alone count as different: "
+            f"{shown}{' and more' if len(alike) > 3 else ''}",
         )
     ]

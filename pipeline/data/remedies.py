@@ -38,8 +38,12 @@ TIMES = (
     *("T%H:%M%z", " %H:%M:%S %z", " %H:%M:%S %Z"),
 )
 UNIT = re.compile(
-    r"[-+]?[\d.,' ]*\d\s*([^\d\s.,'+-][^\d]*)|([^\d\s.,'+-][^\d]*?)\s*[-+]?\d[\d.,' ]*"
+    r"[-+]?[\d.,' ]*\d\s*(?P<after>[^\d\s.,'+-][^\d\s]{0,5})"
+    r"|(?P<before>[^\w\s.,'+()-]{1,3}|[A-Z]{2,4}\.?|Rs\.?)\s*[-+]?\d[\d.,' ]*"
 )
+"""A number with its unit after it, or its currency before it."""
+WORDS = frozenset({"yes", "no", "y", "n", "on", "off", "t", "f"})
+INFINITE = frozenset({"inf", "-inf", "+inf", "infinity", "-infinity", "∞"})
 
 
 def number_remedy(cells: Sequence[str], *, label: bool = False) -> str:
@@ -81,7 +85,13 @@ def number_remedy(cells: Sequence[str], *, label: bool = False) -> str:
         return found[0] + more
     if _all(values, lambda cell: day_of(cell, "%Y-%m-%d") or date_forms([cell], named=False)):
         return "a date is no number: name the column in problem.time or problem.drop"
-    units = {match[1] or match[2] for cell in values if (match := UNIT.fullmatch(cell))}
+    if _all(values, lambda cell: cell.lower() in INFINITE):
+        return "infinite numbers are none: correct them where the data are made"
+    if _all(values, lambda cell: cell.lower() in WORDS):
+        return "write 1 and 0, or name the column in problem.categorical"
+    units = {
+        match["after"] or match["before"] for cell in values if (match := UNIT.fullmatch(cell))
+    }
     if units and _all(values, UNIT.fullmatch):
         shown = ", ".join(f"'{unit.strip()}'" for unit in sorted(units)[:3])
         return f"write the number without {shown} where the data are made"

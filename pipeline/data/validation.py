@@ -385,6 +385,8 @@ def _expected(test: DataTest, allowed: int | None) -> str:
 
 def _plain(value: Any) -> Any:
     """Return a value as JSON and a person can read it."""
+    if isinstance(value, dict):
+        value = tuple(value.values())
     if isinstance(value, tuple):
         return "/".join(str(_plain(part)) for part in value)
     value = jsonable(value)

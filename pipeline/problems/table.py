@@ -281,7 +281,11 @@ class Table:
                 f"label '{options.label}' is never {options.positive!r}",
                 expected=f"{' or '.join(distinct)}, which the data hold",
                 hint="set problem.positive to the value that means 1"
-                + (", in quotes" if isinstance(options.positive, bool) else ""),
+                + (
+                    ", in quotes where YAML reads it as true or false"
+                    if isinstance(options.positive, bool)
+                    else ""
+                ),
             )
         result[known] = positive
         return result

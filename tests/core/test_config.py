@@ -110,3 +110,57 @@ def test_the_root_is_the_nearest_folder_upwards(tmp_path: Path) -> None:
     assert config.find_root(inner) == (tmp_path / "a").resolve()
     with pytest.raises(UsageError, match=r"no ml\.yaml in"):
         config.find_root(tmp_path)
+
+
+SOURCE = "project: a\ndata: {{source: {{kind: csv, path: a.csv, {keys}}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("decimal: ';'", "data.source.decimal is ';'; expected '.' or ','"),
+        ("decimal: ',', thousands: ','", "decimal and thousands that differ; both are ','"),
+        ("thousands: x", "data.source.thousands is 'x'"),
+        ("separator: ';', delimiter: ','", "separator or delimiter, which are one thing"),
+        ("separator: a", "a character that stands in no number or word"),
+        ("separator: '\"'", "a character that stands in no number or word"),
+        ("encoding: utf-9", "the name of a text encoding, for example cp1252"),
+        ("encoding: base64", "the name of a text encoding"),
+        ("date_format: DD.MM.YYYY", "a format with year, month and day, for example %d.%m.%Y"),
+        ("date_format: '%d.%m.'", "a format with year, month and day"),
+        ("na_values: [null]", "YAML reads a word as None, so quote it"),
+        ("na_values: [no]", "YAML reads a word as False, so quote it"),
+    ],
+)
+def test_forms_of_values_that_make_no_sense(tmp_path: Path, keys: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        config.load(write(tmp_path, SOURCE.format(keys=keys)), environment={})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("delimiter: ';'", {"separator": ";"}),
+        ("separator: tab", {"separator": "\t"}),
+        ("separator: '\\t'", {"separator": "\t"}),
+        ("decimal: ',', thousands: space", {"decimal": ",", "thousands": " "}),
+        ("na_values: ['-', -999]", {"na_values": ("-", "-999")}),
+        ("date_format: excel", {"date_format": "excel"}),
+        ("date_format: '%Y-%m-%dT%H:%M:%S%z'", {"date_format": "%Y-%m-%dT%H:%M:%S%z"}),
+    ],
+)
+def test_forms_of_values(tmp_path: Path, keys: str, expected: dict[str, object]) -> None:
+    project = config.load(write(tmp_path, SOURCE.format(keys=keys)), environment={})
+    found = project.config.data.source.model_dump()
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_a_constant_that_yaml_reads_as_a_switch_has_to_be_quoted(tmp_path: Path) -> None:
+    text = "project: a\ndata: {constants: {symbol: NO}}\n"
+    with pytest.raises(UsageError, match="YAML reads symbol as False, so quote it"):
+        config.load(write(tmp_path, text), environment={})
+    text = text.replace("NO", "'NO'")
+    assert config.load(write(tmp_path, text), environment={}).config.data.constants == {
+        "symbol": "NO"
+    }

@@ -128,4 +128,4 @@ def test_blanks_around_a_text_make_no_second_value(make_project):
     )
     rows = read_source(CsvSource(kind="csv", path="a.csv"), project, {"id"})
     assert rows.frame["id"].fillna("?").tolist() == ["pro"] * 4 + ["?"]
-    assert rows.notes == ("blanks around 4 values of 'id' are taken off",)
+    assert rows.notes == ("blanks around values of 'id' are taken off in 4 rows",)

@@ -1,0 +1,185 @@
+"""What a person is told of data beside the tests, and what validate-data says in one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.report import Verdict
+from pipeline.stages import runner
+
+ROWS = 200
+PROBLEM = {"kind": "table", "label": "y", "entity": "id", "categorical": ["plan"]}
+
+
+def table(rows: int = ROWS) -> pd.DataFrame:
+    generator = np.random.default_rng(3)
+    return pd.DataFrame(
+        {
+            "id": [f"c{n}" for n in range(rows)],
+            "age": generator.normal(40, 5, rows).round(1),
+            "plan": generator.choice(["pro", "basic"], rows),
+            "y": generator.integers(0, 2, rows),
+        }
+    )
+
+
+@pytest.fixture
+def validated(make_project, make_context):
+    """Run the stage on a frame or on text; return its report and its folder."""
+
+    def run(data, *, problem=PROBLEM, **source):
+        project = make_project(
+            bare=True,
+            project="table",
+            problem=problem,
+            data={"source": {"kind": "csv", "path": "t.csv"} | source},
+        )
+        text = data if isinstance(data, str) else data.to_csv(index=False)
+        (project.root / "t.csv").write_text(text, encoding="utf-8")
+        context = make_context(project, "validate-data")
+        return runner.execute(context).report, context.workdir / "data"
+
+    return run
+
+
+def with_cells(column, cells):
+    frame = table().astype({column: object})
+    frame.loc[range(len(cells)), column] = cells
+    return frame
+
+
+def test_a_cell_that_is_no_number_is_named_with_line_and_remedy(validated):
+    report, folder = validated(with_cells("age", ["#N/A"]))
+    assert report.verdict is Verdict.PASS
+    assert report.metrics["blanked"] == {"age": 1}
+    assert "the first in line 2, for example #N/A" in report.summary
+    assert "column 'age': if it means a missing value, set data.source.na_values" in report.summary
+    clean = pd.read_parquet(folder / "clean.parquet")
+    assert clean["age"].dtype == "float64"
+    assert clean["age"].isna().sum() == 1
+
+
+def test_more_of_them_than_tolerated_fail_and_the_remedy_helps(validated):
+    frame = table().assign(age=lambda t: t["age"].map(lambda age: f"{age:.1f}".replace(".", ",")))
+    report, _ = validated(frame)
+    assert report.verdict is Verdict.FAIL
+    assert report.summary.startswith("age_readable: 200 of 200 rows")
+    assert "column 'age': set data.source.decimal to ','" in report.summary
+    report, folder = validated(frame, decimal=",")
+    assert report.verdict is Verdict.PASS
+    clean = pd.read_parquet(folder / "clean.parquet").sort_values("id")
+    assert clean["age"].tolist() == table().sort_values("id")["age"].tolist()
+
+
+def test_lines_that_are_no_rows_are_quarantined_with_their_text(validated):
+    lines = table().to_csv(index=False).splitlines()
+    lines[10] = "c9,41.0"
+    report, folder = validated("\n".join(lines) + "\n")
+    assert report.verdict is Verdict.PASS
+    assert report.metrics["rows"] == ROWS
+    assert report.metrics["rows_clean"] == ROWS - 1
+    aside = pd.read_parquet(folder / "quarantine.parquet")
+    assert aside[["source_row", "source_line", "source_text"]].to_numpy().tolist() == [
+        [9, 11, "c9,41.0"]
+    ]
+    assert aside["reasons"].tolist() == ["lines_readable: 2 fields, the header has 4"]
+    assert "lines_readable: 1 of 200 lines are no rows, the first is line 11" in report.summary
+
+
+def test_short_lines_over_the_tolerance_fail(validated):
+    lines = table().to_csv(index=False).splitlines()
+    lines[10:14] = ["c9,41.0"] * 4
+    report, _ = validated("\n".join(lines) + "\n")
+    assert report.verdict is Verdict.FAIL
+    assert report.summary.startswith("lines_readable: 4 of 200 lines are no rows")
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (lambda t: t.reset_index().rename(columns={"index": "Unnamed: 0"}), "'Unnamed: 0' is left"),
+        (lambda t: t.reset_index().rename(columns={"index": ""}), "column 1 has no name"),
+        (
+            lambda t: t.assign(row=np.random.default_rng(1).permutation(len(t)) + 1),
+            "column 'row' is a feature and counts the rows",
+        ),
+        (lambda t: t.replace({"plan": {"pro": "pro "}}), "blanks around values of 'plan'"),
+        (
+            lambda t: t.assign(plan=["PRO", *t["plan"][1:]]),
+            "values of 'plan' that differ in case or blanks alone",
+        ),
+    ],
+)
+def test_what_is_not_wrong_is_said(validated, change, note):
+    report, _ = validated(change(table()))
+    assert report.verdict is Verdict.PASS
+    assert note in report.summary
+
+
+def test_many_categories_are_named_with_their_cost(validated):
+    frame = table(1500).assign(plan=lambda t: t["id"])
+    report, _ = validated(frame)
+    assert report.verdict is Verdict.PASS
+    assert "'plan' has 1,500 categories, each a column of the model: 1,500 rows" in report.summary
+    assert "9 MB" in report.summary
+
+
+def test_copies_leave_where_rows_are_about_something(validated):
+    frame = table()
+    report, folder = validated(pd.concat([frame, frame.iloc[[3]]]))
+    assert report.verdict is Verdict.PASS
+    assert report.metrics["rows_quarantined"] == 1
+    assert pd.read_parquet(folder / "quarantine.parquet")["source_line"].tolist() == [ROWS + 2]
+    report, _ = validated(pd.concat([frame, frame.iloc[:20]]))
+    assert report.verdict is Verdict.FAIL
+    assert report.summary.startswith("rows_distinct: 20 of 220 rows")
+    nobody = {"kind": "table", "label": "y", "categorical": ["plan"], "drop": ["id"]}
+    report, _ = validated(pd.concat([frame, frame.iloc[:20]]), problem=nobody)
+    assert report.verdict is Verdict.PASS
+    assert report.metrics["rows_clean"] == ROWS + 20
+    assert "rows_distinct: 20 of 220 rows" in report.summary
+
+
+@pytest.mark.parametrize(
+    ("written", "positive"),
+    [
+        (("yes", "no"), True),
+        (("Yes", "No"), True),
+        (("true", "false"), True),
+        (("Y", "N"), True),
+        (("1.0", "0.0"), True),
+        (("no", "yes"), False),
+        (("yes", "no"), "yes"),
+        (("1.0", "0.0"), "1"),
+        (("1.0", "0.0"), 1),
+        (("TRUE", "FALSE"), 1),
+        (("2", "1"), 2),
+        (("yes ", " no"), "yes"),
+    ],
+)
+def test_labels_mean_the_same_however_they_are_written(validated, written, positive):
+    from pipeline.problems.table import Table, TableOptions
+
+    frame = table().assign(y=lambda t: t["y"].map(dict(zip((1, 0), written, strict=True))))
+    options = PROBLEM | {"positive": positive}
+    report, folder = validated(frame, problem=options)
+    assert report.verdict is Verdict.PASS, report.summary
+    clean = pd.read_parquet(folder / "clean.parquet")
+    problem = Table(TableOptions(**{k: v for k, v in options.items() if k != "kind"}))
+    label = problem.matrix(clean, [], True).label
+    assert dict(zip(clean["id"], label, strict=True)) == dict(
+        zip(table()["id"], table()["y"], strict=True)
+    )
+
+
+def test_words_that_yaml_would_have_to_quote_are_said(validated):
+    from pipeline.errors import Refused
+    from pipeline.problems.table import Table, TableOptions
+
+    frame = table().assign(y=lambda t: t["y"].map({1: "NO", 0: "SE"}))
+    with pytest.raises(Refused, match=r"never False; expected NO or SE.*in quotes"):
+        Table(TableOptions(label="y", positive=False, drop=("id", "plan"))).matrix(frame, [], True)
+    report, _ = validated(frame)
+    assert 'set problem.positive to the value that means 1: "' in report.summary
