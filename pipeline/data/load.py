@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 RESERVED = frozenset({"source_row", "source_line", "source_text", "reasons"})
 """Columns that the rows set aside have beside their own."""
-NO_VALUES = ("list", "struct", "map", "duration", "time", "binary", "union", "fixed_size_list")
+NO_VALUES = (
+    *("list", "large_list", "fixed_size_list", "struct", "map", "dense_union", "sparse_union"),
+    *("duration", "time32", "time64", "binary", "large_binary", "fixed_size_binary", "month_day"),
+)
 """Arrow types (as their names start) of columns that are neither numbers, dates nor text."""
 
 

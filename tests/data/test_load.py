@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.config import CsvSource, DataSection, Groups, ParquetSource
 from pipeline.data.load import read_source, text_columns, to_problem_columns, to_source_columns
+from pipeline.data.typed import as_dates
 from pipeline.errors import UsageError
 
 
@@ -105,3 +106,14 @@ def test_a_csv_path_is_relative_to_the_project(make_project, sales):
         rows.frame, sales.astype({"shop": "str", "day": "str"}), check_index_type=False
     )
     assert rows.place(2) == "line 4"
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Kathmandu"])
+def test_moments_at_midnight_are_days(make_project, zone):
+    project = make_project()
+    days = pd.to_datetime(["2024-01-01", "2024-01-02"]).tz_localize(zone)
+    pd.DataFrame({"day": days, "x": [1.0, 2.0]}).to_parquet(project.root / "a.parquet")
+    source = ParquetSource(kind="parquet", path="a.parquet")
+    rows = read_source(source, project, {"day"}, {"day"})
+    assert as_dates(rows.frame["day"]).dt.day.tolist() == [1, 2]
+    assert rows.notes == ()
