@@ -66,7 +66,7 @@ class WaitingForPerson(PipelineError):
     exit_code = 4
 
 
-USER_INFO = re.compile(r"(?<=://)([^\s:/@'\"<>]*):([^\s'\"<>]*)@")
+USER_INFO = re.compile(r"(?<=://)([^\s:/@|()^\[\]'\"<>]*):([^\s'\"<>]*)@")
 """User and password of a URL; a password that was not quoted may hold ``/``, ``:`` and ``@``."""
 TOKEN = re.compile(r"(?<=://)[^\s:/@'\"<>]{16,}@")
 """A token in a user's place."""

@@ -28,6 +28,8 @@ case "$1" in
     *) printf '%s\\n' "$ML_GIT_TOKEN" ;;
 esac
 """
+INHERITED = ("GIT_SSH", "GIT_SSL_", "GIT_ASKPASS", "GIT_HTTP_")
+"""Beginnings of git's variables that say how it connects; others may lead it elsewhere."""
 LOST_RACE = ("[rejected]", "cannot lock ref", "failed to update ref", "incorrect old value")
 
 
@@ -164,7 +166,13 @@ def _clone(section: GitopsSection, environment: Mapping[str, str] | None) -> Ite
         raise UsageError("gitops.repository is not set")
     given = dict(os.environ if environment is None else environment)
     with tempfile.TemporaryDirectory(prefix="ml-pipeline-git-") as scratch:
-        variables = given | {
+        plain = {
+            name: value
+            for name, value in given.items()
+            if not name.startswith("GIT_") or name.startswith(INHERITED)
+        }
+        variables = plain | {
+            "GIT_NO_REPLACE_OBJECTS": "1",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ALLOW_PROTOCOL": "file:http:https:ssh",
             "LC_ALL": "C",
@@ -173,8 +181,6 @@ def _clone(section: GitopsSection, environment: Mapping[str, str] | None) -> Ite
             "GIT_COMMITTER_NAME": section.author,
             "GIT_COMMITTER_EMAIL": section.email,
         }
-        for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
-            variables.pop(name, None)
         if section.token_env is not None:
             token = given.get(section.token_env)
             if not token:

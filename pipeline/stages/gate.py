@@ -35,6 +35,10 @@ def run(context: Context) -> Outcome:
         UsageError: nothing was registered, or the configuration names what does not exist.
         EnvironmentFault: the registry does not answer.
     """
+    problem = load_problem(context.config.problem, context.project.root)
+    rules = Rules.of(context.config.gate, problem.primary_metric, problem.guards)
+    policy = policies.load(context.policy, context.config.policy)
+    floor.require(policy.gate, context.config.gate, rules)
     registry = Registry.of(context.project, context.home, context.progress)
     context.progress("asking the registry", 0.0)
     challenger, champion = registry.challenger(), registry.champion()
@@ -45,10 +49,6 @@ def run(context: Context) -> Outcome:
     if champion is not None and champion.identity == challenger.identity:
         return _nothing_to_promote(champion)
 
-    problem = load_problem(context.config.problem, context.project.root)
-    rules = Rules.of(context.config.gate, problem.primary_metric, problem.guards)
-    policy = policies.load(context.policy, context.config.policy)
-    floor.require(policy.gate, context.config.gate, rules)
     reports, advisory = _reports(context, (*context.config.gate.require, *policy.require))
     contract = judge_contract(
         registry.manifest(challenger),

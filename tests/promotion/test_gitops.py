@@ -170,6 +170,28 @@ class TestFetch:
         with pytest.raises(UsageError, match=r"has no production-model\.yaml on main"):
             fetch(repository.section(), proposed=BRANCH)
 
+    @pytest.mark.parametrize("how", ["configuration", "folder", "objects"])
+    def test_variables_of_a_build_do_not_lead_it_elsewhere(
+        self, repository: Repository, tmp_path: Path, how: str
+    ) -> None:
+        push(repository.section())
+        (tmp_path / "evil").mkdir()
+        evil = Repository(tmp_path / "evil")
+        push(evil.section(), "model_version: 666\n")
+        variables = {
+            "configuration": {
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": f"url.{evil.bare}.insteadOf",
+                "GIT_CONFIG_VALUE_0": str(repository.bare),
+            },
+            "folder": {"GIT_DIR": str(evil.bare), "GIT_WORK_TREE": str(evil.other)},
+            "objects": {"GIT_OBJECT_DIRECTORY": str(evil.bare / "objects")},
+        }[how]
+        found = fetch(
+            repository.section(), proposed=BRANCH, environment=dict(os.environ) | variables
+        )
+        assert found == b"model_version: 2\n"
+
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """Act between the commit and the push."""
