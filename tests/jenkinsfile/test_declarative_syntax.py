@@ -124,8 +124,8 @@ REFUSED = {
         3,
         'Duplicate stage name: "a"',
     ),
-    "number in environment": (
-        "pipeline {\n agent any\n environment {\n A = 1\n }\n "
+    "list in environment": (
+        "pipeline {\n agent any\n environment {\n A = [1]\n }\n "
         + STAGE.format("steps { echo 'x' }")
         + "\n}",
         4,

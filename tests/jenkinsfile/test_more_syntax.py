@@ -98,6 +98,36 @@ def test_a_cell_that_fails_stops_the_others_only_with_fail_fast(jenkins: Jenkins
     assert (fast.result, fast.echoes) == ("FAILURE", ["post"])
 
 
+def test_a_matrix_may_have_more_cells_than_a_list_may_have_elements(jenkins: Jenkins) -> None:
+    values = [str(number) for number in range(17)]
+    rest = f"excludes {{ exclude {{ {axis('A', *values[1:])} }} }}"
+    cells = matrix(SAYS, axis("A", *values), axis("B", *values), rest=rest)
+    build = jenkins.run(pipeline(cells, agent="none"), restart_everywhere=False)
+    assert [echo.split()[0] for echo in build.echoes] == [f"0{value}" for value in values]
+
+
+RETRIED = """
+    script {
+        env.N = (env.N ?: '0').toInteger() + 1
+        if (env.N == '1') { unstable 'early'; error 'first' }
+        echo "attempt ${env.N}"
+    }
+"""
+
+
+@pytest.mark.parametrize("where", ["pipeline", "stage"])
+def test_an_option_retry_forgets_the_error_but_not_what_was_said(
+    where: str, jenkins: Jenkins
+) -> None:
+    options = "options { retry(2) }"
+    stage = f"{options if where == 'stage' else ''}\nsteps {{ {RETRIED} }}"
+    post = "post { always { echo currentBuild.currentResult } }"
+    rest = f"{options if where == 'pipeline' else ''}\n{post}"
+    build = jenkins.run(pipeline(stage, rest=rest))
+    assert build.echoes[-2:] == ["attempt 2", "UNSTABLE"]
+    assert build.result == "UNSTABLE"
+
+
 TOOLS: dict[str, Any] = {"maven": ["M3"], "jdk": {"17": "/opt/jdk17", "21": "/opt/jdk21"}}
 
 

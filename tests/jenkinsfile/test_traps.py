@@ -207,6 +207,31 @@ def test_a_global_variable_of_a_plugin_is_no_result(jenkins: Jenkins) -> None:
         jenkins.run("def server = Artifactory.server('x')\n")
 
 
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("import hudson.plugins.git.GitSCM\n", "the class hudson.plugins.git.GitSCM of Jenkins"),
+        ('echo "${hudson.plugins.git.GitSCM}"\n', "classes of Jenkins whose name starts with"),
+    ],
+)
+def test_a_class_of_jenkins_that_is_not_here_is_no_result(
+    script: str, said: str, jenkins: Jenkins
+) -> None:
+    with pytest.raises(NotInHarness, match=rf"^WorkflowScript:1: {said}"):
+        jenkins.run(script)
+
+
+def test_without_a_library_an_unknown_name_is_no_result(jenkins: Jenkins) -> None:
+    with pytest.raises(NotInHarness, match=r"^WorkflowScript:1: 'deployIt' is no step.*--library"):
+        jenkins.run("deployIt()\n", library={})
+    caught = "try { deployIt() } catch (NoSuchMethodError e) { echo 'caught' }\n"
+    assert jenkins.run(caught, library={}).echoes == ["caught"]
+
+
+def test_a_script_may_name_its_package(jenkins: Jenkins) -> None:
+    assert jenkins.run("package a.b\necho 'x'\n").echoes == ["x"]
+
+
 SPREAD = """
     def add(a, b) { a + b }
     def count(Object... all) { all.length }

@@ -27,7 +27,10 @@ class ModelInterpreter implements Serializable {
             inAgent(root.agent, false, root.options) {
                 withCredentials(root.environment) {
                     withEnvironment(root.environment) {
+                        def attempts = 0
                         inWrappers(wrappers(root.options)) {
+                            if (attempts++ > 0) { Declarative.again() }
+                            error = null
                             withTools(root.tools, root.agent, null, false) {
                                 error = stages(root.stages, null, null, Declarative.restartFrom(), null)
                                 posted = true
@@ -65,7 +68,7 @@ class ModelInterpreter implements Serializable {
         for (stage in (stages ?: [])) {
             if (stage.matrix) {
                 stage.parallel = []
-                for (values in stage.matrix.cells) {
+                for (values in Declarative.cells(stage.matrix.combinations)) {
                     def cell = stage.matrix.template.call()
                     cell.name = Declarative.cellName(values)
                     cell.cell = values
@@ -160,7 +163,9 @@ class ModelInterpreter implements Serializable {
         def passed = when == null ? true : null
         if (passed == null && when.beforeOptions) { passed = holds(when) }
         if (passed == false) { return false }
+        def attempts = 0
         inWrappers(wrappers(stage.options)) {
+            if (attempts++ > 0) { Declarative.again() }
             if (passed == null && when.beforeInput) { passed = holds(when) }
             if (passed != false) {
                 withInput(stage.input) {

@@ -26,6 +26,7 @@ class Code {
     final List<String> askedLibraries = []
     final Map<String, File> libraries
     boolean visible
+    String scriptClass
 
     Code(String script, Map<String, String> libraries, boolean implicit, boolean sandbox, Map installation) {
         this.libraries = libraries.collectEntries { name, path -> [name, new File(path)] } as Map<String, File>
@@ -63,7 +64,7 @@ class Code {
                 Compiled compiled = compile([file], known, installation, sourcesUnusable())
                 classes.putAll(compiled.classes)
                 if (compiled.gaps) { unusable[name] = new NotInHarness(compiled.gaps[0], true) }
-            } catch (NotCompiled error) {
+            } catch (NotCompiled | NotInHarness error) {
                 unusable[name] = error
             }
         }
@@ -76,8 +77,8 @@ class Code {
             try {
                 classes.putAll(compile(left, classes, installation).classes)
                 return
-            } catch (NotCompiled why) {
-                List<File> bad = left.findAll { "\n${why.message}".contains("\n${it.path}: ") }
+            } catch (NotCompiled | NotInHarness why) {
+                List<File> bad = left.findAll { "\n${why.message}" =~ /\n\Q${it.path}\E: ?\d/ }
                 (bad ?: left).each { unusable[className(folder, it)] = why }
                 left = bad ? left - bad : []
             }
@@ -99,6 +100,7 @@ class Code {
         Compiled compiled = CACHE[key]
         if (compiled.gaps) { throw new NotInHarness(compiled.gaps[0], true) }
         classes.putAll(compiled.classes)
+        scriptClass = compiled.classes.keySet().find { it == 'WorkflowScript' || it.endsWith('.WorkflowScript') }
         askedLibraries.addAll(compiled.libraries)
     }
 
@@ -138,6 +140,8 @@ class Code {
         } catch (MultipleCompilationErrorsException error) {
             ExceptionMessage fault = error.errorCollector.errors.find { it instanceof ExceptionMessage && isOwn(it.cause) } as ExceptionMessage
             if (fault) { throw new IllegalStateException('the harness cannot compile this', fault.cause) }
+            String missing = Plugins.missingClass(error.message)
+            if (missing) { throw new NotInHarness(missing, true) }
             throw new NotCompiled(error.message)
         }
         new Compiled(unit.classes.collectEntries { [it.name, it.bytes] } as Map<String, byte[]>, found.libraries, found.gaps)

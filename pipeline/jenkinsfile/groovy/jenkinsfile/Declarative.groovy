@@ -1,5 +1,6 @@
 package jenkinsfile
 
+import groovy.json.JsonSlurperClassic
 import hudson.model.Result
 import org.jenkinsci.plugins.workflow.cps.steps.ParallelStep
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
@@ -43,8 +44,11 @@ class Declarative {
     static void failed(Throwable error) {
         Engine.run.refuseMissingPlugin(error)
         boolean failFast = error instanceof FlowInterruptedException && error.causes.any { it instanceof ParallelStep.FailFastCause }
-        if (!failFast) { Engine.run.worsen(Run.resultOf(error)) }
+        if (!failFast) { Engine.run.worsenForNow(Run.resultOf(error)) }
     }
+
+    /** An option `retry` runs its stages again: the errors of the last attempt count no more. */
+    static void again() { Engine.run.forgetErrors() }
 
     static void succeededSoFar() { if (Engine.run.result == null) { Engine.run.result = Result.SUCCESS } }
 
@@ -57,6 +61,14 @@ class Declarative {
     }
 
     static String[] environmentOf(Map values) { values.collect { k, v -> "${k}=${v}" as String } }
+
+    /** The combinations of the axes, the first one changing fastest, without those that are excluded. */
+    static List<Map<String, String>> cells(String combinations) {
+        Map given = new JsonSlurperClassic().parseText(combinations) as Map
+        List<Map<String, String>> cells = [[:]]
+        given.axes.each { axis -> cells = axis.values.collectMany { value -> cells.collect { it + [(axis.name): value] } } }
+        cells.findAll { cell -> !given.excludes.any { exclude -> exclude.every { (cell[it.name] in it.values) != it.inverse } } }
+    }
 
     static String cellName(Map values) { "Matrix - ${values.collect { name, value -> "${name} = '${value}'" }.join(', ')}" }
 

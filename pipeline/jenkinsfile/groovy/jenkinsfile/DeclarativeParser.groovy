@@ -1,5 +1,6 @@
 package jenkinsfile
 
+import groovy.json.JsonOutput
 import org.codehaus.groovy.ast.ASTNode
 import org.codehaus.groovy.ast.AnnotatedNode
 import org.codehaus.groovy.ast.ClassNode
@@ -225,14 +226,8 @@ class DeclarativeParser extends CompilationCustomizer {
         Map<String, Section> found = sections(section, 'matrix')
         ['axes', 'stages'].findAll { !found[it] }.each { error(section.node, "Missing required section \"${it}\"") }
         if (!found.axes || !found.stages) { return null }
-        List<Axis> axes = axes(found.axes, 'axis')
-        List<Map<String, String>> cells = [[:]]
-        axes.each { axis -> cells = axis.values.collectMany { value -> cells.collect { it + [(axis.name): value] } } }
-        excludes(found.excludes).each { List<Axis> exclude ->
-            cells.removeAll { cell -> exclude.every { (cell[it.name] in it.values) != it.inverse } }
-        }
-        Expression combinations = list(cells.collect { cell -> map(cell.collectEntries { name, value -> [name, new ConstantExpression(value)] }) })
-        map([cells: combinations, template: value(map([
+        String combinations = JsonOutput.toJson([axes: axes(found.axes, 'axis'), excludes: excludes(found.excludes)])
+        map([combinations: new ConstantExpression(combinations), template: value(map([
             agent: found.agent ? agent(found.agent) : null,
             environment: environment(found.environment),
             options: options(found.options, STAGE_OPTIONS, [:]),
@@ -429,7 +424,7 @@ class DeclarativeParser extends CompilationCustomizer {
 
     private static boolean textual(Expression value) {
         switch (value) {
-            case ConstantExpression: return value.value instanceof String
+            case ConstantExpression: return value.value != null
             case BinaryExpression: return value.operation.text == '+' && textual(value.leftExpression) && textual(value.rightExpression)
             case GStringExpression: case MethodCallExpression: return true
             default: return false

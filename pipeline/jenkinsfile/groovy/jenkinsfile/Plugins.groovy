@@ -124,6 +124,15 @@ class Plugins {
     /** Global variables of plugins. */
     static final Map<String, String> GLOBALS = [Artifactory: 'artifactory', manager: 'groovy-postbuild', openshift: 'openshift-client', pullRequest: 'pipeline-github']
 
+    /** Where the classes of Jenkins and its plugins are. */
+    static final List<String> PACKAGES = ['hudson', 'jenkins', 'org.jenkinsci', 'org.jenkins', 'io.jenkins', 'com.cloudbees', 'org.csanchez', 'org.kohsuke', 'net.sf.json']
+
+    /** The place and name of a class of Jenkins that a script wants and that is not here, or null. */
+    static String missingClass(String error) {
+        def found = error =~ /(?m)^(\S+): (\d+): unable to resolve class ((?:${PACKAGES.collect { it.replace('.', '\\.') }.join('|')})\.[\w.]+)/
+        found.find() ? "${found.group(1)}:${found.group(2)}: the class ${found.group(3)} of Jenkins is not in this harness" : null
+    }
+
     /** The plugin that brings a step, or null. */
     static String of(String step) { BY_STEP[step] }
 
@@ -134,7 +143,7 @@ class Plugins {
     }
 
     /** Why a step was not found although a Jenkins may have it; null for a name that no plugin here is known for. */
-    static String gap(String step, List<String> installed) {
+    static String gap(String step) {
         String plugin = of(step)
         if (plugin == null) { return null }
         if (Steps.isPlayed(step)) { return "the step '${step}' needs the plugin ${plugin}, which the scenario does not have: plugins=['${plugin}'], or --plugin ${plugin}" }

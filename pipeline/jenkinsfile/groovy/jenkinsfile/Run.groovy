@@ -38,6 +38,8 @@ class Run {
     boolean finished
     boolean keepLog
     Result result
+    /** The result without what may still be undone. */
+    private Result lasting
     String description
     String displayName
     String waitsAt
@@ -82,7 +84,7 @@ class Run {
             keepStashes()
             loader = code.newLoader()
             program = new Program()
-            PipelineScript script = InvokerHelper.createScript(loader.loadClass('WorkflowScript'), new Binding()) as PipelineScript
+            PipelineScript script = InvokerHelper.createScript(loader.loadClass(code.scriptClass), new Binding()) as PipelineScript
             CpsThread main = new CpsThread(id: program.nextId(), context: new Context(null, [:]), program: Engine.start(this, script))
             program.threads << main
             log('[Pipeline] Start of Pipeline')
@@ -169,7 +171,15 @@ class Run {
 
     void assign(String name, String value) { assigned[name] = value }
 
-    void worsen(Result other) { result = result == null ? other : result.combine(other) }
+    void worsen(Result other) {
+        worsenForNow(other)
+        lasting = lasting == null ? other : lasting.combine(other)
+    }
+
+    /** By the error of a stage, which a `retry` around it may still undo. */
+    void worsenForNow(Result other) { result = result == null ? other : result.combine(other) }
+
+    void forgetErrors() { result = lasting }
 
     void log(String line, Context context = null) {
         String masked = line
@@ -331,8 +341,18 @@ class Run {
     /** A step that a plugin would bring ended the build, or a part of it: Jenkins may well have that plugin. */
     void refuseMissingPlugin(Throwable error) {
         String name = error instanceof NoSuchMethodError ? (error.message =~ /^No such DSL method '(\w+)'/).collect { it[1] }.find() : null
-        String gap = name == null ? null : Plugins.gap(name, scenario.plugins as List)
+        String gap = name == null ? null : Plugins.gap(name)
         if (gap != null) { gaps << [what: gap, error: error] }
+    }
+
+    /** An unknown name ended the build, and no library was given that could have it. */
+    void refuseUnknown(Throwable error) {
+        refuseMissingPlugin(error)
+        if (gaps || code.libraries || !(error instanceof NoSuchMethodError)) { return }
+        (error.message =~ /^No such DSL method '(\w+)'/).each { whole, name ->
+            gaps << [what: "'${name}' is no step that this harness knows, and the scenario has no library: library=PATH, or --library DIR or " +
+                     "ML_PIPELINE_LIBRARY of the command; a step is answered with steps={'${name}': ...}, or --step ${name}", error: error]
+        }
     }
 
     void locateGaps(CpsThread thread) {
@@ -383,7 +403,7 @@ class Run {
     private void finish(Outcome outcome) {
         log('[Pipeline] End of Pipeline')
         if (unsaved && outcome.failure) { log(unsaved) }
-        if (outcome.failure) { refuseMissingPlugin(outcome.abnormal) }
+        if (outcome.failure) { refuseUnknown(outcome.abnormal) }
         if (outcome.failure && !gaps) { explain(outcome.abnormal) }
         end(outcome.failure ? resultOf(outcome.abnormal) : Result.SUCCESS)
     }
