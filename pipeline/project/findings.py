@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pipeline import documents
+from pipeline.documents import DocumentError
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PLACED = re.compile(
@@ -58,18 +60,23 @@ def _from_json(output: str, root: Path) -> list[Finding]:
     if start < 0 or output[:start].strip() or end < start:
         return []
     try:
-        items = json.loads(output[start : end + 1])
-    except ValueError:
+        items = documents.parse_json(output[start : end + 1], "the output")
+    except DocumentError:
         return []
     return [_from_ruff(item, root) for item in items if isinstance(item, dict)]
 
 
+def _number(value: object) -> int | None:
+    return value if type(value) is int else None
+
+
 def _from_ruff(item: dict[str, Any], root: Path) -> Finding:
-    place = item.get("location") or {}
+    place = item.get("location")
+    place = place if isinstance(place, dict) else {}
     return Finding(
         file=_relative(str(item.get("filename", "")), root),
-        line=place.get("row"),
-        column=place.get("column"),
+        line=_number(place.get("row")),
+        column=_number(place.get("column")),
         code=str(item.get("code") or item.get("name") or ""),
         message=str(item.get("message", "")),
     )

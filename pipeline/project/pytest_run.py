@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
-from pipeline import workdir
+from pipeline import documents, workdir
 from pipeline.config import Project
+from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault
 from pipeline.project.handover import HANDOVER
 from pipeline.project.protected import Protected, environment_of
@@ -164,7 +165,7 @@ def run_pytest(
         return PytestRun(
             exit_code=done.returncode,
             cases=_cases(junit),
-            collected=int(collected.read_text()) if collected.is_file() else None,
+            collected=_count(collected),
             log=request.log,
             tail=tail(output),
         )
@@ -239,12 +240,22 @@ def _shadows(folder: Path) -> bool:
     )
 
 
-def _cases(junit: Path) -> tuple[Case, ...]:
+def _count(file: Path) -> int | None:
+    """Return the number that the plug-in wrote; None where it did not, or something else did."""
     try:
-        root = ElementTree.parse(junit).getroot()  # noqa: S314  pytest wrote it, a moment ago
-    except (OSError, ElementTree.ParseError):
+        return int(documents.read_bytes(file, limit=32))
+    except (OSError, DocumentError, ValueError):
+        return None
+
+
+def _cases(junit: Path) -> tuple[Case, ...]:
+    """Return the tests of pytest's JUnit file; none where something else than pytest wrote it."""
+    try:
+        content = documents.read_bytes(junit, limit=documents.MAX_JSON)
+        root = ElementTree.fromstring(content)  # noqa: S314  expat bounds what entities expand to
+        return tuple(_case(element) for element in root.iter("testcase"))
+    except (OSError, DocumentError, ElementTree.ParseError, ValueError):
         return ()
-    return tuple(_case(element) for element in root.iter("testcase"))
 
 
 def _case(element: ElementTree.Element) -> Case:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import documents
 from pipeline.config import Project, TestSection
+from pipeline.documents import DocumentError
 from pipeline.errors import UsageError
 from pipeline.home import Home
 from pipeline.project.protected import Protected
@@ -148,14 +149,21 @@ def _tests(found: PytestRun) -> Check:
 
 
 def _coverage(detail: Path) -> tuple[dict[str, Any], float | None]:
-    """Return coverage's entry of each file, and the share of all statements that ran, in %."""
+    """Return coverage's entry of each file, and the share of all statements that ran, in %.
+
+    Nothing where the file is not as coverage writes it: the tests ran where it lies.
+    """
     if not detail.is_file():
         return {}, None
-    content = json.loads(detail.read_text())
-    totals = content["totals"]
-    if not totals["num_statements"]:
+    try:
+        content = documents.read_json(detail)
+        files, totals = dict(content["files"]), content["totals"]
+        lines, covered = int(totals["num_statements"]), int(totals["covered_lines"])
+        for item in files.values():
+            int(item["summary"]["missing_lines"])
+    except (OSError, DocumentError, KeyError, TypeError, ValueError):
         return {}, None
-    return content["files"], 100.0 * totals["covered_lines"] / totals["num_statements"]
+    return (files, 100.0 * covered / lines) if lines > 0 else ({}, None)
 
 
 def _covered(files: dict[str, Any], coverage: float | None, least: float) -> Check:

@@ -381,3 +381,27 @@ class TestWhatTheyMayNotWrite:
 
     def test_what_lies_elsewhere_is_theirs(self, written):
         assert written("(ROOT / 'note.txt').write_text('x'); (ROOT / '.hypothesis').mkdir()") == ""
+
+
+@pytest.mark.parametrize(
+    "junk", ["", "junk", "<testsuite><testcase time='x'/></testsuite>", "9" * 9999, "<a>" * 9999]
+)
+def test_files_of_pytest_that_the_tests_wrote_over_are_no_pass(project, scratch, junk):
+    write(
+        project,
+        "tests/data/test_it.py",
+        f"""
+        import atexit, os
+        from pathlib import Path
+
+        def spoil(folder):
+            for path in folder.iterdir():
+                if path.is_file() and path.name != "output":
+                    path.write_text({junk!r})
+
+        def test_it(df):
+            atexit.register(spoil, Path(os.environ["ML_PIPELINE_HANDOVER"]).parent)
+        """,
+    )
+    checks = run_user_tests(project, scratch, DATA, "data", frame(scratch, a=[1]))
+    assert judge(checks) in (Verdict.FAIL, Verdict.ERROR)
