@@ -46,12 +46,13 @@ WORDS = frozenset({"yes", "no", "y", "n", "on", "off", "t", "f"})
 INFINITE = frozenset({"inf", "-inf", "+inf", "infinity", "-infinity", "∞"})
 
 
-def number_remedy(cells: Sequence[str], *, label: bool = False) -> str:
+def number_remedy(cells: Sequence[str], *, label: bool = False, fixed: bool = False) -> str:
     """Return what helps where these cells should be numbers.
 
     Args:
         cells: distinct ones that are no numbers.
         label: they are labels.
+        fixed: the column is a number, whatever the configuration says.
     """
     written = [cell.strip(BLANKS) for cell in cells[:LOOKED_AT]]
     if label:
@@ -97,6 +98,8 @@ def number_remedy(cells: Sequence[str], *, label: bool = False) -> str:
         return f"write the number without {shown} where the data are made"
     if _all(values, lambda cell: re.fullmatch(r"\(\s*[\d.,]+\s*\)|[\d.,]+\s*-", cell)):
         return "write negative numbers with a minus sign before them"
+    if fixed:
+        return "correct the cells where the data are made"
     return (
         "if it is text, name the column in problem.categorical, in problem.drop, or as "
         "problem.entity; else correct the cells"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ FORMS = {
     "expect_column_values_to_be_iso_date": "date",
 }
 """Expectations for whose misses there is a remedy in the configuration."""
+INCREASE, MOSTLY = "expect_times_to_increase_per_entity", 0.5
+"""The test that a file with its newest row first misses in most rows."""
 REMEDY = "column"
 """How a remedy begins, before the column's name."""
 
@@ -61,12 +63,14 @@ class Origin:
         source: the rows as they were read; the frame may hold a part of them.
         names: the source's name of each column of the problem, where it has another.
         label: the column that holds the label, if any.
+        fixed: columns whose kind no option changes.
         tolerance: share of a text file's lines that may be no row.
     """
 
     source: SourceRows | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     label: str | None = None
+    fixed: Collection[str] = ()
     tolerance: float = 0.0
 
     def place(self, row: Any) -> str:
@@ -362,6 +366,8 @@ def _check(
 
 def _remedy(test: DataTest, missed: NDArray[np.bool_], rows: pd.DataFrame, origin: Origin) -> str:
     """Return what helps where cells of a column are no numbers or dates, with its name."""
+    if test.expect == INCREASE and missed.mean() > MOSTLY:
+        return f"; if the newest row stands first, set data.tolerances.{test.name} to 1.0"
     if test.expect not in FORMS or len(test.columns) != 1 or test.columns[0] not in rows:
         return ""
     name = test.columns[0]
@@ -371,7 +377,9 @@ def _remedy(test: DataTest, missed: NDArray[np.bool_], rows: pd.DataFrame, origi
     if FORMS[test.expect] == "date":
         helps = remedies.date_remedy(cells)
     else:
-        helps = remedies.number_remedy(cells, label=name == origin.label)
+        helps = remedies.number_remedy(
+            cells, label=name == origin.label, fixed=name in origin.fixed
+        )
     return f"; {REMEDY} '{origin.names.get(name, name)}': {helps}"
 
 

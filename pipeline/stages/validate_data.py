@@ -77,7 +77,13 @@ def run(context: Context) -> Outcome:
         entity=entity,
         time=time,
         progress=context.progress,
-        origin=Origin(source, data.columns, problem.label_column, lines_tolerance(data)),
+        origin=Origin(
+            source,
+            data.columns,
+            problem.label_column,
+            {column.name for column in problem.columns()},
+            lines_tolerance(data),
+        ),
     )
     figures = profile(found.clean)
     checks = [*found.checks, *observed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -177,3 +180,40 @@ def test_a_bundle_with_one_wrong_bit_scores_nothing(
     model.write_bytes(content)
     assert run(project, "--bundle", bundle, "--out", tmp_path / "a.csv") == 1
     assert "model.onnx has changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["parquet", "sql", "csv"])
+def test_identifiers_are_those_of_the_source_digit_by_digit(
+    project: Project, bundle: Path, tmp_path: Path, kind: str
+) -> None:
+    ids = [2**53 + number for number in range(20)]
+    days = ["2024-01-05"] * 21
+    table = pa.table(
+        {
+            "day": days,
+            "client": pa.array([*ids, None], pa.int64()),
+            "x": [1.0] * 21,
+            "c": ["n"] * 21,
+        }
+    )
+    rows: object = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        pq.write_table(table, rows)
+    else:
+        lines = [f"2024-01-05,{number},1.0,n" for number in [*ids, ""]]
+        (tmp_path / "rows.csv").write_text("day,client,x,c\n" + "\n".join(lines) + "\n")
+    settings = []
+    if kind == "sql":
+        connection = sqlite3.connect(tmp_path / "rows.db")
+        connection.execute("create table t (day text, client integer, x real, c text)")
+        cells = zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
+        connection.executemany("insert into t values (?, ?, ?, ?)", cells)
+        connection.commit()
+        connection.close()
+        source = {"kind": "sql", "url": f"sqlite:///{tmp_path}/rows.db", "query": "select 1"}
+        settings = ["--set", f"data.source={json.dumps(source)}"]
+        rows = "sql:select * from t"
+    out = tmp_path / "scores.csv"
+    assert run(project, "--in", rows, "--bundle", bundle, "--out", out, *settings) == 0
+    with out.open(newline="") as stream:
+        assert sorted(row["customer"] for row in csv.DictReader(stream)) == sorted(map(str, ids))

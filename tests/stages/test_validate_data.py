@@ -263,3 +263,11 @@ def test_a_table_is_validated_without_time_or_entities(make_project, make_contex
     sample = runner.execute(make_context(project, "validate-data", sample_size=20))
     assert sample.report.metrics["rows"] == 20
     assert sample.report.profile is Profile.FULL
+
+
+def test_a_file_with_its_newest_row_first_is_told_what_to_set(validate, bars):
+    _, result = validate(bars.iloc[::-1])
+    assert failed(result) == {"dates_increase"}
+    assert "set data.tolerances.dates_increase to 1.0" in result.report.summary
+    _, result = validate(bars.iloc[::-1], data={"tolerances": {"dates_increase": 1.0}})
+    assert result.exit_code == 0
