@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import site
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -57,7 +58,10 @@ Stamp = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True)
 class Protected:
-    """The places: the working folder, the project's code and configuration, the home's keys."""
+    """The places: the working folder, the project's code and configuration, the home's keys.
+
+    Beside them what Python runs when it starts: it would run in every later stage.
+    """
 
     project: Project
     workdir: Workdir
@@ -136,6 +140,7 @@ class Protected:
         if self.home is not None:
             yield self.home / MARKER
             yield from _below(self.home / KEYS)
+        yield from _startup_files()
         if not self.code:
             return
         yield self.project.root / FILE
@@ -149,6 +154,14 @@ class Protected:
             if path.is_relative_to(folder):
                 return path.relative_to(folder).as_posix()
         return str(path)
+
+
+def _startup_files() -> Iterator[Path]:
+    """Yield the files that every Python of this environment runs when it starts, there or not."""
+    folders = [*site.getsitepackages(), site.getusersitepackages()]
+    for folder in map(Path, folders):
+        yield from sorted(folder.glob("*.pth"))
+        yield from (folder / f"{name}customize.py" for name in ("site", "user"))
 
 
 def environment_of(project: Project) -> dict[str, str]:

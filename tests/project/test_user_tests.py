@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import site
 import textwrap
 import time
 from pathlib import Path
@@ -328,6 +329,15 @@ class TestWhatTheyMayNotWrite:
     )
     def test_is_named(self, written, body, told):
         assert told in written(body)
+
+    def test_what_python_would_run_at_its_next_start_is_named(self, written, tmp_path, monkeypatch):
+        monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path / "packages")])
+        (tmp_path / "packages").mkdir()
+        (tmp_path / "packages/distutils.pth").touch()
+        told = written(f"Path({str(tmp_path / 'packages/evil.pth')!r}).write_text('import evil')")
+        assert told.endswith("packages/evil.pth was made")
+        told = written(f"Path({str(tmp_path / 'packages/sitecustomize.py')!r}).touch()")
+        assert told.endswith("sitecustomize.py was made")
 
     def test_setting_size_and_times_back_hides_nothing(self, written):
         told = written(
