@@ -1,7 +1,8 @@
-"""pytest plug-in: the fixtures that a project's tests get inside a run of ``ml-pipeline``.
+"""pytest plug-in: the fixtures that a project's tests get.
 
-Our verbs load it by name; it is no entry point, so that a project with a ``pipeline`` folder of its
-own can still call pytest itself. It imports nothing heavy. See docs/reference/fixtures.md.
+The verbs load it by name and say what the fixtures are made of. In a plain ``pytest`` the module
+``pytest_ml_pipeline`` loads it, and the fixtures are made of what the last run left in the working
+folder. It imports nothing heavy. See docs/reference/fixtures.md.
 """
 
 from __future__ import annotations
@@ -43,20 +44,48 @@ def _handover() -> dict[str, Any] | None:
     return handover
 
 
+INPUTS = {
+    "df": "data/df.parquet",
+    "model": "model/model.onnx",
+    "schema": "model/schema.json",
+    "holdout": "data/holdout.parquet",
+    "predictions": "data/predictions.parquet",
+}
+"""Where a run leaves in the working folder what the fixtures are made of."""
+
+
 def _outside(fixture: str) -> NoReturn:
     verb = VERBS[fixture]
     pytest.fail(
-        f"fixture '{fixture}' has its value only in tests that 'ml-pipeline {verb}' runs: "
-        f"run 'ml-pipeline {verb}'",
+        f"fixture '{fixture}' has its value only in tests that 'ml-pipeline {verb}' runs, and "
+        f"after it: run 'ml-pipeline {verb}'",
         pytrace=False,
     )
 
 
-def _given(fixture: str, *keys: str) -> list[str]:
-    inputs = (_handover() or {}).get("inputs", {})
+def _given(config: pytest.Config, fixture: str, *keys: str) -> list[str]:
+    handover = _handover()
+    inputs = _left(config) if handover is None else handover.get("inputs", {})
     if any(key not in inputs for key in keys):
         _outside(fixture)
     return [inputs[key] for key in keys]
+
+
+def _left(config: pytest.Config) -> dict[str, str]:
+    """Return what the last run left in the working folder, as far as it is there."""
+    here = config.rootpath
+    root = next((each for each in (here, *here.parents) if (each / "ml.yaml").is_file()), here)
+    folder = root / "build/ml"
+    found = {key: str(folder / path) for key, path in INPUTS.items() if (folder / path).is_file()}
+    for key, report, metric in (
+        ("baseline", "evaluate", "best_heuristic"),
+        ("endpoint", "deploy-staging", "url"),
+    ):
+        path = folder / f"reports/{report}.json"
+        if path.is_file():
+            value = json.loads(path.read_text()).get("metrics", {}).get(metric)
+            found |= {key: value} if isinstance(value, str) else {}
+    return found
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -90,55 +119,55 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.fixture(scope="session")
-def df() -> pd.DataFrame:
+def df(pytestconfig: pytest.Config) -> pd.DataFrame:
     """The clean rows, in the source's own column names (stage validate-data)."""
     import pandas as pd
 
-    return pd.read_parquet(_given("df", "df")[0])
+    return pd.read_parquet(_given(pytestconfig, "df", "df")[0])
 
 
 @pytest.fixture(scope="session")
-def new_model() -> OnnxClassifier:
+def new_model(pytestconfig: pytest.Config) -> OnnxClassifier:
     """The model that was just trained, with ``predict`` and ``predict_proba`` (stage evaluate)."""
     from pipeline.project.models import OnnxClassifier
 
-    model, schema = _given("new_model", "model", "schema")
+    model, schema = _given(pytestconfig, "new_model", "model", "schema")
     return OnnxClassifier.open(Path(model), Path(schema))
 
 
 @pytest.fixture(scope="session")
-def baseline_model() -> BaselineModel:
+def baseline_model(pytestconfig: pytest.Config) -> BaselineModel:
     """What the new model is compared with: the champion, else the best heuristic (evaluate)."""
     from pipeline.project.models import BaselineModel
 
-    predictions, column = _given("baseline_model", "predictions", "baseline")
+    predictions, column = _given(pytestconfig, "baseline_model", "predictions", "baseline")
     return BaselineModel.open(Path(predictions), column)
 
 
 @pytest.fixture(scope="session")
-def X_test() -> pd.DataFrame:  # noqa: N802  the name that scikit-learn's users write
+def X_test(pytestconfig: pytest.Config) -> pd.DataFrame:  # noqa: N802  the name that scikit-learn's users write
     """The raw features of the holdout's rows (stage evaluate)."""
     from pipeline.project.models import read_holdout
 
-    return read_holdout(Path(_given("X_test", "holdout")[0]))[0]
+    return read_holdout(Path(_given(pytestconfig, "X_test", "holdout")[0]))[0]
 
 
 @pytest.fixture(scope="session")
-def y_test() -> pd.Series[int]:
+def y_test(pytestconfig: pytest.Config) -> pd.Series[int]:
     """The labels of the holdout's rows, 0 or 1 (stage evaluate)."""
     from pipeline.project.models import read_holdout
 
-    return read_holdout(Path(_given("y_test", "holdout")[0]))[1]
+    return read_holdout(Path(_given(pytestconfig, "y_test", "holdout")[0]))[1]
 
 
 @pytest.fixture(scope="session")
-def endpoint() -> Iterator[str]:
+def endpoint(pytestconfig: pytest.Config) -> Iterator[str]:
     """The address of the deployed API, without a slash at its end (stage verify).
 
     What is asked there counts as a probe, not as a client's request.
     """
     from pipeline.project.probing import marked
 
-    url = _given("endpoint", "endpoint")[0].rstrip("/")
+    url = _given(pytestconfig, "endpoint", "endpoint")[0].rstrip("/")
     with marked(url):
         yield url

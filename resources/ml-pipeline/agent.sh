@@ -243,7 +243,8 @@ if [ "$own" = checkout ]; then
 import hashlib, os, sys
 found = [os.path.join(folder, name) for folder, _, names in os.walk("pipeline") for name in names if not name.endswith(".pyc")]
 total = hashlib.sha256(sys.argv[1].encode())
-for path in sorted(found) + ["pyproject.toml"]:
+found += filter(os.path.exists, ["pyproject.toml", "pytest_ml_pipeline.py"])
+for path in sorted(found):
     total.update(b"%s %s\n" % (hashlib.sha256(open(path, "rb").read()).digest(), path.encode()))
 print(total.hexdigest()[:32])' "$venv")
     over=$ML_CACHE/checkout-$now

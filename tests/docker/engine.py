@@ -24,7 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 RELEASE = "bookworm"
 PACKAGES = "ca-certificates,git,procps,python3,python3-venv"
 TRUSTED = Path("/etc/ssl/certs/ca-certificates.crt")
-CONTEXT = ("docker", "pipeline", "pyproject.toml", "README.md", "requirements.txt")
+CONTEXT = (
+    *("docker", "pipeline", "pyproject.toml", "pytest_ml_pipeline.py"),
+    *("README.md", "requirements.txt"),
+)
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+
+import pytest
 
 from pipeline.project.pytest_plugin import VERBS
 from pipeline.project.pytest_run import PLUGIN
@@ -39,6 +43,61 @@ def test_a_project_with_a_pipeline_folder_of_its_own_can_call_pytest(tmp_path):
     )
     done = run_pytest(tmp_path, "-o", "pythonpath=.")
     assert done.returncode == 0, done.stdout
+
+
+class TestPlainPytest:
+    """``pytest`` by itself, in a project whose stages have run."""
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        (tmp_path / "ml.yaml").write_text("project: small\n")
+        return tmp_path
+
+    def test_fixtures_are_made_of_what_the_last_run_left(self, root):
+        import pandas as pd
+
+        data = root / "build/ml/data"
+        data.mkdir(parents=True)
+        pd.DataFrame({"age": [41, 17]}).to_parquet(data / "df.parquet")
+        (root / "build/ml/reports").mkdir()
+        report = {"metrics": {"url": "http://127.0.0.1:8001"}}
+        (root / "build/ml/reports/deploy-staging.json").write_text(json.dumps(report))
+        (root / "tests").mkdir()
+        (root / "tests/test_own.py").write_text(
+            "def test_df(df): assert df['age'].tolist() == [41, 17]\n"
+            "def test_endpoint(endpoint): assert endpoint == 'http://127.0.0.1:8001'\n"
+        )
+        done = run_pytest(root, "tests")
+        assert done.returncode == 0, done.stdout
+        assert "2 passed" in done.stdout
+
+    def test_before_a_run_each_fixture_names_its_verb(self, root):
+        tests = [f"def test_{name}({name}): pass\n" for name in VERBS]
+        (root / "test_fixtures.py").write_text("\n".join(tests))
+        done = run_pytest(root)
+        assert done.returncode == 1
+        for name, verb in VERBS.items():
+            assert f"fixture '{name}' has its value only in tests that 'ml-pipeline {verb}'" in (
+                done.stdout
+            )
+
+    def test_a_package_of_the_project_that_hides_the_installed_one_stays(self, root):
+        (root / "pipeline").mkdir()
+        (root / "pipeline/__init__.py").write_text("OWN = True\n")
+        (root / "test_own.py").write_text(
+            "from pipeline import OWN\n\ndef test_own(): assert OWN\n"
+        )
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+        environment = {**os.environ, "PYTHONPATH": str(root)}
+        done = subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "ml-pipeline: no fixtures, since a package 'pipeline'" in done.stdout
+
+    def test_where_there_is_no_project_there_are_none(self, tmp_path):
+        (tmp_path / "test_own.py").write_text("def test_own(df): pass\n")
+        assert "fixture 'df' not found" in run_pytest(tmp_path).stdout
 
 
 def test_a_project_may_have_fixtures_of_these_names(tmp_path):

@@ -1,0 +1,46 @@
+"""pytest entry point: the fixtures of ml-pipeline where a project calls plain ``pytest``.
+
+It has a name of its own and imports nothing at the top, so that a project with a package
+``pipeline`` keeps it. Where there is no ml.yaml it does nothing. See docs/reference/fixtures.md.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+PLUGIN = "pipeline.project.pytest_plugin"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Add the fixtures, unless the project's own package ``pipeline`` hides the installed one."""
+    if config.pluginmanager.has_plugin(PLUGIN) or _project(config) is None or not _is_installed():
+        return
+    config.pluginmanager.register(import_module(PLUGIN), PLUGIN)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if _project(config) is None or _is_installed():
+        return None
+    return (
+        "ml-pipeline: no fixtures, since a package 'pipeline' of the project hides the installed "
+        "one; run the tests by 'ml-pipeline validate-data', 'evaluate' or 'verify'"
+    )
+
+
+def _project(config: pytest.Config) -> Path | None:
+    here = config.rootpath
+    return next((each for each in (here, *here.parents) if (each / "ml.yaml").is_file()), None)
+
+
+def _is_installed() -> bool:
+    """Whether ``pipeline`` is this distribution's package, and not another one of that name."""
+    spec = find_spec("pipeline")
+    if spec is None or spec.origin is None:
+        return False
+    return (Path(spec.origin).parent / "project" / "pytest_plugin.py").is_file()
