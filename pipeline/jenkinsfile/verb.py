@@ -18,6 +18,7 @@ from pipeline.jenkinsfile.harness import Jenkins
 
 PASS, FAILED, WAITING = 0, 1, 4
 LIBRARY = "ML_PIPELINE_LIBRARY"
+NO_SCM = "‘checkout scm’ is only available when using"  # noqa: RUF001  as Jenkins prints it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,6 +133,11 @@ def run(
             )
     except NotInHarness as error:
         raise UsageError(str(error)) from None
+    if any(NO_SCM in line for one in build.builds for line in one.console):
+        raise UsageError(
+            f"{file} checks out the source that it comes from, and none was given",
+            expected="--branch NAME (then it is the script's folder) or --scm DIR",
+        )
     if as_json:
         write(json.dumps(report(build), ensure_ascii=False, indent=2))
     else:

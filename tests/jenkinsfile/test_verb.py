@@ -130,6 +130,23 @@ def test_any_label_fits_unless_agents_are_given(called: Call, tmp_path: Path) ->
     assert any("has the label 'gpu && !windows'" in line and "--agent" in line for line in lines)
 
 
+def test_what_the_scenario_lacks_is_named_with_its_option(called: Call, tmp_path: Path) -> None:
+    path = tmp_path / "Jenkinsfile"
+    path.write_text("node { checkout scm }\n")
+    with pytest.raises(UsageError, match=r"--branch NAME .* or --scm DIR"):
+        called(path)
+    assert called(path, "--branch", "main")[0] == 0
+    path.write_text("withCredentials([string(credentialsId: 'a', variable: 'A')]) { }\n")
+    with pytest.raises(UsageError, match=r"no credentials.*--credentials FILE"):
+        called(path)
+    path.write_text("node { tool 'M3' }\n")
+    with pytest.raises(UsageError, match=r"Jenkinsfile:1: .*--tool TYPE=M3"):
+        called(path)
+    assert called(path, "--tool", "maven=M3=/opt/maven")[0] == 0
+    with pytest.raises(UsageError, match="expected TYPE=NAME"):
+        called(path, "--tool", "maven")
+
+
 def test_a_step_may_be_answered(called: Call, tmp_path: Path) -> None:
     path = tmp_path / "Jenkinsfile"
     path.write_text("withMaven { echo 'in' }\necho \"${git('x').SHA} ${tool 'M3'}\"\n")

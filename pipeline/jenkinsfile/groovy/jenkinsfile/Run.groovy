@@ -7,6 +7,7 @@ import com.cloudbees.groovy.cps.sandbox.Invoker
 import hudson.AbortException
 import hudson.model.Result
 import org.codehaus.groovy.runtime.InvokerHelper
+import org.jenkinsci.plugins.credentialsbinding.impl.CredentialNotFoundException
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
 
 /** One build: its program, variables, result, console and what it did. */
@@ -348,8 +349,13 @@ class Run {
     /** An unknown name ended the build, and no library was given that could have it. */
     void refuseUnknown(Throwable error) {
         refuseMissingPlugin(error)
-        if (gaps || code.libraries || !(error instanceof NoSuchMethodError)) { return }
+        if (gaps) { return }
+        if (error instanceof CredentialNotFoundException && !scenario.credentials) {
+            gaps << [what: "the scenario has no credentials, and the script wants some (${error.message}): credentials={'ID': {...}}, or --credentials FILE", error: error]
+        }
+        if (code.libraries || !(error instanceof NoSuchMethodError)) { return }
         (error.message =~ /^No such DSL method '(\w+)'/).each { whole, name ->
+            if (name in DeclarativeParser.SECTIONS.pipeline + DeclarativeParser.SECTIONS.stage) { return }
             gaps << [what: "'${name}' is no step that this harness knows, and the scenario has no library: library=PATH, or --library DIR or " +
                      "ML_PIPELINE_LIBRARY of the command; a step is answered with steps={'${name}': ...}, or --step ${name}", error: error]
         }
