@@ -39,6 +39,8 @@ def authors_of_change(
     addresses = git.authors(root, since, until)
     if addresses is None:
         raise _unknown("this repository does not hold all commits of the change")
+    if not addresses and since not in (None, until):
+        raise _unknown("the challenger's commit holds nothing that the champion's does not")
     found = {address: policy.identities.get(folded(address)) for address in addresses}
     if unknown := sorted(address for address, name in found.items() if name is None):
         raise _unknown(f"the policy does not say whose address {', '.join(unknown)} is")

@@ -56,6 +56,19 @@ def test_an_address_that_only_looks_known_is_nobodys(addresses: Addresses, addre
         authors_of_change(ROOT, CHALLENGER, None, POLICY)
 
 
+def test_a_commit_before_the_champions_has_no_authors_that_could_be_named(
+    addresses: Addresses,
+) -> None:
+    addresses["1" * 40, "2" * 40] = frozenset()
+    with pytest.raises(Refused, match="holds nothing that the champion's does not"):
+        authors_of_change(ROOT, CHALLENGER, CHAMPION, POLICY)
+
+
+def test_the_champions_own_commit_on_other_data_has_no_authors(addresses: Addresses) -> None:
+    addresses["2" * 40, "2" * 40] = frozenset()
+    assert authors_of_change(ROOT, CHALLENGER, CHALLENGER, POLICY) == ()
+
+
 def test_what_shaped_the_model_beside_its_commit_is_named(addresses: Addresses) -> None:
     dirty = CHALLENGER | {
         "git.dirty": "true",
