@@ -327,12 +327,19 @@ def _lines(found: Records, record: int) -> list[bytes]:
 
 
 def _numeric_columns(found: Records, mark: bytes, width: int) -> list[int]:
-    """Return the columns that hold numbers in nearly all of the first rows of one line."""
+    """Return the columns that hold numbers in nearly all of the first rows of one line.
+
+    Where every record has several lines, their first lines tell, up to the cell that goes on.
+    """
     import numpy as np
 
     plain = np.flatnonzero((found.fields == width) & (found.first == found.last))
     rows = [found.content(record).split(mark) for record in plain[plain > 0][:SAMPLE].tolist()]
     rows = [row for row in rows if len(row) == width]
+    if not rows:
+        several = np.flatnonzero(found.last > found.first)[:SAMPLE].tolist()
+        rows = [_lines(found, record)[0].split(mark) for record in several if record]
+        rows = [row for row in rows if len(row) == width]
     if not rows:
         return []
     return [

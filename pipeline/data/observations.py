@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MANY_CATEGORIES = 1000
 """From here on a categorical feature is named with its cost."""
+SHORTENED = r"\d([.,]\d+)?[eE]\+\d+"
 FEWEST_NUMBERED = 20
 """Rows from which a column that counts them is a row number."""
 
@@ -56,7 +57,8 @@ def observe(
         column.name for column in columns_of(problem, [*frame.columns]) if column.kind == "text"
     ]
     spellings = [check for name in texts for check in _spellings(name, frame[name])]
-    return (*numbered, *left_out, *categories, *spellings)
+    shortened = [check for name in texts for check in _shortened(name, frame[name])]
+    return (*numbered, *shortened, *left_out, *categories, *spellings)
 
 
 def notes_of(checks: Sequence[Check]) -> list[str]:
@@ -122,6 +124,21 @@ def _categories(name: str, column: pd.Series) -> list[Check]:
             observed=count,
             expected=f"fewer than {MANY_CATEGORIES:,} categories",
             why=why,
+        )
+    ]
+
+
+def _shortened(name: str, column: pd.Series) -> list[Check]:
+    """Name identifiers that a spreadsheet wrote as 9.00E+15: their digits are lost."""
+    values = as_text(column).dropna()
+    hits = values[values.str.fullmatch(SHORTENED)]
+    if hits.empty:
+        return []
+    return [
+        _note(
+            f"{name}_exact",
+            f"'{name}' holds {hits.iloc[0]!r} in {len(hits):,} rows: a spreadsheet shortened "
+            "numbers, so different ones look alike; write them as text where the data are made",
         )
     ]
 

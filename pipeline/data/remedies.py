@@ -46,16 +46,23 @@ WORDS = frozenset({"yes", "no", "y", "n", "on", "off", "t", "f"})
 INFINITE = frozenset({"inf", "-inf", "+inf", "infinity", "-infinity", "∞"})
 
 
-def number_remedy(cells: Sequence[str], *, label: bool = False, fixed: bool = False) -> str:
+def number_remedy(
+    cells: Sequence[str],
+    others: Sequence[str] = (),
+    *,
+    label: bool = False,
+    fixed: bool = False,
+) -> str:
     """Return what helps where these cells should be numbers.
 
     Args:
         cells: distinct ones that are no numbers.
+        others: distinct ones of the column that are numbers: a setting has to read them too.
         label: they are labels.
         fixed: the column is a number, whatever the configuration says.
     """
     written = [cell.strip(BLANKS) for cell in cells[:LOOKED_AT]]
-    if label:
+    if label and not others:
         shown = " or ".join(json.dumps(cell, ensure_ascii=False) for cell in written[:2])
         return f"set problem.positive to the value that means 1: {shown}"
     markers = [cell for cell in written if _is_marker(cell)]
@@ -72,9 +79,14 @@ def number_remedy(cells: Sequence[str], *, label: bool = False, fixed: bool = Fa
         (".", "_", "set data.source.thousands to '_'"),
     )
     values = [cell for cell in written if not _is_marker(cell)]
-    found = [
-        says for mark, group, says in forms if _all(values, number_form(mark, group).fullmatch)
+    fitting = [
+        (number_form(mark, group), says)
+        for mark, group, says in forms
+        if _all(values, number_form(mark, group).fullmatch)
     ]
+    found = [says for form, says in fitting if all(map(form.fullmatch, others[:LOOKED_AT]))]
+    if fitting and not found:
+        return "write them as the other cells are: a decimal point, and nothing between digits"
     grouped = number_form(".", ",")
     if found and _all(values, grouped.fullmatch) and number_form(",", None).fullmatch(values[0]):
         return (
@@ -86,9 +98,11 @@ def number_remedy(cells: Sequence[str], *, label: bool = False, fixed: bool = Fa
         return found[0] + more
     if _all(values, lambda cell: day_of(cell, "%Y-%m-%d") or date_forms([cell], named=False)):
         return "a date is no number: name the column in problem.time or problem.drop"
+    if _all(values, lambda cell: number_form(".", None).fullmatch(cell.replace("\u2212", "-"))):
+        return "write the minus sign as '-'"
     if _all(values, lambda cell: cell.lower() in INFINITE):
         return "infinite numbers are none: correct them where the data are made"
-    if _all(values, lambda cell: cell.lower() in WORDS):
+    if _all(values, lambda cell: cell.lower() in WORDS) and not others:
         return "write 1 and 0, or name the column in problem.categorical"
     units = {
         match["after"] or match["before"] for cell in values if (match := UNIT.fullmatch(cell))
@@ -98,7 +112,7 @@ def number_remedy(cells: Sequence[str], *, label: bool = False, fixed: bool = Fa
         return f"write the number without {shown} where the data are made"
     if _all(values, lambda cell: re.fullmatch(r"\(\s*[\d.,]+\s*\)|[\d.,]+\s*-", cell)):
         return "write negative numbers with a minus sign before them"
-    if fixed:
+    if fixed or others:
         return "correct the cells where the data are made"
     return (
         "if it is text, name the column in problem.categorical, in problem.drop, or as "
@@ -106,14 +120,17 @@ def number_remedy(cells: Sequence[str], *, label: bool = False, fixed: bool = Fa
     )
 
 
-def date_remedy(cells: Sequence[str]) -> str:
+def date_remedy(cells: Sequence[str], others: Sequence[str] = ()) -> str:
     """Return the ``date_format`` that reads these cells, both where a day and month could change.
 
     Args:
         cells: distinct ones that are no days as YYYY-MM-DD.
+        others: distinct ones of the column that are.
     """
     written = [cell.strip(BLANKS) for cell in cells[:LOOKED_AT]]
     values = [cell for cell in written if not _is_marker(cell)]
+    if values and others:
+        return "write them as the other cells are: YYYY-MM-DD"
     forms = date_forms(values)
     if not forms:
         if not values:

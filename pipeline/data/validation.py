@@ -374,11 +374,12 @@ def _remedy(test: DataTest, missed: NDArray[np.bool_], rows: pd.DataFrame, origi
     cells = remedies.cells_of(rows[name][missed])
     if not cells:
         return ""
+    others = remedies.cells_of(rows[name][~missed])
     if FORMS[test.expect] == "date":
-        helps = remedies.date_remedy(cells)
+        helps = remedies.date_remedy(cells, others)
     else:
         helps = remedies.number_remedy(
-            cells, label=name == origin.label, fixed=name in origin.fixed
+            cells, others, label=name == origin.label, fixed=name in origin.fixed
         )
     return f"; {REMEDY} '{origin.names.get(name, name)}': {helps}"
 

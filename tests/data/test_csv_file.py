@@ -228,3 +228,10 @@ def test_every_written_record_is_one_row_or_set_aside(tmp_path_factory, rows, qu
     else:
         assert {line.reason[:20] for line in read_back.unread} == {"swallowed by the quo"}
         assert set(found) <= set(kept)
+
+
+def test_text_of_two_lines_in_a_file_of_two_columns_is_text(tmp_path):
+    lines = [b'%d,"hello %d\nplease, call"\n' % (number, number) for number in range(20)]
+    rows = read(tmp_path, b"n,plan\n" + b"".join(lines))
+    assert not rows.unread
+    assert rows.frame["plan"].tolist()[7] == "hello 7\nplease, call"

@@ -105,6 +105,7 @@ def test_short_lines_over_the_tolerance_fail(validated):
             lambda t: t.assign(row=np.random.default_rng(1).permutation(len(t)) + 1),
             "column 'row' is a feature and counts the rows",
         ),
+        (lambda t: t.assign(id=["9.01E+15", *t["id"][1:]]), "a spreadsheet shortened numbers"),
         (lambda t: t.replace({"plan": {"pro": "pro "}}), "blanks around values of 'plan'"),
         (
             lambda t: t.assign(plan=["PRO", *t["plan"][1:]]),

@@ -169,3 +169,24 @@ def test_text_columns_are_not_read_as_numbers(make_project):
     frame = read_source(source, project, {"id"}).frame
     assert frame["id"].tolist() == ["1.234", "007"]
     assert frame["x"].tolist() == [1234.5, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "others", "says"),
+    [
+        (["43,5"], ["43.5"], "write them as the other cells are: a decimal point"),
+        (["43,5"], ["43"], "set data.source.decimal to ','"),
+        (["1,234.5"], ["999", "12.5"], "set data.source.thousands to ','"),
+        (["old"], ["43.5"], "correct the cells"),
+        (["#N/A"], ["43.5"], 'na_values to ["#N/A"]'),
+        (["\u22125"], ["5"], "write the minus sign as '-'"),
+    ],
+)
+def test_a_setting_is_proposed_only_where_it_reads_the_other_cells_too(cells, others, says):
+    assert says in number_remedy(cells, others)
+
+
+def test_a_few_dates_in_another_form_are_to_be_written_as_the_others():
+    assert date_remedy(["05.01.2024"], ["2024-01-06"]) == (
+        "write them as the other cells are: YYYY-MM-DD"
+    )
