@@ -39,7 +39,12 @@ def score(bundle: Bundle, features: pd.DataFrame, of: str = "the champion") -> F
     Raises:
         UnscoredError: a feature is lacking or is not as the champion takes it.
     """
-    columns = {name: features[name] for name in bundle.schema.names if name in features}
+    lacking = [name for name in bundle.schema.names if name not in features]
+    if lacking:  # an optional one too: without it the comparison would not be fair
+        raise UnscoredError(
+            f"{of} does not take these features: lacking features: {', '.join(lacking)}"
+        )
+    columns = {name: features[name] for name in bundle.schema.names}
     try:
         return bundle.predict(bundle.schema.encode(columns))
     except FeatureError as error:

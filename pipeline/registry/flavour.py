@@ -51,7 +51,10 @@ def write(bundle: Bundle, folder: Path) -> None:
 
     types = {"numeric": DataType.double, "categorical": DataType.string}
     inputs = Schema(
-        [ColSpec(types[feature.kind], feature.name) for feature in bundle.schema.features]
+        [
+            ColSpec(types[feature.kind], feature.name, required=not feature.optional)
+            for feature in bundle.schema.features
+        ]
     )
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / Path(BUNDLE).name

@@ -29,11 +29,12 @@ class BundleModel(PythonModel):  # type: ignore[misc]
         """Return the probabilities, float64 of shape [rows].
 
         Raises:
-            FeatureError: a value is not of its feature's type, or a category is refused.
-            KeyError: a feature has no column.
+            FeatureError: a value is not of its feature's type, a category is refused, or a feature
+                that is not optional has no column.
         """
         del context, params
-        columns = {name: model_input[name].tolist() for name in self._bundle.schema.names}
+        names = [name for name in self._bundle.schema.names if name in model_input.columns]
+        columns = {name: model_input[name].tolist() for name in names}
         return self._bundle.predict(self._bundle.schema.encode(columns))
 
 
