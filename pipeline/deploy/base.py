@@ -135,6 +135,8 @@ class Copying:
     """By the challenger's placement."""
     positions: tuple[int | None, ...] | None
     """Of the challenger's features among the champion's; None where they are the same."""
+    contract: str | None
+    """The digest that the challenger needs for rows by position, if it needs one."""
     share: float
     """0 to 1."""
     timeout: float

@@ -248,6 +248,7 @@ def start(
         version=copying.served.version,
         timeout=copying.timeout,
         positions=copying.positions,
+        contract=copying.contract,
         records=RECORDS,
         token_file=TOKEN if has_token else None,
         control=SOCKET,

@@ -50,6 +50,8 @@ class Settings:
     records: str
     token_env: str | None = None
     token_file: str | None = None
+    contract: str | None = None
+    """The digest that the challenger needs for rows by position, if it needs one."""
     control: str = ""
     share: float = 1.0
 
@@ -121,7 +123,9 @@ class Reader:
     async def _ask(self, copy: mirror.Copy) -> None:
         request_id, body, answer, ms = copy
         start = time.perf_counter()
-        request = self._place.request(reordered(body, self._settings.positions), request_id)
+        request = self._place.request(
+            reordered(body, self._settings.positions, self._settings.contract), request_id
+        )
         status, content, error = await self._client.ask(request)
         took = time.perf_counter() - start
         found = reply(Answer(0.0, 0.0, took, status, content, error), self._settings.version)
@@ -130,19 +134,25 @@ class Reader:
         self._written += self._out.write(json.dumps(line) + "\n")
 
 
-def reordered(body: bytes, positions: Sequence[int | None] | None) -> bytes:
+def reordered(
+    body: bytes, positions: Sequence[int | None] | None, contract: str | None = None
+) -> bytes:
     """Return a request with its features at ``positions``; the same one where that is None.
 
-    The server copies every request by position, whichever form the client chose. Where a position
-    is None the feature is missing.
+    ``contract`` is the digest that goes along, if the challenger needs one. The server copies every
+    request by position, whichever form the client chose. Where a position is None the feature is
+    missing.
     """
-    if positions is None:
+    if positions is None and contract is None:
         return body
     features = json.loads(body)["features"]
+    more = {} if contract is None else {"contract": contract}
+    if positions is None:
+        return json.dumps({"features": features} | more).encode()
     many = bool(features) and isinstance(features[0], list)
     rows: list[Any] = features if many else [features]
     moved = [arranged(row, positions) for row in rows]
-    return json.dumps({"features": moved if many else moved[0]}).encode()
+    return json.dumps({"features": moved if many else moved[0]} | more).encode()
 
 
 def arranged(row: Sequence[Any], positions: Sequence[int | None]) -> list[Any]:

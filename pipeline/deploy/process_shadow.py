@@ -98,6 +98,7 @@ def start(server: str, records: Path, copying: Copying) -> Reader:
         version=copying.served.version,
         timeout=copying.timeout,
         positions=copying.positions,
+        contract=copying.contract,
         records=str(records),
         token_env=token_env,
     )

@@ -41,12 +41,19 @@ class Stream:
     ids: Sequence[str] = ()
 
 
-def bodies(rows: Sequence[Sequence[Any]], count: int, size: int = 1) -> list[bytes]:
-    """Return ``count`` bodies of ``size`` rows each; the rows are taken again from the start."""
+def bodies(
+    rows: Sequence[Sequence[Any]], count: int, size: int = 1, contract: str | None = None
+) -> list[bytes]:
+    """Return ``count`` bodies of ``size`` rows each; the rows are taken again from the start.
+
+    ``contract`` is the digest that each of them gives; None gives none.
+    """
+    more = {} if contract is None else {"contract": contract}
     made = []
     for index in range(count):
         taken = [rows[(index * size + offset) % len(rows)] for offset in range(size)]
-        made.append(json.dumps({"features": taken[0] if size == 1 else taken}).encode())
+        values = {"features": taken[0] if size == 1 else taken}
+        made.append(json.dumps(values | more).encode())
     return made
 
 

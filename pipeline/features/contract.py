@@ -65,8 +65,16 @@ def arranged(
 
 
 def succeeding(schema: FeatureSchema, former: FeatureSchema | None) -> FeatureSchema:
-    """Return the schema with the digests of the earlier contracts whose clients it still serves."""
-    if former is None or compare(former, schema).change == "breaking":
+    """Return the schema with what it owes to the clients of earlier contracts.
+
+    These are the digests of the contracts that it still serves; and, from the first one on by which
+    a row by position would be answered wrongly, that such a row needs the contract's digest.
+    """
+    if former is None:
+        return schema
+    if former.needs_contract or _misread(former, schema):
+        schema = replace(schema, needs_contract=True)
+    if compare(former, schema).change == "breaking":
         return schema
     accepted = [name for name in (former.contract, *former.accepts) if name != schema.contract]
     return replace(schema, accepts=tuple(accepted[:MOST_ACCEPTED]))
@@ -89,6 +97,10 @@ def compare(former: FeatureSchema, new: FeatureSchema) -> ContractChange:
             extensions += gained
     if order := _order(former, new):
         broken.append(order)
+    if new.needs_contract and not former.needs_contract:
+        broken.append("a request by position has to give the digest of the contract")
+    if former.needs_contract and not new.needs_contract:
+        extensions.append("a request by position need not give the digest of the contract")
     if former.unseen != new.unseen and any(one.kind == "categorical" for one in former.features):
         if new.unseen == "refuse":
             broken.append("categories that training never saw are refused, and were missing values")
@@ -135,20 +147,30 @@ def _feature(before: Feature, after: Feature, new: FeatureSchema) -> tuple[list[
 
 def _order(former: FeatureSchema, new: FeatureSchema) -> str:
     """Say where a request by position is read as something else, or is refused for its order."""
-    pairs = list(zip(former.features, new.features, strict=False))
-    place = next((at for at, (one, other) in enumerate(pairs) if one.name != other.name), None)
+    pairs = list(zip(former.names, new.names, strict=False))
+    place = next((at for at, (one, other) in enumerate(pairs) if one != other), None)
     if place is None:
         return ""
-    was, now = (feature.name for feature in pairs[place])
+    was, now = pairs[place]
     told = f"value {place + 1} of a request by position was '{was}' and is '{now}'"
-    accepted = range(max(former.required, new.required, place + 1), len(pairs) + 1)
-    if any(all(one.kind == other.kind for one, other in pairs[:length]) for length in accepted):
+    if _misread(former, new) and not new.needs_contract:
         return f"{told}; such a request is answered all the same, wrongly"
     kept = [name for name in former.names if name in new.names]
     if len(kept) == len(former.names):
         return f"the order changes: {told}"
     there = [name for name in new.names if name in former.names]
     return "" if kept == there else f"the order changes: {told}"
+
+
+def _misread(former: FeatureSchema, new: FeatureSchema) -> bool:
+    """Whether some row by position fits both, and a value of it is another feature's."""
+    pairs = list(zip(former.features, new.features, strict=False))
+    fitting = range(max(former.required, new.required), len(pairs) + 1)
+    return any(
+        all(one.kind == other.kind for one, other in pairs[:length])
+        and any(one.name != other.name for one, other in pairs[:length])
+        for length in fitting
+    )
 
 
 def _listed(categories: Sequence[str]) -> str:

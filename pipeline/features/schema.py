@@ -58,11 +58,14 @@ class FeatureSchema:
     category (one-hot; all zero where the value is missing).
 
     ``accepts`` holds digests of earlier contracts whose clients this model serves as they are.
+    ``needs_contract``: a row by position has to come with the contract's digest, since one that was
+    written for an earlier contract would be read as something else.
     """
 
     features: tuple[Feature, ...]
     unseen: Unseen = "missing"
     accepts: tuple[str, ...] = ()
+    needs_contract: bool = False
 
     def __post_init__(self) -> None:
         names = [feature.name for feature in self.features]
@@ -169,7 +172,8 @@ class FeatureSchema:
             "unseen": self.unseen,
             "features": [_told(feature) for feature in self.features],
         }
-        return told | ({"accepts": list(self.accepts)} if self.accepts else {})
+        told |= {"accepts": list(self.accepts)} if self.accepts else {}
+        return told | ({"needs_contract": True} if self.needs_contract else {})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FeatureSchema:
@@ -187,7 +191,10 @@ class FeatureSchema:
         accepts = values.get("accepts", [])
         if not isinstance(accepts, list) or not all(isinstance(one, str) for one in accepts):
             raise ValueError("'accepts' is a list of digests")
-        return cls(tuple(_feature(item) for item in items), unseen, tuple(accepts))
+        needs = values.get("needs_contract", False)
+        if not isinstance(needs, bool):
+            raise ValueError(f"'needs_contract' is {needs!r}, not true or false")  # noqa: TRY004
+        return cls(tuple(_feature(item) for item in items), unseen, tuple(accepts), needs)
 
     def encode(self, columns: Mapping[str, Any]) -> Float32Array:
         """Encode columns of equal length, for example a frame; others than the schema's are left.

@@ -462,6 +462,7 @@ def metadata(bundle: Bundle, version: int | None, limits: Limits) -> dict[str, A
         "cutoffs": bundle.cutoffs,
         "contract": bundle.schema.contract,
         "accepts": list(bundle.schema.accepts),
+        "needs_contract": bundle.schema.needs_contract,
         "features": schema["features"],
         "unseen": schema["unseen"],
         "max_body": limits.max_body,

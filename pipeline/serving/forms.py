@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from pipeline.serving.named import Named
+from pipeline.serving.predictions import PROBE
 from pipeline.serving.requests import RequestError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ Rows = list[Any]
 
 SHAPE = '{"rows": [{"NAME": value, ...}]} or {"features": ...}'
 DIGEST_SHOWN = 64
+PROBE_ID = PROBE.encode()
 
 
 class Form(Protocol):
@@ -53,7 +55,8 @@ class Features:
     """Rows by name, ``{"rows": [{...}]}`` or ``{"features": {...}}``, or by position.
 
     By position: ``{"features": [...]}``, a row or a list of rows. With each of them ``contract``,
-    the digest that the client was written for, may be given; another one is refused with 409.
+    the digest that the client was written for, may be given; another one is refused with 409. Where
+    the schema needs it for rows by position, only requests of this program go without.
 
     What fits is decoded in one call. It is decoded again with care where that fails, and where the
     number of colons is not that of the keys: a key may then be given twice.
@@ -71,11 +74,12 @@ class Features:
         self._colons = self._width + sum(name.count(":") for name in schema.names)
         self._contracts = {schema.contract, *schema.accepts}
 
-    def parse(self, body: Body, headers: Mapping[bytes, bytes]) -> tuple[Rows, bool]:  # noqa: ARG002
+    def parse(self, body: Body, headers: Mapping[bytes, bytes]) -> tuple[Rows, bool]:
+        needs = self._schema.needs_contract and headers.get(b"x-request-id") != PROBE_ID
         try:
             query = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._with_care(body)
+            return self._with_care(body, needs)
         rows, features, contract = query.rows, query.features, query.contract
         many = False
         if type(features) is list:
@@ -89,15 +93,17 @@ class Features:
             found, many = [*map(_values, rows)], True
             colons = 1 + self._colons * len(found)
         else:
-            return self._with_care(body)
+            return self._with_care(body, needs)
         colons += (contract is not UNSET) + (rows is not UNSET and features is not UNSET)
         if self._has_optional:
             colons -= sum(row.count(UNSET) for row in found if type(row) is tuple)
             found = [*map(self._filled, found)]
         if body.count(b":") != colons or (rows is not UNSET and features is not UNSET):
-            return self._with_care(body)
+            return self._with_care(body, needs)
         if contract is not UNSET:
             self._check_contract(contract)
+        elif needs and type(features) is list:
+            raise self._without_contract()
         return found, many
 
     def answer(self, probabilities: Sequence[float], many: bool) -> bytes:
@@ -109,7 +115,7 @@ class Features:
     def error(self, status: int, message: str) -> bytes:  # noqa: ARG002
         return error(message)
 
-    def _with_care(self, body: Body) -> tuple[Rows, bool]:
+    def _with_care(self, body: Body, needs: bool) -> tuple[Rows, bool]:
         """Parse as Python does, which knows NaN, and say what is wrong.
 
         Raises:
@@ -137,6 +143,8 @@ class Features:
             raise RequestError(
                 422, "'features' is neither an object, nor a list: a row, or a list of rows"
             )
+        if needs and "contract" not in values:
+            raise self._without_contract()
         if features and all(isinstance(row, dict) for row in features):
             raise RequestError(422, "a list of objects is expected under 'rows', not 'features'")
         many = bool(features) and isinstance(features[0], list)
@@ -160,6 +168,13 @@ class Features:
         if type(row) is list and self._schema.required <= len(row) < self._width:
             return [*row, *[None] * (self._width - len(row))]
         return row
+
+    def _without_contract(self) -> RequestError:
+        return RequestError(
+            409,
+            "a row by position needs 'contract', since the order of the features has changed; this "
+            f"model's is {self._schema.contract}; or name the features",
+        )
 
     def _check_contract(self, given: Any) -> None:
         if isinstance(given, str) and given in self._contracts:

@@ -163,7 +163,13 @@ class Invocations:
         return [where.get(name) for name in self._schema.names]
 
     def _filled(self, rows: Rows) -> Rows:
-        """Return rows by position with None for the optional features that they end before."""
+        """Return rows by position with None for the optional features that they end before.
+
+        Raises:
+            RequestError: rows by position need the contract, which these forms cannot give.
+        """
+        if self._schema.needs_contract:
+            raise _bad("the rows have no names, and the order of the features has changed")
         width, least = len(self._schema.features), self._schema.required
         if least == width:
             return rows

@@ -88,7 +88,7 @@ def document(
         "Status": _object(status={"enum": ["live", "ready", "draining"]}),
     }
     paths = {
-        "/predict": {"post": _predict()},
+        "/predict": {"post": _predict(schema)},
         "/invocations": {"post": _invocations(schema, max_rows)},
         "/health/live": {"get": _get("Whether the process answers", _json(_ref("Status")))},
         "/health/ready": {"get": _ready("Whether it takes requests")},
@@ -163,17 +163,22 @@ def page(api: dict[str, Any]) -> tuple[str, str]:
     return "\n".join(parts) + "\n", policy
 
 
-def _predict() -> dict[str, Any]:
-    features = {"anyOf": [_ref("Record"), _ref("Row"), _ref("Rows")]}
+def _predict(schema: FeatureSchema) -> dict[str, Any]:
+    by_position = ["features", "contract"] if schema.needs_contract else ["features"]
+    forms = (
+        ("rows", _ref("Records"), ["rows"]),
+        ("features", _ref("Record"), ["features"]),
+        ("features", {"anyOf": [_ref("Row"), _ref("Rows")]}, by_position),
+    )
     body = {
         "oneOf": [
             {
                 "type": "object",
                 "properties": {key: value, "contract": _ref("Contract")},
-                "required": [key],
+                "required": required,
                 "additionalProperties": False,
             }
-            for key, value in (("rows", _ref("Records")), ("features", features))
+            for key, value, required in forms
         ]
     }
     answer = {"anyOf": [_ref("Prediction"), {"type": "array", "items": _ref("Prediction")}]}

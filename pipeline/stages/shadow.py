@@ -41,6 +41,9 @@ class Requests:
     champion: Sequence[Sequence[Any]] = ()
     trained: Sequence[float] = ()
     groups: Sequence[str] = ()
+    contract: str | None = None
+    """The digest that the challenger needs for rows by position, if it needs one."""
+    champion_contract: str | None = None
 
 
 def run(context: Context) -> Outcome:
@@ -145,6 +148,10 @@ def _requests(context: Context, bundle: Bundle, theirs: Bundle, version: Version
     return _holdout(context, bundle, theirs)
 
 
+def _needed(bundle: Bundle) -> str | None:
+    return bundle.schema.contract if bundle.schema.needs_contract else None
+
+
 def _fits(bundle: Bundle, theirs: Bundle) -> bool:
     """Return whether the champion's requests have what the challenger takes."""
     try:
@@ -165,6 +172,8 @@ def _recorded(rows: Sequence[recorded.Recorded], bundle: Bundle, theirs: Bundle)
         source="recorded",
         ids=[f"{row.request_id}-{index}" for index, row in enumerate(rows)],
         champion=[row.features for row in rows],
+        contract=_needed(bundle),
+        champion_contract=_needed(theirs),
         challenger=[
             row.features if moved is None else arranged(row.features, moved) for row in rows
         ],
@@ -199,6 +208,8 @@ def _holdout(context: Context, bundle: Bundle, theirs: Bundle | None) -> Request
         ids=[f"holdout-{index}" for index in newest.index],
         challenger=json_rows(newest, bundle.schema.names),
         champion=champion,
+        contract=_needed(bundle),
+        champion_contract=None if theirs is None else _needed(theirs),
         trained=trained,
         groups=[]
         if groups is None
@@ -246,8 +257,24 @@ def _against_champion(
     section = context.config.shadow
     half = 0.5 / section.rate
     streams = [
-        _stream(champion[0], token, asked.champion, asked.ids, section.rate, 0.0),
-        _stream(deployment.url, token, asked.challenger, asked.ids, section.rate, half),
+        _stream(
+            champion[0],
+            token,
+            asked.champion,
+            asked.ids,
+            section.rate,
+            0.0,
+            asked.champion_contract,
+        ),
+        _stream(
+            deployment.url,
+            token,
+            asked.challenger,
+            asked.ids,
+            section.rate,
+            half,
+            asked.contract,
+        ),
     ]
     one, other = traffic.play(streams, section.timeout_ms / 1000)
     exchanges = [
@@ -266,7 +293,9 @@ def _against_trained(
     context: Context, deployment: Deployment, asked: Requests, token: str | None
 ) -> Comparison:
     section = context.config.shadow
-    stream = _stream(deployment.url, token, asked.challenger, asked.ids, section.rate, 0.0)
+    stream = _stream(
+        deployment.url, token, asked.challenger, asked.ids, section.rate, 0.0, asked.contract
+    )
     (answers,) = traffic.play([stream], section.timeout_ms / 1000)
     exchanges = [
         Exchange(
@@ -286,9 +315,10 @@ def _stream(
     ids: Sequence[str],
     rate: float,
     offset: float,
+    contract: str | None,
 ) -> Stream:
     warm = min(WARM, len(rows))
-    bodies = traffic.bodies(rows, len(rows))
+    bodies = traffic.bodies(rows, len(rows), contract=contract)
     due = [index / rate + offset for index in range(warm + len(rows))]
     return Stream(url, token, bodies[:warm] + bodies, due, [*ids[:warm], *ids])
 
@@ -333,6 +363,7 @@ def _start(context: Context, name: str, deployment: Deployment, bundle: Bundle) 
         challenger=Placement.of(context.project, name, context.home),
         served=deployment,
         positions=live.positions(theirs.schema, bundle.schema),
+        contract=_needed(bundle),
         share=section.share,
         timeout=section.timeout_ms / 1000,
     )

@@ -213,5 +213,27 @@ class TestSucceeding:
         one = succeeding(self.WIDER, FORMER)
         assert succeeding(of(PLAN, AGE), one).accepts == ()
 
+    @pytest.mark.parametrize(
+        ("new", "needs"),
+        [
+            (of(PLAN, TENURE, AGE), True),
+            (of(PLAN, Feature("years", "numeric"), TENURE), True),
+            (of(PLAN, TENURE, Feature("x", "numeric", optional=True)), True),
+            (of(PLAN, AGE), False),
+            (of(PLAN, AGE, TENURE, AGE_TOO), False),
+            (of(AGE, PLAN, TENURE), False),
+            (WIDER, False),
+        ],
+    )
+    def test_where_rows_by_position_would_be_read_as_something_else_they_need_the_digest(
+        self, new, needs
+    ):
+        made = succeeding(new, FORMER)
+        assert made.needs_contract == needs
+        assert succeeding(made, made).needs_contract == needs
+        assert "wrongly" not in str(compare(FORMER, made))
+        assert ("has to give the digest" in str(compare(FORMER, made))) == needs
+        assert FeatureSchema.from_json(made.to_json()) == made
+
     def test_without_a_champion_there_is_none(self):
         assert succeeding(FORMER, None) == FORMER

@@ -11,6 +11,7 @@ import pytest
 from pipeline.features.schema import Feature, FeatureSchema
 from pipeline.serving.app import Limits, make_app
 from pipeline.serving.forms import Features, by_position
+from pipeline.serving.predictions import PROBE
 from pipeline.serving.requests import RequestError
 from tests.serving.conftest import Api
 
@@ -359,6 +360,43 @@ class TestContract:
         api = Api(make_app(bundle, 3, LIMITS, state))
         body = {"features": [1.0, None], "contract": "a" * 64}
         assert api.request("POST", "/predict", json=body).status_code == 200
+
+
+class TestNeedsContract:
+    """After another order an old row by position must not be read as something else."""
+
+    @pytest.fixture
+    def api(self, bundle, state):
+        bundle.schema = replace(bundle.schema, needs_contract=True)
+        return Api(make_app(bundle, 3, LIMITS, state))
+
+    @pytest.mark.parametrize("row", [[1.0, "north"], [[1.0, "north"]], [1.0, "no:th"]])
+    def test_a_row_by_position_needs_the_digest(self, api, bundle, row):
+        refused = api.predict(row)
+        assert refused.status_code == 409
+        assert bundle.schema.contract in refused.json()["error"]
+        body = {"features": row, "contract": bundle.schema.contract}
+        assert api.request("POST", "/predict", json=body).status_code == 200
+
+    def test_names_need_none_and_neither_do_the_programs_own_probes(self, api):
+        named = {"features": {"c": "north", "x": 1.0}}
+        assert api.request("POST", "/predict", json=named).status_code == 200
+        assert api.predict([1.0, "north"], headers={"x-request-id": PROBE}).status_code == 200
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"inputs": [[1.0, "north"]]},
+            {"instances": [[1.0, "north"]]},
+            {"dataframe_split": {"data": [[1.0, "north"]]}},
+        ],
+    )
+    def test_invocations_take_rows_with_names_only(self, api, body):
+        refused = api.request("POST", "/invocations", json=body)
+        assert refused.status_code == 400
+        assert "the rows have no names" in refused.json()["message"]
+        named = {"dataframe_split": {"columns": ["c", "x"], "data": [["north", 1.0]]}}
+        assert api.request("POST", "/invocations", json=named).status_code == 200
 
 
 class TestOptional:

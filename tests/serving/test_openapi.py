@@ -126,6 +126,20 @@ class TestDocument:
         assert schemas["Record"]["required"] == ["a"]
         assert (schemas["Row"]["minItems"], schemas["Row"]["maxItems"]) == (1, 2)
 
+    @pytest.mark.parametrize("needs", [False, True])
+    def test_whether_a_row_by_position_needs_the_contract(self, needs):
+        schema = FeatureSchema((Feature("a", "numeric"),), needs_contract=needs)
+        document = openapi.document(schema, max_rows=1, version="1", secured=False)
+        content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+        described = content["application/json"]["schema"] | {"components": document["components"]}
+        fits = jsonschema.Draft202012Validator(described).is_valid
+        assert fits({"features": [1.0]}) != needs
+        assert fits({"features": [1.0], "contract": schema.contract})
+        assert fits({"features": {"a": 1.0}})
+        assert fits({"rows": [{"a": 1.0}]})
+        assert not fits({"rows": [[1.0]]})
+        assert not fits({"features": [1.0], "contract": "0" * 64})
+
     def test_a_category_is_one_of_a_list_where_others_are_refused(self):
         schema = FeatureSchema((Feature("c", "categorical", ("a", "b")),), "refuse")
         document = openapi.document(schema, max_rows=1, version="1", secured=False)

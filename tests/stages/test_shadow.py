@@ -1,5 +1,6 @@
 """shadow against running servers: replayed and live, with challengers of every kind."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -363,6 +364,8 @@ def test_what_a_challenger_may_be_asked_without_is_left_out():
     places = live.positions(FeatureSchema((a,)), FeatureSchema((a, b)))
     assert places == (0, None)
     assert mirroring.reordered(b'{"features": [[1.5]]}', places) == b'{"features": [[1.5, null]]}'
+    with_digest = mirroring.reordered(b'{"features": [1.5]}', None, "abc")
+    assert json.loads(with_digest) == {"features": [1.5], "contract": "abc"}
 
 
 def test_a_feature_of_another_kind_cannot_be_mirrored():
