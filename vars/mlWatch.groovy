@@ -1,5 +1,9 @@
 /** Watches production after a promotion; holds no node between two looks. See mlWatch.txt. */
 Map call(Map arguments = [:]) {
+    String repeated = mlBuild.repeated()
+    if (repeated && !mlRun.result('promote')) {
+        mlLibrary.fail("mlWatch: this build was ${repeated} and promoted nothing that it could watch or roll back; start a new build of ${mlBuild.job()}")
+    }
     Map result = mlStage('mlWatch', arguments)
     while (result.waits) {
         sleep(time: Math.max(5, Math.min(60, result.left as int)), unit: 'SECONDS')

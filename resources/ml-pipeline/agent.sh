@@ -110,7 +110,7 @@ from concurrent.futures import ThreadPoolExecutor
 kind, root, lock = sys.argv[1:]
 version = "python%d.%d" % sys.version_info[:2]
 site = os.path.join(root, "lib", version, "site-packages") if kind == "venv" else root
-own = {"venv": {"pyvenv.cfg", ".used", ".made"}, "target": {".used", "run/ml-pipeline"}}[kind]
+own = {"venv": set(), "target": {".used", "run/ml-pipeline"}}[kind]
 own |= {"bin/" + name for name in ("activate", "activate.csh", "activate.fish", "activate.nu", "Activate.ps1")}
 links = {"bin/python", "bin/python3", "bin/" + version} if kind == "venv" else set()
 
@@ -129,20 +129,30 @@ def digest(path):
         return hashlib.file_digest(file, "sha256").digest()
 
 
-locked = {} if lock and kind == "venv" else None
-if locked is not None:
-    with open(lock, encoding="utf-8") as file:
+def requirements(path):
+    with open(path, encoding="utf-8") as file:
         for line in file:
-            found = re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", line)
-            if found:
-                locked[normal(found[1])] = found[2]
+            other = re.match(r"(?:-r|--requirement)[ =]*(\S+)", line)
+            found = re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*(==|@)\s*([^\s;\\]+)", line)
+            if other:
+                yield from requirements(os.path.join(os.path.dirname(path), other[1]))
+            elif found:  # one version for each marker; what an address names may have any
+                yield normal(found[1]), plain(found[3]) if found[2] == "==" else None
+
+
+def plain(version):
+    return re.sub(r"(?<!\d)0+(?=\d)", "", version.lower())
+
+
+locked = set(requirements(lock)) if lock and kind == "venv" else None
 listed = {}
 for folder in sorted(os.listdir(site)) if os.path.isdir(site) else refuse("it has no site-packages"):
     if not folder.endswith(".dist-info"):
         continue
     name, _, number = folder[: -len(".dist-info")].rpartition("-")
     free = {"pip", "setuptools", "wheel", "jenkins-ml-pipeline"}
-    if locked is not None and normal(name) not in free and locked.get(normal(name)) != number:
+    known = locked is None or {(normal(name), plain(number)), (normal(name), None)} & locked
+    if not known and normal(name) not in free:
         refuse("%s %s is not in the lock" % (name, number))
     try:
         with open(os.path.join(site, folder, "RECORD"), encoding="utf-8", newline="") as file:
@@ -171,7 +181,8 @@ for folder, folders, files in os.walk(root):
             if inside in links and os.path.realpath(full) == os.path.realpath(sys.executable):
                 continue
             refuse("%s is a link to %s" % (inside, os.readlink(full)))
-        if stat.S_ISDIR(mode) or inside in own:
+        beside = kind == "venv" and "/" not in inside  # .made, .used, .lock of uv: nothing imports these
+        if stat.S_ISDIR(mode) or inside in own or beside:
             continue
         if inside.endswith(".pyc"):
             try:

@@ -258,7 +258,8 @@ class Environments:
 def both(tmp_path_factory: pytest.TempPathFactory) -> Environments:
     agent = Agent(tmp_path_factory.mktemp("both"))
     lock = agent.root / "workspace/lock.txt"
-    lock.write_text("# nothing\n")
+    lock.write_text("-r more.txt\n")
+    (agent.root / "workspace/more.txt").write_text("# nothing\n")
     given = {"ML_PACKAGE_DEFAULT": str(_wheel(agent.root)), "ML_LOCK": "lock.txt"}
     venv = Path(agent.run(**given)["bin"]).parent
     given |= {"ML_CACHE": str(agent.root / "cache/checks")}
@@ -361,6 +362,18 @@ def test_an_environment_that_was_changed_is_not_used(
     assert made.refusal() == ""
     change(made)
     assert reason in made.refusal()
+
+
+@pytest.mark.parametrize("line", ["evil==1.0", "evil==2.0 ; x\nevil==01.0 ; y", "evil @ file:///e"])
+@pytest.mark.slow
+def test_a_package_that_the_lock_names_is_used(made: Environments, line: str) -> None:
+    more = made.agent.root / "workspace/more.txt"
+    more.write_text(f"{line} \\\n    --hash=sha256:0\n")
+    try:
+        _another_package(made)
+        assert made.refusal() == ""
+    finally:
+        more.write_text("# nothing\n")
 
 
 @pytest.mark.slow

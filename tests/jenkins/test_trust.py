@@ -151,6 +151,17 @@ def test_a_stage_whose_files_the_older_build_made_is_refused_in_one_line(
     assert package.verbs == []
 
 
+@pytest.mark.parametrize("step", ["mlWatch", "mlPromote"])
+def test_an_older_promotion_is_neither_repeated_nor_watched(
+    deliver: Deliver, package: Package, step: str
+) -> None:
+    """A watch rolls production back, and what it would look at is not this build's."""
+    build = deliver(f"{LIBRARY}{step}({PROJECT})", cause="restart")
+    assert build.result == "FAILURE"
+    assert "start a new" in build.text
+    assert package.verbs == []
+
+
 def test_a_replay_keeps_what_the_gate_said_and_adds_why_nothing_was_promoted(
     deliver: Deliver,
 ) -> None:
