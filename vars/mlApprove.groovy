@@ -114,9 +114,9 @@ private void recordRejection(Map end, Map gate, Map arguments) {
 
 @NonCPS
 private String question(Map gate) {
-    String summary = gate.summary.replaceAll('\\s+', ' ')
+    String summary = gate.summary.replaceAll('\\s+', ' ') - 'may be promoted: '
     String over = gate.against ? " over version ${gate.against}" : ', the first in production'
-    return "Promote ${gate.model} version ${gate.version}${over}? ${summary.take(200)}${summary.length() > 200 ? '…' : ''}".toString()
+    return "Promote ${gate.model} version ${gate.version}${over}? ${summary.length() > 140 ? summary.take(140).replaceAll('[ ,]+[^ ]*$', '') + ' …' : summary}".toString()
 }
 
 /** Who answered and why, of everything that input may return; what was not sent is null. */

@@ -280,13 +280,12 @@ def _alter(made: Environments) -> None:
 
 
 def _another_package(made: Environments) -> None:
-    """A package that no lock names, with a RECORD that agrees."""
-    (made.site / "evil.py").write_text("x = 1\n")
-    folder = made.site / "evil-1.0.dist-info"
-    folder.mkdir()
-    (folder / "RECORD").write_text(
-        f"evil.py,sha256={_hash(b'x = 1')},\nevil-1.0.dist-info/RECORD,,\n"
-    )
+    """A package with a RECORD that agrees."""
+    content = b"x = 1\n"
+    (made.site / "evil.py").write_bytes(content)
+    record = made.site / "evil-1.0.dist-info/RECORD"
+    record.parent.mkdir()
+    record.write_text(f"evil.py,sha256={_hash(content)},\nevil-1.0.dist-info/RECORD,,\n")
 
 
 def _add(name: str) -> Callable[[Environments], None]:
