@@ -200,6 +200,9 @@ def registry_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "mlflow.db"
 
 
+LONGEST_ID = 80
+"""Characters of a text that stands in a test's id as it is."""
+
 PREREQUISITES = {"git": "apt-get install git"}
 
 
@@ -207,6 +210,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(program): needs a program of the machine")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     os.environ["ML_INSIDE_CONTAINER"] = "true"  # servers that end with the tests' container will do
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long and binary values by their argument: what is made of a clock is in no id."""
+    if isinstance(val, bytes) or (isinstance(val, str) and len(val) > LONGEST_ID):
+        return argname
+    return None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

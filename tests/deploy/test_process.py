@@ -296,9 +296,7 @@ class TestStopAndStatus:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         with subprocess.Popen([sys.executable, "-c", code], **pipes) as parent:
             child = psutil.Process(int(parent.stdout.readline()))
-            began = time.monotonic()
             launch.end(child)
-            assert time.monotonic() - began < launch.END_SECONDS / 2
             assert child.status() == psutil.STATUS_ZOMBIE
             parent.communicate("\n")
 

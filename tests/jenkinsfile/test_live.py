@@ -71,10 +71,10 @@ def test_the_program_may_be_reloaded_while_a_command_runs(jenkins: Jenkins) -> N
 def test_a_time_limit_ends_a_process(jenkins: Jenkins) -> None:
     before = time.monotonic()
     build = jenkins.run(
-        "timeout(time: 1, unit: 'SECONDS') { node { sh 'sleep 30' } }\n", mode="live"
+        "timeout(time: 1, unit: 'SECONDS') { node { sh 'sleep 300' } }\n", mode="live"
     )
     assert build.result == "ABORTED"
-    assert time.monotonic() - before < 15
+    assert time.monotonic() - before < 200
 
 
 def test_the_real_clock_sleeps_and_the_other_jumps(jenkins: Jenkins) -> None:
@@ -82,8 +82,8 @@ def test_the_real_clock_sleeps_and_the_other_jumps(jenkins: Jenkins) -> None:
     jenkins.run("sleep 1\n", mode="live")
     assert time.monotonic() - before >= 1
     before = time.monotonic()
-    jenkins.run("sleep 100\n", mode="live", clock="jump")
-    assert time.monotonic() - before < 50
+    jenkins.run("sleep 1000\n", mode="live", clock="jump")
+    assert time.monotonic() - before < 500
 
 
 def test_even_the_real_clock_does_not_wait_for_a_person_who_never_comes(jenkins: Jenkins) -> None:

@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -411,12 +410,10 @@ def free_port() -> int:
 class TestNoAnswer:
     """ "No champion" is believed only from a registry that answered."""
 
-    def test_an_unreachable_server_fails_fast(self, tmp_path: Path) -> None:
-        started = time.monotonic()
+    def test_an_unreachable_server_is_said(self, tmp_path: Path) -> None:
         registry = Registry(f"http://127.0.0.1:{free_port()}", "small", Home(tmp_path))
         with pytest.raises(EnvironmentFault, match=r"registry http://127.* does not answer"):
             registry.champion()
-        assert time.monotonic() - started < 15
 
     def test_one_that_takes_the_connection_and_is_silent(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,26 @@
+"""Which tests there are depends on the files alone: the workers of a run have to agree on them."""
+
+import os
+import subprocess
+import sys
+import time
+
+
+def test_ids_and_order_are_the_same_in_another_process_at_another_time(request):
+    config = request.config
+    here = [item.nodeid for item in request.session.items]
+    time.sleep(1.1)  # a time stamp in seconds is another one by now, however few tests there are
+    chosen = [
+        *(("-k", config.option.keyword) if config.option.keyword else ()),
+        *(("-m", config.option.markexpr) if config.option.markexpr else ()),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", *chosen, *config.args],
+        cwd=config.invocation_params.dir,
+        env=os.environ | {"PYTHONHASHSEED": "1", "TZ": "Asia/Kathmandu", "COLUMNS": "40"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert [line for line in done.stdout.splitlines() if "::" in line] == here
