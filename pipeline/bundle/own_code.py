@@ -122,7 +122,10 @@ def compute(bundle: Bundle, rows: Path) -> OwnFeatures:
 
 
 def _unpack(archive: Path, project: Path) -> None:
-    """Extract the archive, and let its configuration take columns by the problem's names."""
+    """Extract the archive, and let its configuration take columns by the problem's names.
+
+    The rows were read already: their dates and numbers are not written as in the source any more.
+    """
     project.mkdir()
     try:
         source.unpack(archive, project)
@@ -130,7 +133,7 @@ def _unpack(archive: Path, project: Path) -> None:
         data = dict(values.get("data") or {})
     except (tarfile.TarError, OSError, DocumentError, AttributeError, TypeError) as error:
         raise OwnCodeError(f"source.tar.gz cannot be used: {error}") from None
-    for key in ("columns", "constants", "groups"):
+    for key in ("columns", "constants", "groups", "source", "ci"):
         data.pop(key, None)
     (project / FILE).write_text(yaml.safe_dump(values | {"data": data}))
 

@@ -55,16 +55,20 @@ def project(make_project: Any) -> Project:
     return made
 
 
-@pytest.fixture
-def bundle(make_bundle: Any) -> Path:
-    """A bundle whose code is a table's: the columns themselves."""
+def packed_source(**sections: Any) -> bytes:
     packed = io.BytesIO()
-    content = yaml.safe_dump({"project": "small", "problem": PROBLEM}).encode()
+    content = yaml.safe_dump({"project": "small", "problem": PROBLEM} | sections).encode()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         entry = tarfile.TarInfo("ml.yaml")
         entry.size = len(content)
         tar.addfile(entry, io.BytesIO(content))
-    made: Path = make_bundle(source=packed.getvalue())
+    return packed.getvalue()
+
+
+@pytest.fixture
+def bundle(make_bundle: Any) -> Path:
+    """A bundle whose code is a table's: the columns themselves."""
+    made: Path = make_bundle(source=packed_source())
     return made
 
 
@@ -217,3 +221,28 @@ def test_identifiers_are_those_of_the_source_digit_by_digit(
     assert run(project, "--in", rows, "--bundle", bundle, "--out", out, *settings) == 0
     with out.open(newline="") as stream:
         assert sorted(row["customer"] for row in csv.DictReader(stream)) == sorted(map(str, ids))
+
+
+def test_dates_and_numbers_are_read_in_the_form_of_the_source_once(
+    project: Project, make_bundle: Any, tmp_path: Path
+) -> None:
+    forms = {"kind": "csv", "path": "a.csv", "separator": ";", "date_format": "%Y-%d-%m",
+             "decimal": ",", "thousands": "."}  # fmt: skip
+    bundle = make_bundle(source=packed_source(data={"source": forms}))
+    rows = tmp_path / "new.csv"
+    rows.write_text(
+        "day;client;x;c\n2024-05-01;A;1,5;n\n2024-06-01;B;1.500;n\n2024-07-01;C;old;n\n"
+    )
+    out = tmp_path / "scores.parquet"
+    words = ("--in", rows, "--bundle", bundle, "--out", out)
+    settings = ("--set", f"data.source={json.dumps(forms)}", "--set", "data.tolerances={}")
+    assert run(project, *words, *settings) == 0
+    found = pd.read_parquet(out)
+    assert found["day"].dt.strftime("%Y-%m-%d").tolist() == [
+        "2024-01-05",
+        "2024-01-06",
+        "2024-01-07",
+    ]
+    assert found["probability"].tolist() == pytest.approx(
+        [1 / (1 + math.exp(-1.5)), 1.0, 0.5], abs=0.2
+    )
