@@ -497,6 +497,10 @@ def _stop(options: Mapping[str, Any], screen: Screen) -> int:
         for name, section in environments.items()
     }
     minutes = session.project.config.watch.minutes
+    if "production" in stopped:
+        from pipeline.promotion.production import mark_stopped
+
+        mark_stopped(session.home)
     if minutes and stopped.get("production"):
         from pipeline.promotion import watching
 

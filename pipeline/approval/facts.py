@@ -54,8 +54,8 @@ class Facts:
         return None if self.champion is None else self.champion.digest
 
 
-def candidates(registry: Registry, expected: int | None = None) -> tuple[Version, Version | None]:
-    """Return challenger and champion.
+def challenger_of(registry: Registry, expected: int | None = None) -> Version:
+    """Return the challenger.
 
     Args:
         registry: Where they are.
@@ -77,7 +77,7 @@ def candidates(registry: Registry, expected: int | None = None) -> tuple[Version
             expected=f"version {expected}, the one that was shown",
             hint="decide about the newer one",
         )
-    return challenger, registry.champion()
+    return challenger
 
 
 def is_champion(challenger: Version, champion: Version | None) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.bundle.reader import Bundle
-from pipeline.deploy import priority
+from pipeline.deploy import priority, process_identity
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.serving import control
 
@@ -49,7 +49,7 @@ class Started:
     """A verified server that answers on a loopback port of its own."""
 
     pid: int
-    created: float
+    started: str
     control: Path
     port: int
 
@@ -112,7 +112,7 @@ def start(
         path.unlink(missing_ok=True)
         raise
     process.returncode = 0  # it is the system's to wait for from here on, no child to be warned of
-    return Started(process.pid, _created(process.pid), path, int(facts["port"]))
+    return Started(process.pid, process_identity.start_of(process.pid), path, int(facts["port"]))
 
 
 def end(process: psutil.Process | None, seconds: float | None = None) -> None:
@@ -188,9 +188,3 @@ def environment(token_env: str | None) -> Mapping[str, str]:
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     inherited = {name: os.environ[name] for name in names if name in os.environ}
     return inherited | single | LEFT_ALONE
-
-
-def _created(pid: int) -> float:
-    import psutil
-
-    return psutil.Process(pid).create_time()

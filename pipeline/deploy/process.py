@@ -15,7 +15,7 @@ import shlex
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from filelock import FileLock
@@ -40,6 +40,9 @@ from pipeline.errors import EnvironmentFault, PipelineError, Refused, UsageError
 from pipeline.serving import control
 from pipeline.serving.access import token_of
 from pipeline.serving.sockets import bind
+
+if TYPE_CHECKING:
+    import psutil
 
 STATUS_SECONDS = 2.0
 
@@ -84,7 +87,7 @@ class ProcessTarget:
             running = [
                 process
                 for server in (known.serving, known.former)
-                if server is not None and (process := server.process()) is not None
+                if server is not None and (process := _running(server)) is not None
             ]
             for process in running:
                 launch.end(process)
@@ -101,13 +104,13 @@ class ProcessTarget:
         return process_shadow.start(serving.control, records, copying).to_json()
 
     def shadow_counts(self, shadow: dict[str, Any]) -> Counts | None:
-        return process_shadow.Reader(**shadow).counts
+        return process_shadow.Reader.of(shadow).counts
 
     def shadow_records(self, shadow: dict[str, Any]) -> Path:
-        return Path(process_shadow.Reader(**shadow).records)
+        return Path(process_shadow.Reader.of(shadow).records)
 
     def end_shadow(self, shadow: dict[str, Any]) -> Counts | None:
-        return process_shadow.Reader(**shadow).end()
+        return process_shadow.Reader.of(shadow).end()
 
 
 class ProcessHandover(DecidedOnce):
@@ -142,7 +145,7 @@ class ProcessHandover(DecidedOnce):
     def _keep(self) -> None:
         state.write(self._place.state, State(self._new))
         if self._former is not None:
-            launch.end(self._former.process())
+            launch.end(_running(self._former))
 
     def _revert(self) -> None:
         _take_back(self._place, self._new, self._former, self._known)
@@ -200,7 +203,7 @@ class _Wanted:
     def server(self, started: launch.Started, port: int) -> Server:
         return Server(
             pid=started.pid,
-            created=started.created,
+            started=started.started,
             version=self.version,
             digest=self.bundle.digest,
             bundle=str(self.bundle.path),
@@ -300,9 +303,9 @@ def _take_back(place: _Place, new: Server, former: Server | None, known: Server 
             control.ask(Path(former.control), "serve")
         except OSError as error:
             lost = error
-    launch.end(new.process())
+    launch.end(_running(new))
     state.write(place.state, State(known))
-    if former is not None and lost is not None and former.process() is None:
+    if former is not None and lost is not None and _running(former) is None:
         raise EnvironmentFault(
             f"the former server, version {former.version}, ended meanwhile: {lost}",
             hint=f"start it again; see {place.log}",
@@ -316,7 +319,7 @@ def _without_leftovers(place: _Place) -> State:
     if known.former is None:
         return known
     if known.serving is not None and _answers(known.serving):
-        launch.end(known.former.process())
+        launch.end(_running(known.former))
         settled = State(known.serving)
     else:
         if known.serving is not None:
@@ -324,7 +327,7 @@ def _without_leftovers(place: _Place) -> State:
         try:
             control.ask(Path(known.former.control), "serve")
         except OSError:
-            launch.end(known.former.process())
+            launch.end(_running(known.former))
         settled = State(known.former)
     state.write(place.state, settled)
     return settled
@@ -332,10 +335,26 @@ def _without_leftovers(place: _Place) -> State:
 
 def _end_silent(server: Server) -> None:
     """End a server that does not answer, if it still runs."""
-    process = server.process()
+    process = _running(server)
     if process is not None:
         logger.warning("the server (process %d) does not answer: it is ended", process.pid)
         launch.end(process, launch.HUNG_SECONDS)
+
+
+def _running(server: Server) -> psutil.Process | None:
+    """Return the process of a server; one that its record does not fit may still say it is it."""
+    import psutil
+
+    process = server.process()
+    if process is not None:
+        return process
+    try:
+        facts, _ = control.ask(Path(server.control), "status", timeout=STATUS_SECONDS)
+        if (facts.get("pid"), facts.get("digest")) == (server.pid, server.digest):
+            return psutil.Process(server.pid)
+    except (OSError, psutil.NoSuchProcess):
+        return None
+    return None
 
 
 def _end_unknown(place: _Place, known: State) -> None:
@@ -356,8 +375,8 @@ def _end_unknown(place: _Place, known: State) -> None:
 
 
 def _answers(server: Server | None) -> bool:
-    """Whether the process runs, is the one that was started, and is ready at its address."""
-    if server is None or server.process() is None:
+    """Whether the process that was started answers on its control socket, and at its address."""
+    if server is None:
         return False
     try:
         facts, _ = control.ask(Path(server.control), "status", timeout=STATUS_SECONDS)

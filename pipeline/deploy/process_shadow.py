@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import workdir
-from pipeline.deploy import launch, state
+from pipeline.deploy import launch, process_identity
 from pipeline.deploy.base import Copying, Counts
 from pipeline.deploy.mirroring import Settings
 from pipeline.errors import EnvironmentFault
@@ -28,11 +28,16 @@ class Reader:
     """The process that asks the challenger, and the server's control socket."""
 
     pid: int
-    created: float
-    """Seconds since the epoch."""
+    started: str
+    """See ``pipeline.deploy.process_identity``."""
     control: str
     timeout: float
     records: str
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Reader:
+        """Return the reader that ``to_json`` told of."""
+        return cls(**process_identity.with_start(values))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -62,16 +67,7 @@ class Reader:
         return counts_of(told)
 
     def _process(self) -> psutil.Process | None:
-        import psutil
-
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) <= state.CLOCK_SECONDS
-            if same and process.status() != psutil.STATUS_ZOMBIE:
-                return process
-        except psutil.Error:
-            pass  # it has ended
-        return None
+        return process_identity.running(self.pid, self.started)
 
 
 def counts_of(told: dict[str, Any]) -> Counts | None:
@@ -107,18 +103,16 @@ def start(server: str, records: Path, copying: Copying) -> Reader:
     except OSError as error:
         raise EnvironmentFault(f"this system cannot copy requests: {error}") from None
     with ours, theirs:
-        pid, created = _reader(records.with_suffix(""), settings, theirs)
+        pid, started = _reader(records.with_suffix(""), settings, theirs)
         theirs.close()
         try:
             control.ask(Path(server), "mirror", ours, share=copying.share)
         except OSError as error:
             raise EnvironmentFault(f"production does not copy its requests: {error}") from None
-    return Reader(pid, created, server, copying.timeout, str(records))
+    return Reader(pid, started, server, copying.timeout, str(records))
 
 
-def _reader(place: Path, settings: Settings, queue: socket.socket) -> tuple[int, float]:
-    import psutil
-
+def _reader(place: Path, settings: Settings, queue: socket.socket) -> tuple[int, str]:
     config = workdir.write_text(place.with_suffix(".settings.json"), settings.to_json())
     command = [sys.executable, "-P", "-m", "pipeline.deploy.mirroring"]
     with place.with_suffix(".log").open("wb") as log:
@@ -133,4 +127,4 @@ def _reader(place: Path, settings: Settings, queue: socket.socket) -> tuple[int,
             pass_fds=[queue.fileno()],
         )
     process.returncode = 0  # it is the system's to wait for from here on
-    return process.pid, psutil.Process(process.pid).create_time()
+    return process.pid, process_identity.start_of(process.pid)

@@ -1,7 +1,7 @@
 """What runs where, as ``home/servers/<environment>.json`` remembers it.
 
-A process is told by its number and the moment it was created: a number that the system gave to
-another process since is never taken for a server, and never ended.
+A process is identified by its pid and its start: a pid that the system gave to another process
+since is never taken for a server, and never ended.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import documents, workdir
+from pipeline.deploy import process_identity
 from pipeline.deploy.base import Deployment
 from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     import psutil
 
 SCHEMA = "ml-pipeline/servers/1"
-CLOCK_SECONDS = 2.0
-"""How far a process's time of creation may seem to move when the machine's clock is set."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class Server:
     """A server process and all that is needed to start the like of it again."""
 
     pid: int
-    created: float
-    """Seconds since the epoch."""
+    started: str
+    """See ``pipeline.deploy.process_identity``."""
     version: int | None
     digest: str
     bundle: str
@@ -58,18 +57,8 @@ class Server:
         )
 
     def process(self) -> psutil.Process | None:
-        """Return the running process; None if it has ended or the number is another's by now."""
-        import psutil
-
-        try:
-            process = psutil.Process(self.pid)
-            if abs(process.create_time() - self.created) > CLOCK_SECONDS:
-                return None
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return None
-        except psutil.Error:
-            return None
-        return process
+        """Return the running process; None if it has ended or the pid is another's by now."""
+        return process_identity.running(self.pid, self.started)
 
 
 @dataclass(frozen=True)
@@ -119,7 +108,7 @@ def write(path: Path, state: State) -> None:
 
 
 def _server(values: dict[str, Any] | None) -> Server | None:
-    return None if values is None else Server(**values)
+    return None if values is None else Server(**process_identity.with_start(values))
 
 
 def _unreadable(path: Path, why: object) -> EnvironmentFault:

@@ -22,6 +22,7 @@ from pipeline.home import Home
 from pipeline.promotion import approvals, records
 from pipeline.promotion.claiming import claim
 from pipeline.promotion.journal import Journal, Kind, Reach, Step, nowhere, perform, unsettled
+from pipeline.promotion.ledger import last_done, present_champion
 from pipeline.promotion.production import Production, bundle_of
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, Registry, Version
 
@@ -114,6 +115,7 @@ def change(
         model=version.name,
         version=version.number,
         bundle=version.digest,
+        approval=wanted.approval_digest,
         former_version=former[0],
         former_bundle=former[1],
         by=by,
@@ -176,6 +178,73 @@ def complete(
     _move_alias(registry, production, journal, nowhere)
 
 
+def realign(
+    registry: Registry,
+    production: Production,
+    wanted: Verified,
+    *,
+    by: str,
+    reason: str,
+    run_id: str,
+    reach: Reach = nowhere,
+) -> str:
+    """Give the alias to the version that history and production agree on, if it is elsewhere.
+
+    Returns:
+        Why that is still open; empty where the registry agrees.
+    """
+    version = wanted.version
+    try:
+        if registry.version(version.number).digest != version.digest:
+            return f"version {version.number} of the registry is another bundle"
+        champion = present_champion(registry)
+        if champion == version:
+            return ""
+        if champion is not None:
+            check_by_hand(registry, champion)
+    except PipelineError as error:
+        return str(error)
+    journal = Journal.start(
+        production.home,
+        "reconcile",
+        model=version.name,
+        version=version.number,
+        bundle=version.digest,
+        approval=wanted.approval_digest,
+        former_version=None if champion is None else champion.number,
+        former_bundle=None if champion is None else champion.digest,
+        by=by,
+        reason=reason,
+        run_id=run_id,
+        steps={"deploy": "made", "file": "made"},
+    )
+    return _tell(registry, production, journal, reach)
+
+
+def check_by_hand(registry: Registry, champion: Version) -> None:
+    """Let an alias that no change of production moved be moved back.
+
+    Raises:
+        EnvironmentFault: a change made this version the champion, or it is not known whether.
+    """
+    last = last_done(registry)
+    if last is None:
+        return
+    if last.subject is None:
+        raise EnvironmentFault(
+            f"the champion is version {champion.number}, and the registry does not say whether it "
+            "was promoted elsewhere or the alias was moved by hand",
+            hint=f"see which version is to serve, and set the alias '{CHAMPION}' to it",
+        )
+    if last.is_about(champion.number, champion.digest):
+        raise EnvironmentFault(
+            f"the champion is version {champion.number}, which was promoted elsewhere "
+            f"by {last.holder}",
+            hint="run 'ml-pipeline reconcile production' to take it over, then roll back from it "
+            "if it is not to serve",
+        )
+
+
 def _write_down(
     home: Home,
     journal: Journal,
@@ -220,7 +289,7 @@ def _move_alias(registry: Registry, production: Production, journal: Journal, re
         for one in replaced:
             if one.record.number is not None:
                 registry.end_claim(one.record.number, one.record.token, "taken back")
-        wanted, champion = registry.version(record.version), registry.champion()
+        wanted, champion = registry.version(record.version), present_champion(registry)
         if wanted.digest != record.bundle:
             raise Refused(
                 f"version {record.version} of the registry holds bundle {wanted.digest[:12]}",
@@ -230,13 +299,10 @@ def _move_alias(registry: Registry, production: Production, journal: Journal, re
             return
         known = {record.former_bundle, *_bundles(replaced)}
         if champion is not None and champion.digest not in known:
-            raise EnvironmentFault(
-                f"the champion is version {champion.number}, which was promoted elsewhere",
-                hint="see which of the two is to serve, and promote or roll back to it",
-            )
+            check_by_hand(registry, champion)
         claim(registry, journal)
         reach("within alias, claimed")
-        if registry.champion() != champion:
+        if present_champion(registry) != champion:
             raise EnvironmentFault("the champion moved meanwhile", hint="run it again")
         registry.set_alias(CHAMPION, wanted)
 

@@ -6,10 +6,10 @@ from pipeline.approval import policy as policies
 from pipeline.approval.keys import trusted_keys
 from pipeline.approval.policy import PolicyFiles
 from pipeline.config import Project
-from pipeline.errors import EnvironmentFault, Refused, UsageError
+from pipeline.errors import Refused, UsageError
 from pipeline.home import Home
+from pipeline.promotion.agreement import agreed_champion
 from pipeline.promotion.approvals import approval_of
-from pipeline.promotion.journal import unsettled
 from pipeline.promotion.production import PRODUCTION
 from pipeline.registry.mlflow_registry import Registry, Version
 
@@ -28,7 +28,8 @@ def choose(
     Raises:
         UsageError: no version is registered, or not this one.
         Refused: production is to be given what was not promoted.
-        EnvironmentFault: the registry does not answer, or a change of production is not settled.
+        EnvironmentFault: the registry does not answer, it and the history differ, or a change of
+            production is not settled.
     """
     if environment == PRODUCTION:
         return _promoted(registry, project, home, policy, number)
@@ -45,12 +46,7 @@ def choose(
 def _promoted(
     registry: Registry, project: Project, home: Home, policy: PolicyFiles, number: int | None
 ) -> Version:
-    for journal in unsettled(home):
-        raise EnvironmentFault(
-            f"a change of {PRODUCTION} is not settled: {journal.record}",
-            hint=f"run 'ml-pipeline promote' or 'ml-pipeline reconcile {PRODUCTION}'",
-        )
-    champion = registry.champion()
+    champion = agreed_champion(registry, None, home)
     if champion is None or number not in (None, champion.number):
         raise Refused(
             f"{PRODUCTION} serves what was promoted, and nothing else",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.errors import EnvironmentFault
 from pipeline.promotion.journal import Journal
-from pipeline.registry.claims import Holder, claim_name
+from pipeline.registry.claims import Holder, Subject, claim_name
 from pipeline.registry.mlflow_registry import Registry
 
 
@@ -24,7 +24,13 @@ def claim(registry: Registry, journal: Journal) -> None:
         return
     number = 1 if last is None else last.number + 1
     journal.update(number=number)
-    answer = registry.claim(number, record.token, by=record.by, run_id=record.run_id)
+    answer = registry.claim(
+        number,
+        record.token,
+        by=record.by,
+        run_id=record.run_id,
+        subject=Subject(record.kind, record.version, record.bundle, record.approval),
+    )
     if not answer:
         raise _held(registry, number, answer.holder)
 

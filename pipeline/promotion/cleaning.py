@@ -15,6 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.home import Home
 from pipeline.promotion import records
 from pipeline.promotion.journal import unsettled
+from pipeline.promotion.production import PRODUCTION, clear_stopped
 from pipeline.promotion.rollback import good
 from pipeline.report import Check, Verdict
 
@@ -41,6 +42,8 @@ def clean(project: Project, home: Home, environment: str, deployment: Deployment
     """
     served = home / f"servers/{environment}{SERVED}"
     try:
+        if environment == PRODUCTION:
+            clear_stopped(home)
         workdir.write_text(served, f"{deployment.digest}\n")
         removed = remove_unused(home, lambda: set(_in_use(project, home)))
     except (PipelineError, OSError) as error:

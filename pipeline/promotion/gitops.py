@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import workdir
@@ -40,6 +40,8 @@ class Published:
     branch: str
     waits: bool
     """Whether a pull request has to be merged before it is on the configured branch."""
+    stale: tuple[str, ...] = ()
+    """Branches with earlier versions that could not be deleted; nobody may merge them."""
 
 
 def publish(
@@ -51,6 +53,9 @@ def publish(
     environment: Mapping[str, str] | None = None,
 ) -> Published:
     """Commit the file and push it; whoever pushed meanwhile is kept, since only the file changes.
+
+    Branches that wait with another version of the model are deleted, which closes their pull
+    requests: merged later they would ask for a version that production has left.
 
     Args:
         section: Repository, branch and path.
@@ -71,18 +76,18 @@ def publish(
             clone.git("reset", "--quiet", "--hard", "FETCH_HEAD")
             path = _inside(clone.folder, section.path)
             if path.is_file() and path.read_bytes() == content:
-                return Published(section.branch, waits=False)
+                return _only(clone, Published(section.branch, waits=False), branch)
             path.parent.mkdir(parents=True, exist_ok=True)
             workdir.write_bytes(path, content)
             clone.git("add", "--force", "--", section.path)
             clone.git("commit", "--quiet", "--no-verify", f"--message={title}")
             if section.pull_request:
-                return _propose(clone, branch)
+                return _only(clone, _propose(clone, branch), branch)
             said = clone.push(f"HEAD:refs/heads/{section.branch}")
             if said is None:
-                return Published(section.branch, waits=False)
+                return _only(clone, Published(section.branch, waits=False), branch)
             if not any(words in said for words in LOST_RACE):
-                return _propose(clone, branch)
+                return _only(clone, _propose(clone, branch), branch)
     raise EnvironmentFault(
         f"others pushed to {section.branch} of {section.repository} {ATTEMPTS} times meanwhile",
         hint="try again",
@@ -118,6 +123,17 @@ def _propose(clone: _Clone, branch: str) -> Published:
             hint="let the user of the token push there",
         )
     return Published(branch, waits=True)
+
+
+def _only(clone: _Clone, published: Published, branch: str) -> Published:
+    """Delete the other branches of the model that ``branch``, ``.../MODEL-vN``, is named after."""
+    stem = f"refs/heads/{branch.rpartition('-v')[0]}-v"
+    kept = f"refs/heads/{published.branch}"
+    lines = clone.git("ls-remote", "--heads", "origin", f"{stem}*").splitlines()
+    found = [line.partition("\t")[2] for line in lines]
+    others = [name for name in found if name != kept and name.removeprefix(stem).isdecimal()]
+    left = [name for name in others if clone.push(f":{name}") is not None]
+    return replace(published, stale=tuple(name.removeprefix("refs/heads/") for name in left))
 
 
 @dataclass(frozen=True)

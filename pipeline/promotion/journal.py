@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,8 @@ from pipeline.errors import EnvironmentFault
 from pipeline.home import Home
 
 FOLDER = "journal"
+NAMED = "%Y%m%dT%H%M%S%f"
+MICROSECOND = timedelta(microseconds=1)
 
 Kind = Literal["promotion", "rollback", "reconcile"]
 State = Literal["open", "done", "taken back"]
@@ -39,6 +41,7 @@ class Record(BaseModel):
     model: str
     version: int
     bundle: str
+    approval: str = Field("", description="SHA-256 of the approval by which the version serves.")
     former_version: int | None
     former_bundle: str | None
     by: str
@@ -67,7 +70,7 @@ class Journal:
         """Write the journal of a change that is about to begin."""
         now, token = datetime.now(UTC), secrets.token_hex(16)
         record = Record(kind=kind, at=now, token=token, **about)
-        journal = cls(home / FOLDER / f"{now:%Y%m%dT%H%M%S%f}-{token[:8]}.json", record)
+        journal = cls(home / FOLDER / f"{_after_all(home, now)}-{token[:8]}.json", record)
         journal.update()
         return journal
 
@@ -77,6 +80,16 @@ class Journal:
 
     def close(self, state: State) -> None:
         self.update(state=state)
+
+
+def _after_all(home: Home, now: datetime) -> str:
+    """Return a name that sorts after those of all journals, whatever became of the clock."""
+    last = max((path.name for path in (home / FOLDER).glob("[0-9]*.json")), default="")
+    name = now.strftime(NAMED)
+    if name > last:
+        return name
+    newest = datetime.strptime(last[: len(name)], NAMED).replace(tzinfo=UTC)
+    return (newest + MICROSECOND).strftime(NAMED)
 
 
 def unsettled(home: Home) -> list[Journal]:

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 PRODUCTION = "production"
 LOCK = "promotion.lock"
+STOPPED = "servers/production.stopped"
+"""There while production is down on purpose: what was in production when it was stopped."""
 LOCK_TIMEOUT = 60.0
 """Seconds to wait for another promotion in the same home."""
 
@@ -60,14 +62,33 @@ class Production:
             title=f"{record.kind} of {record.model} version {record.version} by {record.by}",
             branch=proposed(record.model, record.version),
         )
+        where = f"pushed to {done.branch}"
         if done.waits:
-            return f"branch {done.branch} waits for a pull request"
-        return f"pushed to {done.branch}"
+            where = f"branch {done.branch} waits for a pull request"
+        if done.stale:
+            where += f"; close the pull requests of {', '.join(done.stale)}, which may not be "
+            where += "deleted from here: production has left those versions"
+        return where
 
 
 def proposed(model: str, version: int) -> str:
     """Return the branch that waits for a pull request."""
     return f"promotion/{model}-v{version}"
+
+
+def mark_stopped(home: Home) -> None:
+    """Note that production was stopped on purpose, so that its silence is no fault."""
+    if home.root.is_dir():
+        workdir.write_text(home / STOPPED, "stopped by 'ml-pipeline stop'\n")
+
+
+def clear_stopped(home: Home) -> None:
+    """Note that production serves again."""
+    (home / STOPPED).unlink(missing_ok=True)
+
+
+def is_stopped(home: Home) -> bool:
+    return (home / STOPPED).exists()
 
 
 @contextmanager

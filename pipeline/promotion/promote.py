@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.approval.facts import Facts, candidates, gather, is_champion
+from pipeline.approval.facts import Facts, gather, is_champion
 from pipeline.approval.policy import Policy
 from pipeline.approval.rules import check_allowed
 from pipeline.approval.statement import Approval, Expected, verify
@@ -32,9 +32,11 @@ from pipeline.deploy.base import Deployment, Handover, deploy
 from pipeline.errors import EnvironmentFault, PipelineError, Refused
 from pipeline.home import Home
 from pipeline.promotion import approvals, records
+from pipeline.promotion.agreement import contenders
 from pipeline.promotion.approvals import approval_of, check_approved
 from pipeline.promotion.claiming import claim
 from pipeline.promotion.journal import Journal, Reach, Step, nowhere, perform
+from pipeline.promotion.ledger import check_unused
 from pipeline.promotion.production import Production, alone, fetched
 from pipeline.promotion.settle import settle
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, Registry, Version
@@ -93,19 +95,43 @@ def promote(
     """
     with alone(production.home):
         settled = settle(registry, keys, production, profile, progress)
-        challenger, champion = candidates(registry)
-        if champion is not None and is_champion(challenger, champion):
-            done = _keep(
-                registry, keys, production, champion, profile, run_id=run_id, progress=progress
-            )
-            return replace(done, settled=settled)
-        facts = gather(registry, challenger, champion, policy)
-        approval, content = _approval(registry, policy, keys, facts)
-        _check_unused(production.home, hashlib.sha256(content).hexdigest())
-        sequence = _Sequence(
-            registry, production, facts, approval, content, profile, run_id, progress, reach
+        done = promote_challenger(
+            registry,
+            policy,
+            keys,
+            production,
+            profile=profile,
+            run_id=run_id,
+            progress=progress,
+            reach=reach,
         )
-        return replace(sequence.run(), settled=settled)
+        return replace(done, settled=settled)
+
+
+def promote_challenger(
+    registry: Registry,
+    policy: Policy,
+    keys: Sequence[SSlibKey],
+    production: Production,
+    *,
+    profile: Path | None,
+    run_id: str,
+    progress: Progress,
+    reach: Reach = nowhere,
+) -> Promotion:
+    """Promote as ``promote`` does. The caller holds the home, and nothing in it is open."""
+    challenger, champion = contenders(registry, production, production.home)
+    if champion is not None and is_champion(challenger, champion):
+        return _keep(registry, keys, production, champion, progress)
+    facts = gather(registry, challenger, champion, policy)
+    approval, content = _approval(registry, policy, keys, facts)
+    digest = hashlib.sha256(content).hexdigest()
+    _check_unused(production.home, digest)
+    check_unused(registry, digest)
+    sequence = _Sequence(
+        registry, production, facts, approval, content, profile, run_id, progress, reach
+    )
+    return sequence.run()
 
 
 def _approval(
@@ -153,17 +179,10 @@ def _keep(
     keys: Sequence[SSlibKey],
     production: Production,
     champion: Version,
-    profile: Path | None,
-    *,
-    run_id: str,
     progress: Progress,
 ) -> Promotion:
-    """Change nothing, but finish what an interrupted promotion left open.
-
-    The champion serves, if nothing or something else does, and is written down as what is in
-    production, if something else is.
-    """
-    approval, approval_digest = approval_of(registry, keys, champion)
+    """Change nothing; the champion of registry and history serves, if nothing or another does."""
+    approval, _ = approval_of(registry, keys, champion)
     content = registry.record(champion, APPROVAL_RECORD)
     if content is not None:
         approvals.keep(production.home, champion.digest, content)
@@ -173,15 +192,6 @@ def _keep(
         progress("starting the champion", 0.3)
         with fetched(registry, champion, production.home) as bundle:
             running = deploy(production.target, production.placement, bundle, champion.number)
-    if records.bundle_in_production(production.home) != champion.digest:
-        former = next((v for v in registry.versions() if v.digest == approval.champion), None)
-        known = (None, None) if former is None else (former.number, former.digest)
-        entry = records.entry(
-            "promotion", champion, known, running.url, approval, approval_digest, run_id=run_id
-        )
-        with ExitStack() as undo:
-            records.write_down(production.home, entry, approval, profile, undo)
-            undo.pop_all()
     records.follow(production.home, running.url, approval)
     return Promotion(champion, champion, running, approval, changed=False, started=started)
 
@@ -217,6 +227,7 @@ class _Sequence:
             model=self.version.name,
             version=self.version.number,
             bundle=self.version.digest,
+            approval=hashlib.sha256(self.content).hexdigest(),
             former_version=former[0],
             former_bundle=former[1],
             by=self.approval.by,
@@ -256,6 +267,7 @@ class _Sequence:
         claim(self.registry, self.journal)
         self.reach("within claim, answered")
         self.check_champion()
+        check_unused(self.registry, self.journal.record.approval, self.journal.record.token)
 
     def deploy(self) -> None:
         home = self.production.home

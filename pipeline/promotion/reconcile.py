@@ -5,19 +5,27 @@ The same again changes nothing, and what a killed one left the next one finishes
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.approval.policy import Policy
+from pipeline.approval.statement import Approval
 from pipeline.deploy.base import Deployment, Placement, Target, check_digest
 from pipeline.errors import EnvironmentFault, PipelineError, Refused
 from pipeline.promotion import records
-from pipeline.promotion.change import Verified, change, verified
+from pipeline.promotion.change import Verified, change, realign, verified
 from pipeline.promotion.desired import Desired
 from pipeline.promotion.journal import Reach, nowhere
+from pipeline.promotion.ledger import DONE
 from pipeline.promotion.production import Production, alone, fetched
+from pipeline.promotion.promote import promote_challenger
+from pipeline.promotion.records import Entry
+from pipeline.promotion.rollback import good, rolled_back, stack_of
 from pipeline.promotion.settle import settle
-from pipeline.registry.mlflow_registry import Registry, Version
+from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
 from pipeline.report import Progress
 
 if TYPE_CHECKING:
@@ -40,6 +48,7 @@ class Reconciled:
 
 def reconcile_production(
     registry: Registry,
+    policy: Policy,
     keys: Sequence[SSlibKey],
     production: Production,
     desired: Callable[[], Desired],
@@ -48,14 +57,22 @@ def reconcile_production(
     reason: str,
     run_id: str,
     progress: Progress,
+    profile: Path | None = None,
     reach: Reach = nowhere,
 ) -> Reconciled:
-    """Let production serve what ``desired`` says, if its bundle and its approval verify.
+    """Let production serve what ``desired`` says, by the rules of promotion and rollback.
+
+    It may be:
+
+    - what production is to serve already, or what another home made the champion since;
+    - an earlier version of production that nobody rolled back;
+    - the challenger, if ``promote`` would promote it: it is promoted.
 
     The registry is needed only for what the home does not keep; its alias follows.
 
     Args:
         registry: Asked for what the home lacks, and told.
+        policy: The rules in force, for a promotion.
         keys: Public keys whose signature counts.
         production: Where it is to serve.
         desired: Reads the file; called after killed changes are settled, which may write it.
@@ -63,11 +80,12 @@ def reconcile_production(
         reason: Why, likewise.
         run_id: Of this run.
         progress: Told what is being done.
+        profile: See ``promote``.
         reach: Told every point of a change.
 
     Raises:
-        Refused: the version does not verify, or its server is not healthy; what served before
-            serves on.
+        Refused: the version was rolled back, may not be promoted or does not verify, or its server
+            is not healthy; what served before serves on.
         UsageError: the file cannot be read.
         EnvironmentFault: the disk, the port or what is needed of the registry is not to be had.
     """
@@ -85,20 +103,31 @@ def reconcile_production(
             raise Refused(
                 f"the file is about model '{wanted.model_name}'", expected=f"'{registry.name}'"
             )
+        history = records.read_history(home)
+        if not _was_in_production(registry, history, wanted):
+            return _forward(
+                registry,
+                policy,
+                keys,
+                production,
+                wanted,
+                settled,
+                profile=profile,
+                run_id=run_id,
+                progress=progress,
+                reach=reach,
+            )
         with verified(registry, keys, home, wanted.model_version, digest) as proven:
             if proven.approval_digest != wanted.digests.approval:
-                raise Refused(
-                    f"the file names approval {wanted.digests.approval[:12]}",
-                    expected=f"{proven.approval_digest[:12]}, that of version "
-                    f"{wanted.model_version}",
-                )
-            history = records.read_history(home)
+                raise _other_approval(wanted, proven.approval_digest)
             actual = production.status()
             drift = _cause(actual, digest, {entry.bundle for entry in history})
             if history and history[-1].bundle == digest:
                 serving, drift = _serve(production.target, production.placement, proven, drift)
                 records.follow(home, serving.url, proven.approval)
-                unknown = unknown or _differs(registry, proven.version)
+                unknown = unknown or realign(
+                    registry, production, proven, by=by, reason=reason, run_id=run_id, reach=reach
+                )
             else:
                 was = history[-1] if history else None
                 done = change(
@@ -115,15 +144,100 @@ def reconcile_production(
                 recorded = "nothing" if was is None else f"version {was.version}"
                 drift = drift or f"{recorded} was recorded as what is in production"
                 serving, unknown = done.deployment, done.open
-        approval = proven.approval
         return Reconciled(
             version=proven.version,
             deployment=serving,
             drift=drift,
-            approved=f"{approval.decision} by {approval.by} ({approval.method})",
+            approved=_approved(proven.approval),
             settled=settled,
             registry=unknown,
         )
+
+
+def _was_in_production(registry: Registry, history: Sequence[Entry], wanted: Desired) -> bool:
+    """Return whether a version was in production and nobody rolled it back.
+
+    Raises:
+        Refused: it was rolled back.
+        EnvironmentFault: the home does not know, and the registry does not answer.
+    """
+    one = (wanted.model_version, wanted.digests.bundle)
+    known = one in {(entry.version, entry.bundle) for entry in history}
+    if known and one not in good(history):
+        raise rolled_back(history, one)
+    try:
+        done = [claim.subject for claim in registry.claims() if claim.ended == DONE]
+    except PipelineError:
+        if known:
+            return True
+        raise
+    elsewhere = [(subject.version, subject.bundle) for subject in done if subject is not None]
+    if one in elsewhere and one not in stack_of(elsewhere):
+        raise rolled_back(history, one)
+    return known or elsewhere[-1:] == [one]
+
+
+def _forward(
+    registry: Registry,
+    policy: Policy,
+    keys: Sequence[SSlibKey],
+    production: Production,
+    wanted: Desired,
+    settled: tuple[str, ...],
+    *,
+    profile: Path | None,
+    run_id: str,
+    progress: Progress,
+    reach: Reach,
+) -> Reconciled:
+    """Promote the version that is desired, by all the rules of a promotion.
+
+    Raises:
+        Refused: it is not the challenger with the approval that the file names, or ``promote``
+            refuses it.
+    """
+    challenger = registry.challenger()
+    named = (wanted.model_version, wanted.digests.bundle)
+    if challenger is None or (challenger.number, challenger.digest) != named:
+        raise Refused(
+            f"version {named[0]}, bundle {named[1][:12]}, was never in production",
+            expected="what was in production and not rolled back, or the approved challenger",
+            hint="to promote it run 'ml-pipeline gate', 'approve' and 'promote'",
+        )
+    content = registry.record(challenger, APPROVAL_RECORD)
+    if content is not None and (found := hashlib.sha256(content).hexdigest()) != (
+        wanted.digests.approval
+    ):
+        raise _other_approval(wanted, found)
+    before = production.status()
+    done = promote_challenger(
+        registry,
+        policy,
+        keys,
+        production,
+        profile=profile,
+        run_id=run_id,
+        progress=progress,
+        reach=reach,
+    )
+    return Reconciled(
+        version=done.version,
+        deployment=done.deployment,
+        drift=_cause(before, done.version.digest, set()),
+        approved=_approved(done.approval),
+        settled=settled,
+    )
+
+
+def _approved(approval: Approval) -> str:
+    return f"{approval.decision} by {approval.by} ({approval.method})"
+
+
+def _other_approval(wanted: Desired, found: str) -> Refused:
+    return Refused(
+        f"the file names approval {wanted.digests.approval[:12]}",
+        expected=f"{found[:12]}, that of version {wanted.model_version}",
+    )
 
 
 def reconcile(
@@ -168,13 +282,3 @@ def _cause(actual: Deployment | None, digest: str, known: set[str]) -> str:
     if known and actual.digest not in known:
         return f"{named}, which was never promoted here"
     return named
-
-
-def _differs(registry: Registry, version: Version) -> str:
-    try:
-        champion = registry.champion()
-    except PipelineError as error:
-        return str(error)
-    if champion == version:
-        return ""
-    return "no champion" if champion is None else f"the champion is version {champion.number}"

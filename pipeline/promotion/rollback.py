@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import Refused
@@ -38,7 +38,7 @@ def rollback(
         registry: Told at the end; asked before only for what the home does not keep.
         keys: Public keys whose signature counts.
         production: Where the version is to serve.
-        to: Its number; None is the one before.
+        to: Its number; None is the one before. One that was rolled back needs a new approval.
         by: Who asks for it.
         reason: Why.
         run_id: Of this run, for the history.
@@ -46,8 +46,9 @@ def rollback(
         reach: Told every point of the sequence.
 
     Raises:
-        Refused: there is no such version, its bundle or approval does not verify, its server is
-            not healthy, or ``present`` was replaced; what served before serves on.
+        Refused: there is no such version or it was rolled back, its bundle or approval does not
+            verify, its server is not healthy, or ``present`` was replaced; what served before
+            serves on.
         EnvironmentFault: the disk or the port is not to be had, or another change runs.
     """
     home = production.home
@@ -80,9 +81,13 @@ def good(history: Sequence[Entry]) -> list[Reference]:
 
     Going back to a version takes those after it off.
     """
+    return stack_of((entry.version, entry.bundle) for entry in history)
+
+
+def stack_of(changes: Iterable[Reference]) -> list[Reference]:
+    """Return what ``good`` does, for what production went to, change by change."""
     stack: list[Reference] = []
-    for entry in history:
-        one = (entry.version, entry.bundle)
+    for one in changes:
         if one in stack:
             del stack[stack.index(one) + 1 :]
         else:
@@ -113,12 +118,31 @@ def _choose(
                 else "this home has no history; is ML_HOME the right one?",
             )
         return present, stack[-2]
+    for reference in reversed(stack):
+        if reference[0] == to:
+            return present, reference
     for entry in reversed(history):
         if entry.version == to:
-            return present, (entry.version, entry.bundle)
+            raise rolled_back(history, (entry.version, entry.bundle))
     numbers = ", ".join(str(number) for number in sorted({entry.version for entry in history}))
     raise Refused(
         f"version {to} was never in production here", expected=f"one of: {numbers or 'none'}"
+    )
+
+
+def rolled_back(history: Sequence[Entry], reference: Reference) -> Refused:
+    """Return the refusal of a version that production went back from."""
+    left = next(
+        (one for one in reversed(history) if (one.former_version, one.former_bundle) == reference),
+        None,
+    )
+    when = ""
+    if left is not None:
+        when = f" on {left.at.date().isoformat()} by {left.by}: {left.reason}"
+    return Refused(
+        f"version {reference[0]} was rolled back{when}",
+        expected="a version that nobody rolled back",
+        hint="to promote it again run 'ml-pipeline gate', 'approve' and 'promote'",
     )
 
 

@@ -11,6 +11,7 @@ from pipeline.deploy.base import Deployment, deploy
 from pipeline.promotion import approvals, records
 from pipeline.promotion.change import complete
 from pipeline.promotion.journal import Journal, unsettled
+from pipeline.promotion.ledger import present_champion
 from pipeline.promotion.production import Production, bundle_of
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
 from pipeline.report import Check, Progress, Verdict
@@ -28,8 +29,8 @@ def settle(
 ) -> tuple[str, ...]:
     """Settle every open journal of the home, and say how. The caller holds the home.
 
-    Where the registry's alias is decides: on the journal's version, the promotion is finished;
-    elsewhere, what was there before it is put back, unless the promotion was written down and has
+    Where the registry's alias is decides: if the promotion moved it to its version, it is finished;
+    otherwise, what was there before it is put back, unless the promotion was written down and has
     been replaced since. A rollback is always finished, and replaces
     what was open before it.
 
@@ -55,8 +56,9 @@ def settle(
         journals = [one for one in journals if one.path.name > changes[-1].path.name]
     for journal in journals:
         progress("settling what was interrupted", 0.05)
-        champion = registry.champion()
-        if champion is not None and champion.digest == journal.record.bundle:
+        champion = present_champion(registry)
+        moved = "alias" in journal.record.steps
+        if moved and champion is not None and champion.digest == journal.record.bundle:
             challenger = registry.challenger()
             own = challenger is not None and challenger.number == champion.number
             _finish(registry, keys, production, journal, champion, profile if own else None)

@@ -68,12 +68,38 @@ class Holder:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What a change of production is about."""
+
+    kind: str
+    """``promotion``, ``rollback`` or ``reconcile``."""
+    version: int
+    bundle: str
+    approval: str
+    """SHA-256 of the approval by which the version serves."""
+
+    def to_tags(self) -> dict[str, str]:
+        return {
+            f"{PREFIX}kind": self.kind,
+            f"{PREFIX}version": str(self.version),
+            f"{PREFIX}bundle": self.bundle,
+            f"{PREFIX}approval": self.approval,
+        }
+
+
+@dataclass(frozen=True)
 class Standing:
-    """The claim of the greatest number so far, and how it ended; None while it is open."""
+    """A claim, what it is about, and how it ended; None while it is open."""
 
     number: int
     holder: Holder
     ended: str | None
+    subject: Subject | None = None
+    """None for a claim of an earlier ml-pipeline, which did not say."""
+
+    def is_about(self, version: int, bundle: str) -> bool:
+        subject = self.subject
+        return subject is not None and (subject.version, subject.bundle) == (version, bundle)
 
 
 @dataclass(frozen=True)
@@ -93,7 +119,9 @@ def claim_name(model: str, number: int) -> str:
     return f"_promotion.{model}.{number}"
 
 
-def take(client: Any, model: str, number: int, holder: Holder) -> Claim:
+def take(
+    client: Any, model: str, number: int, holder: Holder, subject: Subject | None = None
+) -> Claim:
     """Create the claim, or find out who did.
 
     Raises:
@@ -105,7 +133,7 @@ def take(client: Any, model: str, number: int, holder: Holder) -> Claim:
     try:
         client.create_registered_model(
             name,
-            tags=holder.to_tags(),
+            tags=holder.to_tags() | ({} if subject is None else subject.to_tags()),
             description=f"Promotion {number} of {model} belongs to {holder}. Not a model: keep it.",
         )
     except MlflowException as error:
@@ -131,31 +159,45 @@ def holder_of(client: Any, model: str, number: int) -> Holder | None:
     return _holder(name, found[0].tags) if found else None
 
 
-def latest(client: Any, model: str) -> Standing | None:
-    """Return the claim of the greatest number; None where nothing was ever claimed.
+def standing(client: Any, model: str) -> list[Standing]:
+    """Return every claim by its number.
 
     Raises:
         EnvironmentFault: what has the claim's name is none.
     """
     name = re.compile(re.escape(f"_promotion.{model}.") + "([1-9][0-9]*)")
-    greatest, found, token = 0, None, None
+    found: dict[int, Any] = {}
+    token = None
     while token != "":
         page = client.search_registered_models(
             filter_string=f"name LIKE '_promotion.{model}.%'", max_results=1000, page_token=token
         )
         for one in page:
             numbered = name.fullmatch(one.name)
-            if numbered and int(numbered[1]) > greatest:
-                greatest, found = int(numbered[1]), one
+            if numbered:
+                found[int(numbered[1])] = one
         token = page.token or ""
-    if found is None:
-        return None
-    return Standing(greatest, _holder(found.name, found.tags), found.tags.get(ENDED))
+    return [
+        Standing(number, _holder(one.name, one.tags), one.tags.get(ENDED), _subject(one.tags))
+        for number, one in sorted(found.items())
+    ]
 
 
 def end(client: Any, model: str, number: int, outcome: str) -> None:
     """Write down how a claim ended, which lets the next number be claimed."""
     client.set_registered_model_tag(claim_name(model, number), ENDED, outcome)
+
+
+def _subject(tags: Mapping[str, str]) -> Subject | None:
+    try:
+        return Subject(
+            kind=tags[f"{PREFIX}kind"],
+            version=int(tags[f"{PREFIX}version"]),
+            bundle=tags[f"{PREFIX}bundle"],
+            approval=tags[f"{PREFIX}approval"],
+        )
+    except (KeyError, ValueError):
+        return None
 
 
 def _holder(name: str, tags: Mapping[str, str]) -> Holder:

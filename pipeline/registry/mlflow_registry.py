@@ -28,7 +28,7 @@ from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
 from pipeline.registry import claims, flavour, sqlite
-from pipeline.registry.claims import Claim, Holder, Standing
+from pipeline.registry.claims import Claim, Holder, Standing, Subject
 from pipeline.registry.scope import masked, mlflow_scope
 from pipeline.registry.sqlite import SQLITE
 from pipeline.report import ModelRef, Progress
@@ -178,6 +178,17 @@ class Registry:
             EnvironmentFault: the registry does not answer.
         """
         return self.aliased(CHAMPION)
+
+    def alias_number(self, alias: str) -> int | None:
+        """Return the number that an alias names, whether or not there is such a version.
+
+        Raises:
+            EnvironmentFault: the registry does not answer.
+        """
+        with mlflow_scope(self.uri):
+            model = self._model()
+            number = None if model is None else model.aliases.get(alias)
+            return None if number is None else int(number)
 
     def aliased(self, alias: str) -> Version | None:
         """Return the version that holds an alias; None only if the registry says so.
@@ -435,7 +446,9 @@ class Registry:
 
     # --- claims ---------------------------------------------------------------------------
 
-    def claim(self, number: int, token: str, *, by: str, run_id: str) -> Claim:
+    def claim(
+        self, number: int, token: str, *, by: str, run_id: str, subject: Subject | None = None
+    ) -> Claim:
         """Claim promotion ``number`` of this model: exactly one attempt ever gets it.
 
         See :mod:`pipeline.registry.claims` for what guarantees that.
@@ -446,6 +459,7 @@ class Registry:
                 before: with it the claim is known as one's own after a lost answer or a kill.
             by: Who claims, for the others to read.
             run_id: Of the claimant's run.
+            subject: What the promotion is about; it stays with the claim.
 
         Returns:
             A claim that is true for the winner and names the holder for all.
@@ -464,7 +478,7 @@ class Registry:
             )
         holder = Holder(by, socket.gethostname(), run_id, datetime.now(UTC), token)
         with mlflow_scope(self.uri):
-            return claims.take(self._client, self.name, number, holder)
+            return claims.take(self._client, self.name, number, holder, subject)
 
     def claimed_by(self, number: int) -> Holder | None:
         """Return who holds promotion ``number``; None only if the registry says that nobody does.
@@ -476,15 +490,24 @@ class Registry:
             self._model()
             return claims.holder_of(self._client, self.name, number)
 
-    def last_claim(self) -> Standing | None:
-        """Return the claim of the greatest number; None only if the registry says there is none.
+    def claims(self) -> list[Standing]:
+        """Return every claim by its number; none only if the registry says there is none.
 
         Raises:
             EnvironmentFault: the registry does not answer.
         """
         with mlflow_scope(self.uri):
             self._model()
-            return claims.latest(self._client, self.name)
+            return claims.standing(self._client, self.name)
+
+    def last_claim(self) -> Standing | None:
+        """Return the claim of the greatest number; None only if the registry says there is none.
+
+        Raises:
+            EnvironmentFault: the registry does not answer.
+        """
+        found = self.claims()
+        return found[-1] if found else None
 
     def end_claim(self, number: int, token: str, outcome: str) -> None:
         """End a claim of one's own; the claim of another token, or none, is left as it is.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pipeline import workdir
 from pipeline.approval import policy as policies
 from pipeline.approval.authors import authors_of_change
-from pipeline.approval.facts import Facts, candidates, gather, is_champion
+from pipeline.approval.facts import Facts, gather, is_champion
 from pipeline.approval.keys import load_signer, trusted_keys
 from pipeline.approval.person import user
 from pipeline.approval.policy import Policy
@@ -19,6 +19,7 @@ from pipeline.approval.rules import check_allowed
 from pipeline.approval.statement import Approval, Decision, Method, sign
 from pipeline.approval.summary import summarise
 from pipeline.errors import UsageError, WaitingForPerson
+from pipeline.promotion.agreement import contenders, production_of
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
 from pipeline.report import Check, Verdict
 from pipeline.stages.context import Context, Outcome
@@ -35,12 +36,16 @@ def run(context: Context) -> Outcome:
             let this answer count.
         WaitingForPerson: nobody is there to ask.
         UsageError: the flags do not make an answer, or no key can sign it.
-        EnvironmentFault: the registry does not answer.
+        EnvironmentFault: the registry does not answer, or registry, history and production differ
+            on the champion.
     """
     _check_flags(context)
     policy = policies.load(context.policy, context.config.policy)
     registry = Registry.of(context.project, context.home, context.progress)
-    challenger, champion = candidates(registry, context.flags.get("expect_version"))
+    production = production_of(context.project, context.home)
+    challenger, champion = contenders(
+        registry, production, context.home, context.flags.get("expect_version")
+    )
     if is_champion(challenger, champion):
         return _nothing(challenger)
     facts = gather(registry, challenger, champion, policy)

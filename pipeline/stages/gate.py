@@ -22,6 +22,7 @@ from pipeline.problems.base import Problem
 from pipeline.problems.loader import load_problem
 from pipeline.project.protected import CHECK, Protected
 from pipeline.project.user_tests import COMPARISON, is_comparison, run_user_tests
+from pipeline.promotion.agreement import contenders, production_of
 from pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
 from pipeline.report import Check, StageReport, Verdict
 from pipeline.stages import CD, STAGES
@@ -33,7 +34,8 @@ def run(context: Context) -> Outcome:
 
     Raises:
         UsageError: nothing was registered, or the configuration names what does not exist.
-        EnvironmentFault: the registry does not answer.
+        EnvironmentFault: the registry does not answer, or registry, history and production differ
+            on the champion.
     """
     problem = load_problem(context.config.problem, context.project.root)
     rules = Rules.of(context.config.gate, problem.primary_metric, problem.guards)
@@ -41,11 +43,8 @@ def run(context: Context) -> Outcome:
     floor.require(policy.gate, context.config.gate, rules)
     registry = Registry.of(context.project, context.home, context.progress)
     context.progress("asking the registry", 0.0)
-    challenger, champion = registry.challenger(), registry.champion()
-    if challenger is None:
-        raise UsageError(
-            f"model '{registry.name}' has no challenger", hint="run 'ml-pipeline register'"
-        )
+    production = production_of(context.project, context.home)
+    challenger, champion = contenders(registry, production, context.home)
     if champion is not None and champion.identity == challenger.identity:
         return _nothing_to_promote(champion)
 

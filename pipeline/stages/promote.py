@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.approval import policy as policies
-from pipeline.approval.facts import candidates
+from pipeline.approval.facts import challenger_of
 from pipeline.approval.keys import trusted_keys
 from pipeline.deploy.base import Placement
 from pipeline.deploy.targets import load_target
@@ -33,7 +33,7 @@ def run(context: Context) -> Outcome:
     placement = Placement.of(context.project, PRODUCTION, context.home)
     policy = policies.load(context.policy, context.config.policy)
     registry = Registry.of(context.project, context.home, context.progress)
-    challenger, _ = candidates(registry, context.flags.get("expect_version"))
+    challenger = challenger_of(registry, context.flags.get("expect_version"))
     done = promote(
         registry,
         policy,

@@ -9,15 +9,17 @@ from pipeline.approval.keys import trusted_keys
 from pipeline.approval.person import user
 from pipeline.deploy.base import Placement
 from pipeline.deploy.targets import load_target
-from pipeline.errors import UsageError
+from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.promotion import desired, gitops, records, settle
 from pipeline.promotion.cleaning import clean
-from pipeline.promotion.desired import Desired
+from pipeline.promotion.desired import Desired, Digests
+from pipeline.promotion.ledger import last_done, present_champion
 from pipeline.promotion.production import PRODUCTION, Production, proposed
 from pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
 from pipeline.registry.mlflow_registry import CHALLENGER, STAGE_OF, Registry, Version
 from pipeline.report import Check, Verdict
 from pipeline.stages.context import Context, Outcome
+from pipeline.stages.promote import DATA_TAG
 
 
 def run(context: Context) -> Outcome:
@@ -41,6 +43,7 @@ def run(context: Context) -> Outcome:
     policy = policies.load(context.policy, context.config.policy)
     done = reconcile_production(
         registry,
+        policy,
         trusted_keys(context.home, policy),
         Production(target, placement, context.config.gitops),
         lambda: _desired(context, registry),
@@ -48,27 +51,56 @@ def run(context: Context) -> Outcome:
         reason=f"{records.PRODUCTION_MODEL} says so",
         run_id=context.run_id,
         progress=context.progress,
+        profile=_profile(context, registry),
     )
     return _outcome(context, name, done)
+
+
+def _profile(context: Context, registry: Registry) -> Path | None:
+    """Return the profile of the challenger's data, if it is here and the registry answers."""
+    try:
+        challenger = registry.challenger()
+    except EnvironmentFault:
+        return None
+    fingerprint = "" if challenger is None else challenger.tags.get(DATA_TAG, "")
+    return records.profile_of(context.workdir / "data/profile.json", fingerprint)
 
 
 def _desired(context: Context, registry: Registry) -> Desired:
     """Read ``--file``, else the configured repository, else what the last change wrote.
 
-    While the last change waits for its pull request, the home's own file holds.
+    While the last change waits for its pull request, the home's own file holds; so it does where
+    another home changed production since, but then it is the registry that says to what.
     """
     if given := context.flags.get("file"):
         return desired.read(Path(given))
     section = context.config.gitops
     own = context.home / records.PRODUCTION_MODEL
     if section.repository is None:
-        return desired.read(own)
+        return _taken_over(context, registry) or desired.read(own)
     history = records.read_history(context.home)
     number = history[-1].version if history else 0
     content = gitops.fetch(section, proposed=proposed(registry.name, number))
     if content is None:
         return desired.read(own)
     return desired.parse(content, f"{section.path} of {section.branch}")
+
+
+def _taken_over(context: Context, registry: Registry) -> Desired | None:
+    """Return what another home made the champion, or this one before its history was lost."""
+    history = records.read_history(context.home)
+    try:
+        last, champion = last_done(registry), present_champion(registry)
+    except EnvironmentFault:
+        return None
+    if last is None or last.subject is None or champion is None:
+        return None
+    if not last.is_about(champion.number, champion.digest):
+        return None
+    if history and (history[-1].version, history[-1].bundle) == (champion.number, champion.digest):
+        return None
+    digests = Digests(bundle=last.subject.bundle, approval=last.subject.approval)
+    return Desired(model_name=registry.name, model_version=champion.number, digests=digests)
 
 
 def _staged(context: Context, registry: Registry) -> Version:

@@ -1,5 +1,6 @@
 """Servers of this machine: start, switch, take back, end; whatever fails, the old one serves."""
 
+import json
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from pipeline.config import PredictionLogSection
-from pipeline.deploy import arguments, enclosure, launch, ports, state
+from pipeline.deploy import arguments, enclosure, launch, ports, process_identity, state
 from pipeline.deploy.base import Placement, Target
 from pipeline.deploy.docker import DockerTarget
 from pipeline.deploy.process import ProcessTarget
@@ -302,10 +303,10 @@ class TestStopAndStatus:
 
     def test_a_number_that_is_another_process_by_now_is_never_ended(self, place):
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-            created = psutil.Process(other.pid).create_time()
+            started = process_identity.start_of(other.pid)
             server = state.Server(
                 pid=other.pid,
-                created=created - 60,
+                started=started + "0",
                 version=1,
                 digest="d",
                 bundle="b",
@@ -316,13 +317,51 @@ class TestStopAndStatus:
                 token_env=None,
                 settings="",
             )
-            assert replace(server, created=created).process() is not None
+            assert replace(server, started=started).process() is not None
             place.state.parent.mkdir()
             state.write(place.state, State(server))
             assert place.status() is None
             assert not place.stop()
             assert other.poll() is None
             other.communicate(b"\n")
+
+
+class TestTheClockIsSet:
+    """A process is what it was, whatever the wall clock says of when it began."""
+
+    @pytest.mark.parametrize("seconds", [-86_400, 86_400])
+    def test_status_handover_and_stop_know_their_server(
+        self, place, make_bundle, monkeypatch, seconds
+    ):
+        first = place.deploy(make_bundle(), 1)
+        created = psutil.Process.create_time
+        monkeypatch.setattr(psutil.Process, "create_time", lambda one: created(one) + seconds)
+        monkeypatch.setattr(time, "time", lambda now=time.time: now() + seconds)
+        assert place.status() == first
+        second = place.deploy(make_bundle("second", weight=2.0), 2)
+        assert second.pid != first.pid
+        assert ended(first.pid)
+        assert served_version(place.url) == 2
+        assert place.stop()
+        assert place.status() is None
+
+    def test_a_record_by_the_clock_is_believed_to_the_control_socket(self, place, make_bundle):
+        """Earlier versions recorded seconds since the epoch."""
+        deployment = place.deploy(make_bundle(), 1)
+        values = json.loads(place.state.read_text())
+        del values["serving"]["started"]
+        values["serving"]["created"] = psutil.Process(deployment.pid).create_time() - 3600
+        place.state.write_text(json.dumps(values))
+        assert place.status() == deployment
+        assert place.stop()
+        assert ended(deployment.pid)
+
+
+def ended(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 class TestTargets:

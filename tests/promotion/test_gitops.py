@@ -136,6 +136,22 @@ class TestPublish:
         assert push(repository.section(pull_request=True)) == Published(BRANCH, waits=True)
         assert set(repository.holds()) == {"main", BRANCH}
 
+    def test_closes_what_waits_with_another_version(self, repository: Repository) -> None:
+        section = repository.section(pull_request=True)
+        other = "promotion/m-v3-v1"  # of the model m-v3
+        for branch in ("promotion/m-v1", other, "promotion/m-v3"):
+            git(repository.other, "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
+        assert push(section) == Published(BRANCH, waits=True)
+        assert set(repository.holds()) == {"main", other, BRANCH}
+        assert push(repository.section()) == Published("main", waits=False)
+        assert set(repository.holds()) == {"main", other}
+
+    def test_says_what_it_may_not_close(self, repository: Repository) -> None:
+        git(repository.other, "push", "--quiet", "origin", "HEAD:refs/heads/promotion/m-v1")
+        git(repository.bare, "config", "receive.denyDeletes", "true")
+        done = push(repository.section(pull_request=True))
+        assert done == Published(BRANCH, waits=True, stale=("promotion/m-v1",))
+
     def test_is_refused_where_nothing_may_be_pushed(self, repository: Repository) -> None:
         repository.hook(CLOSED)
         with pytest.raises(Refused, match=r"takes no push to promotion/m-v2: .*hook declined"):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,16 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.approval.policy import Policy
 from pipeline.errors import Refused, UsageError
+from pipeline.home import Home
 from pipeline.promotion import desired, records
-from pipeline.promotion.journal import unsettled
+from pipeline.promotion.journal import Journal, unsettled
 from pipeline.promotion.production import Production
 from pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
-from pipeline.registry.mlflow_registry import Registry, Version
+from pipeline.promotion.rollback import rollback
+from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
+from pipeline.report import Verdict
 
 Delivery = Any
 
@@ -49,6 +55,7 @@ def names(delivery: Delivery, file: Path, version: Version) -> None:
 def settle_on(delivery: Delivery, file: Path, registry: Registry | None = None) -> Reconciled:
     return reconcile_production(
         registry or delivery.registry,
+        delivery.policy,
         [delivery.signer.public_key],
         Production(delivery.target, delivery.placement),
         lambda: desired.read(file),
@@ -128,7 +135,7 @@ class TestIsRefused:
         values |= {"model_version": 4}
         values["digests"]["bundle"] = four.digest
         file.write_text(yaml.safe_dump(values))
-        self.assert_refused(delivery, file, "version 4, has no approval record")
+        self.assert_refused(delivery, file, "the gate has not decided about version 4")
 
     def test_a_kept_approval_that_was_edited(
         self, delivery: Delivery, versions: list[Version], file: Path
@@ -146,7 +153,7 @@ class TestIsRefused:
         values = yaml.safe_load(file.read_text())
         values["digests"]["bundle"] = versions[0].digest
         file.write_text(yaml.safe_dump(values))
-        self.assert_refused(delivery, file, "the approval is for version 1")
+        self.assert_refused(delivery, file, "version 3, bundle .*, was never in production")
 
     def test_another_approval_than_the_file_names(self, delivery: Delivery, file: Path) -> None:
         values = yaml.safe_load(file.read_text())
@@ -197,3 +204,121 @@ def test_another_environment_takes_the_registrys_version(
     assert done.drift.startswith("version 3, bundle ")
     assert delivery.target.running.digest == versions[1].digest
     assert reconcile(delivery.registry, versions[1], delivery.target, place).drift == ""
+
+
+class TestRules:
+    """Forward as ``promote`` goes, backward only to what nobody rolled back."""
+
+    def file_of(self, file: Path, version: Version, approval: str) -> None:
+        values = yaml.safe_load(file.read_text()) | {"model_version": version.number}
+        values["digests"] = {"bundle": version.digest, "approval": approval}
+        file.write_text(yaml.safe_dump(values))
+
+    def challenger(self, delivery: Delivery, file: Path, **approval: Any) -> Version:
+        """Register and approve a version, and let the file name it."""
+        version: Version = delivery.register("four", identity="d", weight=4.0)
+        delivery.gate(version)
+        delivery.approve(version, **approval)
+        content = delivery.registry.record(version, APPROVAL_RECORD)
+        self.file_of(file, version, hashlib.sha256(content).hexdigest())
+        return version
+
+    def assert_refused(self, delivery: Delivery, file: Path, match: str) -> None:
+        before = delivery.state()
+        with pytest.raises(Refused, match=match):
+            settle_on(delivery, file)
+        assert delivery.state() == before
+        assert not unsettled(delivery.home)
+
+    def back_to(self, delivery: Delivery, to: int) -> None:
+        rollback(
+            delivery.registry,
+            [delivery.signer.public_key],
+            Production(delivery.target, delivery.placement),
+            to=to,
+            by="Bina",
+            reason="too many alarms",
+            run_id="back",
+        )
+
+    def test_an_old_file_does_not_bring_back_what_was_rolled_back(
+        self, delivery: Delivery, file: Path
+    ) -> None:
+        self.back_to(delivery, 2)
+        told = "version 3 was rolled back on .* by Bina: too many alarms.*'approve'"
+        self.assert_refused(delivery, file, told)
+
+    def test_nor_in_a_home_that_does_not_know_of_it(
+        self, delivery: Delivery, file: Path, tmp_path: Path
+    ) -> None:
+        self.back_to(delivery, 2)
+        delivery.home = Home(tmp_path / "other")
+        delivery.home.make()
+        self.assert_refused(delivery, file, "version 3 was rolled back")
+
+    def test_nor_what_another_home_rolled_back(
+        self, delivery: Delivery, versions: list[Version], file: Path, tmp_path: Path
+    ) -> None:
+        names(delivery, file, versions[1])
+        here, delivery.home = delivery.home, Home(tmp_path / "other")
+        shutil.copytree(here.root, delivery.home.root)
+        self.back_to(delivery, 1)
+        delivery.home = here
+        self.assert_refused(delivery, file, "version 2 was rolled back")
+
+    def test_an_approved_challenger_is_promoted(self, delivery: Delivery, file: Path) -> None:
+        version = self.challenger(delivery, file)
+        done = settle_on(delivery, file)
+        assert done.version == version
+        assert done.drift.startswith("version 3, bundle ")
+        last = records.read_history(delivery.home)[-1]
+        assert (last.kind, last.version, last.by) == ("promotion", 4, "Asha")
+        assert delivery.registry.champion() == version
+        assert settle_on(delivery, file).drift == ""
+
+    def test_a_rejected_challenger_is_not(self, delivery: Delivery, file: Path) -> None:
+        self.challenger(delivery, file, decision="reject", reason="too risky")
+        self.assert_refused(delivery, file, "version 4 was rejected by Asha: too risky")
+
+    def test_nor_one_that_the_policy_does_not_let_pass(
+        self, delivery: Delivery, file: Path
+    ) -> None:
+        self.challenger(delivery, file)
+        delivery.policy = Policy(approvers=("Bina",))
+        self.assert_refused(delivery, file, "the policy changed since the gate decided")
+
+    def test_nor_one_that_the_gate_judged_again(self, delivery: Delivery, file: Path) -> None:
+        delivery.gate(self.challenger(delivery, file), Verdict.FAIL)
+        self.assert_refused(delivery, file, "the gate says fail to version 4")
+
+    def test_nor_an_approved_version_that_is_no_challenger_any_more(
+        self, delivery: Delivery, file: Path
+    ) -> None:
+        self.challenger(delivery, file)
+        delivery.register("five", identity="e", weight=5.0)
+        self.assert_refused(delivery, file, "version 4, bundle .*, was never in production")
+
+    def test_a_version_that_another_home_promoted_is_taken_over(
+        self, delivery: Delivery, file: Path, tmp_path: Path
+    ) -> None:
+        version = self.challenger(delivery, file)
+        here, delivery.home = delivery.home, Home(tmp_path / "other")
+        shutil.copytree(here.root, delivery.home.root)
+        delivery.promote()
+        delivery.home = here
+        assert settle_on(delivery, file).version == version
+        last = records.read_history(here)[-1]
+        assert (last.kind, last.version, last.former_version) == ("reconcile", 4, 3)
+
+
+def test_a_journal_sorts_after_the_others_whatever_the_clock_does(delivery: Delivery) -> None:
+    """A clock that was set back must not put a change before one that it replaces."""
+    about = {
+        "model": "three", "version": 1, "bundle": "a" * 64, "former_version": None,
+        "former_bundle": None, "by": "b", "reason": "r", "run_id": "r",
+    }  # fmt: skip
+    folder = delivery.home / "journal"
+    newest = max(folder.iterdir())
+    newest.rename(folder / f"2999{newest.name[4:]}")
+    made = [Journal.start(delivery.home, "rollback", **about) for _ in range(3)]
+    assert [one.path for one in unsettled(delivery.home)] == [one.path for one in made]

@@ -83,13 +83,19 @@ class TestWithARegistry:
             back(delivery)
         assert delivery.registry.champion() == versions[0]
 
-    def test_a_named_version_even_a_later_one(
+    def test_a_named_version_and_not_to_one_that_was_rolled_back(
         self, delivery: Delivery, versions: list[Version]
     ) -> None:
         assert back(delivery, to=1).version.number == 1
-        assert back(delivery, to=3).former[0] == 1
-        assert [number for number, _ in good(records.read_history(delivery.home))] == [1, 3]
-        assert back(delivery).version.number == 1
+        assert [number for number, _ in good(records.read_history(delivery.home))] == [1]
+        before = delivery.state()
+        with pytest.raises(
+            Refused, match=r"version 3 was rolled back on .* by Bina: too many alarms.*'approve'"
+        ):
+            back(delivery, to=3)
+        with pytest.raises(Refused, match="version 2 was rolled back; expected"):
+            back(delivery, to=2)
+        assert delivery.state() == before
 
     def test_not_the_one_that_is_to_serve_already(
         self, delivery: Delivery, versions: list[Version]

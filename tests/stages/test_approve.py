@@ -20,7 +20,6 @@ from pipeline.home import Home
 from pipeline.promotion.status import status
 from pipeline.registry.mlflow_registry import (
     APPROVAL_RECORD,
-    CHAMPION,
     GATE_RECORD,
     Registry,
     Version,
@@ -28,6 +27,7 @@ from pipeline.registry.mlflow_registry import (
 from pipeline.report import Check, Verdict
 from pipeline.stages.context import Context
 from pipeline.stages.runner import Result, execute
+from tests.champions import make_champion
 
 
 class Case:
@@ -289,7 +289,7 @@ class TestNobodyIsAsked:
         assert "the policy changed since the gate decided" in result.report.summary
 
     def test_when_there_is_nothing_to_promote(self, case: Case) -> None:
-        case.registry.set_alias(CHAMPION, case.version)
+        make_champion(case.registry, case.home, case.version)
         result = case.approve()
         assert (result.exit_code, result.report.verdict) == (0, Verdict.PASS)
         assert result.report.summary == "nothing to promote: version 1 is the champion"

@@ -18,6 +18,7 @@ from pipeline.report import Profile, Verdict
 from pipeline.stages import STAGES, runner
 from pipeline.stages.context import Context
 from pipeline.workdir import Workdir, digest
+from tests.champions import make_champion
 
 PROJECT = {
     "project": "small",
@@ -97,7 +98,7 @@ class Delivery:
         return Registry.of(project, Home(self.root / ".ml"))
 
     def crown(self):
-        self.registry.set_alias("champion", self.registry.challenger())
+        make_champion(self.registry, Home(self.root / ".ml"), self.registry.challenger())
 
 
 @pytest.fixture(scope="module")

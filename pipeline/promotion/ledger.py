@@ -1,0 +1,62 @@
+"""The changes of production as the registry knows them, by whichever home: its leases, in order.
+
+Every change takes a lease before it moves the alias, and the lease says what it is about. So the
+registry remembers which approvals were used and which versions were rolled back, whatever becomes
+of a home.
+"""
+
+from __future__ import annotations
+
+from pipeline.errors import Refused
+from pipeline.registry.claims import Standing
+from pipeline.registry.mlflow_registry import CHAMPION, Registry, Version
+
+TAKEN_BACK = "taken back"
+DONE = "done"
+
+
+def last_done(registry: Registry) -> Standing | None:
+    """Return the last change that was carried out; None where none is known.
+
+    Raises:
+        EnvironmentFault: the registry does not answer.
+    """
+    found = [one for one in registry.claims() if one.ended == DONE]
+    return found[-1] if found else None
+
+
+def present_champion(registry: Registry) -> Version | None:
+    """Return the version that the alias names; None where it names none, or a lost one.
+
+    Raises:
+        EnvironmentFault: the registry does not answer.
+    """
+    number = registry.alias_number(CHAMPION)
+    found = (one for one in registry.versions() if one.number == number)
+    return None if number is None else next(found, None)
+
+
+def check_unused(registry: Registry, approval: str, token: str | None = None) -> None:
+    """Let an approval count once, from whichever home: see which promotions went by it.
+
+    Args:
+        registry: Knows the promotions.
+        approval: The SHA-256 of the approval.
+        token: Of the promotion that asks, which is not counted.
+
+    Raises:
+        Refused: a promotion went by it, or may have.
+        EnvironmentFault: the registry does not answer.
+    """
+    for one in registry.claims():
+        subject = one.subject
+        if subject is None or subject.kind != "promotion" or subject.approval != approval:
+            continue
+        if one.holder.token == token or one.ended == TAKEN_BACK:
+            continue
+        raise Refused(
+            f"the approval was used by promotion {one.number} of '{registry.name}', "
+            f"by {one.holder}",
+            expected="an approval for each promotion",
+            hint="run 'ml-pipeline gate' and 'ml-pipeline approve' again",
+        )

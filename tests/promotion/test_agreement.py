@@ -1,0 +1,163 @@
+"""Registry, history and production have to say the same, or nothing is compared or promoted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipeline.errors import EnvironmentFault
+from pipeline.promotion import records
+from pipeline.promotion.agreement import agreed_champion, contenders
+from pipeline.promotion.production import Production, clear_stopped, mark_stopped
+from pipeline.registry.mlflow_registry import CHAMPION, Registry
+from tests.promotion.test_reconcile import settle_on
+
+Delivery = Any
+
+
+@pytest.fixture
+def delivery(three: Delivery) -> Delivery:
+    """Versions 1, 2 and 3 were promoted one after the other; version 4 is the challenger."""
+    three.register("four", identity="d", weight=4.0)
+    return three
+
+
+def production(delivery: Delivery) -> Production:
+    return Production(delivery.target, delivery.placement)
+
+
+def alias_lost(delivery: Delivery) -> None:
+    delivery.registry.set_alias(CHAMPION, None)
+
+
+def alias_moved_back(delivery: Delivery) -> None:
+    delivery.registry.set_alias(CHAMPION, delivery.registry.version(1))
+
+
+def alias_moved_forward(delivery: Delivery) -> None:
+    delivery.registry.set_alias(CHAMPION, delivery.registry.version(4))
+
+
+def version_deleted(delivery: Delivery) -> None:
+    delivery.registry._client.delete_model_version(delivery.registry.name, "3")
+
+
+def model_deleted(delivery: Delivery) -> None:
+    delivery.registry._client.delete_registered_model(delivery.registry.name)
+    delivery.register("again", identity="e", weight=5.0)
+
+
+def other_registry(delivery: Delivery) -> None:
+    """Another, nearly empty registry answers under the same address."""
+    delivery.registry = Registry(None, "another", delivery.registry._home)
+    delivery.register("again", identity="e", weight=5.0)
+
+
+def history_lost(delivery: Delivery) -> None:
+    (delivery.home / "history.jsonl").unlink()
+
+
+def history_and_file_lost(delivery: Delivery) -> None:
+    (delivery.home / "history.jsonl").unlink()
+    (delivery.home / "production-model.yaml").unlink()
+
+
+def history_cut(delivery: Delivery) -> None:
+    path = delivery.home / "history.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+
+
+def everything_forgotten_but_the_server(delivery: Delivery) -> None:
+    other_registry(delivery)
+    history_and_file_lost(delivery)
+
+
+def another_version_answers(delivery: Delivery) -> None:
+    delivery.target.running = replace(delivery.target.running, version=2, digest="e" * 64)
+
+
+def nothing_answers(delivery: Delivery) -> None:
+    delivery.target.running = None
+
+
+DIFFERENCES = [
+    (alias_lost, "alias 'champion' is not set", "reconcile production"),
+    (alias_moved_back, "names version 1 ", "reconcile production"),
+    (alias_moved_forward, "names version 4 ", "reconcile production"),
+    (version_deleted, "names version 3, which is gone|is not set", "from a backup.*--to V"),
+    (model_deleted, "is not set", "from a backup"),
+    (other_registry, "is not set", "from a backup"),
+    (history_lost, "the history says nothing, production-model.yaml bundle", "take it over"),
+    (history_and_file_lost, "the history says nothing, and", "take it over"),
+    (history_cut, "the history says version 2 ", "take it over"),
+    (everything_forgotten_but_the_server, "answers version 3 ", "stop production"),
+    (another_version_answers, "production answers version 2 ", "reconcile production"),
+    (nothing_answers, "production does not answer", "reconcile production.*stop production"),
+]
+
+
+@pytest.mark.parametrize(
+    ("lose", "told", "hint"), DIFFERENCES, ids=[case[0].__name__ for case in DIFFERENCES]
+)
+def test_a_difference_is_named_and_ends_it(
+    delivery: Delivery, lose: Callable[[Delivery], None], told: str, hint: str
+) -> None:
+    lose(delivery)
+    before = records.read_history(delivery.home)
+    running = delivery.target.running
+    with pytest.raises(EnvironmentFault, match=f"is unknown: .*(?:{told}).*{hint}"):
+        contenders(delivery.registry, production(delivery), delivery.home)
+    with pytest.raises(EnvironmentFault, match="is unknown"):
+        delivery.promote()
+    assert records.read_history(delivery.home) == before
+    assert delivery.target.running == running
+
+
+def test_the_champion_is_what_all_say(delivery: Delivery) -> None:
+    champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
+    assert champion == delivery.registry.version(3)
+    assert agreed_champion(delivery.registry, None, delivery.home) == champion
+
+
+def test_no_champion_is_believed_where_nobody_knows_of_one(delivery: Delivery) -> None:
+    delivery.registry = Registry(None, "new", delivery.registry._home)
+    delivery.home = type(delivery.home)(delivery.home.root.with_name("new"))
+    delivery.target.running = None
+    assert agreed_champion(delivery.registry, production(delivery), delivery.home) is None
+
+
+def test_production_that_was_stopped_on_purpose_need_not_answer(delivery: Delivery) -> None:
+    delivery.target.running = None
+    mark_stopped(delivery.home)
+    champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
+    assert champion == delivery.registry.version(3)
+    clear_stopped(delivery.home)
+    with pytest.raises(EnvironmentFault, match="does not answer"):
+        agreed_champion(delivery.registry, production(delivery), delivery.home)
+
+
+def test_a_champion_that_is_to_be_promoted_again_need_not_answer(three: Delivery) -> None:
+    three.target.running = None
+    challenger, champion = contenders(three.registry, production(three), three.home)
+    assert challenger == champion
+
+
+SETTLED = [alias_lost, alias_moved_back, alias_moved_forward, another_version_answers]
+SETTLED += [nothing_answers, history_lost]
+
+
+@pytest.mark.parametrize("lose", SETTLED)
+def test_reconcile_settles_it(
+    delivery: Delivery, lose: Callable[[Delivery], None], tmp_path: Any
+) -> None:
+    file = tmp_path / "production-model.yaml"
+    file.write_bytes((delivery.home / "production-model.yaml").read_bytes())
+    lose(delivery)
+    assert settle_on(delivery, file).version.number == 3
+    champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
+    assert champion == delivery.registry.version(3)
+    assert records.read_history(delivery.home)[-1].version == 3
+    assert settle_on(delivery, file).drift == ""
