@@ -132,10 +132,12 @@ def _choose(
 
 def rolled_back(history: Sequence[Entry], reference: Reference) -> Refused:
     """Return the refusal of a version that production went back from."""
-    left = next(
-        (one for one in reversed(history) if (one.former_version, one.former_bundle) == reference),
-        None,
-    )
+    left, before = None, []
+    for number, entry in enumerate(history, 1):
+        after = good(history[:number])
+        if reference in before and reference not in after:
+            left = entry
+        before = after
     when = ""
     if left is not None:
         when = f" on {left.at.date().isoformat()} by {left.by}: {left.reason}"

@@ -98,7 +98,7 @@ class Registry:
         progress: Progress = _silent,
         stages: bool = False,
     ) -> None:
-        self.uri = uri or f"{SQLITE}{home.root.resolve() / 'mlflow.db'}"
+        self.uri = uri or sqlite.address(home.root.resolve() / "mlflow.db")
         self.name = name
         self._home = home
         self._progress = progress
@@ -110,7 +110,9 @@ class Registry:
         section = project.config.registry
         uri = section.uri
         if uri and uri.startswith(SQLITE):
-            uri = f"{SQLITE}{project.root / uri.removeprefix(SQLITE)}"
+            given = uri.removeprefix(SQLITE)
+            if not given.startswith("/"):
+                uri = f"{sqlite.address(project.root)}/{given}"
         return cls(uri, project.model_name, home, progress=progress, stages=section.stages)
 
     def exists(self) -> bool:

@@ -5,20 +5,36 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from pipeline.errors import EnvironmentFault
 from pipeline.home import HISTORY, Home
 
 SQLITE = "sqlite:///"
+DRIVER = "sqlite+pysqlite:///"
+SPECIAL = {"%": "%25", "?": "%3F", "#": "%23"}
+"""Characters of a path that mean something else in an address."""
 ADDRESS = re.compile(r"sqlite(?:\+\w+)?:///([^?]+)")
 SHOWN = 5
 """Versions that a message names; the newest ones."""
 
 
+def address(file: Path | str) -> str:
+    """Return the address of a SQLite file, whatever characters its path has.
+
+    SQLAlchemy decodes ``%XX`` in an address and lets ``?`` begin its options. MLflow makes the
+    folder that the address spells undecoded, unless the address names the driver.
+    """
+    path = str(file)
+    if not any(character in path for character in SPECIAL):
+        return f"{SQLITE}{path}"
+    return f"{DRIVER}{''.join(SPECIAL.get(character, character) for character in path)}"
+
+
 def file_of(uri: str) -> Path | None:
     """Return the file of a SQLite address; None for every other one."""
     found = ADDRESS.match(uri)
-    return None if found is None or found[1] == ":memory:" else Path(found[1])
+    return None if found is None or found[1] == ":memory:" else Path(unquote(found[1]))
 
 
 def made(file: Path, home: Home) -> bool:

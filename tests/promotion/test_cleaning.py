@@ -65,7 +65,7 @@ def clean(delivery: Delivery, *, keep: int = 2, **environments: Any) -> list[Che
 def server(digest: str) -> Server:
     return Server(
         pid=1,
-        created=0.0,
+        started="boot b ticks 1",
         version=1,
         digest=digest,
         bundle="",

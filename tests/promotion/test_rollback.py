@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class TestWithARegistry:
             Refused, match=r"version 3 was rolled back on .* by Bina: too many alarms.*'approve'"
         ):
             back(delivery, to=3)
-        with pytest.raises(Refused, match="version 2 was rolled back; expected"):
+        with pytest.raises(Refused, match=r"version 2 was rolled back on .* by Bina"):
             back(delivery, to=2)
         assert delivery.state() == before
 
@@ -151,10 +152,11 @@ class TestWithoutARegistry:
     def test_a_version_promoted_elsewhere_meanwhile_stays_champion(
         self, delivery: Delivery, versions: list[Version], tmp_path: Path
     ) -> None:
-        back(delivery, registry=away(delivery))
         here, delivery.home = delivery.home, Home(tmp_path / "other")
+        shutil.copytree(here.root, delivery.home.root)
         fourth = delivery.deliver("four", identity="d", weight=4.0)
         delivery.home = here
+        back(delivery, registry=away(delivery))
         with pytest.raises(EnvironmentFault, match="version 4, which was promoted elsewhere"):
             delivery.promote()
         assert delivery.registry.champion() == fourth

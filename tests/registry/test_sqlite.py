@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pipeline.config import Project
 from pipeline.errors import EnvironmentFault
 from pipeline.home import Home
 from pipeline.registry.mlflow_registry import Registry
@@ -106,3 +108,41 @@ def test_no_call_replaces_a_lost_registry(
             call()
     assert not file.exists()
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("name", ["a%2Fb", "a?b", "a#b", "100% sure", "%", "a b é"])
+def test_a_path_may_have_any_characters(name: str, tmp_path: Path, registry_database: Path) -> None:
+    """Folders of branches on an agent are called so: ``feature%2Fdata``."""
+    home = Home(tmp_path / name)
+    home.make()
+    shutil.copyfile(registry_database, home / "mlflow.db")
+    registry = Registry(None, "small", home)
+    assert file_of(registry.uri) == home / "mlflow.db"
+    assert registry.champion() is None
+    made = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert made == [name], "and the folder of no other name is made"
+
+
+@pytest.mark.slow
+def test_a_version_is_kept_and_fetched_there(
+    tmp_path: Path, registry_database: Path, make_bundle: Callable[..., Path]
+) -> None:
+    home = Home(tmp_path / "a%2Fb?c#d")
+    home.make()
+    shutil.copyfile(registry_database, home / "mlflow.db")
+    registry = Registry(None, "small", home)
+    version = registry.register(make_bundle())
+    registry.attach(version, "gate.json", b"{}")
+    assert registry.record(version, "gate.json") == b"{}"
+    assert registry.download(version, tmp_path / "fetched").is_dir()
+
+
+def test_a_relative_file_starts_at_the_root_of_any_project(
+    make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    project = make_project("feature%2Fa", registry={"uri": "sqlite:///own.db?timeout=5"})
+    registry = Registry.of(project, Home(tmp_path / "home"))
+    assert file_of(registry.uri) == project.root / "own.db"
+    assert registry.uri.endswith("/own.db?timeout=5")
+    outside = make_project("other", registry={"uri": f"sqlite:///{tmp_path}/shared.db"})
+    assert Registry.of(outside, Home(tmp_path)).uri == f"sqlite:///{tmp_path}/shared.db"

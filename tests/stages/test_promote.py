@@ -18,6 +18,7 @@ from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.targets import load_target
 from pipeline.gate.record import record
 from pipeline.home import Home
+from pipeline.promotion.production import mark_stopped
 from pipeline.promotion.status import status
 from pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
 from pipeline.report import Check, Verdict
@@ -74,6 +75,7 @@ class Case:
         return load_target("process").status(self.placement)
 
     def stop(self) -> bool:
+        mark_stopped(self.home)
         return load_target("process").stop(self.placement)
 
 
