@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from pipeline.home import Home
 from pipeline.promotion import approvals
 from pipeline.promotion.journal import unsettled
 from pipeline.promotion.production import PRODUCTION
-from pipeline.promotion.records import read_history
+from pipeline.promotion.records import Entry, read_history
 from pipeline.registry.mlflow_registry import (
     APPROVAL_RECORD,
     CHALLENGER,
@@ -71,7 +72,7 @@ def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dic
             fault = str(error)
         digest = None if running is None else running.digest
         if name == PRODUCTION and not fault:
-            open_ = "; ".join([*_open(home, running), *_rejected(registry, known, home, rules)])
+            open_ = "; ".join([*_open(known, home, running), *_rejected(registry, known, home, rules)])
         rows.append(
             {
                 "environment": name,
@@ -159,13 +160,29 @@ def _rejected(registry: Registry, known: _Known, home: Home, rules: policies.Pol
         return [f"answers of people are not verified: {error.fault}"]
 
 
-def _open(home: Home, running: Deployment | None) -> list[str]:
+def _open(known: _Known, home: Home, running: Deployment | None) -> list[str]:
     """Return what is to be done about production."""
     told = open_changes(home)
     last = read_history(home)[-1:]
     if running is None and last:
         told.append(f"version {last[0].version} is to serve: 'ml-pipeline reconcile production'")
+    if not told and not known.fault and (difference := _difference(known, last, running)):
+        told.append(f"{difference}: 'ml-pipeline reconcile production'")
     return told
+
+
+def _difference(known: _Known, last: Sequence[Entry], running: Deployment | None) -> str:
+    """Return in words how registry, history and production differ; empty where they agree."""
+    champions = [digest for digest, held in known.aliases.items() if CHAMPION in held]
+    recorded = last[0].bundle if last else None
+    served = None if running is None else running.digest
+    said = {"the alias 'champion'": champions[0] if champions else None, "the history": recorded}
+    if running is not None:
+        said["production"] = served
+    if len(set(said.values())) == 1:
+        return ""
+    named = (f"{who} says {'nothing' if d is None else d[:12]}" for who, d in said.items())
+    return "the champion is unknown: " + ", ".join(named)
 
 
 def _number(known: _Known, running: Deployment | None) -> int | None:

@@ -72,8 +72,10 @@ def give_up(home: Home, minutes: float, why: str) -> None:
         end(home, promotion, Verdict.SKIPPED, why)
 
 
-def due(home: Home, minutes: float) -> Entry | str:
+def due(home: Home, minutes: float, *, begun: bool = False) -> Entry | str:
     """Return the promotion to watch, or why there is none.
+
+    A watch that has begun goes on, whatever the wall clock is set to meanwhile.
 
     Raises:
         EnvironmentFault: the history, or the file of the last watch, is broken.
@@ -92,7 +94,7 @@ def due(home: Home, minutes: float) -> Entry | str:
     if ended and (ended.promoted, ended.bundle) == (promotion.at, promotion.bundle):
         return f"the watch of version {promotion.version} has ended: {ended.summary}"
     over = promotion.at + timedelta(minutes=minutes)
-    if datetime.now(UTC) > over + LATE:
+    if not begun and datetime.now(UTC) > over + LATE:
         return (
             f"the watch of version {promotion.version} was over at "
             f"{over.isoformat(timespec='minutes')}, and nobody looked then"

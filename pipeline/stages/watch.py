@@ -49,11 +49,22 @@ class Watch:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     _vain: int = 0
 
+    _began: float = field(default_factory=time.monotonic)
+    _left: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        whole = timedelta(minutes=self.context.config.watch.minutes)
+        left = self.promotion.at + whole - datetime.now(UTC)
+        self._left = min(left, whole).total_seconds()
+
     @property
     def left(self) -> float:
-        """Seconds until it is over."""
-        minutes = timedelta(minutes=self.context.config.watch.minutes)
-        return (self.promotion.at + minutes - datetime.now(UTC)).total_seconds()
+        """Seconds until it is over.
+
+        The wall clock is asked once, since the promotion was another command's; a promotion that
+        seems to be of the future, by a clock that was set back, was just now.
+        """
+        return self._left - (time.monotonic() - self._began)
 
     def look(self) -> bool:
         """Look once; return whether that told something, be it that nothing answers any more."""
@@ -150,7 +161,7 @@ def _watch(watched: Watch) -> Outcome:
     total = 60 * context.config.watch.minutes
     while True:
         told = watched.look()
-        now = watching.due(context.home, context.config.watch.minutes)
+        now = watching.due(context.home, context.config.watch.minutes, begun=True)
         if isinstance(now, str):
             watched.checks = [_skipped(now)]
         if [check.verdict for check in watched.checks] == [Verdict.SKIPPED]:

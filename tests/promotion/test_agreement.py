@@ -161,3 +161,37 @@ def test_reconcile_settles_it(
     assert champion == delivery.registry.version(3)
     assert records.read_history(delivery.home)[-1].version == 3
     assert settle_on(delivery, file).drift == ""
+
+
+class KilledError(BaseException):
+    """Ends the process, as far as the code that is tested can tell."""
+
+
+POINTS = ("before alias", "within alias, claimed", "within alias, done", "before end", "after")
+
+
+@pytest.mark.parametrize("last", POINTS)
+def test_setting_the_alias_back_may_be_killed_anywhere(
+    delivery: Delivery, tmp_path: Any, last: str
+) -> None:
+    file = tmp_path / "production-model.yaml"
+    file.write_bytes((delivery.home / "production-model.yaml").read_bytes())
+    met: list[str] = []
+
+    def reach(point: str) -> None:
+        met.append(point)
+        if point.startswith(last):
+            raise KilledError
+
+    alias_moved_forward(delivery)
+    with pytest.raises(KilledError):
+        settle_on(delivery, file, reach=reach)
+    assert met[-1].startswith(last)
+    with pytest.raises(EnvironmentFault, match="is not settled: reconcile of version 3"):
+        agreed_champion(delivery.registry, production(delivery), delivery.home)
+    before = records.read_history(delivery.home)
+    assert settle_on(delivery, file).registry == ""
+    champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
+    assert champion == delivery.registry.version(3)
+    assert records.read_history(delivery.home) == before
+    assert delivery.registry.last_claim().ended == "done"

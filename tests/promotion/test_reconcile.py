@@ -14,7 +14,7 @@ from pipeline.approval.policy import Policy
 from pipeline.errors import Refused, UsageError
 from pipeline.home import Home
 from pipeline.promotion import desired, records
-from pipeline.promotion.journal import Journal, unsettled
+from pipeline.promotion.journal import Journal, Reach, nowhere, unsettled
 from pipeline.promotion.production import Production
 from pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
 from pipeline.promotion.rollback import rollback
@@ -52,7 +52,9 @@ def names(delivery: Delivery, file: Path, version: Version) -> None:
     file.write_text(yaml.safe_dump(values))
 
 
-def settle_on(delivery: Delivery, file: Path, registry: Registry | None = None) -> Reconciled:
+def settle_on(
+    delivery: Delivery, file: Path, registry: Registry | None = None, reach: Reach = nowhere
+) -> Reconciled:
     return reconcile_production(
         registry or delivery.registry,
         delivery.policy,
@@ -63,6 +65,7 @@ def settle_on(delivery: Delivery, file: Path, registry: Registry | None = None) 
         reason="the file says so",
         run_id="reconcile-1",
         progress=lambda what, share: None,
+        reach=reach,
     )
 
 

@@ -15,6 +15,7 @@ from pipeline.promotion.records import Entry, read_history
 from pipeline.promotion.rollback import rollback
 from pipeline.promotion.watching import BY, due, end, finish, give_up, rolled_back
 from pipeline.report import Verdict
+from pipeline.stages.watch import Watch
 
 Delivery = Any
 HOUR = 60.0
@@ -151,3 +152,27 @@ def test_what_took_the_place_of_the_watched_version_meanwhile_stays(delivery: De
         back(delivery, present=(second.version, second.bundle))
     third = read_history(delivery.home)[2]
     assert back(delivery, present=(third.version, third.bundle)).version.number == 2
+
+
+class TestTheClockIsSet:
+    @pytest.mark.parametrize("hours", [-30, 30])
+    def test_a_watch_lasts_as_long_as_it_is_to_last(
+        self, three: Any, make_project: Any, make_context: Any, hours: int
+    ) -> None:
+        promotion = read_history(three.home)[-1]
+        now = datetime.now(UTC)
+        promotion = promotion.model_copy(update={"at": now - timedelta(hours=hours)})
+        context = make_context(make_project(watch={"minutes": 30}), "watch")
+        nothing: Any = None
+        watched = Watch(context, nothing, promotion, nothing, None)
+        assert watched.left == pytest.approx(1800 if hours < 0 else 1800 - 108_000, abs=60)
+
+    def test_one_that_has_begun_goes_on(self, three: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Later(datetime):
+            @classmethod
+            def now(cls, tz: Any = None) -> Any:
+                return datetime.now(tz) + timedelta(days=1)
+
+        monkeypatch.setattr(watching, "datetime", Later)
+        assert isinstance(watching.due(three.home, 30), str)
+        assert isinstance(watching.due(three.home, 30, begun=True), Entry)

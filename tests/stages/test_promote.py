@@ -273,6 +273,17 @@ class TestStatus:
         assert (row["state"], row["version"]) == ("down", None)
         assert row["open"] == "version 1 is to serve: 'ml-pipeline reconcile production'"
 
+    def test_says_where_registry_history_and_production_differ(self, case: Case) -> None:
+        one = case.approved("one")
+        case.promote()
+        case.registry.set_alias("champion", None)
+        (row,) = status(case.project, case.home)
+        assert row["open"] == (
+            "the champion is unknown: the alias 'champion' says nothing, "
+            f"the history says {one.digest[:12]}, production says {one.digest[:12]}: "
+            "'ml-pipeline reconcile production'"
+        )
+
     def test_of_a_registry_that_lost_its_versions_says_so(
         self, case: Case, registry_database: Path
     ) -> None:
