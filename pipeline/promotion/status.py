@@ -72,7 +72,9 @@ def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dic
             fault = str(error)
         digest = None if running is None else running.digest
         if name == PRODUCTION and not fault:
-            open_ = "; ".join([*_open(known, home, running), *_rejected(registry, known, home, rules)])
+            open_ = "; ".join(
+                [*_open(known, home, running), *_rejected(registry, known, home, rules)]
+            )
         rows.append(
             {
                 "environment": name,
