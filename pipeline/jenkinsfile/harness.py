@@ -171,6 +171,7 @@ class Jenkins:
             "environment": dict(env or {}),
             "agentEnvironment": scenarios.agent_variables(mode),
             "credentials": {name: dict(value) for name, value in (credentials or {}).items()},
+            "credentialsUnknown": credentials is None and mode == "live",
             "plugins": installed,
             "steps": list(answered),
             "scm": _scm(scm, path, bool(multibranch), mode),

@@ -204,6 +204,60 @@ REFUSED = {
         3,
         'Expected a "lib(...)" but got',
     ),
+    "pipeline option in a stage": (
+        "pipeline {\n agent any\n stages { stage('a') { options {\n disableConcurrentBuilds()\n }\n steps { echo 'x' } } }\n}",
+        4,
+        'Invalid option type "disableConcurrentBuilds". Valid option types: [',
+    ),
+    "section without block": (
+        "pipeline {\n agent any\n options 'x'\n " + STAGE.format("steps { echo 'x' }") + "\n}",
+        3,
+        "Expected a block for options",
+    ),
+    "option with a block": (
+        "pipeline {\n agent any\n options { timeout(1) { echo 'x' } }\n "
+        + STAGE.format("steps { echo 'x' }")
+        + "\n}",
+        3,
+        "Options definitions cannot have blocks",
+    ),
+    "variable twice": (
+        "pipeline {\n agent any\n environment {\n A = 'x'\n A = 'y'\n }\n "
+        + STAGE.format("steps { echo 'x' }")
+        + "\n}",
+        5,
+        'Duplicate environment variable name: "A"',
+    ),
+    "no variables": (
+        "pipeline {\n agent any\n environment { }\n " + STAGE.format("steps { echo 'x' }") + "\n}",
+        3,
+        "No variables specified for environment",
+    ),
+    "no steps": (
+        "pipeline {\n agent any\n stages { stage('a') {\n steps { } } }\n}",
+        4,
+        "No steps specified for branch",
+    ),
+    "unknown parameter of a condition": (
+        "pipeline {\n agent any\n stages { stage('a') { when {\n branch patern: 'x'\n }\n steps { echo 'x' } } }\n}",
+        4,
+        'Invalid parameter "patern", did you mean "pattern"?',
+    ),
+    "missing parameter of a condition": (
+        "pipeline {\n agent any\n stages { stage('a') { when {\n environment name: 'x'\n }\n steps { echo 'x' } } }\n}",
+        4,
+        'Missing required parameter: "value"',
+    ),
+    "unnamed parameters of a condition": (
+        "pipeline {\n agent any\n stages { stage('a') { when {\n equals 1, 2\n }\n steps { echo 'x' } } }\n}",
+        4,
+        'Arguments to "equals" must be explicitly named.',
+    ),
+    "arguments of a nested condition": (
+        "pipeline {\n agent any\n stages { stage('a') { when {\n anyOf('x') { branch 'y' }\n }\n steps { echo 'x' } } }\n}",
+        4,
+        'No additional arguments are allowed for children when condition "anyOf".',
+    ),
     "no tools": (
         "pipeline {\n agent any\n tools { }\n " + STAGE.format("steps { echo 'x' }") + "\n}",
         3,
@@ -252,7 +306,6 @@ LACKING = {
 LACKING_IN_A_STAGE = {
     "when { moonPhase 'full' }": "the when condition 'moonPhase' is not in this harness",
     "when { not { moonPhase 'full' } }": "the when condition 'moonPhase' is not in this harness",
-    "options { disableConcurrentBuilds() }": "the option 'disableConcurrentBuilds' is not in this harness",
     "agent { kubernetes { yaml '' } }": "the agent type 'kubernetes' needs the plugin kubernetes",
     "tools { jdk 'x' }": "the tool jdk 'x' is not in this scenario",
 }

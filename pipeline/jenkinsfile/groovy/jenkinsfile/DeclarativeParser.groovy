@@ -52,6 +52,10 @@ class DeclarativeParser extends CompilationCustomizer {
         properties: 'The ‘properties’ section has been renamed as of version 0.8. Use ‘options’ instead.',
         wrappers: 'The \'wrappers\' section has been removed as of version 0.8. Use \'options\' instead.',
     ]
+    private static final Map<String, String> BLOCKLESS = [
+        option: 'Options definitions cannot have blocks', parameter: 'Build parameters definitions cannot have blocks',
+        trigger: 'Triggers definitions cannot have blocks',
+    ]
     private static final Map<String, String> BLOCKED_STEPS = [
         parallel: 'The parallel step can only be used as the only top-level step in a stage\'s step block',
         properties: 'The properties step cannot be used in Declarative Pipelines',
@@ -62,6 +66,13 @@ class DeclarativeParser extends CompilationCustomizer {
     static final List<String> WHEN_NESTED = ['allOf', 'anyOf', 'not']
     static final List<String> WHEN = ['branch', 'buildingTag', 'changelog', 'changeRequest', 'changeset', 'environment', 'equals', 'isRestartedRun',
         'tag', 'triggeredBy']
+    /** The parameters of conditions, and how many of them, from the left, are required. */
+    private static final Map<String, List> WHEN_PARAMETERS = [
+        branch: [1, 'pattern', 'comparator'], buildingTag: [0], changelog: [1, 'pattern'], changeset: [1, 'pattern', 'caseSensitive', 'comparator'],
+        changeRequest: [0, 'id', 'target', 'branch', 'fork', 'url', 'title', 'author', 'authorDisplayName', 'authorEmail', 'comparator'],
+        environment: [2, 'name', 'value', 'ignoreCase'], equals: [2, 'expected', 'actual'], isRestartedRun: [0], tag: [1, 'pattern', 'comparator'],
+        triggeredBy: [1, 'cause', 'detail'],
+    ]
     static final List<String> WRAPPERS = ['ansiColor', 'catchError', 'lock', 'podTemplate', 'retry', 'timeout', 'timestamps', 'warnError', 'withChecks',
         'withCredentials', 'withEnv']
     /** Options that are properties of the job, by the plugin they come from; they change nothing in a build. */
@@ -352,6 +363,8 @@ class DeclarativeParser extends CompilationCustomizer {
             } else if (!(section.name in SECTIONS[kind])) {
                 error(section.node, kind == 'input' ? "Not a valid field for input: \"${section.name}\"" : kind == 'stage' ? "Unknown stage section \"${section.name}\". Starting with version 0.5, steps in a stage must be in a ‘steps’ block." :
                     "Undefined section \"${section.name}\"")
+            } else if (!section.body && kind in ['pipeline', 'stage', 'matrix'] && !(section.name in ['agent', 'failFast'])) {
+                error(section.node, "Expected a block for ${section.name}")
             } else if (found[section.name]) {
                 error(section.node, "Multiple occurrences of the ${section.name} section")
             } else {
@@ -404,6 +417,8 @@ class DeclarativeParser extends CompilationCustomizer {
 
     private Expression environment(Section section) {
         if (section == null) { return null }
+        Set<String> names = [] as Set
+        if (statements(section.body).empty) { error(section.node, 'No variables specified for environment') }
         list(statements(section.body).collect { statement ->
             Expression expression = statement instanceof ExpressionStatement ? statement.expression : null
             if (!(expression instanceof BinaryExpression) || expression.operation.text != '=' || !(expression.leftExpression instanceof VariableExpression)) {
@@ -415,6 +430,8 @@ class DeclarativeParser extends CompilationCustomizer {
                 error(right, 'Environment variable values must either be single quoted, double quoted, or function calls.')
                 return null
             }
+            String name = (expression.leftExpression as VariableExpression).name
+            if (!names.add(name)) { error(statement, "Duplicate environment variable name: \"${name}\"") }
             boolean credentials = right instanceof MethodCallExpression && right.implicitThis && right.methodAsString == 'credentials'
             Expression taken = credentials ? (right.arguments as TupleExpression).expressions[0] : right
             map([name: new ConstantExpression((expression.leftExpression as VariableExpression).name),
@@ -502,13 +519,30 @@ class DeclarativeParser extends CompilationCustomizer {
         Expression kind = new ConstantExpression(found.name)
         if (found.name == 'expression') { return map([kind: kind, body: found.closure]) }
         if (found.name in WHEN_NESTED) {
+            if (found.arguments) { error(found.node, "No additional arguments are allowed for children when condition \"${found.name}\".") }
             List<Expression> inner = statements(found.body).collect { condition(it) }.findAll()
             int size = statements(found.body).size()
             if (found.name == 'not' && size != 1) { error(found.node, 'Nested when condition "not" requires exactly 1 child condition(s).') }
             if (size == 0 && found.name != 'not') { error(found.node, "Nested when condition \"${found.name}\" requires at least one child condition.") }
             return map([kind: kind, conditions: list(inner)])
         }
+        checkParameters(found)
         map([kind: kind, values: value(list(found.arguments), found.node)])
+    }
+
+    private void checkParameters(Section condition) {
+        List<String> known = WHEN_PARAMETERS[condition.name].tail() as List<String>
+        List<String> required = known.take(WHEN_PARAMETERS[condition.name][0] as int)
+        Expression first = condition.arguments ? condition.arguments[0] : null
+        if (condition.arguments.size() > 1) {
+            error(condition.node, "Arguments to \"${condition.name}\" must be explicitly named.")
+        } else if (first != null && !(first instanceof MapExpression)) {
+            if (required.size() != 1) { error(condition.node, 'Step does not take a single required parameter - use named parameters instead') }
+        } else {
+            List<String> given = first == null ? [] : (first as MapExpression).mapEntryExpressions*.keyExpression*.text
+            (given - known).each { error(condition.node, "Invalid parameter \"${it}\", did you mean \"${Text.nearest(it, known)}\"?") }
+            if (given.every { it in known }) { (required - given).each { error(condition.node, "Missing required parameter: \"${it}\"") } }
+        }
     }
 
     private Expression post(Section section) {
@@ -535,6 +569,7 @@ class DeclarativeParser extends CompilationCustomizer {
             error(section.node, "Expected a block for ${section.name}")
             return null
         }
+        if (statements(section.body).empty) { error(section.node, 'No steps specified for branch') }
         boolean branches = statements(section.body).size() == 1 && Section.of(statements(section.body)[0])?.name == 'parallel'
         if (!branches) { checkSteps(section.body) }
         section.closure
@@ -560,12 +595,18 @@ class DeclarativeParser extends CompilationCustomizer {
         Section found = Section.of(statement)
         if (found == null) {
             error(statement, "Expected ${what == 'option' ? 'an' : 'a'} ${what}")
+        } else if (found.body && BLOCKLESS[what]) {
+            error(statement, BLOCKLESS[what])
+            return null
+        } else if (known == STAGE_OPTIONS && found.name in OPTIONS && !(found.name in STAGE_OPTIONS)) {
+            error(statement, "Invalid option type \"${found.name}\". Valid option types: ${STAGE_OPTIONS}")
+            return null
         } else if (ofPlugins[found.name] && !(ofPlugins[found.name] in (installation.plugins as List))) {
             String plugin = ofPlugins[found.name]
             lacking(found.node, "the ${what} '${found.name}' needs the plugin ${plugin}, which the scenario does not have: plugins=['${plugin}'], or --plugin ${plugin}")
             return null
         } else if (!(found.name in known) && !ofPlugins[found.name]) {
-            List<String> all = (known + ofPlugins.keySet()).sort()
+            List<String> all = (known + ofPlugins.keySet()).unique().sort()
             lacking(found.node, "the ${what} '${found.name}' is not in this harness, which knows ${all}")
             return null
         }
@@ -581,7 +622,7 @@ class DeclarativeParser extends CompilationCustomizer {
 
     private String text(ASTNode node) { (source.getSample(node.lineNumber, 0, null) ?: '').readLines().find()?.trim() ?: '' }
 
-    private static List<Statement> statements(BlockStatement block) { block.statements.findAll { !(it instanceof EmptyStatement) } }
+    private static List<Statement> statements(BlockStatement block) { block == null ? [] : block.statements.findAll { !(it instanceof EmptyStatement) } }
 
     private static ClosureExpression value(Expression expression, ASTNode at) { closure(new ExpressionStatement(expression), at) }
 

@@ -178,7 +178,7 @@ class FlowSteps {
     }
 
     private static void parallel(Call call) {
-        Map branches = call['value'] as Map
+        Map branches = (call['value'] ?: [:]) as Map
         call.state.failFast = branches.failFast
         Map bodies = branches.findAll { it.key != 'failFast' }
         call.state.values = [:]

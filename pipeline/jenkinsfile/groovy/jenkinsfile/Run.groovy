@@ -350,7 +350,7 @@ class Run {
     void refuseUnknown(Throwable error) {
         refuseMissingPlugin(error)
         if (gaps) { return }
-        if (error instanceof CredentialNotFoundException && !scenario.credentials) {
+        if (error instanceof CredentialNotFoundException && scenario.credentialsUnknown) {
             gaps << [what: "the scenario has no credentials, and the script wants some (${error.message}): credentials={'ID': {...}}, or --credentials FILE", error: error]
         }
         if (code.libraries || !(error instanceof NoSuchMethodError)) { return }
