@@ -232,6 +232,12 @@ def test_a_script_may_name_its_package(jenkins: Jenkins) -> None:
     assert jenkins.run("package a.b\necho 'x'\n").echoes == ["x"]
 
 
+def test_parallel_without_branches_gives_an_empty_map(jenkins: Jenkins) -> None:
+    build = jenkins.run('echo "${parallel([:])} ${parallel()}"\n')
+    assert (build.result, build.echoes) == ("SUCCESS", ["[:] [:]"])
+    assert "No branches to run" in build.console
+
+
 SPREAD = """
     def add(a, b) { a + b }
     def count(Object... all) { all.length }

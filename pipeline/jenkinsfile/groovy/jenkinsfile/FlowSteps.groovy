@@ -183,7 +183,8 @@ class FlowSteps {
         Map bodies = branches.findAll { it.key != 'failFast' }
         call.state.values = [:]
         call.state.errors = []
-        if (bodies.empty) {
+        if (bodies.isEmpty()) { // `.empty` would be a key of the map
+            call.log('No branches to run')
             call.succeed([:])
             return
         }
