@@ -130,7 +130,8 @@ private Object ready(Map place, Map settings, Closure body) {
         if (found.error || found.bin == null) {
             error("mlAgent: ${found.error ?: 'the environment could not be made, see the lines above'}")
         }
-        List command = ["ML_PIPELINE_BIN=${contained && found.bin ? found.bin : '-'}"]
+        // A PATH+X of the administrators goes before PATH+ML, and in a container PATH+ML has no effect.
+        List command = ["ML_PIPELINE_BIN=${found.bin ?: '-'}"]
         if (found.bin && !contained) {
             command += "PATH+ML=${found.bin}"
         }

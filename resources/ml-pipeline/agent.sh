@@ -160,12 +160,12 @@ for folder in sorted(os.listdir(site)) if os.path.isdir(site) else refuse("it ha
     except OSError:
         refuse("%s has no RECORD" % folder)
     for path, value, *_ in filter(None, rows):
+        if path.endswith(".pyc"):  # beside the sources, or under PYTHONPYCACHEPREFIX
+            continue
         full = os.path.normpath(os.path.join(site, path))
         inside = os.path.relpath(full, root)
         if inside.startswith(".."):
             refuse("%s lists %s, outside of the environment" % (folder, path))
-        if inside.endswith(".pyc"):
-            continue
         if not value and path != folder + "/RECORD":
             refuse("%s gives no hash of %s" % (folder, path))
         listed[inside] = value

@@ -139,7 +139,10 @@ def test_an_environment_on_a_node_comes_first_in_the_path(
     package.setup = "bin=/cache/venv-1/bin\n"
     deliver(f"{LIBRARY}mlLint({PROJECT})")
     assert package.calls[0].environment["PATH"].startswith("/cache/venv-1/bin:")
-    assert package.calls[0].script == "ml-pipeline lint --args build/ml/args/lint.json"
+    assert (
+        package.calls[0].script
+        == 'PATH="$ML_PIPELINE_BIN:$PATH" ml-pipeline lint --args build/ml/args/lint.json'
+    )
 
 
 def test_in_a_container_whose_path_jenkins_keeps_the_command_line_sets_it(

@@ -66,6 +66,7 @@ class Agent:
             "PATH": str(self.path),
             "HOME": str(self.root / "home"),
             "PIP_NO_INDEX": "1",
+            "PYTHONPYCACHEPREFIX": str(self.root / "pycache"),
         }
         inputs = {
             "ML_PACKAGE": "",

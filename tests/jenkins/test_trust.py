@@ -176,12 +176,15 @@ def test_a_replay_keeps_what_the_gate_said_and_adds_why_nothing_was_promoted(
 # --- agents ---------------------------------------------------------------------------------------
 
 
-def test_an_image_cannot_lend_its_own_command(deliver: Deliver, package: Package) -> None:
-    """Inside a container the command of the node outside, whatever was set around it."""
-    script = f"{LIBRARY}mlAgent(image: 'ml:1') {{ mlAgent(node: '') {{ mlLint({PROJECT}) }} }}"
-    package.setup = "bin=/outer/bin\n"
+@pytest.mark.parametrize(("setup", "used"), [("bin=\n", "-"), ("bin=/made/bin\n", "/made/bin")])
+def test_an_image_cannot_lend_its_own_command(
+    deliver: Deliver, package: Package, setup: str, used: str
+) -> None:
+    """The command that was checked is used, whatever was set around it."""
+    package.setup = setup
+    script = f"{LIBRARY}withEnv(['ML_PIPELINE_BIN=/planted']) {{ mlLint({PROJECT}) }}"
     deliver(script)
-    assert package.calls[0].environment["ML_PIPELINE_BIN"] == "-"
+    assert package.calls[0].environment["ML_PIPELINE_BIN"] == used
 
 
 def test_a_path_without_commands_is_refused_before_anything_runs(
