@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import io
 import json
@@ -53,12 +54,12 @@ def source(options: argparse.Namespace) -> tuple[str, dict[str, str]]:
     if options.data is None:
         return "simulated", {}
     path = options.data.resolve()
-    chosen = columns_of(path) | {"data.ci": "null"}
+    word = re.sub(r"[^A-Za-z0-9]+", "-", path.name)[:40].strip("-")
+    name = f"{word}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    chosen = renamed(path, EXAMPLE / ".ml" / name) | {"data.ci": "null"}
     if options.groups is not None:
         groups = {"path": str(options.groups.resolve()), "entity": "symbol", "group": "sector"}
         chosen["data.groups"] = json.dumps(groups)
-    word = re.sub(r"[^A-Za-z0-9]+", "-", path.name)[:40].strip("-")
-    name = f"{word}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     return name, chosen | ports(8020)
 
 
@@ -114,6 +115,33 @@ def columns_of(path: Path) -> dict[str, str]:
         chosen["data.columns"] = json.dumps(columns)
         print("columns: " + ", ".join(f"{name} is '{given}'" for name, given in columns.items()))
     return chosen
+
+
+def renamed(path: Path, folder: Path) -> dict[str, str]:
+    """Return the configuration of a file; one in another spelling is copied in the example's.
+
+    The example's own tests of data know the columns by its names.
+    """
+    from pipeline.data.file_bytes import read_text
+
+    chosen = columns_of(path)
+    columns = json.loads(chosen.pop("data.columns", "{}"))
+    constants = json.loads(chosen.pop("data.constants", "{}"))
+    source = json.loads(chosen["data.source"])
+    if not columns and not constants:
+        return chosen
+    names = {given: name for name, given in columns.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / "bars.csv"
+    lines = csv.reader(
+        io.StringIO(read_text(path).decode(), newline=""), delimiter=source["separator"]
+    )
+    with copy.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        header = [name.strip() for name in next(lines)]
+        writer.writerow([*constants, *(names.get(name, name) for name in header)])
+        writer.writerows([*constants.values(), *line] for line in lines if line)
+    return chosen | {"data.source": json.dumps({"kind": "csv", "path": str(copy)})}
 
 
 def ports(production: int) -> dict[str, str]:

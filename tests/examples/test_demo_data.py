@@ -72,3 +72,15 @@ def test_a_column_that_is_lacking_is_named_with_its_spellings(demo, tmp_path) ->
     path.write_bytes(b"\x00\x01\x02")
     with pytest.raises(SystemExit, match=r"bin/demo: .*bars.csv"):
         demo.columns_of(path)
+
+
+def test_a_file_in_another_spelling_is_copied_with_the_names_of_the_example(demo, tmp_path) -> None:
+    path = tmp_path / "NABIL.csv"
+    path.write_text(f"Date,Open,High,Low,Close,Adj Close,Volume\n{ROW}")
+    found = demo.renamed(path, tmp_path / "home")
+    copy = Path(json.loads(found["data.source"])["path"])
+    assert copy.read_text().splitlines() == [
+        "symbol,date,open,high,low,close,Adj Close,volume",
+        "NABIL,2024-01-02,10,11,9,10.5,10.4,1000",
+    ]
+    assert set(found) == {"data.source", "gate.metric"}

@@ -12,8 +12,8 @@ def test_data_quality(df):
     assert (df["volume"] >= 0).all()
 
 
-def test_there_are_symbols_to_compare(df):
-    assert df["symbol"].nunique() >= 2
+def test_a_symbol_has_one_spelling(df):
+    assert df["symbol"].nunique() == df["symbol"].str.strip().str.upper().nunique()
 
 
 def test_the_exchange_rests(df):
