@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ import yaml
 from pipeline import documents
 from pipeline.errors import UsageError
 from pipeline.extras import install_command
-from pipeline.jobs import strict
+from pipeline.jobs import configuration, sources, strict
 from pipeline.jobs.strict import Finding
 
 PINNED = Path("plugins/pinned.yaml")
@@ -33,8 +34,11 @@ UNDEFINED = re.compile(r"'([^']+)' is undefined|Missing parameter: '([^']+)'")
 UNSAFE = set('?*\\%!@#$^&|<>[]:;"')
 """Characters that Jenkins refuses in the name of a job."""
 
+LACKING = (
+    "give '{name}' a value in the project or in defaults, or write '{{{{{name}}}}}' for a text"
+)
 OTHER_TYPE = "a value has another type than its key takes"
-SLIPS = (AttributeError, KeyError, TypeError, ValueError, IndexError)
+SLIPS = (AttributeError, KeyError, TypeError, ValueError, IndexError, RecursionError)
 """What jenkins-job-builder's modules raise where a value is of another kind than they take."""
 
 Roots = Any
@@ -63,14 +67,32 @@ def render(folder: Path) -> Rendered:
     if not files:
         raise UsageError(f"no YAML in {folder}", expected="a folder of job definitions")
     findings: list[Finding] = []
+    definitions: list[sources.Definition] = []
     for file in files:
-        findings += _read_strictly(file, folder)
+        found, defined = sources.read_strictly(file, folder)
+        findings += found
+        definitions += defined
+    try:
+        sources.check_unique(definitions)
+        jobs, views, unread = _made(files, folder)
+    except UsageError as error:
+        # what YAML reads otherwise than it stands there is often why nothing can be made of it
+        if findings:
+            raise UsageError(f"{findings[0]} ({len(findings)} to correct); {error}") from None
+        raise
+    for name in (*jobs, *views):
+        _check_name(name)
+    return Rendered(jobs, views, (*findings, *unread))
+
+
+def _made(files: list[Path], folder: Path) -> tuple[dict[str, str], dict[str, str], list[Finding]]:
+    """Have jenkins-job-builder make the jobs, and say what it stumbles over where it does."""
     with _job_builder():
         from jenkins_jobs.errors import JenkinsJobsException
         from jinja2 import TemplateError
 
         try:
-            jobs, views, unread = _render(files, folder)
+            return _render(files, folder)
         except JenkinsJobsException as error:
             raise UsageError(_one_line(error, folder)) from None
         except (yaml.YAMLError, TemplateError, OSError) as error:
@@ -78,14 +100,23 @@ def render(folder: Path) -> Rendered:
             raise UsageError(f"{folder}: {' '.join(str(error).split())}") from None
         except SLIPS as error:
             # its modules take values as they come and trip over one of another kind
+            where = _stumbled(error, folder) or str(folder)
             raise UsageError(
-                f"jenkins-job-builder cannot make jobs of {folder}: "
+                f"{where}: jenkins-job-builder cannot make jobs of this: "
                 f"{type(error).__name__}: {error}",
                 hint=OTHER_TYPE,
             ) from error
-    for name in (*jobs, *views):
-        _check_name(name)
-    return Rendered(jobs, views, (*findings, *unread))
+
+
+def _stumbled(error: BaseException, folder: Path) -> str:
+    """Return the place of the definition that jenkins-job-builder worked on when it failed."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
+        for value in list(frame.f_locals.values()):
+            where = strict.place(getattr(value, "pos", None), folder)
+            if where:
+                return where
+    return ""
 
 
 @contextmanager
@@ -136,11 +167,17 @@ def _render(
     except JenkinsJobsException as error:
         # a parameter that is lacking may stand there misspelt
         lacking = UNDEFINED.search(str(error.message))
-        hint = f"did you mean '{lacking[1] or lacking[2]}'?" if lacking else None
+        if lacking is None:
+            raise
+        name = lacking[1] or lacking[2]
         for finding in strict.unused_parameters(roots, folder):
-            if finding.hint == hint:
+            if finding.hint == f"did you mean '{name}'?":
                 raise UsageError(str(finding)) from None
-        raise
+        raise UsageError(_one_line(error, folder), hint=LACKING.format(name=name)) from None
+    _check_unique(jobs, "job", folder)
+    _check_unique(views, "view", folder)
+    for item in jobs:
+        strict.check_lists(registry, item.data, f"job '{item.name}'", folder)
     registry.amend_job_dicts(jobs)
 
     findings: dict[tuple[str, str], Finding] = {}
@@ -157,6 +194,8 @@ def _render(
         made: dict[str, str] = {}
         for item in items:
             title = f"{kind} '{item.name}'"
+            if "description" in item.data:
+                item.data["description"] = configuration.described(item.data["description"])
             note(strict.trust(item.data, title, folder))
             seen = JobViewData(strict.watched(item.data), item.context)
             try:
@@ -199,51 +238,29 @@ def _plugins(path: Path) -> list[Any]:
     return [Plugin(**entry) for entry in listed]
 
 
-def _read_strictly(path: Path, folder: Path) -> Iterator[Finding]:
-    """Yield what YAML itself would lose: the first of two equal keys.
-
-    Raises:
-        UsageError: the file cannot be read, is not YAML or makes Python objects.
-    """
-    where = path.resolve().relative_to(folder.resolve().parent).as_posix()
-    try:
-        text = path.read_text(encoding="utf-8")
-        documents.check_bounds(text, where)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
-    todo, seen = [node] if node is not None else [], set()
-    while todo:
-        node = todo.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        line = node.start_mark.line + 1
-        if node.tag.startswith("tag:yaml.org,2002:python/"):
-            raise UsageError(
-                f"{where}:{line}: {node.tag} makes Python objects", expected="plain YAML"
-            )
-        if isinstance(node, yaml.SequenceNode):
-            todo += node.value
-        elif isinstance(node, yaml.MappingNode):
-            keys: set[str] = set()
-            for key, value in node.value:
-                name = str(key.value)
-                if name in keys and key.tag != "tag:yaml.org,2002:merge":
-                    at = f"{where}:{key.start_mark.line + 1}"
-                    yield Finding(at, "YAML", f"key '{name}' stands here twice", "one is ignored")
-                keys.add(name)
-                todo += [key, value]
-
-
 def _check_name(name: str) -> None:
     for part in name.split("/"):
         if not part or part in (".", "..") or part != part.strip() or UNSAFE & set(part):
             raise UsageError(f"'{name}' cannot be the name of a job", hint="Jenkins refuses it")
         if not part.isprintable():
             raise UsageError(f"{name!r} cannot be the name of a job", expected="printable letters")
+
+
+def _check_unique(items: list[Any], kind: str, folder: Path) -> None:
+    """Refuse two jobs or views of one name; Jenkins tells names apart without regard to case."""
+    seen: dict[str, Any] = {}
+    for item in items:
+        first = seen.setdefault(item.name.casefold(), item)
+        if first is not item:
+            places = [_origin(one, folder) for one in (item, first)]
+            raise sources.twice(places[0], f"{kind} '{item.name}'", places[1])
+
+
+def _origin(item: Any, folder: Path) -> str:
+    """Return where people wrote what a job or view comes of."""
+    project = _project(item.context)
+    found = project.pos if project is not None else getattr(item.data, "pos", None)
+    return strict.place(found, folder)
 
 
 def _blamed(error: Exception, seen: Any, title: str, folder: Path) -> UsageError:

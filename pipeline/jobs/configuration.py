@@ -25,7 +25,10 @@ from pipeline.errors import UsageError
 FOLDER = "com.cloudbees.hudson.plugins.folder.Folder"
 MULTIBRANCH = "org.jenkinsci.plugins.workflow.multibranch.WorkflowMultiBranchProject"
 FOLDERS = (FOLDER, MULTIBRANCH)
-MARKER = "<!-- Managed by Jenkins Job Builder -->"
+MARKER = "Defined in YAML; change it there."
+"""Ends the description of each job that is made from YAML. Jenkins shows descriptions as text."""
+MARKERS = (MARKER, "<!-- Managed by Jenkins Job Builder -->")
+"""Also the comment that jenkins-job-builder writes, by which earlier jobs are known."""
 
 BY_JENKINS = frozenset(
     {
@@ -75,8 +78,13 @@ def parse(text: str, name: str) -> ET.Element:
 
 
 def is_managed(root: ET.Element) -> bool:
-    """Say whether jenkins-job-builder wrote this job: its description ends with the marker."""
-    return (root.findtext("description") or "").rstrip().endswith(MARKER)
+    """Say whether this job was made from YAML: its description ends with a marker."""
+    return (root.findtext("description") or "").rstrip().endswith(MARKERS)
+
+
+def described(text: str) -> str:
+    """Return the description of a job that is made from YAML."""
+    return f"{text.removesuffix(MARKERS[1]).rstrip()} {MARKER}".lstrip()
 
 
 def merged(wanted: ET.Element, held: ET.Element) -> ET.Element:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import UsageError
+
 if TYPE_CHECKING:
     from pipeline.jobs.builder import Roots
 
@@ -59,7 +61,7 @@ def unknown_key(where: str, job: str, key: str, near: Iterable[str]) -> Finding:
 
 def place(position: Any, folder: Path) -> str:
     """Return ``file:line`` of a position in YAML, or nothing where it is not known."""
-    if position is None or not isinstance(position.path, Path):
+    if not isinstance(getattr(position, "path", None), Path):
         return ""
     path = position.path
     root = folder.resolve().parent
@@ -157,6 +159,26 @@ def _unread(
     elif isinstance(data, list):
         for item in data:
             yield from _unread(item, job, folder, path, frozenset())
+
+
+def check_lists(registry: Any, data: Any, job: str, folder: Path) -> None:
+    """Refuse what is no list where jenkins-job-builder goes through one, a text letter by letter.
+
+    Raises:
+        UsageError: naming the key and its place.
+    """
+    for module in registry.modules:
+        key = getattr(module, "component_list_type", None)
+        if key is None or key not in data or isinstance(data[key], list):
+            continue
+        value = data[key]
+        where = place(getattr(data, "key_pos", {}).get(key), folder)
+        shown = f"'{value}'" if isinstance(value, str) else f"a {type(value).__name__}"
+        raise UsageError(
+            f"{where}: {job}: '{key}' is {shown}",
+            expected="a list",
+            hint=f"write '{key}:' and below it '- {value}'" if isinstance(value, str) else "",
+        )
 
 
 def asked_last(data: Any) -> tuple[str, Any]:

@@ -269,3 +269,196 @@ def test_a_wrong_key_of_a_job_is_named_with_the_nearest(write: Write, text, said
     with pytest.raises(UsageError) as raised:
         render(write(text))
     assert said in str(raised.value)
+
+
+def refusal(folder) -> str:
+    with pytest.raises(UsageError) as raised:
+        render(folder)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no", "the name of a job is no, which YAML reads as a boolean"),
+        ("On", "reads as a boolean"),
+        ("2024-01-01", "reads as a date"),
+        ("2026", "reads as a number"),
+        ("1.10", "reads as a number"),
+        ("~", "reads as a null"),
+        ("", "the name of a job is empty"),
+        ("{p}", "the name of a job is a mapping; expected a text; put it in quotes"),
+        ("[a]", "the name of a job is a sequence"),
+    ],
+)
+def test_a_name_that_yaml_reads_as_something_else(write: Write, name: str, said: str) -> None:
+    message = refusal(write(f"- job:\n    project-type: folder\n    name: {name}\n"))
+    assert message.startswith("jobs/jobs.yaml:3: ")
+    assert said in message
+
+
+@pytest.mark.parametrize("name", ["'no'", '"2024-01-01"', "'2026'", "yes-men", "v1.10"])
+def test_a_name_in_quotes_is_a_name(write: Write, name: str) -> None:
+    assert findings(write(f"- job: {{name: {name}, project-type: folder}}")) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("off", "off is read as the boolean False; write 'off' in quotes, or false if"),
+        ("Yes", "Yes is read as the boolean True; write 'Yes' in quotes, or true if"),
+        ("1.10", "1.10 is read as the number 1.1"),
+        ("0755", "0755 is read as the number 493"),
+        ("12:30", "12:30 is read as the number 750"),
+        ("1_000", "1_000 is read as the number 1000"),
+        ("2024-01-01", "2024-01-01 is read as the date 2024-01-01; write '2024-01-01' in quotes"),
+    ],
+)
+def test_a_value_that_yaml_reads_as_something_else(write: Write, written: str, said: str) -> None:
+    parameter = f"string: {{name: A, default: {written}}}"
+    head = "- job:\n    name: a\n    project-type: pipeline\n    dsl: x\n"
+    folder = write(f"{head}    parameters: [{parameter}]")
+    try:
+        (message,) = findings(folder)
+    except UsageError as error:
+        message = str(error)
+    assert message.startswith(f"jobs/jobs.yaml:5: YAML: {said}")
+
+
+@pytest.mark.parametrize("value", ["true", "False", "3", "-1", "0.5", "'off'", "'1.10'"])
+def test_a_value_that_is_what_it_looks_like(write: Write, value: str) -> None:
+    parameter = f"string: {{name: A, default: {value}}}"
+    text = f"- job: {{name: a, project-type: pipeline, dsl: x, parameters: [{parameter}]}}"
+    assert findings(write(text)) == []
+
+
+@pytest.mark.parametrize(
+    ("dsl", "line", "said"),
+    [
+        ('node { echo "hi" }', 4, "'{ echo \"hi\" }' is no parameter"),
+        ('awk "{print $1}" f', 4, "'{print $1}' is no parameter"),
+        ('curl -d \'{"a": {"b": 1}}\' x', 4, "is no parameter"),
+        ("first\nnode {\n}", 5, "'{' without a '}' behind it in 'node {'"),
+        ("one\ntwo\n}", 6, "'}' without a '{' before it in '}'"),
+        ("if (a) { b } else {{ c }}", 4, "'{ b }' is no parameter"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["job", "job-template"])
+def test_braces_that_are_no_parameters(write: Write, kind, dsl: str, line: int, said: str) -> None:
+    text = f"- {kind}:\n    name: a\n    dsl: |\n" + "".join(
+        f"      {one}\n" for one in dsl.splitlines()
+    )
+    message = refusal(write(text + "    project-type: pipeline\n"))
+    assert message.startswith(f"jobs/jobs.yaml:{line}: {kind} 'a': ")
+    assert said in message
+    assert "write '{{' and '}}'" in message
+
+
+@pytest.mark.parametrize(
+    ("dsl", "script"),
+    [
+        ("node {{ echo '{p}' }}", "node { echo 'z' }"),
+        ("${{HOME}} {q|none}", "${HOME} none"),
+        ("no braces", "no braces"),
+    ],
+)
+def test_braces_that_are_parameters_or_doubled(write: Write, dsl: str, script: str) -> None:
+    folder = write(f"""
+        - job-template: {{name: '{{p}}-x', project-type: pipeline, dsl: "{dsl}"}}
+        - project: {{name: q, p: z, jobs: ['{{p}}-x']}}
+    """)
+    rendered = render(folder)
+    assert rendered.findings == ()
+    assert f"<script>{script}</script>" in rendered.jobs["z-x"]
+
+
+def test_a_parameter_that_nobody_gives_says_what_to_do(write: Write) -> None:
+    folder = write("""
+        - job-template: {name: '{p}-x', project-type: pipeline, dsl: 'echo ${HOME}'}
+        - project: {name: q, p: z, jobs: ['{p}-x']}
+    """)
+    message = refusal(folder)
+    assert message.startswith("jobs/jobs.yaml:3: In project 'q'")
+    assert "Missing parameter: 'HOME'" in message
+    assert message.endswith("or write '{{HOME}}' for a text")
+
+
+SECOND = "- job: {name: a, project-type: folder}\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "place"),
+    [
+        (
+            SECOND + SECOND,
+            "",
+            "jobs/jobs.yaml:2: job 'a' is defined twice, first at jobs/jobs.yaml:1",
+        ),
+        (SECOND, SECOND, "jobs/more.yaml:1: job 'a' is defined twice, first at jobs/jobs.yaml:1"),
+        (SECOND, SECOND.replace("a,", "A,"), "jobs/more.yaml:1: job 'A' is defined twice"),
+        (
+            "- job-template: {name: '{p}', project-type: folder}\n",
+            "- project: {name: q, p: [x, X], jobs: ['{p}']}",
+            "jobs/more.yaml:1: job 'X' is defined twice, first at jobs/more.yaml:1",
+        ),
+        (
+            "- view: {name: v, view-type: list}\n" * 2,
+            "",
+            "jobs/jobs.yaml:2: view 'v' is defined twice",
+        ),
+        (
+            "- builder: {name: b, builders: [shell: 'true']}\n" * 2,
+            "",
+            "jobs/jobs.yaml:2: builder 'b' is defined twice",
+        ),
+    ],
+)
+def test_two_of_one_name_are_refused_with_both_places(write: Write, first, second, place) -> None:
+    message = refusal(write(first, more=second) if second else write(first))
+    assert place in message
+    assert "rename or remove one" in message
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("properties: build-discarder", "'properties' is 'build-discarder'; expected a list"),
+        ("parameters: {string: {name: A}}", "'parameters' is a "),
+        ("triggers: '@daily'", "'triggers' is '@daily'; expected a list"),
+        ("triggers: 5", "'triggers' is a int; expected a list"),
+    ],
+)
+def test_a_list_that_is_none(write: Write, line: str, said: str) -> None:
+    message = refusal(
+        write(f"- job:\n    name: a\n    project-type: pipeline\n    dsl: x\n    {line}\n")
+    )
+    assert message.startswith("jobs/jobs.yaml:5: job 'a': ")
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- project: {name: q, jobs: all}", "jobs/jobs.yaml:1: 'jobs' of a project is no list"),
+        ("- project: {name: q, jobs: [no]}", "names no, which YAML reads as a boolean"),
+        ("- job:\n\tname: a", "jobs/jobs.yaml:2: the file is not YAML: "),
+        ("- job:\n    name: @a", "put a value that begins with '@', '%' or '`' in quotes"),
+        ("- job:\n    name: *a", "put a value that begins with '*' in quotes"),
+        ("- job:\n    a: [timed: * * * * *]", "put a value that begins with '*', such as a timer"),
+        ("- job:\n    name: {p}-x", "put a value that begins with '{', '[' or a quote"),
+        ("- job:\n    description: a: b", "put a text with ': ' in it in quotes"),
+        ("- &a\n  job: *a", "is inside itself"),
+    ],
+)
+def test_what_yaml_does_not_read_says_where_and_what_to_do(write: Write, text, said) -> None:
+    message = refusal(write(text))
+    assert message.startswith("jobs/jobs.yaml")
+    assert said in message
+
+
+def test_a_timer_needs_no_quotes(write: Write) -> None:
+    folder = write("""
+        - job: {name: a, project-type: pipeline, dsl: x, triggers: [timed: H/5 * * * *]}
+    """)
+    assert findings(folder) == []
+    assert "<spec>H/5 * * * *</spec>" in render(folder).jobs["a"]

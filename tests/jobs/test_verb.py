@@ -313,7 +313,10 @@ def test_the_jobs_of_this_repository_go_to_a_server_once(jenkins: Jenkins) -> No
 def test_jenkins_job_builder_itself_finds_what_update_made(
     jenkins: Jenkins, write: Write, tmp_path: Path
 ) -> None:
-    """The double is what jenkins-job-builder takes for a Jenkins, and update agrees with it."""
+    """The double is what jenkins-job-builder takes for a Jenkins, and update agrees with it.
+
+    But for the end of a description: jenkins-job-builder writes a comment there.
+    """
     folder = write()
     config = tmp_path / "jjb.ini"
     config.write_text(f"[jenkins]\nurl={jenkins.url}\nuser={USER}\npassword={TOKEN}\n")
@@ -323,4 +326,12 @@ def test_jenkins_job_builder_itself_finds_what_update_made(
         [sys.executable, *command], check=True, capture_output=True, env=environment, timeout=60
     )
     assert sorted(jenkins.jobs) == ["team", "team/retrain"]
-    assert verb.diff(jenkins.environment, folder).exit_code == 0
+    steps = verb.diff(jenkins.environment, folder).data["steps"]
+    assert [(step["name"], step["action"]) for step in steps] == [
+        ("team", "change"),
+        ("team/retrain", "change"),
+    ]
+    for step in steps:
+        (reason,) = step["reasons"]
+        assert reason.startswith("description: ")
+        assert "<!-- Managed by Jenkins Job Builder -->' -> '" in reason
