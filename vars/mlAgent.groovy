@@ -1,5 +1,20 @@
 /** Runs its block where ml-pipeline can run; see mlAgent.txt. */
 def call(Map given = [:], Closure body) {
+    return within([:], given, body)
+}
+
+/** The same for a step with these arguments: its project is the one whose line in the description a failure belongs to. */
+Object within(Map step, Map given, Closure body) {
+    boolean begun = false
+    try {
+        return placed(step, given) { begun = true; body() }
+    } catch (Throwable fault) {
+        mlOutcome.describe(step, 'end', begun ? mlOutcome.reason(fault) : "agent: ${mlOutcome.reason(fault)}")
+        throw fault
+    }
+}
+
+private Object placed(Map step, Map given, Closure body) {
     Map plan = mlLibrary.checked('mlAgent', given)
     Map settings = plan.arguments
     Map place = chosen(settings)
@@ -16,16 +31,25 @@ def call(Map given = [:], Closure body) {
     if (place.kind == 'kubernetes') {
         return inPod(place, settings, body)
     }
-    return onNode(place.label) {
+    return onNode(place.label, step) {
         furnish(place, settings, body)
     }
 }
 
 /** Takes a node with the checked-out sources, without setting anything up on it. */
-def onNode(String label, Closure body) {
-    return node(label) {
-        checkout scm
-        body()
+def onNode(String label, Map step = [:], Closure body) {
+    boolean here = false
+    try {
+        return node(label) {
+            here = true
+            checkout scm
+            body()
+        }
+    } catch (Throwable fault) {
+        if (!here) {
+            mlOutcome.describe(step, 'end', "no agent${label ? " with the label '${label}'" : ''} came: ${mlOutcome.reason(fault)}")
+        }
+        throw fault
     }
 }
 
@@ -49,7 +73,7 @@ private Object inPod(Map place, Map settings, Closure body) {
         error('mlAgent: kubernetes: needs the Kubernetes plugin, which is not installed')
     }
     return podTemplate(template) {
-        onNode(template.label ?: env.POD_LABEL) {
+        onNode(template.label ?: env.POD_LABEL, [:]) {
             container('ml') {
                 ready(place, settings, body)
             }
@@ -130,7 +154,7 @@ private Object ready(Map place, Map settings, Closure body) {
         if (found.error || found.bin == null) {
             error("mlAgent: ${found.error ?: 'the environment could not be made, see the lines above'}")
         }
-        // A PATH+X of the administrators goes before PATH+ML, and in a container PATH+ML has no effect.
+        // A PATH+X of the administrators goes before PATH+ML, and in a container PATH+ML changes nothing.
         List command = ["ML_PIPELINE_BIN=${found.bin ?: '-'}"]
         if (found.bin && !contained) {
             command += "PATH+ML=${found.bin}"

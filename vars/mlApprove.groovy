@@ -1,33 +1,37 @@
 /** Asks a person, outside any node and lock, and has the answer signed; see mlApprove.txt. */
 Map call(Map given = [:]) {
     Map arguments = mlLibrary.checked('mlApprove', given).arguments
+    return mlOutcome.named('approve', arguments) { answered(arguments) }
+}
+
+private Map answered(Map arguments) {
     String why = hindrance(arguments)
     if (why) {
         echo "mlApprove: nobody is asked: ${why}"
-        return mlRun.note('approve', null, why)
+        return mlRun.note('approve', [project: arguments.project], why)
     }
     if (env.WORKSPACE) {
         error('mlApprove: called on an agent, it would hold an executor while it waits; call it outside node and agent')
     }
-    Map gate = mlRun.result('gate')
+    Map gate = mlRun.result('gate', arguments)
     if (arguments.automatic) {
         Map answer = mlStage.run('approve', arguments, [expect_version: gate.version])
         if (!answer.waits) {
-            return signed(answer)
+            return signed(arguments, answer)
         }
         echo "mlApprove: the policy asks for a person: ${answer.summary}"
     }
     Map answer = ask(gate, arguments)
-    return signed(mlStage.run('approve', arguments, [by: answer.by, reason: answer.reason, expect_version: gate.version]))
+    return signed(arguments, mlStage.run('approve', arguments, [by: answer.by, reason: answer.reason, expect_version: gate.version]))
 }
 
 /** Whether there is something to approve: the gate of this build passed. */
-boolean due() {
-    return !mlBuild.leavesOut('mlApprove') && hindrance([:]) == null
+boolean due(Map arguments = [:]) {
+    return !mlBuild.leavesOut('mlApprove', arguments) && hindrance(arguments) == null
 }
 
 private String hindrance(Map arguments) {
-    Map gate = mlRun.result('gate')
+    Map gate = mlRun.result('gate', arguments)
     String repeated = mlBuild.repeated()
     if (repeated) {
         return "this build was ${repeated}, and such a build never promotes"
@@ -44,12 +48,12 @@ private String hindrance(Map arguments) {
     return gate.nothing ? gate.summary : null
 }
 
-private Map signed(Map answer) {
+private Map signed(Map arguments, Map answer) {
     mlStage.report('mlApprove', answer)
-    currentBuild.description = answer.summary
     if (!answer.passed) {
-        error("mlApprove: ${answer.summary}")
+        mlOutcome.fail(arguments, "approve: ${answer.summary}", 'approve')
     }
+    mlOutcome.describe(arguments, 'model', answer.summary)
     return answer
 }
 
@@ -60,7 +64,7 @@ private Map ask(Map gate, Map arguments) {
     String where = mlLibrary.link(gate)
     // The page of a prompt shows one heading, without line breaks and links: the rest stands here, where addresses are links.
     echo "mlApprove: ${text} ${gate.open ? "Checks that are not passed: ${gate.open}, listed under mlGate above." : 'All checks are passed.'}${where ? " Report: ${where}" : ''}"
-    currentBuild.description = "version ${gate.version} waits for an approval: ${gate.summary}"
+    mlOutcome.describe(arguments, 'model', "version ${gate.version} waits for an approval: ${gate.summary}")
     Map answer = [:]
     try {
         timeout(time: hours, unit: 'HOURS') {
@@ -72,16 +76,13 @@ private Map ask(Map gate, Map arguments) {
             }
         }
     } catch (Exception stopped) {
-        Map end = ending(stopped)
+        Map end = mlOutcome.ending(stopped)
         if (end == null) {
             throw stopped
         }
-        String told = end.how == 'timed out' ? "nobody answered within ${hours} hours" : end.told
-        echo "mlApprove: ${end.how}: ${told}"
-        if (end.how == 'rejected' && end.by) {
-            recordRejection(end, gate, arguments)
-        }
-        currentBuild.description = "version ${gate.version} not promoted, ${end.how}: ${told}"
+        String line = notPromoted(end, gate, arguments)
+        echo "mlApprove: ${line}"
+        mlOutcome.describe(arguments, 'failure', line, 'approve')
         throw stopped
     }
     if (!answer.reason) {
@@ -91,8 +92,10 @@ private Map ask(Map gate, Map arguments) {
 }
 
 private Map prompt(String text, Map gate, Map arguments) {
+    String project = mlLibrary.project(arguments).replaceAll('[^A-Za-z0-9_.-]', '.')
     Map values = [
-        id: 'Promote', message: text, ok: "Promote version ${gate.version}".toString(), submitterParameter: 'APPROVER',
+        id: mlRun.several() ? "Promote-${project}".toString() : 'Promote',
+        message: text, ok: "Promote version ${gate.version}".toString(), submitterParameter: 'APPROVER',
         parameters: [string(name: 'REASON', defaultValue: '', description: 'Why this version goes to production (required; it is signed)')],
     ]
     if (arguments.submitters) {
@@ -101,12 +104,33 @@ private Map prompt(String text, Map gate, Map arguments) {
     return values
 }
 
+/** What became of the version at a prompt that was ended otherwise than by an answer. */
+private String notPromoted(Map end, Map gate, Map arguments) {
+    String version = "version ${gate.version}"
+    switch (end.how) {
+        case 'rejected':
+            Map refusal = recordRejection(end, gate, arguments)
+            if (refusal.counted) {
+                return "${version} not promoted, rejected: ${end.told}"
+            }
+            if (refusal.counted == false) {
+                echo "mlApprove: ${refusal.summary}"
+                return "ended by ${end.by}, who may not decide; ${version} is still open"
+            }
+            return "ended by ${end.by}, but the rejection could not be recorded: ${refusal.summary}; ${version} is still open"
+        case 'timed out': return "${version} not promoted, timed out: nobody answered within ${arguments.hours ?: 72} hours; it is still open"
+        case 'superseded': return "${version} not promoted, superseded: ${end.told}"
+        default: return "${version} not promoted, aborted: ${end.told}; it is still open"
+    }
+}
+
 /** Leaves the refusal with the version, where the approval would be; the build ends as it would have. */
-private void recordRejection(Map end, Map gate, Map arguments) {
+private Map recordRejection(Map end, Map gate, Map arguments) {
+    Map values = [by: end.by, reason: "rejected at ${mlBuild.address() ?: mlBuild.id()}".toString(), reject: true, expect_version: gate.version]
     try {
-        mlStage.run('approve', arguments, [by: end.by, reason: "rejected at ${mlBuild.address() ?: mlBuild.id()}".toString(), reject: true, expect_version: gate.version])
+        return mlStage.run('approve', arguments, values)
     } catch (Exception fault) {
-        echo "mlApprove: the rejection could not be recorded: ${fault.message}"
+        return [summary: mlOutcome.reason(fault)]
     }
 }
 
@@ -129,23 +153,4 @@ private Map understood(Object answer) {
     }
     // A single value is the approver's: Jenkins adds it, so it is there whatever else was left out.
     return [by: answer?.toString()?.trim() ?: null, reason: null]
-}
-
-/** How a prompt was ended from outside, told apart by the class of the cause; null for any other fault. */
-@NonCPS
-private Map ending(Throwable stopped) {
-    if (!stopped.class.name.endsWith('FlowInterruptedException')) {
-        return null
-    }
-    Object cause = stopped.causes ? stopped.causes[0] : null
-    String kind = cause == null ? '' : cause.class.name
-    String told = cause?.shortDescription ?: 'interrupted'
-    if (kind.endsWith('Rejection')) {
-        String by = cause.respondsTo('getUser') ? cause.user?.id : null
-        return [how: 'rejected', told: told, by: by ?: (told - 'Rejected by ').trim()]
-    }
-    if (kind.endsWith('ExceededTimeout')) {
-        return [how: 'timed out', told: told]
-    }
-    return [how: kind.endsWith('CancelledCause') ? 'superseded' : 'aborted', told: told]
 }

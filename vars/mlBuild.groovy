@@ -36,14 +36,13 @@ String repeated() {
 }
 
 /** Says in log and description what a replayed or restarted build leaves out. Returns whether it is one. */
-boolean leavesOut(String step) {
+boolean leavesOut(String step, Map arguments = [:]) {
     String repeated = repeated()
     if (repeated) {
         String why = "not promoted: this build was ${repeated}; start a new build of ${job()}"
-        String told = currentBuild.description ?: ''
-        if (!told.contains(why)) {
+        if (mlRun.once("${mlLibrary.project(arguments)} ${why}")) {
             echo "${step}: ${why}"
-            currentBuild.description = told ? "${told}; ${why}" : why
+            mlOutcome.describe(arguments, 'left', why)
         }
     }
     return repeated != null

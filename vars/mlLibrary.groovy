@@ -9,24 +9,24 @@ import java.security.MessageDigest
 Map checked(String step, Map given) {
     String clash = mlBuild.clash()
     if (clash) {
-        fail("${step}: ${clash}")
+        mlOutcome.fail(given ?: [:], "${step}: ${clash}")
     }
     Map found = examine(libraryResource('steps.json'), step, given ?: [:])
     if (found.problem) {
-        error(found.problem)
+        mlOutcome.fail(given ?: [:], found.problem)
     }
     return found
+}
+
+/** The folder of ml.yaml that a step is about, '.' for the workspace: one model each. */
+String project(Map arguments) {
+    String given = arguments.project instanceof CharSequence ? arguments.project : null
+    return plain(given ?: env.ML_PROJECT ?: '.')
 }
 
 /** The stages of the runs ci and cd, in their order. */
 Map runs() {
     return section(libraryResource('steps.json'), 'runs')
-}
-
-/** Ends the build with a message that its description keeps. */
-void fail(String message) {
-    currentBuild.description = message
-    error(message)
 }
 
 /** The nearest of the known words, as a half sentence. */
@@ -65,26 +65,34 @@ String link(Map result) {
     return address && result.report ? "${address}artifact/${result.page ?: result.report}".toString() : ''
 }
 
-/** Runs a step of a plugin that not every Jenkins has; without it says so, once in a build, and goes on. */
+/** Runs a step of a plugin that not every Jenkins has. Without it, or where it fails, says so and goes on. */
 void optional(String plugin, Closure step) {
     optionalAround(plugin, step) { }
 }
 
-/** Runs a body inside an optional plugin's block step, or as it is where the plugin is missing. */
+/** Runs a body inside an optional plugin's block step, or as it is where that cannot be. */
 void optionalAround(String plugin, Closure around, Closure body) {
     boolean entered = false
     try {
         around { entered = true; body() }
-    } catch (NoSuchMethodError absent) {
-        if (entered) {
-            throw absent
+    } catch (Throwable fault) {
+        if (entered || mlOutcome.isInterrupted(fault)) {
+            throw fault
         }
-        List known = env.ML_LEFT_OUT ? env.ML_LEFT_OUT.tokenize() : []
-        if (!(plugin in known)) {
-            env.ML_LEFT_OUT = (known + plugin).join(' ')
-            echo "left out, the plugin ${plugin} is not installed"
-        }
+        leftOut(plugin, fault)
         body()
+    }
+}
+
+private void leftOut(String plugin, Throwable fault) {
+    if (!(fault instanceof NoSuchMethodError)) {
+        echo "left out, the plugin ${plugin} failed: ${mlOutcome.reason(fault)}; the result of the build stays as it is"
+        return
+    }
+    List known = env.ML_LEFT_OUT ? env.ML_LEFT_OUT.tokenize() : []
+    if (!(plugin in known)) {
+        env.ML_LEFT_OUT = (known + plugin).join(' ')
+        echo "left out, the plugin ${plugin} is not installed"
     }
 }
 
@@ -100,6 +108,12 @@ List bindings(List needed) {
 }
 
 // --- plain functions -------------------------------------------------------------------------------
+
+@NonCPS
+private String plain(String path) {
+    List parts = path.tokenize('/').findAll { it != '.' }
+    return parts ? parts.join('/') : '.'
+}
 
 @NonCPS
 private Map section(String table, String name) {
@@ -143,7 +157,8 @@ private Map understood(String step, Map spec, Map given) {
         if (about == null) {
             return [problem: "${step}: unknown argument '${name}'; ${nearest(name, spec.arguments.keySet())} (docs/reference/steps.md)".toString()]
         }
-        if (entry.value == null) {
+        boolean blank = entry.value instanceof CharSequence && !entry.value.trim()
+        if (entry.value == null || (blank && about.kind == 'integer')) {
             continue
         }
         Object value = accepted(about.kind, entry.value)
@@ -170,7 +185,8 @@ private Object accepted(String kind, Object value) {
         case 'text': return text ? value.toString() : null
         case 'name': return text && value ==~ '[A-Za-z0-9][A-Za-z0-9_-]{0,30}' ? value.toString() : null
         case 'path': return text && inside(value.toString()) ? value.toString() : null
-        case 'integer': return value instanceof Integer ? value : null
+        // A parameter of a job is a text.
+        case 'integer': return text && value.trim() ==~ '[0-9]{1,9}' ? value.trim() as Integer : value instanceof Integer ? value : null
         case 'switch': return value instanceof Boolean ? value : null
         case 'map': return value instanceof Map ? value : null
         case 'texts':

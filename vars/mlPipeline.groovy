@@ -1,29 +1,45 @@
+import groovy.transform.Field
+
+/** Arguments of an agent that choose another machine. */
+@Field static final List AWAY = ['node', 'kubernetes', 'label']
+
 /** The whole delivery; see mlPipeline.txt. */
 def call(Map given = [:]) {
     Map config = mlLibrary.checked('mlPipeline', given).arguments
     boolean whole = delivers(config)
-    Map plan = planned(config, whole)
+    String project = mlLibrary.project(config)
     Throwable fault = null
-    if (config.keep != 0) {
-        properties([buildDiscarder(logRotator(numToKeepStr: "${config.keep ?: 30}"))])
-    }
-    if (!whole) {
-        newestOnly()
-    }
     try {
-        withEnv(["ML_PROJECT=${config.project ?: env.ML_PROJECT ?: '.'}", "ML_DRY_RUN=${mlLibrary.dry(config)}", "ML_DELIVERS=${whole}"]) {
-            mlLibrary.optionalAround('timestamper', { Closure body -> timestamps { body() } }) {
-                check(config, plan, whole)
-                if (whole) {
-                    deliver(config, plan)
-                }
+        mlOutcome.named(null, config) {
+            Map plan = planned(config, whole) + [turn: mlRun.begin(project)]
+            try {
+                carryOut(config, plan, whole, project)
+            } finally {
+                mlRun.end(project)
             }
         }
     } catch (Throwable caught) {
         fault = caught
         throw caught
     } finally {
-        tell(config, 'finished', fault == null ? currentBuild.currentResult : ended(fault))
+        tell(config, 'finished', fault == null ? currentBuild.currentResult : mlOutcome.resultOf(fault))
+    }
+}
+
+private void carryOut(Map config, Map plan, boolean whole, String project) {
+    if (config.keep != 0) {
+        properties([buildDiscarder(logRotator(numToKeepStr: "${config.keep ?: 30}"))])
+    }
+    if (!whole && plan.turn == 0) {
+        newestOnly()
+    }
+    withEnv(["ML_PROJECT=${project}", "ML_DRY_RUN=${mlLibrary.dry(config)}", "ML_DELIVERS=${whole}"]) {
+        mlLibrary.optionalAround('timestamper', { Closure body -> timestamps { body() } }) {
+            check(config, plan, whole)
+            if (whole) {
+                deliver(config, plan)
+            }
+        }
     }
 }
 
@@ -36,13 +52,28 @@ boolean delivers(Map config = [:]) {
     return revision.tag ? matches(revision.tag, config.tags ?: ['v*']) : matches(revision.branch, config.branches ?: ['main', 'master', 'release/*'])
 }
 
-/** Ends older builds of this branch that still run: they are superseded. */
+/** Ends older builds of this branch that still run: they are superseded. Once in a build. */
 void newestOnly() {
     int number = mlBuild.number()
-    if (number > 1) {
-        milestone(ordinal: number - 1)
+    if (!mlRun.once('newest only')) {
+        return
     }
-    milestone(ordinal: number)
+    if (number > 1) {
+        pass(number - 1)
+    }
+    pass(number)
+}
+
+/** Passes a milestone. Jenkins has none inside parallel; what a newer delivery has overtaken is refused by approve and promote. */
+private void pass(int ordinal) {
+    try {
+        milestone(ordinal: ordinal)
+    } catch (Exception refused) {
+        if (!refused.message?.contains('inside parallel')) {
+            throw refused
+        }
+        echo 'mlPipeline: inside parallel there is no milestone: older builds are not ended; approve and promote refuse a version that is overtaken'
+    }
 }
 
 // --- the two halves --------------------------------------------------------------------------------
@@ -62,7 +93,11 @@ private void check(Map config, Map plan, boolean whole) {
 }
 
 private void deliver(Map config, Map plan) {
-    milestone(ordinal: 1)
+    // Ordinals grow within a build: each delivery of it has two.
+    boolean milestones = !mlRun.done('newest only')
+    if (milestones) {
+        pass(2 * plan.turn + 1)
+    }
     part(config, plan.model)
     if (plan.approve && mlApprove.due()) {
         tell(config, 'waiting', null)
@@ -72,7 +107,9 @@ private void deliver(Map config, Map plan) {
         around(config, plan.promote) {
             timeout(time: config.minutes ?: 120, unit: 'MINUTES') {
                 lock(resource(config, 'production')) {
-                    milestone(ordinal: 2)
+                    if (milestones) {
+                        pass(2 * plan.turn + 2)
+                    }
                     mlPromote(plan.promote.arguments)
                 }
             }
@@ -93,7 +130,7 @@ private void part(Map config, List stages) {
     }
     timeout(time: config.minutes ?: 120, unit: 'MINUTES') {
         if (groups.size() > 1) {
-            mlAgent.onNode(mlAgent.chosen(agentOf(config)).label, all)
+            mlAgent.onNode(mlAgent.chosen(agentOf(config)).label, config, all)
         } else {
             all()
         }
@@ -127,23 +164,24 @@ private void all(Map config, List stages) {
 
 /** The stage with what the user wants before and after it. */
 private void around(Map config, Map one, Closure body) {
-    extra(config.before, one, 'before')
-    stage(one.title) { body() }
-    extra(config.after, one, 'after')
+    extra(config, one, 'before')
+    stage(one.title) { mlOutcome.named(one.title, config) { body() } }
+    extra(config, one, 'after')
 }
 
-private void extra(Map hooks, Map one, String when) {
-    def wanted = hooks == null ? null : hooks[one.stage]
+private void extra(Map config, Map one, String when) {
+    def wanted = config[when] == null ? null : config[when][one.stage]
     if (wanted instanceof Closure) {
-        stage("${when} ${one.title}") { wanted() }
-    } else if (wanted) {
-        wanted.each { name, body -> stage(name) { body() } }
+        wanted = [("${when} ${one.title}".toString()): wanted]
+    }
+    if (wanted) {
+        wanted.each { name, body -> stage(name) { mlOutcome.named(name, config) { body() } } }
     }
 }
 
 /** The name of an environment's lock: one per model, so that two jobs of one model exclude each other. */
 private String resource(Map config, String environment) {
-    Map registered = mlRun.result('register')
+    Map registered = mlRun.result('register', config)
     return "ml-${registered?.model ?: config.project ?: mlBuild.job()}-${environment}".toString()
 }
 
@@ -156,7 +194,7 @@ private void tell(Map config, String event, String result) {
     }
     Map news = [event: event, result: result, description: currentBuild.description, job: mlBuild.job(), number: mlBuild.number() as String, url: mlBuild.address()]
     if (notify instanceof Closure) {
-        notify(news)
+        mlOutcome.telling('notify') { notify(news) }
         return
     }
     String text = "${news.job} #${news.number} ${event == 'waiting' ? 'waits for an approval' : result}: ${news.description ?: ''} ${news.url ?: ''}"
@@ -164,7 +202,7 @@ private void tell(Map config, String event, String result) {
         mlLibrary.optional('slack') { slackSend(channel: notify.slack, message: text) }
     }
     if (notify.mail) {
-        mail(to: notify.mail, subject: "${news.job} #${news.number}", body: text)
+        mlOutcome.telling('mail') { mail(to: notify.mail, subject: "${news.job} #${news.number}", body: text) }
     }
 }
 
@@ -174,15 +212,13 @@ private void tell(Map config, String event, String result) {
 private Map planned(Map config, boolean whole) {
     Map runs = mlLibrary.runs()
     Map found = laidOut(runs, config, whole)
-    if (found.problem) {
-        error("mlPipeline: ${found.problem}")
-    }
     String table = libraryResource('steps.json')
     for (one in found.stages) {
-        Map checked = mlLibrary.examine(table, one.step, one.arguments)
-        if (checked.problem) {
-            error("mlPipeline: ${checked.problem}")
-        }
+        found.problem = found.problem ?: mlLibrary.examine(table, one.step, one.arguments).problem
+        found.problem = found.problem ?: mlLibrary.examine(table, 'mlAgent', one.agent ?: [:]).problem
+    }
+    if (found.problem) {
+        mlOutcome.fail(config, "mlPipeline: ${found.problem}")
     }
     return found
 }
@@ -209,16 +245,24 @@ private Map laidOut(Map runs, Map config, boolean whole) {
     if (poor) {
         return [problem: "stages: ${poor.stage} needs what ${(poor.needs - stages*.stage)[0]} makes; switch both off or none".toString()]
     }
-    if (config.kubernetes && stages.any { it.image }) {
-        return [problem: 'a stage with an image of its own is not possible with kubernetes']
-    }
+    plan.problem = misplaced(plan.model, config)
     return plan
+}
+
+/** What is wrong with an agent that a single stage asks for. */
+@NonCPS
+private String misplaced(List stages, Map config) {
+    if (config.kubernetes && stages.any { it.agent }) {
+        return 'a stage with an image or agent of its own is not possible with kubernetes'
+    }
+    Map away = stages.find { it.place.keySet().any { name -> name in AWAY } }
+    return away ? "stages: ${away.stage}: its agent cannot set ${AWAY.join(', ')}: the data lie on the agent of the stages before it" : null
 }
 
 @NonCPS
 private Map laid(Map run, Map common, Map config) {
     Map own = [:] + (config.stages?.get(run.stage) instanceof Map ? config.stages[run.stage] : [:])
-    String image = own.remove('image')
+    Map place = (own.agent instanceof Map ? own.remove('agent') : [:]) + (own.containsKey('image') ? [image: own.remove('image')] : [:])
     Map arguments = common + run.arguments + (run.environment ? [environment: run.environment] : [:])
     if (run.stage == 'gate' && config.whenKept) {
         arguments.whenKept = config.whenKept
@@ -226,12 +270,39 @@ private Map laid(Map run, Map common, Map config) {
     if (run.stage == 'approve') {
         arguments << config.subMap(['submitters', 'hours', 'automatic'])
     }
+    Map agent = place ? inherited(agentOf(config), place) : null
     if (run.stage in ['approve', 'promote', 'watch']) {
-        arguments.agent = config.approveAgent ?: agentOf(config)
+        agent = inherited(inherited(agentOf(config), config.approveAgent ?: [:]), place)
+        arguments.agent = agent
     }
-    return [stage: run.stage, step: run.step, environment: run.environment, image: image, needs: run.needs,
-            engine: run.engine || run.engineWith.any { own[it] }, arguments: arguments + own,
+    return [stage: run.stage, step: run.step, environment: run.environment, agent: agent, place: place, needs: run.needs,
+            engine: run.engine || run.engineWith.any { own[it] }, arguments: joined(arguments, own),
             title: run.environment ? "${run.stage} ${run.environment}".toString() : run.stage]
+}
+
+/** A stage's arguments over those of all stages: credentials and `set` come on top of the common ones. */
+@NonCPS
+private Map joined(Map common, Map own) {
+    Map all = common + own
+    if (common.credentials && own.credentials instanceof Map) {
+        all.credentials = common.credentials + own.credentials
+    }
+    if (common.set && own.set) {
+        all.set = common.set + own.set
+    }
+    return all
+}
+
+/** An agent's arguments over those of another, which hold where it says nothing; of the four places it has one. */
+@NonCPS
+private Map inherited(Map base, Map own) {
+    List places = ['image', 'dockerfile', 'node', 'kubernetes']
+    List replaced = (own.keySet().any { it in places } ? places : []) + (own.label ? ['node'] : [])
+    Map all = base.findAll { name, value -> !(name in replaced) } + own
+    if (base.kubernetes && own.kubernetes instanceof Map) {
+        all.kubernetes = base.kubernetes + own.kubernetes
+    }
+    return all
 }
 
 @NonCPS
@@ -244,12 +315,11 @@ private Map agentOf(Map config) {
 private List grouped(List stages, Map agent, boolean apart) {
     List groups = []
     for (Map one in stages) {
-        Map own = [engine: apart && one.engine] + (one.image ? [image: one.image] : [:])
-        if (groups && groups.last().own == own) {
+        Map own = (one.agent ?: agent) + [engine: apart && one.engine]
+        if (groups && groups.last().agent == own) {
             groups.last().stages << one
         } else {
-            Map place = one.image ? agent.findAll { name, value -> !(name in ['dockerfile', 'node']) } : agent
-            groups << [own: own, agent: place + own, stages: [one]]
+            groups << [agent: own, stages: [one]]
         }
     }
     return groups
@@ -261,9 +331,4 @@ private boolean matches(String name, List patterns) {
         List parts = pattern.split('\\*', -1).collect { java.util.regex.Pattern.quote(it) }
         name ==~ parts.join('.*')
     }
-}
-
-@NonCPS
-private String ended(Throwable fault) {
-    return fault.class.name.endsWith('FlowInterruptedException') ? fault.result.toString() : 'FAILURE'
 }

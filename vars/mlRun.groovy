@@ -9,65 +9,126 @@ Map call(Map given) {
     Map arguments = checked.arguments
     Map expected = checked.spec
     String name = arguments.environment ? "${expected.stage}-${arguments.environment}" : expected.stage
-    expected << [name: name, environment: arguments.environment, project: arguments.project ?: env.ML_PROJECT, runId: mlLibrary.runId()]
-    String lacking = mlBuild.repeated() == 'restarted at a stage' ? missing(expected.needs, state().results) : null
+    String project = mlLibrary.project(arguments)
+    expected << [name: name, environment: arguments.environment, project: project, runId: mlLibrary.runId(),
+                 at: project == '.' ? '' : "${project}/", stash: "ml-${project == '.' ? '' : mlLibrary.digest(project).take(8) + '-'}"]
+    String lacking = mlBuild.repeated() == 'restarted at a stage' ? missing(expected.needs, known(state(), project).results) : null
     if (lacking) {
-        mlLibrary.fail("${name}: this build was restarted at a stage, and ${lacking} has not run in it; " +
+        fail(expected, "this build was restarted at a stage, and ${lacking} has not run in it; " +
             "restart at the stage that runs ${lacking}, or start a new build of ${mlBuild.job()}")
     }
     List bindings = mlLibrary.bindings(expected.bind)
     Map result = null
     String here = null
-    dir(expected.project ?: '.') {
-        here = arrive(expected)
-        if (expected.home && !env.ML_HOME) {
-            echo "${name}: ML_HOME is not set; registry and keys lie in this workspace and are lost with it"
-        }
-        writeFile(file: "build/ml/args/${expected.stage}.json", encoding: 'UTF-8', text: flags(arguments, expected))
-        String page = null
-        try {
+    String page = null
+    try {
+        dir(project) {
+            here = arrive(expected)
+            if (expected.home && !env.ML_HOME) {
+                echo "${name}: ML_HOME is not set; registry and keys lie in this workspace and are lost with it"
+            }
+            writeFile(file: "build/ml/args/${expected.stage}.json", encoding: 'UTF-8', text: flags(arguments, expected))
             result = attempts(expected, bindings)
-        } finally {
-            page = publish(name)
+            stash(name: expected.stash + name, includes: parts(expected), allowEmpty: true)
         }
-        result.page = page
-        stash(name: "ml-${name}", includes: parts(expected), allowEmpty: true)
+    } finally {
+        page = publish(expected)
     }
+    result.page = page
     Map state = state()
-    state.results[name] = kept(result)
-    state.places[name] = [here]
+    Map known = known(state, project)
+    known.results[name] = kept(result)
+    known.places[name] = [here]
+    if (result.passed && known.lines.failed == name) {
+        known.lines.remove('failure')
+        known.lines.remove('failed')
+    }
     remember(state)
     return result
 }
 
-/** What a stage of this build said, in short, or null: verdict, version, and where its report is. */
-Map result(String name) {
-    return state().results[name]
+/** What a stage of this build said about a project, or null. */
+Map result(String name, Map arguments = [:]) {
+    Map state = state()
+    return known(state, meant(state, mlLibrary.project(arguments))).results[name]
+}
+
+/**
+ * Begins the delivery of a project in this build and returns which one it is: 0 for the first.
+ * What stages said in an earlier one is gone; two of one project cannot run beside each other.
+ */
+int begin(String project) {
+    Map state = state()
+    if (project in state.running) {
+        mlOutcome.fail([:], "mlPipeline: this build delivers the project '${project}' at this moment; give each model a project: of its own, or call one after the other")
+    }
+    state.projects[project] = [results: [:], places: [:], lines: known(state, project).lines]
+    state.running << project
+    state.begun++
+    remember(state)
+    return state.begun - 1
+}
+
+void end(String project) {
+    Map state = state()
+    state.running -= project
+    remember(state)
+}
+
+/** Whether this build knows of more than one project. */
+boolean several() {
+    return state().projects.size() > 1
+}
+
+/** Notes that something was done in this build; whether it was not before. */
+boolean once(String what) {
+    Map state = state()
+    if (what in state.done) {
+        return false
+    }
+    state.done << what
+    remember(state)
+    return true
+}
+
+boolean done(String what) {
+    return what in state().done
+}
+
+/** See mlOutcome.describe. */
+void describe(String project, String kind, String text, String stage) {
+    Map state = state()
+    fold(known(state, meant(state, project)).lines, kind, text.take(500), stage?.replace(' ', '-'))
+    remember(state)
+    currentBuild.description = mlOutcome.description(state.projects)
 }
 
 /** Notes what a stage said that was not run. */
-Map note(String stage, String environment, String summary) {
+Map note(String stage, Map arguments, String summary) {
+    String environment = arguments.environment
     Map result = [stage: stage, environment: environment, verdict: 'skipped', passed: true, skipped: true, waits: false, summary: summary]
     Map state = state()
-    state.results[environment ? "${stage}-${environment}" : stage] = kept(result)
+    known(state, mlLibrary.project(arguments)).results[environment ? "${stage}-${environment}" : stage] = kept(result)
     remember(state)
     return result
 }
 
 /**
- * What this build knows: results by report name, and the places where the files of each stage lie.
- * In `env`, which outlives a restart of the controller; of a var each script has its own. A build that is
- * restarted at a stage starts with a copy of the older build's `env`: what is not of this build is not read.
+ * What this build knows of each project: results by report name, the places where the files of each stage lie, and what
+ * the description says. In `env`, which outlives a restart of the controller; of a var each script has its own. A build that
+ * is restarted at a stage starts with a copy of the older build's `env`: what is not of this build is not read.
  */
 private Map state() {
     Map known = opened(env.ML_STATE)
-    return known.build == mlBuild.id() ? known : [build: mlBuild.id(), results: [:], places: [:], made: 0]
+    return known.build == mlBuild.id() ? known : [build: mlBuild.id(), projects: [:], running: [], done: [], begun: 0, made: 0]
 }
 
 private void remember(Map state) {
     String text = closed(state)
     if (text.length() > 65536) { // every `sh` gets it; from 128 KiB on none starts
-        mlLibrary.fail("this build has the results of ${state.results.size()} stages, more than it can keep; split it into several builds")
+        int stages = state.projects.values().sum { it.results.size() }
+        currentBuild.description = "this build has the results of ${stages} stages, more than it can keep; split it into several builds"
+        error(currentBuild.description)
     }
     env.ML_STATE = text
 }
@@ -98,20 +159,24 @@ private int execute(String stage) {
 }
 
 private Map judged(Map result, Map expected, int code) {
-    String name = expected.name
     String told = result?.summary ?: (code in [2, 3] ? word(expected) : '')
+    String project = expected.project == '.' ? '' : " (project ${expected.project})"
     switch (code) {
         case [0, 1, 4]:
             if (result == null) {
-                mlLibrary.fail("${name}: it ended with exit code ${code}, but without a report of this run that agrees; nothing is believed")
+                fail(expected, "it ended with exit code ${code}, but without a report of this run that agrees; nothing is believed")
             }
             return result
-        case 2: mlLibrary.fail("${name}: usage or configuration: ${told ?: 'the lines above name the key'}${expected.project ? " (project ${expected.project})" : ''}"); break
-        case 3: mlLibrary.fail("${name}: the environment failed four times: ${told ?: 'see the lines above'}"); break
-        case 5: mlLibrary.fail("${name}: a fault of ml-pipeline, please report it with the lines above: ${told}"); break
-        case 127: mlLibrary.fail("${name}: there is no command ml-pipeline here; run the step inside mlAgent, or give it agent: […]"); break
-        default: mlLibrary.fail("${name}: ended by the system with exit code ${code}${code == 137 ? ', for want of memory as a rule' : ''}")
+        case 2: fail(expected, "usage or configuration: ${told ?: 'the lines above name the key'}${project}"); break
+        case 3: fail(expected, "the environment failed four times: ${told ?: 'see the lines above'}"); break
+        case 5: fail(expected, "a fault of ml-pipeline, please report it with the lines above: ${told}"); break
+        case 127: fail(expected, 'there is no command ml-pipeline here; run the step inside mlAgent, or give it agent: […]'); break
+        default: fail(expected, "ended by the system with exit code ${code}${code == 137 ? ', usually out of memory' : ''}")
     }
+}
+
+private void fail(Map expected, String message) {
+    mlOutcome.fail(expected, "${expected.name}: ${message}", expected.name)
 }
 
 /** The line that the command left where it could not write a report. */
@@ -134,27 +199,35 @@ private String arrive(Map expected) {
     } else {
         here = here.tokenize().last()
     }
-    List others = elsewhere(state().places, expected, here)
+    List others = elsewhere(known(state(), expected.project).places, expected, here)
     for (int i = 0; i < others.size(); i++) {
-        unstash("ml-${others[i]}")
+        unstash(expected.stash + others[i])
         Map state = state()
-        state.places[others[i]] = (state.places[others[i]] + here).takeRight(20) // one that is forgotten is fetched again
+        Map places = known(state, expected.project).places
+        places[others[i]] = (places[others[i]] + here).takeRight(20) // one that is forgotten is fetched again
         remember(state)
     }
     return here
 }
 
 /** Publishes what the stage wrote, and returns its page if it made one. */
-private String publish(String name) {
-    junit(testResults: "build/ml/junit/${name}.xml", allowEmptyResults: true, skipMarkingBuildUnstable: true)
-    archiveArtifacts(artifacts: "build/ml/reports/${name}.json,build/ml/pages/**", allowEmptyArchive: true)
-    String page = "build/ml/pages/${name}.html"
+private String publish(Map expected) {
+    String pages = "${expected.at}build/ml/pages"
+    String page = "${pages}/${expected.name}.html"
+    mlOutcome.telling('publishing the test results') {
+        junit(testResults: "${expected.at}build/ml/junit/${expected.name}.xml", allowEmptyResults: true, skipMarkingBuildUnstable: true)
+    }
+    mlOutcome.telling('archiving the report') {
+        archiveArtifacts(artifacts: "${expected.at}build/ml/reports/${expected.name}.json,${pages}/**", allowEmptyArchive: true)
+    }
     if (!fileExists(page)) {
         return null
     }
+    String title = "ml-pipeline ${expected.project == '.' ? '' : expected.project + ' '}${expected.name}"
     mlLibrary.optional('htmlpublisher') {
-        publishHTML(target: [reportName: "ml-pipeline ${name}".toString(), reportDir: 'build/ml/pages', reportFiles: "${name}.html".toString(),
-                             keepAll: true, alwaysLinkToLastBuild: false, allowMissing: false])
+        // Without allowMissing a folder that is not there makes the build a failure.
+        publishHTML(target: [reportName: title, reportDir: pages, reportFiles: "${expected.name}.html".toString(),
+                             keepAll: true, alwaysLinkToLastBuild: false, allowMissing: true])
     }
     return page
 }
@@ -163,10 +236,42 @@ private String publish(String name) {
 
 @NonCPS
 private Map opened(String text) {
-    if (!text) {
+    try {
+        return text ? new JsonSlurperClassic().parseText(new GZIPInputStream(new ByteArrayInputStream(text.decodeBase64())).getText('UTF-8')) as Map : [:]
+    } catch (IOException | RuntimeException notOurs) { // a parameter of this name, which is refused: nothing is known
         return [:]
     }
-    return new JsonSlurperClassic().parseText(new GZIPInputStream(new ByteArrayInputStream(text.decodeBase64())).getText('UTF-8')) as Map
+}
+
+/** Adds to what the description says of a project: see mlOutcome.describe. */
+@NonCPS
+private void fold(Map lines, String kind, String text, String stage) {
+    boolean again = stage != null && stage == lines.failed
+    boolean first = !lines.failure || (kind == 'failure' && again)
+    if (kind != 'failure' && kind != 'end') {
+        lines[kind] = text
+    } else if (first) {
+        lines.remove('production')
+        lines.failure = text
+        lines.failed = stage
+    } else if (kind == 'failure' && lines.production) {
+        lines.production = text
+    }
+}
+
+/** The project that a call is about which names none: the only one there is. */
+@NonCPS
+private String meant(Map state, String project) {
+    return project == '.' && !state.projects['.'] && state.projects.size() == 1 ? state.projects.keySet().first() : project
+}
+
+/** What a build knows of a project; made where it is new. */
+@NonCPS
+private Map known(Map state, String project) {
+    if (!state.projects.containsKey(project)) {
+        state.projects[project] = [results: [:], places: [:], lines: [:]]
+    }
+    return state.projects[project]
 }
 
 @NonCPS
@@ -182,7 +287,7 @@ private Map kept(Map result) {
     Map kept = result.subMap(['stage', 'environment', 'verdict', 'passed', 'waits', 'skipped', 'nothing', 'version', 'against', 'report', 'page'])
     kept.model = result.model?.take(100)
     kept.open = result.open ? result.open.size() : 0
-    if (result.stage == 'gate') {
+    if (result.stage in ['gate', 'evaluate']) {
         kept.summary = result.summary?.take(400)
     }
     return kept
@@ -234,8 +339,8 @@ private Map heard(String text, Map expected, int code) {
     List open = report.checks.findAll { it.verdict != 'pass' }
     return [
         stage: expected.stage, environment: expected.environment, verdict: report.verdict, passed: code == 0,
-        waits: code == 4, skipped: false, summary: report.summary, report: "build/ml/reports/${expected.name}.json".toString(),
-        model: report.model?.name, version: report.model?.version, nothing: report.metrics?.nothing_to_promote == true,
+        waits: code == 4, skipped: false, summary: report.summary, report: "${expected.at}build/ml/reports/${expected.name}.json".toString(),
+        counted: report.metrics?.counted, model: report.model?.name, version: report.model?.version, nothing: report.metrics?.nothing_to_promote == true,
         against: report.metrics?.champion_version, url: report.metrics?.url, left: report.metrics?.seconds_left,
         open: open.take(20).collect { "${it.verdict}  ${it.name}${it.required ? '' : ' (advisory)'}${it.why ? ': ' + it.why : ''}".take(300) },
     ]

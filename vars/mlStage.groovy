@@ -2,34 +2,43 @@
 
 Map call(String step, Map given) {
     Map plan = mlLibrary.checked(step, given)
+    String title = "${plan.spec.stage} ${plan.arguments.environment ?: ''}".trim()
+    return mlOutcome.named(title, plan.arguments) { staged(step, title, plan) }
+}
+
+private Map staged(String step, String title, Map plan) {
     Map arguments = plan.arguments
     String stage = plan.spec.stage
-    if (plan.spec.home && mlLibrary.dry(arguments)) {
-        Map left = mlRun.note(stage, arguments.environment, 'dry run: nothing outside the build was changed')
+    boolean dry = mlLibrary.dry(arguments)
+    if (plan.spec.home && dry) {
+        Map left = mlRun.note(stage, arguments, 'dry run: nothing outside the build was changed')
         echo "${step}: ${left.summary}"
+        Map evaluated = mlRun.result('evaluate', arguments)
+        mlOutcome.describe(arguments, 'model', evaluated ? "${left.summary}; ${evaluated.summary}" : left.summary)
         return left
     }
     Map values = flags(arguments, plan.spec.keys) + (stage == 'watch' ? [judge: true] : [:])
-    Integer shown = stage == 'promote' ? mlRun.result('approve')?.version : null
+    Integer shown = stage == 'promote' ? mlRun.result('approve', arguments)?.version : null
     if (shown) {
         values.expect_version = shown
     }
     Map result = run(stage, arguments, values, plan.spec.engine)
     report(step, result)
-    if (stage in ['evaluate', 'gate'] && !mlLibrary.dry(arguments)) {
-        check(result)
+    if (stage in ['evaluate', 'gate'] && !dry) {
+        check(result, mlLibrary.project(arguments))
     }
     if (result.verdict == 'error') {
-        mlLibrary.fail("${step}: ${result.summary}")
+        mlOutcome.fail(arguments, "${title}: ${result.summary}", title)
     }
     if (stage == 'gate') {
-        return decided(result, arguments.whenKept ?: 'success')
+        return decided(result, arguments)
     }
     if (!result.passed && !result.waits) {
-        mlLibrary.fail("${step}: ${result.summary}")
+        mlOutcome.fail(arguments, "${title}: ${result.summary}", title)
     }
-    if (stage in ['evaluate', 'promote']) {
-        currentBuild.description = result.summary
+    if (!result.waits) {
+        String kind = [evaluate: 'model', promote: 'production', rollback: 'production', reconcile: 'production'][stage] ?: 'other'
+        mlOutcome.describe(arguments, kind, (dry ? 'dry run: ' : '') + result.summary)
     }
     return result
 }
@@ -41,7 +50,7 @@ Map run(String stage, Map arguments, Map values, boolean engine = false) {
     if (env.ML_AGENT) {
         return mlRun(given)
     }
-    mlAgent((arguments.agent ?: [:]) + [engine: engine]) {
+    mlAgent.within(arguments, (arguments.agent ?: [:]) + [engine: engine]) {
         result = mlRun(given)
     }
     return result
@@ -58,26 +67,27 @@ void report(String step, Map result) {
 }
 
 /** Shows the verdict beside the commit, where the Checks plugin is. What is not known is no success there either. */
-private void check(Map result) {
+private void check(Map result, String project) {
     mlLibrary.optional('checks-api') {
-        publishChecks(name: "ml-pipeline / ${result.stage}", title: result.summary, detailsURL: mlLibrary.link(result),
+        publishChecks(name: "ml-pipeline / ${project == '.' ? '' : project + ' / '}${result.stage}", title: result.summary, detailsURL: mlLibrary.link(result),
                       conclusion: [pass: 'SUCCESS', skipped: 'SKIPPED'][result.verdict] ?: 'FAILURE',
                       summary: result.open ? result.open.join('\n') : 'All checks are passed.')
     }
 }
 
 /** What the gate's answer means for the build: if it says no, the champion stays. */
-private Map decided(Map result, String whenKept) {
+private Map decided(Map result, Map arguments) {
     result.open.each { echo "  ${it}" }
     if (result.passed) {
-        currentBuild.description = result.nothing ? result.summary : "version ${result.version}: ${result.summary}".toString()
+        mlOutcome.describe(arguments, 'model', result.nothing ? result.summary : "version ${result.version}: ${result.summary}".toString())
         return result
     }
     String why = "champion kept: ${result.summary}"
-    currentBuild.description = why
-    if (whenKept == 'failure') {
-        error(why)
-    } else if (whenKept == 'unstable') {
+    if (arguments.whenKept == 'failure') {
+        mlOutcome.fail(arguments, why, 'gate')
+    }
+    mlOutcome.describe(arguments, 'model', why)
+    if (arguments.whenKept == 'unstable') {
         unstable(why)
     } else {
         echo why

@@ -18,7 +18,7 @@ from pipeline.approval.rejections import in_words, rejections
 from pipeline.approval.rules import check_allowed
 from pipeline.approval.statement import Approval, Decision, Method, sign
 from pipeline.approval.summary import summarise
-from pipeline.errors import UsageError, WaitingForPerson
+from pipeline.errors import Refused, UsageError, WaitingForPerson
 from pipeline.promotion.agreement import contenders, production_of
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
 from pipeline.report import Check, Verdict
@@ -31,9 +31,10 @@ BY_POLICY = Answer("approve", "policy", "the policy promotes what the gate passe
 def run(context: Context) -> Outcome:
     """Write ``approval.dsse.json`` and attach it to the version.
 
+    An answer that the policy does not let count fails the stage and is neither signed nor kept.
+
     Raises:
-        Refused: the gate did not pass, another version is the challenger, or the policy does not
-            let this answer count.
+        Refused: the gate did not pass, or another version is the challenger.
         WaitingForPerson: nobody is there to ask.
         UsageError: the flags do not make an answer, or no key can sign it.
         EnvironmentFault: the registry does not answer, or registry, history and production differ
@@ -60,7 +61,12 @@ def run(context: Context) -> Outcome:
             None if champion is None else champion.tags,
             policy,
         )
-    check_allowed(policy, decision=answer.decision, by=answer.by, method=method, authors=authors)
+    try:
+        check_allowed(
+            policy, decision=answer.decision, by=answer.by, method=method, authors=authors
+        )
+    except Refused as refused:
+        return _not_counted(challenger, answer, refused)
     approval = Approval(
         model=challenger.name,
         version=challenger.number,
@@ -82,7 +88,7 @@ def run(context: Context) -> Outcome:
     return Outcome(
         summary=_line(approval),
         checks=[_check(approval)],
-        metrics={"method": method},
+        metrics={"method": method, "counted": True},
         outputs=[path],
         model=challenger.ref,
     )
@@ -145,6 +151,24 @@ def _check(approval: Approval) -> Check:
         observed=f"{approval.decision} by {approval.by} ({approval.method})",
         expected="approve",
         why=approval.reason,
+    )
+
+
+def _not_counted(challenger: Version, answer: Answer, refused: Refused) -> Outcome:
+    """Return the outcome of an answer that the policy does not let count: nothing is signed."""
+    return Outcome(
+        summary=str(refused),
+        checks=[
+            Check(
+                name="answer counts",
+                verdict=Verdict.FAIL,
+                observed=f"{answer.decision} by {answer.by}",
+                expected=refused.expected or "an answer that the policy allows",
+                why=str(refused),
+            )
+        ],
+        metrics={"counted": False},
+        model=challenger.ref,
     )
 
 

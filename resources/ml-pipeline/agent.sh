@@ -212,6 +212,20 @@ PYTHON
     ) || { note "$2 is not used: ${told:-it cannot be verified}"; return 1; }
 }
 
+# The lock that lies in the package: the versions that it was tested with.
+carried() { "$venv/bin/python" -I -c 'import importlib.util as util, os; found = util.find_spec("pipeline"); lock = os.path.join(os.path.dirname(found.origin), "requirements.txt") if found and found.origin else ""; print(lock if os.path.isfile(lock) else "")'; }
+fetch() {
+    install --no-deps "$package" || return 1
+    [ -z "$lock" ] || return 0
+    own_lock=$(carried)
+    if [ -n "$own_lock" ]; then
+        note "installing the packages of $own_lock"
+        install --no-deps --require-hashes -r "$own_lock" || return 1
+        case "$package" in *\[*) ;; *) return 0 ;; esac
+    fi
+    install "$package"
+}
+
 made=
 waited=0
 checked=
@@ -232,8 +246,7 @@ while touch "$venv/.used" 2>/dev/null; [ -z "$checked" ]; do
             install --no-deps --require-hashes -r "$lock" || stop "the packages of $lock could not be installed: see above"
         fi
         if [ "$own" != checkout ]; then
-            if [ -n "$lock" ]; then set -- --no-deps "$package"; else set -- "$package"; fi
-            install "$@" || stop "$package could not be installed: see above"
+            fetch || stop "$package could not be installed: see above"
         fi
         touch "$venv/.made"
         made=yes

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -102,6 +103,35 @@ def agent(tmp_path: Path) -> Agent:
     return Agent(tmp_path)
 
 
+def helper(folder: Path) -> tuple[Path, str]:
+    """A package that ours needs, and its checksum."""
+    path = folder / "helper-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("helper.py", "")
+        file.writestr(
+            "helper-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: helper\nVersion: 1.0\n"
+        )
+        file.writestr(
+            "helper-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        file.writestr("helper-1.0.dist-info/RECORD", "")
+    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def with_lock(wheel: Path, digest: str) -> None:
+    """Put a lock into a wheel, and a requirement that no index has."""
+    info = f"jenkins_ml_pipeline-{__version__}.dist-info"
+    with zipfile.ZipFile(wheel) as file:
+        content = {name: file.read(name) for name in file.namelist()}
+    content[f"{info}/METADATA"] += b"Requires-Dist: nowhere-to-be-found>=5\n"
+    content["pipeline/__init__.py"] = b""
+    content["pipeline/requirements.txt"] = f"helper==1.0 --hash=sha256:{digest}\n".encode()
+    with zipfile.ZipFile(wheel, "w") as file:
+        for name, data in content.items():
+            file.writestr(name, data)
+
+
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
     return _wheel(tmp_path)
@@ -124,6 +154,39 @@ def _wheel(tmp_path: Path) -> Path:
             file.writestr(name, text)
         file.writestr(f"{info}/RECORD", f"{record}{info}/RECORD,,\n")
     return path
+
+
+def test_the_lock_in_the_package_is_installed_and_nothing_is_resolved(
+    agent: Agent, wheel: Path
+) -> None:
+    path, digest = helper(wheel.parent)
+    with_lock(wheel, digest)
+    said = agent.run(ML_PACKAGE=str(wheel), PIP_FIND_LINKS=str(path.parent))
+    assert "error" not in said, agent.log
+    assert "installing the packages of" in agent.log
+    assert list(Path(said["bin"]).parent.glob("lib/*/site-packages/helper.py"))
+
+
+def test_a_package_that_the_lock_does_not_know_by_its_hash_is_refused(
+    agent: Agent, wheel: Path
+) -> None:
+    path, _ = helper(wheel.parent)
+    with_lock(wheel, "0" * 64)
+    said = agent.run(ML_PACKAGE=str(wheel), PIP_FIND_LINKS=str(path.parent))
+    assert said == {"error": f"{wheel} could not be installed: see above"}
+
+
+def test_a_lock_of_the_workspace_goes_before_that_of_the_package(agent: Agent, wheel: Path) -> None:
+    with_lock(wheel, "0" * 64)
+    (agent.root / "workspace/own.txt").write_text("")
+    said = agent.run(ML_PACKAGE=str(wheel), ML_LOCK="own.txt")
+    assert "error" not in said, agent.log
+
+
+def test_the_wheel_carries_the_lock_of_this_repository() -> None:
+    included = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    files = included["targets"]["wheel"]["force-include"]
+    assert files["requirements.txt"] == "pipeline/requirements.txt"
 
 
 def test_the_command_of_the_image_is_taken(agent: Agent) -> None:

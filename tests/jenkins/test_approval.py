@@ -101,7 +101,7 @@ def test_the_prompt_shows_what_is_decided_on(deliver: Deliver, package: Package)
     assert "  inconclusive  drift (advisory): too few days" in build.echoes
     [told] = [line for line in build.echoes if line.startswith(f"mlApprove: {prompts[0].message}")]
     assert "Checks that are not passed: 1, listed under mlGate above." in told
-    assert told.endswith("artifact/build/ml/reports/gate.json")
+    assert told.endswith("artifact/examples/nepse/build/ml/reports/gate.json")
     assert prompts[0].submitter == "alice,ml-approvers"
     assert prompts[0].submitter_parameter == "APPROVER"
 
@@ -138,13 +138,18 @@ def test_an_author_who_approves_is_refused_by_the_policy(
     }
     build = deliver(ask(), answers=answer(values={"REASON": "mine"}))
     assert build.result == "FAILURE"
-    assert build.description == "'alice' is an author of the change; expected four eyes"
+    assert build.description == "approve: 'alice' is an author of the change; expected four eyes"
+
+
+COUNTED = {"code": 1, "metrics": {"counted": True}, "summary": "version 7 rejected by alice"}
+REFUSED = {"code": 1, "metrics": {"counted": False}, "summary": "'bob' may not approve"}
 
 
 @pytest.mark.parametrize("script", [ask(), EXPLICIT], ids=["step", "jenkinsfile"])
 def test_a_rejection_ends_the_build_and_is_kept_with_the_version(
     deliver: Deliver, package: Package, script: str
 ) -> None:
+    package.says["approve"] = COUNTED
     build = deliver(script, answers=answer(do="reject"))
     assert build.result == "ABORTED"
     assert build.description == "version 7 not promoted, rejected: Rejected by alice"
@@ -153,14 +158,38 @@ def test_a_rejection_ends_the_build_and_is_kept_with_the_version(
     assert "promote" not in package.verbs
 
 
-def test_a_rejection_that_cannot_be_kept_is_one_all_the_same(
-    deliver: Deliver, package: Package
+@pytest.mark.parametrize(
+    "script", [ask(), EXPLICIT, TEMPLATE], ids=["step", "explicit", "template"]
+)
+def test_whoever_may_not_decide_ends_the_build_and_decides_nothing(
+    deliver: Deliver, package: Package, script: str
 ) -> None:
-    package.says["approve"] = 5
+    """Jenkins lets everybody with the permission Cancel abort a prompt, `submitter` or not."""
+    package.says["approve"] = REFUSED
+    build = deliver(script, answers=answer(do="reject") + answer(do="reject"))
+    assert build.result == "ABORTED"
+    assert build.description == "ended by alice, who may not decide; version 7 is still open"
+    assert "mlApprove: 'bob' may not approve" in build.echoes
+    assert "promote" not in package.verbs
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (5, "approve: a fault of ml-pipeline, please report it with the lines above: "),
+        (3, "approve: the environment failed four times: "),
+        ({"code": 1, "summary": "version 8 is the challenger"}, "version 8 is the challenger"),
+    ],
+)
+def test_a_rejection_that_cannot_be_kept_is_no_decision(
+    deliver: Deliver, package: Package, said: Any, why: str
+) -> None:
+    package.says["approve"] = said
     build = deliver(ask(), answers=answer(do="reject"))
     assert build.result == "ABORTED"
-    assert "the rejection could not be recorded" in build.text
-    assert build.description == "version 7 not promoted, rejected: Rejected by alice"
+    told = build.description or ""
+    assert told.startswith(f"ended by alice, but the rejection could not be recorded: {why}")
+    assert told.endswith("; version 7 is still open")
 
 
 @pytest.mark.parametrize(
@@ -171,8 +200,13 @@ def test_a_build_that_is_stopped_at_the_prompt_is_no_rejection(
 ) -> None:
     build = deliver(script, answers=answer(do="abort", by="carol"))
     assert build.result == "ABORTED"
-    assert build.description == "version 7 not promoted, aborted: Aborted by carol"
-    assert "mlApprove: aborted: Aborted by carol" in build.echoes
+    assert (
+        build.description == "version 7 not promoted, aborted: Aborted by carol; it is still open"
+    )
+    assert (
+        "mlApprove: version 7 not promoted, aborted: Aborted by carol; it is still open"
+        in build.echoes
+    )
     assert not {"approve", "promote"} & set(package.verbs)
 
 
@@ -180,9 +214,8 @@ def test_a_build_that_is_stopped_at_the_prompt_is_no_rejection(
 def test_nobody_answers(deliver: Deliver, package: Package, arguments: str, hours: int) -> None:
     build = deliver(ask(arguments), answers=answer(do="ignore"))
     assert build.result == "ABORTED"
-    assert (
-        build.description
-        == f"version 7 not promoted, timed out: nobody answered within {hours} hours"
+    assert build.description == (
+        f"version 7 not promoted, timed out: nobody answered within {hours} hours; it is still open"
     )
     assert "approve" not in package.verbs
 

@@ -10,7 +10,12 @@ LIBRARY = "@Library('ml-pipeline') _\n"
 
 WRONG = [
     ("mlTrain(maxEpoch: 5)", "mlTrain: unknown argument 'maxEpoch'; did you mean 'maxEpochs'?"),
-    ("mlTrain(maxEpochs: '5')", "mlTrain: 'maxEpochs' is the text '5'; expected a whole number"),
+    ("mlTrain(maxEpochs: 'a5')", "mlTrain: 'maxEpochs' is the text 'a5'; expected a whole number"),
+    ("mlTrain(maxEpochs: '-5')", "mlTrain: 'maxEpochs' is the text '-5'; expected a whole number"),
+    ("mlTrain(maxEpochs: '99999999999')", "expected a whole number"),
+    ("mlTrain(maxEpochs: 1.5)", "'maxEpochs' is the BigDecimal '1.5'; expected a whole number"),
+    ("mlRollback(to: 'abc')", "mlRollback: 'to' is the text 'abc'; expected a whole number"),
+    ("mlApprove(hours: true)", "mlApprove: 'hours' is the Boolean 'true'; expected a whole number"),
     ("mlTrain(quick: 'false')", "mlTrain: 'quick' is the text 'false'; expected true or false"),
     ("mlLint(project: '../other')", "'project' is the text '../other'; expected a path inside"),
     ("mlLint(project: '/etc')", "expected a path inside the workspace"),

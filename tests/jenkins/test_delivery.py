@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from pipeline.stages import CD, CI
-from tests.jenkins.conftest import EXPLICIT, TEMPLATE, Deliver, Package, trace
+from tests.jenkins.conftest import EXPLICIT, ROOT, TEMPLATE, Deliver, Package, trace
 
 BOTH = pytest.mark.parametrize("script", [EXPLICIT, TEMPLATE], ids=["explicit", "template"])
 CHECKS = ["lint", "test"]
@@ -137,7 +140,7 @@ def test_a_no_is_red_and_ends_the_delivery(
     assert not {"approve", "promote", "watch"} & set(package.verbs)
     assert "input" not in {step.name for step in build.steps}
     name = f"{stage}-staging" if f"{stage} staging" in TO_GATE else stage
-    assert f"build/ml/reports/{name}.json" in build.artifacts
+    assert f"examples/nepse/build/ml/reports/{name}.json" in build.artifacts
 
 
 @BOTH
@@ -157,7 +160,7 @@ def test_a_promotion_that_was_reverted_is_red(deliver: Deliver, package: Package
     }
     build = deliver()
     assert build.result == "FAILURE"
-    assert build.description == "mlPromote: production is unhealthy; version 6 serves again"
+    assert build.description == "promote: production is unhealthy; version 6 serves again"
 
 
 def test_a_champion_that_moved_during_the_wait_is_not_overwritten(
@@ -320,7 +323,7 @@ def test_data_that_only_makes_a_build_unstable_is_delivered_nowhere(
     """
     build = deliver(script)
     assert build.result == "UNSTABLE"
-    assert build.description == "mlValidateData: validate-data said 1"
+    assert build.description == "validate-data: validate-data said 1"
     assert package.verbs == ["validate-data"]
 
 
@@ -342,7 +345,7 @@ def test_the_first_build_of_a_branch_has_no_parameters(deliver: Deliver, package
 def test_reports_and_tests_of_every_stage_are_published(deliver: Deliver, script: str) -> None:
     build = deliver(script)
     assert {
-        f"build/ml/reports/{name.replace(' ', '-')}.json"
+        f"examples/nepse/build/ml/reports/{name.replace(' ', '-')}.json"
         for name in [*CHECKS, *TO_GATE, *AFTER_GATE]
     } == set(build.artifacts)
     assert len(build.calls("junit")) == len(build.artifacts)
@@ -355,3 +358,15 @@ def test_builds_are_kept_for_a_while(deliver: Deliver) -> None:
             "@Library('ml-pipeline') _\nmlPipeline(project: 'examples/nepse', keep: 7)"
         ).properties
     )
+
+
+def test_the_worked_example_is_a_repository_of_its_own(
+    deliver: Deliver, package: Package, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(ROOT / "examples/nepse", tmp_path / "nepse")
+    files = [path for path in copied.rglob("*") if path.is_file() and path.suffix != ".csv"]
+    assert not [path for path in files if "examples/nepse" in path.read_text(errors="replace")]
+    build = deliver((copied / "Jenkinsfile").read_text(), scm=copied)
+    assert build.result == "SUCCESS"
+    assert {given["project"] for _, given in package.arguments} == {"."}
+    assert {(call.cwd / "ml.yaml").is_file() for call in package.calls} == {True}

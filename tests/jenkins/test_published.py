@@ -11,7 +11,8 @@ from tests.jenkins.conftest import Deliver, Package
 LIBRARY = "@Library('ml-pipeline') _\n"
 TRAIN = f"{LIBRARY}mlTrain(project: 'examples/nepse')\n"
 GATE = f"{LIBRARY}mlGate(project: 'examples/nepse')\n"
-AT = "http://jenkins.example/job/job/job/main/1/artifact/build/ml"
+PROJECT = "examples/nepse"
+AT = "http://jenkins.example/job/job/job/main/1/artifact/examples/nepse/build/ml"
 BOTH = ("checks-api", "htmlpublisher")
 PAGES = ("evaluate", "gate", "deploy-staging")
 
@@ -42,14 +43,14 @@ def test_evaluate_and_gate_are_checks_of_the_commit(deliver: Deliver) -> None:
     assert build.result == "SUCCESS"
     assert [step.arguments for step in build.calls("publishChecks")] == [
         {
-            "name": "ml-pipeline / evaluate",
+            "name": f"ml-pipeline / {PROJECT} / evaluate",
             "title": "evaluate said 0",
             "conclusion": "SUCCESS",
             "summary": "All checks are passed.",
             "detailsURL": f"{AT}/reports/evaluate.json",
         },
         {
-            "name": "ml-pipeline / gate",
+            "name": f"ml-pipeline / {PROJECT} / gate",
             "title": "may be promoted: +0.0641 [+0.0504, +0.0777]",
             "conclusion": "SUCCESS",
             "summary": "All checks are passed.",
@@ -81,21 +82,21 @@ def test_pages_are_published_and_linked(deliver: Deliver, package: Package) -> N
     assert build.result == "SUCCESS"
     targets = [step.arguments["target"] for step in build.calls("publishHTML")]
     assert {(target["reportName"], target["reportFiles"]) for target in targets} == {
-        (f"ml-pipeline {name}", f"{name}.html") for name in PAGES
+        (f"ml-pipeline {PROJECT} {name}", f"{name}.html") for name in PAGES
     }
-    assert {target["reportDir"] for target in targets} == {"build/ml/pages"}
+    assert {target["reportDir"] for target in targets} == {f"{PROJECT}/build/ml/pages"}
     assert f"mlGate: report {AT}/pages/gate.html" in build.echoes
     assert f"mlTrain: report {AT}/reports/train.json" in build.echoes
     assert any(line.endswith(f" Report: {AT}/pages/gate.html") for line in build.echoes)
     [*_, check] = build.calls("publishChecks")
     assert check.arguments["detailsURL"] == f"{AT}/pages/gate.html"
-    assert {f"build/ml/pages/{name}.html" for name in PAGES} <= set(build.artifacts)
+    assert {f"{PROJECT}/build/ml/pages/{name}.html" for name in PAGES} <= set(build.artifacts)
 
 
 def test_a_step_returns_where_its_page_is(deliver: Deliver, package: Package) -> None:
     package.pages = ("gate",)
     script = GATE.replace("mlGate", "def said = mlGate") + 'echo "said ${said.page}"\n'
-    assert deliver(script).echoes[-1] == "said build/ml/pages/gate.html"
+    assert deliver(script).echoes[-1] == f"said {PROJECT}/build/ml/pages/gate.html"
 
 
 @pytest.mark.parametrize("said", [1, 5])

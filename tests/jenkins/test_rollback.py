@@ -42,7 +42,7 @@ def test_a_version_that_does_not_verify_fails_the_build(deliver: Deliver, packag
     package.says["rollback"] = {"code": 1, "summary": "no trusted key signed the approval"}
     build = deliver(script("rollback"), branch=None, parameters={"TO": "5", "REASON": "alarms"})
     assert build.result == "FAILURE"
-    assert "mlRollback: no trusted key signed the approval" in build.text
+    assert "rollback: no trusted key signed the approval" in build.text
 
 
 @pytest.mark.parametrize(("code", "result"), [(0, "SUCCESS"), (1, "FAILURE")])

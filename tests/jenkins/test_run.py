@@ -24,7 +24,7 @@ def test_the_command_line_is_constant(deliver: Deliver, package: Package) -> Non
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        (1, "mlLint: lint said 1"),
+        (1, "lint: lint said 1"),
         (
             {"code": 2, "summary": "unknown key 'lnit'"},
             "lint: usage or configuration: unknown key 'lnit' (project examples/nepse)",
@@ -36,7 +36,7 @@ def test_the_command_line_is_constant(deliver: Deliver, package: Package) -> Non
         ({"code": 127, "writes": False}, "lint: there is no command ml-pipeline here"),
         (
             {"code": 137, "writes": False},
-            "lint: ended by the system with exit code 137, for want of memory",
+            "lint: ended by the system with exit code 137, usually out of memory",
         ),
         (
             {"code": 2, "writes": False},
@@ -132,7 +132,7 @@ def test_what_a_stage_said_is_published_though_it_failed(
 ) -> None:
     package.says["lint"] = 1
     build = deliver(LINT)
-    assert list(build.artifacts) == ["build/ml/reports/lint.json"]
+    assert list(build.artifacts) == ["examples/nepse/build/ml/reports/lint.json"]
     assert len(build.calls("junit")) == 1
 
 

@@ -12,7 +12,7 @@ from pipeline.stages import RUNS, STAGES
 from tests.jenkins.conftest import OWN, ROOT, STEPS
 
 VARS = ROOT / "vars"
-INTERNAL = {"mlBuild", "mlLibrary", "mlStage"}
+INTERNAL = {"mlBuild", "mlLibrary", "mlOutcome", "mlStage"}
 SPECIAL = {"mlApprove", "mlPromote", "mlWatch"}
 
 
@@ -75,6 +75,6 @@ def test_the_steps_compute_nothing() -> None:
 
 
 def test_the_library_stays_thin() -> None:
-    """Three lines a stage, and what they share."""
+    """Three lines a stage, and what they share: of which a quarter says how a build ended."""
     lines = sum(len(path.read_text().splitlines()) for path in ROOT.glob("vars/*.groovy"))
-    assert lines - 3 * len(STAGES) < 1320
+    assert lines - 3 * len(STAGES) < 1660

@@ -48,7 +48,7 @@ def test_a_version_that_was_rolled_back_is_red_and_says_why(
     package.says["watch"] = [waiting(30), {"code": 1, "summary": BACK}]
     build = deliver(ALONE)
     assert build.result == "FAILURE"
-    assert build.description == f"mlWatch: {BACK}"
+    assert build.description == f"watch: {BACK}"
 
 
 def test_a_project_that_watches_nothing_is_done_at_once(deliver: Deliver, package: Package) -> None:

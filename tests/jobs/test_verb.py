@@ -113,7 +113,7 @@ def test_without_jenkins_job_builder_it_says_what_to_install(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "jenkins_jobs.loader", None)
-    with pytest.raises(UsageError, match=r"install jenkins-ml-pipeline\[jobs\]"):
+    with pytest.raises(UsageError, match=r"pip install .jenkins-job-builder"):
         verb.check(write())
 
 

@@ -116,6 +116,23 @@ class TestAfterARejection:
         assert rows["staging"]["open"] is None
 
 
+class TestWhoMayNotDecide:
+    @pytest.mark.parametrize("reject", [True, False])
+    def test_nothing_is_signed_and_the_report_says_that_it_does_not_count(
+        self, case: Case, tmp_path: Path, reject: bool
+    ) -> None:
+        """Jenkins tells by it a rejection from a prompt that somebody without a say has ended."""
+        case.policy = tmp_path / "policy.yaml"
+        case.policy.write_text("approvers: [Bina]\n")
+        case.gate()
+        result = case.approve(by="Carol", reason="mine", reject=reject)
+        assert result.exit_code == 1
+        assert result.report.metrics["counted"] is False
+        assert "'Carol' may not approve" in result.report.summary
+        assert case.signed() is None
+        assert case.approve(by="Bina", reason="no", reject=True).report.metrics["counted"] is True
+
+
 class TestByFlags:
     def test_is_signed_attached_and_written(self, case: Case) -> None:
         result = case.approve(by="Asha", reason="better on every sector")

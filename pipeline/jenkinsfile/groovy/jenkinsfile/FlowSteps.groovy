@@ -273,6 +273,7 @@ class FlowSteps {
 
     private static void milestone(Call call) {
         Run run = call.run
+        if (call.context['branch'] != null) { throw new AbortException('Using a milestone step inside parallel is not allowed') }
         Integer ordinal = call['ordinal'] == null ? (run.milestone ?: 0) + 1 : call['ordinal'] as int
         call.log("Trying to pass milestone ${ordinal}")
         if (run.milestone != null && ordinal <= run.milestone) {
