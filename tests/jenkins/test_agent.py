@@ -428,3 +428,31 @@ def test_approve_and_promote_may_have_an_agent_of_their_own(
         verb: call.node for (verb, _), call in zip(package.arguments, package.calls, strict=True)
     }
     assert nodes["approve"] == nodes["promote"] == "two"
+
+
+@pytest.mark.parametrize(
+    ("where", "label"),
+    [
+        ("approveAgent: [node: 'trusted']", "trusted"),
+        ("stages: [approve: [agent: [node: 'trusted']]]", "trusted"),
+        ("approveAgent: [label: 'trusted']", "trusted"),
+        ("approveAgent: [cache: '/srv/other']", "plain"),
+    ],
+)
+def test_an_agent_inherits_what_it_does_not_set(
+    deliver: Deliver, package: Package, where: str, label: str
+) -> None:
+    script = f"{LIBRARY}mlPipeline({PROJECT}, node: 'plain', home: '/srv/ml', {where})"
+    build = deliver(script, agents={"one": ["plain"], "two": ["trusted"]})
+    assert build.result == "SUCCESS", build.text
+    [call] = [one for one in package.calls if "ml-pipeline approve" in one.script]
+    assert call.environment["ML_HOME"] == "/srv/ml"
+    assert call.environment["ML_AGENT"] == f"node {label}"
+
+
+def test_a_stage_that_is_to_leave_the_data_is_refused(deliver: Deliver, package: Package) -> None:
+    script = f"{LIBRARY}mlPipeline({PROJECT}, stages: [train: [agent: [node: 'gpu']]])"
+    build = deliver(script)
+    assert build.result == "FAILURE"
+    assert "stages: train: its agent cannot set node, kubernetes, label" in build.text
+    assert not package.calls
