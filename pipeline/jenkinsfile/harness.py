@@ -84,15 +84,18 @@ class Jenkins:
         credentials: Mapping[str, Mapping[str, str]] | None = None,
         plugins: Iterable[str] | None = None,
         library: Library | None = None,
+        implicit: bool | None = None,
         scm: Scm | None = None,
         jobs: Mapping[str, str] | None = None,
         agents: Mapping[str, Sequence[str]] | Literal["any"] | None = None,
         executors: int = 2,
+        mail_server: bool = False,
         groups: Mapping[str, Sequence[str]] | None = None,
         administrators: Sequence[str] = ("admin",),
         started_by: str = "admin",
         cause: str | list[Mapping[str, str]] = "user",
         restart_from: str | None = None,
+        replay_with: str | Path | None = None,
         changes: Sequence[Any] = (),
         job: str = "job",
         builds: int = 1,
@@ -120,8 +123,8 @@ class Jenkins:
         - ``sh``: in scripted mode, what commands give: a function, or replies by regular
           expression. ``steps``: answers (a value, or a function of the arguments) by step.
         - ``credentials``: by id, each with ``secret``, ``username`` and ``password``, ``file`` or
-          ``key``. ``plugins``, ``library``: other ones than those of this object. ``tools``: names
-          of installations by type, ``{"maven": ["M3"]}``, or with their homes.
+          ``key``. ``plugins``, ``library``, ``implicit``: others than those of this object.
+          ``tools``: names of installations by type, ``{"maven": ["M3"]}``, or with their homes.
         - ``scm``: what ``checkout scm`` brings: a folder, or files by path. ``changes``: commits
           since the build before, ``{"message": …, "paths": […]}``, or whole change sets.
           ``jobs``: scripts of other jobs that ``build`` starts.
@@ -130,7 +133,8 @@ class Jenkins:
           one used longest ago is taken: files do not travel by luck.
         - ``builds``: how many, one after the other; ``starts``: the seconds at which they start
           beside each other. ``cause`` of the last one: ``user``, ``scm``, ``indexing``, ``timer``,
-          ``replay``, ``restart`` or the causes themselves; ``restart_from`` restarts it at a stage.
+          ``replay``, ``restart`` or the causes themselves; ``restart_from`` restarts the build
+          before it at a stage; ``replay_with`` is the changed script of a replay.
         - ``restart_everywhere``: reload the program at every step (default in scripted mode).
         - ``sandbox``: whether the script is untrusted (default for branches and tags).
         - ``clock``: ``jump`` passes over waits (default in scripted mode), ``real`` sleeps.
@@ -151,17 +155,18 @@ class Jenkins:
         multibranch = scenarios.multibranch(branch, tag, primary, fork, author)
         usual = scenarios.causes("user", started_by, branch)
         last = "restart" if restart_from is not None and cause == "user" else cause
-        started = scenarios.causes(last, started_by, branch)
         reload = mode == "scripted" if restart_everywhere is None else restart_everywhere
         real = mode == "live" if clock is None else clock == "real"
         given = dict(parameters or {})
         times: list[float | None] = list(starts) if starts is not None else [None] * builds
+        started = scenarios.causes(last, started_by, branch, max(1, len(times) - 1), restart_from)
+        changed = {} if replay_with is None else {"script": _script(replay_with)[0]}
         order = {
             "root": str(root),
             "job": scenarios.job_name(job, branch, tag),
             "script": text,
             "libraries": _libraries(self._library if library is None else library),
-            "implicit": self._implicit,
+            "implicit": self._implicit if implicit is None else implicit,
             "mode": mode,
             "reload": reload,
             "clock": "real" if real else "jump",
@@ -182,6 +187,7 @@ class Jenkins:
             "pollLimit": poll_limit,
             "tools": _tools(tools),
             "executors": executors,
+            "mailServer": mail_server,
             "groups": {name: list(people) for name, people in (groups or {}).items()},
             "administrators": list(administrators),
             "changes": list(changes),
@@ -193,6 +199,7 @@ class Jenkins:
                     "causes": started,
                     "parameters": given,
                     "restartFrom": restart_from,
+                    **changed,
                 }
             ],
         }

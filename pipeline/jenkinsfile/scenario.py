@@ -14,13 +14,13 @@ CAUSES = {
     "scm": ("jenkins.branch.BranchEventCause", "Push event to branch {branch}"),
     "indexing": ("jenkins.branch.BranchIndexingCause", "Branch indexing"),
     "timer": ("hudson.triggers.TimerTrigger$TimerTriggerCause", "Started by timer"),
-    "replay": ("org.jenkinsci.plugins.workflow.cps.replay.ReplayCause", "Replayed #1"),
+    "replay": ("org.jenkinsci.plugins.workflow.cps.replay.ReplayCause", "Replayed #{origin}"),
     "restart": (
         "org.jenkinsci.plugins.pipeline.modeldefinition.causes.RestartDeclarativePipelineCause",
-        "Restarted from build #1",
+        "Restarted from build #{origin}, stage {stage}",
     ),
 }
-AGENT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
+AGENT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 
 
 def multibranch(
@@ -64,9 +64,15 @@ def job_name(job: str, branch: str | None, tag: str | None) -> str:
 
 
 def causes(
-    cause: str | list[Mapping[str, str]], user: str, branch: str | None
+    cause: str | list[Mapping[str, str]],
+    user: str,
+    branch: str | None,
+    origin: int = 1,
+    stage: str | None = None,
 ) -> list[dict[str, str]]:
     """The causes as ``getBuildCauses`` gives them: maps, the person who started first.
+
+    ``origin`` is the build that is replayed, or restarted at ``stage``.
 
     Raises:
         KeyError: the name of the cause is unknown.
@@ -82,7 +88,10 @@ def causes(
     if cause == "user":
         return [person]
     kind, description = CAUSES[cause]
-    given = {"_class": kind, "shortDescription": description.format(branch=branch)}
+    given = {
+        "_class": kind,
+        "shortDescription": description.format(branch=branch, origin=origin, stage=stage),
+    }
     return [person, given] if cause in ("replay", "restart") else [given]
 
 

@@ -20,7 +20,7 @@ NOISES = (
     r"Finished: ",
     r"\s+at |\tin |\t- |\s+\.\.\.|Also: |Caused: |Caused by",
     r"org\.jenkinsci\.plugins\.workflow\.actions\.ErrorAction",
-    r"Pausing \(shutting down\)|Resuming build at|Ready to run at",
+    r"Pausing \(shutting down\)|Resuming build at|Ready to run at|Waiting for reconnection of",
     r"Loading library |Attempting to resolve| > git|Found match|The recommended git tool",
     r"No credentials specified|Cloning |Fetching upstream|Avoid second fetch",
     r"Checking out Revision|Commit message|First time build",
@@ -41,8 +41,13 @@ def script(name: str) -> Path:
     return RECORDINGS / f"{name}.jenkinsfile"
 
 
+def recording(name: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((RECORDINGS / f"{name}.json").read_text(encoding="utf-8"))
+    return told
+
+
 def recorded(name: str) -> list[dict[str, Any]]:
-    builds: list[dict[str, Any]] = json.loads((RECORDINGS / f"{name}.json").read_text())["builds"]
+    builds: list[dict[str, Any]] = recording(name)["builds"]
     return builds
 
 
@@ -53,24 +58,42 @@ def normal(line: str) -> str:
     line = re.sub(r"(-e \*+ )+", "-e … ", line)
     if line.startswith("Masking supported pattern matches of "):
         line = " ".join(sorted(line.split()))
-    line = re.sub(r"(CpsClosure2@)(\w+|<hash>)", r"\1…", line)
+    line = re.sub(r"@[0-9a-f]{4,}\b", "@<hash>", line)
+    line = re.sub(r"^(home) /.*", r"\1 <home>", line)
+    line = re.sub(r"since (?!<time>)\w.*", "since <time>.", line)
     line = re.sub(r"among steps \[.*", "among steps […]", line)
     line = re.sub(r"(probe|x)-[A-Za-z-]+|\bjob\b", "JOB", line)
     line = re.sub(r"(/|<workspace>)[^ :‘’'\"]*/", "…/", line)
     return re.sub(r"used the following variable\(s\).*", "", line).rstrip()
 
 
-def meant(lines: list[str]) -> list[int]:
+def meant(lines: list[str], beside: str) -> list[int]:
     """The positions of the lines that count."""
-    return [index for index, line in enumerate(lines) if line.strip() and not NOISE.match(line)]
+    left_out = re.compile(beside)
+    return [
+        index
+        for index, line in enumerate(lines)
+        if line.strip() and not NOISE.match(line) and not (beside and left_out.match(line))
+    ]
 
 
-def difference(build: Build, real: dict[str, Any]) -> str:
-    """Return where the consoles part, or nothing; branches may be interleaved in any way."""
+def difference(build: Build, real: dict[str, Any], beside: str = "") -> str:
+    """Return where the consoles part, or nothing; branches may be interleaved in any way.
+
+    ``beside`` is a regular expression for lines that this script's consoles need not share.
+    """
     if build.result != real["result"]:
         return f"result {build.result}, in Jenkins {real['result']}"
-    theirs = [normal(real["console"][index]) for index in meant(real["console"])]
-    ours = [(normal(build.console[index]), build.branches[index]) for index in meant(build.console)]
+    theirs = [normal(real["console"][index]) for index in meant(real["console"], beside)]
+    shown = [
+        (part, branch)
+        for line, branch in zip(build.console, build.branches, strict=True)
+        for part in re.split(r"\r", re.sub(r"\x1b\[[0-9;]*m", "", line))
+    ]
+    ours = [
+        (normal(shown[index][0]), shown[index][1])
+        for index in meant([line for line, _ in shown], beside)
+    ]
     at = 0
     while ours:
         size = next((i for i, (_, branch) in enumerate(ours) if branch is None), len(ours))

@@ -73,9 +73,20 @@ def test_who_uses_it_fails_with_its_line(
     assert f"{broken}/{file}: " in build.text
 
 
-@pytest.mark.parametrize("script", ["@Library('ours@v1') _\n", "library 'ours@v1'\n"])
-def test_without_any_library_there_is_no_result(script: str, jenkins: Jenkins) -> None:
+@pytest.mark.parametrize(
+    ("script", "missing"),
+    [
+        (
+            "@Library('ours@v1') _\n",
+            "ERROR: Could not find any definition of libraries [ours@v1]",
+        ),
+        ("library 'ours@v1'\n", "ERROR: No library named ours found"),
+    ],
+)
+def test_without_any_library_there_is_no_result(
+    script: str, missing: str, jenkins: Jenkins
+) -> None:
     with pytest.raises(NotInHarness, match=r"'ours@v1' is not in this scenario.*--library DIR"):
         jenkins.run(script, library={})
     build = jenkins.run(script, library={"other": Path(__file__).parent})
-    assert "ERROR: Could not find any definition of libraries [ours@v1]" in build.console
+    assert missing in build.console

@@ -36,7 +36,10 @@ SHOW = 'try { echo "${%s}" } catch (e) { echo "${e.class.simpleName}: ${e.messag
             "AbortException: No such library resource none could be found.",
         ),
         ("libraryResource('v.txt').trim()", "21"),
-        ("mail(to: 'a@example.org', subject: 's', body: 'b')", "null"),
+        (
+            "mail(to: 'a@example.org', subject: 's', body: 'b')",
+            "MailConnectException: Couldn't connect to host, port: localhost, 25; timeout 60000",
+        ),
         (
             "mail(to: 'a@example.org', subject: 's')",
             "AbortException: Email not sent. All mandatory properties must be supplied ('subject', 'body').",

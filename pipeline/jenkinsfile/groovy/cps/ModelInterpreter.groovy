@@ -3,6 +3,7 @@ package jenkinsfile.cps
 import jenkinsfile.Declarative
 import jenkinsfile.DeclarativeParser
 import jenkinsfile.EnvironmentScope
+import jenkinsfile.LaterVariable
 
 /** Runs the model of a Declarative pipeline, in Jenkins' order. CPS code: it is saved and reloaded with the rest. */
 class ModelInterpreter implements Serializable {
@@ -226,6 +227,7 @@ class ModelInterpreter implements Serializable {
     private Throwable postOfStage(Map stage, Throwable error) {
         if (!anySatisfied(stage.post, error, true)) { return error }
         Declarative.log('Post stage')
+        Declarative.resultSoFar()
         return post(stage.post, error, true)
     }
 
@@ -390,21 +392,31 @@ class ModelInterpreter implements Serializable {
 
     private void withEnvironment(List environment, Closure body) {
         def scope = new EnvironmentScope()
-        def pairs = []
         for (entry in (environment ?: [])) {
-            if (!entry.credentials) {
-                Closure value = entry.value
-                value.delegate = scope
-                value.resolveStrategy = Closure.DELEGATE_FIRST
-                def result = value.call()
-                scope.add(entry.name, result)
-                pairs << "${entry.name}=${result}"
-            }
+            if (!entry.credentials) { scope.add(entry.name, entry.value) }
         }
+        for (entry in (environment ?: [])) {
+            if (!entry.credentials) { evaluate(scope, entry.name) }
+        }
+        def pairs = scope.pairs()
         if (pairs) {
             script.withEnv(pairs) { body.call() }
         } else {
             body.call()
+        }
+    }
+
+    /** A value that names one further down is evaluated again when that is known. */
+    private void evaluate(EnvironmentScope scope, String name) {
+        while (!scope.has(name)) {
+            def later = null
+            try {
+                def value = scope.enter(name)
+                scope.leave(name, value.call())
+            } catch (LaterVariable missing) {
+                later = missing.variable
+            }
+            if (later != null) { evaluate(scope, later) }
         }
     }
 

@@ -4,6 +4,7 @@ import hudson.AbortException
 import hudson.model.Result
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
 import org.jenkinsci.plugins.workflow.support.steps.build.DownstreamFailureCause
+import org.jenkinsci.plugins.workflow.support.steps.build.RunWrapper
 
 /** `build`: another job of the scenario, or this one again. */
 class BuildSteps {

@@ -25,6 +25,7 @@ class Code {
     final Set<String> libraryVariables = [] as Set
     final List<String> askedLibraries = []
     final Map<String, File> libraries
+    final Set<String> loaded = [] as Set
     boolean visible
     String scriptClass
 
@@ -36,17 +37,23 @@ class Code {
         visible = implicit || askedLibraries.any { library(it) != null }
     }
 
+    /** Make a library visible to the script. */
+    void load(String name) {
+        loaded << name
+        visible = true
+    }
+
     boolean isVariable(String name) { visible && name in libraryVariables }
 
     File library(String name) { libraries[name.split('@')[0]] ?: libraries['*'] }
 
     ClassLoader newLoader() { new FreshLoader(classes, unusable) }
 
-    String resource(String path) {
+    String resource(String path, String encoding) {
         File found = libraries.values().collect { new File(it, 'resources').toPath() }
             .collect { folder -> [folder, folder.resolve(path).normalize()] }
             .find { folder, file -> file.startsWith(folder) && file.toFile().file }?.last()?.toFile()
-        found?.getText('UTF-8')
+        encoding == 'Base64' ? found?.bytes?.encodeBase64()?.toString() : found?.getText(encoding)
     }
 
     /** `src` first, then each variable alone: compiled together, `other.step()` would mean the class of that name. */

@@ -2,6 +2,9 @@ package jenkinsfile
 
 import hudson.AbortException
 import hudson.model.Result
+import hudson.remoting.ProxyException
+import hudson.util.Secret
+import org.eclipse.angus.mail.util.MailConnectException
 
 /** Steps that say something or change the build, at once. */
 class ControlSteps {
@@ -10,7 +13,7 @@ class ControlSteps {
             call.log(call.text('message', 'null'))
             call.succeed()
         })
-        Steps.define(name: 'error', main: 'message', sync: true, start: { Call call -> call.fail(new AbortException(call.text('message', ''))) })
+        Steps.define(name: 'error', main: 'message', sync: true, start: { Call call -> call.fail(new AbortException((String) call['message'])) })
         Steps.define(name: 'unstable', main: 'message', sync: true, start: { Call call ->
             call.log("WARNING: ${call['message']}")
             call.run.worsen(Result.UNSTABLE)
@@ -20,16 +23,11 @@ class ControlSteps {
         Steps.define(name: 'isUnix', sync: true, start: { Call call -> call.succeed(true) })
         Steps.define(name: 'getContext', main: 'type', sync: true, start: { Call call -> call.succeed() })
         Steps.define(name: 'libraryResource', main: 'resource', sync: true, start: { Call call ->
-            String text = call.run.code.resource(call.text('resource'))
+            String text = call.run.code.resource(call.text('resource'), call.text('encoding', 'UTF-8'))
             if (text == null) { throw new AbortException("No such library resource ${call['resource']} could be found.") }
             call.succeed(text)
         })
-        Steps.define(name: 'library', main: 'identifier', start: { Call call ->
-            call.log("Loading library ${call['identifier']}")
-            call.run.findLibrary(call.text('identifier'))
-            call.run.code.visible = true
-            call.succeed()
-        })
+        Steps.define(name: 'library', main: 'identifier', start: { Call call -> library(call) })
         Steps.define(name: 'properties', main: 'properties', sync: true, start: { Call call ->
             JobProperties.set(call.run.job, call['properties'] as List)
             call.succeed()
@@ -47,13 +45,30 @@ class ControlSteps {
         }, event: { Call call, String what -> call.succeed() })
     }
 
-    /** Checks what the step would send. Every installation has it: Pipeline brings the Mailer plugin. */
+    private static void library(Call call) {
+        String name = call.text('identifier').split('@')[0]
+        if (name in call.run.code.loaded) {
+            call.log("Only using first definition of library ${name}")
+        } else if (call.run.code.library(name) == null) {
+            if (!call.run.code.libraries) { call.run.findLibrary(call.text('identifier')) }
+            throw new AbortException("No library named ${name} found")
+        } else {
+            call.log("Loading library ${call['identifier']}")
+            call.run.code.load(name)
+        }
+        call.succeed(new LoadedClasses(''))
+    }
+
+    /** Every installation has the step; where there is no mail server, it throws, in a trusted library wrapped by what carries it. */
     private static void mail(Call call) {
         if (!call.text('subject')?.trim() || !call.text('body')?.trim()) {
             throw new AbortException("Email not sent. All mandatory properties must be supplied ('subject', 'body').")
         }
-        if (!['to', 'cc', 'bcc'].any { call.text(it)?.trim() }) {
-            throw new AbortException("Email not sent. No recipients of any kind specified ('to', 'cc', 'bcc').")
+        boolean anyone = ['to', 'cc', 'bcc'].any { String kind -> (call.text(kind) ?: '').split(/[\s,;]+/).any { it ==~ /[^@\s]+@[^@\s]+/ } }
+        if (!anyone) { throw new AbortException("Email not sent. No recipients of any kind specified ('to', 'cc', 'bcc').") }
+        if (!call.run.scenario.mailServer) {
+            MailConnectException error = new MailConnectException('Couldn\'t connect to host, port: localhost, 25; timeout 60000')
+            throw call.fromLibrary ? new ProxyException(error) : error
         }
         call.succeed()
     }
@@ -73,7 +88,7 @@ class JobProperties {
         Map properties = [parameters: [], declared: Plain.of(values)]
         values.each { Describable value ->
             if (value.symbol == 'parameters') {
-                properties.parameters = (value['value'] as List).collect { [name: it['name'], value: defaultOf(it as Describable)] }
+                properties.parameters = (value['value'] as List).collect { [name: it['name'], value: defaultOf(it as Describable), definition: it] }
             } else if (value.symbol == 'disableConcurrentBuilds') {
                 properties.disableConcurrentBuilds = true
                 properties.abortPrevious = value['abortPrevious'] as boolean
@@ -87,10 +102,23 @@ class JobProperties {
     static Object defaultOf(Describable parameter) {
         switch (parameter.symbol) {
             case 'booleanParam': return parameter['defaultValue'] as boolean
-            case 'choice':
-                Object choices = parameter['choices']
-                return (choices instanceof CharSequence ? choices.toString().readLines() : choices as List)[0]
-            default: return parameter['defaultValue'] == null ? '' : parameter['defaultValue'] as String
+            case 'choice': return choices(parameter)[0]
+            default: return given(parameter, parameter['defaultValue'] == null ? '' : parameter['defaultValue'])
+        }
+    }
+
+    static List<String> choices(Describable parameter) {
+        Object choices = parameter['choices']
+        choices instanceof CharSequence ? choices.toString().readLines() : choices as List
+    }
+
+    /** The value of a parameter as the build has it. */
+    static Object given(Describable definition, Object value) {
+        switch (definition?.symbol) {
+            case 'booleanParam': return (value as String).toBoolean()
+            case 'password': return new Secret(value as String)
+            case 'string': return definition['trim'] ? (value as String).trim() : value as String
+            default: return value
         }
     }
 }

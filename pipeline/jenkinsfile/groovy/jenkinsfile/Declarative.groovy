@@ -52,6 +52,13 @@ class Declarative {
 
     static void succeededSoFar() { if (Engine.run.result == null) { Engine.run.result = Result.SUCCESS } }
 
+    /** Before a stage's `post` a build that has a result takes that of the stage, if it is worse; one that has none succeeded so far. */
+    static void resultSoFar() {
+        Result own = Engine.run.warnings[Engine.thread.context['stage']]
+        if (own != null && Engine.run.result != null) { Engine.run.worsen(own) }
+        succeededSoFar()
+    }
+
     static void skipped() { Engine.run.stages.find { it.id == Engine.thread.context['stage'] }?.status = 'SKIPPED' }
 
     static void postFailed(String condition, Throwable error) {
@@ -176,14 +183,50 @@ class Declarative {
     }
 }
 
-/** Lets a value of `environment { }` use the ones above it. */
+/** Lets a value of `environment { }` use the other ones, in any order; one that is empty is no variable, so it is read as null. */
 class EnvironmentScope implements Serializable {
+    private final Map<String, Closure> entries = [:]
     private final Map<String, String> values = [:]
+    private final Set<String> open = [] as Set
 
-    void add(String name, Object value) { values[name] = value?.toString() }
+    void add(String name, Closure value) {
+        value.delegate = this
+        value.resolveStrategy = Closure.DELEGATE_FIRST
+        entries[name] = value
+    }
+
+    boolean has(String name) { values.containsKey(name) }
+
+    Closure enter(String name) {
+        open << name
+        entries[name]
+    }
+
+    void leave(String name, Object value) {
+        open.remove(name)
+        values[name] = value?.toString()
+    }
+
+    /** The values, in the order of the block, composed as Jenkins does: a secret in one is warned about. */
+    List<GString> pairs() {
+        List<GString> all = []
+        for (String name in entries.keySet()) { all << "${name}=${values[name]}" }
+        all
+    }
 
     Object getProperty(String name) {
-        if (!values.containsKey(name)) { throw new MissingPropertyException(name, EnvironmentScope) }
-        values[name]
+        if (values.containsKey(name)) { return values[name] ?: null }
+        if (name in open || !entries.containsKey(name)) { throw new MissingPropertyException(name, EnvironmentScope) }
+        throw new LaterVariable(name)
+    }
+}
+
+/** A value of `environment { }` names a variable that has none yet. */
+class LaterVariable extends RuntimeException {
+    final String variable
+
+    LaterVariable(String variable) {
+        super(variable)
+        this.variable = variable
     }
 }

@@ -19,12 +19,14 @@ class Engine {
         run = current
         thread = resumed
         resumed.call = null
+        World.current.unsavedRuns << current
         CpsCallableInvocation.registerMismatchHandler(Engine.&mismatch as CpsCallableInvocation.MismatchHandler)
         Thread.currentThread().contextClassLoader = current.loader
         Outcome result
         try {
             result = resumed.program.run0(outcome, CATEGORIES)
         } finally {
+            World.current.clock.paused()
             CpsCallableInvocation.registerMismatchHandler(null)
         }
         current.locateMismatches(resumed)
@@ -38,12 +40,13 @@ class Engine {
     }
 
     /** A step was called by CPS code, or by code that is not CPS. */
-    static Object invokeStep(String name, Object[] args) {
+    static Object invokeStep(String name, Object[] args, boolean fromLibrary = false) {
         if (run.gaps) { throw run.gaps[0].error as Throwable }
         StepDefinition step = Steps.find(run, name, args)
         if (step.symbol) { return step.symbol }
         CpsThread caller = thread
-        Call call = new Call(id: run.program.nextId(), thread: caller.id, name: name, context: caller.context, run: run)
+        Call call = new Call(id: run.program.nextId(), thread: caller.id, name: name, fromLibrary: fromLibrary, context: caller.context, run: run)
+        step.readArguments(call, args)
         caller.call = call
         run.startStep(step, call, args)
         if (step.sync && calledFromNonCps()) {
@@ -66,24 +69,28 @@ class Engine {
     static Continuable start(Run current, PipelineScript script) { new Continuable(script, Envs.empty(current.invoker())) }
 
     private static void suspended(Run current, int threadId) {
-        boolean waits = !Steps.of(current.program.thread(threadId).call)?.sync
-        try {
-            byte[] saved = current.reloads || waits ? save(current.program) : null
-            if (current.reloads) { current.program = load(current, saved) }
-        } catch (ObjectStreamException | UnsupportedOperationException | ClassNotFoundException error) {
-            notSaved(current, threadId, error)
-            return
-        }
         Call call = current.program.thread(threadId).call
         if (call.outcome != null) { World.current.ready(current, call) }
         current.interruptIfAsked(current.program.thread(threadId))
     }
 
-    private static void notSaved(Run current, int threadId, Exception error) {
-        CpsThread culprit = current.program.thread(threadId)
+    /** Save a program of which no thread can go on by itself, as Jenkins does; load it again where a restart is played. */
+    static void checkpoint(Run current) {
+        if (current.finished || !current.program.threads) { return }
+        try {
+            byte[] saved = save(current.program)
+            if (current.reloads) { current.program = load(current, saved) }
+        } catch (ObjectStreamException | UnsupportedOperationException | ClassNotFoundException error) {
+            notSaved(current, error)
+        }
+    }
+
+    /** The thread that was started last gets the error: Jenkins does not look for the one at fault. */
+    private static void notSaved(Run current, Exception error) {
+        CpsThread culprit = current.program.threads.max { it.id }
         current.notSaved(culprit)
         Call call = culprit.call
-        World.current.forget(current, call)
+        World.current.abandon(current, call)
         call.outcome = null
         call.run = current
         call.fail(error)

@@ -3,37 +3,32 @@ package jenkinsfile
 import hudson.AbortException
 import hudson.model.Result
 import hudson.tasks.junit.TestResultSummary
+import java.nio.charset.Charset
+import java.nio.charset.IllegalCharsetNameException
+import java.nio.file.FileSystemException
 import java.nio.file.Files
+import java.nio.file.LinkOption
 import java.nio.file.NoSuchFileException
 import java.nio.file.StandardCopyOption
+import org.xml.sax.SAXParseException
+import org.xml.sax.helpers.DefaultHandler
 
 /** Steps on files of the workspace, and what leaves it. */
 class FileSteps {
     private static final String BASE64 = 'Base64'
 
     static void register() {
-        Steps.define(name: 'writeFile', needsWorkspace: true, start: { Call call ->
-            File target = file(call, call.text('file'))
-            target.parentFile.mkdirs()
-            if (call.text('encoding') == BASE64) {
-                target.bytes = call.text('text', '').decodeBase64()
-            } else {
-                target.setText(call.text('text', ''), call.text('encoding', 'UTF-8'))
-            }
-            call.succeed()
+        Steps.define(name: 'writeFile', needsWorkspace: true, start: { Call call -> write(call) })
+        Steps.define(name: 'readFile', main: 'file', needsWorkspace: true, start: { Call call -> call.succeed(read(call)) })
+        Steps.define(name: 'fileExists', main: 'file', needsWorkspace: true, start: { Call call ->
+            if (!call['file']) { call.log('The fileExists step was called with a null or empty string, so the current directory will be checked instead.') }
+            call.succeed(file(call, call.text('file', '')).exists())
         })
-        Steps.define(name: 'readFile', main: 'file', needsWorkspace: true, start: { Call call ->
-            File source = file(call, call.text('file'))
-            if (!source.file) { throw new NoSuchFileException(source.path) }
-            call.succeed(call.text('encoding') == BASE64 ? source.bytes.encodeBase64().toString() : source.getText(call.text('encoding', 'UTF-8')))
-        })
-        Steps.define(name: 'fileExists', main: 'file', needsWorkspace: true, start: { Call call -> call.succeed(file(call, call.text('file')).exists()) })
         Steps.define(name: 'pwd', needsWorkspace: true, start: { Call call ->
-            call.succeed(call.flag('tmp') ? "${call.context['workspace']}@tmp" as String : call.context['cwd'])
+            call.succeed(call.flag('tmp') ? "${call.context['cwd']}@tmp" as String : call.context['cwd'])
         })
         Steps.define(name: 'deleteDir', needsWorkspace: true, start: { Call call ->
-            new File(call.context['cwd'] as String).deleteDir()
-            new File(call.context['cwd'] as String).mkdirs()
+            cwd(call).deleteDir()
             call.succeed()
         })
         Steps.define(name: 'readTrusted', main: 'path', start: { Call call -> call.succeed(TrustedFiles.read(call.run, call.text('path'))) })
@@ -47,15 +42,47 @@ class FileSteps {
     static File cwd(Call call) { new File(call.context['cwd'] as String) }
 
     static File file(Call call, String path) {
+        if (path == null) { throw new AsInJenkins(new NullPointerException('Cannot invoke "String.startsWith(String)" because "rel" is null')) }
         File given = new File(path)
-        given.absolute ? given : new File(cwd(call), path).toPath().normalize().toFile()
+        (given.absolute ? given : new File(cwd(call), path)).toPath().normalize().toFile()
+    }
+
+    private static void write(Call call) {
+        File target = file(call, call.text('file'))
+        if (call['text'] == null) { throw new AsInJenkins(new NullPointerException()) }
+        if (target.directory) { throw new FileSystemException(target.path, null, 'Is a directory') }
+        byte[] content = call.text('encoding') == BASE64 ? call.text('text').decodeBase64() : call.text('text').getBytes(charset(call))
+        target.parentFile.mkdirs()
+        target.bytes = content
+        call.succeed()
+    }
+
+    /** The text of a file, of a folder an empty one. An agent wraps what it could not read in an error of its own. */
+    private static String read(Call call) {
+        File source = file(call, call.text('file'))
+        if (source.directory) { return '' }
+        if (!source.file) {
+            NoSuchFileException missing = new NoSuchFileException(source.path)
+            throw call.context['node'] == 'built-in' ? missing : new IOException(missing.toString(), missing)
+        }
+        call.text('encoding') == BASE64 ? source.bytes.encodeBase64().toString() : new String(source.bytes, charset(call))
+    }
+
+    private static String charset(Call call) {
+        String name = call.text('encoding', 'UTF-8')
+        try {
+            if (Charset.isSupported(name)) { return name }
+        } catch (IllegalCharsetNameException ignored) {
+            // not even the name of one
+        }
+        throw new UnsupportedEncodingException(name)
     }
 
     static void copy(File from, File to, List<String> paths) {
         paths.each { path ->
             File target = new File(to, path)
             target.parentFile.mkdirs()
-            Files.copy(new File(from, path).toPath(), target.toPath(), StandardCopyOption.REPLACE_EXISTING, StandardCopyOption.COPY_ATTRIBUTES)
+            Files.copy(new File(from, path).toPath(), target.toPath(), StandardCopyOption.REPLACE_EXISTING, StandardCopyOption.COPY_ATTRIBUTES, LinkOption.NOFOLLOW_LINKS)
         }
     }
 
@@ -81,8 +108,14 @@ class FileSteps {
     }
 
     private static void archive(Call call) {
-        call.log('Archiving artifacts')
         String pattern = call.text('artifacts')
+        if (!pattern) { throw new AbortException('No artifacts are configured for archiving.') }
+        call.log('Archiving artifacts')
+        if (call.flag('onlyIfSuccessful') && call.run.result?.isWorseThan(Result.UNSTABLE)) {
+            call.log('Skipped archiving because build is not successful')
+            call.succeed()
+            return
+        }
         List<String> paths = Text.files(cwd(call), pattern, call.text('excludes'), call.flag('defaultExcludes', true))
         if (!paths) {
             String message = "No artifacts found that match the file pattern \"${pattern}\". Configuration error?"
@@ -98,6 +131,10 @@ class FileSteps {
 
     private static void junit(Call call) {
         call.log('Recording test results')
+        if (call['testResults'] == null) {
+            call.log('null')
+            throw new AsInJenkins(new NullPointerException())
+        }
         List<String> paths = Text.files(cwd(call), call.text('testResults'))
         if (!paths) {
             call.log('No test report files were found. Configuration error?')
@@ -109,7 +146,7 @@ class FileSteps {
             call.log('None of the test reports contained any result')
             if (!call.flag('allowEmptyResults')) { throw new AbortException('None of the test reports contained any result') }
         }
-        call.log('[Checks API] No suitable checks publisher found.')
+        if (!call.flag('skipPublishingChecks')) { call.log('[Checks API] No suitable checks publisher found.') }
         if (summary.failCount > 0 && !call.flag('skipMarkingBuildUnstable')) {
             call.run.worsen(Result.UNSTABLE)
             ControlSteps.warn(call, Result.UNSTABLE)
@@ -117,9 +154,19 @@ class FileSteps {
         call.succeed(summary)
     }
 
+    /** A report that cannot be read counts as one failed test. */
     private static void count(File report, TestResultSummary summary) {
         XmlSlurper parser = new XmlSlurper(false, false)
-        parser.parse(report).depthFirst().findAll { it.name() == 'testcase' }.each { test ->
+        parser.errorHandler = new DefaultHandler()
+        List tests
+        try {
+            tests = parser.parse(report).depthFirst().findAll { it.name() == 'testcase' }
+        } catch (SAXParseException ignored) {
+            summary.totalCount++
+            summary.failCount++
+            return
+        }
+        tests.each { test ->
             List<String> children = test.children().list()*.name()
             summary.totalCount++
             if (children.any { it in ['failure', 'error'] }) {

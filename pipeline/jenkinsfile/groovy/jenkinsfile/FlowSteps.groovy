@@ -6,7 +6,6 @@ import hudson.model.Result
 import org.jenkinsci.plugins.pipeline.milestone.CancelledCause
 import org.jenkinsci.plugins.workflow.cps.steps.ParallelStep
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
-import org.jenkinsci.plugins.workflow.steps.TimeoutStepExecution
 
 /** Steps with bodies: where, how long, how often and beside what a body runs. */
 class FlowSteps {
@@ -28,9 +27,8 @@ class FlowSteps {
             call.run.startBody(call, label: call['name'], context: [stage: call.id as String, variables: [STAGE_NAME: call.text('name')]])
         })
         Steps.define(name: 'withEnv', main: 'overrides', block: true, start: { Call call ->
-            Map<String, String> now = call.run.variables(call.context)
-            Map<String, String> changes = [:]
-            (call['overrides'] as List).each { changes.putAll(override(it as String, now + changes)) }
+            Map<String, String> changes = new HashMap<>()
+            (call['overrides'] as List<String>).each { String pair -> changes[pair.substring(0, pair.indexOf('='))] = pair.substring(pair.indexOf('=') + 1) }
             call.run.startBody(call, context: [variables: changes])
         })
         Steps.define(name: 'dir', main: 'path', block: true, needsWorkspace: true, start: { Call call ->
@@ -39,10 +37,12 @@ class FlowSteps {
             call.run.startBody(call, context: [cwd: folder.path])
         })
         Steps.define(name: 'ws', main: 'dir', block: true, needsWorkspace: true, start: { Call call ->
-            File folder = new File(new File(call.context['workspace'] as String).parentFile, call.text('dir'))
+            File given = new File(call.text('dir'))
+            File folder = given.absolute ? given : new File(new File(call.context['workspace'] as String).parentFile, call.text('dir'))
             folder.mkdirs()
             call.log("Running in ${folder.path}")
-            call.run.startBody(call, context: [cwd: folder.path, workspace: folder.path, variables: [WORKSPACE: folder.path]])
+            call.run.startBody(call, context: [cwd: folder.path, workspace: folder.path,
+                                                nodeVariables: call.context['nodeVariables'] + [WORKSPACE: folder.path, WORKSPACE_TMP: "${folder.path}@tmp" as String]])
         })
         Steps.define(name: 'node', main: 'label', block: true, start: { Call call -> allocate(call) },
             event: { Call call, String what -> allocate(call) }, bodyEnded: { Call call, CpsThread body, Outcome outcome ->
@@ -53,23 +53,11 @@ class FlowSteps {
     }
 
     private static void limits() {
-        Steps.define(name: 'timeout', main: 'time', block: true, start: { Call call ->
-            long limit = Text.millis(call['time'], call.text('unit', 'MINUTES'))
-            call.log("Timeout set to expire in ${Text.span(limit)}")
-            call.run.world.at(limit, call, 'timeout')
-            call.run.startBody(call)
-        }, event: { Call call, String what ->
-            call.log('Cancelling nested steps due to timeout')
-            call.state.expired = true
-            FlowInterruptedException error = new FlowInterruptedException(Result.ABORTED,
-                new TimeoutStepExecution.ExceededTimeout(shortDescription: 'Timeout has been exceeded'))
-            call.run.program.bodies(call).each { call.run.interrupt(it, error) }
-        }, bodyEnded: { Call call, CpsThread body, Outcome outcome ->
-            if (call.state.expired && outcome.abnormal instanceof FlowInterruptedException) { outcome.abnormal.actualInterruption = false }
-            pass(call, outcome)
-        })
+        Steps.define(name: 'timeout', main: 'time', block: true, start: { Call call -> Timeout.start(call) },
+            event: { Call call, String what -> Timeout.expire(call) }, bodyEnding: { Call call -> Timeout.check(call) },
+            bodyEnded: { Call call, CpsThread body, Outcome outcome -> Timeout.ended(call, outcome) })
         Steps.define(name: 'retry', main: 'count', block: true, start: { Call call ->
-            call.state.left = call['count'] as int
+            call.state.left = (call['count'] ?: 0) as int
             call.run.startBody(call)
         }, bodyEnded: { Call call, CpsThread body, Outcome outcome ->
             call.state.left = (call.state.left as int) - 1
@@ -79,6 +67,7 @@ class FlowSteps {
                 pass(call, outcome)
             } else {
                 call.run.refuseMissingPlugin(error)
+                if (!(error instanceof AbortException) && !(error instanceof FlowInterruptedException)) { call.log('ERROR: Execution failed') }
                 call.run.explain(error, call.context)
                 call.log('Retrying')
                 call.run.startBody(call)
@@ -120,33 +109,20 @@ class FlowSteps {
     private static void guards() {
         Steps.define(name: 'catchError', main: 'message', block: true, start: { Call call -> call.run.startBody(call) },
             bodyEnded: { Call call, CpsThread body, Outcome outcome ->
-                caught(call, outcome, call.text('buildResult', 'FAILURE'), call.text('stageResult', call.text('buildResult', 'FAILURE')))
+                caught(call, outcome, result(call, 'buildResult'), call.arguments.containsKey('stageResult') ? result(call, 'stageResult') : result(call, 'buildResult'))
             })
         Steps.define(name: 'warnError', main: 'message', block: true, start: { Call call -> call.run.startBody(call) },
-            bodyEnded: { Call call, CpsThread body, Outcome outcome -> caught(call, outcome, 'UNSTABLE', 'UNSTABLE') })
-        Steps.define(name: 'lock', main: 'resource', block: true, start: { Call call -> lock(call) },
-            event: { Call call, String what -> lock(call) },
+            bodyEnded: { Call call, CpsThread body, Outcome outcome -> caught(call, outcome, Result.UNSTABLE, Result.UNSTABLE) })
+        Steps.define(name: 'lock', main: 'resource', block: true, start: { Call call -> Locks.ask(call) },
+            event: { Call call, String what -> Locks.tryAgain(call) },
             bodyEnded: { Call call, CpsThread body, Outcome outcome ->
-                if (call.state.resource) {
-                    call.log("Lock released on resource [Resource: ${call.state.resource}]")
-                    unlock(call)
-                }
+                Locks.release(call)
                 pass(call, outcome)
-            }, stop: { Call call -> call.run.world.lockQueue.removeAll { it.run.is(call.run) && it.call == call.id } })
+            }, stop: { Call call, Throwable error -> Locks.forget(call) })
         Steps.define(name: 'milestone', main: 'ordinal', sync: true, start: { Call call -> milestone(call) })
     }
 
     static void pass(Call call, Outcome outcome) { outcome.failure ? call.fail(outcome.abnormal) : call.succeed(outcome.normal) }
-
-    private static Map override(String text, Map<String, String> now) {
-        int at = text.indexOf('=')
-        String name = at < 0 ? text : text[0..<at]
-        String value = at < 0 ? null : text.substring(at + 1)
-        int plus = name.indexOf('+')
-        if (plus < 0) { return [(name): value] }
-        String path = name[0..<plus]
-        [(path): now[path] ? "${value}:${now[path]}" as String : value]
-    }
 
     private static void allocate(Call call) {
         World world = call.run.world
@@ -164,16 +140,18 @@ class FlowSteps {
         agent.lastUsed = world.order()
         Map taken = agent.take(call.run.job.name, call.text('customWorkspace'))
         call.state.putAll(taken)
+        call.state.cookie = UUID.randomUUID() as String
         call.log("Running on ${agent.name == 'built-in' ? 'Jenkins' : agent.name} in ${taken.workspace}")
-        call.run.startBody(call, context: [node: agent.name, workspace: taken.workspace, cwd: taken.workspace, variables: [
+        call.run.startBody(call, context: [node: agent.name, workspace: taken.workspace, cwd: taken.workspace, nodeVariables: [
             NODE_NAME: agent.name, NODE_LABELS: ([agent.name] + agent.labels).unique().join(' '), EXECUTOR_NUMBER: taken.executor as String,
-            WORKSPACE: taken.workspace, WORKSPACE_TMP: "${taken.workspace}@tmp" as String, JENKINS_NODE_COOKIE: call.run.cookie,
+            WORKSPACE: taken.workspace, WORKSPACE_TMP: "${taken.workspace}@tmp" as String, JENKINS_NODE_COOKIE: call.state.cookie,
         ]])
     }
 
     private static void release(Call call) {
         World world = call.run.world
-        world.agents.find { it.name == call.state.agent }.busy.remove(call.state.executor as int)
+        Shell.killLeftovers(call.run, call.state.cookie as String)
+        world.agents.find { it.name == call.state.agent }?.busy?.remove(call.state.executor as int)
         world.wake(world.agentQueue)
     }
 
@@ -181,11 +159,11 @@ class FlowSteps {
         Map branches = (call['value'] ?: [:]) as Map
         call.state.failFast = branches.failFast
         Map bodies = branches.findAll { it.key != 'failFast' }
-        call.state.values = [:]
+        call.state.values = new HashMap()
         call.state.errors = []
-        if (bodies.isEmpty()) { // `.empty` would be a key of the map
+        if (!bodies) {
             call.log('No branches to run')
-            call.succeed([:])
+            call.succeed(new HashMap())
             return
         }
         bodies.each { name, body ->
@@ -213,72 +191,56 @@ class FlowSteps {
         }
         if ((call.state.open as int) == 0) {
             List<Throwable> errors = call.state.errors as List
-            errors ? call.fail(errors.find { !(it instanceof FlowInterruptedException) } ?: errors[0]) : call.succeed(call.state.values)
+            errors ? call.fail(worst(errors)) : call.succeed(call.state.values)
         }
     }
 
-    private static void caught(Call call, Outcome outcome, String buildResult, String stageResult) {
+    /** Of several errors the one that tells most: any other before an abort, that before an interruption; then the worse result, then the first. */
+    private static Throwable worst(List<Throwable> errors) {
+        errors.toSorted { a, b ->
+            severity(a) <=> severity(b) ?: (a instanceof FlowInterruptedException ? b.result.ordinal() <=> a.result.ordinal() : 0)
+        }[0]
+    }
+
+    private static int severity(Throwable error) { error instanceof FlowInterruptedException ? 2 : error instanceof AbortException ? 1 : 0 }
+
+    /** A result given as null changes nothing. */
+    private static Result result(Call call, String name) {
+        if (!call.arguments.containsKey(name)) { return Result.FAILURE }
+        call[name] == null ? Result.SUCCESS : Result.fromString(call.text(name))
+    }
+
+    /** Both steps give null, whatever their body gives. */
+    private static void caught(Call call, Outcome outcome, Result buildResult, Result stageResult) {
         Throwable error = outcome.abnormal
         boolean interruption = error instanceof FlowInterruptedException
         if (error == null || error instanceof NotInHarness ||
             (interruption && error.actualInterruption && !call.flag('catchInterruptions', true))) {
-            pass(call, outcome)
+            error == null ? call.succeed() : call.fail(error)
             return
         }
         call.run.refuseMissingPlugin(error)
         if (call['message']) { call.log("ERROR: ${call['message']}") }
         call.run.explain(error, call.context)
-        Result build = interruption ? error.result : Result.valueOf(buildResult)
+        Result build = interruption ? error.result : buildResult
         Result before = call.run.result ?: Result.SUCCESS
         if (build.isWorseThan(before)) {
             call.log("Setting overall build result to ${build}")
             call.run.worsen(build)
         }
-        Result stage = interruption ? error.result : Result.valueOf(stageResult)
+        Result stage = interruption ? error.result : stageResult
         if (stage != Result.SUCCESS) { ControlSteps.warn(call, stage) }
         call.succeed()
-    }
-
-    private static void lock(Call call) {
-        World world = call.run.world
-        String name = call.text('resource') ?: call.text('label')
-        if (name == null) { throw new IllegalArgumentException('Either resource or label must be specified') }
-        if (!call.state.asked) {
-            call.log("Trying to acquire lock on [Resource: ${name}]")
-            if (world.knownLocks.add(name)) { call.log("Resource [${name}] did not exist. Created.") }
-            call.state.asked = true
-        }
-        if (world.lockHolders[name]) {
-            if (call.flag('skipIfLocked')) {
-                call.log("[Resource: ${name}] is not free, skipping execution ...")
-                call.succeed()
-            } else if (!world.lockQueue.any { it.run.is(call.run) && it.call == call.id }) {
-                call.log("[Resource: ${name}] is not free, waiting for execution ...")
-                world.lockQueue << [run: call.run, call: call.id, resource: name]
-            }
-            return
-        }
-        world.lockHolders[name] = [call.run, call.id]
-        call.state.resource = name
-        world.lockQueue.removeAll { it.run.is(call.run) && it.call == call.id }
-        call.log("Lock acquired on [Resource: ${name}]")
-        call.run.startBody(call, context: call['variable'] ? [variables: [(call.text('variable')): name]] : [:])
-    }
-
-    private static void unlock(Call call) {
-        World world = call.run.world
-        world.lockHolders.remove(call.state.resource)
-        world.wake(world.lockQueue.findAll { it.resource == call.state.resource })
     }
 
     private static void milestone(Call call) {
         Run run = call.run
         if (call.context['branch'] != null) { throw new AbortException('Using a milestone step inside parallel is not allowed') }
         Integer ordinal = call['ordinal'] == null ? (run.milestone ?: 0) + 1 : call['ordinal'] as int
-        call.log("Trying to pass milestone ${ordinal}")
         if (run.milestone != null && ordinal <= run.milestone) {
-            throw new AbortException("Invalid ordinal ${ordinal} for milestone, as the previous one was ${run.milestone}")
+            throw new AbortException("Invalid ordinal ${ordinal}, as the previous one was ${run.milestone}")
         }
+        call.log("Trying to pass milestone ${ordinal}")
         Run newer = run.job.runs.findAll { it.number > run.number && it.milestone != null && it.milestone >= ordinal }.max { it.number }
         if (newer != null) {
             run.worsen(Result.NOT_BUILT)

@@ -1,10 +1,8 @@
 package jenkinsfile
 
 import hudson.AbortException
-import hudson.model.Result
-import net.sf.json.JSONArray
-import net.sf.json.JSONObject
 import org.codehaus.groovy.runtime.InvokerHelper
+import org.jenkinsci.plugins.workflow.support.steps.build.RunWrapper
 
 /** The global variables of a pipeline: `env`, `params`, `currentBuild`, `scm`, `docker`, `steps`, and a library's. */
 class Globals {
@@ -52,9 +50,14 @@ class Globals {
 class EnvironmentVariables implements Serializable {
     Object getProperty(String name) { Engine.run.variables(Engine.thread.context)[name] }
 
-    void setProperty(String name, Object value) { Engine.run.assign(name, value?.toString()) }
+    void setProperty(String name, Object value) { Engine.run.assign(name, value) }
 
-    Map<String, String> getEnvironment() { Engine.run.variables(Engine.thread.context) }
+    /** What holds everywhere in the build: neither the node's nor those of the blocks around. */
+    Map<String, String> getEnvironment() {
+        EnvVars all = new EnvVars(Engine.run.own())
+        all.putAll(Engine.run.assigned)
+        all
+    }
 
     Object invokeMethod(String name, Object args) {
         Object[] list = InvokerHelper.asArray(args)
@@ -71,126 +74,6 @@ class EnvironmentVariables implements Serializable {
 
     @Override
     String toString() { 'org.jenkinsci.plugins.workflow.cps.EnvActionImpl' }
-}
-
-/** `currentBuild`, and what `build` returns. */
-class RunWrapper implements Serializable {
-    private final String jobName
-    private final int runNumber
-
-    RunWrapper(String jobName, int runNumber) {
-        this.jobName = jobName
-        this.runNumber = runNumber
-    }
-
-    private Run run() { World.current.run(jobName, runNumber) }
-
-    String getResult() { run().result?.name() }
-
-    void setResult(Object value) { run().worsen(Result.valueOf(value.toString())) }
-
-    String getCurrentResult() { (run().result ?: Result.SUCCESS).name() }
-
-    boolean resultIsBetterOrEqualTo(String other) { Result.valueOf(currentResult).isBetterOrEqualTo(Result.valueOf(other)) }
-
-    boolean resultIsWorseOrEqualTo(String other) { Result.valueOf(currentResult).isWorseOrEqualTo(Result.valueOf(other)) }
-
-    int getNumber() { runNumber }
-
-    String getId() { "${runNumber}" }
-
-    String getDisplayName() { run().displayName }
-
-    void setDisplayName(Object value) { run().displayName = value?.toString() }
-
-    String getDescription() { run().description }
-
-    void setDescription(Object value) { run().description = value?.toString() }
-
-    String getFullDisplayName() { "${jobName} ${displayName}" }
-
-    String getProjectName() { jobName.tokenize('/').last() }
-
-    String getFullProjectName() { jobName }
-
-    String getAbsoluteUrl() { run().url }
-
-    long getDuration() { World.current.clock.now - run().started }
-
-    String getDurationString() { "${Text.span(duration)} and counting" }
-
-    long getStartTimeInMillis() { World.EPOCH + run().started }
-
-    long getTimeInMillis() { startTimeInMillis }
-
-    boolean isKeepLog() { run().keepLog }
-
-    void setKeepLog(boolean value) { run().keepLog = value }
-
-    Map getBuildVariables() { run().assigned + run().parameters() }
-
-    List getChangeSets() { run().changeSets() }
-
-    List getUpstreamBuilds() { [] }
-
-    RunWrapper getPreviousBuild() { wrap { it.number < runNumber } }
-
-    RunWrapper getPreviousCompletedBuild() { wrap { it.number < runNumber && it.finished } }
-
-    RunWrapper getPreviousSuccessfulBuild() { wrap { it.number < runNumber && it.finished && it.result == Result.SUCCESS } }
-
-    RunWrapper getPreviousNotFailedBuild() {
-        wrap { it.number < runNumber && it.finished && it.result in [Result.SUCCESS, Result.UNSTABLE] }
-    }
-
-    private RunWrapper wrap(Closure<Boolean> wanted) {
-        Run found = run().job.runs.findAll(wanted).max { it.number }
-        found == null ? null : new RunWrapper(jobName, found.number)
-    }
-
-    JSONArray getBuildCauses() { new JSONArray(run().causes.collect { new JSONObject(it) }) }
-
-    JSONArray getBuildCauses(String type) { new JSONArray(run().causes.findAll { it._class == type }.collect { new JSONObject(it) }) }
-
-    JSONArray getBuildCauses(Class type) { getBuildCauses(type.name) }
-
-    /** Stands for an object that must not be kept over a step. */
-    Object getRawBuild() { new RawBuild(this) }
-}
-
-/** Not serialisable, as in Jenkins. */
-class RawBuild {
-    private final RunWrapper build
-
-    RawBuild(RunWrapper build) { this.build = build }
-
-    Object getCauses() { build.buildCauses }
-
-    Object getParent() { new RawJob(build) }
-
-    int getNumber() { build.number }
-
-    String toString() { "${build.fullProjectName} #${build.number}" }
-}
-
-/** The job behind a build. Not serialisable, as in Jenkins. */
-class RawJob {
-    private final RunWrapper build
-
-    RawJob(RunWrapper build) { this.build = build }
-
-    String getFullName() { build.fullProjectName }
-
-    String getName() { build.projectName }
-
-    /** What the job itself sets: no parameter, `withEnv` or `environment {}` is in it. */
-    Map<String, String> getEnvironment(Object node, Object listener) {
-        Objects.requireNonNull(listener, 'listener')
-        if (node != null) { throw new IllegalArgumentException('this harness knows the environment of a job without a node only') }
-        World.current.run(build.fullProjectName, build.number).jobVariables()
-    }
-
-    String toString() { build.fullProjectName }
 }
 
 /** `scm`: only where the script itself came out of version control. */

@@ -4,6 +4,9 @@ import com.cloudbees.groovy.cps.Outcome
 import groovy.json.JsonOutput
 import groovy.json.JsonSlurperClassic
 import hudson.AbortException
+import hudson.model.Result
+import net.sf.json.JSONNull
+import org.jenkinsci.plugins.pipeline.utility.steps.fs.FileWrapper
 
 /** Steps of plugins that an installation may lack, and steps that a scenario answers. */
 class OptionalSteps {
@@ -29,7 +32,8 @@ class OptionalSteps {
         String utility = Plugins.of('readJSON')
         Steps.define(name: 'readJSON', main: 'file', plugin: utility, start: { Call call ->
             String text = call.text('text') ?: FileSteps.file(call, call.text('file')).getText('UTF-8')
-            call.succeed(new JsonSlurperClassic().parseText(text))
+            Object value = new JsonSlurperClassic().parseText(text)
+            call.succeed(call.flag('returnPojo') ? value : JSONNull.of(value))
         })
         Steps.define(name: 'writeJSON', plugin: utility, needsWorkspace: true, start: { Call call ->
             String text = JsonOutput.toJson(call['json'])
@@ -37,7 +41,15 @@ class OptionalSteps {
             call.succeed()
         })
         Steps.define(name: 'findFiles', plugin: utility, needsWorkspace: true, start: { Call call ->
-            call.succeed(Text.files(FileSteps.cwd(call), call.text('glob', '**')).collect { [path: it, name: new File(it).name, directory: false] })
+            File folder = FileSteps.cwd(call)
+            call.succeed(Text.files(folder, call.text('glob', '**'), call.text('excludes')).collect { new FileWrapper(folder, it) } as FileWrapper[])
+        })
+        Steps.define(name: 'touch', main: 'file', plugin: utility, needsWorkspace: true, start: { Call call ->
+            File file = FileSteps.file(call, call.text('file'))
+            file.parentFile.mkdirs()
+            if (!file.exists()) { file.createNewFile() }
+            file.lastModified = (call['timestamp'] ?: System.currentTimeMillis()) as long
+            call.succeed(new FileWrapper(file.parentFile, file.name))
         })
     }
 
@@ -74,12 +86,28 @@ class OptionalSteps {
 
     private static void publishing() {
         Steps.define(name: 'publishHTML', main: 'target', plugin: Plugins.of('publishHTML'), needsWorkspace: true, start: { Call call ->
-            call.log('[htmlpublisher] Archiving HTML reports...')
+            publishHtml(call)
             call.succeed()
         })
         ['publishChecks', 'slackSend', 'emailext'].each { name ->
             Steps.define(name: name, main: 'message', plugin: Plugins.of(name), start: { Call call -> call.succeed() })
         }
+    }
+
+    /** A folder that is not there makes the build fail, but throws nothing. */
+    private static void publishHtml(Call call) {
+        Map target = call['target'] instanceof Map ? call['target'] as Map : call.arguments
+        File folder = FileSteps.file(call, (target.reportDir ?: '') as String)
+        call.log('[htmlpublisher] Archiving HTML reports...')
+        call.log("[htmlpublisher] Archiving at ${target.keepAll ? 'BUILD' : 'PROJECT'} level ${folder} to ${target.reportName}")
+        if (!folder.directory) {
+            call.log("ERROR: Specified HTML directory '${folder}' does not exist.")
+            if (!(target.allowMissing as boolean)) {
+                call.run.worsen(Result.FAILURE)
+                return
+            }
+        }
+        call.log('[htmlpublisher] Copying recursive using current thread')
     }
 
     private static void kubernetes() {

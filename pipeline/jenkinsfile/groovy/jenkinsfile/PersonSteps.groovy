@@ -1,6 +1,5 @@
 package jenkinsfile
 
-import hudson.AbortException
 import hudson.model.Result
 import jenkins.model.CauseOfInterruption
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
@@ -11,13 +10,12 @@ class PersonSteps {
     static void register() {
         Steps.define(name: 'input', main: 'message', start: { Call call ->
             String id = call.text('id')
-            if (id != null && !(id ==~ /[A-Za-z0-9_.\-]+/)) { throw new AbortException("InputStep id is required to be URL safe, but the provided id ${id} is not safe") }
-            call.state.id = id == null ? null : id.capitalize()
+            call.state.id = id ? id.capitalize() : null
             if (call['parameters']) {
                 call.log('Input requested')
             } else {
                 call.log(call.text('message', ''))
-                call.log("${call.text('ok', 'Proceed')} or Abort")
+                call.log("${call.text('ok') ?: 'Proceed'} or Abort")
             }
             call.state.attempt = 0
             ask(call)
@@ -47,23 +45,38 @@ class PersonSteps {
         if (decision.do == 'reject') {
             call.fail(new FlowInterruptedException(Result.ABORTED, new Rejection(shortDescription: "Rejected by ${by}", userName: by)))
         } else if (decision.do == 'abort') {
-            run.world.interrupt(run, Result.ABORTED, new CauseOfInterruption.UserInterruption(shortDescription: "Aborted by ${by}", user: by))
+            run.world.interrupt(run, Result.ABORTED, new CauseOfInterruption.UserInterruption(shortDescription: "Aborted by ${by}", userId: by))
         } else if (!allowed(run, call.text('submitter'), by)) {
-            run.refusals << [input: call.state.id, by: by, status: 400]
-            ask(call)
+            refuse(call, by, 400)
+        } else if (!fits(call, decision.values as Map ?: [:])) {
+            refuse(call, by, 500)
         } else {
             call.log("Approved by ${by}")
             call.succeed(answer(call, decision.values as Map ?: [:], by))
         }
     }
 
-    /** Administrators and whoever started the build always may approve. */
+    /** The prompt goes on waiting. */
+    private static void refuse(Call call, String by, int status) {
+        call.run.refusals << [input: call.state.id, by: by, status: status]
+        ask(call)
+    }
+
+    /** Whether the form holds nothing but what the prompt asks for, and of a choice one of the list. */
+    private static boolean fits(Call call, Map values) {
+        List<Describable> asked = call['parameters'] as List ?: []
+        values.every { name, value ->
+            Describable parameter = asked.find { it['name'] == name }
+            parameter != null && (parameter.symbol != 'choice' || (value as String) in JobProperties.choices(parameter))
+        }
+    }
+
+    /** Administrators may always approve; the person who started the build is nobody special. */
     private static boolean allowed(Run run, String submitter, String by) {
         List<String> named = (submitter ?: '').split(',')*.trim()*.toLowerCase().findAll()
         Map<String, List> groups = run.scenario.groups as Map
         List<String> own = [by, 'authenticated'] + groups.findAll { by in it.value }.keySet()
-        named.empty || by in (run.scenario.administrators as List) || run.causes.any { it.userId == by } ||
-            own.any { it?.toLowerCase() in named }
+        named.empty || by in (run.scenario.administrators as List) || own.any { it?.toLowerCase() in named }
     }
 
     /** None, one bare value, or a map; what the client leaves out is not filled in. */
@@ -72,7 +85,7 @@ class PersonSteps {
         (call['parameters'] as List ?: []).each { Describable parameter ->
             String name = parameter['name']
             if (values.containsKey(name)) {
-                given[name] = parameter.symbol == 'booleanParam' ? (values[name] as String).toBoolean() : values[name] as String
+                given[name] = JobProperties.given(parameter, parameter.symbol == 'booleanParam' ? values[name] : values[name] as String)
             }
         }
         if (call['submitterParameter']) { given[call.text('submitterParameter')] = by }

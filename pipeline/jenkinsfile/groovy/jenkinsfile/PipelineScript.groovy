@@ -13,7 +13,7 @@ abstract class PipelineScript extends SerializableScript {
             Engine.run.libraryCall(name, list)
             return InvokerHelper.getMetaClass(variable).invokeMethod(variable, 'call', list)
         }
-        Engine.invokeStep(name, list)
+        Engine.invokeStep(name, list, this.class.name != 'WorkflowScript')
     }
 
     @Override
@@ -49,12 +49,12 @@ abstract class PipelineScript extends SerializableScript {
     void printf(String format, Object[] values) { println(String.format(format, values)) }
 
     @Override
-    String toString() { this.class.name }
+    String toString() { "${this.class.name}@${Integer.toHexString(hashCode())}" }
 }
 
 /** `steps`: lets library classes call steps. */
 class StepsObject implements Serializable {
-    Object invokeMethod(String name, Object args) { Engine.invokeStep(name, InvokerHelper.asArray(args)) }
+    Object invokeMethod(String name, Object args) { Engine.invokeStep(name, InvokerHelper.asArray(args), true) }
 
     Object sleep(long seconds) { Engine.invokeStep('sleep', [seconds] as Object[]) }
 }

@@ -36,6 +36,8 @@ class Call implements Serializable {
     int id
     int thread
     String name
+    /** Whether a library called the step, not the script itself. */
+    boolean fromLibrary
     Map<String, Object> arguments = [:]
     Closure body
     Context context
@@ -81,8 +83,6 @@ class Context implements Serializable {
 
     /** Every value of this key, outermost first. */
     List all(String key) { (outer?.all(key) ?: []) + (values.containsKey(key) ? [values[key]] : []) }
-
-    Map<String, String> variables() { all('variables').inject([:]) { sum, some -> sum + some } as Map }
 
     /** Secret values by the name of their variable. */
     Map<String, String> secrets() { all('secrets').inject([:]) { sum, some -> sum + some } as Map }

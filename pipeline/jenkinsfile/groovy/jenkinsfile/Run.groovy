@@ -2,12 +2,12 @@ package jenkinsfile
 
 import com.cloudbees.groovy.cps.Continuable
 import com.cloudbees.groovy.cps.Outcome
-import com.cloudbees.groovy.cps.sandbox.DefaultInvoker
 import com.cloudbees.groovy.cps.sandbox.Invoker
 import hudson.AbortException
 import hudson.model.Result
 import org.codehaus.groovy.runtime.InvokerHelper
 import org.jenkinsci.plugins.credentialsbinding.impl.CredentialNotFoundException
+import org.jenkinsci.plugins.workflow.actions.ErrorAction
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
 
 /** One build: its program, variables, result, console and what it did. */
@@ -31,10 +31,13 @@ class Run {
     final List<Map> gaps = []
     private boolean stopping
     final List<Map> archived = []
-    final Map<String, String> assigned = [:]
+    final EnvVars assigned = new EnvVars()
+    final EnvVars agentVariables
+    /** As long as the build keeps its name they are the same. */
+    private EnvVars ownVariables
+    private String namedWhenMade
     final Map<String, Object> parameterValues = [:]
     final Map<String, Result> warnings = [:]
-    final String cookie = UUID.randomUUID()
     Long started
     boolean finished
     boolean keepLog
@@ -51,6 +54,8 @@ class Run {
     final Set<String> told = [] as Set
     Integer milestone
     String restartFrom
+    /** The build that this one restarts at a stage. */
+    final Run origin
     Code code
     ClassLoader loader
     Program program
@@ -60,20 +65,31 @@ class Run {
         this.job = job
         this.number = (job.runs*.number.max() ?: 0) + 1
         this.scenario = scenario
-        this.causes = causes
+        this.causes = new ArrayList<>(causes)
         this.reloads = scenario.reload
+        this.agentVariables = new EnvVars(scenario.agentEnvironment as Map<String, String>)
         this.hasScm = scenario.scm
         this.displayName = "#${number}"
         this.restartFrom = scenario.restartFrom
-        job.properties.parameters.each { parameterValues[it.name] = it.value }
-        (scenario.parameters as Map)?.each { name, value -> parameterValues[name as String] = value }
+        this.origin = restartFrom == null ? null : job.runs.findAll { it.finished }.max { it.number }
+        boolean byIndexing = causes.any { it._class == 'jenkins.branch.BranchIndexingCause' } // has no parameters of its own
+        List<Map> defined = byIndexing ? [] : job.properties.parameters as List<Map>
+        defined.each { parameterValues[it.name as String] = it.value }
+        (scenario.parameters as Map)?.each { name, value ->
+            Describable definition = defined.find { it.name == name }?.definition as Describable
+            parameterValues[name as String] = JobProperties.given(definition, value)
+        }
+        if (origin) {
+            parameterValues.putAll(origin.parameterValues)
+            assigned.putAll(origin.assigned)
+        }
     }
 
     String getUrl() { "http://jenkins.example/job/${job.name.split('/').join('/job/')}/${number}/" }
 
     File getFolder() { new File(world.root, "jobs/${job.name}/builds/${number}") }
 
-    Invoker invoker() { scenario.sandbox ? new SandboxInvoker() : new DefaultInvoker() }
+    Invoker invoker() { scenario.sandbox ? new SandboxInvoker() : new ClockInvoker() }
 
     void start() {
         started = world.clock.now
@@ -82,7 +98,7 @@ class Run {
             code = new Code(scenario.script as String, scenario.libraries as Map, scenario.implicit as boolean, scenario.sandbox as boolean,
                 [plugins: scenario.plugins, tools: scenario.tools])
             loadLibraries()
-            keepStashes()
+            if (origin) { Restart.keep(this) }
             loader = code.newLoader()
             program = new Program()
             PipelineScript script = InvokerHelper.createScript(loader.loadClass(code.scriptClass), new Binding()) as PipelineScript
@@ -117,15 +133,6 @@ class Run {
         throw new AbortException("Could not find any definition of libraries [${name}]")
     }
 
-    /** A build restarted at a stage has the stashes of the one before only if they are preserved. */
-    private void keepStashes() {
-        Run previous = job.runs.find { it.number == number - 1 }
-        if (restartFrom && job.preserveStashes && previous) {
-            File stashes = new File(previous.folder, 'stashes')
-            FileSteps.copy(stashes, new File(folder, 'stashes'), Text.files(stashes, '**', null, false))
-        }
-    }
-
     Map<String, Object> parameters() {
         Map<String, Object> values = new HashMap<>()
         job.properties.parameters.each { values[it.name as String] = it.value }
@@ -142,19 +149,25 @@ class Run {
         own + (scenario.branchEnvironment as Map)
     }
 
-    Map<String, String> variables(Context context) {
-        Map<String, String> all = [:]
-        if (context['node']) { all.putAll(scenario.agentEnvironment as Map) }
-        all.putAll(jobVariables())
+    /** `env` at this place: the node's, then the build's with its parameters, then what was assigned, then the blocks around. */
+    EnvVars variables(Context context) {
+        EnvVars agent = context['node'] ? agentVariables : null
+        EnvVars.inLayers(agent, context['nodeVariables'] as Map<String, String>, own(), assigned, context.all('variables') as List<Map<String, String>>)
+    }
+
+    /** The build's own variables; parameters go before all others of their name. */
+    EnvVars own() {
+        if (ownVariables != null && namedWhenMade == displayName) { return ownVariables }
+        namedWhenMade = displayName
+        EnvVars all = new EnvVars(jobVariables())
         all.putAll([
             BUILD_NUMBER: number as String, BUILD_ID: number as String, BUILD_DISPLAY_NAME: displayName, BUILD_URL: url,
             BUILD_TAG: "jenkins-${job.name.replace('/', '-')}-${number}" as String,
         ])
         all.putAll(scenario.environment as Map)
         parameterValues.each { name, value -> if (value != null) { all[name] = value as String } }
-        all.putAll(assigned)
-        all.putAll(context.variables())
-        all.findAll { it.value != null }
+        all.resolve()
+        ownVariables = all
     }
 
     /** `currentBuild.changeSets`: what the scenario gives, plain changes in a set of their own. */
@@ -170,7 +183,7 @@ class Run {
         given.findAll { it.containsKey('items') } + (plain ? [[kind: 'git', items: plain]] : [])
     }
 
-    void assign(String name, String value) { assigned[name] = value }
+    void assign(String name, Object value) { assigned[name] = String.valueOf(value) }
 
     void worsen(Result other) {
         worsenForNow(other)
@@ -184,6 +197,7 @@ class Run {
 
     void log(String line, Context context = null) {
         String masked = line
+        context?.all('activity')?.each { Timeout.activity(this, it as int) }
         context?.secrets()?.values()?.findAll()?.sort { -it.length() }?.each { masked = masked.replace(it, '****') }
         masked.split('\n', -1).each {
             console << it
@@ -197,22 +211,18 @@ class Run {
     }
 
     void startStep(StepDefinition step, Call call, Object[] args) {
-        Throwable wrong = null
-        try {
-            step.readArguments(call, args)
-        } catch (IllegalArgumentException | IllegalStateException error) {
-            wrong = error
-        }
         starting = call
-        log("[Pipeline] ${call.name}", call.context)
+        log("[Pipeline] ${step.heading(call)}", call.context)
         try {
-            if (wrong != null) { throw wrong }
+            step.instantiate(call)
             Secrets.warn(call, args)
             record(call)
             if (step.needsWorkspace && !call.context['cwd']) {
                 throw new org.jenkinsci.plugins.workflow.steps.MissingContextVariableException('hudson.FilePath')
             }
             step.start.call(call)
+        } catch (AsInJenkins refused) {
+            call.fail(refused.cause)
         } catch (MissingMethodException | MissingPropertyException | ClassCastException | NullPointerException error) {
             List<StackTraceElement> where = error.stackTrace.findAll { it.className.startsWith('jenkinsfile.') }.take(4)
             call.fail(refuse("fault of the harness in the step ${call.name}: ${error} at ${where}"))
@@ -235,8 +245,10 @@ class Run {
 
     /** Called by a step that has its outcome. */
     void finished(Call call) {
+        if (call.outcome.failure) { ErrorAction.mark(call.outcome.abnormal) }
         StepDefinition step = Steps.of(call)
-        if (step.block) { log("[Pipeline] // ${call.name}", call.context) }
+        boolean withoutBody = call.outcome.success && !call.state.started
+        if (step.block && !withoutBody) { log("[Pipeline] // ${call.name}", call.context) }
         steps.find { it.call == call.id }?.error = call.outcome.abnormal?.toString()
         if (call.name == 'stage') { endStage(call) }
         if (!call.is(starting)) { world.ready(this, call) }
@@ -256,6 +268,7 @@ class Run {
         log("[Pipeline] {${options.label ? " (${options.label})" : ''}", context)
         CpsThread body = new CpsThread(id: program.nextId(), context: context, ownerCall: call.id, branch: options.branch as String)
         CpsThread caller = Engine.thread
+        call.state.started = true
         program.threads << body
         Object begun = Engine.start(this, (options.body ?: call.body) as Closure, (options.arguments ?: []) as Object[])
         Engine.thread = caller
@@ -279,6 +292,7 @@ class Run {
         }
         Call owner = program.call(thread.ownerCall)
         if (owner == null) { return }
+        Steps.of(owner).bodyEnding?.call(owner)
         log('[Pipeline] }', thread.context)
         try {
             Steps.of(owner).bodyEnded.call(owner, thread, outcome)
@@ -307,7 +321,7 @@ class Run {
             bodies.each { interrupt(it, error) }
             return
         }
-        Steps.of(call).stop?.call(call)
+        if (Steps.of(call).stop?.call(call, error) == 'later') { return }
         world.forget(this, call)
         call.fail(error)
     }
@@ -399,7 +413,7 @@ class Run {
             if (body.call) { killCall(body.call) }
             program.threads.remove(body)
         }
-        Steps.of(call).stop?.call(call)
+        Steps.of(call).stop?.call(call, null)
     }
 
     static Result resultOf(Throwable error) {
@@ -419,7 +433,6 @@ class Run {
         finished = true
         stages.findAll { it.status == 'RUNNING' }.each { it.status = last.name() }
         if (!gaps) { log("Finished: ${result}") }
-        Shell.killLeftovers(this)
         BuildSteps.ended(this)
         job.freed()
     }
@@ -431,10 +444,18 @@ class Run {
         } else if (error instanceof AbortException) {
             log("ERROR: ${error.message}", context)
         } else {
-            StringWriter trace = new StringWriter()
-            error.printStackTrace(new PrintWriter(trace))
-            List<String> lines = trace.toString().readLines()
-            log(lines.findAll { !it.startsWith('\tat ') || !it.startsWith('\tat jenkinsfile.') && it =~ /\((WorkflowScript|[A-Za-z0-9_]+\.groovy):\d+\)/ }.join('\n'), context)
+            log(trace(error).join('\n'), context)
+        }
+    }
+
+    /** The trace of an error, of which a reader of the console wants the frames of scripts. */
+    private static List<String> trace(Throwable error) {
+        StringWriter text = new StringWriter()
+        error.printStackTrace(new PrintWriter(text))
+        text.toString().readLines().findAll { String line ->
+            boolean frame = line.startsWith('\tat ')
+            boolean ofScript = !line.startsWith('\tat jenkinsfile.') && line =~ /\((WorkflowScript|[A-Za-z0-9_]+\.groovy):\d+\)/
+            !line.contains('ErrorAction$ErrorId') && (!frame || ofScript)
         }
     }
 }

@@ -8,6 +8,7 @@ import com.cloudbees.groovy.cps.sandbox.Untrusted
 import org.jenkinsci.plugins.scriptsecurity.sandbox.RejectedAccessException
 import org.jenkinsci.plugins.workflow.cps.CpsClosure2
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
+import org.jenkinsci.plugins.workflow.support.steps.build.RunWrapper
 
 /** Marks a Jenkinsfile's call sites, so that the sandbox knows them from a trusted library's. */
 class SandboxTransformer extends PipelineTransformer {
@@ -15,17 +16,30 @@ class SandboxTransformer extends PipelineTransformer {
     protected Class getTrustTag() { Untrusted }
 }
 
+/** Lets a script see the time of the scenario. */
+class ClockInvoker extends DefaultInvoker {
+    @Override
+    Object methodCall(Object receiver, String method, Object[] args) throws Throwable {
+        receiver.is(System) && method == 'currentTimeMillis' && args.length == 0 ? World.current.clock.read() : super.methodCall(receiver, method, args)
+    }
+
+    @Override
+    Object constructorCall(Class type, Object[] args) throws Throwable {
+        type.is(Date) && args.length == 0 ? new Date(World.current.clock.read()) : super.constructorCall(type, args)
+    }
+}
+
 /**
  * Refuses, in untrusted CPS code, the calls that scripts most often try and Jenkins' sandbox does
  * not permit. It is a list of what is refused: what is not on it passes here and may not in Jenkins.
  */
-class SandboxInvoker extends DefaultInvoker {
+class SandboxInvoker extends ClockInvoker {
     private static final String DEFAULT_METHODS = 'org.codehaus.groovy.runtime.DefaultGroovyMethods'
     private static final String ENCODING_METHODS = 'org.codehaus.groovy.runtime.EncodingGroovyMethods'
 
     @Override
     Invoker contextualize(CallSiteBlock site) {
-        site.tags.contains(Trusted.INSTANCE) ? new DefaultInvoker() : this
+        site.tags.contains(Trusted.INSTANCE) ? new ClockInvoker() : this
     }
 
     @Override

@@ -3,13 +3,20 @@ package jenkinsfile
 import com.cloudbees.groovy.cps.Outcome
 import hudson.AbortException
 import java.nio.file.Files
+import java.util.concurrent.TimeUnit
 
 /** `sh`, answered by the scenario or really run; containers of docker-workflow. */
 class ShellSteps {
     static void register() {
-        Steps.define(name: 'sh', main: 'script', needsWorkspace: true, start: { Call call ->
-            live(call) ? Shell.start(call) : answer(call)
-        }, event: { Call call, String what -> finish(call, call.state.status as int, call.state.stdout as String) }, stop: Shell.&stop)
+        Steps.define(name: 'sh', main: 'script', needsWorkspace: true, start: { Call call -> start(call) },
+            event: { Call call, String what ->
+                if (what == 'grace') {
+                    call.log('After 10s process did not stop')
+                    call.fail(call.state.interruption as Throwable)
+                } else {
+                    finish(call, call.state.status as int, call.state.stdout as String)
+                }
+            }, stop: ShellSteps.&stop)
         Steps.define(name: 'withDockerContainer', main: 'image', block: true, needsWorkspace: true, start: { Call call -> enter(call, call.text('image'), call.text('args', '')) },
             bodyEnded: { Call call, CpsThread body, Outcome outcome ->
                 leave(call)
@@ -22,8 +29,29 @@ class ShellSteps {
 
     static boolean live(Call call) { call.run.scenario.mode == 'live' }
 
+    private static void start(Call call) {
+        EnvVars variables = environment(call)
+        String container = call.context['container'] ? 'docker' : 'nohup'
+        ProcessEnvironment.check(variables, container, call.context['cwd'] as String)
+        FileSteps.cwd(call).mkdirs()
+        if (container == 'nohup' && !Shell.finds('nohup', variables, call.run.agentVariables)) {
+            call.state.hangs = true
+        } else if (call.text('script').empty) {
+            call.log('Warning: was asked to run an empty script')
+            finish(call, 0, '')
+        } else {
+            live(call) ? Shell.start(call, variables) : answer(call, variables)
+        }
+    }
+
+    /** The status of a script that has ended; one that was interrupted has only now stopped. */
     static void finish(Call call, int status, String stdout) {
-        if (call.flag('returnStatus')) {
+        if (call.state.interruption) {
+            call.run.world.forget(call.run, call)
+            call.fail(call.state.interruption as Throwable)
+        } else if (!FileSteps.cwd(call).directory) {
+            call.fail(new AbortException("missing workspace ${call.context['cwd']} on ${call.context['node']}"))
+        } else if (call.flag('returnStatus')) {
             call.succeed(status)
         } else if (status != 0) {
             if (call.flag('returnStdout')) { stdout?.readLines()?.each { call.log(it) } }
@@ -33,7 +61,17 @@ class ShellSteps {
         }
     }
 
-    private static void answer(Call call) {
+    /** A process that runs gets ten seconds to end, and the step ends with it. */
+    private static String stop(Call call, Throwable error) {
+        if (call.state.interruption) { return 'later' }
+        call.log('Sending interrupt signal to process')
+        if (!Shell.signal(call)) { return null }
+        call.state.interruption = error
+        call.run.world.at(10_000, call, 'grace')
+        'later'
+    }
+
+    private static void answer(Call call, EnvVars variables) {
         Context context = call.context
         Map reply = [status: 0, stdout: '']
         String script = call.text('script')
@@ -42,7 +80,7 @@ class ShellSteps {
                 ask: 'sh', job: call.run.job.name, build: call.run.number, script: script,
                 label: call['label'], cwd: context['cwd'], workspace: context['workspace'], stage: stageName(call),
                 branch: context['branch'], node: context['node'], container: context['container']?.image,
-                environment: call.run.variables(context),
+                environment: variables,
             ]) as Map
         }
         if (!script.startsWith('#!')) { script.readLines().findAll { it.trim() }.each { call.log("+ ${it.trim()}") } }
@@ -57,6 +95,13 @@ class ShellSteps {
         }
     }
 
+    /** The variables that the script sees. */
+    static EnvVars environment(Call call) {
+        Map container = call.context['container'] as Map
+        container == null ? ProcessEnvironment.of(call.run.agentVariables, call.run.variables(call.context)) :
+            ProcessEnvironment.inContainer(call.run.agentVariables, container.environment as Map ?: [:], Shell.passedToContainer(call))
+    }
+
     static String stageName(Call call) {
         String id = call.context['stage']
         id == null ? null : call.run.stages.find { it.id == id }?.name
@@ -66,7 +111,7 @@ class ShellSteps {
     static void enter(Call call, String image, String arguments) {
         String workspace = call.context['workspace']
         Map<String, String> variables = call.run.variables(call.context)
-        Map<String, String> passed = Shell.passedToContainer(call)
+        EnvVars passed = Shell.passedToContainer(call)
         List<String> start = ['docker', 'run', '-t', '-d', '-u', Shell.user(workspace)] + words(arguments) +
             ['-w', workspace, '-v', "${workspace}:${workspace}:rw,z" as String, '-v', "${workspace}@tmp:${workspace}@tmp:rw,z" as String]
         List<String> shown = start + passed.collectMany { ['-e', '********'] } + [image, 'cat']
@@ -80,7 +125,7 @@ class ShellSteps {
         call.state.container = id
         call.log("\$ docker top ${id} -eo pid,comm")
         if (live(call)) { checkEntrypoint(call, Shell.run(['docker', 'top', id, '-eo', 'pid,comm'], new File(workspace), variables)) }
-        call.run.startBody(call, context: [container: [id: id, image: image]])
+        call.run.startBody(call, context: [container: [id: id, image: image, environment: passed]])
     }
 
     private static void checkEntrypoint(Call call, String processes) {
@@ -108,6 +153,7 @@ class ShellSteps {
 /** Processes of `sh` in live mode. */
 class Shell {
     private static final int SETTLING = 40
+    private static final long POLL_MILLIS = 20
 
     /** Run a command of the harness itself and return its output. */
     static String run(List<String> command, File folder, Map<String, String> environment = null) {
@@ -140,103 +186,101 @@ class Shell {
         "${attributes.uid}:${attributes.gid}"
     }
 
-    static void start(Call call) {
+    /** Run a script: its output goes to files, which are read as they grow, so that a process it leaves does not hold the step. */
+    static void start(Call call, EnvVars variables) {
         Run run = call.run
         World world = run.world
         Context context = call.context
         int id = call.id
-        String key = "${run.job.name}#${run.number}/${id}"
-        File script = new File("${context['workspace']}@tmp/durable-${id}-${run.number}/script.sh")
-        script.parentFile.mkdirs()
+        String key = key(call)
+        File folder = new File("${context['cwd']}@tmp/durable-${id}-${run.number}")
+        folder.mkdirs()
+        File script = new File(folder, 'script.sh.copy')
         script.setText(call.text('script'), 'UTF-8')
         script.executable = true
         boolean capture = call.flag('returnStdout')
-        Process process = builder(call, script, capture).start()
-        process.outputStream.close()
+        File log = new File(folder, 'jenkins-log.txt')
+        File output = new File(folder, 'output.txt')
+        ProcessBuilder builder = builder(call, script, variables).redirectInput(new File('/dev/null')).redirectOutput(capture ? output : log)
+        if (capture) { builder.redirectError(log) } else { builder.redirectErrorStream(true) }
+        Process process = builder.start()
         world.processes[key] = process
-        StringBuffer captured = new StringBuffer()
-        Thread errors = capture ? Thread.startDaemon { pump(process.errorStream, world) { run.log(it, context) } } : null
+        String encoding = call.text('encoding', 'UTF-8')
         Thread.startDaemon {
-            if (capture) {
-                captured << read(process.inputStream)
-                errors.join()
-            } else {
-                pump(process.inputStream, world) { run.log(it, context) }
-            }
-            int status = process.waitFor()
+            LogTail tail = new LogTail(log, encoding, { String line -> world.reports << { run.log(line, context) } })
+            while (!process.waitFor(POLL_MILLIS, TimeUnit.MILLISECONDS)) { tail.read() }
+            tail.readToEnd()
+            String captured = capture ? new String(output.bytes, encoding) : ''
+            int status = process.exitValue()
             world.reports << {
                 world.processes.remove(key)
+                folder.deleteDir()
                 Call now = run.program?.call(id)
-                if (now != null && now.outcome == null) { ShellSteps.finish(now, status, captured.toString()) }
+                if (now != null && now.outcome == null) { ShellSteps.finish(now, status, captured) }
             }
         }
     }
 
-    private static void pump(InputStream stream, World world, Closure line) {
-        try {
-            stream.eachLine('UTF-8') { String text -> world.reports << { line.call(text) } }
-        } catch (IOException error) {
-            world.reports << { line.call("the output ends here: ${error.message}" as String) }
-        }
+    private static String key(Call call) { "${call.run.job.name}#${call.run.number}/${call.id}" }
+
+    private static String cookie(Call call) { "durable-${call.run.job.name.hashCode()}-${call.run.number}-${call.id}" }
+
+    /** Whether PATH leads to a command; the agent's own does. */
+    static boolean finds(String command, Map<String, String> variables, Map<String, String> agent) {
+        variables.PATH == agent.PATH || which(command, variables) != command
     }
 
-    private static String read(InputStream stream) {
-        StringBuilder text = new StringBuilder()
-        Reader reader = new InputStreamReader(stream, 'UTF-8')
-        char[] buffer = new char[8192]
-        try {
-            for (int size = reader.read(buffer); size >= 0; size = reader.read(buffer)) { text.append(buffer, 0, size) }
-        } catch (IOException error) {
-            text << "the output ends here: ${error.message}"
-        }
-        text.toString()
+    /** What is set in a container: neither PATH nor what is the agent's own. */
+    static EnvVars passedToContainer(Call call) {
+        EnvVars own = call.run.agentVariables
+        new EnvVars(call.run.variables(call.context).findAll { name, value -> !name.equalsIgnoreCase('PATH') && own[name] != value })
     }
 
-    /** What a container sees of the variables: neither PATH and HOME nor what is the agent's own. */
-    static Map<String, String> passedToContainer(Call call) {
-        Map own = call.run.scenario.agentEnvironment as Map
-        call.run.variables(call.context).findAll { name, value -> !(name in ['PATH', 'HOME']) && own[name] != value }
-    }
-
-    private static ProcessBuilder builder(Call call, File script, boolean capture) {
+    private static ProcessBuilder builder(Call call, File script, EnvVars variables) {
         Context context = call.context
-        Map<String, String> variables = call.run.variables(context)
         List<String> command = call.text('script').startsWith('#!') ? [script.path] : ['sh', '-xe', script.path]
         Map container = context['container'] as Map
-        if (container != null) {
-            Map<String, String> inner = passedToContainer(call).sort()
+        EnvVars own = variables
+        if (container == null) {
+            command = ['sh', '-c', 'JENKINS_SERVER_COOKIE=$0 "$@"; exit $?', cookie(call)] + command
+        } else {
+            EnvVars inner = passedToContainer(call)
             command = ['docker', 'exec', '--workdir', context['cwd'] as String] +
                 inner.collectMany { name, value -> ['--env', "${name}=${value}" as String] } + [container.id as String] + command
+            own = ProcessEnvironment.of(call.run.agentVariables, call.run.variables(context))
         }
-        List<String> found = [which(command[0], variables)] + command.tail()
-        ProcessBuilder builder = new ProcessBuilder(found).directory(FileSteps.cwd(call)).redirectErrorStream(!capture)
+        List<String> found = [which(command[0], own)] + command.tail()
+        ProcessBuilder builder = new ProcessBuilder(found).directory(FileSteps.cwd(call))
         builder.environment().clear()
-        builder.environment().putAll(variables)
+        builder.environment().putAll(own)
         builder
     }
 
-    static void stop(Call call) {
-        Process process = call.run.world.processes["${call.run.job.name}#${call.run.number}/${call.id}" as String] as Process
-        if (process != null) {
-            call.log('Sending interrupt signal to process')
-            process.descendants().forEach { it.destroy() }
-            process.toHandle().destroy()
-        }
+    /** Ask the processes of a script to end; false if there is none. */
+    static boolean signal(Call call) {
+        Process process = call.run.world.processes[key(call)] as Process
+        if (process == null) { return false }
+        List<ProcessHandle> all = new ArrayList<>(process.descendants().toList())
+        if (call.context['container']) { all << process.toHandle() }
+        all.addAll(marked("JENKINS_SERVER_COOKIE=${cookie(call)}").collect { ProcessHandle.of(it.name as long).orElse(null) }.findAll())
+        all.unique { it.pid() }.each { it.destroy() }
+        true
     }
 
-    /** Ends what the build left behind, as Jenkins does by the cookie in the environment. */
-    static void killLeftovers(Run run) {
+    /** Ends what a `node` block left behind, as Jenkins does by the cookie in the environment. */
+    static void killLeftovers(Run run, String cookie) {
         if (run.scenario.mode != 'live') { return }
-        List<File> left = marked(run.cookie)
+        String variable = "JENKINS_NODE_COOKIE=${cookie}"
+        List<File> left = marked(variable)
         for (int wait = 0; wait < SETTLING && left.any { read(it, 'cmdline').contains('/durable-') }; wait++) {
             Thread.sleep(50) // a shell that was just forked has not the environment of its command yet
-            left = marked(run.cookie)
+            left = marked(variable)
         }
         left.each { process -> ProcessHandle.of(process.name as long).ifPresent { it.destroy() } }
     }
 
-    private static List<File> marked(String cookie) {
-        (new File('/proc').listFiles()?.toList() ?: []).findAll { it.name.number && read(it, 'environ').contains("JENKINS_NODE_COOKIE=${cookie}\0") }
+    private static List<File> marked(String variable) {
+        (new File('/proc').listFiles()?.toList() ?: []).findAll { it.name.number && "\0${read(it, 'environ')}".contains("\0${variable}\0") }
     }
 
     /** Empty for a process that has ended or is another user's. */
@@ -246,5 +290,44 @@ class Shell {
         } catch (IOException ignored) {
             ''
         }
+    }
+}
+
+/** Gives the lines of a file that grows. */
+class LogTail {
+    private final File file
+    private final String encoding
+    private final Closure line
+    private final ByteArrayOutputStream rest = new ByteArrayOutputStream()
+    private long position
+
+    LogTail(File file, String encoding, Closure line) {
+        this.file = file
+        this.encoding = encoding
+        this.line = line
+    }
+
+    void read() {
+        if (file.length() == position) { return }
+        file.withInputStream { InputStream stream ->
+            stream.skipNBytes(position)
+            byte[] more = stream.readAllBytes()
+            position += more.length
+            int start = 0
+            for (int at = 0; at < more.length; at++) {
+                if (more[at] == (byte) 10) {
+                    rest.write(more, start, at - start)
+                    line.call(rest.toString(encoding))
+                    rest.reset()
+                    start = at + 1
+                }
+            }
+            rest.write(more, start, more.length - start)
+        }
+    }
+
+    void readToEnd() {
+        read()
+        if (rest.size() > 0) { line.call(rest.toString(encoding)) }
     }
 }

@@ -17,19 +17,46 @@ class StepDefinition {
         outcome.failure ? call.fail(outcome.abnormal) : call.succeed(outcome.normal)
     }
     Closure stop
+    /** Called before the end of a body is told. */
+    Closure bodyEnding
     Object symbol
+    StepModel model
 
+    /** Tell the body and the named arguments apart; what cannot be understood is no step yet. */
     void readArguments(Call call, Object[] args) {
         List rest = args.toList()
-        if (rest && rest.last() instanceof Closure) { call.body = rest.remove(rest.size() - 1) as Closure }
-        if (rest.size() == 1 && rest[0] instanceof Map && main != '*') {
+        boolean takesBody = block || model == null
+        if (takesBody && rest && rest.last() instanceof Closure) { call.body = rest.remove(rest.size() - 1) as Closure }
+        if (rest.size() == 1 && rest[0] instanceof Map && main != '*' && isNamed(rest[0] as Map)) {
             rest[0].each { key, value -> call.arguments[key as String] = reify(value) }
         } else if (rest.size() == 1 && main) {
             call.arguments[main == '*' ? 'value' : main] = reify(rest[0])
         } else if (rest) {
             throw new IllegalArgumentException("Expected named arguments but got ${Plain.of(rest)}")
         }
-        if (block && call.body == null && main != '*') { throw new IllegalStateException("There is no body to invoke for step ${name}") }
+        if (block && call.body == null && main != '*') { throw new IllegalStateException("${name} step must be called with a body") }
+    }
+
+    /** Whether a map holds named arguments; where a step has only one, it is the value of that. */
+    private boolean isNamed(Map given) { model == null || !model.sole || (given.size() == 1 && given.containsKey(main)) }
+
+    /** The name in the console. A publisher that cannot be made is only known by the step that would run it. */
+    String heading(Call call) {
+        name == 'archiveArtifacts' && call['artifacts'] != null && !(call['artifacts'] instanceof String) ? 'step' : call.name
+    }
+
+    /** Check and convert the arguments. */
+    void instantiate(Call call) {
+        if (model != null) {
+            Map<String, Object> taken
+            try {
+                taken = model.instantiate(call.arguments) { String line -> call.log(line) }
+            } catch (IllegalArgumentException error) {
+                throw heading(call) == name ? error : new IllegalArgumentException("Failed to prepare ${name} step", error)
+            }
+            call.arguments.clear()
+            call.arguments.putAll(taken)
+        }
     }
 
     private static Object reify(Object value) {
@@ -80,7 +107,7 @@ class Steps {
     }
 
     static StepDefinition define(Map values) {
-        StepDefinition step = new StepDefinition(values)
+        StepDefinition step = new StepDefinition(values + [model: StepModel.ALL[values.name]])
         ALL[step.name] = step
         step
     }
@@ -112,6 +139,11 @@ class Steps {
         if (args.length == 1 && args[0] instanceof Map) { return new Describable(symbol: name, arguments: new LinkedHashMap(args[0])) }
         new Describable(symbol: name, arguments: args.length ? [value: args[0]] : [:])
     }
+}
+
+/** An error of a kind that would mean a fault of the harness, were it not Jenkins' own. */
+class AsInJenkins extends RuntimeException {
+    AsInJenkins(Throwable error) { super(error) }
 }
 
 /** A gap of this harness, which must not look like a result of Jenkins. */

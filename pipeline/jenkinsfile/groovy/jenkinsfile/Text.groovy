@@ -14,14 +14,23 @@ class Text {
         long minutes = seconds.intdiv(60)
         long hours = minutes.intdiv(60)
         long days = hours.intdiv(24)
-        if (days > 0) { return "${days} ${days == 1 ? 'day' : 'days'} ${hours % 24} hr" }
-        if (hours > 0) { return "${hours} hr ${minutes % 60} min" }
-        if (minutes > 0) { return "${minutes} min ${seconds % 60} sec" }
+        if (days >= 365) { return two(days.intdiv(365), 'yr', (days % 365).intdiv(30), 'mo') }
+        if (days >= 30) { return two(days.intdiv(30), 'mo', days % 30, days % 30 == 1 ? 'day' : 'days') }
+        if (days > 0) { return two(days, days == 1 ? 'day' : 'days', hours % 24, 'hr') }
+        if (hours > 0) { return two(hours, 'hr', minutes % 60, 'min') }
+        if (minutes > 0) { return two(minutes, 'min', seconds % 60, 'sec') }
         if (seconds >= 10) { return "${seconds} sec" }
-        if (millis >= 1000) { return "${new BigDecimal(millis.intdiv(100)).movePointLeft(1).stripTrailingZeros().toPlainString()} sec" }
-        if (millis >= 100) { return "${new BigDecimal(millis.intdiv(10)).movePointLeft(2).stripTrailingZeros().toPlainString()} sec" }
+        if (millis >= 1000) { return "${decimal(millis.intdiv(100), 1)} sec" }
+        if (millis >= 100) { return "${decimal(millis.intdiv(10), 2)} sec" }
         "${millis} ms"
     }
+
+    /** The smaller unit is only told beside less than ten of the greater. */
+    private static String two(long great, String unit, long small, String smaller) {
+        great < 10 ? "${great} ${unit} ${small} ${smaller}" : "${great} ${unit}"
+    }
+
+    private static String decimal(long amount, int places) { new BigDecimal(amount).movePointLeft(places).stripTrailingZeros().toPlainString() }
 
     static long millis(Object amount, String unit) {
         (amount as BigDecimal) * java.util.concurrent.TimeUnit.valueOf(unit).toMillis(1) as long

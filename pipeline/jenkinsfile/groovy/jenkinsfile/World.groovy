@@ -25,11 +25,16 @@ class World {
     final List<Map> lockQueue = []
     final List<Map> agentQueue = []
     final Set<String> knownLocks = [] as Set
+    /** Builds that ran since they were last saved. */
+    final Set<Run> unsavedRuns = [] as Set
     /** What other Java threads report: ends and output of processes. */
     final BlockingQueue<Closure> reports = new LinkedBlockingQueue<>()
     final Map<String, Object> processes = [:]
     private final ArrayDeque<Map> readyQueue = new ArrayDeque<>()
-    private final Queue<Map> timers = new PriorityQueue<>({ a, b -> a.at <=> b.at ?: a.order <=> b.order } as Comparator)
+    /** By their moment; a limit that ends at the same one goes first. */
+    private final Queue<Map> timers = new PriorityQueue<>({ a, b ->
+        a.at <=> b.at ?: (a.what == 'timeout' ? 0 : 1) <=> (b.what == 'timeout' ? 0 : 1) ?: a.order <=> b.order
+    } as Comparator)
     private int order = 0
 
     World(Map scenario, Closure ask) {
@@ -53,11 +58,16 @@ class World {
     Run build(String jobName, Map scenario, List<Map> causes, Map parameters) {
         Job job = job(jobName)
         Run run = new Run(job, scenario + [parameters: parameters], causes)
+        Run same = job.waiting.find { it.parameterValues == run.parameterValues }
+        if (same) {
+            same.causes.addAll(causes)
+            return same
+        }
         job.runs << run
         List<Run> running = job.runs.findAll { it.started != null && !it.finished }
         if (job.properties.abortPrevious) {
             running.each {
-                interrupt(it, Result.NOT_BUILT, new DisableConcurrentBuildsJobProperty.CancelledCause(shortDescription: "Superseded by ${job.name}#${run.number}"))
+                interrupt(it, Result.NOT_BUILT, new DisableConcurrentBuildsJobProperty.CancelledCause(shortDescription: "Superseded by ${run.displayName}"))
             }
         }
         if (job.properties.disableConcurrentBuilds && running) {
@@ -75,12 +85,13 @@ class World {
     }
 
     void ready(Run run, Call call) {
-        Map entry = [run: run, thread: call.thread, call: call.id]
+        StepDefinition step = Steps.of(call)
+        Map entry = [run: run, thread: call.thread, call: call.id, atOnce: step?.sync || step?.block]
         if (readyQueue.any { it.run.is(run) && it.call == call.id }) { return }
-        if (Steps.of(call)?.sync) { readyQueue.addFirst(entry) } else { readyQueue.addLast(entry) }
+        if (step?.sync) { readyQueue.addFirst(entry) } else { readyQueue.addLast(entry) }
     }
 
-    void ready(Run run, CpsThread thread) { readyQueue.addLast([run: run, thread: thread.id, call: null]) }
+    void ready(Run run, CpsThread thread) { readyQueue.addLast([run: run, thread: thread.id, call: null, atOnce: true]) }
 
     /** A call that is answered already, or will never be. */
     void forget(Run run, Call call) {
@@ -90,11 +101,18 @@ class World {
         lockQueue.removeAll { it.run.is(run) && it.call == call.id }
     }
 
-    void at(long delay, Call call, String what) {
-        timers << [at: clock.now + delay, order: order++, run: call.run, call: call.id, what: what]
+    /** The step of a call that failed from outside goes on: its end still wakes the thread, whatever that waits for then. */
+    void abandon(Run run, Call call) {
+        List<Map> left = timers.findAll { it.run.is(run) && it.call == call.id && it.what == 'sleep' }
+        forget(run, call)
+        left.each { Map timer -> timers << (timer + [abandoned: call.thread]) }
     }
 
-    void later(long delay, Closure action) { timers << [at: clock.now + delay, order: order++, action: action] }
+    void at(long delay, Call call, String what) {
+        timers << [at: clock.moment() + delay, order: order++, run: call.run, call: call.id, what: what]
+    }
+
+    void later(long delay, Closure action) { timers << [at: clock.moment() + delay, order: order++, action: action] }
 
     /** A number that grows with every use. */
     int order() { order++ }
@@ -111,34 +129,61 @@ class World {
     void loop() {
         while (true) {
             while (reports) { reports.poll().call() }
-            if (readyQueue) {
-                resume(readyQueue.poll())
+            if (goOn()) {
+                continue
             } else if (processes) {
                 waitForReport()
             } else if (stuckAgents()) {
                 continue
             } else if (timers) {
                 passTime()
-            } else {
+            } else if (!stuckForEver()) {
                 return
             }
         }
+    }
+
+    /** Resume what can go on; what waited for a step that is no part of the program comes after the program was saved. */
+    private boolean goOn() {
+        Map next = readyQueue.find { it.atOnce }
+        if (next != null) {
+            readyQueue.remove(next)
+            resume(next)
+            return true
+        }
+        if (timers && timers.peek().action && timers.peek().at <= clock.now) {
+            fire(timers.poll())
+            return true
+        }
+        List<Run> unsaved = unsavedRuns.toList()
+        unsavedRuns.clear()
+        if (unsaved) {
+            unsaved.each { Engine.checkpoint(it) }
+            return true
+        }
+        next = readyQueue.poll()
+        if (next != null) { resume(next) }
+        next != null
     }
 
     private void resume(Map entry) {
         Run run = entry.run
         CpsThread thread = run.program?.thread(entry.thread)
         if (thread == null || run.finished) { return }
+        if (entry.call == null && thread.interruption != null) {
+            run.program.threads.remove(thread)
+            run.ended(thread, new Outcome(null, thread.interruption))
+            return
+        }
         Outcome outcome = entry.call == null ? new Outcome(null, null) : thread.call?.outcome
         if (outcome != null) { Engine.resume(run, thread, outcome) }
     }
 
     private void waitForReport() {
         long left = timers ? Math.max(0L, timers.peek().at - clock.now) : 3_600_000L
-        clock.running {
-            Closure report = reports.poll(left, TimeUnit.MILLISECONDS)
-            report?.call()
-        }
+        Closure report = null
+        clock.running { report = reports.poll(left, TimeUnit.MILLISECONDS) }
+        report?.call()
         if (timers && timers.peek().at <= clock.now) { fire(timers.poll()) }
     }
 
@@ -152,6 +197,14 @@ class World {
     private static void fire(Map timer) {
         if (timer.action) {
             timer.action.call()
+            return
+        }
+        if (timer.abandoned) {
+            Call other = timer.run.program?.thread(timer.abandoned as int)?.call
+            if (other != null && other.outcome == null && !timer.run.finished) {
+                other.outcome = new Outcome(null, null)
+                current.ready(timer.run as Run, other)
+            }
             return
         }
         Call call = timer.run.program?.call(timer.call)
@@ -172,14 +225,44 @@ class World {
     private boolean stuckAgents() {
         Map waiting = agentQueue.find { Map queued -> !fitting(queued.label as String) }
         if (waiting == null) { return false }
-        interrupt(waiting.run, Result.ABORTED, new CauseOfInterruption.UserInterruption(shortDescription: 'Aborted by admin', user: 'admin'))
+        abort(waiting.run as Run)
         true
+    }
+
+    /** A lock that its holder waits for, or a script whose shell was not found, ends only when somebody aborts the build. */
+    private boolean stuckForEver() {
+        List<Run> open = runs().findAll { it.program != null && !it.finished && !it.waitsAt }
+        Run hanging = open.find { run -> run.program.threads.any { it.call?.state?.hangs } }
+        Run stuck = hanging ?: lockQueue.find { it.run in open }?.run
+        if (stuck == null) { return false }
+        abort(stuck)
+        true
+    }
+
+    private void abort(Run run) {
+        interrupt(run, Result.ABORTED, new CauseOfInterruption.UserInterruption(shortDescription: 'Aborted by admin', userId: 'admin'))
     }
 }
 
 /** The time of a scenario in milliseconds: it jumps over waits and runs while a process does. */
 class Clock {
     long now
+    private Long began
+
+    /** What `System.currentTimeMillis()` gives a script: while it computes, time goes on. */
+    long read() {
+        if (began == null) { began = System.nanoTime() }
+        World.EPOCH + moment()
+    }
+
+    /** The time within a thread that looked at the clock. */
+    long moment() { began == null ? now : now + TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - began) }
+
+    /** A thread has come to its next step; the time counts that it looked at the clock. */
+    void paused() {
+        now = moment()
+        began = null
+    }
 
     void running(Closure action) {
         long before = System.nanoTime()

@@ -4,9 +4,17 @@ package hudson.model
 enum Result {
     SUCCESS, UNSTABLE, FAILURE, NOT_BUILT, ABORTED
 
+    /** Any case; a name that is none is a failure. */
+    static Result fromString(String name) {
+        Objects.requireNonNull(name, 'Cannot invoke "String.equalsIgnoreCase(String)" because "s" is null')
+        values().find { it.name().equalsIgnoreCase(name) } ?: FAILURE
+    }
+
     boolean isWorseThan(Result other) { ordinal() > other.ordinal() }
 
     boolean isWorseOrEqualTo(Result other) { ordinal() >= other.ordinal() }
+
+    boolean isBetterThan(Result other) { ordinal() < other.ordinal() }
 
     boolean isBetterOrEqualTo(Result other) { ordinal() <= other.ordinal() }
 

@@ -1,8 +1,11 @@
 package org.jenkinsci.plugins.workflow.support.steps.input
 
+import hudson.model.User
 import jenkins.model.CauseOfInterruption
 
-/** The cause when somebody says no at a prompt. */
+/** The cause when somebody rejects at a prompt. */
 class Rejection extends CauseOfInterruption {
     String userName
+
+    User getUser() { new User(userName) }
 }

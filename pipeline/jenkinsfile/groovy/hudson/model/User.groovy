@@ -1,0 +1,15 @@
+package hudson.model
+
+/** Somebody who has logged in. */
+class User implements Serializable {
+    final String id
+
+    User(String id) { this.id = id }
+
+    String getFullName() { id }
+
+    String getDisplayName() { id }
+
+    @Override
+    String toString() { id }
+}

@@ -1,0 +1,6 @@
+package jenkins.branch
+
+import hudson.model.Cause
+
+/** Indexing found the branch. */
+class BranchIndexingCause extends Cause { }
