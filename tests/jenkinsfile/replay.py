@@ -67,7 +67,7 @@ def normal(line: str) -> str:
     return re.sub(r"used the following variable\(s\).*", "", line).rstrip()
 
 
-def meant(lines: list[str], beside: str) -> list[int]:
+def meant(lines: list[str], beside: str = "") -> list[int]:
     """The positions of the lines that count."""
     left_out = re.compile(beside)
     return [
