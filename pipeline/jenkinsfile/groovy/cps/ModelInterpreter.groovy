@@ -465,7 +465,7 @@ class ModelInterpreter implements Serializable {
         def checkout = !(hasFlag(root.options, 'skipDefaultCheckout') || hasFlag(options, 'skipDefaultCheckout'))
         def subdirectory = subdirectory(options) ?: subdirectory(root.options)
         if (used.type in ['docker', 'dockerfile']) {
-            onNode(values, values.reuseNode && inStage) { inContainer(used.type, values, inStage, checkout, subdirectory, body) }
+            onNode(values, values.reuseNode && inStage) { inContainer(used.type, values, inStage, [wanted: checkout, subdirectory: subdirectory], body) }
         } else if (used.type == 'kubernetes') {
             inPod(values) { checkedOut(checkout, inStage, subdirectory, body) }
         } else {
@@ -536,9 +536,9 @@ class ModelInterpreter implements Serializable {
         script.withEnv(Declarative.environmentOf(values).toList()) { body.call() }
     }
 
-    private void inContainer(String type, Map values, boolean inStage, boolean checkout, String subdirectory, Closure body) {
+    private void inContainer(String type, Map values, boolean inStage, Map checkout, Closure body) {
         def reused = values.reuseNode && inStage
-        checkedOut(checkout && !reused, inStage, subdirectory) {
+        checkedOut(checkout.wanted && !reused, inStage, checkout.subdirectory) {
             def docker = script.docker
             if (type == 'dockerfile') {
                 def image = null

@@ -361,8 +361,7 @@ class DeclarativeParser extends CompilationCustomizer {
             } else if (kind == 'pipeline' && RENAMED[section.name]) {
                 error(section.node, RENAMED[section.name])
             } else if (!(section.name in SECTIONS[kind])) {
-                error(section.node, kind == 'input' ? "Not a valid field for input: \"${section.name}\"" : kind == 'stage' ? "Unknown stage section \"${section.name}\". Starting with version 0.5, steps in a stage must be in a ‘steps’ block." :
-                    "Undefined section \"${section.name}\"")
+                error(section.node, unknownSection(kind, section.name))
             } else if (!section.body && kind in ['pipeline', 'stage', 'matrix'] && !(section.name in ['agent', 'failFast'])) {
                 error(section.node, "Expected a block for ${section.name}")
             } else if (found[section.name]) {
@@ -372,6 +371,14 @@ class DeclarativeParser extends CompilationCustomizer {
             }
         }
         found
+    }
+
+    private static String unknownSection(String kind, String name) {
+        switch (kind) {
+            case 'input': return "Not a valid field for input: \"${name}\""
+            case 'stage': return "Unknown stage section \"${name}\". Starting with version 0.5, steps in a stage must be in a ‘steps’ block."
+            default: return "Undefined section \"${name}\""
+        }
     }
 
     private Expression agent(Section section) {
@@ -391,23 +398,27 @@ class DeclarativeParser extends CompilationCustomizer {
         if (inner.size() != 1) { return null }
         Section type = inner[0]
         if (type.name in ['any', 'none']) { return map([type: new ConstantExpression(type.name)]) }
-        Map<String, Expression> values = [:]
-        if (type.body) {
-            statements(type.body).each { statement ->
-                Section option = Section.of(statement)
-                if (option == null || option.name in AGENTS[type.name] && !option.arguments && !option.body) {
-                    error(statement, 'Expected to find ‘someKey "someValue"’')
-                } else if (!(option.name in AGENTS[type.name])) {
-                    error(option.node, "Invalid config option \"${option.name}\" for agent type \"${type.name}\". Valid config options are ${AGENTS[type.name]}")
-                } else {
-                    values[option.name] = option.body ? nested(option) : option.arguments[0]
-                }
-            }
-            REQUIRED[type.name]?.each { if (!values[it]) { error(type.node, "Missing required parameter for agent type \"${type.name}\": ${it}") } }
-        } else if (type.arguments) {
+        Map<String, Expression> values = type.body ? agentOptions(type) : [:]
+        if (!type.body && type.arguments) {
             values[type.name == 'docker' ? 'image' : type.name == 'dockerfile' ? 'dockerfile' : 'label'] = type.arguments[0]
         }
         map([type: new ConstantExpression(type.name == 'node' ? 'label' : type.name), values: value(map(values), section.node)])
+    }
+
+    private Map<String, Expression> agentOptions(Section type) {
+        Map<String, Expression> values = [:]
+        statements(type.body).each { statement ->
+            Section option = Section.of(statement)
+            if (option == null || option.name in AGENTS[type.name] && !option.arguments && !option.body) {
+                error(statement, 'Expected to find ‘someKey "someValue"’')
+            } else if (!(option.name in AGENTS[type.name])) {
+                error(option.node, "Invalid config option \"${option.name}\" for agent type \"${type.name}\". Valid config options are ${AGENTS[type.name]}")
+            } else {
+                values[option.name] = option.body ? nested(option) : option.arguments[0]
+            }
+        }
+        REQUIRED[type.name]?.each { if (!values[it]) { error(type.node, "Missing required parameter for agent type \"${type.name}\": ${it}") } }
+        values
     }
 
     /** `containerTemplate { name 'x' … }`. */

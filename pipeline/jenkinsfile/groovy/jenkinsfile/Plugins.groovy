@@ -129,7 +129,7 @@ class Plugins {
 
     /** The place and name of a class of Jenkins that a script wants and that is not here, or null. */
     static String missingClass(String error) {
-        def found = error =~ /(?m)^(\S+): (\d+): unable to resolve class ((?:${PACKAGES.collect { it.replace('.', '\\.') }.join('|')})\.[\w.]+)/
+        def found = error =~ /(?m)^(\S+): (\d+): unable to resolve class ((?:${PACKAGES*.replace('.', '\\.').join('|')})\.[\w.]+)/
         found.find() ? "${found.group(1)}:${found.group(2)}: the class ${found.group(3)} of Jenkins is not in this harness" : null
     }
 

@@ -218,7 +218,8 @@ class World {
     List<String> missing(String label) {
         if (fitting(label)) { return [] }
         String known = agents.collect { ([it.name] + it.labels).unique().join(' ') }.join(', ')
-        ['Still waiting to schedule task', "No agent of the scenario has the label '${label}'; there are: ${known}. Give one: agents={'NAME': ['LABEL']}, or --agent LABELS of the command" as String]
+        String remedy = "Give one: agents={'NAME': ['LABEL']}, or --agent LABELS of the command"
+        ['Still waiting to schedule task', "No agent of the scenario has the label '${label}'; there are: ${known}. ${remedy}" as String]
     }
 
     /** A build that waits for an agent which does not exist is aborted by an administrator. */
