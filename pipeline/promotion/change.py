@@ -21,8 +21,17 @@ from pipeline.errors import EnvironmentFault, PipelineError, Refused
 from pipeline.home import Home
 from pipeline.promotion import approvals, records
 from pipeline.promotion.claiming import claim
-from pipeline.promotion.journal import Journal, Kind, Reach, Step, nowhere, perform, unsettled
-from pipeline.promotion.ledger import last_done, present_champion
+from pipeline.promotion.journal import (
+    Journal,
+    Kind,
+    Reach,
+    Record,
+    Step,
+    nowhere,
+    perform,
+    unsettled,
+)
+from pipeline.promotion.ledger import ROLLED_BACK, TAKEN_BACK, last_done, present_champion
 from pipeline.promotion.production import Production, bundle_of
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, Registry, Version
 
@@ -288,7 +297,7 @@ def _move_alias(registry: Registry, production: Production, journal: Journal, re
     def move() -> None:
         for one in replaced:
             if one.record.number is not None:
-                registry.end_claim(one.record.number, one.record.token, "taken back")
+                registry.end_claim(one.record.number, one.record.token, _outcome(one, record))
         wanted, champion = registry.version(record.version), present_champion(registry)
         if wanted.digest != record.bundle:
             raise Refused(
@@ -321,6 +330,12 @@ def _move_alias(registry: Registry, production: Production, journal: Journal, re
     for one in replaced:
         one.close("taken back")
     journal.close("done")
+
+
+def _outcome(replaced: Journal, record: Record) -> str:
+    """Return how a replaced change ended; a promotion whose version served used its approval."""
+    served = replaced.record.kind == "promotion" and "deploy" in replaced.record.steps
+    return ROLLED_BACK if served and record.kind == "rollback" else TAKEN_BACK
 
 
 def _bundles(journals: Sequence[Journal]) -> set[str | None]:

@@ -13,6 +13,8 @@ from pipeline.registry.mlflow_registry import CHAMPION, Registry, Version
 
 TAKEN_BACK = "taken back"
 DONE = "done"
+ROLLED_BACK = "rolled back"
+"""A promotion that was killed while its version served, and then rolled back, not resumed."""
 
 
 def last_done(registry: Registry) -> Standing | None:

@@ -52,6 +52,8 @@ UNAVAILABLE = 501
 MISFIT = 422
 MAX_MEMORY = 2 << 30
 """Bytes that the worker may hold after an answer; beyond, it ends and is started again."""
+MAX_BITS = 1023
+"""Of an integer that a float can hold."""
 FAULT = "a fault of the bundle's code; the server's log tells more"
 
 logger = logging.getLogger("pipeline.serving")
@@ -211,6 +213,20 @@ def _check_row(row: dict[str, Any], place: int, first: dict[str, Any]) -> None:
             raise RequestError(
                 MISFIT, f"row {place}: '{name}' is a list or an object; expected one value"
             )
+        if isinstance(value, int) and value.bit_length() > MAX_BITS:
+            raise RequestError(MISFIT, f"row {place}: '{name}' is beyond the largest float")
+        if not _is_unicode(name) or (isinstance(value, str) and not _is_unicode(value)):
+            raise RequestError(
+                MISFIT, f"row {place}: {name!a} holds half of a surrogate pair, which is no text"
+            )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _since(value: object) -> date | None:

@@ -110,10 +110,16 @@ class FeatureProcess:
             )
         self.waiting += 1
         try:
-            async with asyncio.timeout(limits.max_seconds + START_SECONDS), self._turn:
+            try:
+                async with asyncio.timeout(limits.max_seconds + START_SECONDS):
+                    await self._turn.acquire()
+            except TimeoutError:
+                told = "no turn for raw rows in time; ask again later"
+                raise RequestError(503, told, 1) from None
+            try:
                 answer = await self._answer(bytes(body))
-        except TimeoutError:
-            raise RequestError(503, "no turn for raw rows in time; ask again later", 1) from None
+            finally:
+                self._turn.release()
         finally:
             self.waiting -= 1
         if isinstance(answer, Failure):
@@ -146,6 +152,11 @@ class FeatureProcess:
             fault = f"the features took over {self._limits.max_seconds:g} s"
         except (WorkerError, OSError) as error:
             fault = f"the feature worker failed: {error}"
+        except asyncio.CancelledError:  # the answer to come would be taken for the next request's
+            self._process = None
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            raise
         else:
             if not isinstance(found, Ready):
                 return found

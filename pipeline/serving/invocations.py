@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -94,9 +95,13 @@ class Invocations:
             rows = data
         else:
             return None
-        return _encode(
-            {"rows": [dict(zip(row, _without_nan([*row.values()]), strict=True)) for row in rows]}
-        )
+        found = {
+            "rows": [dict(zip(row, _without_nan([*row.values()]), strict=True)) for row in rows]
+        }
+        try:
+            return _encode(found)
+        except ValueError:  # half of a surrogate pair, which the worker refuses
+            return json.dumps(found).encode()
 
     def answer(self, probabilities: Sequence[float], many: bool) -> bytes:  # noqa: ARG002
         return _encode({"predictions": probabilities})

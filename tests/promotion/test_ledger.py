@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.errors import Refused
 from pipeline.home import Home
+from pipeline.promotion import promote as promote_room
 from pipeline.promotion.journal import unsettled
 from pipeline.promotion.production import Production
 from pipeline.promotion.promote import Promotion, promote
@@ -102,6 +103,30 @@ def test_nor_where_the_other_home_was_faster_by_a_moment(
         promoted(three, meanwhile)
     assert three.state() == before
     assert not unsettled(three.home)
+
+
+class Killed(BaseException):
+    """Ends a promotion where SIGKILL would."""
+
+
+@pytest.mark.parametrize("where", ["before check", "before file", "before end"])
+def test_nor_after_a_rollback_of_a_promotion_that_was_killed(
+    three: Delivery, fourth: Version, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def die(point: str) -> None:
+        if point == where:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(promote_room._Sequence, "take_back", lambda self: self.undo.pop_all())
+        with pytest.raises(Killed):
+            promoted(three, die)
+    assert unsettled(three.home)
+    back(three)
+    before = three.state()
+    with pytest.raises(Refused, match=r"the approval (by Asha )?was used "):
+        promoted(three)
+    assert three.state() == before
 
 
 def test_an_approval_whose_promotion_was_taken_back_still_counts(

@@ -113,6 +113,15 @@ class TestIsRefused:
             ),
             ([ROW | {"spent": "much"}], "row 0: 'spent' is text; expected a number or null"),
             ([ROW, ROW | {"client": None}], "row 1 misses the data test customer_present"),
+            ([ROW | {"spent": 10**400}], "row 0: 'spent' is beyond the largest float"),
+            (
+                [ROW | {"c": "\ud800"}],
+                "row 0: 'c' holds half of a surrogate pair, which is no text",
+            ),
+            (
+                [ROW | {"\ud800": 1}],
+                "row 0: '\\ud800' holds half of a surrogate pair, which is no text",
+            ),
         ],
     )
     def test_with_the_row_and_the_reason(self, code, rows, told):

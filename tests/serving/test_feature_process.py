@@ -84,6 +84,32 @@ def test_one_that_ended_by_itself_is_started_again():
     assert run(ask) == (GOOD, 2)
 
 
+def test_after_a_request_that_was_cancelled_the_next_one_gets_its_own_answer():
+    async def ask(process):
+        await process.compute(b"a")
+        cancelled = asyncio.create_task(process.compute(b"wait"))
+        await asyncio.sleep(0.05)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        return await refused(process, b"refuse"), process.waiting
+
+    assert run(ask) == ((422, "row 0: no"), 0)
+
+
+def test_a_request_whose_turn_does_not_come_is_a_503_and_the_one_before_it_is_answered(monkeypatch):
+    async def ask(process):
+        await process.compute(b"a")
+        monkeypatch.setattr(feature_process, "START_SECONDS", -60.0)
+        async with process._turn:
+            failure = await refused(process, b"a")
+        monkeypatch.setattr(feature_process, "START_SECONDS", 60.0)
+        return failure, await process.compute(b"a")
+
+    told = "no turn for raw rows in time; ask again later"
+    assert run(ask) == ((503, told), GOOD)
+
+
 def test_beyond_the_queue_it_is_a_429_at_once():
     async def ask(process):
         await process.compute(b"a")

@@ -93,6 +93,15 @@ def test_what_does_not_fit_is_refused(served, body, status, told):
     assert (found.status_code, told in found.json()["error"]) == (status, True), found.text
 
 
+def test_half_a_character_is_the_clients_fault(served):
+    """A 500 would count against the version while it is watched."""
+    _, client, _ = served
+    body = b'{"dataframe_records": [{"day": "2024-01-02", "client": "\\ud800"}]}'
+    headers = {"content-type": "application/json"}
+    found = client.post("/invocations", content=body, headers=headers)
+    assert (found.status_code, "surrogate" in found.text) == (400, True), found.text
+
+
 def test_it_asks_for_the_token(served):
     _, client, _ = served
     found = client.post("/predict/raw", json={"rows": [ROW]}, headers={"authorization": "none"})
