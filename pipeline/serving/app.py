@@ -38,7 +38,7 @@ from pipeline import __version__
 from pipeline.features.schema import FeatureError
 from pipeline.serving import openapi
 from pipeline.serving.feature_messages import Features as ComputedFeatures
-from pipeline.serving.feature_process import FeatureProcess, RawLimits
+from pipeline.serving.feature_process import UNAVAILABLE, FeatureProcess, RawLimits
 from pipeline.serving.forms import Body, Features, Form, Rows, by_position, error
 from pipeline.serving.inference import Inference
 from pipeline.serving.invocations import Invocations
@@ -169,6 +169,7 @@ class _Request:
         "many",
         "number",
         "probabilities",
+        "raw",
         "rows",
         "started",
     )
@@ -181,6 +182,8 @@ class _Request:
         self.body = body
         self.rows: Rows = []
         self.many = False
+        self.raw = False
+        """Whether its rows are raw ones, sent to a path that takes features as well."""
         self.computed: ComputedFeatures | None = None
         self.probabilities: list[float] = []
 
@@ -309,7 +312,8 @@ class Scoring:
         if is_probe:
             service.metrics.probes += 1
         else:
-            service.metrics.answered(self._path, status, seconds)
+            # Raw rows are counted apart: their cost depends on the client, not on the model.
+            service.metrics.answered(RAW if request.raw else self._path, status, seconds)
         service.requests.answered(number, "POST", self._path, status, seconds, error)
         if error is not None:
             return
@@ -371,10 +375,12 @@ class InvocationScoring(Scoring):
             frame = self._invocations.raw_rows(request.body, request.headers)
             if frame is None:
                 raise needs.error from None
+            request.raw = True
             try:
                 computed = await self._features.compute(frame)
             except RequestError as refused:
-                status = self._form.misfit if refused.status == 422 else refused.status
+                misfits = refused.status in (422, UNAVAILABLE)
+                status = self._form.misfit if misfits else refused.status
                 told = f"{needs.error}; as raw rows: {refused}"
                 raise RequestError(status, told, refused.retry_after) from None
             request.rows, request.many = computed.rows, True

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from pipeline.bundle.reader import Bundle
+from pipeline.serving import feature_process
 from pipeline.serving.app import Limits, State, make_app
 from pipeline.serving.feature_process import RawLimits
 from pipeline.serving.predictions import read
@@ -176,6 +177,22 @@ class TestApplication:
         body = described["requestBody"]["content"]["application/json"]["schema"]
         assert body["properties"]["rows"]["maxItems"] == 7
         assert "501" in described["responses"]
+
+    def test_where_there_is_no_worker_a_missing_feature_is_the_clients_fault(
+        self, bundle, monkeypatch
+    ):
+        """Else any client of such a server could roll it back while it is watched."""
+        from tests.serving.conftest import Api
+
+        monkeypatch.setattr(feature_process, "NEEDED", ("pipeline.no_such_room",))
+        api = Api(make_app(bundle, 3, Limits(1000, 3), State(), raw=RawLimits()))
+        found = api.request("POST", "/invocations", json={"dataframe_records": [{"spent": 1}]})
+        assert found.status_code == 400
+        assert "; as raw rows: this server's environment has no packages" in found.json()["message"]
+        counted = [
+            line for line in api.get("/metrics").text.splitlines() if "_requests_total{" in line
+        ]
+        assert counted == ['ml_serving_requests_total{path="/predict/raw",status="400"} 1.0']
 
     def test_it_is_no_path_where_it_is_off(self, bundle):
         from tests.serving.conftest import Api
