@@ -42,7 +42,11 @@ class Policy(Section):
     @field_validator("identities")
     @classmethod
     def _lower(cls, value: dict[str, str]) -> dict[str, str]:
-        return {folded(address): name for address, name in value.items()}
+        found: dict[str, str] = {}
+        for address, name in value.items():
+            if found.setdefault(folded(address), name) != name:
+                raise ValueError(f"{address} is given twice, in another spelling, with two names")
+        return found
 
     @property
     def digest(self) -> str:

@@ -48,6 +48,6 @@ def _load(point: EntryPoint) -> type[Any]:
     except (ImportError, AttributeError) as error:
         raise UsageError(
             f"problem plug-in '{point.name}' ({point.value}) cannot be loaded: {error}",
-            hint="install or mend the package that brings it",
+            hint="install or repair the package that provides it",
         ) from error
     return plugin

@@ -71,6 +71,7 @@ def promote(
     profile: Path | None,
     run_id: str,
     progress: Progress,
+    expected: int | None = None,
     reach: Reach = nowhere,
 ) -> Promotion:
     """Make the approved challenger the champion; a champion whose server is down is started again.
@@ -84,6 +85,7 @@ def promote(
             where it is not at hand.
         run_id: Of this run, for the history.
         progress: Told what is being done.
+        expected: The version that was shown to whoever decided; None accepts any.
         reach: Told every point of the sequence.
 
     Raises:
@@ -103,6 +105,7 @@ def promote(
             profile=profile,
             run_id=run_id,
             progress=progress,
+            expected=expected,
             reach=reach,
         )
         return replace(done, settled=settled)
@@ -117,10 +120,11 @@ def promote_challenger(
     profile: Path | None,
     run_id: str,
     progress: Progress,
+    expected: int | None = None,
     reach: Reach = nowhere,
 ) -> Promotion:
     """Promote as ``promote`` does. The caller holds the home, and nothing in it is open."""
-    challenger, champion = contenders(registry, production, production.home)
+    challenger, champion = contenders(registry, production, production.home, expected)
     if champion is not None and is_champion(challenger, champion):
         return _keep(registry, keys, production, champion, progress)
     facts = gather(registry, challenger, champion, policy)

@@ -33,7 +33,8 @@ def run(context: Context) -> Outcome:
     placement = Placement.of(context.project, PRODUCTION, context.home)
     policy = policies.load(context.policy, context.config.policy)
     registry = Registry.of(context.project, context.home, context.progress)
-    challenger = challenger_of(registry, context.flags.get("expect_version"))
+    expected = context.flags.get("expect_version")
+    challenger = challenger_of(registry, expected)
     done = promote(
         registry,
         policy,
@@ -44,6 +45,7 @@ def run(context: Context) -> Outcome:
         ),
         run_id=context.run_id,
         progress=context.progress,
+        expected=expected,
     )
     cleaned = clean(context.project, context.home, PRODUCTION, done.deployment)
     return Outcome(

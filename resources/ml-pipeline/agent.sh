@@ -241,7 +241,7 @@ while touch "$venv/.used" 2>/dev/null; [ -z "$checked" ]; do
         trap 'rmdir "$venv.making"' EXIT
         trap 'exit 143' TERM INT
         note "making $venv (once)"
-        "$python" -m venv --clear "$venv" >&2 || stop "python -m venv failed; on Debian and Ubuntu 'apt install python3-venv' mends that"
+        "$python" -m venv --clear "$venv" >&2 || stop "python -m venv failed; on Debian and Ubuntu 'apt install python3-venv' installs what is missing"
         if [ -n "$lock" ]; then
             install --no-deps --require-hashes -r "$lock" || stop "the packages of $lock could not be installed: see above"
         fi

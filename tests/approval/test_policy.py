@@ -22,6 +22,13 @@ def test_without_a_file_a_person_approves_whoever_it_is() -> None:
     assert built_in.may_approve("anyone")
 
 
+def test_an_address_in_two_spellings_has_one_name(tmp_path):
+    path = tmp_path / "policy.yaml"
+    path.write_text("identities: {A@Ex.org: Asha, a@ex.org: Bina}\n")
+    with pytest.raises(UsageError, match="given twice, in another spelling, with two names"):
+        policy.load(path, PolicySection())
+
+
 def test_a_file_sets_the_floor(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text("approvers: [Asha]\nfour_eyes: true\nidentities: {A@Ex.org: Asha}\n")

@@ -136,7 +136,7 @@ class Delivery:
         content = sign(Approval(**values | changes), self.signer)
         self.registry.attach(version, APPROVAL_RECORD, content)
 
-    def promote(self, profile: Path | None = None) -> Promotion:
+    def promote(self, profile: Path | None = None, expected: int | None = None) -> Promotion:
         return promote(
             self.registry,
             self.policy,
@@ -145,6 +145,7 @@ class Delivery:
             profile=profile,
             run_id="run-1",
             progress=lambda what, share: None,
+            expected=expected,
         )
 
     def deliver(self, name: str, **bundle: Any) -> Version:

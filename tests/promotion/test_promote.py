@@ -138,6 +138,16 @@ class TestIsRefusedBeforeAnythingStarts:
         with pytest.raises(UsageError, match="has no challenger; run 'ml-pipeline register'"):
             delivery.promote()
 
+    def test_in_place_of_the_version_that_was_shown(self, delivery: Delivery) -> None:
+        """A newer challenger, approved since then, is not the one that was decided about."""
+        shown = delivery.register("shown")
+        newer = delivery.register("newer", identity="b")
+        delivery.gate(newer)
+        delivery.approve(newer)
+        with pytest.raises(Refused, match="expected version 1, the one that was shown"):
+            delivery.promote(expected=shown.number)
+        assert delivery.target.running is None
+
     def test_without_a_gate(self, delivery: Delivery) -> None:
         delivery.deliver("one")
         delivery.register("two", identity="b", weight=2.0)
