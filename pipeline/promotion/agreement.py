@@ -41,6 +41,8 @@ class Sources:
     file: str | None
     """The bundle's digest in ``production-model.yaml``."""
     answering: Deployment | None
+    asked: bool
+    """Whether production was asked at all."""
     stopped: bool
     """Whether production was stopped on purpose since it served last."""
 
@@ -75,10 +77,10 @@ class Sources:
         last = ""
         if self.last is not None and self.last.subject is not None:
             last = f" (its last change, {self.last.number}, to version {self.last.subject.version})"
-        return (
-            f"the registry's alias '{CHAMPION}' {self._alias()}{last}, the history says "
-            f"{self._recorded()}, and production {self._answers()}"
-        )
+        records = f"the registry's alias '{CHAMPION}' {self._alias()}{last}"
+        if not self.asked:
+            return f"{records}, and the history says {self._recorded()}"
+        return f"{records}, the history says {self._recorded()}, and production {self._answers()}"
 
     def _alias(self) -> str:
         if self.alias is None:
@@ -128,7 +130,7 @@ def agreed_champion(
         return found.version
     raise EnvironmentFault(
         f"the champion of '{registry.name}' is unknown: {found}",
-        expected="the same version from all three",
+        expected="the same version from all three" if found.asked else "the same version from both",
         hint=_hint(registry, found),
     )
 
@@ -174,6 +176,7 @@ def sources(registry: Registry, production: Production | None, home: Home) -> So
         recorded=history[-1] if history else None,
         file=records.bundle_in_production(home),
         answering=None if production is None else production.status(),
+        asked=production is not None,
         stopped=is_stopped(home),
     )
 

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,7 @@ class FeatureCode:
         if body.startswith(CSV):
             return self._compute_csv(body.removeprefix(CSV), max_rows)
         rows, since = _parse(body, max_rows)
+        self._check_columns(rows[0])
         self._check_numbers(rows)
         if since is not None:
             self._time()
@@ -110,7 +112,7 @@ class FeatureCode:
         table = found.table
         for place, tests in found.set_aside.items():
             if since is None or not self._is_before(rows[place], since):
-                raise RequestError(MISFIT, f"row {place} misses the data test {tests}")
+                raise RequestError(MISFIT, f"row {place} {self._missed(tests)}")
         chosen = table if since is None else table[table[self._time()] >= pd.Timestamp(since)]
         return self._features(chosen, found.set_aside)
 
@@ -124,7 +126,7 @@ class FeatureCode:
             raise RequestError(MISFIT, f"line {line.line} is no row: {line.reason}")
         found = features_of_rows(self.project, self.problem, self.functions, read)
         for place, tests in found.set_aside.items():
-            raise RequestError(MISFIT, f"row {place} misses the data test {tests}")
+            raise RequestError(MISFIT, f"row {place} {self._missed(tests)}")
         return self._features(found.table, found.set_aside)
 
     def _features(self, chosen: pd.DataFrame, set_aside: Mapping[int, str]) -> Features:
@@ -133,6 +135,27 @@ class FeatureCode:
             places=[int(place) for place in chosen[SOURCE_ROW]],
             set_aside=sorted(set_aside.items()),
         )
+
+    def _missed(self, tests: str) -> str:
+        """Say which data tests a row missed, and how a day is written in a request."""
+        is_day = f"{self.problem.time_column}_format" in tests
+        return f"misses the data test {tests}" + ("; a day is YYYY-MM-DD here" if is_day else "")
+
+    def _check_columns(self, row: Mapping[str, Any]) -> None:
+        """Refuse rows without a column that the problem needs; name the one that may be meant."""
+        data = self.project.config.data
+        grouped = self.problem.group_column if data.groups is not None else None
+        named = {column.name: column for column in self.problem.columns()}
+        needed = {
+            data.columns.get(name, name)
+            for name, column in named.items()
+            if column.required and name not in {self.problem.label_column, grouped, *data.constants}
+        }
+        if lacking := sorted(needed - row.keys()):
+            others = row.keys() - {data.columns.get(name, name) for name in named}
+            near = get_close_matches(lacking[0], others, n=1)
+            meant = f"; is '{near[0]}' meant?" if near else ""
+            raise RequestError(MISFIT, f"row 0 lacks the column '{lacking[0]}'{meant}")
 
     def _check_numbers(self, rows: Sequence[dict[str, Any]]) -> None:
         """Refuse text in numeric columns, which reading a source would take for missing."""

@@ -132,6 +132,16 @@ class TestIsRefused:
         assert failure.status == 422
         assert "returns an infinite value in 'x'" in failure.error
 
+    def test_a_misspelt_column_is_named_with_the_one_that_is_meant(self, code):
+        row = {name: value for name, value in ROW.items() if name != "spent"} | {"spend": "x"}
+        told = "row 0 lacks the column 'spent'; is 'spend' meant?"
+        assert ask(code, [row]) == Failure(422, told)
+
+    def test_a_day_in_another_form_is_told_how_it_is_written_here(self, code):
+        failure = ask(code, [ROW, ROW | {"day": "02.01.2024"}])
+        assert failure.error.startswith("row 1 misses the data test day_")
+        assert failure.error.endswith("; a day is YYYY-MM-DD here")
+
     def test_a_missing_column_is_named(self, code):
         row = {name: value for name, value in ROW.items() if name != "spent"}
         failure = ask(code, [row])

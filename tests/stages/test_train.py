@@ -265,6 +265,9 @@ class TestRefusals:
         ("sections", "code", "message"),
         [
             ({"train": {"estimator": "xgbost"}}, 2, "did you mean 'xgboost'?"),
+            ({"gate": {"metric": "acuracy"}}, 2, "gate.metric: unknown metric 'acuracy'"),
+            ({"gate": {"guards": {"auk": {"margin": 0.1}}}}, 2, "unknown metric 'auk'"),
+            ({"evaluate": {"thresholds": {"auk": {"min": 0.5}}}}, 2, "unknown metric 'auk'"),
             ({"train": {"params": {"max_dept": 3}}}, 2, "did you mean 'max_depth'?"),
             ({"split": {"holdout_days": 400}}, 1, "159 dates have labels; expected at least"),
             ({"train": {"min_rows": 10**6}}, 1, "rows to train on; expected at least"),
