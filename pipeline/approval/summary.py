@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.approval.facts import Facts
-from pipeline.approval.rejections import in_words
-from pipeline.approval.statement import Approval
 from pipeline.registry.mlflow_registry import Version
 from pipeline.report import Check
 
 CUTOFF = "cutoff."
 
 
-def summarise(facts: Facts, rejected: Sequence[Approval] = ()) -> str:
-    """Return the lines to decide on, with the rejections since the last promotion."""
+def summarise(facts: Facts, earlier: Sequence[str] = ()) -> str:
+    """Return the lines to decide on, with what was decided against versions earlier."""
     champion = facts.champion
     against = "no champion: the best heuristic stood in" if champion is None else _version(champion)
     broken = facts.broken_contract
@@ -24,7 +22,7 @@ def summarise(facts: Facts, rejected: Sequence[Approval] = ()) -> str:
         f"challenger  {_version(facts.challenger)}",
         f"champion    {against}",
         f"gate        {facts.gate.summary}",
-        *(f"rejected    {in_words(answer)}" for answer in rejected),
+        *(f"earlier     {line}" for line in earlier),
         "",
         *(_check(check) for check in facts.gate.checks),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from pipeline import workdir
 from pipeline.approval import policy as policies
@@ -20,9 +21,13 @@ from pipeline.approval.statement import Approval, Decision, Method, sign
 from pipeline.approval.summary import summarise
 from pipeline.errors import Refused, UsageError, WaitingForPerson
 from pipeline.promotion.agreement import contenders, production_of
+from pipeline.promotion.records import read_history
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
 from pipeline.report import Check, Verdict
 from pipeline.stages.context import Context, Outcome
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import SSlibKey
 
 BY_YES = "approved with --yes"
 BY_POLICY = Answer("approve", "policy", "the policy promotes what the gate passes")
@@ -51,8 +56,8 @@ def run(context: Context) -> Outcome:
         return _nothing(challenger)
     facts = gather(registry, challenger, champion, policy)
     keys = trusted_keys(context.home, policy)
-    rejected = rejections(registry, challenger, champion, keys)
-    answer, method = _answer(context, policy, facts, rejected)
+    earlier = _earlier(context, registry, challenger, champion, keys)
+    answer, method = _answer(context, policy, facts, earlier)
     authors = None
     if policy.four_eyes and answer.decision == "approve" and method != "automatic":
         authors = authors_of_change(
@@ -110,7 +115,7 @@ def _check_flags(context: Context) -> None:
 
 
 def _answer(
-    context: Context, policy: Policy, facts: Facts, rejected: Sequence[Approval]
+    context: Context, policy: Policy, facts: Facts, earlier: Sequence[str]
 ) -> tuple[Answer, Method]:
     flags = context.flags
     if flags.get("yes"):
@@ -122,14 +127,31 @@ def _answer(
     if policy.automatic and not policy.four_eyes and not facts.broken_contract:
         return BY_POLICY, "automatic"
     if context.interactive:
-        return ask(summarise(facts, rejected), user(), sys.stdin, sys.stdout), "prompt"
+        return ask(summarise(facts, earlier), user(), sys.stdin, sys.stdout), "prompt"
     broken = f"; clients break: {facts.broken_contract}" if facts.broken_contract else ""
-    before = "".join(f"; {in_words(answer)}" for answer in rejected)
+    before = "".join(f"; {line}" for line in earlier)
     waits = f"version {facts.challenger.number} passed the gate and waits for an approval"
     raise WaitingForPerson(
         f"{waits}{broken}{before}",
         hint=CONTINUE,
     )
+
+
+def _earlier(
+    context: Context,
+    registry: Registry,
+    challenger: Version,
+    champion: Version | None,
+    keys: Sequence[SSlibKey],
+) -> list[str]:
+    """Return what was decided against the challenger, or versions since the champion, earlier."""
+    gone_back = [
+        f"version {entry.former_version} was rolled back on {entry.at.date().isoformat()} by "
+        f"{entry.by}: {entry.reason}"
+        for entry in read_history(context.home)
+        if entry.kind == "rollback" and entry.former_bundle == challenger.digest
+    ]
+    return [*gone_back, *map(in_words, rejections(registry, challenger, champion, keys))]
 
 
 def _signed(context: Context, policy: Policy, approval: Approval) -> bytes:

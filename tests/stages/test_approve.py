@@ -4,7 +4,9 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from pipeline.registry.mlflow_registry import (
     Version,
 )
 from pipeline.report import Check, Verdict
+from pipeline.stages import approve as stage
 from pipeline.stages.context import Context
 from pipeline.stages.runner import Result, execute
 from tests.champions import make_champion
@@ -98,7 +101,23 @@ class TestAfterARejection:
         assert told in waiting.report.summary
         monkeypatch.setattr("sys.stdin", io.StringIO("a\nBina\nmeasured again\n"))
         assert case.approve(interactive=True).exit_code == 0
-        assert f"rejected    {told}" in capsys.readouterr().out
+        assert f"earlier     {told}" in capsys.readouterr().out
+
+    def test_a_rollback_of_the_version_is_told_too(
+        self, case: Case, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gone_back = SimpleNamespace(
+            kind="rollback",
+            former_version=1,
+            former_bundle=case.version.digest,
+            at=datetime(2026, 5, 1, tzinfo=UTC),
+            by="Bina",
+            reason="too many alarms",
+        )
+        other = SimpleNamespace(**vars(gone_back) | {"former_bundle": "f" * 64})
+        monkeypatch.setattr(stage, "read_history", lambda _: [other, gone_back])
+        told = "version 1 was rolled back on 2026-05-01 by Bina: too many alarms"
+        assert case.approve().report.summary.count(told) == 1
 
     def test_an_approval_is_no_rejection(self, case: Case) -> None:
         case.approve(by="Asha", reason="fine")
