@@ -142,6 +142,6 @@ def test_a_process_beside_a_container_is_not_reached(make_project, make_context,
     home = make_context(project, "shadow", "staging").home
     places = {name: Placement.of(project, name, home) for name in environments}
     served = Deployment(url="http://127.0.0.1:1", version=1, digest="d", pid=1, bundle=tmp_path)
-    copying = Copying(served, places["staging"], served, None, 1.0, 1.0)
+    copying = Copying(served, places["staging"], served, None, None, 1.0, 1.0)
     with pytest.raises(UsageError, match="staging has the target process, which a container of"):
         DockerTarget().start_shadow(places["production"], copying)

@@ -158,9 +158,7 @@ def test_the_real_package_goes_to_production_twice_and_back(
     assert (build.description or "").startswith("version 1 is in production: http://127.0.0.1:")
     url = (build.description or "").split()[-1]
     assert ask(url) == 1
-    approval = json.loads(
-        build.artifacts["examples/nepse/build/ml/reports/approve.json"].read_text()
-    )
+    approval = json.loads(build.artifacts["build/ml/reports/approve.json"].read_text())
     assert approval["summary"] == "version 1 approved by alice: it is better"
 
     values = yaml.safe_load((project / "ml.yaml").read_text())

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from pipeline import cli
-from pipeline.approval.facts import candidates
+from pipeline.approval.facts import challenger_of
 from pipeline.errors import Refused
 from pipeline.registry.mlflow_registry import Registry
 
@@ -36,17 +36,14 @@ def test_arguments_that_are_wrong_are_told_there_too(tmp_path: Path) -> None:
 
 def registry(challenger: int) -> Registry:
     version = SimpleNamespace(number=challenger)
-    return cast(
-        "Registry", SimpleNamespace(name="m", challenger=lambda: version, champion=lambda: None)
-    )
+    return cast("Registry", SimpleNamespace(name="m", challenger=lambda: version))
 
 
 @pytest.mark.parametrize("expected", [None, 7])
 def test_the_version_that_was_shown_is_decided_on(expected: int | None) -> None:
-    challenger, champion = candidates(registry(7), expected)
-    assert (challenger.number, champion) == (7, None)
+    assert challenger_of(registry(7), expected).number == 7
 
 
 def test_a_newer_challenger_is_not(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="version 8 is the challenger now; expected version 7"):
-        candidates(registry(8), 7)
+        challenger_of(registry(8), 7)

@@ -40,7 +40,7 @@ def test_a_judgement_that_is_no_pass_is_red(
     ]
     build = deliver(LIVE)
     assert build.result == "FAILURE"
-    assert build.description == "mlShadow: missing answers: 120 of 400"
+    assert build.description == "shadow staging: missing answers: 120 of 400"
 
 
 def test_a_start_alone_is_not_what_the_gate_takes_for_a_shadow(

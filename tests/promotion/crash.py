@@ -188,7 +188,10 @@ def race(machine: Machine, other: Machine) -> Machine:
     assert len(won) == 1, told
     lost = told["there" if won == ["here"] else "here"]
     if lost != "nothing to promote":  # so it is where the other had ended before this one looked
-        told_so = ("belongs to Asha on ", "moved meanwhile (by Asha on ", "change 1 by Asha on ")
+        told_so = (
+            *("belongs to Asha on ", "moved meanwhile (by Asha on ", "change 1 by Asha on "),
+            f"the approval was used by promotion 1 of '{machine.registry.name}', by Asha on ",
+        )
         assert any(words in lost for words in told_so), lost
         assert f"run {won[0]}" in lost
     return machine if won == ["here"] else other
