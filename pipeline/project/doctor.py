@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.config import FILE, Project
-from pipeline.errors import EnvironmentFault, PipelineError
+from pipeline.errors import EnvironmentFault, PipelineError, UsageError
 from pipeline.home import Home
 from pipeline.project import servers
 from pipeline.project.check import check
@@ -125,13 +125,39 @@ def _imports() -> Check:
 
 def _configuration(project: Project) -> Check:
     """Make the problem plug-in, whose options ``ml.yaml``'s own schema does not know."""
-    from pipeline.problems.loader import load_problem
-
     try:
-        load_problem(project.config.problem, project.root)
+        _check_names(project)
     except PipelineError as error:
         return check("configuration", False, error.fault, "a valid file", str(error))
     return check("configuration", True, str(project.root / FILE), "a valid file")
+
+
+def _check_names(project: Project) -> None:
+    """Refuse what names nothing: problem, estimator, metrics, targets; and a port of two servers.
+
+    Raises:
+        UsageError: names the key.
+    """
+    from pipeline.deploy.targets import load_target
+    from pipeline.evaluation.checks import check_metrics
+    from pipeline.gate.contest import Rules
+    from pipeline.problems.loader import load_problem
+    from pipeline.training.trainer import recipes_of
+
+    config = project.config
+    problem = load_problem(config.problem, project.root)
+    recipes_of(config.train)
+    check_metrics(config.evaluate, has_groups=problem.group_column is not None)
+    Rules.of(config.gate, problem.primary_metric, problem.guards)
+    holders: dict[int, str] = {}
+    for name, section in config.environments.items():
+        load_target(section.target)
+        if section.port and holders.setdefault(section.port, name) != name:
+            raise UsageError(
+                f"environments.{holders[section.port]}.port and environments.{name}.port are both "
+                f"{section.port}",
+                expected="a port for each environment",
+            )
 
 
 def _data(project: Project) -> list[Check]:

@@ -32,6 +32,27 @@ class TestExamine:
         assert not checks["git"].required
         assert not checks["Docker"].required
 
+    @pytest.mark.parametrize(
+        ("sections", "told"),
+        [
+            ({"train": {"estimator": "xgbost"}}, "did you mean 'xgboost'?"),
+            ({"gate": {"metric": "acuracy"}}, "did you mean 'accuracy'?"),
+            ({"gate": {"guards": {"logloss": {"margin": 0.1}}}}, "did you mean 'log_loss'?"),
+            ({"evaluate": {"thresholds": {"auk": {"min": 0.5}}}}, "unknown metric 'auk'"),
+            ({"environments": {"production": {"port": 1, "target": "dokcer"}}}, "'docker'"),
+            (
+                {"environments": {"staging": {"port": 8000}, "production": {"port": 8000}}},
+                "environments.staging.port are both 8000",
+            ),
+        ],
+    )
+    def test_a_name_that_names_nothing_is_a_fault_of_the_configuration(
+        self, make_project, sections, told
+    ):
+        check = doctor._configuration(make_project(**sections))
+        assert check.verdict is Verdict.FAIL
+        assert told in check.why
+
     def test_nothing_is_changed_in_the_project(self, make_project, home):
         project = make_project(environments={})
         doctor.examine(project, home)
