@@ -31,6 +31,9 @@ IMPORTED = (
 OWN_FAULTS = frozenset({"configuration", "data"})
 """Checks whose fault is the project's own, not the machine's."""
 
+ON_THIS_MACHINE = frozenset({"process", "docker"})
+"""Targets whose port is one of the machine that deploys."""
+
 LEAST_SPACE = 2.0
 """Gigabytes: a registry with some versions, the working folder and the caches."""
 
@@ -152,7 +155,8 @@ def _check_names(project: Project) -> None:
     holders: dict[int, str] = {}
     for name, section in config.environments.items():
         load_target(section.target)
-        if section.port and holders.setdefault(section.port, name) != name:
+        here = section.target in ON_THIS_MACHINE
+        if here and section.port and holders.setdefault(section.port, name) != name:
             raise UsageError(
                 f"environments.{holders[section.port]}.port and environments.{name}.port are both "
                 f"{section.port}",

@@ -53,6 +53,15 @@ class TestExamine:
         assert check.verdict is Verdict.FAIL
         assert told in check.why
 
+    def test_two_clusters_may_have_one_port(self, make_project):
+        section = {
+            "target": "kubernetes",
+            "port": 8000,
+            "kubernetes": {"repository": "registry.example.org/m"},
+        }
+        project = make_project(environments={"staging": section, "production": section})
+        assert "port" not in doctor._configuration(project).why
+
     def test_nothing_is_changed_in_the_project(self, make_project, home):
         project = make_project(environments={})
         doctor.examine(project, home)
