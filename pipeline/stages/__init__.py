@@ -167,7 +167,7 @@ _ALL = (
     Stage(
         "approve",
         "ask a person, and sign the answer",
-        "rejected, timed out, not an allowed approver, author approving own change",
+        "rejected, timed out, not an allowed approver, or with `four_eyes` an author of the change",
         home=True,
         flags=(
             Flag("by", "who decides"),
