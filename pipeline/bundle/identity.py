@@ -22,6 +22,7 @@ from typing import Any
 from pipeline import workdir
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, UsageError
+from pipeline.features.registry import search_path
 from pipeline.features.schema import FeatureSchema
 
 LOCKED = (
@@ -219,7 +220,7 @@ class _Finder:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self.search = [*sys.path, str(self.root)]
+        self.search = search_path(self.root)
         self.found: set[Path] = set()
         self.outside: set[Path] = set()
         self._installed = [

@@ -93,6 +93,16 @@ def load_modules(root: Path, names: Sequence[str]) -> list[FeatureFunction]:
     return list(found.values())
 
 
+def search_path(root: Path) -> list[str]:
+    """Return where modules of the project at ``root`` are looked for.
+
+    That is ``sys.path`` without another project that this process served before, then the root.
+    """
+    home, served = root.resolve(), _importer.root
+    other = None if served in (None, home) else str(served)
+    return [*(entry for entry in sys.path if entry != other), str(home)]
+
+
 class _Importer:
     """Imports modules of one root at a time."""
 

@@ -9,6 +9,7 @@ import pytest
 from pipeline import config
 from pipeline.bundle import identity, source
 from pipeline.bundle.reader import Bundle
+from pipeline.features.registry import load_modules
 from pipeline.registry import commit, git
 
 pytestmark = pytest.mark.needs("git")
@@ -71,6 +72,18 @@ class Case:
 
 
 def test_a_model_of_its_commit_has_none(case):
+    assert case.differences() == []
+
+
+def test_another_project_that_the_process_served_hides_no_module(case, tmp_path):
+    other = tmp_path / "other"
+    (other / "features").mkdir(parents=True)
+    (other / "features/__init__.py").write_text("")
+    (other / "features/theirs.py").write_text(
+        "from pipeline.features.registry import feature\n\n"
+        "@feature\ndef theirs(rows):\n    return rows['x']\n"
+    )
+    load_modules(other, ["features.theirs"])
     assert case.differences() == []
 
 
