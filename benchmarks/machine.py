@@ -9,12 +9,13 @@ import platform
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from pipeline.bundle.identity import installed_version
 
 
 def arguments(description: str | None, **numbers: float) -> argparse.Namespace:
@@ -33,7 +34,7 @@ def describe(*distributions: str) -> dict[str, str]:
     if info.exists():
         lines = (line for line in info.read_text().splitlines() if line.startswith("model name"))
         cpu = next(lines, f"x: {cpu}").partition(":")[2].strip()
-    versions = {name: metadata.version(name) for name in distributions}
+    versions = {name: installed_version(name) for name in distributions}
     return {
         "cpu": cpu,
         "cores": str(os.cpu_count()),
