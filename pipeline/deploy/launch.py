@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pipeline.bundle.reader import Bundle
 from pipeline.deploy import priority, process_identity
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.serving import control
+from pipeline.serving.environment import inherited
 
 if TYPE_CHECKING:
     import psutil
@@ -27,19 +27,6 @@ HUNG_SECONDS = 2.0
 """So long has one that answers nobody: while it holds the port, nobody else does."""
 MAX_LOG = 10 << 20
 
-INHERITED = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "TMPDIR",
-    "PYTHONPATH",
-    "LD_LIBRARY_PATH",
-    "DYLD_LIBRARY_PATH",
-)
-"""All of the environment that a server gets, beside its token: the secrets of a build stay with
-the build, and nothing marks the server as a part of one that ends (Jenkins goes by variables)."""
 LEFT_ALONE = {"JENKINS_NODE_COOKIE": "dontKillMe"}
 """Tells Jenkins not to end the process with its build."""
 
@@ -183,8 +170,10 @@ def _failed(code: int, log: Path, before: int) -> Exception:
 
 
 def environment(token_env: str | None) -> Mapping[str, str]:
-    """Return the variables that a process gets which outlives the command."""
-    names = (*INHERITED, token_env) if token_env else INHERITED
+    """Return the variables that a process gets which outlives the command.
+
+    They are the system's and the token's: the secrets of a build stay with the build, and nothing
+    marks the server as a part of one that ends (Jenkins goes by variables).
+    """
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    inherited = {name: os.environ[name] for name in names if name in os.environ}
-    return inherited | single | LEFT_ALONE
+    return inherited(*([token_env] if token_env else [])) | single | LEFT_ALONE

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import GateSection
+from pipeline.config import Config, GateSection
+from pipeline.evaluation import checks as limits
 from pipeline.evaluation.metrics import METRICS
 from pipeline.gate.comparison import Comparison, comparable_metric, compare
 from pipeline.gate.decision import Goal, decide, threshold
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.evaluation.sample import Sample
+    from pipeline.problems.base import Problem
 
     Floats = NDArray[np.float64]
 
@@ -56,6 +58,16 @@ class Rules:
             power=section.power,
             min_units=section.min_days,
         )
+
+
+def check_metrics(config: Config, problem: Problem) -> None:
+    """Refuse metrics and limits that no model could meet, before one is trained.
+
+    Raises:
+        UsageError: the key is named.
+    """
+    limits.check_metrics(config.evaluate, has_groups=problem.group_column is not None)
+    Rules.of(config.gate, problem.primary_metric, problem.guards)
 
 
 @dataclass(frozen=True)

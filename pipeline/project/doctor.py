@@ -142,16 +142,14 @@ def _check_names(project: Project) -> None:
         UsageError: names the key.
     """
     from pipeline.deploy.targets import load_target
-    from pipeline.evaluation.checks import check_metrics
-    from pipeline.gate.contest import Rules
+    from pipeline.gate.contest import check_metrics
     from pipeline.problems.loader import load_problem
     from pipeline.training.trainer import recipes_of
 
     config = project.config
     problem = load_problem(config.problem, project.root)
     recipes_of(config.train)
-    check_metrics(config.evaluate, has_groups=problem.group_column is not None)
-    Rules.of(config.gate, problem.primary_metric, problem.guards)
+    check_metrics(config, problem)
     holders: dict[int, str] = {}
     for name, section in config.environments.items():
         load_target(section.target)

@@ -39,6 +39,7 @@ from pipeline.serving.feature_messages import (
     read_frame,
     write_frame,
 )
+from pipeline.serving.feature_process import UNAVAILABLE
 from pipeline.serving.forms import careful_json
 from pipeline.serving.requests import RequestError
 
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from pipeline.features.schema import FeatureSchema
     from pipeline.problems.base import Problem
 
-UNAVAILABLE = 501
 MISFIT = 422
 MAX_MEMORY = 2 << 30
 """Bytes that the worker may hold after an answer; beyond, it ends and is started again."""
@@ -145,24 +145,24 @@ class FeatureCode:
         """Refuse rows without a column that the problem needs; name the one that may be meant."""
         data = self.project.config.data
         grouped = self.problem.group_column if data.groups is not None else None
-        named = {column.name: column for column in self.problem.columns()}
+        given = {self.problem.label_column, grouped, *data.constants}
+        columns = self.problem.columns()
         needed = {
-            data.columns.get(name, name)
-            for name, column in named.items()
-            if column.required and name not in {self.problem.label_column, grouped, *data.constants}
+            self._source_name(column.name)
+            for column in columns
+            if column.required and column.name not in given
         }
         if lacking := sorted(needed - row.keys()):
-            others = row.keys() - {data.columns.get(name, name) for name in named}
+            others = row.keys() - {self._source_name(column.name) for column in columns}
             near = get_close_matches(lacking[0], others, n=1)
             meant = f"; is '{near[0]}' meant?" if near else ""
             raise RequestError(MISFIT, f"row 0 lacks the column '{lacking[0]}'{meant}")
 
     def _check_numbers(self, rows: Sequence[dict[str, Any]]) -> None:
         """Refuse text in numeric columns, which reading a source would take for missing."""
-        given = self.project.config.data.columns
         features = self.problem.feature_columns([*rows[0]])
         numeric = [
-            given.get(column.name, column.name)
+            self._source_name(column.name)
             for column in (*self.problem.columns(), *features)
             if column.kind in ("number", "integer") and column.name != self.problem.label_column
         ]
@@ -172,6 +172,10 @@ class FeatureCode:
                     raise RequestError(
                         MISFIT, f"row {place}: '{name}' is text; expected a number or null"
                     )
+
+    def _source_name(self, column: str) -> str:
+        """Return what the source, and so a request, calls a column of the problem."""
+        return self.project.config.data.columns.get(column, column)
 
     def _text(self) -> frozenset[str]:
         return text_columns(self.problem, self.project.config.data)
@@ -183,8 +187,7 @@ class FeatureCode:
 
     def _is_before(self, row: Mapping[str, Any], since: date) -> bool:
         """Whether a row is known to be history; one whose day cannot be read is not."""
-        time = self._time()
-        value = row.get(self.project.config.data.columns.get(time, time))
+        value = row.get(self._source_name(self._time()))
         try:
             return date.fromisoformat(str(value)[:10]) < since
         except ValueError:

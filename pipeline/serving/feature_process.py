@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from pipeline.serving.environment import inherited
 from pipeline.serving.feature_messages import (
     HEADER,
     MAX_FRAME,
@@ -34,20 +35,9 @@ START_SECONDS = 60.0
 RETRY_SECONDS = 5.0
 """After a start that failed for a reason that may pass, requests are refused for so long."""
 END_SECONDS = 5.0
-INHERITED = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "TMPDIR",
-    "PYTHONPATH",
-    "LD_LIBRARY_PATH",
-    "DYLD_LIBRARY_PATH",
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-)
-"""All of the environment that the bundle's code gets: the server's token is not in it."""
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Beside the system's variables all of the environment that the bundle's code gets: the server's
+token is not in it."""
 UNAVAILABLE = 501
 MODULE = "pipeline.scoring.feature_worker"
 NEEDED = ("pipeline.scoring", "pandas")
@@ -200,10 +190,9 @@ class FeatureProcess:
     async def _spawn(self) -> Process:
         command = [sys.executable, "-P", "-m", MODULE, "--bundle", str(self._bundle)]
         command += ["--max-rows", str(self._limits.max_rows)]
-        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         return await asyncio.create_subprocess_exec(
             *command, stdin=PIPE, stdout=PIPE, stderr=None if _has_stderr() else DEVNULL,
-            env=environment,
+            env=inherited(*THREADS),
         )  # fmt: skip
 
 

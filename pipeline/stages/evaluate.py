@@ -14,7 +14,7 @@ from pipeline.evaluation.groups import BY_GROUP, ByGroup, by_group
 from pipeline.evaluation.noise import noise_effect
 from pipeline.evaluation.sample import Sample
 from pipeline.features.schema import FeatureSchema
-from pipeline.gate.contest import Rules
+from pipeline.gate.contest import check_metrics
 from pipeline.problems.loader import load_problem
 from pipeline.project.protected import Protected
 from pipeline.project.user_tests import run_user_tests
@@ -38,8 +38,7 @@ SHOWN = {"base_rate": "base rate", "logistic_regression": "logistic regression"}
 def run(context: Context) -> Outcome:
 
     problem = load_problem(context.config.problem, context.project.root)
-    checks.check_metrics(context.config.evaluate, has_groups=problem.group_column is not None)
-    Rules.of(context.config.gate, problem.primary_metric, problem.guards)
+    check_metrics(context.config, problem)
     matrix = parquet.read(context.take("data/matrix.parquet", "train"))
     holdout_path = context.take("data/holdout.parquet", "train")
     holdout = parquet.read(holdout_path).reset_index(drop=True)

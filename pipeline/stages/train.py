@@ -25,8 +25,7 @@ QUICK_EPOCHS = 2
 
 def run(context: Context) -> Outcome:
     """Train on the clean data and write the model with its matrix, or nothing at all."""
-    from pipeline.evaluation.checks import check_metrics
-    from pipeline.gate.contest import Rules
+    from pipeline.gate.contest import check_metrics
     from pipeline.problems.loader import load_problem
     from pipeline.training import files
     from pipeline.training.trainer import recipes_of
@@ -35,8 +34,7 @@ def run(context: Context) -> Outcome:
     limits = _limits(context)
     recipes_of(config.train)  # wrong names are refused before minutes are spent
     problem = load_problem(config.problem, context.project.root)
-    check_metrics(config.evaluate, has_groups=problem.group_column is not None)
-    Rules.of(config.gate, problem.primary_metric, problem.guards)
+    check_metrics(config, problem)
     with files.all_or_nothing(context.workdir):
         champion = _champion(context)
         trained, seconds = _train(context, problem, limits, champion)
