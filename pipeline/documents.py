@@ -32,6 +32,8 @@ MAX_NODES = 50_000
 MAX_DEPTH = 64
 MAX_INTEGER = 2**63
 DIGITS = 40
+OTHER_BASE = re.compile(r"[-+]?(0_*[0-9][0-9_]*|[0-9][0-9_]*(:[0-9_]+)+(\.[0-9_]*)?)")
+"""What YAML 1.1 reads as another number than a person does: ``010`` is 8, ``1:30`` is 90."""
 """Characters of an integer that are looked at, in whatever base."""
 NO_TEXT = "a text with a NUL or half a character"
 
@@ -263,7 +265,7 @@ def _check_keys(loader: Any, root: yaml.Node, where: str) -> None:
 
 
 def _yaml_integer(loader: Any, node: yaml.ScalarNode) -> int:
-    text = loader.construct_scalar(node)
+    text = _decimal(loader, node)
     if len(text) <= DIGITS:
         try:
             value: int = _standard().construct_yaml_int(loader, node)
@@ -275,7 +277,7 @@ def _yaml_integer(loader: Any, node: yaml.ScalarNode) -> int:
 
 
 def _yaml_float(loader: Any, node: yaml.ScalarNode) -> float:
-    text = loader.construct_scalar(node)
+    text = _decimal(loader, node)
     try:
         value: float = _standard().construct_yaml_float(loader, node) if len(text) <= 400 else 0.0
     except (ValueError, OverflowError):
@@ -283,6 +285,13 @@ def _yaml_float(loader: Any, node: yaml.ScalarNode) -> float:
     if len(text) > 400 or not math.isfinite(value):
         raise _bad(node, "not a finite number")
     return value
+
+
+def _decimal(loader: Any, node: yaml.ScalarNode) -> str:
+    text: str = loader.construct_scalar(node)
+    if OTHER_BASE.fullmatch(text[:DIGITS]):
+        raise _bad(node, "another number in YAML than it looks; quote a text, write a decimal")
+    return text
 
 
 def _yaml_timestamp(loader: Any, node: yaml.ScalarNode) -> Any:

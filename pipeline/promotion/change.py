@@ -31,7 +31,13 @@ from pipeline.promotion.journal import (
     perform,
     unsettled,
 )
-from pipeline.promotion.ledger import ROLLED_BACK, TAKEN_BACK, last_done, present_champion
+from pipeline.promotion.ledger import (
+    ROLLED_BACK,
+    TAKEN_BACK,
+    last_done,
+    led_to,
+    present_champion,
+)
 from pipeline.promotion.production import Production, bundle_of
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, Registry, Version
 
@@ -39,6 +45,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from securesystemslib.signer import SSlibKey
+
+
+LOST = (
+    "restore the registry from a backup, or go back to a version that it holds: "
+    "'ml-pipeline rollback --to V'"
+)
 
 
 @dataclass(frozen=True)
@@ -76,12 +88,7 @@ def verified(
     """
     found = approvals.kept(home, keys, registry.name, digest)
     if found is None:
-        registered = registry.version(number)
-        if registered.digest != digest:
-            raise Refused(
-                f"version {number} of the registry holds bundle {registered.digest[:12]}",
-                expected=digest[:12],
-            )
+        registered = _registered(registry, number, digest)
         found = approvals.approval_of(registry, keys, registered)
         content = registry.record(registered, APPROVAL_RECORD)
         if content is not None:
@@ -197,19 +204,18 @@ def realign(
     run_id: str,
     reach: Reach = nowhere,
 ) -> str:
-    """Give the alias to the version that history and production agree on, if it is elsewhere.
+    """Let the registry say what history and production agree on: its alias, and its last lease.
 
     Returns:
         Why that is still open; empty where the registry agrees.
     """
     version = wanted.version
     try:
-        if registry.version(version.number).digest != version.digest:
-            return f"version {version.number} of the registry is another bundle"
+        _registered(registry, version.number, version.digest)
         champion = present_champion(registry)
-        if champion == version:
+        if champion == version and led_to(registry, version):
             return ""
-        if champion is not None:
+        if champion is not None and champion != version:
             check_by_hand(registry, champion)
     except PipelineError as error:
         return str(error)
@@ -252,6 +258,28 @@ def check_by_hand(registry: Registry, champion: Version) -> None:
             hint="run 'ml-pipeline reconcile production' to take it over, then roll back from it "
             "if it is not to serve",
         )
+
+
+def _registered(registry: Registry, number: int, digest: str) -> Version:
+    """Return the version of a number, which has to be the bundle of this digest.
+
+    Raises:
+        EnvironmentFault: it is gone, or the registry does not answer.
+        Refused: it is another bundle.
+    """
+    found = next((one for one in registry.versions() if one.number == number), None)
+    if found is None:
+        raise EnvironmentFault(
+            f"the registry has no version {number} of '{registry.name}' any more",
+            hint=LOST,
+        )
+    if found.digest != digest:
+        raise Refused(
+            f"version {number} of the registry holds bundle {found.digest[:12]}",
+            expected=digest[:12],
+            hint=LOST,
+        )
+    return found
 
 
 def _write_down(
@@ -298,16 +326,12 @@ def _move_alias(registry: Registry, production: Production, journal: Journal, re
         for one in replaced:
             if one.record.number is not None:
                 registry.end_claim(one.record.number, one.record.token, _outcome(one, record))
-        wanted, champion = registry.version(record.version), present_champion(registry)
-        if wanted.digest != record.bundle:
-            raise Refused(
-                f"version {record.version} of the registry holds bundle {wanted.digest[:12]}",
-                expected=record.bundle[:12],
-            )
-        if champion == wanted:
+        wanted = _registered(registry, record.version, record.bundle)
+        champion = present_champion(registry)
+        if champion == wanted and led_to(registry, wanted):
             return
         known = {record.former_bundle, *_bundles(replaced)}
-        if champion is not None and champion.digest not in known:
+        if champion not in (None, wanted) and champion.digest not in known:
             check_by_hand(registry, champion)
         claim(registry, journal)
         reach("within alias, claimed")

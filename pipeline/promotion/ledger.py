@@ -27,6 +27,18 @@ def last_done(registry: Registry) -> Standing | None:
     return found[-1] if found else None
 
 
+def led_to(registry: Registry, version: Version) -> bool:
+    """Return whether the last change led to this version, as far as the registry says to which.
+
+    Raises:
+        EnvironmentFault: the registry does not answer.
+    """
+    last = last_done(registry)
+    if last is None or last.subject is None:
+        return True
+    return last.is_about(version.number, version.digest)
+
+
 def present_champion(registry: Registry) -> Version | None:
     """Return the version that the alias names; None where it names none, or a lost one.
 

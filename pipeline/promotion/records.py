@@ -198,8 +198,18 @@ def read_history(home: Home) -> list[Entry]:
         EnvironmentFault: a line is not one that a promotion wrote.
     """
     path = home / HISTORY
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise EnvironmentFault(
+            f"cannot read {path}: {error.strerror}",
+            expected="a file with a line of JSON for each change of production",
+            hint="restore it from a backup",
+        ) from None
     entries = []
-    for number, line in enumerate(path.read_text().splitlines() if path.exists() else (), 1):
+    for number, line in enumerate(lines, 1):
         try:
             entries.append(Entry.model_validate(documents.parse_json(line, "it")))
         except (ValidationError, DocumentError) as error:

@@ -211,5 +211,8 @@ def _holder(name: str, tags: Mapping[str, str]) -> Holder:
         )
     except (KeyError, ValueError):
         raise EnvironmentFault(
-            f"registered model '{name}' is no claim", expected="the tags of one"
+            f"registered model '{name}' is no claim",
+            expected="the tags of one",
+            hint="restore its tags from a backup of the registry; if no promotion made it, remove "
+            "this registered model",
         ) from None

@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import unicodedata
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 TIMEOUT = 30
-ADDRESS = re.compile(r"<([^<>]*)>")
-TRAILER = re.compile(r"\s*co-authored-by\s*:(.*)", re.IGNORECASE)
+BRACKETED = re.compile(r"<([^<>]*)>")
+BARE = re.compile(r"[^\s<>()\[\],;:\"]+@[^\s<>()\[\],;:\"]+")
+CO_AUTHOR = re.compile(r"\bco[\W_]*(?:author|develop)(?:ed)?(?:[\W_]*by)?\s*:", re.IGNORECASE)
+"""Names a further author, wherever it stands: in the trailers, in a squashed commit's list."""
+AUTHOR = re.compile(r"\W*author(?:ed[\W_]*by)?\s*:", re.IGNORECASE)
+"""The same in the log that ``git merge --squash`` proposes; it counts if an address follows."""
 SETTINGS = (
     "core.fsmonitor=false",
     "core.hooksPath=/dev/null",
@@ -59,8 +65,8 @@ def content(root: Path, commit: str, name: str) -> bytes | None:
 def authors(root: Path, since: str | None, until: str) -> frozenset[str] | None:
     """Return the addresses of everyone named by the commits after ``since`` up to ``until``.
 
-    Authors, committers and every ``Co-authored-by`` line of the message count, wherever it stands;
-    one without an address counts as its whole text.
+    Authors, committers and every co-author whom a message names count, wherever it does; one
+    without an address counts as the whole text.
 
     Args:
         root: A folder of the repository.
@@ -84,26 +90,53 @@ def authors(root: Path, since: str | None, until: str) -> frozenset[str] | None:
         "--no-mailmap",
         "--no-notes",
         "--encoding=UTF-8",
-        "--format=%ae%n%ce%n%B",
+        "--format=%an <%ae>%n%cn <%ce>%n%B",
         "--end-of-options",
         span,
         "--",
     )
     if text is None:
         return None
-    named: list[str] = []
+    found: set[str] = set()
     for commit in filter(None, text.split("\0")):
-        author, committer, *message = [*commit.split("\n"), "", ""]
-        named += [
-            author,
-            committer,
-            *(found[1] for line in message if (found := TRAILER.match(line))),
-        ]
-    return frozenset(
-        (found[1] if (found := ADDRESS.search(each)) else each).strip().lower()
-        for each in named
-        if each.strip()
-    )
+        author, committer, message = [*commit.split("\n", 2), "", ""][:3]
+        found |= _address(author) | _address(committer) | _named_in(message)
+    return frozenset(found)
+
+
+def _named_in(message: str) -> set[str]:
+    """Return the addresses of those whom a commit's message names as its authors."""
+    found: set[str] = set()
+    lines = ["".join(filter(_is_seen, line)) for line in message.splitlines()]
+    for number, line in enumerate(lines, 1):
+        folded = list(takewhile(_continues, lines[number:]))
+        if match := CO_AUTHOR.search(line):
+            found |= _addresses(" ".join([line[match.end() :], *folded]))
+        elif match := AUTHOR.match(line):
+            found |= {one for one in _addresses(line[match.end() :]) if BARE.fullmatch(one)}
+    return found
+
+
+def _is_seen(letter: str) -> bool:
+    return letter == "\t" or unicodedata.category(letter) not in ("Cc", "Cf")
+
+
+def _continues(line: str) -> bool:
+    """Return whether a line goes on with the trailer before it, as git folds them."""
+    return line[:1] in " \t" and bool(line.strip()) and ":" not in line.partition("<")[0]
+
+
+def _address(person: str) -> set[str]:
+    """Return the address of an author or a committer; where there is none, all that is said."""
+    address = person.rpartition("<")[2].rstrip(">").strip().lower()
+    return {address or " ".join(person.split()).lower()}
+
+
+def _addresses(text: str) -> set[str]:
+    """Return the addresses in a text; where there is none, the text."""
+    bare = BARE.findall(BRACKETED.sub(" ", text))
+    found = {address.strip().lower() for address in (*BRACKETED.findall(text), *bare)} - {""}
+    return found or {" ".join(text.split()).lower()} - {""}
 
 
 def _git(root: Path, *arguments: str) -> str | None:

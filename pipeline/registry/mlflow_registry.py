@@ -7,6 +7,7 @@ MLflow takes over a second to import, so it is imported on the first call.
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 import socket
 import tempfile
@@ -559,6 +560,11 @@ class Registry:
         sha = self.version(version.number).tags.get(RECORD + name)
         if sha is None:
             return None
+        if not re.fullmatch("[0-9a-f]{64}", sha):
+            raise Refused(
+                f"record {name} of version {version.number} is named by no SHA-256",
+                expected=f"64 hexadecimal digits in the version's tag {RECORD + name}",
+            )
         with mlflow_scope(self.uri), tempfile.TemporaryDirectory() as scratch:
             path = f"records/{name}/{sha}{Path(name).suffix}"
             content = self._fetch(version, path, f"record {name}", scratch).read_bytes()

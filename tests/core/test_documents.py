@@ -50,7 +50,7 @@ YAML = {
     "megabytes": ("a: 1\n" * 300_000, "larger than 1 MiB"),
     "5,000 digits": (f"a: 1\nb: {'1' * 5000}", "line 2: 1111"),
     "hexadecimal digits": (f"a: 0x{'f' * 5000}", "beyond 64 bits"),
-    "a number to the base of 60": (f"a: 1{':10' * 5000}", "beyond 64 bits"),
+    "a number to the base of 60": (f"a: 1{':10' * 5000}", "another number in YAML"),
     "65 bits": (f"a: {2**64}", "beyond 64 bits"),
     "no number": ("a: !!int 0x", "line 1: 0x is no integer"),
     "not a number": ("a: .nan", "line 1: .nan is not a finite number"),
@@ -136,6 +136,20 @@ def test_what_people_write_is_read():
     assert parse_json('{"a": [1, -2.5e3, "é", null, true]}', "x") == {
         "a": [1, -2500.0, "é", None, True]
     }
+
+
+@pytest.mark.parametrize("value", ["010", "-007", "0_1", "1:30", "12:30:45", "1:30.5", "0:0.05"])
+def test_what_yaml_reads_as_another_number_is_refused(value):
+    with pytest.raises(DocumentError, match=f"line 2: {value} is another number in YAML"):
+        parse_yaml(f"a: 1\nb: {value}\n", "ml.yaml")
+    assert parse_yaml(f"b: '{value}'\n", "ml.yaml") == {"b": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("0", 0), ("0.05", 0.05), ("-0.5", -0.5), ("0x1F", 31)]
+)
+def test_plain_numbers_are_read(text, value):
+    assert parse_yaml(f"a: {text}\n", "ml.yaml") == {"a": value}
 
 
 def test_many_short_lines_are_read():

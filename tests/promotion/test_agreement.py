@@ -11,7 +11,9 @@ import pytest
 from pipeline.errors import EnvironmentFault
 from pipeline.promotion import records
 from pipeline.promotion.agreement import agreed_champion, contenders
+from pipeline.promotion.change import Changed
 from pipeline.promotion.production import Production, clear_stopped, mark_stopped
+from pipeline.promotion.rollback import rollback
 from pipeline.registry.mlflow_registry import CHAMPION, Registry
 from tests.promotion.test_reconcile import settle_on
 
@@ -27,6 +29,18 @@ def delivery(three: Delivery) -> Delivery:
 
 def production(delivery: Delivery) -> Production:
     return Production(delivery.target, delivery.placement)
+
+
+def rollback_to(delivery: Delivery, version: int) -> Changed:
+    return rollback(
+        delivery.registry,
+        [delivery.signer.public_key],
+        production(delivery),
+        to=version,
+        by="Bina",
+        reason="alarms",
+        run_id=f"back-to-{version}",
+    )
 
 
 def alias_lost(delivery: Delivery) -> None:
@@ -83,7 +97,27 @@ def nothing_answers(delivery: Delivery) -> None:
     delivery.target.running = None
 
 
+def last_lease_lost(delivery: Delivery) -> None:
+    delivery.registry._client.delete_registered_model("_promotion.three.3")
+
+
+def last_lease_taken_back(delivery: Delivery) -> None:
+    delivery.registry._client.set_registered_model_tag(
+        "_promotion.three.3", "claim.ended", "taken back"
+    )
+
+
+def last_lease_is_about_another(delivery: Delivery) -> None:
+    for name, value in (("version", "2"), ("bundle", delivery.registry.version(2).digest)):
+        delivery.registry._client.set_registered_model_tag(
+            "_promotion.three.3", f"claim.{name}", value
+        )
+
+
+LEASES = [last_lease_lost, last_lease_taken_back, last_lease_is_about_another]
+
 DIFFERENCES = [
+    *((one, "its last change, [23], to version 2", "reconcile production") for one in LEASES),
     (alias_lost, "alias 'champion' is not set", "reconcile production"),
     (alias_moved_back, "names version 1 ", "reconcile production"),
     (alias_moved_forward, "names version 4 ", "reconcile production"),
@@ -114,6 +148,31 @@ def test_a_difference_is_named_and_ends_it(
         delivery.promote()
     assert records.read_history(delivery.home) == before
     assert delivery.target.running == running
+
+
+@pytest.mark.parametrize("lose", LEASES)
+def test_reconcile_writes_a_lease_that_the_registry_lost(
+    delivery: Delivery, lose: Callable[[Delivery], None]
+) -> None:
+    lose(delivery)
+    done = settle_on(delivery, delivery.home / "production-model.yaml")
+    assert (done.version.number, done.registry) == (3, "")
+    challenger, champion = contenders(delivery.registry, production(delivery), delivery.home)
+    assert champion is not None
+    assert (challenger.number, champion.number) == (4, 3)
+
+
+def test_a_version_that_the_registry_lost_is_said_with_a_way_out(delivery: Delivery) -> None:
+    delivery.registry._client.delete_model_version("three", "2")
+    back = rollback_to(delivery, 2)
+    assert "has no version 2 of 'three' any more" in back.open
+    with pytest.raises(EnvironmentFault, match=r"no version 2 .* any more.*rollback --to V"):
+        delivery.promote()
+    assert "no version 2" in settle_on(delivery, delivery.home / "production-model.yaml").registry
+    assert rollback_to(delivery, 1).open == ""
+    champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
+    assert champion is not None
+    assert champion.number == 1
 
 
 def test_the_champion_is_what_all_say(delivery: Delivery) -> None:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.errors import EnvironmentFault
 from pipeline.home import Home
-from pipeline.promotion.records import Replacement, profile_of, read_history
+from pipeline.promotion.records import Replacement, history, profile_of, read_history
 
 
 class TestReplacement:
@@ -58,3 +59,18 @@ class TestHistory:
         (tmp_path / "history.jsonl").write_text('{"at": 1}\n')
         with pytest.raises(EnvironmentFault, match=r"history\.jsonl:1 is broken"):
             read_history(Home(tmp_path))
+
+    def test_what_is_no_text_is_named_and_what_is_no_file_too(self, tmp_path: Path) -> None:
+        (tmp_path / "history.jsonl").write_bytes(b"\xff\xfe{}\n")
+        with pytest.raises(EnvironmentFault, match=r"history\.jsonl:1 is broken: it is not UTF-8"):
+            read_history(Home(tmp_path))
+        (tmp_path / "history.jsonl").unlink()
+        (tmp_path / "history.jsonl").mkdir()
+        with pytest.raises(EnvironmentFault, match=r"cannot read .*history\.jsonl"):
+            read_history(Home(tmp_path))
+
+    def test_unusual_ends_of_lines_in_a_reason_end_no_line(self, three: Any) -> None:
+        entry = read_history(three.home)[-1]
+        odd = entry.model_copy(update={"reason": "a\u2028b\x85c\x1cd\re"})
+        history(three.home, odd).do()
+        assert read_history(three.home)[-1] == odd

@@ -131,11 +131,36 @@ class TestWhatHidesAuthors:
             "x\n\nCo-authored-by: B <b@ex.org>\n\nand more text at the end of the message",
             "Co-authored-by: B <b@ex.org>",
             "x\n\n  co-AUTHORED-by : B <b@ex.org>",
+            "squashed\n\n* one\n* Co-authored-by: B <b@ex.org>",
+            "x\n\n> - Co-authored-by: B <b@ex.org>",
+            "x\n\nCo-authored-by: B\n <b@ex.org>",
+            "x\n\nCo-authored-by:\n  B <b@ex.org>",
+            "x\n\nCo-authored-by: A <a@ex.org>, B <b@ex.org>",
+            "x\n\nCo-authored-by: A <a@ex.org> and b@ex.org",
+            "x\r\rCo-authored-by: B <b@ex.org>",
+            "x\u2028Co-authored-by: B <b@ex.org>",
+            "x\n\nCo-auth\u200bored-by: B <b@ex.org>",
+            "x\n\nCo\u2011authored\u2011by: B <b@ex.org>",
+            "x\n\nCoauthored by: B <b@ex.org>",
+            "x\n\nCo-developed-by: B <b@ex.org>",
+            "Squashed commit of the following:\n\ncommit 1\nAuthor: B <b@ex.org>\n\n    one",
         ],
     )
     def test_a_co_author_that_is_no_trailer(self, repository: Repository, message: str) -> None:
         commit = repository.commit("a@ex.org", message)
         assert git.authors(repository.root, None, commit) == {"a@ex.org", "b@ex.org", "c@ex.org"}
+
+    @pytest.mark.parametrize(
+        "message",
+        ["x\n\nThe author: see the wiki", "x\n\nReviewed-by: B <b@ex.org>", "x\n\nSee b@ex.org"],
+    )
+    def test_other_lines_name_no_author(self, repository: Repository, message: str) -> None:
+        commit = repository.commit("a@ex.org", message)
+        assert git.authors(repository.root, None, commit) == {"a@ex.org", "c@ex.org"}
+
+    def test_an_author_without_an_address_is_not_overlooked(self, repository: Repository) -> None:
+        commit = repository.commit("")
+        assert git.authors(repository.root, None, commit) == {"a <>", "c@ex.org"}
 
     def test_variables_that_lead_git_to_another_repository(
         self, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
