@@ -61,6 +61,18 @@ class Verified:
     bundle: Path
     approval: Approval
     approval_digest: str
+    restored: tuple[str, ...] = ()
+    """What the home lacked and has again, in words."""
+
+
+@dataclass(frozen=True)
+class Realigned:
+    """What became of the registry's alias."""
+
+    moved: str = ""
+    """From where to where; empty where it was not moved."""
+    open: str = ""
+    """Why registry and production still differ; empty where they agree."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +99,14 @@ def verified(
         EnvironmentFault: the registry is needed and does not answer.
     """
     found = approvals.kept(home, keys, registry.name, digest)
+    restored: tuple[str, ...] = ()
     if found is None:
         registered = _registered(registry, number, digest)
         found = approvals.approval_of(registry, keys, registered)
         content = registry.record(registered, APPROVAL_RECORD)
         if content is not None:
             approvals.keep(home, digest, content)
+            restored = (f"the home keeps the approval of version {number} again",)
     approval, approval_digest = found
     if approval.version != number:
         raise Refused(
@@ -101,7 +115,11 @@ def verified(
     with bundle_of(registry, home, digest, number) as path:
         identity = Bundle.open(path).identity
         yield Verified(
-            Version(registry.name, number, identity, digest), path, approval, approval_digest
+            Version(registry.name, number, identity, digest),
+            path,
+            approval,
+            approval_digest,
+            restored,
         )
 
 
@@ -203,22 +221,22 @@ def realign(
     reason: str,
     run_id: str,
     reach: Reach = nowhere,
-) -> str:
+) -> Realigned:
     """Let the registry say what history and production agree on: its alias, and its last lease.
 
     Returns:
-        Why that is still open; empty where the registry agrees.
+        From where it was moved, or why registry and production still differ.
     """
     version = wanted.version
     try:
         _registered(registry, version.number, version.digest)
         champion = present_champion(registry)
         if champion == version and led_to(registry, version):
-            return ""
+            return Realigned()
         if champion is not None and champion != version:
             check_by_hand(registry, champion)
     except PipelineError as error:
-        return str(error)
+        return Realigned(open=str(error))
     journal = Journal.start(
         production.home,
         "reconcile",
@@ -233,7 +251,14 @@ def realign(
         run_id=run_id,
         steps={"deploy": "made", "file": "made"},
     )
-    return _tell(registry, production, journal, reach)
+    if still := _tell(registry, production, journal, reach):
+        return Realigned(open=still)
+    if champion == version:
+        return Realigned(f"the registry's last change led elsewhere and leads to version {version.number} again")
+    was = "named no version" if champion is None else f"named version {champion.number}"
+    return Realigned(
+        f"the registry's alias '{CHAMPION}' {was} and names version {version.number} again"
+    )
 
 
 def check_by_hand(registry: Registry, champion: Version) -> None:

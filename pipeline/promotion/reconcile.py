@@ -23,7 +23,7 @@ from pipeline.promotion.ledger import DONE
 from pipeline.promotion.production import Production, alone, fetched
 from pipeline.promotion.promote import promote_challenger
 from pipeline.promotion.records import Entry
-from pipeline.promotion.rollback import good, rolled_back, stack_of
+from pipeline.promotion.rollback import Made, changes_of, good, rolled_back, stack_of
 from pipeline.promotion.settle import settle
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
 from pipeline.report import Progress
@@ -34,14 +34,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What serves now, and what was wrong; ``drift`` is empty where nothing was."""
+    """What serves now, what was wrong and what was done about it."""
 
     version: Version
     deployment: Deployment
     drift: str
+    """Why the environment did not serve ``version``; empty where it did."""
     approved: str = ""
     """By whom, where the environment asks for it."""
     settled: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    """What else was changed, in words: the alias, the home's files, a promotion."""
     registry: str = ""
     """How the registry differs or why it was not told; empty where it agrees."""
 
@@ -122,12 +125,23 @@ def reconcile_production(
                 raise _other_approval(wanted, proven.approval_digest)
             actual = production.status()
             drift = _cause(actual, digest, {entry.bundle for entry in history})
+            changes = list(proven.restored)
             if history and history[-1].bundle == digest:
                 serving, drift = _serve(production.target, production.placement, proven, drift)
-                records.follow(home, serving.url, proven.approval)
-                unknown = unknown or realign(
-                    registry, production, proven, by=by, reason=reason, run_id=run_id, reach=reach
-                )
+                if records.follow(home, serving.url, proven.approval):
+                    changes.append(f"{records.PRODUCTION_MODEL} was written again")
+                if not unknown:
+                    told = realign(
+                        registry,
+                        production,
+                        proven,
+                        by=by,
+                        reason=reason,
+                        run_id=run_id,
+                        reach=reach,
+                    )
+                    changes += [told.moved] if told.moved else []
+                    unknown = told.open
             else:
                 was = history[-1] if history else None
                 done = change(
@@ -150,6 +164,7 @@ def reconcile_production(
             drift=drift,
             approved=_approved(proven.approval),
             settled=settled,
+            changed=tuple(changes),
             registry=unknown,
         )
 
@@ -164,17 +179,22 @@ def _was_in_production(registry: Registry, history: Sequence[Entry], wanted: Des
     one = (wanted.model_version, wanted.digests.bundle)
     known = one in {(entry.version, entry.bundle) for entry in history}
     if known and one not in good(history):
-        raise rolled_back(history, one)
+        raise rolled_back(changes_of(history), one)
     try:
-        done = [claim.subject for claim in registry.claims() if claim.ended == DONE]
+        done = [claim for claim in registry.claims() if claim.ended == DONE]
     except PipelineError:
         if known:
             return True
         raise
-    elsewhere = [(subject.version, subject.bundle) for subject in done if subject is not None]
-    if one in elsewhere and one not in stack_of(elsewhere):
-        raise rolled_back(history, one)
-    return known or elsewhere[-1:] == [one]
+    elsewhere = [
+        Made((claim.subject.version, claim.subject.bundle), claim.holder.by, claim.holder.at)
+        for claim in done
+        if claim.subject is not None
+    ]
+    references = [change.reference for change in elsewhere]
+    if one in references and one not in stack_of(references):
+        raise rolled_back(elsewhere, one)
+    return known or (bool(done) and done[-1].is_about(*one))
 
 
 def _forward(
@@ -226,6 +246,7 @@ def _forward(
         drift=_cause(before, done.version.digest, set()),
         approved=_approved(done.approval),
         settled=settled,
+        changed=(f"version {done.version.number} was promoted",) if done.changed else (),
     )
 
 

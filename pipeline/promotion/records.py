@@ -177,18 +177,23 @@ def write_down(
         reach(f"within file, {step.path.name} written")
 
 
-def follow(home: Home, endpoint: str, approval: Approval) -> None:
+def follow(home: Home, endpoint: str, approval: Approval) -> bool:
     """Write ``production-model.yaml`` anew, if it is not what the history and ``endpoint`` say.
 
     A server without a port of its own has another one each time that it starts.
+
+    Returns:
+        Whether it was written.
     """
     history = read_history(home)
     if not history or history[-1].bundle != approval.bundle:
-        return
+        return False
     moved = history[-1].model_copy(update={"endpoint": endpoint})
     wanted = production_model(home, moved, approval)
-    if not wanted.path.exists() or wanted.path.read_bytes() != wanted.content:
-        wanted.do()
+    if wanted.path.exists() and wanted.path.read_bytes() == wanted.content:
+        return False
+    wanted.do()
+    return True
 
 
 def read_history(home: Home) -> list[Entry]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pipeline.errors import Refused
@@ -18,6 +20,26 @@ if TYPE_CHECKING:
 
 Reference = tuple[int, str]
 """Number and digest of a version."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A change of production: to which version, and who made it when and why."""
+
+    reference: Reference
+    by: str
+    at: datetime
+    reason: str = ""
+    """Empty where it is not recorded, as in a lease of the registry."""
+
+    def __str__(self) -> str:
+        why = f": {self.reason}" if self.reason else ", for a reason that is not recorded here"
+        return f"on {self.at.date().isoformat()} by {self.by}{why}"
+
+
+def changes_of(history: Iterable[Entry]) -> list[Made]:
+    """Return the changes of a history, oldest first."""
+    return [Made((one.version, one.bundle), one.by, one.at, one.reason) for one in history]
 
 
 def rollback(
@@ -123,24 +145,22 @@ def _choose(
             return present, reference
     for entry in reversed(history):
         if entry.version == to:
-            raise rolled_back(history, (entry.version, entry.bundle))
+            raise rolled_back(changes_of(history), (entry.version, entry.bundle))
     numbers = ", ".join(str(number) for number in sorted({entry.version for entry in history}))
     raise Refused(
         f"version {to} was never in production here", expected=f"one of: {numbers or 'none'}"
     )
 
 
-def rolled_back(history: Sequence[Entry], reference: Reference) -> Refused:
-    """Return the refusal of a version that production went back from."""
+def rolled_back(changes: Sequence[Made], reference: Reference) -> Refused:
+    """Return the refusal of a version that production went back from, by whom, when and why."""
     left, before = None, []
-    for number, entry in enumerate(history, 1):
-        after = good(history[:number])
+    for number, one in enumerate(changes, 1):
+        after = stack_of(change.reference for change in changes[:number])
         if reference in before and reference not in after:
-            left = entry
+            left = one
         before = after
-    when = ""
-    if left is not None:
-        when = f" on {left.at.date().isoformat()} by {left.by}: {left.reason}"
+    when = "; by whom and when is not recorded" if left is None else f" {left}"
     return Refused(
         f"version {reference[0]} was rolled back{when}",
         expected="a version that nobody rolled back",

@@ -117,7 +117,9 @@ def _staged(context: Context, registry: Registry) -> Version:
 def _outcome(context: Context, name: str, done: Reconciled) -> Outcome:
     number, url = done.version.number, done.deployment.url
     summary = f"{name} serves version {number} at {url}"
-    summary += f"; before, {done.drift}" if done.drift else "; nothing to change"
+    did = [f"before, {done.drift}"] if done.drift else []
+    did += [*done.changed, *done.settled]
+    summary += f"; {'; '.join(did)}" if did else "; nothing to change"
     if done.registry:
         summary += f"; the registry differs: {done.registry}"
     checks = settle.checks(done.settled)
@@ -130,6 +132,15 @@ def _outcome(context: Context, name: str, done: Reconciled) -> Outcome:
             why=f"before, {done.drift}" if done.drift else "",
         )
     )
+    if done.changed:
+        checks.append(
+            Check(
+                name="set right",
+                verdict=Verdict.PASS,
+                observed="; ".join(done.changed),
+                expected="home and registry as the version that serves asks for",
+            )
+        )
     if done.approved:
         checks.append(
             Check(

@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from pipeline.approval.policy import Policy
-from pipeline.errors import Refused, UsageError
+from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
 from pipeline.promotion import desired, records
 from pipeline.promotion.journal import Journal, Reach, nowhere, unsettled
 from pipeline.promotion.production import Production
 from pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
 from pipeline.promotion.rollback import rollback
-from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
+from pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, Registry, Version
 from pipeline.report import Verdict
 
 Delivery = Any
@@ -74,6 +74,7 @@ class TestProduction:
         before = delivery.state()
         done = settle_on(delivery, file)
         assert (done.version.number, done.drift, done.registry) == (3, "", "")
+        assert (done.changed, done.settled) == ((), ())
         assert done.approved == "approve by Asha (prompt)"
         assert delivery.state() == before
 
@@ -83,6 +84,32 @@ class TestProduction:
         assert delivery.target.running.version == 3
         assert settle_on(delivery, file).drift == ""
         assert len(records.read_history(delivery.home)) == 3
+
+    def test_says_that_it_only_set_the_alias_back(
+        self, delivery: Delivery, versions: list[Version], file: Path
+    ) -> None:
+        delivery.registry.set_alias(CHAMPION, versions[0])
+        done = settle_on(delivery, file)
+        told = "the registry's alias 'champion' named version 1 and names version 3 again"
+        assert (done.drift, done.changed) == ("", (told,))
+        assert settle_on(delivery, file).changed == ()
+
+    def test_says_that_it_only_set_a_lost_alias(self, delivery: Delivery, file: Path) -> None:
+        delivery.registry.set_alias(CHAMPION, None)
+        told = "the registry's alias 'champion' named no version and names version 3 again"
+        assert settle_on(delivery, file).changed == (told,)
+
+    def test_says_what_the_home_lacked(
+        self, delivery: Delivery, versions: list[Version], file: Path
+    ) -> None:
+        (delivery.home / "production-model.yaml").unlink()
+        (delivery.home / "approvals" / f"{versions[2].digest}.dsse.json").unlink()
+        done = settle_on(delivery, file)
+        assert done.drift == ""
+        assert done.changed == (
+            "the home keeps the approval of version 3 again",
+            "production-model.yaml was written again",
+        )
 
     def test_that_serves_something_else_is_told_and_mended(
         self, delivery: Delivery, file: Path
@@ -257,7 +284,8 @@ class TestRules:
         self.back_to(delivery, 2)
         delivery.home = Home(tmp_path / "other")
         delivery.home.make()
-        self.assert_refused(delivery, file, "version 3 was rolled back")
+        told = r"version 3 was rolled back on \d{4}-\d\d-\d\d by Bina, for a reason that is not"
+        self.assert_refused(delivery, file, told)
 
     def test_nor_what_another_home_rolled_back(
         self, delivery: Delivery, versions: list[Version], file: Path, tmp_path: Path
@@ -267,12 +295,27 @@ class TestRules:
         shutil.copytree(here.root, delivery.home.root)
         self.back_to(delivery, 1)
         delivery.home = here
-        self.assert_refused(delivery, file, "version 2 was rolled back")
+        self.assert_refused(delivery, file, r"version 2 was rolled back on \d{4}-\d\d-\d\d by Bina")
+
+    def test_nor_is_a_version_taken_over_that_an_unknown_change_followed(
+        self, delivery: Delivery, versions: list[Version], file: Path, tmp_path: Path
+    ) -> None:
+        """A lease of an earlier ml-pipeline does not say to which version it led."""
+        registry = delivery.registry
+        number = registry.last_claim().number + 1
+        token = "f" * 32
+        assert registry.claim(number, token, by="Bina", run_id="old")
+        registry.end_claim(number, token, "done")
+        delivery.home = Home(tmp_path / "other")
+        delivery.home.make()
+        with pytest.raises(EnvironmentFault, match="the champion of 'three' is unknown"):
+            settle_on(delivery, file)
 
     def test_an_approved_challenger_is_promoted(self, delivery: Delivery, file: Path) -> None:
         version = self.challenger(delivery, file)
         done = settle_on(delivery, file)
         assert done.version == version
+        assert done.changed == ("version 4 was promoted",)
         assert done.drift.startswith("version 3, bundle ")
         last = records.read_history(delivery.home)[-1]
         assert (last.kind, last.version, last.by) == ("promotion", 4, "Asha")
