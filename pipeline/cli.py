@@ -245,6 +245,15 @@ def build() -> tuple[Parser, list[str]]:
         ("check", "diff", "update"),
     )
     verbs.add_parser("jenkinsfile", help="run a Jenkinsfile on real CPS, without a Jenkins")
+    _verb(
+        verbs,
+        "home",
+        "show whose home this project uses, or let this repository use one of its name",
+        _home,
+        (),
+        ("name",),
+        ("show", "adopt"),
+    )
     _verb(verbs, "keys", "make the key pair that signs approvals", _keys, (), ("name",), ("new",))
     return parser, list(verbs.choices)
 
@@ -410,6 +419,7 @@ def _score(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.scoring.score import Order, score
 
     session = _open(options, screen)
+    session.home.check_owner()
     order = Order.of(options)
     if order.environment is not None:
         session.check_environment(order.environment)
@@ -451,6 +461,7 @@ def _status(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.registry.mlflow_registry import Registry
 
     session = _open(options, screen)
+    session.home.check_owner()
     if name := options.get("environment"):
         session.check_environment(name)
         if name != PRODUCTION:
@@ -488,6 +499,7 @@ def _stop(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.deploy.targets import load_target
 
     session = _open(options, screen)
+    session.home.check_owner()
     environments = session.project.config.environments
     if name := options.get("environment"):
         session.check_environment(name)
@@ -518,6 +530,7 @@ def _manifests(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.promotion import rendering
 
     session = _open(options, screen)
+    session.home.check_owner()
     environment = _environment_of("manifests", options, session)
     with contextlib.redirect_stdout(sys.stderr):
         made = rendering.render(
@@ -629,16 +642,44 @@ def _jenkinsfile(options: Mapping[str, Any], screen: Screen) -> int:
 
 
 def _keys(options: Mapping[str, Any], screen: Screen) -> int:
-    from pipeline.approval.keys import create_keypair
+    from pipeline.approval.keys import PUBLIC_SUFFIX, create_keypair, made_keys
 
     session = _open(options, screen)
     session.home.make()
+    before = made_keys(session.home)
     pair = create_keypair(session.home)
     if options["json"]:
         _print_json({"private": str(pair.private), "public": str(pair.public)})
         return errors.PASS
     screen.line(f"private key {pair.private} (keep it where only 'approve' runs)")
     screen.line(f"public key  {pair.public} (name it in the policy's 'keys')")
+    lost = [
+        keyid for keyid in before if not (pair.public.parent / f"{keyid}{PUBLIC_SUFFIX}").exists()
+    ]
+    if lost:
+        screen.line(
+            f"what key {', '.join(keyid[:12] for keyid in lost)} signed does not verify until its "
+            "public half is restored"
+        )
+    return errors.PASS
+
+
+def _home(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.home import origins_of
+
+    home = _open(options, screen).home
+    if options["name"] == "adopt":
+        adopted = home.adopt()
+        if not options["json"]:
+            screen.line(f"{adopted} uses home {home.root}")
+            return errors.PASS
+    known = origins_of(home.root)
+    if options["json"]:
+        _print_json({"home": str(home.root), "repositories": [one.to_json() for one in known]})
+        return errors.PASS
+    screen.line(f"home {home.root} of {home.owner}")
+    for one in known:
+        screen.line(f"  used by {one}")
     return errors.PASS
 
 

@@ -13,12 +13,16 @@ import json
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+from filelock import FileLock
+
 from pipeline.errors import EnvironmentFault, UsageError
+from pipeline.origin import Origin, is_among
 
 HISTORY = "history.jsonl"
 """One line a change of production."""
@@ -30,6 +34,7 @@ CLAIMS = "_promotion."
 TAKEN = frozenset(
     {
         "accepted",
+        "approval-keys.txt",
         "approvals",
         "artifacts",
         HISTORY,
@@ -57,6 +62,8 @@ class Owner:
 
     project: str
     model: str
+    find_origin: Callable[[], Origin] = field(default=Origin, compare=False)
+    """Returns the repository that it is checked out from."""
 
     def __str__(self) -> str:
         if self.project == self.model:
@@ -79,7 +86,7 @@ class Home:
 
         Raises:
             EnvironmentFault: it cannot be written.
-            UsageError: another project made it meanwhile.
+            UsageError: another project made it meanwhile, or it is that of another repository.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -97,8 +104,61 @@ class Home:
                 expected="a folder that can be written",
                 hint="set ML_HOME to one",
             ) from None
+        self.check_owner()
         if self.owner is not None:
-            _refuse_other(self.root, self.owner)
+            self._note(self.owner.find_origin())
+
+    def check_owner(self) -> None:
+        """Raise UsageError for the home of another project, or of another repository's."""
+        if self.owner is None:
+            return
+        _refuse_other(self.root, self.owner)
+        known = origins_of(self.root)
+        origin = self.owner.find_origin() if known else Origin()
+        if known and is_among(origin, known) is False:
+            whose = " and ".join(map(str, known))
+            raise UsageError(
+                f"home {self.root} belongs to {self.owner} of {whose}",
+                expected=f"the home of {self.owner} of {origin}",
+                hint="give this project another name, or set ML_HOME to another folder; if it is "
+                "the same project, moved or copied: 'ml-pipeline home adopt'",
+            )
+
+    def adopt(self) -> Origin:
+        """Let the project's repository use a home of a project and model of this name.
+
+        Raises:
+            UsageError: it is the home of another project, or git does not know the repository.
+            EnvironmentFault: there is no such home, or it cannot be written.
+        """
+        if self.owner is None or owner_of(self.root) is None:
+            raise EnvironmentFault(
+                f"there is no home in {self.root}", hint="set ML_HOME, or begin to deliver"
+            )
+        _refuse_other(self.root, self.owner)
+        origin = self.owner.find_origin()
+        if not origin.is_known:
+            raise UsageError(
+                "git does not tell which repository this project is of",
+                expected="a clone with a remote or a commit; without one any home of its name fits",
+            )
+        self._note(origin, adopted=True)
+        return origin
+
+    def _note(self, origin: Origin, *, adopted: bool = False) -> None:
+        """Write down of which repository the project is, where the marker does not say so yet.
+
+        What a shallow clone did not know is added by the first one that does.
+        """
+        if self.owner is None or not origin.is_known or _is_noted(self.root, origin):
+            return
+        with FileLock(self.root / f".{MARKER}.lock"):
+            known = origins_of(self.root)
+            if known and not adopted and is_among(origin, known) is not True:
+                return
+            less = [one for one in known if origin.is_same(one) is True and not one.find_roots()]
+            kept = [one for one in known if one not in less]
+            _write(self.root, _marker(self.owner, (*kept, origin)))
 
 
 def find_home(folder: Path, owner: Owner) -> Home:
@@ -132,17 +192,41 @@ def owner_of(root: Path) -> Owner | None:
     Raises:
         EnvironmentFault: the marker cannot be read.
     """
+    found = _read(root)
+    return None if found is None else found[0]
+
+
+def origins_of(root: Path) -> tuple[Origin, ...]:
+    """Return the repositories whose project may use a home; none where its marker tells of none.
+
+    Raises:
+        EnvironmentFault: the marker cannot be read.
+    """
+    found = _read(root)
+    return () if found is None else found[1]
+
+
+def _read(root: Path) -> tuple[Owner, tuple[Origin, ...]] | None:
     path = root / MARKER
     try:
         values = json.loads(path.read_bytes())
         schema, owner = values["schema"], Owner(str(values["project"]), str(values["model"]))
+        origins = tuple(Origin.from_json(one) for one in values.get("repositories", ()))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unreadable(path, error) from None
     if schema != SCHEMA:
         raise _unreadable(path, f"schema {schema!r}")
-    return owner
+    return owner, origins
+
+
+def _is_noted(root: Path, origin: Origin) -> bool:
+    """Return whether the marker tells of this repository all that is known of it."""
+    return any(
+        origin.is_same(one) is True and (one.find_roots() or not origin.find_roots())
+        for one in origins_of(root)
+    )
 
 
 def _unreadable(path: Path, why: object) -> EnvironmentFault:
@@ -223,20 +307,34 @@ def _folder_name(project: str) -> str:
 
 def _mark(root: Path, owner: Owner) -> None:
     """Write the marker whole, unless another process was faster."""
+    with _whole(root, _marker(owner)) as name, contextlib.suppress(FileExistsError):
+        os.link(name, root / MARKER)
+
+
+def _write(root: Path, content: str) -> None:
+    with _whole(root, content) as name:
+        Path(name).replace(root / MARKER)
+
+
+@contextlib.contextmanager
+def _whole(root: Path, content: str) -> Iterator[str]:
+    """Yield the name of a file in the home that holds the content; it is gone afterwards."""
     handle, name = tempfile.mkstemp(prefix=f".{MARKER}.", dir=root)
     try:
         with os.fdopen(handle, "w") as stream:
-            stream.write(_marker(owner) + "\n")
+            stream.write(content + "\n")
             stream.flush()
             os.fsync(stream.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(name, root / MARKER)
+        yield name
     finally:
         Path(name).unlink(missing_ok=True)
 
 
-def _marker(owner: Owner) -> str:
-    return json.dumps({"schema": SCHEMA, "project": owner.project, "model": owner.model})
+def _marker(owner: Owner, origins: Iterable[Origin] = ()) -> str:
+    values: dict[str, Any] = {"schema": SCHEMA, "project": owner.project, "model": owner.model}
+    if repositories := [origin.to_json() for origin in origins]:
+        values["repositories"] = repositories
+    return json.dumps(values)
 
 
 def _refuse_other(root: Path, owner: Owner) -> None:

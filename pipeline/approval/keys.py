@@ -1,10 +1,14 @@
 """The Ed25519 keys that sign approvals: made once, private half readable by its owner only.
 
 The private key is needed where ``approve`` runs and nowhere else; ``promote`` needs the public one.
+
+A home remembers the ids of the keys that were made in it. Where the folder of the keys is lost, no
+other key is made in silence: what the lost one signed would not verify any more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from pipeline import workdir
 from pipeline.approval.policy import Policy
-from pipeline.errors import UsageError
-from pipeline.home import Home
+from pipeline.errors import EnvironmentFault, UsageError
+from pipeline.home import HISTORY, Home
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner, SSlibKey
@@ -23,8 +27,12 @@ KEY_VARIABLE = "ML_APPROVAL_KEY"
 """Environment variable: the path of the private key file to sign with."""
 
 FOLDER = "keys"
+APPROVALS = "approvals"
+"""Where the home keeps the approvals of what was in production."""
 PRIVATE = "approval.pem"
 PUBLIC_SUFFIX = ".pub.pem"
+MADE = "approval-keys.txt"
+"""In the home, beside the folder: the ids of the keys that were made in it, one a line."""
 
 
 def private_path(home: Home) -> Path:
@@ -70,17 +78,19 @@ def create_keypair(home: Home) -> KeyPair:
     workdir.write_bytes(
         public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     )
+    _remember(home, signer.public_key.keyid)
     return KeyPair(path, public)
 
 
 def load_signer(home: Home, environment: Mapping[str, str] | None = None) -> CryptoSigner:
     """Return the signer of ``ML_APPROVAL_KEY``, else of the home.
 
-    A home without any key gets a pair. One that has public keys does not: its private half was put
-    elsewhere, and whoever made another would be trusted by it.
+    A home that never had a key gets a pair. One that has public keys does not: its private half was
+    put elsewhere, and whoever made another would be trusted by it.
 
     Raises:
         UsageError: the key file cannot be read or holds no unencrypted Ed25519 key.
+        EnvironmentFault: the home had a key, which is gone.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -96,6 +106,7 @@ def load_signer(home: Home, environment: Mapping[str, str] | None = None) -> Cry
                 expected=f"{KEY_VARIABLE}: the path of the private key",
                 hint="or 'ml-pipeline keys new', which makes a further key that is trusted",
             )
+        check_not_lost(home)
         create_keypair(home)
     try:
         key = load_pem_private_key(path.read_bytes(), None)
@@ -105,7 +116,10 @@ def load_signer(home: Home, environment: Mapping[str, str] | None = None) -> Cry
         raise _not_a_key(path) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise _not_a_key(path)
-    return CryptoSigner(key)
+    signer = CryptoSigner(key)
+    if not given:
+        _remember(home, signer.public_key.keyid)
+    return signer
 
 
 def trusted_keys(home: Home, policy: Policy) -> list[SSlibKey]:
@@ -117,12 +131,15 @@ def trusted_keys(home: Home, policy: Policy) -> list[SSlibKey]:
 
     Raises:
         UsageError: a key of the policy is neither PEM nor known here, or a file holds no key.
+        EnvironmentFault: the policy names no keys, and those of the home are gone.
     """
     at_home: dict[str, SSlibKey] = {}
     for path in sorted((home / FOLDER).glob(f"*{PUBLIC_SUFFIX}")):
         key = _public(path.read_bytes(), str(path))
         at_home[key.keyid] = key
     if not policy.keys:
+        if not at_home and not private_path(home).exists():
+            check_not_lost(home)
         return list(at_home.values())
     keys = []
     for entry in policy.keys:
@@ -136,6 +153,49 @@ def trusted_keys(home: Home, policy: Policy) -> list[SSlibKey]:
                 hint=f"put it there as *{PUBLIC_SUFFIX}, or its PEM into the policy",
             )
     return keys
+
+
+def check_not_lost(home: Home) -> None:
+    """Let a home pass that never had a key, as far as it remembers.
+
+    Raises:
+        EnvironmentFault: a key was made in it, or approvals were kept in it; the key is gone.
+    """
+    ids = made_keys(home)
+    signed = any((home / APPROVALS).glob("*.dsse.json")) or bool(_history(home))
+    if not ids and not signed:
+        return
+    named = f" ({', '.join(keyid[:12] for keyid in ids)})" if ids else ""
+    raise EnvironmentFault(
+        f"the keys of home {home.root} are gone{named}: {home / FOLDER} holds none",
+        expected="the keys that signed the approvals of this home",
+        hint="restore the folder from a backup, or name the public key in the policy's 'keys'; "
+        "'ml-pipeline keys new' makes another key, by which no earlier approval verifies",
+    )
+
+
+def made_keys(home: Home) -> list[str]:
+    """Return the ids of the keys that were made in a home, oldest first."""
+    try:
+        lines = (home / MADE).read_text().split()
+    except FileNotFoundError:
+        return []
+    return list(dict.fromkeys(lines))
+
+
+def _history(home: Home) -> bytes:
+    try:
+        return (home / HISTORY).read_bytes().strip()
+    except FileNotFoundError:
+        return b""
+
+
+def _remember(home: Home, keyid: str) -> None:
+    """Write the id down, if the home may be written: a signer needs no more than to read it."""
+    if keyid in made_keys(home):
+        return
+    with contextlib.suppress(PermissionError), (home / MADE).open("a") as stream:
+        stream.write(f"{keyid}\n")
 
 
 def _public(pem: bytes, where: str) -> SSlibKey:

@@ -160,6 +160,8 @@ def _verified_payload(content: bytes, keys: Sequence[SSlibKey]) -> bytes:
         raise Refused(
             f"no trusted key signed the approval (signed by {signer})",
             expected=f"a signature of {', '.join(_short(key.keyid) for key in keys)}",
+            hint="if that key is this project's, restore its public half into the home's keys "
+            "folder or name it in the policy; otherwise run 'ml-pipeline gate' and 'approve' again",
         ) from None
     payload: bytes = envelope.payload
     return payload

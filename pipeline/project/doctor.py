@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.config import FILE, Project
-from pipeline.errors import EnvironmentFault, PipelineError, UsageError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.home import Home
 from pipeline.project import servers
 from pipeline.project.check import check
@@ -181,7 +181,7 @@ def _data(project: Project) -> list[Check]:
 def _home(home: Home) -> Check:
     try:
         home.make()
-    except EnvironmentFault as error:
+    except PipelineError as error:
         return check("home", False, error.fault, error.expected, str(error))
     return check("home", True, str(home.root), "a folder that can be written")
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline import workdir
+from pipeline.approval.keys import APPROVALS
 from pipeline.approval.statement import Approval, read
 from pipeline.errors import Refused
 from pipeline.home import Home
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from securesystemslib.signer import SSlibKey
 
-FOLDER = "approvals"
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -69,7 +69,7 @@ def kept(
 def _path(home: Home, digest: str) -> Path:
     if not DIGEST.fullmatch(digest):
         raise Refused(f"{digest[:20]!r} is no digest of a bundle", expected="64 digits of SHA-256")
-    return home / FOLDER / f"{digest}.dsse.json"
+    return home / APPROVALS / f"{digest}.dsse.json"
 
 
 def _verified(

@@ -7,8 +7,11 @@ import re
 import subprocess
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
+
+from pipeline.origin import Origin, remote_name
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 TIMEOUT = 30
@@ -44,6 +47,34 @@ def head(root: Path) -> Head | None:
         return None
     status = _git(root, "status", "--porcelain", "--untracked-files=normal", "--", ".")
     return Head(commit.strip(), dirty=status is None or bool(status.strip()))
+
+
+def origin(root: Path) -> Origin:
+    """Return which repository holds ``root``, as far as git tells."""
+    folder = _git(root, "rev-parse", "--show-prefix")
+    if folder is None:
+        return Origin()
+    return Origin(folder.strip("\n").rstrip("/"), _remote(root), cache(lambda: _roots(root)))
+
+
+def _remote(root: Path) -> str | None:
+    """Return the remote ``origin``, or the only one that there is."""
+    names = (_git(root, "remote") or "").split()
+    name = "origin" if "origin" in names else names[0] if len(names) == 1 else None
+    url = None if name is None else _git(root, "config", "--get", f"remote.{name}.url")
+    if url is None or not url.strip():
+        return None
+    path = url.strip()
+    if path.startswith("."):
+        top = (_git(root, "rev-parse", "--show-toplevel") or "").strip()
+        path = str(Path(top, path).resolve())
+    return remote_name(path)
+
+
+def _roots(root: Path) -> tuple[str, ...]:
+    if (_git(root, "rev-parse", "--is-shallow-repository") or "").strip() != "false":
+        return ()
+    return tuple(sorted((_git(root, "rev-list", "--max-parents=0", "HEAD") or "").split()))
 
 
 def content(root: Path, commit: str, name: str) -> bytes | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.approval.policy import PolicyFiles
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, UsageError, nearest
 from pipeline.home import Home, Owner, find_home
+from pipeline.registry import git
 from pipeline.report import Profile, Progress
 from pipeline.stages import STAGES, Stage
 from pipeline.stages.context import Context
@@ -79,7 +81,11 @@ class Session:
             workdir=Workdir(project.root / "build" / "ml"),
             home=find_home(
                 Path(home).resolve() if home else project.root / ".ml",
-                Owner(project.config.project, project.model_name),
+                Owner(
+                    project.config.project,
+                    project.model_name,
+                    cache(lambda: git.origin(project.root)),
+                ),
             ),
             policy=tuple(Path(file).resolve() for file in policies.values() if file is not None),
             run_id=run_id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import stat
 from pathlib import Path
 
@@ -13,9 +14,15 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from pipeline.approval.keys import create_keypair, load_signer, private_path, trusted_keys
+from pipeline.approval.keys import (
+    create_keypair,
+    load_signer,
+    made_keys,
+    private_path,
+    trusted_keys,
+)
 from pipeline.approval.policy import Policy
-from pipeline.errors import UsageError
+from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.home import Home
 
 
@@ -43,6 +50,54 @@ def test_the_first_signer_makes_the_homes_key(home: Home) -> None:
     first = load_signer(home, {}).public_key.keyid
     assert load_signer(home, {}).public_key.keyid == first
     assert [key.keyid for key in trusted_keys(home, Policy())] == [first]
+
+
+class TestALostFolder:
+    """No other key takes the place of one that signed approvals, unless somebody asks for it."""
+
+    def lose(self, home: Home) -> str:
+        keyid = create_keypair(home).public.name.removesuffix(".pub.pem")
+        shutil.rmtree(home / "keys")
+        return keyid
+
+    def test_is_not_made_again_by_the_next_signer(self, home: Home) -> None:
+        keyid = self.lose(home)
+        told = f"the keys of home .* are gone .{keyid[:12]}.*restore .* 'ml-pipeline keys new'"
+        with pytest.raises(EnvironmentFault, match=told):
+            load_signer(home, {})
+        assert not private_path(home).exists()
+
+    def test_is_said_by_whatever_verifies(self, home: Home) -> None:
+        self.lose(home)
+        with pytest.raises(EnvironmentFault, match="are gone"):
+            trusted_keys(home, Policy())
+
+    @pytest.mark.parametrize("evidence", ["approvals/aa.dsse.json", "history.jsonl"])
+    def test_is_known_by_what_an_earlier_version_left(self, home: Home, evidence: str) -> None:
+        self.lose(home)
+        (home / "approval-keys.txt").unlink()
+        (home / evidence).parent.mkdir(exist_ok=True)
+        (home / evidence).write_text("{}\n")
+        with pytest.raises(EnvironmentFault, match=r"are gone: .* holds none"):
+            load_signer(home, {})
+
+    def test_is_replaced_where_it_is_asked_for(self, home: Home) -> None:
+        keyid = self.lose(home)
+        pair = create_keypair(home)
+        signer = load_signer(home, {})
+        assert pair.public.name == f"{signer.public_key.keyid}.pub.pem"
+        assert made_keys(home) == [keyid, signer.public_key.keyid]
+
+    def test_is_no_loss_where_the_policy_names_the_keys(self, home: Home, tmp_path: Path) -> None:
+        self.lose(home)
+        pem = create_keypair(Home(tmp_path / "other")).public.read_text()
+        assert len(trusted_keys(home, Policy(keys=(pem,)))) == 1
+
+    def test_is_remembered_of_a_key_that_was_made_before_homes_did(self, home: Home) -> None:
+        keyid = create_keypair(home).public.name.removesuffix(".pub.pem")
+        (home / "approval-keys.txt").unlink()
+        load_signer(home, {})
+        assert made_keys(home) == [keyid]
 
 
 def test_the_environment_names_another(home: Home, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ import pytest
 
 from pipeline import home
 from pipeline.errors import EnvironmentFault, UsageError
-from pipeline.home import Home, Owner, find_home, owner_of
+from pipeline.home import Home, Owner, find_home, origins_of, owner_of
+from pipeline.origin import remote_name
+from pipeline.registry import git
 
 
 def test_a_home_in_the_project_is_never_committed(tmp_path: Path) -> None:
@@ -176,3 +178,150 @@ class TestInUseBefore:
     def test_its_own_folder_given_as_ml_home(self, tmp_path: Path) -> None:
         find_home(tmp_path, CHURN).make()
         assert find_home(tmp_path / "churn", CHURN).root == tmp_path / "churn"
+
+
+class TestTwoRepositoriesOfOneName:
+    """A copied example keeps its project's name; on one ML_HOME the two are told apart."""
+
+    def repository(self, folder: Path, *, remote: str = "", project: str = "") -> Path:
+        """Make a repository with one commit of its own, and return the project's folder in it."""
+        (folder / project).mkdir(parents=True)
+        (folder / project / "ml.yaml").write_text(f"project: churn  # {folder.name}\n")
+        self.git(folder, "init", "-q", "-b", "main")
+        self.git(folder, "add", ".")
+        self.git(folder, "commit", "-qm", folder.name)
+        if remote:
+            self.git(folder, "remote", "add", "origin", remote)
+        return folder / project
+
+    def git(self, folder: Path, *words: str) -> None:
+        identity = ["-c", "user.name=Asha", "-c", "user.email=asha@example.org"]
+        subprocess.run(["git", "-C", str(folder), *identity, *words], check=True)
+
+    def clone(self, source: Path, folder: Path, *words: str) -> Path:
+        subprocess.run(["git", "clone", "-q", *words, source.as_uri(), str(folder)], check=True)
+        return folder
+
+    def home(self, root: Path, project: Path) -> Home:
+        return find_home(root, Owner("churn", "churn", lambda: git.origin(project)))
+
+    def assert_refused(self, root: Path, project: Path, match: str) -> None:
+        before = (root / "churn" / "home.json").read_bytes()
+        home = self.home(root, project)
+        for use in (home.make, home.check_owner):
+            with pytest.raises(UsageError, match=match):
+                use()
+        assert (root / "churn" / "home.json").read_bytes() == before
+
+    def test_the_second_is_refused_by_name(self, tmp_path: Path) -> None:
+        one = self.repository(tmp_path / "one", remote="git@git.example.org:team/churn.git")
+        two = self.repository(tmp_path / "two", remote="https://git.example.org/other/churn")
+        self.home(tmp_path / "ml", one).make()
+        told = (
+            "belongs to project 'churn' of git.example.org/team/churn; expected the home of "
+            "project 'churn' of git.example.org/other/churn; .*'ml-pipeline home adopt'"
+        )
+        self.assert_refused(tmp_path / "ml", two, told)
+
+    def test_without_remotes_the_first_commit_tells(self, tmp_path: Path) -> None:
+        one, two = self.repository(tmp_path / "one"), self.repository(tmp_path / "two")
+        self.home(tmp_path / "ml", one).make()
+        self.assert_refused(tmp_path / "ml", two, "of the repository of root commit [0-9a-f]{12};")
+
+    def test_two_folders_of_one_repository(self, tmp_path: Path) -> None:
+        top = tmp_path / "one"
+        first = self.repository(top, project="models/a")
+        second = top / "models/b"
+        second.mkdir()
+        self.home(tmp_path / "ml", first).make()
+        self.assert_refused(tmp_path / "ml", second, "folder models/a; .* folder models/b")
+
+    def test_clones_workspaces_and_branches_are_one(self, tmp_path: Path) -> None:
+        one = self.repository(tmp_path / "one")
+        self.home(tmp_path / "ml", one).make()
+        clone = self.clone(one, tmp_path / "workspace@2")
+        self.git(clone, "switch", "-qc", "feature/x")
+        self.git(clone, "commit", "-qm", "more", "--allow-empty")
+        self.git(clone, "remote", "set-url", "origin", "https://mirror.example.org/churn")
+        self.home(tmp_path / "ml", clone).make()
+        self.git(clone, "worktree", "add", "-q", str(tmp_path / "tree"), "main")
+        self.home(tmp_path / "ml", tmp_path / "tree").make()
+
+    def test_shallow_clones_are_known_by_their_remote(self, tmp_path: Path) -> None:
+        one = self.repository(tmp_path / "one")
+        self.git(one, "commit", "-qm", "second", "--allow-empty")
+        shallow = self.clone(one, tmp_path / "shallow", "--depth=1")
+        self.home(tmp_path / "ml", shallow).make()
+        self.home(tmp_path / "ml", self.clone(one, tmp_path / "again", "--depth=1")).make()
+        full = self.clone(one, tmp_path / "full")
+        self.home(tmp_path / "ml", full).make()
+        (known,) = origins_of(tmp_path / "ml" / "churn")
+        assert known.find_roots(), "what the shallow clone did not know was added"
+        self.home(tmp_path / "ml", one).make()
+        other = self.repository(tmp_path / "other")
+        self.git(other, "commit", "-qm", "second", "--allow-empty")
+        stranger = self.clone(other, tmp_path / "stranger", "--depth=1")
+        self.assert_refused(tmp_path / "ml", stranger, "belongs to project 'churn' of")
+
+    def test_without_git_nothing_is_known(self, tmp_path: Path) -> None:
+        plain = tmp_path / "plain"
+        plain.mkdir()
+        self.home(tmp_path / "ml", plain).make()
+        assert origins_of(tmp_path / "ml" / "churn") == ()
+        self.home(tmp_path / "ml", self.repository(tmp_path / "one")).make()
+        self.home(tmp_path / "ml", plain).make()
+
+    def test_a_home_of_before_belongs_to_the_first_repository_that_writes(
+        self, tmp_path: Path
+    ) -> None:
+        find_home(tmp_path / "ml", CHURN).make()
+        assert origins_of(tmp_path / "ml" / "churn") == ()
+        self.home(tmp_path / "ml", self.repository(tmp_path / "one")).make()
+        self.assert_refused(tmp_path / "ml", self.repository(tmp_path / "two"), "belongs to")
+
+    def test_a_repository_that_moved_adopts_its_home(self, tmp_path: Path) -> None:
+        one = self.repository(tmp_path / "one", remote="https://git.example.org/team/churn")
+        new = self.repository(tmp_path / "new", remote="https://git.example.org/team/models")
+        self.home(tmp_path / "ml", one).make()
+        home = self.home(tmp_path / "ml", new)
+        assert str(home.adopt()) == "git.example.org/team/models"
+        home.make()
+        self.home(tmp_path / "ml", one).make()
+        assert len(origins_of(home.root)) == 2
+
+    def test_what_cannot_be_adopted(self, tmp_path: Path) -> None:
+        one = self.repository(tmp_path / "one")
+        with pytest.raises(EnvironmentFault, match="there is no home"):
+            self.home(tmp_path / "ml", one).adopt()
+        self.home(tmp_path / "ml", one).make()
+        plain = tmp_path / "plain"
+        plain.mkdir()
+        with pytest.raises(UsageError, match="git does not tell"):
+            self.home(tmp_path / "ml", plain).adopt()
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "git@git.example.org:team/churn.git",
+            "ssh://git@git.example.org:7999/team/churn.git",
+            "https://user:secret@git.example.org/team/churn",
+            "https://GIT.example.org/Team/churn.git/",
+        ],
+    )
+    def test_a_remote_is_the_same_however_it_is_reached(self, url: str) -> None:
+        assert remote_name(url) == "git.example.org/team/churn"
+
+    def test_a_folder_is_a_remote_too(self, tmp_path: Path) -> None:
+        assert remote_name("file:///srv/git/churn.git") == "/srv/git/churn"
+        assert remote_name("/srv/git/churn.git/") == "/srv/git/churn"
+
+    @pytest.mark.parametrize(
+        "content", ["[1]", '[{"folder": 1, "remote": null, "roots": []}]', "5"]
+    )
+    def test_a_marker_that_was_damaged(self, content: str, tmp_path: Path) -> None:
+        (tmp_path / "home.json").write_text(
+            '{"schema": "ml-pipeline/home/1", "project": "churn", "model": "churn", '
+            f'"repositories": {content}}}'
+        )
+        with pytest.raises(EnvironmentFault, match="cannot read"):
+            origins_of(tmp_path)
