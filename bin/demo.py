@@ -15,6 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import UsageError
+from pipeline.words import Parser
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLE = REPOSITORY / "examples" / "nepse"
 COMMAND = Path(sys.executable).with_name("ml-pipeline")
@@ -22,7 +25,7 @@ PASS, REFUSED, USAGE, WAITS = 0, 1, 2, 4
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bin/demo", description=__doc__)
+    parser = Parser(prog="bin/demo", description=__doc__)
     parser.add_argument(
         "--data",
         type=Path,
@@ -38,7 +41,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--no-edge", action="store_true", help="data without signal: the gate refuses"
     )
-    options = parser.parse_args()
+    options, unknown = parser.parse_known_args()
+    if unknown:
+        raise parser.unknown(unknown[0])
     if options.no_edge and options.data:
         parser.error("--no-edge is simulated data; leave out --data")
     for file in (options.data, options.groups):
@@ -219,7 +224,11 @@ def clean(value: Any) -> Any:
 
 
 def main() -> int:
-    options = parse()
+    try:
+        options = parse()
+    except UsageError as error:
+        print(f"bin/demo: {error}", file=sys.stderr)
+        return USAGE
     if isinstance(sys.stdout, io.TextIOWrapper):
         # in a log our lines keep their place, and a file's name may have any character
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")

@@ -5,7 +5,6 @@ Importing this module loads nothing heavy, so that ``ml-pipeline --help`` answer
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import contextlib
 import gc
@@ -16,12 +15,13 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__, documents, errors
 from pipeline.errors import EnvironmentFault, PipelineError, UsageError, nearest
 from pipeline.plain_output import lost_output, steady_output
 from pipeline.stages import PUSH, RUNS, SAMPLE, STAGES, Flag, Stage
+from pipeline.words import Parser, check_verb
 
 if TYPE_CHECKING:
     from pipeline.console import Screen
@@ -52,21 +52,7 @@ SCORE_FLAGS = (
 )
 
 
-def _wide(prog: str) -> argparse.HelpFormatter:
-    return argparse.HelpFormatter(prog, max_help_position=20, width=100)
-
-
 Verb = Callable[[Mapping[str, Any], "Screen"], int]
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line and name the nearest word."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=_wide, **options)
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"see '{self.prog} --help'")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,16 +102,14 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
         UsageError: an unknown verb or flag, with the nearest one.
     """
     parser, verbs = build()
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in verbs:
-        raise UsageError(f"unknown verb '{arguments[0]}'", hint=nearest(arguments[0], verbs))
-    if arguments and arguments[0] == "jenkinsfile":
+    check_verb(arguments, verbs, parser)
+    if arguments[0] == "jenkinsfile":
         return {"verb": _jenkinsfile, "words": arguments[1:]}
     options, unknown = parser.parse_known_args(arguments)
     chosen = vars(options)
+    used: Parser = chosen.pop("parser")
     if unknown:
-        others = ("verb", "name", "environment", "kinds")
-        known = [f"--{key.replace('_', '-')}" for key in chosen if key not in others]
-        raise UsageError(f"unknown argument '{unknown[0]}'", hint=nearest(unknown[0], known))
+        raise used.unknown(unknown[0])
     if file := chosen.pop("args", None):
         chosen |= read_arguments(file, chosen)
     return chosen
@@ -267,7 +251,7 @@ def _verb(
     positional: Sequence[str] = (),
     choices: Sequence[str] | None = None,
 ) -> Parser:
-    sub: Parser = verbs.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+    sub: Parser = verbs.add_parser(name, help=summary, description=summary)
     kinds: dict[str, type] = {}
     for argument in positional:
         key = argument.rstrip("?")
@@ -289,7 +273,7 @@ def _verb(
             )
     sub.add_argument("--set", action="append", metavar="KEY=VALUE", help="set section.key=value")
     sub.add_argument("--args", type=Path, metavar="FILE", help="read the flags from a JSON file")
-    sub.set_defaults(verb=function, kinds=kinds | {"set": list})
+    sub.set_defaults(verb=function, parser=sub, kinds=kinds | {"set": list})
     return sub
 
 
@@ -635,10 +619,16 @@ def _jobs(options: Mapping[str, Any], screen: Screen) -> int:
 def _jenkinsfile(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.jenkinsfile import verb
 
-    parser = Parser(prog="ml-pipeline jenkinsfile", allow_abbrev=False)
+    parser = Parser(prog="ml-pipeline jenkinsfile")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    verb.add_arguments(actions.add_parser("run", help="run a script", allow_abbrev=False))
-    return verb.run(vars(parser.parse_args(options["words"])), screen.line)
+    run: Parser = actions.add_parser("run", help="run a script")
+    verb.add_arguments(run)
+    words = options["words"]
+    check_verb(words, ["run"], parser)
+    chosen, unknown = parser.parse_known_args(words)
+    if unknown:
+        raise run.unknown(unknown[0])
+    return verb.run(vars(chosen), screen.line)
 
 
 def _keys(options: Mapping[str, Any], screen: Screen) -> int:

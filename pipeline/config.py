@@ -12,28 +12,52 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 from pipeline import documents
-from pipeline.errors import UsageError, nearest
+from pipeline.errors import UsageError
+from pipeline.schema_errors import parse, pattern
 
 FILE = "ml.yaml"
+NAME = pattern(
+    r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+    "letters, digits, '.', '_' and '-', at most 63, a letter or digit first",
+)
+"""Of a project and of its registered model."""
 ENVIRONMENT_PREFIX = "ML__"
+
+
+def _yaml(value: bool | None) -> str:
+    return "null" if value is None else str(value).lower()
 
 
 class Section(BaseModel):
     """A part of the configuration: unknown keys are errors, values never change."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, values: Any) -> Any:
+        """Refuse ``true`` for a number, which YAML makes of ``yes`` and ``on``."""
+        for name, value in values.items() if isinstance(values, dict) else ():
+            field = cls.model_fields.get(name)
+            if field is not None and isinstance(value, bool):
+                kinds = {field.annotation, *get_args(field.annotation)}
+                if kinds & {int, float} and bool not in kinds:
+                    raise ValueError(f"a number for {name}, which YAML reads as {_yaml(value)}")
+        return values
 
 
 # --- data ---------------------------------------------------------------------------------
@@ -78,7 +102,7 @@ class WrittenForms(Section):
         if not isinstance(values, list | tuple):
             return values
         if unquoted := [value for value in values if value is None or isinstance(value, bool)]:
-            raise ValueError(f"texts: YAML reads a word as {unquoted[0]!r}, so quote it")
+            raise ValueError(f"texts: YAML reads a word as {_yaml(unquoted[0])}, so quote it")
         return [str(value) if isinstance(value, int | float) else value for value in values]
 
     @field_validator("date_format")
@@ -251,7 +275,7 @@ class DataSection(Section):
         for name, value in values.items() if isinstance(values, dict) else ():
             if isinstance(value, bool):
                 raise ValueError(  # noqa: TRY004  pydantic takes it as a fault of the value
-                    f"a text or a number; YAML reads {name} as {value}, so quote it"
+                    f"a text or a number; YAML reads {name} as {_yaml(value)}, so quote it"
                 )
         return values
 
@@ -365,10 +389,40 @@ class EvaluateSection(Section):
     )
 
 
+def _margin_alone(value: Any) -> Any:
+    """Take ``{margin: 0.01}`` for ``0.01``."""
+    return value["margin"] if isinstance(value, dict) and set(value) == {"margin"} else value
+
+
+def _as_guard(value: Any) -> Any:
+    """Take ``0.01`` for ``{margin: 0.01}``."""
+    return value if isinstance(value, dict | Guard) else {"margin": value}
+
+
 class Guard(Section):
     """A metric that must not get worse by more than ``margin``."""
 
     margin: float = Field(ge=0)
+
+
+MARGIN_SCHEMA: JsonDict = {"type": "number", "minimum": 0}
+GUARD_SCHEMA: JsonDict = {
+    "anyOf": [
+        MARGIN_SCHEMA,
+        {
+            "type": "object",
+            "properties": {"margin": MARGIN_SCHEMA},
+            "required": ["margin"],
+            "additionalProperties": False,
+        },
+    ],
+    "description": "The margin, as a number or as margin: NUMBER.",
+}
+GuardForm = Annotated[Guard, BeforeValidator(_as_guard), WithJsonSchema(GUARD_SCHEMA)]
+MarginForm = Annotated[
+    float, Field(ge=0), BeforeValidator(_margin_alone), WithJsonSchema(GUARD_SCHEMA)
+]
+"""Both sections take both forms, so that a guard may be copied from one to the other."""
 
 
 class GateSection(Section):
@@ -383,7 +437,7 @@ class GateSection(Section):
     min_days: int = Field(
         20, ge=5, description="Days (or clusters, or undated rows) that a comparison needs."
     )
-    guards: dict[str, Guard] | None = Field(
+    guards: dict[str, GuardForm] | None = Field(
         None, description="Guard metrics; the problem's own if unset."
     )
     require: tuple[str, ...] = Field(
@@ -408,7 +462,7 @@ class GateFloor(Section):
     max_feature_auc: float | None = Field(
         None, ge=0.5, le=1, description="The largest AUC that one feature alone may have."
     )
-    guards: dict[str, Annotated[float, Field(ge=0)]] = Field(
+    guards: dict[str, MarginForm] = Field(
         default_factory=dict, description="Metrics that must be guarded, with the largest margin."
     )
     allow_breaking_contract: bool = Field(
@@ -423,16 +477,27 @@ class RegistrySection(Section):
     uri: str | None = Field(None, description="MLflow tracking URI; SQLite in the home if unset.")
     name: str | None = Field(
         None,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        pattern=NAME,
         description="Registered model; the project's name if unset.",
     )
     stages: bool = Field(False, description="Also set the stages Staging and Production.")
 
 
-EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$")]
+EnvironmentName = Annotated[
+    str,
+    Field(
+        pattern=pattern(
+            r"^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$",
+            "letters, digits, '_' and '-', at most 31, a letter or digit first",
+        )
+    ),
+]
 
 
-DNS_LABEL = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+DNS_LABEL = pattern(
+    r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$",
+    "small letters, digits and '-', at most 63, a letter first and no '-' last",
+)
 """A DNS label, as the objects of Kubernetes are called."""
 
 
@@ -440,7 +505,10 @@ class IngressSection(Section):
     """An Ingress before the Service: its host, and the controller that takes it."""
 
     host: str = Field(
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$",
+        pattern=pattern(
+            r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$",
+            "a host name in small letters, such as churn.example.org",
+        ),
         max_length=253,
     )
     ingress_class: str | None = Field(
@@ -456,7 +524,10 @@ class KubernetesSection(Section):
 
     repository: str | None = Field(
         None,
-        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$",
+        pattern=pattern(
+            r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$",
+            "a repository in small letters without a tag, such as registry.example.org/team/churn",
+        ),
         max_length=200,
         description="Where the cluster pulls images from, without a tag: package --push puts them "
         "there.",
@@ -467,7 +538,10 @@ class KubernetesSection(Section):
     namespace: str = Field("default", pattern=DNS_LABEL)
     app: str | None = Field(
         None,
-        pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$",
+        pattern=pattern(
+            r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$",
+            "small letters, digits and '-', at most 40, a letter first and no '-' last",
+        ),
         description="What the objects are called; made of project and environment if unset.",
     )
     replicas: int = Field(3, ge=1, le=1000)
@@ -478,7 +552,11 @@ class KubernetesSection(Section):
         description="Most that load may bring; three times replicas if unset.",
     )
     cpu: str = Field(
-        "250m", pattern=r"^[1-9][0-9]{0,5}m?$", description="What a server is given for sure."
+        "250m",
+        pattern=pattern(
+            r"^[1-9][0-9]{0,5}m?$", "processors such as 2, or thousandths of one such as 250m"
+        ),
+        description="What a server is given for sure.",
     )
     token_secret: str | None = Field(
         None,
@@ -526,7 +604,7 @@ class EnvironmentSection(Section):
     )
     memory: str = Field(
         "512m",
-        pattern=r"^[1-9][0-9]*[kmg]$",
+        pattern=pattern(r"^[1-9][0-9]*[kmg]$", "a whole number with k, m or g, such as 512m"),
         description="docker, kubernetes: most that a server may take.",
     )
     network: str | None = Field(
@@ -536,7 +614,10 @@ class EnvironmentSection(Section):
     )
     url: str | None = Field(
         None,
-        pattern=r"^https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9.\-_~/]*)?$",
+        pattern=pattern(
+            r"^https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9.\-_~/]*)?$",
+            "an address such as https://churn.example.org or http://127.0.0.1:8000",
+        ),
         description="docker: where it is reached, if not at host and port, such as a proxy. "
         "kubernetes: if not at its ingress.",
     )
@@ -585,7 +666,10 @@ class ServingSection(Section):
     token_env: str | None = Field(None, description="Environment variable with the bearer token.")
 
 
-BRANCH = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
+BRANCH = pattern(
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$",
+    "letters, digits, '.', '_', '-' and '/', no part beginning with '.', '_' or '-'",
+)
 """A branch, or a path below a folder: no part begins with a dot or a dash."""
 
 
@@ -594,7 +678,11 @@ class GitopsSection(Section):
 
     repository: str | None = Field(
         None,
-        pattern=r"^(https?://|file:///|/|ssh://[^:@]+@?|[A-Za-z0-9._-]+@)[^\s]+$",
+        pattern=pattern(
+            r"^(https?://|file:///|/|ssh://[^:@]+@?|[A-Za-z0-9._-]+@)[^\s]+$",
+            "a git remote such as https://git.example.org/team/churn.git "
+            "or git@git.example.org:team/churn.git",
+        ),
         description="Where promote pushes production-model.yaml, and reconcile reads it.",
     )
     branch: str = Field("main", pattern=BRANCH)
@@ -759,7 +847,7 @@ class UserTests(Section):
 class Config(Section):
     """The whole of ``ml.yaml``."""
 
-    project: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    project: str = Field(pattern=NAME)
     description: str = ""
     problem: ProblemSection = ProblemSection()
     data: DataSection = DataSection()
@@ -788,8 +876,6 @@ class Config(Section):
 
 
 # --- loading ----------------------------------------------------------------------------------
-
-M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -886,99 +972,6 @@ def _at(project: Project, key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
     return value
-
-
-def parse(
-    model: type[M], values: Mapping[str, Any], where: str, origins: Mapping[str, str] | None = None
-) -> M:
-    """Validate ``values``; the first error becomes one line that names the key.
-
-    Args:
-        model: what they are to be.
-        values: as they were read.
-        where: the file that they come from.
-        origins: dotted keys that come from elsewhere, and from where.
-
-    Raises:
-        UsageError: with the nearest known key, where the key is unknown.
-    """
-    try:
-        return model.model_validate(dict(values))
-    except ValidationError as error:
-        found = error.errors(include_url=False)
-        first = min(found, key=lambda item: item["type"] != "extra_forbidden")
-        location = [str(part) for part in first["loc"]]
-        key = ".".join(_as_written(location))
-        origin = (origins or {}).get(key, FILE)
-        where = where if origin == FILE else origin
-        if first["type"] == "extra_forbidden":
-            known = _known_keys(model, location[:-1])
-            raise UsageError(
-                f"{where}: unknown key '{key}'", hint=nearest(location[-1], known)
-            ) from None
-        if first["type"] in ("missing", "union_tag_not_found"):
-            lacking = key if first["type"] == "missing" else f"{key}.kind"
-            raise UsageError(f"{where}: '{lacking}' is missing") from None
-        if first["type"] == "union_tag_invalid":
-            context = first["ctx"]
-            known = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
-            raise UsageError(
-                f"{where}: {key}.kind is '{context['tag']}'", hint=nearest(context["tag"], known)
-            ) from None
-        raise UsageError(
-            f"{where}: {key or 'the whole'} is {first.get('input')!r}",
-            expected=_said(first["msg"]),
-        ) from None
-
-
-def _as_written(location: list[str]) -> list[str]:
-    """Return a location without the kind that pydantic names after a source."""
-    kinds = ("csv", "parquet", "sql", "simulated")
-    return [
-        part
-        for before, part in zip(["", *location], location, strict=False)
-        if not (before in ("source", "ci") and part in kinds)
-    ]
-
-
-def _said(message: str) -> str:
-    if " or instance of " in message:
-        return "a section with keys of its own"
-    plain = message.removeprefix("Value error, ").removeprefix("Input should be ")
-    return plain[:1].lower() + plain[1:]
-
-
-def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
-    schema: Any = model.model_json_schema()
-    definitions = schema.get("$defs", {})
-
-    def resolve(node: Any) -> list[Any]:
-        if "$ref" in node:
-            return resolve(definitions[node["$ref"].rsplit("/", 1)[-1]])
-        variants = node.get("anyOf", []) + node.get("oneOf", [])
-        return [inner for variant in variants for inner in resolve(variant)] or [node]
-
-    nodes = [schema]
-    for part in location:
-        inner = []
-        for node in nodes:
-            if part in node.get("properties", {}):
-                inner += resolve(node["properties"][part])
-            elif isinstance(node.get("additionalProperties"), dict):
-                inner += resolve(node["additionalProperties"])
-            elif "patternProperties" in node:
-                inner += [
-                    each for any_ in node["patternProperties"].values() for each in resolve(any_)
-                ]
-            elif "items" in node and part.isdigit():
-                inner += resolve(node["items"])
-        named = [
-            node
-            for node in nodes
-            if node.get("properties", {}).get("kind", {}).get("const") == part
-        ]
-        nodes = inner or named or nodes
-    return sorted({key for node in nodes for key in node.get("properties", {})})
 
 
 def mapping(path: Path, what: str = "") -> dict[str, Any]:

@@ -108,8 +108,11 @@ def reason(error: Exception) -> str:
     """Return why a document is not read or is not of its form, in a few words."""
     if isinstance(error, DocumentError):
         return error.fault
-    found: Any = getattr(error, "errors", None)
-    return str(found(include_url=False)[0]["msg"]) if found is not None else str(error)
+    from pydantic import ValidationError
+
+    from pipeline import schema_errors
+
+    return schema_errors.reason(error) if isinstance(error, ValidationError) else str(error)
 
 
 def check_bounds(text: str, where: str) -> None:

@@ -106,9 +106,8 @@ def gather(
     except DocumentError as error:
         raise Refused(error.fault, hint=GATE_AGAIN) from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
         raise Refused(
-            f"the gate's record is not as it should be: {first['loc']}: {first['msg']}",
+            f"the gate's record is not as it should be: {documents.reason(error)}",
             hint=GATE_AGAIN,
         ) from None
     if gate.verdict is not Verdict.PASS:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from pydantic import Field, field_validator
 
-from pipeline import config
+from pipeline import config, schema_errors
 from pipeline.approval.names import folded, is_one_of
 from pipeline.config import GateFloor, PolicySection, Section
 from pipeline.errors import UsageError
@@ -93,7 +93,7 @@ def floor(files: PolicyFiles) -> Policy:
 
 
 def _read(path: Path) -> Policy:
-    return config.parse(Policy, config.mapping(path, f"the policy {path}"), str(path))
+    return schema_errors.parse(Policy, config.mapping(path, f"the policy {path}"), str(path))
 
 
 def stricter(base: Policy, other: Policy, where: str) -> Policy:

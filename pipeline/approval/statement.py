@@ -129,9 +129,7 @@ def read(content: bytes, keys: Sequence[SSlibKey]) -> Approval:
             predicate | {"model": subject.name, "bundle": subject.digest["sha256"]}
         )
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        raise Refused(f"the approval's {field} is not as it should be: {first['msg']}") from None
+        raise Refused(f"the approval is not as it should be: {documents.reason(error)}") from None
 
 
 def _verified_payload(content: bytes, keys: Sequence[SSlibKey]) -> bytes:

@@ -6,8 +6,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import FILE, ProblemSection, parse
+from pipeline.config import FILE, ProblemSection
 from pipeline.errors import UsageError, nearest
+from pipeline.schema_errors import parse
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -8,13 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline import documents
 from pipeline.errors import UsageError
+from pipeline.schema_errors import pattern
+
+DIGEST = pattern("^[0-9a-f]{64}$", "a SHA-256: 64 digits, 0 to 9 and a to f")
 
 
 class Digests(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    bundle: str = Field(pattern="^[0-9a-f]{64}$")
-    approval: str = Field(pattern="^[0-9a-f]{64}$")
+    bundle: str = Field(pattern=DIGEST)
+    approval: str = Field(pattern=DIGEST)
 
 
 class Desired(BaseModel):
@@ -46,6 +49,6 @@ def parse(content: bytes, path: str) -> Desired:
     try:
         return Desired.model_validate(documents.parse_yaml(content, path))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "its content"
-        raise UsageError(f"{path}: {where}: {first['msg']}") from None
+        raise UsageError(
+            f"{path}: {documents.reason(error)}", expected="the file that 'promote' writes"
+        ) from None

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline import config, documents
+from pipeline import documents, schema_errors
 from pipeline.bundle import identity, source
 from pipeline.bundle.reader import Bundle
 from pipeline.config import FILE, Config, Project
@@ -61,7 +61,7 @@ def _configuration(project: Project, commit: str, parts: Mapping[str, str]) -> l
         return [f"{FILE} is not in the commit"]
     try:
         values = documents.parse_yaml(content, FILE)
-        committed = Project(project.root, config.parse(Config, dict(values), FILE))
+        committed = Project(project.root, schema_errors.parse(Config, dict(values), FILE))
         shaping = identity.digest_of(identity.shaping(committed))
     except (UsageError, TypeError, ValueError):
         return [f"{FILE} of the commit is not valid"]

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, Field
 
-from pipeline.config import Section, parse
+from pipeline.config import Section
 from pipeline.errors import UsageError, nearest
+from pipeline.schema_errors import parse
 
 
 class XGBoostParams(Section):

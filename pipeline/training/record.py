@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline import schema_errors
 from pipeline.errors import Refused
 from pipeline.report import Profile
 
@@ -81,10 +82,8 @@ class TrainingRecord(_Record):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            key = ".".join(str(part) for part in first["loc"])
             raise Refused(
-                f"training record: {key}: {first['msg']}",
+                f"training record: {schema_errors.reason(error)}",
                 expected=f"a record of {SCHEMA}",
                 hint="run 'ml-pipeline train' again",
             ) from None

@@ -34,15 +34,43 @@ def fails_with(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("trian",), "did you mean 'train'?"),
-        (("train", "--qick"), "did you mean '--quick'?"),
-        (("watch", "--minutes", "1"), "known: --args, --json, --judge"),
-        (("run", "cj"), "invalid choice: 'cj'"),
+        (
+            ("trian",),
+            "unknown verb 'trian'; did you mean 'train'? 'ml-pipeline --help' lists the verbs",
+        ),
+        ((), "the verb is missing; 'ml-pipeline --help' lists the verbs"),
+        (
+            ("--project", "X Y", "doctor", "--json"),
+            "expected flags after it; 'ml-pipeline doctor --json --project 'X Y''",
+        ),
+        (("--vers",), "expected ml-pipeline VERB [FLAGS]; did you mean '--version'?"),
+        (("--polcy", "x"), "'--polcy' stands where the verb is expected"),
+        (
+            ("train", "--qick"),
+            "train: unknown flag '--qick'; did you mean '--quick'? 'ml-pipeline train --help'",
+        ),
+        (("promote", "--polcy=x"), "unknown flag '--polcy'; did you mean '--policy'?"),
+        (("watch", "--minutes", "1"), "known: --args, --help, --json, --judge"),
+        (("doctor", "now"), "doctor: 'now' is one word too many; see 'ml-pipeline doctor --help'"),
+        (("run", "cj"), "run: NAME is 'cj'; expected one of: ci, cd, all; see"),
+        (("run",), "run: NAME is missing; expected one of: ci, cd, all; see 'ml-pipeline run"),
+        (("keys",), "NAME is missing; expected one of: new"),
+        (("config", "shw"), "did you mean 'show'?"),
+        (("show",), "STAGE is missing; expected ml-pipeline show STAGE"),
         (
             ("train", "--max-epochs", "many"),
-            "ml-pipeline train: argument --max-epochs: invalid int",
+            "train: --max-epochs is 'many'; expected a whole number; see 'ml-pipeline train",
         ),
-        ((), "required"),
+        (("train", "--max-epochs"), "train: --max-epochs lacks its value; see"),
+        (("approve", "--yes=no"), "--yes takes no value, and was given 'no'"),
+        (("jenkinsfile",), "jenkinsfile: the verb is missing"),
+        (("jenkinsfile", "rnu"), "did you mean 'run'?"),
+        (("jenkinsfile", "run", "--brnch", "x"), "did you mean '--branch'?"),
+        (
+            ("jenkinsfile", "run", "--clock", "slow"),
+            "--clock is 'slow'; expected one of: real, jump",
+        ),
+        (("jenkinsfile", "run", "--builds", "0"), "--builds"),
     ],
 )
 def test_wrong_words_exit_with_2_and_name_the_nearest(
@@ -51,6 +79,8 @@ def test_wrong_words_exit_with_2_and_name_the_nearest(
     code, error = fails_with(capsys, *arguments)
     assert code == 2
     assert message in error
+    assert "argument" not in error
+    assert "invalid" not in error
 
 
 def test_a_folder_without_a_project_is_said(

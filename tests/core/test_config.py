@@ -36,7 +36,7 @@ def test_the_smallest_project_is_one_line(tmp_path: Path) -> None:
         ("train: {}\n", "project"),
         ("- a\n", "holds no keys"),
         ("project: [\n", "is not YAML: line 2, column 1"),
-        ("project: a\ntrain: {seed: x}\n", "train.seed is 'x'; expected a valid integer"),
+        ("project: a\ntrain: {seed: x}\n", "train.seed is 'x'; expected a whole number"),
         ("project: a\ndata: {source: {path: x}}\n", "'data.source.kind' is missing"),
         (
             "project: a\ndata: {source: {kind: cvs}}\n",
@@ -128,8 +128,8 @@ SOURCE = "project: a\ndata: {{source: {{kind: csv, path: a.csv, {keys}}}}}\n"
         ("encoding: base64", "the name of a text encoding"),
         ("date_format: DD.MM.YYYY", "a format with year, month and day, for example %d.%m.%Y"),
         ("date_format: '%d.%m.'", "a format with year, month and day"),
-        ("na_values: [null]", "YAML reads a word as None, so quote it"),
-        ("na_values: [no]", "YAML reads a word as False, so quote it"),
+        ("na_values: [null]", "YAML reads a word as null, so quote it"),
+        ("na_values: [no]", "YAML reads a word as false, so quote it"),
     ],
 )
 def test_forms_of_values_that_make_no_sense(tmp_path: Path, keys: str, message: str) -> None:
@@ -158,7 +158,7 @@ def test_forms_of_values(tmp_path: Path, keys: str, expected: dict[str, object])
 
 def test_a_constant_that_yaml_reads_as_a_switch_has_to_be_quoted(tmp_path: Path) -> None:
     text = "project: a\ndata: {constants: {symbol: NO}}\n"
-    with pytest.raises(UsageError, match="YAML reads symbol as False, so quote it"):
+    with pytest.raises(UsageError, match="YAML reads symbol as false, so quote it"):
         config.load(write(tmp_path, text), environment={})
     text = text.replace("NO", "'NO'")
     assert config.load(write(tmp_path, text), environment={}).config.data.constants == {

@@ -29,10 +29,14 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/reference/estimators.md"
         (
             "xgboost",
             {"subsample": 0},
-            "train.params of xgboost: subsample is 0; expected greater than 0",
+            "train.params of xgboost: subsample is 0; expected more than 0",
         ),
         ("logistic-regression", {"c": 1}, "unknown key 'c'"),
-        ("random-forest", {"n_estimators": "many"}, "n_estimators is 'many'; expected a valid"),
+        (
+            "random-forest",
+            {"n_estimators": "many"},
+            "n_estimators is 'many'; expected a whole number",
+        ),
     ],
 )
 def test_a_wrong_name_or_value_is_a_usage_error(estimator, values, message):
