@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pipeline.config import EnvironmentSection, Project
-from pipeline.errors import EnvironmentFault
+from pipeline.errors import EnvironmentFault, PipelineError, UsageError
 from pipeline.home import Home
 from pipeline.project.check import check
 from pipeline.report import Check
@@ -32,13 +33,13 @@ def examine(project: Project, home: Home) -> Iterator[Check]:
     for name, section in project.config.environments.items():
         if section.target == "process":
             yield _stays(name)
-            if section.port:
-                yield _port(project, name, home)
         elif section.target == "docker":
             asked = True
             yield _image(name, section)
         elif section.target == "kubernetes":
             yield _cluster(name, section)
+        if _is_here(section):
+            yield _port(project, name, home)
     if not asked:
         yield _engine()
 
@@ -59,36 +60,101 @@ def _stays(name: str) -> Check:
     return check(key, False, observed, STAYS, why)
 
 
+def check_ports(project: Project, home: Home, names: Collection[str]) -> None:
+    """Let environments pass whose port is free, or held by what they serve already.
+
+    Raises:
+        UsageError: another environment or another project serves there.
+        EnvironmentFault: something else listens there, or the address is none of this machine.
+    """
+    for name in names:
+        section = project.config.environments.get(name)
+        if section is not None and (fault := _held(project, name, home)) is not None:
+            raise fault
+
+
 def _port(project: Project, name: str, home: Home) -> Check:
     """Tell whether the port is free, or held by what this project itself serves there."""
+    section = project.config.environments[name]
+    key = f"port of {name}"
+    fault = _held(project, name, home)
+    if fault is not None:
+        return check(key, False, fault.fault, PORT, str(fault))
+    return check(key, True, _served(project, name, home) or f"{_address(section)} is free", PORT)
+
+
+def _held(project: Project, name: str, home: Home) -> PipelineError | None:
+    """Return what keeps an environment from its port, as far as it is one of this machine."""
     from pipeline.deploy import ports
 
     section = project.config.environments[name]
-    address = f"{section.host}:{section.port}"
-    key = f"port of {name}"
+    if not _is_here(section):
+        return None
+    hint = f"end it, or set environments.{name}.port to another"
+    for other, its in project.config.environments.items():
+        if other != name and _is_here(its) and its.port == section.port:
+            return UsageError(
+                f"environments.{other}.port and environments.{name}.port are both {section.port}",
+                expected="a port for each environment",
+            )
     family = socket.AF_INET6 if ":" in section.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((section.host, section.port))
         except OSError as error:
-            reason = error.errno, error.strerror
+            number, reason = error.errno, error.strerror
         else:
-            return check(key, True, f"{address} is free", PORT)
-    if (serving := _served(project, name, home)) is not None:
-        return check(key, True, serving, PORT)
-    taken = reason[0] == errno.EADDRINUSE
-    observed = f"{address}: {ports.owner(section.port) if taken else reason[1]}"
-    return check(key, False, observed, PORT, f"{observed}; end it, or set environments.{name}.port")
+            return None
+    if number != errno.EADDRINUSE:
+        # an engine may take what this user may not
+        told = f"{_address(section)}, of environment {name}: {reason}"
+        return None if section.target == "docker" else EnvironmentFault(told, hint=hint)
+    ours = ports.own_server(section.port)
+    if ours == (home.root, name) or _served(project, name, home) is not None:
+        return None
+    if ours is not None:
+        told = f"{_address(section)}, of environment {name}, is held by {ports.named(*ours)}"
+        return UsageError(told, hint=hint)
+    return EnvironmentFault(
+        f"{_address(section)}, of environment {name}, is in use by {ports.owner(section.port)}",
+        hint=hint,
+    )
+
+
+def _is_here(section: EnvironmentSection) -> bool:
+    """Return whether the port is known, and one of the machine that this runs on."""
+    if not section.port or section.target not in ("process", "docker"):
+        return False
+    if section.target == "process":
+        return True
+    from pipeline.deploy import enclosure, engine
+
+    try:
+        return engine.remote_host() is None and enclosure.container() is None
+    except PipelineError:
+        return False
+
+
+def _address(section: EnvironmentSection) -> str:
+    host = f"[{section.host}]" if ":" in section.host else section.host
+    return f"{host}:{section.port}"
 
 
 def _served(project: Project, name: str, home: Home) -> str | None:
+    """Return what an environment serves at its port; None where it serves nothing there."""
     from pipeline.deploy.base import Placement
     from pipeline.deploy.targets import load_target
 
     placement = Placement.of(project, name, home)
-    deployment = load_target(placement.section.target).status(placement)
+    try:
+        deployment = load_target(placement.section.target).status(placement)
+    except EnvironmentFault:
+        return None
     if deployment is None:
+        return None
+    port = urlsplit(deployment.url).port
+    if placement.section.url is None and port != placement.section.port:
         return None
     return f"version {deployment.version} is served at {deployment.url}"
 

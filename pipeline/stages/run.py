@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import PASS
+from pipeline.project import servers
+from pipeline.promotion.production import PRODUCTION
 from pipeline.stages import RUNS, STAGES, Stage
 from pipeline.stages.runner import Result, execute
 from pipeline.stages.session import Session
@@ -35,8 +37,17 @@ def run(
     """Run the steps of ``ci``, ``cd`` or ``all``.
 
     A flag goes to every stage that knows it; those that make a run quick only to the quick steps.
+
+    Raises:
+        UsageError: two environments, or another project's, have the port of one that is to serve.
+        EnvironmentFault: something else listens at such a port, which the deployment would find
+            only after the training.
     """
     steps = RUNS[name]
+    served = {environment for _, environment, _ in steps if environment is not None}
+    if any(step == "promote" for step, _, _ in steps):
+        served.add(PRODUCTION)
+    servers.check_ports(session.project, session.home, sorted(served))
     results: list[Result] = []
     for step, environment, own in steps:
         stage = STAGES[step]

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 
 import pytest
 
-from pipeline.deploy import enclosure
+from pipeline import cli
+from pipeline.deploy import enclosure, ports
+from pipeline.deploy.base import Deployment
+from pipeline.deploy.process import ProcessTarget
+from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.home import Home
 from pipeline.project import servers
 from pipeline.report import Verdict
@@ -47,6 +52,60 @@ class TestPort:
         check = examine(host="192.0.2.1", port=80)["port of production"]
         assert check.verdict is Verdict.FAIL
         assert "assign" in check.observed
+
+    def test_of_two_environments(self, make_project, tmp_path):
+        environments = {"staging": {"port": 8031}, "production": {"port": 8031}}
+        project = make_project(environments=environments)
+        with pytest.raises(UsageError, match=r"production\.port and .*staging\.port are both 8031"):
+            servers.check_ports(project, Home(tmp_path / "home"), ["staging"])
+
+    def test_where_this_project_serves_already(self, make_project, tmp_path, monkeypatch):
+        """Its own server hands the port over; at another port of its it does not."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            project = make_project(environments={"production": {"port": port}})
+            home = Home(tmp_path / "home")
+            serving = Deployment(f"http://127.0.0.1:{port}", 3, "a" * 64, 1, tmp_path)
+            monkeypatch.setattr(ProcessTarget, "status", lambda self, placement: serving)
+            servers.check_ports(project, home, ["production"])
+            serving = replace(serving, url="http://127.0.0.1:1")
+            with pytest.raises(EnvironmentFault, match=f"is in use by pid {os.getpid()}"):
+                servers.check_ports(project, home, ["production"])
+
+    def test_where_another_project_serves(self, make_project, tmp_path, monkeypatch):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            project = make_project(environments={"production": {"port": port}})
+            other = tmp_path / "other"
+            monkeypatch.setattr(ports, "own_server", lambda _port: (other, "staging"))
+            with pytest.raises(UsageError, match=f"held by .* environment staging, home {other}"):
+                servers.check_ports(project, Home(tmp_path / "home"), ["production"])
+            monkeypatch.setattr(
+                ports, "own_server", lambda _port: (tmp_path / "home", "production")
+            )
+            servers.check_ports(project, Home(tmp_path / "home"), ["production"])
+
+    def test_of_containers_on_this_machine(self, examine, no_engine, monkeypatch):
+        monkeypatch.setattr(enclosure, "container", lambda: None)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            check = examine(port=port, target="docker")["port of production"]
+            assert check.verdict is Verdict.FAIL
+            assert f"pid {os.getpid()}" in check.observed
+            monkeypatch.setenv("DOCKER_HOST", "tcp://engine.example.org:2375")
+            assert "port of production" not in examine(port=port, target="docker")
+
+    @pytest.mark.parametrize("name", ["cd", "all"])
+    def test_is_known_before_a_run_trains(self, name, make_project, tmp_path, capsys, monkeypatch):
+        monkeypatch.setenv("ML_HOME", str(tmp_path / "home"))
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            environments = {"staging": {"port": 0}, "production": {"port": server.getsockname()[1]}}
+            project = make_project(environments=environments)
+            assert cli.main(["run", name, "--project", str(project.root)]) == 3
+        told = capsys.readouterr()
+        assert "of environment production, is in use by pid" in told.err
+        assert "set environments.production.port to another" in told.err
+        assert told.out == ""
 
     def test_any_port_needs_no_check(self, examine):
         assert list(examine(port=0)) == ["target of production", "Docker"]
