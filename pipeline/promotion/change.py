@@ -254,7 +254,7 @@ def realign(
     if still := _tell(registry, production, journal, reach):
         return Realigned(open=still)
     if champion == version:
-        return Realigned(f"the registry's last change led elsewhere and leads to version {version.number} again")
+        return Realigned(f"the registry's last change leads to version {version.number} again")
     was = "named no version" if champion is None else f"named version {champion.number}"
     return Realigned(
         f"the registry's alias '{CHAMPION}' {was} and names version {version.number} again"
