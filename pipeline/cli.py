@@ -465,10 +465,16 @@ def _status(options: Mapping[str, Any], screen: Screen) -> int:
     elif not rows:
         screen.line("nothing was promoted yet")
     else:
-        header = tuple(rows[0])
+        header = tuple(key for key in rows[0] if key != "details")
         screen.rows(
             header, (tuple("-" if row[k] is None else str(row[k]) for k in header) for row in rows)
         )
+        for row in rows:
+            if row.get("details"):
+                screen.line()
+                screen.line(f"{row['environment']}: {row['open']}")
+            for detail in row.get("details", ()):
+                screen.line(f"    {detail}")
         registry = Registry.of(session.project, session.home)
         if not options.get("environment") and (command := registry.ui_command()):
             screen.line()

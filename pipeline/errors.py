@@ -30,7 +30,9 @@ class PipelineError(Exception):
 
     exit_code: ClassVar[int] = PROGRAM_FAULT
 
-    def __init__(self, fault: str, *, expected: str = "", hint: str = "") -> None:
+    def __init__(
+        self, fault: str, *, expected: str = "", hint: str = "", details: str = ""
+    ) -> None:
         self.fault = masked(fault)
         self.expected = masked(expected)
         self.hint = masked(hint)
@@ -39,6 +41,8 @@ class PipelineError(Exception):
             parts.append(f"expected {self.expected}")
         if hint:
             parts.append(self.hint)
+        if details:
+            parts.append(masked(details))
         super().__init__("; ".join(" ".join(part.split()) for part in parts))
 
 

@@ -7,6 +7,7 @@ worse model through, so a difference ends both, with what each of the three says
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.approval.facts import challenger_of, is_champion
@@ -24,6 +25,10 @@ from pipeline.registry.claims import Standing
 from pipeline.registry.mlflow_registry import CHAMPION, Registry, Version
 
 RECONCILE = f"'ml-pipeline reconcile {PRODUCTION}'"
+ALIAS = f"the registry's alias '{CHAMPION}'"
+HISTORY = "the history"
+ANSWER = "production"
+"""What each of the three places is called."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,25 @@ class Sources:
             return self.recorded is None or self.stopped
         return self.recorded is not None and self.answering.digest == self.recorded.bundle
 
+    @property
+    def difference(self) -> str:
+        """Which of them differ, in a few words."""
+        said = {
+            ALIAS: None if self.alias is None else f"{self.alias} {self.version}",
+            HISTORY: self.file,
+        }
+        if self.recorded is not None and self.version is not None:
+            said[ALIAS] = self.version.digest
+        if self.recorded is not None:
+            said[HISTORY] = self.recorded.bundle
+        if self.asked and self.answering is not None:
+            said[ANSWER] = self.answering.digest
+        if told := differing(said):
+            return told
+        if not self.records_agree:
+            return "the registry's last change led to another version"
+        return "production does not answer"
+
     def __str__(self) -> str:
         last = ""
         if self.last is not None and self.last.subject is not None:
@@ -104,6 +128,19 @@ class Sources:
         return f"answers {number} (bundle {self.answering.digest[:12]}) at {self.answering.url}"
 
 
+def differing(said: Mapping[str, str | None]) -> str:
+    """Return in a few words which places differ; empty where all say the same."""
+    values = list(said.values())
+    if len(set(values)) <= 1:
+        return ""
+    odd = [place for place, value in said.items() if values.count(value) == 1]
+    if len(odd) == 1:
+        others = " and ".join(place for place in said if place != odd[0])
+        return f"{odd[0]} differs from {others}"
+    *first, last = said
+    return f"{', '.join(first)} and {last} differ"
+
+
 def agreed_champion(
     registry: Registry, production: Production | None, home: Home, *, must_answer: bool = True
 ) -> Version | None:
@@ -129,9 +166,9 @@ def agreed_champion(
     if found.records_agree and (not must_answer or production is None or found.production_agrees):
         return found.version
     raise EnvironmentFault(
-        f"the champion of '{registry.name}' is unknown: {found}",
-        expected="the same version from all three" if found.asked else "the same version from both",
+        f"the champion of '{registry.name}' is unknown: {found.difference}",
         hint=_hint(registry, found),
+        details=str(found),
     )
 
 

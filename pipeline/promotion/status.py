@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,19 +17,23 @@ from pipeline.deploy.targets import load_target
 from pipeline.errors import EnvironmentFault, PipelineError
 from pipeline.home import Home
 from pipeline.promotion import approvals
+from pipeline.promotion.agreement import ALIAS, ANSWER, HISTORY, RECONCILE, differing
 from pipeline.promotion.journal import unsettled
 from pipeline.promotion.production import PRODUCTION
-from pipeline.promotion.records import Entry, read_history
+from pipeline.promotion.records import read_history
 from pipeline.registry.mlflow_registry import (
     APPROVAL_RECORD,
     CHALLENGER,
     CHAMPION,
+    GATE_RECORD,
     Registry,
     Version,
 )
 
 UNKNOWN = "unknown"
 """State of an environment that does not tell what it serves."""
+REGISTERED = "registered"
+"""State of a version that no environment serves."""
 
 
 @dataclass
@@ -44,7 +48,11 @@ class _Known:
 def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dict[str, Any]]:
     """Return one row an environment: name, state, version, aliases, bundle, url, approval, open.
 
-    ``open`` is a change that was killed, or that the registry was not told of. ``approved`` is
+    A challenger that no environment serves has a row without an environment, of state
+    ``REGISTERED``.
+
+    ``open`` is what is to be done: about a change that was killed, or that the registry was not
+    told of, or about places that differ; ``details`` says what each of them holds. ``approved`` is
     what a trusted key signed; otherwise it says why nothing is known. Where the registry does not
     answer or is lost, ``alias`` says so, and the rest is what server and home know. Where an
     environment does not tell what it serves, its state is ``UNKNOWN`` and ``open`` says why. A
@@ -62,19 +70,20 @@ def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dic
     registry = Registry.of(project, home)
     rules = policies.floor(policy)
     known = _known(registry)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    served: set[str | None] = set()
     for name, section in project.config.environments.items():
         placement = Placement.of(project, name, home)
         running, fault, open_ = None, "", ""
+        details: list[str] = []
         try:
             running = load_target(section.target).status(placement)
         except EnvironmentFault as error:
             fault = str(error)
         digest = None if running is None else running.digest
         if name == PRODUCTION and not fault:
-            open_ = "; ".join(
-                [*_open(known, home, running), *_rejected(registry, known, home, rules)]
-            )
+            told, details = _open(known, home, running)
+            open_ = "; ".join([*told, *_rejected(registry, known, home, rules)])
         rows.append(
             {
                 "environment": name,
@@ -85,9 +94,45 @@ def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dic
                 "url": None if running is None else running.url,
                 "approved": _approved(registry, known, digest, home, rules),
                 "open": fault or (open_ or None),
+                "details": details,
             }
         )
-    return rows
+        served.add(digest)
+    return [*rows, *_waiting(registry, known, served, home, rules)]
+
+
+def _waiting(
+    registry: Registry,
+    known: _Known,
+    served: Collection[str | None],
+    home: Home,
+    rules: policies.Policy,
+) -> list[dict[str, Any]]:
+    """Return a row for the challenger, where no environment serves it and it is no champion."""
+    digest = next((one for one, held in known.aliases.items() if held == [CHALLENGER]), None)
+    if digest is None or digest in served or digest not in known.versions:
+        return []
+    version = known.versions[digest]
+    approved = _approved(registry, known, digest, home, rules)
+    if registry.record(version, GATE_RECORD) is None:
+        due = "the gate has not decided: 'ml-pipeline gate'"
+    elif approved is None:
+        due = "no answer of a person: 'ml-pipeline approve'"
+    else:
+        due = "not promoted: 'ml-pipeline promote'" if approved.startswith("approve ") else ""
+    return [
+        {
+            "environment": None,
+            "state": REGISTERED,
+            "version": version.number,
+            "alias": CHALLENGER,
+            "bundle": digest[:12],
+            "url": None,
+            "approved": approved,
+            "open": due or None,
+            "details": [],
+        }
+    ]
 
 
 def history(home: Home) -> list[dict[str, Any]]:
@@ -162,29 +207,32 @@ def _rejected(registry: Registry, known: _Known, home: Home, rules: policies.Pol
         return [f"answers of people are not verified: {error.fault}"]
 
 
-def _open(known: _Known, home: Home, running: Deployment | None) -> list[str]:
-    """Return what is to be done about production."""
+def _open(known: _Known, home: Home, running: Deployment | None) -> tuple[list[str], list[str]]:
+    """Return what is to be done about production, and the details of a difference."""
     told = open_changes(home)
     last = read_history(home)[-1:]
     if running is None and last:
-        told.append(f"version {last[0].version} is to serve: 'ml-pipeline reconcile production'")
-    if not told and not known.fault and (difference := _difference(known, last, running)):
-        told.append(f"{difference}: 'ml-pipeline reconcile production'")
-    return told
-
-
-def _difference(known: _Known, last: Sequence[Entry], running: Deployment | None) -> str:
-    """Return in words how registry, history and production differ; empty where they agree."""
+        told.append(f"version {last[0].version} is to serve: {RECONCILE}")
+    if told or known.fault:
+        return told, []
     champions = [digest for digest, held in known.aliases.items() if CHAMPION in held]
-    recorded = last[0].bundle if last else None
-    served = None if running is None else running.digest
-    said = {"the alias 'champion'": champions[0] if champions else None, "the history": recorded}
+    said = {ALIAS: champions[0] if champions else None, HISTORY: last[0].bundle if last else None}
     if running is not None:
-        said["production"] = served
-    if len(set(said.values())) == 1:
-        return ""
-    named = (f"{who} says {'nothing' if d is None else d[:12]}" for who, d in said.items())
-    return "the champion is unknown: " + ", ".join(named)
+        said[ANSWER] = running.digest
+    if not (difference := differing(said)):
+        return [], []
+    return (
+        [f"the champion is unknown: {difference}: {RECONCILE}"],
+        [f"{who}: {_bundle(known, digest)}" for who, digest in said.items()],
+    )
+
+
+def _bundle(known: _Known, digest: str | None) -> str:
+    if digest is None:
+        return "nothing"
+    version = known.versions.get(digest)
+    number = "" if version is None else f"version {version.number}, "
+    return f"{number}bundle {digest[:12]}"
 
 
 def _number(known: _Known, running: Deployment | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from pipeline.errors import EnvironmentFault
 from pipeline.promotion import records
-from pipeline.promotion.agreement import agreed_champion, contenders
+from pipeline.promotion.agreement import agreed_champion, contenders, differing
 from pipeline.promotion.change import Changed
 from pipeline.promotion.production import Production, clear_stopped, mark_stopped
 from pipeline.promotion.rollback import rollback
@@ -134,6 +135,20 @@ DIFFERENCES = [
 
 
 @pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"a": "1", "b": "1", "c": "1"}, ""),
+        ({"a": None, "b": "1", "c": "1"}, "a differs from b and c"),
+        ({"a": "1", "b": None, "c": "1"}, "b differs from a and c"),
+        ({"a": "1", "b": "2", "c": "3"}, "a, b and c differ"),
+        ({"a": "1", "b": "2"}, "a and b differ"),
+    ],
+)
+def test_the_difference_comes_first_and_is_short(said: dict[str, str | None], told: str) -> None:
+    assert differing(said) == told
+
+
+@pytest.mark.parametrize(
     ("lose", "told", "hint"), DIFFERENCES, ids=[case[0].__name__ for case in DIFFERENCES]
 )
 def test_a_difference_is_named_and_ends_it(
@@ -142,8 +157,9 @@ def test_a_difference_is_named_and_ends_it(
     lose(delivery)
     before = records.read_history(delivery.home)
     running = delivery.target.running
-    with pytest.raises(EnvironmentFault, match=f"is unknown: .*(?:{told}).*{hint}"):
+    with pytest.raises(EnvironmentFault, match=f"(?s)is unknown: .{{10,90}};.*{hint}") as caught:
         contenders(delivery.registry, production(delivery), delivery.home)
+    assert re.search(told, str(caught.value))
     with pytest.raises(EnvironmentFault, match="is unknown"):
         delivery.promote()
     assert records.read_history(delivery.home) == before

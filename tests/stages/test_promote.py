@@ -279,10 +279,32 @@ class TestStatus:
         case.registry.set_alias("champion", None)
         (row,) = status(case.project, case.home)
         assert row["open"] == (
-            "the champion is unknown: the alias 'champion' says nothing, "
-            f"the history says {one.digest[:12]}, production says {one.digest[:12]}: "
-            "'ml-pipeline reconcile production'"
+            "the champion is unknown: the registry's alias 'champion' differs from the history "
+            "and production: 'ml-pipeline reconcile production'"
         )
+        held = f"version 1, bundle {one.digest[:12]}"
+        assert row["details"] == [
+            "the registry's alias 'champion': nothing",
+            f"the history: {held}",
+            f"production: {held}",
+        ]
+
+    def test_shows_a_challenger_that_serves_nowhere(
+        self, case: Case, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        case.approved("one")
+        case.promote()
+        two = case.approved("two", identity="b", weight=2.0)
+        (_, row) = status(case.project, case.home)
+        assert (row["environment"], row["state"], row["version"]) == (None, "registered", 2)
+        assert (row["alias"], row["bundle"]) == ("challenger", two.digest[:12])
+        assert row["open"] == "not promoted: 'ml-pipeline promote'"
+        three = case.registry.register(case.make_bundle("three", identity="c", weight=3.0))
+        (_, row) = status(case.project, case.home)
+        assert (row["version"], row["approved"]) == (three.number, None)
+        assert row["open"] == "the gate has not decided: 'ml-pipeline gate'"
+        assert cli.main(["status", "--project", str(case.project.root)]) == 0
+        assert "registered" in capsys.readouterr().out
 
     def test_of_a_registry_that_lost_its_versions_says_so(
         self, case: Case, registry_database: Path
