@@ -137,7 +137,7 @@ def parse_json(content: bytes | str, where: str) -> Any:
     try:
         value = json.loads(
             text,
-            object_pairs_hook=_unique,
+            object_pairs_hook=unique,
             parse_constant=_constant,
             parse_int=_integer,
             parse_float=_float,
@@ -146,7 +146,7 @@ def parse_json(content: bytes | str, where: str) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise DocumentError(f"{where} is not JSON: {place}: {error.msg}") from None
-    except _TwiceError:
+    except KeyTwiceError:
         name, line = _key_twice(text)
         raise _twice(where, name, line) from None
     except RecursionError:
@@ -321,14 +321,21 @@ class _ValueError(Exception):
     """A value that is not taken."""
 
 
-class _TwiceError(Exception):
-    """A key is in an object twice."""
+class KeyTwiceError(ValueError):
+    """A key is in an object twice; ``args`` holds it."""
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _TwiceError
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object as a mapping, as ``object_pairs_hook`` does.
+
+    Raises:
+        KeyTwiceError: naming the key.
+    """
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise KeyTwiceError(name)
+        found[name] = value
     return found
 
 

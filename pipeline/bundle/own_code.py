@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tarfile
@@ -20,6 +19,7 @@ from pipeline.config import FILE
 from pipeline.data import parquet
 from pipeline.documents import DocumentError
 from pipeline.errors import UsageError
+from pipeline.inherited import inherited
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,18 +27,6 @@ if TYPE_CHECKING:
     from pipeline.bundle.reader import Bundle
 
 TIMEOUT = 3600.0
-INHERITED = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "TMPDIR",
-    "LD_LIBRARY_PATH",
-    "DYLD_LIBRARY_PATH",
-    "OMP_NUM_THREADS",
-)
-"""All of the environment that the bundle's code gets."""
 
 
 class OwnCodeError(Exception):
@@ -141,6 +129,4 @@ def _unpack(archive: Path, project: Path) -> None:
 def environment() -> dict[str, str]:
     """Return the environment of the bundle's code: the system's variables and this package."""
     ours = str(Path(__file__).resolve().parents[2])
-    return {name: os.environ[name] for name in INHERITED if name in os.environ} | {
-        "PYTHONPATH": ours
-    }
+    return inherited("OMP_NUM_THREADS") | {"PYTHONPATH": ours}

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.bundle.reader import Bundle
 from pipeline.deploy import priority, process_identity
 from pipeline.errors import EnvironmentFault, Refused, UsageError
+from pipeline.inherited import inherited
 from pipeline.serving import control
-from pipeline.serving.environment import inherited
 
 if TYPE_CHECKING:
     import psutil

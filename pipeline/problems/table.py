@@ -277,8 +277,8 @@ class Table:
         wanted = _one_label(options.positive)
         positive = (values[known] == wanted).astype(np.float64)
         if known.any() and not positive.any():
-            raise Refused(
-                f"label '{options.label}' is never {options.positive!r}",
+            raise UsageError(
+                f"problem.positive: label '{options.label}' is never {options.positive!r}",
                 expected=f"{' or '.join(distinct)}, which the data hold",
                 hint="set problem.positive to the value that means 1"
                 + (

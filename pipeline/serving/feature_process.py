@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline.serving.environment import inherited
+from pipeline.inherited import inherited
 from pipeline.serving.feature_messages import (
     HEADER,
     MAX_FRAME,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from msgspec import UNSET
 
+from pipeline import documents
 from pipeline.serving.named import Named
 from pipeline.serving.predictions import PROBE
 from pipeline.serving.requests import RequestError
@@ -246,20 +247,10 @@ def careful_json(body: Body) -> Any:
         RequestError: 400 where it is none.
     """
     try:
-        return json.loads(body, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        told = str(error) if isinstance(error, json.JSONDecodeError | _TwiceError) else "unreadable"
+        return json.loads(body, object_pairs_hook=documents.unique)
+    except documents.KeyTwiceError as error:
+        told = f"the key {str(error)[:40]!r} is given twice"
         raise RequestError(400, f"the body is not JSON: {told}") from None
-
-
-class _TwiceError(ValueError):
-    pass
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise _TwiceError(f"the key {twice[:40]!r} is given twice")
-    return found
+    except (ValueError, RecursionError) as error:
+        told = str(error) if isinstance(error, json.JSONDecodeError) else "unreadable"
+        raise RequestError(400, f"the body is not JSON: {told}") from None

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from pipeline import inherited
 from pipeline.bundle import own_code
 from pipeline.features.schema import Feature, FeatureSchema
 from pipeline.gate import champion
@@ -69,7 +70,7 @@ def test_settings_and_keys_of_this_process_stay_here(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/somewhere/with/a/pipeline")
     environment = own_code.environment()
     assert "secret" not in environment.values()
-    assert environment.keys() <= {*own_code.INHERITED, "PYTHONPATH"}
+    assert environment.keys() <= {*inherited.SYSTEM, "OMP_NUM_THREADS", "PYTHONPATH"}
     assert environment["PYTHONPATH"] == str(Path(champion.__file__).parents[2])
 
 

@@ -164,7 +164,6 @@ class TestRefusals:
             ),
             ({"age": [1, np.inf, 2, 3]}, {}, "'age' is infinite in row 1"),
             ({"bought": ["a", "b", "c", "yes"]}, {}, "has 4 values: a, b, c, yes; expected two"),
-            ({}, {"positive": "Yes"}, "never 'Yes'; expected no or yes, which the data hold"),
             ({"day": ["2024-01-02", None, "2024-01-02", "2024-01-03"]}, {}, "row 1 has no date"),
             ({"day": ["x", "y", "z", "w"]}, {}, "row 0 has no date in 'day'"),
         ],
@@ -172,6 +171,13 @@ class TestRefusals:
     def test_data_that_cannot_serve(self, customers, change, options, said):
         with pytest.raises(Refused, match=said):
             table(**FULL | options).matrix(customers.assign(**change), [], True)
+
+    def test_a_positive_value_that_the_data_do_not_hold_is_a_fault_of_the_configuration(
+        self, customers
+    ):
+        told = "problem.positive: .* never 'Yes'; expected no or yes, which the data hold"
+        with pytest.raises(UsageError, match=told):
+            table(**FULL | {"positive": "Yes"}).matrix(customers, [], True)
 
     def test_no_row(self, customers):
         with pytest.raises(Refused, match="the table has no row"):

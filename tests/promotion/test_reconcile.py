@@ -202,8 +202,8 @@ class TestIsRefused:
     @pytest.mark.parametrize(
         ("text", "match"),
         [
-            ("model_version: 0", "Field required"),
-            ("- 1", "valid dictionary"),
+            ("model_version: 0", "'model_name' is missing"),
+            ("- 1", "expected a section with keys of its own"),
             ("a: [", "is not YAML"),
             (
                 "{model_name: m, model_version: 3, digests: {bundle: ../x, approval: ../x}}",
