@@ -824,7 +824,7 @@ class LintSection(Section):
             ("ruff", "format", "--check", "."),
         ),
         min_length=1,
-        description="Commands as lists of words, run in the project root; their exit codes decide.",
+        description="Commands as lists of words, run in a copy of the project; exit codes decide.",
     )
 
 

@@ -29,6 +29,10 @@ HISTORY = "history.jsonl"
 MARKER = "home.json"
 """Says which project's which model a home belongs to."""
 SCHEMA = "ml-pipeline/home/1"
+KEYS = "keys"
+"""The folder of the keys that sign approvals, and of those that are trusted."""
+SECRET_FILES = ("ML_POLICY", "ML_JOB_POLICY", "ML_APPROVAL_KEY")
+"""Variables with the path of a file that a project's code may not read."""
 CLAIMS = "_promotion."
 """Begins the names of registered models that are no models but the registry's own records."""
 TAKEN = frozenset(
@@ -184,6 +188,21 @@ def find_home(folder: Path, owner: Owner) -> Home:
             hint="move away the one whose production-model.yaml is not in production",
         )
     return Home(folder, owner)
+
+
+def secret_files(home: Home | None = None) -> tuple[Path, ...]:
+    """Return what no code of a project may read: keys of every home, and administrators' files.
+
+    Args:
+        home: the model's own, beside those below ``ML_HOME``.
+    """
+    found = [Path(value) for name in SECRET_FILES if (value := os.environ.get(name))]
+    folders = [Path(value) for value in [os.environ.get("ML_HOME")] if value]
+    if home is not None:
+        folders += [home.root, home.root.parent]
+    for folder in folders:
+        found += [folder / KEYS, *sorted(folder.glob(f"*/{KEYS}"))]
+    return tuple(dict.fromkeys(found))
 
 
 def owner_of(root: Path) -> Owner | None:

@@ -67,6 +67,12 @@ def make_project(tmp_path: Path) -> MakeProject:
 
 
 @pytest.fixture
+def without_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system have no means to confine a project's code."""
+    monkeypatch.setattr("pipeline.confinement.abi", lambda: 0)
+
+
+@pytest.fixture
 def make_context() -> MakeContext:
     """Build the context of one stage of a project, as the command line would."""
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pipeline import documents
+from pipeline import confinement, documents
 from pipeline.bundle import source
 from pipeline.config import FILE
+from pipeline.confinement import Rules
 from pipeline.data import parquet
 from pipeline.documents import DocumentError
 from pipeline.errors import UsageError
+from pipeline.home import secret_files
 from pipeline.inherited import inherited
 
 if TYPE_CHECKING:
@@ -66,7 +68,8 @@ def compute(bundle: Bundle, rows: Path) -> OwnFeatures:
 
     The archive (its digest was verified when the bundle was opened) is unpacked into a temporary
     folder and run in a process of its own, which gets none of the settings and secrets of this
-    one's environment.
+    one's environment, and which can write in that folder only where the system can confine it
+    (``pipeline.confinement``).
 
     Args:
         bundle: The verified bundle.
@@ -76,17 +79,20 @@ def compute(bundle: Bundle, rows: Path) -> OwnFeatures:
         OwnCodeError: the archive or its code does not work on these rows.
     """
     with tempfile.TemporaryDirectory(prefix="own-code-") as name:
-        project, out = Path(name) / "project", Path(name) / "features.parquet"
+        scratch = Path(name).resolve()
+        project, out, tmp = scratch / "project", scratch / "features.parquet", scratch / "tmp"
+        tmp.mkdir()
         _unpack(bundle.path / "source.tar.gz", project)
+        rules = Rules((scratch,), secret_files())
         command = [
             sys.executable, "-P", "-m", "pipeline", "features",
             "--project", str(project), "--in", str(rows.resolve()), "--out", str(out), "--json",
         ]  # fmt: skip
         try:
             done = subprocess.run(
-                command,
+                confinement.command(rules, command),
                 cwd=project,
-                env=environment(),
+                env=environment() | {"TMPDIR": str(tmp)},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=TIMEOUT,
@@ -94,7 +100,7 @@ def compute(bundle: Bundle, rows: Path) -> OwnFeatures:
             )
         except subprocess.TimeoutExpired:
             raise OwnCodeError(f"code took over {TIMEOUT:.0f} s") from None
-        if done.returncode != 0 or not out.is_file():
+        if done.returncode != 0 or out.is_symlink() or not out.is_file():
             told = done.stderr.decode(errors="replace").strip().splitlines()
             raise OwnCodeError(
                 f"code ended with {done.returncode}", told[-1] if told else "", done.returncode

@@ -1,4 +1,18 @@
-"""How a stage tells the pytest process that it starts what the fixtures are made of."""
+"""How a stage tells the processes of a project's code what they work with, and where."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 HANDOVER = "ML_PIPELINE_HANDOVER"
 """Environment variable with the path of the JSON file that a stage hands to the tests it runs."""
+
+
+def move_search_path(original: str, copy: str) -> None:
+    """Let modules of the project that are installed in place be imported from the copy."""
+    for place, entry in enumerate(sys.path):
+        if Path(entry).is_relative_to(original):
+            led = Path(copy, Path(entry).relative_to(original))
+            if led.is_dir() and not led.resolve().is_relative_to(original):
+                sys.path[place] = str(led)

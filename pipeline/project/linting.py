@@ -13,7 +13,8 @@ from pathlib import Path
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.project.findings import Finding, read_findings
-from pipeline.project.protected import Protected, environment_of
+from pipeline.project.isolation import Isolated, isolated
+from pipeline.project.protected import Protected
 from pipeline.project.pytest_run import Case, tail, write_junit
 from pipeline.report import Check, Verdict
 from pipeline.workdir import Workdir
@@ -30,6 +31,8 @@ class Linted:
     exit_code: int
     findings: list[Finding]
     tail: str
+    rewritten: tuple[str, ...] = ()
+    """Files that it changed, in the copy that it ran in."""
 
     @property
     def name(self) -> str:
@@ -47,9 +50,10 @@ def lint(
     started: Callable[[str, float], None],
     protected: Protected | None = None,
 ) -> list[Linted]:
-    """Run every command of ``lint.commands`` in the project root, without a shell.
+    """Run every command of ``lint.commands`` in a copy of the project, without a shell.
 
-    The exit code decides. What a command writes into ``protected`` is in its ``changed`` then.
+    The exit code decides. What a command writes in the copy is not kept; what it writes into
+    ``protected`` all the same is in its ``changed`` then.
     Leaves ``junit/lint.xml``: one case for each finding, with file and line.
 
     Raises:
@@ -57,13 +61,14 @@ def lint(
         EnvironmentFault: a command cannot be started.
     """
     commands = project.config.lint.commands
-    programs = [_program(command[0], project.root) for command in commands]
-    protected = protected or Protected(project, workdir, code=False)
+    protected = protected or Protected(project, workdir)
+    for command in commands:
+        _program(command[0], project.root)  # all are there before the first one runs
     results = []
-    for number, (command, program) in enumerate(zip(commands, programs, strict=True)):
-        started(" ".join(command), number / len(commands))
-        with protected.watched():
-            results.append(_run(command, program, project, workdir))
+    with isolated(protected) as place:
+        for number, command in enumerate(commands):
+            started(" ".join(command), number / len(commands))
+            results.append(_run(command, place, protected))
     write_junit(
         [case for result in results for case in _cases(result)], "lint", workdir / "junit/lint.xml"
     )
@@ -74,7 +79,7 @@ def to_check(result: Linted) -> Check:
     """Return the check of one command: how many findings, and the first ones."""
     if result.passed:
         observed: str = "no findings"
-        why = ""
+        why = _not_kept(result.rewritten)
     elif result.findings:
         count = len(result.findings)
         observed = f"{count} finding{'s' if count > 1 else ''}"
@@ -93,6 +98,16 @@ def to_check(result: Linted) -> Check:
     )
 
 
+def _not_kept(rewritten: Sequence[str]) -> str:
+    if not rewritten:
+        return ""
+    named = ", ".join(rewritten[:SHOWN]) + (" and more" if len(rewritten) > SHOWN else "")
+    return (
+        f"changed {named} in the copy that it ran in, which is not kept: run it yourself, or let "
+        "it check only (--check)"
+    )
+
+
 def _search_path() -> str:
     """Return PATH with the folder of this Python first: tools of the same environment win."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -108,28 +123,46 @@ def _program(name: str, root: Path) -> str:
     return found
 
 
-def _run(command: Sequence[str], program: str, project: Project, workdir: Workdir) -> Linted:
-    root = project.root
-    environment = environment_of(project)
+def _run(command: Sequence[str], place: Isolated, protected: Protected) -> Linted:
+    program = _program(command[0], place.root)
+    environment = dict(place.environment)
     environment.pop("FORCE_COLOR", None)
     caches = {
-        "RUFF_CACHE_DIR": str(workdir / ".ruff_cache"),
-        "MYPY_CACHE_DIR": str(workdir / ".mypy_cache"),
+        "RUFF_CACHE_DIR": str(place.out / ".ruff_cache"),
+        "MYPY_CACHE_DIR": str(place.out / ".mypy_cache"),
     }
+    before = _stamps(place.root)
     try:
-        done = subprocess.run(
-            [program, *command[1:]],
-            cwd=root,
-            env=caches | environment | {"NO_COLOR": "1", "PATH": _search_path()},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
+        with protected.watched():
+            done = subprocess.run(
+                place.command([program, *map(place.inside, command[1:])]),
+                cwd=place.root,
+                env=caches | environment | {"NO_COLOR": "1", "PATH": _search_path()},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+            )
     except OSError as error:
         raise EnvironmentFault(f"'{' '.join(command)}' cannot be started: {error}") from None
-    out, err = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
-    found = read_findings(out, root) + read_findings(err, root)
-    return Linted(tuple(command), done.returncode, found, tail(f"{out}\n{err}"))
+    out, err = (
+        place.told(stream.decode(errors="replace")) for stream in (done.stdout, done.stderr)
+    )
+    found = read_findings(out, place.original) + read_findings(err, place.original)
+    after = _stamps(place.root)
+    rewritten = tuple(name for name in sorted(before) if after.get(name) != before[name])
+    return Linted(tuple(command), done.returncode, found, tail(f"{out}\n{err}"), rewritten)
+
+
+def _stamps(root: Path) -> dict[str, tuple[int, int]]:
+    """Return size and time of every file of the copy but those of git."""
+    found = {}
+    for here, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name != ".git"]
+        for name in files:
+            path = Path(here, name)
+            stat = path.lstat()
+            found[path.relative_to(root).as_posix()] = (stat.st_size, stat.st_mtime_ns)
+    return found
 
 
 def _cases(result: Linted) -> list[Case]:

@@ -1,8 +1,9 @@
 """What a project's own code must leave alone while it runs, and whether it did.
 
-Tests, hooks and feature modules run as the user that the pipeline runs as, so the system does not
-keep them from writing. What later stages read is recorded before, in this process's memory alone,
-and compared when the code has ended and everything that it started has been ended.
+Tests, linters and feature modules run as the user that the pipeline runs as. Where the system can
+confine them (``pipeline.project.isolation``), they cannot write it. In any case what later stages
+read is recorded before, in this process's memory alone, and compared when the code has ended and
+everything that it started has been ended.
 """
 
 from __future__ import annotations
@@ -12,34 +13,25 @@ import os
 import site
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.bundle import identity
 from pipeline.config import FILE, Project
 from pipeline.errors import UsageError
-from pipeline.home import MARKER, Home
+from pipeline.home import KEYS, MARKER, Home
 from pipeline.report import Check, Verdict
 from pipeline.workdir import Workdir
 
 CHECK = "files that the project's code may not write"
-OWN = (
-    ".lock",
-    ".ruff_cache",
-    ".mypy_cache",
-    ".pytest_cache",
-    ".coverage",
-    ".coverage.json",
-    "reports/coverage.xml",
-)
-"""What pytest and linters write in the working folder, and the lock of it."""
+OWN = (".lock",)
+"""The lock of the working folder."""
 OTHERS = ("reports/watch", "junit/watch", "reports/.watch", "junit/.watch")
 """What a watch, which may run meanwhile, writes there."""
-KEYS = "keys"
 SHOWN = 5
-SUBREAPER = 36
-"""PR_SET_CHILD_SUBREAPER of Linux's prctl."""
+GET_DUMPABLE, SET_DUMPABLE, SET_SUBREAPER = 3, 4, 36
+"""Of Linux's prctl."""
 
 SECRETS = frozenset(
     {
@@ -66,20 +58,13 @@ class Protected:
     project: Project
     workdir: Workdir
     home: Home | None = None
-    code: bool = True
-    """Whether the project's code and configuration are among them: formatters may write these."""
     _changed: list[str] = field(default_factory=list, init=False)
 
     @contextmanager
-    def watched(self, *, end_processes: bool = True) -> Iterator[None]:
-        """Run the project's code inside; then end what it left running, and compare.
-
-        Args:
-            end_processes: False for code that runs in this process, whose pools of workers may
-                be used again.
-        """
+    def watched(self) -> Iterator[None]:
+        """Start the project's code inside; then end what it left running, and compare."""
         before = self._stamps()
-        with _ending_what_is_left() if end_processes else nullcontext():
+        with _not_traced(), _ending_what_is_left():
             yield
         after = self._stamps()
         for path in sorted(before.keys() | after.keys()):
@@ -141,8 +126,6 @@ class Protected:
             yield self.home / MARKER
             yield from _below(self.home / KEYS)
         yield from _startup_files()
-        if not self.code:
-            return
         yield self.project.root / FILE
         try:
             yield from identity.source_files(self.project)
@@ -215,4 +198,22 @@ def _end(process: object) -> None:
 def _adopt_orphans(*, on: bool) -> None:
     """Let processes whose parent ends become children of this one, where the system can (Linux)."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(SUBREAPER, int(on), 0, 0, 0)
+        _prctl(SET_SUBREAPER, int(on))
+
+
+@contextmanager
+def _not_traced() -> Iterator[None]:
+    """Let no process of this user trace this one, or read its memory, meanwhile (Linux)."""
+    if sys.platform != "linux":
+        yield
+        return
+    before = _prctl(GET_DUMPABLE)
+    _prctl(SET_DUMPABLE, 0)
+    try:
+        yield
+    finally:
+        _prctl(SET_DUMPABLE, before)
+
+
+def _prctl(option: int, value: int = 0) -> int:
+    return int(ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0))

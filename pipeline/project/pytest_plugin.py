@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from pipeline.project.handover import HANDOVER
+from pipeline.project.handover import HANDOVER, move_search_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +86,13 @@ def _left(config: pytest.Config) -> dict[str, str]:
             value = json.loads(path.read_text()).get("metrics", {}).get(metric)
             found |= {key: value} if isinstance(value, str) else {}
     return found
+
+
+def pytest_addoption() -> None:
+    """Lead to the copy that the tests run in, before coverage looks for what it measures."""
+    handover = _handover() or {}
+    if "copy" in handover:
+        move_search_path(handover["original"], handover["copy"])
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,17 +10,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 from pipeline import documents, workdir
 from pipeline.config import Project
-from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault
 from pipeline.project.handover import HANDOVER
-from pipeline.project.protected import Protected, environment_of
+from pipeline.project.isolation import Isolated, isolated
+from pipeline.project.protected import Protected
 from pipeline.report import junit_names, xml_text
 
 Outcome = Literal["passed", "failed", "error", "skipped"]
@@ -37,6 +38,10 @@ EXIT_CODES = {
     NO_TESTS: "no tests were collected",
 }
 TAIL_LINES = 12
+MOST_OUTPUT = 16 << 20
+"""Bytes of pytest's output that are kept: the last ones."""
+COLLECTED, JUNIT = "collected", "junit.xml"
+COVERAGE_XML, COVERAGE_JSON = "coverage.xml", "coverage.json"
 _CRASH_LINE = re.compile(
     r"^(\S+?):(\d+): [A-Za-z_.]+(?:Error|Exception|Failed|Exit)?\b", re.MULTILINE
 )
@@ -70,6 +75,10 @@ class PytestRun:
     """Number of tests that were collected; None when pytest did not get that far."""
     log: Path
     tail: str
+    coverage_xml: bytes | None = None
+    """Cobertura's XML, where something was measured."""
+    coverage: bytes | None = None
+    """The same as coverage's own JSON. The tests ran where it was written: it may be anything."""
 
     def count(self, outcome: Outcome) -> int:
         return sum(case.outcome == outcome for case in self.cases)
@@ -102,57 +111,64 @@ class Request:
     log: Path
     inputs: Mapping[str, str] = field(default_factory=dict)
     args: Sequence[str] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    measure: Sequence[str] = ()
+    """Packages and folders whose coverage is measured."""
 
 
-def run_pytest(
-    project: Project, scratch: workdir.Workdir, request: Request, protected: Protected
-) -> PytestRun:
-    """Run pytest with the project root as current folder and read its JUnit file.
+def run_pytest(project: Project, request: Request, protected: Protected) -> PytestRun:
+    """Run pytest in a copy of the project and read its JUnit file and its coverage.
 
     The tests get copies of the files in ``request.inputs`` and none of this process's credentials.
-    What they write into ``protected`` all the same is in its ``changed`` afterwards.
+    They may write in the copy and a temporary folder; see ``pipeline.project.isolation``. What
+    they write into ``protected`` all the same is in its ``changed`` afterwards.
 
     The root is appended to ``sys.path`` by the plug-in, so that the installed ``pipeline`` wins
     over a folder of that name in the project. No shell is involved.
 
     Raises:
-        EnvironmentFault: the process cannot be started.
+        EnvironmentFault: the copy cannot be made, or the process cannot be started.
     """
-    with tempfile.TemporaryDirectory(prefix="ml-pipeline-") as name:
-        temporary = Path(name)
-        junit, handover = temporary / "junit.xml", temporary / "handover.json"
-        collected = temporary / "collected"
+    with isolated(protected) as place, tempfile.TemporaryFile() as stream:
+        handover = place.out / "handover.json"
         handover.write_text(
             json.dumps(
                 {
                     "kind": request.kind,
-                    "paths": [str(project.root), *_shadowing(project.root)],
-                    "collected": str(collected),
-                    "inputs": _copied(request.inputs, temporary / "inputs"),
+                    "original": str(place.original),
+                    "copy": str(place.root),
+                    "paths": [str(place.root), *map(place.inside, _shadowing(project.root))],
+                    "collected": str(place.out / COLLECTED),
+                    "inputs": _copied(request.inputs, place.out / "inputs"),
                 }
             )
         )
+        measure = [f"--cov={source}" for source in request.measure]
+        if measure:
+            measure += [
+                "--cov-report=",
+                f"--cov-report=xml:{place.out / COVERAGE_XML}",
+                f"--cov-report=json:{place.out / COVERAGE_JSON}",
+            ]
         command = [
             sys.executable, "-P", "-m", "pytest",
             "-p", PLUGIN,
             "--import-mode=importlib",
-            f"--rootdir={project.root}",
-            f"--junitxml={junit}",
+            f"--rootdir={place.root}",
+            f"--junitxml={place.out / JUNIT}",
             "-o", "junit_family=xunit1",
             "-o", "junit_logging=no",
-            "-o", f"cache_dir={scratch / '.pytest_cache'}",
+            "-o", f"cache_dir={place.out / '.pytest_cache'}",
             "--color=no", "-q",
+            *measure,
             *request.args,
-            str(project.path(request.tests)),
+            place.inside(str(project.path(request.tests))),
         ]  # fmt: skip
-        output_file = temporary / "output"
         try:
-            with protected.watched(), output_file.open("wb") as stream:
+            with protected.watched():
                 done = subprocess.run(
-                    command,
-                    cwd=project.root,
-                    env=_environment(handover, request.environment, project),
+                    place.command(command),
+                    cwd=place.root,
+                    env=_environment(handover, place),
                     stdin=subprocess.DEVNULL,
                     stdout=stream,
                     stderr=subprocess.STDOUT,
@@ -160,14 +176,17 @@ def run_pytest(
                 )
         except OSError as error:
             raise EnvironmentFault(f"pytest cannot be started: {error}") from None
-        output = output_file.read_bytes().decode(errors="replace")
+        output = place.told(_end_of(stream))
         workdir.write_text(request.log, output)
+        xml = place.read(COVERAGE_XML, documents.MAX_JSON)
         return PytestRun(
             exit_code=done.returncode,
-            cases=_cases(junit),
-            collected=_count(collected),
+            cases=_cases(place),
+            collected=_count(place),
             log=request.log,
             tail=tail(output),
+            coverage_xml=None if xml is None else _told_in_xml(xml, place),
+            coverage=place.read(COVERAGE_JSON, documents.MAX_JSON),
         )
 
 
@@ -214,17 +233,17 @@ def _copied(inputs: Mapping[str, str], folder: Path) -> dict[str, str]:
     return found
 
 
-def _environment(handover: Path, extra: Mapping[str, str], project: Project) -> dict[str, str]:
+def _environment(handover: Path, place: Isolated) -> dict[str, str]:
     kept = {
         name: value
-        for name, value in environment_of(project).items()
+        for name, value in place.environment.items()
         if not name.startswith(_FOREIGN_VARIABLES) and name != "PYTHONPATH"
     }
     python_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    kept_path = [entry for entry in python_path if entry and not _shadows(Path(entry))]
+    kept_path = [place.inside(each) for each in python_path if each and not _shadows(Path(each))]
     if kept_path:
         kept["PYTHONPATH"] = os.pathsep.join(kept_path)
-    return kept | {HANDOVER: str(handover)} | dict(extra)
+    return kept | {HANDOVER: str(handover), "COVERAGE_FILE": str(place.out / ".coverage")}
 
 
 def _shadowing(root: Path) -> list[str]:
@@ -240,22 +259,38 @@ def _shadows(folder: Path) -> bool:
     )
 
 
-def _count(file: Path) -> int | None:
+def _end_of(stream: IO[bytes]) -> str:
+    """Return the end of what was written into the file."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - MOST_OUTPUT))
+    return stream.read(MOST_OUTPUT).decode(errors="replace")
+
+
+def _told_in_xml(content: bytes, place: Isolated) -> bytes:
+    return content.replace(
+        os.fsencode(escape(str(place.root))), os.fsencode(escape(str(place.original)))
+    )
+
+
+def _count(place: Isolated) -> int | None:
     """Return the number that the plug-in wrote; None where it did not, or something else did."""
     try:
-        return int(documents.read_bytes(file, limit=32))
-    except (OSError, DocumentError, ValueError):
+        return int(place.read(COLLECTED, limit=32) or b"")
+    except ValueError:
         return None
 
 
-def _cases(junit: Path) -> tuple[Case, ...]:
+def _cases(place: Isolated) -> tuple[Case, ...]:
     """Return the tests of pytest's JUnit file; none where something else than pytest wrote it."""
+    content = place.read(JUNIT, documents.MAX_JSON)
     try:
-        content = documents.read_bytes(junit, limit=documents.MAX_JSON)
-        root = ElementTree.fromstring(content)  # noqa: S314  expat bounds what entities expand to
-        return tuple(_case(element) for element in root.iter("testcase"))
-    except (OSError, DocumentError, ElementTree.ParseError, ValueError):
+        root = ElementTree.fromstring(content or b"")  # noqa: S314  expat bounds what entities expand to
+        found = [_case(element) for element in root.iter("testcase")]
+    except (ElementTree.ParseError, ValueError):
         return ()
+    return tuple(
+        replace(case, why=place.told(case.why), text=place.told(case.text)) for case in found
+    )
 
 
 def _case(element: ElementTree.Element) -> Case:

@@ -11,6 +11,7 @@ from pipeline.config import Project, TestSection
 from pipeline.documents import DocumentError
 from pipeline.errors import UsageError
 from pipeline.home import Home
+from pipeline.project import isolation
 from pipeline.project.protected import Protected
 from pipeline.project.pytest_run import (
     NO_TESTS,
@@ -22,7 +23,7 @@ from pipeline.project.pytest_run import (
     write_junit,
 )
 from pipeline.report import Check, Verdict, first_failure, junit_names
-from pipeline.workdir import Workdir
+from pipeline.workdir import Workdir, write_bytes
 
 SHOWN = 5
 """Failing tests, or files that lack coverage, that a check names."""
@@ -69,28 +70,27 @@ def run_unit_tests(project: Project, workdir: Workdir, home: Home | None = None)
             f"test.coverage is {section.coverage:g} and nothing is named to measure",
             hint="set test.sources, for example [features]",
         )
-    xml, detail = workdir / "reports/coverage.xml", workdir / ".coverage.json"
-    for stale in (xml, detail):
-        stale.unlink(missing_ok=True)
-    measure = [f"--cov={source}" for source in sources]
-    if sources:
-        measure += ["--cov-report=", f"--cov-report=xml:{xml}", f"--cov-report=json:{detail}"]
+    xml = workdir / "reports/coverage.xml"
+    xml.unlink(missing_ok=True)
     request = Request(
         kind="unit",
         tests=section.path,
         log=workdir / "reports/test.txt",
-        args=(*measure, *section.args),
-        environment={"COVERAGE_FILE": str(workdir / ".coverage")},
+        measure=sources,
+        args=section.args,
     )
     protected = Protected(project, workdir, home)
-    found = run_pytest(project, workdir, request, protected)
+    found = run_pytest(project, request, protected)
+    if found.coverage_xml is not None:
+        write_bytes(xml, found.coverage_xml)
     checks = [_tests(found)]
     coverage = None
     if sources:
-        files, coverage = _coverage(detail)
+        files, coverage = _coverage(found.coverage)
         checks.append(_covered(files, coverage, section.coverage))
     if (tampered := protected.check()) is not None:
         checks.append(tampered)
+    checks += isolation.check(checks)
     cases = [*found.cases, *(_case(check) for check in checks if _is_news(check, found))]
     write_junit(cases, "test", workdir / "junit/test.xml")
     counts = {str(outcome): found.count(outcome) for outcome in OUTCOMES}
@@ -148,20 +148,20 @@ def _tests(found: PytestRun) -> Check:
     )
 
 
-def _coverage(detail: Path) -> tuple[dict[str, Any], float | None]:
+def _coverage(detail: bytes | None) -> tuple[dict[str, Any], float | None]:
     """Return coverage's entry of each file, and the share of all statements that ran, in %.
 
     Nothing where the file is not as coverage writes it: the tests ran where it lies.
     """
-    if not detail.is_file():
+    if detail is None:
         return {}, None
     try:
-        content = documents.read_json(detail)
+        content = documents.parse_json(detail, "coverage")
         files, totals = dict(content["files"]), content["totals"]
         lines, covered = int(totals["num_statements"]), int(totals["covered_lines"])
         for item in files.values():
             int(item["summary"]["missing_lines"])
-    except (OSError, DocumentError, KeyError, TypeError, ValueError):
+    except (DocumentError, KeyError, TypeError, ValueError):
         return {}, None
     return (files, 100.0 * covered / lines) if lines > 0 else ({}, None)
 

@@ -63,7 +63,7 @@ def run_user_tests(
     if not project.path(folder).exists():
         return []
     protected = protected or Protected(project, workdir)
-    found = run_pytest(project, workdir, Request(kind, folder, log, inputs), protected)
+    found = run_pytest(project, Request(kind, folder, log, inputs), protected)
     quick = inputs.get("profile") == "quick"
     checks = [_check(case, quick=quick) for case in found.cases]
     run_check = _whole_run(folder, found)

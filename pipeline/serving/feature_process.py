@@ -15,9 +15,13 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 
+from pipeline import confinement
+from pipeline.confinement import Rules
+from pipeline.home import secret_files
 from pipeline.inherited import inherited
 from pipeline.serving.feature_messages import (
     HEADER,
@@ -74,6 +78,8 @@ class FeatureProcess:
     def __init__(self, bundle: Path, limits: RawLimits) -> None:
         self._bundle = bundle
         self._limits = limits
+        self._scratch: TemporaryDirectory[str] | None = None
+        """Where the worker may write: nowhere else, where the system can confine it."""
         self._process: Process | None = None
         self._turn = asyncio.Lock()
         self._refusal: tuple[Failure, float] | None = None
@@ -119,6 +125,13 @@ class FeatureProcess:
     async def close(self) -> None:
         """End the worker."""
         process, self._process = self._process, None
+        try:
+            await self._end(process)
+        finally:
+            if self._scratch is not None:
+                self._scratch.cleanup()
+
+    async def _end(self, process: Process | None) -> None:
         if process is None or process.returncode is not None:
             return
         assert process.stdin is not None
@@ -190,10 +203,17 @@ class FeatureProcess:
     async def _spawn(self) -> Process:
         command = [sys.executable, "-P", "-m", MODULE, "--bundle", str(self._bundle)]
         command += ["--max-rows", str(self._limits.max_rows)]
+        scratch = self._place()
+        confined = confinement.command(Rules((scratch,), secret_files()), command)
         return await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=None if _has_stderr() else DEVNULL,
-            env=inherited(*THREADS),
+            *confined, stdin=PIPE, stdout=PIPE, stderr=None if _has_stderr() else DEVNULL,
+            env=inherited(*THREADS) | {"TMPDIR": str(scratch)},
         )  # fmt: skip
+
+    def _place(self) -> Path:
+        if self._scratch is None:
+            self._scratch = TemporaryDirectory(prefix="features-", ignore_cleanup_errors=True)
+        return Path(self._scratch.name).resolve()
 
 
 def _has_stderr() -> bool:

@@ -16,6 +16,7 @@ from pipeline.evaluation.sample import Sample
 from pipeline.features.schema import FeatureSchema
 from pipeline.gate.contest import check_metrics
 from pipeline.problems.loader import load_problem
+from pipeline.project import isolation
 from pipeline.project.protected import Protected
 from pipeline.project.user_tests import run_user_tests
 from pipeline.report import Check, ModelRef, Verdict
@@ -98,11 +99,8 @@ def run(context: Context) -> Outcome:
         ),
         *checks.group_gaps(section.group_gaps, groups.gaps if groups else {}, quick=context.quick),
         *_skipped(table["model"], no_groups),
-        *run_user_tests(
-            context.project,
-            context.workdir,
-            context.config.tests.model,
-            "model",
+        *_model_tests(
+            context,
             {
                 "model": str(context.workdir / "model/model.onnx"),
                 "schema": str(schema_path),
@@ -111,7 +109,6 @@ def run(context: Context) -> Outcome:
                 "baseline": best,
                 "profile": str(context.profile),
             },
-            Protected(context.project, context.workdir, context.home),
         ),
     ]
     return Outcome(
@@ -139,6 +136,18 @@ def run(context: Context) -> Outcome:
         outputs=[predictions],
         model=about,
     )
+
+
+def _model_tests(context: Context, inputs: Mapping[str, str]) -> list[Check]:
+    found = run_user_tests(
+        context.project,
+        context.workdir,
+        context.config.tests.model,
+        "model",
+        inputs,
+        Protected(context.project, context.workdir, context.home),
+    )
+    return [*found, *isolation.check(found)]
 
 
 def _columns(rows: pd.DataFrame, schema: FeatureSchema) -> dict[str, Any]:

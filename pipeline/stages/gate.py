@@ -20,6 +20,7 @@ from pipeline.gate.record import record
 from pipeline.gate.request_contract import judge_contract
 from pipeline.problems.base import Problem
 from pipeline.problems.loader import load_problem
+from pipeline.project import isolation
 from pipeline.project.protected import CHECK, Protected
 from pipeline.project.user_tests import COMPARISON, is_comparison, run_user_tests
 from pipeline.promotion.agreement import contenders, production_of
@@ -171,6 +172,7 @@ def _comparison_tests(context: Context, held: Held, scratch: Path) -> list[Check
         Protected(context.project, context.workdir, context.home),
     )
     whole = [check for check in found if check.name.endswith((" as a whole", CHECK))]
+    whole += isolation.check(found)
     return [*evidence.enforced(check for check in found if is_comparison(check)), *whole]
 
 

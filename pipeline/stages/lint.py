@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from pipeline.project import isolation
 from pipeline.project.linting import lint, to_check
 from pipeline.project.protected import Protected
 from pipeline.stages.context import Context, Outcome
 
 
 def run(context: Context) -> Outcome:
-    protected = Protected(context.project, context.workdir, context.home, code=False)
+    protected = Protected(context.project, context.workdir, context.home)
     results = lint(context.project, context.workdir, context.progress, protected)
     checks = [to_check(result) for result in results]
     if (tampered := protected.check()) is not None:
         checks.append(tampered)
-    failed = [check for check, result in zip(checks, results, strict=True) if not result.passed]
+    checks += isolation.check(checks)
+    failed = [check for check, result in zip(checks, results, strict=False) if not result.passed]
     if failed:
         summary = "; ".join(f"{check.name}: {check.observed}, {check.why}" for check in failed)
     else:

@@ -27,6 +27,7 @@ def run(context: Context) -> Outcome:
     """Train on the clean data and write the model with its matrix, or nothing at all."""
     from pipeline.gate.contest import check_metrics
     from pipeline.problems.loader import load_problem
+    from pipeline.project import isolation
     from pipeline.training import files
     from pipeline.training.trainer import recipes_of
 
@@ -44,7 +45,11 @@ def run(context: Context) -> Outcome:
         outputs = files.write(context.workdir, trained, record)
     return Outcome(
         summary=_summary(trained),
-        checks=(*trained.checks, _contract(champion, trained.schema)),
+        checks=(
+            *trained.checks,
+            _contract(champion, trained.schema),
+            *isolation.check(config.features.modules),
+        ),
         metrics={
             **trained.metrics,
             "contract": trained.schema.contract,
@@ -142,19 +147,17 @@ def _contract(champion: Champion | None, schema: FeatureSchema) -> Check:
 def _train(
     context: Context, problem: Problem, limits: Limits, champion: Champion | None
 ) -> tuple[Trained, dict[str, float]]:
-
-    from pipeline.features.registry import load_modules
+    from pipeline.project import feature_process
     from pipeline.project.protected import Protected
     from pipeline.training.trainer import train
 
     config = context.config
-    frame = parquet.read(context.take("data/clean.parquet", "validate-data"))
+    rows = context.take("data/clean.parquet", "validate-data")
+    frame = parquet.read(rows)
     context.progress("computing features", 0.0)
     start = time.perf_counter()
     protected = Protected(context.project, context.workdir, context.home)
-    with protected.watched(end_processes=False):
-        functions = load_modules(context.project.root, config.features.modules)
-        matrix = problem.matrix(frame, functions, config.features.standard)
+    matrix = feature_process.matrix(protected, problem, rows, frame)
     if protected.changed:
         raise Refused(
             f"the feature modules changed what others read: {'; '.join(protected.changed[:3])}",

@@ -178,6 +178,7 @@ def _users_tests(context: Context, clean: pd.DataFrame) -> Sequence[Check]:
     folder = context.config.tests.data
     if not context.project.path(folder).exists():
         return []
+    from pipeline.project import isolation
     from pipeline.project.protected import Protected
     from pipeline.project.user_tests import run_user_tests
 
@@ -186,9 +187,10 @@ def _users_tests(context: Context, clean: pd.DataFrame) -> Sequence[Check]:
         context.workdir / USERS_VIEW, to_source_columns(clean, context.config.data)
     )
     places = Protected(context.project, context.workdir, context.home)
-    return run_user_tests(
+    found = run_user_tests(
         context.project, context.workdir, folder, "data", {"df": str(view)}, places
     )
+    return [*found, *isolation.check(found)]
 
 
 def _span(clean: pd.DataFrame, entity: str | None, time: str | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pipeline.deploy.checks import Contract, Expected
 from pipeline.deploy.targets import load_target
 from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.gate.request_contract import schema_of
+from pipeline.project import isolation
 from pipeline.project.protected import Protected
 from pipeline.project.user_tests import run_user_tests
 from pipeline.promotion.production import PRODUCTION
@@ -61,7 +62,7 @@ def run(context: Context) -> Outcome:
     every = [*found.checks, *replayed, *tests]
     return Outcome(
         summary=_summary(url, every, found),
-        checks=every,
+        checks=[*every, *isolation.check(tests)],
         metrics={"url": url, **found.metrics},
         model=None if expected.digest is None else _model(found),
     )

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline import inherited
+from pipeline import confinement, inherited
 from pipeline.bundle import own_code
 from pipeline.features.schema import Feature, FeatureSchema
 from pipeline.gate import champion
@@ -72,6 +72,26 @@ def test_settings_and_keys_of_this_process_stay_here(monkeypatch):
     assert "secret" not in environment.values()
     assert environment.keys() <= {*inherited.SYSTEM, "OMP_NUM_THREADS", "PYTHONPATH"}
     assert environment["PYTHONPATH"] == str(Path(champion.__file__).parents[2])
+
+
+@pytest.mark.skipif(not confinement.abi(), reason="this system has no Landlock")
+def test_its_code_may_write_in_its_own_folder_only(tmp_path):
+    table = yaml.safe_dump(yaml.safe_load(TABLE) | {"features": {"modules": ["own"]}})
+    code = f"""
+from pathlib import Path
+from pipeline.features.registry import feature
+
+Path(__file__).with_name("cache").touch()
+
+@feature(scope="row")
+def more(rows):
+    Path({str(tmp_path)!r}, "written").touch()
+    return rows["x"] + 1
+"""
+    bundle = archive(tmp_path, ml_dot_yaml=table, own_dot_py=code)
+    with pytest.raises(UnscoredError, match=r"more raised PermissionError: .*written"):
+        champion.own_features(bundle, rows(tmp_path), np.array([0]))
+    assert not (tmp_path / "written").exists()
 
 
 def test_an_archive_that_leads_outside_is_refused(tmp_path):

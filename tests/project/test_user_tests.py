@@ -286,10 +286,10 @@ class TestOwnPackageNamedPipeline:
 
 
 class TestWhatTheyMayNotWrite:
-    """Tests run as the pipeline's own user: what they write is found, and they fail for it."""
+    """Where the system cannot confine them, what they write is found, and they fail for it."""
 
     @pytest.fixture
-    def written(self, project, scratch):
+    def written(self, project, scratch, without_landlock):
         """Run one test of this body over a working folder with reports; return what was told."""
         (scratch / "reports/train.json").write_text("{}")
         (scratch / "data/predictions.parquet").write_text("rows")
@@ -325,6 +325,20 @@ class TestWhatTheyMayNotWrite:
             ("(ROOT / 'ml.yaml').write_text('project: other')", "ml.yaml was written"),
             ("(ROOT / '.ml/keys/mine.pub.pem').touch()", "keys/mine.pub.pem was made"),
             ("(ROOT / '.ml/keys/a.pub.pem').write_text('kei')", "keys/a.pub.pem was written"),
+            ("os.truncate(ML / 'reports/train.json', 0)", "reports/train.json was written"),
+            ("os.chmod(ML / 'reports/train.json', 0o666)", "reports/train.json was written"),
+            (
+                "os.symlink(ML / 'reports/train.json', 'link'); Path('link').write_text('[]')",
+                "reports/train.json was written",
+            ),
+            (
+                "os.link(ML / 'reports/train.json', 'hard'); Path('hard').write_text('[]')",
+                "reports/train.json was written",
+            ),
+            (
+                "Path('new').write_text('[]'); os.replace('new', ML / 'reports/train.json')",
+                "reports/train.json was written",
+            ),
         ],
     )
     def test_is_named(self, written, body, told):
@@ -368,7 +382,7 @@ class TestWhatTheyMayNotWrite:
         told = written(
             f"""
             code = "import os, time; open({str(tmp_path / "pid")!r}, 'w').write(str(os.getpid()));"
-            code += "time.sleep(60); open('build/ml/reports/train.json', 'w')"
+            code += "time.sleep(60); open(" + repr(str(ML / "reports/train.json")) + ", 'w')"
             if os.fork() == 0:
                 os.setsid()
                 subprocess.Popen([sys.executable, "-c", code], start_new_session=True)

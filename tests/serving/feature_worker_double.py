@@ -2,7 +2,9 @@
 
 import os
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from pipeline.serving.feature_messages import (
     HEADER,
@@ -36,6 +38,13 @@ def main():
                 answers.flush()
             case "environment":
                 write_frame(answers, encode(Failure(422, " ".join(sorted(os.environ)))))
+            case "write":
+                try:
+                    Path(os.environ["PYTHONPATH"], "written").touch()
+                except OSError as error:
+                    with tempfile.TemporaryFile():
+                        told = type(error).__name__
+                write_frame(answers, encode(Failure(422, told)))
             case "refuse":
                 write_frame(answers, encode(Failure(422, "row 0: no")))
             case "wait":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import confinement
 from pipeline.serving import feature_process
 from pipeline.serving.feature_messages import Features
 from pipeline.serving.feature_process import FeatureProcess, RawLimits
@@ -133,6 +134,16 @@ def test_it_gets_nothing_of_the_servers_environment(monkeypatch):
     _, names = run(ask)
     assert "ML_TOKEN" not in names.split()
     assert "PATH" in names.split()
+
+
+@pytest.mark.skipif(not confinement.abi(), reason="this system has no Landlock")
+def test_it_may_write_in_a_folder_of_its_own_only():
+    async def ask(process):
+        return await refused(process, b"write"), Path(process._scratch.name)
+
+    (_, told), scratch = run(ask)
+    assert told == "PermissionError"
+    assert not scratch.exists()
 
 
 def test_one_that_does_not_start_is_a_503_and_not_tried_at_once_again(monkeypatch):

@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from pipeline import confinement
+from pipeline.project import isolation
 from pipeline.report import Verdict
 from pipeline.stages import runner
 
@@ -56,7 +58,7 @@ class TestDefaultCommands:
             ],
         )
         assert result.exit_code == 1
-        check, form = result.report.checks
+        check, form, _ = result.report.checks
         assert check.observed == "2 findings"
         assert "features/own.py:1:8 F401 `os` imported but unused" in check.why
         assert "late.py:1" in form.why
@@ -71,7 +73,7 @@ class TestDefaultCommands:
     def test_code_that_is_not_python(self, lint):
         result, context = lint({"broken.py": "def f(:\n"})
         assert result.exit_code == 1
-        assert {check.verdict for check in result.report.checks} == {Verdict.FAIL}
+        assert {check.verdict for check in result.report.checks[:-1]} == {Verdict.FAIL}
         assert {case.get("file") for case in cases(context)} == {"broken.py"}
 
     def test_all_findings_are_in_junit_and_the_first_in_the_check(self, lint):
@@ -131,6 +133,29 @@ class TestOtherCommands:
         result, context = lint({}, commands=[python(code)])
         assert result.exit_code == 1
         assert cases(context)[0].get("file") == "a.py"
+
+    @pytest.mark.skipif(not confinement.abi(), reason="this system has no Landlock")
+    def test_writing_elsewhere_is_refused_by_the_system(self, lint, tmp_path):
+        place = tmp_path / "project/build/ml/reports/train.json"
+        result, context = lint({}, commands=[python(f"open({str(place)!r}, 'w')")])
+        assert result.exit_code == 1
+        assert "PermissionError" in result.report.checks[0].why
+        assert not (context.workdir / "reports/train.json").exists()
+        assert result.report.checks[-1].name == isolation.CHECK
+
+    @pytest.mark.usefixtures("without_landlock")
+    def test_writing_elsewhere_is_found_where_the_system_does_not_refuse(self, lint, tmp_path):
+        place = tmp_path / "project/build/ml/reports/train.json"
+        result, _ = lint({}, commands=[python(f"open({str(place)!r}, 'w')")])
+        assert result.exit_code == 1
+        assert "reports/train.json was made" in result.report.checks[1].observed
+        assert result.report.checks[-1].verdict is Verdict.SKIPPED
+
+    def test_what_a_formatter_rewrites_is_not_kept_and_said(self, lint):
+        result, context = lint({"late.py": "x = ( 1)\n"}, commands=[["ruff", "format", "."]])
+        assert result.report.verdict is Verdict.PASS
+        assert result.report.checks[0].why.startswith("changed late.py in the copy")
+        assert (context.project.root / "late.py").read_text() == "x = ( 1)\n"
 
 
 class TestUsage:

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from pipeline.project import isolation
 from pipeline.report import Verdict
 from pipeline.stages import runner
 
@@ -55,6 +56,36 @@ class TestPass:
         assert case.get("classname") == "test.tests.unit.test_sign"
         assert case.get("name") == "test_sign"
         assert (case.get("file"), case.get("line")) == ("tests/unit/test_sign.py", "4")
+
+    def test_what_is_said_names_the_projects_own_files(self, unit_tests):
+        """They ran in a copy."""
+        code = "from pathlib import Path\nimport features.own\n"
+        code += "def test_here(): Path(__file__).with_name('none').read_text()\n"
+        result, context = unit_tests({"tests/unit/test_here.py": code})
+        root = context.project.root
+        assert f"No such file or directory: '{root}/tests/unit/none'" in result.report.summary
+        assert f"{root}/tests/unit/none" in junit(context).find("testcase/failure").text
+        assert f"{root}/tests/unit/none" in (context.workdir / "reports/test.txt").read_text()
+        coverage = ElementTree.parse(context.workdir / "reports/coverage.xml").getroot()
+        assert coverage.findtext("sources/source") == f"{root}/features"
+        assert [each.get("filename") for each in coverage.iter("class")] == ["own.py"]
+        assert result.report.checks[-1].name == isolation.CHECK
+
+    def test_a_package_by_the_python_path_comes_from_the_copy(
+        self, unit_tests, make_project, monkeypatch
+    ):
+        source = make_project().root / "src"
+        monkeypatch.setenv("PYTHONPATH", str(source))
+        test = "import mine\ndef test_it(): assert mine.__file__.startswith(str(Path.cwd()))\n"
+        result, _ = unit_tests(
+            {
+                "src/mine/__init__.py": "X = 1\n",
+                "tests/unit/test_mine.py": f"from pathlib import Path\n{test}",
+            },
+            sources=["mine"],
+            coverage=100,
+        )
+        assert result.exit_code == 0, result.report.summary
 
     def test_the_root_is_left_clean(self, unit_tests):
         _, context = unit_tests({"tests/unit/test_sign.py": TEST_SIGN})

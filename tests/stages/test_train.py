@@ -305,6 +305,7 @@ class TestRefusals:
         assert "is not what validate-data made" in result.report.summary
 
 
+@pytest.mark.usefixtures("without_landlock")
 @pytest.mark.parametrize("place", ["reports/validate-data.json", "data/clean.parquet"])
 def test_feature_modules_that_write_what_others_read_are_refused(
     make_project, make_context, exchange, place
