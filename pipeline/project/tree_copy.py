@@ -3,8 +3,8 @@
 The copy holds the project's files as they are, tracked or not, so that tests, conftest files,
 relative paths and calls of git work there, and may write what they like. It holds neither what the
 pipeline made (working folder, home) nor byte code. What would cost much is not copied: large files
-share the original's blocks where the file system can do that, and are links else; environments and
-git's objects are led to.
+share the original's blocks where the file system can do that, and are links else; environments,
+git's objects and stores of large files are led to.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ LARGE = 32 << 20
 """Bytes from which a file is not copied byte by byte, where links cannot be written through."""
 CACHES = frozenset({"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"})
 ENVIRONMENTS = frozenset({"node_modules"})
+STORES = frozenset({".git/lfs", ".git/annex", ".dvc/cache"})
+"""Folders of tools that hold large files under names of their own."""
 MOST_SIBLINGS = 2000
 """Of a folder above the project: with more entries it is no workplace of the project."""
 FICLONE = 0x40049409
@@ -106,7 +108,7 @@ class _Copier:
             elif is_git and entry.name == "objects":
                 _borrow_objects(path, to)
             elif entry.is_dir():
-                if entry.name in ENVIRONMENTS or (path / "pyvenv.cfg").is_file():
+                if _is_led_to(path):
                     to.symlink_to(path)
                 else:
                     self.folder(path, to)
@@ -137,6 +139,11 @@ class _Copier:
                 return str(self._copy / place.relative_to(self._root))
             return str(told)
         return str(place)
+
+
+def _is_led_to(folder: Path) -> bool:
+    stored = f"{folder.parent.name}/{folder.name}" in STORES
+    return stored or folder.name in ENVIRONMENTS or (folder / "pyvenv.cfg").is_file()
 
 
 def _share_blocks(source: Path, target: Path) -> bool:

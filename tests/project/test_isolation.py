@@ -329,8 +329,11 @@ class TestCopy:
         root = tmp_path / "project"
         (root / "venv").mkdir(parents=True)
         (root / "venv/pyvenv.cfg").touch()
+        (root / ".dvc/cache").mkdir(parents=True)
         copy = self.copied(root, tmp_path / "copy")
         assert (copy / "venv").is_symlink()
+        assert (copy / ".dvc/cache").is_symlink()
+        assert not (copy / ".dvc").is_symlink()
 
     def test_a_project_in_a_repository_has_what_lies_beside_it(self, tmp_path):
         repository = tmp_path / "repository"
