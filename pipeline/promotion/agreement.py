@@ -248,6 +248,7 @@ def _hint(registry: Registry, found: Sources) -> str:
     if kept is None or kept.digest != recorded.bundle:
         return (
             f"the registry does not hold version {recorded.version} of the history: restore it "
-            "from a backup, or go back to a version that it holds: 'ml-pipeline rollback --to V'"
+            "from a backup, go back to a version that it holds with 'ml-pipeline rollback --to V', "
+            f"or register it again: 'ml-pipeline reconcile {PRODUCTION} --restore-registry'"
         )
     return f"run {RECONCILE}, which serves what the history says and sets the alias to it"

@@ -51,6 +51,11 @@ def keep(home: Home, digest: str, content: bytes) -> Path:
     return workdir.write_bytes(_path(home, digest), content)
 
 
+def content(home: Home, digest: str) -> bytes:
+    """Return the approval of a bundle as the home keeps it, not verified."""
+    return _path(home, digest).read_bytes()
+
+
 def kept(
     home: Home, keys: Sequence[SSlibKey], model: str, digest: str
 ) -> tuple[Approval, str] | None:

@@ -48,8 +48,9 @@ if TYPE_CHECKING:
 
 
 LOST = (
-    "restore the registry from a backup, or go back to a version that it holds: "
-    "'ml-pipeline rollback --to V'"
+    "restore the registry from a backup, go back to a version that it holds with 'ml-pipeline "
+    "rollback --to V', or register again what this home released: 'ml-pipeline reconcile "
+    "production --restore-registry'"
 )
 
 

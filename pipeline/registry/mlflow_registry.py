@@ -268,6 +268,78 @@ class Registry:
         self.set_alias(CHALLENGER, version)
         return version
 
+    def begin_again(self) -> None:
+        """Make the database of a registry whose SQLite file was lost; else do nothing.
+
+        Every other command refuses to, since a new one begins with number 1: see ``restore``.
+        """
+        file = sqlite.file_of(self.uri)
+        if file is None or (file.exists() and file.stat().st_size > 0):
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with mlflow_scope(self.uri):
+            from mlflow import MlflowClient
+
+            self._progress("making the registry's database", 0.0)
+            MlflowClient(tracking_uri=self.uri, registry_uri=self.uri).search_experiments()
+
+    def restore(self, bundle_path: Path, number: int) -> Version:
+        """Register a bundle under a number that the registry has not come to yet.
+
+        MLflow numbers versions one after the other, those that were deleted included. So the
+        numbers before are used up by versions that are deleted at once.
+
+        Raises:
+            Refused: the bundle is not whole, or the registry's next number is a later one.
+            EnvironmentFault: the registry does not answer, or another process holds it.
+        """
+        bundle = Bundle.open(bundle_path)
+        try:
+            with FileLock(self._home / "registry.lock", timeout=LOCK_TIMEOUT):
+                self._use_up(number)
+                made = self._create(bundle, lineage_tags(bundle), {})
+        except Timeout:
+            raise EnvironmentFault(
+                "another process registers a model", hint="try again when it has ended"
+            ) from None
+        if made.number != number:
+            raise Refused(
+                f"the registry numbered the bundle of version {number} as {made.number}",
+                expected=f"version {number}: was another one registered meanwhile?",
+            )
+        return made
+
+    def _use_up(self, number: int) -> None:
+        """Let the next version of the model get this number."""
+        with mlflow_scope(self.uri):
+            from mlflow.exceptions import MlflowException
+
+            if self._model() is None:
+                try:
+                    self._client.create_registered_model(self.name)
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                        raise
+            before = [version.number for version in self._versions()]
+            used = max(before, default=0)
+            if used >= number - 1:
+                return
+            run_id: str = self._client.create_run(self._experiment(), run_name="unused").info.run_id
+            self._client.set_terminated(run_id)
+            while used < number - 1:
+                unused = self._client.create_model_version(
+                    self.name, source=f"runs:/{run_id}/unused", run_id=run_id
+                )
+                used = int(unused.version)
+                self._client.delete_model_version(self.name, unused.version)
+                if used >= number:
+                    raise Refused(
+                        f"the registry gave number {used} to the next version of '{self.name}'",
+                        expected=f"at most {number}, which history and approval name",
+                        hint="a number is given once: restore the registry from a backup, or "
+                        "begin with a new home (ML_HOME)",
+                    )
+
     def _same(self, bundle: Bundle) -> Version | None:
         known = self.find(bundle.identity)
         if known is not None and known.digest != bundle.digest:

@@ -52,7 +52,8 @@ def made(file: Path, home: Home) -> bool:
     raise EnvironmentFault(
         f"registry {file} is {'empty' if file.exists() else 'gone'}, though this home's history "
         f"knows {known}",
-        hint="restore the file from a backup, or begin with a new home (ML_HOME)",
+        hint="restore the file from a backup; without one 'ml-pipeline reconcile production "
+        "--restore-registry' registers again what this home released",
     )
 
 

@@ -222,6 +222,12 @@ _ALL = (
                 "if left out, or else the home's",
                 "path",
             ),
+            Flag(
+                "restore-registry",
+                "register again, under their numbers, versions of production that the registry "
+                "lost and the home keeps",
+                "switch",
+            ),
         ),
     ),
 )

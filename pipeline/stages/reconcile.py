@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.approval import policy as policies
@@ -16,6 +17,7 @@ from pipeline.promotion.desired import Desired, Digests
 from pipeline.promotion.ledger import last_done, present_champion
 from pipeline.promotion.production import PRODUCTION, Production, proposed
 from pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
+from pipeline.promotion.restore import restore
 from pipeline.registry.mlflow_registry import CHALLENGER, STAGE_OF, Registry, Version
 from pipeline.report import Check, Verdict
 from pipeline.stages.context import Context, Outcome
@@ -37,14 +39,20 @@ def run(context: Context) -> Outcome:
     if name != PRODUCTION:
         if context.flags.get("file"):
             raise UsageError(f"--file is for {PRODUCTION}", hint="leave it out")
+        if context.flags.get("restore_registry"):
+            raise UsageError(f"--restore-registry is for {PRODUCTION}", hint="leave it out")
         version = _staged(context, registry)
         context.progress(f"comparing with version {version.number}", 0.3)
         return _outcome(context, name, reconcile(registry, version, target, placement))
     policy = policies.load(context.policy, context.config.policy)
+    keys = trusted_keys(context.home, policy)
+    restored: tuple[str, ...] = ()
+    if context.flags.get("restore_registry"):
+        restored = restore(registry, keys, context.home, context.progress)
     done = reconcile_production(
         registry,
         policy,
-        trusted_keys(context.home, policy),
+        keys,
         Production(target, placement, context.config.gitops),
         lambda: _desired(context, registry),
         by=user(),
@@ -53,7 +61,7 @@ def run(context: Context) -> Outcome:
         progress=context.progress,
         profile=_profile(context, registry),
     )
-    return _outcome(context, name, done)
+    return _outcome(context, name, replace(done, changed=(*restored, *done.changed)))
 
 
 def _profile(context: Context, registry: Registry) -> Path | None:

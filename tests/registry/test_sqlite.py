@@ -60,7 +60,8 @@ class TestMade:
             made(file, home)
         assert str(caught.value) == (
             f"registry {file} is gone, though this home's history knows versions 1, 2; "
-            "restore the file from a backup, or begin with a new home (ML_HOME)"
+            "restore the file from a backup; without one 'ml-pipeline reconcile production "
+            "--restore-registry' registers again what this home released"
         )
 
     def test_an_empty_file_is_a_lost_one(self, home: Home) -> None:

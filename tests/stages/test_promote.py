@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -210,6 +212,29 @@ def test_a_registry_that_is_lost_is_told_by_every_stage_and_not_replaced(case: C
     (case.home / "away.db").rename(case.home / "mlflow.db")
     assert case.promote().exit_code == 0
     assert case.answer()["model_version"] == 2
+
+
+def test_a_registry_that_is_lost_is_made_again_where_it_is_asked_for(case: Case) -> None:
+    """By commands of their own: MLflow keeps a lost file open in the process that used it."""
+    case.approved("one")
+    assert case.promote().exit_code == 0
+    (case.home / "mlflow.db").unlink()
+
+    def command(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *words, "--json", "--project", case.project.root],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    told = json.loads(command("reconcile", "production", "--restore-registry"))["summary"]
+    assert "; version 1 was registered again; the registry's alias 'champion' named no" in told
+    (row,) = json.loads(command("status"))
+    assert (row["alias"], row["version"], row["open"]) == ("champion, challenger", 1, None)
+    assert row["approved"].startswith("approve by Asha")
 
 
 class TestStatus:

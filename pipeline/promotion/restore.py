@@ -1,0 +1,76 @@
+"""Registers again what was in production, in a registry that was lost without a backup.
+
+The home keeps the released bundles and the approvals. A version gets its own number back, since
+history, approval and ``production-model.yaml`` name it by that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.errors import Refused, UsageError
+from pipeline.promotion import approvals, records
+from pipeline.promotion.production import alone, released
+from pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHALLENGER, Registry
+from pipeline.report import Progress
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import SSlibKey
+
+    from pipeline.home import Home
+
+
+def restore(
+    registry: Registry, keys: Sequence[SSlibKey], home: Home, progress: Progress
+) -> tuple[str, ...]:
+    """Register the versions of the home's history that the registry lacks, and say which.
+
+    One that the home does not keep whole leaves its number unused; the last one must be whole.
+
+    Raises:
+        UsageError: the home has no history.
+        Refused: the registry holds another bundle under one of the numbers or has used a number
+            already, or bundle or approval of the last version does not verify.
+        EnvironmentFault: the registry does not answer, or the disk is not to be had.
+    """
+    history = records.read_history(home)
+    if not history:
+        raise UsageError(
+            f"the history of home {home.root} names no version", hint="is ML_HOME the right one?"
+        )
+    last = history[-1].version
+    wanted = {entry.version: entry.bundle for entry in history}
+    registry.begin_again()
+    told: list[str] = []
+    with alone(home):
+        held = {version.number: version for version in registry.versions()}
+        for number, digest in sorted(wanted.items()):
+            if number in held and held[number].digest != digest:
+                raise Refused(
+                    f"version {number} of the registry is bundle {held[number].digest[:12]}",
+                    expected=f"bundle {digest[:12]}, as the history says, or no such version",
+                    hint="other models were registered since: begin with a new home (ML_HOME)",
+                )
+        for number, digest in sorted(wanted.items()):
+            if number in held:
+                continue
+            bundle = released(home, digest)
+            kept = approvals.kept(home, keys, registry.name, digest)
+            if bundle is None or kept is None or kept[0].version != number:
+                if number == last:
+                    lacks = "bundle" if bundle is None else "approval"
+                    raise Refused(
+                        f"home {home.root} does not keep the {lacks} of version {number}",
+                        expected="both, as they were when it was promoted",
+                        hint="restore the home or the registry from a backup",
+                    )
+                told.append(f"version {number} is not kept and was not registered again")
+                continue
+            progress(f"registering version {number} again", 0.1)
+            version = registry.restore(bundle, number)
+            registry.attach(version, APPROVAL_RECORD, approvals.content(home, digest))
+            if number == last:
+                registry.set_alias(CHALLENGER, version)
+            told.append(f"version {number} was registered again")
+    return tuple(told)

@@ -1,0 +1,133 @@
+"""A registry that was lost without a backup gets back what the home released."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.errors import EnvironmentFault, Refused, UsageError
+from pipeline.home import Home
+from pipeline.promotion import desired, records
+from pipeline.promotion.agreement import agreed_champion
+from pipeline.promotion.production import Production
+from pipeline.promotion.restore import restore
+from pipeline.promotion.rollback import rollback
+from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry
+from tests.promotion.test_reconcile import settle_on
+
+Delivery = Any
+
+
+@pytest.fixture
+def delivery(three: Delivery, tmp_path: Path, registry_database: Path) -> Delivery:
+    """Three versions in the history, and another, empty registry."""
+    empty = Home(tmp_path / "empty")
+    empty.make()
+    (empty / "mlflow.db").write_bytes(registry_database.read_bytes())
+    three.registry = Registry(None, "three", empty)
+    return three
+
+
+def again(delivery: Delivery) -> tuple[str, ...]:
+    keys = [delivery.signer.public_key]
+    return restore(delivery.registry, keys, delivery.home, lambda what, share: None)
+
+
+def production(delivery: Delivery) -> Production:
+    return Production(delivery.target, delivery.placement)
+
+
+def test_versions_get_their_numbers_bundles_and_approvals_back(
+    delivery: Delivery, tmp_path: Path
+) -> None:
+    history = records.read_history(delivery.home)
+    shutil.rmtree(delivery.home / "released" / history[0].bundle)
+    assert again(delivery) == (
+        "version 1 is not kept and was not registered again",
+        "version 2 was registered again",
+        "version 3 was registered again",
+    )
+    held = {version.number: version.digest for version in delivery.registry.versions()}
+    assert held == {entry.version: entry.bundle for entry in history[1:]}
+    file = delivery.home / "production-model.yaml"
+    told = settle_on(delivery, file)
+    assert told.changed == (
+        "the registry's alias 'champion' named no version and names version 3 again",
+    )
+    champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
+    assert champion is not None
+    assert champion.number == 3
+    assert delivery.registry.record(champion, APPROVAL_RECORD) is not None
+    assert again(delivery) == ("version 1 is not kept and was not registered again",), (
+        "the same again registers nothing"
+    )
+    assert delivery.deliver("four", identity="d", weight=4.0).number == 4
+    rollback(
+        delivery.registry,
+        [delivery.signer.public_key],
+        production(delivery),
+        to=2,
+        by="Bina",
+        reason="alarms",
+        run_id="back",
+    )
+    assert desired.read(file).model_version == 2
+    assert yaml.safe_load(file.read_text())["former"]["model_version"] == 4
+
+
+def test_a_database_that_is_gone_is_made_again(delivery: Delivery) -> None:
+    home = delivery.registry._home
+    (home / "mlflow.db").unlink()
+    shutil.copy(delivery.home / "history.jsonl", home / "history.jsonl")
+    with pytest.raises(EnvironmentFault, match=r"is gone, .* --restore-registry"):
+        delivery.registry.versions()
+    assert again(delivery)[-1] == "version 3 was registered again"
+
+
+def test_other_versions_under_these_numbers_are_not_replaced(delivery: Delivery) -> None:
+    delivery.register("other", identity="e", weight=9.0)
+    with pytest.raises(Refused, match=r"version 1 of the registry is bundle .*new home"):
+        again(delivery)
+    assert len(delivery.registry.versions()) == 1
+
+
+def test_a_number_that_was_used_is_not_given_again(delivery: Delivery) -> None:
+    for number, identity in enumerate("4567"):
+        made = delivery.register(f"other{number}", identity=identity, weight=9.0 + number)
+        delivery.registry._client.delete_model_version("three", str(made.number))
+    with pytest.raises(Refused, match="number"):
+        again(delivery)
+
+
+@pytest.mark.parametrize("lost", ["released", "approvals"])
+def test_without_bundle_and_approval_of_the_last_nothing_is_done(
+    delivery: Delivery, lost: str
+) -> None:
+    (entry,) = records.read_history(delivery.home)[-1:]
+    path = next((delivery.home / lost).glob(f"{entry.bundle}*"))
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    what = "bundle" if lost == "released" else "approval"
+    with pytest.raises(Refused, match=f"does not keep the {what} of version 3"):
+        again(delivery)
+
+
+def test_an_approval_that_no_trusted_key_signed_counts_for_nothing(delivery: Delivery) -> None:
+    for path in (delivery.home / "approvals").iterdir():
+        values = json.loads(path.read_bytes())
+        values["signatures"][0]["sig"] = "AAAA" + values["signatures"][0]["sig"][4:]
+        path.write_text(json.dumps(values))
+    with pytest.raises(Refused):
+        again(delivery)
+    assert delivery.registry.versions() == []
+
+
+def test_without_a_history_there_is_nothing_to_go_by(delivery: Delivery, tmp_path: Path) -> None:
+    delivery.home = Home(tmp_path / "none")
+    delivery.home.make()
+    with pytest.raises(UsageError, match="names no version"):
+        again(delivery)
