@@ -117,6 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     told = json.loads(arguments[0])
     program = list(arguments[1:])
     try:
+        os.setsid()  # no terminal of this session: by ioctl it takes input for the shell
         confine(Rules(tuple(map(Path, told["writable"])), tuple(map(Path, told["hidden"]))))
         os.execv(program[0], program)  # noqa: S606  no shell is wanted
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -181,6 +182,13 @@ class TestIsRefusedByTheSystem:
     def test_what_later_stages_read(self, tried, escape):
         assert tried[escape] in REFUSED
 
+    def test_input_for_the_shell_of_the_terminal(self, protected):
+        """TIOCSTI works on the terminal of one's session: there is none."""
+        code = "import os; print(os.getsid(0) == os.getpid()); open('/dev/tty')"
+        done = run(protected, code)
+        assert done.stdout == "True\n"
+        assert "No such device or address: '/dev/tty'" in done.stderr
+
     @pytest.mark.skipif(
         confinement.abi() < confinement.SCOPES_ABI, reason="signals are not confined before ABI 6"
     )
@@ -222,6 +230,16 @@ class TestIsRefusedByTheSystem:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (confinement.FAILED, "")
         assert "confined by Landlock" in done.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's prctl")
+def test_without_landlock_this_process_cannot_be_traced_meanwhile(protected, without_landlock):
+    get_dumpable = 3
+    prctl = ctypes.CDLL(None).prctl
+    assert prctl(get_dumpable) == 1
+    with protected.watched():
+        assert prctl(get_dumpable) == 0
+    assert prctl(get_dumpable) == 1
 
 
 class TestWhatStillWorks:
