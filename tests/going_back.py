@@ -38,6 +38,7 @@ SMALL = {
     "LOAD_TEST__RATE": "150",
     "LOAD_TEST__SECONDS": "1",
     "LOAD_TEST__P99_MS": "3000",
+    "LOAD_TEST__REQUIRED": "false",
     "SHADOW__REQUESTS": "200",
     "SHADOW__P99_MS": "3000",
     "SHADOW__TIMEOUT_MS": "9000",

@@ -21,7 +21,7 @@ def free_port():
         return taken.getsockname()[1]
 
 
-def await_answer(url, seconds=30):
+def await_answer(url, seconds=120):
     """Wait until GET ``url`` is 200."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -41,7 +41,7 @@ def served_version(url):
     """Return the version that answers a row of `make_bundle`'s model."""
     headers = {"authorization": f"Bearer {TOKEN}"}
     row = {"features": [1.0, "north"]}
-    response = httpx.post(f"{url}/predict", json=row, headers=headers, timeout=10, trust_env=False)
+    response = httpx.post(f"{url}/predict", json=row, headers=headers, timeout=60, trust_env=False)
     return response.raise_for_status().json()["model_version"]
 
 

@@ -49,7 +49,7 @@ def test_the_registry_works_with_it(engine, agent_image, tmp_path, make_bundle):
     try:
         subprocess.run([*command, "up", "-d"], check=True, **options)
         url = f"http://127.0.0.1:{port}"
-        await_answer(f"{url}/health", 60)
+        await_answer(f"{url}/health", 300)
         home = Home(tmp_path / "home")
         home.make()
         registry = Registry(url, "small", home)

@@ -56,7 +56,7 @@ class TestRequests:
         assert list(host["PortBindings"].values()) == [
             [{"HostIp": "127.0.0.1", "HostPort": str(docker_place.port)}]
         ]
-        with httpx.Client(base_url=url) as api:
+        with httpx.Client(base_url=url, timeout=60) as api:
             named = api.post("/predict", json=ROW, headers={"x-request-id": "one-1"})
             assert named.headers.get_list("x-request-id") == ["one-1"]
             unnamed = api.post("/predict", json=ROW, headers={"x-request-id": "no such; id"})
@@ -158,7 +158,8 @@ class TestTakeOver:
 
 def test_a_switch_keeps_connections(docker_place, make_bundle, other):
     docker_place.deploy(make_bundle(), 1)
-    with httpx.Client(base_url=docker_place.url, timeout=10) as api:
+    limits = httpx.Limits(keepalive_expiry=None)
+    with httpx.Client(base_url=docker_place.url, timeout=60, limits=limits) as api:
         seen = []
         for version, bundle in ((2, other), (3, make_bundle("third"))):
             docker_place.deploy(bundle, version)

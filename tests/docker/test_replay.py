@@ -45,7 +45,7 @@ def test_the_requests_that_production_answered_are_replayed(
     url = deploy(DockerTarget(), production, champion, version.number).url
     staging = Placement.of(project, "staging", home)
     deploy(DockerTarget(), staging, make_bundle("challenger", weight=-3.0), 2)
-    with httpx.Client(timeout=10) as client:
+    with httpx.Client(timeout=60) as client:
         for index in range(REQUESTS):
             row = {"features": [index / REQUESTS * 4 - 2, "north"]}
             client.post(f"{url}/predict", json=row).raise_for_status()

@@ -108,7 +108,7 @@ class TestContainer:
     def test_the_engine_starts_it_again_when_it_fails(self, docker_place, make_bundle):
         first = docker_place.deploy(make_bundle(), 1)
         os.kill(first.pid, signal.SIGKILL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while (found := docker_place.status()) is None or found.pid == first.pid:
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -150,7 +150,7 @@ class TestPredictionLog:
     def ask(self, place, number):
         sent = {"x-request-id": number}
         body = {"features": [1.0, "north"]}
-        httpx.post(f"{place.url}/predict", json=body, headers=sent, timeout=10).raise_for_status()
+        httpx.post(f"{place.url}/predict", json=body, headers=sent, timeout=60).raise_for_status()
 
     def brought(self, place):
         """Id and version of the requests that clients asked, once they are written."""
@@ -209,7 +209,7 @@ class TestPredictionLog:
         place = docker_place.but(prediction_log=small)
         place.deploy(make_bundle(), 1)
         rows = [[1.0, "north"]] * 500
-        with httpx.Client(timeout=10) as client:
+        with httpx.Client(timeout=60) as client:
             for _ in range(24):
                 answer = client.post(f"{place.url}/predict", json={"features": rows})
                 answer.raise_for_status()

@@ -253,7 +253,7 @@ def test_environments_that_nobody_uses_go_when_a_new_one_is_made(agent: Agent, w
     for name in ("venv-unknown", "venv-locked.making", "notes"):
         (cache / name).mkdir()
     server = subprocess.Popen(
-        ["sleep", "60"], env={"PYTHONPATH": f"{cache}/checkout-served:/elsewhere"}
+        ["sleep", "3600"], env={"PYTHONPATH": f"{cache}/checkout-served:/elsewhere"}
     )
     try:
         made = Path(agent.run(ML_PACKAGE=str(wheel))["bin"]).parent

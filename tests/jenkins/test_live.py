@@ -128,13 +128,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def ask(url: str) -> int:
     """Return the version that production answers a row with."""
-    with urllib.request.urlopen(f"{url}/metadata", timeout=5) as answer:
+    with urllib.request.urlopen(f"{url}/metadata", timeout=60) as answer:
         width = len(json.load(answer)["features"])
     body = json.dumps({"features": [None] * width}).encode()
     request = urllib.request.Request(
         f"{url}/predict", body, headers={"content-type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=5) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         version: int = json.load(answer)["model_version"]
     return version
 

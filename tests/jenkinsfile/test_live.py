@@ -109,12 +109,12 @@ def test_processes_left_behind_are_ended_with_the_build(
 ) -> None:
     """The shell's child has its environment only once it runs, hence the second of sleep."""
     build = jenkins.run(
-        f"node {{ sh '{cookie}sleep 60 > /dev/null 2>&1 & echo $! > pid; sleep 1'\n"
+        f"node {{ sh '{cookie}sleep 600 > /dev/null 2>&1 & echo $! > pid; sleep 1'\n"
         "echo readFile('pid').trim() }\n",
         mode="live",
     )
     pid = int(build.echoes[0])
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not survives and alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     try:

@@ -48,7 +48,7 @@ def by_httpx(url, headers):
 
 
 def by_a_client_of_httpx(url, headers):
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, timeout=60) as client:
         return client.get("/", headers=headers).text
 
 
@@ -61,7 +61,7 @@ def by_httpx_without_waiting(url, headers):
 
 
 def by_requests(url, headers):
-    return requests.get(url, headers=headers, timeout=5).text
+    return requests.get(url, headers=headers, timeout=60).text
 
 
 def by_urllib(url, headers):

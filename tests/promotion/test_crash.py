@@ -57,7 +57,7 @@ def answering(production: Production) -> int:
     """Return the version that answers a request."""
     serving = production.status()
     assert serving is not None
-    answer = httpx.post(f"{serving.url}/predict", json={"features": [1.0, "north"]}, timeout=5)
+    answer = httpx.post(f"{serving.url}/predict", json={"features": [1.0, "north"]}, timeout=60)
     assert answer.status_code == 200
     number: int = answer.json()["model_version"]
     return number

@@ -13,7 +13,7 @@ from tests.serving.conftest import Api
 ROW = [1.0, "north"]
 
 
-def limits(queue, seconds=5.0):
+def limits(queue, seconds=60.0):
     return Limits(max_body=100_000, max_rows=1_000, max_queue=queue, max_seconds=seconds)
 
 

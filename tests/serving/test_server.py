@@ -80,7 +80,7 @@ def test_a_request_that_is_under_way_is_answered_before_the_end(serve, make_bund
 def test_a_body_that_is_larger_than_any_buffer_is_413_and_the_server_goes_on(serve, make_bundle):
     _, url = serve(make_bundle(), "--max-body", "1000")
     await_ready(url)
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, timeout=60) as client:
         assert client.post("/predict", content=b" " * 5_000_000).status_code == 413
         assert client.post("/predict", json={"features": [1.0, None]}).status_code == 200
 
@@ -97,7 +97,7 @@ def test_what_is_no_http_gets_a_400(serve, make_bundle, raw):
     _, url = serve(make_bundle())
     await_ready(url)
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(raw)
         assert connection.recv(100).startswith(b"HTTP/1.1 4")
     assert httpx.get(f"{url}/health/live").status_code == 200
@@ -124,7 +124,7 @@ def test_endless_headers_are_cut_off(serve, make_bundle, start):
     _, url = serve(make_bundle())
     await_ready(url)
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(start)
         sent = 0
         try:
@@ -142,7 +142,7 @@ def test_a_client_that_sends_nothing_is_cut_off(make_bundle, monkeypatch):
 
     def client():
         await_ready(f"http://127.0.0.1:{port}")
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(b"GET /health/live HTTP/1.1\r\n")
             seen.append(connection.recv(100))
         os.kill(os.getpid(), signal.SIGINT)
@@ -163,7 +163,7 @@ def test_a_body_that_does_not_arrive_is_a_408(make_bundle, monkeypatch, sent):
 
     def client():
         await_ready(f"http://127.0.0.1:{port}")
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n"
             connection.sendall(head + sent)
             seen.append(connection.recv(100))
@@ -282,7 +282,7 @@ class TestPredictionLog:
         process, url = serve(make_bundle(), "--version", "4", "--predictions", str(folder))
         await_ready(url)
         asked = [f"request-{number}" for number in range(50)]
-        with httpx.Client(base_url=url) as client:
+        with httpx.Client(base_url=url, timeout=60) as client:
             for name in asked:
                 body = {"features": [1.0, "north"]}
                 assert client.post("/predict", json=body, headers={"x-request-id": name}).json()
