@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 import tarfile
@@ -238,6 +239,10 @@ def _check_row(row: dict[str, Any], place: int, first: dict[str, Any]) -> None:
         if not isinstance(value, str | int | float | None):
             raise RequestError(
                 MISFIT, f"row {place}: '{name}' is a list or an object; expected one value"
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RequestError(
+                MISFIT, f"row {place}: '{name}' is {value}; expected a finite number or null"
             )
         if isinstance(value, int) and value.bit_length() > MAX_BITS:
             raise RequestError(MISFIT, f"row {place}: '{name}' is beyond the largest float")

@@ -75,6 +75,10 @@ def test_limits_of_the_server_are_kept_to(asked):
     assert asked(X, C, rows=ROWS * 60, limits=Limits(5_000, 1)).verdict == "pass"
 
 
+def test_texts_that_are_no_unicode_are_sent_as_the_client_did(asked):
+    assert asked(X, C, rows=[[1.0, "\ud800"], [1.0, "\0"], [1.0, "\u2028"]]).verdict == "pass"
+
+
 def test_no_rows_show_nothing(asked):
     check = asked(X, C, rows=[])
     assert (check.verdict, check.why) == ("fail", "the champion has no rows")

@@ -115,6 +115,11 @@ class TestIsRefused:
             ([ROW, ROW | {"client": None}], "row 1 misses the data test customer_present"),
             ([ROW | {"spent": 10**400}], "row 0: 'spent' is beyond the largest float"),
             (
+                [ROW, ROW | {"spent": float("nan")}],
+                "row 1: 'spent' is nan; expected a finite number or null",
+            ),
+            ([ROW | {"c": float("inf")}], "row 0: 'c' is inf; expected a finite number or null"),
+            (
                 [ROW | {"c": "\ud800"}],
                 "row 0: 'c' holds half of a surrogate pair, which is no text",
             ),
