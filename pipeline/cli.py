@@ -267,7 +267,7 @@ def _verb(
         else:
             sub.add_argument(
                 f"--{flag.name}",
-                type=int if flag.kind == "integer" else str,
+                type={"integer": int, "text": _text}.get(flag.kind, str),
                 metavar={"integer": "N", "path": "PATH"}.get(flag.kind, "TEXT"),
                 help=flag.help,
             )
@@ -275,6 +275,15 @@ def _verb(
     sub.add_argument("--args", type=Path, metavar="FILE", help="read the flags from a JSON file")
     sub.set_defaults(verb=function, parser=sub, kinds=kinds | {"set": list})
     return sub
+
+
+def _text(value: str) -> str:
+    """Return an argument that is text; those that are paths may have any bytes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{value!a} is not UTF-8 text") from None
+    return value
 
 
 # --- the verbs --------------------------------------------------------------------------------

@@ -419,6 +419,9 @@ def _text(content: bytes | str, where: str, limit: int) -> str:
     if len(content) > limit:
         raise DocumentError(f"{where} is larger than {limit >> 20} MiB")
     if isinstance(content, str):
+        if surrogate := _SURROGATE.search(content):
+            line = content.count("\n", 0, surrogate.start()) + 1
+            raise DocumentError(f"{where} is not UTF-8 text: line {line}", expected="UTF-8")
         return content
     try:
         return content.decode("utf-8-sig")

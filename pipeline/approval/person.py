@@ -9,6 +9,6 @@ import os
 def user() -> str:
     """Return the name of the user, or its number where it has no name."""
     try:
-        return getpass.getuser()
+        return getpass.getuser().encode("utf-8", "backslashreplace").decode()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"

@@ -71,6 +71,8 @@ def fails_with(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int
             "--clock is 'slow'; expected one of: real, jump",
         ),
         (("jenkinsfile", "run", "--builds", "0"), "--builds"),
+        (("approve", "--by", "J\udcf6rg"), "--by is 'J\\udcf6rg'; expected text in UTF-8"),
+        (("rollback", "--reason", "\udcff"), "--reason is '\\udcff'; expected text in UTF-8"),
     ],
 )
 def test_wrong_words_exit_with_2_and_name_the_nearest(

@@ -125,6 +125,12 @@ def test_what_is_not_utf_8_is_refused(content):
             parse(content, "the file")
 
 
+def test_a_text_of_the_environment_that_is_not_utf_8_is_refused():
+    for parse in (parse_yaml, parse_json):
+        with pytest.raises(DocumentError, match="ML__PROJECT is not UTF-8 text: line 1"):
+            parse("J\udcf6rg", "ML__PROJECT")
+
+
 def test_what_people_write_is_read():
     text = "\ufeffname: é\nday: 2026-11-30\nrate: 1_000\nlist: &x [1, 2.5, null]\nagain: *x\n"
     text += "base: &base {a: 1, b: 2}\nmerged: {<<: *base, b: 3}\n"
