@@ -267,7 +267,7 @@ def _verb(
         else:
             sub.add_argument(
                 f"--{flag.name}",
-                type={"integer": int, "text": _text}.get(flag.kind, str),
+                type=VALUES.get(flag.kind, str),
                 metavar={"integer": "N", "path": "PATH"}.get(flag.kind, "TEXT"),
                 help=flag.help,
             )
@@ -284,6 +284,9 @@ def _text(value: str) -> str:
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError(f"{value!a} is not UTF-8 text") from None
     return value
+
+
+VALUES: Mapping[str, Callable[[str], Any]] = {"integer": int, "text": _text}
 
 
 # --- the verbs --------------------------------------------------------------------------------

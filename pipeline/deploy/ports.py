@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.deploy import state
 from pipeline.errors import EnvironmentFault
 from pipeline.home import owner_of
 
@@ -51,17 +52,9 @@ def named(home: Path, environment: str) -> str:
 
 def own_server(port: int) -> tuple[Path, str] | None:
     """Return home and environment of the server of ours on ``port``; None if it is none."""
-    import psutil
-
     process = _listener(port)
-    try:
-        command = [] if process is None else process.cmdline()
-    except psutil.Error:
-        return None
-    if "pipeline.serving" not in command or "--control" not in command[:-1]:
-        return None
-    control = Path(command[command.index("--control") + 1])
-    return control.parent.parent, control.name.rpartition("-")[0]
+    control = None if process is None else state.started_with(process)
+    return None if control is None else (control.parent.parent, control.name.rpartition("-")[0])
 
 
 def _listener(port: int) -> psutil.Process | None:

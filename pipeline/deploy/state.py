@@ -57,8 +57,15 @@ class Server:
         )
 
     def process(self) -> psutil.Process | None:
-        """Return the running process; None if it has ended or the pid is another's by now."""
-        return process_identity.running(self.pid, self.started)
+        """Return the running process; None if it has ended, or is not this home's server.
+
+        A pid is another's after a while; and the record of a copied home is about the server of the
+        home that was copied.
+        """
+        process = process_identity.running(self.pid, self.started)
+        if process is None or _is_of_another_home(process, Path(self.control).parent):
+            return None
+        return process
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ def read(path: Path) -> State:
     try:
         if values["schema"] != SCHEMA:
             raise _unreadable(path, f"schema {values['schema']!r}")
-        return State(_server(values["serving"]), _server(values["former"]))
+        return State(*(_server(values[name], path.parent) for name in ("serving", "former")))
     except (KeyError, TypeError) as error:
         raise _unreadable(path, error) from None
 
@@ -107,8 +114,36 @@ def write(path: Path, state: State) -> None:
     workdir.write_text(path, json.dumps(values, indent=2) + "\n")
 
 
-def _server(values: dict[str, Any] | None) -> Server | None:
-    return None if values is None else Server(**process_identity.with_start(values))
+def started_with(process: psutil.Process) -> Path | None:
+    """Return the control socket that a server of ours was started with; None if it is none."""
+    import psutil
+
+    try:
+        command = process.cmdline()
+    except psutil.Error:
+        return None
+    if "pipeline.serving" not in command or "--control" not in command[:-1]:
+        return None
+    return Path(command[command.index("--control") + 1])
+
+
+def _is_of_another_home(process: psutil.Process, folder: Path) -> bool:
+    """Return whether a server was started in another home, which is there still."""
+    control = started_with(process)
+    if control is None:
+        return False
+    try:
+        return not control.parent.samefile(folder)
+    except OSError:
+        return False
+
+
+def _server(values: dict[str, Any] | None, folder: Path) -> Server | None:
+    """Return what was recorded; the control socket lies beside the record, wherever that went."""
+    if values is None:
+        return None
+    control = folder / Path(str(values["control"])).name
+    return Server(**process_identity.with_start(values | {"control": str(control)}))
 
 
 def _unreadable(path: Path, why: object) -> EnvironmentFault:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -324,6 +325,39 @@ class TestStopAndStatus:
             assert not place.stop()
             assert other.poll() is None
             other.communicate(b"\n")
+
+
+class TestTheHomeIsElsewhere:
+    def test_moved_its_server_is_known_and_hands_over(self, place, make_bundle, tmp_path):
+        first = place.deploy(make_bundle(), 1)
+        moved = place.but(home=Home(place.home.root.rename(tmp_path / "moved")), port=place.port)
+        assert moved.status() == first
+        with Clients(place.url, keep_alive=False, pause=0.02) as clients:
+            moved.deploy(make_bundle("second", weight=2.0), 2)
+        assert clients.errors == []
+        assert served_version(place.url) == 2
+        assert ended(first.pid)
+        assert moved.stop()
+
+    def test_by_a_link_it_is_the_same(self, place, make_bundle, tmp_path):
+        first = place.deploy(make_bundle(), 1)
+        (tmp_path / "link").symlink_to(place.home.root)
+        linked = place.but(home=Home(tmp_path / "link"), port=place.port)
+        assert linked.status() == first
+        linked.deploy(make_bundle("second", weight=2.0), 2)
+        assert ended(first.pid)
+        assert place.status() == linked.status()
+
+    def test_a_copy_leaves_the_server_of_the_original_alone(self, place, make_bundle, tmp_path):
+        first = place.deploy(make_bundle(), 1)
+        subprocess.run(["cp", "-a", place.home.root, tmp_path / "copy"], check=True)
+        copy = place.but(home=Home(tmp_path / "copy"), port=place.port)
+        assert copy.status() is None
+        with pytest.raises(UsageError, match=f"held by .* home {re.escape(str(place.home.root))};"):
+            copy.deploy(make_bundle("second", weight=2.0), 2)
+        assert not copy.stop()
+        assert place.status() == first
+        assert served_version(place.url) == 1
 
 
 class TestTheClockIsSet:
