@@ -16,7 +16,7 @@ MISSING_VALUE = re.compile(r"argument ([^:]+): expected (?:one|at least one) arg
 SURPLUS_VALUE = re.compile(r"argument ([^:]+): ignored explicit argument (.+)", re.DOTALL)
 EXCLUDED = re.compile(r"argument ([^:]+): not allowed with argument (.+)")
 MISSING = re.compile(r"the following arguments are required: (.+)")
-KINDS = {"int": "a whole number", "float": "a number"}
+KINDS = {"int": "a whole number", "float": "a number", "_utf8": "text in UTF-8"}
 
 
 class Parser(argparse.ArgumentParser):
