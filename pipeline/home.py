@@ -29,6 +29,8 @@ HISTORY = "history.jsonl"
 MARKER = "home.json"
 """Says which project's which model a home belongs to."""
 SCHEMA = "ml-pipeline/home/1"
+DEFAULT = ".ml"
+"""What ``ML_HOME`` is in a project unless it is set."""
 KEYS = "keys"
 """The folder of the keys that sign approvals, and of those that are trusted."""
 SECRET_FILES = ("ML_POLICY", "ML_JOB_POLICY", "ML_APPROVAL_KEY")
@@ -190,16 +192,21 @@ def find_home(folder: Path, owner: Owner) -> Home:
     return Home(folder, owner)
 
 
-def secret_files(home: Home | None = None) -> tuple[Path, ...]:
+def secret_files(home: Home | None = None, *, near: Iterable[Path] = ()) -> tuple[Path, ...]:
     """Return what no code of a project may read: keys of every home, and administrators' files.
 
     Args:
         home: the model's own, beside those below ``ML_HOME``.
+        near: paths in a home, or in a project whose home is ``.ml``.
     """
     found = [Path(value) for name in SECRET_FILES if (value := os.environ.get(name))]
     folders = [Path(value) for value in [os.environ.get("ML_HOME")] if value]
     if home is not None:
         folders += [home.root, home.root.parent]
+    for path in near:
+        for above in path.resolve().parents:
+            folders += [above / DEFAULT] if (above / DEFAULT).is_dir() else []
+            folders += [above, above.parent] if (above / MARKER).is_file() else []
     for folder in folders:
         found += [folder / KEYS, *sorted(folder.glob(f"*/{KEYS}"))]
     return tuple(dict.fromkeys(found))

@@ -83,7 +83,7 @@ def compute(bundle: Bundle, rows: Path) -> OwnFeatures:
         project, out, tmp = scratch / "project", scratch / "features.parquet", scratch / "tmp"
         tmp.mkdir()
         _unpack(bundle.path / "source.tar.gz", project)
-        rules = Rules((scratch,), secret_files())
+        rules = Rules((scratch,), secret_files(near=(bundle.path, rows)))
         command = [
             sys.executable, "-P", "-m", "pipeline", "features",
             "--project", str(project), "--in", str(rows.resolve()), "--out", str(out), "--json",

@@ -18,7 +18,7 @@ from pipeline import confinement, documents
 from pipeline.confinement import Rules
 from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault
-from pipeline.home import secret_files
+from pipeline.home import DEFAULT, secret_files
 from pipeline.project.protected import Protected, environment_of
 from pipeline.project.tree_copy import copy_tree
 from pipeline.report import Check, Verdict
@@ -146,7 +146,7 @@ def check(ran: Iterable[object]) -> list[Check]:
 def _made_here(protected: Protected) -> list[Path]:
     """Return what the pipeline itself made in the tree."""
     root = protected.project.root
-    homes = [root / ".ml"]
+    homes = [root / DEFAULT]
     if protected.home is not None:
         homes += [protected.home.root]
     if given := os.environ.get("ML_HOME"):

@@ -204,7 +204,9 @@ class FeatureProcess:
         command = [sys.executable, "-P", "-m", MODULE, "--bundle", str(self._bundle)]
         command += ["--max-rows", str(self._limits.max_rows)]
         scratch = self._place()
-        confined = confinement.command(Rules((scratch,), secret_files()), command)
+        confined = confinement.command(
+            Rules((scratch,), secret_files(near=(self._bundle,))), command
+        )
         return await asyncio.create_subprocess_exec(
             *confined, stdin=PIPE, stdout=PIPE, stderr=None if _has_stderr() else DEVNULL,
             env=inherited(*THREADS) | {"TMPDIR": str(scratch)},

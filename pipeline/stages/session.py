@@ -19,7 +19,7 @@ from pipeline import config, report
 from pipeline.approval.policy import PolicyFiles
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, UsageError, nearest
-from pipeline.home import Home, Owner, find_home
+from pipeline.home import DEFAULT, Home, Owner, find_home
 from pipeline.registry import git
 from pipeline.report import Profile, Progress
 from pipeline.stages import STAGES, Stage
@@ -80,7 +80,7 @@ class Session:
             project=project,
             workdir=Workdir(project.root / "build" / "ml"),
             home=find_home(
-                Path(home).resolve() if home else project.root / ".ml",
+                Path(home).resolve() if home else project.root / DEFAULT,
                 Owner(
                     project.config.project,
                     project.model_name,

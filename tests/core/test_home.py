@@ -85,6 +85,33 @@ class TestWhere:
                 assert name in home.TAKEN, path
 
 
+class TestSecretFiles:
+    """What a project's code may not read."""
+
+    def test_keys_of_the_home_and_of_those_beside_it(self, tmp_path: Path) -> None:
+        for name in ("mine", "theirs"):
+            (tmp_path / name / "keys").mkdir(parents=True)
+        found = home.secret_files(Home(tmp_path / "mine"))
+        assert {*found} >= {tmp_path / "mine/keys", tmp_path / "theirs/keys"}
+
+    def test_by_what_lies_in_a_home_or_its_project(self, tmp_path: Path) -> None:
+        owner = Owner("churn", "churn")
+        elsewhere, inside = Home(tmp_path / "homes/churn", owner), tmp_path / "project/.ml/churn"
+        elsewhere.make()
+        for keys in (elsewhere / "keys", inside / "keys"):
+            keys.mkdir(parents=True)
+        bundle, rows = elsewhere / "released/3", tmp_path / "project/build/ml/data/clean.parquet"
+        found = home.secret_files(near=(bundle, rows))
+        assert {*found} >= {elsewhere / "keys", inside / "keys"}
+
+    def test_files_of_the_administrators(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("ML_POLICY", str(tmp_path / "policy.yaml"))
+        monkeypatch.setenv("ML_APPROVAL_KEY", str(tmp_path / "key.pem"))
+        assert {*home.secret_files()} >= {tmp_path / "policy.yaml", tmp_path / "key.pem"}
+
+
 class TestOfAnotherModel:
     def test_is_refused_by_name(self, tmp_path: Path) -> None:
         find_home(tmp_path, CHURN).make()
