@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 COMMON = (
     Flag("project", "the folder of ml.yaml; the nearest upwards if left out", "path"),
-    Flag("policy", "a policy that tightens the administrators' ML_POLICY", "path"),
+    Flag("policy", "a policy that tightens that of the administrators", "path"),
     Flag("run-id", "the name of this run in its reports"),
     Flag("json", "print the report as JSON", "switch"),
 )
@@ -449,6 +449,7 @@ def _show(options: Mapping[str, Any], screen: Screen) -> int:
 
 
 def _status(options: Mapping[str, Any], screen: Screen) -> int:
+    from pipeline.approval import policy_files
     from pipeline.promotion.production import PRODUCTION
     from pipeline.promotion.status import UNKNOWN, history, status
     from pipeline.registry.mlflow_registry import Registry
@@ -484,10 +485,11 @@ def _status(options: Mapping[str, Any], screen: Screen) -> int:
                 screen.line(f"{row['environment']}: {row['open']}")
             for detail in row.get("details", ()):
                 screen.line(f"    {detail}")
-        registry = Registry.of(session.project, session.home)
-        if not options.get("environment") and (command := registry.ui_command()):
+        if not options.get("environment"):
             screen.line()
-            screen.line(f"runs, parameters and metrics: {command}")
+            screen.line(f"policy: {policy_files.in_words(session.policies)}")
+            if command := Registry.of(session.project, session.home).ui_command():
+                screen.line(f"runs, parameters and metrics: {command}")
     if unknown:
         raise errors.EnvironmentFault("; ".join(unknown))
     return errors.PASS
@@ -572,7 +574,7 @@ def _doctor(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.report import Verdict, judge
 
     session = _open(options, screen)
-    checks = examine(session.project, session.home)
+    checks = examine(session.project, session.home, session.policies)
     if options["json"]:
         _print_json([check.model_dump() for check in checks])
     else:

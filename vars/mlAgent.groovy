@@ -17,6 +17,11 @@ Object within(Map step, Map given, Closure body) {
 private Object placed(Map step, Map given, Closure body) {
     Map plan = mlLibrary.checked('mlAgent', given)
     Map settings = plan.arguments
+    String home = mlBuild.configured().ML_HOME
+    if (home && settings.home && settings.home != home) {
+        error("mlAgent: 'home' is '${settings.home}', and Jenkins' configuration sets ML_HOME to '${home}', which holds for all; leave 'home' out")
+    }
+    settings.home = home ?: settings.home
     Map place = chosen(settings)
     if (place.problem) {
         error("mlAgent: ${place.problem}")
@@ -60,7 +65,7 @@ Map chosen(Map settings) {
 
 /** Whether what outlives builds may be reached: a branch that does not deliver gets no home and no engine. */
 private boolean trusted() {
-    return env.ML_DELIVERS ? env.ML_DELIVERS == 'true' : !mlBuild.revision().branch || mlPipeline.delivers()
+    return !mlBuild.revision().change && (env.ML_DELIVERS ? env.ML_DELIVERS == 'true' : !mlBuild.revision().branch || mlPipeline.delivers())
 }
 
 private Object inPod(Map place, Map settings, Closure body) {
@@ -107,7 +112,9 @@ private Object furnish(Map place, Map settings, Closure body) {
             docker.build(place.image, (settings.index ? '--build-arg PIP_INDEX_URL ' : '') + '-f "$ML_DOCKERFILE" .')
         }
     }
-    return docker.image(place.image).inside(options(settings, mounts, home, settings.engine && trusted ? env.ML_DEPLOY_OPTIONS : null)) {
+    // The image must not bring policies of its own to where the node has the administrators'.
+    List policies = ['/etc/ml-pipeline/policy.yaml', mlBuild.configured().ML_POLICY].findAll { it && fileExists(it) }
+    return docker.image(place.image).inside(options(settings, mounts, home, policies, settings.engine && trusted ? env.ML_DEPLOY_OPTIONS : null)) {
         ready(place, settings, body)
     }
 }
@@ -134,7 +141,7 @@ private Object ready(Map place, Map settings, Closure body) {
     boolean contained = place.kind != 'node'
     String folder = env.WORKSPACE_TMP ?: "${env.WORKSPACE}@tmp"
     Map cache = caches(settings, contained, folder)
-    List variables = index(settings) + authorities(settings)
+    List variables = index(settings) + authorities(settings) + mlBuild.held()
     if (settings.home && trusted()) {
         variables += "ML_HOME=${settings.home}"
     }
@@ -199,8 +206,8 @@ private Map choice(Map settings, Map standard) {
 }
 
 @NonCPS
-private String options(Map settings, List mounts, String home, String more) {
-    List words = mounts.collect { "-v ${it}:${it}" }
+private String options(Map settings, List mounts, String home, List policies, String more) {
+    List words = mounts.collect { "-v ${it}:${it}" } + policies.unique().collect { "-v ${it}:${it}:ro" }
     if (settings.cache && !(settings.cache in mounts)) {
         words << "-v ${settings.cache}:${settings.cache}:ro"
     }

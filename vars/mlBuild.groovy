@@ -1,4 +1,8 @@
 // What this build is, read from where no parameter reaches; not meant to be called from a Jenkinsfile.
+import groovy.transform.Field
+
+/** Variables of Jenkins' own configuration that a Jenkinsfile may repeat and not replace. */
+@Field static final List HELD = ['ML_POLICY', 'ML_HOME']
 
 /** The job's full name, such as `nepse/main`. */
 String job() {
@@ -56,6 +60,37 @@ String clash() {
     }
     String then = name.equalsIgnoreCase('PATH') ? 'then no command is found' : 'the library or its tools read it'
     return "the parameter '${name}' would replace the environment variable ${name.toUpperCase()} (names are compared without case), and ${then}; rename the parameter"
+}
+
+/** What Jenkins' own configuration (global, of the folder, of the job) says of ML_POLICY and ML_HOME; null where nothing. */
+@NonCPS
+Map configured() {
+    Map variables = currentBuild.rawBuild.getEnvironment(hudson.model.TaskListener.NULL)
+    return HELD.collectEntries { [(it): variables[it] ?: null] }
+}
+
+/** These variables as `withEnv` takes them. '-': there is no ML_POLICY, whatever the image or the agent's service sets. */
+List held() {
+    Map known = configured()
+    return ["ML_POLICY=${known.ML_POLICY ?: '-'}".toString()] + (known.ML_HOME ? ["ML_HOME=${known.ML_HOME}".toString()] : [])
+}
+
+/** Which of these variables is another one here than in Jenkins' configuration, in words, or null. */
+String replaced() {
+    Map known = configured()
+    if (known.ML_POLICY && !known.ML_POLICY.startsWith('/')) {
+        return "ML_POLICY of Jenkins' configuration is '${known.ML_POLICY}'; expected an absolute path"
+    }
+    for (name in HELD) {
+        String here = env."${name}"
+        boolean free = name == 'ML_HOME' && !known[name]
+        if (here && here != '-' && here != known[name] && !free) {
+            String set = known[name] ? "has '${known[name]}'" : 'sets none'
+            String where = 'set it there, globally or for the folder, and not in a Jenkinsfile, an agent or a node (docs/how-to/jenkins.md)'
+            return "${name} is '${here}', and Jenkins' configuration ${set}; ${where}"
+        }
+    }
+    return null
 }
 
 // --- plain functions -------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import java.security.MessageDigest
  * Returns a map: arguments (texts made plain, lists of texts made lists), spec (stage, keys, …).
  */
 Map checked(String step, Map given) {
-    String clash = mlBuild.clash()
+    String clash = mlBuild.clash() ?: mlBuild.replaced()
     if (clash) {
         mlOutcome.fail(given ?: [:], "${step}: ${clash}")
     }

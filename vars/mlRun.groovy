@@ -155,7 +155,9 @@ private Map attempts(Map expected, List bindings) {
 private int execute(String stage) {
     boolean found = env.ML_PIPELINE_BIN && env.ML_PIPELINE_BIN != '-' // '-': the command is on PATH
     String command = found ? 'PATH="$ML_PIPELINE_BIN:$PATH" ml-pipeline' : 'ml-pipeline'
-    return sh(returnStatus: true, label: "ml-pipeline ${stage}", script: "${command} ${stage} --args build/ml/args/${stage}.json")
+    return withEnv(mlBuild.held()) {
+        sh(returnStatus: true, label: "ml-pipeline ${stage}", script: "${command} ${stage} --args build/ml/args/${stage}.json")
+    }
 }
 
 private Map judged(Map result, Map expected, int code) {

@@ -1,8 +1,8 @@
 """Who may approve, and what a promotion needs: the administrators' minimum, and what tightens it.
 
-The minimum is the file that the administrators hold, ``ML_POLICY``. ``--policy FILE`` is an
-argument of whoever starts the command, and ``ml.yaml`` lies in the commit that it governs: both may
-only tighten it.
+The minimum is the file that the administrators hold (see ``policy_files``), else the built-in one.
+``--policy FILE`` is an argument of whoever starts the command, and ``ml.yaml`` lies in the commit
+that it governs: both may only tighten it.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Policy(Section):
         return not self.approvers or name in self.approvers
 
 
-PolicyFiles = Path | tuple[Path, ...] | None
-"""The administrators' file, and those that may only tighten it; none is the built-in minimum."""
+PolicyFiles = Path | tuple[Path | None, ...] | None
+"""The administrators' file, and those that may only tighten it; None is the built-in minimum."""
 
 
 def load(files: PolicyFiles, section: PolicySection) -> Policy:
@@ -86,8 +86,8 @@ def floor(files: PolicyFiles) -> Policy:
     if not paths:
         return Policy()
     first, *others = paths
-    policy = _read(first)
-    for path in others:
+    policy = Policy() if first is None else _read(first)
+    for path in filter(None, others):
         policy = stricter(policy, _read(path), str(path))
     return policy
 
@@ -126,7 +126,7 @@ def stricter(base: Policy, other: Policy, where: str) -> Policy:
         if not approvers:
             raise UsageError(
                 f"{where}: nobody of its 'approvers' is one of {', '.join(base.approvers)}",
-                expected="at least one name that ML_POLICY has too",
+                expected="at least one name that the administrators' policy has too",
             )
     return Policy(
         approvers=approvers,
@@ -180,9 +180,10 @@ def _is_foreign(entry: str, known: Collection[str]) -> bool:
 
 def _conflict(where: str, key: str, value: str) -> UsageError:
     return UsageError(
-        f"{where}: {key} names '{value}', which ML_POLICY does not",
-        expected="less than ML_POLICY allows, or the same",
-        hint="--policy may only tighten the administrators' ML_POLICY",
+        f"{where}: {key} names '{value}', which the administrators' policy does not",
+        expected="less than the administrators' policy allows, or the same",
+        hint="only the administrators' file (ML_POLICY) may allow more; 'ml-pipeline doctor' "
+        "names the files that hold",
     )
 
 
@@ -219,5 +220,5 @@ def _loosens(key: str, wanted: str, allowed: str) -> UsageError:
     return UsageError(
         f"policy.{key} in ml.yaml would loosen the policy to '{wanted}'",
         expected=f"no more than '{allowed}'",
-        hint="ml.yaml may only tighten what the administrators' file (--policy, ML_POLICY) sets",
+        hint="ml.yaml may only tighten what the administrators' file (ML_POLICY) sets",
     )

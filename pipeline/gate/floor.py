@@ -42,5 +42,5 @@ def _looser(key: str, asked: object, expected: str) -> UsageError:
     return UsageError(
         f"gate.{key} is {asked}",
         expected=f"{expected}, as the policy's 'gate' says",
-        hint="ml.yaml may only tighten what the administrators' file (--policy, ML_POLICY) sets",
+        hint="ml.yaml may only tighten what the administrators' file (ML_POLICY) sets",
     )

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pipeline.approval import policy, policy_files
+from pipeline.approval.policy_files import PolicyFile
 from pipeline.config import FILE, Project
 from pipeline.errors import PipelineError, UsageError
 from pipeline.home import Home
@@ -28,7 +30,7 @@ IMPORTED = (
 )  # fmt: skip
 """Modules with native code, which may be installed and yet not load."""
 
-OWN_FAULTS = frozenset({"configuration", "data"})
+OWN_FAULTS = frozenset({"configuration", "data", "policy"})
 """Checks whose fault is the project's own, not the machine's."""
 
 ON_THIS_MACHINE = frozenset({"process", "docker"})
@@ -53,13 +55,14 @@ print(json.dumps(faults))
 """
 
 
-def examine(project: Project, home: Home) -> list[Check]:
+def examine(project: Project, home: Home, policies: tuple[PolicyFile, ...] = ()) -> list[Check]:
     """Return one check for each thing that the project needs; advisory ones are not required."""
     return [
         _python(),
         _versions(),
         _imports(),
         _configuration(project),
+        _policy(project, policies),
         *_data(project),
         _home(home),
         _working_folder(project),
@@ -133,6 +136,19 @@ def _configuration(project: Project) -> Check:
     except PipelineError as error:
         return check("configuration", False, error.fault, "a valid file", str(error))
     return check("configuration", True, str(project.root / FILE), "a valid file")
+
+
+def _policy(project: Project, files: tuple[PolicyFile, ...]) -> Check:
+    """Read the policy in force; what the user of builds could rewrite is said, but not required."""
+    observed = policy_files.in_words(files)
+    try:
+        policy.tighten(policy_files.read(files), project.config.policy)
+    except UsageError as error:
+        return check("policy", False, error.fault, "a policy that can be read", str(error))
+    open_ = [str(file.path) for file in files if file.of_administrators and file.is_writable]
+    why = f"this user may change {' and '.join(open_)}: on an agent it belongs to root"
+    expected = "files that this user cannot change"
+    return check("policy", not open_, observed, expected, why, required=False)
 
 
 def _check_names(project: Project) -> None:

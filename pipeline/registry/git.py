@@ -1,35 +1,44 @@
-"""What the repository knows about the code: its commit, and who made the commits since another."""
+"""What the repository knows about the code: its commit, and who made the commits since another.
+
+No program that the repository's or a person's settings name is run (filters, monitors, hooks,
+diffs, transports), and nothing but the commits themselves is believed: see ``git_objects``.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
-import re
+import stat
 import subprocess
-import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import takewhile
 from pathlib import Path
 
 from pipeline.origin import Origin, remote_name
-
-COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-TIMEOUT = 30
-BRACKETED = re.compile(r"<([^<>]*)>")
-BARE = re.compile(r"[^\s<>()\[\],;:\"]+@[^\s<>()\[\],;:\"]+")
-CO_AUTHOR = re.compile(r"\bco[\W_]*(?:author|develop)(?:ed)?(?:[\W_]*by)?\s*:", re.IGNORECASE)
-"""Names a further author, wherever it stands: in the trailers, in a squashed commit's list."""
-AUTHOR = re.compile(r"\W*author(?:ed[\W_]*by)?\s*:", re.IGNORECASE)
-"""The same in the log that ``git merge --squash`` proposes; it counts if an address follows."""
-SETTINGS = (
-    "core.fsmonitor=false",
-    "core.hooksPath=/dev/null",
-    "core.commitGraph=false",
-    "core.quotePath=false",
-    "log.showSignature=false",
-    "log.showRoot=true",
+from pipeline.registry.commit_authors import authors_of, parents_of
+from pipeline.registry.git_objects import (
+    OBJECT_ID,
+    SUBMODULE,
+    SYMLINK,
+    TREE,
+    Entry,
+    Objects,
+    Repository,
+    UnreadableError,
+    environment,
+    find_repository,
+    open_objects,
+    own_repository,
 )
-"""The repository's own settings lie where builds can write: none of these may run a program."""
+
+TIMEOUT = 30
+IGNORE = ".gitignore"
+LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {size}\n"
+"""What Git LFS commits in place of a file."""
+PART = 1 << 20
+TEXT_LIMIT = 10_000_000
+"""Bytes of a file of which the ends of lines are looked at."""
 
 
 @dataclass(frozen=True)
@@ -41,40 +50,63 @@ class Head:
 
 
 def head(root: Path) -> Head | None:
-    """Return the state of the repository that holds ``root``; None where there is none."""
-    commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
-    if commit is None or not COMMIT.fullmatch(commit.strip()):
+    """Return the state of the repository that holds ``root``; None where there is none.
+
+    Dirty is a file below ``root`` that the commit has and that is missing or another one, and a
+    file that it does not have and that the commit's ``.gitignore`` files do not name. Files are
+    compared as they lie there, but for the ends of lines and for Git LFS, whose pointers are
+    compared with the file's own digest; what other filters changed is dirty. Whether a file may be
+    executed is not compared.
+    """
+    repository = find_repository(root)
+    if repository is None:
         return None
-    status = _git(root, "status", "--porcelain", "--untracked-files=normal", "--", ".")
-    return Head(commit.strip(), dirty=status is None or bool(status.strip()))
+    commit = _head(repository)
+    if commit is None:
+        return None
+    try:
+        with open_objects(repository, commit) as objects:
+            clean = _Comparison(repository, objects, root.resolve()).is_clean(commit)
+    except (UnreadableError, OSError):
+        clean = False
+    return Head(commit, dirty=not clean)
 
 
 def origin(root: Path) -> Origin:
     """Return which repository holds ``root``, as far as git tells."""
-    folder = _git(root, "rev-parse", "--show-prefix")
-    if folder is None:
+    repository = find_repository(root)
+    if repository is None:
         return Origin()
-    return Origin(folder.strip("\n").rstrip("/"), _remote(root), cache(lambda: _roots(root)))
+    folder = root.resolve().relative_to(repository.top).as_posix()
+    return Origin(
+        "" if folder == "." else folder, _remote(repository), cache(lambda: _roots(repository))
+    )
 
 
-def _remote(root: Path) -> str | None:
+def _remote(repository: Repository) -> str | None:
     """Return the remote ``origin``, or the only one that there is."""
-    names = (_git(root, "remote") or "").split()
+    names = _setting(repository, "remote").split()
     name = "origin" if "origin" in names else names[0] if len(names) == 1 else None
-    url = None if name is None else _git(root, "config", "--get", f"remote.{name}.url")
-    if url is None or not url.strip():
+    path = "" if name is None else _setting(repository, "config", "--get", f"remote.{name}.url")
+    if not path:
         return None
-    path = url.strip()
-    if path.startswith("."):
-        top = (_git(root, "rev-parse", "--show-toplevel") or "").strip()
-        path = str(Path(top, path).resolve())
-    return remote_name(path)
+    return remote_name(str((repository.top / path).resolve()) if path.startswith(".") else path)
 
 
-def _roots(root: Path) -> tuple[str, ...]:
-    if (_git(root, "rev-parse", "--is-shallow-repository") or "").strip() != "false":
+def _roots(repository: Repository) -> tuple[str, ...]:
+    """Return the first commits of its history; none where the repository does not hold them."""
+    commit = _head(repository)
+    if commit is None:
         return ()
-    return tuple(sorted((_git(root, "rev-list", "--max-parents=0", "HEAD") or "").split()))
+    found: set[str] = set()
+    try:
+        with open_objects(repository, commit) as objects:
+            for id_, text in _commits(objects, commit, set()):
+                if not parents_of(text):
+                    found.add(id_)
+    except UnreadableError:
+        return ()
+    return tuple(sorted(found))
 
 
 def content(root: Path, commit: str, name: str) -> bytes | None:
@@ -88,9 +120,19 @@ def content(root: Path, commit: str, name: str) -> bytes | None:
     Returns:
         Its bytes, or None where the commit has no such file.
     """
-    if not COMMIT.fullmatch(commit):
+    repository = find_repository(root)
+    if repository is None or not OBJECT_ID.fullmatch(commit):
         return None
-    return _run(root, "cat-file", "blob", f"{commit}:./{name}")
+    prefix = root.resolve().relative_to(repository.top).as_posix()
+    try:
+        with open_objects(repository, commit) as objects:
+            path = name if prefix == "." else f"{prefix}/{name}"
+            found = objects.entry(objects.tree_of(commit), path)
+            if found is None or found.mode in (TREE, SUBMODULE):
+                return None
+            return objects.read(found.id, "blob")
+    except UnreadableError:
+        return None
 
 
 def authors(root: Path, since: str | None, until: str) -> frozenset[str] | None:
@@ -106,83 +148,66 @@ def authors(root: Path, since: str | None, until: str) -> frozenset[str] | None:
 
     Returns:
         The addresses, or None where the repository cannot tell: there is none, it is a shallow
-        clone, or it does not hold one of the commits.
+        clone, or it does not hold one of the commits or their forebears.
     """
-    for commit in (until, *([] if since is None else [since])):
-        if not COMMIT.fullmatch(commit):
-            return None
-    if (_git(root, "rev-parse", "--is-shallow-repository") or "").strip() != "false":
+    repository = find_repository(root)
+    if repository is None or not OBJECT_ID.fullmatch(until):
         return None
-    span = until if since is None else f"{since}..{until}"
-    text = _git(
-        root,
-        "log",
-        "-z",
-        "--no-mailmap",
-        "--no-notes",
-        "--encoding=UTF-8",
-        "--format=%an <%ae>%n%cn <%ce>%n%B",
-        "--end-of-options",
-        span,
-        "--",
-    )
-    if text is None:
+    if since is not None and not OBJECT_ID.fullmatch(since):
         return None
-    found: set[str] = set()
-    for commit in filter(None, text.split("\0")):
-        author, committer, message = [*commit.split("\n", 2), "", ""][:3]
-        found |= _address(author) | _address(committer) | _named_in(message)
-    return frozenset(found)
+    try:
+        with open_objects(repository, until) as objects:
+            before = set() if since is None else set(_history(objects, since, set()))
+            named = {
+                address
+                for commit in _history(objects, until, before).values()
+                for address in commit
+            }
+    except UnreadableError:
+        return None
+    return frozenset(named)
 
 
-def _named_in(message: str) -> set[str]:
-    """Return the addresses of those whom a commit's message names as its authors."""
-    found: set[str] = set()
-    lines = ["".join(filter(_is_seen, line)) for line in message.splitlines()]
-    for number, line in enumerate(lines, 1):
-        folded = list(takewhile(_continues, lines[number:]))
-        if match := CO_AUTHOR.search(line):
-            found |= _addresses(" ".join([line[match.end() :], *folded]))
-        elif match := AUTHOR.match(line):
-            found |= {one for one in _addresses(line[match.end() :]) if BARE.fullmatch(one)}
-    return found
+def _history(objects: Objects, start: str, without: set[str]) -> dict[str, set[str]]:
+    """Return a commit and its forebears, but those in ``without``, each with whom it names."""
+    return {id_: authors_of(text) for id_, text in _commits(objects, start, without)}
 
 
-def _is_seen(letter: str) -> bool:
-    return letter == "\t" or unicodedata.category(letter) not in ("Cc", "Cf")
+def _commits(objects: Objects, start: str, without: set[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield a commit and its forebears, but those in ``without``; raises UnreadableError."""
+    known = set(without)
+    ahead = {start} - known
+    while ahead:
+        known |= ahead
+        following = set()
+        for id_, text in objects.read_all(sorted(ahead), "commit"):
+            following.update(parents_of(text))
+            yield id_, text
+        ahead = following - known
 
 
-def _continues(line: str) -> bool:
-    """Return whether a line goes on with the trailer before it, as git folds them."""
-    return line[:1] in " \t" and bool(line.strip()) and ":" not in line.partition("<")[0]
+def _head(repository: Repository) -> str | None:
+    commit = _setting(repository, "rev-parse", "--verify", "--quiet", "HEAD")
+    return commit if OBJECT_ID.fullmatch(commit) else None
 
 
-def _address(person: str) -> set[str]:
-    """Return the address of an author or a committer; where there is none, all that is said."""
-    address = person.rpartition("<")[2].rstrip(">").strip().lower()
-    return {address or " ".join(person.split()).lower()}
+def _setting(repository: Repository, *words: str) -> str:
+    """Return what git says of the repository itself; the verbs asked for here run no program."""
+    words = ("--git-dir", str(repository.git_dir), *words)
+    found = _git(list(words), repository.top, environment())
+    return "" if found is None else found.decode("utf-8", "replace").strip()
 
 
-def _addresses(text: str) -> set[str]:
-    """Return the addresses in a text; where there is none, the text."""
-    bare = BARE.findall(BRACKETED.sub(" ", text))
-    found = {address.strip().lower() for address in (*BRACKETED.findall(text), *bare)} - {""}
-    return found or {" ".join(text.split()).lower()} - {""}
-
-
-def _git(root: Path, *arguments: str) -> str | None:
+def _git(
+    words: list[str], folder: Path, variables: dict[str, str], given: bytes = b""
+) -> bytes | None:
     """Return what git printed, or None where it failed or is not installed."""
-    found = _run(root, *arguments)
-    return None if found is None else found.decode("utf-8", "replace")
-
-
-def _run(root: Path, *arguments: str) -> bytes | None:
-    settings = [word for setting in SETTINGS for word in ("-c", setting)]
     try:
         done = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(root), *settings, *arguments],
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
+            ["git", "--no-pager", *words],
+            cwd=folder,
+            env=variables,
+            input=given,
             capture_output=True,
             check=False,
             timeout=TIMEOUT,
@@ -192,12 +217,99 @@ def _run(root: Path, *arguments: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _environment() -> dict[str, str]:
-    """Return the environment without what leads git elsewhere or hides commits from it."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return plain | {
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_GRAFT_FILE": os.devnull,
-        "GIT_TERMINAL_PROMPT": "0",
-        "LC_ALL": "C",
-    }
+class _Comparison:
+    """The files below a folder against those of a commit."""
+
+    def __init__(self, repository: Repository, objects: Objects, root: Path) -> None:
+        self.repository, self.objects, self.root = repository, objects, root
+        self.listed: list[tuple[str, Entry]] = []
+
+    def is_clean(self, commit: str) -> bool:
+        prefix = self.root.relative_to(self.repository.top).as_posix()
+        tree = self.objects.tree_of(commit)
+        folder = ""
+        for name in () if prefix == "." else prefix.split("/"):
+            if not self._ignores_as(tree, folder):
+                return False
+            below = self.objects.entry(tree, name)
+            if below is None or below.mode != TREE:
+                return False
+            tree, folder = below.id, f"{folder}{name}/"
+        return self._is_same_folder(tree, folder) and not self._others()
+
+    def _ignores_as(self, tree: str, folder: str) -> bool:
+        """Return whether the ``.gitignore`` of a folder is that of the commit."""
+        path = self.repository.top / folder / IGNORE
+        entry = self.objects.entry(tree, IGNORE)
+        return not os.path.lexists(path) if entry is None else self._is_same(path, entry)
+
+    def _is_same_folder(self, tree: str, folder: str) -> bool:
+        path = self.repository.top / folder
+        if path.is_symlink() or not path.is_dir() or not self._ignores_as(tree, folder):
+            return False
+        for entry in self.objects.entries(tree):
+            if entry.mode == TREE:
+                if not self._is_same_folder(entry.id, f"{folder}{entry.name}/"):
+                    return False
+                continue
+            self.listed.append((folder + entry.name, entry))
+            if not self._is_same(path / entry.name, entry):
+                return False
+        return True
+
+    def _is_same(self, path: Path, entry: Entry) -> bool:
+        try:
+            found = path.lstat()
+        except OSError:
+            return False
+        if entry.mode == SUBMODULE:
+            return self._is_same_submodule(path, entry.id)
+        if stat.S_ISLNK(found.st_mode):
+            link = os.fsencode(path.readlink())
+            return entry.mode == SYMLINK and self.objects.id_of("blob", link) == entry.id
+        if not stat.S_ISREG(found.st_mode):
+            return False
+        with path.open("rb") as stream:
+            parts = iter(lambda: stream.read(PART), b"")
+            if self.objects.digest_of("blob", found.st_size, parts) == entry.id:
+                return True
+        return self._is_same_text(path, found.st_size, entry.id) or self._is_pointer(path, entry.id)
+
+    def _is_same_text(self, path: Path, size: int, id_: str) -> bool:
+        """Return whether only the ends of lines are others, as a check-out may make them."""
+        if size > TEXT_LIMIT:
+            return False
+        text = path.read_bytes()
+        return b"\r\n" in text and self.objects.id_of("blob", text.replace(b"\r\n", b"\n")) == id_
+
+    def _is_pointer(self, path: Path, id_: str) -> bool:
+        """Return whether the commit has Git LFS's pointer to this very file."""
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            size = stream.tell()
+        pointer = LFS_POINTER.format(digest=digest, size=size).encode()
+        return self.objects.id_of("blob", pointer) == id_
+
+    def _is_same_submodule(self, path: Path, commit: str) -> bool:
+        """Return whether a submodule is not checked out, or at its commit without changes."""
+        if path.is_symlink() or not path.is_dir():
+            return False
+        if not os.path.lexists(path / ".git"):
+            return not any(path.iterdir())
+        return head(path) == Head(commit, dirty=False)
+
+    def _others(self) -> bool:
+        """Return whether there are files that are neither in the commit nor ignored by it."""
+        lines = b"".join(
+            b"%o %s\t%s\0" % (entry.mode, entry.id.encode(), os.fsencode(name))
+            for name, entry in self.listed
+        )
+        algorithm = "sha1" if all(len(entry.id) == 40 for _, entry in self.listed) else "sha256"
+        with own_repository(algorithm) as folder:
+            variables = environment(GIT_DIR=str(folder), GIT_WORK_TREE=str(self.repository.top))
+            listing = ["update-index", "-z", "--index-info"]
+            others = ["ls-files", "-z", "--others", f"--exclude-per-directory={IGNORE}"]
+            if _git(listing, self.root, variables, lines) is None:
+                return True
+            found = _git(others, self.root, variables)
+        return found is None or bool(found)

@@ -16,7 +16,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipeline import config, report
+from pipeline.approval import policy_files
 from pipeline.approval.policy import PolicyFiles
+from pipeline.approval.policy_files import PolicyFile
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, UsageError, nearest
 from pipeline.home import DEFAULT, Home, Owner, find_home
@@ -27,11 +29,6 @@ from pipeline.stages.context import Context
 from pipeline.workdir import Workdir
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-POLICIES = ("ML_POLICY", "ML_JOB_POLICY")
-"""Environment variables with a policy's path: the administrators', and a credential's of the job.
-
-The first that is set is the minimum; each after it, and ``--policy``, may only tighten it.
-"""
 PROFILE_OF = {"train": "validate-data"} | dict.fromkeys(
     ("evaluate", "package", "register", "gate"), "train"
 )
@@ -45,10 +42,14 @@ class Session:
     project: Project
     workdir: Workdir
     home: Home
-    policy: PolicyFiles
+    policies: tuple[PolicyFile, ...]
     run_id: str
     progress: Progress
     interactive: bool
+
+    @property
+    def policy(self) -> PolicyFiles:
+        return policy_files.in_order(self.policies)
 
     @classmethod
     def open(
@@ -69,10 +70,7 @@ class Session:
             raise UsageError(f"--project {given} holds no {config.FILE}")
         project = config.load(root, options.get("set") or ())
         home = os.environ.get("ML_HOME")
-        policies = {name: os.environ.get(name) for name in POLICIES}
-        policies["--policy"] = options.get("policy")
-        if empty := [name for name, file in policies.items() if file == ""]:
-            raise UsageError(f"{empty[0]} is empty", expected="a file", hint="set it or unset it")
+        policies = policy_files.find(os.environ, options.get("policy"))
         run_id = options.get("run_id")
         if run_id is not None and not RUN_ID.fullmatch(run_id):
             raise UsageError(f"--run-id {run_id!r}", expected="letters, digits, '.', '_' and '-'")
@@ -87,7 +85,7 @@ class Session:
                     cache(lambda: git.origin(project.root)),
                 ),
             ),
-            policy=tuple(Path(file).resolve() for file in policies.values() if file is not None),
+            policies=policies,
             run_id=run_id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
             progress=progress,
             interactive=interactive,

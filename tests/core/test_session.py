@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from pipeline.approval import policy
+from pipeline.approval import policy, policy_files
 from pipeline.errors import UsageError
 from pipeline.stages.session import Session
 
 
-@pytest.fixture
-def opened(make_project, tmp_path, monkeypatch):
-    project = make_project()
+class Opened:
+    """Sessions under policies by the name of what names them, each given as text."""
 
-    def open_(**files):
-        """Open a session under policies by the name of what names them, each given as text."""
+    def __init__(self, project, folder, monkeypatch):
+        self.project, self.folder, self.monkeypatch = project, folder, monkeypatch
+
+    def __call__(self, **files):
+        return policy_files.read(self.files(**files))
+
+    def files(self, **files):
         for name in ("ML_POLICY", "ML_JOB_POLICY"):
-            monkeypatch.delenv(name, raising=False)
-        options = {"project": str(project.root)}
+            self.monkeypatch.delenv(name, raising=False)
+        options = {"project": str(self.project.root)}
         for name, text in files.items():
-            path = tmp_path / f"{name}.yaml"
-            path.write_text(text)
+            self.path(name).write_text(text)
             if name == "policy":
-                options["policy"] = str(path)
+                options["policy"] = str(self.path(name))
             else:
-                monkeypatch.setenv(name, str(path))
-        session = Session.open(options, lambda what, share: None, interactive=False)
-        return policy.floor(session.policy)
+                self.monkeypatch.setenv(name, str(self.path(name)))
+        return Session.open(options, lambda what, share: None, interactive=False).policies
 
-    return open_
+    def path(self, name):
+        return self.folder / f"{name}.yaml"
+
+
+@pytest.fixture
+def opened(make_project, tmp_path, monkeypatch, system_policy):
+    return Opened(make_project(), tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def system_policy(tmp_path, monkeypatch):
+    """Stand in for /etc/ml-pipeline/policy.yaml; not there until a test writes it."""
+    path = tmp_path / "etc" / "policy.yaml"
+    path.parent.mkdir()
+    monkeypatch.setattr(policy_files, "SYSTEM_POLICY", path)
+    return path
 
 
 STRICT = "four_eyes: true\nallow_yes: false\n"
@@ -46,10 +65,58 @@ def test_it_may_tighten(opened):
     assert found.require == ("lint",)
 
 
-def test_without_the_administrators_file_it_is_the_minimum(opened):
-    assert opened(policy=LOOSE).automatic
-    assert not opened(ML_JOB_POLICY=STRICT, policy=LOOSE).automatic
-    assert not opened().automatic
+@pytest.mark.parametrize("name", ["policy", "ML_JOB_POLICY"])
+def test_without_the_administrators_file_it_tightens_the_built_in_minimum(opened, name):
+    assert opened(ML_POLICY=LOOSE).automatic
+    assert opened(**{name: LOOSE}) == opened()
+    assert opened(**{name: STRICT}).four_eyes
+
+
+class TestTheFileOfTheMachine:
+    """No variable and no argument replaces it."""
+
+    @pytest.mark.parametrize("other", ["ML_POLICY", "ML_JOB_POLICY", "policy"])
+    def test_is_never_loosened(self, opened, system_policy, other):
+        system_policy.write_text(STRICT)
+        assert opened(**{other: LOOSE}) == opened()
+        assert (opened().four_eyes, opened().allow_yes) == (True, False)
+
+    def test_may_be_tightened(self, opened, system_policy):
+        system_policy.write_text(LOOSE)
+        found = opened(ML_POLICY="require: [lint]", policy="four_eyes: true")
+        assert (found.automatic, found.four_eyes, found.require) == (True, True, ("lint",))
+
+    @pytest.mark.parametrize("file", ["nowhere", "."], ids=["dangling", "folder"])
+    def test_that_cannot_be_read_ends_the_command(self, opened, system_policy, file):
+        system_policy.symlink_to(file)
+        with pytest.raises(UsageError, match=str(system_policy)):
+            opened(ML_POLICY=LOOSE)
+
+
+def test_the_librarys_marker_is_no_file(opened, monkeypatch):
+    """From Jenkins' configuration without ML_POLICY: an image's own variable does not count."""
+    plain = opened()
+    monkeypatch.setattr("os.environ", dict(os.environ) | {"ML_POLICY": "-"})
+    options = {"project": str(opened.project.root)}
+    session = Session.open(options, lambda what, share: None, interactive=False)
+    assert policy.floor(session.policy) == plain
+
+
+@pytest.mark.parametrize("name", ["ml_policy", "Ml_Job_Policy"])
+def test_a_name_in_another_case_is_refused(opened, monkeypatch, name):
+    """Jenkins compares names without case, and keeps the first spelling."""
+    monkeypatch.setenv(name, "/etc/policy.yaml")
+    with pytest.raises(UsageError, match=f"variable {name} is set"):
+        opened()
+
+
+def test_which_files_count_is_said(opened, system_policy):
+    assert policy_files.in_words(opened.files()) == "the built-in minimum"
+    job = opened.files(ML_JOB_POLICY=STRICT)
+    assert policy_files.in_words(job).startswith("the built-in minimum, tightened by /")
+    system_policy.write_text(STRICT)
+    both = policy_files.in_words(opened.files(ML_POLICY=STRICT))
+    assert both == f"{system_policy}, tightened by {opened.path('ML_POLICY')} (ML_POLICY)"
 
 
 def test_an_empty_path_is_refused(make_project, monkeypatch):

@@ -77,4 +77,4 @@ def test_the_steps_compute_nothing() -> None:
 def test_the_library_stays_thin() -> None:
     """Three lines a stage, and what they share: of which a quarter says how a build ended."""
     lines = sum(len(path.read_text().splitlines()) for path in ROOT.glob("vars/*.groovy"))
-    assert lines - 3 * len(STAGES) < 1660
+    assert lines - 3 * len(STAGES) < 1700

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.jenkins.conftest import EXPLICIT, TEMPLATE, Deliver, Package
@@ -83,6 +85,107 @@ def test_main_stays_main_whatever_the_environment_says(deliver: Deliver, package
     build = deliver(branch="main", env={"BRANCH_NAME": "feature/x", "CHANGE_ID": "7"})
     assert build.result == "SUCCESS"
     assert package.verbs[-2:] == ["promote", "watch"]
+
+
+# --- the administrators' policy and home ----------------------------------------------------------
+
+POLICY = {"ML_POLICY": "/etc/ml/policy.yaml", "ML_HOME": "/srv/ml"}
+GATE = f"mlAgent {{ mlGate({PROJECT}) }}"
+IN_NODE = f"node {{ checkout scm; {GATE} }}"
+
+
+@pytest.mark.parametrize("name", sorted(POLICY))
+@pytest.mark.parametrize(
+    "script",
+    [
+        "withEnv(['NAME=/tmp/own']) { BODY }",
+        "withEnv(['NAME+X=/tmp/own']) { BODY }",
+        "env.NAME = '/tmp/own'\nBODY",
+        "withCredentials([file(credentialsId: 'own', variable: 'NAME')]) { BODY }",
+        (
+            "pipeline { agent any; environment { NAME = '/tmp/own' }; stages { stage('a') { "
+            "steps { script { BODY } } } } }"
+        ),
+        "mlAgent { withEnv(['NAME=/tmp/own']) { mlGate(PROJECT) } }",
+    ],
+    ids=["withEnv", "plus", "assigned", "credential", "environment", "inside"],
+)
+def test_a_jenkinsfile_does_not_replace_what_jenkins_sets(
+    deliver: Deliver, package: Package, name: str, script: str
+) -> None:
+    body = GATE if "pipeline {" in script else IN_NODE
+    script = script.replace("NAME", name).replace("BODY", body).replace("(PROJECT)", f"({PROJECT})")
+    build = deliver(LIBRARY + script, env=POLICY, credentials={"own": {"file": "automatic: true"}})
+    assert build.result == "FAILURE"
+    assert f"{name} is '" in build.text
+    assert f"and Jenkins' configuration has '{POLICY[name]}'; set it there" in build.text
+    assert package.verbs == []
+
+
+def test_nor_sets_a_policy_where_jenkins_sets_none(deliver: Deliver, package: Package) -> None:
+    build = deliver(f"{LIBRARY}withEnv(['ML_POLICY=/tmp/own']) {{ {IN_NODE} }}")
+    assert build.result == "FAILURE"
+    assert "ML_POLICY is '/tmp/own', and Jenkins' configuration sets none" in build.text
+    assert package.verbs == []
+
+
+@pytest.mark.parametrize("script", ["withEnv(['{}=']) {{ {} }}", "env.{} = ''\n{}"])
+@pytest.mark.parametrize("name", sorted(POLICY))
+def test_what_it_removes_is_there_again(
+    deliver: Deliver, package: Package, name: str, script: str
+) -> None:
+    build = deliver(LIBRARY + script.format(name, IN_NODE), env=POLICY)
+    assert build.result == "SUCCESS", build.text
+    [gate] = package.calls
+    assert {key: gate.environment[key] for key in POLICY} == POLICY
+
+
+def test_without_a_policy_of_jenkins_that_of_an_image_does_not_count(
+    deliver: Deliver, package: Package
+) -> None:
+    """A container shows its own value of a variable that is not set for it: so it is set."""
+    deliver(f"{LIBRARY}mlGate({PROJECT}, agent: [image: 'ml:1'])")
+    assert package.calls[-1].environment["ML_POLICY"] == "-"
+
+
+def test_a_home_beside_that_of_jenkins_is_refused(deliver: Deliver, package: Package) -> None:
+    build = deliver(f"{LIBRARY}mlGate({PROJECT}, agent: [home: '/srv/own'])", env=POLICY)
+    assert build.result == "FAILURE"
+    assert "'home' is '/srv/own', and Jenkins' configuration sets ML_HOME to '/srv/ml'" in (
+        build.text
+    )
+    same = deliver(f"{LIBRARY}mlGate({PROJECT}, agent: [home: '/srv/ml'])", env=POLICY)
+    assert same.result == "SUCCESS"
+
+
+def test_a_policy_of_the_workspace_is_no_policy_of_jenkins(
+    deliver: Deliver, package: Package
+) -> None:
+    build = deliver(LIBRARY + IN_NODE, env={"ML_POLICY": "policy.yaml"})
+    assert "is 'policy.yaml'; expected an absolute path" in build.text
+    assert package.verbs == []
+
+
+def test_policies_of_the_node_are_mounted_over_those_of_an_image(
+    deliver: Deliver, package: Package, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    script = f"{LIBRARY}mlGate({PROJECT}, agent: [image: 'ml:1'])"
+    build = deliver(script, env={"ML_POLICY": str(policy)})
+    assert str(policy) not in build.calls("withDockerContainer")[0].arguments["args"]
+    policy.write_text("four_eyes: true\n")
+    build = deliver(script, env={"ML_POLICY": str(policy)})
+    args = build.calls("withDockerContainer")[0].arguments["args"]
+    assert f"-v {policy}:{policy}:ro" in args
+
+
+def test_a_pull_request_does_not_call_itself_a_delivery(deliver: Deliver, package: Package) -> None:
+    script = (
+        f"{LIBRARY}withEnv(['ML_DELIVERS=true']) {{ mlLint({PROJECT}, agent: [image: 'ml:1']) }}"
+    )
+    build = deliver(script, branch="PR-7", env={"ML_HOME": "/srv/ml"})
+    assert build.result == "SUCCESS"
+    assert "/srv/ml" not in build.calls("withDockerContainer")[0].arguments["args"]
 
 
 # --- the state of a build -------------------------------------------------------------------------

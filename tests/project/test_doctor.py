@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.approval.policy_files import PolicyFile
 from pipeline.home import Home
 from pipeline.project import doctor
 from pipeline.report import Verdict
@@ -26,7 +27,7 @@ class TestExamine:
     def test_this_machine_can_run_a_project(self, make_project, home):
         project = make_project(environments=environments(free_port()))
         checks = {check.name: check for check in doctor.examine(project, home)}
-        assert len(checks) == 12
+        assert len(checks) == 13
         bad = [check for check in checks.values() if check.required and check.verdict != "pass"]
         assert bad == []
         assert not checks["git"].required
@@ -52,6 +53,24 @@ class TestExamine:
         check = doctor._configuration(make_project(**sections))
         assert check.verdict is Verdict.FAIL
         assert told in check.why
+
+    def test_the_policy_files_that_count_are_named(self, make_project, tmp_path):
+        path = tmp_path / "policy.yaml"
+        path.write_text("four_eyes: true\n")
+        files = (PolicyFile("ML_POLICY", path, of_administrators=True),)
+        found = doctor._policy(make_project(), files)
+        assert found.observed == f"{path} (ML_POLICY)"
+        assert found.why == f"this user may change {path}: on an agent it belongs to root"
+        assert not found.required
+        assert doctor._policy(make_project(), ()).observed == "the built-in minimum"
+
+    @pytest.mark.parametrize("text", ["four_eye: true", "four_eyes: true\nfour_eyes: false"])
+    def test_a_policy_that_cannot_be_read_is_a_fault(self, make_project, tmp_path, text):
+        path = tmp_path / "policy.yaml"
+        path.write_text(text)
+        found = doctor._policy(make_project(), (PolicyFile("ML_POLICY", path, True),))
+        assert (found.verdict, found.required) == (Verdict.FAIL, True)
+        assert "four_eye" in found.why
 
     def test_two_clusters_may_have_one_port(self, make_project):
         section = {

@@ -106,6 +106,12 @@ class RawBuild {
 
     int getNumber() { build.number }
 
+    /** What Jenkins' configuration, the job and the parameters set: no `withEnv`, `environment {}` or `env.X = …` is in it. */
+    EnvVars getEnvironment(Object listener) {
+        Objects.requireNonNull(listener, 'listener')
+        new EnvVars(World.current.run(build.fullProjectName, build.number).own())
+    }
+
     String toString() { "${build.fullProjectName} #${build.number}" }
 }
 
