@@ -64,7 +64,7 @@ private Map ask(Map gate, Map arguments) {
     String where = mlLibrary.link(gate)
     // The page of a prompt shows one heading, without line breaks and links: the rest stands here, where addresses are links.
     echo "mlApprove: ${text} ${gate.open ? "Checks that are not passed: ${gate.open}, listed under mlGate above." : 'All checks are passed.'}${where ? " Report: ${where}" : ''}"
-    mlOutcome.describe(arguments, 'model', "version ${gate.version} waits for an approval: ${gate.summary}")
+    mlOutcome.describe(arguments, 'model', "version ${gate.version} waits for an approval: ${effect(gate)}")
     Map answer = [:]
     try {
         timeout(time: hours, unit: 'HOURS') {
@@ -137,8 +137,13 @@ private Map recordRejection(Map end, Map gate, Map arguments) {
 // --- plain functions -------------------------------------------------------------------------------
 
 @NonCPS
+private String effect(Map gate) {
+    return gate.summary.replaceAll('\\s+', ' ') - 'may be promoted: '
+}
+
+@NonCPS
 private String question(Map gate) {
-    String summary = gate.summary.replaceAll('\\s+', ' ') - 'may be promoted: '
+    String summary = effect(gate)
     String over = gate.against ? " over version ${gate.against}" : ', the first in production'
     return "Promote ${gate.model} version ${gate.version}${over}? ${summary.length() > 140 ? summary.take(140).replaceAll('[ ,]+[^ ]*$', '') + ' …' : summary}".toString()
 }

@@ -60,7 +60,8 @@ Map run(String stage, Map arguments, Map values, boolean engine = false) {
 void report(String step, Map result) {
     String where = mlLibrary.link(result)
     if (!result.passed) {
-        echo "${step}: ${result.verdict}: ${result.summary}${where ? ' ' + where : ''}"
+        String told = result.summary?.startsWith("${result.verdict}: ") ? '' : "${result.verdict}: "
+        echo "${step}: ${told}${result.summary}${where ? ' ' + where : ''}"
     } else if (where) {
         echo "${step}: report ${where}"
     }

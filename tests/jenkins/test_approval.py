@@ -119,6 +119,14 @@ def test_the_prompt_is_one_line_however_long_the_summary(
     assert len(message) < 220
 
 
+def test_what_waits_for_an_approval_is_not_said_to_be_approvable_twice(deliver: Deliver) -> None:
+    build = deliver(
+        "@Library('ml-pipeline') _\n"
+        "echo mlApprove.effect([summary: 'may be promoted: log loss\\n+0.0247 (superior)'])\n"
+    )
+    assert build.echoes == ["log loss +0.0247 (superior)"]
+
+
 def test_somebody_else_is_not_taken(deliver: Deliver, package: Package) -> None:
     answers = [
         {"input": "*", "by": "mallory", "values": {"REASON": "mine"}},

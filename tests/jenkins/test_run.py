@@ -52,6 +52,13 @@ def test_what_an_exit_code_means(deliver: Deliver, package: Package, said: Any, 
     assert told in (build.description or "")
 
 
+@pytest.mark.parametrize("summary", ["too few requests", "inconclusive: too few requests"])
+def test_a_verdict_is_said_once(deliver: Deliver, package: Package, summary: str) -> None:
+    package.says["lint"] = {"code": 1, "verdict": "inconclusive", "summary": summary}
+    [told] = [line for line in deliver(LINT).echoes if line.startswith("mlLint: ")]
+    assert told.startswith("mlLint: inconclusive: too few requests http")
+
+
 def test_an_error_without_a_report_is_read_from_beside_the_arguments(
     deliver: Deliver, package: Package
 ) -> None:
