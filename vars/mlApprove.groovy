@@ -15,14 +15,14 @@ private Map answered(Map arguments) {
     }
     Map gate = mlRun.result('gate', arguments)
     if (arguments.automatic) {
-        Map answer = mlStage.run('approve', arguments, [expect_version: gate.version])
+        Map answer = decide(arguments, [expect_version: gate.version])
         if (!answer.waits) {
             return signed(arguments, answer)
         }
         echo "mlApprove: the policy asks for a person: ${answer.summary}"
     }
     Map answer = ask(gate, arguments)
-    return signed(arguments, mlStage.run('approve', arguments, [by: answer.by, reason: answer.reason, expect_version: gate.version]))
+    return signed(arguments, decide(arguments, [by: answer.by, reason: answer.reason, expect_version: gate.version]))
 }
 
 /** Whether there is something to approve: the gate of this build passed. */
@@ -48,6 +48,11 @@ private String hindrance(Map arguments) {
     return gate.nothing ? gate.summary : null
 }
 
+/** Runs the command, which asks what production serves: a docker target needs the engine for that. */
+private Map decide(Map arguments, Map values) {
+    return mlStage.run('approve', arguments, values, true)
+}
+
 private Map signed(Map arguments, Map answer) {
     mlStage.report('mlApprove', answer)
     if (!answer.passed) {
@@ -64,7 +69,7 @@ private Map ask(Map gate, Map arguments) {
     String where = mlLibrary.link(gate)
     // The page of a prompt shows one heading, without line breaks and links: the rest stands here, where addresses are links.
     echo "mlApprove: ${text} ${gate.open ? "Checks that are not passed: ${gate.open}, listed under mlGate above." : 'All checks are passed.'}${where ? " Report: ${where}" : ''}"
-    mlOutcome.describe(arguments, 'model', "version ${gate.version} waits for an approval: ${effect(gate)}")
+    mlOutcome.describe(arguments, 'model', "version ${gate.version} waits for an approval: ${comparison(gate)}")
     Map answer = [:]
     try {
         timeout(time: hours, unit: 'HOURS') {
@@ -128,7 +133,7 @@ private String notPromoted(Map end, Map gate, Map arguments) {
 private Map recordRejection(Map end, Map gate, Map arguments) {
     Map values = [by: end.by, reason: "rejected at ${mlBuild.address() ?: mlBuild.id()}".toString(), reject: true, expect_version: gate.version]
     try {
-        return mlStage.run('approve', arguments, values)
+        return decide(arguments, values)
     } catch (Exception fault) {
         return [summary: mlOutcome.reason(fault)]
     }
@@ -137,13 +142,13 @@ private Map recordRejection(Map end, Map gate, Map arguments) {
 // --- plain functions -------------------------------------------------------------------------------
 
 @NonCPS
-private String effect(Map gate) {
+private String comparison(Map gate) {
     return gate.summary.replaceAll('\\s+', ' ') - 'may be promoted: '
 }
 
 @NonCPS
 private String question(Map gate) {
-    String summary = effect(gate)
+    String summary = comparison(gate)
     String over = gate.against ? " over version ${gate.against}" : ', the first in production'
     return "Promote ${gate.model} version ${gate.version}${over}? ${summary.length() > 140 ? summary.take(140).replaceAll('[ ,]+[^ ]*$', '') + ' …' : summary}".toString()
 }

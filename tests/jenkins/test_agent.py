@@ -75,7 +75,8 @@ def test_the_engine_is_lent_to_the_stages_that_need_it(
     assert set(containers(build)) == {HOME, ENGINE}
     lent = [args for args in containers(build) if args == ENGINE]
     explicit = script == EXPLICIT
-    assert len(lent) == (6 if explicit else 3), "from deploy to shadow in staging, promote, watch"
+    told = "from deploy staging to the gate, approve, promote, watch"
+    assert len(lent) == (8 if explicit else 4), told
 
 
 def test_package_gets_the_engine_where_it_pushes_an_image_and_delivers(
@@ -98,7 +99,7 @@ def test_so_it_does_in_the_template(deliver: Deliver, package: Package) -> None:
     build = deliver(script, env=ADMINISTRATORS, agents={"one": ["docker"]})
     assert build.result == "SUCCESS"
     lent = [args for args in containers(build) if args == ENGINE]
-    assert len(lent) == 4, "package, from deploy to shadow in staging, promote, and watch"
+    assert len(lent) == 5, "package, from deploy staging to the gate, approve, promote, and watch"
     ran = zip(package.verbs, package.calls, strict=True)
     used = {call.workspace for verb, call in ran if verb in ("train", "package")}
     assert len(used) == 1

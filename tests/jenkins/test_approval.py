@@ -122,7 +122,7 @@ def test_the_prompt_is_one_line_however_long_the_summary(
 def test_what_waits_for_an_approval_is_not_said_to_be_approvable_twice(deliver: Deliver) -> None:
     build = deliver(
         "@Library('ml-pipeline') _\n"
-        "echo mlApprove.effect([summary: 'may be promoted: log loss\\n+0.0247 (superior)'])\n"
+        "echo mlApprove.comparison([summary: 'may be promoted: log loss\\n+0.0247 (superior)'])\n"
     )
     assert build.echoes == ["log loss +0.0247 (superior)"]
 

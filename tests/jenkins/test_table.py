@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
 import pytest
@@ -29,6 +30,14 @@ def test_every_stage_has_its_step(stage: str) -> None:
         assert text == (
             f"def call(Map arguments = [:]) {{\n    return mlStage('{step}', arguments)\n}}\n"
         )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_asks_where_servers_run_gets_the_engine(stage: str) -> None:
+    tree = ast.parse((ROOT / f"{STAGES[stage].module.replace('.', '/')}.py").read_text())
+    used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    asks = bool(used & {"pipeline.deploy.targets", "pipeline.promotion.agreement"})
+    assert STEPS["steps"][step_of(stage)]["engine"] == asks
 
 
 def test_every_var_is_a_step_with_help_or_internal() -> None:
