@@ -48,6 +48,7 @@ TAKEN = frozenset(
         "journal",
         "keys",
         "mlflow.db",
+        "mlflow.db.lock",
         "predictions",
         "production-model.yaml",
         "promotion.lock",

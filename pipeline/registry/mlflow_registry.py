@@ -721,8 +721,8 @@ class Registry:
     def _client(self) -> Any:
         file = sqlite.file_of(self.uri)
         if file is not None and not sqlite.made(file, self._home):
-            file.parent.mkdir(parents=True, exist_ok=True)
             self._progress("making the registry's database", 0.0)
+            sqlite.make(file, self._home)
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)

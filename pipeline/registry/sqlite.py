@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+import tempfile
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote
+
+from filelock import FileLock
 
 from pipeline.errors import EnvironmentFault
 from pipeline.home import HISTORY, Home
@@ -55,6 +60,31 @@ def made(file: Path, home: Home) -> bool:
         hint="restore the file from a backup; without one 'ml-pipeline reconcile production "
         "--restore-registry' registers again what this home released",
     )
+
+
+def make(file: Path, home: Home) -> None:
+    """Make MLflow's database: whole or not there, by whichever process comes first.
+
+    MLflow's migrations are no transaction: two processes that run them at once, or one that is
+    killed meanwhile, would leave a file that no later process can open.
+    """
+    from mlflow import MlflowClient
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        FileLock(f"{file}.lock"),
+        tempfile.TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as folder,
+    ):
+        if made(file, home):
+            return
+        migrated, copy = Path(folder) / "migrated.db", Path(folder) / "copy.db"
+        client = MlflowClient(tracking_uri=address(migrated), registry_uri=address(migrated))
+        client.search_experiments(max_results=1)
+        client.search_registered_models(max_results=1)
+        # MLflow keeps the file of its address open: a copy of it becomes the registry.
+        with closing(sqlite3.connect(migrated)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        copy.replace(file)
 
 
 def _promoted(home: Home) -> str | None:

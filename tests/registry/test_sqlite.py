@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -147,3 +149,37 @@ def test_a_relative_file_starts_at_the_root_of_any_project(
     assert registry.uri.endswith("/own.db?timeout=5")
     outside = make_project("other", registry={"uri": f"sqlite:///{tmp_path}/shared.db"})
     assert Registry.of(outside, Home(tmp_path)).uri == f"sqlite:///{tmp_path}/shared.db"
+
+
+def ask_first(home: Path, barrier: Barrier) -> None:
+    registry = Registry(None, "raced", Home(home))
+    barrier.wait(60)
+    assert registry.versions() == []
+
+
+def test_several_builds_make_the_first_registry_of_a_home_together(home: Home) -> None:
+    """Branch indexing starts main and a release branch of a new project at one time."""
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(2)
+    builds = [spawn.Process(target=ask_first, args=(home.root, barrier)) for _ in range(2)]
+    for build in builds:
+        build.start()
+    for build in builds:
+        build.join(120)
+    assert [build.exitcode for build in builds] == [0, 0]
+    assert Registry(None, "raced", home).versions() == []
+    assert not list(home.root.glob(".mlflow.db-*"))
+
+
+def test_a_registry_that_is_half_made_is_not_there(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.store.db.utils._upgrade_db", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Registry(None, "small", home).versions()
+    assert not (home / "mlflow.db").exists()
+    assert Registry(None, "small", home).versions() == []
