@@ -60,6 +60,11 @@ class Check(_Record):
     def _finite(cls, value: Any) -> Any:
         return jsonable(value)
 
+    @property
+    def shown(self) -> str:
+        """What was observed, with no more digits than somebody reads."""
+        return f"{self.observed:.6g}" if isinstance(self.observed, float) else str(self.observed)
+
 
 class ModelRef(_Record):
     """Which model a report is about."""
@@ -217,7 +222,7 @@ def headline(summary: str, checks: Iterable[Check]) -> str:
     told = [text[-SAME:] for text in (failed.why, str(failed.observed)) if len(text) >= SAME // 2]
     if any(text in summary for text in told):
         return summary
-    fault = failed.why or f"observed {failed.observed}, expected {failed.expected}"
+    fault = failed.why or f"observed {failed.shown}, expected {failed.expected}"
     return f"{failed.name}: {fault}; {summary}"
 
 
@@ -228,9 +233,7 @@ def to_junit(report: StageReport) -> bytes:
     counts = {"failures": 0, "errors": 0, "skipped": 0}
     for check in report.checks:
         case = ElementTree.SubElement(suite, "testcase", junit_names(name, check.name))
-        text = xml_text(
-            f"observed {check.observed}, expected {check.expected}. {check.why}".strip()
-        )
+        text = xml_text(f"observed {check.shown}, expected {check.expected}. {check.why}".strip())
         message = xml_text(check.why) or text
         if check.verdict is Verdict.SKIPPED or (
             not check.required and check.verdict is not Verdict.PASS

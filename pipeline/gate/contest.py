@@ -158,6 +158,6 @@ def headline(checks: Sequence[Check], primary: Comparison, goal: Goal) -> str:
         if check.required and check.verdict not in (Verdict.PASS, Verdict.SKIPPED)
     ]
     first = stops[0] if stops else None
-    reason = f"{first.name}: {first.why or first.observed}" if first else "nothing was checked"
+    reason = f"{first.name}: {first.why or first.shown}" if first else "nothing was checked"
     more = f" (and {len(stops) - 1} more)" if len(stops) > 1 else ""
     return f"{'not proved' if verdict is Verdict.INCONCLUSIVE else 'refused'}: {reason}{more}"

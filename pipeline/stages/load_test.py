@@ -136,5 +136,5 @@ def _summary(found: load.Load, limits: list[Check], rate: float) -> str:
     open_ = [check for check in limits if check.verdict is not Verdict.PASS]
     worst = next((check for check in open_ if check.verdict is Verdict.FAIL), None)
     if worst is not None:
-        return f"{worst.name}: {worst.observed}, expected {worst.expected}; {told}"
+        return f"{worst.name}: {worst.shown}, expected {worst.expected}; {told}"
     return f"inconclusive: {open_[0].why}; {told}" if open_ else told

@@ -343,7 +343,7 @@ def _summary(found: Comparison, asked: str, beside: str) -> str:
         )
     if stopping:
         first = stopping[0]
-        fault = f"{first.name}: {first.observed}, expected {first.expected}"
+        fault = f"{first.name}: {first.shown}, expected {first.expected}"
         return f"{fault}{f' ({first.why})' if first.why else ''}; {told}"
     return told
 

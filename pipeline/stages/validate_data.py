@@ -206,7 +206,7 @@ def _summary(rows: int, found: Validation, checks: Sequence[Check]) -> str:
     bad = [c for c in checks if c.required and c.verdict not in (Verdict.PASS, Verdict.SKIPPED)]
     if bad:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        detail = bad[0].why or f"observed {bad[0].observed}, expected {bad[0].expected}"
+        detail = bad[0].why or f"observed {bad[0].shown}, expected {bad[0].expected}"
         return f"{bad[0].name}: {detail}{more}"
     blanked = ", ".join(f"{count:,} {name}" for name, count in sorted(found.blanked.items()))
     return (

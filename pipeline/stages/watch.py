@@ -203,7 +203,7 @@ def _go_back(watched: Watch, outside: Sequence[Check]) -> Outcome:
     """Roll production back; where there is no earlier version it stays, and that is said."""
     context, promotion = watched.context, watched.promotion
     first = outside[0]
-    found = f"{first.name}: {first.observed}, expected {first.expected}"
+    found = f"{first.name}: {first.shown}, expected {first.expected}"
     number = f"version {promotion.version}"
     if len(good(read_history(context.home))) < 2:
         told = f"{number} is outside its limits and stays, for want of an earlier version: {found}"

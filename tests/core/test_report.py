@@ -89,6 +89,24 @@ def test_a_report_satisfies_the_published_schema() -> None:
     Draft202012Validator(schema).validate(json.loads(report.to_json()))
 
 
+@pytest.mark.parametrize(
+    ("observed", "shown"),
+    [
+        (4 / 300, "0.0133333"),
+        (0.25, "0.25"),
+        (0.0, "0"),
+        (7, "7"),
+        ("3 of 9", "3 of 9"),
+        (None, "None"),
+    ],
+)
+def test_what_was_observed_is_said_with_few_digits(observed: object, shown: str) -> None:
+    check = Check(name="extremes", verdict=Verdict.FAIL, observed=observed, expected="at most 0")
+    assert headline("300 requests", [check]).startswith(
+        f"extremes: observed {shown}, expected at most 0"
+    )
+
+
 def test_junit_counts_what_fails_and_never_fails_for_advice() -> None:
     report = report_with(
         *checks("pass", "fail", "error", "skipped", "inconclusive"),
