@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def customers(months: int = 1, each: int = 3000) -> pd.DataFrame:
             "age": np.where(random.uniform(size=rows) < 0.05, np.nan, age),
             "tenure": random.exponential(24, rows).round(1),
             "plan": plan,
-            "region": random.choice(["north", "south", None], rows),
+            "region": random.choice(["north", "east", None], rows),
             "churned": (random.uniform(size=rows) < chance).astype(int),
         }
     )
@@ -65,6 +66,10 @@ def test_the_readmes_table_goes_to_production(make_project: Any, command_line: A
     assert names == ["plan", "region", "age", "tenure"]
     answer = httpx.post(f"{url}/predict", json={"features": ["basic", None, 20, 12.5]})
     assert answer.json()["probability"] > 0.7, answer.text
+    typed = re.search(r"-d '(\{.*?\})'\n", (ROOT / "README.md").read_text())
+    assert typed is not None
+    (named,) = httpx.post(f"{url}/predict", json=json.loads(typed[1])).raise_for_status().json()
+    assert set(named) == {"probability", "model_version"}
 
 
 @pytest.mark.slow
