@@ -433,7 +433,7 @@ def _show(options: Mapping[str, Any], screen: Screen) -> int:
     session = _open(options, screen)
     stage, environment = options["stage"], options.get("environment")
     made = {item.stem: item for item in sorted((session.workdir / "reports").glob("*.json"))}
-    listed = environment is None and stage in made
+    listed = environment is None and (stage in made or _is_listed(stage))
     name = stage if listed else report.file_name(stage_named(stage).name, environment)
     if name not in made:
         raise UsageError(
@@ -446,6 +446,11 @@ def _show(options: Mapping[str, Any], screen: Screen) -> int:
         screen.end(found.model_copy(update={"checks": ()}))
         screen.checks(found)
     return errors.PASS
+
+
+def _is_listed(name: str) -> bool:
+    """Return whether a name is one of a stage in an environment, as ``deploy-staging``."""
+    return any(stage.environment and name.startswith(f"{stage.name}-") for stage in STAGES.values())
 
 
 def _status(options: Mapping[str, Any], screen: Screen) -> int:

@@ -126,8 +126,12 @@ class Registry:
         return file is None or sqlite.made(file, self._home)
 
     def ui_command(self) -> str | None:
-        """Return the command that shows the runs in a browser; None where a server has pages."""
-        if not self.uri.startswith(SQLITE):
+        """Return the command that shows the runs in a browser.
+
+        None where a server has pages, or where there is no database yet, which it would make.
+        """
+        file = sqlite.file_of(self.uri)
+        if file is None or not file.is_file():
             return None
         return f"mlflow ui --backend-store-uri {shlex.quote(self.uri)}"
 

@@ -170,6 +170,8 @@ class TestShow:
     ) -> None:
         code, error = fails_with(capsys, "show", "train", "--project", root)
         assert (code, "no report of train; expected one of: deploy-staging" in error) == (2, True)
+        code, error = fails_with(capsys, "show", "verify-staging", "--project", root)
+        assert (code, "no report of verify-staging; expected one of" in error) == (2, True)
 
     def test_a_path_is_no_stage(self, root: str, capsys: pytest.CaptureFixture[str]) -> None:
         code, error = fails_with(capsys, "show", "../reports/deploy-staging", "--project", root)

@@ -74,6 +74,9 @@ class TestRun:
 
     def test_its_pages_are_named_for_a_database_of_ones_own(self, tmp_path: Path) -> None:
         home = Home(tmp_path / "a home")
+        assert Registry(None, "small", home).ui_command() is None, "it would make a database"
+        home.root.mkdir()
+        (home / "mlflow.db").touch()
         command = Registry(None, "small", home).ui_command()
         assert command == f"mlflow ui --backend-store-uri 'sqlite:///{home.root}/mlflow.db'"
         assert Registry("http://registry.example.org", "small", home).ui_command() is None
