@@ -143,6 +143,12 @@ class CsvSource(WrittenForms):
         None,
         description="For example cp1252; if unset UTF-8, or what a byte order mark says.",
     )
+    max_unpacked_mb: int | None = Field(
+        None,
+        ge=1,
+        description="The most that a packed file may become; if unset 4096, and beyond 64 at most "
+        "200 times its size.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -189,6 +195,12 @@ NO_FILES = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-un
 class ParquetSource(WrittenForms):
     kind: Literal["parquet"]
     path: Path
+    max_unpacked_mb: int | None = Field(
+        None,
+        ge=1,
+        description="The most that a file may become; if unset, 4096 is the most of one that "
+        "becomes over 200 times its size.",
+    )
 
 
 class SqlSource(WrittenForms):

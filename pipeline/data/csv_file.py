@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -26,6 +27,8 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 """What stands for a missing number. In a text column only the empty field is missing."""
 DIRECTIVE = re.compile(rb"\"?sep=(.)\"?\n", re.IGNORECASE)
 """A first line by which Excel learns the separator."""
+HEADERS_LOOKED_AT = 1000
+"""Lines with a column's name in them that are compared with the header."""
 SAME_FORM = 0.5
 """Share of lines that differ from the header from which the header is at fault, not the lines."""
 
@@ -38,6 +41,7 @@ def read_csv(
     encoding: str | None = None,
     na_values: Sequence[str] = (),
     guess_types: bool = True,
+    max_unpacked_mb: int | None = None,
 ) -> SourceRows:
     """Read a CSV file with a header; columns named in ``text`` stay as they are written.
 
@@ -52,12 +56,14 @@ def read_csv(
         encoding: of the text; None for UTF-8, or what a byte order mark says.
         na_values: further cells that are missing values, in every column.
         guess_types: if not, every column stays text.
+        max_unpacked_mb: how much a packed file may become.
 
     Raises:
         UsageError: the file cannot be read as CSV with this separator: see also ``read_text``.
         Refused: the file is empty.
     """
-    content = _without_directive(path, read_text(path, encoding), separator)
+    text_read = read_text(path, encoding, max_unpacked_mb)
+    content = _without_directive(path, text_read, separator)
     records = records_of(content, separator)
     if not len(records.first):
         raise Refused(f"{path} is empty", expected="a header and rows")
@@ -65,6 +71,7 @@ def read_csv(
     width = _width(path, records, given, separator)
     names = [*given, *[""] * (width - len(given))]
     _refuse_twice(path, names)
+    _refuse_other_order(path, records, given, separator)
     faults = _faults(records, width, separator, len(given))
     frame = _parse(path, records.body(faults), separator, names, text, na_values, guess_types)
     good = _rows_of(records, faults)
@@ -117,13 +124,23 @@ def _header(path: Path, records: Records, separator: str) -> list[str]:
         raise UsageError(f"cannot read {path}: its header: {error}") from None
     if len(names) == 1:
         others = [other for other in SEPARATORS if other != separator and other in names[0]]
-        if others:
+        if others or " " in names[0].strip():
+            hint = "write it with one character between its columns, such as ','"
+            if others and others[0] * 2 not in names[0]:
+                hint = f"set separator to {others[0]!r} beside its path"
             raise UsageError(
                 f"{path} has one column, {names[0][:80]!r}",
                 expected=f"columns separated by {separator!r}",
-                hint=f"set separator to {others[0]!r} beside its path",
+                hint=hint,
             )
-    return [plain_name(name) for name in names]
+    plain = [plain_name(name) for name in names]
+    if any(len(name) > 1 and name[0] == name[-1] == '"' for name in plain):
+        raise UsageError(
+            f"{path} has blanks between its separators and its quotes",
+            expected=f"fields such as {separator.join(plain)[:60]}",
+            hint="write it without these blanks",
+        )
+    return plain
 
 
 def _width(path: Path, records: Records, header: Sequence[str], separator: str) -> int:
@@ -166,6 +183,38 @@ def _refuse_twice(path: Path, names: Sequence[str]) -> None:
         raise UsageError(f"{path} has more than one column '{twice[0]}'", expected="one of a name")
 
 
+def _refuse_other_order(path: Path, records: Records, given: Sequence[str], separator: str) -> None:
+    """Refuse a file in which a later line names the columns in another order.
+
+    Files that were joined end to end have such lines; the rows below one are in its order.
+    """
+    import numpy as np
+
+    header = sorted(given)
+    longest = max(given, key=len).encode()
+    if len(given) < 2 or len(longest) < 2:
+        return
+    starts = records.starts[records.first]
+    at = records.text.find(longest, int(records.ends[records.last[0]]))
+    for _ in range(HEADERS_LOOKED_AT):
+        if at < 0:
+            return
+        record = int(np.searchsorted(starts, at, side="right")) - 1
+        names = [plain_name(cell.strip('"')) for cell in _cells(records, record, separator)]
+        if sorted(names) == header and names != [*given]:
+            raise UsageError(
+                f"{path} names its columns again in line {int(records.first[record]) + 1}, in "
+                f"another order ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})",
+                expected="one order of columns",
+                hint="the file was joined of several: join them by name",
+            )
+        at = records.text.find(longest, int(records.ends[records.last[record]]))
+
+
+def _cells(records: Records, record: int, separator: str) -> list[str]:
+    return records.content(record).decode(errors="replace").split(separator)
+
+
 def _faults(records: Records, width: int, separator: str, named: int) -> dict[int, str]:
     """Return why a record after the header is no row, by its place."""
     import numpy as np
@@ -186,6 +235,12 @@ def _faults(records: Records, width: int, separator: str, named: int) -> dict[in
         for record in np.unique(np.searchsorted(starts, nulls, side="right") - 1).tolist():
             faults[int(record)] = "a NUL byte"
     header = records.content(0)
+    marked = records.text.find(codecs.BOM_UTF8 + header)
+    while header and marked >= 0:
+        record = int(np.searchsorted(records.starts[records.first], marked, side="right")) - 1
+        if records.content(record).removeprefix(codecs.BOM_UTF8) == header:
+            faults[record] = "the header again, after a byte order mark"
+        marked = records.text.find(codecs.BOM_UTF8 + header, marked + 1)
     begins, ends = records.starts[records.first], records.ends[records.last]
     alike = np.flatnonzero(ends - begins == len(header))
     characters = np.frombuffer(records.text, dtype=np.uint8)

@@ -23,6 +23,7 @@ from great_expectations.expectations.metrics.map_metric_provider import (
     multicolumn_condition_partial,
 )
 
+from pipeline.data.labels import one_of_two
 from pipeline.data.typed import as_dates, as_numbers
 
 if TYPE_CHECKING:
@@ -110,6 +111,24 @@ class ExpectColumnDatesToBeNotAfter(ColumnMapExpectation):
 
     map_metric: ClassVar[str] = "column_values.not_after"
     success_keys: ClassVar[tuple[str, ...]] = ("latest", "mostly")
+
+
+class _OneOfTwoLabels(ColumnMapMetricProvider):
+    condition_metric_name = "column_values.one_of_two_labels"
+    condition_value_keys = ("positive",)
+
+    @column_condition_partial(engine=PandasExecutionEngine)
+    def _pandas(cls, column: pd.Series, positive: Any, **_: Any) -> pd.Series:  # noqa: N805
+        return one_of_two(column, positive)
+
+
+class ExpectColumnValuesToBeOneOfTwoLabels(ColumnMapExpectation):
+    """``positive``, or the most frequent of the other values; none where it does not occur."""
+
+    positive: bool | int | float | str
+
+    map_metric: ClassVar[str] = "column_values.one_of_two_labels"
+    success_keys: ClassVar[tuple[str, ...]] = ("positive", "mostly")
 
 
 class _AtMost(ColumnPairMapMetricProvider):

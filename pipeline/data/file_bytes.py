@@ -12,7 +12,9 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.data.names import BLANKS
 from pipeline.errors import UsageError
@@ -26,6 +28,11 @@ PACKED: Mapping[str, bytes] = {
 }
 """Endings of packed files, and how their content starts."""
 
+STREAMS: Mapping[str, Callable[[Any], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
 EXCEL = "an Excel workbook"
 SAVE_AS_CSV = "save its sheet as CSV UTF-8, and name that file"
 OTHER_KINDS: tuple[tuple[bytes, str, str], ...] = (
@@ -55,11 +62,50 @@ BYTE_ORDER_MARKS: tuple[tuple[bytes, str], ...] = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+MEGABYTE = 1_000_000
+PIECE = 1 << 20
+MOST_MEGABYTES, MOST_TIMES, ALWAYS_MEGABYTES = 4096, 200, 64
 GUESSES = ("cp1252", "latin-1")
+SEVERAL_BYTES = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf](?![\x80-\xbf])|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
+)
+"""A character of UTF-8 beyond ASCII; as good as never in text of another encoding."""
 SINGLE_BYTE = re.compile(r"(iso8859|cp125|cp437|cp85|mac|latin|koi8)")
 
 
-def read_text(path: Path, encoding: str | None = None) -> bytes:
+@dataclass(frozen=True)
+class Limit:
+    """How much a packed file may become.
+
+    Attributes:
+        megabytes: at most; None for ``MOST_MEGABYTES``, and then also at most ``MOST_TIMES`` its
+            size beyond ``ALWAYS_MEGABYTES``.
+        packed: its size in bytes.
+    """
+
+    megabytes: int | None
+    packed: int
+
+    def check(self, path: Path, size: int) -> None:
+        """Raise UsageError where this many bytes are too many."""
+        most = (self.megabytes or MOST_MEGABYTES) * MEGABYTE
+        times = size / max(self.packed, 1)
+        inflates = self.megabytes is None and size > ALWAYS_MEGABYTES * MEGABYTE
+        if size <= most and not (inflates and times > MOST_TIMES):
+            return
+        grown = f"more than {size // MEGABYTE:,} MB, {times:,.0f} times its {self.packed:,} bytes"
+        allowed = f"at most {most // MEGABYTE:,} MB"
+        if self.megabytes is None:
+            allowed += f", and at most {MOST_TIMES} times beyond {ALWAYS_MEGABYTES} MB"
+        raise UsageError(
+            f"{path} unpacks to {grown}",
+            expected=allowed,
+            hint="if it is so large, set data.source.max_unpacked_mb to its size; else look who "
+            "made it",
+        )
+
+
+def read_text(path: Path, encoding: str | None = None, max_unpacked_mb: int | None = None) -> bytes:
     """Return a text file as UTF-8 with line feeds: unpacked, decoded, without byte order mark.
 
     What a file is, its first bytes say; an ending that names a packing must agree with them.
@@ -67,13 +113,15 @@ def read_text(path: Path, encoding: str | None = None) -> bytes:
     Args:
         path: plain, or packed as .gz, .bz2, .xz, .zst or .zip (with one file in it).
         encoding: of the text; None for UTF-8 or what a byte order mark says.
+        max_unpacked_mb: how much a packed file may become: see :class:`Limit`.
 
     Raises:
-        UsageError: it cannot be read, is damaged, is a file of another kind, or is not text in
-            this encoding.
+        UsageError: it cannot be read, is damaged, unpacks to too much, is a file of another
+            kind, or is not text in this encoding.
     """
     try:
-        content = _unpacked(path, path.read_bytes())
+        packed = _content(path)
+        content = _unpacked(path, packed, Limit(max_unpacked_mb, len(packed)))
     except (
         OSError,
         EOFError,
@@ -92,6 +140,24 @@ def read_text(path: Path, encoding: str | None = None) -> bytes:
     return text
 
 
+def _content(path: Path) -> bytes:
+    """Return the bytes of a regular file; a pipe could wait for ever."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory", expected="one CSV file")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no regular file", expected="a CSV file on the disk")
+    before = path.stat()
+    content = path.read_bytes()
+    after = path.stat()
+    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+        raise UsageError(
+            f"{path} was written while it was read",
+            expected="a finished file",
+            hint="write it under another name and rename it when it is whole; then run this again",
+        )
+    return content
+
+
 def unreadable(path: Path, error: Exception) -> UsageError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     cut = isinstance(error, EOFError | zlib.error | lzma.LZMAError)
@@ -101,14 +167,7 @@ def unreadable(path: Path, error: Exception) -> UsageError:
     )
 
 
-def _unpacked(path: Path, content: bytes) -> bytes:
-    openers: Mapping[str, Callable[[bytes], bytes]] = {
-        ".gz": gzip.decompress,
-        ".bz2": bz2.decompress,
-        ".xz": lzma.decompress,
-        ".zst": _zstandard,
-        ".zip": lambda packed: _only_member(path, packed),
-    }
+def _unpacked(path: Path, content: bytes, limit: Limit) -> bytes:
     named = path.suffix.lower()
     found = next((end for end, start in PACKED.items() if content.startswith(start)), None)
     if named in PACKED and found != named:
@@ -118,20 +177,36 @@ def _unpacked(path: Path, content: bytes) -> bytes:
         )
     if content.startswith(b"PK") and b"[Content_Types].xml" in content[:4096]:
         found = ".zip"
-    return content if found is None else openers[found](content)
+    if found is None:
+        return content
+    if found == ".zip":
+        return _only_member(path, content, limit)
+    if found == ".zst":
+        return _zstandard(path, content, limit)
+    return _all_of(path, STREAMS[found](io.BytesIO(content)), limit)
 
 
-def _zstandard(content: bytes) -> bytes:
+def _all_of(path: Path, stream: Any, limit: Limit) -> bytes:
+    """Read a stream piece by piece, so that what is over the limit is never held."""
+    pieces, size = [], 0
+    with stream:
+        while piece := stream.read(PIECE):
+            size += len(piece)
+            limit.check(path, size)
+            pieces.append(bytes(piece))
+    return b"".join(pieces)
+
+
+def _zstandard(path: Path, content: bytes, limit: Limit) -> bytes:
     import pyarrow as pa
 
     try:
-        with pa.CompressedInputStream(pa.BufferReader(content), "zstd") as stream:
-            return bytes(stream.read())
+        return _all_of(path, pa.CompressedInputStream(pa.BufferReader(content), "zstd"), limit)
     except OSError as error:
         raise EOFError(str(error)) from None
 
 
-def _only_member(path: Path, content: bytes) -> bytes:
+def _only_member(path: Path, content: bytes, limit: Limit) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = [item.filename for item in archive.infolist() if not item.is_dir()]
         if "[Content_Types].xml" in names:
@@ -146,7 +221,7 @@ def _only_member(path: Path, content: bytes) -> bytes:
                 expected="one CSV file in a .zip",
                 hint="unpack it, and name the file",
             )
-        return archive.read(members[0])
+        return _all_of(path, archive.open(members[0]), limit)
 
 
 def _refuse_other_kinds(path: Path, content: bytes) -> None:
@@ -200,7 +275,13 @@ def _undecodable(path: Path, content: bytes, start: int, encoding: str) -> Usage
     named = "UTF-8" if encoding == "utf-8" else encoding
     line = content.count(b"\n", 0, start) + 1
     hint = f"set encoding beside its path to what it is written in, not {named}"
-    if encoding == "utf-8":
+    if encoding == "utf-8" and (right := SEVERAL_BYTES.search(content)):
+        other = content.count(b"\n", 0, right.start()) + 1
+        hint = (
+            f"it mixes encodings (line {other} is UTF-8): no setting reads both, write line {line} "
+            "as UTF-8 where the file is made"
+        )
+    elif encoding == "utf-8":
         begin = max(content.rfind(b"\n", 0, start) + 1, start - 20)
         around = content[begin : start + 20].split(b"\n")[0]
         for guess in GUESSES:

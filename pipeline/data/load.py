@@ -22,6 +22,7 @@ from pipeline.config import (
 from pipeline.data import parquet
 from pipeline.data.csv_file import read_csv
 from pipeline.data.exact_text import arrow_texts, texts
+from pipeline.data.file_bytes import MOST_MEGABYTES, MOST_TIMES, Limit
 from pipeline.data.names import is_index_name, plain_name, without_blanks
 from pipeline.data.source_rows import SourceRows
 from pipeline.data.typed import as_text
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 RESERVED = frozenset({"source_row", "source_line", "source_text", "reasons"})
 """Columns that the rows set aside have beside their own."""
+BYTES_OF_A_VALUE = 8
 NO_VALUES = (
     *("list", "large_list", "fixed_size_list", "struct", "map", "dense_union", "sparse_union"),
     *("duration", "time32", "time64", "binary", "large_binary", "fixed_size_binary", "month_day"),
@@ -70,9 +72,10 @@ def read_source(
                 encoding=source.encoding,
                 na_values=source.na_values,
                 guess_types=plain,
+                max_unpacked_mb=source.max_unpacked_mb,
             )
         case ParquetSource():
-            rows = _read_parquet(project.path(source.path), words)
+            rows = _read_parquet(project.path(source.path), words, source.max_unpacked_mb)
         case SqlSource():
             from pipeline.data.sql import read_sql
 
@@ -262,12 +265,14 @@ def _groups(
     return {name: as_text(frame[entity]).map(pairs.set_index(groups.entity)[groups.group])}
 
 
-def _read_parquet(path: Path, text: Collection[str]) -> SourceRows:
+def _read_parquet(path: Path, text: Collection[str], max_unpacked_mb: int | None) -> SourceRows:
     """Read a Parquet file or folder; columns of ``text`` become text before pandas sees them."""
     import pyarrow.parquet as pq
 
     notes = []
     with parquet.named(path):
+        if path.is_file():
+            _check_columns(path, max_unpacked_mb)
         table = pq.read_table(path)
         for place, name in enumerate(table.column_names):
             if plain_name(name) in text:
@@ -282,6 +287,21 @@ def _read_parquet(path: Path, text: Collection[str]) -> SourceRows:
     named = [name for name in frame.index.names if name is not None]
     frame = frame.reset_index(level=named) if named else frame
     return SourceRows(frame.reset_index(drop=True), notes=tuple(notes))
+
+
+def _check_columns(path: Path, max_unpacked_mb: int | None) -> None:
+    """Refuse two columns of one name, and a file whose rows are far more than its bytes."""
+    import pyarrow.parquet as pq
+
+    described = pq.read_metadata(path)
+    names = [plain_name(name) for name in described.schema.to_arrow_schema().names]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UsageError(f"{path} has more than one column '{twice[0]}'", expected="one of a name")
+    size = described.num_rows * described.num_columns * BYTES_OF_A_VALUE
+    packed = path.stat().st_size
+    if max_unpacked_mb is not None or size > packed * MOST_TIMES:
+        Limit(max_unpacked_mb or MOST_MEGABYTES, packed).check(path, size)
 
 
 def _no_value(name: str, kind: object) -> UsageError:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.data.load import index_columns
 from pipeline.data.names import same_but_for_spelling
 from pipeline.data.rules import columns_of
-from pipeline.data.typed import as_numbers, as_text
+from pipeline.data.typed import as_dates, as_numbers, as_text
 from pipeline.report import Check, Verdict
 
 if TYPE_CHECKING:
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
 
 MANY_CATEGORIES = 1000
 """From here on a categorical feature is named with its cost."""
+QUOTED = re.compile(r"(['\u2018\u2019\u201c\u201d`]).+['\u2018\u2019\u201c\u201d`]", re.DOTALL)
 SHORTENED = r"\d([.,]\d+)?[eE]\+\d+"
+PLACEHOLDERS = ("0001-01-01", "1753-01-01", "1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01")
+YEARS_BEFORE = 10
+"""Days by which programs write that a date is not known, where all others are so much later."""
+PEEK = 1000
+WHOLE_IN_FLOAT32 = 2**24
+"""From here on a float32 cannot tell all neighbouring whole numbers apart."""
+LEAST_APART = 0.9
 FEWEST_NUMBERED = 20
 """Rows from which a column that counts them is a row number."""
 
@@ -47,6 +56,12 @@ def observe(
         for column in features
         if column.kind != "text" and column.name not in own and _counts_rows(frame[column.name])
     ]
+    telling_nothing = [
+        check
+        for column in features
+        if column.kind != "text" and column.name not in own and column.name in frame.columns
+        for check in _tells_nothing(column.name, frame[column.name])
+    ]
     categories = [
         check
         for column in features
@@ -56,9 +71,23 @@ def observe(
     texts = [
         column.name for column in columns_of(problem, [*frame.columns]) if column.kind == "text"
     ]
+    quoted = [check for name in texts for check in _quoted(name, frame[name])]
     spellings = [check for name in texts for check in _spellings(name, frame[name])]
+    dates = [
+        column.name for column in columns_of(problem, [*frame.columns]) if column.kind == "date"
+    ]
+    placeholders = [check for name in dates for check in _placeholders(name, frame[name])]
     shortened = [check for name in texts for check in _shortened(name, frame[name])]
-    return (*numbered, *shortened, *left_out, *categories, *spellings)
+    return (
+        *numbered,
+        *shortened,
+        *placeholders,
+        *telling_nothing,
+        *left_out,
+        *categories,
+        *quoted,
+        *spellings,
+    )
 
 
 def notes_of(checks: Sequence[Check]) -> list[str]:
@@ -106,6 +135,38 @@ def _row_number(name: str) -> Check:
     )
 
 
+def _tells_nothing(name: str, column: pd.Series) -> list[Check]:
+    """Name a feature without values, of one value, or of identifiers that float32 makes equal."""
+    import numpy as np
+
+    numbers = as_numbers(column.head(PEEK)).to_numpy()
+    low, high = np.nanmin(numbers, initial=np.inf), np.nanmax(numbers, initial=-np.inf)
+    if len(column) > PEEK and low < high < WHOLE_IN_FLOAT32 and -low < WHOLE_IN_FLOAT32:
+        return []  # nearly all columns of a large table end here
+    numbers = as_numbers(column).dropna().to_numpy()
+    why = ""
+    if not len(numbers):
+        why = "has no value" if column.isna().all() else ""
+    elif len(column) > 1 and numbers.min() == numbers.max() and len(numbers) == len(column):
+        why = f"has the value {numbers[0]:g} alone"
+    if why:
+        return [_note(f"{name}_varies", f"column '{name}' is a feature and {why}")]
+    if not len(numbers) or np.abs(numbers).max() < WHOLE_IN_FLOAT32:
+        return []
+    if (numbers != numbers.round()).any():
+        return []
+    apart, left = len(np.unique(column.dropna())), len(np.unique(numbers.astype(np.float32)))
+    if left > LEAST_APART * apart:
+        return []
+    return [
+        _note(
+            f"{name}_distinct",
+            f"'{name}' is a feature of {apart:,} whole numbers that a model (float32) cannot tell "
+            f"apart: {left:,} are left; if it is an identifier, name it in problem.drop",
+        )
+    ]
+
+
 def _categories(name: str, column: pd.Series) -> list[Check]:
     count = column.nunique()
     if count < MANY_CATEGORIES:
@@ -139,6 +200,40 @@ def _shortened(name: str, column: pd.Series) -> list[Check]:
             f"{name}_exact",
             f"'{name}' holds {hits.iloc[0]!r} in {len(hits):,} rows: a spreadsheet shortened "
             "numbers, so different ones look alike; write them as text where the data are made",
+        )
+    ]
+
+
+def _placeholders(name: str, column: pd.Series) -> list[Check]:
+    """Name days that stand for none, such as 1900-01-01 years before all others."""
+    import numpy as np
+
+    days = as_dates(column).dropna().to_numpy(dtype="datetime64[D]")
+    known = np.isin(days, np.array(PLACEHOLDERS, dtype="datetime64[D]"))
+    others = days[~known]
+    if not known.any() or not len(others):
+        return []
+    if days[known].max() + np.timedelta64(YEARS_BEFORE * 365, "D") > others.min():
+        return []
+    return [
+        _note(
+            f"{name}_known",
+            f"'{name}' is {days[known][0]} in {known.sum():,} rows, {others.min()} or later "
+            "in all others: if it stands for an unknown date, list it in data.source.na_values",
+        )
+    ]
+
+
+def _quoted(name: str, column: pd.Series) -> list[Check]:
+    """Name text in quotes that are no quotes of CSV: they are parts of its values."""
+    values = as_text(column).dropna().unique()[:PEEK]
+    if not len(values) or not all(QUOTED.fullmatch(str(value)) for value in values):
+        return []
+    return [
+        _note(
+            f"{name}_quoted",
+            f"values of '{name}' stand in quotes that are part of them, such as {values[0]}: CSV "
+            'quotes with ", write the file so, or requests need these quotes too',
         )
     ]
 

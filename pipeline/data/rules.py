@@ -35,7 +35,11 @@ COLUMN_ARGS = ("column", "column_A", "column_B", "entity_column", "time_column")
 
 @dataclass(frozen=True)
 class DataTest:
-    """A great_expectations expectation, what becomes of rows that miss it, and how many may."""
+    """A great_expectations expectation, what becomes of rows that miss it, and how many may.
+
+    ``own``: it is not of the configuration, so ``data.tolerances`` can set its tolerance.
+    ``remedy``: what to do where a frame misses it as a whole.
+    """
 
     name: str
     expect: str
@@ -43,6 +47,8 @@ class DataTest:
     severity: Literal["fail", "quarantine", "blank"] = "fail"
     tolerance: float = 0.0
     blank: str | None = None
+    own: bool = False
+    remedy: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -79,24 +85,39 @@ def row_tests(
             raise UsageError(f"data.tolerances names '{name}'", hint=nearest(name, names))
         if not 0 <= share <= 1:
             raise UsageError(f"data.tolerances.{name} is {share}", expected="a share, 0 to 1")
-    tests = [replace(t, tolerance=data.tolerances.get(t.name, t.tolerance)) for t in tests]
+    tests = [
+        replace(t, tolerance=data.tolerances.get(t.name, t.tolerance), own=True) for t in tests
+    ]
     return (*tests, *_of_configuration(data.expectations, names, present))
 
 
 def frame_tests(
-    columns: Sequence[ColumnLike], time: str | None, data: DataSection, today: date
+    columns: Sequence[ColumnLike],
+    time: str | None,
+    data: DataSection,
+    today: date,
+    label: str | None = None,
 ) -> tuple[DataTest, ...]:
-    """Return the tests of a clean frame as a whole: its size, its age, and no column is empty."""
+    """Return the tests of a clean frame as a whole: size, age, no empty column, both labels."""
     args: dict[str, Any] = {"min_value": data.min_rows}
-    tests = [DataTest("enough_rows", "expect_table_row_count_to_be_between", args)]
+    few = "give it more rows" + (", or lower data.min_rows" if data.min_rows > 1 else "")
+    tests = [DataTest("enough_rows", "expect_table_row_count_to_be_between", args, remedy=few)]
     for column in columns:
         args = {"column": column.name, "min_value": 0, "strict_min": True}
         expect = "expect_column_proportion_of_non_null_values_to_be_between"
-        tests.append(DataTest(f"{column.name}_not_empty", expect, args))
+        empty = f"fill column '{data.columns.get(column.name, column.name)}', or take it out of "
+        empty += "the problem's options"
+        tests.append(DataTest(f"{column.name}_not_empty", expect, args, remedy=empty))
+    if label is not None:
+        args = {"column": label, "min_value": 2}
+        expect = "expect_column_unique_value_count_to_be_between"
+        classes = "add rows of the other value: a model learns from both"
+        tests.append(DataTest(f"{label}_two_classes", expect, args, remedy=classes))
     if time is not None and data.max_age_days is not None:
         oldest = today - timedelta(days=data.max_age_days)
         args = {"column": time, "min_value": f"{oldest}T00:00:00"}
-        tests.append(DataTest("fresh", "expect_column_max_to_be_between", args))
+        stale = "fetch newer data, or raise data.max_age_days"
+        tests.append(DataTest("fresh", "expect_column_max_to_be_between", args, remedy=stale))
     return tuple(tests)
 
 
@@ -108,17 +129,25 @@ def distribution_tests(accepted: Mapping[str, Any], limits: Distribution) -> tup
         limits: how far shares of nulls may rise and means may move.
     """
     tests = []
+    nulls = (
+        "look where the values are lost; if it is right so, raise data.distribution.null_share "
+        f"(now {limits.null_share:g}) for this release"
+    )
+    means = (
+        "look for another unit or another population; if it is right so, raise "
+        f"data.distribution.mean_shift (now {limits.mean_shift:g}) for this release"
+    )
     for name, was in accepted.items():
         least = max(0.0, 1 - was["null_share"] - limits.null_share)
         args = {"column": name, "min_value": least}
         expect = "expect_column_proportion_of_non_null_values_to_be_between"
-        tests.append(DataTest(f"{name}_nulls_as_accepted", expect, args))
+        tests.append(DataTest(f"{name}_nulls_as_accepted", expect, args, remedy=nulls))
         if was["mean"] is not None:
             reach = limits.mean_shift * (was["std"] or 0.0) + 1e-9 * abs(was["mean"])
             args = {"column": name, "min_value": was["mean"] - reach}
             args["max_value"] = was["mean"] + reach
             expect = "expect_column_mean_to_be_between"
-            tests.append(DataTest(f"{name}_mean_as_accepted", expect, args))
+            tests.append(DataTest(f"{name}_mean_as_accepted", expect, args, remedy=means))
     return tuple(tests)
 
 

@@ -20,7 +20,9 @@ DAY = 86_400_000_000
 """Microseconds."""
 MIDNIGHT = re.compile(r"[ T]00:00(:00(\.0+)?)?( ?(Z|UTC|[+-]\d\d:?(\d\d)?))?")
 """What may follow a day: a database or a spreadsheet wrote it as a moment."""
-TRUTH = {"true": 1.0, "false": 0.0}
+LARGEST = 3.4028234663852886e38
+"""Of a float32."""
+TRUTH = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
 
 
 def to_types(frame: pd.DataFrame, columns: Iterable[ColumnLike]) -> pd.DataFrame:
@@ -66,7 +68,7 @@ def as_dates(column: pd.Series) -> pd.Series:
 
 
 def as_numbers(column: pd.Series) -> pd.Series:
-    """Return float64; NaN for what is not a finite number. True is 1, False is 0."""
+    """Return float64; NaN for what no float32 holds, which models read. True is 1, False is 0."""
     import numpy as np
     import pandas as pd
 
@@ -76,9 +78,9 @@ def as_numbers(column: pd.Series) -> pd.Series:
     if not pd.api.types.is_numeric_dtype(column.dtype):
         numbers = pd.to_numeric(_without_words(column), errors="coerce")
     values = numbers.to_numpy(dtype="float64", na_value=np.nan)
-    finite = np.isfinite(values)
-    if not finite.all():
-        values = np.where(finite, values, np.nan)
+    usable = np.abs(values) <= LARGEST
+    if not usable.all():
+        values = np.where(usable, values, np.nan)
     return pd.Series(values, index=column.index)
 
 

@@ -27,8 +27,17 @@ FORMS = {
     "expect_column_values_to_be_iso_date": "date",
 }
 """Expectations for whose misses there is a remedy in the configuration."""
+TWO_LABELS = "expect_column_values_to_be_one_of_two_labels"
 INCREASE, MOSTLY = "expect_times_to_increase_per_entity", 0.5
 """The test that a file with its newest row first misses in most rows."""
+MEASURED = {
+    "expect_table_row_count_to_be_between": "the number of clean rows",
+    "expect_column_proportion_of_non_null_values_to_be_between": "the share of values",
+    "expect_column_mean_to_be_between": "the mean",
+    "expect_column_max_to_be_between": "the latest value",
+    "expect_column_unique_value_count_to_be_between": "the number of different values",
+}
+"""What expectations about a whole frame measure."""
 REMEDY = "column"
 """How a remedy begins, before the column's name."""
 
@@ -65,6 +74,7 @@ class Origin:
         label: the column that holds the label, if any.
         fixed: columns whose kind no option changes.
         tolerance: share of a text file's lines that may be no row.
+        date_format: how the source's dates are written, where that is set.
     """
 
     source: SourceRows | None = None
@@ -72,6 +82,7 @@ class Origin:
     label: str | None = None
     fixed: Collection[str] = ()
     tolerance: float = 0.0
+    date_format: str | None = None
 
     def place(self, row: Any) -> str:
         return f"row {row}" if self.source is None else self.source.place(row)
@@ -231,6 +242,24 @@ def check_frame(frame: pd.DataFrame, tests: Sequence[DataTest]) -> tuple[Check, 
     )
 
 
+def not_consequences(
+    found: Validation, tests: Sequence[DataTest], frame_tests: Sequence[DataTest]
+) -> tuple[DataTest, ...]:
+    """Return the tests of the clean frame that say more than a row test that failed says already.
+
+    Where failed tests took most rows away, no frame test does; where they emptied a column, none
+    about that column.
+    """
+    failed = {check.name for check in found.checks if check.verdict is not Verdict.PASS}
+    failing = [test for test in tests if test.name in failed]
+    total = len(found.clean) + len(found.quarantine)
+    leaving = LINES in failed or any(test.severity == "quarantine" for test in failing)
+    if leaving and len(found.clean) < MOSTLY * total:
+        return ()
+    emptied = {test.blank for test in failing}
+    return tuple(test for test in frame_tests if not emptied & {*test.columns})
+
+
 def in_order(
     frame: pd.DataFrame, entity: str | None, time: str | None, rows: NDArray[np.intp] | None = None
 ) -> pd.DataFrame:
@@ -309,6 +338,8 @@ def _checks(
                 why="there is no data test, so nothing is known of the data",
             ),
         )
+    if rows.empty and origin.source is not None and origin.source.unread:
+        return ()  # the check of the lines says why there is no row
     if rows.empty:
         why = "the data has no rows, so no test says anything"
         return (
@@ -335,7 +366,7 @@ def _check(
             verdict=Verdict.PASS if result.success else Verdict.FAIL,
             observed=_plain(result.observed),
             expected=_expected(test, None),
-            why="" if result.success else f"{test.expect} is not met",
+            why="" if result.success else _whole(test, result),
         )
     count = int(result.missed.sum())
     allowed = int(test.tolerance * len(places) + 1e-9)
@@ -350,10 +381,12 @@ def _check(
         }[test.severity]
         if count > allowed:
             fate = _over(test.tolerance)
+        helps = _remedy(test, result.missed, rows, origin)
+        if count > allowed and test.own and not helps:
+            helps = f"; correct the data, or if that is right, raise data.tolerances.{test.name}"
         why = (
             f"{count:,} of {len(places):,} rows ({count / len(places):.2%}), the first in "
-            f"{origin.place(first)}, for example {', '.join(map(str, shown[:3]))}{fate}"
-            f"{_remedy(test, result.missed, rows, origin)}"
+            f"{origin.place(first)}, for example {', '.join(map(str, shown[:3]))}{fate}{helps}"
         )
     return Check(
         name=test.name,
@@ -364,10 +397,39 @@ def _check(
     )
 
 
+def _whole(test: DataTest, result: Result) -> str:
+    """Say what was found where a frame misses a test as a whole, the limits, and what helps."""
+    limits = [
+        f"{words} {_short(test.args[key])}"
+        for key, words in (("min_value", "at least"), ("max_value", "at most"))
+        if test.args.get(key) is not None
+    ]
+    if not limits or result.observed is None:
+        why = f"{test.expect} is not met"
+    else:
+        about = f" of '{test.columns[0]}'" if test.columns else ""
+        measured = MEASURED.get(test.expect, "the value")
+        why = f"{measured}{about} is {_short(_plain(result.observed))}, expected "
+        why += " and ".join(limits)
+        if test.args.get("strict_min"):
+            why = f"column '{test.columns[0]}' has no value"
+    return f"{why}; {test.remedy}" if test.remedy else why
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _remedy(test: DataTest, missed: NDArray[np.bool_], rows: pd.DataFrame, origin: Origin) -> str:
     """Return what helps where cells of a column are no numbers or dates, with its name."""
     if test.expect == INCREASE and missed.mean() > MOSTLY:
         return f"; if the newest row stands first, set data.tolerances.{test.name} to 1.0"
+    if test.expect == TWO_LABELS:
+        helps = remedies.label_remedy(rows[test.columns[0]], test.args["positive"], missed)
+        if not missed.all():
+            helps += f", or set data.tolerances.{test.name} to "
+            helps += f"{remedies.share_over(missed.mean())} and such rows leave"
+        return f"; {helps}"
     if test.expect not in FORMS or len(test.columns) != 1 or test.columns[0] not in rows:
         return ""
     name = test.columns[0]
@@ -376,7 +438,7 @@ def _remedy(test: DataTest, missed: NDArray[np.bool_], rows: pd.DataFrame, origi
         return ""
     others = remedies.cells_of(rows[name][~missed])
     if FORMS[test.expect] == "date":
-        helps = remedies.date_remedy(cells, others)
+        helps = remedies.date_remedy(cells, others, origin.date_format)
     else:
         helps = remedies.number_remedy(
             cells, others, label=name == origin.label, fixed=name in origin.fixed

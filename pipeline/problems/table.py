@@ -124,6 +124,14 @@ class Table:
                     TOLERANCE,
                 )
             )
+        rules.append(
+            Rule(
+                f"{self.options.label}_two_values",
+                "expect_column_values_to_be_one_of_two_labels",
+                {"column": self.options.label, "positive": self.options.positive},
+                "quarantine",
+            )
+        )
         copies: tuple[Literal["quarantine", "fail"], float] = ("quarantine", TOLERANCE)
         if self.options.entity is None:  # two things may well be equal in a few columns
             copies = ("fail", 1.0)
@@ -144,9 +152,9 @@ class Table:
 
         Raises:
             UsageError: a feature function is at fault, ``standard`` names an unknown feature, or
-                a feature's column is lacking.
-            Refused: there is no row, a numeric column holds text or an infinite number, the label
-                has a third value, or a date is missing.
+                a feature's column is lacking, or the label has a third value or is never positive.
+            Refused: there is no row, a numeric column holds text or an infinite number, or a date
+                is missing.
         """
         import pandas as pd
 
@@ -260,32 +268,33 @@ class Table:
         import numpy as np
         import pandas as pd
 
+        from pipeline.data.labels import comparable_labels, comparable_positive, shown_labels
+
         options = self.options
         result = pd.Series(np.nan, index=rows.index, name="label")
         if options.label not in rows.columns:
             return result
-        values = _labels(rows[options.label], options.positive)
+        values = comparable_labels(rows[options.label], options.positive)
         known = values.notna()
-        distinct = sorted(map(str, values[known].unique()))
-        if len(distinct) > 2:
-            shown = ", ".join(distinct[:5]) + (", ..." if len(distinct) > 5 else "")
-            raise Refused(
-                f"label '{options.label}' has {len(distinct)} values: {shown}",
-                expected="two",
-                hint="make a column with two values, or drop the other rows",
-            )
-        wanted = _one_label(options.positive)
-        positive = (values[known] == wanted).astype(np.float64)
+        count = int(values[known].nunique())
+        positive = (values[known] == comparable_positive(options.positive)).astype(np.float64)
         if known.any() and not positive.any():
             raise UsageError(
-                f"problem.positive: label '{options.label}' is never {options.positive!r}",
-                expected=f"{' or '.join(distinct)}, which the data hold",
+                f"problem.positive: label '{options.label}' is never {options.positive!r}: it is "
+                f"{shown_labels(rows[options.label])}",
+                expected="a value that the label has",
                 hint="set problem.positive to the value that means 1"
                 + (
                     ", in quotes where YAML reads it as true or false"
                     if isinstance(options.positive, bool)
                     else ""
                 ),
+            )
+        if count > 2:
+            raise UsageError(
+                f"label '{options.label}' has {count} values: {shown_labels(rows[options.label])}",
+                expected="two",
+                hint="make a column with two values, or let validate-data set the other rows aside",
             )
         result[known] = positive
         return result
@@ -338,42 +347,6 @@ class Table:
                 codes, _ = pd.factorize(keys["entity"], sort=True)
                 blocks["entity"] = _grouped(codes, days)
         return blocks
-
-
-TRUE_WORDS = frozenset({"yes", "true", "y", "t", "on", "1", "1.0"})
-FALSE_WORDS = frozenset({"no", "false", "n", "f", "off", "0", "0.0"})
-"""What a label may say where ``positive`` is a bare yes or no in YAML."""
-
-
-def _labels(values: pd.Series, positive: bool | str | float) -> pd.Series:
-    """Return labels as they are compared: numbers, or text in which 1.0 and 1 are one value."""
-    if not isinstance(positive, bool | str):
-        return _as_given_or_number(values)
-    words = _text(values)
-    if isinstance(positive, bool):
-        distinct = {word.lower() for word in words.dropna().unique()}
-        if not distinct <= TRUE_WORDS | FALSE_WORDS:
-            return words
-        return words.map(lambda word: str(word.lower() in TRUE_WORDS).lower(), na_action="ignore")
-    return words.map(_plain_label, na_action="ignore")
-
-
-def _as_given_or_number(values: pd.Series) -> pd.Series:
-    from pipeline.data.typed import as_numbers
-
-    numbers = as_numbers(values)
-    return numbers if bool((numbers.notna() == values.notna()).all()) else values
-
-
-def _one_label(positive: bool | str | float) -> str | float:
-    if isinstance(positive, bool):
-        return str(positive).lower()
-    return _plain_label(positive) if isinstance(positive, str) else positive
-
-
-def _plain_label(word: str) -> str:
-    """Return a whole number without its decimal point, and any other text as it is."""
-    return word[:-2] if word.endswith(".0") and word[:-2].isdigit() else word
 
 
 def _grouped(codes: Any, within: Any) -> Any:

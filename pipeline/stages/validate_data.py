@@ -29,7 +29,14 @@ from pipeline.data.rules import (
     row_tests,
 )
 from pipeline.data.sample import newest
-from pipeline.data.validation import REMEDY, Origin, Validation, check_frame, validate
+from pipeline.data.validation import (
+    REMEDY,
+    Origin,
+    Validation,
+    check_frame,
+    not_consequences,
+    validate,
+)
 from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.problems.loader import load_problem
@@ -83,13 +90,17 @@ def run(context: Context) -> Outcome:
             problem.label_column,
             {column.name for column in problem.columns()},
             lines_tolerance(data),
+            getattr(request.source, "date_format", None),
         ),
     )
     figures = profile(found.clean)
     checks = [*found.checks, *observed]
     if len(frame):
-        checks += check_frame(found.clean, frame_tests(columns, time, data, today))
-        checks += _against_accepted(context, request, found.clean)
+        whole = frame_tests(columns, time, data, today, problem.label_column)
+        whole = not_consequences(found, tests, whole)
+        checks += check_frame(found.clean, whole)
+        if whole:
+            checks += _against_accepted(context, request, found.clean)
     outputs = _write(context, found, figures)
     if len(found.clean):
         checks += _users_tests(context, found.clean)

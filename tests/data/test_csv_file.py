@@ -235,3 +235,42 @@ def test_text_of_two_lines_in_a_file_of_two_columns_is_text(tmp_path):
     rows = read(tmp_path, b"n,plan\n" + b"".join(lines))
     assert not rows.unread
     assert rows.frame["plan"].tolist()[7] == "hello 7\nplease, call"
+
+
+def test_a_header_in_another_order_below_is_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('customer,age\nc1,30\n"age",customer\n40,c2\n')
+    with pytest.raises(UsageError, match=r"again in line 3, in another order \(age, customer\)"):
+        read_csv(path, ",")
+
+
+def test_a_cell_that_is_a_columns_name_is_a_cell(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("customer,age\ncustomer,30\nx customer,40\n")
+    assert read_csv(path, ",", {"customer"}).frame["customer"].tolist() == [
+        "customer",
+        "x customer",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('"id", "age"\n"a", 1\n', "blanks between its separators and its quotes"),
+        ("id||age\na||1\n", "one character between its columns"),
+        ("id   age\na    1\n", "one character between its columns"),
+    ],
+)
+def test_columns_that_are_separated_otherwise(tmp_path, text, says):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=says):
+        read_csv(path, ",")
+
+
+def test_the_header_of_a_joined_file_is_known_by_its_byte_order_mark(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\xef\xbb\xbfid,age\na,1\n\xef\xbb\xbfid,age\nb,2\n")
+    read = read_csv(path, ",", {"id"})
+    assert read.frame["age"].tolist() == [1, 2]
+    assert [line.reason for line in read.unread] == ["the header again, after a byte order mark"]

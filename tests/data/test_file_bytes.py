@@ -6,12 +6,14 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import zipfile
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from pipeline.data.file_bytes import read_text
+from pipeline.data.file_bytes import Limit, read_text
 from pipeline.errors import UsageError
 
 TEXT = "a,b\n1,é\n".encode()
@@ -103,3 +105,72 @@ def test_an_encoding_that_is_set(tmp_path, encoding):
     path = tmp_path / "a.csv"
     path.write_bytes("a\r\nZürich\r\n".encode(encoding))
     assert read_text(path, encoding).decode() == "a\nZürich\n"
+
+
+BLANK = b"a,b\n" + b"0" * 1_100_000
+INFLATING = {
+    ".gz": gzip.compress(BLANK),
+    ".bz2": bz2.compress(BLANK),
+    ".xz": lzma.compress(BLANK),
+    ".zst": pa.compress(BLANK, "zstd", asbytes=True),
+    ".zip": zipped(a_csv=BLANK),
+}
+
+
+@pytest.mark.parametrize("ending", INFLATING)
+def test_a_packed_file_that_unpacks_to_too_much_is_refused(tmp_path, ending):
+    path = tmp_path / f"a.csv{ending}"
+    path.write_bytes(INFLATING[ending])
+    with pytest.raises(UsageError, match=r"unpacks to more than 1 MB.*data.source.max_unpacked_mb"):
+        read_text(path, max_unpacked_mb=1)
+    assert read_text(path, max_unpacked_mb=2) == BLANK
+
+
+@pytest.mark.parametrize(
+    ("limit", "size", "refused"),
+    [
+        (Limit(None, 1000), 60_000_000, False),
+        (Limit(None, 1000), 65_000_000, True),
+        (Limit(None, 1_000_000), 150_000_000, False),
+        (Limit(None, 1_000_000_000), 5_000_000_000, True),
+        (Limit(6000, 1000), 5_000_000_000, False),
+    ],
+    ids=["small", "ratio", "usual ratio", "size", "set"],
+)
+def test_how_much_a_packed_file_may_become(tmp_path, limit, size, refused):
+    try:
+        limit.check(tmp_path / "a.csv.gz", size)
+    except UsageError:
+        assert refused
+    else:
+        assert not refused
+
+
+def test_a_file_of_two_encodings_is_not_advised_to_be_read_in_one(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("name\nJürgen\n".encode() + "Zoé\n".encode("cp1252"))
+    with pytest.raises(UsageError, match=r"line 3 .*mixes encodings \(line 2 is UTF-8\)") as error:
+        read_text(path)
+    assert "set encoding" not in str(error.value)
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    path = tmp_path / "a.csv"
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match="no regular file"):
+        read_text(path)
+
+
+def test_a_file_that_is_written_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.csv"
+    path.write_bytes(TEXT)
+    read = Path.read_bytes
+
+    def read_slowly(self):
+        content = read(self)
+        self.write_bytes(content + b"2,x\n")
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_slowly)
+    with pytest.raises(UsageError, match="was written while it was read"):
+        read_text(path)

@@ -117,3 +117,37 @@ def test_moments_at_midnight_are_days(make_project, zone):
     rows = read_source(source, project, {"day"}, {"day"})
     assert as_dates(rows.frame["day"]).dt.day.tolist() == [1, 2]
     assert rows.notes == ()
+
+
+def test_a_parquet_file_of_far_more_values_than_bytes_is_refused(make_project, monkeypatch):
+    from pipeline.data import load
+
+    project = make_project()
+    pd.DataFrame({"x": [0] * 500_000}).to_parquet(project.root / "x.parquet")
+    source = ParquetSource(kind="parquet", path="x.parquet")
+    assert len(read_source(source, project).frame) == 500_000
+    monkeypatch.setattr(load, "MOST_MEGABYTES", 3)
+    with pytest.raises(UsageError, match=r"unpacks to more than 4 MB.*max_unpacked_mb"):
+        read_source(source, project)
+    allowed = source.model_copy(update={"max_unpacked_mb": 4})
+    assert len(read_source(allowed, project).frame) == 500_000
+
+
+def test_two_columns_of_one_name_in_parquet_are_refused_by_name(make_project):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    project = make_project()
+    table = pa.table([pa.array([1]), pa.array([2])], names=["age", "age"])
+    pq.write_table(table, project.root / "x.parquet")
+    with pytest.raises(UsageError, match="more than one column 'age'"):
+        read_source(ParquetSource(kind="parquet", path="x.parquet"), project)
+
+
+def test_a_pipe_is_no_parquet_file(make_project):
+    import os
+
+    project = make_project()
+    os.mkfifo(project.root / "x.parquet")
+    with pytest.raises(UsageError, match="no regular file"):
+        read_source(ParquetSource(kind="parquet", path="x.parquet"), project)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.errors import UsageError
 from pipeline.report import Verdict
 from pipeline.stages import runner
 
@@ -176,11 +177,138 @@ def test_labels_mean_the_same_however_they_are_written(validated, written, posit
 
 
 def test_words_that_yaml_would_have_to_quote_are_said(validated):
-    from pipeline.errors import Refused
     from pipeline.problems.table import Table, TableOptions
 
     frame = table().assign(y=lambda t: t["y"].map({1: "NO", 0: "SE"}))
-    with pytest.raises(Refused, match=r"never False; expected NO or SE.*in quotes"):
+    with pytest.raises(UsageError, match=r"never False: it is .*in quotes"):
         Table(TableOptions(label="y", positive=False, drop=("id", "plan"))).matrix(frame, [], True)
     report, _ = validated(frame)
     assert 'set problem.positive to the value that means 1: "' in report.summary
+
+
+DATED = PROBLEM | {"time": "day"}
+
+
+def dated() -> pd.DataFrame:
+    return table().assign(day=pd.date_range("2023-01-01", periods=ROWS).strftime("%Y-%m-%d"))
+
+
+def failed(report) -> list[str]:
+    return [check.name for check in report.checks if check.verdict is Verdict.FAIL]
+
+
+@pytest.mark.parametrize("form", [None, "%d/%m/%Y"])
+def test_dates_in_another_form_are_one_failure(validated, form):
+    frame = dated().assign(day=lambda t: pd.to_datetime(t["day"]).dt.strftime("%d.%m.%Y"))
+    source = {} if form is None else {"date_format": form}
+    report, _ = validated(frame, problem=DATED, **source)
+    assert failed(report) == ["day_format"]
+    assert report.summary.endswith('set data.source.date_format to "%d.%m.%Y"')
+
+
+@pytest.mark.parametrize("cell", ["1e+39", "-1e+39", "inf"])
+def test_a_number_beyond_float32_is_found_with_its_line(validated, cell):
+    report, folder = validated(with_cells("age", [40, cell]))
+    assert report.verdict is Verdict.PASS
+    assert f"the first in line 3, for example {cell}; age is emptied" in report.summary
+    assert pd.read_parquet(folder / "clean.parquet")["age"].isna().sum() == 1
+
+
+def test_a_third_label_is_found_with_its_line_and_leaves_where_that_is_allowed(
+    validated, make_project, make_context
+):
+    frame = with_cells("y", [2, 2])
+    report, _ = validated(frame)
+    assert failed(report) == ["y_two_values"]
+    assert "the first in line 2, for example 2" in report.summary
+    assert "2 (2): a label has two values" in report.summary
+    assert "or set data.tolerances.y_two_values to 0.011 and such rows leave" in report.summary
+    project = make_project(
+        "tolerant",
+        bare=True,
+        project="table",
+        problem=PROBLEM,
+        data={
+            "source": {"kind": "csv", "path": "t.csv"},
+            "tolerances": {"y_two_values": 0.011},
+        },
+    )
+    frame.to_csv(project.root / "t.csv", index=False)
+    report = runner.execute(make_context(project, "validate-data")).report
+    assert report.verdict is Verdict.PASS
+    assert report.metrics["rows_quarantined"] == 2
+
+
+@pytest.mark.parametrize("positive", [5, "gone", True])
+def test_a_positive_that_the_label_never_is_fails_and_names_the_values(validated, positive):
+    words = table().assign(y=lambda t: t["y"].map({1: "left", 0: "stays"}))
+    frame = table() if isinstance(positive, int) and positive is not True else words
+    report, _ = validated(frame, problem=PROBLEM | {"positive": positive})
+    assert failed(report) == ["y_two_values"]
+    assert f"and never {positive!r}: set problem.positive" in report.summary
+
+
+def test_a_label_of_one_value_fails(validated):
+    report, _ = validated(table().assign(y=1))
+    assert failed(report) == ["y_two_classes"]
+    assert "a model learns from both" in report.summary
+
+
+def test_a_placeholder_of_an_unknown_date_is_named(validated):
+    frame = dated()
+    frame.loc[3, "day"] = "1900-01-01"
+    report, _ = validated(frame, problem=DATED)
+    assert "'day' is 1900-01-01 in 1 rows, 2023-01-01 or later in all others" in report.summary
+    frame.loc[3, "day"] = "2022-12-31"
+    report, _ = validated(frame, problem=DATED)
+    assert "1900" not in report.summary
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([None] * ROWS, "column 'x' is a feature and has no value"),
+        ([7] * ROWS, "column 'x' is a feature and has the value 7 alone"),
+        (
+            [2**53 + n for n in range(ROWS)],
+            "'x' is a feature of 200 whole numbers that a model (float32) cannot tell apart",
+        ),
+        (
+            [10**12 + n for n in range(ROWS)],
+            "'x' is a feature of 200 whole numbers that a model (float32) cannot tell apart",
+        ),
+    ],
+    ids=["empty", "constant", "beyond 2^53", "beyond 2^24"],
+)
+def test_a_feature_that_tells_nothing_is_named(validated, values, says):
+    report, _ = validated(table().assign(x=values))
+    assert report.verdict is Verdict.PASS
+    assert says in report.summary
+
+
+def test_large_amounts_are_no_identifiers(validated):
+    amounts = np.random.default_rng(1).integers(10**8, 10**9, ROWS)
+    report, _ = validated(table().assign(x=amounts))
+    assert "'x'" not in report.summary
+
+
+def test_labels_of_two_spellings_are_named_as_such(validated):
+    words = table().assign(
+        y=lambda t: [
+            "Yes" if n % 7 == 0 else w for n, w in enumerate(t["y"].map({1: "yes", 0: "no"}))
+        ]
+    )
+    report, _ = validated(words, problem=PROBLEM | {"positive": "yes"})
+    assert failed(report) == ["y_two_values"]
+    assert "differ in case or blanks alone: write them in one way" in report.summary
+
+
+def test_quotes_that_are_part_of_values_are_named(validated):
+    report, _ = validated(table().assign(plan=lambda t: "'" + t["plan"] + "'"))
+    assert report.verdict is Verdict.PASS
+    assert "values of 'plan' stand in quotes that are part of them" in report.summary
+
+
+def test_a_file_of_which_no_line_is_a_row_is_one_failure(validated):
+    report, _ = validated('id,age,plan,y\n"a" ,1,pro,1\n"b" ,2,pro,0\n')
+    assert failed(report) == ["lines_readable"]

@@ -48,3 +48,8 @@ def test_text_keeps_missing_values_and_loses_the_point_of_whole_numbers():
     assert as_text(pd.Series([1001.0, None])).fillna("?").tolist() == ["1001", "?"]
     assert as_text(pd.Series([1.5, None])).fillna("?").tolist() == ["1.5", "?"]
     assert as_text(pd.Series(["a", None], dtype=object)).fillna("?").tolist() == ["a", "?"]
+
+
+def test_a_number_that_no_float32_holds_is_missing():
+    found = as_numbers(pd.Series(["3.4e38", "1e39", "-1e39", "inf", "1e400"]))
+    assert found.notna().tolist() == [True, False, False, False, False]

@@ -139,7 +139,7 @@ def test_what_helps_where_a_number_should_be(cells, says):
         (["05.01.2024"], '"%d.%m.%Y"'),
         (["05/25/2024"], '"%m/%d/%Y"'),
         (["25/01/2024", "05/01/2024"], '"%d/%m/%Y"'),
-        (["05/01/2024"], '"%d/%m/%Y" or "%m/%d/%Y": both read every cell'),
+        (["05/01/2024"], '"%d/%m/%Y" or "%m/%d/%Y": each reads every cell'),
         (["20240105"], '"%Y%m%d"'),
         (["45296", "45300"], '"excel"'),
         (["2024-01-05T10:00:00Z"], '"%Y-%m-%dT%H:%M:%S%z"'),
@@ -190,3 +190,55 @@ def test_a_few_dates_in_another_form_are_to_be_written_as_the_others():
     assert date_remedy(["05.01.2024"], ["2024-01-06"]) == (
         "write them as the other cells are: YYYY-MM-DD"
     )
+
+
+@pytest.mark.parametrize(
+    ("cells", "others", "says"),
+    [
+        (["2023-02-29"], ["2023-02-28"], "there is no such day"),
+        (["2023-02-28 12:30:00"], [], 'date_format to "%Y-%m-%d %H:%M:%S"'),
+        (["2023"], [], "a period is no day"),
+        (["2023-01", "2023-02"], [], "a period is no day"),
+        (["2023-W05", "2023Q1"], [], "a period is no day"),
+        (["231231"], [], '"%y%m%d" or '),
+        (["0000-00-00"], ["2023-01-01"], 'na_values to ["0000-00-00"]'),
+        (["1. Januar 2023"], [], "read in English"),
+        (
+            [f"{day:02d}/01/2023" for day in range(13, 29)]
+            + [f"01/{day:02d}/2023" for day in range(13, 29)],
+            [],
+            'in two ways, "%d/%m/%Y" and "%m/%d/%Y"',
+        ),
+    ],
+)
+def test_the_remedy_of_dates_that_no_format_reads(cells, others, says):
+    assert says in date_remedy(cells, others)
+
+
+def test_a_remedy_names_the_form_that_the_other_cells_have():
+    assert date_remedy(["June"], ["2024-01-06"], "%d.%m.%Y") == (
+        "write them as the other cells are: %d.%m.%Y"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "others", "says"),
+    [
+        (["1e39"], ["1"], "at most 3.4e38"),
+        (["inf", "-inf"], [], "at most 3.4e38"),
+        (["1.234,5", "1,234.5"], [], "'1.234,5' and '1,234.5' have other decimal marks"),
+        (["1.#INF", "-1.#IND"], ["1"], "at most 3.4e38"),
+        (["07:30", "12:05"], [], "a time or duration is no number"),
+        (["yes", "no", "True"], ["1"], "write 1 and 0"),
+        (["43 kg"], [], "or name the column in problem.drop and compute the number in a feature"),
+        (["43 kg"], ["43"], "write the number without 'kg' where the data are made"),
+        (["43 kg", "95 lb"], [], "several units, 'kg', 'lb'"),
+    ],
+)
+def test_the_remedy_of_numbers_that_no_setting_reads(cells, others, says):
+    assert says in number_remedy(cells, others)
+
+
+def test_moments_beside_midnights_get_a_format_that_reads_both():
+    cells, others = ["2023-01-01 23:00:00+01:00"], ["2023-07-02 00:00:00+02:00"]
+    assert date_remedy(cells, others) == 'set data.source.date_format to "%Y-%m-%d %H:%M:%S%z"'

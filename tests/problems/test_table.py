@@ -163,7 +163,6 @@ class TestRefusals:
                 r"no number in column 'town' \('Pokhara'\); name it",
             ),
             ({"age": [1, np.inf, 2, 3]}, {}, "'age' is infinite in row 1"),
-            ({"bought": ["a", "b", "c", "yes"]}, {}, "has 4 values: a, b, c, yes; expected two"),
             ({"day": ["2024-01-02", None, "2024-01-02", "2024-01-03"]}, {}, "row 1 has no date"),
             ({"day": ["x", "y", "z", "w"]}, {}, "row 0 has no date in 'day'"),
         ],
@@ -172,12 +171,22 @@ class TestRefusals:
         with pytest.raises(Refused, match=said):
             table(**FULL | options).matrix(customers.assign(**change), [], True)
 
-    def test_a_positive_value_that_the_data_do_not_hold_is_a_fault_of_the_configuration(
-        self, customers
-    ):
-        told = "problem.positive: .* never 'Yes'; expected no or yes, which the data hold"
-        with pytest.raises(UsageError, match=told):
-            table(**FULL | {"positive": "Yes"}).matrix(customers, [], True)
+    @pytest.mark.parametrize(
+        ("change", "positive", "said"),
+        [
+            (["a", "b", "c", "yes"], "yes", r"has 4 values: a \(1\), b \(1\), c \(1\), yes \(1\)"),
+            (
+                ["yes", "no", "no", "yes"],
+                "Yes",
+                r"problem.positive: .* never 'Yes': it is no \(2\), yes \(2\)",
+            ),
+            (["gone", "stays", "gone", "gone"], True, r"never True: it is gone \(3\), stays \(1\)"),
+            ([0, 1, 2, 1], 1, r"has 3 values: 1 \(2\), 0 \(1\), 2 \(1\)"),
+        ],
+    )
+    def test_labels_that_are_not_two_values(self, customers, change, positive, said):
+        with pytest.raises(UsageError, match=said):
+            table(**FULL | {"positive": positive}).matrix(customers.assign(bought=change), [], True)
 
     def test_no_row(self, customers):
         with pytest.raises(Refused, match="the table has no row"):
@@ -239,11 +248,16 @@ class TestColumnsAndRules:
         assert not table(numeric=("age",)).keeps_other_columns
 
     def test_rules_are_never_empty(self):
-        assert [rule.name for rule in table().expectations()] == ["bought_present", "rows_distinct"]
+        assert [rule.name for rule in table().expectations()] == [
+            "bought_present",
+            "bought_two_values",
+            "rows_distinct",
+        ]
         assert [rule.name for rule in table(**FULL).expectations()] == [
             "bought_present",
             "day_present",
             "customer_present",
             "day_format",
+            "bought_two_values",
             "rows_distinct",
         ]
