@@ -124,7 +124,7 @@ def _header(path: Path, records: Records, separator: str) -> list[str]:
         raise UsageError(f"cannot read {path}: its header: {error}") from None
     if len(names) == 1:
         others = [other for other in SEPARATORS if other != separator and other in names[0]]
-        if others or " " in names[0].strip():
+        if others or (" " in names[0].strip() and (records.fields == 1).all()):
             hint = "write it with one character between its columns, such as ','"
             if others and others[0] * 2 not in names[0]:
                 hint = f"set separator to {others[0]!r} beside its path"

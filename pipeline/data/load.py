@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import (
     CsvSource,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 RESERVED = frozenset({"source_row", "source_line", "source_text", "reasons"})
 """Columns that the rows set aside have beside their own."""
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 BYTES_OF_A_VALUE = 8
 NO_VALUES = (
     *("list", "large_list", "fixed_size_list", "struct", "map", "dense_union", "sparse_union"),
@@ -62,6 +64,8 @@ def read_source(
         Refused: the file is empty.
     """
     words = {*text} - {*dates}
+    if isinstance(source, CsvSource | ParquetSource):
+        _refuse_other_places(source.path, project.path(source.path))
     match source:
         case CsvSource():
             plain = source.decimal == "." and source.thousands is None
@@ -116,6 +120,9 @@ def _settled(
     taken: dict[str, pd.Series] = {}
     for name in frame.columns:
         column = frame[name]
+        if column.dtype == object and name not in words and _are_bytes(column):
+            notes.append(f"column '{name}' (binary) is left out: not a value")
+            continue
         if column.dtype == object and name in words:
             column = pd.Series(texts(name, column.tolist()), index=column.index, dtype="str")
         elif column.dtype == object and not _of_one_kind(column):
@@ -129,6 +136,11 @@ def _settled(
         taken[name] = column
     frame = apply_forms(pd.DataFrame(taken, index=frame.index), forms, words, dates)
     return replace(rows, frame=frame, notes=tuple(notes))
+
+
+def _are_bytes(column: pd.Series) -> bool:
+    known = column.dropna()
+    return len(known) > 0 and all(isinstance(value, bytes) for value in known)
 
 
 def _of_one_kind(column: pd.Series) -> bool:
@@ -271,9 +283,12 @@ def _read_parquet(path: Path, text: Collection[str], max_unpacked_mb: int | None
 
     notes = []
     with parquet.named(path):
-        if path.is_file():
+        schema = None
+        if path.is_dir():
+            schema = _schema_of_all(path)
+        elif path.is_file():
             _check_columns(path, max_unpacked_mb)
-        table = pq.read_table(path)
+        table = pq.read_table(path, schema=schema)
         for place, name in enumerate(table.column_names):
             if plain_name(name) in text:
                 table = table.set_column(place, name, arrow_texts(name, table.column(place)))
@@ -287,6 +302,67 @@ def _read_parquet(path: Path, text: Collection[str], max_unpacked_mb: int | None
     named = [name for name in frame.index.names if name is not None]
     frame = frame.reset_index(level=named) if named else frame
     return SourceRows(frame.reset_index(drop=True), notes=tuple(notes))
+
+
+def _refuse_other_places(given: Path, path: Path) -> None:
+    """Refuse an address and a pattern, which are no path of a file."""
+    if ADDRESS.match(str(given)):
+        raise UsageError(
+            f"data source {given} is an address",
+            expected="the path of a file",
+            hint="download it before, and name the file",
+        )
+    if set("*?") & set(path.name) and not path.exists():
+        raise UsageError(
+            f"data source {given} is a pattern",
+            expected="the path of one file, or of a folder of Parquet files",
+        )
+
+
+def _schema_of_all(path: Path) -> Any:
+    """Return the one schema that reads every file of a folder.
+
+    Arrow alone takes the first file's: columns that only later files have would be lost, and those
+    that they lack would be missing values.
+    """
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    whole = ds.dataset(path, format="parquet", partitioning="hive")
+    first = ""
+    schemas: list[pa.Schema] = []
+    for fragment in whole.get_fragments():
+        schema = fragment.physical_schema
+        if schemas and {*schema.names} != {*schemas[0].names}:
+            apart = sorted({*schema.names} ^ {*schemas[0].names})
+            raise UsageError(
+                f"{first} and {fragment.path} have other columns: '{apart[0]}' is in one alone",
+                expected="files of the same columns in one folder",
+            )
+        for name in schema.names if schemas else ():
+            kinds = {_is_text(one.field(name).type) for one in (schemas[0], schema)} - {None}
+            if len(kinds) > 1:
+                raise UsageError(
+                    f"column '{name}' is {schemas[0].field(name).type} in {first} and "
+                    f"{schema.field(name).type} in {fragment.path}",
+                    expected="one type in all files of a folder",
+                )
+        first = first or fragment.path
+        schemas.append(schema)
+    if all(schema.equals(schemas[0]) for schema in schemas):
+        return None
+    together = pa.unify_schemas(schemas, promote_options="permissive")
+    folders = [field for field in whole.schema if field.name not in together.names]
+    return pa.schema([*together, *folders])
+
+
+def _is_text(kind: Any) -> bool | None:
+    """Tell whether an Arrow type is text; None where a file has no value at all."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return None if pa.types.is_null(kind) else str(kind) in ("string", "large_string")
 
 
 def _check_columns(path: Path, max_unpacked_mb: int | None) -> None:

@@ -32,7 +32,11 @@ def read(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
 @contextmanager
 def named(path: Path) -> Iterator[None]:
     """Make a UsageError that names the file of whatever is raised while it is read."""
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if not path.exists():
+        raise UsageError(
+            f"cannot read {path}: No such file or directory", expected="a Parquet file"
+        )
+    if not path.is_file() and not path.is_dir():
         raise UsageError(f"{path} is no regular file", expected="a Parquet file")
     if path.is_dir() and not any(path.rglob("*.parquet")):
         raise UsageError(f"{path} is a folder without Parquet files", expected="a Parquet file")

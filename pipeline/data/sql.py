@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
 PLACE = "{password}"
+OF_SQLITE = re.compile(r"^(no such (table|column|function)|ambiguous column|near .*syntax error)")
+READ_ONLY = "attempt to write a readonly database"
+"""What SQLite calls an operational error though the statement is wrong."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,14 @@ class Database:
         try:
             yield engine
         except (exc.SQLAlchemyError, OSError) as error:
-            if _is_the_statements(error):
+            if _is_the_statements(error, writable=writable):
                 what = "table" if writable else "query"
                 raise UsageError(
                     f"{self.key}.{what}: {_without(secret, _root(error))}",
                     expected="one that can be written" if writable else "a query that gives rows",
+                    hint="write \\: for a colon that is no parameter"
+                    if "bind parameter" in str(error)
+                    else "",
                 ) from None
             raise EnvironmentFault(
                 f"database {shown} cannot be {'written' if writable else 'read'}: "
@@ -163,13 +170,16 @@ def _root(error: BaseException) -> BaseException:
     return error if inner is None else _root(inner)
 
 
-def _is_the_statements(error: BaseException) -> bool:
+def _is_the_statements(error: BaseException, *, writable: bool) -> bool:
     """Tell whether the statement is at fault, so that running it again would not help."""
     from sqlalchemy import exc
 
     cause = error if isinstance(error, exc.SQLAlchemyError) else error.__cause__  # pandas wraps it
     unsent = isinstance(cause, exc.StatementError) and not isinstance(cause, exc.DBAPIError)
-    return unsent or isinstance(cause, exc.ProgrammingError | exc.ResourceClosedError)
+    wrong = isinstance(cause, exc.OperationalError) and bool(
+        OF_SQLITE.search(str(cause.orig)) or (READ_ONLY in str(cause.orig) and not writable)
+    )
+    return unsent or wrong or isinstance(cause, exc.ProgrammingError | exc.ResourceClosedError)
 
 
 def _without(secret: str, error: Any) -> str:

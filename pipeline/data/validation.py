@@ -38,6 +38,7 @@ MEASURED = {
     "expect_column_unique_value_count_to_be_between": "the number of different values",
 }
 """What expectations about a whole frame measure."""
+MOST_NAMED = 4
 REMEDY = "column"
 """How a remedy begins, before the column's name."""
 
@@ -386,7 +387,7 @@ def _check(
             helps = f"; correct the data, or if that is right, raise data.tolerances.{test.name}"
         why = (
             f"{count:,} of {len(places):,} rows ({count / len(places):.2%}), the first in "
-            f"{origin.place(first)}, for example {', '.join(map(str, shown[:3]))}{fate}{helps}"
+            f"{origin.place(first)}, for example {_of_columns(test)}{', '.join(map(str, shown[:3]))}{fate}{helps}"
         )
     return Check(
         name=test.name,
@@ -395,6 +396,11 @@ def _check(
         expected=_expected(test, allowed),
         why=why,
     )
+
+
+def _of_columns(test: DataTest) -> str:
+    """Return the names of the few columns that an example of several values is of."""
+    return f"{'/'.join(test.columns)} " if 1 < len(test.columns) <= MOST_NAMED else ""
 
 
 def _whole(test: DataTest, result: Result) -> str:

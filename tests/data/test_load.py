@@ -144,6 +144,58 @@ def test_two_columns_of_one_name_in_parquet_are_refused_by_name(make_project):
         read_source(ParquetSource(kind="parquet", path="x.parquet"), project)
 
 
+@pytest.fixture
+def folder(make_project):
+    """Write frames as the files of one folder and read it."""
+    project = make_project()
+
+    def read(*frames):
+        (project.root / "rows").mkdir()
+        for number, frame in enumerate(frames):
+            frame.to_parquet(project.root / f"rows/{number}.parquet")
+        return read_source(ParquetSource(kind="parquet", path="rows"), project).frame
+
+    return read
+
+
+@pytest.mark.parametrize("lacks", [0, 1])
+def test_files_of_a_folder_with_other_columns_are_refused(folder, lacks):
+    frames = [pd.DataFrame({"x": [1], "age": [30]}), pd.DataFrame({"x": [2], "age": [40]})]
+    frames[lacks] = frames[lacks].drop(columns="age")
+    with pytest.raises(UsageError, match="have other columns: 'age' is in one alone"):
+        folder(*frames)
+
+
+def test_files_of_a_folder_with_text_and_numbers_in_a_column_are_refused(folder):
+    with pytest.raises(UsageError, match=r"column 'id' is int64 in .*0.parquet and .*string in"):
+        folder(pd.DataFrame({"id": [7]}), pd.DataFrame({"id": ["007"]}))
+
+
+def test_files_of_a_folder_may_differ_in_the_width_of_numbers_and_in_gaps(folder):
+    frame = folder(
+        pd.DataFrame({"x": pd.array([1], dtype="int32"), "plan": ["a"]}),
+        pd.DataFrame({"x": [2.5], "plan": [None]}),
+        pd.DataFrame({"x": [None], "plan": ["b"]}),
+    )
+    assert sorted(frame["x"].dropna()) == [1.0, 2.5]
+    assert sorted(frame["plan"].dropna()) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("https://example.org/a.csv", "is an address"),
+        ("s3://bucket/a.csv", "is an address"),
+        ("data/*.csv", "is a pattern"),
+    ],
+)
+def test_what_is_no_path_of_a_file_is_named(make_project, path, says):
+    for kind in (CsvSource, ParquetSource):
+        name = kind.model_fields["kind"].annotation.__args__[0]
+        with pytest.raises(UsageError, match=says):
+            read_source(kind(kind=name, path=path), make_project())
+
+
 def test_a_pipe_is_no_parquet_file(make_project):
     import os
 

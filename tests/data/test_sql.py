@@ -31,7 +31,7 @@ def test_reads_a_query_from_a_file_relative_to_the_project(database):
 
 
 def test_a_query_cannot_write(database):
-    with pytest.raises(EnvironmentFault):
+    with pytest.raises(UsageError, match="readonly database"):
         read_sql(source("sqlite:///shop.db", "delete from sales returning shop"), database)
     assert len(read_sql(source("sqlite:///shop.db"), database)) == 2
 
@@ -46,7 +46,7 @@ def test_an_unreadable_database_and_an_unknown_table(database):
     (database / "text.db").write_text("this is no database, and it is long enough to be read" * 20)
     with pytest.raises(EnvironmentFault, match="not a database"):
         read_sql(source("sqlite:///text.db"), database)
-    with pytest.raises(EnvironmentFault, match="no such table"):
+    with pytest.raises(UsageError, match="no such table"):
         read_sql(source("sqlite:///shop.db", "select * from nowhere_at_all"), database)
 
 
@@ -80,3 +80,23 @@ def test_a_wrong_url_is_a_usage_error_without_its_password(tmp_path, url, env, s
         read_sql(source(url, password_env=env), tmp_path, {})
     assert says in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("delete from bars", "readonly database"),
+        ("select high from bars", "no such column: high"),
+        ("select * frm bars", "syntax error"),
+        ("select ':x' from bars", r"bind parameter 'x'.*write \\: for a colon"),
+    ],
+)
+def test_a_query_that_is_wrong_is_a_fault_of_the_configuration(tmp_path, query, says):
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "bars.db") as connection:
+        connection.execute("create table bars (close real)")
+    connection.close()
+    source = SqlSource(kind="sql", url="sqlite:///bars.db", query=query)
+    with pytest.raises(UsageError, match=says):
+        read_sql(source, tmp_path)
