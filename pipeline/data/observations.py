@@ -13,7 +13,9 @@ from pipeline.data.typed import as_dates, as_numbers, as_text
 from pipeline.report import Check, Verdict
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from pipeline.config import DataSection
     from pipeline.data.protocols import ProblemLike
@@ -143,6 +145,8 @@ def _tells_nothing(name: str, column: pd.Series) -> list[Check]:
     low, high = np.nanmin(numbers, initial=np.inf), np.nanmax(numbers, initial=-np.inf)
     if len(column) > PEEK and low < high < WHOLE_IN_FLOAT32 and -low < WHOLE_IN_FLOAT32:
         return []  # nearly all columns of a large table end here
+    if len(column) > PEEK and low < high and not _equal_in_float32(numbers[~np.isnan(numbers)]):
+        return []
     numbers = as_numbers(column).dropna().to_numpy()
     why = ""
     if not len(numbers):
@@ -151,13 +155,9 @@ def _tells_nothing(name: str, column: pd.Series) -> list[Check]:
         why = f"has the value {numbers[0]:g} alone"
     if why:
         return [_note(f"{name}_varies", f"column '{name}' is a feature and {why}")]
-    if not len(numbers) or np.abs(numbers).max() < WHOLE_IN_FLOAT32:
-        return []
-    if (numbers != numbers.round()).any():
+    if not _equal_in_float32(numbers):
         return []
     apart, left = len(np.unique(column.dropna())), len(np.unique(numbers.astype(np.float32)))
-    if left > LEAST_APART * apart:
-        return []
     return [
         _note(
             f"{name}_distinct",
@@ -165,6 +165,18 @@ def _tells_nothing(name: str, column: pd.Series) -> list[Check]:
             f"apart: {left:,} are left; if it is an identifier, name it in problem.drop",
         )
     ]
+
+
+def _equal_in_float32(numbers: NDArray[np.float64]) -> bool:
+    """Tell whether whole numbers that differ become equal as a model reads them."""
+    import numpy as np
+
+    if not len(numbers) or np.abs(numbers).max() < WHOLE_IN_FLOAT32:
+        return False
+    if (numbers != numbers.round()).any() or numbers.min() == numbers.max():
+        return False
+    left = len(np.unique(numbers.astype(np.float32)))
+    return left < LEAST_APART * len(np.unique(numbers))
 
 
 def _categories(name: str, column: pd.Series) -> list[Check]:
@@ -226,7 +238,10 @@ def _placeholders(name: str, column: pd.Series) -> list[Check]:
 
 def _quoted(name: str, column: pd.Series) -> list[Check]:
     """Name text in quotes that are no quotes of CSV: they are parts of its values."""
-    values = as_text(column).dropna().unique()[:PEEK]
+    first = as_text(column.head(PEEK)).dropna().unique()
+    if not all(QUOTED.fullmatch(str(value)) for value in first):
+        return []
+    values = as_text(column).dropna().unique()
     if not len(values) or not all(QUOTED.fullmatch(str(value)) for value in values):
         return []
     return [

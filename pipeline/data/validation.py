@@ -385,9 +385,10 @@ def _check(
         helps = _remedy(test, result.missed, rows, origin)
         if count > allowed and test.own and not helps:
             helps = f"; correct the data, or if that is right, raise data.tolerances.{test.name}"
+        examples = _of_columns(test) + ", ".join(map(str, shown[:3]))
         why = (
             f"{count:,} of {len(places):,} rows ({count / len(places):.2%}), the first in "
-            f"{origin.place(first)}, for example {_of_columns(test)}{', '.join(map(str, shown[:3]))}{fate}{helps}"
+            f"{origin.place(first)}, for example {examples}{fate}{helps}"
         )
     return Check(
         name=test.name,
