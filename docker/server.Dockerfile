@@ -18,8 +18,8 @@ COPY docker/install.sh requirements-serving.txt /build/
 RUN sh /build/install.sh lock /build/requirements-serving.txt
 
 FROM build AS package
-COPY pipeline/__init__.py pipeline/documents.py pipeline/errors.py pipeline/inherited.py \
-     /build/source/pipeline/
+COPY pipeline/__init__.py pipeline/blanks.py pipeline/documents.py pipeline/errors.py \
+     pipeline/inherited.py /build/source/pipeline/
 COPY pipeline/bundle/__init__.py pipeline/bundle/reader.py /build/source/pipeline/bundle/
 COPY pipeline/features/__init__.py pipeline/features/schema.py /build/source/pipeline/features/
 COPY pipeline/serving /build/source/pipeline/serving

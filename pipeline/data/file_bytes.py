@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.names import BLANKS
+from pipeline.blanks import BLANKS
 from pipeline.errors import UsageError
 
 PACKED: Mapping[str, bytes] = {

@@ -6,14 +6,11 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from pipeline.blanks import BLANKS
+
 if TYPE_CHECKING:
     import pandas as pd
 
-BLANKS = (
-    "\t\n\v\f\r \u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
-    "\u200a\u200b\u200c\u200d\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
-)
-"""Characters that leave no mark: white space of Unicode, and what has no width."""
 INDEX_NAME = re.compile(r"Unnamed: \d+(_level_\d+)?|__index_level_\d+__|level_\d+")
 """What pandas calls the column of an index, and columns without a name."""
 

@@ -8,9 +8,10 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.blanks import BLANKS
 from pipeline.config import NAMED_DATE_FORMATS
 from pipeline.data.labels import shown_labels
-from pipeline.data.names import BLANKS, same_but_for_spelling
+from pipeline.data.names import same_but_for_spelling
 from pipeline.data.typed import LARGEST, TRUTH, as_text
 from pipeline.data.written_forms import day_of, number_form
 

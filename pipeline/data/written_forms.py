@@ -7,8 +7,8 @@ from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from pipeline.blanks import BLANKS
 from pipeline.config import WrittenForms
-from pipeline.data.names import BLANKS
 
 if TYPE_CHECKING:
     import pandas as pd

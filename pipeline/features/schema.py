@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline.blanks import BLANKS
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -356,6 +358,11 @@ class FeatureSchema:
         if not isinstance(value, str):
             raise _fault(feature, row, f"is {_shown(value)}", "text or null")
         place = places.get(value)
+        if place is None:
+            plain = value.strip(BLANKS)
+            if not plain:
+                return None
+            place = places.get(plain)
         if place is None and self.unseen == "refuse":
             known = ", ".join(map(repr, feature.categories[:_SHOWN_CATEGORIES]))
             more = len(feature.categories) - _SHOWN_CATEGORIES

@@ -241,3 +241,16 @@ def test_module_imports_neither_pandas_nor_numpy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("unseen", ["missing", "refuse"])
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [("pro ", "pro"), ("\u00a0basic", "basic"), ("\ufeffpro", "pro"), ("", None), (" \t", None)],
+)
+def test_blanks_around_a_category_do_not_count_as_in_training(unseen, given, same):
+    frame = pd.DataFrame({"plan": ["basic", "pro"], "age": np.array([1, 2], dtype=np.float32)})
+    schema = FeatureSchema.fit(frame, ("plan",), unseen=unseen)
+    wanted = schema.encode_rows([[same, 1.0]]).tolist()
+    assert schema.encode_rows([[given, 1.0]]).tolist() == wanted
+    assert schema.encode({"plan": [given], "age": [1.0]}).tolist() == wanted
