@@ -30,6 +30,10 @@ OWN = (".lock",)
 """The lock of the working folder."""
 OTHERS = ("reports/watch", "junit/watch", "reports/.watch", "junit/.watch")
 """What a watch, which may run meanwhile, writes there."""
+RECORDS = ("mlflow.db", "history.jsonl", "production-model.yaml", "approvals", "released")
+"""What a home holds of its versions and of production."""
+BYTE_CODE = "__pycache__"
+"""Every import may write it."""
 SHOWN = 5
 GET_DUMPABLE, SET_DUMPABLE, SET_SUBREAPER = 3, 4, 36
 """Of Linux's prctl."""
@@ -127,11 +131,25 @@ class Protected:
             yield self.home / MARKER
             yield from _below(self.home / KEYS)
         yield from _startup_files()
+        if not confinement.abi():
+            yield from self._writable_elsewhere()
         yield self.project.root / FILE
         try:
             yield from identity.source_files(self.project)
         except UsageError:
             return  # a module that is missing is reported by the stage that needs it
+
+    def _writable_elsewhere(self) -> Iterator[Path]:
+        """Yield what is compared only where the system refuses no writes: it is much.
+
+        A build of the same model that writes the registry meanwhile is not told apart.
+        """
+        if self.home is not None:
+            for name in RECORDS:
+                yield self.home / name
+                yield from _below(self.home / name)
+        for folder in map(Path, site.getsitepackages()):
+            yield from (path for path in _below(folder) if BYTE_CODE not in path.parts)
 
     def _name(self, path: Path) -> str:
         for folder in (self.workdir.root, self.project.root):

@@ -289,7 +289,7 @@ class TestWhatTheyMayNotWrite:
     """Where the system cannot confine them, what they write is found, and they fail for it."""
 
     @pytest.fixture
-    def written(self, project, scratch, without_landlock):
+    def written(self, project, scratch, without_landlock, monkeypatch, tmp_path):
         """Run one test of this body over a working folder with reports; return what was told."""
         (scratch / "reports/train.json").write_text("{}")
         (scratch / "data/predictions.parquet").write_text("rows")
@@ -297,6 +297,12 @@ class TestWhatTheyMayNotWrite:
         home = Home(project.root / ".ml")
         (home / "keys").mkdir(parents=True)
         (home / "keys/a.pub.pem").write_text("key")
+        (home / "mlflow.db").write_text("registry")
+        packages = tmp_path / "packages"
+        packages.mkdir()
+        (packages / "module.py").write_text("x = 1")
+        (packages / "distutils.pth").touch()
+        monkeypatch.setattr(site, "getsitepackages", lambda: [str(packages)])
 
         def run(body: str) -> str:
             code = "import os, subprocess, sys, time\nfrom pathlib import Path\n"
@@ -325,6 +331,9 @@ class TestWhatTheyMayNotWrite:
             ("(ROOT / 'ml.yaml').write_text('project: other')", "ml.yaml was written"),
             ("(ROOT / '.ml/keys/mine.pub.pem').touch()", "keys/mine.pub.pem was made"),
             ("(ROOT / '.ml/keys/a.pub.pem').write_text('kei')", "keys/a.pub.pem was written"),
+            ("(ROOT / '.ml/mlflow.db').write_text('x')", ".ml/mlflow.db was written"),
+            ("(ROOT / '../packages/module.py').write_text('x')", "packages/module.py was written"),
+            ("(ROOT / '../packages/new.py').write_text('x')", "packages/new.py was made"),
             ("os.truncate(ML / 'reports/train.json', 0)", "reports/train.json was written"),
             ("os.chmod(ML / 'reports/train.json', 0o666)", "reports/train.json was written"),
             (
@@ -344,10 +353,7 @@ class TestWhatTheyMayNotWrite:
     def test_is_named(self, written, body, told):
         assert told in written(body)
 
-    def test_what_python_would_run_at_its_next_start_is_named(self, written, tmp_path, monkeypatch):
-        monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path / "packages")])
-        (tmp_path / "packages").mkdir()
-        (tmp_path / "packages/distutils.pth").touch()
+    def test_what_python_would_run_at_its_next_start_is_named(self, written, tmp_path):
         told = written(f"Path({str(tmp_path / 'packages/evil.pth')!r}).write_text('import evil')")
         assert told.endswith("packages/evil.pth was made")
         told = written(f"Path({str(tmp_path / 'packages/sitecustomize.py')!r}).touch()")
