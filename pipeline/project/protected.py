@@ -76,7 +76,7 @@ class Protected:
             if before.get(path) != after.get(path):
                 done = "written" if path in before and path in after else "made"
                 self._changed.append(
-                    f"{self._name(path)} was {done if path in after else 'removed'}"
+                    f"{self._name(Path(path))} was {done if path in after else 'removed'}"
                 )
 
     @property
@@ -100,18 +100,18 @@ class Protected:
             "tmp_path, and what they changed is made again from the stage that made it",
         )
 
-    def _stamps(self) -> dict[Path, Stamp]:
+    def _stamps(self) -> dict[str, Stamp]:
         """Return inode, size and times of every file; whoever writes cannot set the last of them.
 
         That is the time of the last change of content or attributes (``st_ctime_ns``).
         """
-        found: dict[Path, Stamp] = {}
+        found: dict[str, Stamp] = {}
         for path in self._files():
             try:
-                stat = path.lstat()
+                stat = os.lstat(path)
             except FileNotFoundError:
                 continue
-            found[path] = (
+            found[os.fspath(path)] = (
                 stat.st_ino,
                 stat.st_size,
                 stat.st_mtime_ns,
@@ -120,7 +120,7 @@ class Protected:
             )
         return found
 
-    def _files(self) -> Iterator[Path]:
+    def _files(self) -> Iterator[Path | str]:
         for path in _below(self.workdir.root):
             name = self.workdir.name_of(path)
             if not name.startswith(OTHERS) and not any(
@@ -139,7 +139,7 @@ class Protected:
         except UsageError:
             return  # a module that is missing is reported by the stage that needs it
 
-    def _writable_elsewhere(self) -> Iterator[Path]:
+    def _writable_elsewhere(self) -> Iterator[Path | str]:
         """Yield what is compared only where the system refuses no writes: it is much.
 
         A build of the same model that writes the registry meanwhile is not told apart.
@@ -148,8 +148,10 @@ class Protected:
             for name in RECORDS:
                 yield self.home / name
                 yield from _below(self.home / name)
-        for folder in map(Path, site.getsitepackages()):
-            yield from (path for path in _below(folder) if BYTE_CODE not in path.parts)
+        for folder in site.getsitepackages():
+            for here, folders, files in os.walk(folder):
+                folders[:] = [name for name in folders if name != BYTE_CODE]
+                yield from (os.path.join(here, name) for name in files)  # noqa: PTH118  ten thousands
 
     def _name(self, path: Path) -> str:
         for folder in (self.workdir.root, self.project.root):
