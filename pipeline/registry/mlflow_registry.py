@@ -280,12 +280,9 @@ class Registry:
         file = sqlite.file_of(self.uri)
         if file is None or (file.exists() and file.stat().st_size > 0):
             return
-        file.parent.mkdir(parents=True, exist_ok=True)
+        self._progress("making the registry's database", 0.0)
         with mlflow_scope(self.uri):
-            from mlflow import MlflowClient
-
-            self._progress("making the registry's database", 0.0)
-            MlflowClient(tracking_uri=self.uri, registry_uri=self.uri).search_experiments()
+            sqlite.make(file, self._home, again=True)
 
     def restore(self, bundle_path: Path, number: int) -> Version:
         """Register a bundle under a number that the registry has not come to yet.

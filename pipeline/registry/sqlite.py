@@ -62,8 +62,10 @@ def made(file: Path, home: Home) -> bool:
     )
 
 
-def make(file: Path, home: Home) -> None:
+def make(file: Path, home: Home, *, again: bool = False) -> None:
     """Make MLflow's database: whole or not there, by whichever process comes first.
+
+    With ``again`` also where it is lost, which ``made`` refuses.
 
     MLflow's migrations are no transaction: two processes that run them at once, or one that is
     killed meanwhile, would leave a file that no later process can open.
@@ -75,7 +77,8 @@ def make(file: Path, home: Home) -> None:
         FileLock(f"{file}.lock"),
         tempfile.TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as folder,
     ):
-        if made(file, home):
+        there = file.exists() and file.stat().st_size > 0 if again else made(file, home)
+        if there:
             return
         migrated, copy = Path(folder) / "migrated.db", Path(folder) / "copy.db"
         client = MlflowClient(tracking_uri=address(migrated), registry_uri=address(migrated))
