@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import html
 import io
 import lzma
 import re
@@ -34,7 +35,11 @@ STREAMS: Mapping[str, Callable[[Any], Any]] = {
     ".xz": lzma.open,
 }
 EXCEL = "an Excel workbook"
-SAVE_AS_CSV = "save its sheet as CSV UTF-8, and name that file"
+SAVE_AS_CSV = (
+    "save its sheet as CSV UTF-8 (in Excel: Save As), with identifiers formatted as text so that "
+    "none is rounded, and name that file"
+)
+WORKBOOK, SHEET, MOST_SHEETS = "xl/workbook.xml", re.compile(r'<sheet [^>]*?name="([^"]*)"'), 10
 OTHER_KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"PAR1", "a Parquet file", "set kind: parquet beside its path"),
     (b"\xd0\xcf\x11\xe0", EXCEL, SAVE_AS_CSV),
@@ -210,7 +215,7 @@ def _only_member(path: Path, content: bytes, limit: Limit) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = [item.filename for item in archive.infolist() if not item.is_dir()]
         if "[Content_Types].xml" in names:
-            raise _other_kind(path, EXCEL, SAVE_AS_CSV)
+            raise _other_kind(path, f"{EXCEL}{_sheets(path, archive, limit)}", SAVE_AS_CSV)
         if "mimetype" in names:
             raise _other_kind(path, "an OpenDocument file", SAVE_AS_CSV)
         members = [name for name in names if not name.startswith(("__MACOSX/", "."))]
@@ -222,6 +227,17 @@ def _only_member(path: Path, content: bytes, limit: Limit) -> bytes:
                 hint="unpack it, and name the file",
             )
         return _all_of(path, archive.open(members[0]), limit)
+
+
+def _sheets(path: Path, archive: zipfile.ZipFile, limit: Limit) -> str:
+    """Return the names of a workbook's sheets, for a message."""
+    if WORKBOOK not in archive.namelist():
+        return ""
+    listed = _all_of(path, archive.open(WORKBOOK), limit).decode(errors="replace")
+    names = [html.unescape(name) for name in SHEET.findall(listed)[:MOST_SHEETS]]
+    if len(names) == 1:
+        return f" with the sheet {names[0]!r}"
+    return f" with the sheets {', '.join(map(repr, names))}" if names else ""
 
 
 def _refuse_other_kinds(path: Path, content: bytes) -> None:

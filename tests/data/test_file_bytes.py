@@ -174,3 +174,14 @@ def test_a_file_that_is_written_while_it_is_read_is_refused(tmp_path, monkeypatc
     monkeypatch.setattr(Path, "read_bytes", read_slowly)
     with pytest.raises(UsageError, match="was written while it was read"):
         read_text(path)
+
+
+def test_a_workbook_is_refused_with_the_names_of_its_sheets(tmp_path):
+    path = tmp_path / "a.xlsx"
+    sheets = (
+        '<sheets><sheet name="A &amp; B" sheetId="1"/><sheet name="2024" sheetId="2"/></sheets>'
+    )
+    parts = {"[Content_Types].xml": b"<Types/>", "xl/workbook.xml": sheets.encode()}
+    path.write_bytes(zipped(**parts))
+    with pytest.raises(UsageError, match=r"workbook with the sheets 'A & B', '2024'.*CSV UTF-8"):
+        read_text(path)
