@@ -1,6 +1,7 @@
 #!/bin/sh
-# Steps of the build stage that both images share:
+# Steps of the build stage that the images share:
 #   install.sh lock FILE   makes /opt/ml-pipeline of a lock with hashes
+#   install.sh further FILE  puts what /opt/ml-pipeline lacks of a lock into /opt/further
 #   install.sh package     puts /build/source into /opt/package, to be laid over /opt/ml-pipeline
 # Bytecode is bound to its source by content and never checked, so that no file's date makes it
 # stale where it cannot be written anew.
@@ -16,15 +17,24 @@ compile() {
     "$python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$1"
 }
 
+prepare() {
+    cat /build/ca/*.crt /build/ca/*.pem > /build/trusted 2> /dev/null || true
+    if [ -s /build/trusted ]; then export PIP_CERT=/build/trusted; fi
+    [ -n "${PIP_INDEX_URL:-}" ] || unset PIP_INDEX_URL
+    python3 -m venv /build/pip
+}
+
 case "$1" in
     lock)
-        cat /build/ca/*.crt /build/ca/*.pem > /build/trusted 2> /dev/null || true
-        if [ -s /build/trusted ]; then export PIP_CERT=/build/trusted; fi
-        [ -n "${PIP_INDEX_URL:-}" ] || unset PIP_INDEX_URL
-        python3 -m venv /build/pip
+        prepare
         python3 -m venv --without-pip /opt/ml-pipeline
         install --require-hashes --requirement "$2"
         compile /opt/ml-pipeline/lib
+        ;;
+    further)
+        prepare
+        install --prefix /opt/further --require-hashes --requirement "$2"
+        compile /opt/further/lib
         ;;
     package)
         if [ -f /build/source/pyproject.toml ]; then

@@ -604,7 +604,8 @@ class EnvironmentSection(Section):
     port: int = Field(ge=0, le=65535, description="0 lets the system choose one.")
     image: str | None = Field(
         None,
-        description="docker: made of docker/server.Dockerfile; ml-pipeline-server:VERSION of the "
+        description="docker: made of docker/server-raw.Dockerfile, or docker/server.Dockerfile "
+        "without raw_rows; ml-pipeline-server-raw:VERSION or ml-pipeline-server:VERSION of the "
         "engine if unset. kubernetes: what package bakes the bundle into.",
         min_length=1,
     )
@@ -614,10 +615,16 @@ class EnvironmentSection(Section):
         "engine if unset.",
         min_length=1,
     )
-    memory: str = Field(
-        "512m",
+    raw_rows: bool = Field(
+        True,
+        description="Answer rows before features (POST /predict/raw) here; docker, kubernetes: "
+        "with the image that holds the packages to compute them.",
+    )
+    memory: str | None = Field(
+        None,
         pattern=pattern(r"^[1-9][0-9]*[kmg]$", "a whole number with k, m or g, such as 512m"),
-        description="docker, kubernetes: most that a server may take.",
+        description="docker, kubernetes: most that a server may take; 1g with raw_rows, 512m "
+        "without, if unset.",
     )
     network: str | None = Field(
         None,
@@ -634,6 +641,11 @@ class EnvironmentSection(Section):
         "kubernetes: if not at its ingress.",
     )
     kubernetes: KubernetesSection = KubernetesSection()
+
+    @property
+    def memory_limit(self) -> str:
+        """Most that a server may take, such as ``512m``."""
+        return self.memory or ("1g" if self.raw_rows else "512m")
 
 
 class PredictionLogSection(Section):

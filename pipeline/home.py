@@ -54,9 +54,11 @@ TAKEN = frozenset(
         "promotion.lock",
         "registry.lock",
         "released",
+        "released-used",
         "released.lock",
         "servers",
         "shadow",
+        "watch-began.json",
         "watch.json",
     }
 )

@@ -31,6 +31,9 @@ LATENCY_REQUESTS = 200
 SLOW_SECONDS = 0.1
 """Median of one row, sequentially, over which the contract's advisory check warns."""
 LARGEST_TRIED = 64 << 20
+RAW_SECONDS = 90.0
+"""The first raw row waits for the feature worker to import its packages."""
+RAW_ROWS = "raw rows"
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,13 @@ class Expected:
     version: int | None = None
     digest: str | None = None
     bundle: Bundle | None = None
+    raw_rows: bool = False
+    """Whether it is to compute features of raw rows."""
+    raw_rows_required: bool = False
+    """Whether the contract is broken where it does not."""
+
+    def requires(self, clause: str) -> bool:
+        return clause != "latency" and (clause != RAW_ROWS or self.raw_rows_required)
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,10 @@ def contract(url: str, expected: Expected, token: str | None = None) -> Contract
         except httpx.TransportError as error:
             raise EnvironmentFault(f"nothing answers at {url}: {error}") from None
         clauses = _Clauses(api, expected)
-        checks = [_check(name, rule, clause) for name, rule, clause in clauses.all()]
+        checks = [
+            _check(name, rule, clause, required=expected.requires(name))
+            for name, rule, clause in clauses.all()
+        ]
         metrics = dict(clauses.metrics)
     return Contract(tuple(checks), metrics, clauses.metadata)
 
@@ -142,10 +155,9 @@ def contract(url: str, expected: Expected, token: str | None = None) -> Contract
 Clause = Callable[[], object]
 
 
-def _check(name: str, rule: str, clause: Clause) -> Check:
+def _check(name: str, rule: str, clause: Clause, *, required: bool) -> Check:
     import httpx
 
-    required = name != "latency"
     try:
         observed = clause()
     except (_Broken, Refused) as broken:
@@ -209,6 +221,8 @@ class _Clauses:
         if self._expected.bundle is not None:
             rule = f"at most {TOLERANCE:g} from the trained model"
             yield "golden predictions", rule, self._golden_rows
+        if self._expected.raw_rows:
+            yield RAW_ROWS, "the model's own code computes features of raw rows", self._raw_rows
         yield "latency", f"median under {SLOW_SECONDS * 1000:g} ms", self._latency
 
     # --- what it is -----------------------------------------------------------------------
@@ -378,6 +392,13 @@ class _Clauses:
         enough = min(told["max_rows"], told["max_body"] // len(row), LARGEST_TRIED // len(row)) + 1
         body = f'{{"features": [{", ".join([row] * enough)}]}}'
         return self._told(self._post(body.encode()), 413)
+
+    def _raw_rows(self) -> str:
+        """Send a row without columns, which the model's code has to be ready for to refuse."""
+        response = self._api.post("/predict/raw", json={"rows": [{}]}, timeout=RAW_SECONDS)
+        if response.status_code not in (200, 422):
+            raise _Broken(f"status {response.status_code}: {_short(response.text)}")
+        return f"status {response.status_code} to a row without columns"
 
     # --- helpers ------------------------------------------------------------------------------
 

@@ -95,17 +95,27 @@ class Wanted:
         return f"{self.name}-log" if self.placement.serving.prediction_log.enabled else None
 
     @property
+    def arguments(self) -> list[str]:
+        """Those of the server that the configuration gives."""
+        placement = self.placement
+        return [
+            *arguments.limits(placement.serving),
+            *arguments.raw_rows(placement.name, placement.section, placement.serving),
+            *arguments.worker_bounds(placement.section, placement.serving),
+        ]
+
+    @property
     def labels(self) -> dict[str, str]:
         """Those of the server."""
         section, serving = self.placement.section, self.placement.serving
-        settings = [self.image, section.memory, section.host, serving.token_env]
+        settings = [self.image, section.memory_limit, section.host, serving.token_env]
         settings += arguments.prediction_log(serving, arguments.LOG_FOLDER)
         return labels(self.scope, self.placement.name) | {
             f"{LABEL}project": self.bundle.project,
             f"{LABEL}version": "" if self.version is None else str(self.version),
             f"{LABEL}digest": self.bundle.digest,
             f"{LABEL}max-body": str(serving.max_body),
-            f"{LABEL}settings": _digest(*settings, *arguments.limits(serving)),
+            f"{LABEL}settings": _digest(*settings, *self.arguments),
         }
 
     @property
@@ -429,7 +439,7 @@ def create(
     control = f"{volume}-control"
     client.volumes.create(control, driver="local", driver_opts=IN_MEMORY, labels=common)
     command = ["--published", host]
-    command += arguments.limits(wanted.placement.serving)
+    command += wanted.arguments
     command += arguments.prediction_log(wanted.placement.serving, arguments.LOG_FOLDER)
     command += [] if wanted.version is None else ["--version", str(wanted.version)]
     mounts = [Mount(PLACE, volume, type="volume", read_only=True)]
@@ -445,8 +455,9 @@ def create(
             labels=wanted.labels,
             user=f"{USER}:{USER}",
             volumes={control: {"bind": CONTROL, "mode": "rw"}},
-            mem_limit=section.memory,
-            memswap_limit=section.memory,
+            mem_limit=section.memory_limit,
+            memswap_limit=section.memory_limit,
+            tmpfs=scratch(wanted.placement),
             pids_limit=PROCESSES,
             mounts=mounts,
             network=network.name,
@@ -454,6 +465,14 @@ def create(
             **CONFINED,
         ),
     )
+
+
+def scratch(placement: Placement) -> dict[str, str] | None:
+    """Return the folder in memory that the feature worker writes to; None where there is none."""
+    if not arguments.computes_features(placement.section, placement.serving):
+        return None
+    options = f"size={arguments.SCRATCH_MIB}m,mode=1777,nosuid,nodev,noexec"
+    return {arguments.SCRATCH: options}
 
 
 def fill(client: DockerClient, wanted: Wanted) -> str:

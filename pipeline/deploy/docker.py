@@ -70,7 +70,9 @@ class DockerTarget:
                     version=version,
                     scope=fleet.scope,
                     token=token,
-                    image=engine.image_id(client, section.image),
+                    image=engine.image_id(
+                        client, section.image, engine.server_image(section, placement.serving)
+                    ),
                     gateway=engine.image_id(client, section.gateway_image, engine.GATEWAY),
                 )
                 fleet.settle()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pipeline import __version__
+from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.deploy import arguments
 from pipeline.errors import EnvironmentFault
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ SECONDS = 120
 """Time for one answer; ending a server takes as long as its open requests."""
 IMAGE = f"ml-pipeline-server:{__version__}"
 REACH = "start the engine, or set DOCKER_HOST to one that may be used"
+RAW_IMAGE = f"ml-pipeline-server-raw:{__version__}"
 GATEWAY = f"ml-pipeline-gateway:{__version__}"
 
 
@@ -71,11 +74,22 @@ def remote_host() -> str | None:
 
 def build_command(standard: str) -> str:
     """Return what brings a standard image to the engine."""
+    if standard == RAW_IMAGE:
+        return (
+            f"docker build -f docker/server.Dockerfile -t {IMAGE} . and then docker build -f "
+            f"docker/server-raw.Dockerfile -t {standard} . in the sources, or name one in "
+            f"environments.NAME.image; {IMAGE} alone does with environments.NAME.raw_rows: false"
+        )
     kind, key = ("gateway", "gateway_image") if standard == GATEWAY else ("server", "image")
     return (
         f"docker build -f docker/{kind}.Dockerfile -t {standard} . in the sources, "
         f"or name one in environments.NAME.{key}"
     )
+
+
+def server_image(section: EnvironmentSection, serving: ServingSection) -> str:
+    """Return the standard image of an environment's servers."""
+    return RAW_IMAGE if arguments.computes_features(section, serving) else IMAGE
 
 
 def image_id(client: DockerClient, name: str | None, standard: str | None = None) -> str:

@@ -8,16 +8,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from pipeline.bundle.reader import MANIFEST, Bundle
-from pipeline.config import EnvironmentSection
+from pipeline.config import EnvironmentSection, ServingSection
 from pipeline.deploy import engine
 from pipeline.deploy.manifests import image_tag
 from pipeline.errors import EnvironmentFault, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 PLACE = "/srv/ml-pipeline/bundle"
 """Where docker/serve.py looks for it."""
@@ -32,10 +29,13 @@ class Wanted:
 
     repository: str
     server: str | None
-    """``ml-pipeline-server:VERSION`` of the engine if None."""
+    """``standard`` of the engine if None."""
+    standard: str = engine.IMAGE
 
 
-def wanted(environments: Mapping[str, EnvironmentSection], repository: str | None) -> list[Wanted]:
+def wanted(
+    environments: Mapping[str, EnvironmentSection], serving: ServingSection, repository: str | None
+) -> list[Wanted]:
     """Return the image that was asked for, else those of all kubernetes environments.
 
     Raises:
@@ -46,11 +46,20 @@ def wanted(environments: Mapping[str, EnvironmentSection], repository: str | Non
     for name, section in environments.items():
         if section.target != KUBERNETES or section.kubernetes.repository is None:
             continue
-        one = Wanted(section.kubernetes.repository, section.image)
-        if found.setdefault(one.repository, one) != one:
+        standard = engine.server_image(section, serving)
+        one = Wanted(section.kubernetes.repository, section.image, standard)
+        first = found.setdefault(one.repository, one)
+        if first.server != one.server:
             raise UsageError(
                 f"{name} bakes into {one.repository} on top of {one.server}",
-                expected=f"environments.{name}.image {found[one.repository].server}, as another",
+                expected=f"environments.{name}.image {first.server}, as another",
+            )
+        if first != one:
+            raise UsageError(
+                f"{name} bakes into {one.repository} with raw_rows: "
+                f"{str(section.raw_rows).lower()}, and another environment with the opposite",
+                expected=f"one environments.NAME.raw_rows for all that pull {one.repository}, or "
+                f"another environments.{name}.kubernetes.repository",
             )
     if repository is None:
         if not found:
@@ -61,7 +70,8 @@ def wanted(environments: Mapping[str, EnvironmentSection], repository: str | Non
         return list(found.values())
     if "@" in repository or ":" in repository.rpartition("/")[2]:
         raise UsageError(f"--image {repository}", expected="a name without tag: that is the bundle")
-    return [found.get(repository, Wanted(repository, None))]
+    standard = engine.RAW_IMAGE if serving.raw.enabled else engine.IMAGE
+    return [found.get(repository, Wanted(repository, None, standard))]
 
 
 def bake(bundle: Bundle, image: Wanted) -> str:
@@ -79,7 +89,7 @@ def bake(bundle: Bundle, image: Wanted) -> str:
         f"{LABEL}identity": bundle.identity,
     }
     with engine.connected() as client, _context(bundle) as context:
-        server = {"SERVER": engine.image_id(client, image.server)}
+        server = {"SERVER": engine.image_id(client, image.server, image.standard)}
         try:
             client.images.build(
                 fileobj=context,

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import documents, workdir
+from pipeline import clock, documents, workdir
 from pipeline.deploy import mirroring
 from pipeline.deploy.base import CopiesRequests, Copying, Counts, Placement
 from pipeline.deploy.shadow import Exchange
@@ -43,10 +43,18 @@ class Live:
     challenger: ModelRef
     shadow: dict[str, Any]
     """What the target finds it by."""
+    clock: dict[str, float] = field(default_factory=dict)
+    """When it was started, by a clock that is never set; see ``pipeline.clock``."""
 
     @property
     def minutes(self) -> float:
-        return (time.time() - self.started) / 60
+        """For how long it runs, as far as this boot knows; 0 where it knows nothing.
+
+        Of one that an earlier version of this program started the wall clock is believed.
+        """
+        if not self.clock:
+            return max(0.0, time.time() - self.started) / 60
+        return (clock.age(self.clock) or 0.0) / 60
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,7 @@ def start(placement: Placement, copying: Copying, model: ModelRef) -> Live:
     folder.mkdir(mode=0o700, exist_ok=True)
     live = Live(
         started=time.time(),
+        clock=clock.marks(),
         environment=placement.name,
         target=placement.section.target,
         champion_version=copying.champion.version,
@@ -96,13 +105,20 @@ def start(placement: Placement, copying: Copying, model: ModelRef) -> Live:
         challenger=model,
         shadow=target.start_shadow(placement, copying),
     )
-    values = {"schema": SCHEMA} | asdict(live) | {"challenger": model.model_dump()}
-    workdir.write_text(folder / f"{name}.json", json.dumps(values, indent=2) + "\n")
+    _write(home, name, live)
     return live
+
+
+def _write(home: Home, name: str, live: Live) -> None:
+    values = {"schema": SCHEMA} | asdict(live) | {"challenger": live.challenger.model_dump()}
+    workdir.write_text(home / f"shadow/{name}.json", json.dumps(values, indent=2) + "\n")
 
 
 def read(home: Home, name: str) -> Live | None:
     """Return the shadow of an environment that was started and not ended.
+
+    Where it was started on another machine, or before a restart, its time counts from the first
+    time that it is read here.
 
     Raises:
         EnvironmentFault: its file is not one that this module wrote.
@@ -118,9 +134,13 @@ def read(home: Home, name: str) -> Live | None:
     if schema != SCHEMA:
         raise EnvironmentFault(f"{path}: schema {schema!r}", expected=repr(SCHEMA), hint=AGAIN)
     try:
-        return Live(challenger=ModelRef(**values.pop("challenger")), **values)
+        live = Live(challenger=ModelRef(**values.pop("challenger")), **values)
     except (ValueError, KeyError, TypeError) as error:
         raise EnvironmentFault(f"cannot read {path}: {error}", hint=AGAIN) from None
+    if live.clock and clock.age(live.clock) is None:
+        live = replace(live, clock=clock.marks(live.clock))
+        _write(home, name, live)
+    return live
 
 
 def copied(live: Live) -> Counts | None:

@@ -42,6 +42,9 @@ END_SECONDS = 45
 """Longer than the above and the time in which a server drains."""
 START_SECONDS = 120
 CPU_PERCENT = 70
+SCRATCH = "scratch"
+MOUNTED = {arguments.LOG_NAME: arguments.LOG_VOLUME, SCRATCH: arguments.SCRATCH}
+"""Where a container has its volumes."""
 SPARE_FILES = 2
 """Files of the prediction log by which its volume may be larger than the log."""
 PLAIN = re.compile(r"[A-Za-z]([A-Za-z0-9./_-]|:(?=[A-Za-z0-9/]))*")
@@ -297,24 +300,31 @@ def _pod(workload: Workload) -> Document:
 
 
 def _volumes(workload: Workload) -> list[Document]:
-    """Return the volume of the prediction log, which lives as long as its pod.
+    """Return the volumes of prediction log and feature worker, which live as long as their pod.
 
-    Its limit is above what the log takes by itself, since a pod beyond it is evicted.
+    The log's limit is above what the log takes by itself, since a pod beyond it is evicted. The
+    worker's scratch folder is in memory, where a full one is an error of its request.
     """
+    found: list[Document] = []
     log = workload.serving.prediction_log
-    if not log.enabled:
-        return []
-    mebibytes = math.ceil((log.keep + SPARE_FILES) * log.max_bytes / (1 << 20))
-    return [{"name": arguments.LOG_NAME, "emptyDir": {"sizeLimit": f"{mebibytes}Mi"}}]
+    if log.enabled:
+        mebibytes = math.ceil((log.keep + SPARE_FILES) * log.max_bytes / (1 << 20))
+        found.append({"name": arguments.LOG_NAME, "emptyDir": {"sizeLimit": f"{mebibytes}Mi"}})
+    if arguments.computes_features(workload.section, workload.serving):
+        limit = f"{arguments.SCRATCH_MIB}Mi"
+        found.append({"name": SCRATCH, "emptyDir": {"medium": "Memory", "sizeLimit": limit}})
+    return found
 
 
 def _container(workload: Workload) -> Document:
     settings = workload.settings
     own = ["--published", "0.0.0.0", "--token-env", TOKEN]  # noqa: S104  not bound here
     own += ["--digest", workload.digest, *arguments.limits(workload.serving)]
+    own += arguments.raw_rows(workload.environment, workload.section, workload.serving)
+    own += arguments.worker_bounds(workload.section, workload.serving)
     own += arguments.prediction_log(workload.serving, arguments.LOG_FOLDER)
     own += [] if workload.version is None else ["--version", str(workload.version)]
-    memory = f"{workload.section.memory[:-1]}{workload.section.memory[-1].upper()}i"
+    memory = f"{workload.section.memory_limit[:-1]}{workload.section.memory_limit[-1].upper()}i"
     secret = {"name": settings.token_secret or f"{workload.app}-token", "key": TOKEN_KEY}
     return {
         "name": "server",
@@ -336,7 +346,8 @@ def _container(workload: Workload) -> Document:
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [
-            {"name": each["name"], "mountPath": arguments.LOG_VOLUME} for each in _volumes(workload)
+            {"name": each["name"], "mountPath": MOUNTED[each["name"]]}
+            for each in _volumes(workload)
         ],
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }

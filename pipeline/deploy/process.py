@@ -197,6 +197,9 @@ class _Wanted:
     def settings(self) -> list[str]:
         return [
             *arguments.limits(self.placement.serving),
+            *arguments.raw_rows(
+                self.placement.name, self.placement.section, self.placement.serving
+            ),
             *arguments.prediction_log(self.placement.serving, arguments.log_of(self.placement)),
         ]
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.clock import BOOT_ID
+
 if TYPE_CHECKING:
     import psutil
 
-BOOT = Path("/proc/sys/kernel/random/boot_id")
 CREATED = "created "
 """Begins a start that is told in seconds since the epoch, where the system has no /proc."""
 CLOCK_SECONDS = 2.0
@@ -30,7 +31,7 @@ def start_of(pid: int) -> str:
 
     try:
         ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-        return f"boot {BOOT.read_text().strip()} ticks {ticks}"
+        return f"boot {BOOT_ID.read_text().strip()} ticks {ticks}"
     except (FileNotFoundError, ProcessLookupError):
         return f"{CREATED}{psutil.Process(pid).create_time()}"
 

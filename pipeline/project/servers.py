@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pipeline.config import EnvironmentSection, Project
+from pipeline.config import EnvironmentSection, Project, ServingSection
 from pipeline.errors import EnvironmentFault, PipelineError, UsageError
 from pipeline.home import Home
 from pipeline.project.check import check
@@ -35,7 +35,7 @@ def examine(project: Project, home: Home) -> Iterator[Check]:
             yield _stays(name)
         elif section.target == "docker":
             asked = True
-            yield _image(name, section)
+            yield _image(name, section, project.config.serving)
         elif section.target == "kubernetes":
             yield _cluster(name, section)
         if _is_here(section):
@@ -159,12 +159,15 @@ def _served(project: Project, name: str, home: Home) -> str | None:
     return f"version {deployment.version} is served at {deployment.url}"
 
 
-def _image(name: str, section: EnvironmentSection) -> Check:
+def _image(name: str, section: EnvironmentSection, serving: ServingSection) -> Check:
     """Look for the images of server and gateway on the engine, and pull nothing."""
     from pipeline.deploy import engine
 
     key = f"target of {name}"
-    images = {engine.IMAGE: section.image, engine.GATEWAY: section.gateway_image}
+    images = {
+        engine.server_image(section, serving): section.image,
+        engine.GATEWAY: section.gateway_image,
+    }
     try:
         client = _connected()
         try:

@@ -123,7 +123,7 @@ def released(home: Home, digest: str) -> Path | None:
     """Return the verified copy of a bundle that the home keeps; None where there is none."""
     path = home / FOLDER / digest
     try:
-        return path if used(path).digest == digest else None
+        return path if used(home, path).digest == digest else None
     except Refused:
         return None
 

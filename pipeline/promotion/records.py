@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline import documents, workdir
+from pipeline import clock, documents, workdir
 from pipeline.approval.statement import Approval
 from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault
@@ -47,6 +47,8 @@ class Entry(BaseModel):
     former_bundle: str | None
     run_id: str
     kind: Kind = "promotion"
+    clock: dict[str, float] = {}
+    """When it was, by a clock that is never set: ``pipeline.clock``."""
 
 
 def entry(
@@ -79,6 +81,7 @@ def entry(
         former_bundle=former[1],
         run_id=run_id,
         kind=kind,
+        clock=clock.marks(),
     )
 
 

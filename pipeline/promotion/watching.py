@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline import documents, workdir
+from pipeline import clock, documents, workdir
 from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault
 from pipeline.home import Home
@@ -26,7 +27,11 @@ from pipeline.report import Progress, Verdict
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
 
+Model = TypeVar("Model", bound=BaseModel)
+
 FILE = "watch.json"
+BEGAN = "watch-began.json"
+"""When machines that did not make the promotion began to watch it."""
 BY = "ml-pipeline watch"
 """Who asks for a rollback after a watch, in the history."""
 LATE = timedelta(hours=1)
@@ -45,6 +50,16 @@ class Ended(BaseModel):
     ended: datetime
     verdict: Verdict
     summary: str
+
+
+class Began(BaseModel):
+    """Since when other boots than the promotion's watch it: ``pipeline.clock``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    promoted: datetime
+    bundle: str
+    clock: dict[str, float]
 
 
 def end(home: Home, promotion: Entry, verdict: Verdict, summary: str) -> None:
@@ -75,7 +90,7 @@ def give_up(home: Home, minutes: float, why: str) -> None:
 def due(home: Home, minutes: float, *, begun: bool = False) -> Entry | str:
     """Return the promotion to watch, or why there is none.
 
-    A watch that has begun goes on, whatever the wall clock is set to meanwhile.
+    A watch that has begun goes on.
 
     Raises:
         EnvironmentFault: the history, or the file of the last watch, is broken.
@@ -93,13 +108,38 @@ def due(home: Home, minutes: float, *, begun: bool = False) -> Entry | str:
     ended = _last(home)
     if ended and (ended.promoted, ended.bundle) == (promotion.at, promotion.bundle):
         return f"the watch of version {promotion.version} has ended: {ended.summary}"
-    over = promotion.at + timedelta(minutes=minutes)
-    if not begun and datetime.now(UTC) > over + LATE:
+    whole = timedelta(minutes=minutes)
+    if not begun and seconds_since(home, promotion) > (whole + LATE).total_seconds():
+        over = promotion.at + whole
         return (
             f"the watch of version {promotion.version} was over at "
             f"{over.isoformat(timespec='minutes')}, and nobody looked then"
         )
     return promotion
+
+
+def seconds_since(home: Home, promotion: Entry) -> float:
+    """Return for how long a promotion has been in production, whatever the wall clock is set to.
+
+    Where it was made on another machine, or before a restart, that is not known: it counts from
+    when this boot is asked first, so that it is watched for the whole time. Only of a promotion
+    that an earlier version of this program made is the wall clock believed.
+
+    Raises:
+        EnvironmentFault: the file with the begin of a watch is broken.
+    """
+    if not promotion.clock or clock.reading() is None:
+        return max(0.0, (datetime.now(UTC) - promotion.at).total_seconds())
+    began = _began(home)
+    marks = promotion.clock
+    if began is not None and (began.promoted, began.bundle) == (promotion.at, promotion.bundle):
+        marks = began.clock | marks
+    age = clock.age(marks)
+    if age is not None:
+        return age
+    noted = Began(promoted=promotion.at, bundle=promotion.bundle, clock=clock.marks(marks))
+    workdir.write_text(home / BEGAN, noted.model_dump_json(indent=2) + "\n")
+    return 0.0
 
 
 def rolled_back(home: Home, run_id: str) -> Entry | None:
@@ -134,9 +174,16 @@ def _own(kind: str, by: str) -> bool:
 
 
 def _last(home: Home) -> Ended | None:
-    path = home / FILE
+    return _read(home / FILE, Ended)
+
+
+def _began(home: Home) -> Began | None:
+    return _read(home / BEGAN, Began)
+
+
+def _read(path: Path, model: type[Model]) -> Model | None:
     try:
-        return Ended.model_validate(documents.read_json(path, "it"))
+        return model.model_validate(documents.read_json(path, "it"))
     except FileNotFoundError:
         return None
     except (ValidationError, DocumentError) as error:

@@ -8,6 +8,7 @@ It ends when its input does, which is when its server has.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import math
 import os
@@ -15,18 +16,20 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import config
+from pipeline import config, documents
 from pipeline.bundle import identity, source
 from pipeline.bundle.reader import Bundle
 from pipeline.config import Project
 from pipeline.data import suite
 from pipeline.data.load import as_rows, text_columns
+from pipeline.data.rules import row_tests
 from pipeline.errors import EnvironmentFault, PipelineError
 from pipeline.features.registry import load_modules
 from pipeline.problems.compute import SOURCE_ROW, features_of_rows, read_file
@@ -52,8 +55,11 @@ if TYPE_CHECKING:
     from pipeline.problems.base import Problem
 
 MISFIT = 422
-MAX_MEMORY = 2 << 30
-"""Bytes that the worker may hold after an answer; beyond, it ends and is started again."""
+SHOWN = 40
+"""Characters of a client's value that an error shows."""
+OUT_OF_MEMORY = Path("/proc/self/oom_score_adj")
+FIRST = "1000"
+"""The worker is what the kernel ends first, not the server, where a container's memory is full."""
 MAX_BITS = 1023
 """Of an integer that a float can hold."""
 FAULT = "a fault of the bundle's code; the server's log tells more"
@@ -113,7 +119,7 @@ class FeatureCode:
         table = found.table
         for place, tests in found.set_aside.items():
             if since is None or not self._is_before(rows[place], since):
-                raise RequestError(MISFIT, f"row {place} {self._missed(tests)}")
+                raise RequestError(MISFIT, f"row {place} {self._missed(tests, rows[place])}")
         chosen = table if since is None else table[table[self._time()] >= pd.Timestamp(since)]
         return self._features(chosen, found.set_aside)
 
@@ -137,10 +143,31 @@ class FeatureCode:
             set_aside=sorted(set_aside.items()),
         )
 
-    def _missed(self, tests: str) -> str:
-        """Say which data tests a row missed, and how a day is written in a request."""
+    def _missed(self, tests: str, row: Mapping[str, Any] | None = None) -> str:
+        """Say which data tests a row missed, with what is in their columns if it is known.
+
+        And how a day is written in a request, where that is what one of them is about.
+        """
+        told = f"misses the data test {tests}"
+        if row is not None:
+            found = [f"'{name}' is {_shown(row[name])}" for name in self._columns_of(tests, row)]
+            told += f" ({', '.join(found)})" if found else ""
         is_day = f"{self.problem.time_column}_format" in tests
-        return f"misses the data test {tests}" + ("; a day is YYYY-MM-DD here" if is_day else "")
+        return told + ("; a day is YYYY-MM-DD here" if is_day else "")
+
+    def _columns_of(self, tests: str, row: Mapping[str, Any]) -> list[str]:
+        """Return the columns of a request that data tests are about."""
+        data = self.project.config.data
+        names = {source: name for name, source in data.columns.items()}
+        present = [*(names.get(name, name) for name in row), *data.constants]
+        missed = tests.split("; ")
+        about = [
+            self._source_name(name)
+            for test in row_tests(self.problem, data, present, date.max)
+            if test.name in missed
+            for name in test.columns
+        ]
+        return [name for name in dict.fromkeys(about) if name in row]
 
     def _check_columns(self, row: Mapping[str, Any]) -> None:
         """Refuse rows without a column that the problem needs; name the one that may be meant."""
@@ -196,14 +223,35 @@ class FeatureCode:
 
 
 def _check_lock(bundle: Bundle, project: Project) -> None:
-    here = identity.digest_of(identity.locked(project))
+    found = identity.locked(project)
+    here = identity.digest_of(found)
     there = bundle.manifest["identity_parts"].get("lock")
     if here != there:
+        differ = "; ".join(_differing(bundle, found)) or f"lock {here[:12]}"
         raise EnvironmentFault(
-            "the packages here are not those that the model was trained with",
-            expected=f"lock {str(there)[:12]}, found {here[:12]}",
-            hint="serve it from an environment made from the lock of its commit",
+            f"the packages of this server are not those that the model was trained with: {differ}",
+            expected=f"lock {str(there)[:12]}",
+            hint="deploy it with an image or environment made from the lock of the model's commit",
         )
+
+
+def _differing(bundle: Bundle, found: Mapping[str, str]) -> list[str]:
+    """Return the packages whose version is another one than in the bundle's bill of materials."""
+    path = bundle.path / "sbom.cdx.json"
+    if not path.is_file():
+        return []
+    listed = documents.parse_json(path.read_bytes(), path.name).get("components", [])
+    trained = {each["name"]: each["version"] for each in listed}
+    return [
+        f"{name} {version}, trained with {trained[name]}"
+        for name, version in sorted(found.items())
+        if trained.get(name, version) != version
+    ]
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _parse(body: bytes, max_rows: int) -> tuple[list[dict[str, Any]], date | None]:
@@ -319,7 +367,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.scoring.feature_worker")
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--max-rows", type=int, required=True)
+    parser.add_argument("--max-memory", type=int, required=True)
     given = parser.parse_args(arguments)
+    with suppress(OSError):  # there is no such file where the system is not Linux
+        OUT_OF_MEMORY.write_text(FIRST)
     asked, answers = _own_streams()
     with tempfile.TemporaryDirectory(prefix="feature-worker-") as scratch:
         try:
@@ -330,8 +381,10 @@ def main(arguments: list[str] | None = None) -> int:
         write_frame(answers, encode(Ready()))
         while (body := read_frame(asked)) is not None:
             write_frame(answers, encode(answer(code, body, given.max_rows)))
-            if psutil.Process().memory_info().rss > MAX_MEMORY:
-                logger.warning("the feature worker holds over %d MB and ends", MAX_MEMORY >> 20)
+            if psutil.Process().memory_info().rss > given.max_memory:
+                logger.warning(
+                    "the feature worker holds over %d MB and ends", given.max_memory >> 20
+                )
                 return 0
     return 0
 

@@ -27,10 +27,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--max-seconds", type=float, default=5.0, help="longest time that one of them waits"
     )
+    parser.add_argument("--environment", help="its name, in messages about raw rows")
     parser.add_argument("--no-raw", action="store_true", help="take no rows before features")
+    parser.add_argument("--raw-off", action="store_true", help="answer 501 to raw rows")
     parser.add_argument("--raw-rows", type=int, default=10_000, help="raw rows of a request")
     parser.add_argument("--raw-queue", type=int, default=8, help="requests of raw rows that wait")
     parser.add_argument("--raw-seconds", type=float, default=10.0, help="for one of them")
+    parser.add_argument(
+        "--raw-memory", type=int, default=2 << 30, help="bytes that the feature worker may hold"
+    )
+    parser.add_argument("--raw-scratch", type=Path, help="folder that the worker writes to")
     parser.add_argument("--predictions", type=Path, help="folder of the prediction log")
     parser.add_argument("--predictions-bytes", type=int, default=64 << 20, help="of a file")
     parser.add_argument("--predictions-keep", type=int, default=16, help="files at most")
@@ -44,12 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     from pipeline.serving import logs, server
     from pipeline.serving.app import Limits
-    from pipeline.serving.feature_process import RawLimits
+    from pipeline.serving.feature_process import RawLimits, RawPlace
     from pipeline.serving.predictions import Rotation
 
     logs.configure()
     limits = Limits(given.max_body, given.max_rows, given.max_queue, given.max_seconds)
-    raw = RawLimits(given.raw_rows, given.raw_queue, given.raw_seconds)
+    raw = RawLimits(given.raw_rows, given.raw_queue, given.raw_seconds, given.raw_memory)
+    place = RawPlace(given.environment, off=given.raw_off, scratch=given.raw_scratch)
     folder: Path | None = given.predictions
 
     try:
@@ -70,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
             ),
             log_requests=given.log_requests,
             raw=None if given.no_raw else raw,
+            raw_place=place,
         )
     except PipelineError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -37,8 +37,9 @@ from starlette.routing import Route
 from pipeline import __version__
 from pipeline.features.schema import FeatureError
 from pipeline.serving import openapi
+from pipeline.serving.examples import Examples
 from pipeline.serving.feature_messages import Features as ComputedFeatures
-from pipeline.serving.feature_process import UNAVAILABLE, FeatureProcess, RawLimits
+from pipeline.serving.feature_process import UNAVAILABLE, FeatureProcess, RawLimits, RawPlace
 from pipeline.serving.forms import Body, Features, Form, Rows, by_position, error
 from pipeline.serving.inference import Inference
 from pipeline.serving.invocations import Invocations
@@ -486,6 +487,7 @@ def make_app(
     log: PredictionLog | None = None,
     log_requests: float = 0.0,
     raw: RawLimits | None = None,
+    raw_place: RawPlace | None = None,
 ) -> Application:
     """Return the ASGI application that answers for a verified bundle.
 
@@ -498,6 +500,7 @@ def make_app(
         log: where answered requests are logged; None logs none.
         log_requests: share of the requests that get a line in the server's log.
         raw: the largest request of raw rows; None takes no raw rows.
+        raw_place: where the server runs, for messages about raw rows.
     """
     metrics = Metrics(bundle.project, version, bundle.digest, (*PATHS, RAW))
     inference = Inference(bundle, limits.max_queue, limits.max_seconds)
@@ -519,7 +522,7 @@ def make_app(
         "/invocations": Scoring("/invocations", invocations, service),
     }
     if raw is not None:
-        state.features = FeatureProcess(bundle.path, raw)
+        state.features = FeatureProcess(bundle.path, raw, raw_place)
         scoring["/invocations"] = InvocationScoring(invocations, service, state.features)
         scoring[RAW] = RawScoring(features, service, state.features, version)
     return Application(scoring, _pages(bundle, version, service, scoring), service)
@@ -538,6 +541,7 @@ def _pages(
     )
     listed = msgspec.json.encode(document)
     page, policy = openapi.page(document)
+    examples = Examples(bundle.schema)
 
     def told(content: bytes | str, kind: str = JSON, **headers: str) -> Any:
         async def answer(_: Request) -> Response:
@@ -565,10 +569,12 @@ def _pages(
         content, kind = service.metrics.page(request.headers.get("accept", ""))
         return Response(content, headers={"content-type": kind})
 
-    async def http_error(_: Request, fault: Exception) -> Response:
+    async def http_error(request: Request, fault: Exception) -> Response:
         status = fault.status_code if isinstance(fault, HTTPException) else 500
         headers = (fault.headers or {}) if isinstance(fault, HTTPException) else {}
-        text = {404: "no such path", 405: "this path has another method"}.get(status, "refused")
+        text = {404: "no such path"}.get(status, "refused")
+        if status == 405:
+            text = examples.other_method(request.url.path, headers.get("Allow", "another"))
         return Response(error(text), status, headers=dict(headers), media_type=JSON)
 
     async def failed(_: Request, __: Exception) -> Response:

@@ -43,12 +43,10 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Beside the system's variables all of the environment that the bundle's code gets: the server's
 token is not in it."""
 UNAVAILABLE = 501
+OOM_FIRST = "1000"
 MODULE = "pipeline.scoring.feature_worker"
 NEEDED = ("pipeline.scoring", "pandas")
-NOT_INSTALLED = (
-    "this server's environment has no packages to compute features: send the features to /predict, "
-    "or serve from an environment or image with the whole package"
-)
+INSTEAD = "or send the features to /predict"
 
 logger = logging.getLogger("pipeline.serving")
 
@@ -61,6 +59,42 @@ class RawLimits:
     """Rows of a request, the history included."""
     max_queue: int = 8
     max_seconds: float = 10.0
+    max_memory: int = 2 << 30
+    """Bytes that the worker may hold after an answer; beyond, it ends and is started again."""
+
+
+@dataclass(frozen=True)
+class RawPlace:
+    """Where the server runs, as far as messages about raw rows name it."""
+
+    environment: str | None = None
+    """None where the server was started by hand."""
+    off: bool = False
+    """Whether the environment's ``raw_rows`` is false."""
+    scratch: Path | None = None
+    """The folder that the worker may write to; the system's for temporary files if None."""
+
+    @property
+    def switched_off(self) -> str:
+        """What a client is told where raw rows are off."""
+        if self.environment is None:
+            return f"this server was started with --raw-off: start it without, {INSTEAD}"
+        return (
+            "this environment does not compute features: whoever deploys it sets 'environments."
+            f"{self.environment}.raw_rows: true' in ml.yaml and deploys again, {INSTEAD}"
+        )
+
+    @property
+    def not_installed(self) -> str:
+        """What a client is told where the packages are lacking."""
+        lacking = "this server's environment has no packages to compute features"
+        if self.environment is None:
+            return f"{lacking}: start it where jenkins-ml-pipeline is installed, {INSTEAD}"
+        key = f"environments.{self.environment}.image"
+        return (
+            f"{lacking}: whoever deploys it sets {key} in ml.yaml to an image of "
+            f"docker/server-raw.Dockerfile, or removes {key}, and deploys again, {INSTEAD}"
+        )
 
 
 class WorkerError(Exception):
@@ -72,12 +106,14 @@ class FeatureProcess:
 
     Args:
         bundle: its folder; the bundle was verified.
-        limits: of rows, queue and time.
+        limits: of rows, queue, time and memory.
+        place: where the server runs.
     """
 
-    def __init__(self, bundle: Path, limits: RawLimits) -> None:
+    def __init__(self, bundle: Path, limits: RawLimits, place: RawPlace | None = None) -> None:
         self._bundle = bundle
         self._limits = limits
+        self._where = place or RawPlace()
         self._scratch: TemporaryDirectory[str] | None = None
         """Where the worker may write: nowhere else, where the system can confine it."""
         self._process: Process | None = None
@@ -99,6 +135,8 @@ class FeatureProcess:
             RequestError: 4xx as the worker says; 429 where the queue is full; 501 where the
                 bundle's code cannot run here; 503 where the worker ended or took too long.
         """
+        if self._where.off:
+            raise RequestError(UNAVAILABLE, self._where.switched_off)
         limits = self._limits
         if self.waiting >= limits.max_queue:
             raise RequestError(
@@ -179,7 +217,7 @@ class FeatureProcess:
                 return None
             logger.warning("the feature worker ended with %s", self._process.returncode)
         if any(find_spec(name) is None for name in NEEDED):
-            return Failure(UNAVAILABLE, NOT_INSTALLED)
+            return Failure(UNAVAILABLE, self._where.not_installed)
         self._process = await self._spawn()
         self.starts += 1
         try:
@@ -203,19 +241,30 @@ class FeatureProcess:
     async def _spawn(self) -> Process:
         command = [sys.executable, "-P", "-m", MODULE, "--bundle", str(self._bundle)]
         command += ["--max-rows", str(self._limits.max_rows)]
+        command += ["--max-memory", str(self._limits.max_memory)]
         scratch = self._place()
         confined = confinement.command(
             Rules((scratch,), secret_files(near=(self._bundle,))), command
         )
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *confined, stdin=PIPE, stdout=PIPE, stderr=None if _has_stderr() else DEVNULL,
             env=inherited(*THREADS) | {"TMPDIR": str(scratch)},
         )  # fmt: skip
+        _end_first(process.pid)
+        return process
 
     def _place(self) -> Path:
         if self._scratch is None:
-            self._scratch = TemporaryDirectory(prefix="features-", ignore_cleanup_errors=True)
+            self._scratch = TemporaryDirectory(
+                prefix="features-", dir=self._where.scratch, ignore_cleanup_errors=True
+            )
         return Path(self._scratch.name).resolve()
+
+
+def _end_first(pid: int) -> None:
+    """Let the kernel end the worker before the server, where a container's memory is full."""
+    with contextlib.suppress(OSError):  # there is no such file where the system is not Linux
+        Path(f"/proc/{pid}/oom_score_adj").write_text(OOM_FIRST)
 
 
 def _has_stderr() -> bool:

@@ -173,8 +173,9 @@ class Features:
     def _without_contract(self) -> RequestError:
         return RequestError(
             409,
-            "a row by position needs 'contract', since the order of the features has changed; this "
-            f"model's is {self._schema.contract}; or name the features",
+            "a row by position needs 'contract', since the features of this model or their order "
+            'have changed; name them, as in {"features": {"NAME": VALUE}}, or compare GET '
+            f'/metadata and give "contract": "{self._schema.contract}"',
         )
 
     def _check_contract(self, given: Any) -> None:
@@ -182,7 +183,9 @@ class Features:
             return
         shown = given[:DIGEST_SHOWN] if isinstance(given, str) else "no text"
         raise RequestError(
-            409, f"the request is for contract {shown}; this model's is {self._schema.contract}"
+            409,
+            f"the request is for contract {shown}; this model's is {self._schema.contract}: its "
+            "features, their order or types have changed; GET /metadata lists them",
         )
 
 

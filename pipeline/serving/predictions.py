@@ -14,13 +14,14 @@ import json
 import logging
 import os
 import queue
+import re
 import secrets
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ from pipeline.errors import EnvironmentFault, Refused
 
 SCHEMA = "ml-pipeline/predictions/1"
 SUFFIX = ".jsonl"
+NAMED = "%Y%m%dT%H%M%S.%fZ"
+BEGINNING = re.compile(r"\d{8}T\d{6}\.\d{6}Z-")
+"""Of a file's name: its time of creation, as ``NAMED``."""
+MICROSECOND = timedelta(microseconds=1)
 FLUSH_SECONDS = 0.1
 """How long an answered request waits for the disk, unless the disk is slow."""
 MAX_PENDING = 16 << 20
@@ -200,8 +205,9 @@ class _Files:
         self._file = None
 
     def _begin(self) -> None:
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}{SUFFIX}"
-        for old in files(self._rotation.folder)[: -(self._rotation.keep - 1) or None]:
+        earlier = files(self._rotation.folder)
+        name = f"{_after(earlier, datetime.now(UTC))}-{secrets.token_hex(3)}{SUFFIX}"
+        for old in earlier[: -(self._rotation.keep - 1) or None]:
             old.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(self._rotation.folder / name, flags, 0o600)
@@ -214,6 +220,19 @@ class _Files:
             count = os.write(self._file, left)
             self._size += count
             left = left[count:]
+
+
+def _after(earlier: Sequence[Path], now: datetime) -> str:
+    """Return the beginning of a name that sorts after those of all files, whatever the clock says.
+
+    Else a clock that was set back would make the newest file the one that is removed next.
+    """
+    last = max((path.name for path in earlier if BEGINNING.match(path.name)), default="")
+    name = now.strftime(NAMED)
+    if name > last:
+        return name
+    newest = datetime.strptime(last[: len(name)], NAMED).replace(tzinfo=UTC)
+    return (newest + MICROSECOND).strftime(NAMED)
 
 
 def files(folder: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from pipeline.bundle.reader import Bundle
 from pipeline.serving import control
 from pipeline.serving.access import token_of
 from pipeline.serving.app import Limits, State, make_app
-from pipeline.serving.feature_process import RawLimits
+from pipeline.serving.feature_process import RawLimits, RawPlace
 from pipeline.serving.mirror import Mirror
 from pipeline.serving.predictions import PredictionLog, Rotation, Source
 from pipeline.serving.protocol import BoundedProtocol
@@ -212,6 +212,7 @@ def run(
     predictions: Rotation | None = None,
     log_requests: float = 0.0,
     raw: RawLimits | None = None,
+    raw_place: RawPlace | None = None,
 ) -> None:
     """Verify the bundle, listen and answer until SIGTERM or SIGINT.
 
@@ -221,7 +222,7 @@ def run(
     that clients of a container reach, by which the rule about tokens then goes. ``predictions`` is
     where answered requests are logged, whole on the disk when this returns; ``log_requests`` the
     share of them that get a line in the server's log; ``raw`` the limits of raw rows, of which None
-    takes none.
+    takes none; ``raw_place`` names the environment in messages about them.
 
     Raises:
         Refused: the bundle does not verify or fails its golden predictions.
@@ -234,7 +235,15 @@ def run(
     state = State()
     log = None if predictions is None else PredictionLog(predictions, _source(bundle, version))
     app = make_app(
-        bundle, version, limits, state, token, log=log, log_requests=log_requests, raw=raw
+        bundle,
+        version,
+        limits,
+        state,
+        token,
+        log=log,
+        log_requests=log_requests,
+        raw=raw,
+        raw_place=raw_place,
     )
     address = ("127.0.0.1", 0) if control_path else (host, port)
     first = bind(*address)

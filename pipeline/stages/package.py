@@ -61,7 +61,7 @@ def _wanted(context: Context) -> list[image.Wanted]:
     name, push = context.flags.get("image"), context.flags.get("push")
     if name is None and not push:
         return []
-    return image.wanted(context.config.environments, name)
+    return image.wanted(context.config.environments, context.config.serving, name)
 
 
 def _images(context: Context, bundle: Bundle, wanted: list[image.Wanted]) -> list[Check]:

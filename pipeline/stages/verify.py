@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pipeline import report
 from pipeline.bundle.reader import Bundle
-from pipeline.deploy import champion_requests, checks, recorded
+from pipeline.deploy import arguments, champion_requests, checks, recorded
 from pipeline.deploy.base import Deployment, Placement
 from pipeline.deploy.champion_requests import ChampionRequests
 from pipeline.deploy.checks import Contract, Expected
@@ -47,7 +47,7 @@ def run(context: Context) -> Outcome:
     url = _url(context.flags.get("url"), deployment, name)
     token = token_of("127.0.0.1", placement.serving.token_env)
     context.progress(f"testing {url}", 0.1)
-    expected = _expected(deployment, url)
+    expected = _expected(deployment, url, placement)
     found = checks.contract(url, expected, token)
     replayed = _champions_requests(context, expected, url, token)
     context.progress("running the project's staging tests", 0.6)
@@ -87,11 +87,18 @@ def _url(given: str | None, deployment: Deployment | None, name: str) -> str:
     return given.rstrip("/")
 
 
-def _expected(deployment: Deployment | None, url: str) -> Expected:
+def _expected(deployment: Deployment | None, url: str, placement: Placement) -> Expected:
     if deployment is None or deployment.url != url:
         return Expected()
     bundle = Bundle.open(deployment.bundle)
-    return Expected(version=deployment.version, digest=deployment.digest, bundle=bundle)
+    section = placement.section
+    return Expected(
+        version=deployment.version,
+        digest=deployment.digest,
+        bundle=bundle,
+        raw_rows=arguments.computes_features(section, placement.serving),
+        raw_rows_required="raw_rows" in section.model_fields_set,
+    )
 
 
 def _champions_requests(

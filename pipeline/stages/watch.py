@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pipeline import report
@@ -53,17 +52,12 @@ class Watch:
     _left: float = field(init=False)
 
     def __post_init__(self) -> None:
-        whole = timedelta(minutes=self.context.config.watch.minutes)
-        left = self.promotion.at + whole - datetime.now(UTC)
-        self._left = min(left, whole).total_seconds()
+        whole = 60 * self.context.config.watch.minutes
+        self._left = whole - watching.seconds_since(self.context.home, self.promotion)
 
     @property
     def left(self) -> float:
-        """Seconds until it is over.
-
-        The wall clock is asked once, since the promotion was another command's; a promotion that
-        seems to be of the future, by a clock that was set back, was just now.
-        """
+        """Seconds until it is over."""
         return self._left - (time.monotonic() - self._began)
 
     def look(self) -> bool:

@@ -52,7 +52,8 @@ def test_predictions_are_logged_in_the_pod(place, cluster, make_bundle):
 
 
 def test_switched_off_a_pod_has_no_volume(place, cluster, make_bundle):
-    place.but(prediction_log=PredictionLogSection(enabled=False)).deploy(make_bundle(), 1)
+    off = place.but(prediction_log=PredictionLogSection(enabled=False), raw_rows=False)
+    off.deploy(make_bundle(), 1)
     pod = cluster.objects["Deployment", "small-staging-v1"]["spec"]["template"]["spec"]
     assert (pod["volumes"], pod["containers"][0]["volumeMounts"]) == ([], [])
     assert not list(cluster.root.glob("pod-*/predictions"))

@@ -83,8 +83,8 @@ class TestWorkedExample:
         asked = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in PROBES}
         assert asked == PROBES
         assert container["resources"] == {
-            "requests": {"cpu": "250m", "memory": "512Mi"},
-            "limits": {"memory": "512Mi"},
+            "requests": {"cpu": "250m", "memory": "1Gi"},
+            "limits": {"memory": "1Gi"},
         }
         assert container["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "5"]
         strategy = self.made["Deployment"]["spec"]["strategy"]["rollingUpdate"]
@@ -108,13 +108,27 @@ class TestWorkedExample:
 
     def test_the_prediction_log_has_a_volume_that_is_larger_than_it_gets(self):
         pod = self.made["Deployment"]["spec"]["template"]["spec"]
-        (volume,), (container,) = pod["volumes"], pod["containers"]
+        (volume, _), (container,) = pod["volumes"], pod["containers"]
         assert volume == {"name": "predictions", "emptyDir": {"sizeLimit": "1152Mi"}}
-        (mount,) = container["volumeMounts"]
+        mount, _ = container["volumeMounts"]
         assert mount == {"name": "predictions", "mountPath": "/var/lib/ml-pipeline"}
         told = " ".join(container["args"])
         assert "--predictions /var/lib/ml-pipeline/predictions " in told
         assert "--predictions-bytes 67108864 --predictions-keep 16" in told
+
+    def test_the_feature_worker_has_a_bounded_folder_in_memory_and_its_share_of_it(self):
+        pod = self.made["Deployment"]["spec"]["template"]["spec"]
+        (_, volume), (container,) = pod["volumes"], pod["containers"]
+        bounds = {"medium": "Memory", "sizeLimit": "64Mi"}
+        assert volume == {"name": "scratch", "emptyDir": bounds}
+        assert container["volumeMounts"][1] == {
+            "name": "scratch",
+            "mountPath": "/run/ml-pipeline-scratch",
+        }
+        told = " ".join(container["args"])
+        assert f"--raw-memory {768 << 20} --raw-scratch /run/ml-pipeline-scratch" in told
+        assert "--environment production --raw-rows 10000 --raw-queue 8 --raw-seconds 10" in told
+        assert container["securityContext"]["readOnlyRootFilesystem"]
 
     def test_it_grows_with_load_and_is_kept_from_being_drained_at_once(self):
         scaler = self.made["HorizontalPodAutoscaler"]["spec"]

@@ -1,7 +1,14 @@
 """The engine and the images of tests/docker/engine.py, and a place to deploy to."""
 
 from tests.deploy.conftest import docker_place, free_port
-from tests.docker.engine import agent_image, base_image, engine, gateway_image, server_image
+from tests.docker.engine import (
+    agent_image,
+    base_image,
+    engine,
+    gateway_image,
+    raw_server_image,
+    server_image,
+)
 from tests.docker.machine import pytest_runtest_setup
 
 __all__ = [
@@ -12,5 +19,6 @@ __all__ = [
     "free_port",
     "gateway_image",
     "pytest_runtest_setup",
+    "raw_server_image",
     "server_image",
 ]

@@ -119,7 +119,7 @@ def apt_options():
     return [f"--aptopt={line}" for line in found if SET_BY_HAND.match(line)]
 
 
-def build(engine, base, kind):
+def build(engine, base, kind, **arguments):
     """Build an image of the checkout as `docker build` would, and return its name.
 
     The machine's certificates, proxies and package index are given to the build, where it has its
@@ -132,7 +132,7 @@ def build(engine, base, kind):
                 fileobj=stream,
                 custom_context=True,
                 dockerfile=f"docker/{kind}.Dockerfile",
-                buildargs=build_arguments(base),
+                buildargs=build_arguments(base) | arguments,
                 network_mode="host",
                 tag=name,
                 rm=True,
@@ -165,7 +165,7 @@ def context():
     """Return the build context as a tar: what .dockerignore leaves, and the certificates."""
     stream = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
     with tarfile.open(fileobj=stream, mode="w") as archive:
-        for name in (*CONTEXT, "requirements-serving.txt"):
+        for name in (*CONTEXT, "requirements-serving.txt", "requirements-raw.txt"):
             archive.add(ROOT / name, name, filter=wanted)
         if certificates().exists():
             content = certificates().read_bytes()
@@ -185,6 +185,12 @@ def wanted(entry):
 def server_image(engine, base_image):
     with told_once("server_image"):
         return build(engine, base_image, "server")
+
+
+@pytest.fixture(scope="session")
+def raw_server_image(engine, base_image, server_image):
+    with told_once("raw_server_image"):
+        return build(engine, base_image, "server-raw", SERVER=server_image)
 
 
 @pytest.fixture(scope="session")

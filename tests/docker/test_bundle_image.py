@@ -9,7 +9,8 @@ import pytest
 from docker.errors import ContainerError
 
 from pipeline.bundle.reader import Bundle
-from pipeline.config import EnvironmentSection
+from pipeline.config import EnvironmentSection, ServingSection
+from pipeline.deploy import engine as engines
 from pipeline.deploy import image
 from pipeline.deploy.image import Wanted
 from pipeline.errors import EnvironmentFault, UsageError
@@ -114,24 +115,41 @@ class TestWanted:
 
     def test_one_image_for_all_environments_of_a_repository(self):
         sections = {"a": self.kubernetes, "b": self.kubernetes, "c": self.other}
-        assert image.wanted(sections, None) == [Wanted("r/a", "server:1")]
+        assert image.wanted(sections, ServingSection(), None) == [
+            Wanted("r/a", "server:1", engines.RAW_IMAGE)
+        ]
+
+    def test_without_raw_rows_it_is_the_small_image(self):
+        off = self.kubernetes.model_copy(update={"raw_rows": False, "image": None})
+        small = [Wanted("r/a", None, engines.IMAGE)]
+        assert image.wanted({"a": off}, ServingSection(), None) == small
+        no_raw = ServingSection(raw={"enabled": False})
+        assert image.wanted({"a": self.kubernetes}, no_raw, None)[0].standard == engines.IMAGE
+
+    def test_with_and_without_raw_rows_under_one_name_is_refused(self):
+        off = self.kubernetes.model_copy(update={"raw_rows": False})
+        with pytest.raises(UsageError, match=r"b bakes into r/a with raw_rows: false"):
+            image.wanted({"a": self.kubernetes, "b": off}, ServingSection(), None)
 
     def test_a_name_that_is_given(self):
-        assert image.wanted({"c": self.other}, "localhost:5000/x") == [
-            Wanted("localhost:5000/x", None)
+        serving = ServingSection()
+        assert image.wanted({"c": self.other}, serving, "localhost:5000/x") == [
+            Wanted("localhost:5000/x", None, engines.RAW_IMAGE)
         ]
-        assert image.wanted({"a": self.kubernetes}, "r/a") == [Wanted("r/a", "server:1")]
+        assert image.wanted({"a": self.kubernetes}, serving, "r/a") == [
+            Wanted("r/a", "server:1", engines.RAW_IMAGE)
+        ]
 
     @pytest.mark.parametrize("name", ["x:latest", "r:5000/x:1", "x@sha256:0"])
     def test_a_name_with_a_tag_is_refused(self, name):
         with pytest.raises(UsageError, match="without tag"):
-            image.wanted({}, name)
+            image.wanted({}, ServingSection(), name)
 
     def test_nothing_that_says_the_name_is_told(self):
         with pytest.raises(UsageError, match=r"environments\.NAME\.kubernetes\.repository, or --i"):
-            image.wanted({"c": self.other}, None)
+            image.wanted({"c": self.other}, ServingSection(), None)
 
     def test_two_server_images_under_one_name_are_refused(self):
         second = self.kubernetes.model_copy(update={"image": "server:2"})
         with pytest.raises(UsageError, match=r"b bakes into r/a on top of server:2"):
-            image.wanted({"a": self.kubernetes, "b": second}, None)
+            image.wanted({"a": self.kubernetes, "b": second}, ServingSection(), None)

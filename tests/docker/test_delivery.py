@@ -30,7 +30,7 @@ GLOBAL = {
     for environment in ("STAGING", "PRODUCTION")
     for key, value in (
         ("TARGET", "docker"),
-        ("IMAGE", "ml-pipeline-test-server"),
+        ("IMAGE", "ml-pipeline-test-server-raw"),
         ("GATEWAY_IMAGE", "ml-pipeline-test-gateway"),
     )
 }
@@ -54,7 +54,7 @@ def workspace(tmp_path):
 
 @pytest.fixture
 def agent(
-    engine, agent_image, server_image, gateway_image, workspace, registry_database, production
+    engine, agent_image, raw_server_image, gateway_image, workspace, registry_database, production
 ):
     """`docker run -t -d -u UID -w WS -v … -e … IMAGE cat`, and return `docker exec` in it."""
     temporary, home = f"{workspace}@tmp", workspace.parent / "var"

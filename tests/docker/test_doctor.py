@@ -20,7 +20,7 @@ def look(engine, make_project, tmp_path):
 
 
 def test_the_standard_images_are_there(look, engine, base_image, gateway_image, monkeypatch):
-    monkeypatch.setattr(engines, "IMAGE", base_image)
+    monkeypatch.setattr(engines, "RAW_IMAGE", base_image)
     monkeypatch.setattr(engines, "GATEWAY", gateway_image)
     check = look()
     assert check.verdict is Verdict.PASS
@@ -30,7 +30,7 @@ def test_the_standard_images_are_there(look, engine, base_image, gateway_image, 
 
 
 def test_the_gateway_s_image_is_missing(look, base_image, monkeypatch):
-    monkeypatch.setattr(engines, "IMAGE", base_image)
+    monkeypatch.setattr(engines, "RAW_IMAGE", base_image)
     monkeypatch.setattr(engines, "GATEWAY", "ml-pipeline-gateway:never-built")
     check = look()
     assert (check.verdict, check.required) == (Verdict.FAIL, True)
@@ -38,10 +38,19 @@ def test_the_gateway_s_image_is_missing(look, base_image, monkeypatch):
 
 
 def test_the_standard_image_is_missing(look, monkeypatch):
-    monkeypatch.setattr(engines, "IMAGE", "ml-pipeline-server:never-built")
+    monkeypatch.setattr(engines, "RAW_IMAGE", "ml-pipeline-server-raw:never-built")
     check = look()
     assert (check.verdict, check.required) == (Verdict.FAIL, True)
-    assert "no image ml-pipeline-server:never-built: docker build -f docker/server" in check.why
+    told = "no image ml-pipeline-server-raw:never-built: docker build -f docker/server.Dockerfile"
+    assert told in check.why
+    assert "does with environments.NAME.raw_rows: false" in check.why
+
+
+def test_without_raw_rows_the_small_image_does(look, base_image, gateway_image, monkeypatch):
+    monkeypatch.setattr(engines, "RAW_IMAGE", "ml-pipeline-server-raw:never-built")
+    monkeypatch.setattr(engines, "IMAGE", base_image)
+    monkeypatch.setattr(engines, "GATEWAY", gateway_image)
+    assert look(raw_rows=False).verdict is Verdict.PASS
 
 
 def test_another_image_may_still_be_pulled(look, gateway_image):

@@ -74,7 +74,7 @@ class TestContainer:
         assert host["ReadonlyRootfs"]
         assert host["CapDrop"] == ["ALL"]
         assert host["SecurityOpt"] == ["no-new-privileges"]
-        assert (host["Memory"], host["MemorySwap"]) == (512 << 20, 512 << 20)
+        assert (host["Memory"], host["MemorySwap"]) == (1 << 30, 1 << 30)
         assert host["PidsLimit"] == container.PROCESSES
         assert host["RestartPolicy"]["Name"] == "unless-stopped"
         assert not host["PortBindings"]
@@ -318,13 +318,13 @@ class TestEngine:
         assert docker_place.status().version == 1
 
     def test_the_standard_image_is_never_pulled(self, engine, docker_place, make_bundle):
-        before = engines.IMAGE
-        engines.IMAGE = "ml-pipeline-server:never-built"
+        before = engines.RAW_IMAGE
+        engines.RAW_IMAGE = "ml-pipeline-server-raw:never-built"
         try:
             with pytest.raises(EnvironmentFault, match=r"has no image .*never-built; docker build"):
                 docker_place.but(image=None).deploy(make_bundle(), 1)
         finally:
-            engines.IMAGE = before
+            engines.RAW_IMAGE = before
 
     def test_without_the_gateway_s_image_the_command_that_builds_it_is_told(
         self, docker_place, make_bundle, monkeypatch

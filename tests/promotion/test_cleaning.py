@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import os
-import time
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import clock
 from pipeline.config import Config, Project
 from pipeline.deploy import state
 from pipeline.deploy.base import Deployment
@@ -35,9 +35,11 @@ def delivery(three: Delivery, monkeypatch: pytest.MonkeyPatch) -> Delivery:
 
 
 def age(home: Home) -> None:
-    long_ago = time.time() - YOUNG_SECONDS - 60
+    boot, now = clock.reading() or ("", 0.0)
+    (home / "released-used").mkdir(exist_ok=True)
     for path in (home / "released").iterdir():
-        os.utime(path, (long_ago, long_ago))
+        marks = {boot: now - YOUNG_SECONDS - 60}
+        (home / "released-used" / path.name).write_text(json.dumps(marks))
 
 
 def digests(delivery: Delivery) -> dict[str, int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import clock
 from pipeline.errors import EnvironmentFault, Refused
 from pipeline.promotion import change, watching
 from pipeline.promotion.journal import Journal, Step, unsettled
@@ -16,6 +17,7 @@ from pipeline.promotion.rollback import rollback
 from pipeline.promotion.watching import BY, due, end, finish, give_up, rolled_back
 from pipeline.report import Verdict
 from pipeline.stages.watch import Watch
+from tests.clocks import Boot
 
 Delivery = Any
 HOUR = 60.0
@@ -155,7 +157,7 @@ def test_what_took_the_place_of_the_watched_version_meanwhile_stays(delivery: De
 
 
 class TestTheClockIsSet:
-    @pytest.mark.parametrize("hours", [-30, 30])
+    @pytest.mark.parametrize("hours", [-30, 30], ids=["backward", "forward"])
     def test_a_watch_lasts_as_long_as_it_is_to_last(
         self, three: Any, make_project: Any, make_context: Any, hours: int
     ) -> None:
@@ -165,14 +167,11 @@ class TestTheClockIsSet:
         context = make_context(make_project(watch={"minutes": 30}), "watch")
         nothing: Any = None
         watched = Watch(context, nothing, promotion, nothing, None)
-        assert watched.left == pytest.approx(1800 if hours < 0 else 1800 - 108_000, abs=60)
+        since_three = watching.seconds_since(three.home, promotion)
+        assert watched.left == pytest.approx(1800 - since_three, abs=60)
 
     def test_one_that_has_begun_goes_on(self, three: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        class Later(datetime):
-            @classmethod
-            def now(cls, tz: Any = None) -> Any:
-                return datetime.now(tz) + timedelta(days=1)
-
-        monkeypatch.setattr(watching, "datetime", Later)
+        boot, seconds = clock.reading() or ("", 0.0)
+        Boot(monkeypatch, boot, seconds + 86_400)
         assert isinstance(watching.due(three.home, 30), str)
         assert isinstance(watching.due(three.home, 30, begun=True), Entry)

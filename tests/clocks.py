@@ -1,0 +1,30 @@
+"""Clocks that a test sets: the wall clock, and the count since the machine was booted."""
+
+import sys
+import time
+from datetime import datetime
+
+from pipeline import clock
+
+
+def set_wall_clock(monkeypatch, by):
+    """Let ``time.time`` and every module's ``datetime.now`` tell a time that differs ``by``."""
+    seconds, real = by.total_seconds(), time.time
+
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.fromtimestamp(real() + seconds, tz)
+
+    monkeypatch.setattr(time, "time", lambda: real() + seconds)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("pipeline") and getattr(module, "datetime", None) is datetime:
+            monkeypatch.setattr(module, "datetime", Shifted)
+
+
+class Boot:
+    """A machine whose boot and whose seconds since then are set."""
+
+    def __init__(self, monkeypatch, boot="this", seconds=1000.0):
+        self.boot, self.seconds = boot, seconds
+        monkeypatch.setattr(clock, "reading", lambda: (self.boot, self.seconds))

@@ -1,0 +1,79 @@
+"""pipeline.clock: ages that no setting of the wall clock changes; and who asks the wall clock."""
+
+import ast
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline import clock
+from tests.clocks import Boot, set_wall_clock
+
+ROOT = Path(__file__).resolve().parents[2]
+DAY = timedelta(days=1)
+SHOWN = {
+    "pipeline/deploy/container.py": "the date of a folder in an archive",
+    "pipeline/deploy/live.py": "a shadow that an earlier version started, or where Linux is not",
+    "pipeline/deploy/release.py": "the age of a copy, where Linux is not",
+    "pipeline/problems/compute.py": "the day that a row of the future is of",
+    "pipeline/promotion/journal.py": "a name, which sorts after the earlier ones all the same",
+    "pipeline/promotion/records.py": "the date in the history",
+    "pipeline/promotion/watching.py": "dates, and promotions that an earlier version made",
+    "pipeline/registry/mlflow_registry.py": "dates of runs and leases, which do not expire",
+    "pipeline/scoring/score.py": "the date of scores",
+    "pipeline/serving/metrics.py": "when the server started",
+    "pipeline/serving/predictions.py": "dates of requests, and names that sort all the same",
+    "pipeline/stages/approve.py": "the date of an answer",
+    "pipeline/stages/runner.py": "dates in reports",
+    "pipeline/stages/session.py": "a part of a run's id",
+    "pipeline/stages/validate_data.py": "the day that a row of the future is of",
+}
+"""Modules that ask the wall clock, and what for: never for a duration that decides something."""
+
+
+def asks_the_wall_clock(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            asked = f"{node.value.id}.{node.attr}"
+            if asked in ("time.time", "datetime.now", "datetime.utcnow", "date.today"):
+                return True
+    return False
+
+
+def test_only_what_is_listed_asks_the_wall_clock():
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "pipeline").rglob("*.py")
+        if asks_the_wall_clock(path)
+    }
+    assert sorted(found - SHOWN.keys()) == [], "measure a duration by pipeline.clock"
+    assert sorted(SHOWN.keys() - found) == [], "listed for nothing"
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY], ids=["forward", "backward"])
+def test_an_age_is_not_changed_by_the_wall_clock(monkeypatch, jump):
+    began = clock.marks()
+    set_wall_clock(monkeypatch, jump)
+    assert 0 <= clock.age(began) < 3600
+
+
+def test_an_age_grows_with_the_time_since_the_boot(monkeypatch):
+    boot = Boot(monkeypatch)
+    began = clock.marks()
+    boot.seconds += 90
+    assert clock.age(began) == 90
+
+
+def test_what_another_boot_began_has_no_age_here(monkeypatch):
+    boot = Boot(monkeypatch)
+    began = clock.marks()
+    boot.boot, boot.seconds = "next", 5.0
+    assert clock.age(began) is None
+    both = clock.marks(began)
+    boot.seconds += 1
+    assert (clock.age(both), both) == (1.0, {"this": 1000.0, "next": 5.0})
+
+
+def test_a_system_without_the_clock_marks_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(clock, "BOOT_ID", tmp_path / "none")
+    assert (clock.reading(), clock.marks(), clock.age({"this": 1.0})) == (None, {}, None)

@@ -1,0 +1,162 @@
+"""The wall clock is set a day forward or backward, or the machine restarts in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from pipeline.deploy import live
+from pipeline.deploy.release import YOUNG_SECONDS, release, remove_unused
+from pipeline.home import Home
+from pipeline.promotion import watching
+from pipeline.promotion.journal import unsettled
+from pipeline.promotion.production import Production
+from pipeline.promotion.records import Entry, read_history
+from pipeline.promotion.rollback import rollback
+from pipeline.report import ModelRef
+from tests.clocks import Boot, set_wall_clock
+
+Delivery = Any
+DAY = timedelta(days=1)
+HOUR = 60.0
+LATE = 3600.0 + 60 * HOUR
+"""Seconds after a promotion, beyond which a watch of an hour is over."""
+
+
+@pytest.fixture(params=[DAY, -DAY], ids=["forward", "backward"])
+def jump(request: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    return lambda: set_wall_clock(monkeypatch, request.param)
+
+
+@pytest.fixture
+def delivery(three: Delivery) -> Delivery:
+    return three
+
+
+def make_live(home: Home) -> live.Live:
+    made = live.Live(
+        started=0.0,
+        environment="production",
+        target="process",
+        champion_version=1,
+        champion_digest="c" * 64,
+        challenger=ModelRef(name="three", version=2, identity="b" * 64, digest="d" * 64),
+        shadow={},
+        clock=live.clock.marks(),
+    )
+    (home / "shadow").mkdir(parents=True)
+    live._write(home, "staging", made)
+    return made
+
+
+class TestJump:
+    def test_a_promotion_is_watched_all_the_same(
+        self, delivery: Delivery, jump: Callable[[], None]
+    ) -> None:
+        promotion = read_history(delivery.home)[-1]
+        before = watching.seconds_since(delivery.home, promotion)
+        jump()
+        assert watching.due(delivery.home, HOUR) == promotion
+        assert 0 <= watching.seconds_since(delivery.home, promotion) - before < 3600
+
+    def test_a_lease_is_taken_and_ended(self, delivery: Delivery, jump: Callable[[], None]) -> None:
+        version = delivery.register("four", identity="d", weight=4.0)
+        delivery.gate(version)
+        delivery.approve(version)
+        jump()
+        assert delivery.promote().version == version
+        claims = delivery.registry.claims()
+        assert (len(claims), claims[-1].ended) == (4, claims[-2].ended)
+
+    def test_a_rollback_goes_where_it_would(
+        self, delivery: Delivery, jump: Callable[[], None]
+    ) -> None:
+        jump()
+        rollback(
+            delivery.registry,
+            [delivery.signer.public_key],
+            Production(delivery.target, delivery.placement),
+            to=None,
+            by="Bina",
+            reason="errors",
+            run_id="back",
+        )
+        history = read_history(delivery.home)
+        assert (history[-1].kind, history[-1].version) == ("rollback", 2)
+        assert unsettled(delivery.home) == []
+
+    def test_a_bundle_in_use_stays(
+        self, delivery: Delivery, jump: Callable[[], None], make_bundle: Any
+    ) -> None:
+        taken = release(make_bundle("four", identity="d"), delivery.home)
+        jump()
+        assert remove_unused(delivery.home, list) == []
+        assert taken.path.is_dir()
+
+    def test_a_shadow_is_as_old_as_it_is(self, tmp_path: Any, jump: Callable[[], None]) -> None:
+        home = Home(tmp_path)
+        make_live(home)
+        jump()
+        found = live.read(home, "staging")
+        assert found is not None
+        assert 0 <= found.minutes < HOUR
+
+
+class TestRestart:
+    """What another boot began counts from the first look of this one."""
+
+    def test_a_promotion_is_watched_for_the_whole_time(
+        self, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        promotion = read_history(delivery.home)[-1]
+        boot = Boot(monkeypatch, "next", 10.0)
+        assert watching.due(delivery.home, HOUR) == promotion
+        assert watching.seconds_since(delivery.home, promotion) == 0
+        boot.seconds += 60
+        assert watching.seconds_since(delivery.home, promotion) == 60
+        boot.seconds += LATE
+        assert "nobody looked then" in str(watching.due(delivery.home, HOUR))
+
+    def test_the_begin_of_another_promotions_watch_does_not_count(
+        self, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        history = read_history(delivery.home)
+        boot = Boot(monkeypatch, "next", 10.0)
+        watching.seconds_since(delivery.home, history[-2])
+        boot.seconds += 60
+        assert watching.seconds_since(delivery.home, history[-1]) == 0
+
+    def test_a_bundle_stays_for_an_hour(
+        self, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        boot = Boot(monkeypatch, "next", 10.0)
+        assert remove_unused(delivery.home, list) == []
+        boot.seconds += YOUNG_SECONDS
+        assert remove_unused(delivery.home, list) == []
+        boot.seconds += 1
+        assert len(remove_unused(delivery.home, list)) == 3
+        assert list((delivery.home / "released-used").iterdir()) == []
+
+    def test_a_shadow_counts_from_its_first_look(
+        self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        home = Home(tmp_path)
+        make_live(home)
+        boot = Boot(monkeypatch, "next", 10.0)
+        assert live.read(home, "staging").minutes == 0  # type: ignore[union-attr]
+        boot.seconds += 120
+        assert live.read(home, "staging").minutes == 2  # type: ignore[union-attr]
+
+
+def test_of_an_earlier_versions_promotion_the_wall_clock_is_believed(
+    delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promotion: Entry = read_history(delivery.home)[-1].model_copy(update={"clock": {}})
+    set_wall_clock(monkeypatch, DAY)
+    assert watching.seconds_since(delivery.home, promotion) >= 86_400
+    monkeypatch.undo()
+    set_wall_clock(monkeypatch, -DAY)
+    assert watching.seconds_since(delivery.home, promotion) == 0
