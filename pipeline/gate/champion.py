@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,20 @@ FEATURE_PARTS = ("source", "config")
 """Parts of an identity that decide what the features are."""
 
 
+ABOUT_COLUMNS = re.compile(r"KeyError|\bcolumns?\b")
+"""In the last line of code that did not find a column."""
+QUOTED = re.compile(r"'([^']+)'")
+
+
 class UnscoredError(Exception):
-    """The champion cannot answer for these rows; says why."""
+    """The champion cannot answer for these rows; says why.
+
+    ``names`` are features or columns that may be what is lacking.
+    """
+
+    def __init__(self, why: str, names: Sequence[str] = ()) -> None:
+        super().__init__(why)
+        self.names = tuple(names)
 
 
 def computes_alike(challenger: Mapping[str, str], champion: Mapping[str, str]) -> bool:
@@ -42,13 +55,32 @@ def score(bundle: Bundle, features: pd.DataFrame, of: str = "the champion") -> F
     lacking = [name for name in bundle.schema.names if name not in features]
     if lacking:  # an optional one too: without it the comparison would not be fair
         raise UnscoredError(
-            f"{of} does not take these features: lacking features: {', '.join(lacking)}"
+            f"{of} does not take these features: lacking features: {', '.join(lacking)}", lacking
         )
     columns = {name: features[name] for name in bundle.schema.names}
     try:
         return bundle.predict(bundle.schema.encode(columns))
     except FeatureError as error:
         raise UnscoredError(f"{of} does not take these features: {error}") from None
+
+
+def explained(error: UnscoredError, columns: Collection[str]) -> UnscoredError:
+    """Return the error with what to do, where the data lack a column that the champion needs.
+
+    Args:
+        error: why the champion does not answer.
+        columns: those of the clean data, in the problem's names.
+    """
+    lacking = [name for name in dict.fromkeys(error.names) if name not in columns]
+    if not lacking:
+        return error
+    several = len(lacking) > 1
+    named = ", ".join(f"'{name}'" for name in lacking)
+    return UnscoredError(
+        f"the champion needs the column{'s' * several} {named}, which the data lack, so it cannot "
+        f"be compared on them: keep {'them' if several else 'it'} in the data and add "
+        f"{named} to problem.drop in ml.yaml until the new model is in production ({error})"
+    )
 
 
 def own_features(champion: Bundle, clean: Path, rows: NDArray[np.int64]) -> pd.DataFrame:
@@ -69,7 +101,8 @@ def own_features(champion: Bundle, clean: Path, rows: NDArray[np.int64]) -> pd.D
     try:
         features = features_of(champion, clean)
     except OwnCodeError as error:
-        raise UnscoredError(f"the champion's {error}") from None
+        names = QUOTED.findall(error.told) if ABOUT_COLUMNS.search(error.told) else ()
+        raise UnscoredError(f"the champion's {error}", names) from None
     lacking = int((~pd.Index(rows).isin(features.index)).sum())
     if lacking:
         raise UnscoredError(f"the champion's code set {lacking} of {len(rows)} rows aside")

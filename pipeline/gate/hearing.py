@@ -159,9 +159,18 @@ def _champion_scores(
 ) -> Floats:
     """Score the champion on the rows: on the challenger's features, or on those of its own code."""
     theirs = champion.manifest["training"].get("identity_parts", {})
-    if champions.computes_alike(mine.get("identity_parts", {}), theirs):
-        return champions.score(champion, material.holdout[rows])
     frame = parquet.read(material.clean)
+    try:
+        if champions.computes_alike(mine.get("identity_parts", {}), theirs):
+            return champions.score(champion, material.holdout[rows])
+        return _scores_by_own_code(material, champion, frame, rows)
+    except champions.UnscoredError as error:
+        raise champions.explained(error, frame.columns) from None
+
+
+def _scores_by_own_code(
+    material: Material, champion: Bundle, frame: pd.DataFrame, rows: NDArray[np.bool_]
+) -> Floats:
     matrix = parquet.read(material.matrix)
     place = positions(frame, matrix, material.problem)
     if place is None:

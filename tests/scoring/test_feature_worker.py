@@ -112,7 +112,10 @@ class TestIsRefused:
                 "row 0: 'spent' is a list or an object; expected one value",
             ),
             ([ROW | {"spent": "much"}], "row 0: 'spent' is text; expected a number or null"),
-            ([ROW, ROW | {"client": None}], "row 1 misses the data test customer_present"),
+            (
+                [ROW, ROW | {"client": None}],
+                "row 1 misses the data test customer_present ('client' is null)",
+            ),
             ([ROW | {"spent": 10**400}], "row 0: 'spent' is beyond the largest float"),
             (
                 [ROW, ROW | {"spent": float("nan")}],

@@ -202,6 +202,40 @@ class TestPaths:
         assert response.status_code == status
         assert list(response.json()) == ["error"]
 
+    @pytest.mark.parametrize(
+        ("method", "path", "told"),
+        [
+            (
+                "GET",
+                "/predict",
+                "/predict takes POST and no other method; for example: curl "
+                "-H 'content-type: application/json' -d '{\"features\": {",
+            ),
+            (
+                "GET",
+                "/invocations",
+                "/invocations takes POST and no other method; for example: curl "
+                "-H 'content-type: application/json' -d '{\"dataframe_records\": [{",
+            ),
+            ("POST", "/health/live", "/health/live takes "),
+        ],
+    )
+    def test_another_method_is_answered_with_the_right_one_and_an_example(
+        self, api, method, path, told
+    ):
+        response = api.request(method, path)
+        message = response.json()["error"]
+        assert message.startswith(told)
+        assert "http://HOST:PORT" + path in message
+        allowed = response.headers["allow"]
+        assert f"takes {allowed} and" in message
+
+    def test_the_example_is_answered(self, api):
+        """What a client copies from the refusal is a request that the model takes."""
+        message = api.request("GET", "/predict").json()["error"]
+        body = message.partition("-d '")[2].partition("' http")[0]
+        assert api.request("POST", "/predict", content=body.encode()).status_code == 200
+
     def test_while_draining_it_is_not_ready_and_closes_connections(self, api, state):
         state.draining = True
         response = api.request("GET", "/health/ready")
