@@ -16,7 +16,6 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from difflib import get_close_matches
@@ -57,9 +56,6 @@ if TYPE_CHECKING:
 MISFIT = 422
 SHOWN = 40
 """Characters of a client's value that an error shows."""
-OUT_OF_MEMORY = Path("/proc/self/oom_score_adj")
-FIRST = "1000"
-"""The worker is what the kernel ends first, not the server, where a container's memory is full."""
 MAX_BITS = 1023
 """Of an integer that a float can hold."""
 FAULT = "a fault of the bundle's code; the server's log tells more"
@@ -369,8 +365,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--max-rows", type=int, required=True)
     parser.add_argument("--max-memory", type=int, required=True)
     given = parser.parse_args(arguments)
-    with suppress(OSError):  # there is no such file where the system is not Linux
-        OUT_OF_MEMORY.write_text(FIRST)
     asked, answers = _own_streams()
     with tempfile.TemporaryDirectory(prefix="feature-worker-") as scratch:
         try:

@@ -19,9 +19,6 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from pipeline import confinement
-from pipeline.confinement import Rules
-from pipeline.home import secret_files
 from pipeline.inherited import inherited
 from pipeline.serving.feature_messages import (
     HEADER,
@@ -239,6 +236,10 @@ class FeatureProcess:
         return message
 
     async def _spawn(self) -> Process:
+        from pipeline import confinement  # not in the image without the packages
+        from pipeline.confinement import Rules
+        from pipeline.home import secret_files
+
         command = [sys.executable, "-P", "-m", MODULE, "--bundle", str(self._bundle)]
         command += ["--max-rows", str(self._limits.max_rows)]
         command += ["--max-memory", str(self._limits.max_memory)]
@@ -248,10 +249,14 @@ class FeatureProcess:
         )
         process = await asyncio.create_subprocess_exec(
             *confined, stdin=PIPE, stdout=PIPE, stderr=None if _has_stderr() else DEVNULL,
-            env=inherited(*THREADS) | {"TMPDIR": str(scratch)},
+            env=inherited(*THREADS) | {"TMPDIR": str(scratch)} | self._home(scratch),
         )  # fmt: skip
         _end_first(process.pid)
         return process
+
+    def _home(self, scratch: Path) -> dict[str, str]:
+        """Return a HOME that can be written to, where the server's own cannot."""
+        return {} if self._where.scratch is None else {"HOME": str(scratch)}
 
     def _place(self) -> Path:
         if self._scratch is None:

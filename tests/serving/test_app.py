@@ -208,14 +208,18 @@ class TestPaths:
             (
                 "GET",
                 "/predict",
-                "/predict takes POST and no other method; for example: curl "
-                "-H 'content-type: application/json' -d '{\"features\": {",
+                (
+                    "/predict takes POST and no other method; for example: curl "
+                    "-H 'content-type: application/json' -d '{\"features\": {"
+                ),
             ),
             (
                 "GET",
                 "/invocations",
-                "/invocations takes POST and no other method; for example: curl "
-                "-H 'content-type: application/json' -d '{\"dataframe_records\": [{",
+                (
+                    "/invocations takes POST and no other method; for example: curl "
+                    "-H 'content-type: application/json' -d '{\"dataframe_records\": [{"
+                ),
             ),
             ("POST", "/health/live", "/health/live takes "),
         ],
