@@ -82,7 +82,7 @@ def compute(bundle: Bundle, rows: Path) -> OwnFeatures:
         scratch = Path(name).resolve()
         project, out, tmp = scratch / "project", scratch / "features.parquet", scratch / "tmp"
         tmp.mkdir()
-        _unpack(bundle.path / "source.tar.gz", project)
+        _unpack(bundle.path / "source.tar.gz", project, _columns(rows))
         rules = Rules((scratch,), secret_files(near=(bundle.path, rows)))
         command = [
             sys.executable, "-P", "-m", "pipeline", "features",
@@ -115,7 +115,40 @@ def compute(bundle: Bundle, rows: Path) -> OwnFeatures:
             raise OwnCodeError(f"code wrote no report and table of features: {error}") from None
 
 
-def _unpack(archive: Path, project: Path) -> None:
+def _columns(rows: Path) -> dict[str, bool]:
+    """Return the columns of a Parquet file, each with whether it holds text."""
+    import pyarrow as pa
+    from pyarrow import parquet as files
+
+    try:
+        with parquet.named(rows):
+            schema = files.read_schema(rows)
+    except UsageError as error:
+        raise OwnCodeError(f"code got no rows: {error}") from None
+    return {
+        field.name: pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        for field in schema
+    }
+
+
+def _without_others(problem: dict[str, Any], columns: Mapping[str, bool]) -> dict[str, Any]:
+    """Return a table's options for rows with columns that came or went since it was configured.
+
+    A column that it drops may be gone by now. Text that it does not name was not there, since it
+    would have been refused.
+    """
+    if problem.get("kind") != "table":
+        return problem
+    own = {*problem.get("categorical", ())}
+    own |= {problem.get(role) for role in ("label", "time", "entity", "group", "cluster")}
+    numbers = problem.get("numeric", "auto")
+    own |= set() if numbers == "auto" else {*numbers}
+    former = [name for name in problem.get("drop", ()) if name in columns]
+    new = [name for name, is_text in columns.items() if is_text and name not in own]
+    return problem | {"drop": list(dict.fromkeys([*former, *new]))}
+
+
+def _unpack(archive: Path, project: Path, columns: Mapping[str, bool]) -> None:
     """Extract the archive, and let its configuration take columns by the problem's names.
 
     The rows were read already: their dates and numbers are not written as in the source any more.
@@ -125,11 +158,12 @@ def _unpack(archive: Path, project: Path) -> None:
         source.unpack(archive, project)
         values: Any = documents.read_yaml(project / FILE, FILE)
         data = dict(values.get("data") or {})
-    except (tarfile.TarError, OSError, DocumentError, AttributeError, TypeError) as error:
+        problem = _without_others(dict(values["problem"]), columns)
+    except (tarfile.TarError, OSError, DocumentError, AttributeError, TypeError, KeyError) as error:
         raise OwnCodeError(f"source.tar.gz cannot be used: {error}") from None
     for key in ("columns", "constants", "groups", "source", "ci"):
         data.pop(key, None)
-    (project / FILE).write_text(yaml.safe_dump(values | {"data": data}))
+    (project / FILE).write_text(yaml.safe_dump(values | {"data": data, "problem": problem}))
 
 
 def environment() -> dict[str, str]:
