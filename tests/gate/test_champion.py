@@ -14,7 +14,7 @@ from pipeline import confinement, inherited
 from pipeline.bundle import own_code
 from pipeline.features.schema import Feature, FeatureSchema
 from pipeline.gate import champion
-from pipeline.gate.champion import UnscoredError
+from pipeline.gate.champion import UnscoredError, explained
 
 
 @dataclass
@@ -135,3 +135,18 @@ def test_features_that_it_does_not_find_are_not_made_up(tmp_path):
 )
 def test_features_are_shared_only_if_code_and_configuration_are_known_to_agree(one, other, alike):
     assert champion.computes_alike(one, other) is alike
+
+
+def test_a_column_that_the_data_lack_is_named_with_what_to_do():
+    error = UnscoredError("the champion's code ended with 2: KeyError: 'age'", ["age", "plan"])
+    told = str(explained(error, ["plan", "tenure"]))
+    assert told.startswith(
+        "the champion needs the column 'age', which the data lack, so it cannot be compared on "
+        "them: keep it in the data and add 'age' to problem.drop in ml.yaml until the new model "
+        "is in production (the champion's code"
+    )
+
+
+def test_what_lacks_no_column_is_said_as_it_is():
+    error = UnscoredError("the champion's code took over 3600 s")
+    assert explained(error, ["plan"]) is error
