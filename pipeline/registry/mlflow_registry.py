@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
+import shutil
 import socket
 import tempfile
 from collections.abc import Mapping
@@ -49,6 +50,8 @@ RECORD = "record."
 INSTEAD = "deploy another version, or register the model again"
 """What to do about a bundle that does not verify."""
 
+ROOM = 1 << 20
+"""Bytes that are free on a disk that is not full."""
 MAX_PARAMETER = 500
 """Characters of a parameter's value that every version of MLflow keeps."""
 
@@ -700,6 +703,7 @@ class Registry:
             return Path(self._client.download_artifacts(version.run_id, path, scratch))
         except (MlflowException, OSError) as error:
             if self._has(version.run_id, path):
+                _check_room(scratch, f"{what} of version {version.number}", error)
                 raise
             root = self._client.get_run(version.run_id).info.artifact_uri
             raise EnvironmentFault(
@@ -792,6 +796,21 @@ class Registry:
                 raise
             made = self._client.get_experiment_by_name(name).experiment_id
         return str(made)
+
+
+def _check_room(folder: str, what: str, error: Exception) -> None:
+    """Say that a disk is full where that is why a download failed; MLflow does not.
+
+    Raises:
+        EnvironmentFault: it is.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < ROOM:
+        raise EnvironmentFault(
+            f"the disk of {Path(folder).parent} is full: {free:,} bytes are free",
+            expected=f"room for {what}",
+            hint="make room on it, then try again",
+        ) from error
 
 
 def _another_bundle(version: Version, found: str) -> Refused:

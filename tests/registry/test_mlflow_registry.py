@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -336,6 +338,31 @@ class TestDownload:
         assert caught.value.expected == f"it at {stored.as_uri()}"
         assert registry.register(bundle) == version
         assert Bundle.open(registry.download(version, tmp_path / "fetched")).digest
+
+    def test_a_full_disk_is_not_taken_for_a_registry_that_is_away(
+        self,
+        registry: Registry,
+        make_bundle: MakeBundle,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        version = registry.register(make_bundle())
+
+        from mlflow.exceptions import MlflowException
+
+        def full(*_given: object) -> None:
+            raise MlflowException("Failed to download artifacts from path 'bundle'")
+
+        monkeypatch.setattr(registry._client, "download_artifacts", full)
+        with pytest.raises(EnvironmentFault, match="does not answer: Failed to download"):
+            registry.download(version, tmp_path / "fetched")
+        monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=4096))
+        with pytest.raises(EnvironmentFault) as caught:
+            registry.download(version, tmp_path / "fetched")
+        assert str(caught.value) == (
+            f"the disk of {tmp_path} is full: 4,096 bytes are free; expected room for the bundle "
+            "of version 1; make room on it, then try again"
+        )
 
     def test_refuses_a_whole_other_bundle(
         self, registry: Registry, make_bundle: MakeBundle, home: Home, tmp_path: Path
