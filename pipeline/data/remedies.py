@@ -233,7 +233,7 @@ def date_remedy(cells: Sequence[str], others: Sequence[str] = (), form: str | No
     if _all(values, lambda cell: ISO_LIKE.match(cell) and day_of(cell[:10], "%Y-%m-%d") is None):
         return "there is no such day: correct them where the data are made"
     if values and others:
-        timed = [*values, *others[:LOOKED_AT]]
+        timed = [*values, *_as_written(others[:LOOKED_AT], form)]
         for shared in date_forms(values):
             if _share(timed, shared) == 1:
                 return f'set data.source.date_format to "{shared}"'
@@ -258,6 +258,14 @@ def date_remedy(cells: Sequence[str], others: Sequence[str] = (), form: str | No
         shown = " or ".join(f'"{form}"' for form in forms)
         return f"set data.source.date_format to {shown}: each reads every cell, you know which"
     return f'set data.source.date_format to "{forms[0]}"'
+
+
+def _as_written(days: Sequence[str], form: str | None) -> list[str]:
+    """Return days that were read by a format as they were written by it."""
+    if form is None or form in NAMED_DATE_FORMATS:
+        return list(days)
+    known = [day_of(day[:10], "%Y-%m-%d") for day in days]
+    return [day.strftime(form) for day in known if day is not None]
 
 
 def _two_date_forms(cells: Sequence[str]) -> str:

@@ -242,3 +242,8 @@ def test_the_remedy_of_numbers_that_no_setting_reads(cells, others, says):
 def test_moments_beside_midnights_get_a_format_that_reads_both():
     cells, others = ["2023-01-01 23:00:00+01:00"], ["2023-07-02 00:00:00+02:00"]
     assert date_remedy(cells, others) == 'set data.source.date_format to "%Y-%m-%d %H:%M:%S%z"'
+
+
+def test_a_format_that_reads_some_of_the_dates_wrongly_is_corrected():
+    cells, others = ["13/01/2023", "14/01/2023"], ["2023-01-02", "2023-12-01"]
+    assert date_remedy(cells, others, "%m/%d/%Y") == ('set data.source.date_format to "%d/%m/%Y"')

@@ -271,3 +271,12 @@ def test_a_file_with_its_newest_row_first_is_told_what_to_set(validate, bars):
     assert "set data.tolerances.dates_increase to 1.0" in result.report.summary
     _, result = validate(bars.iloc[::-1], data={"tolerances": {"dates_increase": 1.0}})
     assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("form", [None, "%m/%d/%Y"])
+def test_dates_of_bars_in_another_form_are_one_failure(validate, bars, form):
+    written = pd.to_datetime(bars["date"]).dt.strftime("%d/%m/%Y")
+    source = CSV["source"] | ({} if form is None else {"date_format": form})
+    _, result = validate(bars.assign(date=written), data={"source": source})
+    assert failed(result) == {"date_format"}
+    assert result.report.summary.endswith('set data.source.date_format to "%d/%m/%Y"')
