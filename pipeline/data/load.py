@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 RESERVED = frozenset({"source_row", "source_line", "source_text", "reasons"})
 """Columns that the rows set aside have beside their own."""
+NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 BYTES_OF_A_VALUE = 8
 NO_VALUES = (
@@ -250,6 +251,13 @@ def _names_known(known: Collection[str], data: DataSection) -> None:
 def _missing(name: str, given: str, raw: pd.DataFrame) -> UsageError:
     sources = [str(column) for column in raw.columns]
     alike = [column for column in sources if column.lower() == given.lower()]
+    if len(sources) > 1 and any(NUMBER.fullmatch(column) for column in sources):
+        return UsageError(
+            f"the source has no column '{given}'; its first line, which names the columns, holds "
+            f"{', '.join(sources[:5])}",
+            expected=f"one for the problem's '{name}'",
+            hint="if the file has no line of names, add one as its first line",
+        )
     near = f"set data.columns.{name} to '{alike[0]}'" if alike else nearest(given, sources)
     return UsageError(
         f"the source has no column '{given}'",
