@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.approval.statement import Approval, read
@@ -17,12 +17,14 @@ def rejections(
     registry: Registry,
     challenger: Version,
     champion: Version | None,
-    keys: Sequence[SSlibKey],
+    keys: Callable[[], Sequence[SSlibKey]],
 ) -> list[Approval]:
     """Return the signed rejections of versions after the champion, oldest first.
 
     The challenger's own is among them. An answer that does not verify is left out: it decides
     nothing, neither for nor against a version.
+
+    ``keys`` is called where there is an answer to verify.
 
     Raises:
         EnvironmentFault: the registry does not answer.
@@ -36,7 +38,7 @@ def rejections(
             continue
         try:
             content = registry.record(version, APPROVAL_RECORD)
-            answer = None if content is None else read(content, keys)
+            answer = None if content is None else read(content, keys())
         except Refused:
             continue
         if answer is not None and answer.decision == "reject":

@@ -22,7 +22,7 @@ def summarise(facts: Facts, earlier: Sequence[str] = ()) -> str:
         f"challenger  {_version(facts.challenger)}",
         f"champion    {against}",
         f"gate        {facts.gate.summary}",
-        *(f"earlier     {line}" for line in earlier),
+        *(f"earlier     {line}" for line in earlier if line not in facts.gate.summary),
         "",
         *(_check(check) for check in facts.gate.checks),
     ]

@@ -202,7 +202,7 @@ def _rejected(registry: Registry, known: _Known, home: Home, rules: policies.Pol
         return []
     try:
         keys = trusted_keys(home, rules)
-        return [in_words(one) for one in rejections(registry, challenger, champion, keys)]
+        return [in_words(one) for one in rejections(registry, challenger, champion, lambda: keys)]
     except PipelineError as error:
         return [f"answers of people are not verified: {error.fault}"]
 

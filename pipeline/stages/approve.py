@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from pipeline import workdir
 from pipeline.approval import policy as policies
@@ -15,19 +14,15 @@ from pipeline.approval.keys import load_signer, trusted_keys
 from pipeline.approval.person import user
 from pipeline.approval.policy import Policy
 from pipeline.approval.prompt import CONTINUE, Answer, ask
-from pipeline.approval.rejections import in_words, rejections
 from pipeline.approval.rules import check_allowed
 from pipeline.approval.statement import Approval, Decision, Method, sign
 from pipeline.approval.summary import summarise
 from pipeline.errors import Refused, UsageError, WaitingForPerson
 from pipeline.promotion.agreement import contenders, production_of
-from pipeline.promotion.records import read_history
+from pipeline.promotion.earlier import decisions
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
 from pipeline.report import Check, Verdict
 from pipeline.stages.context import Context, Outcome
-
-if TYPE_CHECKING:
-    from securesystemslib.signer import SSlibKey
 
 BY_YES = "approved with --yes"
 BY_POLICY = Answer("approve", "policy", "the policy promotes what the gate passes")
@@ -56,7 +51,7 @@ def run(context: Context) -> Outcome:
         return _nothing(challenger)
     facts = gather(registry, challenger, champion, policy)
     keys = trusted_keys(context.home, policy)
-    earlier = _earlier(context, registry, challenger, champion, keys)
+    earlier = decisions(registry, context.home, challenger, champion, lambda: keys)
     answer, method = _answer(context, policy, facts, earlier)
     authors = None
     if policy.four_eyes and answer.decision == "approve" and method != "automatic":
@@ -135,23 +130,6 @@ def _answer(
         f"{waits}{broken}{before}",
         hint=CONTINUE,
     )
-
-
-def _earlier(
-    context: Context,
-    registry: Registry,
-    challenger: Version,
-    champion: Version | None,
-    keys: Sequence[SSlibKey],
-) -> list[str]:
-    """Return what was decided against the challenger, or versions since the champion, earlier."""
-    gone_back = [
-        f"version {entry.former_version} was rolled back on {entry.at.date().isoformat()} by "
-        f"{entry.by}: {entry.reason}"
-        for entry in read_history(context.home)
-        if entry.kind == "rollback" and entry.former_bundle == challenger.digest
-    ]
-    return [*gone_back, *map(in_words, rejections(registry, challenger, champion, keys))]
 
 
 def _signed(context: Context, policy: Policy, approval: Approval) -> bytes:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline import report, workdir
 from pipeline.approval import policy as policies
+from pipeline.approval.keys import trusted_keys
 from pipeline.bundle.reader import Bundle
 from pipeline.data import parquet
 from pipeline.errors import UsageError, nearest
@@ -24,6 +26,7 @@ from pipeline.project import isolation
 from pipeline.project.protected import CHECK, Protected
 from pipeline.project.user_tests import COMPARISON, is_comparison, run_user_tests
 from pipeline.promotion.agreement import contenders, production_of
+from pipeline.promotion.earlier import decisions
 from pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
 from pipeline.report import Check, StageReport, Verdict
 from pipeline.stages import CD, STAGES
@@ -79,7 +82,14 @@ def run(context: Context) -> Outcome:
     evident = report.judge(proved) is Verdict.PASS
     checks = [*compared, *proved] if evident else [*proved, *compared]
     checks.insert(0 if contract.breaks else len(compared), contract.check)
-    summary = contract.headline(headline(checks, held.contest.primary, held.goal))
+    summary = headline(checks, held.contest.primary, held.goal)
+    keys = partial(trusted_keys, context.home, policy)
+    earlier = "; ".join(decisions(registry, context.home, challenger, champion, keys))
+    if earlier:
+        checks.append(_advice(earlier))
+        if report.judge(checks) is Verdict.PASS:
+            summary = f"{earlier}; {summary}"
+    summary = contract.headline(summary)
     metrics: dict[str, Any] = {
         "nothing_to_promote": False,
         "goal": held.goal,
@@ -103,6 +113,18 @@ def run(context: Context) -> Outcome:
     context.progress("keeping the record with the version", 0.95)
     metrics["record"] = registry.attach(challenger, GATE_RECORD, content)
     return Outcome(summary=summary, checks=checks, metrics=metrics, model=challenger.ref)
+
+
+def _advice(earlier: str) -> Check:
+    """Say what was decided against the version before: whoever approves it may overrule that."""
+    return Check(
+        name="earlier decisions",
+        verdict=Verdict.INCONCLUSIVE,
+        required=False,
+        observed=earlier,
+        expected="none against this version",
+        why=earlier,
+    )
 
 
 def _held(

@@ -19,6 +19,7 @@ from pipeline.approval.statement import Approval, read
 from pipeline.config import Project
 from pipeline.gate.record import record
 from pipeline.home import Home
+from pipeline.promotion import earlier
 from pipeline.promotion.status import status
 from pipeline.registry.mlflow_registry import (
     APPROVAL_RECORD,
@@ -27,7 +28,6 @@ from pipeline.registry.mlflow_registry import (
     Version,
 )
 from pipeline.report import Check, Verdict
-from pipeline.stages import approve as stage
 from pipeline.stages.context import Context
 from pipeline.stages.runner import Result, execute
 from tests.champions import make_champion
@@ -115,7 +115,7 @@ class TestAfterARejection:
             reason="too many alarms",
         )
         other = SimpleNamespace(**vars(gone_back) | {"former_bundle": "f" * 64})
-        monkeypatch.setattr(stage, "read_history", lambda _: [other, gone_back])
+        monkeypatch.setattr(earlier, "read_history", lambda _: [other, gone_back])
         told = "version 1 was rolled back on 2026-05-01 by Bina: too many alarms"
         assert case.approve().report.summary.count(told) == 1
 

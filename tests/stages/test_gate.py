@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from pipeline import config, report
 from pipeline.approval.facts import gather
 from pipeline.approval.policy import Policy, load
 from pipeline.home import Home
+from pipeline.promotion import earlier
 from pipeline.registry.mlflow_registry import GATE_RECORD, Registry
 from pipeline.report import Profile, Verdict
 from pipeline.stages import STAGES, runner
@@ -152,6 +155,24 @@ class TestFirstDelivery:
         facts = gather(first.registry, challenger, None, Policy())
         assert facts.gate_digest == metrics["record"]
         assert facts.gate.summary == done.report.summary
+
+    def test_a_rollback_of_the_version_is_said_before_its_metric(self, first, monkeypatch):
+        """A prompt of Jenkins shows what the gate says, before approve has run."""
+        gone_back = SimpleNamespace(
+            kind="rollback",
+            former_version=1,
+            former_bundle=first.registry.challenger().digest,
+            at=datetime(2026, 5, 1, tzinfo=UTC),
+            by="Bina",
+            reason="too many alarms",
+        )
+        monkeypatch.setattr(earlier, "read_history", lambda _: [gone_back])
+        done = first.gate()
+        told = "version 1 was rolled back on 2026-05-01 by Bina: too many alarms"
+        assert done.exit_code == 0
+        assert done.report.summary.startswith(f"{told}; may be promoted: ")
+        check = named(done, "earlier decisions")
+        assert (check.required, check.verdict, check.why) == (False, Verdict.INCONCLUSIVE, told)
 
     def test_the_same_inputs_give_the_same_record(self, first):
         assert first.gate().report.metrics["record"] == first.gate().report.metrics["record"]
