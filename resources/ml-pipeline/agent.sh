@@ -77,17 +77,18 @@ fi
 
 python=
 for name in "${ML_PYTHON:-python3}" python3.13 python3.12 python3.11 python3 python; do
-    if "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+    if "$name" -I -S -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
         python=$name
         break
     fi
 done
 [ -n "$python" ] || stop "no Python 3.11, 3.12 or 3.13 on $(uname -n); install one, name it in ML_PYTHON, or use image:"
 
-# The key: everything that decides what is in the environment. Sources of a checkout are laid over it.
+# The key: everything that decides what is in the environment, and that wheels are kept beside it. Sources of a
+# checkout are laid over it.
 own=$package
 [ "$package" != "$PWD" ] || own=checkout
-key=$({ "$python" -VV; "$python" -c 'import sys; print(sys._base_executable)'; uname -m; printf '%s\n' "$own"; [ -z "$lock" ] || cat "$lock"; } | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
+key=$({ "$python" -VV; "$python" -I -S -c 'import sys; print(sys._base_executable)'; uname -m; printf '%s\n' wheels "$own"; [ -z "$lock" ] || cat "$lock"; } | "$python" -I -S -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
 venv=$ML_CACHE/venv-$key
 
 install() {
@@ -99,20 +100,20 @@ install() {
     fi
 }
 
-# Whether an environment holds what was installed and nothing else, by the hashes that each package's
-# RECORD lists, and no version beside the lock's. Byte code is removed: it is no part of that. An
-# environment is a folder of venv, or with `target` one of pip's --target.
-verified() {
-    told=$("$python" -I -S - "$1" "$2" "$lock" <<'PYTHON'
-import base64, csv, hashlib, os, re, stat, sys
+# An environment is made of wheels, which are kept beside it in its folder `wheels`. Before it is used, each
+# of them must be one of the lock, by its hash, and each file what its wheel says: byte code is removed, what
+# no wheel has is refused, and the commands of `bin` are written by `seal`, always the same. What a checkout
+# is installed to is compared with the checkout.
+environment() {
+    "$python" -I -S - "$1" "$2" "$lock" "$package" <<'PYTHON'
+import base64, configparser, hashlib, os, re, shlex, stat, sys, zipfile
 from concurrent.futures import ThreadPoolExecutor
 
-kind, root, lock = sys.argv[1:]
+task, root, lock, package = sys.argv[1:]
+OWN = "jenkins-ml-pipeline"
 version = "python%d.%d" % sys.version_info[:2]
-site = os.path.join(root, "lib", version, "site-packages") if kind == "venv" else root
-own = {"venv": set(), "target": {".used", "run/ml-pipeline"}}[kind]
-own |= {"bin/" + name for name in ("activate", "activate.csh", "activate.fish", "activate.nu", "Activate.ps1")}
-links = {"bin/python", "bin/python3", "bin/" + version} if kind == "venv" else set()
+site = os.path.join("lib", version, "site-packages")
+left = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json", "uv_build.json"}
 
 
 def refuse(why):
@@ -124,130 +125,295 @@ def normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def digest(path):
+def digest(path, algorithm="sha256"):
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+        return hashlib.file_digest(file, algorithm)
 
 
-def requirements(path):
+def lines(path):
     with open(path, encoding="utf-8") as file:
         for line in file:
             other = re.match(r"(?:-r|--requirement)[ =]*(\S+)", line)
-            found = re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*(==|@)\s*([^\s;\\]+)", line)
-            if other:
-                yield from requirements(os.path.join(os.path.dirname(path), other[1]))
-            elif found:  # one version for each marker; what an address names may have any
-                yield normal(found[1]), plain(found[3]) if found[2] == "==" else None
+            yield from lines(os.path.join(os.path.dirname(path), other[1])) if other else [line]
 
 
-def plain(version):
-    return re.sub(r"(?<!\d)0+(?=\d)", "", version.lower())
+def hashes(text):
+    return set(re.findall(r"--hash[= ]sha256:([0-9a-f]{64})", text))
 
 
-locked = set(requirements(lock)) if lock and kind == "venv" else None
-listed = {}
-for folder in sorted(os.listdir(site)) if os.path.isdir(site) else refuse("it has no site-packages"):
-    if not folder.endswith(".dist-info"):
-        continue
-    name, _, number = folder[: -len(".dist-info")].rpartition("-")
-    free = {"pip", "setuptools", "wheel", "jenkins-ml-pipeline"}
-    known = locked is None or {(normal(name), plain(number)), (normal(name), None)} & locked
-    if not known and normal(name) not in free:
-        refuse("%s %s is not in the lock" % (name, number))
-    try:
-        with open(os.path.join(site, folder, "RECORD"), encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))
-    except OSError:
-        refuse("%s has no RECORD" % folder)
-    for path, value, *_ in filter(None, rows):
-        if path.endswith(".pyc"):  # beside the sources, or under PYTHONPYCACHEPREFIX
+def walk(folder):
+    """Yield what lies in a folder but folders, with its path in it; byte code is removed."""
+    for here, folders, names in os.walk(folder):
+        for name in folders + names:
+            full = os.path.join(here, name)
+            inside = os.path.relpath(full, folder)
+            mode = os.lstat(full).st_mode
+            if inside == "wheels":
+                folders.remove(name)
+            elif inside.endswith(".pyc") and not stat.S_ISDIR(mode):
+                try:
+                    os.unlink(full)
+                except OSError:  # where it is read-only: not read, see PYTHONPYCACHEPREFIX
+                    if "__pycache__" not in inside:
+                        yield inside, full, stat.S_ISLNK(mode)
+            elif not stat.S_ISDIR(mode):
+                yield inside, full, stat.S_ISLNK(mode)
+
+
+class Wheel:
+    """An archive, and where its files are installed."""
+
+    def __init__(self, path):
+        self.path, self.file = path, os.path.basename(path)
+        self.name = normal(self.file.split("-")[0])
+        self.archive = zipfile.ZipFile(path)
+        found = [one for one in self.archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/RECORD", one)]
+        self.info = os.path.dirname(found[0]) if len(found) == 1 else refuse("%s has no RECORD" % self.file)
+
+    def text(self, name):
+        try:
+            return self.archive.read(name).decode("utf-8")
+        except KeyError:
+            return ""
+
+    def files(self):
+        """Yield each file's place in the environment, its hash, and its name in the archive."""
+        import csv
+
+        for name, value, *_ in filter(None, csv.reader(self.text(self.info + "/RECORD").splitlines())):
+            if name.endswith("/") or os.path.dirname(name) == self.info and os.path.basename(name).split(".")[0] == "RECORD":
+                continue
+            parts = name.split("/")
+            place = site + "/" + name
+            if parts[0] == self.info[: -len(".dist-info")] + ".data":
+                folder = {
+                    "purelib": site, "platlib": site, "scripts": "bin", "data": ".",
+                    "headers": "include/site/%s/%s" % (version, self.file.split("-")[0]),
+                }.get(parts[1]) or refuse("%s has %s" % (self.file, name))
+                place = "/".join([folder, *parts[2:]])
+            place = os.path.normpath(place)
+            if place.startswith((".." , "/")) or not re.match("sha(256|384|512)=.", value):
+                refuse("%s: %s has no hash, or leads outside" % (self.file, name))
+            yield place, value.rstrip("="), name
+
+    def commands(self):
+        """Yield the scripts of its entry points, as they are written here."""
+        found = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+        found.optionxform = str
+        found.read_string(self.text(self.info + "/entry_points.txt"))
+        for name, value in found.items("console_scripts") if found.has_section("console_scripts") else ():
+            module, _, function = value.partition("[")[0].strip().partition(":")
+            first = function.strip().split(".")[0]
+            body = "import sys\nfrom %s import %s\nsys.exit(%s())\n" % (module.strip(), first, function.strip())
+            if os.path.basename(name) == name and name not in ("", ".", ".."):
+                yield "bin/" + name, starts() + body.encode()
+
+
+def starts():
+    python = shlex.quote(os.path.join(root, "bin", "python"))
+    return ("#!/bin/sh\n'''exec' %s \"$0\" \"$@\"\n' '''\n" % python).encode()
+
+
+def kept():
+    folder = os.path.join(root, "wheels")
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [Wheel(os.path.join(folder, name)) for name in names if name.endswith(".whl")]
+
+
+def bundled():
+    """Return the archives of pip that came with this Python."""
+    import ensurepip, sysconfig
+
+    folders = [os.path.join(os.path.dirname(ensurepip.__file__), "_bundled"), sysconfig.get_config_var("WHEEL_PKG_DIR")]
+    paths = [os.path.join(one, name) for one in folders if one and os.path.isdir(one) for name in os.listdir(one)]
+    return [Wheel(path) for path in paths if path.endswith(".whl")]
+
+
+def carried(wheels):
+    return "".join(one.text("pipeline/requirements.txt") for one in wheels if one.name == OWN)
+
+
+def anchored(wheels):
+    """Refuse an archive that neither the lock nor the package knows."""
+    locked = hashes("".join(lines(lock)) if lock else carried(wheels))
+    free = not lock and (not locked or "[" in package)
+    path = package.partition("[")[0]
+    named = re.search(r"#(?:.*&)?sha256=([0-9a-f]{64})", package)
+    own = digest(path).hexdigest() if os.path.isfile(path) else named[1] if named else None
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(lambda one: digest(one.path).hexdigest(), wheels))
+    for one, value in zip(wheels, found):
+        if value in locked or free and one.name != OWN:
             continue
-        full = os.path.normpath(os.path.join(site, path))
-        inside = os.path.relpath(full, root)
-        if inside.startswith(".."):
-            refuse("%s lists %s, outside of the environment" % (folder, path))
-        if not value and path != folder + "/RECORD":
-            refuse("%s gives no hash of %s" % (folder, path))
-        listed[inside] = value
-paths = []
-for folder, folders, files in os.walk(root):
-    for name in folders + files:
-        full = os.path.join(folder, name)
-        inside = os.path.relpath(full, root)
-        mode = os.lstat(full).st_mode
-        if stat.S_ISLNK(mode):
+        if one.name != OWN:
+            refuse("%s is not in the lock" % one.file)
+        if own is None:
+            print("mlAgent: %s is compared with itself only: '%s' names no hash" % (one.file, package), file=sys.stderr)
+        elif value != own:
+            refuse("%s is not %s" % (one.file, package))
+
+
+def expected(wheels):
+    """Return the hashes that each file may have, and the content of those that are written here."""
+    listed, written = {}, {}
+    there = {name for name in os.listdir(os.path.join(root, site)) if name.endswith(".dist-info")}
+    known = {one.info for one in wheels}
+    for one in wheels + [one for one in bundled() if one.info in there - known]:
+        written.update(one.commands())
+        for place, value, name in one.files():
+            if place.startswith("bin/") and (text := one.archive.read(name)).startswith(b"#!python"):
+                written[place] = starts() + text.partition(b"\n")[2]
+            else:
+                listed.setdefault(place, set()).add(value)
+        known.add(one.info)
+    if strange := there - known:
+        refuse("%s is of no wheel that was kept" % min(strange)[: -len(".dist-info")])
+    return listed, written
+
+
+def seal():
+    """Write the commands, so that they are always the same, and remove what else the tools wrote."""
+    listed, written = expected(kept())
+    for name in os.listdir(os.path.join(root, "bin")):
+        full = os.path.join(root, "bin", name)
+        if "bin/" + name not in listed and not os.path.islink(full):
+            os.unlink(full)
+    for place, content in written.items():
+        with open(os.path.join(root, place), "wb") as file:
+            file.write(content)
+        os.chmod(os.path.join(root, place), 0o755)
+
+
+def verify():
+    if not os.path.isdir(os.path.join(root, site)):
+        refuse("it has no site-packages")
+    wheels = kept()
+    anchored(wheels)
+    listed, written = expected(wheels)
+    seen, paths = set(), []
+    for inside, full, link in walk(root):
+        seen.add(inside)
+        if link:
+            base = inside in ("bin/python", "bin/python3", "bin/" + version)
             if inside == "lib64" and os.readlink(full) == "lib":
                 continue
-            if inside in links and os.path.realpath(full) == os.path.realpath(sys.executable):
-                continue
-            refuse("%s is a link to %s" % (inside, os.readlink(full)))
-        beside = kind == "venv" and "/" not in inside  # .made, .used, .lock of uv: nothing imports these
-        if stat.S_ISDIR(mode) or inside in own or beside:
-            continue
-        if inside.endswith(".pyc"):
-            try:
-                os.unlink(full)
-            except OSError:
-                if not inside.startswith("lib/") or "/__pycache__/" not in inside:
-                    refuse("%s is in no RECORD" % inside)
-        elif inside not in listed:
-            refuse("%s is in no RECORD" % inside)
-        elif listed[inside]:
+            if not base or os.path.realpath(full) != os.path.realpath(sys.executable):
+                refuse("%s is a link to %s" % (inside, os.readlink(full)))
+        elif inside in written:
+            with open(full, "rb") as file:
+                if file.read() != written[inside]:
+                    refuse("%s differs from its entry point" % inside)
+        elif inside in listed:
             paths.append((inside, full))
-gone = {name for name, value in listed.items() if value} - {inside for inside, _ in paths}
-if gone:
-    refuse("%s is missing" % min(gone))
-if kind == "venv":
+        elif "/" in inside and not (os.path.dirname(inside).endswith(".dist-info") and os.path.basename(inside) in left):
+            refuse("%s is in no wheel" % inside)
+    if gone := (listed.keys() | written) - seen - {one for one in listed if one.endswith(".pyc")}:
+        refuse("%s is missing" % min(gone))
+
+    def differs(one):
+        for value in listed[one[0]]:
+            algorithm, _, text = value.partition("=")
+            if base64.urlsafe_b64encode(digest(one[1], algorithm).digest()).decode().rstrip("=") == text:
+                return None
+        return one[0]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        if others := sorted(filter(None, pool.map(differs, paths))):
+            refuse("%s differs from its wheel" % others[0])
+    settings = {}
     with open(os.path.join(root, "pyvenv.cfg"), encoding="utf-8") as file:
-        settings = dict(re.findall(r"(?m)^(\S+)\s*=\s*(.*)$", file.read()))
+        for line in file:
+            name = line.partition("=")[0].strip().lower()
+            if settings.setdefault(name, line.partition("=")[2].strip()) and line.partition("=")[2].strip() != settings[name]:
+                refuse("its pyvenv.cfg says %s twice" % name)
     base = sys._base_executable
     homes = {os.path.realpath(os.path.dirname(base)), os.path.dirname(os.path.realpath(base))}
     if settings.get("include-system-site-packages") != "false" or os.path.realpath(settings.get("home", "")) not in homes:
         refuse("its pyvenv.cfg names another Python")
-with ThreadPoolExecutor(os.cpu_count()) as pool:
-    for (inside, _), found in zip(paths, pool.map(digest, [full for _, full in paths])):
-        if "sha256=" + base64.urlsafe_b64encode(found).decode().rstrip("=") != listed[inside].rstrip("="):
-            refuse("%s differs from its RECORD" % inside)
-PYTHON
-    ) || { note "$2 is not used: ${told:-it cannot be verified}"; return 1; }
-}
 
-# The lock that lies in the package: the versions that it was tested with.
-carried() { "$venv/bin/python" -I -c 'import importlib.util as util, os; found = util.find_spec("pipeline"); lock = os.path.join(os.path.dirname(found.origin), "requirements.txt") if found and found.origin else ""; print(lock if os.path.isfile(lock) else "")'; }
+
+def checkout():
+    """Compare what was installed from this checkout with it."""
+    import tomllib
+
+    with open("pyproject.toml", "rb") as file:
+        project = tomllib.load(file)["project"]
+    wanted = {"console_scripts": project["scripts"], **project["entry-points"]}
+    seen = set()
+    for inside, full, link in walk(root):
+        folder, name = os.path.split(inside)
+        source = {"pipeline/requirements.txt": "requirements.txt"}.get(inside, inside)
+        if link:
+            refuse("%s is a link" % inside)
+        if inside in (".used", ".lock", "run/ml-pipeline"):
+            continue
+        if folder.startswith("jenkins_ml_pipeline-") and ".dist-info" in folder:
+            if name == "entry_points.txt":
+                found = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+                found.optionxform = str
+                found.read(full, encoding="utf-8")
+                if {one: dict(found.items(one)) for one in found.sections()} != wanted:
+                    refuse("%s differs from pyproject.toml" % inside)
+            continue
+        if not os.path.isfile(source) or digest(full).digest() != digest(source).digest():
+            refuse("%s differs from the checkout" % inside)
+        seen.add(source)
+    for folder, _, names in os.walk("pipeline"):
+        for name in names:
+            if name.endswith(".py") and os.path.join(folder, name) not in seen:
+                refuse("%s is missing" % os.path.join(folder, name))
+
+
+if task == "lock":
+    print(carried(kept()), end="")
+elif task == "versions":
+    print("".join("%s==%s\n" % tuple(one.info[: -len(".dist-info")].rsplit("-", 1)) for one in kept()), end="")
+else:
+    {"seal": seal, "verify": verify, "checkout": checkout}[task]()
+PYTHON
+}
+verified() { told=$(environment "$1" "$2") || { note "$2 is not used: ${told:-it cannot be verified}"; return 1; }; }
+
+wheels() { "$venv/bin/python" -m pip wheel --quiet --disable-pip-version-check --wheel-dir "$venv/wheels" "$@" >&2; }
+locked() { wheels --no-deps --require-hashes --only-binary :all: -r "$1"; }
 fetch() {
-    install --no-deps "$package" || return 1
+    wheels --no-deps "$package" || return 1
     [ -z "$lock" ] || return 0
-    own_lock=$(carried)
-    if [ -n "$own_lock" ]; then
-        note "installing the packages of $own_lock"
-        install --no-deps --require-hashes -r "$own_lock" || return 1
+    environment lock "$venv" > "$venv/lock.txt"
+    if [ -s "$venv/lock.txt" ]; then
+        note "installing the packages of the lock that $package carries"
+        locked "$venv/lock.txt" || return 1
         case "$package" in *\[*) ;; *) return 0 ;; esac
     fi
-    install "$package"
+    environment versions "$venv" > "$venv/versions.txt"
+    wheels --constraint "$venv/versions.txt" "$package"
 }
 
 made=
 waited=0
 checked=
-if [ -n "$ML_CACHE_SHARED" ] && [ -f "$ML_CACHE_SHARED/venv-$key/.made" ] && verified venv "$ML_CACHE_SHARED/venv-$key"; then
+if [ -n "$ML_CACHE_SHARED" ] && [ -f "$ML_CACHE_SHARED/venv-$key/.made" ] && verified verify "$ML_CACHE_SHARED/venv-$key"; then
     venv=$ML_CACHE_SHARED/venv-$key
     checked=yes
 fi
 while touch "$venv/.used" 2>/dev/null; [ -z "$checked" ]; do
-    if [ -f "$venv/.made" ] && verified venv "$venv"; then break; fi
+    if [ -f "$venv/.made" ] && verified verify "$venv"; then break; fi
     if mkdir "$venv.making" 2>/dev/null; then
-        if [ -f "$venv/.made" ] && verified venv "$venv"; then rmdir "$venv.making"; break; fi
+        if [ -f "$venv/.made" ] && verified verify "$venv"; then rmdir "$venv.making"; break; fi
         rm -f "$venv/.made"
         trap 'rmdir "$venv.making"' EXIT
         trap 'exit 143' TERM INT
         note "making $venv (once)"
         "$python" -m venv --clear "$venv" >&2 || stop "python -m venv failed; on Debian and Ubuntu 'apt install python3-venv' installs what is missing"
         if [ -n "$lock" ]; then
-            install --no-deps --require-hashes -r "$lock" || stop "the packages of $lock could not be installed: see above"
+            locked "$lock" || stop "the packages of $lock could not be fetched: see above; one without a wheel for this machine needs one on your index, and its hash in the lock"
         fi
         if [ "$own" != checkout ]; then
             fetch || stop "$package could not be installed: see above"
         fi
+        set -- "$venv"/wheels/*.whl
+        [ ! -f "$1" ] || install --no-deps --no-index "$@" || stop "the wheels in $venv/wheels could not be installed: see above"
+        environment seal "$venv" >&2 && verified verify "$venv" || stop "$venv is not what its wheels say, although it was just made"
         touch "$venv/.made"
         made=yes
         checked=yes
@@ -274,13 +440,14 @@ print(total.hexdigest()[:32])' "$venv")
     over=$ML_CACHE/checkout-$now
     touch "$over/.used" 2>/dev/null
     starts=$(printf '#!/bin/sh\nPYTHONPATH="%s${PYTHONPATH:+:$PYTHONPATH}" PATH="%s:$PATH" exec "%s/bin/python" -P -m pipeline "$@"' "$over" "$bin" "$venv")
-    if [ -d "$over" ] && { [ "$(cat "$over/run/ml-pipeline")" != "$starts" ] || ! verified target "$over"; }; then
+    if [ -d "$over" ] && { [ "$(cat "$over/run/ml-pipeline")" != "$starts" ] || ! verified checkout "$over"; }; then
         rm -rf "$over"
     fi
     if [ ! -d "$over" ]; then
         new=$over.$$
         trap 'rm -rf "$new"' EXIT
         install --no-deps --no-build-isolation --target "$new" "$PWD" || stop "the checkout could not be installed: see above"
+        rm -rf "$new/bin"
         mkdir -p "$new/run"
         touch "$new/.used"
         made=yes

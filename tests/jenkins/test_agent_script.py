@@ -103,33 +103,39 @@ def agent(tmp_path: Path) -> Agent:
     return Agent(tmp_path)
 
 
+def _zipped(path: Path, files: Mapping[str, str]) -> str:
+    """Write a wheel of these files and a RECORD; return its digest."""
+    info = next(name.partition("/")[0] for name in files if ".dist-info/" in name)
+    record = "".join(f"{name},sha256={_hash(text.encode())},\n" for name, text in files.items())
+    with zipfile.ZipFile(path, "w") as file:
+        for name, text in (files | {f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}).items():
+            file.writestr(name, text)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+WHEEL = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+
+
 def helper(folder: Path) -> tuple[Path, str]:
     """A package that ours needs, and its checksum."""
     path = folder / "helper-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("helper.py", "")
-        file.writestr(
-            "helper-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: helper\nVersion: 1.0\n"
-        )
-        file.writestr(
-            "helper-1.0.dist-info/WHEEL",
-            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        )
-        file.writestr("helper-1.0.dist-info/RECORD", "")
-    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+    metadata = "Metadata-Version: 2.1\nName: helper\nVersion: 1.0\n"
+    info = "helper-1.0.dist-info"
+    return path, _zipped(
+        path, {"helper.py": "", f"{info}/METADATA": metadata, f"{info}/WHEEL": WHEEL}
+    )
 
 
 def with_lock(wheel: Path, digest: str) -> None:
     """Put a lock into a wheel, and a requirement that no index has."""
     info = f"jenkins_ml_pipeline-{__version__}.dist-info"
     with zipfile.ZipFile(wheel) as file:
-        content = {name: file.read(name) for name in file.namelist()}
-    content[f"{info}/METADATA"] += b"Requires-Dist: nowhere-to-be-found>=5\n"
-    content["pipeline/__init__.py"] = b""
-    content["pipeline/requirements.txt"] = f"helper==1.0 --hash=sha256:{digest}\n".encode()
-    with zipfile.ZipFile(wheel, "w") as file:
-        for name, data in content.items():
-            file.writestr(name, data)
+        content = {name: file.read(name).decode() for name in file.namelist()}
+    content.pop(f"{info}/RECORD")
+    content[f"{info}/METADATA"] += "Requires-Dist: nowhere-to-be-found>=5\n"
+    content["pipeline/__init__.py"] = ""
+    content["pipeline/requirements.txt"] = f"helper==1.0 --hash=sha256:{digest}\n"
+    _zipped(wheel, content)
 
 
 @pytest.fixture
@@ -141,18 +147,14 @@ def _wheel(tmp_path: Path) -> Path:
     """A package with the command, whose version is ours."""
     path = tmp_path / f"jenkins_ml_pipeline-{__version__}-py3-none-any.whl"
     info = f"jenkins_ml_pipeline-{__version__}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: jenkins-ml-pipeline\nVersion: {__version__}\n"
     files = {
         "fake.py": f"def main():\n    print('ml-pipeline {__version__}')\n",
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: jenkins-ml-pipeline\n"
-        f"Version: {__version__}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/METADATA": metadata,
+        f"{info}/WHEEL": WHEEL,
         f"{info}/entry_points.txt": "[console_scripts]\nml-pipeline = fake:main\n",
     }
-    record = "".join(f"{name},sha256={_hash(text.encode())},\n" for name, text in files.items())
-    with zipfile.ZipFile(path, "w") as file:
-        for name, text in files.items():
-            file.writestr(name, text)
-        file.writestr(f"{info}/RECORD", f"{record}{info}/RECORD,,\n")
+    _zipped(path, files)
     return path
 
 
@@ -343,13 +345,44 @@ def _alter(made: Environments) -> None:
     (made.site / "fake.py").write_text("def main():\n    print('stolen')\n")
 
 
-def _another_package(made: Environments) -> None:
-    """A package with a RECORD that agrees."""
-    content = b"x = 1\n"
-    (made.site / "evil.py").write_bytes(content)
+def _another_package(made: Environments) -> str:
+    """A package with a wheel that agrees, and nothing in the lock. Returns the wheel's digest."""
+    (made.site / "evil-1.0.dist-info").mkdir()
+    files = {
+        "evil.py": "x = 1\n",
+        "evil-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n",
+    }
+    for name, text in files.items():
+        (made.site / name).write_text(text)
+    return _zipped(made.venv / "wheels/evil-1.0-py3-none-any.whl", files)
+
+
+def _own_wheel_too(made: Environments) -> None:
+    """The package's file, its RECORD and the wheel that was kept, rewritten together."""
+    [path] = made.venv.glob("wheels/jenkins_ml_pipeline-*.whl")
+    with zipfile.ZipFile(path) as file:
+        files = {name: file.read(name).decode() for name in file.namelist()}
+    _alter(made)
+    files["fake.py"] = (made.site / "fake.py").read_text()
+    files.pop(next(name for name in files if name.endswith("/RECORD")))
+    _zipped(path, files)
+
+
+def _without_info(made: Environments) -> None:
+    """A package with a RECORD that agrees, of which no wheel was kept."""
     record = made.site / "evil-1.0.dist-info/RECORD"
     record.parent.mkdir()
-    record.write_text(f"evil.py,sha256={_hash(content)},\nevil-1.0.dist-info/RECORD,,\n")
+    record.write_text("evil-1.0.dist-info/RECORD,,\n")
+
+
+def _command(made: Environments) -> None:
+    path = made.venv / "bin/ml-pipeline"
+    path.write_text(path.read_text() + "import fake\n")
+
+
+def _two_homes(made: Environments) -> None:
+    config = made.venv / "pyvenv.cfg"
+    config.write_text(f"home = /tmp\n{config.read_text()}")
 
 
 def _add(name: str) -> Callable[[Environments], None]:
@@ -396,14 +429,18 @@ def _byte_code(made: Environments) -> Path:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (_alter, "fake.py differs from its RECORD"),
-        (_add("sitecustomize.py"), "sitecustomize.py is in no RECORD"),
-        (_add("planted.pth"), "planted.pth is in no RECORD"),
+        (_alter, "fake.py differs from its wheel"),
+        (_add("sitecustomize.py"), "sitecustomize.py is in no wheel"),
+        (_add("planted.pth"), "planted.pth is in no wheel"),
         (lambda made: (made.site / "fake.py").unlink(), "fake.py is missing"),
-        (_other_python, "bin/python is in no RECORD"),
+        (_other_python, "bin/python is in no wheel"),
         (_planted, "it has no site-packages"),
-        (_another_package, "evil 1.0 is not in the lock"),
-        (_unhashed, "gives no hash of fake.py"),
+        (_another_package, "evil-1.0-py3-none-any.whl is not in the lock"),
+        (_without_info, "evil-1.0 is of no wheel that was kept"),
+        (_own_wheel_too, "-py3-none-any.whl is not /"),
+        (_command, "bin/ml-pipeline differs from its entry point"),
+        (_two_homes, "pyvenv.cfg says home twice"),
+        (_unhashed, "fake.py differs from its wheel"),
         (_system_site, "pyvenv.cfg names another Python"),
     ],
     ids=[
@@ -414,6 +451,10 @@ def _byte_code(made: Environments) -> Path:
         "python",
         "planted",
         "package",
+        "info",
+        "wheel",
+        "command",
+        "homes",
         "unhashed",
         "system",
     ],
@@ -427,14 +468,15 @@ def test_an_environment_that_was_changed_is_not_used(
     assert reason in made.refusal()
 
 
-@pytest.mark.parametrize("line", ["evil==1.0", "evil==2.0 ; x\nevil==01.0 ; y", "evil @ file:///e"])
 @pytest.mark.slow
-def test_a_package_that_the_lock_names_is_used(made: Environments, line: str) -> None:
+def test_a_wheel_whose_hash_is_in_the_lock_is_used(made: Environments) -> None:
     more = made.agent.root / "workspace/more.txt"
-    more.write_text(f"{line} \\\n    --hash=sha256:0\n")
+    digest = _another_package(made)
     try:
-        _another_package(made)
+        more.write_text(f"evil==1.0 ; python_version > '3' \\\n    --hash=sha256:{digest}\n")
         assert made.refusal() == ""
+        (made.site / "evil.py").write_text("x = 2\n")
+        assert "evil.py differs from its wheel" in made.refusal()
     finally:
         more.write_text("# nothing\n")
 
@@ -451,8 +493,65 @@ def test_an_environment_of_its_own_that_was_changed_is_made_anew(made: Environme
     given = {**made.given, "ML_CACHE": str(made.venv.parent), "ML_CACHE_SHARED": ""}
     _alter(made)
     assert made.agent.run(**given) == {"bin": str(made.venv / "bin")}
-    assert "fake.py differs from its RECORD" in made.agent.log
+    assert "fake.py differs from its wheel" in made.agent.log
     assert "stolen" not in (made.site / "fake.py").read_text()
+
+
+# --- what a checkout was installed to -------------------------------------------------------------
+
+SOURCES = {
+    "pyproject.toml": "[project]\nname = 'jenkins-ml-pipeline'\n[project.scripts]\n"
+    "ml-pipeline = 'pipeline.cli:main'\n[project.entry-points.own]\na = 'pipeline:a'\n",
+    "requirements.txt": "numpy==1 --hash=sha256:0\n",
+    "pipeline/__init__.py": "",
+    "pipeline/cli.py": "def main(): pass\n",
+}
+POINTS = "[console_scripts]\nml-pipeline = pipeline.cli:main\n\n[own]\na = pipeline:a\n"
+INFO = "jenkins_ml_pipeline-0.1.0.dist-info"
+
+
+def _written(folder: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({}, ""),
+        ({"pipeline/__pycache__/cli.pyc": "planted"}, ""),
+        ({"pipeline/cli.py": "def main(): steal()\n"}, "pipeline/cli.py differs from the checkout"),
+        ({"pipeline/requirements.txt": "evil==1\n"}, "pipeline/requirements.txt differs from"),
+        ({"sitecustomize.py": "steal()\n"}, "sitecustomize.py differs from the checkout"),
+        ({"numpy/__init__.py": "steal()\n"}, "numpy/__init__.py differs from the checkout"),
+        (
+            {f"{INFO}/entry_points.txt": POINTS + "b = os:system\n"},
+            f"{INFO}/entry_points.txt differs from pyproject.toml",
+        ),
+    ],
+)
+def test_what_a_checkout_was_installed_to_is_compared_with_it(
+    tmp_path: Path, files: Mapping[str, str], told: str
+) -> None:
+    workspace, over = tmp_path / "workspace", tmp_path / "over"
+    _written(workspace, SOURCES)
+    copied = {name: text for name, text in SOURCES.items() if name.startswith("pipeline/")}
+    lock = {"pipeline/requirements.txt": SOURCES["requirements.txt"]}
+    _written(over, copied | lock | {f"{INFO}/entry_points.txt": POINTS, "run/ml-pipeline": ""})
+    _written(over, files)
+    program = SCRIPT.read_text().partition("<<'PYTHON'\n")[2].partition("\nPYTHON\n")[0]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-", "checkout", str(over), "", ""],
+        input=program,
+        cwd=workspace,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip().startswith(told), done.stderr
+    assert bool(done.returncode) == bool(told)
+    assert not list(over.rglob("*.pyc"))
 
 
 def test_an_input_that_did_not_arrive_is_named(agent: Agent) -> None:
