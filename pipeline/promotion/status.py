@@ -114,7 +114,9 @@ def _waiting(
         return []
     version = known.versions[digest]
     approved = _approved(registry, known, digest, home, rules)
-    if registry.record(version, GATE_RECORD) is None:
+    if any(entry.bundle == digest for entry in read_history(home)):
+        due = "was in production; again: 'ml-pipeline gate', 'approve' and 'promote'"
+    elif registry.record(version, GATE_RECORD) is None:
         due = "the gate has not decided: 'ml-pipeline gate'"
     elif approved is None:
         due = "no answer of a person: 'ml-pipeline approve'"

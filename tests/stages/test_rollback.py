@@ -49,8 +49,10 @@ def test_back_in_seconds_without_a_registry_and_told_to_it_later(
     mended = run(two, "reconcile", "production")
     assert mended.exit_code == 0, mended.report.summary
     assert "finished: rollback of version 1" in str(mended.report.checks[0].observed)
-    (row,) = status(two.project, two.home)
+    row, challenger = status(two.project, two.home)
     assert (row["open"], row["alias"], row["version"]) == (None, "champion", 1)
+    assert (challenger["environment"], challenger["version"]) == (None, 2)
+    assert challenger["open"].startswith("was in production; again: 'ml-pipeline gate'")
 
 
 def test_back_while_the_registry_is_lost_and_told_to_it_once_it_is_restored(two: Case) -> None:
@@ -65,7 +67,7 @@ def test_back_while_the_registry_is_lost_and_told_to_it_once_it_is_restored(two:
     assert not database.exists()
     (two.home / "away.db").rename(database)
     assert run(two, "reconcile", "production").exit_code == 0
-    (row,) = status(two.project, two.home)
+    row, _ = status(two.project, two.home)
     assert (row["open"], row["alias"], row["version"]) == (None, "champion", 1)
 
 
