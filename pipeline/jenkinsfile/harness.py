@@ -86,9 +86,11 @@ class Jenkins:
         library: Library | None = None,
         implicit: bool | None = None,
         scm: Scm | None = None,
+        repositories: Mapping[str, Scm] | None = None,
         jobs: Mapping[str, str] | None = None,
         agents: Mapping[str, Sequence[str]] | Literal["any"] | None = None,
         executors: int = 2,
+        resources: Mapping[str, Sequence[str]] | None = None,
         mail_server: bool = False,
         groups: Mapping[str, Sequence[str]] | None = None,
         administrators: Sequence[str] = ("admin",),
@@ -125,12 +127,14 @@ class Jenkins:
         - ``credentials``: by id, each with ``secret``, ``username`` and ``password``, ``file`` or
           ``key``. ``plugins``, ``library``, ``implicit``: others than those of this object.
           ``tools``: names of installations by type, ``{"maven": ["M3"]}``, or with their homes.
-        - ``scm``: what ``checkout scm`` brings: a folder, or files by path. ``changes``: commits
+        - ``scm``: what ``checkout scm`` brings: a folder, or files by path; ``repositories``: the
+          same by the address that ``git`` and ``checkout`` name. ``changes``: commits
           since the build before, ``{"message": …, "paths": […]}``, or whole change sets.
           ``jobs``: scripts of other jobs that ``build`` starts.
         - ``agents``: labels by agent, each with ``executors``; by default one, ``built-in``,
           without labels; ``"any"``: one that every label expression fits. Of several that fit, the
           one used longest ago is taken: files do not travel by luck.
+          ``resources``: labels by lockable resource of the controller; ``lock`` makes others.
         - ``builds``: how many, one after the other; ``starts``: the seconds at which they start
           beside each other. ``cause`` of the last one: ``user``, ``scm``, ``indexing``, ``timer``,
           ``replay``, ``restart`` or the causes themselves; ``restart_from`` restarts the build
@@ -180,6 +184,7 @@ class Jenkins:
             "plugins": installed,
             "steps": list(answered),
             "scm": _scm(scm, path, bool(multibranch), mode),
+            "repositories": {url: _source(one) for url, one in (repositories or {}).items()},
             "scmUrl": "http://scm.example/repository.git",
             "jobs": dict(jobs or {}),
             "agents": _agents(agents),
@@ -187,6 +192,7 @@ class Jenkins:
             "pollLimit": poll_limit,
             "tools": _tools(tools),
             "executors": executors,
+            "resources": {name: list(labels) for name, labels in (resources or {}).items()},
             "mailServer": mail_server,
             "groups": {name: list(people) for name, people in (groups or {}).items()},
             "administrators": list(administrators),
@@ -292,11 +298,15 @@ def _libraries(library: Library | None) -> dict[str, str]:
     return {"*": str(Path(library).resolve())}
 
 
+def _source(given: Scm) -> dict[str, Any]:
+    if isinstance(given, Mapping):
+        return {"files": dict(given)}
+    return {"folder": str(Path(given).resolve())}
+
+
 def _scm(scm: Scm | None, path: Path | None, multibranch: bool, mode: Mode) -> Any:
-    if isinstance(scm, Mapping):
-        return {"files": dict(scm)}
     if scm is not None:
-        return {"folder": str(Path(scm).resolve())}
+        return _source(scm)
     if multibranch and mode == "live" and path is not None:
         return {"folder": str(path.resolve().parent)}
     return {"commit": "0" * 40} if multibranch else None

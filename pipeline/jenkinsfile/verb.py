@@ -69,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an installed tool, such as maven=M3",
     )
     add("--scm", type=Path, help="what checkout brings; with a branch the script's folder")
+    add(
+        "--repository",
+        action="append",
+        default=[],
+        metavar="URL=DIR",
+        help="what git and checkout of this address bring, instead of a clone of it",
+    )
     add("--folder", type=Path, help="keep workspaces and archived files here")
     add("--clock", choices=("real", "jump"), default="real", help="jump: sleep takes no time")
     add("--sandbox", action=argparse.BooleanOptionalAction, help="default: with a branch or tag")
@@ -124,6 +131,7 @@ def run(
                 env={"ML_HOME": str(home.absolute())} | _pairs("--env", options["env"]),
                 credentials=_credentials(options["credentials"]),
                 scm=options["scm"],
+                repositories=_repositories(options["repository"]),
                 folder=options["folder"],
                 clock=options["clock"],
                 sandbox=options["sandbox"],
@@ -220,6 +228,16 @@ def _steps(given: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             answers[name] = value
     return answers
+
+
+def _repositories(given: Sequence[str]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for pair in given:
+        url, _, folder = pair.rpartition("=")
+        if not url or not Path(folder).is_dir():
+            raise UsageError(f"--repository {pair}", expected="URL=DIR with a folder that exists")
+        found[url] = Path(folder)
+    return found
 
 
 def _pairs(flag: str, given: Sequence[str]) -> dict[str, str]:

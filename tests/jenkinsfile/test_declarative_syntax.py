@@ -97,12 +97,12 @@ REFUSED = {
     "def in a stage": (
         "pipeline {\n agent any\n stages { stage('a') {\n def x = 1\n steps { echo 'x' } } }\n}",
         4,
-        "Not a valid stage section definition",
+        "Expected a symbol",
     ),
     "sections on one line": (
         "pipeline {\n agent any\n stages { stage('a') {\n steps { echo 'x' } post { always { echo 'y' } }\n } }\n}",
         4,
-        "Not a valid stage section definition",
+        "Expected a symbol",
     ),
     "no content": (
         "pipeline {\n agent any\n stages {\n stage('a') { agent any }\n }\n}",

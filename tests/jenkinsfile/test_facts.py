@@ -179,7 +179,7 @@ def test_queued_builds_that_are_the_same_are_one_with_both_causes(jenkins: Jenki
 
 STEPS = {
     "milestone 1; tell('m') { milestone 1 }": "m: hudson.AbortException: Invalid ordinal 1, as the previous one was 1",
-    "tell('m') { parallel(a: { node { milestone 2 } }) }": "m: hudson.AbortException: Using a milestone step inside parallel is not allowed",
+    "tell('m') { parallel(a: { node { milestone 2 } }, b: { sleep 9 }) }": "m: hudson.AbortException: Using a milestone step inside parallel is not allowed",
     "tell('l') { lock(resource: 'a', variable: 'L', extra: [[resource: 'b']]) { \"${env.L} ${env.L0} ${env.L1}\" } }": "l: a,b a b",
     "tell('l') { lock(label: 'none') { 1 } }": "l: java.lang.IllegalArgumentException: The resource label does not exist: none.",
     "tell('l') { lock('a') { lock(resource: 'a', skipIfLocked: true) { 1 } } }": "l: null",

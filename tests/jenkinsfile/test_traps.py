@@ -14,7 +14,7 @@ BROKEN = {
     "SubList": ("def m = [1, 2, 3].subList(0, 2)", "m"),
     "Optional": ("def m = Optional.of(1)", "m"),
     "MapWithDefault": ("def m = [:].withDefault { k -> k * 2 }", "m.a"),
-    "RawBuild": ("def m = currentBuild.rawBuild", "m"),
+    "WorkflowRun": ("def m = currentBuild.rawBuild", "m"),
 }
 FINE = (
     "new groovy.json.JsonSlurperClassic().parseText('{\"a\": 1}')",
@@ -175,11 +175,11 @@ def test_a_step_of_an_installed_plugin_that_the_harness_lacks_is_no_result(
 
 def test_a_step_that_only_jenkins_has_is_no_result(jenkins: Jenkins) -> None:
     script = (
-        "node {\n try { powershell 'x' } catch (Throwable e) { echo 'hidden'; sh 'never' }\n}\n"
+        "node {\n try { resolveScm 'x' } catch (Throwable e) { echo 'hidden'; sh 'never' }\n}\n"
     )
-    with pytest.raises(NotInHarness, match=r"^WorkflowScript:2: the step 'powershell' is not in"):
+    with pytest.raises(NotInHarness, match=r"^WorkflowScript:2: the step 'resolveScm' is not in"):
         jenkins.run(script, sh={})
-    assert jenkins.run(script, steps={"powershell": None}).result == "SUCCESS"
+    assert jenkins.run(script, steps={"resolveScm": None}).result == "SUCCESS"
 
 
 @pytest.mark.parametrize(

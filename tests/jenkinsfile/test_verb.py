@@ -78,7 +78,7 @@ def test_a_failure_or_a_mismatch(called: Call, text: str, tmp_path: Path) -> Non
         (["{script}", "--var", "x"], "expected NAME=VALUE"),
         (["{script}", "--answers", "{script}"], "a JSON list"),
         (["{script}", "--credentials", "{script}"], "a JSON object"),
-        (["{gap}"], "gap:1: the step 'powershell' is not in this harness.*jenkinsfile-syntax.md"),
+        (["{gap}"], "gap:1: the step 'resolveScm' is not in this harness.*jenkinsfile-syntax.md"),
         (["{script}", "--library", "{script}"], "is no folder"),
         (["{script}", "--step", "a b"], "expected NAME or NAME=VALUE"),
     ],
@@ -87,7 +87,7 @@ def test_wrong_arguments_are_named(
     called: Call, arguments: list[str], message: str, script: Path, tmp_path: Path
 ) -> None:
     gap = tmp_path / "gap"
-    gap.write_text("powershell 'x'\n")
+    gap.write_text("resolveScm 'x'\n")
     with pytest.raises(UsageError, match=message):
         called(*[one.format(script=script, gap=gap) for one in arguments])
 

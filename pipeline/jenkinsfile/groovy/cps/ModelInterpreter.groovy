@@ -160,6 +160,7 @@ class ModelInterpreter implements Serializable {
 
     /** Returns false when `when` says no. */
     private boolean run(Map stage, Map parent) {
+        stage.around = stage.agent ?: parent?.around ?: root.agent
         def when = stage.when
         def passed = when == null ? true : null
         if (passed == null && when.beforeOptions) { passed = holds(when) }
@@ -217,18 +218,29 @@ class ModelInterpreter implements Serializable {
         try {
             stage.steps.call()
         } catch (Throwable e) {
-            if (stage.post) { Declarative.failed(e) }
-            error = e
+            error = needingNode(e, stage.around)
+            if (stage.post) { Declarative.failed(error) }
         }
         error = postOfStage(stage, error)
         if (error != null) { throw error }
+    }
+
+    /** A step without the node that it needs fails in other words where there is no agent. */
+    private Throwable needingNode(Throwable error, Map agent) {
+        if (!Declarative.lacksNode(error) || (agent != null && agent.type != 'none')) { return error }
+        try {
+            script.error(Declarative.NO_NODE)
+        } catch (Throwable told) {
+            return told
+        }
+        return error
     }
 
     private Throwable postOfStage(Map stage, Throwable error) {
         if (!anySatisfied(stage.post, error, true)) { return error }
         Declarative.log('Post stage')
         Declarative.resultSoFar()
-        return post(stage.post, error, true)
+        return post(stage.post, error, true, stage.around)
     }
 
     private Throwable postOfPipeline(Throwable error) {
@@ -237,7 +249,7 @@ class ModelInterpreter implements Serializable {
         if (anySatisfied(root.post, null, false)) {
             try {
                 script.stage('Declarative: Post Actions') {
-                    def own = post(root.post, null, false)
+                    def own = post(root.post, null, false, root.agent)
                     if (own != null) { throw own }
                 }
             } catch (Throwable e) {
@@ -247,15 +259,16 @@ class ModelInterpreter implements Serializable {
         return first
     }
 
-    private Throwable post(Map conditions, Throwable error, boolean ofStage) {
+    private Throwable post(Map conditions, Throwable error, boolean ofStage, Map agent) {
         def first = error
         for (name in DeclarativeParser.POST) {
             if (conditions[name] && Declarative.satisfied(name, first, ofStage)) {
                 try {
                     conditions[name].call()
                 } catch (Throwable e) {
-                    Declarative.postFailed(name, e)
-                    if (first == null) { first = e }
+                    def told = needingNode(e, agent)
+                    Declarative.postFailed(name, told)
+                    if (first == null) { first = told }
                 }
             }
         }
@@ -391,7 +404,9 @@ class ModelInterpreter implements Serializable {
     }
 
     private void withEnvironment(List environment, Closure body) {
-        def scope = new EnvironmentScope()
+        def around = []
+        for (entry in (root.environment ?: [])) { around << entry.name }
+        def scope = new EnvironmentScope(around)
         for (entry in (environment ?: [])) {
             if (!entry.credentials) { scope.add(entry.name, entry.value) }
         }

@@ -111,6 +111,16 @@ class Code {
         askedLibraries.addAll(compiled.libraries)
     }
 
+    /** A script that the build reads while it runs. */
+    void addEvaluated(String name, String text, boolean sandbox, Map installation) {
+        Found found = new Found()
+        CompilationUnit unit = unit(sandbox ? new SandboxTransformer() : new PipelineTransformer(), new FreshLoader(classes, sourcesUnusable()), found, installation)
+        unit.addSource(name, text)
+        Compiled compiled = bytes(unit, found)
+        if (compiled.gaps) { throw new NotInHarness(compiled.gaps[0], true) }
+        classes.putAll(compiled.classes)
+    }
+
     /** A name of a library's variable is no class for the compiler. */
     private Map<String, Throwable> sourcesUnusable() { unusable.findAll { !(it.key in libraryVariables) } }
 

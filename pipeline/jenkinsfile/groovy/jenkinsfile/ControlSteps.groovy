@@ -34,7 +34,7 @@ class ControlSteps {
         })
         Steps.define(name: 'mail', start: { Call call -> mail(call) })
         Steps.define(name: 'sleep', main: 'time', start: { Call call ->
-            long wait = Text.millis(call['time'], call.text('unit', 'SECONDS'))
+            long wait = Text.millis(call['time'] ?: 0, call.text('unit', 'SECONDS'))
             if (wait <= 0) {
                 call.log('No need to sleep any longer')
                 call.succeed()

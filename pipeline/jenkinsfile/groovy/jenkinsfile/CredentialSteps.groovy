@@ -1,9 +1,19 @@
 package jenkinsfile
 
+import com.cloudbees.groovy.cps.Outcome
 import org.jenkinsci.plugins.credentialsbinding.impl.CredentialNotFoundException
+import org.jenkinsci.plugins.credentialsbinding.impl.MaskedException
 
 /** `withCredentials`: the scenario's credentials, bound for one body and masked in the console. */
 class CredentialSteps {
+    private static final Map<String, String> KINDS = [secret: 'Secret text', file: 'Secret file', key: 'SSH Username with private key', password: 'Username with password']
+    private static final Map<String, String> INTERFACES = [
+        secret: 'org.jenkinsci.plugins.plaincredentials.StringCredentials', file: 'org.jenkinsci.plugins.plaincredentials.FileCredentials',
+        key: 'com.cloudbees.jenkins.plugins.sshcredentials.SSHUserPrivateKey',
+        username: 'com.cloudbees.plugins.credentials.common.StandardUsernamePasswordCredentials',
+        password: 'com.cloudbees.plugins.credentials.common.StandardUsernamePasswordCredentials',
+    ]
+
     static void register() {
         Steps.define(name: 'withCredentials', main: 'bindings', block: true, start: { Call call ->
             Map<String, String> variables = [:]
@@ -11,6 +21,11 @@ class CredentialSteps {
             (call['bindings'] as List).each { bind(call, it as Describable, variables, secrets) }
             if (secrets) { call.log("Masking supported pattern matches of ${secrets.keySet().collect { "\$${it}" }.join(' or ')}") }
             call.run.startBody(call, context: [variables: variables, secrets: secrets])
+        }, bodyEnded: { Call call, CpsThread body, Outcome outcome ->
+            (call.state.files ?: []).each { new File(it as String).delete() }
+            String message = outcome.abnormal?.message
+            boolean leaks = message && body.context.secrets().values().any { it && message.contains(it) }
+            leaks ? call.fail(new MaskedException(Secrets.hide(message, body.context) as String)) : FlowSteps.pass(call, outcome)
         })
     }
 
@@ -38,6 +53,7 @@ class CredentialSteps {
                 break
             case 'sshUserPrivateKey':
                 secret(name('keyFileVariable'), keyFile(call, id, "ssh-key-${id}", text(credential, 'key', id)), variables, secrets)
+                if (name('passphraseVariable')) { secret(name('passphraseVariable'), credential.passphrase as String ?: '', variables, secrets) }
                 if (name('usernameVariable')) { variables[name('usernameVariable')] = text(credential, 'username', id) }
                 break
             default:
@@ -52,9 +68,13 @@ class CredentialSteps {
 
     private static String text(Map credential, String key, String id) {
         if (!credential.containsKey(key)) {
-            throw new CredentialNotFoundException("Credentials '${id}' is of type '${credential.keySet().join(', ')}' where '${key}' was expected")
+            throw new CredentialNotFoundException("Credentials '${id}' is of type '${kind(credential)}' where '${INTERFACES[key]}' was expected")
         }
         credential[key] as String
+    }
+
+    private static String kind(Map credential) {
+        KINDS.find { key, name -> credential.containsKey(key) }?.value ?: credential.keySet().join(', ')
     }
 
     private static String keyFile(Call call, String id, String name, String content) {
@@ -62,6 +82,7 @@ class CredentialSteps {
         File file = new File(tmp, "secretFiles/${id}/${name}")
         file.parentFile.mkdirs()
         file.setText(content, 'UTF-8')
+        call.state.files = (call.state.files ?: []) + [file.path]
         file.path
     }
 

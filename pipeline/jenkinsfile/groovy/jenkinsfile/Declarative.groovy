@@ -4,10 +4,16 @@ import groovy.json.JsonSlurperClassic
 import hudson.model.Result
 import org.jenkinsci.plugins.workflow.cps.steps.ParallelStep
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
+import org.jenkinsci.plugins.workflow.steps.MissingContextVariableException
 
 /** What the interpreter of Declarative pipelines asks of the build: plain code, no steps. */
 class Declarative {
     static final List<String> FLAGS = ['newContainerPerStage', 'parallelsAlwaysFailFast', 'preserveStashes', 'skipDefaultCheckout', 'skipStagesAfterUnstable']
+
+    static final String NO_NODE = 'Attempted to execute a step that requires a node context while ‘agent none’ was specified. ' +
+        'Be sure to specify your own ‘node { ... }’ blocks when using ‘agent none’.'
+
+    static boolean lacksNode(Throwable error) { error instanceof MissingContextVariableException && error.type in ['hudson.FilePath', 'hudson.Launcher'] }
 
     static void begin() {
         if (Engine.run.program.declarativeStarted) { throw new IllegalStateException('Only one pipeline { ... } block can be executed in a single run.') }
@@ -188,6 +194,10 @@ class EnvironmentScope implements Serializable {
     private final Map<String, Closure> entries = [:]
     private final Map<String, String> values = [:]
     private final Set<String> open = [] as Set
+    /** What the pipeline's own block sets: gone if its value is empty, but no unknown name. */
+    private final List<String> around
+
+    EnvironmentScope(List<String> around) { this.around = around }
 
     void add(String name, Closure value) {
         value.delegate = this
@@ -215,10 +225,30 @@ class EnvironmentScope implements Serializable {
     }
 
     Object getProperty(String name) {
-        if (values.containsKey(name)) { return values[name] ?: null }
-        if (name in open || !entries.containsKey(name)) { throw new MissingPropertyException(name, EnvironmentScope) }
-        throw new LaterVariable(name)
+        if (name == 'env') { return new EnvironmentOfScope(this) }
+        if (isOwn(name)) { return own(name) }
+        boolean gone = name in around && Engine.run.variables(Engine.thread.context)[name] == null
+        if (gone) { return null }
+        throw new MissingPropertyException(name, entries.values().first().thisObject.getClass())
     }
+
+    /** Whether a name means a variable of this block, and not the one around that the value is made of. */
+    boolean isOwn(String name) { entries.containsKey(name) && !(name in open) }
+
+    String own(String name) {
+        if (!values.containsKey(name)) { throw new LaterVariable(name) }
+        values[name]
+    }
+}
+
+/** `env` within a value of `environment { }`: variables of the block, then those around. */
+class EnvironmentOfScope extends EnvironmentVariables {
+    private final EnvironmentScope scope
+
+    EnvironmentOfScope(EnvironmentScope scope) { this.scope = scope }
+
+    @Override
+    Object getProperty(String name) { scope.isOwn(name) ? scope.own(name) : super.getProperty(name) }
 }
 
 /** A value of `environment { }` names a variable that has none yet. */

@@ -26,6 +26,7 @@ import org.codehaus.groovy.ast.stmt.ExpressionStatement
 import org.codehaus.groovy.ast.stmt.Statement
 import org.codehaus.groovy.classgen.GeneratorContext
 import org.codehaus.groovy.control.CompilePhase
+import org.codehaus.groovy.control.ResolveVisitor
 import org.codehaus.groovy.control.SourceUnit
 import org.codehaus.groovy.control.customizers.CompilationCustomizer
 import org.codehaus.groovy.control.messages.SyntaxErrorMessage
@@ -57,7 +58,7 @@ class DeclarativeParser extends CompilationCustomizer {
         trigger: 'Triggers definitions cannot have blocks',
     ]
     private static final Map<String, String> BLOCKED_STEPS = [
-        parallel: 'The parallel step can only be used as the only top-level step in a stage\'s step block',
+        parallel: 'The parallel step can only be used as the only top-level step in a stages step block',
         properties: 'The properties step cannot be used in Declarative Pipelines',
         stage: 'The stage step cannot be used in Declarative Pipelines',
     ]
@@ -66,13 +67,6 @@ class DeclarativeParser extends CompilationCustomizer {
     static final List<String> WHEN_NESTED = ['allOf', 'anyOf', 'not']
     static final List<String> WHEN = ['branch', 'buildingTag', 'changelog', 'changeRequest', 'changeset', 'environment', 'equals', 'isRestartedRun',
         'tag', 'triggeredBy']
-    /** The parameters of conditions, and how many of them, from the left, are required. */
-    private static final Map<String, List> WHEN_PARAMETERS = [
-        branch: [1, 'pattern', 'comparator'], buildingTag: [0], changelog: [1, 'pattern'], changeset: [1, 'pattern', 'caseSensitive', 'comparator'],
-        changeRequest: [0, 'id', 'target', 'branch', 'fork', 'url', 'title', 'author', 'authorDisplayName', 'authorEmail', 'comparator'],
-        environment: [2, 'name', 'value', 'ignoreCase'], equals: [2, 'expected', 'actual'], isRestartedRun: [0], tag: [1, 'pattern', 'comparator'],
-        triggeredBy: [1, 'cause', 'detail'],
-    ]
     static final List<String> WRAPPERS = ['ansiColor', 'catchError', 'lock', 'podTemplate', 'retry', 'timeout', 'timestamps', 'warnError', 'withChecks',
         'withCredentials', 'withEnv']
     /** Options that are properties of the job, by the plugin they come from; they change nothing in a build. */
@@ -108,6 +102,9 @@ class DeclarativeParser extends CompilationCustomizer {
 
     private final Found found
     private final Map installation
+    private final StepArguments arguments = new StepArguments({ ASTNode node, CharSequence message -> invalid(node, message as String) })
+    /** What Jenkins finds only when it has read the whole pipeline. */
+    private final List<Closure> invalid = []
     private SourceUnit source
 
     DeclarativeParser(Found found, Map installation) {
@@ -144,18 +141,21 @@ class DeclarativeParser extends CompilationCustomizer {
 
     private Expression pipeline(Section pipeline) {
         Map<String, Section> found = sections(pipeline, 'pipeline')
-        ['agent', 'stages'].findAll { !found[it] }.each { error(pipeline.node, "Missing required section \"${it}\"") }
-        map([
-            agent: found.agent ? agent(found.agent) : null,
+        ['stages', 'agent'].findAll { !found[it] }.each { error(pipeline.node, "Missing required section \"${it}\"") }
+        Expression model = map([ // in the order in which Jenkins checks them
+            stages: stages(found.stages),
+            post: post(found.post),
             environment: environment(found.environment),
-            libraries: libraries(found.libraries),
+            agent: found.agent ? agent(found.agent) : null,
             tools: tools(found.tools),
             options: options(found.options, OPTIONS, PLUGIN_OPTIONS),
             parameters: describables(found.parameters, PARAMETERS, PLUGIN_PARAMETERS, 'parameter'),
             triggers: describables(found.triggers, TRIGGERS, PLUGIN_TRIGGERS, 'trigger'),
-            stages: stages(found.stages),
-            post: post(found.post),
+            libraries: libraries(found.libraries),
         ])
+        invalid.each { it.call() }
+        invalid.clear()
+        model
     }
 
     private Expression stages(Section section, boolean inBranch = false) {
@@ -193,21 +193,23 @@ class DeclarativeParser extends CompilationCustomizer {
             return null
         }
         Map<String, Section> found = sections(stage, 'stage')
-        checkContent(stage, name.value as String, found, inBranch)
-        map([
+        Map<String, Expression> around = [
             name: name,
             agent: found.agent ? agent(found.agent) : null,
+            when: when(found.when),
+            post: post(found.post),
+            tools: tools(found.tools),
             environment: environment(found.environment),
             options: options(found.options, STAGE_OPTIONS, [:]),
             input: input(found.input),
-            when: when(found.when),
-            tools: tools(found.tools),
+        ]
+        checkContent(stage, name.value as String, found, inBranch)
+        map(around + [
             failFast: found.failFast ? truth(found.failFast) : null,
+            steps: found.steps ? steps(found.steps) : null,
             parallel: stages(found.parallel, true),
             matrix: matrix(found.matrix),
             stages: stages(found.stages, inBranch),
-            steps: found.steps ? steps(found.steps) : null,
-            post: post(found.post),
         ])
     }
 
@@ -215,14 +217,14 @@ class DeclarativeParser extends CompilationCustomizer {
         List<String> content = ['steps', 'stages', 'parallel', 'matrix'].findAll { found[it] }
         Section branches = found.matrix ?: found.parallel
         if (inBranch && branches) {
-            error(branches.node, '"matrix" or "parallel" cannot be nested inside another "matrix" or "parallel".')
+            invalid(branches.node, '"matrix" or "parallel" cannot be nested inside another "matrix" or "parallel".')
         } else if (content.size() > 1) {
-            error(stage.node, "Only one of \"matrix\", \"parallel\", \"stages\", or \"steps\" allowed for stage \"${name}\"")
+            invalid(stage.node, "Only one of \"matrix\", \"parallel\", \"stages\", or \"steps\" allowed for stage \"${name}\"")
         } else if (content.empty) {
-            error(stage.node, "Expected one of \"steps\", \"stages\", or \"parallel\" for stage \"${name}\"")
+            invalid(stage.node, "Expected one of \"steps\", \"stages\", or \"parallel\" for stage \"${name}\"")
         } else if (branches) {
             ['agent', 'tools'].findAll { found[it] }.each {
-                error(found[it].node, "\"${it}\" is not allowed in stage \"${name}\" as it contains parallel or matrix stages")
+                invalid(found[it].node, "\"${it}\" is not allowed in stage \"${name}\" as it contains parallel or matrix stages")
             }
         }
     }
@@ -356,7 +358,11 @@ class DeclarativeParser extends CompilationCustomizer {
         Map<String, Section> found = [:]
         statements(outer.body).each { statement ->
             Section section = Section.of(statement)
-            if (section == null) {
+            Expression call = statement instanceof ExpressionStatement ? statement.expression : null
+            if (section == null && kind == 'stage' && call instanceof MethodCallExpression && call.objectExpression instanceof MethodCallExpression) {
+                error(statement, 'Expected a symbol')
+                error(outer.node, unknownSection(kind, 'error'))
+            } else if (section == null) {
                 error(statement, "Not a valid ${kind == 'stage' ? 'stage section' : 'section'} definition: \"${text(statement)}\". Some extra configuration is required.")
             } else if (kind == 'pipeline' && RENAMED[section.name]) {
                 error(section.node, RENAMED[section.name])
@@ -472,6 +478,7 @@ class DeclarativeParser extends CompilationCustomizer {
         }.findAll()
         if (statements(section.body).empty) { error(section.node, 'options can not be empty') }
         checkDuplicates(section, found, 'option')
+        found.each { checkCall(it) }
         list(found.collect { map([name: new ConstantExpression(it.name), values: value(list(it.arguments), it.node)]) })
     }
 
@@ -480,7 +487,13 @@ class DeclarativeParser extends CompilationCustomizer {
         List<Section> found = statements(section.body).collect { named(it, known, ofPlugins, what) }.findAll()
         if (statements(section.body).empty) { error(section.node, "${section.name} can not be empty") }
         if (what == 'trigger') { checkDuplicates(section, found, what) }
+        found.each { checkCall(it) }
         list(found.collect { value(it.node as Expression, it.node) })
+    }
+
+    private void checkCall(Section call) {
+        StepModel model = StepModel.DESCRIBABLES[call.name] ?: (Steps.isInstalled(call.name, installation.plugins as List) ? StepModel.ALL[call.name] : null)
+        if (model != null) { arguments.checkCall(call.name, model, call.arguments, call.node) }
     }
 
     private void checkDuplicates(Section section, List<Section> found, String what) {
@@ -537,23 +550,8 @@ class DeclarativeParser extends CompilationCustomizer {
             if (size == 0 && found.name != 'not') { error(found.node, "Nested when condition \"${found.name}\" requires at least one child condition.") }
             return map([kind: kind, conditions: list(inner)])
         }
-        checkParameters(found)
+        arguments.check(found.name, StepModel.CONDITIONS[found.name], found.arguments, found.node)
         map([kind: kind, values: value(list(found.arguments), found.node)])
-    }
-
-    private void checkParameters(Section condition) {
-        List<String> known = WHEN_PARAMETERS[condition.name].tail() as List<String>
-        List<String> required = known.take(WHEN_PARAMETERS[condition.name][0] as int)
-        Expression first = condition.arguments ? condition.arguments[0] : null
-        if (condition.arguments.size() > 1) {
-            error(condition.node, "Arguments to \"${condition.name}\" must be explicitly named.")
-        } else if (first != null && !(first instanceof MapExpression)) {
-            if (required.size() != 1) { error(condition.node, 'Step does not take a single required parameter - use named parameters instead') }
-        } else {
-            List<String> given = first == null ? [] : (first as MapExpression).mapEntryExpressions*.keyExpression*.text
-            (given - known).each { error(condition.node, "Invalid parameter \"${it}\", did you mean \"${Text.nearest(it, known)}\"?") }
-            if (given.every { it in known }) { (required - given).each { error(condition.node, "Missing required parameter: \"${it}\"") } }
-        }
     }
 
     private Expression post(Section section) {
@@ -580,7 +578,7 @@ class DeclarativeParser extends CompilationCustomizer {
             error(section.node, "Expected a block for ${section.name}")
             return null
         }
-        if (statements(section.body).empty) { error(section.node, 'No steps specified for branch') }
+        if (statements(section.body).empty) { invalid(section.node, 'No steps specified for branch') }
         boolean branches = statements(section.body).size() == 1 && Section.of(statements(section.body)[0])?.name == 'parallel'
         if (!branches) { checkSteps(section.body) }
         section.closure
@@ -588,15 +586,43 @@ class DeclarativeParser extends CompilationCustomizer {
 
     private void checkSteps(BlockStatement block) {
         statements(block).each { statement ->
-            Expression expression = statement instanceof ExpressionStatement ? statement.expression : null
-            if (expression instanceof MethodCallExpression && !expression.implicitThis) {
-                error(statement, 'Method calls on objects not allowed outside "script" blocks.')
-            } else if (!(expression instanceof MethodCallExpression)) {
-                error(statement, 'Expected a step')
+            Expression call = statement instanceof ExpressionStatement ? statement.expression : null
+            if (call instanceof MethodCallExpression) {
+                checkStep(Section.ofCall(call), statement)
             } else {
-                Section step = Section.of(statement)
-                if (BLOCKED_STEPS[step?.name]) { error(statement, "Invalid step \"${step.name}\" used - not allowed in this context - ${BLOCKED_STEPS[step.name]}") }
-                if (step?.body && step.name != 'script') { checkSteps(step.body) }
+                error(statement, 'Expected a step')
+            }
+        }
+    }
+
+    /** A call that is none of a step is checked like one of `error`, as Jenkins does. */
+    private void checkStep(Section step, Statement statement) {
+        MethodCallExpression call = step.node as MethodCallExpression
+        Expression receiver = call.objectExpression
+        boolean variable = receiver instanceof VariableExpression && !isClass(receiver.name)
+        if (!(variable && (receiver as VariableExpression).thisExpression) || step.name == null) {
+            boolean ofObject = variable && !(receiver as VariableExpression).thisExpression
+            error(statement, ofObject ? 'Method calls on objects not allowed outside "script" blocks.' : 'Expected a symbol')
+            if (step.body) { return }
+            step.name = 'error'
+        }
+        if (step.name == 'script') {
+            if (!step.body) { error(statement, 'Script step without a block') }
+            return
+        }
+        boolean known = StepModel.ALL.containsKey(step.name) && Steps.isInstalled(step.name, installation.plugins as List)
+        if (known) { arguments.check(step.name, StepModel.ALL[step.name], step.arguments, statement, Steps.takesBody(step.name)) }
+        if (BLOCKED_STEPS[step.name]) { invalid(statement, "Invalid step \"${step.name}\" used - not allowed in this context - ${BLOCKED_STEPS[step.name]}") }
+        if (step.body) { checkSteps(step.body) }
+    }
+
+    /** Whether a name means a class that every Groovy script sees. */
+    private static boolean isClass(String name) {
+        ResolveVisitor.DEFAULT_IMPORTS.any { String of ->
+            try {
+                return Class.forName(of + name, false, DeclarativeParser.classLoader) != null
+            } catch (ClassNotFoundException | NoClassDefFoundError ignored) {
+                return false
             }
         }
     }
@@ -627,8 +653,11 @@ class DeclarativeParser extends CompilationCustomizer {
     /** Jenkins, or a plugin of it, may have this. */
     private void lacking(ASTNode node, String what) { found.gaps << "${source.name}:${node.lineNumber}: ${what}".toString() }
 
+    private void invalid(ASTNode node, String message) { invalid << { -> error(node, message) } }
+
+    /** After ten errors Groovy gives up. */
     private void error(ASTNode node, String message) {
-        source.errorCollector.addErrorAndContinue(new SyntaxErrorMessage(new SyntaxException(message, node.lineNumber, node.columnNumber), source))
+        source.errorCollector.addError(new SyntaxErrorMessage(new SyntaxException(message, node.lineNumber, node.columnNumber), source))
     }
 
     private String text(ASTNode node) { (source.getSample(node.lineNumber, 0, null) ?: '').readLines().find()?.trim() ?: '' }
@@ -666,7 +695,10 @@ class Section {
 
     static Section of(Statement statement) {
         Expression call = statement instanceof ExpressionStatement ? statement.expression : null
-        if (!(call instanceof MethodCallExpression) || !call.implicitThis || call.methodAsString == null) { return null }
+        call instanceof MethodCallExpression && call.implicitThis && call.methodAsString != null ? ofCall(call) : null
+    }
+
+    static Section ofCall(MethodCallExpression call) {
         List<Expression> arguments = call.arguments instanceof TupleExpression ? new ArrayList((call.arguments as TupleExpression).expressions) : [call.arguments]
         Expression last = arguments ? arguments.last() : null
         ClosureExpression closure = last instanceof ClosureExpression ? arguments.remove(arguments.size() - 1) as ClosureExpression : null

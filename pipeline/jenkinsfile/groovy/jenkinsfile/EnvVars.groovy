@@ -17,10 +17,11 @@ class EnvVars extends TreeMap<String, String> {
     }
 
     /** The agent's, those of its `node` block over them, then the build's, what was assigned, and the changes of the blocks around. */
-    static EnvVars inLayers(EnvVars agent, Map<String, String> node, EnvVars own, EnvVars assigned, List<Map<String, String>> changes) {
+    static EnvVars inLayers(EnvVars agent, Map<String, String> node, EnvVars own, Map<String, String> assigned, List<Map<String, String>> changes) {
         EnvVars all = agent == null ? new EnvVars() : new EnvVars(agent)
         if (agent != null) { all.putAll(node) }
         all.putAll(own)
+        if (agent != null) { all.prependAll(own) }
         all.putAll(assigned)
         for (Map<String, String> some : changes) { all.overrideAll(some) }
         all
@@ -39,6 +40,13 @@ class EnvVars extends TreeMap<String, String> {
             put(path, before == null ? value : "${value}:${before}".toString())
         } else {
             put(name, value)
+        }
+    }
+
+    /** A variable `NAME+X` of the controller goes before the value of NAME on a node, and once more, as it stays, before that of every process. */
+    void prependAll(Map<String, String> values) {
+        for (Map.Entry<String, String> entry : values.entrySet()) {
+            if (entry.key.indexOf('+') > 0) { override(entry.key, entry.value) }
         }
     }
 

@@ -35,8 +35,17 @@ class FileSteps {
         Steps.define(name: 'stash', main: 'name', needsWorkspace: true, start: { Call call -> stash(call) })
         Steps.define(name: 'unstash', main: 'name', needsWorkspace: true, start: { Call call -> unstash(call) })
         Steps.define(name: 'archiveArtifacts', main: 'artifacts', needsWorkspace: true, start: { Call call -> archive(call) })
+        Steps.define(name: 'archive', main: 'includes', needsWorkspace: true, start: { Call call -> archiveOfOld(call) })
+        Steps.define(name: 'fingerprint', main: 'targets', needsWorkspace: true, start: { Call call ->
+            call.log('Recording fingerprints')
+            call.succeed()
+        })
         Steps.define(name: 'junit', main: 'testResults', needsWorkspace: true, start: { Call call -> junit(call) })
         Steps.define(name: 'checkout', main: 'scm', needsWorkspace: true, start: { Call call -> call.succeed(Checkout.into(call)) })
+        Steps.define(name: 'git', main: 'url', needsWorkspace: true, start: { Call call ->
+            String branch = call.text('branch', 'master')
+            call.succeed(new GitSource(call, call.text('url'), branch, branch, call.text('credentialsId')).into(cwd(call)))
+        })
     }
 
     static File cwd(Call call) { new File(call.context['cwd'] as String) }
@@ -116,17 +125,28 @@ class FileSteps {
             call.succeed()
             return
         }
-        List<String> paths = Text.files(cwd(call), pattern, call.text('excludes'), call.flag('defaultExcludes', true))
+        List<String> paths = Text.files(cwd(call), pattern, call.text('excludes'), call.flag('defaultExcludes', true), call.flag('caseSensitive', true))
         if (!paths) {
             String message = "No artifacts found that match the file pattern \"${pattern}\". Configuration error?"
             if (!call.flag('allowEmptyArchive')) { throw new AbortException(message) }
             call.log(message)
         } else {
-            copy(cwd(call), new File(call.run.folder, 'archive'), paths)
-            paths.each { call.run.archived << [path: it, file: new File(call.run.folder, "archive/${it}").path] }
+            keep(call, paths)
             if (call.flag('fingerprint')) { call.log('Recording fingerprints') }
         }
         call.succeed()
+    }
+
+    private static void archiveOfOld(Call call) {
+        call.log('The archive step is deprecated, please use archiveArtifacts instead.')
+        List<String> paths = Text.files(cwd(call), call.text('includes'), call.text('excludes'))
+        if (paths) { keep(call, paths) } else { call.log("No files found to archive for pattern \"${call.text('includes')}\"; continuing.") }
+        call.succeed()
+    }
+
+    private static void keep(Call call, List<String> paths) {
+        copy(cwd(call), new File(call.run.folder, 'archive'), paths)
+        paths.each { call.run.archived << [path: it, file: new File(call.run.folder, "archive/${it}").path] }
     }
 
     private static void junit(Call call) {
@@ -141,7 +161,7 @@ class FileSteps {
             if (!call.flag('allowEmptyResults')) { throw new AbortException('No test report files were found. Configuration error?') }
         }
         TestResultSummary summary = new TestResultSummary()
-        paths.each { count(new File(cwd(call), it), summary) }
+        paths.each { count(call, new File(cwd(call), it), summary) }
         if (summary.totalCount == 0) {
             call.log('None of the test reports contained any result')
             if (!call.flag('allowEmptyResults')) { throw new AbortException('None of the test reports contained any result') }
@@ -155,7 +175,7 @@ class FileSteps {
     }
 
     /** A report that cannot be read counts as one failed test. */
-    private static void count(File report, TestResultSummary summary) {
+    private static void count(Call call, File report, TestResultSummary summary) {
         XmlSlurper parser = new XmlSlurper(false, false)
         parser.errorHandler = new DefaultHandler()
         List tests
@@ -167,6 +187,10 @@ class FileSteps {
             return
         }
         tests.each { test ->
+            if (!test.@classname.text() && !test.parent().@name.text()) { // a test without any class
+                call.log('null')
+                throw new AsInJenkins(new NullPointerException())
+            }
             List<String> children = test.children().list()*.name()
             summary.totalCount++
             if (children.any { it in ['failure', 'error'] }) {
@@ -196,18 +220,16 @@ class TrustedFiles {
 /** `checkout scm`: a clone of the local repository, a copy of a folder, or the files that the scenario gives. */
 class Checkout {
     static Map<String, String> into(Call call) {
+        call['scm'] instanceof Scm ? own(call, FileSteps.cwd(call)) : GitSource.of(call).into(FileSteps.cwd(call))
+    }
+
+    /** The source that the script itself comes from. */
+    static Map<String, String> own(Call call, File folder) {
         Run run = call.run
-        if (!(call['scm'] instanceof Scm)) {
-            Steps.lacking(run, 'checkout of anything but `scm` is not in this harness')
-        }
-        File target = FileSteps.cwd(call)
+        File target = folder
         Map source = run.scenario.scm as Map
         String commit = source.commit ?: '0' * 40
-        (source.files as Map)?.each { path, text ->
-            File file = new File(target, path as String)
-            file.parentFile.mkdirs()
-            file.setText(text as String, 'UTF-8')
-        }
+        write(source.files as Map, target)
         if (source.folder) { commit = copy(new File(source.folder as String), target) ?: commit }
         call.log("Checking out Revision ${commit} (${run.scenario.branch ?: 'main'})")
         Map values = [GIT_BRANCH: run.scenario.branch ?: 'main', GIT_COMMIT: commit, GIT_URL: run.scenario.scmUrl]
@@ -215,6 +237,14 @@ class Checkout {
         if (previous) { values.GIT_PREVIOUS_COMMIT = previous }
         run.commit = commit
         values
+    }
+
+    static void write(Map files, File target) {
+        files?.each { path, text ->
+            File file = new File(target, path as String)
+            file.parentFile.mkdirs()
+            file.setText(text as String, 'UTF-8')
+        }
     }
 
     /** Clone with what is not committed yet, so that a pipeline can be tried before it is pushed. */

@@ -157,17 +157,19 @@ class FlowSteps {
 
     private static void parallel(Call call) {
         Map branches = (call['value'] ?: [:]) as Map
-        call.state.failFast = branches.failFast
-        Map bodies = branches.findAll { it.key != 'failFast' }
+        branches.each { name, body ->
+            boolean fits = name == 'failFast' && body instanceof Boolean || body instanceof Closure
+            if (!fits) { throw new IllegalArgumentException("Expected a closure or failFast but found ${name}=${String.valueOf((Object) body)}") }
+        }
+        call.state.failFast = branches.failFast instanceof Boolean && branches.failFast
+        Map bodies = branches.findAll { it.value instanceof Closure }
         call.state.values = new HashMap()
         call.state.errors = []
         if (!bodies) {
             call.log('No branches to run')
-            call.succeed(new HashMap())
+            call.state.started = true
+            call.succeed(Collections.emptyMap())
             return
-        }
-        bodies.each { name, body ->
-            if (!(body instanceof Closure)) { throw new IllegalArgumentException("Unknown class ${body?.getClass()} for branch ${name}") }
         }
         bodies.each { name, body ->
             call.run.startBody(call, body: body, label: "Branch: ${name}", branch: name, context: [branch: name as String])
@@ -191,7 +193,13 @@ class FlowSteps {
         }
         if ((call.state.open as int) == 0) {
             List<Throwable> errors = call.state.errors as List
-            errors ? call.fail(worst(errors)) : call.succeed(call.state.values)
+            if (errors) {
+                Throwable told = worst(errors)
+                errors.findAll { !it.is(told) }.each { told.addSuppressed(it) }
+                call.fail(told)
+            } else {
+                call.succeed(call.state.values)
+            }
         }
     }
 
@@ -235,8 +243,8 @@ class FlowSteps {
 
     private static void milestone(Call call) {
         Run run = call.run
-        if (call.context['branch'] != null) { throw new AbortException('Using a milestone step inside parallel is not allowed') }
-        Integer ordinal = call['ordinal'] == null ? (run.milestone ?: 0) + 1 : call['ordinal'] as int
+        if (run.program.heads() > 1) { throw new AbortException('Using a milestone step inside parallel is not allowed') }
+        Integer ordinal = call['ordinal'] == null ? (run.milestone == null ? 0 : run.milestone + 1) : call['ordinal'] as int
         if (run.milestone != null && ordinal <= run.milestone) {
             throw new AbortException("Invalid ordinal ${ordinal}, as the previous one was ${run.milestone}")
         }

@@ -91,4 +91,10 @@ class Scm implements Serializable {
     List getBranches() { [[name: branch]] }
 
     List getUserRemoteConfigs() { [[url: url]] }
+
+    List getExtensions() { [] }
+
+    List getSubmoduleCfg() { [] }
+
+    boolean isDoGenerateSubmoduleConfigurations() { false }
 }

@@ -1,47 +1,100 @@
 package jenkinsfile
 
-/** `lock`: resources made when they are asked for and gone when nobody holds them or waits. */
+/** `lock`: resources of the scenario by name or label, and others, made when they are asked for and gone when nobody holds them or waits. */
 class Locks {
     static void ask(Call call) {
         World world = call.run.world
-        List<String> names = resources(call)
-        if (names.empty) { throw new IllegalArgumentException('Either resource label or resource name must be specified.') }
-        call.state.names = names
-        String shown = shown(call)
-        call.log("Trying to acquire lock on ${shown}")
-        names.findAll { world.knownLocks.add(it) }.each { call.log("Resource [${it}] did not exist. Created.") }
-        String taken = names.find { world.lockHolders[it] }
-        if (taken == null) {
-            acquire(call)
+        List<Map> asked = parts(call)
+        call.log("Trying to acquire lock on ${shown(call)}")
+        asked*.resource.findAll().findAll { world.knownLocks.add(it as String) }.each { call.log("Resource [${it}] did not exist. Created.") }
+        List<String> names = free(call)
+        if (names != null) {
+            acquire(call, names)
             return
         }
-        Run holder = world.lockHolders[taken][0] as Run
-        call.log("The resource [${taken}] is locked by build ${holder.job.name} #${holder.number} ${holder.displayName} since ${world.lockHolders[taken][2]}.")
+        asked.each { why(call, it) }
         if (call.flag('skipIfLocked')) {
-            call.log("${shown} is not free, skipping execution ...")
+            call.log("${shown(call)} is not free, skipping execution ...")
             call.succeed()
         } else {
-            call.log("${shown} is not free, waiting for execution ...")
+            call.log("${shown(call)} is not free, waiting for execution ...")
             int position = position(call)
-            world.lockQueue.add(position, [run: call.run, call: call.id, resources: names, priority: priority(call)])
-            call.log("[Required resources: [${names.join(', ')}]] added into queue at position ${position}")
+            world.lockQueue.add(position, [run: call.run, call: call.id, resources: wanted(call), priority: priority(call)])
+            call.log("[${required(asked)}] added into queue at position ${position}")
         }
     }
 
-    /** The names, refused as Jenkins does where they are of no resource. */
-    private static List<String> resources(Call call) {
-        List<Map> asked = [call.arguments] + (call['extra'] as List<Map> ?: [])
-        asked.each { Map one ->
+    /** What is asked for, refused as Jenkins does where it is no resource. */
+    private static List<Map> parts(Call call) {
+        List<Map> asked = ([call.arguments] + (call['extra'] as List<Map> ?: [])).findAll { Map one ->
             if (one.resource && one.label) { throw new IllegalArgumentException('Resource label and resource name cannot be specified simultaneously.') }
-            if (one.label) { throw new IllegalArgumentException("The resource label does not exist: ${one.label}.") }
+            if (one.label && !labelled(call, one.label as String)) { throw new IllegalArgumentException("The resource label does not exist: ${one.label}.") }
+            one.resource || one.label
         }
-        asked.collect { it.resource as String }.findAll()
+        if (asked.empty) { throw new IllegalArgumentException('Either resource label or resource name must be specified.') }
+        asked
+    }
+
+    /** The resources of the controller that have a label, in their order. */
+    private static List<String> labelled(Call call, String label) {
+        (call.run.scenario.resources as Map<String, List<String>>).findAll { label in it.value }.keySet().toList()
+    }
+
+    /** All that could be taken. */
+    private static List<String> wanted(Call call) {
+        parts(call).collectMany { it.resource ? [it.resource as String] : labelled(call, it.label as String) }.unique()
+    }
+
+    /** The names to take now, or null if there are not enough. */
+    private static List<String> free(Call call) {
+        World world = call.run.world
+        List<String> taken = []
+        for (Map one in parts(call)) {
+            List<String> candidates = one.resource ? [one.resource as String] : labelled(call, one.label as String)
+            int amount = one.resource ? 1 : (one.quantity ?: candidates.size()) as int
+            List<String> left = candidates.findAll { !world.lockHolders[it] && !(it in taken) }
+            if (left.size() < amount) { return null }
+            taken.addAll(left.take(amount))
+        }
+        taken
+    }
+
+    private static void why(Call call, Map one) {
+        World world = call.run.world
+        List<String> candidates = one.resource ? [one.resource as String] : labelled(call, one.label as String)
+        List<String> held = candidates.findAll { world.lockHolders[it] }.collect { String name ->
+            Run holder = world.lockHolders[name][0] as Run
+            "The resource [${name}] is locked by build ${holder.job.name} #${holder.number} ${holder.displayName} since ${world.lockHolders[name][2]}." as String
+        }
+        if (one.resource) {
+            held.each { call.log(it) }
+            return
+        }
+        int amount = (one.quantity ?: candidates.size()) as int
+        2.times {
+            if (candidates.size() < amount) {
+                call.log("WARNING: Found ${candidates.size()} possible resource(s). Waiting for correct amount: ${amount}.This may remain stuck, until you create enough resources")
+            } else if (candidates.size() - held.size() < amount) {
+                call.log("Found ${candidates.size() - held.size()} available resource(s). Waiting for correct amount: ${amount}.\nBlocking causes: \n  ${held[0]}")
+                if (held.size() > 1) { call.log('  ...') }
+            }
+        }
+    }
+
+    private static String required(List<Map> asked) {
+        if (asked.every { it.resource }) { return "Required resources: [${asked*.resource.join(', ')}]" }
+        asked.collect { Map one ->
+            one.resource ? "Required resources: [${one.resource}]" : "Required label: ${one.label}${one.quantity ? ", Number of resources: ${one.quantity}" : ''}"
+        }.join(', ')
     }
 
     private static String shown(Call call) {
-        List<String> names = call.state.names as List
-        String priority = priority(call) == 0 ? '' : ", Priority: ${priority(call)}"
-        names.size() == 1 ? "[Resource: ${names[0]}${priority}]" : "[${names.collect { "{Resource: ${it}${priority}}" }.join(',')}]"
+        List<String> each = parts(call).collect { Map one ->
+            String priority = priority(call) != 0 ? ", Priority: ${priority(call)}" : ''
+            String what = one.resource ? "Resource: ${one.resource}" : "Label: ${one.label}${one.quantity ? ", Quantity: ${one.quantity}" : ''}"
+            "${what}${priority}" as String
+        }
+        each.size() == 1 ? "[${each[0]}]" : "[${each.collect { "{${it}}" }.join(',')}]"
     }
 
     private static int priority(Call call) { (call['priority'] ?: 0) as int }
@@ -56,19 +109,18 @@ class Locks {
     static void tryAgain(Call call) {
         World world = call.run.world
         Map own = world.lockQueue.find { it.run.is(call.run) && it.call == call.id }
-        List<String> names = call.state.names as List
-        boolean others = world.lockQueue.takeWhile { !it.is(own) }.any { it.resources.intersect(names) }
-        if (!others && !names.any { world.lockHolders[it] }) {
+        boolean others = world.lockQueue.takeWhile { !it.is(own) }.any { it.resources.intersect(own.resources) }
+        List<String> names = others ? null : free(call)
+        if (names != null) {
             world.lockQueue.remove(own)
-            acquire(call)
+            acquire(call, names)
         }
     }
 
-    private static void acquire(Call call) {
+    private static void acquire(Call call, List<String> names) {
         World world = call.run.world
-        List<String> names = call.state.names as List
         names.each { world.lockHolders[it] = [call.run, call.id, new Date(World.EPOCH + world.clock.now)] }
-        call.state.held = true
+        call.state.names = names
         call.log("Lock acquired on ${shown(call)}")
         Map<String, String> variables = [:]
         if (call['variable']) {
@@ -79,13 +131,13 @@ class Locks {
     }
 
     static void release(Call call) {
-        if (!call.state.held) { return }
+        if (!call.state.names) { return }
         World world = call.run.world
         List<String> names = call.state.names as List
         call.log("Lock released on resource ${shown(call)}")
         names.each { world.lockHolders.remove(it) }
         List<Map> waiting = world.lockQueue.findAll { it.resources.intersect(names) }
-        world.knownLocks.removeAll(names - waiting*.resources.flatten())
+        world.knownLocks.removeAll(names - waiting*.resources.flatten() - (call.run.scenario.resources as Map).keySet())
         world.wake(waiting)
     }
 

@@ -42,7 +42,8 @@ class OptionalSteps {
         })
         Steps.define(name: 'findFiles', plugin: utility, needsWorkspace: true, start: { Call call ->
             File folder = FileSteps.cwd(call)
-            call.succeed(Text.files(folder, call.text('glob', '**'), call.text('excludes')).collect { new FileWrapper(folder, it) } as FileWrapper[])
+            List<String> found = call.text('glob') ? Text.files(folder, call.text('glob'), call.text('excludes')) : (folder.list() ?: []).sort()
+            call.succeed(found.collect { new FileWrapper(folder, it) } as FileWrapper[])
         })
         Steps.define(name: 'touch', main: 'file', plugin: utility, needsWorkspace: true, start: { Call call ->
             File file = FileSteps.file(call, call.text('file'))

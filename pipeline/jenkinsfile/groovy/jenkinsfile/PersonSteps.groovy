@@ -11,11 +11,17 @@ class PersonSteps {
         Steps.define(name: 'input', main: 'message', start: { Call call ->
             String id = call.text('id')
             call.state.id = id ? id.capitalize() : null
+            Object odd = (call['parameters'] as List ?: []).find { !(it instanceof Describable) }
+            if (odd != null) {
+                throw new IllegalArgumentException("Could not instantiate ${String.valueOf((Object) call.arguments)} for org.jenkinsci.plugins.workflow.support.steps.input.InputStep: " +
+                    "java.lang.ClassCastException: class org.jenkinsci.plugins.workflow.support.steps.input.InputStep.setParameters() expects class " +
+                    "hudson.model.ParameterDefinition but received ${odd.getClass()}")
+            }
             if (call['parameters']) {
                 call.log('Input requested')
             } else {
-                call.log(call.text('message', ''))
-                call.log("${call.text('ok') ?: 'Proceed'} or Abort")
+                call.log(call.text('message', 'Pipeline has paused and needs your input before proceeding'))
+                call.log("${call.text('ok') ?: 'Proceed'} or ${call.text('cancel') ?: 'Abort'}")
             }
             call.state.attempt = 0
             ask(call)

@@ -5,6 +5,12 @@ import org.codehaus.groovy.runtime.InvokerHelper
 
 /** The base class of a Jenkinsfile and of a library's `vars`: what they do not define is a step. */
 abstract class PipelineScript extends SerializableScript {
+    /** The script that loaded this one, whose undeclared variables it shares. */
+    private PipelineScript shares
+
+    /** A property of a script would be one of its variables. */
+    void shareWith(PipelineScript other) { this.@shares = other }
+
     @Override
     Object invokeMethod(String name, Object args) {
         Object[] list = InvokerHelper.asArray(args)
@@ -13,7 +19,7 @@ abstract class PipelineScript extends SerializableScript {
             Engine.run.libraryCall(name, list)
             return InvokerHelper.getMetaClass(variable).invokeMethod(variable, 'call', list)
         }
-        Engine.invokeStep(name, list, this.class.name != 'WorkflowScript')
+        Engine.invokeStep(name, list, shares == null && this.class.name != 'WorkflowScript')
     }
 
     @Override
@@ -22,6 +28,7 @@ abstract class PipelineScript extends SerializableScript {
         try {
             return super.getProperty(name)
         } catch (MissingPropertyException missing) {
+            if (shares?.binding?.hasVariable(name)) { return shares.binding.getVariable(name) }
             String value = Engine.run.variables(Engine.thread.context)[name]
             if (value != null) { return value }
             if (Plugins.GLOBALS[name]) { Steps.lacking(Engine.run, "the global variable '${name}' of the plugin ${Plugins.GLOBALS[name]} is not in this harness") }
@@ -29,6 +36,24 @@ abstract class PipelineScript extends SerializableScript {
             throw missing
         }
     }
+
+    @Override
+    void setProperty(String name, Object value) {
+        boolean declared = metaClass.hasProperty(this, name) != null
+        if (!declared && value != null) {
+            Engine.run.log("Did you forget the `def` keyword? ${this.class.simpleName} seems to be setting a field named ${name} " +
+                "(to a value of type ${value.class.simpleName}) which could lead to memory leaks or other issues.", Engine.thread.context)
+        }
+        if (declared || shares == null) {
+            super.setProperty(name, value)
+        } else {
+            shares.binding.setVariable(name, value)
+        }
+    }
+
+    /** A text is compiled as the script itself is. */
+    @Override
+    Object evaluate(String text) { Engine.run.evaluated(text).run() }
 
     /** Groovy would find its own `sleep` before the step. */
     Object sleep(long seconds) { invokeMethod('sleep', [seconds] as Object[]) }

@@ -4,8 +4,8 @@ package jenkinsfile
 class Plugins {
     /** Steps that every usual Jenkins has and this harness lacks. */
     static final List<String> USUAL_STEPS = [
-        'archive', 'bat', 'dockerFingerprintFrom', 'dockerFingerprintRun', 'fingerprint', 'git', 'load', 'nodesByLabel', 'powershell', 'pwsh',
-        'resolveScm', 'step', 'svn', 'unarchive', 'validateDeclarativePipeline', 'waitForBuild', 'withContext', 'wrap',
+        'dockerFingerprintFrom', 'dockerFingerprintRun', 'nodesByLabel', 'resolveScm', 'svn', 'unarchive', 'validateDeclarativePipeline',
+        'waitForBuild', 'withContext',
     ]
     /** Steps by the plugin that brings them. */
     private static final Map<String, List<String>> STEPS = [

@@ -8,6 +8,9 @@ class Program implements Serializable {
     final List<CpsThread> threads = []
     final Map<String, Object> libraryVariables = [:]
     boolean declarativeStarted
+    PipelineScript script
+    /** How many texts were compiled while the build ran. */
+    int evaluated
     private int lastId
 
     int nextId() { ++lastId }
@@ -15,6 +18,9 @@ class Program implements Serializable {
     CpsThread thread(int id) { threads.find { it.id == id } }
 
     Call call(int id) { threads*.call.find { it?.id == id } }
+
+    /** How many flows of control there are side by side. */
+    int heads() { threads.count { CpsThread one -> !threads.any { it.ownerCall != null && it.ownerCall == one.call?.id } } }
 
     /** The threads that run a body of this call. */
     List<CpsThread> bodies(Call call) { threads.findAll { it.ownerCall == call.id } }
@@ -29,6 +35,8 @@ class CpsThread implements Serializable {
     Integer ownerCall
     String branch
     Throwable interruption
+    /** Whether the interruption came before the body could begin: then it never does. */
+    boolean cancelled
 }
 
 /** A step that was called and, while `outcome` is null, is still running. */

@@ -31,7 +31,8 @@ class Run {
     final List<Map> gaps = []
     private boolean stopping
     final List<Map> archived = []
-    final EnvVars assigned = new EnvVars()
+    /** What was assigned to `env`, in the order of names: of several spellings of a name the last one counts. */
+    final TreeMap<String, String> assigned = new TreeMap<>()
     final EnvVars agentVariables
     /** As long as the build keeps its name they are the same. */
     private EnvVars ownVariables
@@ -48,6 +49,8 @@ class Run {
     String displayName
     String waitsAt
     String commit
+    /** Commits by the address of their repository. */
+    final Map<String, String> sources = [:]
     /** The path to what could not be saved. */
     String unsaved
     /** Causes of an interruption that the console has already. */
@@ -104,6 +107,7 @@ class Run {
             PipelineScript script = InvokerHelper.createScript(loader.loadClass(code.scriptClass), new Binding()) as PipelineScript
             CpsThread main = new CpsThread(id: program.nextId(), context: new Context(null, [:]), program: Engine.start(this, script))
             program.threads << main
+            program.script = script
             log('[Pipeline] Start of Pipeline')
             world.ready(this, main)
         } catch (NotCompiled error) {
@@ -125,6 +129,15 @@ class Run {
         }
     }
 
+    /** A script of its own made of a text, as `load` and `evaluate` do. */
+    PipelineScript evaluated(String text) {
+        String name = "Script${++program.evaluated}"
+        code.addEvaluated(name, text, scenario.sandbox as boolean, [plugins: scenario.plugins, tools: scenario.tools])
+        PipelineScript made = InvokerHelper.createScript(loader.loadClass(name), new Binding()) as PipelineScript
+        made.shareWith(program.script)
+        made
+    }
+
     void findLibrary(String name) {
         if (code.library(name) != null) { return }
         if (!code.libraries) {
@@ -143,7 +156,7 @@ class Run {
     /** What the job sets by itself, whatever the build was started with. */
     Map<String, String> jobVariables() {
         Map<String, String> own = [
-            CI: 'true', JENKINS_URL: 'http://jenkins.example/', JOB_NAME: job.name, JOB_BASE_NAME: job.name.tokenize('/').last(),
+            CI: 'true', HUDSON_URL: 'http://jenkins.example/', JENKINS_URL: 'http://jenkins.example/', JOB_NAME: job.name, JOB_BASE_NAME: job.name.tokenize('/').last(),
             JOB_URL: "http://jenkins.example/job/${job.name.split('/').join('/job/')}/" as String,
         ]
         own + (scenario.branchEnvironment as Map)
@@ -162,6 +175,8 @@ class Run {
         EnvVars all = new EnvVars(jobVariables())
         all.putAll([
             BUILD_NUMBER: number as String, BUILD_ID: number as String, BUILD_DISPLAY_NAME: displayName, BUILD_URL: url,
+            RUN_DISPLAY_URL: "${url}display/redirect" as String, RUN_ARTIFACTS_DISPLAY_URL: "${url}display/redirect?page=artifacts" as String,
+            RUN_CHANGES_DISPLAY_URL: "${url}display/redirect?page=changes" as String, RUN_TESTS_DISPLAY_URL: "${url}display/redirect?page=tests" as String,
             BUILD_TAG: "jenkins-${job.name.replace('/', '-')}-${number}" as String,
         ])
         all.putAll(scenario.environment as Map)
@@ -214,12 +229,13 @@ class Run {
         starting = call
         log("[Pipeline] ${step.heading(call)}", call.context)
         try {
+            if (step.needsWorkspace && !call.context['cwd']) {
+                record(call)
+                throw new org.jenkinsci.plugins.workflow.steps.MissingContextVariableException('hudson.FilePath', step.heading(call))
+            }
             step.instantiate(call)
             Secrets.warn(call, args)
             record(call)
-            if (step.needsWorkspace && !call.context['cwd']) {
-                throw new org.jenkinsci.plugins.workflow.steps.MissingContextVariableException('hudson.FilePath')
-            }
             step.start.call(call)
         } catch (AsInJenkins refused) {
             call.fail(refused.cause)
@@ -270,7 +286,8 @@ class Run {
         CpsThread caller = Engine.thread
         call.state.started = true
         program.threads << body
-        Object begun = Engine.start(this, (options.body ?: call.body) as Closure, (options.arguments ?: []) as Object[])
+        Object runs = options.body ?: call.body
+        Object begun = runs instanceof PipelineScript ? Engine.start(this, runs) : Engine.start(this, runs as Closure, (options.arguments ?: []) as Object[])
         Engine.thread = caller
         if (begun instanceof Continuable) {
             body.program = begun
@@ -424,7 +441,8 @@ class Run {
         log('[Pipeline] End of Pipeline')
         if (unsaved && outcome.failure) { log(unsaved) }
         if (outcome.failure) { refuseUnknown(outcome.abnormal) }
-        if (outcome.failure && !gaps) { explain(outcome.abnormal) }
+        boolean worse = result?.isWorseThan(Result.FAILURE) // then Jenkins says no more
+        if (outcome.failure && !gaps && (!worse || outcome.abnormal instanceof FlowInterruptedException)) { explain(outcome.abnormal) }
         end(outcome.failure ? resultOf(outcome.abnormal) : Result.SUCCESS)
     }
 
@@ -448,15 +466,20 @@ class Run {
         }
     }
 
-    /** The trace of an error, of which a reader of the console wants the frames of scripts. */
-    private static List<String> trace(Throwable error) {
-        StringWriter text = new StringWriter()
-        error.printStackTrace(new PrintWriter(text))
-        text.toString().readLines().findAll { String line ->
-            boolean frame = line.startsWith('\tat ')
-            boolean ofScript = !line.startsWith('\tat jenkinsfile.') && line =~ /\((WorkflowScript|[A-Za-z0-9_]+\.groovy):\d+\)/
-            !line.contains('ErrorAction$ErrorId') && (!frame || ofScript)
-        }
+    /** The trace of an error, its cause first, with the frames of scripts, which are what a reader of the console wants. */
+    private static List<String> trace(Throwable error, Set<Throwable> seen = Collections.newSetFromMap(new IdentityHashMap<>())) {
+        if (!seen.add(error)) { return [] }
+        Throwable cause = error.cause
+        String summary = error.toString()
+        String suffix = ": ${cause}"
+        if (cause != null && summary.endsWith(suffix)) { summary = summary.substring(0, summary.length() - suffix.length()) }
+        List<String> frames = error.stackTrace.collect { "\tat ${it}" as String }
+            .findAll { !it.startsWith('\tat jenkinsfile.') && it =~ /\((WorkflowScript|[A-Za-z0-9_]+\.groovy):\d+\)/ }
+        List<Throwable> others = error.suppressed.findAll { !(it instanceof ErrorAction.ErrorId) }
+        (cause == null ? [] : trace(cause, seen)) + others.collectMany { Throwable other ->
+            List<String> lines = trace(other, seen)
+            lines ? ['Also:   '] + lines : []
+        } + ((cause == null ? '' : 'Caused: ') + summary).readLines() + frames
     }
 }
 

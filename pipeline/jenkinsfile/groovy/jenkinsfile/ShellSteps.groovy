@@ -11,12 +11,18 @@ class ShellSteps {
         Steps.define(name: 'sh', main: 'script', needsWorkspace: true, start: { Call call -> start(call) },
             event: { Call call, String what ->
                 if (what == 'grace') {
-                    call.log('After 10s process did not stop')
+                    call.log('After 20s process did not stop')
                     call.fail(call.state.interruption as Throwable)
                 } else {
                     finish(call, call.state.status as int, call.state.stdout as String)
                 }
             }, stop: ShellSteps.&stop)
+        Steps.define(name: 'bat', main: 'script', needsWorkspace: true, start: { Call call ->
+            throw new IOException('Batch scripts can only be run on Windows nodes')
+        })
+        ['powershell', 'pwsh'].each { name ->
+            Steps.define(name: name, main: 'script', needsWorkspace: true, start: { Call call -> withoutProgram(call) })
+        }
         Steps.define(name: 'withDockerContainer', main: 'image', block: true, needsWorkspace: true, start: { Call call -> enter(call, call.text('image'), call.text('args', '')) },
             bodyEnded: { Call call, CpsThread body, Outcome outcome ->
                 leave(call)
@@ -44,6 +50,14 @@ class ShellSteps {
         }
     }
 
+    /** An agent of this harness has no PowerShell. */
+    private static void withoutProgram(Call call) {
+        if (Shell.finds(call.name, environment(call), new EnvVars())) {
+            Steps.lacking(call.run, "the step '${call.name}' is not in this harness, and this machine has the program; give its answer with steps={'${call.name}': ...}, or --step ${call.name}")
+        }
+        throw new IOException("Cannot run program \"${call.name}\" (in directory \"${call.context['cwd']}\"): error=2, No such file or directory")
+    }
+
     /** The status of a script that has ended; one that was interrupted has only now stopped. */
     static void finish(Call call, int status, String stdout) {
         if (call.state.interruption) {
@@ -61,13 +75,13 @@ class ShellSteps {
         }
     }
 
-    /** A process that runs gets ten seconds to end, and the step ends with it. */
+    /** A process that runs gets twenty seconds to end, and the step ends with it. */
     private static String stop(Call call, Throwable error) {
         if (call.state.interruption) { return 'later' }
         call.log('Sending interrupt signal to process')
         if (!Shell.signal(call)) { return null }
         call.state.interruption = error
-        call.run.world.at(10_000, call, 'grace')
+        call.run.world.at(20_000, call, 'grace')
         'later'
     }
 
@@ -242,7 +256,7 @@ class Shell {
         Map container = context['container'] as Map
         EnvVars own = variables
         if (container == null) {
-            command = ['sh', '-c', 'JENKINS_SERVER_COOKIE=$0 "$@"; exit $?', cookie(call)] + command
+            command = ['sh', '-c', 'JENKINS_SERVER_COOKIE=$1; export JENKINS_SERVER_COOKIE; shift; "$@"; exit $?', 'sh', cookie(call)] + command
         } else {
             EnvVars inner = passedToContainer(call)
             command = ['docker', 'exec', '--workdir', context['cwd'] as String] +

@@ -10,6 +10,8 @@ class StepDefinition {
     boolean sync
     boolean block
     boolean needsWorkspace
+    /** Whether a block step brings its own body. */
+    boolean bodyless
     String plugin
     Closure start
     Closure event = { Call call, String what -> }
@@ -25,23 +27,27 @@ class StepDefinition {
     /** Tell the body and the named arguments apart; what cannot be understood is no step yet. */
     void readArguments(Call call, Object[] args) {
         List rest = args.toList()
+        if (main == '*' && rest && !(rest[0] instanceof Map)) {
+            throw new IllegalArgumentException("Expected named arguments but got ${rest.size() == 1 ? String.valueOf((Object) rest[0]) : rest}")
+        }
         boolean takesBody = block || model == null
         if (takesBody && rest && rest.last() instanceof Closure) { call.body = rest.remove(rest.size() - 1) as Closure }
-        if (rest.size() == 1 && rest[0] instanceof Map && main != '*' && isNamed(rest[0] as Map)) {
+        if (rest.size() == 1 && rest[0] instanceof Map && isNamed(rest[0] as Map)) {
             rest[0].each { key, value -> call.arguments[key as String] = reify(value) }
         } else if (rest.size() == 1 && main) {
             call.arguments[main == '*' ? 'value' : main] = reify(rest[0])
         } else if (rest) {
-            throw new IllegalArgumentException("Expected named arguments but got ${Plain.of(rest)}")
+            throw new IllegalArgumentException("Expected named arguments but got ${rest.collect { reify(it) }}")
         }
-        if (block && call.body == null && main != '*') { throw new IllegalStateException("${name} step must be called with a body") }
+        if (block && !bodyless && call.body == null && main != '*') { throw new IllegalStateException("${name} step must be called with a body") }
     }
 
-    /** Whether a map holds named arguments; where a step has only one, it is the value of that. */
-    private boolean isNamed(Map given) { model == null || !model.sole || (given.size() == 1 && given.containsKey(main)) }
+    /** Whether a map holds named arguments; where a step has only one, or the map names its class, it is the value of that. */
+    private boolean isNamed(Map given) { main != '*' && !(main && given.containsKey('$class')) && (model == null || !model.sole || (given.size() == 1 && given.containsKey(main))) }
 
     /** The name in the console. A publisher that cannot be made is only known by the step that would run it. */
     String heading(Call call) {
+        if (name == 'step') { return ScriptSteps.heading(call) }
         name == 'archiveArtifacts' && call['artifacts'] != null && !(call['artifacts'] instanceof String) ? 'step' : call.name
     }
 
@@ -62,7 +68,7 @@ class StepDefinition {
     private static Object reify(Object value) {
         switch (value) {
             case GString: return value.toString()
-            case Map: return value.collectEntries(new LinkedHashMap()) { k, v -> [k instanceof GString ? k.toString() : k, reify(v)] }
+            case Map: return Describable.of(value.collectEntries(new LinkedHashMap()) { k, v -> [k instanceof GString ? k.toString() : k, reify(v)] } as Map)
             case List: return new ArrayList(value.collect { reify(it) })
             default: return value
         }
@@ -71,8 +77,24 @@ class StepDefinition {
 
 /** A value such as `string(name: 'X')`, which is no step. */
 class Describable implements Serializable {
+    /** What may also be written as a map with the name of its class. */
+    private static final Map<String, String> CLASSES = [
+        BooleanParameterDefinition: 'booleanParam', BooleanParameterValue: 'booleanParam', BuildDiscarderProperty: 'buildDiscarder',
+        ChoiceParameterDefinition: 'choice', DisableConcurrentBuildsJobProperty: 'disableConcurrentBuilds', FileBinding: 'file', LogRotator: 'logRotator',
+        ParametersDefinitionProperty: 'parameters', PasswordParameterDefinition: 'password', SSHUserPrivateKeyBinding: 'sshUserPrivateKey',
+        StringBinding: 'string', StringParameterDefinition: 'string', StringParameterValue: 'string', TextParameterDefinition: 'text',
+        TextParameterValue: 'text', UsernamePasswordBinding: 'usernameColonPassword', UsernamePasswordMultiBinding: 'usernamePassword',
+    ]
     String symbol
     Map<String, Object> arguments
+
+    /** The same map, or what its class is known as. */
+    static Object of(Map given) {
+        String symbol = CLASSES[(given['$class'] as String)?.tokenize('.')?.last()]
+        if (symbol == null) { return given }
+        Map<String, Object> arguments = given.findAll { it.key != '$class' }
+        new Describable(symbol: symbol, arguments: symbol == 'parameters' ? [value: arguments.parameterDefinitions] : arguments)
+    }
 
     Object getAt(String key) { arguments[key] }
 
@@ -86,7 +108,7 @@ class Steps {
     static final List<String> SYMBOLS = [
         'agent', 'authorInChangelog', 'booleanParam', 'buildDiscarder', 'certificate', 'choice', 'credentials', 'cron', 'disableConcurrentBuilds',
         'disableResume', 'dockerCert', 'durabilityHint', 'file', 'fileParam', 'githubPush', 'kubernetesAgent', 'logRotator', 'nonresumable',
-        'parameters', 'password', 'pipelineTriggers', 'pollSCM', 'preserveStashes', 'rateLimitBuilds', 'run', 'sshUserPrivateKey',
+        'parameters', 'password', 'pipelineTriggers', 'pollSCM', 'preserveStashes', 'rateLimitBuilds', 'run', 'scmGit', 'sshUserPrivateKey',
         'string', 'text', 'upstream', 'usernameColonPassword', 'usernamePassword',
     ]
     static final Map<String, String> OPTIONAL_SYMBOLS = [
@@ -104,15 +126,23 @@ class Steps {
         CredentialSteps.register()
         ToolSteps.register()
         OptionalSteps.register()
+        ScriptSteps.register()
     }
 
     static StepDefinition define(Map values) {
-        StepDefinition step = new StepDefinition(values + [model: StepModel.ALL[values.name]])
+        StepDefinition step = new StepDefinition(values + [model: StepModel.atRunTime(values.name as String)])
         ALL[step.name] = step
         step
     }
 
     static boolean isPlayed(String name) { ALL.containsKey(name) }
+
+    /** Whether an installation with these plugins has the step. */
+    static boolean isInstalled(String name, List<String> plugins) { ALL.containsKey(name) && (ALL[name].plugin == null || ALL[name].plugin in plugins) }
+
+    static StepDefinition definition(String name) { ALL[name] }
+
+    static boolean takesBody(String name) { ALL[name]?.block && !ALL[name].bodyless }
 
     static StepDefinition of(Call call) { answers(call.run, call.name) ? OptionalSteps.ANSWERED : ALL[call.name] }
 

@@ -37,9 +37,9 @@ class Text {
     }
 
     /** The files under `root` that Ant patterns select, as sorted relative paths. */
-    static List<String> files(File root, String includes, String excludes = null, boolean defaults = true) {
-        List<Pattern> wanted = patterns(includes ?: '**')
-        List<Pattern> unwanted = patterns(excludes) + (defaults ? DEFAULT_EXCLUDES.collect { ant(it) } : [])
+    static List<String> files(File root, String includes, String excludes = null, boolean defaults = true, boolean caseSensitive = true) {
+        List<Pattern> wanted = patterns(includes ?: '**', caseSensitive)
+        List<Pattern> unwanted = patterns(excludes, caseSensitive) + (defaults ? DEFAULT_EXCLUDES.collect { ant(it) } : [])
         List<String> found = []
         if (root.directory) {
             root.eachFileRecurse { File file ->
@@ -69,8 +69,9 @@ class Text {
         row.last()
     }
 
-    private static List<Pattern> patterns(String list) {
-        (list ?: '').split(',').toList()*.trim().findAll { it }.collect { ant(it.endsWith('/') ? "${it}**" : it) }
+    private static List<Pattern> patterns(String list, boolean caseSensitive = true) {
+        List<Pattern> found = (list ?: '').split(',').toList()*.trim().findAll { it }.collect { ant(it.endsWith('/') ? "${it}**" : it) }
+        caseSensitive ? found : found.collect { Pattern.compile(it.pattern(), Pattern.CASE_INSENSITIVE) }
     }
 
     private static Pattern ant(String pattern) {

@@ -25,7 +25,10 @@ class Timeout {
         } else {
             announce(call)
             call.run.startBody(call, context: context)
-            call.run.program.bodies(call).each { it.interruption = error() }
+            call.run.program.bodies(call).each {
+                it.interruption = error()
+                it.cancelled = true
+            }
         }
     }
 

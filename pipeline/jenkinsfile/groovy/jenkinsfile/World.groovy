@@ -43,6 +43,7 @@ class World {
         this.root = new File(scenario.root as String)
         this.clock = new Clock()
         this.agents = (scenario.agents as Map).collect { name, labels -> new Agent(name as String, labels as List, root, scenario) }
+        knownLocks.addAll((scenario.resources as Map).keySet() as Set<String>)
         current = this
     }
 
@@ -170,7 +171,7 @@ class World {
         Run run = entry.run
         CpsThread thread = run.program?.thread(entry.thread)
         if (thread == null || run.finished) { return }
-        if (entry.call == null && thread.interruption != null) {
+        if (entry.call == null && thread.cancelled) {
             run.program.threads.remove(thread)
             run.ended(thread, new Outcome(null, thread.interruption))
             return

@@ -18,5 +18,5 @@ class FileWrapper implements Serializable {
     }
 
     @Override
-    String toString() { path }
+    String toString() { directory ? "${path}/" : path }
 }

@@ -1,13 +1,12 @@
 package org.jenkinsci.plugins.workflow.support.steps.build
 
-import hudson.model.Cause
 import hudson.model.Result
-import jenkinsfile.EnvVars
 import jenkinsfile.Run
 import jenkinsfile.Text
 import jenkinsfile.World
 import net.sf.json.JSONArray
 import net.sf.json.JSONObject
+import org.jenkinsci.plugins.workflow.job.WorkflowRun
 
 /** `currentBuild`, and what `build` returns. */
 class RunWrapper implements Serializable {
@@ -63,13 +62,27 @@ class RunWrapper implements Serializable {
 
     void setKeepLog(boolean value) { run().keepLog = value }
 
-    Map getBuildVariables() { new EnvVars(run().assigned) + run().parameters() }
+    Map getBuildVariables() {
+        Map all = run().assigned + run().parameters()
+        all ? all : Collections.emptyMap()
+    }
 
     List getChangeSets() { run().changeSets() }
 
     List getUpstreamBuilds() { [] }
 
     RunWrapper getPreviousBuild() { wrap { it.number < runNumber } }
+
+    RunWrapper getNextBuild() {
+        Run found = run().job.runs.findAll { it.number > runNumber }.min { it.number }
+        found == null ? null : new RunWrapper(jobName, found.number)
+    }
+
+    RunWrapper getPreviousBuildInProgress() { wrap { it.number < runNumber && !it.finished } }
+
+    RunWrapper getPreviousBuiltBuild() { wrap { it.number < runNumber && it.finished && !(it.result in [Result.NOT_BUILT, Result.ABORTED]) } }
+
+    RunWrapper getPreviousFailedBuild() { wrap { it.number < runNumber && it.finished && it.result == Result.FAILURE } }
 
     RunWrapper getPreviousCompletedBuild() { wrap { it.number < runNumber && it.finished } }
 
@@ -91,46 +104,5 @@ class RunWrapper implements Serializable {
     JSONArray getBuildCauses(Class type) { getBuildCauses(type.name) }
 
     /** Stands for an object that must not be kept over a step. */
-    Object getRawBuild() { new RawBuild(this) }
-}
-
-/** Not serialisable, as in Jenkins. */
-class RawBuild {
-    private final RunWrapper build
-
-    RawBuild(RunWrapper build) { this.build = build }
-
-    List<Cause> getCauses() { build.buildCauses.collect { Cause.of(it as Map) } }
-
-    Object getParent() { new RawJob(build) }
-
-    int getNumber() { build.number }
-
-    /** What Jenkins' configuration, the job and the parameters set: no `withEnv`, `environment {}` or `env.X = …` is in it. */
-    EnvVars getEnvironment(Object listener) {
-        Objects.requireNonNull(listener, 'listener')
-        new EnvVars(World.current.run(build.fullProjectName, build.number).own())
-    }
-
-    String toString() { "${build.fullProjectName} #${build.number}" }
-}
-
-/** The job behind a build. Not serialisable, as in Jenkins. */
-class RawJob {
-    private final RunWrapper build
-
-    RawJob(RunWrapper build) { this.build = build }
-
-    String getFullName() { build.fullProjectName }
-
-    String getName() { build.projectName }
-
-    /** What the job itself sets: no parameter, `withEnv` or `environment {}` is in it. */
-    Map<String, String> getEnvironment(Object node, Object listener) {
-        Objects.requireNonNull(listener, 'listener')
-        if (node != null) { throw new IllegalArgumentException('this harness knows the environment of a job without a node only') }
-        World.current.run(build.fullProjectName, build.number).jobVariables()
-    }
-
-    String toString() { build.fullProjectName }
+    Object getRawBuild() { new WorkflowRun(this) }
 }

@@ -1,0 +1,24 @@
+package org.jenkinsci.plugins.workflow.job
+
+import jenkinsfile.World
+import org.jenkinsci.plugins.workflow.support.steps.build.RunWrapper
+
+/** The job behind a build. Not serialisable, as in Jenkins. */
+class WorkflowJob {
+    private final RunWrapper build
+
+    WorkflowJob(RunWrapper build) { this.build = build }
+
+    String getFullName() { build.fullProjectName }
+
+    String getName() { build.projectName }
+
+    /** What the job itself sets: no parameter, `withEnv` or `environment {}` is in it. */
+    Map<String, String> getEnvironment(Object node, Object listener) {
+        Objects.requireNonNull(listener, 'listener')
+        if (node != null) { throw new IllegalArgumentException('this harness knows the environment of a job without a node only') }
+        World.current.run(build.fullProjectName, build.number).jobVariables()
+    }
+
+    String toString() { build.fullProjectName }
+}
