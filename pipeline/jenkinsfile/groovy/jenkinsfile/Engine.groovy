@@ -66,7 +66,7 @@ class Engine {
         }
     }
 
-    static Continuable start(Run current, PipelineScript script, Object[] none = []) { new Continuable(script, Envs.empty(current.invoker())) }
+    static Continuable start(Run current, PipelineScript script) { new Continuable(script, Envs.empty(current.invoker())) }
 
     private static void suspended(Run current, int threadId) {
         Call call = current.program.thread(threadId).call

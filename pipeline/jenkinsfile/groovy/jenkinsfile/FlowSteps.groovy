@@ -163,6 +163,7 @@ class FlowSteps {
         }
         call.state.failFast = branches.failFast instanceof Boolean && branches.failFast
         Map bodies = branches.findAll { it.value instanceof Closure }
+        call.state.branches = bodies.size()
         call.state.values = new HashMap()
         call.state.errors = []
         if (!bodies) {
@@ -243,7 +244,7 @@ class FlowSteps {
 
     private static void milestone(Call call) {
         Run run = call.run
-        if (run.program.heads() > 1) { throw new AbortException('Using a milestone step inside parallel is not allowed') }
+        if (run.program.branched) { throw new AbortException('Using a milestone step inside parallel is not allowed') }
         Integer ordinal = call['ordinal'] == null ? (run.milestone == null ? 0 : run.milestone + 1) : call['ordinal'] as int
         if (run.milestone != null && ordinal <= run.milestone) {
             throw new AbortException("Invalid ordinal ${ordinal}, as the previous one was ${run.milestone}")

@@ -32,7 +32,8 @@ class GitSource {
         Map values = given instanceof Describable ? given.arguments : given instanceof Map ? given : [:]
         String type = given instanceof Describable ? given.symbol : values['$class']
         if (!(type in ['GitSCM', 'hudson.plugins.git.GitSCM', 'scmGit'])) {
-            Steps.lacking(call.run, "checkout of ${type ?: given} is not in this harness, which knows scm, GitSCM and scmGit; give its answer with steps={'checkout': ...}, or --step checkout")
+            Steps.lacking(call.run, "checkout of ${type ?: given} is not in this harness, which knows scm, GitSCM and scmGit; " +
+                "give its answer with steps={'checkout': ...}, or --step checkout")
         }
         Map remote = (values.userRemoteConfigs as List ?: [[:]])[0] as Map
         GitSource source = null

@@ -90,7 +90,7 @@ class Locks {
 
     private static String shown(Call call) {
         List<String> each = parts(call).collect { Map one ->
-            String priority = priority(call) != 0 ? ", Priority: ${priority(call)}" : ''
+            String priority = priority(call) == 0 ? '' : ", Priority: ${priority(call)}"
             String what = one.resource ? "Resource: ${one.resource}" : "Label: ${one.label}${one.quantity ? ", Quantity: ${one.quantity}" : ''}"
             "${what}${priority}" as String
         }

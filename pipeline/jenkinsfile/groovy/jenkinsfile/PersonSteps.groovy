@@ -13,9 +13,9 @@ class PersonSteps {
             call.state.id = id ? id.capitalize() : null
             Object odd = (call['parameters'] as List ?: []).find { !(it instanceof Describable) }
             if (odd != null) {
-                throw new IllegalArgumentException("Could not instantiate ${String.valueOf((Object) call.arguments)} for org.jenkinsci.plugins.workflow.support.steps.input.InputStep: " +
-                    "java.lang.ClassCastException: class org.jenkinsci.plugins.workflow.support.steps.input.InputStep.setParameters() expects class " +
-                    "hudson.model.ParameterDefinition but received ${odd.getClass()}")
+                String type = StepModel.ALL.input.type
+                throw new IllegalArgumentException("Could not instantiate ${String.valueOf((Object) call.arguments)} for ${type}: " +
+                    "java.lang.ClassCastException: class ${type}.setParameters() expects class hudson.model.ParameterDefinition but received ${odd.getClass()}")
             }
             if (call['parameters']) {
                 call.log('Input requested')

@@ -19,8 +19,8 @@ class Program implements Serializable {
 
     Call call(int id) { threads*.call.find { it?.id == id } }
 
-    /** How many flows of control there are side by side. */
-    int heads() { threads.count { CpsThread one -> !threads.any { it.ownerCall != null && it.ownerCall == one.call?.id } } }
+    /** Whether branches run side by side; one that has ended counts until all have. */
+    boolean isBranched() { threads*.call.any { it?.name == 'parallel' && it.outcome == null && it.state.branches > 1 } }
 
     /** The threads that run a body of this call. */
     List<CpsThread> bodies(Call call) { threads.findAll { it.ownerCall == call.id } }

@@ -32,7 +32,7 @@ class Run {
     private boolean stopping
     final List<Map> archived = []
     /** What was assigned to `env`, in the order of names: of several spellings of a name the last one counts. */
-    final TreeMap<String, String> assigned = new TreeMap<>()
+    final SortedMap<String, String> assigned = new TreeMap<>()
     final EnvVars agentVariables
     /** As long as the build keeps its name they are the same. */
     private EnvVars ownVariables
@@ -470,7 +470,7 @@ class Run {
     private static List<String> trace(Throwable error, Set<Throwable> seen = Collections.newSetFromMap(new IdentityHashMap<>())) {
         if (!seen.add(error)) { return [] }
         Throwable cause = error.cause
-        String summary = error.toString()
+        String summary = error
         String suffix = ": ${cause}"
         if (cause != null && summary.endsWith(suffix)) { summary = summary.substring(0, summary.length() - suffix.length()) }
         List<String> frames = error.stackTrace.collect { "\tat ${it}" as String }

@@ -16,7 +16,7 @@ class ScriptSteps {
 
     static void register() {
         Steps.define(name: 'load', main: 'path', block: true, bodyless: true, needsWorkspace: true, start: { Call call -> load(call) })
-        Steps.define(name: 'step', main: 'delegate', needsWorkspace: true, start: { Call call -> build(call) })
+        Steps.define(name: 'step', main: 'delegate', needsWorkspace: true, start: { Call call -> runNamed(call) })
         Steps.define(name: 'wrap', main: 'delegate', block: true, start: { Call call -> wrap(call) }, bodyEnded: { Call call, CpsThread body, Outcome outcome ->
             FlowSteps.pass(call, outcome)
         })
@@ -35,11 +35,13 @@ class ScriptSteps {
     }
 
     /** The step that a publisher is, with the same arguments. */
-    private static void build(Call call) {
+    private static void runNamed(Call call) {
         Map given = described(call)
         String name = given['$class']
         String step = BUILDERS[name?.tokenize('.')?.last()]
-        if (given.isEmpty()) { throw new AsInJenkins(new NullPointerException('Cannot invoke "jenkins.tasks.SimpleBuildStep.requiresWorkspace()" because "this.delegate" is null')) }
+        if (!given) {
+            throw new AsInJenkins(new NullPointerException('Cannot invoke "jenkins.tasks.SimpleBuildStep.requiresWorkspace()" because "this.delegate" is null'))
+        }
         if (name == null) { throw unknown(call, 'CoreStep', 'must specify $class with an implementation of interface jenkins.tasks.SimpleBuildStep') }
         if (step == 'mail') { // only told when there is a result
             call.log("No mail will be sent out, as '${call.run.job.name} ${call.run.displayName}' does not have a result yet. " +
@@ -48,7 +50,8 @@ class ScriptSteps {
             return
         }
         if (step == null || !Steps.isInstalled(step, call.run.scenario.plugins as List)) {
-            Steps.lacking(call.run, "step([\$class: '${name}']) is not in this harness, which knows ${BUILDERS.keySet().sort()}; give its answer with steps={'step': ...}, or --step step")
+            Steps.lacking(call.run, "step([\$class: '${name}']) is not in this harness, which knows ${BUILDERS.keySet().sort()}; " +
+                "give its answer with steps={'step': ...}, or --step step")
         }
         StepDefinition definition = Steps.definition(step)
         call.arguments.clear()
@@ -67,7 +70,8 @@ class ScriptSteps {
         Map given = described(call)
         String name = (given['$class'] as String)?.tokenize('.')?.last()
         if (!WRAPPERS.containsKey(name)) {
-            Steps.lacking(call.run, "wrap([\$class: '${given['$class']}']) is not in this harness, which knows ${WRAPPERS.keySet().sort()}; give its answer with steps={'wrap': ...}, or --step wrap")
+            Steps.lacking(call.run, "wrap([\$class: '${given['$class']}']) is not in this harness, which knows ${WRAPPERS.keySet().sort()}; " +
+                "give its answer with steps={'wrap': ...}, or --step wrap")
         }
         call.run.startBody(call)
     }

@@ -53,7 +53,8 @@ class ShellSteps {
     /** An agent of this harness has no PowerShell. */
     private static void withoutProgram(Call call) {
         if (Shell.finds(call.name, environment(call), new EnvVars())) {
-            Steps.lacking(call.run, "the step '${call.name}' is not in this harness, and this machine has the program; give its answer with steps={'${call.name}': ...}, or --step ${call.name}")
+            Steps.lacking(call.run, "the step '${call.name}' is not in this harness, and this machine has the program; " +
+                "give its answer with steps={'${call.name}': ...}, or --step ${call.name}")
         }
         throw new IOException("Cannot run program \"${call.name}\" (in directory \"${call.context['cwd']}\"): error=2, No such file or directory")
     }

@@ -64,7 +64,7 @@ class RunWrapper implements Serializable {
 
     Map getBuildVariables() {
         Map all = run().assigned + run().parameters()
-        all ? all : Collections.emptyMap()
+        all ?: Collections.emptyMap()
     }
 
     List getChangeSets() { run().changeSets() }
