@@ -97,7 +97,7 @@ REFUSED = {
     "def in a stage": (
         "pipeline {\n agent any\n stages { stage('a') {\n def x = 1\n steps { echo 'x' } } }\n}",
         4,
-        "Expected a symbol",
+        "Not a valid stage section definition",
     ),
     "sections on one line": (
         "pipeline {\n agent any\n stages { stage('a') {\n steps { echo 'x' } post { always { echo 'y' } }\n } }\n}",

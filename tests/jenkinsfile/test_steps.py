@@ -70,7 +70,7 @@ def test_what_a_step_gives(call: str, shown: str, jenkins: Jenkins) -> None:
 
 
 def test_files_are_archived_and_tests_counted(jenkins: Jenkins) -> None:
-    report = '<testsuite><testcase name="a"/><testcase name="b"><failure/></testcase><testcase name="c"><skipped/></testcase></testsuite>'
+    report = '<testsuite name="s"><testcase name="a"/><testcase name="b"><failure/></testcase><testcase name="c"><skipped/></testcase></testsuite>'
     build = jenkins.run(
         f"node {{ writeFile file: 'r/t.xml', text: '{report}'; archiveArtifacts 'r/**'; def s = junit 'r/*.xml'\n"
         'echo "${s.totalCount} ${s.failCount} ${s.skipCount} ${s.passCount}" }\n'
