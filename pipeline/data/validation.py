@@ -231,10 +231,9 @@ def check_frame(frame: pd.DataFrame, tests: Sequence[DataTest]) -> tuple[Check, 
             verdict=Verdict.FAIL,
             observed="no such column",
             expected=_expected(test, None),
-            why=f"the data has no column '{test.columns[0]}' any more, which the model in "
-            "production was trained on: keep it in the data until a model without it is in "
-            f"production; 'problem.drop: [{test.columns[0]}]' in ml.yaml makes it no feature of "
-            "a table's next",
+            why=f"the data has no column '{test.columns[0]}' any more, which production's data "
+            f"had: keep it in the data; 'problem.drop: [{test.columns[0]}]' in ml.yaml makes it no "
+            "feature of a table's next model",
         )
         for test in tests
         if test not in present

@@ -191,5 +191,5 @@ def test_a_column_that_is_gone_from_the_data_is_named_with_what_to_do(project):
     assert project.run("validate-data") == 1
     why = [check.why for check in project.report.checks if check.verdict == "fail"]
     assert "the data has no column 'age' any more" in why[0]
-    assert "keep it in the data until a model without it is in production; " in why[0]
+    assert "keep it in the data; " in why[0]
     assert "'problem.drop: [age]' in ml.yaml" in why[0]
