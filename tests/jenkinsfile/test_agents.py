@@ -170,7 +170,10 @@ def test_a_credential_of_another_kind_or_none_is_named(jenkins: Jenkins) -> None
     missing = jenkins.run(script.format("string", "nope"), credentials=CREDENTIALS)
     assert "ERROR: Could not find credentials entry with ID 'nope'" in missing.console
     wrong = jenkins.run(script.format("string", "a-login"), credentials=CREDENTIALS)
-    assert "where 'secret' was expected" in wrong.text
+    assert (
+        "where 'org.jenkinsci.plugins.plaincredentials.StringCredentials' was expected"
+        in wrong.text
+    )
 
 
 POD = "podTemplate(containers: [containerTemplate(name: 'm', image: 'maven:3')]) { %s }\n"
