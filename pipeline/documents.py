@@ -32,9 +32,9 @@ MAX_NODES = 50_000
 MAX_DEPTH = 64
 MAX_INTEGER = 2**63
 DIGITS = 40
+"""Characters of an integer that are looked at, in whatever base."""
 OTHER_BASE = re.compile(r"[-+]?(0_*[0-9][0-9_]*|[0-9][0-9_]*(:[0-9_]+)+(\.[0-9_]*)?)")
 """What YAML 1.1 reads as another number than a person does: ``010`` is 8, ``1:30`` is 90."""
-"""Characters of an integer that are looked at, in whatever base."""
 NO_TEXT = "a text with a NUL or half a character"
 
 TAG = "tag:yaml.org,2002:"

@@ -46,7 +46,8 @@ def copy_tree(root: Path, folder: Path, without: Collection[Path], *, link_large
     origin = root.resolve()
     top = _repository(origin)
     base = top.parent
-    left_out = frozenset(path.resolve() for path in without)
+    # the copy itself too, where TMPDIR lies in the project
+    left_out = frozenset(path.resolve() for path in (*without, folder))
     copy = folder / origin.relative_to(base)
     copier = _Copier(origin, copy, left_out, link_large)
     above, here = base, folder

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.deploy.release import FOLDER
 from pipeline.errors import Refused, UsageError
 from pipeline.promotion import approvals, records
 from pipeline.promotion.production import alone, released
-from pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHALLENGER, Registry
+from pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHALLENGER, RECORD, Registry
 from pipeline.report import Progress
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def restore(
         UsageError: the home has no history.
         Refused: the registry holds another bundle under one of the numbers or has used a number
             already, or bundle or approval of the last version does not verify.
-        EnvironmentFault: the registry does not answer, or the disk is not to be had.
+        EnvironmentFault: the registry does not answer, or the disk is full.
     """
     history = records.read_history(home)
     if not history:
@@ -41,10 +42,16 @@ def restore(
         )
     last = history[-1].version
     wanted = {entry.version: entry.bundle for entry in history}
-    registry.begin_again()
-    told: list[str] = []
     with alone(home):
-        held = {version.number: version for version in registry.versions()}
+        held = {} if registry.is_lost else {one.number: one for one in registry.versions()}
+        lacks = "" if last in held else _lacking(registry, keys, home, last, wanted[last])
+        if lacks:
+            raise Refused(
+                f"home {home.root} does not keep the {lacks} of version {last}",
+                expected="both, as they were when it was promoted",
+                hint="restore the home or the registry from a backup",
+            )
+        registry.begin_again()
         for number, digest in sorted(wanted.items()):
             if number in held and held[number].digest != digest:
                 raise Refused(
@@ -52,25 +59,42 @@ def restore(
                     expected=f"bundle {digest[:12]}, as the history says, or no such version",
                     hint="other models were registered since: begin with a new home (ML_HOME)",
                 )
+        told: list[str] = []
         for number, digest in sorted(wanted.items()):
-            if number in held:
+            if number in held and RECORD + APPROVAL_RECORD in held[number].tags:
                 continue
-            bundle = released(home, digest)
-            kept = approvals.kept(home, keys, registry.name, digest)
-            if bundle is None or kept is None or kept[0].version != number:
-                if number == last:
-                    lacks = "bundle" if bundle is None else "approval"
-                    raise Refused(
-                        f"home {home.root} does not keep the {lacks} of version {number}",
-                        expected="both, as they were when it was promoted",
-                        hint="restore the home or the registry from a backup",
-                    )
-                told.append(f"version {number} is not kept and was not registered again")
+            if not _is_kept(registry, keys, home, number, digest):
+                if number not in held:
+                    told.append(f"version {number} is not kept and was not registered again")
                 continue
             progress(f"registering version {number} again", 0.1)
-            version = registry.restore(bundle, number)
+            version = held.get(number) or registry.restore(home / FOLDER / digest, number)
             registry.attach(version, APPROVAL_RECORD, approvals.content(home, digest))
-            if number == last:
+            if number == last and number not in held:
                 registry.set_alias(CHALLENGER, version)
             told.append(f"version {number} was registered again")
     return tuple(told)
+
+
+def _is_kept(
+    registry: Registry, keys: Sequence[SSlibKey], home: Home, number: int, digest: str
+) -> bool:
+    """Return whether the home keeps a version; an approval that does not verify is none."""
+    try:
+        return not _lacking(registry, keys, home, number, digest)
+    except Refused:
+        return False
+
+
+def _lacking(
+    registry: Registry, keys: Sequence[SSlibKey], home: Home, number: int, digest: str
+) -> str:
+    """Return what the home does not keep of a version, bundle or approval; empty if it keeps both.
+
+    Raises:
+        Refused: the approval does not verify.
+    """
+    if released(home, digest) is None:
+        return "bundle"
+    kept = approvals.kept(home, keys, registry.name, digest)
+    return "" if kept is not None and kept[0].version == number else "approval"

@@ -53,10 +53,11 @@ def head(root: Path) -> Head | None:
     """Return the state of the repository that holds ``root``; None where there is none.
 
     Dirty is a file below ``root`` that the commit has and that is missing or another one, and a
-    file that it does not have and that the commit's ``.gitignore`` files do not name. Files are
-    compared as they lie there, but for the ends of lines and for Git LFS, whose pointers are
-    compared with the file's own digest; what other filters changed is dirty. Whether a file may be
-    executed is not compared.
+    file that it does not have and that the commit's ``.gitignore`` files do not name, nor one of a
+    folder that the commit lacks (caches and environments ignore themselves). Files are compared as
+    they lie there, but for the ends of lines and for Git LFS, whose pointers are compared with the
+    file's own digest; what other filters changed is dirty. Whether a file may be executed is not
+    compared.
     """
     repository = find_repository(root)
     if repository is None:

@@ -275,13 +275,19 @@ class Registry:
         self.set_alias(CHALLENGER, version)
         return version
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether there is no database where the SQLite file of the registry should be."""
+        file = sqlite.file_of(self.uri)
+        return file is not None and not (file.exists() and file.stat().st_size > 0)
+
     def begin_again(self) -> None:
         """Make the database of a registry whose SQLite file was lost; else do nothing.
 
         Every other command refuses to, since a new one begins with number 1: see ``restore``.
         """
         file = sqlite.file_of(self.uri)
-        if file is None or (file.exists() and file.stat().st_size > 0):
+        if file is None or not self.is_lost:
             return
         self._progress("making the registry's database", 0.0)
         with mlflow_scope(self.uri):

@@ -315,6 +315,16 @@ class TestCopy:
         assert os.access(copy / "run.sh", os.X_OK)
         assert (copy / "src/own.py").stat().st_mtime == (root / "src/own.py").stat().st_mtime
 
+    def test_a_temporary_folder_in_the_project_is_not_copied_into_itself(self, tmp_path):
+        root = tmp_path / "project"
+        (root / "tmp").mkdir(parents=True)
+        (root / "own.py").touch()
+        copy = self.copied(root, root / "tmp/copy")
+        assert sorted(path.relative_to(copy).as_posix() for path in copy.rglob("*")) == [
+            "own.py",
+            "tmp",
+        ]
+
     def test_links_lead_where_they_led(self, tmp_path):
         root = tmp_path / "project"
         root.mkdir()

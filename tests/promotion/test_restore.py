@@ -112,8 +112,38 @@ def test_without_bundle_and_approval_of_the_last_nothing_is_done(
     path = next((delivery.home / lost).glob(f"{entry.bundle}*"))
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     what = "bundle" if lost == "released" else "approval"
+    (delivery.registry._home / "mlflow.db").unlink()
     with pytest.raises(Refused, match=f"does not keep the {what} of version 3"):
         again(delivery)
+    assert not (delivery.registry._home / "mlflow.db").exists()
+
+
+def test_an_earlier_approval_of_a_key_that_is_not_trusted_any_more_leaves_its_number_unused(
+    delivery: Delivery,
+) -> None:
+    first = records.read_history(delivery.home)[0]
+    path = delivery.home / f"approvals/{first.bundle}.dsse.json"
+    values = json.loads(path.read_bytes())
+    values["signatures"][0]["sig"] = "AAAA" + values["signatures"][0]["sig"][4:]
+    path.write_text(json.dumps(values))
+    assert again(delivery)[0] == "version 1 is not kept and was not registered again"
+    assert [version.number for version in delivery.registry.versions()] == [2, 3]
+
+
+def test_one_that_was_killed_is_completed(
+    delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "attach", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            again(delivery)
+    assert len(again(delivery)) == 3
+    for version in delivery.registry.versions():
+        assert delivery.registry.record(version, APPROVAL_RECORD) is not None
+
+
+def _killed(*given: object) -> str:
+    raise KeyboardInterrupt
 
 
 def test_an_approval_that_no_trusted_key_signed_counts_for_nothing(delivery: Delivery) -> None:
