@@ -232,8 +232,8 @@ def check_frame(frame: pd.DataFrame, tests: Sequence[DataTest]) -> tuple[Check, 
             observed="no such column",
             expected=_expected(test, None),
             why=f"the data has no column '{test.columns[0]}' any more, which production's data "
-            f"had: keep it in the data; 'problem.drop: [{test.columns[0]}]' in ml.yaml makes it no "
-            "feature of a table's next model",
+            f"had: keep it in the data, with 'problem.drop: [{test.columns[0]}]' in ml.yaml, until "
+            "a model without it is in production",
         )
         for test in tests
         if test not in present

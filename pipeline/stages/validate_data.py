@@ -47,6 +47,8 @@ from pipeline.workdir import atomic_path, write_text
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pipeline.problems.base import Problem
+
 CI_SAMPLE = 2500
 ACCEPTED = "accepted/profile.json"
 CLEAN, QUARANTINE, PROFILE = "data/clean.parquet", "data/quarantine.parquet", "data/profile.json"
@@ -93,7 +95,7 @@ def run(context: Context) -> Outcome:
             getattr(request.source, "date_format", None),
         ),
     )
-    figures = profile(found.clean)
+    figures = _profile(found.clean, problem)
     checks = [*found.checks, *observed]
     if len(frame):
         whole = frame_tests(columns, time, data, today, problem.label_column)
@@ -117,6 +119,16 @@ def run(context: Context) -> Outcome:
         },
         outputs=outputs,
     )
+
+
+def _profile(clean: pd.DataFrame, problem: Problem) -> dict[str, Any]:
+    """Return the profile of the clean rows, in which columns that are left out have no figures.
+
+    So a column of ``problem.drop`` may leave the data once its model is in production.
+    """
+    figures = profile(clean)
+    used = {column.name for column in columns_of(problem, list(clean.columns))}
+    return figures | {"columns": {k: v for k, v in figures["columns"].items() if k in used}}
 
 
 def _request(context: Context) -> _Request:
