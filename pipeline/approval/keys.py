@@ -8,7 +8,7 @@ other key is made in silence: what the lost one signed would not verify any more
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ PRIVATE = "approval.pem"
 PUBLIC_SUFFIX = ".pub.pem"
 MADE = "approval-keys.txt"
 """In the home, beside the folder: the ids of the keys that were made in it, one a line."""
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def private_path(home: Home) -> Path:
@@ -194,8 +195,12 @@ def _remember(home: Home, keyid: str) -> None:
     """Write the id down, if the home may be written: a signer needs no more than to read it."""
     if keyid in made_keys(home):
         return
-    with contextlib.suppress(PermissionError), (home / MADE).open("a") as stream:
-        stream.write(f"{keyid}\n")
+    try:
+        with (home / MADE).open("a") as stream:
+            stream.write(f"{keyid}\n")
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
 
 
 def _public(pem: bytes, where: str) -> SSlibKey:

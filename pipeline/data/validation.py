@@ -342,7 +342,7 @@ def _checks(
                 why="there is no data test, so nothing is known of the data",
             ),
         )
-    if rows.empty and origin.source is not None and origin.source.unread:
+    if rows.empty and any(check.verdict is Verdict.FAIL for check in unread_checks(origin)):
         return ()  # the check of the lines says why there is no row
     if rows.empty:
         why = "the data has no rows, so no test says anything"

@@ -83,11 +83,12 @@ def matrix(protected: Protected, problem: Problem, rows: Path, frame: pd.DataFra
             rows=str(rows.resolve()),
             out=str(place.out),
         )
+        here = place.inside(str(Path.cwd()))
         command = [sys.executable, "-P", "-m", MODULE, json.dumps(asdict(request))]
         with protected.watched():
             done = subprocess.run(
                 place.command(command),
-                cwd=place.inside(str(Path.cwd())),
+                cwd=here if Path(here).is_dir() else place.root,
                 env=dict(place.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -313,6 +313,8 @@ class Registry:
                 "another process registers a model", hint="try again when it has ended"
             ) from None
         if made.number != number:
+            with mlflow_scope(self.uri):
+                self._client.delete_model_version(self.name, str(made.number))
             raise Refused(
                 f"the registry numbered the bundle of version {number} as {made.number}",
                 expected=f"version {number}: was another one registered meanwhile?",

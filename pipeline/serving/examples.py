@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Examples:
         body = self._bodies.get(path)
         if body is None:
             return f"curl {HOST}{path}"
-        return f"curl -H 'content-type: application/json' -d '{body}' {HOST}{path}"
+        return f"curl -H 'content-type: application/json' -d {shlex.quote(body)} {HOST}{path}"
 
     def other_method(self, path: str, allowed: str) -> str:
         """Return the line for a request with a method that an address does not take."""

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -98,6 +101,23 @@ class TestALostFolder:
         (home / "approval-keys.txt").unlink()
         load_signer(home, {})
         assert made_keys(home) == [keyid]
+
+    @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+    def test_is_not_needed_to_be_remembered_where_the_home_is_read_only(
+        self, home: Home, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        keyid = create_keypair(home).public.name.removesuffix(".pub.pem")
+        (home / "approval-keys.txt").unlink()
+
+        opened = Path.open
+
+        def refuse(path: Path, mode: str = "r", *given: Any, **named: Any) -> Any:
+            if mode == "a":
+                raise OSError(number, os.strerror(number), str(path))
+            return opened(path, mode, *given, **named)
+
+        monkeypatch.setattr(Path, "open", refuse)
+        assert load_signer(home, {}).public_key.keyid == keyid
 
 
 def test_the_environment_names_another(home: Home, tmp_path: Path) -> None:

@@ -239,6 +239,23 @@ def test_a_third_label_is_found_with_its_line_and_leaves_where_that_is_allowed(
     assert report.metrics["rows_quarantined"] == 2
 
 
+def test_a_file_without_any_row_fails_whatever_is_tolerated(make_project, make_context):
+    project = make_project(
+        bare=True,
+        project="table",
+        problem=PROBLEM,
+        data={
+            "source": {"kind": "csv", "path": "t.csv"},
+            "tolerances": {"lines_readable": 1.0},
+        },
+    )
+    header = ",".join(table().columns)
+    (project.root / "t.csv").write_text(f"{header}\n" * 3)
+    report = runner.execute(make_context(project, "validate-data")).report
+    assert report.verdict is Verdict.FAIL
+    assert "rows" in failed(report)
+
+
 @pytest.mark.parametrize("positive", [5, "gone", True])
 def test_a_positive_that_the_label_never_is_fails_and_names_the_values(validated, positive):
     words = table().assign(y=lambda t: t["y"].map({1: "left", 0: "stays"}))

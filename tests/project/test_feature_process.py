@@ -87,6 +87,18 @@ def test_the_values_are_those_of_the_functions_to_the_bit(compute):
     pd.testing.assert_frame_equal(found.keys, expected.keys)
 
 
+def test_the_current_folder_may_be_one_that_is_not_copied(compute, make_project, monkeypatch):
+    folder = make_project().root / "build/ml/reports"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    found = compute("""
+        @feature(scope="row")
+        def here(rows):
+            return rows["age"] * 0 + (Path.cwd().name == "reports")
+    """)
+    assert found.features["here"].dropna().tolist() == [0.0, 0.0, 0.0]
+
+
 def test_they_write_beside_themselves_in_the_copy_and_print(compute, capfd):
     found = compute(
         """

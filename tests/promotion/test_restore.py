@@ -102,6 +102,7 @@ def test_a_number_that_was_used_is_not_given_again(delivery: Delivery) -> None:
         delivery.registry._client.delete_model_version("three", str(made.number))
     with pytest.raises(Refused, match="number"):
         again(delivery)
+    assert delivery.registry.versions() == []
 
 
 @pytest.mark.parametrize("lost", ["released", "approvals"])

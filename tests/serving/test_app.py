@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import shlex
 from dataclasses import replace
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 from pipeline.features.schema import Feature, FeatureSchema
 from pipeline.serving.app import Limits, make_app
+from pipeline.serving.examples import Examples
 from pipeline.serving.forms import Features, by_position
 from pipeline.serving.predictions import PROBE
 from pipeline.serving.requests import RequestError
@@ -239,6 +241,12 @@ class TestPaths:
         message = api.request("GET", "/predict").json()["error"]
         body = message.partition("-d '")[2].partition("' http")[0]
         assert api.request("POST", "/predict", content=body.encode()).status_code == 200
+
+    def test_the_example_is_one_argument_of_a_shell_whatever_a_category_is_called(self):
+        schema = FeatureSchema((Feature("name", "categorical", categories=("O'Brien; id #",)),))
+        words = shlex.split(Examples(schema).command("/predict"))
+        assert json.loads(words[4]) == {"features": {"name": "O'Brien; id #"}}
+        assert words[5:] == ["http://HOST:PORT/predict"]
 
     def test_while_draining_it_is_not_ready_and_closes_connections(self, api, state):
         state.draining = True
