@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-LEAST_ABI = 3
+MIN_ABI = 3
 """Linux 6.2. Before it, files outside could be emptied by truncate(2)."""
 SCOPES_ABI = 6
 """Linux 6.12: no signals to, and no abstract sockets of, processes outside."""
@@ -54,7 +54,7 @@ SCOPED = 0b11
 """Abstract Unix sockets, signals."""
 
 DEVICES = MAKE_CHAR | MAKE_BLOCK
-"""Nobody makes these: through a device of its own root could write to the disk."""
+"""Not allowed anywhere: through a device node root could write to the disk."""
 OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
 WRITABLE_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm")
 GRAPHICS = ("nvidia*", "dri", "dxg", "kfd")
@@ -78,15 +78,15 @@ def abi() -> int:
     if not sys.platform.startswith("linux"):
         return 0
     found = _call(CREATE_RULESET, None, 0, VERSION)
-    return found if found >= LEAST_ABI else 0
+    return found if found >= MIN_ABI else 0
 
 
 def command(rules: Rules, program: Sequence[str]) -> list[str]:
     """Return the command that runs ``program`` confined; ``program`` itself without Landlock."""
     if not abi():
         return list(program)
-    told = {"writable": [*map(str, rules.writable)], "hidden": [*map(str, rules.hidden)]}
-    return [sys.executable, "-I", "-S", __file__, json.dumps(told), *program]
+    values = {"writable": [*map(str, rules.writable)], "hidden": [*map(str, rules.hidden)]}
+    return [sys.executable, "-I", "-S", __file__, json.dumps(values), *program]
 
 
 def confine(rules: Rules) -> None:
@@ -114,11 +114,11 @@ def confine(rules: Rules) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    told = json.loads(arguments[0])
+    values = json.loads(arguments[0])
     program = list(arguments[1:])
     try:
         os.setsid()  # no terminal of this session: by ioctl it takes input for the shell
-        confine(Rules(tuple(map(Path, told["writable"])), tuple(map(Path, told["hidden"]))))
+        confine(Rules(tuple(map(Path, values["writable"])), tuple(map(Path, values["hidden"]))))
         os.execv(program[0], program)  # noqa: S606  no shell is wanted
     except OSError as error:
         sys.stderr.write(f"cannot run {program[0]} confined by Landlock: {error}\n")

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 MODULE = "pipeline.project.feature_process"
 FEATURES, ANSWER = "features.arrow", "answer.json"
-BYTES_OF_A_ROW = 1 << 14
+MAX_BYTES_PER_ROW = 1 << 14
 """At most, on the average: 4,000 numbers."""
-LEAST = 64 << 20
+MIN_BYTES = 64 << 20
 CONSTANT = "ml_pipeline_constant"
 
 
@@ -83,7 +83,7 @@ def matrix(protected: Protected, problem: Problem, rows: Path, frame: pd.DataFra
             rows=str(rows.resolve()),
             out=str(place.out),
         )
-        here = place.inside(str(Path.cwd()))
+        here = place.path_in_copy(str(Path.cwd()))
         command = [sys.executable, "-P", "-m", MODULE, json.dumps(asdict(request))]
         with protected.watched():
             done = subprocess.run(
@@ -95,10 +95,10 @@ def matrix(protected: Protected, problem: Problem, rows: Path, frame: pd.DataFra
                 stderr=subprocess.STDOUT,
                 check=False,
             )
-        printed = place.told(done.stdout.decode(errors="replace"))
+        printed = place.with_original_paths(done.stdout.decode(errors="replace"))
         sys.stderr.write(printed)
         scope = _scope(place, done.returncode, printed)
-        limit = LEAST + len(frame) * BYTES_OF_A_ROW
+        limit = MIN_BYTES + len(frame) * MAX_BYTES_PER_ROW
         content = place.read(FEATURES, limit)
     if content is None:
         raise _no_table(f"over {limit >> 20} MB, or nothing")
@@ -125,7 +125,9 @@ def _scope(place: Isolated, exit_code: int, printed: str) -> Any:
         if isinstance(answer, dict) and exit_code == 0:
             return {name: name for name in ("row", "entity", "day")}[answer["scope"]]
         kind = {each.__name__: each for each in _KINDS}[answer["error"]]
-        told = [place.told(str(answer[key])) for key in ("fault", "expected", "hint")]
+        told = [
+            place.with_original_paths(str(answer[key])) for key in ("fault", "expected", "hint")
+        ]
     except (DocumentError, KeyError, TypeError):
         last = next((line for line in reversed(printed.splitlines()) if line.strip()), "")
         raise UsageError(

@@ -26,7 +26,7 @@ from pipeline.report import Check, Verdict
 CHECK = "isolation of the project's code"
 CACHES = ("MPLCONFIGDIR", "NUMBA_CACHE_DIR")
 """Variables of libraries that need a folder to write to, and else take one in the user's home."""
-MOST = 256 << 20
+MAX_READ_BYTES = 256 << 20
 """Bytes that are read of a file which the project's code wrote."""
 
 
@@ -52,18 +52,18 @@ class Isolated:
         """Return the command that runs the program confined, where the system can do that."""
         return confinement.command(self.rules, program)
 
-    def inside(self, text: str) -> str:
+    def path_in_copy(self, text: str) -> str:
         """Return a path of the project as that of its copy; any other text as it is."""
         path = Path(text)
         if not path.is_absolute() or not path.is_relative_to(self.original):
             return text
         return str(self.root / path.relative_to(self.original))
 
-    def told(self, text: str) -> str:
+    def with_original_paths(self, text: str) -> str:
         """Return a text with the project's places in it in place of the copy's."""
         return text.replace(str(self.root), str(self.original))
 
-    def read(self, name: str, limit: int = MOST) -> bytes | None:
+    def read(self, name: str, limit: int = MAX_READ_BYTES) -> bytes | None:
         """Return a file of ``out``; None where there is no regular file of at most ``limit``."""
         path = self.out / name
         try:

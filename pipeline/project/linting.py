@@ -135,7 +135,7 @@ def _run(command: Sequence[str], place: Isolated, protected: Protected) -> Linte
     try:
         with protected.watched():
             done = subprocess.run(
-                place.command([program, *map(place.inside, command[1:])]),
+                place.command([program, *map(place.path_in_copy, command[1:])]),
                 cwd=place.root,
                 env=caches | environment | {"NO_COLOR": "1", "PATH": _search_path()},
                 stdin=subprocess.DEVNULL,
@@ -145,7 +145,8 @@ def _run(command: Sequence[str], place: Isolated, protected: Protected) -> Linte
     except OSError as error:
         raise EnvironmentFault(f"'{' '.join(command)}' cannot be started: {error}") from None
     out, err = (
-        place.told(stream.decode(errors="replace")) for stream in (done.stdout, done.stderr)
+        place.with_original_paths(stream.decode(errors="replace"))
+        for stream in (done.stdout, done.stderr)
     )
     found = read_findings(out, place.original) + read_findings(err, place.original)
     after = _stamps(place.root)

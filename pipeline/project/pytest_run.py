@@ -136,7 +136,7 @@ def run_pytest(project: Project, request: Request, protected: Protected) -> Pyte
                     "kind": request.kind,
                     "original": str(place.original),
                     "copy": str(place.root),
-                    "paths": [str(place.root), *map(place.inside, _shadowing(project.root))],
+                    "paths": [str(place.root), *map(place.path_in_copy, _shadowing(project.root))],
                     "collected": str(place.out / COLLECTED),
                     "inputs": _copied(request.inputs, place.out / "inputs"),
                 }
@@ -161,7 +161,7 @@ def run_pytest(project: Project, request: Request, protected: Protected) -> Pyte
             "--color=no", "-q",
             *measure,
             *request.args,
-            place.inside(str(project.path(request.tests))),
+            place.path_in_copy(str(project.path(request.tests))),
         ]  # fmt: skip
         try:
             with protected.watched():
@@ -176,7 +176,7 @@ def run_pytest(project: Project, request: Request, protected: Protected) -> Pyte
                 )
         except OSError as error:
             raise EnvironmentFault(f"pytest cannot be started: {error}") from None
-        output = place.told(_end_of(stream))
+        output = place.with_original_paths(_end_of(stream))
         workdir.write_text(request.log, output)
         xml = place.read(COVERAGE_XML, documents.MAX_JSON)
         return PytestRun(
@@ -185,7 +185,7 @@ def run_pytest(project: Project, request: Request, protected: Protected) -> Pyte
             collected=_count(place),
             log=request.log,
             tail=tail(output),
-            coverage_xml=None if xml is None else _told_in_xml(xml, place),
+            coverage_xml=None if xml is None else _with_original_paths_in_xml(xml, place),
             coverage=place.read(COVERAGE_JSON, documents.MAX_JSON),
         )
 
@@ -240,7 +240,9 @@ def _environment(handover: Path, place: Isolated) -> dict[str, str]:
         if not name.startswith(_FOREIGN_VARIABLES) and name != "PYTHONPATH"
     }
     python_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    kept_path = [place.inside(each) for each in python_path if each and not _shadows(Path(each))]
+    kept_path = [
+        place.path_in_copy(each) for each in python_path if each and not _shadows(Path(each))
+    ]
     if kept_path:
         kept["PYTHONPATH"] = os.pathsep.join(kept_path)
     return kept | {HANDOVER: str(handover), "COVERAGE_FILE": str(place.out / ".coverage")}
@@ -266,7 +268,7 @@ def _end_of(stream: IO[bytes]) -> str:
     return stream.read(MOST_OUTPUT).decode(errors="replace")
 
 
-def _told_in_xml(content: bytes, place: Isolated) -> bytes:
+def _with_original_paths_in_xml(content: bytes, place: Isolated) -> bytes:
     return content.replace(
         os.fsencode(escape(str(place.root))), os.fsencode(escape(str(place.original)))
     )
@@ -289,7 +291,10 @@ def _cases(place: Isolated) -> tuple[Case, ...]:
     except (ElementTree.ParseError, ValueError):
         return ()
     return tuple(
-        replace(case, why=place.told(case.why), text=place.told(case.text)) for case in found
+        replace(
+            case, why=place.with_original_paths(case.why), text=place.with_original_paths(case.text)
+        )
+        for case in found
     )
 
 

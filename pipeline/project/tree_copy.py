@@ -4,7 +4,7 @@ The copy holds the project's files as they are, tracked or not, so that tests, c
 relative paths and calls of git work there, and may write what they like. It holds neither what the
 pipeline made (working folder, home) nor byte code. What would cost much is not copied: large files
 share the original's blocks where the file system can do that, and are links else; environments,
-git's objects and stores of large files are led to.
+git's objects and stores of large files are linked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CACHES = frozenset({"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"
 ENVIRONMENTS = frozenset({"node_modules"})
 STORES = frozenset({".git/lfs", ".git/annex", ".dvc/cache"})
 """Folders of tools that hold large files under names of their own."""
-MOST_SIBLINGS = 2000
+MAX_SIBLINGS = 2000
 """Of a folder above the project: with more entries it is no workplace of the project."""
 FICLONE = 0x40049409
 """Linux's ioctl that lets a file share another one's blocks until one of them is written."""
@@ -71,7 +71,7 @@ def _link_siblings(above: Path, here: Path, part: str) -> None:
         names = [path.name for path in above.iterdir() if path.name not in (part, ".git")]
     except OSError:
         return  # this user sees nothing there
-    if len(names) <= MOST_SIBLINGS:
+    if len(names) <= MAX_SIBLINGS:
         for name in names:
             (here / name).symlink_to(above / name)
 
@@ -105,11 +105,11 @@ class _Copier:
             if path in self._left_out or entry.name in CACHES:
                 continue
             if entry.is_symlink():
-                to.symlink_to(self._led(path))
+                to.symlink_to(self._link_target(path))
             elif is_git and entry.name == "objects":
                 _borrow_objects(path, to)
             elif entry.is_dir():
-                if _is_led_to(path):
+                if _is_linked(path):
                     to.symlink_to(path)
                 else:
                     self.folder(path, to)
@@ -131,18 +131,18 @@ class _Copier:
                 return  # it went away meanwhile, or the code could not read it in place either
             raise
 
-    def _led(self, link: Path) -> str:
+    def _link_target(self, link: Path) -> str:
         """Return what the link is to say in the copy: the same, but for what leads elsewhere."""
-        told = link.readlink()
-        place = Path(os.path.normpath(link.parent / told))
+        written = link.readlink()
+        place = Path(os.path.normpath(link.parent / written))
         if place.is_relative_to(self._root):
-            if told.is_absolute():
+            if written.is_absolute():
                 return str(self._copy / place.relative_to(self._root))
-            return str(told)
+            return str(written)
         return str(place)
 
 
-def _is_led_to(folder: Path) -> bool:
+def _is_linked(folder: Path) -> bool:
     stored = f"{folder.parent.name}/{folder.name}" in STORES
     return stored or folder.name in ENVIRONMENTS or (folder / "pyvenv.cfg").is_file()
 

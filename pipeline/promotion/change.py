@@ -34,8 +34,8 @@ from pipeline.promotion.journal import (
 from pipeline.promotion.ledger import (
     ROLLED_BACK,
     TAKEN_BACK,
+    last_change_was_to,
     last_done,
-    led_to,
     present_champion,
 )
 from pipeline.promotion.production import Production, bundle_of
@@ -232,7 +232,7 @@ def realign(
     try:
         _registered(registry, version.number, version.digest)
         champion = present_champion(registry)
-        if champion == version and led_to(registry, version):
+        if champion == version and last_change_was_to(registry, version):
             return Realigned()
         if champion is not None and champion != version:
             check_by_hand(registry, champion)
@@ -354,7 +354,7 @@ def _move_alias(registry: Registry, production: Production, journal: Journal, re
                 registry.end_claim(one.record.number, one.record.token, _outcome(one, record))
         wanted = _registered(registry, record.version, record.bundle)
         champion = present_champion(registry)
-        if champion == wanted and led_to(registry, wanted):
+        if champion == wanted and last_change_was_to(registry, wanted):
             return
         known = {record.former_bundle, *_bundles(replaced)}
         if champion not in (None, wanted) and champion.digest not in known:

@@ -27,7 +27,7 @@ def last_done(registry: Registry) -> Standing | None:
     return found[-1] if found else None
 
 
-def led_to(registry: Registry, version: Version) -> bool:
+def last_change_was_to(registry: Registry, version: Version) -> bool:
     """Return whether the last change led to this version, as far as the registry says to which.
 
     Raises:

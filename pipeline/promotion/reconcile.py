@@ -23,7 +23,7 @@ from pipeline.promotion.ledger import DONE
 from pipeline.promotion.production import Production, alone, fetched
 from pipeline.promotion.promote import promote_challenger
 from pipeline.promotion.records import Entry
-from pipeline.promotion.rollback import Made, changes_of, good, rolled_back, stack_of
+from pipeline.promotion.rollback import ProductionChange, changes_of, good, rolled_back, stack_of
 from pipeline.promotion.settle import settle
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
 from pipeline.report import Progress
@@ -187,7 +187,9 @@ def _was_in_production(registry: Registry, history: Sequence[Entry], wanted: Des
             return True
         raise
     elsewhere = [
-        Made((claim.subject.version, claim.subject.bundle), claim.holder.by, claim.holder.at)
+        ProductionChange(
+            (claim.subject.version, claim.subject.bundle), claim.holder.by, claim.holder.at
+        )
         for claim in done
         if claim.subject is not None
     ]

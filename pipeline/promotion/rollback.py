@@ -23,7 +23,7 @@ Reference = tuple[int, str]
 
 
 @dataclass(frozen=True)
-class Made:
+class ProductionChange:
     """A change of production: to which version, and who made it when and why."""
 
     reference: Reference
@@ -37,9 +37,11 @@ class Made:
         return f"on {self.at.date().isoformat()} by {self.by}{why}"
 
 
-def changes_of(history: Iterable[Entry]) -> list[Made]:
+def changes_of(history: Iterable[Entry]) -> list[ProductionChange]:
     """Return the changes of a history, oldest first."""
-    return [Made((one.version, one.bundle), one.by, one.at, one.reason) for one in history]
+    return [
+        ProductionChange((one.version, one.bundle), one.by, one.at, one.reason) for one in history
+    ]
 
 
 def rollback(
@@ -152,7 +154,7 @@ def _choose(
     )
 
 
-def rolled_back(changes: Sequence[Made], reference: Reference) -> Refused:
+def rolled_back(changes: Sequence[ProductionChange], reference: Reference) -> Refused:
     """Return the refusal of a version that production went back from, by whom, when and why."""
     left, before = None, []
     for number, one in enumerate(changes, 1):

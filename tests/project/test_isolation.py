@@ -342,7 +342,7 @@ class TestCopy:
         assert (copy / "../shared.csv").read_text() == "shared"
 
     @pytest.mark.parametrize("link", [True, False])
-    def test_a_large_file_is_led_to_only_where_that_cannot_be_written_through(self, tmp_path, link):
+    def test_a_large_file_is_linked_only_where_that_cannot_be_written_through(self, tmp_path, link):
         root = tmp_path / "project"
         root.mkdir()
         with (root / "large.bin").open("wb") as stream:
@@ -353,7 +353,7 @@ class TestCopy:
         assert link or not large.is_symlink()
         assert link or not large.samefile(root / "large.bin")
 
-    def test_environments_are_led_to(self, tmp_path):
+    def test_environments_are_linked(self, tmp_path):
         root = tmp_path / "project"
         (root / "venv").mkdir(parents=True)
         (root / "venv/pyvenv.cfg").touch()
