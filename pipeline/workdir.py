@@ -29,8 +29,12 @@ class Workdir:
         return path.relative_to(self.root).as_posix()
 
     def make(self) -> None:
+        """Create the folders. They ignore themselves: a project need not name them to git."""
         for folder in FOLDERS:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
+        ignored = self.root / ".gitignore"
+        if not ignored.exists():
+            ignored.write_text("*\n")
 
 
 def digest(path: Path) -> str:

@@ -138,13 +138,14 @@ private boolean hasDocker() {
 
 /** Sets up the variables and the command, then runs the block. */
 private Object ready(Map place, Map settings, Closure body) {
+    String replaced = mlBuild.replaced() // again: what the node sets is seen on the node only
+    if (replaced) {
+        error("mlAgent: ${replaced}")
+    }
     boolean contained = place.kind != 'node'
     String folder = env.WORKSPACE_TMP ?: "${env.WORKSPACE}@tmp"
     Map cache = caches(settings, contained, folder)
-    List variables = index(settings) + authorities(settings) + mlBuild.held()
-    if (settings.home && trusted()) {
-        variables += "ML_HOME=${settings.home}"
-    }
+    List variables = index(settings) + authorities(settings) + mlBuild.held() + (settings.home && trusted() ? ["ML_HOME=${settings.home}"] : [])
     variables += "PYTHONPYCACHEPREFIX=${folder}/pycache" // byte code beside verified sources is not read
     if (contained) {
         variables += ["HOME=${folder}/home", 'USER=ml', 'LOGNAME=ml']

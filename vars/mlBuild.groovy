@@ -75,19 +75,18 @@ List held() {
     return ["ML_POLICY=${known.ML_POLICY ?: '-'}".toString()] + (known.ML_HOME ? ["ML_HOME=${known.ML_HOME}".toString()] : [])
 }
 
-/** Which of these variables is another one here than in Jenkins' configuration, in words, or null. */
+/** Which of these variables is another one here than in Jenkins' configuration, in words, or null. Not its value: it may be a secret. */
 String replaced() {
     Map known = configured()
-    if (known.ML_POLICY && !known.ML_POLICY.startsWith('/')) {
-        return "ML_POLICY of Jenkins' configuration is '${known.ML_POLICY}'; expected an absolute path"
-    }
     for (name in HELD) {
+        if (known[name] && !known[name].startsWith('/')) {
+            return "${name} of Jenkins' configuration is '${known[name]}'; expected an absolute path"
+        }
         String here = env."${name}"
-        boolean free = name == 'ML_HOME' && !known[name]
-        if (here && here != '-' && here != known[name] && !free) {
+        if (here && here != '-' && here != known[name] && (known[name] || name != 'ML_HOME')) {
             String set = known[name] ? "has '${known[name]}'" : 'sets none'
-            String where = 'set it there, globally or for the folder, and not in a Jenkinsfile, an agent or a node (docs/how-to/jenkins.md)'
-            return "${name} is '${here}', and Jenkins' configuration ${set}; ${where}"
+            return "${name} is set by the Jenkinsfile, the agent or the node, and Jenkins' configuration ${set}; " +
+                "remove it there, and set it in Jenkins' configuration, globally or for the folder (docs/how-to/jenkins.md)"
         }
     }
     return null

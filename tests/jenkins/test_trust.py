@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.jenkinsfile import scenario
 from tests.jenkins.conftest import EXPLICIT, TEMPLATE, Deliver, Package
 
 LIBRARY = "@Library('ml-pipeline') _\n"
@@ -117,15 +118,48 @@ def test_a_jenkinsfile_does_not_replace_what_jenkins_sets(
     script = script.replace("NAME", name).replace("BODY", body).replace("(PROJECT)", f"({PROJECT})")
     build = deliver(LIBRARY + script, env=POLICY, credentials={"own": {"file": "automatic: true"}})
     assert build.result == "FAILURE"
-    assert f"{name} is '" in build.text
-    assert f"and Jenkins' configuration has '{POLICY[name]}'; set it there" in build.text
+    assert f"{name} is set by the Jenkinsfile, the agent or the node, and " in build.text
+    assert f"Jenkins' configuration has '{POLICY[name]}'; remove it there" in build.text
     assert package.verbs == []
 
 
 def test_nor_sets_a_policy_where_jenkins_sets_none(deliver: Deliver, package: Package) -> None:
     build = deliver(f"{LIBRARY}withEnv(['ML_POLICY=/tmp/own']) {{ {IN_NODE} }}")
     assert build.result == "FAILURE"
-    assert "ML_POLICY is '/tmp/own', and Jenkins' configuration sets none" in build.text
+    assert "ML_POLICY is set by the Jenkinsfile, the agent or the node" in build.text
+    assert "Jenkins' configuration sets none" in build.text
+    assert package.verbs == []
+
+
+@pytest.mark.parametrize("name", sorted(POLICY))
+def test_the_refusal_does_not_quote_what_may_be_a_secret(
+    deliver: Deliver, package: Package, name: str
+) -> None:
+    """Jenkins masks the log and no description; a masked error fills the log with its trace."""
+    script = f"withCredentials([string(credentialsId: 'own', variable: '{name}')]) {{ {IN_NODE} }}"
+    build = deliver(LIBRARY + script, env=POLICY, credentials={"own": {"secret": "/s3cret"}})
+    assert build.description == (
+        f"mlAgent: {name} is set by the Jenkinsfile, the agent or the node, and Jenkins' "
+        f"configuration has '{POLICY[name]}'; remove it there, and set it in Jenkins' "
+        "configuration, globally or for the folder (docs/how-to/jenkins.md)"
+    )
+    assert "****" not in build.text
+    assert package.verbs == []
+
+
+@pytest.mark.parametrize("script", [f"mlGate({PROJECT})", GATE, IN_NODE, TEMPLATE])
+def test_a_policy_of_the_node_alone_is_refused_and_not_dropped(
+    deliver: Deliver,
+    package: Package,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+) -> None:
+    """A variable of the node is seen only once a build is on it."""
+    monkeypatch.setattr(scenario, "AGENT_VARIABLES", (*scenario.AGENT_VARIABLES, "ML_POLICY"))
+    monkeypatch.setenv("ML_POLICY", "/etc/ml/node.yaml")
+    build = deliver(script if "@Library" in script else LIBRARY + script)
+    assert build.result == "FAILURE"
+    assert "ML_POLICY is set by the Jenkinsfile, the agent or the node" in build.text
     assert package.verbs == []
 
 
@@ -158,11 +192,13 @@ def test_a_home_beside_that_of_jenkins_is_refused(deliver: Deliver, package: Pac
     assert same.result == "SUCCESS"
 
 
-def test_a_policy_of_the_workspace_is_no_policy_of_jenkins(
-    deliver: Deliver, package: Package
+@pytest.mark.parametrize("name", sorted(POLICY))
+@pytest.mark.parametrize("path", ["policy.yaml", "$HOME/ml"])
+def test_what_jenkins_sets_is_an_absolute_path(
+    deliver: Deliver, package: Package, name: str, path: str
 ) -> None:
-    build = deliver(LIBRARY + IN_NODE, env={"ML_POLICY": "policy.yaml"})
-    assert "is 'policy.yaml'; expected an absolute path" in build.text
+    build = deliver(LIBRARY + IN_NODE, env={name: path})
+    assert f"{name} of Jenkins' configuration is '{path}'; expected an absolute" in build.text
     assert package.verbs == []
 
 

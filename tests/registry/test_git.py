@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.registry import git
+from pipeline.workdir import Workdir
 
 pytestmark = pytest.mark.needs("git")
 
@@ -450,6 +451,17 @@ class TestWhatHidesChanges:
         (project.root / "project/build/report.json").touch()
         (project.root / "project/build/.gitignore").write_text("*\n")
         (project.root / "beside.py").touch()
+        head = git.head(project.root / "project")
+        assert head is not None
+        assert head.dirty is False
+
+    def test_nor_is_the_working_folder_that_no_file_of_the_commit_ignores(
+        self, project: Repository
+    ) -> None:
+        project.git("rm", "-q", "project/.gitignore")
+        project.commit("a@ex.org")
+        Workdir(project.root / "project/build/ml").make()
+        (project.root / "project/build/ml/model/model.onnx").touch()
         head = git.head(project.root / "project")
         assert head is not None
         assert head.dirty is False
