@@ -85,7 +85,10 @@ def command(rules: Rules, program: Sequence[str]) -> list[str]:
     """Return the command that runs ``program`` confined; ``program`` itself without Landlock."""
     if not abi():
         return list(program)
-    values = {"writable": [*map(str, rules.writable)], "hidden": [*map(str, rules.hidden)]}
+    values = {  # absolute: the program may start in another folder
+        "writable": [*map(os.path.realpath, rules.writable)],
+        "hidden": [*map(os.path.realpath, rules.hidden)],
+    }
     return [sys.executable, "-I", "-S", __file__, json.dumps(values), *program]
 
 

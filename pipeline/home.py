@@ -202,7 +202,7 @@ def secret_files(home: Home | None = None, *, near: Iterable[Path] = ()) -> tupl
         home: the model's own, beside those below ``ML_HOME``.
         near: paths in a home, or in a project whose home is ``.ml``.
     """
-    found = [Path(value) for name in SECRET_FILES if (value := os.environ.get(name))]
+    found = [*named_secret_files()]
     folders = [Path(value) for value in [os.environ.get("ML_HOME")] if value]
     if home is not None:
         folders += [home.root, home.root.parent]
@@ -213,6 +213,11 @@ def secret_files(home: Home | None = None, *, near: Iterable[Path] = ()) -> tupl
     for folder in folders:
         found += [folder / KEYS, *sorted(folder.glob(f"*/{KEYS}"))]
     return tuple(dict.fromkeys(found))
+
+
+def named_secret_files() -> tuple[Path, ...]:
+    """Return those of them that variables name, wherever they lie."""
+    return tuple(Path(value) for name in SECRET_FILES if (value := os.environ.get(name)))
 
 
 def owner_of(root: Path) -> Owner | None:

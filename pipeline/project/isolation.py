@@ -18,7 +18,7 @@ from pipeline import confinement, documents
 from pipeline.confinement import Rules
 from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault
-from pipeline.home import DEFAULT, secret_files
+from pipeline.home import DEFAULT, named_secret_files, secret_files
 from pipeline.project.protected import Protected, environment_of
 from pipeline.project.tree_copy import copy_tree
 from pipeline.report import Check, Verdict
@@ -90,9 +90,8 @@ def isolated(protected: Protected) -> Iterator[Isolated]:
         for folder in (tree, out, tmp):
             folder.mkdir()
         try:
-            root = copy_tree(
-                original, tree, _made_here(protected), link_large=confinement.abi() > 0
-            )
+            without = [*_made_here(protected), *named_secret_files()]
+            root = copy_tree(original, tree, without, link_large=confinement.abi() > 0)
         except OSError as error:
             raise EnvironmentFault(
                 f"cannot copy {original} to {tree}: {error.strerror or error}",

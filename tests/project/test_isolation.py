@@ -196,6 +196,17 @@ class TestIsRefusedByTheSystem:
         done = run(protected, f"import os; os.kill({os.getpid()}, 0)")
         assert "PermissionError" in done.stderr
 
+    def test_reading_a_key_that_a_variable_names_from_the_current_folder(
+        self, protected, monkeypatch
+    ):
+        key = protected.project.root.parent / "own.pem"
+        key.write_text("secret")
+        monkeypatch.chdir(key.parent)
+        monkeypatch.setenv("ML_APPROVAL_KEY", key.name)
+        done = run(protected, f"print(open({str(key)!r}).read())")
+        assert "PermissionError" in done.stderr
+        assert "secret" not in done.stdout
+
     def test_what_outlives_the_command_is_confined_too(self, protected):
         wrote = protected.project.root / "ml.yaml"
         before = wrote.read_bytes()
@@ -293,6 +304,15 @@ class TestWhatStillWorks:
 def git(root: Path, *words: str) -> str:
     identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
     return subprocess.check_output(["git", *identity, *words], cwd=root, text=True)
+
+
+def test_a_key_in_the_project_is_not_copied(protected, monkeypatch):
+    key = protected.project.root / "own/approval.pem"
+    key.parent.mkdir()
+    key.write_text("secret")
+    monkeypatch.setenv("ML_APPROVAL_KEY", str(key))
+    done = run(protected, "import os; print(os.listdir('own'))")
+    assert done.stdout == "[]\n"
 
 
 class TestCopy:
