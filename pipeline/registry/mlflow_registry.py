@@ -324,14 +324,7 @@ class Registry:
     def _use_up(self, number: int) -> None:
         """Let the next version of the model get this number."""
         with mlflow_scope(self.uri):
-            from mlflow.exceptions import MlflowException
-
-            if self._model() is None:
-                try:
-                    self._client.create_registered_model(self.name)
-                except MlflowException as error:
-                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                        raise
+            self._make_model()
             before = [version.number for version in self._versions()]
             used = max(before, default=0)
             if used >= number - 1:
@@ -351,6 +344,17 @@ class Registry:
                         hint="a number is given once: restore the registry from a backup, or "
                         "begin with a new home (ML_HOME)",
                     )
+
+    def _make_model(self) -> None:
+        """Make the registered model, unless it is there."""
+        from mlflow.exceptions import MlflowException
+
+        if self._model() is None:
+            try:
+                self._client.create_registered_model(self.name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
 
     def _same(self, bundle: Bundle) -> Version | None:
         known = self.find(bundle.identity)
@@ -384,12 +388,7 @@ class Registry:
 
             folder = Path(scratch) / "model"
             flavour.write(bundle, folder)
-            if self._model() is None:
-                try:
-                    self._client.create_registered_model(self.name)
-                except MlflowException as error:
-                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                        raise
+            self._make_model()
             run = self._client.create_run(self._experiment(), run_name=tags[IDENTITY][:12])
             run_id: str = run.info.run_id
             try:
