@@ -122,13 +122,12 @@ def run(context: Context) -> Outcome:
 
 
 def _profile(clean: pd.DataFrame, problem: Problem) -> dict[str, Any]:
-    """Return the profile of the clean rows, in which columns that are left out have no figures.
-
-    So a column of ``problem.drop`` may leave the data once its model is in production.
-    """
+    """Return the profile of the clean rows; columns that are no features are marked left_out."""
     figures = profile(clean)
     used = {column.name for column in columns_of(problem, list(clean.columns))}
-    return figures | {"columns": {k: v for k, v in figures["columns"].items() if k in used}}
+    for name in figures["columns"].keys() - used:
+        figures["columns"][name]["left_out"] = True
+    return figures
 
 
 def _request(context: Context) -> _Request:
@@ -151,7 +150,11 @@ def _against_accepted(context: Context, request: _Request, clean: pd.DataFrame) 
     elif not path.is_file():
         why = "no data has been accepted yet"
     else:
-        accepted = _accepted(path)
+        accepted = {
+            name: figures
+            for name, figures in _accepted(path).items()
+            if name in clean.columns or not figures.get("left_out")
+        }
         return check_frame(clean, distribution_tests(accepted, context.config.data.distribution))
     return [
         Check(

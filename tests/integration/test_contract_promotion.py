@@ -185,6 +185,11 @@ def test_a_break_goes_through_where_it_is_allowed_and_old_clients_are_told(
     new = project.ask(features=["pro", 12, 3], contract=project.contract)
     assert new.json()["model_version"] == 2
 
+    project.load(frame.assign(age=frame["age"] * 50), **DROPPED)
+    assert project.run("validate-data") == 1
+    assert [c.name for c in project.report.checks if c.verdict == "fail"] == [
+        "age_mean_as_accepted"
+    ]
     project.load(frame.drop(columns="age"))
     project.passes("validate-data")
 
