@@ -1,4 +1,4 @@
-"""pytest entry point: the fixtures of ml-pipeline where a project calls plain ``pytest``.
+"""pytest entry point: the fixtures and the import path of ml-pipeline in a plain ``pytest``.
 
 It has a name of its own and imports nothing at the top, so that a project with a package
 ``pipeline`` keeps it. Where there is no ml.yaml it does nothing. See docs/reference/fixtures.md.
@@ -6,15 +6,28 @@ It has a name of its own and imports nothing at the top, so that a project with 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
 PLUGIN = "pipeline.project.pytest_plugin"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Append the project's root to ``sys.path``, as the verbs do, before conftest files.
+
+    Where the verbs or the project's own ``pythonpath`` put it there, it stays where it is.
+    """
+    root = _project(early_config)
+    if root is None or early_config.pluginmanager.has_plugin(PLUGIN):
+        return
+    own = [early_config.rootpath / each for each in early_config.getini("pythonpath")]
+    if all(each.resolve() != root.resolve() for each in [*own, *map(Path, sys.path)]):
+        sys.path.append(str(root))
 
 
 def pytest_configure(config: pytest.Config) -> None:

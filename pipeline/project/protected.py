@@ -8,14 +8,19 @@ everything that it started has been ended.
 
 from __future__ import annotations
 
+import base64
+import csv
 import ctypes
+import hashlib
 import os
 import site
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline import confinement
 from pipeline.bundle import identity
@@ -50,7 +55,18 @@ SECRETS = frozenset(
 )
 """Variables that the project's tests and linters do not get."""
 
-Stamp = tuple[int, int, int, int, int]
+READ = 8 << 20
+"""Bytes up to which a file's content is read beforehand."""
+
+
+class Stamp(NamedTuple):
+    """What tells cheaply that a file is as it was."""
+
+    kept: tuple[int, int, int, int]
+    """Inode, size, time of the last change of the content, mode."""
+    changed: int
+    """Time of the last change of content or attributes. No writer can set it, and another
+    process moves it when it links the file (``cp -al``, the cache of an installer)."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +84,19 @@ class Protected:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Start the project's code inside; then end what it left running, and compare."""
-        before = self._stamps()
+        before, digests = self._stamps(), self._digests()
         with nullcontext() if confinement.abi() else _not_traced(), _ending_what_is_left():
             yield
         after = self._stamps()
+        installed: dict[str, bytes] | None = None
         for path in sorted(before.keys() | after.keys()):
             if before.get(path) != after.get(path):
+                if path in before and path in after and before[path].kept == after[path].kept:
+                    if path not in digests and installed is None:
+                        installed = _installed(digests)
+                    known = digests.get(path) or (installed or {}).get(path)
+                    if known is not None and known == _digest(path):
+                        continue
                 done = "written" if path in before and path in after else "made"
                 self._changed.append(
                     f"{self._name(Path(path))} was {done if path in after else 'removed'}"
@@ -101,26 +124,35 @@ class Protected:
         )
 
     def _stamps(self) -> dict[str, Stamp]:
-        """Return inode, size and times of every file; whoever writes cannot set the last of them.
-
-        That is the time of the last change of content or attributes (``st_ctime_ns``).
-        """
+        """Return the stamp of every file."""
         found: dict[str, Stamp] = {}
         for path in self._files():
             try:
-                stat = os.lstat(path)
+                seen = os.lstat(path)
             except FileNotFoundError:
                 continue
-            found[os.fspath(path)] = (
-                stat.st_ino,
-                stat.st_size,
-                stat.st_mtime_ns,
-                stat.st_ctime_ns,
-                stat.st_mode,
+            found[os.fspath(path)] = Stamp(
+                (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_mode), seen.st_ctime_ns
             )
         return found
 
+    def _digests(self) -> dict[str, bytes]:
+        """Return what the files hold, for those whose time of change alone may move.
+
+        Of installed packages only the list is read, which holds the digests of their files.
+        """
+        paths = [*self._files_of_the_pipeline()]
+        if not confinement.abi():
+            paths += [*self._records(), *_lists_of_installed()]
+        found = ((os.fspath(path), _digest(path, READ)) for path in paths)
+        return {path: digest for path, digest in found if digest is not None}
+
     def _files(self) -> Iterator[Path | str]:
+        yield from self._files_of_the_pipeline()
+        if not confinement.abi():
+            yield from self._writable_elsewhere()
+
+    def _files_of_the_pipeline(self) -> Iterator[Path]:
         for path in _below(self.workdir.root):
             name = self.workdir.name_of(path)
             if not name.startswith(OTHERS) and not any(
@@ -131,8 +163,6 @@ class Protected:
             yield self.home / MARKER
             yield from _below(self.home / KEYS)
         yield from _startup_files()
-        if not confinement.abi():
-            yield from self._writable_elsewhere()
         yield self.project.root / FILE
         try:
             yield from identity.source_files(self.project)
@@ -144,14 +174,17 @@ class Protected:
 
         A build of the same model that writes the registry meanwhile is not told apart.
         """
-        if self.home is not None:
-            for name in RECORDS:
-                yield self.home / name
-                yield from _below(self.home / name)
+        yield from self._records()
         for folder in site.getsitepackages():
             for here, folders, files in os.walk(folder):
                 folders[:] = [name for name in folders if name != BYTE_CODE]
                 yield from (os.path.join(here, name) for name in files)  # noqa: PTH118  ten thousands
+
+    def _records(self) -> Iterator[Path]:
+        if self.home is not None:
+            for name in RECORDS:
+                yield self.home / name
+                yield from _below(self.home / name)
 
     def _name(self, path: Path) -> str:
         for folder in (self.workdir.root, self.project.root):
@@ -166,6 +199,44 @@ def _startup_files() -> Iterator[Path]:
     for folder in map(Path, folders):
         yield from sorted(folder.glob("*.pth"))
         yield from (folder / f"{name}customize.py" for name in ("site", "user"))
+
+
+def _lists_of_installed() -> Iterator[Path]:
+    for folder in site.getsitepackages():
+        yield from Path(folder).glob("*.dist-info/RECORD")
+
+
+def _installed(known: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the digests of installed files, by the lists that are as they were."""
+    found: dict[str, bytes] = {}
+    for path in _lists_of_installed():
+        if known.get(os.fspath(path)) != _digest(path):
+            continue
+        folder = os.fspath(path.parent.parent)
+        with path.open(newline="", encoding="utf-8") as stream:
+            for name, written, *_ in csv.reader(stream):
+                kind, _, encoded = written.partition("=")
+                if kind == "sha256":
+                    place = os.path.normpath(os.path.join(folder, name))  # noqa: PTH118  ten thousands
+                    found[place] = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    return found
+
+
+def _digest(path: Path | str, most: int | None = None) -> bytes | None:
+    """Return the SHA-256 of a file's content, or of where a link leads.
+
+    None for what is no file, cannot be read, or has more bytes than ``most``.
+    """
+    try:
+        seen = os.lstat(path)
+        if stat.S_ISLNK(seen.st_mode):
+            return hashlib.sha256(os.fsencode(os.readlink(path))).digest()  # noqa: PTH115  many
+        if not stat.S_ISREG(seen.st_mode) or (most is not None and seen.st_size > most):
+            return None
+        with open(path, "rb") as stream:  # noqa: PTH123  many
+            return hashlib.file_digest(stream, "sha256").digest()
+    except OSError:
+        return None
 
 
 def environment_of(project: Project) -> dict[str, str]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -94,6 +95,39 @@ class TestPlainPytest:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert "ml-pipeline: no fixtures, since a package 'pipeline'" in done.stdout
+
+    def test_modules_of_the_project_are_found_as_in_a_stage(self, root):
+        (root / "features").mkdir()
+        (root / "features/own.py").write_text("ANSWER = 41\n")
+        (root / "tests/unit").mkdir(parents=True)
+        test = "from features.own import ANSWER\n\ndef test_own(): assert ANSWER == 41\n"
+        (root / "tests/unit/test_own.py").write_text(test)
+        (root / "tests/conftest.py").write_text("import features.own\n")
+        assert run_pytest(root).returncode == 0
+        assert run_pytest(root / "tests/unit").returncode == 0
+        (root / "ml.yaml").unlink()
+        assert "No module named 'features'" in run_pytest(root).stderr
+
+    def test_an_installed_package_stays_before_a_folder_of_the_project(self, root):
+        (root / "pandas").mkdir()
+        (root / "pandas/__init__.py").write_text("OWN = True\n")
+        test = f"""
+            import sys, pandas
+            def test_own(): assert not hasattr(pandas, "OWN") and sys.path[-1] == {str(root)!r}
+        """
+        (root / "tests").mkdir()
+        (root / "tests/test_own.py").write_text(textwrap.dedent(test))
+        done = run_pytest(root)
+        assert done.returncode == 0, done.stdout
+
+    @pytest.mark.parametrize("own", [".", "./", "tests/.."])
+    def test_a_project_that_sets_its_own_path_keeps_it(self, root, own):
+        (root / "tests").mkdir()
+        (root / "pytest.ini").write_text(f"[pytest]\npythonpath = {own}\n")
+        test = "import sys\n\ndef test_own(): assert sys.path[-1] != " + repr(str(root))
+        (root / "tests/test_own.py").write_text(test + "\n")
+        done = run_pytest(root)
+        assert done.returncode == 0, done.stdout
 
     def test_where_there_is_no_project_there_are_none(self, tmp_path):
         (tmp_path / "test_own.py").write_text("def test_own(df): pass\n")

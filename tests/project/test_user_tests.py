@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import site
 import textwrap
@@ -319,6 +321,14 @@ class TestWhatTheyMayNotWrite:
 
         return run
 
+    @pytest.fixture
+    def packages(self, written, tmp_path):
+        """Let the installed module be listed, as an installer lists it."""
+        digest = base64.urlsafe_b64encode(hashlib.sha256(b"x = 1").digest()).decode().rstrip("=")
+        record = tmp_path / "packages/own.dist-info/RECORD"
+        record.parent.mkdir()
+        record.write_text(f"module.py,sha256={digest},5\nown.dist-info/RECORD,,\n")
+
     @pytest.mark.parametrize(
         ("body", "told"),
         [
@@ -370,6 +380,52 @@ class TestWhatTheyMayNotWrite:
             """
         )
         assert told == "reports/train.json was written"
+
+    LINKED = """
+        for path in (
+            ROOT / "ml.yaml", ML / "reports/train.json", ROOT / ".ml/keys/a.pub.pem",
+            ROOT / "../packages/distutils.pth", ROOT / "../packages/module.py",
+            ROOT / "../packages/own.dist-info/RECORD",
+        ):
+            os.link(path, path.parent / "link"); os.unlink(path.parent / "link")
+        """
+
+    def test_a_file_that_was_only_linked_meanwhile_is_not_named(self, written, packages):
+        """An installer's cache or ``cp -al`` moves the time of change, and no content."""
+        assert written(self.LINKED) == ""
+
+    def test_a_link_does_not_hide_what_was_written_into_an_installed_file(self, written, packages):
+        told = written(
+            """
+            for path in (ROOT / "../packages/module.py", ROOT / "../packages/distutils.pth"):
+                before, content = path.stat(), path.read_text()
+                path.write_text(content.swapcase())
+                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            """
+        )
+        assert told.count("was written") == 1
+        assert "packages/module.py was written" in told
+
+    def test_a_list_of_installed_files_that_was_written_vouches_for_none(self, written, packages):
+        told = written(
+            """
+            import base64, hashlib
+            def put(path, text):
+                before = path.stat()
+                path.write_text(text)
+                assert path.stat().st_size == before.st_size
+                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            def listed(text):
+                digest = hashlib.sha256(text.encode()).digest()
+                return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+            packages = ROOT / "../packages"
+            put(packages / "module.py", "x = 2")
+            record = packages / "own.dist-info/RECORD"
+            put(record, record.read_text().replace(listed("x = 1"), listed("x = 2")))
+            """
+        )
+        assert "packages/module.py was written" in told
+        assert "RECORD was written" in told
 
     def test_the_files_that_they_are_given_are_copies(self, written, scratch):
         told = written(
