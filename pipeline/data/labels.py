@@ -15,10 +15,15 @@ FALSE_WORDS = frozenset({"no", "false", "n", "f", "off", "0", "0.0"})
 
 
 def comparable_labels(values: pd.Series, positive: bool | str | float) -> pd.Series:
-    """Return labels as they are compared: numbers, or text in which 1.0 and 1 are one value."""
+    """Return labels as they are compared: numbers, or text in which 1.0 and 1 are one value.
+
+    Where ``positive`` is a number, a word beside numbers stays a word: it is a value of its own.
+    """
     if not isinstance(positive, bool | str):
         numbers = as_numbers(values)
-        return numbers if bool((numbers.notna() == values.notna()).all()) else values
+        if bool((numbers.notna() == values.notna()).all()):
+            return numbers
+        return numbers.astype(object).where(numbers.notna(), values.astype(object))
     words = as_text(values).astype(object)
     words = words.where(words.notna(), None)
     if isinstance(positive, bool):

@@ -93,8 +93,12 @@ def read_source(
 
 
 def as_rows(frame: pd.DataFrame, problem: ProblemLike, data: DataSection) -> SourceRows:
-    """Return rows that did not come from a source as the project's source would give them."""
+    """Return rows that did not come from a source as the project's source would give them.
+
+    Their days are YYYY-MM-DD, whatever the source's ``date_format`` is.
+    """
     forms = data.source if isinstance(data.source, WrittenForms) else WrittenForms()
+    forms = forms.model_copy(update={"date_format": None})
     dates = date_columns(problem, data)
     return _settled(SourceRows(frame), forms, text_columns(problem, data) - dates, dates)
 
@@ -136,7 +140,7 @@ def _settled(
             column = stripped
         taken[name] = column
     frame = apply_forms(pd.DataFrame(taken, index=frame.index), forms, words, dates)
-    return replace(rows, frame=frame, notes=tuple(notes))
+    return replace(rows, frame=frame, notes=tuple(notes), date_format=forms.date_format)
 
 
 def _are_bytes(column: pd.Series) -> bool:

@@ -12,8 +12,8 @@ from pipeline.blanks import BLANKS
 from pipeline.config import NAMED_DATE_FORMATS
 from pipeline.data.labels import shown_labels
 from pipeline.data.names import same_but_for_spelling
-from pipeline.data.typed import LARGEST, TRUTH, as_text
-from pipeline.data.written_forms import day_of, number_form
+from pipeline.data.typed import DATE_FORMAT, LARGEST, TRUTH, as_text
+from pipeline.data.written_forms import EPOCH_OF_EXCEL, day_of, number_form
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,6 +86,7 @@ PERIOD_REMEDY = (
     "a period is no day: write its first day where the data are made, for example 2024-01-01"
 )
 LETTERS = re.compile(r"[^\W\d_]{3}")
+YEAR_DAY_MONTH = "%Y-%d-%m"
 ISO_LIKE = re.compile(r"\d{4}-\d{2}-\d{2}(?![^ T])")
 WORDS = frozenset({"yes", "no", "y", "n", "on", "off", "t", "f"})
 CLOCK = re.compile(r"[-+]?\d+:\d\d(:\d\d(\.\d+)?)?")
@@ -209,6 +210,12 @@ def label_remedy(values: pd.Series, positive: bool | str | float, missed: NDArra
     shown = f"column '{values.name}' holds {shown_labels(values)}"
     if missed.all():
         return f"{shown} and never {positive!r}: set problem.positive to the value that means 1"
+    extra = cells_of(as_text(values[missed]))
+    if all(map(_is_marker, extra)):
+        return (
+            f"{shown}: if {extra[0]!r} means a missing value, set data.source.na_values to "
+            f"{_yaml(extra[:10])}"
+        )
     words = [str(value) for value in as_text(values).dropna().unique()]
     if len({same_but_for_spelling(word) for word in words}) <= 2:
         return f"{shown}, of which some differ in case or blanks alone: write them in one way"
@@ -230,12 +237,15 @@ def date_remedy(cells: Sequence[str], others: Sequence[str] = (), form: str | No
     """
     written = [cell.strip(BLANKS) for cell in cells[:LOOKED_AT]]
     values = [cell for cell in written if not _is_marker(cell)]
+    read = _as_written(others[:LOOKED_AT], form)
+    turned = form is None and all(day_of(cell, YEAR_DAY_MONTH) for cell in (*values, *read))
+    if turned and values:
+        return f'set data.source.date_format to "{YEAR_DAY_MONTH}"'
     if _all(values, lambda cell: ISO_LIKE.match(cell) and day_of(cell[:10], "%Y-%m-%d") is None):
         return "there is no such day: correct them where the data are made"
     if values and others:
-        timed = [*values, *_as_written(others[:LOOKED_AT], form)]
         for shared in date_forms(values):
-            if _share(timed, shared) == 1:
+            if all(day_of(cell, shared) for cell in read):
                 return f'set data.source.date_format to "{shared}"'
         return f"write them as the other cells are: {form or 'YYYY-MM-DD'}"
     if _all(values, lambda cell: len(cell) != 6 and PERIOD.fullmatch(cell)):
@@ -262,10 +272,12 @@ def date_remedy(cells: Sequence[str], others: Sequence[str] = (), form: str | No
 
 def _as_written(days: Sequence[str], form: str | None) -> list[str]:
     """Return days that were read by a format as they were written by it."""
-    if form is None or form in NAMED_DATE_FORMATS:
+    if form is None:
         return list(days)
-    known = [day_of(day[:10], "%Y-%m-%d") for day in days]
-    return [day.strftime(form) for day in known if day is not None]
+    known = [day for cell in days if (day := day_of(cell[:10], DATE_FORMAT)) is not None]
+    if form in NAMED_DATE_FORMATS:
+        return [str((day - EPOCH_OF_EXCEL).days) for day in known]
+    return [day.strftime(form) for day in known]
 
 
 def _two_date_forms(cells: Sequence[str]) -> str:
@@ -287,7 +299,7 @@ def date_forms(cells: Sequence[str], *, named: bool = True) -> list[str]:
     """Return the formats that read nearly all cells as days of 1900 to 2100; the best ones."""
     if not cells:
         return []
-    formats = [*DATE_FORMATS]
+    formats = [DATE_FORMAT, *DATE_FORMATS]
     if any(":" in cell for cell in cells):
         formats = [f"{day}{clock}" for day in ("%Y-%m-%d", *DATE_FORMATS) for clock in TIMES]
     sample = cells[:20]

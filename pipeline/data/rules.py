@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 FORM_TOLERANCE = 0.01
 LINES = "lines_readable"
 """The test that every line of a text file is a row."""
+TWO_LABELS = "expect_column_values_to_be_one_of_two_labels"
 WRITTEN_FORM = frozenset(
     {
         "expect_column_values_to_be_finite_numbers",
         "expect_column_values_to_be_iso_date",
         "expect_column_values_to_be_null",
+        TWO_LABELS,
         "expect_column_values_to_match_regex",
         "expect_column_values_to_match_strftime_format",
         "expect_column_values_to_not_be_null",

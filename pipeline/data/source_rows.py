@@ -31,12 +31,14 @@ class SourceRows:
         lines: line number of each place of a text file, from 1; None for another source.
         unread: the lines that are no row.
         notes: what was left out or changed in reading, one sentence each.
+        date_format: how its days are written, where that is set.
     """
 
     frame: pd.DataFrame
     lines: NDArray[np.int64] | None = None
     unread: tuple[UnreadLine, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    date_format: str | None = None
 
     @property
     def count(self) -> int:

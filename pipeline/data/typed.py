@@ -67,6 +67,13 @@ def as_dates(column: pd.Series) -> pd.Series:
     return pd.Series(days, index=column.index)
 
 
+def is_day(written: str) -> bool:
+    """Tell whether :func:`as_dates` reads a text."""
+    import numpy as np
+
+    return not np.isnat(_day(written))
+
+
 def as_numbers(column: pd.Series) -> pd.Series:
     """Return float64; NaN for what no float32 holds, which models read. True is 1, False is 0."""
     import numpy as np

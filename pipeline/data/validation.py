@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data import remedies
-from pipeline.data.rules import LINES, WRITTEN_FORM, DataTest
+from pipeline.data.rules import LINES, TWO_LABELS, WRITTEN_FORM, DataTest
 from pipeline.data.source_rows import SourceRows
 from pipeline.data.suite import Result, run_suite
 from pipeline.data.typed import to_types
+from pipeline.data.written_forms import unfit
 from pipeline.report import Check, Progress, Verdict, jsonable
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ FORMS = {
     "expect_column_values_to_be_iso_date": "date",
 }
 """Expectations for whose misses there is a remedy in the configuration."""
-TWO_LABELS = "expect_column_values_to_be_one_of_two_labels"
 INCREASE, MOSTLY = "expect_times_to_increase_per_entity", 0.5
 """The test that a file with its newest row first misses in most rows."""
 MEASURED = {
@@ -331,7 +331,10 @@ def _checks(
     results: Mapping[str, Result],
     origin: Origin,
 ) -> tuple[Check, ...]:
-    """Return the check of each test, but no second failure of a column that could not be read."""
+    """Return the check of each test, but one failure of a column that could not be read.
+
+    Of a label that holds words beside numbers, that is the test that it has two values.
+    """
     if not tests:
         return (
             Check(
@@ -350,15 +353,30 @@ def _checks(
             Check(name="rows", verdict=Verdict.FAIL, observed=0, expected="at least 1", why=why),
         )
     checks = [_check(test, results[test.name], places, rows, origin) for test in tests]
+    third = {
+        test.columns[0]
+        for test, check in zip(tests, checks, strict=True)
+        if test.expect == TWO_LABELS
+        and check.verdict is Verdict.FAIL
+        and isinstance(check.observed, int)
+        and check.observed < rows[test.columns[0]].notna().sum()
+    }
     unread = {
         test.columns[0]
         for test, check in zip(tests, checks, strict=True)
         if test.expect in FORMS and check.verdict is Verdict.FAIL
     }
+
+    def says_more(test: DataTest) -> bool:
+        if test.expect == TWO_LABELS and third & {*test.columns}:
+            return True
+        told = third if test.expect in FORMS else unread
+        return not told & {*test.columns}
+
     return tuple(
         check
         for test, check in zip(tests, checks, strict=True)
-        if check.verdict is not Verdict.FAIL or test.expect in FORMS or not unread & {*test.columns}
+        if check.verdict is not Verdict.FAIL or says_more(test)
     )
 
 
@@ -456,6 +474,8 @@ def _remedy(test: DataTest, missed: NDArray[np.bool_], rows: pd.DataFrame, origi
     cells = remedies.cells_of(rows[name][missed])
     if not cells:
         return ""
+    if FORMS[test.expect] == "date" and origin.date_format is not None:
+        cells = [cell.removesuffix(unfit("", origin.date_format)) for cell in cells]
     others = remedies.cells_of(rows[name][~missed])
     if FORMS[test.expect] == "date":
         helps = remedies.date_remedy(cells, others, origin.date_format)

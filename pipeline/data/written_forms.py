@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.blanks import BLANKS
 from pipeline.config import WrittenForms
+from pipeline.data.typed import DATE_FORMAT, is_day
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,8 @@ def apply_forms(
     """Return the frame with missing values, dates and numbers read from their written forms.
 
     What does not have the form stays as it is written, for the data tests to find; beside such
-    cells the others of a column are text in the default form.
+    cells the others of a column are text in the default form. A day in the default form that has
+    not the one that is set is marked by :func:`unfit`, so nothing reads it by another form.
 
     Args:
         frame: as it was read.
@@ -37,7 +39,7 @@ def apply_forms(
     for name in frame.columns:
         column = _without_markers(frame[name], forms.na_values)
         if name in dates:
-            if forms.date_format is not None:
+            if forms.date_format not in (None, DATE_FORMAT):
                 column = days_of(column, forms.date_format)
         elif name not in text and _is_text(column):
             column = numbers_of(column, forms.decimal, forms.thousands)
@@ -78,7 +80,16 @@ def days_of(column: pd.Series, form: str) -> pd.Series:
     def read(value: Any) -> date | None:
         return day_of(value, form)
 
-    return _read_distinct(column, read, date.isoformat, numeric=False)
+    def keep(value: Any) -> str:
+        written = str(value)
+        return unfit(written, form) if is_day(written) else written
+
+    return _read_distinct(column, read, date.isoformat, keep=keep, numeric=False)
+
+
+def unfit(written: str, form: str) -> str:
+    """Return a day as it is written, with the form that it has not."""
+    return f"{written} (not {form})"
 
 
 def day_of(value: Any, form: str) -> date | None:
@@ -102,7 +113,9 @@ def day_of(value: Any, form: str) -> date | None:
         return None
 
 
-def _read_distinct(column: pd.Series, read: Any, write: Any, *, numeric: bool) -> pd.Series:
+def _read_distinct(
+    column: pd.Series, read: Any, write: Any, *, keep: Any = str, numeric: bool
+) -> pd.Series:
     """Read each distinct value once; text again where some have not the form."""
     import numpy as np
     import pandas as pd
@@ -112,7 +125,7 @@ def _read_distinct(column: pd.Series, read: Any, write: Any, *, numeric: bool) -
     if numeric and all(value is not None for value in values):
         return pd.Series(np.array([*values, np.nan])[codes], index=column.index)
     written = [
-        str(raw) if value is None else write(value)
+        keep(raw) if value is None else write(value)
         for raw, value in zip(distinct, values, strict=True)
     ]
     taken = np.array([*written, None], dtype=object)[codes]

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import CsvSource, ParquetSource, Project, WrittenForms
+from pipeline.config import CsvSource, DataSection, ParquetSource, Project, WrittenForms
 from pipeline.data.file_bytes import PACKED, SAVE_AS_CSV
 from pipeline.data.load import date_columns, read_source, text_columns, to_problem_columns
-from pipeline.data.rules import LINES, columns_of, row_tests
+from pipeline.data.rules import LINES, DataTest, columns_of, row_tests
 from pipeline.data.source_rows import SourceRows
 from pipeline.data.typed import to_types
-from pipeline.data.validation import REASONS, Origin, validate
+from pipeline.data.validation import FORMS, MOST_NAMED, REASONS, Origin, Validation, validate
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.features.registry import load_modules
 from pipeline.problems.loader import load_problem
@@ -32,6 +32,7 @@ OUTPUTS = (".parquet", ".csv")
 INPUTS = (".csv", *(f".csv{end}" for end in PACKED), ".parquet")
 SHOWN = 5
 """Rows that are named where some are left out."""
+MOST_CHARACTERS = 80
 
 
 @dataclass(frozen=True)
@@ -257,12 +258,35 @@ def _clean(
         if check.verdict is Verdict.ERROR:
             raise Refused(f"data test '{check.name}': {check.why}")
     if found.clean.empty:
-        reasons = found.quarantine["reasons"].iloc[0] if len(found.quarantine) else "there is none"
-        raise Refused("no row passes the data tests", hint=f"the first one misses: {reasons}")
+        raise Refused("no row passes the data tests", hint=_first_missed(found, tests, read, data))
     order = found.clean.sort_values(SOURCE_ROW, kind="stable")
     missed = zip(found.quarantine[SOURCE_ROW], found.quarantine[REASONS], strict=True)
     set_aside = {int(place): str(tests) for place, tests in missed}
     return _Cleaned(order.reset_index(drop=True), found.blanked, set_aside)
+
+
+def _first_missed(
+    found: Validation, tests: Sequence[DataTest], read: SourceRows, data: DataSection
+) -> str:
+    """Say where the first row that left is, which tests it missed, and what it holds there."""
+    import pandas as pd
+
+    if found.quarantine.empty:
+        return "there is none"
+    row = found.quarantine.iloc[0]
+    missed = str(row[REASONS]).split("; ")
+    about = [test for test in tests if test.name in missed]
+    names = dict.fromkeys(name for test in about for name in test.columns if name in row)
+    shown = ", ".join(
+        f"'{data.columns.get(name, name)}' is "
+        f"{'missing' if pd.isna(row[name]) else str(row[name])[:MOST_CHARACTERS]}"
+        for name in [*names][:MOST_NAMED]
+    )
+    told = f"the first one, {read.place(row[SOURCE_ROW])}, misses: {row[REASONS]}"
+    told += f" ({shown})" if shown else ""
+    if any(FORMS.get(test.expect) == "date" for test in about):
+        told += f"; a day is {read.date_format or 'YYYY-MM-DD'} here"
+    return told
 
 
 def _with_label(raw: pd.DataFrame, problem: Problem, project: Project) -> pd.DataFrame:

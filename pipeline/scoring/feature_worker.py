@@ -129,7 +129,7 @@ class FeatureCode:
             raise RequestError(MISFIT, f"line {line.line} is no row: {line.reason}")
         found = features_of_rows(self.project, self.problem, self.functions, read)
         for place, tests in found.set_aside.items():
-            raise RequestError(MISFIT, f"row {place} {self._missed(tests)}")
+            raise RequestError(MISFIT, f"row {place} {self._missed(tests, form=read.date_format)}")
         return self._features(found.table, found.set_aside)
 
     def _features(self, chosen: pd.DataFrame, set_aside: Mapping[int, str]) -> Features:
@@ -139,17 +139,20 @@ class FeatureCode:
             set_aside=sorted(set_aside.items()),
         )
 
-    def _missed(self, tests: str, row: Mapping[str, Any] | None = None) -> str:
+    def _missed(
+        self, tests: str, row: Mapping[str, Any] | None = None, form: str | None = None
+    ) -> str:
         """Say which data tests a row missed, with what is in their columns if it is known.
 
-        And how a day is written in a request, where that is what one of them is about.
+        And how a day is written in a request (``form``, if it has one of its own), where that is
+        what one of them is about.
         """
         told = f"misses the data test {tests}"
         if row is not None:
             found = [f"'{name}' is {_shown(row[name])}" for name in self._columns_of(tests, row)]
             told += f" ({', '.join(found)})" if found else ""
         is_day = f"{self.problem.time_column}_format" in tests
-        return told + ("; a day is YYYY-MM-DD here" if is_day else "")
+        return told + (f"; a day is {form or 'YYYY-MM-DD'} here" if is_day else "")
 
     def _columns_of(self, tests: str, row: Mapping[str, Any]) -> list[str]:
         """Return the columns of a request that data tests are about."""

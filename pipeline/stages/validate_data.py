@@ -92,7 +92,7 @@ def run(context: Context) -> Outcome:
             problem.label_column,
             {column.name for column in problem.columns()},
             lines_tolerance(data),
-            getattr(request.source, "date_format", None),
+            source.date_format,
         ),
     )
     figures = _profile(found.clean, problem)

@@ -20,6 +20,8 @@ from pipeline.data.labels import comparable_labels, one_of_two, shown_labels
         ([1, 1], 1, [True, True]),
         (["1.0", "0", "1"], "1", [True, True, True]),
         ([-1, 1], 1, [True, True]),
+        (["0", "1", "maybe", None], 1, [True, True, False, True]),
+        (["gone", "stays", None], 1, [False, False, True]),
     ],
 )
 def test_positive_and_the_most_frequent_other(values, positive, fitting):

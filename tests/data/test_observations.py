@@ -197,7 +197,7 @@ def failed(report) -> list[str]:
     return [check.name for check in report.checks if check.verdict is Verdict.FAIL]
 
 
-@pytest.mark.parametrize("form", [None, "%d/%m/%Y"])
+@pytest.mark.parametrize("form", [None, "%d/%m/%Y", "%m.%d.%Y", "%Y-%m-%d", "excel"])
 def test_dates_in_another_form_are_one_failure(validated, form):
     frame = dated().assign(day=lambda t: pd.to_datetime(t["day"]).dt.strftime("%d.%m.%Y"))
     source = {} if form is None else {"date_format": form}
@@ -237,6 +237,25 @@ def test_a_third_label_is_found_with_its_line_and_leaves_where_that_is_allowed(
     report = runner.execute(make_context(project, "validate-data")).report
     assert report.verdict is Verdict.PASS
     assert report.metrics["rows_quarantined"] == 2
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_a_word_beside_numbers_is_a_third_label(validated, count):
+    report, _ = validated(with_cells("y", ["maybe"] * count))
+    assert failed(report) == ["y_two_values"]
+    assert f"maybe ({count}): a label has two values" in report.summary
+
+
+def test_a_blank_label_and_na_are_missing(validated):
+    report, _ = validated(with_cells("y", [" ", "NA"]))
+    assert report.verdict is Verdict.PASS
+    assert report.metrics["rows_quarantined"] == 2
+
+
+def test_a_marker_of_a_missing_label_gets_its_setting(validated):
+    report, _ = validated(with_cells("y", ["-"]))
+    assert failed(report) == ["y_two_values"]
+    assert 'set data.source.na_values to ["-"]' in report.summary
 
 
 def test_a_file_without_any_row_fails_whatever_is_tolerated(make_project, make_context):
@@ -329,3 +348,24 @@ def test_quotes_that_are_part_of_values_are_named(validated):
 def test_a_file_of_which_no_line_is_a_row_is_one_failure(validated):
     report, _ = validated('id,age,plan,y\n"a" ,1,pro,1\n"b" ,2,pro,0\n')
     assert failed(report) == ["lines_readable"]
+
+
+@pytest.mark.parametrize("form", ["%Y-%d-%m", "%d.%m.%Y", "%m.%d.%Y", "%Y%m%d", "excel", "unix"])
+def test_iso_dates_are_not_read_where_another_form_is_set(validated, form):
+    report, _ = validated(dated(), problem=DATED, date_format=form)
+    assert failed(report) == ["day_format"]
+    assert f"(not {form})" in report.summary
+    assert report.summary.endswith('set data.source.date_format to "%Y-%m-%d"')
+
+
+def test_a_single_date_in_another_form_leaves_and_is_counted(validated):
+    frame = dated().assign(day=lambda t: pd.to_datetime(t["day"]).dt.strftime("%d.%m.%Y"))
+    frame.loc[3, "day"] = "2023-01-04"
+    report, folder = validated(frame, problem=DATED, date_format="%d.%m.%Y")
+    assert report.verdict is Verdict.PASS
+    assert report.metrics["rows_quarantined"] == 1
+    left = pd.read_parquet(folder / "quarantine.parquet")
+    assert left[["day", "reasons"]].to_numpy().tolist() == [
+        ["2023-01-04 (not %d.%m.%Y)", "day_format"]
+    ]
+    assert "write them as the other cells are: %d.%m.%Y" in report.summary

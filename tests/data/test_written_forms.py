@@ -244,6 +244,35 @@ def test_moments_beside_midnights_get_a_format_that_reads_both():
     assert date_remedy(cells, others) == 'set data.source.date_format to "%Y-%m-%d %H:%M:%S%z"'
 
 
+@pytest.mark.parametrize(
+    ("cells", "others", "form", "says"),
+    [
+        (["2024-01-13"], ["2024-12-01"], "%Y-%d-%m", '"%Y-%m-%d"'),
+        (["2024-01-13"], [], "%d.%m.%Y", '"%Y-%m-%d"'),
+        (["2024-13-01"], ["2024-01-02"], None, '"%Y-%d-%m"'),
+        (["13.01.2024", "n. n."], ["2024-05-03"], "%m.%d.%Y", '"%d.%m.%Y"'),
+        (["13.01.2024"], ["2024-05-03"], "excel", "as the other cells are: excel"),
+    ],
+)
+def test_the_remedy_of_a_format_that_does_not_read_every_date(cells, others, form, says):
+    assert says in date_remedy([*cells[:1] * 18, *cells[1:]], others, form)
+
+
+@pytest.mark.parametrize("form", ["%Y-%d-%m", "%d.%m.%Y", "unix", "excel"])
+def test_a_date_that_has_not_the_form_is_read_by_no_other(form):
+    read = forms(["2024-01-13", "2024-01-13 00:00:00", None], dates=["x"], date_format=form)
+    assert as_dates(read).isna().all()
+    assert read[0] == f"2024-01-13 (not {form})"
+
+
+@pytest.mark.parametrize("form", ["%Y-%d-%m", "%d.%m.%Y", "unix", "excel", "%Y-%m-%d"])
+def test_dates_that_are_no_text_need_no_form(form):
+    days = pd.Series(pd.to_datetime(["2024-01-13", None]))
+    applied = apply_forms(days.to_frame("x"), WrittenForms(date_format=form), {"x"}, {"x"})
+    read, _ = as_dates(applied["x"])
+    assert read == pd.Timestamp("2024-01-13")
+
+
 def test_a_format_that_reads_some_of_the_dates_wrongly_is_corrected():
     cells, others = ["13/01/2023", "14/01/2023"], ["2023-01-02", "2023-12-01"]
     assert date_remedy(cells, others, "%m/%d/%Y") == ('set data.source.date_format to "%d/%m/%Y"')

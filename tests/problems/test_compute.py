@@ -142,7 +142,8 @@ class TestRefusals:
             "date,symbol,open,high,low,close,volume\n2024-01-01,A,1,1,1,-1,5\n"
         )
         with pytest.raises(
-            Refused, match=r"no row passes the data tests; the first one misses: .*close"
+            Refused,
+            match=r"no row passes .*; the first one, line 2, misses: .*'close' is -1",
         ):
             compute_features(make_project(), tmp_path / "bad.csv", tmp_path / "out.csv")
 

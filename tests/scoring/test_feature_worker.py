@@ -1,18 +1,19 @@
 """Features of raw rows by a bundle's own code: those of ``score``, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from pipeline import cli
 from pipeline.bundle.reader import Bundle
-from pipeline.config import SimulatedSource
+from pipeline.config import CsvSource, SimulatedSource
 from pipeline.data.simulated import simulate
 from pipeline.errors import EnvironmentFault
 from pipeline.features.schema import FeatureSchema
 from pipeline.problems.bars import Bars
-from pipeline.scoring.feature_worker import FeatureCode, answer
+from pipeline.scoring.feature_worker import CSV, FeatureCode, answer
 from pipeline.serving.feature_messages import Failure, Features
 from tests.raw_rows import ROW, make_raw_bundle, make_raw_project
 
@@ -68,6 +69,22 @@ def test_answers_are_those_of_score_to_the_bit(code, bundle, project, tmp_path):
 def test_ids_that_no_float_holds_and_numbers_as_ids_are_taken_as_they_are(code):
     rows = [ROW | {"client": 2**53 + 1}, ROW | {"client": "007"}]
     assert ask(code, rows).places == [0, 1]
+
+
+def with_date_format(code, form):
+    """Return the code with another configuration of its source."""
+    config = code.project.config
+    source = CsvSource(kind="csv", path="rows.csv", date_format=form)
+    data = config.data.model_copy(update={"source": source})
+    project = replace(code.project, config=config.model_copy(update={"data": data}))
+    return replace(code, project=project)
+
+
+@pytest.mark.parametrize("form", ["%Y-%d-%m", "%d.%m.%Y", "unix"])
+def test_a_day_is_iso_in_a_request_whatever_the_source_writes(code, form):
+    other, rows = with_date_format(code, form), [ROW | {"day": "2024-01-05"}]
+    assert ask(other, rows, since="2024-01-05").places == [0]
+    assert ask(other, rows, since="2024-01-06").places == []
 
 
 class TestSince:
@@ -149,6 +166,19 @@ class TestIsRefused:
         failure = ask(code, [ROW, ROW | {"day": "02.01.2024"}])
         assert failure.error.startswith("row 1 misses the data test day_")
         assert failure.error.endswith("; a day is YYYY-MM-DD here")
+
+    def test_a_single_row_with_a_day_in_another_form_is_shown(self, code):
+        told = (
+            "no row passes the data tests; the first one, row 0, misses: day_format "
+            "('day' is 13.01.2024); a day is YYYY-MM-DD here"
+        )
+        assert ask(code, [ROW | {"day": "13.01.2024"}]) == Failure(422, told)
+
+    def test_a_day_of_a_csv_file_has_the_form_of_the_source(self, code):
+        files = with_date_format(code, "%d.%m.%Y")
+        lines = "day,client,spent,visits,c\n02.01.2024,A,9.0,6,n\n2024-01-13,B,9.0,6,n\n"
+        failure = answer(files, CSV + lines.encode(), 100)
+        assert failure.error == ("row 1 misses the data test day_format; a day is %d.%m.%Y here")
 
     def test_a_missing_column_is_named(self, code):
         row = {name: value for name, value in ROW.items() if name != "spent"}
