@@ -302,7 +302,7 @@ def date_forms(cells: Sequence[str], *, named: bool = True) -> list[str]:
     formats = [DATE_FORMAT, *DATE_FORMATS]
     if any(":" in cell for cell in cells):
         formats = [f"{day}{clock}" for day in ("%Y-%m-%d", *DATE_FORMATS) for clock in TIMES]
-    sample = cells[:20]
+    sample = cells[:: math.ceil(len(cells) / LOOKED_AT_AS_DATES)]
     known = (*formats, *(NAMED_DATE_FORMATS if named else ()))
     likely = [form for form in known if _share(sample, form) >= MOST]
     shares = {form: _share(cells, form) for form in likely}

@@ -273,6 +273,14 @@ def test_dates_that_are_no_text_need_no_form(form):
     assert read == pd.Timestamp("2024-01-13")
 
 
+def test_a_few_bad_dates_at_the_beginning_hide_no_format():
+    days = [f"{day:02d}.{month:02d}.2024" for month in range(1, 13) for day in range(13, 29)]
+    cells = ["whenever", "31.02.2024", "2024-03-03", *days]
+    assert date_remedy(cells, ["2024-05-03"], "%m.%d.%Y") == (
+        'set data.source.date_format to "%d.%m.%Y"'
+    )
+
+
 def test_a_format_that_reads_some_of_the_dates_wrongly_is_corrected():
     cells, others = ["13/01/2023", "14/01/2023"], ["2023-01-02", "2023-12-01"]
     assert date_remedy(cells, others, "%m/%d/%Y") == ('set data.source.date_format to "%d/%m/%Y"')
