@@ -456,7 +456,7 @@ def _is_listed(name: str) -> bool:
 def _status(options: Mapping[str, Any], screen: Screen) -> int:
     from pipeline.approval import policy_files
     from pipeline.promotion.production import PRODUCTION
-    from pipeline.promotion.status import UNKNOWN, history, status
+    from pipeline.promotion.status import UNKNOWN, history, registry_fault, status
     from pipeline.registry.mlflow_registry import Registry
 
     session = _open(options, screen)
@@ -481,9 +481,14 @@ def _status(options: Mapping[str, Any], screen: Screen) -> int:
         screen.line("nothing was promoted yet")
     else:
         header = tuple(key for key in rows[0] if key != "details")
+        lost = registry_fault(rows)
+        shown = (row | {"alias": UNKNOWN} if lost and row["alias"] == lost else row for row in rows)
         screen.rows(
-            header, (tuple("-" if row[k] is None else str(row[k]) for k in header) for row in rows)
+            header, (tuple("-" if row[k] is None else str(row[k]) for k in header) for row in shown)
         )
+        if lost:
+            screen.line()
+            screen.line(f"aliases: {lost}")
         for row in rows:
             if row.get("details"):
                 screen.line()

@@ -110,7 +110,7 @@ class Screen:
             table.add_row(escape(label(stage, environment)), "[dim]not run[/]", "", "")
         self.clear()
         self.console.print()
-        self.console.print(table)
+        self._table(table)
 
     def checks(self, report: StageReport) -> None:
         """Print every check of a report, and its metrics."""
@@ -125,7 +125,7 @@ class Screen:
                 escape(check.expected),
                 escape(check.why),
             )
-        self.console.print(table)
+        self._table(table)
         self._metrics(report.metrics)
 
     def _metrics(self, metrics: Mapping[str, Any], prefix: str = "") -> None:
@@ -155,7 +155,7 @@ class Screen:
             table.add_row(*(escape(cell) for cell in row))
         if table.row_count:
             self.console.print()
-            self.console.print(table)
+            self._table(table)
 
     def rows_with_notes(
         self, header: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], str]]
@@ -171,6 +171,16 @@ class Screen:
             self.console.print(escape("  ".join(cells).rstrip()))
             if note:
                 self.console.print(Padding(escape(note), (0, 0, 0, 4), expand=False))
+
+    def _table(self, table: Table) -> None:
+        """Print a table; in a log no line ends in the blanks that fill up its last column."""
+        if self.console.is_terminal:
+            self.console.print(table)
+            return
+        with self.console.capture() as captured:
+            self.console.print(table)
+        lines = [line.rstrip() for line in captured.get().splitlines()]
+        self.console.file.write("".join(f"{line}\n" for line in lines))
 
     def clear(self) -> None:
         if self._shown:

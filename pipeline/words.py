@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
             flag = word.partition("=")[0]
             return UsageError(
                 f"unknown flag '{flag}'",
-                hint=f"{nearest(flag, self.flags)} {self.help_command} explains them".strip(),
+                hint=_then(nearest(flag, self.flags), f"{self.help_command} explains them"),
             )
         return UsageError(f"'{word}' is one word too many", hint=f"see {self.help_command}")
 
@@ -95,7 +95,7 @@ def check_verb(words: Sequence[str], verbs: Collection[str], parser: Parser) -> 
     if first in verbs or first in ("-h", "--help", "--version"):
         return
     if not first.startswith("-"):
-        raise UsageError(f"unknown verb '{first}'", hint=f"{nearest(first, verbs)} {see}")
+        raise UsageError(f"unknown verb '{first}'", hint=_then(nearest(first, verbs), see))
     at = next((number for number, word in enumerate(words) if word in verbs), None)
     if at is None:
         known = ("--help", "--version")
@@ -115,6 +115,10 @@ def check_verb(words: Sequence[str], verbs: Collection[str], parser: Parser) -> 
 def _name(argument: str) -> str:
     """Return a flag as it is typed, a positional word as the help shows it."""
     return argument.rsplit("/", maxsplit=1)[-1] if argument.startswith("-") else argument.upper()
+
+
+def _then(found: str, see: str) -> str:
+    return f"{found} {see}" if found.endswith("?") else f"{found}; {see}"
 
 
 def _near(word: str, known: Collection[str]) -> str:

@@ -209,7 +209,12 @@ def label_remedy(values: pd.Series, positive: bool | str | float, missed: NDArra
     """Return what helps where labels have a third value, or ``positive`` does not occur."""
     shown = f"column '{values.name}' holds {shown_labels(values)}"
     if missed.all():
-        return f"{shown} and never {positive!r}: set problem.positive to the value that means 1"
+        never = str(positive).lower() if isinstance(positive, bool) else repr(positive)
+        quoted = (
+            ", in quotes where YAML reads it as true or false" if isinstance(positive, bool) else ""
+        )
+        told = f"{shown} and never {never}: set problem.positive to the value that means 1"
+        return f"{told}{quoted}"
     extra = cells_of(as_text(values[missed]))
     if all(map(_is_marker, extra)):
         return (

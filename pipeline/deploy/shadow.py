@@ -230,18 +230,20 @@ def _answers(rows: _Rows, section: ShadowSection) -> list[Check]:
     """Return the checks of the probabilities; without rows they are inconclusive."""
     found = _distances(rows, section)
     limits = (
-        ("psi", found["psi"], section.psi, "population stability index"),
-        ("ks", found["ks"], section.ks, "Kolmogorov-Smirnov distance"),
+        ("psi", found["psi"], section.psi, "psi", "population stability index"),
+        ("ks", found["ks"], section.ks, "ks", "Kolmogorov-Smirnov distance"),
         (
             "changed decisions",
             found["changed"],
             section.changed,
+            "changed",
             f"share of decisions at {section.threshold:g} that change",
         ),
         (
             "extreme disagreements",
             found["extremes"],
             section.extremes,
+            "extremes",
             f"share of answers that differ by {section.extreme:g} or more",
         ),
     )
@@ -251,8 +253,12 @@ def _answers(rows: _Rows, section: ShadowSection) -> list[Check]:
             verdict=_within(value, limit),
             observed=value,
             expected=f"{what} at most {limit:g}",
+            why=f"{what} is {value:.3g}, more than shadow.{key} ({limit:g}): if that is intended, "
+            f"raise shadow.{key} in ml.yaml, or name '{LIMITS[name]}' in shadow.advisory"
+            if value > limit
+            else "",
         )
-        for name, value, limit, what in limits
+        for name, value, limit, key, what in limits
     ]
     return [*checks, *_group_check(found["groups"], section)]
 
@@ -274,7 +280,10 @@ def _group_check(groups: dict[str, dict[str, float]], section: ShadowSection) ->
             f"{groups[worst]['changed']:.1%} of {groups[worst]['rows']:g}",
             expected=f"in each, changed at most {section.changed:g} and extreme at most "
             f"{section.extremes:g}",
-            why=f"beyond the limits: {', '.join(sorted(over))}" if over else "",
+            why=f"beyond shadow.changed or shadow.extremes: {', '.join(sorted(over))}; if that is "
+            "intended, raise it in ml.yaml, or name 'groups' in shadow.advisory"
+            if over
+            else "",
         )
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -69,11 +70,16 @@ def judge_contract(
     change = compare(former, new)
     breaks = change.change == "breaking"
     reordered = breaks and {*former.names} == {*new.names} and former.names != new.names
-    hint = (
-        "run 'ml-pipeline train' again, which keeps the order of the champion of now"
-        if reordered
-        else f"keep what clients send, or set {ALLOW}: true once they are told"
-    )
+    allow = f"set {ALLOW}: true once they are told"
+    if reordered:
+        hint = "run 'ml-pipeline train' again, which keeps the order of the champion of now"
+    elif added := _only_added(former, new, change):
+        hint = (
+            f"'features: {{optional: {json.dumps(added, ensure_ascii=False)}}}' in ml.yaml lets "
+            f"requests leave {'it' if len(added) == 1 else 'them'} out; or {allow}"
+        )
+    else:
+        hint = f"keep what clients send, or {allow}"
     return ContractJudgement(
         Check(
             name=NAME,
@@ -87,6 +93,17 @@ def judge_contract(
         new.contract,
         change,
     )
+
+
+def _only_added(former: FeatureSchema, new: FeatureSchema, change: ContractChange) -> list[str]:
+    """Return the new and required features, if nothing else breaks."""
+    added = [
+        feature.name
+        for feature in new.features
+        if feature.name not in former.names and not feature.optional
+    ]
+    broken = {f"feature '{name}' is new and required" for name in added}
+    return added if broken == {*change.broken} else []
 
 
 def schema_of(manifest: Mapping[str, Any], whose: str) -> FeatureSchema:

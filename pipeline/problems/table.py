@@ -279,8 +279,10 @@ class Table:
         count = int(values[known].nunique())
         positive = (values[known] == comparable_positive(options.positive)).astype(np.float64)
         if known.any() and not positive.any():
+            wanted = options.positive
+            never = str(wanted).lower() if isinstance(wanted, bool) else repr(wanted)
             raise UsageError(
-                f"problem.positive: label '{options.label}' is never {options.positive!r}: it is "
+                f"problem.positive: label '{options.label}' is never {never}: it is "
                 f"{shown_labels(rows[options.label])}",
                 expected="a value that the label has",
                 hint="set problem.positive to the value that means 1"

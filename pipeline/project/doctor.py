@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.approval import policy, policy_files
+from pipeline.approval.keys import trusted_keys
 from pipeline.approval.policy_files import PolicyFile
 from pipeline.config import FILE, Project
 from pipeline.errors import PipelineError, UsageError
@@ -65,6 +66,7 @@ def examine(project: Project, home: Home, policies: tuple[PolicyFile, ...] = ())
         _policy(project, policies),
         *_data(project),
         _home(home),
+        _keys(project, home, policies),
         _working_folder(project),
         _space(home),
         _registry(project, home),
@@ -200,6 +202,20 @@ def _home(home: Home) -> Check:
     except PipelineError as error:
         return check("home", False, error.fault, error.expected, str(error))
     return check("home", True, str(home.root), "a folder that can be written")
+
+
+def _keys(project: Project, home: Home, files: tuple[PolicyFile, ...]) -> Check:
+    """Look whether approvals of this home can still be verified."""
+    expected = "the keys that signed the approvals of this home"
+    try:
+        rules = policy.tighten(policy_files.read(files), project.config.policy)
+    except UsageError as error:
+        return check("keys", False, "the policy cannot be read", expected, error.fault)
+    try:
+        found = trusted_keys(home, rules)
+    except PipelineError as error:
+        return check("keys", False, error.fault, expected, str(error))
+    return check("keys", True, f"{len(found)} trusted" if found else "none made yet", expected)
 
 
 def _working_folder(project: Project) -> Check:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ UNKNOWN = "unknown"
 """State of an environment that does not tell what it serves."""
 REGISTERED = "registered"
 """State of a version that no environment serves."""
+UNLISTED = "not in the registry"
 
 
 @dataclass
@@ -137,6 +138,13 @@ def _waiting(
     ]
 
 
+def registry_fault(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return why the registry told no aliases, as the rows of ``status`` say it."""
+    known = {CHAMPION, CHALLENGER}
+    told = (str(row["alias"]) for row in rows if row.get("alias"))
+    return next((one for one in told if one != UNLISTED and not {*one.split(", ")} <= known), None)
+
+
 def history(home: Home) -> list[dict[str, Any]]:
     """Return one row a change of production, oldest first: when, what, from, to, who, why.
 
@@ -187,7 +195,7 @@ def _alias(known: _Known, running: Deployment | None) -> str | None:
     if running is None:
         return None
     if running.version is not None and running.digest not in known.versions:
-        return "not in the registry"
+        return UNLISTED
     return ", ".join(known.aliases.get(running.digest, [])) or None
 
 

@@ -169,7 +169,10 @@ class FeatureCode:
         return [name for name in dict.fromkeys(about) if name in row]
 
     def _check_columns(self, row: Mapping[str, Any]) -> None:
-        """Refuse rows without a column that the problem needs; name the one that may be meant."""
+        """Refuse rows without columns that problem or model need, and name all of them.
+
+        Where another column of the row may be meant by one, that is said.
+        """
         data = self.project.config.data
         grouped = self.problem.group_column if data.groups is not None else None
         given = {self.problem.label_column, grouped, *data.constants}
@@ -179,11 +182,19 @@ class FeatureCode:
             for column in columns
             if column.required and column.name not in given
         }
+        if not self.functions:  # with functions, a feature need not be a column
+            features = {column.name for column in self.problem.feature_columns(self.schema.names)}
+            needed |= {
+                self._source_name(name) for name in features.intersection(self.schema.names) - given
+            }
         if lacking := sorted(needed - row.keys()):
-            others = row.keys() - {self._source_name(column.name) for column in columns}
-            near = get_close_matches(lacking[0], others, n=1)
-            meant = f"; is '{near[0]}' meant?" if near else ""
-            raise RequestError(MISFIT, f"row 0 lacks the column '{lacking[0]}'{meant}")
+            others = row.keys() - {self._source_name(column.name) for column in columns} - needed
+            told = f"row 0 lacks the column{'s' * (len(lacking) > 1)} {_listed(lacking)}"
+            for name in lacking:
+                if near := get_close_matches(name, others, n=1, cutoff=0.7):
+                    meant = "meant" if len(lacking) == 1 else f"meant for '{name}'"
+                    told += f"; is '{near[0]}' {meant}?"
+            raise RequestError(MISFIT, told)
 
     def _check_numbers(self, rows: Sequence[dict[str, Any]]) -> None:
         """Refuse text in numeric columns, which reading a source would take for missing."""
@@ -268,6 +279,11 @@ def _parse(body: bytes, max_rows: int) -> tuple[list[dict[str, Any]], date | Non
             raise RequestError(MISFIT, f"row {place} is no object of columns and values")
         _check_row(row, place, rows[0])
     return rows, _since(values.get("since"))
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = (f"'{name}'" for name in names)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _check_count(rows: int, limit: int) -> None:

@@ -105,7 +105,9 @@ class Scored:
     def summary(self) -> str:
         """One line for the terminal."""
         told = f"{self.rows:,} rows scored by {self.model.named}: {self.written:,} written to "
-        told += f"{self.out}, {self.rows - self.written:,} as they were"
+        told += self.out
+        if self.written < self.rows:
+            told += f", {self.rows - self.written:,} unchanged"
         if self.set_aside:
             told += f"; {len(self.set_aside):,} missed a data test and are left out: "
             told += shown(self.set_aside)

@@ -27,7 +27,11 @@ def run(context: Context) -> Outcome:
     """
     reason = str(context.flags.get("reason") or "").strip()
     if not reason:
-        raise UsageError("rollback lacks --reason", expected="why")
+        raise UsageError(
+            "rollback lacks --reason",
+            expected="why, in a few words",
+            hint="add --reason TEXT: it is kept in the history",
+        )
     if PRODUCTION not in context.config.environments:
         raise UsageError("ml.yaml has no environment 'production'", hint="add it to 'environments'")
     placement = Placement.of(context.project, PRODUCTION, context.home)

@@ -249,5 +249,6 @@ def _notes(found: Validation, checks: Sequence[Check]) -> str:
         if check.why and (check.name in (LINES, COPIES) or f"; {REMEDY} '" in check.why)
     ]
     notes = [*told, *notes_of(checks)]
-    more = f"; and {len(notes) - 3} more notes" if len(notes) > 3 else ""
+    left = len(notes) - 3
+    more = f"; and {left} more note{'s' * (left > 1)}" if left > 0 else ""
     return "".join(f"; {note}" for note in notes[:3]) + more

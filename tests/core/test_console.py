@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from pipeline.console import Screen
+from pipeline.console import Screen, console_on
 
 
 def test_what_to_do_stands_under_its_row() -> None:
@@ -21,6 +21,15 @@ def test_what_to_do_stands_under_its_row() -> None:
         "port of production  fail     8000 is taken",
         "    end it, or set another [port]",
     ]
+
+
+def test_in_a_log_no_line_of_a_table_ends_in_blanks() -> None:
+    file = io.StringIO()
+    screen = Screen(console_on(file))
+    screen.rows(("stage", "what it found"), [("train", "short"), ("gate", "long " * 30)])
+    lines = file.getvalue().splitlines()
+    assert lines[:3] == ["", "stage  what it found", "train  short"]
+    assert [line for line in lines if line != line.rstrip()] == []
 
 
 def test_on_a_narrow_terminal_it_stays_indented() -> None:

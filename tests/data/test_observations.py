@@ -180,7 +180,7 @@ def test_words_that_yaml_would_have_to_quote_are_said(validated):
     from pipeline.problems.table import Table, TableOptions
 
     frame = table().assign(y=lambda t: t["y"].map({1: "NO", 0: "SE"}))
-    with pytest.raises(UsageError, match=r"never False: it is .*in quotes"):
+    with pytest.raises(UsageError, match=r"never false: it is .*in quotes"):
         Table(TableOptions(label="y", positive=False, drop=("id", "plan"))).matrix(frame, [], True)
     report, _ = validated(frame)
     assert 'set problem.positive to the value that means 1: "' in report.summary
@@ -281,7 +281,9 @@ def test_a_positive_that_the_label_never_is_fails_and_names_the_values(validated
     frame = table() if isinstance(positive, int) and positive is not True else words
     report, _ = validated(frame, problem=PROBLEM | {"positive": positive})
     assert failed(report) == ["y_two_values"]
-    assert f"and never {positive!r}: set problem.positive" in report.summary
+    never = "true" if positive is True else repr(positive)
+    assert f"and never {never}: set problem.positive" in report.summary
+    assert ("in quotes where YAML" in report.summary) == (positive is True)
 
 
 def test_a_label_of_one_value_fails(validated):

@@ -84,6 +84,9 @@ def test_answers_turned_upside_down_are_extreme_disagreements():
     found = compare(exchanges(lambda p: 1 - p), SECTION)
     assert judged(found)["psi"] is Verdict.PASS  # the distribution is the same
     assert judged(found)["extreme disagreements"] is Verdict.FAIL
+    why = next(check.why for check in found.checks if check.name == "extreme disagreements")
+    assert "more than shadow.extremes (0.01)" in why
+    assert "name 'extreme' in shadow.advisory" in why
     assert report.judge(found.checks) is Verdict.FAIL
 
 

@@ -47,6 +47,12 @@ def test_only_what_is_breaking_and_not_allowed_fails(challenger, allowed, verdic
 def test_each_refusal_says_what_to_do():
     new = judge_contract(manifest(AGE, PLAN, NEW), CHAMPION, allowed=False)
     assert "set gate.allow_breaking_contract: true once they are told" in new.check.why
+    assert """'features: {optional: ["income"]}' in ml.yaml lets requests leave it""" in (
+        new.check.why
+    )
+    gone = judge_contract(manifest(PLAN, NEW), CHAMPION, allowed=False)
+    assert "keep what clients send, or set gate.allow" in gone.check.why
+    assert "optional:" not in gone.check.why
     order = judge_contract(manifest(PLAN, AGE), CHAMPION, allowed=False)
     assert "run 'ml-pipeline train' again" in order.check.why
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from pipeline.approval import keys
 from pipeline.approval.policy_files import PolicyFile
 from pipeline.home import Home
 from pipeline.project import doctor
@@ -27,11 +29,22 @@ class TestExamine:
     def test_this_machine_can_run_a_project(self, make_project, home):
         project = make_project(environments=environments(free_port()))
         checks = {check.name: check for check in doctor.examine(project, home)}
-        assert len(checks) == 13
+        assert len(checks) == 14
         bad = [check for check in checks.values() if check.required and check.verdict != "pass"]
         assert bad == []
         assert not checks["git"].required
         assert not checks["Docker"].required
+
+    def test_keys_that_are_gone_are_a_fault_and_none_yet_is_not(self, make_project, home):
+        home.make()
+        assert doctor._keys(make_project(), home, ()).observed == "none made yet"
+        keys.create_keypair(home)
+        assert doctor._keys(make_project(), home, ()).observed == "1 trusted"
+        shutil.rmtree(home / "keys")
+        check = doctor._keys(make_project(), home, ())
+        assert check.verdict is Verdict.FAIL
+        assert f"the keys of home {home.root} are gone" in check.why
+        assert "restore the folder from a backup" in check.why
 
     @pytest.mark.parametrize(
         ("sections", "told"),

@@ -11,7 +11,7 @@ from pipeline.bundle.reader import Bundle
 from pipeline.config import CsvSource, SimulatedSource
 from pipeline.data.simulated import simulate
 from pipeline.errors import EnvironmentFault
-from pipeline.features.schema import FeatureSchema
+from pipeline.features.schema import Feature, FeatureSchema
 from pipeline.problems.bars import Bars
 from pipeline.scoring.feature_worker import CSV, FeatureCode, answer
 from pipeline.serving.feature_messages import Failure, Features
@@ -184,6 +184,22 @@ class TestIsRefused:
         row = {name: value for name, value in ROW.items() if name != "spent"}
         failure = ask(code, [row])
         assert (failure.status, "'spent'" in failure.error) == (422, True), failure.error
+
+    def test_all_missing_columns_are_named_at_once(self, code):
+        row = {"day": ROW["day"], "client": ROW["client"], "spend": 9.0}
+        told = "row 0 lacks the columns 'c', 'spent' and 'visits'; is 'spend' meant for 'spent'?"
+        assert ask(code, [row]) == Failure(422, told)
+
+    def test_so_are_those_that_only_the_model_names(self, code):
+        """With ``numeric: auto`` every number of the training data may be a feature."""
+        options = code.problem.options.model_copy(update={"numeric": "auto"})
+        features = (Feature("c", "categorical", ("north",)), Feature("spent", "numeric"))
+        schema = FeatureSchema((*features, Feature("visits", "numeric")))
+        problem = type(code.problem)(options)
+        auto = replace(code, problem=problem, functions=(), schema=schema)
+        row = {"day": ROW["day"], "client": ROW["client"], "c": "north"}
+        told = "row 0 lacks the columns 'spent' and 'visits'"
+        assert ask(auto, [row]) == Failure(422, told)
 
     @pytest.mark.parametrize(
         ("body", "status", "told"),

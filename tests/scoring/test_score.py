@@ -83,7 +83,7 @@ def test_rows_of_the_source_go_into_a_file(
     assert run(project, "--bundle", bundle, "--out", out) == 0
     digest = Bundle.open(bundle).digest
     assert capsys.readouterr().out.splitlines()[-1] == (
-        f"3 rows scored by bundle {digest[:12]}: 3 written to {out}, 0 as they were; "
+        f"3 rows scored by bundle {digest[:12]}: 3 written to {out}; "
         "1 missed a data test and are left out: line 5 (day_format)"
     )
     found = pd.read_parquet(out)

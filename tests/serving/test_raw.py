@@ -140,7 +140,7 @@ def test_invocations_say_of_other_columns_why_they_are_neither(served):
     rows = [{"x": 1.0, "city": "north"}]
     found = client.post("/invocations", json={"dataframe_records": rows})
     assert found.status_code == 400
-    assert "; as raw rows: row 0 lacks the column " in found.json()["message"]
+    assert "; as raw rows: row 0 lacks the columns 'c', " in found.json()["message"]
 
 
 def test_code_that_ends_its_process_breaks_no_other_request(served):

@@ -356,6 +356,11 @@ class TestStatus:
             "version 1"
         )
         assert [row | {"alias": "champion, challenger"}] == before
+        assert cli.main(["status", "--project", str(case.project.root)]) == 0
+        table, _, told = capsys.readouterr().out.partition("\naliases: ")
+        assert "unknown" in table
+        assert "is gone" not in table
+        assert told.startswith(row["alias"])
         assert not (case.home / "mlflow.db").exists()
 
     def test_of_a_new_project_makes_nothing(self, make_project: Callable[..., Project]) -> None:
