@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,7 +71,12 @@ def run(context: Context) -> Outcome:
     source = read_source(
         request.source, context.project, text_columns(problem, data), date_columns(problem, data)
     )
-    frame = to_problem_columns(source.frame, problem, data, context.project)
+    try:
+        frame = to_problem_columns(source.frame, problem, data, context.project)
+    except UsageError as error:
+        if needed := _had_in_production(context, problem, source.frame.columns):
+            raise UsageError(str(error), details=needed) from None
+        raise
     entity, time = problem.entity_column, problem.time_column
     observed = observe(source, frame, problem, data)
     if request.sample is not None:
@@ -165,6 +170,22 @@ def _against_accepted(context: Context, request: _Request, clean: pd.DataFrame) 
             why=why,
         )
     ]
+
+
+def _had_in_production(context: Context, problem: Problem, present: Collection[str]) -> str:
+    """Say which column of the data of the version in production the source lacks, if any."""
+    path, data = context.home / ACCEPTED, context.config.data
+    if not path.is_file():
+        return ""
+    others = {*present, *data.constants, problem.group_column if data.groups else None}
+    for name, figures in _accepted(path).items():
+        given = data.columns.get(name, name)
+        if not {name, given} & others and not figures.get("left_out"):
+            return (
+                f"production's data had '{given}': keep it in the data until a model "
+                "without it is in production"
+            )
+    return ""
 
 
 def _accepted(path: Path) -> dict[str, Any]:

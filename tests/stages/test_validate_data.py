@@ -201,6 +201,11 @@ def test_the_distribution_is_compared_with_the_last_accepted_data(validate, bars
     assert distribution(validate(moved, quick=True)[1]) == {Verdict.SKIPPED}
     assert distribution(validate(moved, flags={"sample_size": 500})[1]) == {Verdict.SKIPPED}
 
+    _, result = validate(bars.drop(columns="volume"))
+    assert result.exit_code == 2
+    assert "the source has no column 'volume'" in result.report.summary
+    assert "production's data had 'volume': keep it" in result.report.summary
+
     accepted.write_text("{}")
     assert validate(bars)[1].exit_code == 3
 
