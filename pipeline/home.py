@@ -58,6 +58,7 @@ TAKEN = frozenset(
         "released.lock",
         "servers",
         "shadow",
+        "version-numbers.json",
         "watch-began.json",
         "watch.json",
     }

@@ -191,11 +191,16 @@ def _hint(kind: str, value: Any, context: Mapping[str, Any]) -> str:
 
 
 def _origin(location: Sequence[str], origins: Mapping[str, str]) -> str | None:
-    """Return from where a key comes, or that which it is a part of; None for the file itself."""
+    """Return from where a key comes, or that which it is a part of; None for the file itself.
+
+    An unknown section comes from where all of its keys do.
+    """
     for length in range(len(location), 0, -1):
         if found := origins.get(".".join(location[:length])):
             return None if found == "ml.yaml" else found
-    return None
+    inside = ".".join(location) + "."
+    within = {origin for key, origin in origins.items() if key.startswith(inside)}
+    return within.pop() if len(within) == 1 and "ml.yaml" not in within else None
 
 
 def _without_tags(item: Mapping[str, Any], values: Any) -> tuple[Any, ...]:

@@ -35,7 +35,14 @@ def authors_of_change(
     until = challenger.get(COMMIT_TAG)
     since = None if champion is None else champion.get(COMMIT_TAG)
     if until is None or (champion is not None and since is None):
-        raise _unknown("a version was registered outside a git repository")
+        whose = "challenger" if until is None else "champion"
+        raise Refused(
+            f"four eyes cannot be shown: the registry has no git commit of the {whose}'s version",
+            expected=f"its tag '{COMMIT_TAG}', with the commit that it was made from",
+            hint="a version that --restore-registry registered again has none: an administrator "
+            "sets the tag in MLflow; one registered outside a git repository is to be registered "
+            "again, from a clone",
+        )
     addresses = git.authors(root, since, until)
     if addresses is None:
         raise _unknown("this repository does not hold all commits of the change")

@@ -61,6 +61,9 @@ class Policy(Section):
         return not self.approvers or name in self.approvers
 
 
+BUILT_IN = "the built-in minimum"
+"""What messages call the policy where no file sets one."""
+
 PolicyFiles = Path | tuple[Path | None, ...] | None
 """The administrators' file, and those that may only tighten it; None is the built-in minimum."""
 
@@ -72,7 +75,13 @@ def load(files: PolicyFiles, section: PolicySection) -> Policy:
         UsageError: a file cannot be read or has an unknown key, or something would loosen what
             stands before it.
     """
-    return tighten(floor(files), section)
+    return tighten(floor(files), section, named(files))
+
+
+def named(files: PolicyFiles) -> str:
+    """Return the files by their paths, for messages."""
+    paths = (files,) if isinstance(files, Path) else files or ()
+    return " and ".join(str(path) for path in paths if path is not None) or BUILT_IN
 
 
 def floor(files: PolicyFiles) -> Policy:
@@ -88,7 +97,7 @@ def floor(files: PolicyFiles) -> Policy:
     first, *others = paths
     policy = Policy() if first is None else _read(first)
     for path in filter(None, others):
-        policy = stricter(policy, _read(path), str(path))
+        policy = stricter(policy, _read(path), str(path), named((first,)))
     return policy
 
 
@@ -96,7 +105,7 @@ def _read(path: Path) -> Policy:
     return schema_errors.parse(Policy, config.mapping(path, f"the policy {path}"), str(path))
 
 
-def stricter(base: Policy, other: Policy, where: str) -> Policy:
+def stricter(base: Policy, other: Policy, where: str, of: str = BUILT_IN) -> Policy:
     """Return the policy that allows only what both allow.
 
     Lists of who may (``approvers``, ``identities``, ``keys``) keep what is in both; what is asked
@@ -106,6 +115,7 @@ def stricter(base: Policy, other: Policy, where: str) -> Policy:
         base: The administrators'.
         other: What may tighten it; a key that it does not set changes nothing.
         where: The file of ``other``, for messages.
+        of: The file of ``base``, likewise.
 
     Raises:
         UsageError: together they allow nobody, or ``other`` names an address, a key or a primary
@@ -116,10 +126,10 @@ def stricter(base: Policy, other: Policy, where: str) -> Policy:
         for address, name in other.identities.items()
         if (base.identities or base.four_eyes) and base.identities.get(address) != name
     ):
-        raise _conflict(where, "identities", strange[0])
+        raise _conflict(where, of, "identities", strange[0])
     known = {_key(entry) for entry in base.keys}
     if strange := [entry for entry in other.keys if _is_foreign(entry, known)]:
-        raise _conflict(where, "keys", " ".join(strange[0].split())[:40])
+        raise _conflict(where, of, "keys", " ".join(strange[0].split())[:40])
     approvers = base.approvers or other.approvers
     if base.approvers and other.approvers:
         approvers = tuple(name for name in base.approvers if is_one_of(name, other.approvers))
@@ -135,14 +145,14 @@ def stricter(base: Policy, other: Policy, where: str) -> Policy:
         automatic=base.automatic and ("automatic" not in other.model_fields_set or other.automatic),
         allow_yes=base.allow_yes and other.allow_yes,
         require=tuple(dict.fromkeys((*base.require, *other.require))),
-        gate=_stricter_gate(base.gate, other.gate, where),
+        gate=_stricter_gate(base.gate, other.gate, where, of),
         keys=other.keys or base.keys,
     )
 
 
-def _stricter_gate(base: GateFloor, other: GateFloor, where: str) -> GateFloor:
+def _stricter_gate(base: GateFloor, other: GateFloor, where: str, of: str) -> GateFloor:
     if base.metric and other.metric and base.metric != other.metric:
-        raise _conflict(where, "gate.metric", other.metric)
+        raise _conflict(where, of, "gate.metric", other.metric)
     goals = {base.goal, other.goal} - {None}
     guards = dict(base.guards)
     for name, margin in other.guards.items():
@@ -178,17 +188,16 @@ def _is_foreign(entry: str, known: Collection[str]) -> bool:
     return _key(entry) not in known if known else "BEGIN PUBLIC KEY" in entry
 
 
-def _conflict(where: str, key: str, value: str) -> UsageError:
+def _conflict(where: str, of: str, key: str, value: str) -> UsageError:
     return UsageError(
         f"{where}: {key} names '{value}', which the administrators' policy does not",
         expected="less than the administrators' policy allows, or the same",
-        hint="only the administrators' file (ML_POLICY) may allow more; 'ml-pipeline doctor' "
-        "names the files that hold",
+        hint=f"it may only tighten {of}; 'ml-pipeline doctor' names the files that hold",
     )
 
 
-def tighten(base: Policy, section: PolicySection) -> Policy:
-    """Lay the project's section over the floor.
+def tighten(base: Policy, section: PolicySection, where: str = BUILT_IN) -> Policy:
+    """Lay the project's section over the floor, which ``where`` sets.
 
     Raises:
         UsageError: a key of the section would allow what the floor forbids.
@@ -197,14 +206,16 @@ def tighten(base: Policy, section: PolicySection) -> Policy:
     if section.approvers is not None:
         beyond = sorted(name for name in section.approvers if not base.may_approve(name))
         if base.approvers and (beyond or not section.approvers):
-            raise _loosens("approvers", ", ".join(beyond) or "anyone", ", ".join(base.approvers))
+            raise _loosens(
+                where, "approvers", ", ".join(beyond) or "anyone", ", ".join(base.approvers)
+            )
         approvers = section.approvers
     if section.four_eyes is False and base.four_eyes:
-        raise _loosens("four_eyes", "false", "true")
+        raise _loosens(where, "four_eyes", "false", "true")
     if section.allow_yes and not base.allow_yes:
-        raise _loosens("allow_yes", "true", "false")
+        raise _loosens(where, "allow_yes", "true", "false")
     if section.automatic and not base.automatic:
-        raise _loosens("automatic", "true", "false")
+        raise _loosens(where, "automatic", "true", "false")
     return base.model_copy(
         update={
             "approvers": approvers,
@@ -216,9 +227,9 @@ def tighten(base: Policy, section: PolicySection) -> Policy:
     )
 
 
-def _loosens(key: str, wanted: str, allowed: str) -> UsageError:
+def _loosens(where: str, key: str, wanted: str, allowed: str) -> UsageError:
     return UsageError(
         f"policy.{key} in ml.yaml would loosen the policy to '{wanted}'",
         expected=f"no more than '{allowed}'",
-        hint="ml.yaml may only tighten what the administrators' file (ML_POLICY) sets",
+        hint=f"ml.yaml may only tighten {where}",
     )

@@ -20,9 +20,10 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.home import Home
 from pipeline.project import servers
 from pipeline.project.check import check
+from pipeline.project.policy_in_force import in_force
 from pipeline.registry import sqlite
 from pipeline.registry.mlflow_registry import Registry
-from pipeline.report import Check
+from pipeline.report import Check, Verdict
 
 DISTRIBUTION = "jenkins-ml-pipeline"
 IMPORTED = (
@@ -144,9 +145,17 @@ def _policy(project: Project, files: tuple[PolicyFile, ...]) -> Check:
     """Read the policy in force; what the user of builds could rewrite is said, but not required."""
     observed = policy_files.in_words(files)
     try:
-        policy.tighten(policy_files.read(files), project.config.policy)
+        policy.load(policy_files.in_order(files), project.config.policy)
+        if _configuration(project).verdict is Verdict.PASS:
+            in_force(policy_files.in_order(files), project)
     except UsageError as error:
-        return check("policy", False, error.fault, "a policy that can be read", str(error))
+        return check(
+            "policy",
+            False,
+            error.fault,
+            "a policy that can be read, which ml.yaml only tightens",
+            str(error),
+        )
     open_ = [str(file.path) for file in files if file.of_administrators and file.is_writable]
     why = f"this user may change {' and '.join(open_)}: on an agent it belongs to root"
     expected = "files that this user cannot change"

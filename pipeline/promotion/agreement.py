@@ -18,7 +18,7 @@ from pipeline.errors import EnvironmentFault
 from pipeline.home import Home
 from pipeline.promotion import records
 from pipeline.promotion.journal import unsettled
-from pipeline.promotion.ledger import last_done
+from pipeline.promotion.ledger import is_behind, last_done
 from pipeline.promotion.production import PRODUCTION, Production, is_stopped
 from pipeline.promotion.records import Entry
 from pipeline.registry.claims import Standing
@@ -50,6 +50,8 @@ class Sources:
     """Whether production was asked at all."""
     stopped: bool
     """Whether production was stopped on purpose since it served last."""
+    behind: bool = False
+    """Whether the history went on after the registry's last change: see ``ledger.is_behind``."""
 
     @property
     def records_agree(self) -> bool:
@@ -206,15 +208,17 @@ def sources(registry: Registry, production: Production | None, home: Home) -> So
     number = registry.alias_number(CHAMPION)
     known = {version.number: version for version in registry.versions()} if number else {}
     history = records.read_history(home)
+    last = last_done(registry)
     return Sources(
         alias=number,
         version=None if number is None else known.get(number),
-        last=last_done(registry),
+        last=last,
         recorded=history[-1] if history else None,
         file=records.bundle_in_production(home),
         answering=None if production is None else production.status(),
         asked=production is not None,
         stopped=is_stopped(home),
+        behind=is_behind(home, last),
     )
 
 
@@ -229,7 +233,7 @@ def production_of(project: Project, home: Home) -> Production | None:
 def _hint(registry: Registry, found: Sources) -> str:
     """Return the command that settles the difference."""
     last, recorded, version = found.last, found.recorded, found.version
-    if version is not None and last is not None:
+    if version is not None and last is not None and not found.behind:
         pair = (version.number, version.digest)
         known = recorded is not None and (recorded.version, recorded.bundle) == pair
         if last.is_about(*pair) and not known:

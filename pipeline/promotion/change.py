@@ -34,6 +34,7 @@ from pipeline.promotion.journal import (
 from pipeline.promotion.ledger import (
     ROLLED_BACK,
     TAKEN_BACK,
+    is_behind,
     last_change_was_to,
     last_done,
     present_champion,
@@ -235,7 +236,7 @@ def realign(
         if champion == version and last_change_was_to(registry, version):
             return Realigned()
         if champion is not None and champion != version:
-            check_by_hand(registry, champion)
+            check_by_hand(registry, production.home, champion)
     except PipelineError as error:
         return Realigned(open=str(error))
     journal = Journal.start(
@@ -262,14 +263,14 @@ def realign(
     )
 
 
-def check_by_hand(registry: Registry, champion: Version) -> None:
-    """Let an alias that no change of production moved be moved back.
+def check_by_hand(registry: Registry, home: Home, champion: Version) -> None:
+    """Let an alias be moved that no change moved, or one that the history knows and went on from.
 
     Raises:
         EnvironmentFault: a change made this version the champion, or it is not known whether.
     """
     last = last_done(registry)
-    if last is None:
+    if last is None or is_behind(home, last):
         return
     if last.subject is None:
         raise EnvironmentFault(
@@ -358,7 +359,7 @@ def _move_alias(registry: Registry, production: Production, journal: Journal, re
             return
         known = {record.former_bundle, *_bundles(replaced)}
         if champion not in (None, wanted) and champion.digest not in known:
-            check_by_hand(registry, champion)
+            check_by_hand(registry, production.home, champion)
         claim(registry, journal)
         reach("within alias, claimed")
         if present_champion(registry) != champion:

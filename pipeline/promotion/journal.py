@@ -93,7 +93,12 @@ def _after_all(home: Home, now: datetime) -> str:
 
 
 def unsettled(home: Home) -> list[Journal]:
-    """Return the journals that are open, oldest first.
+    """Return the journals that are open, oldest first; raises EnvironmentFault as ``journals``."""
+    return [one for one in journals(home) if one.record.state == "open"]
+
+
+def journals(home: Home) -> list[Journal]:
+    """Return every journal, oldest first.
 
     Raises:
         EnvironmentFault: a file is not one that this module wrote.
@@ -108,8 +113,7 @@ def unsettled(home: Home) -> list[Journal]:
                 hint="see what production serves and what the registry's champion is, "
                 "then move the file away",
             ) from None
-        if record.state == "open":
-            found.append(Journal(path, record))
+        found.append(Journal(path, record))
     return found
 
 

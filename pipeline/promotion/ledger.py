@@ -8,6 +8,9 @@ of a home.
 from __future__ import annotations
 
 from pipeline.errors import Refused
+from pipeline.home import Home
+from pipeline.promotion.journal import journals
+from pipeline.promotion.records import read_history
 from pipeline.registry.claims import Standing
 from pipeline.registry.mlflow_registry import CHAMPION, Registry, Version
 
@@ -37,6 +40,48 @@ def last_change_was_to(registry: Registry, version: Version) -> bool:
     if last is None or last.subject is None:
         return True
     return last.is_about(version.number, version.digest)
+
+
+def is_behind(home: Home, last: Standing | None) -> bool:
+    """Return whether the history went on after the registry's last change, which it knows.
+
+    So it is with a registry that was restored from a backup: what it says was true once.
+
+    Args:
+        home: Whose history and journals tell.
+        last: The last change that the registry knows to be done.
+
+    Raises:
+        EnvironmentFault: the history or a journal is broken.
+    """
+    history = read_history(home)
+    if last is None or not history:
+        return False
+    made = [one.record for one in journals(home)]
+    told = [number for number, one in enumerate(made) if one.token == last.holder.token]
+    newest = history[-1]
+    named = (newest.kind, newest.version, newest.bundle, newest.run_id)
+    written = [
+        number
+        for number, one in enumerate(made)
+        if (one.kind, one.version, one.bundle, one.run_id) == named
+    ]
+    if told and written:
+        return told[-1] < written[-1]
+    subject = last.subject
+    if subject is None:
+        return False
+    by_approval = subject.kind == "promotion"
+    about = (
+        subject.version,
+        subject.bundle,
+        subject.approval if by_approval else last.holder.run_id,
+    )
+    return about in [
+        (one.version, one.bundle, one.approval if by_approval else one.run_id)
+        for one in history[:-1]
+        if by_approval or one.kind == subject.kind
+    ]
 
 
 def present_champion(registry: Registry) -> Version | None:

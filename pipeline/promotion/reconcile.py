@@ -15,11 +15,12 @@ from pipeline.approval.policy import Policy
 from pipeline.approval.statement import Approval
 from pipeline.deploy.base import Deployment, Placement, Target, check_digest
 from pipeline.errors import EnvironmentFault, PipelineError, Refused
+from pipeline.home import Home
 from pipeline.promotion import records
 from pipeline.promotion.change import Verified, change, realign, verified
 from pipeline.promotion.desired import Desired
 from pipeline.promotion.journal import Reach, nowhere
-from pipeline.promotion.ledger import DONE
+from pipeline.promotion.ledger import DONE, is_behind
 from pipeline.promotion.production import Production, alone, fetched
 from pipeline.promotion.promote import promote_challenger
 from pipeline.promotion.records import Entry
@@ -107,7 +108,7 @@ def reconcile_production(
                 f"the file is about model '{wanted.model_name}'", expected=f"'{registry.name}'"
             )
         history = records.read_history(home)
-        if not _was_in_production(registry, history, wanted):
+        if not _was_in_production(registry, home, history, wanted):
             return _forward(
                 registry,
                 policy,
@@ -169,7 +170,9 @@ def reconcile_production(
         )
 
 
-def _was_in_production(registry: Registry, history: Sequence[Entry], wanted: Desired) -> bool:
+def _was_in_production(
+    registry: Registry, home: Home, history: Sequence[Entry], wanted: Desired
+) -> bool:
     """Return whether a version was in production and nobody rolled it back.
 
     Raises:
@@ -186,6 +189,8 @@ def _was_in_production(registry: Registry, history: Sequence[Entry], wanted: Des
         if known:
             return True
         raise
+    if known and done and is_behind(home, done[-1]):
+        return True
     elsewhere = [
         ProductionChange(
             (claim.subject.version, claim.subject.bundle), claim.holder.by, claim.holder.at

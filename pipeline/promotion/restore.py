@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.deploy.release import FOLDER
 from pipeline.errors import Refused, UsageError
 from pipeline.promotion import approvals, records
+from pipeline.promotion.journal import journals
 from pipeline.promotion.production import alone, released
 from pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHALLENGER, RECORD, Registry
 from pipeline.report import Progress
@@ -52,6 +53,8 @@ def restore(
                 hint="restore the home or the registry from a backup",
             )
         registry.begin_again()
+        changes = [one.record.version for one in journals(home)]
+        registry.note_number(max([*wanted, *changes]))
         for number, digest in sorted(wanted.items()):
             if number in held and held[number].digest != digest:
                 raise Refused(

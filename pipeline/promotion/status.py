@@ -231,8 +231,10 @@ def _open(known: _Known, home: Home, running: Deployment | None) -> tuple[list[s
         said[ANSWER] = running.digest
     if not (difference := differing(said)):
         return [], []
+    lost = bool(last) and last[0].bundle not in known.versions
+    command = f"{RECONCILE[:-1]} --restore-registry'" if lost else RECONCILE
     return (
-        [f"the champion is unknown: {difference}: {RECONCILE}"],
+        [f"the champion is unknown: {difference}: {command}"],
         [f"{who}: {_bundle(known, digest)}" for who, digest in said.items()],
     )
 

@@ -29,7 +29,7 @@ from pipeline.bundle.reader import MANIFEST, Bundle, parse_manifest
 from pipeline.config import Project
 from pipeline.errors import EnvironmentFault, Refused, UsageError
 from pipeline.home import Home
-from pipeline.registry import claims, flavour, sqlite
+from pipeline.registry import claims, flavour, numbers, sqlite
 from pipeline.registry.claims import Claim, Holder, Standing, Subject
 from pipeline.registry.scope import masked, mlflow_scope
 from pipeline.registry.sqlite import SQLITE
@@ -265,7 +265,9 @@ class Registry:
             with FileLock(self._home / "registry.lock", timeout=LOCK_TIMEOUT):
                 version = self._same(bundle)
                 if version is None:
+                    self._skip_lost()
                     version = self._create(bundle, lineage, metrics or {})
+                    self.note_number(version.number)
                 else:
                     self._complete(version, bundle)
         except Timeout:
@@ -321,6 +323,39 @@ class Registry:
             )
         return made
 
+    def note_number(self, number: int) -> None:
+        """Let no version that is registered from now on have this number, or one before it.
+
+        Raises:
+            EnvironmentFault: the home's record of numbers cannot be read.
+        """
+        self._home.make()
+        numbers.note(self._home, self.name, number)
+
+    def _skip_lost(self) -> None:
+        """Use up the numbers of versions that the home saw and the registry lost."""
+        seen = numbers.highest(self._home, self.name)
+        with mlflow_scope(self.uri):
+            if seen <= max((version.number for version in self._versions()), default=0):
+                return
+            self._make_model()
+            used, run_id = 0, self._unused_run()
+            while used < seen:
+                used = self._use_next(run_id)
+
+    def _unused_run(self) -> str:
+        run_id: str = self._client.create_run(self._experiment(), run_name="unused").info.run_id
+        self._client.set_terminated(run_id)
+        return run_id
+
+    def _use_next(self, run_id: str) -> int:
+        """Let no version have the next number, and return it."""
+        unused = self._client.create_model_version(
+            self.name, source=f"runs:/{run_id}/unused", run_id=run_id
+        )
+        self._client.delete_model_version(self.name, unused.version)
+        return int(unused.version)
+
     def _use_up(self, number: int) -> None:
         """Let the next version of the model get this number."""
         with mlflow_scope(self.uri):
@@ -329,14 +364,9 @@ class Registry:
             used = max(before, default=0)
             if used >= number - 1:
                 return
-            run_id: str = self._client.create_run(self._experiment(), run_name="unused").info.run_id
-            self._client.set_terminated(run_id)
+            run_id = self._unused_run()
             while used < number - 1:
-                unused = self._client.create_model_version(
-                    self.name, source=f"runs:/{run_id}/unused", run_id=run_id
-                )
-                used = int(unused.version)
-                self._client.delete_model_version(self.name, unused.version)
+                used = self._use_next(run_id)
                 if used >= number:
                     raise Refused(
                         f"the registry gave number {used} to the next version of '{self.name}'",

@@ -36,6 +36,9 @@ class Stage:
     flags: tuple[Flag, ...] = ()
     environment: bool = False
     home: bool = False
+    reads_home: bool = False
+    """Whether it compares with what is in production, unless it is quick: another repository's home
+    is refused then."""
     alone: bool = True
     """Whether no other stage may run in the same working folder meanwhile."""
 
@@ -83,6 +86,7 @@ _ALL = (
         "read the data, test it, set bad rows and cells aside",
         "an expectation fails, or more is quarantined or blanked than tolerated",
         flags=(SAMPLE, CI_DATA),
+        reads_home=True,
     ),
     Stage(
         "train",
@@ -93,6 +97,7 @@ _ALL = (
             Flag("max-samples", "train on the newest N rows at most", "integer"),
             Flag("max-epochs", "boost N rounds at most", "integer"),
         ),
+        reads_home=True,
     ),
     Stage(
         "evaluate",

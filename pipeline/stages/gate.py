@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import report, workdir
-from pipeline.approval import policy as policies
 from pipeline.approval.keys import trusted_keys
 from pipeline.bundle.reader import Bundle
 from pipeline.data import parquet
 from pipeline.errors import UsageError, nearest
 from pipeline.evaluation import leaks
-from pipeline.gate import evidence, floor
+from pipeline.gate import evidence
 from pipeline.gate.contest import Rules, headline, not_made
 from pipeline.gate.hearing import BEST_HEURISTIC, CHAMPION, Held, Material, hear
 from pipeline.gate.record import record
 from pipeline.gate.request_contract import judge_contract
 from pipeline.problems.base import Problem
-from pipeline.problems.loader import load_problem
 from pipeline.project import isolation
+from pipeline.project.policy_in_force import in_force
 from pipeline.project.protected import CHECK, Protected
 from pipeline.project.user_tests import COMPARISON, is_comparison, run_user_tests
 from pipeline.promotion.agreement import contenders, production_of
@@ -41,10 +40,7 @@ def run(context: Context) -> Outcome:
         EnvironmentFault: the registry does not answer, or registry, history and production differ
             on the champion.
     """
-    problem = load_problem(context.config.problem, context.project.root)
-    rules = Rules.of(context.config.gate, problem.primary_metric, problem.guards)
-    policy = policies.load(context.policy, context.config.policy)
-    floor.require(policy.gate, context.config.gate, rules)
+    policy, problem, rules = in_force(context.policy, context.project)
     registry = Registry.of(context.project, context.home, context.progress)
     context.progress("asking the registry", 0.0)
     production = production_of(context.project, context.home)

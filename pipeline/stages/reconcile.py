@@ -14,7 +14,7 @@ from pipeline.errors import EnvironmentFault, UsageError
 from pipeline.promotion import desired, gitops, records, settle
 from pipeline.promotion.cleaning import clean
 from pipeline.promotion.desired import Desired, Digests
-from pipeline.promotion.ledger import last_done, present_champion
+from pipeline.promotion.ledger import is_behind, last_done, present_champion
 from pipeline.promotion.production import PRODUCTION, Production, proposed
 from pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
 from pipeline.promotion.restore import restore
@@ -104,6 +104,8 @@ def _taken_over(context: Context, registry: Registry) -> Desired | None:
     if last is None or last.subject is None or champion is None:
         return None
     if not last.is_about(champion.number, champion.digest):
+        return None
+    if is_behind(context.home, last):
         return None
     if history and (history[-1].version, history[-1].bundle) == (champion.number, champion.digest):
         return None

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.errors import PASS
 from pipeline.project import servers
+from pipeline.project.policy_in_force import in_force
 from pipeline.promotion.production import PRODUCTION
 from pipeline.stages import RUNS, STAGES, Stage
 from pipeline.stages.runner import Result, execute
@@ -39,11 +40,16 @@ def run(
     A flag goes to every stage that knows it; those that make a run quick only to the quick steps.
 
     Raises:
-        UsageError: two environments, or another project's, have the port of one that is to serve.
+        UsageError: the home is another repository's, ml.yaml would loosen the policy, or two
+            environments, or another project's, have the port of one that is to serve.
         EnvironmentFault: something else listens at such a port, which the deployment would find
             only after the training.
     """
     steps = RUNS[name]
+    if any(STAGES[step].home for step, _, _ in steps):
+        session.home.check_owner()
+    if any(step == "gate" for step, _, _ in steps):
+        in_force(session.policy, session.project)
     served = {environment for _, environment, _ in steps if environment is not None}
     if any(step == "promote" for step, _, _ in steps):
         served.add(PRODUCTION)

@@ -53,6 +53,8 @@ def execute(context: Context) -> Result:
             (context.workdir / stale).unlink(missing_ok=True)
         if context.stage.home:
             context.home.make()
+        elif context.stage.reads_home and not context.quick:
+            context.home.check_owner()
         outcome = _run_of(context)(context)
         if not outcome.waits:
             outcome = replace(outcome, summary=report.headline(outcome.summary, outcome.checks))

@@ -79,6 +79,19 @@ def test_what_shaped_the_model_beside_its_commit_is_named(addresses: Addresses) 
 
 
 @pytest.mark.parametrize(
+    ("challenger", "champion", "whose"),
+    [({}, CHAMPION, "challenger"), (CHALLENGER, {}, "champion")],
+)
+def test_a_version_without_a_commit_is_told_as_the_registrys(
+    challenger: dict[str, str], champion: dict[str, str], whose: str, addresses: Addresses
+) -> None:
+    """So is one that was registered again in a registry that was lost."""
+    told = rf"the registry has no git commit of the {whose}'s version; .*'git\.commit'.*in MLflow"
+    with pytest.raises(Refused, match=told):
+        authors_of_change(ROOT, challenger, champion, POLICY)
+
+
+@pytest.mark.parametrize(
     ("challenger", "champion"),
     [
         (CHALLENGER, CHAMPION),

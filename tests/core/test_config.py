@@ -91,6 +91,22 @@ def test_a_wrong_key_is_blamed_on_where_it_stands(
         config.load(tmp_path, assignments, environment)
 
 
+@pytest.mark.parametrize(
+    ("assignments", "environment", "origin"),
+    [
+        ((), {"ML__TRIAN__SEED": "3"}, "environment variable ML__TRIAN__SEED"),
+        (("trian.seed=3",), {}, "--set trian.seed"),
+        (("serving.docker.imgae.name=a",), {}, "--set serving.docker.imgae.name"),
+    ],
+)
+def test_so_is_a_section_that_only_it_names(
+    tmp_path: Path, assignments: tuple[str, ...], environment: dict[str, str], origin: str
+) -> None:
+    write(tmp_path, "project: a\n")
+    with pytest.raises(UsageError, match=f"^{origin}: unknown key"):
+        config.load(tmp_path, assignments, environment)
+
+
 def test_an_assignment_may_replace_a_whole_section(tmp_path: Path) -> None:
     write(tmp_path, "project: a\ndata: {source: {kind: simulated, days: 9}}\n")
     project = config.load(tmp_path, ['data.source={"kind": "csv", "path": "b.csv"}'], {})

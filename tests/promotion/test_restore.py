@@ -162,3 +162,37 @@ def test_without_a_history_there_is_nothing_to_go_by(delivery: Delivery, tmp_pat
     delivery.home.make()
     with pytest.raises(UsageError, match="names no version"):
         again(delivery)
+
+
+def test_the_number_of_a_lost_version_that_was_never_in_production_stays_unused(
+    three: Delivery, tmp_path: Path, registry_database: Path
+) -> None:
+    """Version 4 was registered, and never promoted."""
+    assert three.register("staged", identity="d", weight=4.0).number == 4
+    made_again = Home(tmp_path / "again")
+    made_again.make()
+    (made_again / "mlflow.db").write_bytes(registry_database.read_bytes())
+    shutil.copy(three.registry._home / "version-numbers.json", made_again.root)
+    three.registry = Registry(None, "three", made_again)
+    assert len(again(three)) == 3
+    assert again(three) == (), "the same again registers nothing"
+    five = three.register("other", identity="e", weight=5.0)
+    assert five.number == 5
+    assert three.register("next", identity="f", weight=6.0).number == 6
+    assert [one.number for one in three.registry.versions()] == [1, 2, 3, 5, 6]
+
+
+def test_so_does_that_of_a_version_that_a_backup_of_the_registry_lacks(
+    three: Delivery, tmp_path: Path
+) -> None:
+    database = three.registry._home / "mlflow.db"
+    shutil.copyfile(database, tmp_path / "backup")
+    three.register("staged", identity="d", weight=4.0)
+    shutil.copyfile(tmp_path / "backup", database)
+    assert three.register("other", identity="e", weight=5.0).number == 5
+
+
+def test_a_record_of_numbers_that_is_broken_is_named(three: Delivery) -> None:
+    (three.registry._home / "version-numbers.json").write_text("[4")
+    with pytest.raises(EnvironmentFault, match=r"cannot read .*version-numbers\.json"):
+        three.register("other", identity="e", weight=5.0)
