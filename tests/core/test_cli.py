@@ -51,7 +51,7 @@ def fails_with(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int
         ),
         (("promote", "--polcy=x"), "unknown flag '--polcy'; did you mean '--policy'?"),
         (("watch", "--minutes", "1"), "known: --args, --help, --json, --judge"),
-        (("run", "ci", "--yes"), "; 'ml-pipeline run --help' explains them"),
+        (("watch", "--minutes"), "; 'ml-pipeline watch --help' explains them"),
         (("xyz",), "; 'ml-pipeline --help' lists the verbs"),
         (("doctor", "now"), "doctor: 'now' is one word too many; see 'ml-pipeline doctor --help'"),
         (("run", "cj"), "run: NAME is 'cj'; expected one of: ci, cd, all; see"),
