@@ -58,7 +58,8 @@ def test_a_version_with_its_records_and_aliases(
     registry.set_alias(CHAMPION, None)
     assert registry.champion() is None
 
-    assert sorted(item.name for item in home.root.iterdir()) == [".gitignore", "registry.lock"]
+    left = [".gitignore", "registry.lock", "version-numbers.json"]
+    assert sorted(item.name for item in home.root.iterdir()) == left
     assert capfd.readouterr() == ("", "")
 
 

@@ -219,7 +219,8 @@ class TestNothingHalfDone:
     def left(self, folder):
         inside = (folder / "model").rglob("*") if (folder / "model").exists() else ()
         files = [path for path in inside if path.is_file()]
-        strays = [path for path in folder.root.iterdir() if path.name.startswith(".")]
+        hidden = [path for path in folder.root.iterdir() if path.name.startswith(".")]
+        strays = [path for path in hidden if path.name != ".gitignore"]
         strays += (folder / "data").glob("*matrix*")
         return files + strays + list((folder / "data").glob("*holdout*"))
 
