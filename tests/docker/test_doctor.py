@@ -13,8 +13,8 @@ def look(engine, make_project, tmp_path):
     def look(**section):
         section = {"target": "docker", "port": 8000} | section
         project = make_project(environments={"staging": section})
-        (check,) = servers.examine(project, Home(tmp_path / "home"))
-        return check
+        checks = servers.examine(project, Home(tmp_path / "home"))
+        return next(check for check in checks if check.name == "target of staging")
 
     return look
 
