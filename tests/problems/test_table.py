@@ -180,7 +180,7 @@ class TestRefusals:
                 "Yes",
                 r"problem.positive: .* never 'Yes': it is no \(2\), yes \(2\)",
             ),
-            (["gone", "stays", "gone", "gone"], True, r"never True: it is gone \(3\), stays \(1\)"),
+            (["gone", "stays", "gone", "gone"], True, r"never true: it is gone \(3\), stays \(1\)"),
             ([0, 1, 2, 1], 1, r"has 3 values: 1 \(2\), 0 \(1\), 2 \(1\)"),
         ],
     )
