@@ -1,4 +1,4 @@
-"""Which repository a project is checked out from, so that two of one name are told apart."""
+"""Which repository a project is checked out from, so that two of one name are distinguished."""
 
 from __future__ import annotations
 

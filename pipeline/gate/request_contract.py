@@ -70,7 +70,7 @@ def judge_contract(
     change = compare(former, new)
     breaks = change.change == "breaking"
     reordered = breaks and {*former.names} == {*new.names} and former.names != new.names
-    allow = f"set {ALLOW}: true once they are told"
+    allow = f"set {ALLOW}: true once they are informed"
     if reordered:
         hint = "run 'ml-pipeline train' again, which keeps the order of the champion of now"
     elif added := _only_added(former, new, change):

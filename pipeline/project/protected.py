@@ -172,7 +172,7 @@ class Protected:
     def _writable_elsewhere(self) -> Iterator[Path | str]:
         """Yield what is compared only where the system refuses no writes: it is much.
 
-        A build of the same model that writes the registry meanwhile is not told apart.
+        A build of the same model that writes the registry meanwhile is not distinguished.
         """
         yield from self._records()
         for folder in site.getsitepackages():

@@ -208,7 +208,7 @@ class TestInUseBefore:
 
 
 class TestTwoRepositoriesOfOneName:
-    """A copied example keeps its project's name; on one ML_HOME the two are told apart."""
+    """A copied example keeps its project's name; on one ML_HOME the two are distinguished."""
 
     def repository(self, folder: Path, *, remote: str = "", project: str = "") -> Path:
         """Make a repository with one commit of its own, and return the project's folder in it."""

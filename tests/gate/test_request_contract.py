@@ -46,7 +46,7 @@ def test_only_what_is_breaking_and_not_allowed_fails(challenger, allowed, verdic
 
 def test_each_refusal_says_what_to_do():
     new = judge_contract(manifest(AGE, PLAN, NEW), CHAMPION, allowed=False)
-    assert "set gate.allow_breaking_contract: true once they are told" in new.check.why
+    assert "set gate.allow_breaking_contract: true once they are informed" in new.check.why
     assert """'features: {optional: ["income"]}' in ml.yaml lets requests leave it""" in (
         new.check.why
     )

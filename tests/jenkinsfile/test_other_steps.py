@@ -10,16 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.jenkinsfile import Jenkins, NotInHarness, ShCall
-
-TELL = (
-    'def tell(String what, Closure c) { try { echo "${what}: ${c()}" } '
-    'catch (Throwable e) { echo "${what}: ${e.class.name}: ${e.message}" } }\n'
-)
-
-
-def echoes(jenkins: Jenkins, script: str, **options: object) -> list[str]:
-    return jenkins.run(TELL + textwrap.dedent(script) + "\n", **options).echoes  # type: ignore[arg-type]
-
+from tests.jenkinsfile.echoes import TELL, echoes
 
 LOADED = {
     "the object of its methods": (

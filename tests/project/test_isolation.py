@@ -348,18 +348,18 @@ class TestCopy:
     def test_links_lead_where_they_led(self, tmp_path):
         root = tmp_path / "project"
         root.mkdir()
-        (tmp_path / "shared.csv").write_text("shared")
+        (tmp_path / "neighbour.csv").write_text("shared")
         (root / "own.csv").write_text("own")
         (root / "near").symlink_to("own.csv")
         (root / "absolute").symlink_to(root / "own.csv")
-        (root / "outside").symlink_to("../shared.csv")
+        (root / "outside").symlink_to("../neighbour.csv")
         (root / "broken").symlink_to("nothing")
         copy = self.copied(root, tmp_path / "copy")
         for name in ("near", "absolute"):
             assert (copy / name).resolve() == (copy / "own.csv").resolve()
         assert (copy / "outside").read_text() == "shared"
         assert (copy / "broken").is_symlink()
-        assert (copy / "../shared.csv").read_text() == "shared"
+        assert (copy / "../neighbour.csv").read_text() == "shared"
 
     @pytest.mark.parametrize("link", [True, False])
     def test_a_large_file_is_linked_only_where_that_cannot_be_written_through(self, tmp_path, link):
