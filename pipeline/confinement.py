@@ -120,7 +120,8 @@ def main(arguments: Sequence[str]) -> int:
     values = json.loads(arguments[0])
     program = list(arguments[1:])
     try:
-        os.setsid()  # no terminal of this session: by ioctl it takes input for the shell
+        if os.getsid(0) != os.getpid():
+            os.setsid()  # no terminal of this session: by ioctl it takes input for the shell
         confine(Rules(tuple(map(Path, values["writable"])), tuple(map(Path, values["hidden"]))))
         os.execv(program[0], program)  # noqa: S606  no shell is wanted
     except OSError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pipeline import confinement, documents
+from pipeline import confinement, documents, supervisor
 from pipeline.bundle import source
 from pipeline.config import FILE
 from pipeline.confinement import Rules
@@ -69,7 +69,7 @@ def compute(bundle: Bundle, rows: Path) -> OwnFeatures:
     The archive (its digest was verified when the bundle was opened) is unpacked into a temporary
     folder and run in a process of its own, which gets none of the settings and secrets of this
     one's environment, and which can write in that folder only where the system can confine it
-    (``pipeline.confinement``).
+    (``pipeline.confinement``). Whatever it starts ends with it (``pipeline.supervisor``).
 
     Args:
         bundle: The verified bundle.
@@ -90,7 +90,7 @@ def compute(bundle: Bundle, rows: Path) -> OwnFeatures:
         ]  # fmt: skip
         try:
             done = subprocess.run(
-                confinement.command(rules, command),
+                supervisor.command(confinement.command(rules, command)),
                 cwd=project,
                 env=environment() | {"TMPDIR": str(tmp)},
                 stdin=subprocess.DEVNULL,

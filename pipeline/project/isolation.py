@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import confinement, documents
+from pipeline import confinement, documents, supervisor
 from pipeline.confinement import Rules
 from pipeline.documents import DocumentError
 from pipeline.errors import EnvironmentFault
@@ -49,8 +49,11 @@ class Isolated:
     rules: Rules
 
     def command(self, program: Sequence[str]) -> list[str]:
-        """Return the command that runs the program confined, where the system can do that."""
-        return confinement.command(self.rules, program)
+        """Return the command that runs the program and ends whatever it leaves running.
+
+        The program is confined where the system can do that.
+        """
+        return supervisor.command(confinement.command(self.rules, program))
 
     def path_in_copy(self, text: str) -> str:
         """Return a path of the project as that of its copy; any other text as it is."""

@@ -2,8 +2,8 @@
 
 Tests, linters and feature modules run as the user that the pipeline runs as. Where the system can
 confine them (``pipeline.project.isolation``), they cannot write it. In any case what later stages
-read is recorded before, in this process's memory alone, and compared when the code has ended and
-everything that it started has been ended.
+read is recorded before, in this process's memory alone, and compared when the code and everything
+that it started have ended (``pipeline.supervisor``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RECORDS = ("mlflow.db", "history.jsonl", "production-model.yaml", "approvals", "
 BYTE_CODE = "__pycache__"
 """Every import may write it."""
 SHOWN = 5
-GET_DUMPABLE, SET_DUMPABLE, SET_SUBREAPER = 3, 4, 36
+GET_DUMPABLE, SET_DUMPABLE = 3, 4
 """Of Linux's prctl."""
 
 SECRETS = frozenset(
@@ -83,9 +83,9 @@ class Protected:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Start the project's code inside; then end what it left running, and compare."""
+        """Run the project's code inside, by ``Isolated.command``; then compare."""
         before, digests = self._stamps(), self._digests()
-        with nullcontext() if confinement.abi() else _not_traced(), _ending_what_is_left():
+        with nullcontext() if confinement.abi() else _not_traced():
             yield
         after = self._stamps()
         installed: dict[str, bytes] | None = None
@@ -256,41 +256,6 @@ def _below(folder: Path) -> Iterator[Path]:
         folders.sort()
         yield from (Path(here) / name for name in sorted(files))
         yield from (Path(here) / name for name in folders if (Path(here) / name).is_symlink())
-
-
-@contextmanager
-def _ending_what_is_left() -> Iterator[None]:
-    """End the processes that were started inside and still run, wherever their parent went."""
-    import psutil
-
-    me = psutil.Process()
-    known = {process.pid for process in me.children()}
-    _adopt_orphans(on=True)
-    try:
-        yield
-    finally:
-        for child in me.children():
-            if child.pid not in known:
-                _end(child)
-        _adopt_orphans(on=False)
-
-
-def _end(process: object) -> None:
-    import psutil
-
-    assert isinstance(process, psutil.Process)
-    try:
-        for one in [*process.children(recursive=True), process]:
-            one.kill()
-        process.wait(5)
-    except psutil.Error:
-        return  # it ended by itself meanwhile
-
-
-def _adopt_orphans(*, on: bool) -> None:
-    """Let processes whose parent ends become children of this one, where the system can (Linux)."""
-    if sys.platform == "linux":
-        _prctl(SET_SUBREAPER, int(on))
 
 
 @contextmanager

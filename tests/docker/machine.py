@@ -8,12 +8,15 @@ told in a line with what to do, and the other tests that need it are then skippe
 import gc
 import os
 import re
+import select
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import docker
@@ -191,23 +194,48 @@ def start(answers, log=LOG, seconds=START_SECONDS):
             options.append(mend[1])
 
 
+LAUNCHER = """
+import contextlib, os, subprocess, sys
+if os.fork():
+    os._exit(0)
+os.setsid()
+with contextlib.suppress(BrokenPipeError):
+    process = subprocess.Popen(sys.argv[1:], stdout=sys.stderr)
+    print(process.pid, flush=True)
+    print(process.wait(), flush=True)
+"""
+"""Starts a program that is no descendant of this process, and writes its pid and exit code."""
+
+
 def attempt(command, environment, answers, log, seconds):
     with log.open("ab") as stream:
         before = stream.tell()
-        process = subprocess.Popen(
-            command, stdout=stream, stderr=stream, env=environment, start_new_session=True
+        launcher = subprocess.Popen(
+            [sys.executable, "-c", LAUNCHER, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            env=environment,
+            bufsize=0,  # select sees what was not read yet
         )
-    deadline = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < deadline:
-        if answers():
-            process.returncode = 0  # it is the system's from here on, no child to be warned of
-            return None
-        time.sleep(0.2)
-    if (code := process.poll()) is None:
-        process.terminate()
-        process.wait()
+    with launcher:
+        pid = int(launcher.stdout.readline())
+        deadline = time.monotonic() + seconds
+        while not (ended := has_output(launcher.stdout)) and time.monotonic() < deadline:
+            if answers():
+                return None
+            time.sleep(0.2)
+        if not ended:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        code = int(launcher.stdout.readline())
+    if not ended:
         code = f"no answer within {seconds} s"
     return decisive(log.read_bytes()[before:].decode(errors="replace")) or f"exit code {code}"
+
+
+def has_output(stream):
+    return bool(select.select([stream], [], [], 0)[0])
 
 
 def decisive(log):

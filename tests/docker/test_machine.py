@@ -6,6 +6,7 @@ import signal
 import stat
 import sys
 
+import psutil
 import pytest
 
 from tests.docker import engine as images
@@ -63,6 +64,12 @@ class TestStart:
         assert start(RUNS) is None
         assert (tmp_path / "up").read_text() == ""
         os.kill(int((tmp_path / "pid").read_text()), 0)
+
+    def test_it_is_no_descendant_of_this_process(self, start, tmp_path):
+        """What ends the processes that a test started must not end the engine of other tests."""
+        assert start(RUNS) is None
+        dockerd = psutil.Process(int((tmp_path / "pid").read_text()))
+        assert os.getpid() not in [parent.pid for parent in dockerd.parents()]
 
     def test_without_nf_tables_it_gets_the_other_iptables(self, start, programs, tmp_path):
         programs("iptables-legacy", "")
