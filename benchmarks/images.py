@@ -53,7 +53,7 @@ def build(
         ):
             for entry in source:
                 content = source.extractfile(entry) if entry.isreg() else None
-                if entry.name == "pipeline/errors.py" and content is not None:
+                if entry.name == "pipeline/ml_pipeline/core/errors.py" and content is not None:
                     add(archive, entry.name, content.read().decode() + change)
                 else:
                     archive.addfile(entry, content)

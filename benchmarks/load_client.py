@@ -88,11 +88,11 @@ async def on_schedule(ask: Ask) -> tuple[list[float], list[float]]:
 
 
 async def ours(url: str) -> tuple[list[float], list[float]]:
-    from pipeline.deploy import openloop
+    from ml_pipeline.traffic import open_loop
 
-    place = openloop.Place.of(url)
-    due = openloop.evenly(RATE, SECONDS)
-    found = await openloop.send(openloop.Client(place), [place.request(BODY)] * len(due), due)
+    place = open_loop.Place.of(url)
+    due = open_loop.evenly(RATE, SECONDS)
+    found = await open_loop.send(open_loop.Client(place), [place.request(BODY)] * len(due), due)
     return [answer.latency for answer in found], [answer.lag for answer in found]
 
 

@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ml_pipeline.bundle.identity import installed_version
 from rich.console import Console
 from rich.table import Table
-
-from pipeline.bundle.identity import installed_version
 
 
 def arguments(description: str | None, **numbers: float) -> argparse.Namespace:

@@ -24,14 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import machine
 import numpy as np
-
-from pipeline.bundle.reader import Bundle
-from pipeline.config import EnvironmentSection, ServingSection
-from pipeline.deploy import enclosure
-from pipeline.deploy.base import Placement, Target, deploy
-from pipeline.deploy.docker import DockerTarget
-from pipeline.deploy.process import ProcessTarget
-from pipeline.home import Home
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.config import EnvironmentSection, ServingSection
+from ml_pipeline.core.home import Home
+from ml_pipeline.targets import container_detection
+from ml_pipeline.targets.base import Placement, Target, deploy
+from ml_pipeline.targets.docker.target import DockerTarget
+from ml_pipeline.targets.process.target import ProcessTarget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,14 +44,13 @@ WARM_UP_SECONDS = 2.0
 def ask(url: str, body: bytes, rate: float, seconds: float) -> dict[str, Any]:
     """Ask on schedule, in this process; return what came of it, times in milliseconds."""
     import uvloop
+    from ml_pipeline.traffic import open_loop
 
-    from pipeline.deploy import openloop
-
-    place = openloop.Place.of(url)
-    due = openloop.evenly(rate, WARM_UP_SECONDS + seconds)
+    place = open_loop.Place.of(url)
+    due = open_loop.evenly(rate, WARM_UP_SECONDS + seconds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         requests = [place.request(body)] * len(due)
-        answers = runner.run(openloop.send(openloop.Client(place), requests, due))
+        answers = runner.run(open_loop.send(open_loop.Client(place), requests, due))
     counted = [answer for answer in answers if answer.due >= WARM_UP_SECONDS]
     failed = [answer for answer in counted if answer.status != 200]
     good = [answer for answer in counted if answer.status == 200]
@@ -111,7 +109,7 @@ def make_bundle(folder: Path) -> Path:
     """Return the bundle of the example's quick model."""
     unwanted = shutil.ignore_patterns("build", ".ml", ".*_cache", "__pycache__")
     shutil.copytree(ROOT / "examples/nepse", folder, ignore=unwanted)
-    command = [sys.executable, "-P", "-m", "pipeline", "run", "ci"]
+    command = [sys.executable, "-P", "-m", "ml_pipeline", "run", "ci"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"run ci: {done.stdout}{done.stderr}")
@@ -133,7 +131,7 @@ def images() -> dict[str, str]:
 
 def main() -> int:
     options = machine.arguments(__doc__, rate=RATE, seconds=SECONDS)
-    os.environ.setdefault(enclosure.STAYS, "true")  # no server outlives this run
+    os.environ.setdefault(container_detection.STAYS, "true")  # no server outlives this run
     targets: dict[str, Target] = {"process": ProcessTarget(), "docker": DockerTarget()}
     figures: dict[str, Any] = {"rate": options.rate, "seconds": options.seconds}
     rows, goals = [], {}

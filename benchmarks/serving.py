@@ -33,9 +33,8 @@ from typing import Any
 import machine
 import numpy as np
 import psutil
-
-from pipeline.features.schema import Feature, FeatureSchema
-from pipeline.serving.predictions import read
+from ml_pipeline.features.schema import Feature, FeatureSchema
+from ml_pipeline.serving.prediction_log import read
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "benchmarks/serving_peers"
@@ -267,7 +266,7 @@ def servers(folder: Path) -> Iterator[list[Server]]:
 
 def serving(folder: Path, *more: str) -> tuple[list[str], int]:
     port = free_port()
-    command = [sys.executable, "-P", "-m", "pipeline.serving", "--port", str(port)]
+    command = [sys.executable, "-P", "-m", "ml_pipeline.serving", "--port", str(port)]
     return [*command, "--bundle", str(folder / "bundle"), "--version", "1", *more], port
 
 

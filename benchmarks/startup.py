@@ -14,8 +14,7 @@ import time
 from pathlib import Path
 
 import machine
-
-from pipeline.stages import STAGES
+from ml_pipeline.stages.table import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = 5
@@ -50,7 +49,7 @@ def heavy_of(module: str, seen: set[str]) -> set[str]:
     for name in lazy_imports(path):
         if name.split(".")[0] in HEAVY:
             found.add(name.split(".")[0])
-        elif name.startswith("pipeline."):
+        elif name.startswith("ml_pipeline."):
             found |= heavy_of(name, seen)
     return found
 
@@ -77,7 +76,7 @@ def main() -> int:
     options = machine.arguments(__doc__)
     rows, figures, goals = [], {}, {}
     bare, usage = seconds(
-        "pass", "from pipeline import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass"
+        "pass", "from ml_pipeline import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass"
     )
     figures["--help"] = {"seconds": usage, "bare": bare}
     rows.append(("--help", f"{usage:.2f}", f"{bare:.2f}", f"{usage - bare:+.2f}", ""))
@@ -86,8 +85,8 @@ def main() -> int:
         packages = sorted(heavy_of(stage.module, set()))
         imports = "\n".join(f"import {name}" for name in packages) or "pass"
         own, peer = seconds(
-            "import pipeline.cli, pipeline.console, pipeline.stages.session\n"
-            f"import pipeline.stages.runner, {stage.module}\n{imports}",
+            "import ml_pipeline.cli, ml_pipeline.console, ml_pipeline.stages.session\n"
+            f"import ml_pipeline.stages.runner, {stage.module}\n{imports}",
             imports,
         )
         figures[stage.name] = {"seconds": own, "bare": peer, "packages": packages}

@@ -26,13 +26,12 @@ import great_expectations as gx  # noqa: E402
 import machine  # noqa: E402
 import pandas as pd  # noqa: E402
 from great_expectations.expectations.registry import get_expectation_impl  # noqa: E402
-
-from pipeline.config import DataSection, SimulatedSource  # noqa: E402
-from pipeline.data.rules import DataTest, row_tests  # noqa: E402
-from pipeline.data.simulated import simulate  # noqa: E402
-from pipeline.data.suite import run_suite  # noqa: E402
-from pipeline.data.validation import validate  # noqa: E402
-from pipeline.problems.bars import Bars  # noqa: E402
+from ml_pipeline.config import DataSection, SimulatedSource  # noqa: E402
+from ml_pipeline.data.expectation_suite import run_suite  # noqa: E402
+from ml_pipeline.data.rules import DataTest, row_tests  # noqa: E402
+from ml_pipeline.data.simulated import simulate  # noqa: E402
+from ml_pipeline.data.validation import validate  # noqa: E402
+from ml_pipeline.problems.bars import Bars  # noqa: E402
 
 SIZES = {2_500: (25, 160), 100_000: (90, 1400), 1_000_000: (330, 3400)}
 """Rows: symbols and days of the simulated exchange that they are the first of."""

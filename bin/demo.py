@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UsageError
-from pipeline.words import Parser
+from ml_pipeline.core.argument_parser import Parser
+from ml_pipeline.core.errors import UsageError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLE = REPOSITORY / "examples" / "nepse"
@@ -83,8 +83,8 @@ OPTIONAL = {"turnover": ("turnover", "amount", "totaltradedvalue"), "sector": ("
 
 def columns_of(path: Path) -> dict[str, str]:
     """Return the configuration that reads a file of daily bars in the usual spellings."""
-    from pipeline.data.csv_file import SEPARATORS, read_header
-    from pipeline.errors import PipelineError
+    from ml_pipeline.core.errors import PipelineError
+    from ml_pipeline.data.csv_file import SEPARATORS, read_header
 
     source = {"kind": "csv", "path": str(path)}
     names, fault = [], None
@@ -127,7 +127,7 @@ def renamed(path: Path, folder: Path) -> dict[str, str]:
 
     The example's own tests of data know the columns by its names.
     """
-    from pipeline.data.file_bytes import read_text
+    from ml_pipeline.data.file_bytes import read_text
 
     chosen = columns_of(path)
     columns = json.loads(chosen.pop("data.columns", "{}"))
@@ -175,8 +175,8 @@ class Demo:
     @property
     def home(self) -> Path:
         """The folder of this project's registry, keys and bundles."""
-        from pipeline import config
-        from pipeline.home import Owner, find_home
+        from ml_pipeline import config
+        from ml_pipeline.core.home import Owner, find_home
 
         project = config.load(EXAMPLE)
         return find_home(self.homes, Owner(project.config.project, project.model_name)).root

@@ -18,7 +18,6 @@ RUN sh /build/install.sh lock /build/requirements.txt
 
 FROM build AS package
 COPY pyproject.toml README.md requirements.txt /build/source/
-COPY pytest_ml_pipeline.py /build/source/
 COPY pipeline /build/source/pipeline
 RUN sh /build/install.sh package
 

@@ -42,7 +42,7 @@ case "$1" in
         else
             packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
             mkdir -p "/opt/package/${packages#/opt/ml-pipeline/}"
-            cp -R /build/source/pipeline "/opt/package/${packages#/opt/ml-pipeline/}"
+            cp -R /build/source/ml_pipeline "/opt/package/${packages#/opt/ml-pipeline/}"
         fi
         compile /opt/package/lib
         ;;

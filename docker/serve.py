@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     given, arguments = parser.parse_known_args(arguments)
     if given.digest is not None and not is_the_bundle(given.digest):
         return 1
-    from pipeline.serving.__main__ import main as serve
+    from ml_pipeline.serving.__main__ import main as serve
 
     own = ["--bundle", str(PLACE / "bundle"), "--host", "0.0.0.0", "--port", str(PORT)]  # noqa: S104
     token = PLACE / "token"

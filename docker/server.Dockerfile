@@ -1,4 +1,4 @@
-# The image that the docker target serves a bundle with: what pipeline.serving imports, and the
+# The image that the docker target serves a bundle with: what ml_pipeline.serving imports, and the
 # reader of a live shadow's copies, which needs the same packages.
 #
 #   docker build -f docker/server.Dockerfile -t ml-pipeline-server:0.1.0 .
@@ -18,13 +18,14 @@ COPY docker/install.sh requirements-serving.txt /build/
 RUN sh /build/install.sh lock /build/requirements-serving.txt
 
 FROM build AS package
-COPY pipeline/__init__.py pipeline/blanks.py pipeline/documents.py pipeline/errors.py \
-     pipeline/inherited.py /build/source/pipeline/
-COPY pipeline/bundle/__init__.py pipeline/bundle/reader.py /build/source/pipeline/bundle/
-COPY pipeline/features/__init__.py pipeline/features/schema.py /build/source/pipeline/features/
-COPY pipeline/serving /build/source/pipeline/serving
-COPY pipeline/deploy/__init__.py pipeline/deploy/mirroring.py pipeline/deploy/openloop.py \
-     pipeline/deploy/traffic.py /build/source/pipeline/deploy/
+COPY pipeline/ml_pipeline/__init__.py /build/source/ml_pipeline/
+COPY pipeline/ml_pipeline/core/__init__.py pipeline/ml_pipeline/core/documents.py \
+     pipeline/ml_pipeline/core/errors.py pipeline/ml_pipeline/core/subprocess_environment.py \
+     pipeline/ml_pipeline/core/whitespace.py /build/source/ml_pipeline/core/
+COPY pipeline/ml_pipeline/bundle/__init__.py pipeline/ml_pipeline/bundle/reader.py /build/source/ml_pipeline/bundle/
+COPY pipeline/ml_pipeline/features/__init__.py pipeline/ml_pipeline/features/schema.py /build/source/ml_pipeline/features/
+COPY pipeline/ml_pipeline/serving /build/source/ml_pipeline/serving
+COPY pipeline/ml_pipeline/traffic /build/source/ml_pipeline/traffic
 RUN sh /build/install.sh package
 
 FROM ${BASE_IMAGE}

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-from pipeline import __version__
-from pipeline.project.settings import schema
-from pipeline.report import SCHEMA, StageReport
-from pipeline.stages import RUNS, STAGES, Stage, Step
+from ml_pipeline import __version__
+from ml_pipeline.core.report import SCHEMA, StageReport
+from ml_pipeline.project.config_listing import schema
+from ml_pipeline.stages.table import RUNS, STAGES, Stage, Step
 
 DOCS = Path(__file__).resolve().parent
 REFERENCE = DOCS / "reference"
@@ -44,7 +43,7 @@ def stages() -> str:
     lines = [
         "# Stages",
         "",
-        "Made from the stage table in `pipeline/stages/__init__.py`; do not edit by hand.",
+        "Made from the stage table in `pipeline/ml_pipeline/stages/table.py`; do not edit by hand.",
         "",
         "| stage | does | says no when |",
         "|---|---|---|",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pipeline.approval.statement import Approval
-from pipeline.home import Home
-from pipeline.promotion import records
-from pipeline.promotion.production import mark_stopped
-from pipeline.registry.mlflow_registry import CHAMPION, Registry, Version
+from ml_pipeline.approval.statement import Approval
+from ml_pipeline.core.home import Home
+from ml_pipeline.promotion import production_history
+from ml_pipeline.promotion.environment import mark_stopped
+from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry, Version
 
 
 def make_champion(registry: Registry, home: Home, version: Version) -> None:
@@ -28,8 +28,8 @@ def make_champion(registry: Registry, home: Home, version: Version) -> None:
         champion=None,
         run_id="run-0",
     )
-    entry = records.entry(
+    entry = production_history.entry(
         "promotion", version, (None, None), "http://here", approval, "0" * 64, run_id="run-0"
     )
-    records.history(home, entry).do()
+    production_history.history(home, entry).do()
     mark_stopped(home)

@@ -4,7 +4,7 @@ import sys
 import time
 from datetime import datetime
 
-from pipeline import clock
+from ml_pipeline.core import clock
 
 
 def set_wall_clock(monkeypatch, by):
@@ -18,7 +18,7 @@ def set_wall_clock(monkeypatch, by):
 
     monkeypatch.setattr(time, "time", lambda: real() + seconds)
     for name, module in list(sys.modules.items()):
-        if name.startswith("pipeline") and getattr(module, "datetime", None) is datetime:
+        if name.startswith("ml_pipeline") and getattr(module, "datetime", None) is datetime:
             monkeypatch.setattr(module, "datetime", Shifted)
 
 

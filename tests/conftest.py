@@ -14,16 +14,15 @@ from typing import Any
 
 import pytest
 import yaml
-
-from pipeline import config
-from pipeline.config import Project
-from pipeline.features.schema import Feature, FeatureSchema
-from pipeline.home import Home
-from pipeline.registry.mlflow_registry import Registry
-from pipeline.report import Profile
-from pipeline.stages import STAGES
-from pipeline.stages.context import Context
-from pipeline.workdir import Workdir
+from ml_pipeline import config
+from ml_pipeline.config import Project
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Profile
+from ml_pipeline.core.workdir import Workdir
+from ml_pipeline.features.schema import Feature, FeatureSchema
+from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.stages.context import Context
+from ml_pipeline.stages.table import STAGES
 
 SMALL: dict[str, Any] = {
     "project": "small",
@@ -69,7 +68,7 @@ def make_project(tmp_path: Path) -> MakeProject:
 @pytest.fixture
 def without_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the system have no means to confine a project's code."""
-    monkeypatch.setattr("pipeline.confinement.abi", lambda: 0)
+    monkeypatch.setattr("ml_pipeline.core.landlock.abi", lambda: 0)
 
 
 @pytest.fixture

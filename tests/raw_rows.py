@@ -1,9 +1,8 @@
 """A project whose model takes computed features, and its bundle: for tests of raw rows."""
 
 import yaml
-
-from pipeline import config
-from pipeline.bundle import identity, source
+from ml_pipeline import config
+from ml_pipeline.bundle import identity, source
 
 PROBLEM = {
     "kind": "table",
@@ -16,7 +15,7 @@ PROBLEM = {
 MODULE = """
 import os
 
-from pipeline.features.registry import feature
+from ml_pipeline import feature
 
 
 @feature(scope="row")

@@ -8,8 +8,7 @@ import time
 
 import httpx
 import msgspec
-
-from pipeline.serving.predictions import Logged, Source
+from ml_pipeline.serving.prediction_log import Logged, Source
 
 TOKEN = "t0ken-of-the-tests"
 """Asked for by servers that always ask for one."""

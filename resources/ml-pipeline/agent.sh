@@ -230,7 +230,7 @@ def bundled():
 
 
 def carried(wheels):
-    return "".join(one.text("pipeline/requirements.txt") for one in wheels if one.name == OWN)
+    return "".join(one.text("ml_pipeline/requirements.txt") for one in wheels if one.name == OWN)
 
 
 def anchored(wheels):
@@ -342,7 +342,7 @@ def checkout():
     seen = set()
     for inside, full, link in walk(root):
         folder, name = os.path.split(inside)
-        source = {"pipeline/requirements.txt": "requirements.txt"}.get(inside, inside)
+        source = "requirements.txt" if inside == "ml_pipeline/requirements.txt" else os.path.join("pipeline", inside)
         if link:
             refuse("%s is a link" % inside)
         if inside in (".used", ".lock", "run/ml-pipeline"):
@@ -358,7 +358,7 @@ def checkout():
         if not os.path.isfile(source) or digest(full).digest() != digest(source).digest():
             refuse("%s differs from the checkout" % inside)
         seen.add(source)
-    for folder, _, names in os.walk("pipeline"):
+    for folder, _, names in os.walk("pipeline/ml_pipeline"):
         for name in names:
             if name.endswith(".py") and os.path.join(folder, name) not in seen:
                 refuse("%s is missing" % os.path.join(folder, name))
@@ -431,15 +431,15 @@ if [ "$own" = checkout ]; then
     # Kept by content beside the environment: a server that a build started goes on importing from it.
     now=$("$python" -I -S -c '
 import hashlib, os, sys
-found = [os.path.join(folder, name) for folder, _, names in os.walk("pipeline") for name in names if not name.endswith(".pyc")]
+found = [os.path.join(folder, name) for folder, _, names in os.walk("pipeline/ml_pipeline") for name in names if not name.endswith(".pyc")]
 total = hashlib.sha256(sys.argv[1].encode())
-found += filter(os.path.exists, ["pyproject.toml", "pytest_ml_pipeline.py"])
+found += filter(os.path.exists, ["pyproject.toml"])
 for path in sorted(found):
     total.update(b"%s %s\n" % (hashlib.sha256(open(path, "rb").read()).digest(), path.encode()))
 print(total.hexdigest()[:32])' "$venv")
     over=$ML_CACHE/checkout-$now
     touch "$over/.used" 2>/dev/null
-    starts=$(printf '#!/bin/sh\nPYTHONPATH="%s${PYTHONPATH:+:$PYTHONPATH}" PATH="%s:$PATH" exec "%s/bin/python" -P -m pipeline "$@"' "$over" "$bin" "$venv")
+    starts=$(printf '#!/bin/sh\nPYTHONPATH="%s${PYTHONPATH:+:$PYTHONPATH}" PATH="%s:$PATH" exec "%s/bin/python" -P -m ml_pipeline "$@"' "$over" "$bin" "$venv")
     if [ -d "$over" ] && { [ "$(cat "$over/run/ml-pipeline")" != "$starts" ] || ! verified checkout "$over"; }; then
         rm -rf "$over"
     fi

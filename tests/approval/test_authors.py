@@ -3,11 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from pipeline.approval.authors import authors_of_change
-from pipeline.approval.policy import Policy
-from pipeline.errors import Refused
-from pipeline.registry import git
+from ml_pipeline.approval.authors import authors_of_change
+from ml_pipeline.approval.policy import Policy
+from ml_pipeline.core import git
+from ml_pipeline.core.errors import Refused
 
 ROOT = Path("/nowhere")
 CHALLENGER = {"git.commit": "2" * 40, "git.dirty": "false"}

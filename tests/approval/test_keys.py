@@ -16,17 +16,16 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-
-from pipeline.approval.keys import (
+from ml_pipeline.approval.keys import (
     create_keypair,
     load_signer,
     made_keys,
     private_path,
     trusted_keys,
 )
-from pipeline.approval.policy import Policy
-from pipeline.errors import EnvironmentFault, UsageError
-from pipeline.home import Home
+from ml_pipeline.approval.policy import Policy
+from ml_pipeline.core.errors import EnvironmentFault, UsageError
+from ml_pipeline.core.home import Home
 
 
 @pytest.fixture

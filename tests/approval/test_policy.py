@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pipeline.approval import policy
-from pipeline.approval.policy import Policy, tighten
-from pipeline.config import PolicySection
-from pipeline.errors import UsageError
+from ml_pipeline.approval import policy
+from ml_pipeline.approval.policy import Policy, tighten
+from ml_pipeline.config import PolicySection
+from ml_pipeline.core.errors import UsageError
 
 NAMES = st.lists(st.sampled_from(["Asha", "Bina", "Chet"]), unique=True).map(tuple)
 

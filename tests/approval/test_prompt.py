@@ -3,9 +3,8 @@ from __future__ import annotations
 import io
 
 import pytest
-
-from pipeline.approval.prompt import Answer, ask
-from pipeline.errors import WaitingForPerson
+from ml_pipeline.approval.prompt import Answer, ask
+from ml_pipeline.core.errors import WaitingForPerson
 
 
 def answered(*lines: str, user: str = "") -> tuple[Answer, str]:

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI
+from ml_pipeline.approval.statement import PAYLOAD_TYPE, Approval, Expected, sign, verify
+from ml_pipeline.core.errors import Refused
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
-
-from pipeline.approval.statement import PAYLOAD_TYPE, Approval, Expected, sign, verify
-from pipeline.errors import Refused
 
 SIGNER = CryptoSigner.generate_ed25519()
 APPROVAL = Approval(

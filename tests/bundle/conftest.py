@@ -10,13 +10,12 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
-
-from pipeline.bundle import writer
-from pipeline.bundle.identity import identity
-from pipeline.config import Project
-from pipeline.features.schema import Feature, FeatureSchema
-from pipeline.report import Profile
-from pipeline.training.record import Cutoffs, TrainingRecord
+from ml_pipeline.bundle import writer
+from ml_pipeline.bundle.identity import identity
+from ml_pipeline.config import Project
+from ml_pipeline.core.report import Profile
+from ml_pipeline.features.schema import Feature, FeatureSchema
+from ml_pipeline.training.training_record import Cutoffs, TrainingRecord
 
 ROWS = 32 + 10_000
 SCHEMA = FeatureSchema(

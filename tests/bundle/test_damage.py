@@ -5,9 +5,9 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.core.errors import Refused
 
-from pipeline.bundle.reader import Bundle
-from pipeline.errors import Refused
 from tests.bundle.damage import EVERY, FILES, flip, refit
 
 ONCE = settings(

@@ -1,8 +1,7 @@
 """What is said of two bundles that claim one identity."""
 
 import pytest
-
-from pipeline.bundle.differences import differences
+from ml_pipeline.bundle.differences import differences
 
 
 def manifest(*features, training=None, **files):

@@ -1,10 +1,9 @@
 """What makes a new version, and what does not."""
 
 import pytest
-
-from pipeline import config
-from pipeline.bundle.identity import identity, source_files
-from pipeline.errors import UsageError
+from ml_pipeline import config
+from ml_pipeline.bundle.identity import identity, source_files
+from ml_pipeline.core.errors import UsageError
 
 DATA = "d" * 64
 
@@ -120,8 +119,8 @@ class TestSourceFiles:
         found = self.write(
             project,
             {
-                "own.py": "import pipeline.errors\nimport json\nimport numpy\n",
-                "pipeline/errors.py": "",
+                "own.py": "import ml_pipeline.core.errors\nimport json\nimport numpy\n",
+                "pipeline/ml_pipeline/core/errors.py": "",
                 "json.py": "",
                 "numpy.py": "",
             },

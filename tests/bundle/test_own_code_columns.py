@@ -2,8 +2,7 @@
 
 import pandas as pd
 import pytest
-
-from pipeline.bundle.own_code import OwnCodeError, _columns, _without_others
+from ml_pipeline.bundle.packaged_code import OwnCodeError, _columns, _without_others
 
 TABLE = {"kind": "table", "label": "left", "entity": "customer", "categorical": ["plan"]}
 

@@ -9,10 +9,9 @@ import sys
 
 import numpy as np
 import pytest
-
-from pipeline.bundle.reader import Bundle, OnnxModel, check_golden
-from pipeline.errors import Refused
-from pipeline.features.schema import FeatureError
+from ml_pipeline.bundle.reader import Bundle, OnnxModel, check_golden
+from ml_pipeline.core.errors import Refused
+from ml_pipeline.features.schema import FeatureError
 
 
 def edit_manifest(bundle, change):
@@ -25,7 +24,7 @@ class TestSuccess:
     def test_tells_nobody_that_a_model_was_opened(self, bundle, tmp_path):
         """ONNX Runtime sends usage data where it is let: what it sends is stored there first."""
         program = (
-            "from pathlib import Path; from pipeline.bundle.reader import Bundle; "
+            "from pathlib import Path; from ml_pipeline.bundle.reader import Bundle; "
             "Bundle.open(Path(PATH)).check_golden()"
         )
         subprocess.run(
@@ -57,7 +56,7 @@ class TestSuccess:
 
     def test_imports_no_framework(self, bundle):
         code = (
-            "import sys; from pathlib import Path; from pipeline.bundle.reader import Bundle;"
+            "import sys; from pathlib import Path; from ml_pipeline.bundle.reader import Bundle;"
             f"Bundle.open(Path({str(bundle)!r})).check_golden();"
             "print(*sorted({name.split('.')[0] for name in sys.modules}))"
         )
@@ -214,7 +213,7 @@ class TestWhatTheManifestVouchesForAndNoModelCanUse:
 
 
 def test_onnx_runtime_reports_to_nobody():
-    told = "import os, pipeline.bundle.reader; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    told = "import os, ml_pipeline.bundle.reader; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
     done = subprocess.run(
         [sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True

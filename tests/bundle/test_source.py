@@ -4,8 +4,7 @@ import io
 import tarfile
 
 import pytest
-
-from pipeline.bundle import source
+from ml_pipeline.bundle import source
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import tarfile
 
 import pytest
 import yaml
+from ml_pipeline import config
+from ml_pipeline.bundle import source, writer
+from ml_pipeline.core import workdir
+from ml_pipeline.core.errors import Refused, UsageError
 
-from pipeline import config, workdir
-from pipeline.bundle import source, writer
-from pipeline.errors import Refused, UsageError
-
-FEATURES = "from pipeline.features.registry import feature\n"
+FEATURES = "from ml_pipeline import feature\n"
 
 
 @pytest.fixture

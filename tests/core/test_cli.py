@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ml_pipeline import cli
+from ml_pipeline.core import report
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.core.report import StageReport, Verdict
+from ml_pipeline.core.workdir import Workdir
+from ml_pipeline.stages.table import CD, CI, RUNS, STAGES
 
-from pipeline import cli, report
-from pipeline.errors import UsageError
-from pipeline.report import StageReport, Verdict
-from pipeline.stages import CD, CI, RUNS, STAGES
-from pipeline.workdir import Workdir
 from tests.conftest import MakeProject
 
 HEAVY = (
@@ -216,7 +217,7 @@ def test_a_home_that_is_not_there_is_told(
 
 def test_help_lists_every_stage_and_loads_nothing_heavy() -> None:
     program = (
-        "import sys\nfrom pipeline import cli\n"
+        "import sys\nfrom ml_pipeline import cli\n"
         "try: cli.main(['--help'])\nexcept SystemExit: pass\n"
         f"print('loaded:', *(m for m in {HEAVY} if m in sys.modules))"
     )
@@ -231,7 +232,7 @@ def test_help_lists_every_stage_and_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(("call", "frozen"), [("main()", True), ("main(['--version'])", False)])
 def test_only_the_program_ends_without_a_search_for_garbage(call: str, frozen: bool) -> None:
     program = (
-        "import atexit, gc, sys\nfrom pipeline import cli\n"
+        "import atexit, gc, sys\nfrom ml_pipeline import cli\n"
         "atexit.register(lambda: print('frozen:', gc.get_freeze_count() > 0))\n"
         f"sys.argv = ['ml-pipeline', '--version']\ntry: cli.{call}\nexcept SystemExit: pass\n"
     )
@@ -244,7 +245,7 @@ def test_only_the_program_ends_without_a_search_for_garbage(call: str, frozen: b
 @pytest.mark.parametrize("name", STAGES)
 def test_every_stage_has_help_that_says_when_it_says_no(name: str) -> None:
     output = subprocess.run(
-        [sys.executable, "-m", "pipeline", name, "--help"],
+        [sys.executable, "-m", "ml_pipeline", name, "--help"],
         capture_output=True,
         text=True,
         check=True,
@@ -274,8 +275,8 @@ def test_runs_are_made_of_stages_that_exist() -> None:
 def test_features_answers_a_machine_in_json_and_at_once_in_one_line(
     capsys: pytest.CaptureFixture[str], make_project: Any
 ) -> None:
-    from pipeline.config import SimulatedSource
-    from pipeline.data.simulated import simulate
+    from ml_pipeline.config import SimulatedSource
+    from ml_pipeline.data.simulated import simulate
 
     root = make_project().root
     simulate(SimulatedSource(kind="simulated", symbols=3, days=40)).to_csv(root / "raw.csv")
@@ -292,8 +293,8 @@ def test_features_answers_a_machine_in_json_and_at_once_in_one_line(
 def test_progress_stays_out_of_a_report_as_json(
     capsys: pytest.CaptureFixture[str], make_project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.console.QUIET_SECONDS", 0.0)
-    monkeypatch.setattr("pipeline.console.LOG_SECONDS", 0.0)
+    monkeypatch.setattr("ml_pipeline.console.QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("ml_pipeline.console.LOG_SECONDS", 0.0)
     root = str(make_project().root)
     assert cli.main(["validate-data", "--project", root, "--json"]) == 0
     printed = capsys.readouterr()

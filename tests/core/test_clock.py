@@ -1,32 +1,32 @@
-"""pipeline.clock: ages that no setting of the wall clock changes; and who asks the wall clock."""
+"""ml_pipeline.core.clock: ages that no setting of the wall clock changes; who asks that clock."""
 
 import ast
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from ml_pipeline.core import clock
 
-from pipeline import clock
 from tests.clocks import Boot, set_wall_clock
 
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[2] / "pipeline/ml_pipeline"
 DAY = timedelta(days=1)
 SHOWN = {
-    "pipeline/deploy/container.py": "the date of a folder in an archive",
-    "pipeline/deploy/live.py": "a shadow that an earlier version started, or where Linux is not",
-    "pipeline/deploy/release.py": "the age of a copy, where Linux is not",
-    "pipeline/problems/compute.py": "the day that a row of the future is of",
-    "pipeline/promotion/journal.py": "a name, which sorts after the earlier ones all the same",
-    "pipeline/promotion/records.py": "the date in the history",
-    "pipeline/promotion/watching.py": "dates, and promotions that an earlier version made",
-    "pipeline/registry/mlflow_registry.py": "dates of runs and leases, which do not expire",
-    "pipeline/scoring/score.py": "the date of scores",
-    "pipeline/serving/metrics.py": "when the server started",
-    "pipeline/serving/predictions.py": "dates of requests, and names that sort all the same",
-    "pipeline/stages/approve.py": "the date of an answer",
-    "pipeline/stages/runner.py": "dates in reports",
-    "pipeline/stages/session.py": "a part of a run's id",
-    "pipeline/stages/validate_data.py": "the day that a row of the future is of",
+    "targets/docker/container.py": "the date of a folder in an archive",
+    "online/live_shadow.py": "a shadow that an earlier version started, or where Linux is not",
+    "targets/released_bundles.py": "the age of a copy, where Linux is not",
+    "problems/compute_features.py": "the day that a row of the future is of",
+    "promotion/journal.py": "a name, which sorts after the earlier ones all the same",
+    "promotion/production_history.py": "the date in the history",
+    "promotion/watch_state.py": "dates, and promotions that an earlier version made",
+    "registry/mlflow_registry.py": "dates of runs and leases, which do not expire",
+    "scoring/score.py": "the date of scores",
+    "serving/metrics.py": "when the server started",
+    "serving/prediction_log.py": "dates of requests, and names that sort all the same",
+    "stages/approve.py": "the date of an answer",
+    "stages/runner.py": "dates in reports",
+    "stages/session.py": "a part of a run's id",
+    "stages/validate_data.py": "the day that a row of the future is of",
 }
 """Modules that ask the wall clock, and what for: never for a duration that decides something."""
 
@@ -42,11 +42,11 @@ def asks_the_wall_clock(path):
 
 def test_only_what_is_listed_asks_the_wall_clock():
     found = {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "pipeline").rglob("*.py")
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
         if asks_the_wall_clock(path)
     }
-    assert sorted(found - SHOWN.keys()) == [], "measure a duration by pipeline.clock"
+    assert sorted(found - SHOWN.keys()) == [], "measure a duration by ml_pipeline.core.clock"
     assert sorted(SHOWN.keys() - found) == [], "listed for nothing"
 
 

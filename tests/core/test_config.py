@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from pipeline import config
-from pipeline.errors import UsageError
+from ml_pipeline import config
+from ml_pipeline.core.errors import UsageError
 
 
 def write(folder: Path, text: str) -> Path:

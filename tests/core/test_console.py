@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import io
 
+from ml_pipeline.console import Screen, console_on
 from rich.console import Console
-
-from pipeline.console import Screen, console_on
 
 
 def test_what_to_do_stands_under_its_row() -> None:

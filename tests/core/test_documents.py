@@ -7,8 +7,7 @@ from itertools import pairwise
 
 import pytest
 import yaml
-
-from pipeline.documents import (
+from ml_pipeline.core.documents import (
     DocumentError,
     check_bounds,
     parse_json,

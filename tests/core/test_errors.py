@@ -1,10 +1,9 @@
 """No message shows a password or a token."""
 
 import pytest
-
-from pipeline import config
-from pipeline.errors import EnvironmentFault, UsageError, masked
-from pipeline.report import Check, Verdict
+from ml_pipeline import config
+from ml_pipeline.core.errors import EnvironmentFault, UsageError, masked
+from ml_pipeline.core.report import Check, Verdict
 
 SECRET = "hush-1234567890abcdef"
 

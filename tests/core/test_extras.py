@@ -4,9 +4,8 @@ import shlex
 from importlib import metadata
 
 import pytest
+from ml_pipeline.core.extras import install_command
 from packaging.requirements import Requirement
-
-from pipeline.extras import install_command
 
 
 @pytest.mark.parametrize(

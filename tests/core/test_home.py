@@ -11,12 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from pipeline import home
-from pipeline.errors import EnvironmentFault, UsageError
-from pipeline.home import Home, Owner, find_home, origins_of, owner_of
-from pipeline.origin import remote_name
-from pipeline.registry import git
+from ml_pipeline.core import git, home
+from ml_pipeline.core.errors import EnvironmentFault, UsageError
+from ml_pipeline.core.home import Home, Owner, find_home, origins_of, owner_of
+from ml_pipeline.core.repository_origin import remote_name
 
 
 def test_a_home_in_the_project_is_never_committed(tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 from jsonschema import Draft202012Validator
-
-from pipeline.errors import UsageError
-from pipeline.report import (
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.core.report import (
     Check,
     StageReport,
     Verdict,

@@ -8,12 +8,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from pipeline import report, workdir
-from pipeline.errors import EnvironmentFault, PipelineError, Refused, UsageError, WaitingForPerson
-from pipeline.report import Check, Profile, StageReport, Verdict
-from pipeline.stages import STAGES, runner
-from pipeline.stages.context import Context, Outcome
+from ml_pipeline.core import report, workdir
+from ml_pipeline.core.errors import (
+    EnvironmentFault,
+    PipelineError,
+    Refused,
+    UsageError,
+    WaitingForPerson,
+)
+from ml_pipeline.core.report import Check, Profile, StageReport, Verdict
+from ml_pipeline.stages import runner
+from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.table import STAGES
 
 PASSED = Outcome("fine", [Check(name="c", verdict=Verdict.PASS)])
 

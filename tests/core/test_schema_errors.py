@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ml_pipeline.approval.policy import Policy
+from ml_pipeline.config import Config
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.core.schema_errors import parse, reason, rule_of
+from ml_pipeline.problems.bars import BarsOptions
+from ml_pipeline.problems.table import TableOptions
+from ml_pipeline.promotion.desired_state import Desired
+from ml_pipeline.training.estimators.parameters import ESTIMATORS
 from pydantic import BaseModel
-
-from pipeline.approval.policy import Policy
-from pipeline.config import Config
-from pipeline.errors import UsageError
-from pipeline.problems.bars import BarsOptions
-from pipeline.problems.table import TableOptions
-from pipeline.promotion.desired import Desired
-from pipeline.schema_errors import parse, reason, rule_of
-from pipeline.training.params import ESTIMATORS
 
 MODELS: Mapping[str, type[BaseModel]] = {
     "ml.yaml": Config,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-
-from pipeline.approval import policy, policy_files
-from pipeline.errors import UsageError
-from pipeline.stages.session import Session
+from ml_pipeline.approval import policy, policy_files
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.stages.session import Session
 
 
 class Opened:

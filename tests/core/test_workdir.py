@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from pipeline import workdir
+from ml_pipeline.core import workdir
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -83,7 +82,7 @@ class TestScratch:
     def test_a_process_that_is_killed_leaves_one_that_the_next_removes(
         self, tmp_path: Path
     ) -> None:
-        code = "import os, sys; from pathlib import Path; from pipeline import workdir\n"
+        code = "import os, sys; from pathlib import Path; from ml_pipeline.core import workdir\n"
         code += "with workdir.scratch(Path(sys.argv[1]), '.fetched-'): os.kill(os.getpid(), 9)"
         subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
         assert len(list(tmp_path.glob(".fetched-*"))) == 1

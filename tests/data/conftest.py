@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 import pytest
-
-from pipeline.data.rules import DataTest
+from ml_pipeline.data.rules import DataTest
 
 NOT_NULL = "expect_column_values_to_not_be_null"
 BETWEEN = "expect_column_values_to_be_between"

@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from pipeline.data.csv_file import read_csv
-from pipeline.errors import PipelineError, Refused, UsageError
+from ml_pipeline.core.errors import PipelineError, Refused, UsageError
+from ml_pipeline.data.csv_file import read_csv
 
 
 def test_reads_plain_and_gzip_alike(tmp_path):

@@ -10,11 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-from pipeline.config import CsvSource, ParquetSource, SqlSource
-from pipeline.data.exact_text import texts
-from pipeline.data.load import read_source
-from pipeline.errors import UsageError
+from ml_pipeline.config import CsvSource, ParquetSource, SqlSource
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.data.exact_text import texts
+from ml_pipeline.data.sources import read_source
 
 BIG = 2**53
 

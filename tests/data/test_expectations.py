@@ -6,9 +6,8 @@ import warnings
 
 import pandas as pd
 import pytest
-
-from pipeline.data.rules import DataTest
-from pipeline.data.suite import run_suite
+from ml_pipeline.data.expectation_suite import run_suite
+from ml_pipeline.data.rules import DataTest
 
 
 def missed(frame: pd.DataFrame, expect: str, **args) -> list[int]:
@@ -94,8 +93,7 @@ def test_they_work_in_a_plain_context_too():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import great_expectations as gx
-
-        from pipeline.data.expectations import ExpectColumnValuesToBeIsoDate
+        from ml_pipeline.data.expectations import ExpectColumnValuesToBeIsoDate
 
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = {"globally": False, "metric_calculations": False}

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-
-from pipeline.data.file_bytes import Limit, read_text
-from pipeline.errors import UsageError
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.data.file_bytes import Limit, read_text
 
 TEXT = "a,b\n1,é\n".encode()
 

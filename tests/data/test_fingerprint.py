@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline.data.fingerprint import fingerprint, profile
+from ml_pipeline.data.fingerprint import fingerprint, profile
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-
-from pipeline.data.labels import comparable_labels, one_of_two, shown_labels
+from ml_pipeline.data.labels import comparable_labels, one_of_two, shown_labels
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline.errors import UsageError
-from pipeline.report import Verdict
-from pipeline.stages import runner
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.stages import runner
 
 ROWS = 200
 PROBLEM = {"kind": "table", "label": "y", "entity": "id", "categorical": ["plan"]}
@@ -162,7 +161,7 @@ def test_copies_leave_where_rows_are_about_something(validated):
     ],
 )
 def test_labels_mean_the_same_however_they_are_written(validated, written, positive):
-    from pipeline.problems.table import Table, TableOptions
+    from ml_pipeline.problems.table import Table, TableOptions
 
     frame = table().assign(y=lambda t: t["y"].map(dict(zip((1, 0), written, strict=True))))
     options = PROBLEM | {"positive": positive}
@@ -177,7 +176,7 @@ def test_labels_mean_the_same_however_they_are_written(validated, written, posit
 
 
 def test_words_that_yaml_would_have_to_quote_are_said(validated):
-    from pipeline.problems.table import Table, TableOptions
+    from ml_pipeline.problems.table import Table, TableOptions
 
     frame = table().assign(y=lambda t: t["y"].map({1: "NO", 0: "SE"}))
     with pytest.raises(UsageError, match=r"never false: it is .*in quotes"):

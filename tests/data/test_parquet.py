@@ -5,9 +5,8 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline.data import parquet
-from pipeline.errors import UsageError
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.data import parquet
 
 
 @pytest.fixture

@@ -4,10 +4,9 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-
-from pipeline.config import DataSection, Distribution, Expectation
-from pipeline.data.rules import DataTest, distribution_tests, frame_tests, row_tests
-from pipeline.errors import UsageError
+from ml_pipeline.config import DataSection, Distribution, Expectation
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.data.rules import DataTest, distribution_tests, frame_tests, row_tests
 
 TODAY = date(2024, 3, 1)
 PRESENT = ("shop", "day", "sales", "visits")

@@ -3,9 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline.config import SimulatedSource
-from pipeline.data.simulated import LIMIT, SECTORS, simulate
+from ml_pipeline.config import SimulatedSource
+from ml_pipeline.data.simulated import LIMIT, SECTORS, simulate
 
 
 def exchange(**values) -> SimulatedSource:

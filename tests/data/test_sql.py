@@ -3,10 +3,9 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-
-from pipeline.config import SqlSource
-from pipeline.data.sql import read_sql
-from pipeline.errors import EnvironmentFault, UsageError
+from ml_pipeline.config import SqlSource
+from ml_pipeline.core.errors import EnvironmentFault, UsageError
+from ml_pipeline.data.sql import read_sql
 
 SECRET = "p@ss/w:rd"
 

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.pandas import column, data_frames, range_indexes
-
-from pipeline.config import DataSection
-from pipeline.data.fingerprint import fingerprint
-from pipeline.data.rules import DataTest, distribution_tests, frame_tests, row_tests
-from pipeline.data.validation import check_frame, in_order, validate
-from pipeline.report import Verdict, judge
+from ml_pipeline.config import DataSection
+from ml_pipeline.core.report import Verdict, judge
+from ml_pipeline.data.fingerprint import fingerprint
+from ml_pipeline.data.rules import DataTest, distribution_tests, frame_tests, row_tests
+from ml_pipeline.data.validation import check_frame, in_order, validate
 
 TODAY = date(2024, 3, 1)
 BETWEEN = "expect_column_values_to_be_between"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline.config import CsvSource, WrittenForms
-from pipeline.data.load import read_source
-from pipeline.data.remedies import date_remedy, number_remedy
-from pipeline.data.typed import as_dates, as_numbers
-from pipeline.data.written_forms import apply_forms
+from ml_pipeline.config import CsvSource, WrittenForms
+from ml_pipeline.data.remedies import date_remedy, number_remedy
+from ml_pipeline.data.sources import read_source
+from ml_pipeline.data.typed_columns import as_dates, as_numbers
+from ml_pipeline.data.written_forms import apply_forms
 
 
 def forms(values, *, dates=(), **options):

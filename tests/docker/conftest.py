@@ -1,6 +1,5 @@
 """The engine and the images of tests/docker/engine.py, and a place to deploy to."""
 
-from tests.deploy.conftest import docker_place, free_port
 from tests.docker.engine import (
     agent_image,
     base_image,
@@ -10,6 +9,7 @@ from tests.docker.engine import (
     server_image,
 )
 from tests.docker.machine import pytest_runtest_setup
+from tests.targets.conftest import docker_place, free_port
 
 __all__ = [
     "agent_image",

@@ -1,4 +1,4 @@
-"""A Docker engine and the project's images on it, for tests here and of pipeline.deploy.
+"""A Docker engine and the project's images on it, for tests here and of ml_pipeline.targets.
 
 What a machine lacks is brought by tests/docker/machine.py. The base image is made once a machine,
 from where the machine's own packages come; ML_TEST_BASE_IMAGE names another one.
@@ -25,7 +25,7 @@ RELEASE = "bookworm"
 PACKAGES = "ca-certificates,git,procps,python3,python3-venv"
 TRUSTED = Path("/etc/ssl/certs/ca-certificates.crt")
 CONTEXT = (
-    *("docker", "pipeline", "pyproject.toml", "pytest_ml_pipeline.py"),
+    *("docker", "pipeline", "pyproject.toml"),
     *("README.md", "requirements.txt"),
 )
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")

@@ -65,7 +65,7 @@ def test_it_holds_the_lock_and_the_package_and_nothing_else(run):
 COMPILED = """
 import importlib.util, json, pathlib, sysconfig
 found = {}
-for name in ("pipeline", "pandas", "mlflow"):
+for name in ("ml_pipeline", "pandas", "mlflow"):
     for source in (pathlib.Path(sysconfig.get_path("purelib")) / name).rglob("*.py"):
         cached = pathlib.Path(importlib.util.cache_from_source(str(source)))
         flags = cached.read_bytes()[4:8].hex() if cached.exists() else "none"

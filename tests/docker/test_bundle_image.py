@@ -7,13 +7,13 @@ import tarfile
 
 import pytest
 from docker.errors import ContainerError
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.config import EnvironmentSection, ServingSection
+from ml_pipeline.core.errors import EnvironmentFault, UsageError
+from ml_pipeline.targets.docker import engine as engines
+from ml_pipeline.targets.kubernetes import image
+from ml_pipeline.targets.kubernetes.image import Wanted
 
-from pipeline.bundle.reader import Bundle
-from pipeline.config import EnvironmentSection, ServingSection
-from pipeline.deploy import engine as engines
-from pipeline.deploy import image
-from pipeline.deploy.image import Wanted
-from pipeline.errors import EnvironmentFault, UsageError
 from tests.docker.registry import registry
 from tests.servers import await_answer, served_version
 

@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 import yaml
+from ml_pipeline.core.home import Home
+from ml_pipeline.registry.mlflow_registry import Registry
 
-from pipeline.home import Home
-from pipeline.registry.mlflow_registry import Registry
 from tests.docker.engine import ROOT
 from tests.docker.machine import install, lacking, may_install
 from tests.servers import await_answer

@@ -1,11 +1,10 @@
 """doctor on environments of the docker target, with a real engine."""
 
 import pytest
-
-from pipeline.deploy import engine as engines
-from pipeline.home import Home
-from pipeline.project import servers
-from pipeline.report import Verdict
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.project import doctor_environments
+from ml_pipeline.targets.docker import engine as engines
 
 
 @pytest.fixture
@@ -13,7 +12,7 @@ def look(engine, make_project, tmp_path):
     def look(**section):
         section = {"target": "docker", "port": 8000} | section
         project = make_project(environments={"staging": section})
-        checks = servers.examine(project, Home(tmp_path / "home"))
+        checks = doctor_environments.examine(project, Home(tmp_path / "home"))
         return next(check for check in checks if check.name == "target of staging")
 
     return look

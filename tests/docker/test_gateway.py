@@ -6,15 +6,15 @@ import sys
 
 import httpx
 import pytest
+from ml_pipeline.config import ServingSection
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.targets.docker import container, gateway
+from ml_pipeline.targets.docker.gateway import Gateway
+from ml_pipeline.targets.docker.target import DIRECT, DIRECT_OLD
 
-from pipeline.config import ServingSection
-from pipeline.deploy import container, gateway
-from pipeline.deploy.docker import DIRECT, DIRECT_OLD
-from pipeline.deploy.gateway import Gateway
-from pipeline.errors import EnvironmentFault
-from tests.deploy.samples import Clients
 from tests.docker.test_target import containers, server_of, volumes
 from tests.servers import served_version
+from tests.targets.samples import Clients
 
 ROW = {"features": [1.0, None]}
 ADDRESSES = {"blue": "10.0.0.2", "green": "10.0.0.3"}
@@ -43,7 +43,7 @@ class TestConfiguration:
 
 
 class TestRequests:
-    """Through a gateway that is there; the contract of the API: tests/deploy/test_target.py."""
+    """Through a gateway that is there; the contract of the API: tests/targets/test_target.py."""
 
     @pytest.fixture
     def url(self, docker_place, make_bundle):
@@ -219,15 +219,15 @@ class TestRefused:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.config import EnvironmentSection, ServingSection
-from pipeline.deploy import container, docker, gateway
-from pipeline.deploy.base import Placement, deploy
-from pipeline.home import Home
+from ml_pipeline.config import EnvironmentSection, ServingSection
+from ml_pipeline.targets.docker import container, gateway, target
+from ml_pipeline.targets.base import Placement, deploy
+from ml_pipeline.core.home import Home
 
 home, bundle, port, version = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 section = EnvironmentSection(port=port, image=sys.argv[5], gateway_image=sys.argv[6])
 module, name, word = sys.argv[7].split(" ")[:3]
-owner = docker
+owner = target
 for part in module.split("."):
     owner = getattr(owner, part)
 real = getattr(owner, name)
@@ -242,7 +242,7 @@ setattr(owner, name, last)
 if sys.argv[7].split(" ")[3:]:
     gateway.Gateway._read = lambda *_: "other limits"
 placement = Placement("staging", section, ServingSection(), Home(home))
-deploy(docker.DockerTarget(), placement, bundle, int(version))
+deploy(target.DockerTarget(), placement, bundle, int(version))
 """
 POINTS = {
     "container fill ": "the bundle is laid",

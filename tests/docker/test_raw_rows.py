@@ -5,15 +5,15 @@ import time
 import httpx
 import pandas as pd
 import pytest
+from ml_pipeline import cli
+from ml_pipeline.core.home import Home
+from ml_pipeline.targets import server_arguments
+from ml_pipeline.targets.docker.target import DockerTarget
 
-from pipeline import cli
-from pipeline.deploy import arguments
-from pipeline.deploy.docker import DockerTarget
-from pipeline.home import Home
-from tests.deploy.conftest import make_place
 from tests.docker.test_target import server_of
 from tests.raw_rows import CRASHES, ROW, make_raw_bundle, make_raw_project
 from tests.servers import TOKEN, free_port
+from tests.targets.conftest import make_place
 
 SECONDS = 120
 ROWS = [
@@ -69,7 +69,7 @@ def worker_of(server):
     script = (
         "import pathlib\n"
         "for file in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n"
-        "    if b'pipeline.scoring.feature_worker' in file.read_bytes().split(b'\\0'):\n"
+        "    if b'ml_pipeline.scoring.feature_worker' in file.read_bytes().split(b'\\0'):\n"
         "        print(file.parent.name)\n"
     )
     done = server.exec_run(["/opt/ml-pipeline/bin/python", "-c", script])
@@ -121,9 +121,9 @@ def test_it_may_write_to_a_bounded_folder_in_memory_and_nowhere_else(client, pla
     assert host["ReadonlyRootfs"]
     assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
     assert server.attrs["Config"]["User"] == "10001:10001"
-    assert host["Tmpfs"] == {arguments.SCRATCH: "size=64m,mode=1777,nosuid,nodev,noexec"}
+    assert host["Tmpfs"] == {server_arguments.SCRATCH: "size=64m,mode=1777,nosuid,nodev,noexec"}
     assert host["Memory"] == 1 << 30
-    full = f"{arguments.SCRATCH}/x"
+    full = f"{server_arguments.SCRATCH}/x"
     for path, told in (("/opt/ml-pipeline/x", b"Read-only"), (full, b"No space left")):
         script = f"open({path!r}, 'wb').write(bytes(65 << 20))"
         done = server.exec_run(["/opt/ml-pipeline/bin/python", "-c", script])

@@ -5,12 +5,12 @@ import time
 
 import httpx
 import pytest
+from ml_pipeline.core.home import Home
+from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry
+from ml_pipeline.stages.runner import execute
+from ml_pipeline.targets.base import Placement, deploy
+from ml_pipeline.targets.docker.target import DockerTarget
 
-from pipeline.deploy.base import Placement, deploy
-from pipeline.deploy.docker import DockerTarget
-from pipeline.home import Home
-from pipeline.registry.mlflow_registry import CHAMPION, Registry
-from pipeline.stages.runner import execute
 from tests.servers import free_port
 
 REQUESTS = 40

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.docker.test_delivery import remove_servers
-from tests.going_back import back_and_forth
+from tests.rollback_scenarios import back_and_forth
 
 
 @pytest.mark.slow

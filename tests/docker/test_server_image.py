@@ -14,8 +14,8 @@ from tests.docker.test_agent_image import INSTALLED, locked, strangers
 from tests.servers import await_ready, served_version
 
 PARTS = """
-import pathlib, pipeline
-print(*sorted(path.name for path in pathlib.Path(pipeline.__file__).parent.iterdir()))
+import pathlib, ml_pipeline
+print(*sorted(path.name for path in pathlib.Path(ml_pipeline.__file__).parent.iterdir()))
 """
 
 
@@ -36,7 +36,7 @@ def test_it_holds_what_serving_imports_and_nothing_else(run):
     found = run("-c", PARTS, entrypoint=[python]).decode().split()
     files = ["__init__.py", "blanks.py", "documents.py", "errors.py", "inherited.py"]
     assert found == sorted([*files, "__pycache__", "bundle", "deploy", "features", "serving"])
-    run("-P", "-c", "import pipeline.deploy.mirroring", entrypoint=[python])
+    run("-P", "-c", "import ml_pipeline.traffic.mirror_reader", entrypoint=[python])
 
 
 def test_by_hand_it_serves_a_mounted_bundle(engine, server_image, make_bundle, free_port):

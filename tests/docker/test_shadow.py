@@ -3,12 +3,12 @@
 import json
 
 import pytest
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.online import live_shadow
+from ml_pipeline.targets.base import Copying, Deployment, Placement
+from ml_pipeline.targets.docker.target import DockerTarget
 
-from pipeline.deploy import live
-from pipeline.deploy.base import Copying, Deployment, Placement
-from pipeline.deploy.docker import DockerTarget
-from pipeline.errors import UsageError
-from pipeline.report import Verdict
 from tests.servers import TOKEN, await_ready, free_port
 from tests.stages.test_shadow import Clients, Delivery, named
 
@@ -91,7 +91,7 @@ def test_production_copies_its_requests_until_they_are_judged(delivery, producti
     assert metrics["compared"] == metrics["offered"] - metrics["dropped"] >= 100
     assert 0 < metrics["psi"] < 1
     assert not clients.errors
-    assert live.read(delivery.home, "staging") is None
+    assert live_shadow.read(delivery.home, "staging") is None
     assert (delivery.home / "shadow/staging.jsonl").stat().st_mode & 0o777 == 0o600
     assert not [name for name in delivery.mine("containers") if ".shadow" in name]
 

@@ -1,4 +1,4 @@
-"""The docker target beyond what all targets do (tests/deploy/test_target.py).
+"""The docker target beyond what all targets do (tests/targets/test_target.py).
 
 What a container may do, what a rollover leaves, and engines that are elsewhere or not there.
 """
@@ -15,19 +15,19 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from ml_pipeline.config import EnvironmentSection, PredictionLogSection, ServingSection
+from ml_pipeline.core.errors import EnvironmentFault, Refused
+from ml_pipeline.core.home import Home
+from ml_pipeline.serving.prediction_log import files, read
+from ml_pipeline.targets.base import Placement
+from ml_pipeline.targets.docker import container
+from ml_pipeline.targets.docker import engine as engines
+from ml_pipeline.targets.docker.gateway import Gateway
+from ml_pipeline.targets.docker.target import DockerTarget
 
-from pipeline.config import EnvironmentSection, PredictionLogSection, ServingSection
-from pipeline.deploy import container
-from pipeline.deploy import engine as engines
-from pipeline.deploy.base import Placement
-from pipeline.deploy.docker import DockerTarget
-from pipeline.deploy.gateway import Gateway
-from pipeline.errors import EnvironmentFault, Refused
-from pipeline.home import Home
-from pipeline.serving.predictions import files, read
-from tests.deploy.samples import Clients
 from tests.docker.machine import sdk_leaves_sockets
 from tests.servers import falsify_golden, served_version
+from tests.targets.samples import Clients
 
 SILENCE_SECONDS = 2
 
@@ -409,11 +409,11 @@ def relay(client, path):
 AGENT = """
 import json, sys
 from pathlib import Path
-from pipeline.config import EnvironmentSection, PredictionLogSection, ServingSection
-from pipeline.deploy.base import Placement, deploy
-from pipeline.deploy.targets import load_target
-from pipeline.errors import UsageError
-from pipeline.home import Home
+from ml_pipeline.config import EnvironmentSection, PredictionLogSection, ServingSection
+from ml_pipeline.targets.base import Placement, deploy
+from ml_pipeline.targets.loader import load_target
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.core.home import Home
 
 home, bundle, port = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 section = EnvironmentSection(port=port, image=sys.argv[4], gateway_image=sys.argv[5])
@@ -455,7 +455,7 @@ def test_an_agent_in_a_container_deploys(
 
 
 def test_no_import_of_the_sdk_before_it_is_used():
-    code = "import sys, pipeline.deploy.docker; sys.exit('docker' in sys.modules)"
+    code = "import sys, ml_pipeline.targets.docker.target; sys.exit('docker' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

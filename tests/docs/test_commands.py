@@ -14,13 +14,12 @@ from typing import Any
 
 import pytest
 import yaml
-
-from pipeline import cli
-from pipeline.approval.policy import Policy
-from pipeline.config import Config
-from pipeline.errors import UsageError
-from pipeline.schema_errors import parse
-from pipeline.stages import STAGES
+from ml_pipeline import cli
+from ml_pipeline.approval.policy import Policy
+from ml_pipeline.config import Config
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.core.schema_errors import parse
+from ml_pipeline.stages.table import STAGES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

@@ -40,7 +40,7 @@ def names_of(path: str) -> frozenset[str]:
 
 def test_the_table_is_read() -> None:
     assert len(rows()) > 90
-    known = names_of("tests/deploy/test_damaged_bundle.py")
+    known = names_of("tests/targets/test_damaged_bundle.py")
     assert "TestReleased::test_a_damaged_copy_is_replaced" in known
 
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-
-from pipeline.errors import Refused
-from pipeline.evaluation import baselines
-from pipeline.evaluation.sample import Sample
+from ml_pipeline.core.errors import Refused
+from ml_pipeline.evaluation import baselines
+from ml_pipeline.evaluation.holdout import Sample
 
 
 class TestFromSignal:

@@ -3,16 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline.config import EvaluateSection, Threshold
-from pipeline.errors import UsageError
-from pipeline.evaluation import checks
-from pipeline.evaluation.groups import by_group
-from pipeline.evaluation.measure import Measured
-from pipeline.evaluation.noise import noise_effect
-from pipeline.evaluation.sample import Sample
-from pipeline.features.schema import Feature, FeatureSchema
-from pipeline.report import Verdict
+from ml_pipeline.config import EvaluateSection, Threshold
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.evaluation import checks
+from ml_pipeline.evaluation.fairness import by_group
+from ml_pipeline.evaluation.holdout import Sample
+from ml_pipeline.evaluation.metric_table import Measured
+from ml_pipeline.evaluation.noise_sensitivity import noise_effect
+from ml_pipeline.features.schema import Feature, FeatureSchema
 
 
 def noise(count):

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.evaluation import metrics
 from sklearn import metrics as known
-
-from pipeline.errors import UsageError
-from pipeline.evaluation import metrics
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 1), st.integers(0, 20), st.integers(0, 3)), min_size=2, max_size=60

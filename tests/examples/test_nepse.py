@@ -8,12 +8,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
-from pipeline import config
-from pipeline.config import Project
-from pipeline.problems.loader import load_problem
-from pipeline.report import Verdict
-from pipeline.stages import runner
+from ml_pipeline import config
+from ml_pipeline.config import Project
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.problems.loader import load_problem
+from ml_pipeline.stages import runner
 
 EXAMPLE = Path(__file__).parents[2] / "examples/nepse"
 

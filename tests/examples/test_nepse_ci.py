@@ -6,16 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-
-from pipeline import config
-from pipeline.config import Project
-from pipeline.deploy.base import Placement, deploy
-from pipeline.deploy.targets import load_target
-from pipeline.home import Home
-from pipeline.project.user_tests import is_comparison, run_user_tests
-from pipeline.report import StageReport, Verdict
-from pipeline.stages import runner
-from pipeline.workdir import Workdir
+from ml_pipeline import config
+from ml_pipeline.config import Project
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import StageReport, Verdict
+from ml_pipeline.core.workdir import Workdir
+from ml_pipeline.project.user_tests import is_comparison, run_user_tests
+from ml_pipeline.stages import runner
+from ml_pipeline.targets.base import Placement, deploy
+from ml_pipeline.targets.loader import load_target
 
 EXAMPLE = Path(__file__).parents[2] / "examples/nepse"
 

@@ -7,8 +7,7 @@ import pytest
 import talib
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pipeline.features import indicators
+from ml_pipeline.features import indicators
 
 CLOSE_ENOUGH = 1e-9
 

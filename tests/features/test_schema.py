@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-
-from pipeline.features.schema import Feature, FeatureError, FeatureSchema
+from ml_pipeline.features.schema import Feature, FeatureError, FeatureSchema
 
 
 @pytest.fixture
@@ -236,7 +235,7 @@ class TestEncodeRows:
 
 def test_module_imports_neither_pandas_nor_numpy():
     code = (
-        "import sys, pipeline.features.schema;"
+        "import sys, ml_pipeline.features.schema;"
         "print([name for name in ('numpy', 'pandas') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-
-from pipeline.evaluation.sample import Sample
-from pipeline.gate.contest import Rules
+from ml_pipeline.evaluation.holdout import Sample
+from ml_pipeline.gate.comparison_set import Rules
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-
-from pipeline.gate.contest import contest
-from pipeline.gate.decision import decide
-from pipeline.gate.evidence import Candidate, check_comparisons, check_report
-from pipeline.report import Check, ModelRef, Profile, StageReport, Verdict, judge
+from ml_pipeline.core.report import Check, ModelRef, Profile, StageReport, Verdict, judge
+from ml_pipeline.gate.comparison_set import contest
+from ml_pipeline.gate.decision import decide
+from ml_pipeline.gate.reports import Candidate, check_comparisons, check_report
 
 ME = Candidate(identity="a" * 64, digest="b" * 64)
 

@@ -2,8 +2,7 @@
 
 import pandas as pd
 import pytest
-
-from pipeline.gate.lineage import comparable_rows
+from ml_pipeline.gate.lineage import comparable_rows
 
 
 def training(validation_end="2024-01-05", holdout_start="2024-01-08", **changed):

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from ml_pipeline.config import Project
+from ml_pipeline.core.report import StageReport
 
-from pipeline.config import Project
-from pipeline.report import StageReport
 from tests.mlflow_server import postgres_registry
 from tests.postgres import postgres
 
@@ -47,7 +47,7 @@ class CommandLine:
 
     def __call__(self, *arguments: str, **environment: str) -> Run:
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline", *arguments],
+            [sys.executable, "-m", "ml_pipeline", *arguments],
             cwd=self.project.root,
             env=os.environ | self.environment | environment,
             capture_output=True,

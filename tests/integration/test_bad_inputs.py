@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline import cli
-from pipeline.report import StageReport
+from ml_pipeline import cli
+from ml_pipeline.core.report import StageReport
 
 DAYS = 90
 SYMBOLS = tuple(f"S{n:02d}" for n in range(20))
@@ -206,7 +205,7 @@ def test_an_aborted_build_leaves_a_report_and_the_next_run_starts_clean(project:
         "import pathlib, time\n\n\ndef test_slow(df):\n"
         "    pathlib.Path('started').touch()\n    time.sleep(60)\n"
     )
-    command = [sys.executable, "-m", "pipeline", "validate-data"]
+    command = [sys.executable, "-m", "ml_pipeline", "validate-data"]
     with subprocess.Popen(command, cwd=project.root) as running:
         deadline = time.monotonic() + 60
         while not list(project.root.rglob("started")) and time.monotonic() < deadline:
@@ -264,7 +263,7 @@ def test_an_unreachable_registry_is_an_environment_fault(
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder as it is after package."""
-    from pipeline import config
+    from ml_pipeline import config
 
     root = tmp_path_factory.mktemp("built")
     (root / "ml.yaml").write_text(

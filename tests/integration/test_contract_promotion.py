@@ -7,11 +7,11 @@ import sys
 import httpx
 import numpy as np
 import pytest
+from ml_pipeline.core.home import Home
+from ml_pipeline.stages.runner import execute
+from ml_pipeline.targets.base import Placement
+from ml_pipeline.targets.loader import load_target
 
-from pipeline.deploy.base import Placement
-from pipeline.deploy.targets import load_target
-from pipeline.home import Home
-from pipeline.stages.runner import execute
 from tests.servers import free_port
 from tests.stages.test_contract import SECTIONS, customers
 

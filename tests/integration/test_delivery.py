@@ -10,16 +10,16 @@ import httpx
 import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
+from ml_pipeline.core.report import StageReport
+from ml_pipeline.stages.table import RUNS
 
-from pipeline.report import StageReport
-from pipeline.stages import RUNS
 from tests.integration.conftest import CommandLine, free_port
 
 OWN_FEATURE = '''"""A feature of the project's own."""
 
 import pandas as pd
 
-from pipeline.features.registry import feature
+from ml_pipeline import feature
 
 
 @feature

@@ -32,7 +32,7 @@ EXPECTED: tuple[tuple[tuple[str, ...], set[str]], ...] = (
 
 PROGRAM = f"""
 import sys
-from pipeline import cli
+from ml_pipeline import cli
 code = cli.main(sys.argv[1:])
 print("loaded", code, *(name for name in {HEAVY} if name in sys.modules))
 """

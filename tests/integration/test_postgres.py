@@ -17,17 +17,17 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from ml_pipeline import cli, config
+from ml_pipeline.config import SimulatedSource, SqlSource
+from ml_pipeline.core.errors import EnvironmentFault, UsageError
+from ml_pipeline.core.home import Home
+from ml_pipeline.data.simulated import simulate
+from ml_pipeline.data.sources import read_source
+from ml_pipeline.data.sql import Database, read_sql
+from ml_pipeline.registry.mlflow_registry import GATE_RECORD, Registry
+from ml_pipeline.scoring.prediction_table import write_table
+from ml_pipeline.scoring.predictions import Predictions
 
-from pipeline import cli, config
-from pipeline.config import SimulatedSource, SqlSource
-from pipeline.data.load import read_source
-from pipeline.data.simulated import simulate
-from pipeline.data.sql import Database, read_sql
-from pipeline.errors import EnvironmentFault, UsageError
-from pipeline.home import Home
-from pipeline.registry.mlflow_registry import GATE_RECORD, Registry
-from pipeline.scoring.predictions import Predictions
-from pipeline.scoring.table import write_table
 from tests.conftest import SMALL
 from tests.fault_proxy import Fault, FaultProxy, Request, fault_proxy
 from tests.integration.conftest import CommandLine, free_port

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.going_back import back_and_forth
+from tests.rollback_scenarios import back_and_forth
 
 
 @pytest.mark.slow

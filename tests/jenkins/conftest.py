@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from pipeline.jenkinsfile import Build, Jenkins, MlPipeline, Sh, ShCall
+from ml_pipeline.jenkinsfile import Build, Jenkins, MlPipeline, Sh, ShCall
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS: Mapping[str, Any] = json.loads((ROOT / "resources/steps.json").read_text())

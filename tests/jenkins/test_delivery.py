@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from ml_pipeline.stages.table import CD, CI
 
-from pipeline.stages import CD, CI
 from tests.jenkins.conftest import EXPLICIT, ROOT, TEMPLATE, Deliver, Package, trace
 
 BOTH = pytest.mark.parametrize("script", [EXPLICIT, TEMPLATE], ids=["explicit", "template"])

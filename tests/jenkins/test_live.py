@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ml_pipeline.jenkinsfile import Build, Jenkins
 
-from pipeline.jenkinsfile import Build, Jenkins
 from tests.conftest import SMALL
 from tests.integration.conftest import free_port
 from tests.jenkins.conftest import TEMPLATE
@@ -56,7 +56,7 @@ path.write_text(json.dumps(report), encoding="utf-8")
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put a command ml-pipeline into the path that notes its arguments; returns where."""
-    from pipeline import __version__
+    from ml_pipeline import __version__
 
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -115,7 +115,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (root / "ml.yaml").write_text(yaml.safe_dump(values))
     command = tmp_path / "bin/ml-pipeline"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m pipeline "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m ml_pipeline "$@"\n')
     command.chmod(0o755)
     monkeypatch.setenv(
         "PATH", f"{command.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"

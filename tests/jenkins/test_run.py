@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ml_pipeline.jenkinsfile import Sh, ShCall
 
-from pipeline.jenkinsfile import Sh, ShCall
 from tests.jenkins.conftest import Deliver, Package
 
 LINT = "@Library('ml-pipeline') _\nmlLint(project: 'examples/nepse')\n"

@@ -6,10 +6,10 @@ import ast
 import re
 
 import pytest
+from ml_pipeline import __version__
+from ml_pipeline.core.report import SCHEMA
+from ml_pipeline.stages.table import RUNS, STAGES
 
-from pipeline import __version__
-from pipeline.report import SCHEMA
-from pipeline.stages import RUNS, STAGES
 from tests.jenkins.conftest import OWN, ROOT, STEPS
 
 VARS = ROOT / "vars"
@@ -36,7 +36,7 @@ def test_every_stage_has_its_step(stage: str) -> None:
 def test_a_stage_that_asks_where_servers_run_gets_the_engine(stage: str) -> None:
     tree = ast.parse((ROOT / f"{STAGES[stage].module.replace('.', '/')}.py").read_text())
     used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    asks = bool(used & {"pipeline.deploy.targets", "pipeline.promotion.agreement"})
+    asks = bool(used & {"ml_pipeline.targets.loader", "ml_pipeline.promotion.agreement"})
     assert STEPS["steps"][step_of(stage)]["engine"] == asks
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ml_pipeline.jenkinsfile import scenario
 
-from pipeline.jenkinsfile import scenario
 from tests.jenkins.conftest import EXPLICIT, TEMPLATE, Deliver, Package
 
 LIBRARY = "@Library('ml-pipeline') _\n"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from pipeline.jenkinsfile.fixtures import jenkins
+from ml_pipeline.jenkinsfile.fixtures import jenkins
 
 __all__ = ["jenkins"]
 

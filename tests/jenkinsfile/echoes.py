@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from pipeline.jenkinsfile import Jenkins
+from ml_pipeline.jenkinsfile import Jenkins
 
 TELL = (
     'def tell(String what, Closure c) { try { echo "${what}: ${c()}" } '

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.jenkinsfile import Build
+from ml_pipeline.jenkinsfile import Build
 
 RECORDINGS = Path(__file__).parent / "recordings"
 # Not steps, stages or echoes: what the controller says beside them, and traces of Java frames.

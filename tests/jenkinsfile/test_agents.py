@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
+from ml_pipeline.jenkinsfile import Jenkins, NotInHarness, Sh, ShCall
 
-from pipeline.jenkinsfile import Jenkins, NotInHarness, Sh, ShCall
 from tests.jenkinsfile.conftest import CREDENTIALS, HERE
 
 TWO = {"one": ["linux"], "two": ["linux", "gpu"]}

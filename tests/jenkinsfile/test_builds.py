@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import pytest
-
-from pipeline.jenkinsfile import Answer, Jenkins
+from ml_pipeline.jenkinsfile import Answer, Jenkins
 
 
 def test_causes_are_maps_and_never_strings(jenkins: Jenkins) -> None:

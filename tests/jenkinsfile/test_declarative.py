@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import pytest
-
-from pipeline.jenkinsfile import Answer, Jenkins
+from ml_pipeline.jenkinsfile import Answer, Jenkins
 
 
 def stages(*bodies: str, rest: str = "", agent: str = "none") -> str:

@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 import pytest
+from ml_pipeline.jenkinsfile import Jenkins
 
-from pipeline.jenkinsfile import Jenkins
 from tests.jenkinsfile.replay import RECORDINGS
 
 CASES: list[dict[str, Any]] = json.loads(

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
+from ml_pipeline.jenkinsfile import Jenkins, NotInHarness
 
-from pipeline.jenkinsfile import Jenkins, NotInHarness
 from tests.jenkinsfile import replay
 
 STAGE = "stages {{ stage('a') {{ {0} }} }}"

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from ml_pipeline.jenkinsfile import jvm
 
-from pipeline.jenkinsfile import jvm
 from tests.jenkinsfile import replay
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "jenkinsfile-syntax.md"

@@ -7,8 +7,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from ml_pipeline.jenkinsfile import Answer, Jenkins, NotInHarness, Sh, ShCall
 
-from pipeline.jenkinsfile import Answer, Jenkins, NotInHarness, Sh, ShCall
 from tests.jenkinsfile.echoes import echoes
 
 ENVIRONMENT = {

@@ -55,7 +55,7 @@ def test_the_tests_of_the_page(tmp_path: Path) -> None:
     [
         ([], [], "1 passed"),
         (["pipeline/jobs.yaml"], [], "1 passed"),
-        (["pipeline/__init__.py"], [], "No module named 'pipeline.jenkinsfile'"),
+        (["pipeline/__init__.py"], [], "No module named 'ml_pipeline.jenkinsfile'"),
         (["pipeline/__init__.py"], ["--import-mode=importlib"], "1 passed"),
     ],
     ids=["no folder", "a folder", "a package", "a package, importlib"],
@@ -94,7 +94,7 @@ def command(folder: Path, block: str) -> subprocess.CompletedProcess[str]:
     """Run the command line of a console that starts with ml-pipeline."""
     (line,) = re.findall(r"^\$ ml-pipeline (.*)$", block, re.MULTILINE)
     return subprocess.run(
-        [sys.executable, "-P", "-m", "pipeline", *line.split()],
+        [sys.executable, "-P", "-m", "ml_pipeline", *line.split()],
         cwd=folder,
         capture_output=True,
         text=True,

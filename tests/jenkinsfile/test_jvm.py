@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from pipeline.errors import EnvironmentFault
-from pipeline.jenkinsfile import HarnessError, Jenkins, jvm
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.jenkinsfile import HarnessError, Jenkins, jvm
 
 
 def test_the_lock_names_artefacts_and_checksums_only() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from pipeline.jenkinsfile import Jenkins, NotInHarness
+from ml_pipeline.jenkinsfile import Jenkins, NotInHarness
 
 COUNTER = """import groovy.transform.Field
 @Field int count = 0

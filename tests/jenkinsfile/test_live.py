@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from pipeline.jenkinsfile import Answer, Jenkins
+from ml_pipeline.jenkinsfile import Answer, Jenkins
 
 
 def test_commands_really_run(jenkins: Jenkins) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from pipeline.jenkinsfile import Jenkins, NotInHarness, Sh
+from ml_pipeline.jenkinsfile import Jenkins, NotInHarness, Sh
 
 
 def pipeline(stage: str, rest: str = "", agent: str = "any") -> str:

@@ -8,8 +8,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from ml_pipeline.jenkinsfile import Jenkins, NotInHarness, ShCall
 
-from pipeline.jenkinsfile import Jenkins, NotInHarness, ShCall
 from tests.jenkinsfile.echoes import TELL, echoes
 
 LOADED = {

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import pytest
-
-from pipeline.errors import UsageError
-from pipeline.jenkinsfile import Answer, Jenkins, Prompt
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.jenkinsfile import Answer, Jenkins, Prompt
 
 THREE = "parameters: [string(name: 'A'), string(name: 'B'), booleanParam(name: 'C')]"
 SHAPES = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from ml_pipeline.jenkinsfile import Jenkins, NotInHarness
 
-from pipeline.jenkinsfile import Jenkins, NotInHarness
 from tests.jenkinsfile.conftest import CREDENTIALS
 
 PIPELINE_OPTIONS = (

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ml_pipeline.jenkinsfile import Answer, Build, Jenkins, Prompt, scenario
 
-from pipeline.jenkinsfile import Answer, Build, Jenkins, Prompt, scenario
 from tests.jenkinsfile import replay
 from tests.jenkinsfile.conftest import CREDENTIALS, HERE
 

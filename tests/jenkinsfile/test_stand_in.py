@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.jenkinsfile import MlPipeline, Sh, ShCall
+from ml_pipeline.jenkinsfile import MlPipeline, Sh, ShCall
 
 
 def call(folder: Path, script: str, label: str | None = None) -> ShCall:

@@ -6,8 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from pipeline.jenkinsfile import HarnessError, Jenkins, Sh
+from ml_pipeline.jenkinsfile import HarnessError, Jenkins, Sh
 
 SHOW = 'try { echo "${%s}" } catch (e) { echo "${e.class.simpleName}: ${e.message}" }\n'
 

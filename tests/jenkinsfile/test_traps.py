@@ -5,8 +5,7 @@ from __future__ import annotations
 import textwrap
 
 import pytest
-
-from pipeline.jenkinsfile import CpsMismatch, Jenkins, NotInHarness
+from ml_pipeline.jenkinsfile import CpsMismatch, Jenkins, NotInHarness
 
 BROKEN = {
     "Matcher": ("def m = ('abc' =~ /b/)", "m.find()"),

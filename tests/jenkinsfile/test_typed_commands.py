@@ -10,8 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from pipeline.jenkinsfile import Jenkins, verb
+from ml_pipeline.jenkinsfile import Jenkins, verb
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

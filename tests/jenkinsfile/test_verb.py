@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from pipeline.errors import UsageError
-from pipeline.jenkinsfile import Jenkins, verb
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.jenkinsfile import Jenkins, verb
 
 ASKS = "def a = input(message: 'm', id: 'go', submitterParameter: 'W')\nnode { sh 'echo \"$K by $1\"'; echo \"${a} ${params.K}\" }\n"
 

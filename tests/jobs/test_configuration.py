@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
-from pipeline.errors import UsageError
-from pipeline.jobs.configuration import differences, merged, parse
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.jobs.configuration import differences, merged, parse
 
 FOLDER = "com.cloudbees.hudson.plugins.folder.Folder"
 MULTIBRANCH = "org.jenkinsci.plugins.workflow.multibranch.WorkflowMultiBranchProject"

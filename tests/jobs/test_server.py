@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 
 import pytest
+from ml_pipeline.core.errors import EnvironmentFault, UsageError
+from ml_pipeline.jobs.server import Server, access, job_path, view_path
 
-from pipeline.errors import EnvironmentFault, UsageError
-from pipeline.jobs.server import Server, access, job_path, view_path
 from tests.jobs.double import TOKEN, USER, Jenkins
 
 

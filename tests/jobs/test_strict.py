@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.jobs.builder import render
 
-from pipeline.errors import UsageError
-from pipeline.jobs.builder import render
 from tests.jobs.conftest import Write
 
 

@@ -7,9 +7,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
-
-from pipeline.jobs.builder import Rendered, render
-from pipeline.jobs.verb import check
+from ml_pipeline.jobs.builder import Rendered, render
+from ml_pipeline.jobs.verb import check
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = ROOT / "jobs"

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
+from ml_pipeline.jobs import verb
 
-from pipeline.errors import EnvironmentFault, Refused, UsageError
-from pipeline.jobs import verb
 from tests.jobs.conftest import SMALL, Write
 from tests.jobs.double import TOKEN, USER, Jenkins
 

@@ -7,11 +7,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from pipeline.errors import Refused, UsageError
-from pipeline.features.registry import FeatureFunction
-from pipeline.problems import bar_features
-from pipeline.problems.bars import Bars, BarsOptions
+from ml_pipeline.core.errors import Refused, UsageError
+from ml_pipeline.problem import FeatureFunction
+from ml_pipeline.problems import bar_features
+from ml_pipeline.problems.bars import Bars, BarsOptions
 
 
 def matrix(frame, functions=(), standard=True, **options):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from pipeline.problems import bar_features
-from pipeline.problems.bars import Bars, BarsOptions
-from pipeline.problems.table import TableOptions
+from ml_pipeline.problems import bar_features
+from ml_pipeline.problems.bars import Bars, BarsOptions
+from ml_pipeline.problems.table import TableOptions
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 

@@ -6,12 +6,11 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-
-from pipeline.config import ProblemSection
-from pipeline.errors import UsageError
-from pipeline.problems import loader
-from pipeline.problems.base import Problem
-from pipeline.problems.loader import load_problem, option_schemas
+from ml_pipeline.config import ProblemSection
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.problem import Problem
+from ml_pipeline.problems import loader
+from ml_pipeline.problems.loader import load_problem, option_schemas
 
 ROOT = Path("/project")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from pipeline.problems.segments import cut
+from ml_pipeline.problems.segments import cut
 
 
 def lengths(closes, days=None, entities=None, limit=0.10, absence=10):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from ml_pipeline.core.errors import Refused, UsageError
+from ml_pipeline.features.schema import FeatureSchema
+from ml_pipeline.problem import FeatureFunction
+from ml_pipeline.problems.table import Table, TableOptions
 from sklearn.datasets import load_breast_cancer
-
-from pipeline.errors import Refused, UsageError
-from pipeline.features.registry import FeatureFunction
-from pipeline.features.schema import FeatureSchema
-from pipeline.problems.table import Table, TableOptions
 
 
 def table(**options):

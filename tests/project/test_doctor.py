@@ -7,12 +7,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from ml_pipeline.approval import keys
+from ml_pipeline.approval.policy_files import PolicyFile
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.project import doctor
 
-from pipeline.approval import keys
-from pipeline.approval.policy_files import PolicyFile
-from pipeline.home import Home
-from pipeline.project import doctor
-from pipeline.report import Verdict
 from tests.servers import free_port
 
 

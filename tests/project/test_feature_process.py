@@ -7,17 +7,16 @@ import textwrap
 import numpy as np
 import pandas as pd
 import pytest
+from ml_pipeline.core import landlock
+from ml_pipeline.core.errors import Refused, UsageError
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.workdir import Workdir
+from ml_pipeline.features.decorator import load_modules
+from ml_pipeline.problems.loader import load_problem
+from ml_pipeline.project import feature_process
+from ml_pipeline.project.protected_files import Protected
 
-from pipeline import confinement
-from pipeline.errors import Refused, UsageError
-from pipeline.features.registry import load_modules
-from pipeline.home import Home
-from pipeline.problems.loader import load_problem
-from pipeline.project import feature_process
-from pipeline.project.protected import Protected
-from pipeline.workdir import Workdir
-
-needs_landlock = pytest.mark.skipif(not confinement.abi(), reason="this system has no Landlock")
+needs_landlock = pytest.mark.skipif(not landlock.abi(), reason="this system has no Landlock")
 
 ROWS = pd.DataFrame(
     {
@@ -31,7 +30,7 @@ HEAD = """
     from pathlib import Path
     import numpy as np
     import pandas as pd
-    from pipeline.features.registry import feature
+    from ml_pipeline import feature
 """
 
 
@@ -151,7 +150,7 @@ def test_writing_what_others_read_is_found_elsewhere(compute, make_project):
 def test_labels_are_not_theirs_to_change(compute):
     found = compute(
         """
-        from pipeline.problems import table
+        from ml_pipeline.problems import table
         before = table.Table.matrix
         def others(self, *args, **named):
             return before(self, args[0].assign(left=1 - args[0]["left"]), *args[1:], **named)

@@ -11,20 +11,19 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from ml_pipeline.config import Project
+from ml_pipeline.core import landlock
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.landlock import Rules
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.core.workdir import Workdir
+from ml_pipeline.project import isolation
+from ml_pipeline.project.isolation import isolated
+from ml_pipeline.project.protected_files import Protected
+from ml_pipeline.project.test_context import move_search_path
+from ml_pipeline.project.tree_copy import LARGE, copy_tree
 
-from pipeline import confinement
-from pipeline.config import Project
-from pipeline.confinement import Rules
-from pipeline.home import Home
-from pipeline.project import isolation
-from pipeline.project.handover import move_search_path
-from pipeline.project.isolation import isolated
-from pipeline.project.protected import Protected
-from pipeline.project.tree_copy import LARGE, copy_tree
-from pipeline.report import Verdict
-from pipeline.workdir import Workdir
-
-needs_landlock = pytest.mark.skipif(not confinement.abi(), reason="this system has no Landlock")
+needs_landlock = pytest.mark.skipif(not landlock.abi(), reason="this system has no Landlock")
 
 
 @pytest.fixture
@@ -159,7 +158,7 @@ def tried(tmp_path_factory) -> dict[str, str]:
     """
     before = {path: path.read_bytes() for path in base.rglob("*") if path.is_file()}
     done = subprocess.run(
-        confinement.command(
+        landlock.command(
             Rules((base / "copy",), hidden),
             [sys.executable, "-c", textwrap.dedent(code), json.dumps(ESCAPES)],
         ),
@@ -190,7 +189,7 @@ class TestIsRefusedByTheSystem:
         assert "No such device or address: '/dev/tty'" in done.stderr
 
     @pytest.mark.skipif(
-        confinement.abi() < confinement.SCOPES_ABI, reason="signals are not confined before ABI 6"
+        landlock.abi() < landlock.SCOPES_ABI, reason="signals are not confined before ABI 6"
     )
     def test_a_signal_to_the_parent(self, protected):
         done = run(protected, f"import os; os.kill({os.getpid()}, 0)")
@@ -235,11 +234,11 @@ class TestIsRefusedByTheSystem:
         assert protected.changed == ["reports/train.json was written"]
 
     def test_a_folder_that_is_not_there_runs_nothing(self, tmp_path):
-        command = confinement.command(
+        command = landlock.command(
             Rules((tmp_path / "none",)), [sys.executable, "-c", "print('ran')"]
         )
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stdout) == (confinement.FAILED, "")
+        assert (done.returncode, done.stdout) == (landlock.FAILED, "")
         assert "confined by Landlock" in done.stderr
 
 
@@ -428,7 +427,7 @@ class TestRead:
 
 class TestReport:
     def test_says_that_the_system_refuses(self, monkeypatch):
-        monkeypatch.setattr(confinement, "abi", lambda: 7)
+        monkeypatch.setattr(landlock, "abi", lambda: 7)
         [found] = isolation.check(["some"])
         assert (found.verdict, found.required) == (Verdict.PASS, False)
         assert found.observed == "a copy; Landlock (ABI 7) refuses to write elsewhere"

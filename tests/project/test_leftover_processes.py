@@ -14,14 +14,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from pipeline import supervisor
-from pipeline.config import Project
-from pipeline.home import Home
-from pipeline.project.isolation import isolated
-from pipeline.project.protected import Protected
-from pipeline.project.pytest_run import Request, run_pytest
-from pipeline.workdir import Workdir
+from ml_pipeline.config import Project
+from ml_pipeline.core import supervisor
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.workdir import Workdir
+from ml_pipeline.project.isolation import isolated
+from ml_pipeline.project.protected_files import Protected
+from ml_pipeline.project.pytest_runner import Request, run_pytest
 
 SECONDS = 60
 """After which a process of these tests ends by itself."""
@@ -208,7 +207,7 @@ class TestWhatTheProgramLeaves:
 
 def supervised(code: str, setup: str = "pass") -> subprocess.CompletedProcess[str]:
     """Run Python code supervised, after some of the supervisor's settings were changed."""
-    main = f"import sys; from pipeline import supervisor; {setup}; "
+    main = f"import sys; from ml_pipeline.core import supervisor; {setup}; "
     main += "sys.exit(supervisor.main(sys.argv[1:]))"
     program = [sys.executable, "-c", textwrap.dedent(code)]
     return subprocess.run(

@@ -9,9 +9,8 @@ import sys
 import textwrap
 
 import pytest
-
-from pipeline.project.pytest_plugin import VERBS
-from pipeline.project.pytest_run import PLUGIN
+from ml_pipeline.project.pytest_plugin import VERBS
+from ml_pipeline.project.pytest_runner import PLUGIN
 
 
 def run_pytest(folder, *args: str) -> subprocess.CompletedProcess[str]:
@@ -82,19 +81,22 @@ class TestPlainPytest:
                 done.stdout
             )
 
-    def test_a_package_of_the_project_that_hides_the_installed_one_stays(self, root):
+    @pytest.mark.parametrize("path", [None, "."])
+    def test_a_package_pipeline_of_the_project_is_imported_beside_the_installed_one(
+        self, root, path
+    ):
         (root / "pipeline").mkdir()
         (root / "pipeline/__init__.py").write_text("OWN = True\n")
         (root / "test_own.py").write_text(
-            "from pipeline import OWN\n\ndef test_own(): assert OWN\n"
+            "from pipeline import OWN\nfrom ml_pipeline import feature\n\n"
+            "def test_own(): assert OWN and feature\n"
         )
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
-        environment = {**os.environ, "PYTHONPATH": str(root)}
+        environment = os.environ | ({"PYTHONPATH": str(root)} if path else {})
         done = subprocess.run(
             command, cwd=root, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "ml-pipeline: no fixtures, since a package 'pipeline'" in done.stdout
 
     def test_modules_of_the_project_are_found_as_in_a_stage(self, root):
         (root / "features").mkdir()
@@ -147,7 +149,7 @@ def test_it_imports_nothing_heavy():
     code = (
         "import sys, pytest; before = set(sys.modules);"
         f"import {PLUGIN};"
-        "print(*sorted({n for n in set(sys.modules) - before if not n.startswith('pipeline')}))"
+        "print(*sorted({n for n in set(sys.modules) - before if not n.startswith('ml_pipeline')}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"numpy", "pandas", "pydantic", "yaml", "onnxruntime", "xgboost", "sklearn", "mlflow"}
@@ -156,18 +158,19 @@ def test_it_imports_nothing_heavy():
 
 def test_to_start_pytest_does_not_take_an_import_of_it():
     code = (
-        "import sys, pipeline.project.pytest_run as run; print('pytest' in sys.modules, run.PLUGIN)"
+        "import sys, ml_pipeline.project.pytest_runner as run;"
+        "print('pytest' in sys.modules, run.PLUGIN)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "pipeline.project.pytest_plugin"]
+    assert done.stdout.split() == ["False", "ml_pipeline.project.pytest_plugin"]
 
 
 class TestInsideARun:
     def test_fixtures_of_other_stages_name_their_verb(self, make_project):
         from pathlib import Path
 
-        from pipeline.project.user_tests import run_user_tests
-        from pipeline.workdir import Workdir
+        from ml_pipeline.core.workdir import Workdir
+        from ml_pipeline.project.user_tests import run_user_tests
 
         project = make_project()
         tests = project.root / "tests/data"

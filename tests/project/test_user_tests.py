@@ -14,13 +14,12 @@ from xml.etree import ElementTree
 import pandas as pd
 import psutil
 import pytest
-
-from pipeline.config import Project
-from pipeline.home import Home
-from pipeline.project.protected import CHECK, Protected
-from pipeline.project.user_tests import is_comparison, run_user_tests
-from pipeline.report import Check, Verdict, judge
-from pipeline.workdir import Workdir
+from ml_pipeline.config import Project
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Check, Verdict, judge
+from ml_pipeline.core.workdir import Workdir
+from ml_pipeline.project.protected_files import CHECK, Protected
+from ml_pipeline.project.user_tests import is_comparison, run_user_tests
 
 DATA = Path("tests/data")
 
@@ -255,30 +254,25 @@ class TestComparisons:
 
 
 class TestOwnPackageNamedPipeline:
-    def test_the_installed_package_wins_and_project_modules_are_found(
-        self, project, scratch, monkeypatch
-    ):
-        write(project, "pipeline/__init__.py", "raise RuntimeError('the project, not ours')")
-        write(project, "pipeline.py", "raise RuntimeError('the project, not ours')")
-        write(project, "features/own.py", "ANSWER = 42")
-        write(project, "helpers/pipeline/__init__.py", "")
+    def test_it_is_imported_beside_the_installed_package(self, project, scratch, monkeypatch):
+        write(project, "pipeline/__init__.py", "OWN = 41")
+        write(project, "pipeline/tables.py", "ANSWER = 42")
         write(project, "helpers/aid.py", "ANSWER = 43")
         write(
             project,
             "tests/data/test_import.py",
             """
-            import sys
             from pathlib import Path
 
             import aid
-            import pipeline.report
-            from features.own import ANSWER
+            import ml_pipeline.core.report
+            import pipeline
+            from pipeline.tables import ANSWER
 
             def test_import():
-                assert (ANSWER, aid.ANSWER) == (42, 43)
+                assert (pipeline.OWN, ANSWER, aid.ANSWER) == (41, 42, 43)
                 root = str(Path(__file__).parents[2])
-                assert sys.path.index(root) == len(sys.path) - 2
-                assert not pipeline.report.__file__.startswith(root)
+                assert not ml_pipeline.core.report.__file__.startswith(root)
             """,
         )
         path = os.pathsep.join([str(project.root), str(project.root / "helpers")])

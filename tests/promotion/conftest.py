@@ -11,26 +11,20 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from ml_pipeline.approval import subject as facts_room
+from ml_pipeline.approval.policy import Policy
+from ml_pipeline.approval.statement import Approval, sign
+from ml_pipeline.config import EnvironmentSection, ServingSection
+from ml_pipeline.core.errors import Refused
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.gate.record import record
+from ml_pipeline.promotion.environment import Production
+from ml_pipeline.promotion.promote import Promotion, promote
+from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, GATE_RECORD, Registry, Version
+from ml_pipeline.targets.base import Deployment, Placement
+from ml_pipeline.targets.released_bundles import release
 from securesystemslib.signer import CryptoSigner
-
-from pipeline.approval import facts as facts_room
-from pipeline.approval.policy import Policy
-from pipeline.approval.statement import Approval, sign
-from pipeline.config import EnvironmentSection, ServingSection
-from pipeline.deploy.base import Deployment, Placement
-from pipeline.deploy.release import release
-from pipeline.errors import Refused
-from pipeline.gate.record import record
-from pipeline.home import Home
-from pipeline.promotion.production import Production
-from pipeline.promotion.promote import Promotion, promote
-from pipeline.registry.mlflow_registry import (
-    APPROVAL_RECORD,
-    GATE_RECORD,
-    Registry,
-    Version,
-)
-from pipeline.report import Check, Verdict
 
 NUMBERS = itertools.count(1)
 WriteBundle = Callable[..., Path]

@@ -10,21 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ml_pipeline.approval.policy import Policy
+from ml_pipeline.config import EnvironmentSection, ServingSection
+from ml_pipeline.core.home import Home
+from ml_pipeline.promotion.environment import Production
+from ml_pipeline.promotion.journal import Reach, nowhere
+from ml_pipeline.promotion.promote import Promotion, promote
+from ml_pipeline.promotion.rollback import rollback
+from ml_pipeline.promotion.switch import Changed
+from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.serving import control_socket
+from ml_pipeline.targets.base import Placement
+from ml_pipeline.targets.process import server_process
+from ml_pipeline.targets.process.target import ProcessTarget
 from securesystemslib.signer import SSlibKey
-
-from pipeline.approval.policy import Policy
-from pipeline.config import EnvironmentSection, ServingSection
-from pipeline.deploy import launch
-from pipeline.deploy.base import Placement
-from pipeline.deploy.process import ProcessTarget
-from pipeline.home import Home
-from pipeline.promotion.change import Changed
-from pipeline.promotion.journal import Reach, nowhere
-from pipeline.promotion.production import Production
-from pipeline.promotion.promote import Promotion, promote
-from pipeline.promotion.rollback import rollback
-from pipeline.registry.mlflow_registry import Registry
-from pipeline.serving import control
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Machine:
 
 def told(reach: Callable[[str], None]) -> None:
     """Let a reach know of the target's own steps too: before and after each word to a server."""
-    ask, start = control.ask, launch.start
+    ask, start = control_socket.ask, server_process.start
 
     def asked(path: Path, command: str, *more: Any, **options: Any) -> Any:
         if command == "status":
@@ -109,7 +108,7 @@ def told(reach: Callable[[str], None]) -> None:
         reach("within deploy, server started")
         return made
 
-    control.ask, launch.start = asked, started
+    control_socket.ask, server_process.start = asked, started
 
 
 def points(machine: Machine) -> list[str]:
@@ -160,7 +159,7 @@ def _die(machine: Machine, point: str, back_to: int | None) -> None:
 
 def compete(machine: Machine, name: str, barrier: Any, answers: Any) -> None:
     """Promote at the same moment as another machine does, and tell how it ended."""
-    from pipeline.errors import PipelineError
+    from ml_pipeline.core.errors import PipelineError
 
     machine.registry.champion()
     barrier.wait(60)

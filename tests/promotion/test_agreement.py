@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.promotion import production_history
+from ml_pipeline.promotion.agreement import agreed_champion, contenders, differing
+from ml_pipeline.promotion.environment import Production, clear_stopped, mark_stopped
+from ml_pipeline.promotion.rollback import rollback
+from ml_pipeline.promotion.switch import Changed
+from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry
 
-from pipeline.errors import EnvironmentFault
-from pipeline.promotion import records
-from pipeline.promotion.agreement import agreed_champion, contenders, differing
-from pipeline.promotion.change import Changed
-from pipeline.promotion.production import Production, clear_stopped, mark_stopped
-from pipeline.promotion.rollback import rollback
-from pipeline.registry.mlflow_registry import CHAMPION, Registry
 from tests.promotion.test_reconcile import settle_on
 
 Delivery = Any
@@ -155,14 +155,14 @@ def test_a_difference_is_named_and_ends_it(
     delivery: Delivery, lose: Callable[[Delivery], None], told: str, hint: str
 ) -> None:
     lose(delivery)
-    before = records.read_history(delivery.home)
+    before = production_history.read_history(delivery.home)
     running = delivery.target.running
     with pytest.raises(EnvironmentFault, match=f"(?s)is unknown: .{{10,90}};.*{hint}") as caught:
         contenders(delivery.registry, production(delivery), delivery.home)
     assert re.search(told, str(caught.value))
     with pytest.raises(EnvironmentFault, match="is unknown"):
         delivery.promote()
-    assert records.read_history(delivery.home) == before
+    assert production_history.read_history(delivery.home) == before
     assert delivery.target.running == running
 
 
@@ -234,7 +234,7 @@ def test_reconcile_settles_it(
     assert settle_on(delivery, file).version.number == 3
     champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
     assert champion == delivery.registry.version(3)
-    assert records.read_history(delivery.home)[-1].version == 3
+    assert production_history.read_history(delivery.home)[-1].version == 3
     assert settle_on(delivery, file).drift == ""
 
 
@@ -264,9 +264,9 @@ def test_setting_the_alias_back_may_be_killed_anywhere(
     assert met[-1].startswith(last)
     with pytest.raises(EnvironmentFault, match="is not settled: reconcile of version 3"):
         agreed_champion(delivery.registry, production(delivery), delivery.home)
-    before = records.read_history(delivery.home)
+    before = production_history.read_history(delivery.home)
     assert settle_on(delivery, file).registry == ""
     champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
     assert champion == delivery.registry.version(3)
-    assert records.read_history(delivery.home) == before
+    assert production_history.read_history(delivery.home) == before
     assert delivery.registry.last_claim().ended == "done"

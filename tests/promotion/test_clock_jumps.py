@@ -7,16 +7,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import ModelRef
+from ml_pipeline.online import live_shadow
+from ml_pipeline.promotion import watch_state
+from ml_pipeline.promotion.environment import Production
+from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.production_history import Entry, read_history
+from ml_pipeline.promotion.rollback import rollback
+from ml_pipeline.targets.released_bundles import YOUNG_SECONDS, release, remove_unused
 
-from pipeline.deploy import live
-from pipeline.deploy.release import YOUNG_SECONDS, release, remove_unused
-from pipeline.home import Home
-from pipeline.promotion import watching
-from pipeline.promotion.journal import unsettled
-from pipeline.promotion.production import Production
-from pipeline.promotion.records import Entry, read_history
-from pipeline.promotion.rollback import rollback
-from pipeline.report import ModelRef
 from tests.clocks import Boot, set_wall_clock
 
 Delivery = Any
@@ -36,8 +36,8 @@ def delivery(three: Delivery) -> Delivery:
     return three
 
 
-def make_live(home: Home) -> live.Live:
-    made = live.Live(
+def make_live(home: Home) -> live_shadow.Live:
+    made = live_shadow.Live(
         started=0.0,
         environment="production",
         target="process",
@@ -45,10 +45,10 @@ def make_live(home: Home) -> live.Live:
         champion_digest="c" * 64,
         challenger=ModelRef(name="three", version=2, identity="b" * 64, digest="d" * 64),
         shadow={},
-        clock=live.clock.marks(),
+        clock=live_shadow.clock.marks(),
     )
     (home / "shadow").mkdir(parents=True)
-    live._write(home, "staging", made)
+    live_shadow._write(home, "staging", made)
     return made
 
 
@@ -57,10 +57,10 @@ class TestJump:
         self, delivery: Delivery, jump: Callable[[], None]
     ) -> None:
         promotion = read_history(delivery.home)[-1]
-        before = watching.seconds_since(delivery.home, promotion)
+        before = watch_state.seconds_since(delivery.home, promotion)
         jump()
-        assert watching.due(delivery.home, HOUR) == promotion
-        assert 0 <= watching.seconds_since(delivery.home, promotion) - before < 3600
+        assert watch_state.due(delivery.home, HOUR) == promotion
+        assert 0 <= watch_state.seconds_since(delivery.home, promotion) - before < 3600
 
     def test_a_lease_is_taken_and_ended(self, delivery: Delivery, jump: Callable[[], None]) -> None:
         version = delivery.register("four", identity="d", weight=4.0)
@@ -100,7 +100,7 @@ class TestJump:
         home = Home(tmp_path)
         make_live(home)
         jump()
-        found = live.read(home, "staging")
+        found = live_shadow.read(home, "staging")
         assert found is not None
         assert 0 <= found.minutes < HOUR
 
@@ -113,21 +113,21 @@ class TestRestart:
     ) -> None:
         promotion = read_history(delivery.home)[-1]
         boot = Boot(monkeypatch, "next", 10.0)
-        assert watching.due(delivery.home, HOUR) == promotion
-        assert watching.seconds_since(delivery.home, promotion) == 0
+        assert watch_state.due(delivery.home, HOUR) == promotion
+        assert watch_state.seconds_since(delivery.home, promotion) == 0
         boot.seconds += 60
-        assert watching.seconds_since(delivery.home, promotion) == 60
+        assert watch_state.seconds_since(delivery.home, promotion) == 60
         boot.seconds += LATE
-        assert "nobody looked then" in str(watching.due(delivery.home, HOUR))
+        assert "nobody looked then" in str(watch_state.due(delivery.home, HOUR))
 
     def test_the_begin_of_another_promotions_watch_does_not_count(
         self, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         history = read_history(delivery.home)
         boot = Boot(monkeypatch, "next", 10.0)
-        watching.seconds_since(delivery.home, history[-2])
+        watch_state.seconds_since(delivery.home, history[-2])
         boot.seconds += 60
-        assert watching.seconds_since(delivery.home, history[-1]) == 0
+        assert watch_state.seconds_since(delivery.home, history[-1]) == 0
 
     def test_a_bundle_stays_for_an_hour(
         self, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
@@ -146,9 +146,9 @@ class TestRestart:
         home = Home(tmp_path)
         make_live(home)
         boot = Boot(monkeypatch, "next", 10.0)
-        assert live.read(home, "staging").minutes == 0  # type: ignore[union-attr]
+        assert live_shadow.read(home, "staging").minutes == 0  # type: ignore[union-attr]
         boot.seconds += 120
-        assert live.read(home, "staging").minutes == 2  # type: ignore[union-attr]
+        assert live_shadow.read(home, "staging").minutes == 2  # type: ignore[union-attr]
 
 
 def test_of_an_earlier_versions_promotion_the_wall_clock_is_believed(
@@ -156,7 +156,7 @@ def test_of_an_earlier_versions_promotion_the_wall_clock_is_believed(
 ) -> None:
     promotion: Entry = read_history(delivery.home)[-1].model_copy(update={"clock": {}})
     set_wall_clock(monkeypatch, DAY)
-    assert watching.seconds_since(delivery.home, promotion) >= 86_400
+    assert watch_state.seconds_since(delivery.home, promotion) >= 86_400
     monkeypatch.undo()
     set_wall_clock(monkeypatch, -DAY)
-    assert watching.seconds_since(delivery.home, promotion) == 0
+    assert watch_state.seconds_since(delivery.home, promotion) == 0

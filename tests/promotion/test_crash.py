@@ -14,13 +14,13 @@ import httpx
 import psutil
 import pytest
 import yaml
+from ml_pipeline.core.home import Home
+from ml_pipeline.promotion import production_history
+from ml_pipeline.promotion.environment import Production
+from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.recovery import settle
+from ml_pipeline.registry.mlflow_registry import Version
 
-from pipeline.home import Home
-from pipeline.promotion import records
-from pipeline.promotion.journal import unsettled
-from pipeline.promotion.production import Production
-from pipeline.promotion.settle import settle
-from pipeline.registry.mlflow_registry import Version
 from tests.promotion.crash import Machine, kill_at, points, race
 
 pytestmark = pytest.mark.slow
@@ -72,12 +72,12 @@ def assert_agreed(machine: Machine, wanted: Version | None) -> None:
     assert not unsettled(home)
     if wanted is None:
         assert machine.production.status() is None
-        assert not records.read_history(home)
+        assert not production_history.read_history(home)
         return
     assert answering(machine.production) == wanted.number
     values = yaml.safe_load((home / "production-model.yaml").read_text())
     assert values["digests"]["bundle"] == wanted.digest
-    history = records.read_history(home)
+    history = production_history.read_history(home)
     assert history[-1].bundle == wanted.digest
     following = [(one.bundle, one.run_id) for one in history]
     assert all(one != other for one, other in pairwise(following))
@@ -89,7 +89,7 @@ def servers(machine: Machine) -> int:
     found = 0
     for process in psutil.process_iter(["cmdline", "status"]):
         words = process.info["cmdline"] or []
-        if "pipeline.serving" in words and any(str(machine.home) in word for word in words):
+        if "ml_pipeline.serving" in words and any(str(machine.home) in word for word in words):
             found += process.info["status"] != psutil.STATUS_ZOMBIE
     return found
 

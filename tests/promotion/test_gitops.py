@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ml_pipeline.config import GitopsSection
+from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
+from ml_pipeline.promotion import gitops, production_history
+from ml_pipeline.promotion.environment import Production
+from ml_pipeline.promotion.gitops import Published, fetch, publish
+from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.promote import promote
+from ml_pipeline.promotion.rollback import rollback
 from pydantic import ValidationError
-
-from pipeline.config import GitopsSection
-from pipeline.errors import EnvironmentFault, Refused, UsageError
-from pipeline.promotion import gitops, records
-from pipeline.promotion.gitops import Published, fetch, publish
-from pipeline.promotion.journal import unsettled
-from pipeline.promotion.production import Production
-from pipeline.promotion.promote import promote
-from pipeline.promotion.rollback import rollback
 
 pytestmark = pytest.mark.needs("git")
 BRANCH = "promotion/m-v2"
@@ -297,7 +296,7 @@ class TestPromotion:
         three.gate(version)
         three.approve(version)
         assert self.promote(three, repository.section()) == "pushed to main"
-        own = three.home / records.PRODUCTION_MODEL
+        own = three.home / production_history.PRODUCTION_MODEL
         assert repository.read() == own.read_text()
         done = rollback(
             three.registry,

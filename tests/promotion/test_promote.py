@@ -7,15 +7,14 @@ from typing import Any
 import pytest
 import yaml
 from filelock import FileLock
+from ml_pipeline.approval.policy import Policy
+from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.promotion import environment as production_room
+from ml_pipeline.promotion import production_history
+from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, GATE_RECORD, Version
+from ml_pipeline.targets.base import deploy
 from securesystemslib.signer import CryptoSigner
-
-from pipeline.approval.policy import Policy
-from pipeline.deploy.base import deploy
-from pipeline.errors import EnvironmentFault, Refused, UsageError
-from pipeline.promotion import production as production_room
-from pipeline.promotion import records
-from pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, GATE_RECORD, Version
-from pipeline.report import Verdict
 
 Delivery = Any
 
@@ -42,7 +41,7 @@ class TestTheFirstPromotion:
 
     def test_starts_the_history(self, delivery: Delivery) -> None:
         version = delivery.deliver("one")
-        (entry,) = records.read_history(delivery.home)
+        (entry,) = production_history.read_history(delivery.home)
         assert (entry.version, entry.bundle) == (1, version.digest)
         assert (entry.former_version, entry.by) == (None, "Asha")
 
@@ -68,8 +67,8 @@ class TestTheNextPromotion:
         assert delivery.target.running.digest == two.digest
         values = yaml.safe_load((delivery.home / "production-model.yaml").read_text())
         assert values["former"] == {"model_version": 1, "bundle": one.digest}
-        assert [entry.version for entry in records.read_history(delivery.home)] == [1, 2]
-        assert records.read_history(delivery.home)[1].former_bundle == one.digest
+        assert [entry.version for entry in production_history.read_history(delivery.home)] == [1, 2]
+        assert production_history.read_history(delivery.home)[1].former_bundle == one.digest
 
 
 class TestNothingToPromote:
@@ -96,7 +95,7 @@ class TestNothingToPromote:
         delivery.target.url = "http://there"
         delivery.promote()
         assert yaml.safe_load(file.read_text()) == before | {"serving_endpoint": "http://there"}
-        assert len(records.read_history(delivery.home)) == 1
+        assert len(production_history.read_history(delivery.home)) == 1
 
     def test_the_champion_replaces_what_else_is_served(self, delivery: Delivery) -> None:
         version = delivery.deliver("one")
@@ -331,11 +330,13 @@ class TestIsTakenBack:
         monkeypatch: pytest.MonkeyPatch,
         tmp_path: Path,
     ) -> None:
-        class Full(records.Replacement):
+        class Full(production_history.Replacement):
             def do(self) -> None:
                 raise OSError("no space left on device")
 
-        monkeypatch.setattr(records, step, lambda *_: Full(delivery.home / "nowhere", b""))
+        monkeypatch.setattr(
+            production_history, step, lambda *_: Full(delivery.home / "nowhere", b"")
+        )
         profile = tmp_path / "profile.json"
         profile.write_text("{}")
         before = delivery.state()
@@ -377,7 +378,7 @@ def test_a_former_server_that_does_not_end_takes_nothing_back(
         delivery.promote()
     assert delivery.registry.champion() == second
     assert delivery.target.running.digest == second.digest
-    assert [entry.version for entry in records.read_history(delivery.home)] == [1, 2]
+    assert [entry.version for entry in production_history.read_history(delivery.home)] == [1, 2]
 
 
 def test_two_promotions_do_not_run_at_once(

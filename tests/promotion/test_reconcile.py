@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 import yaml
-
-from pipeline.approval.policy import Policy
-from pipeline.errors import EnvironmentFault, Refused, UsageError
-from pipeline.home import Home
-from pipeline.promotion import desired, records
-from pipeline.promotion.journal import Journal, Reach, nowhere, unsettled
-from pipeline.promotion.production import Production
-from pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
-from pipeline.promotion.rollback import rollback
-from pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, Registry, Version
-from pipeline.report import Verdict
+from ml_pipeline.approval.policy import Policy
+from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.promotion import desired_state, production_history
+from ml_pipeline.promotion.environment import Production
+from ml_pipeline.promotion.journal import Journal, Reach, nowhere, unsettled
+from ml_pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
+from ml_pipeline.promotion.rollback import rollback
+from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, Registry, Version
 
 Delivery = Any
 
@@ -45,7 +44,9 @@ def file(delivery: Delivery, tmp_path: Path) -> Path:
 
 def names(delivery: Delivery, file: Path, version: Version) -> None:
     """Let the file say another version, with the digests of its promotion."""
-    entry = next(e for e in records.read_history(delivery.home) if e.version == version.number)
+    entry = next(
+        e for e in production_history.read_history(delivery.home) if e.version == version.number
+    )
     values = yaml.safe_load(file.read_text())
     values |= {"model_version": version.number}
     values["digests"] = {"bundle": entry.bundle, "approval": entry.approval}
@@ -60,7 +61,7 @@ def settle_on(
         delivery.policy,
         [delivery.signer.public_key],
         Production(delivery.target, delivery.placement),
-        lambda: desired.read(file),
+        lambda: desired_state.read(file),
         by="timer",
         reason="the file says so",
         run_id="reconcile-1",
@@ -83,7 +84,7 @@ class TestProduction:
         assert settle_on(delivery, file).drift == "no server answered as recorded"
         assert delivery.target.running.version == 3
         assert settle_on(delivery, file).drift == ""
-        assert len(records.read_history(delivery.home)) == 3
+        assert len(production_history.read_history(delivery.home)) == 3
 
     def test_says_that_it_only_set_the_alias_back(
         self, delivery: Delivery, versions: list[Version], file: Path
@@ -127,7 +128,7 @@ class TestProduction:
         assert done.drift.startswith("version 3, bundle ")
         assert delivery.target.running.digest == versions[0].digest
         assert delivery.registry.champion() == versions[0]
-        last = records.read_history(delivery.home)[-1]
+        last = production_history.read_history(delivery.home)[-1]
         assert (last.kind, last.version, last.former_version) == ("reconcile", 1, 3)
         assert settle_on(delivery, file).drift == ""
         assert not unsettled(delivery.home)
@@ -317,7 +318,7 @@ class TestRules:
         assert done.version == version
         assert done.changed == ("version 4 was promoted",)
         assert done.drift.startswith("version 3, bundle ")
-        last = records.read_history(delivery.home)[-1]
+        last = production_history.read_history(delivery.home)[-1]
         assert (last.kind, last.version, last.by) == ("promotion", 4, "Asha")
         assert delivery.registry.champion() == version
         assert settle_on(delivery, file).drift == ""
@@ -353,7 +354,7 @@ class TestRules:
         delivery.promote()
         delivery.home = here
         assert settle_on(delivery, file).version == version
-        last = records.read_history(here)[-1]
+        last = production_history.read_history(here)[-1]
         assert (last.kind, last.version, last.former_version) == ("reconcile", 4, 3)
 
 

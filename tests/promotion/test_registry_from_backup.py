@@ -9,19 +9,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-from pipeline.config import GitopsSection
-from pipeline.errors import EnvironmentFault
-from pipeline.home import Home
-from pipeline.promotion import records
-from pipeline.promotion.agreement import agreed_champion
-from pipeline.promotion.journal import unsettled
-from pipeline.promotion.ledger import last_done
-from pipeline.promotion.production import Production
-from pipeline.promotion.reconcile import Reconciled, reconcile_production
-from pipeline.promotion.restore import restore
-from pipeline.promotion.rollback import rollback
-from pipeline.stages.reconcile import _desired
+from ml_pipeline.config import GitopsSection
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.home import Home
+from ml_pipeline.promotion import production_history
+from ml_pipeline.promotion.agreement import agreed_champion
+from ml_pipeline.promotion.environment import Production
+from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.lease_history import last_done
+from ml_pipeline.promotion.reconcile import Reconciled, reconcile_production
+from ml_pipeline.promotion.restore import restore
+from ml_pipeline.promotion.rollback import rollback
+from ml_pipeline.stages.reconcile import _desired
 
 Delivery = Any
 
@@ -151,7 +150,7 @@ def test_a_change_of_another_home_is_still_taken_over(delivery: Delivery, tmp_pa
     back_to(delivery, 1, "elsewhere")
     delivery.home = here
     assert reconciled(delivery).version.number == 1
-    assert [entry.version for entry in records.read_history(here)][-2:] == [3, 1]
+    assert [entry.version for entry in production_history.read_history(here)][-2:] == [3, 1]
 
 
 def test_rollback_tells_such_a_registry_too(delivery: Delivery, tmp_path: Path) -> None:

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import yaml
+from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
+from ml_pipeline.core.home import Home
+from ml_pipeline.promotion import desired_state, production_history
+from ml_pipeline.promotion.agreement import agreed_champion
+from ml_pipeline.promotion.environment import Production
+from ml_pipeline.promotion.restore import restore
+from ml_pipeline.promotion.rollback import rollback
+from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry
 
-from pipeline.errors import EnvironmentFault, Refused, UsageError
-from pipeline.home import Home
-from pipeline.promotion import desired, records
-from pipeline.promotion.agreement import agreed_champion
-from pipeline.promotion.production import Production
-from pipeline.promotion.restore import restore
-from pipeline.promotion.rollback import rollback
-from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry
 from tests.promotion.test_reconcile import settle_on
 
 Delivery = Any
@@ -45,7 +45,7 @@ def production(delivery: Delivery) -> Production:
 def test_versions_get_their_numbers_bundles_and_approvals_back(
     delivery: Delivery, tmp_path: Path
 ) -> None:
-    history = records.read_history(delivery.home)
+    history = production_history.read_history(delivery.home)
     shutil.rmtree(delivery.home / "released" / history[0].bundle)
     assert again(delivery) == (
         "version 1 is not kept and was not registered again",
@@ -76,7 +76,7 @@ def test_versions_get_their_numbers_bundles_and_approvals_back(
         reason="alarms",
         run_id="back",
     )
-    assert desired.read(file).model_version == 2
+    assert desired_state.read(file).model_version == 2
     assert yaml.safe_load(file.read_text())["former"]["model_version"] == 4
 
 
@@ -109,7 +109,7 @@ def test_a_number_that_was_used_is_not_given_again(delivery: Delivery) -> None:
 def test_without_bundle_and_approval_of_the_last_nothing_is_done(
     delivery: Delivery, lost: str
 ) -> None:
-    (entry,) = records.read_history(delivery.home)[-1:]
+    (entry,) = production_history.read_history(delivery.home)[-1:]
     path = next((delivery.home / lost).glob(f"{entry.bundle}*"))
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     what = "bundle" if lost == "released" else "approval"
@@ -122,7 +122,7 @@ def test_without_bundle_and_approval_of_the_last_nothing_is_done(
 def test_an_earlier_approval_of_a_key_that_is_not_trusted_any_more_leaves_its_number_unused(
     delivery: Delivery,
 ) -> None:
-    first = records.read_history(delivery.home)[0]
+    first = production_history.read_history(delivery.home)[0]
     path = delivery.home / f"approvals/{first.bundle}.dsse.json"
     values = json.loads(path.read_bytes())
     values["signatures"][0]["sig"] = "AAAA" + values["signatures"][0]["sig"][4:]

@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 import yaml
+from ml_pipeline.core.errors import EnvironmentFault, Refused
+from ml_pipeline.core.home import Home
+from ml_pipeline.promotion import production_history
+from ml_pipeline.promotion.environment import Production
+from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.rollback import good, rollback
+from ml_pipeline.promotion.switch import Changed
+from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
 from securesystemslib.signer import CryptoSigner
-
-from pipeline.errors import EnvironmentFault, Refused
-from pipeline.home import Home
-from pipeline.promotion import records
-from pipeline.promotion.change import Changed
-from pipeline.promotion.journal import unsettled
-from pipeline.promotion.production import Production
-from pipeline.promotion.rollback import good, rollback
-from pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
 
 Delivery = Any
 AWAY = "http://127.0.0.1:9"
@@ -72,7 +71,7 @@ class TestWithARegistry:
         self, delivery: Delivery, versions: list[Version]
     ) -> None:
         back(delivery)
-        last = records.read_history(delivery.home)[-1]
+        last = production_history.read_history(delivery.home)[-1]
         assert (last.kind, last.by, last.reason) == ("rollback", "Bina", "too many alarms")
         assert (last.former_version, last.former_bundle) == (3, versions[2].digest)
 
@@ -88,7 +87,7 @@ class TestWithARegistry:
         self, delivery: Delivery, versions: list[Version]
     ) -> None:
         assert back(delivery, to=1).version.number == 1
-        assert [number for number, _ in good(records.read_history(delivery.home))] == [1]
+        assert [number for number, _ in good(production_history.read_history(delivery.home))] == [1]
         before = delivery.state()
         with pytest.raises(
             Refused, match=r"version 3 was rolled back on .* by Bina: too many alarms.*'approve'"
@@ -101,10 +100,10 @@ class TestWithARegistry:
     def test_not_the_one_that_is_to_serve_already(
         self, delivery: Delivery, versions: list[Version]
     ) -> None:
-        before = records.read_history(delivery.home)
+        before = production_history.read_history(delivery.home)
         with pytest.raises(Refused, match=r"version 3 is what production is to serve.*reconcile"):
             back(delivery, to=3)
-        assert records.read_history(delivery.home) == before
+        assert production_history.read_history(delivery.home) == before
 
     def test_a_version_that_was_rolled_back_needs_a_new_approval(
         self, delivery: Delivery, versions: list[Version]

@@ -6,8 +6,8 @@ import multiprocessing
 import secrets
 from pathlib import Path
 
-from pipeline.home import Home
-from pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.core.home import Home
+from ml_pipeline.registry.mlflow_registry import Registry
 
 NUMBERS = 25
 NAMES = ("asha", "bela")

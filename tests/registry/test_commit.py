@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-
-from pipeline import config
-from pipeline.bundle import identity, source
-from pipeline.bundle.reader import Bundle
-from pipeline.features.registry import load_modules
-from pipeline.registry import commit, git
+from ml_pipeline import config
+from ml_pipeline.bundle import identity, source
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.core import git
+from ml_pipeline.features.decorator import load_modules
+from ml_pipeline.registry import commit
 
 pytestmark = pytest.mark.needs("git")
 
@@ -80,8 +80,7 @@ def test_another_project_that_the_process_served_hides_no_module(case, tmp_path)
     (other / "features").mkdir(parents=True)
     (other / "features/__init__.py").write_text("")
     (other / "features/theirs.py").write_text(
-        "from pipeline.features.registry import feature\n\n"
-        "@feature\ndef theirs(rows):\n    return rows['x']\n"
+        "from ml_pipeline import feature\n\n@feature\ndef theirs(rows):\n    return rows['x']\n"
     )
     load_modules(other, ["features.theirs"])
     assert case.differences() == []

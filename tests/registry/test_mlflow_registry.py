@@ -16,11 +16,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-from pipeline.bundle.reader import Bundle
-from pipeline.errors import EnvironmentFault, Refused, UsageError
-from pipeline.home import Home
-from pipeline.registry.mlflow_registry import CHALLENGER, CHAMPION, Registry
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
+from ml_pipeline.core.home import Home
+from ml_pipeline.registry.mlflow_registry import CHALLENGER, CHAMPION, Registry
 
 MakeBundle = Callable[..., Path]
 
@@ -173,8 +172,7 @@ class TestFlavour:
         self, registry: Registry, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         import pandas as pd
-
-        from pipeline.bundle.reader import Bundle
+        from ml_pipeline.bundle.reader import Bundle
 
         bundle = make_bundle()
         version = registry.register(bundle)

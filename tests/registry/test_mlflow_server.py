@@ -11,11 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused
+from ml_pipeline.core.home import Home
+from ml_pipeline.promotion.production_history import read_history
+from ml_pipeline.registry.mlflow_registry import CHAMPION, GATE_RECORD, Registry
 
-from pipeline.errors import EnvironmentFault, PipelineError, Refused
-from pipeline.home import Home
-from pipeline.promotion.records import read_history
-from pipeline.registry.mlflow_registry import CHAMPION, GATE_RECORD, Registry
 from tests.fault_proxy import Fault, FaultProxy, Plan, Request, fault_proxy
 from tests.mlflow_server import mlflow_server
 from tests.promotion.conftest import NUMBERS, Delivery

@@ -9,12 +9,11 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
-
-from pipeline.config import Project
-from pipeline.errors import EnvironmentFault
-from pipeline.home import Home
-from pipeline.registry.mlflow_registry import Registry
-from pipeline.registry.sqlite import file_of, made
+from ml_pipeline.config import Project
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.home import Home
+from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.sqlite import file_of, made
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 import pytest
-
-from pipeline.scoring.predictions import Predictions
+from ml_pipeline.scoring.predictions import Predictions
 
 MakePredictions = Callable[..., Predictions]
 

@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from ml_pipeline import cli
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.config import CsvSource, SimulatedSource
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.data.simulated import simulate
+from ml_pipeline.features.schema import Feature, FeatureSchema
+from ml_pipeline.problems.bars import Bars
+from ml_pipeline.scoring.feature_worker import CSV, FeatureCode, answer
+from ml_pipeline.serving.feature_messages import Failure, Features
 
-from pipeline import cli
-from pipeline.bundle.reader import Bundle
-from pipeline.config import CsvSource, SimulatedSource
-from pipeline.data.simulated import simulate
-from pipeline.errors import EnvironmentFault
-from pipeline.features.schema import Feature, FeatureSchema
-from pipeline.problems.bars import Bars
-from pipeline.scoring.feature_worker import CSV, FeatureCode, answer
-from pipeline.serving.feature_messages import Failure, Features
 from tests.raw_rows import ROW, make_raw_bundle, make_raw_project
 
 

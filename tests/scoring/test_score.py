@@ -16,10 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-
-from pipeline import cli
-from pipeline.bundle.reader import Bundle
-from pipeline.config import Project
+from ml_pipeline import cli
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.config import Project
 
 PROBLEM = {
     "kind": "table", "label": "left", "time": "day", "entity": "customer", "numeric": ["x"],

@@ -4,9 +4,8 @@ import asyncio
 
 import httpx
 import pytest
-
-from pipeline.bundle.reader import Bundle
-from pipeline.serving.app import State
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.serving.app import State
 
 
 class Api:

@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline.serving.feature_messages import (
+from ml_pipeline.serving.feature_messages import (
     HEADER,
     Failure,
     Features,

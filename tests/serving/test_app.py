@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from ml_pipeline.features.schema import Feature, FeatureSchema
+from ml_pipeline.serving.app import Limits, make_app
+from ml_pipeline.serving.examples import Examples
+from ml_pipeline.serving.predict_formats import Features, by_position
+from ml_pipeline.serving.prediction_log import PROBE
+from ml_pipeline.serving.requests import RequestError
 
-from pipeline.features.schema import Feature, FeatureSchema
-from pipeline.serving.app import Limits, make_app
-from pipeline.serving.examples import Examples
-from pipeline.serving.forms import Features, by_position
-from pipeline.serving.predictions import PROBE
-from pipeline.serving.requests import RequestError
 from tests.serving.conftest import Api
 
 LIMITS = Limits(max_body=2_000, max_rows=4)

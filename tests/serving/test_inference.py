@@ -5,9 +5,9 @@ import threading
 import time
 
 import pytest
+from ml_pipeline.serving.app import Limits, make_app
+from ml_pipeline.serving.inference import Inference
 
-from pipeline.serving.app import Limits, make_app
-from pipeline.serving.inference import Inference
 from tests.serving.conftest import Api
 
 ROW = [1.0, "north"]

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from ml_pipeline.features.schema import Feature, FeatureSchema
+from ml_pipeline.serving.app import Limits, make_app
 from mlflow.utils.proto_json_utils import dump_input_data
 
-from pipeline.features.schema import Feature, FeatureSchema
-from pipeline.serving.app import Limits, make_app
 from tests.serving.conftest import Api
 
 ROWS = [[1.0, "north"], [None, "south"]]

@@ -5,9 +5,9 @@ import json
 import logging
 
 import pytest
+from ml_pipeline.serving import logs
+from ml_pipeline.serving.app import Limits, make_app
 
-from pipeline.serving import logs
-from pipeline.serving.app import Limits, make_app
 from tests.serving.conftest import Api
 
 LIMITS = Limits(max_body=2_000, max_rows=4)
@@ -16,7 +16,7 @@ LIMITS = Limits(max_body=2_000, max_rows=4)
 @pytest.fixture
 def written():
     """What is logged from here on, line by line."""
-    root, own = logging.getLogger(), logging.getLogger("pipeline.serving")
+    root, own = logging.getLogger(), logging.getLogger("ml_pipeline.serving")
     before = root.handlers[:], root.level, own.level
     for handler in before[0]:
         root.removeHandler(handler)

@@ -26,7 +26,7 @@ def server(tmp_path_factory, write_bundle):
     """A server that asks for a token; its process and its port."""
     port = free_port()
     bundle = write_bundle(tmp_path_factory.mktemp("memory") / "bundle")
-    command = [sys.executable, "-P", "-m", "pipeline.serving", "--bundle", str(bundle)]
+    command = [sys.executable, "-P", "-m", "ml_pipeline.serving", "--bundle", str(bundle)]
     command += ["--port", str(port), "--token-env", "SECRET"]
     environment = os.environ | {"SECRET": TOKEN}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)

@@ -3,11 +3,11 @@
 import time
 
 import pytest
+from ml_pipeline.serving.app import Limits, make_app
+from ml_pipeline.serving.prediction_log import PROBE, PredictionLog, Rotation, Source
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as text_format
 
-from pipeline.serving.app import Limits, make_app
-from pipeline.serving.predictions import PROBE, PredictionLog, Rotation, Source
 from tests.serving.conftest import Api
 
 LIMITS = Limits(max_body=2_000, max_rows=4)

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from ml_pipeline.serving.app import Limits, make_app
+from ml_pipeline.serving.mirror import Mirror, decode, pair
+from ml_pipeline.serving.prediction_log import PROBE
 
-from pipeline.serving.app import Limits, make_app
-from pipeline.serving.mirror import Mirror, decode, pair
-from pipeline.serving.predictions import PROBE
 from tests.serving.conftest import Api
 
 

@@ -8,12 +8,12 @@ import jsonschema
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from ml_pipeline.features.schema import Feature, FeatureSchema
+from ml_pipeline.serving import openapi
+from ml_pipeline.serving.app import PATHS, Limits, make_app
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 
-from pipeline.features.schema import Feature, FeatureSchema
-from pipeline.serving import openapi
-from pipeline.serving.app import PATHS, Limits, make_app
 from tests.serving.conftest import Api
 
 LIMITS = Limits(max_body=20_000, max_rows=3)

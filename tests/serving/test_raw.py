@@ -9,12 +9,12 @@ import time
 import httpx
 import psutil
 import pytest
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.serving import feature_worker_process
+from ml_pipeline.serving.app import Limits, State, make_app
+from ml_pipeline.serving.feature_worker_process import RawLimits
+from ml_pipeline.serving.prediction_log import read
 
-from pipeline.bundle.reader import Bundle
-from pipeline.serving import feature_process
-from pipeline.serving.app import Limits, State, make_app
-from pipeline.serving.feature_process import RawLimits
-from pipeline.serving.predictions import read
 from tests.raw_rows import CRASHES, ROW, make_raw_bundle, make_raw_project
 from tests.servers import TOKEN, await_ready, free_port
 
@@ -28,7 +28,7 @@ def served(tmp_path_factory, write_bundle):
     project = make_raw_project(folder / "project", package="served_features")
     bundle = make_raw_bundle(project, folder / "bundle", write_bundle)
     port = free_port()
-    command = [sys.executable, "-P", "-m", "pipeline.serving", "--bundle", str(bundle)]
+    command = [sys.executable, "-P", "-m", "ml_pipeline.serving", "--bundle", str(bundle)]
     command += ["--port", str(port), "--version", "3", "--token-env", "SECRET"]
     command += ["--raw-seconds", "60", "--raw-rows", "50", "--predictions", str(folder / "log")]
     environment = os.environ | {"SECRET": TOKEN}
@@ -184,7 +184,7 @@ class TestApplication:
         """Else any client of such a server could roll it back while it is watched."""
         from tests.serving.conftest import Api
 
-        monkeypatch.setattr(feature_process, "NEEDED", ("pipeline.no_such_room",))
+        monkeypatch.setattr(feature_worker_process, "NEEDED", ("ml_pipeline.no_such_room",))
         api = Api(make_app(bundle, 3, Limits(1000, 3), State(), raw=RawLimits()))
         found = api.request("POST", "/invocations", json={"dataframe_records": [{"spent": 1}]})
         assert found.status_code == 400

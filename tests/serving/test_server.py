@@ -11,13 +11,13 @@ import time
 
 import httpx
 import pytest
+from ml_pipeline.core.errors import EnvironmentFault, UsageError
+from ml_pipeline.serving import control_socket, http_protocol, server
+from ml_pipeline.serving.access import token_of
+from ml_pipeline.serving.app import Limits
+from ml_pipeline.serving.prediction_log import read
+from ml_pipeline.serving.sockets import bind
 
-from pipeline.errors import EnvironmentFault, UsageError
-from pipeline.serving import control, protocol, server
-from pipeline.serving.access import token_of
-from pipeline.serving.app import Limits
-from pipeline.serving.predictions import read
-from pipeline.serving.sockets import bind
 from tests.servers import await_ready, falsify_golden, free_port
 
 
@@ -27,7 +27,7 @@ def serve():
 
     def start(bundle, *more, **environment):
         port = free_port()
-        command = [sys.executable, "-P", "-m", "pipeline.serving", "--bundle", str(bundle)]
+        command = [sys.executable, "-P", "-m", "ml_pipeline.serving", "--bundle", str(bundle)]
         process = subprocess.Popen(
             [*command, "--port", str(port), *more],
             stderr=subprocess.PIPE,
@@ -106,8 +106,8 @@ def test_what_is_no_http_gets_a_400(serve, make_bundle, raw):
 IMPORTS = """
 import json, sys
 from pathlib import Path
-from pipeline.serving import server
-from pipeline.serving.app import Limits
+from ml_pipeline.serving import server
+from ml_pipeline.serving.app import Limits
 
 async def report(self, sockets):
     print(json.dumps(sorted(sys.modules)))
@@ -136,7 +136,7 @@ def test_endless_headers_are_cut_off(serve, make_bundle, start):
 
 
 def test_a_client_that_sends_nothing_is_cut_off(make_bundle, monkeypatch):
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
     port = free_port()
     seen = []
 
@@ -157,7 +157,7 @@ def test_a_client_that_sends_nothing_is_cut_off(make_bundle, monkeypatch):
 
 @pytest.mark.parametrize("sent", [b"", b"{"])
 def test_a_body_that_does_not_arrive_is_a_408(make_bundle, monkeypatch, sent):
-    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(http_protocol, "BODY_SECONDS", 0.2)
     port = free_port()
     seen = []
 
@@ -191,7 +191,7 @@ def test_a_control_connection_that_fails_does_not_end_the_control(tmp_path, monk
 
     controller._socket = OutOfDescriptors()
     controller.start()
-    assert control.ask(tmp_path / "c.sock", "status")[0] == {"pid": 1}
+    assert control_socket.ask(tmp_path / "c.sock", "status")[0] == {"pid": 1}
     assert failed
 
 
@@ -200,10 +200,10 @@ def test_the_socket_of_a_shadow_takes_no_other_commands(serve, make_bundle, tmp_
     _, url = serve(make_bundle(), "--shadow-control", str(path))
     await_ready(url)
     for command in ("lend", "serve", "pause"):
-        assert control.ask(path, command) == ({"refused": command}, None)
-    assert control.ask(path, "mirror")[0] == {"mirroring": False}
+        assert control_socket.ask(path, command) == ({"refused": command}, None)
+    assert control_socket.ask(path, "mirror")[0] == {"mirroring": False}
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.serving.control", str(path), "unmirror"],
+        [sys.executable, "-m", "ml_pipeline.serving.control_socket", str(path), "unmirror"],
         capture_output=True,
         text=True,
         check=True,

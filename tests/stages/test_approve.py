@@ -11,25 +11,20 @@ from typing import Any
 
 import pytest
 import yaml
+from ml_pipeline.approval import policy as policies
+from ml_pipeline.approval.keys import create_keypair, trusted_keys
+from ml_pipeline.approval.policy import Policy
+from ml_pipeline.approval.statement import Approval, read
+from ml_pipeline.config import Project
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.gate.record import record
+from ml_pipeline.promotion import earlier_decisions
+from ml_pipeline.promotion.status import status
+from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, GATE_RECORD, Registry, Version
+from ml_pipeline.stages.context import Context
+from ml_pipeline.stages.runner import Result, execute
 
-from pipeline.approval import policy as policies
-from pipeline.approval.keys import create_keypair, trusted_keys
-from pipeline.approval.policy import Policy
-from pipeline.approval.statement import Approval, read
-from pipeline.config import Project
-from pipeline.gate.record import record
-from pipeline.home import Home
-from pipeline.promotion import earlier
-from pipeline.promotion.status import status
-from pipeline.registry.mlflow_registry import (
-    APPROVAL_RECORD,
-    GATE_RECORD,
-    Registry,
-    Version,
-)
-from pipeline.report import Check, Verdict
-from pipeline.stages.context import Context
-from pipeline.stages.runner import Result, execute
 from tests.champions import make_champion
 
 
@@ -115,7 +110,7 @@ class TestAfterARejection:
             reason="too many alarms",
         )
         other = SimpleNamespace(**vars(gone_back) | {"former_bundle": "f" * 64})
-        monkeypatch.setattr(earlier, "read_history", lambda _: [other, gone_back])
+        monkeypatch.setattr(earlier_decisions, "read_history", lambda _: [other, gone_back])
         told = "version 1 was rolled back on 2026-05-01 by Bina: too many alarms"
         assert case.approve().report.summary.count(told) == 1
 
@@ -341,7 +336,7 @@ class TestWhoMay:
         assert case.approve(by="Asha", reason="better").exit_code == 0
 
     def test_not_an_author(self, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-        from pipeline.registry import git
+        from ml_pipeline.core import git
 
         case.floor(four_eyes=True, identities={"asha@ex.org": "Asha", "bina@ex.org": "Bina"})
         case.gate()

@@ -8,12 +8,11 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline.bundle.reader import Bundle
-from pipeline.errors import Refused
-from pipeline.home import Home
-from pipeline.registry.mlflow_registry import CHAMPION, Registry
-from pipeline.stages.runner import execute
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.core.errors import Refused
+from ml_pipeline.core.home import Home
+from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry
+from ml_pipeline.stages.runner import execute
 
 ROWS = 400
 SECTIONS = {

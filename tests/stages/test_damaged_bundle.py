@@ -1,7 +1,7 @@
 """A bundle that does not verify, through every stage that would serve it: exit code 1, one line.
 
 Alias and records stay as they are, and the old model answers. All that can be wrong with a bundle
-is in tests/bundle/damage.py; tests/deploy/test_damaged_bundle.py shows each to each target.
+is in tests/bundle/damage.py; tests/targets/test_damaged_bundle.py shows each to each target.
 """
 
 import re
@@ -12,16 +12,16 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.core import workdir
+from ml_pipeline.core.errors import Refused
+from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.registry.mlflow_registry import DIGEST
+from ml_pipeline.registry.mlflow_session import mlflow_scope
+from ml_pipeline.stages.runner import execute
+from ml_pipeline.targets.base import Placement
+from ml_pipeline.targets.process.target import ProcessTarget
 
-from pipeline import workdir
-from pipeline.bundle.reader import Bundle
-from pipeline.deploy.base import Placement
-from pipeline.deploy.process import ProcessTarget
-from pipeline.errors import Refused
-from pipeline.promotion.journal import unsettled
-from pipeline.registry.mlflow_registry import DIGEST
-from pipeline.registry.scope import mlflow_scope
-from pipeline.stages.runner import execute
 from tests.bundle.damage import BITS, CONTRACTS, GOLDEN, SHAPES, flip, refit
 from tests.stages.test_promote import case
 

@@ -5,11 +5,10 @@ import socket
 
 import httpx
 import pytest
-
-from pipeline.deploy.base import Placement
-from pipeline.deploy.process import ProcessTarget
-from pipeline.registry.mlflow_registry import Registry
-from pipeline.stages.runner import execute
+from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.stages.runner import execute
+from ml_pipeline.targets.base import Placement
+from ml_pipeline.targets.process.target import ProcessTarget
 
 
 @pytest.fixture

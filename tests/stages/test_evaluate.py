@@ -6,10 +6,9 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline.report import Verdict
-from pipeline.stages import runner
-from pipeline.stages.context import Context
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.stages import runner
+from ml_pipeline.stages.context import Context
 
 SLICE = {"data": {"source": {"kind": "simulated", "symbols": 24, "days": 160, "edge": 1.5}}}
 

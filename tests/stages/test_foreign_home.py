@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from pipeline import cli
-from pipeline.config import Project
-from pipeline.home import Home, Owner
-from pipeline.origin import Origin
+from ml_pipeline import cli
+from ml_pipeline.config import Project
+from ml_pipeline.core.home import Home, Owner
+from ml_pipeline.core.repository_origin import Origin
 
 THEIRS = Origin("", "git.example.org/team/churn")
 BREAKING = "gate: {allow_breaking_contract: false}"

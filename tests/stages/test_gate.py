@@ -10,17 +10,19 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import yaml
+from ml_pipeline import config
+from ml_pipeline.approval.policy import Policy, load
+from ml_pipeline.approval.subject import gather
+from ml_pipeline.core import report
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Profile, Verdict
+from ml_pipeline.core.workdir import Workdir, digest
+from ml_pipeline.promotion import earlier_decisions
+from ml_pipeline.registry.mlflow_registry import GATE_RECORD, Registry
+from ml_pipeline.stages import runner
+from ml_pipeline.stages.context import Context
+from ml_pipeline.stages.table import STAGES
 
-from pipeline import config, report
-from pipeline.approval.facts import gather
-from pipeline.approval.policy import Policy, load
-from pipeline.home import Home
-from pipeline.promotion import earlier
-from pipeline.registry.mlflow_registry import GATE_RECORD, Registry
-from pipeline.report import Profile, Verdict
-from pipeline.stages import STAGES, runner
-from pipeline.stages.context import Context
-from pipeline.workdir import Workdir, digest
 from tests.champions import make_champion
 
 PROJECT = {
@@ -32,7 +34,7 @@ PROJECT = {
 }
 BEFORE = ("validate-data", "train", "evaluate", "package", "register")
 OWN_FEATURE = """
-from pipeline.features.registry import feature
+from ml_pipeline import feature
 
 @feature
 def {name}(bars):
@@ -166,7 +168,7 @@ class TestFirstDelivery:
             by="Bina",
             reason="too many alarms",
         )
-        monkeypatch.setattr(earlier, "read_history", lambda _: [gone_back])
+        monkeypatch.setattr(earlier_decisions, "read_history", lambda _: [gone_back])
         done = first.gate()
         told = "version 1 was rolled back on 2026-05-01 by Bina: too many alarms"
         assert done.exit_code == 0

@@ -12,14 +12,14 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from ml_pipeline import cli
+from ml_pipeline.approval import policy as policies
+from ml_pipeline.config import Project
+from ml_pipeline.core.home import Home, Owner, find_home
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.gate.record import record
+from ml_pipeline.registry.mlflow_registry import GATE_RECORD, Registry
 
-from pipeline import cli
-from pipeline.approval import policy as policies
-from pipeline.config import Project
-from pipeline.gate.record import record
-from pipeline.home import Home, Owner, find_home
-from pipeline.registry.mlflow_registry import GATE_RECORD, Registry
-from pipeline.report import Check, Verdict
 from tests.servers import free_port
 
 NAMES = ("churn", "fraud", "keys")

@@ -6,11 +6,10 @@ import sys
 from xml.etree import ElementTree
 
 import pytest
-
-from pipeline import confinement
-from pipeline.project import isolation
-from pipeline.report import Verdict
-from pipeline.stages import runner
+from ml_pipeline.core import landlock
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.project import isolation
+from ml_pipeline.stages import runner
 
 CLEAN = '"""A module."""\n\nANSWER = 42\n'
 MODULES = ("abc", "ast", "csv", "json", "os", "re", "sys", "xml")
@@ -134,7 +133,7 @@ class TestOtherCommands:
         assert result.exit_code == 1
         assert cases(context)[0].get("file") == "a.py"
 
-    @pytest.mark.skipif(not confinement.abi(), reason="this system has no Landlock")
+    @pytest.mark.skipif(not landlock.abi(), reason="this system has no Landlock")
     def test_writing_elsewhere_is_refused_by_the_system(self, lint, tmp_path):
         place = tmp_path / "project/build/ml/reports/train.json"
         result, context = lint({}, commands=[python(f"open({str(place)!r}, 'w')")])

@@ -2,16 +2,16 @@
 
 import pandas as pd
 import pytest
+from ml_pipeline.core import report, workdir
+from ml_pipeline.core.report import ModelRef, Verdict
+from ml_pipeline.core.workdir import Workdir
+from ml_pipeline.online import load_test as online_load_test
+from ml_pipeline.serving.prediction_log import read
+from ml_pipeline.stages.runner import execute
+from ml_pipeline.targets.base import Placement, deploy
+from ml_pipeline.targets.process.target import ProcessTarget
+from ml_pipeline.traffic.open_loop import Answer
 
-from pipeline import report, workdir
-from pipeline.deploy import load
-from pipeline.deploy.base import Placement, deploy
-from pipeline.deploy.openloop import Answer
-from pipeline.deploy.process import ProcessTarget
-from pipeline.report import ModelRef, Verdict
-from pipeline.serving.predictions import read
-from pipeline.stages.runner import execute
-from pipeline.workdir import Workdir
 from tests.servers import free_port
 
 
@@ -99,8 +99,8 @@ def judge(make_project):
     def judge(found, **section):
         slo = {"rate": 100, "seconds": 5, "warmup": 1, "p99_ms": 100} | section
         config = make_project(load_test=slo).config.load_test
-        measured = load.measure(found, warmup=config.warmup, version=3)
-        return {check.name: check for check in load.checks(measured, config)}
+        measured = online_load_test.measure(found, warmup=config.warmup, version=3)
+        return {check.name: check for check in online_load_test.checks(measured, config)}
 
     return judge
 

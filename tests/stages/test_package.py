@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.core import report, workdir
+from ml_pipeline.core.report import StageReport, Verdict
+from ml_pipeline.stages.runner import execute
 
-from pipeline import report, workdir
-from pipeline.bundle.reader import Bundle
-from pipeline.report import StageReport, Verdict
-from pipeline.stages.runner import execute
 from tests.bundle.conftest import make_model, rows  # noqa: F401 - a fixture
 
 
@@ -175,8 +175,8 @@ class TestImage:
             done.append(("push", name))
             return "sha256:0"
 
-        monkeypatch.setattr("pipeline.deploy.image.bake", bake)
-        monkeypatch.setattr("pipeline.deploy.image.push", push)
+        monkeypatch.setattr("ml_pipeline.targets.kubernetes.image.bake", bake)
+        monkeypatch.setattr("ml_pipeline.targets.kubernetes.image.push", push)
         return done
 
     @pytest.fixture

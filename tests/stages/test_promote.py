@@ -13,19 +13,18 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-
-from pipeline import cli
-from pipeline.config import Project
-from pipeline.deploy.base import Deployment, Placement
-from pipeline.deploy.targets import load_target
-from pipeline.gate.record import record
-from pipeline.home import Home
-from pipeline.promotion.production import mark_stopped
-from pipeline.promotion.status import status
-from pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
-from pipeline.report import Check, Verdict
-from pipeline.stages.context import Context
-from pipeline.stages.runner import Result, execute
+from ml_pipeline import cli
+from ml_pipeline.config import Project
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.gate.record import record
+from ml_pipeline.promotion.environment import mark_stopped
+from ml_pipeline.promotion.status import status
+from ml_pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
+from ml_pipeline.stages.context import Context
+from ml_pipeline.stages.runner import Result, execute
+from ml_pipeline.targets.base import Deployment, Placement
+from ml_pipeline.targets.loader import load_target
 
 
 class Case:
@@ -42,7 +41,7 @@ class Case:
 
     def approved(self, name: str, **bundle: Any) -> Version:
         """Register a bundle, let the gate pass it, and approve it."""
-        from pipeline.approval import policy as policies
+        from ml_pipeline.approval import policy as policies
 
         version = self.registry.register(self.make_bundle(name, **bundle))
         champion = self.registry.champion()
@@ -222,7 +221,7 @@ def test_a_registry_that_is_lost_is_made_again_where_it_is_asked_for(case: Case)
 
     def command(*words: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline", *words, "--json", "--project", case.project.root],
+            [sys.executable, "-m", "ml_pipeline", *words, "--json", "--project", case.project.root],
             capture_output=True,
             text=True,
             check=False,

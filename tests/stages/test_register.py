@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-
-from pipeline import report, workdir
-from pipeline.config import Project
-from pipeline.report import StageReport, Verdict
-from pipeline.stages.context import Context
-from pipeline.stages.runner import Result, execute
+from ml_pipeline.config import Project
+from ml_pipeline.core import report, workdir
+from ml_pipeline.core.report import StageReport, Verdict
+from ml_pipeline.stages.context import Context
+from ml_pipeline.stages.runner import Result, execute
 
 
 class Case:
@@ -105,9 +104,9 @@ def test_a_quick_model_is_refused(case: Case, quick: bool, profile: str) -> None
 
 @pytest.mark.needs("git")
 def test_the_commit_is_a_tag_and_what_else_shaped_the_model(case: Case) -> None:
-    from pipeline.bundle import identity, source
-    from pipeline.home import Home
-    from pipeline.registry.mlflow_registry import Registry
+    from ml_pipeline.bundle import identity, source
+    from ml_pipeline.core.home import Home
+    from ml_pipeline.registry.mlflow_registry import Registry
 
     def git(*arguments: str) -> str:
         identity = ("-c", "user.name=A", "-c", "user.email=a@ex.org")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from ml_pipeline import cli
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.promotion.status import history, status
+from ml_pipeline.stages.runner import Result, execute
 
-from pipeline import cli
-from pipeline.promotion.status import history, status
-from pipeline.report import Verdict
-from pipeline.stages.runner import Result, execute
 from tests.stages.test_promote import Case, case
 
 __all__ = ["case"]

@@ -11,16 +11,17 @@ from datetime import UTC, datetime
 import httpx
 import pandas as pd
 import pytest
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.core import report, workdir
+from ml_pipeline.core.report import Check, ModelRef, StageReport, Verdict
+from ml_pipeline.features.schema import Feature, FeatureSchema
+from ml_pipeline.online import live_shadow
+from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry
+from ml_pipeline.stages.runner import execute
+from ml_pipeline.targets.base import Placement, deploy
+from ml_pipeline.targets.process.target import ProcessTarget
+from ml_pipeline.traffic import mirror_reader
 
-from pipeline import report, workdir
-from pipeline.bundle.reader import Bundle
-from pipeline.deploy import live, mirroring
-from pipeline.deploy.base import Placement, deploy
-from pipeline.deploy.process import ProcessTarget
-from pipeline.features.schema import Feature, FeatureSchema
-from pipeline.registry.mlflow_registry import CHAMPION, Registry
-from pipeline.report import Check, ModelRef, StageReport, Verdict
-from pipeline.stages.runner import execute
 from tests.servers import free_port, log_predictions
 
 ROWS = 120
@@ -100,9 +101,9 @@ class Delivery:
 
     def stop(self):
         """End what a test left running."""
-        running = live.read(self.home, "staging")
+        running = live_shadow.read(self.home, "staging")
         if running is not None:
-            live.end(running)
+            live_shadow.end(running)
         for name in ("staging", "production"):
             self.target.stop(Placement.of(self.project, name, self.home))
 
@@ -274,7 +275,7 @@ def test_production_copies_its_requests_until_they_are_judged(live_delivery):
     assert f"ml_serving_shadow_offered_total {float(metrics['offered'])}\n" in page
     assert 0 < metrics["psi"] < 1
     assert not clients.errors
-    assert live.read(delivery.home, "staging") is None
+    assert live_shadow.read(delivery.home, "staging") is None
     assert delivery.shadow(judge=True).exit_code == 2
 
 
@@ -334,7 +335,7 @@ def test_a_challenger_gone_bad_does_not_touch_the_champion(make_delivery, kind):
     assert (result.exit_code, result.report.verdict) == (1, Verdict.FAIL)
     spoiled = {"garbage": "errors"}.get(kind, "missing answers")
     assert named(result, spoiled).verdict is Verdict.FAIL
-    assert live.read(delivery.home, "staging") is None
+    assert live_shadow.read(delivery.home, "staging") is None
 
 
 def test_a_production_that_was_replaced_leaves_nothing_to_judge(live_delivery):
@@ -353,22 +354,24 @@ def test_a_challenger_with_features_of_its_own_cannot_be_mirrored():
     def of(names, **about):
         return FeatureSchema(tuple(Feature(name, "numeric", **about) for name in names))
 
-    assert live.positions(of("abc"), of("ca")) == (2, 0)
-    assert live.positions(of("ab"), of("ab")) is None
+    assert live_shadow.positions(of("abc"), of("ca")) == (2, 0)
+    assert live_shadow.positions(of("ab"), of("ab")) is None
     with pytest.raises(Exception, match="lack the challenger's feature 'd'"):
-        live.positions(of("ab"), of("ad"))
+        live_shadow.positions(of("ab"), of("ad"))
 
 
 def test_what_a_challenger_may_be_asked_without_is_left_out():
     a, b = Feature("a", "numeric"), Feature("b", "numeric", optional=True)
-    places = live.positions(FeatureSchema((a,)), FeatureSchema((a, b)))
+    places = live_shadow.positions(FeatureSchema((a,)), FeatureSchema((a, b)))
     assert places == (0, None)
-    assert mirroring.reordered(b'{"features": [[1.5]]}', places) == b'{"features": [[1.5, null]]}'
-    with_digest = mirroring.reordered(b'{"features": [1.5]}', None, "abc")
+    assert (
+        mirror_reader.reordered(b'{"features": [[1.5]]}', places) == b'{"features": [[1.5, null]]}'
+    )
+    with_digest = mirror_reader.reordered(b'{"features": [1.5]}', None, "abc")
     assert json.loads(with_digest) == {"features": [1.5], "contract": "abc"}
 
 
 def test_a_feature_of_another_kind_cannot_be_mirrored():
     number, text = Feature("a", "numeric"), Feature("a", "categorical", ("x",))
     with pytest.raises(Exception, match="give feature 'a' as numeric, the challenger takes it as"):
-        live.positions(FeatureSchema((number,)), FeatureSchema((text,)))
+        live_shadow.positions(FeatureSchema((number,)), FeatureSchema((text,)))

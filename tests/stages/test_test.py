@@ -6,10 +6,9 @@ import textwrap
 from xml.etree import ElementTree
 
 import pytest
-
-from pipeline.project import isolation
-from pipeline.report import Verdict
-from pipeline.stages import runner
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.project import isolation
+from ml_pipeline.stages import runner
 
 SIGN = """
 def sign(x):
@@ -181,11 +180,11 @@ class TestUsage:
 class TestOwnPackageNamedPipeline:
     def test_installed_package_wins(self, unit_tests):
         code = """
-            import pipeline.report
+            import ml_pipeline.core.report
             from features.own import sign
 
             def test_own():
-                assert hasattr(pipeline.report, "StageReport")
+                assert hasattr(ml_pipeline.core.report, "StageReport")
                 assert sign(-1) == -1
         """
         result, _ = unit_tests(

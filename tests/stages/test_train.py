@@ -8,16 +8,15 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline import report, workdir
-from pipeline.data.load import read_source, to_problem_columns
-from pipeline.features.schema import FeatureSchema
-from pipeline.problems.loader import load_problem
-from pipeline.report import StageReport
-from pipeline.stages import runner
-from pipeline.training import export
-from pipeline.training.record import TrainingRecord
-from pipeline.workdir import Workdir
+from ml_pipeline.core import report, workdir
+from ml_pipeline.core.report import StageReport
+from ml_pipeline.core.workdir import Workdir
+from ml_pipeline.data.sources import read_source, to_problem_columns
+from ml_pipeline.features.schema import FeatureSchema
+from ml_pipeline.problems.loader import load_problem
+from ml_pipeline.stages import runner
+from ml_pipeline.training import onnx_export
+from ml_pipeline.training.training_record import TrainingRecord
 
 OUTPUTS = {
     "data/matrix.parquet",
@@ -36,7 +35,7 @@ def exchange():
     """The simulated exchange's clean bars, made once."""
     from pathlib import Path
 
-    from pipeline.config import Config, Project
+    from ml_pipeline.config import Config, Project
 
     config = Config(
         project="small",
@@ -125,12 +124,12 @@ def test_the_exported_model_answers_the_parity_rows(trains):
     for name, count in (("parity", 10_032), ("reference", None)):
         rows = pd.read_parquet(folder / f"model/{name}.parquet")
         assert count is None or len(rows) == count
-        answers = export.predict(onnx, schema.encode({n: rows[n] for n in schema.names}))
+        answers = onnx_export.predict(onnx, schema.encode({n: rows[n] for n in schema.names}))
         assert np.abs(answers - rows["__probability"]).max() <= 1e-5
 
 
 def test_the_bundles_reader_opens_the_model(trains):
-    from pipeline.bundle.reader import OnnxModel
+    from ml_pipeline.bundle.reader import OnnxModel
 
     _, folder = trains()
     schema = FeatureSchema.from_json(json.loads((folder / "model/schema.json").read_text()))
@@ -247,7 +246,7 @@ class TestNothingHalfDone:
         def interrupted(*arguments, **keywords):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("pipeline.training.files._write_json", interrupted)
+        monkeypatch.setattr("ml_pipeline.training.model_files._write_json", interrupted)
         with pytest.raises(KeyboardInterrupt):
             trains()
         folder = Workdir(tmp_path / "project/build/ml")
@@ -314,7 +313,7 @@ def test_feature_modules_that_write_what_others_read_are_refused(
     project = make_project(features={"modules": ["own"]})
     (project.root / "own.py").write_text(
         "from pathlib import Path\n"
-        "from pipeline.features.registry import feature\n"
+        "from ml_pipeline import feature\n"
         "@feature\n"
         "def range_(bars):\n"
         f"    Path({str(project.root)!r}, 'build/ml', {place!r}).write_text('[]')\n"

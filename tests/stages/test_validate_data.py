@@ -4,11 +4,10 @@ import json
 
 import pandas as pd
 import pytest
-
-from pipeline.config import SimulatedSource
-from pipeline.data.simulated import simulate
-from pipeline.report import Profile, Verdict
-from pipeline.stages import runner
+from ml_pipeline.config import SimulatedSource
+from ml_pipeline.core.report import Profile, Verdict
+from ml_pipeline.data.simulated import simulate
+from ml_pipeline.stages import runner
 
 FILES = ("data/clean.parquet", "data/quarantine.parquet", "data/profile.json")
 

@@ -4,13 +4,13 @@ import shutil
 import socket
 
 import pytest
+from ml_pipeline.features.schema import Feature, FeatureSchema
+from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry
+from ml_pipeline.serving.prediction_log import read
+from ml_pipeline.stages.runner import execute
+from ml_pipeline.targets.base import Placement, deploy
+from ml_pipeline.targets.process.target import ProcessTarget
 
-from pipeline.deploy.base import Placement, deploy
-from pipeline.deploy.process import ProcessTarget
-from pipeline.features.schema import Feature, FeatureSchema
-from pipeline.registry.mlflow_registry import CHAMPION, Registry
-from pipeline.serving.predictions import read
-from pipeline.stages.runner import execute
 from tests.servers import log_predictions
 
 USER_TEST = """

@@ -19,16 +19,16 @@ import psutil
 import pytest
 import yaml
 from filelock import FileLock
+from ml_pipeline import cli, config
+from ml_pipeline.config import Project
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.promotion import production_history, switch
+from ml_pipeline.promotion.journal import Journal, Step, unsettled
+from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.stages import watch as stage
+from ml_pipeline.stages.runner import Result, execute
 
-from pipeline import cli, config
-from pipeline.config import Project
-from pipeline.errors import EnvironmentFault
-from pipeline.promotion import change, records
-from pipeline.promotion.journal import Journal, Step, unsettled
-from pipeline.registry.mlflow_registry import Registry
-from pipeline.report import Verdict
-from pipeline.stages import watch as stage
-from pipeline.stages.runner import Result, execute
 from tests.stages.test_promote import Case, case
 
 __all__ = ["case"]
@@ -99,7 +99,7 @@ def watch(case: Case, **flags: Any) -> Result:
 
 
 def kinds(case: Case) -> list[tuple[str, int]]:
-    return [(entry.kind, entry.version) for entry in records.read_history(case.home)]
+    return [(entry.kind, entry.version) for entry in production_history.read_history(case.home)]
 
 
 def agree(case: Case, version: int) -> bool:
@@ -138,7 +138,7 @@ def test_outside_a_limit_it_is_rolled_back_at_once_and_the_records_say_why(two: 
         1,
         "http://127.0.0.1:",
     )
-    last = records.read_history(two.home)[-1]
+    last = production_history.read_history(two.home)[-1]
     assert (last.kind, last.by, last.version, last.former_version) == (
         "rollback",
         "ml-pipeline watch",
@@ -226,7 +226,16 @@ class TestJudge:
         given = ["--project", str(two.project.root)]
         with FileLock(two.project.root / "build/ml/.lock"):
             assert cli.main(["watch", "--judge", *given, "--set", "watch.minutes=60"]) == 4
-        command = [sys.executable, "-P", "-m", "pipeline", "rollback", "--reason", "hunch", *given]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "ml_pipeline",
+            "rollback",
+            "--reason",
+            "hunch",
+            *given,
+        ]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as back:
             assert cli.main(["watch", *given, "--set", "watch.minutes=60"]) == 0
         assert back.returncode == 0
@@ -252,10 +261,10 @@ class TestIsSkipped:
         assert self.skipped(lasting(case)) == "nothing was promoted yet"
 
     def test_while_something_else_serves(self, two: Case, make_bundle: Callable[..., Path]) -> None:
-        from pipeline.deploy.base import deploy
-        from pipeline.deploy.targets import load_target
+        from ml_pipeline.targets.base import deploy
+        from ml_pipeline.targets.loader import load_target
 
-        port = int(records.read_history(two.home)[-1].endpoint.rpartition(":")[2])
+        port = int(production_history.read_history(two.home)[-1].endpoint.rpartition(":")[2])
         two.stop()
         section = two.placement.section.model_copy(update={"port": port})
         two.placement = type(two.placement)("production", section, two.placement.serving, two.home)
@@ -287,7 +296,7 @@ class TestInterrupted:
     ) -> None:
         send(two, [SHIFTED] * 120)
         with monkeypatch.context() as patched:
-            patched.setattr(change, "perform", killed_before("alias"))
+            patched.setattr(switch, "perform", killed_before("alias"))
             # the journal of a killed process stays open; an exception would have closed it
             patched.setattr(Journal, "close", lambda *_: None)
             with pytest.raises(KeyboardInterrupt):
@@ -347,7 +356,7 @@ def interrupted(*_: Any) -> Any:
 
 def killed_before(step: str) -> Callable[..., None]:
     """Return a sequence that is ended before a step, as by SIGKILL."""
-    perform = change.perform
+    perform = switch.perform
 
     def until(steps: list[Step], journal: Journal, reach: Any) -> None:
         def reached(point: str) -> None:

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pipeline.statistics.drift import (
+from ml_pipeline.statistics.drift import (
     ks_distance,
     population_stability_index,
     stability_of_counts,

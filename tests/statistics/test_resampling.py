@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
-
-from pipeline.statistics import resampling
-from pipeline.statistics.resampling import (
+from ml_pipeline.statistics import resampling
+from ml_pipeline.statistics.resampling import (
     cluster_counts,
     percentile_intervals,
     ratio_of_sums,
     weighted_auc,
 )
+from sklearn.metrics import roc_auc_score
 
 
 def test_each_resample_draws_as_many_clusters_as_there_are():

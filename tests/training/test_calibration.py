@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ml_pipeline.core.errors import Refused
+from ml_pipeline.training.calibration import Isotonic, Sigmoid, _isotonic, _sigmoid, calibrate
 from sklearn.metrics import roc_auc_score
-
-from pipeline.errors import Refused
-from pipeline.training.calibration import Isotonic, Sigmoid, _isotonic, _sigmoid, calibrate
 
 
 def overconfident(count=4000, seed=0):

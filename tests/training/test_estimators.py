@@ -6,11 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
-
-from pipeline.training import export
-from pipeline.training.estimators import FITS, Recipe, fit
-from pipeline.training.model import Sample, Settings
-from pipeline.training.params import ESTIMATORS, XGBoostParams, params_of
+from ml_pipeline.training import onnx_export
+from ml_pipeline.training.estimators.base import Sample, Settings
+from ml_pipeline.training.estimators.parameters import ESTIMATORS, XGBoostParams, params_of
+from ml_pipeline.training.fitting import FITS, Recipe, fit
 
 SETTINGS = Settings(seed=7, threads=1, max_epochs=30, patience=5)
 SMALL = {
@@ -51,8 +50,8 @@ def test_the_export_gives_the_same_answers(estimator, calibration, scale):
     model = trained(estimator, calibration, scale=scale)
     unseen = rows(5000, 3, scale=scale).x
     assert np.isnan(unseen).any(axis=0).all()
-    onnx = export.to_onnx(model, 6)
-    assert export.prove(model, onnx, unseen) <= 1e-5
+    onnx = onnx_export.to_onnx(model, 6)
+    assert onnx_export.prove(model, onnx, unseen) <= 1e-5
     answers = model.predict(unseen)
     assert answers.std() > 0.05
     assert ((answers > 0) & (answers < 1)).all()
@@ -76,7 +75,7 @@ def test_the_export_of_rare_labels_gives_the_same_answers(estimator, positives, 
     sample = rare(positives, at_random=at_random)
     recipe = Recipe(estimator, params_of(estimator, SMALL[estimator]), "none")
     model = fit(recipe, sample, sample, SETTINGS, quiet)
-    assert export.prove(model, export.to_onnx(model, 6), rows(500, 3).x) <= 1e-5
+    assert onnx_export.prove(model, onnx_export.to_onnx(model, 6), rows(500, 3).x) <= 1e-5
 
 
 @pytest.mark.parametrize("balance", [0.5, 0.002])
@@ -85,14 +84,14 @@ def test_trees_of_one_leaf_are_exported_right(balance, params):
     sample = rare(int(1000 * balance))
     recipe = Recipe("xgboost", params_of("xgboost", params | {"reg_lambda": 1.0}), "none")
     model = fit(recipe, sample, sample, SETTINGS, quiet)
-    assert export.prove(model, export.to_onnx(model, 6), rows(500, 3).x) <= 1e-5
+    assert onnx_export.prove(model, onnx_export.to_onnx(model, 6), rows(500, 3).x) <= 1e-5
 
 
 @pytest.mark.parametrize("calibration", ["none", "isotonic"])
 @pytest.mark.parametrize("estimator", sorted(SMALL))
 def test_the_same_inputs_give_the_same_bytes(estimator, calibration):
     first, second = (trained(estimator, calibration) for _ in range(2))
-    assert export.to_onnx(first, 6) == export.to_onnx(second, 6)
+    assert onnx_export.to_onnx(first, 6) == onnx_export.to_onnx(second, 6)
     assert first.fitted.native() == second.fitted.native()
 
 
@@ -100,13 +99,13 @@ def test_the_same_inputs_give_the_same_bytes(estimator, calibration):
 def test_the_number_of_threads_changes_nothing(estimator):
     one = trained(estimator)
     two = trained(estimator, settings=Settings(seed=7, threads=2, max_epochs=30, patience=5))
-    assert export.to_onnx(one, 6) == export.to_onnx(two, 6)
+    assert onnx_export.to_onnx(one, 6) == onnx_export.to_onnx(two, 6)
 
 
 @pytest.mark.parametrize("estimator", ["xgboost", "random-forest"])
 def test_another_seed_gives_another_model(estimator):
     other = trained(estimator, settings=Settings(seed=8, threads=1, max_epochs=30, patience=5))
-    assert export.to_onnx(trained(estimator), 6) != export.to_onnx(other, 6)
+    assert onnx_export.to_onnx(trained(estimator), 6) != onnx_export.to_onnx(other, 6)
 
 
 def test_values_on_a_threshold_go_the_same_way_in_onnx():
@@ -118,7 +117,7 @@ def test_values_on_a_threshold_go_the_same_way_in_onnx():
     for estimator in ("xgboost", "random-forest"):
         recipe = Recipe(estimator, params_of(estimator, SMALL[estimator]))
         model = fit(recipe, sample, sample, SETTINGS, quiet)
-        assert export.prove(model, export.to_onnx(model, 6), x) <= 1e-5
+        assert onnx_export.prove(model, onnx_export.to_onnx(model, 6), x) <= 1e-5
 
 
 @pytest.mark.parametrize("estimator", sorted(SMALL))
@@ -129,7 +128,7 @@ def test_features_that_say_nothing_still_fit_and_export(estimator):
     recipe = Recipe(estimator, params_of(estimator, SMALL[estimator]))
     model = fit(recipe, sample, sample, SETTINGS, quiet)
     assert model.predict(x) == pytest.approx(np.full(200, 0.25), abs=0.05)
-    assert export.prove(model, export.to_onnx(model, 3), x) <= 1e-5
+    assert onnx_export.prove(model, onnx_export.to_onnx(model, 3), x) <= 1e-5
 
 
 class TestBoosting:
@@ -218,7 +217,7 @@ class TestExport:
     def test_the_model_has_one_input_and_one_output(self):
         import onnx
 
-        model = onnx.load_from_string(export.to_onnx(trained("random-forest", "sigmoid"), 6))
+        model = onnx.load_from_string(onnx_export.to_onnx(trained("random-forest", "sigmoid"), 6))
         (entry,), (output,) = model.graph.input, model.graph.output
         assert (entry.name, output.name) == ("features", "probabilities")
         assert entry.type.tensor_type.shape.dim[1].dim_value == 6
@@ -227,7 +226,7 @@ class TestExport:
     def test_nothing_in_it_tells_of_the_machine_or_the_day(self):
         import onnx
 
-        model = onnx.load_from_string(export.to_onnx(trained("xgboost"), 6))
+        model = onnx.load_from_string(onnx_export.to_onnx(trained("xgboost"), 6))
         assert model.producer_name == "jenkins-ml-pipeline"
         assert (model.producer_version, model.doc_string, model.graph.name) == ("", "", "model")
         assert not model.metadata_props
@@ -235,28 +234,32 @@ class TestExport:
     def test_both_columns_sum_to_one(self):
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(export.to_onnx(trained("xgboost", "isotonic"), 6))
+        session = onnxruntime.InferenceSession(
+            onnx_export.to_onnx(trained("xgboost", "isotonic"), 6)
+        )
         (found,) = session.run(None, {"features": rows(200, 4).x})
         assert found.sum(axis=1) == pytest.approx(np.ones(200), abs=1e-6)
 
     def test_an_export_of_another_model_is_refused(self):
-        from pipeline.errors import Refused
+        from ml_pipeline.core.errors import Refused
 
         model = trained("xgboost")
-        other = export.to_onnx(trained("logistic-regression"), 6)
+        other = onnx_export.to_onnx(trained("logistic-regression"), 6)
         with pytest.raises(Refused, match="xgboost: the exported model differs") as refusal:
-            export.prove(model, other, rows(500, 4).x)
+            onnx_export.prove(model, other, rows(500, 4).x)
         assert refusal.value.expected == "at most 1e-05"
 
     def test_no_rows_prove_nothing(self):
-        from pipeline.errors import Refused
+        from ml_pipeline.core.errors import Refused
 
         model = trained("xgboost")
         with pytest.raises(Refused, match="0 of 0 answers"):
-            export.prove(model, export.to_onnx(model, 6), np.zeros((0, 6), dtype=np.float32))
+            onnx_export.prove(
+                model, onnx_export.to_onnx(model, 6), np.zeros((0, 6), dtype=np.float32)
+            )
 
     def test_a_converter_that_fails_is_one_line_that_names_the_estimator(self):
-        from pipeline.errors import Refused
+        from ml_pipeline.core.errors import Refused
 
         class Broken:
             estimator = "xgboost"
@@ -265,4 +268,4 @@ class TestExport:
                 raise NotImplementedError("no converter\nfor this")
 
         with pytest.raises(Refused, match=r"^xgboost cannot be exported: NotImplementedError: no"):
-            export.to_onnx(Broken(), 6)
+            onnx_export.to_onnx(Broken(), 6)

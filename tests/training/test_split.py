@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pipeline.config import SplitSection
-from pipeline.errors import Refused, UsageError
-from pipeline.training.split import (
+from ml_pipeline.config import SplitSection
+from ml_pipeline.core.errors import Refused, UsageError
+from ml_pipeline.training.split import (
     PARTS,
     require_folds,
     row_hashes,

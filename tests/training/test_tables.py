@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline.config import ProblemSection, SplitSection, TrainSection
-from pipeline.problems.loader import load_problem
-from pipeline.training import export
-from pipeline.training.trainer import Limits, train
+from ml_pipeline.config import ProblemSection, SplitSection, TrainSection
+from ml_pipeline.problems.loader import load_problem
+from ml_pipeline.training import onnx_export
+from ml_pipeline.training.trainer import Limits, train
 
 
 def auc(label, probability):
@@ -34,7 +33,7 @@ def trained_on(frame, estimator, **options):
     )
     held = trained.split.rows("holdout")
     x = trained.schema.encode({n: trained.matrix.features[n] for n in trained.schema.names})
-    return trained, trained.matrix.label[held], export.predict(trained.onnx, x[held])
+    return trained, trained.matrix.label[held], onnx_export.predict(trained.onnx, x[held])
 
 
 @pytest.mark.parametrize("estimator", ["xgboost", "logistic-regression", "random-forest"])

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline.config import SplitSection, TrainSection
-from pipeline.errors import PipelineError, Refused, UsageError
-from pipeline.problems.base import Matrix
-from pipeline.training import selection
-from pipeline.training.sample import hashed_rows, newest_rows
-from pipeline.training.trainer import Limits, recipes_of, train
+from ml_pipeline.config import SplitSection, TrainSection
+from ml_pipeline.core.errors import PipelineError, Refused, UsageError
+from ml_pipeline.problem import Matrix
+from ml_pipeline.training import parameter_search
+from ml_pipeline.training.newest_rows import hashed_rows, newest_rows
+from ml_pipeline.training.trainer import Limits, recipes_of, train
 
 SPLIT = SplitSection(
     holdout_days=20,
@@ -189,9 +188,9 @@ class TestSelection:
     def test_log_loss(self):
         label, probability = np.array([1.0, 0.0]), np.array([0.8, 0.4])
         expected = -(np.log(0.8) + np.log(0.6)) / 2
-        assert selection.log_loss(label, probability) == pytest.approx(expected)
-        assert np.isfinite(selection.log_loss(label, np.array([0.0, 1.0])))
-        assert np.isnan(selection.log_loss(label, np.array([np.nan, 0.5])))
+        assert parameter_search.log_loss(label, probability) == pytest.approx(expected)
+        assert np.isfinite(parameter_search.log_loss(label, np.array([0.0, 1.0])))
+        assert np.isnan(parameter_search.log_loss(label, np.array([np.nan, 0.5])))
 
     def test_a_wrong_key_in_the_search_is_named(self):
         section = TRAIN.model_copy(update={"search": ({}, {"max_dept": 3})})

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from pipeline.features.registry import feature
+from ml_pipeline import feature
 
 LARGE = 0.05
 """Half of what the exchange allows a close to move in a day."""

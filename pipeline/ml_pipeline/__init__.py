@@ -1,0 +1,57 @@
+"""From a pushed commit to a model in production: the stages behind the Jenkins steps.
+
+``__all__`` is the public interface: what a project's code and plug-ins import. Everything else may
+change without notice.
+"""
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ml_pipeline.config import Section
+    from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
+    from ml_pipeline.core.report import Check, StageReport, Verdict
+    from ml_pipeline.features.decorator import feature
+    from ml_pipeline.problem import Column, FeatureFunction, Matrix, Problem, Rule
+    from ml_pipeline.targets.base import Target
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Check",
+    "Column",
+    "EnvironmentFault",
+    "FeatureFunction",
+    "Matrix",
+    "Problem",
+    "Refused",
+    "Rule",
+    "Section",
+    "StageReport",
+    "Target",
+    "UsageError",
+    "Verdict",
+    "feature",
+]
+
+_MODULES = {
+    "config": ("Section",),
+    "core.errors": ("EnvironmentFault", "Refused", "UsageError"),
+    "core.report": ("Check", "StageReport", "Verdict"),
+    "features.decorator": ("feature",),
+    "problem": ("Column", "FeatureFunction", "Matrix", "Problem", "Rule"),
+    "targets.base": ("Target",),
+}
+
+# Read when ONNX Runtime is imported. Otherwise a thread of it looks up its maker's collector every
+# few seconds, and where no name server answers, a process waits seconds for that thread to end.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name where it is first used: the server's image has a few rooms only."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"ml_pipeline.{module}"), name)
+    raise AttributeError(f"module 'ml_pipeline' has no attribute {name!r}")

@@ -1,0 +1,226 @@
+"""The Ed25519 keys that sign approvals: made once, private half readable by its owner only.
+
+The private key is needed where ``approve`` runs and nowhere else; ``promote`` needs the public one.
+
+A home remembers the ids of the keys that were made in it. Where the folder of the keys is lost, no
+other key is made in silence: what the lost one signed would not verify any more.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_pipeline.approval.policy import Policy
+from ml_pipeline.core import workdir
+from ml_pipeline.core.errors import EnvironmentFault, UsageError
+from ml_pipeline.core.home import HISTORY, Home
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner, SSlibKey
+
+KEY_VARIABLE = "ML_APPROVAL_KEY"
+"""Environment variable: the path of the private key file to sign with."""
+
+FOLDER = "keys"
+APPROVALS = "approvals"
+"""Where the home keeps the approvals of what was in production."""
+PRIVATE = "approval.pem"
+PUBLIC_SUFFIX = ".pub.pem"
+MADE = "approval-keys.txt"
+"""In the home, beside the folder: the ids of the keys that were made in it, one a line."""
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def private_path(home: Home) -> Path:
+    return home / FOLDER / PRIVATE
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """Where the two halves lie; the public one is named by the key's id."""
+
+    private: Path
+    public: Path
+
+
+def create_keypair(home: Home) -> KeyPair:
+    """Make a key pair in the home: PKCS#8 private key (mode 0600) and public key, both PEM.
+
+    Raises:
+        UsageError: there is a private key already; it is never overwritten.
+        EnvironmentFault: the home cannot be written.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from securesystemslib.signer import CryptoSigner
+
+    home.make()
+    path = private_path(home)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    key = Ed25519PrivateKey.generate()
+    signer = CryptoSigner(key)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise UsageError(
+            f"there is a private key in {path}",
+            hint="move it away to make another; keep the public one, it verifies what was signed",
+        ) from None
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(signer.private_bytes)
+        stream.flush()
+        os.fsync(stream.fileno())
+    public = path.parent / f"{signer.public_key.keyid}{PUBLIC_SUFFIX}"
+    workdir.write_bytes(
+        public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    _remember(home, signer.public_key.keyid)
+    return KeyPair(path, public)
+
+
+def load_signer(home: Home, environment: Mapping[str, str] | None = None) -> CryptoSigner:
+    """Return the signer of ``ML_APPROVAL_KEY``, else of the home.
+
+    A home that never had a key gets a pair. One that has public keys does not: its private half was
+    put elsewhere, and whoever made another would be trusted by it.
+
+    Raises:
+        UsageError: the key file cannot be read or holds no unencrypted Ed25519 key.
+        EnvironmentFault: the home had a key, which is gone.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from securesystemslib.signer import CryptoSigner
+
+    given = (os.environ if environment is None else environment).get(KEY_VARIABLE)
+    path = Path(given) if given else private_path(home)
+    if not given and not path.exists():
+        if any((home / FOLDER).glob(f"*{PUBLIC_SUFFIX}")):
+            raise UsageError(
+                f"the private key is not in {path}",
+                expected=f"{KEY_VARIABLE}: the path of the private key",
+                hint="or 'ml-pipeline keys new', which makes a further key that is trusted",
+            )
+        check_not_lost(home)
+        create_keypair(home)
+    try:
+        key = load_pem_private_key(path.read_bytes(), None)
+    except OSError as error:
+        raise UsageError(f"cannot read the private key {path}: {error.strerror}") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise _not_a_key(path) from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise _not_a_key(path)
+    signer = CryptoSigner(key)
+    if not given:
+        _remember(home, signer.public_key.keyid)
+    return signer
+
+
+def trusted_keys(home: Home, policy: Policy) -> list[SSlibKey]:
+    """Return the public keys whose signature counts.
+
+    Where the policy names keys, these alone: PEM as it stands, an id by the home's public key that
+    has this id (the id is computed from the key, so a file cannot claim it). Otherwise those of
+    the home.
+
+    Raises:
+        UsageError: a key of the policy is neither PEM nor known here, or a file holds no key.
+        EnvironmentFault: the policy names no keys, and those of the home are gone.
+    """
+    at_home: dict[str, SSlibKey] = {}
+    for path in sorted((home / FOLDER).glob(f"*{PUBLIC_SUFFIX}")):
+        key = _public(path.read_bytes(), str(path))
+        at_home[key.keyid] = key
+    if not policy.keys:
+        if not at_home and not private_path(home).exists():
+            check_not_lost(home)
+        return list(at_home.values())
+    keys = []
+    for entry in policy.keys:
+        if "BEGIN PUBLIC KEY" in entry:
+            keys.append(_public(entry.encode(), "keys of the policy"))
+        elif entry in at_home:
+            keys.append(at_home[entry])
+        else:
+            raise UsageError(
+                f"trusted key {entry[:16]} of the policy is not in {home / FOLDER}",
+                hint=f"put it there as *{PUBLIC_SUFFIX}, or its PEM into the policy",
+            )
+    return keys
+
+
+def check_not_lost(home: Home) -> None:
+    """Let a home pass that never had a key, as far as it remembers.
+
+    Raises:
+        EnvironmentFault: a key was made in it, or approvals were kept in it; the key is gone.
+    """
+    ids = made_keys(home)
+    signed = any((home / APPROVALS).glob("*.dsse.json")) or bool(_history(home))
+    if not ids and not signed:
+        return
+    named = f" ({', '.join(keyid[:12] for keyid in ids)})" if ids else ""
+    raise EnvironmentFault(
+        f"the keys of home {home.root} are gone{named}: {home / FOLDER} holds none",
+        expected="the keys that signed the approvals of this home",
+        hint="restore the folder from a backup, or name the public key in the policy's 'keys'; "
+        "'ml-pipeline keys new' makes another key, by which no earlier approval verifies",
+    )
+
+
+def made_keys(home: Home) -> list[str]:
+    """Return the ids of the keys that were made in a home, oldest first."""
+    try:
+        lines = (home / MADE).read_text().split()
+    except FileNotFoundError:
+        return []
+    return list(dict.fromkeys(lines))
+
+
+def _history(home: Home) -> bytes:
+    try:
+        return (home / HISTORY).read_bytes().strip()
+    except FileNotFoundError:
+        return b""
+
+
+def _remember(home: Home, keyid: str) -> None:
+    """Write the id down, if the home may be written: a signer needs no more than to read it."""
+    if keyid in made_keys(home):
+        return
+    try:
+        with (home / MADE).open("a") as stream:
+            stream.write(f"{keyid}\n")
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+
+
+def _public(pem: bytes, where: str) -> SSlibKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from securesystemslib.signer import SSlibKey
+
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise UsageError(f"{where} holds no Ed25519 public key", expected="PEM")
+    return SSlibKey.from_crypto(key)
+
+
+def _not_a_key(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} holds no usable private key",
+        expected="an unencrypted Ed25519 key, PEM (PKCS#8)",
+        hint="'ml-pipeline keys new' makes one",
+    )

@@ -1,0 +1,73 @@
+"""Names of people: which spellings are one name, and which are made to be mistaken for another.
+
+Unicode Technical Standard 39 (security mechanisms): compatibility normalisation, ignorable
+characters, and words that mix scripts.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+from ml_pipeline.core.errors import Refused
+
+TOGETHER = frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "HANGUL"})
+"""Scripts that one word may hold together (UTS 39, highly restrictive level)."""
+INVISIBLE = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
+IGNORABLE = frozenset(
+    (
+        *(0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0),
+        *(*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)),
+    )
+)
+"""Characters without a picture that are no format characters."""
+
+
+def folded(name: str) -> str:
+    """Return what all spellings of a name have in common: two names are one if this is equal.
+
+    Compatibility forms (NFKC), case, invisible characters and white space do not count.
+    """
+    plain = unicodedata.normalize("NFKC", visible(name)).casefold()
+    return " ".join(visible(unicodedata.normalize("NFKC", plain)).split())
+
+
+def visible(text: str) -> str:
+    """Return the text without characters that nobody sees."""
+    return "".join(letter for letter in text if letter in "\t\n\r" or not _is_invisible(letter))
+
+
+def is_one_of(name: str, others: Iterable[str]) -> bool:
+    """Return whether another spelling of the name, or the same, is among others."""
+    wanted = folded(name)
+    return any(folded(other) == wanted for other in others)
+
+
+def check_spelling(name: str) -> None:
+    """Refuse a name that is made to look like another one.
+
+    Raises:
+        Refused: it holds an invisible character, or a word in letters of two scripts.
+    """
+    hidden = next((letter for letter in name if _is_invisible(letter)), None)
+    if hidden is not None:
+        raise Refused(
+            f"the name {name!a} holds the invisible character U+{ord(hidden):04X}",
+            expected="a name in letters that can be seen",
+        )
+    for word in unicodedata.normalize("NFKC", name).split():
+        scripts = {_script(letter) for letter in word if letter.isalpha()}
+        if len(scripts) > 1 and not scripts <= TOGETHER:
+            raise Refused(
+                f"the name {name!a} mixes {' and '.join(sorted(scripts))} letters in one word",
+                expected="a name in letters of one script",
+            )
+
+
+def _is_invisible(letter: str) -> bool:
+    return unicodedata.category(letter) in INVISIBLE or ord(letter) in IGNORABLE
+
+
+def _script(letter: str) -> str:
+    """Return the script by the first word of the letter's name, as in CYRILLIC SMALL LETTER A."""
+    return unicodedata.name(letter, "UNKNOWN").partition(" ")[0]

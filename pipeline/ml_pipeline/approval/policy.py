@@ -1,0 +1,236 @@
+"""Who may approve, and what a promotion needs: the administrators' minimum, and what tightens it.
+
+The minimum is the file that the administrators hold (see ``policy_files``), else the built-in one.
+``--policy FILE`` is an argument of whoever starts the command, and ``ml.yaml`` lies in the commit
+that it governs: both may only tighten it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, field_validator
+
+from ml_pipeline import config
+from ml_pipeline.approval.person_names import folded, is_one_of
+from ml_pipeline.config import GateFloor, PolicySection, Section
+from ml_pipeline.core import schema_errors
+from ml_pipeline.core.errors import UsageError
+
+
+class Policy(Section):
+    """The rules in force. The defaults are the built-in floor: a person approves, whoever it is."""
+
+    approvers: tuple[str, ...] = Field((), description="Who may approve; empty is anyone.")
+    four_eyes: bool = Field(
+        False, description="Nobody approves a change of which they are an author."
+    )
+    identities: dict[str, str] = Field(
+        default_factory=dict, description="Commit address: the approver's name, for four eyes."
+    )
+    automatic: bool = Field(False, description="A project may promote without a person.")
+    allow_yes: bool = Field(True, description="`approve --yes` counts as an approval.")
+    require: tuple[str, ...] = Field((), description="Stages whose report must have passed.")
+    gate: GateFloor = Field(GateFloor(), description="How strict the gate is at least.")
+    keys: tuple[str, ...] = Field(
+        (), description="Trusted public keys: PEM, or the id of one in the home; empty: the home's."
+    )
+
+    @field_validator("identities")
+    @classmethod
+    def _lower(cls, value: dict[str, str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for address, name in value.items():
+            if found.setdefault(folded(address), name) != name:
+                raise ValueError(f"{address} is given twice, in another spelling, with two names")
+        return found
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 that gate and approval state; equal rules, equal digest."""
+        rules = self.model_dump(mode="json")
+        for key in ("approvers", "require", "keys"):
+            rules[key] = sorted(set(rules[key]))
+        text = json.dumps(rules, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def may_approve(self, name: str) -> bool:
+        return not self.approvers or name in self.approvers
+
+
+BUILT_IN = "the built-in minimum"
+"""What messages call the policy where no file sets one."""
+
+PolicyFiles = Path | tuple[Path | None, ...] | None
+"""The administrators' file, and those that may only tighten it; None is the built-in minimum."""
+
+
+def load(files: PolicyFiles, section: PolicySection) -> Policy:
+    """Return the policy in force: that of the files, tightened by the project's own section.
+
+    Raises:
+        UsageError: a file cannot be read or has an unknown key, or something would loosen what
+            stands before it.
+    """
+    return tighten(floor(files), section, named(files))
+
+
+def named(files: PolicyFiles) -> str:
+    """Return the files by their paths, for messages."""
+    paths = (files,) if isinstance(files, Path) else files or ()
+    return " and ".join(str(path) for path in paths if path is not None) or BUILT_IN
+
+
+def floor(files: PolicyFiles) -> Policy:
+    """Read the files, the first of which sets the minimum; without any the built-in one holds.
+
+    Raises:
+        UsageError: a file cannot be read, is no mapping, has an unknown key, or cannot be laid
+            over those before it.
+    """
+    paths = (files,) if isinstance(files, Path) else files or ()
+    if not paths:
+        return Policy()
+    first, *others = paths
+    policy = Policy() if first is None else _read(first)
+    for path in filter(None, others):
+        policy = stricter(policy, _read(path), str(path), named((first,)))
+    return policy
+
+
+def _read(path: Path) -> Policy:
+    return schema_errors.parse(Policy, config.mapping(path, f"the policy {path}"), str(path))
+
+
+def stricter(base: Policy, other: Policy, where: str, of: str = BUILT_IN) -> Policy:
+    """Return the policy that allows only what both allow.
+
+    Lists of who may (``approvers``, ``identities``, ``keys``) keep what is in both; what is asked
+    for (``require``) is put together; of two limits the stricter one holds.
+
+    Args:
+        base: The administrators'.
+        other: What may tighten it; a key that it does not set changes nothing.
+        where: The file of ``other``, for messages.
+        of: The file of ``base``, likewise.
+
+    Raises:
+        UsageError: together they allow nobody, or ``other`` names an address, a key or a primary
+            metric that the administrators' file does not.
+    """
+    if strange := sorted(
+        address
+        for address, name in other.identities.items()
+        if (base.identities or base.four_eyes) and base.identities.get(address) != name
+    ):
+        raise _conflict(where, of, "identities", strange[0])
+    known = {_key(entry) for entry in base.keys}
+    if strange := [entry for entry in other.keys if _is_foreign(entry, known)]:
+        raise _conflict(where, of, "keys", " ".join(strange[0].split())[:40])
+    approvers = base.approvers or other.approvers
+    if base.approvers and other.approvers:
+        approvers = tuple(name for name in base.approvers if is_one_of(name, other.approvers))
+        if not approvers:
+            raise UsageError(
+                f"{where}: nobody of its 'approvers' is one of {', '.join(base.approvers)}",
+                expected="at least one name that the administrators' policy has too",
+            )
+    return Policy(
+        approvers=approvers,
+        four_eyes=base.four_eyes or other.four_eyes,
+        identities=other.identities or base.identities,
+        automatic=base.automatic and ("automatic" not in other.model_fields_set or other.automatic),
+        allow_yes=base.allow_yes and other.allow_yes,
+        require=tuple(dict.fromkeys((*base.require, *other.require))),
+        gate=_stricter_gate(base.gate, other.gate, where, of),
+        keys=other.keys or base.keys,
+    )
+
+
+def _stricter_gate(base: GateFloor, other: GateFloor, where: str, of: str) -> GateFloor:
+    if base.metric and other.metric and base.metric != other.metric:
+        raise _conflict(where, of, "gate.metric", other.metric)
+    goals = {base.goal, other.goal} - {None}
+    guards = dict(base.guards)
+    for name, margin in other.guards.items():
+        guards[name] = min(margin, guards.get(name, margin))
+    return GateFloor(
+        goal="superior" if "superior" in goals else base.goal or other.goal,
+        metric=base.metric or other.metric,
+        alpha=_of(min, base.alpha, other.alpha),
+        margin=_of(max, base.margin, other.margin),
+        non_inferior_margin=_of(min, base.non_inferior_margin, other.non_inferior_margin),
+        min_days=_of(max, base.min_days, other.min_days),
+        max_feature_auc=_of(min, base.max_feature_auc, other.max_feature_auc),
+        guards=guards,
+        allow_breaking_contract=base.allow_breaking_contract and other.allow_breaking_contract,
+    )
+
+
+N = TypeVar("N", int, float)
+
+
+def _of(choose: Callable[[N, N], N], one: N | None, other: N | None) -> N | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return choose(one, other)
+
+
+def _key(entry: str) -> str:
+    return "".join(entry.split())
+
+
+def _is_foreign(entry: str, known: Collection[str]) -> bool:
+    """Return whether a key is not one of the administrators': of those named, or of the home."""
+    return _key(entry) not in known if known else "BEGIN PUBLIC KEY" in entry
+
+
+def _conflict(where: str, of: str, key: str, value: str) -> UsageError:
+    return UsageError(
+        f"{where}: {key} names '{value}', which the administrators' policy does not",
+        expected="less than the administrators' policy allows, or the same",
+        hint=f"it may only tighten {of}; 'ml-pipeline doctor' names the files that hold",
+    )
+
+
+def tighten(base: Policy, section: PolicySection, where: str = BUILT_IN) -> Policy:
+    """Lay the project's section over the floor, which ``where`` sets.
+
+    Raises:
+        UsageError: a key of the section would allow what the floor forbids.
+    """
+    approvers = base.approvers
+    if section.approvers is not None:
+        beyond = sorted(name for name in section.approvers if not base.may_approve(name))
+        if base.approvers and (beyond or not section.approvers):
+            raise _loosens(
+                where, "approvers", ", ".join(beyond) or "anyone", ", ".join(base.approvers)
+            )
+        approvers = section.approvers
+    if section.four_eyes is False and base.four_eyes:
+        raise _loosens(where, "four_eyes", "false", "true")
+    if section.allow_yes and not base.allow_yes:
+        raise _loosens(where, "allow_yes", "true", "false")
+    if section.automatic and not base.automatic:
+        raise _loosens(where, "automatic", "true", "false")
+    return base.model_copy(
+        update={
+            "approvers": approvers,
+            "four_eyes": base.four_eyes or bool(section.four_eyes),
+            "allow_yes": base.allow_yes and section.allow_yes is not False,
+            "automatic": base.automatic and section.automatic,
+            "require": tuple(dict.fromkeys((*base.require, *section.require))),
+        }
+    )
+
+
+def _loosens(where: str, key: str, wanted: str, allowed: str) -> UsageError:
+    return UsageError(
+        f"policy.{key} in ml.yaml would loosen the policy to '{wanted}'",
+        expected=f"no more than '{allowed}'",
+        hint=f"ml.yaml may only tighten {where}",
+    )

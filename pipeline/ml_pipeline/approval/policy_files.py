@@ -1,0 +1,101 @@
+"""Which policy files hold, and in what order: the administrators' first, then what may tighten it.
+
+The administrators' file of a machine has a fixed path, which no variable, argument or Jenkinsfile
+replaces. ``ML_POLICY`` is theirs too; on Jenkins the library passes the value of Jenkins' own
+configuration. Everything else comes from whoever starts the command.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_pipeline.approval import policy
+from ml_pipeline.approval.policy import Policy, PolicyFiles
+from ml_pipeline.core.errors import UsageError
+
+SYSTEM_POLICY = Path("/etc/ml-pipeline/policy.yaml")
+"""The administrators' file of this machine, or of a container that it is mounted into."""
+
+ADMINISTRATORS = "ML_POLICY"
+JOB = "ML_JOB_POLICY"
+ARGUMENT = "--policy"
+NONE = "-"
+"""Value of ``ML_POLICY`` from the Jenkins library, where Jenkins' configuration sets none."""
+
+
+@dataclass(frozen=True)
+class PolicyFile:
+    """One of them: what names it, and where it lies."""
+
+    named_by: str
+    path: Path
+    of_administrators: bool
+
+    @property
+    def is_writable(self) -> bool:
+        """Return whether the user of this process could change or replace it."""
+        return os.access(self.path, os.W_OK) or os.access(self.path.parent, os.W_OK)
+
+
+def find(environment: Mapping[str, str], argument: str | None) -> tuple[PolicyFile, ...]:
+    """Return the policy files of this machine, the environment and the argument ``--policy``.
+
+    Raises:
+        UsageError: a variable or the argument is empty, or a variable's name has another case.
+    """
+    for name in environment:
+        if name.upper() in (ADMINISTRATORS, JOB) and name != name.upper():
+            raise UsageError(
+                f"the environment variable {name} is set", expected=f"the name {name.upper()}"
+            )
+    given = {name: environment.get(name) for name in (ADMINISTRATORS, JOB)} | {ARGUMENT: argument}
+    if given[ADMINISTRATORS] == NONE:
+        given[ADMINISTRATORS] = None
+    if empty := [name for name, file in given.items() if file == ""]:
+        raise UsageError(f"{empty[0]} is empty", expected="a file", hint="set it or unset it")
+    found = [PolicyFile(str(SYSTEM_POLICY), SYSTEM_POLICY, True)] if _is_there() else []
+    return (
+        *found,
+        *(
+            PolicyFile(name, Path(file).resolve(), name == ADMINISTRATORS)
+            for name, file in given.items()
+            if file is not None
+        ),
+    )
+
+
+def in_order(files: tuple[PolicyFile, ...]) -> PolicyFiles:
+    """Return the paths as ``policy.floor`` takes them: the administrators' file or None first."""
+    paths = tuple(file.path for file in files)
+    return paths if files and files[0].of_administrators else (None, *paths)
+
+
+def in_words(files: tuple[PolicyFile, ...]) -> str:
+    """Return which files count, as one line."""
+    if not files:
+        return "the built-in minimum"
+    words = [
+        str(file.path) if file.named_by == str(file.path) else f"{file.path} ({file.named_by})"
+        for file in files
+    ]
+    first = "" if files[0].of_administrators else "the built-in minimum, tightened by "
+    return first + ", tightened by ".join(words)
+
+
+def read(files: tuple[PolicyFile, ...]) -> Policy:
+    """Return what they amount to; raises UsageError as ``policy.floor`` does."""
+    return policy.floor(in_order(files))
+
+
+def _is_there() -> bool:
+    """Return whether there is a system policy; one that cannot be looked at counts as there."""
+    try:
+        SYSTEM_POLICY.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,53 @@
+"""Answers of people who rejected a version since the champion was promoted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ml_pipeline.approval.statement import Approval, read
+from ml_pipeline.core.errors import Refused
+from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, RECORD, Registry, Version
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import SSlibKey
+
+
+def rejections(
+    registry: Registry,
+    challenger: Version,
+    champion: Version | None,
+    keys: Callable[[], Sequence[SSlibKey]],
+) -> list[Approval]:
+    """Return the signed rejections of versions after the champion, oldest first.
+
+    The challenger's own is among them. An answer that does not verify is left out: it decides
+    nothing, neither for nor against a version.
+
+    ``keys`` is called where there is an answer to verify.
+
+    Raises:
+        EnvironmentFault: the registry does not answer.
+    """
+    first = 0 if champion is None else champion.number
+    found = []
+    for version in registry.versions():
+        if not first < version.number <= challenger.number:
+            continue
+        if RECORD + APPROVAL_RECORD not in version.tags:
+            continue
+        try:
+            content = registry.record(version, APPROVAL_RECORD)
+            answer = None if content is None else read(content, keys())
+        except Refused:
+            continue
+        if answer is not None and answer.decision == "reject":
+            found.append(answer)
+    return found
+
+
+def in_words(answer: Approval) -> str:
+    return (
+        f"version {answer.version} was rejected by {answer.by} on {answer.at.date().isoformat()}: "
+        f"{answer.reason}"
+    )

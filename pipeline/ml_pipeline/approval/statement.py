@@ -1,0 +1,170 @@
+"""The signed answer: an in-toto Statement v1 about a bundle, in a DSSE envelope.
+
+Specifications: in-toto Attestation Framework v1 (Statement) and DSSE v1 (pre-authentication
+encoding, envelope).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ml_pipeline.core import documents
+from ml_pipeline.core.documents import DocumentError
+from ml_pipeline.core.errors import Refused
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner, SSlibKey
+
+PREDICATE_TYPE = "urn:ml-pipeline:approval:1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+Decision = Literal["approve", "reject"]
+Method = Literal["prompt", "flags", "yes", "automatic"]
+
+
+class Approval(BaseModel):
+    """Who decided what about which bundle, and over which facts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    version: int
+    bundle: str = Field(description="Digest of the bundle that is approved.")
+    decision: Decision
+    by: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+    at: datetime
+    method: Method
+    gate: str = Field(description="SHA-256 of the gate's record.")
+    policy: str = Field(description="Digest of the policy in force.")
+    champion: str | None = Field(description="Digest of the champion it was compared with.")
+    authors: tuple[str, ...] | None = Field(
+        None, description="Who made the change, where the policy asks for four eyes."
+    )
+    run_id: str
+
+
+class Expected(BaseModel):
+    """What an approval must be about, to be acted on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    version: int
+    bundle: str
+    gate: str
+    policy: str
+    champion: str | None
+
+
+def sign(approval: Approval, signer: CryptoSigner) -> bytes:
+    """Return the envelope as JSON."""
+    from google.protobuf.json_format import MessageToDict
+    from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
+    from in_toto_attestation.v1.statement import Statement
+    from securesystemslib.dsse import Envelope
+
+    predicate = approval.model_dump(mode="json", exclude={"model", "bundle"})
+    subject = ResourceDescriptor(name=approval.model, digest={"sha256": approval.bundle})
+    statement = Statement([subject.pb], PREDICATE_TYPE, predicate)
+    statement.validate()
+    payload = json.dumps(MessageToDict(statement.pb), sort_keys=True, separators=(",", ":"))
+    envelope = Envelope(payload.encode(), PAYLOAD_TYPE, {})
+    envelope.sign(signer)
+    return (json.dumps(envelope.to_dict(), indent=2, sort_keys=True) + "\n").encode()
+
+
+def verify(content: bytes, keys: Sequence[SSlibKey], expected: Expected) -> Approval:
+    """Return what was signed, if a trusted key signed it and it is about what is expected.
+
+    A rejection that verifies is returned as well: whether it is a yes is the caller's question.
+
+    Raises:
+        Refused: no trusted key signed exactly this, or it is about something else.
+    """
+    approval = read(content, keys)
+    for name in Expected.model_fields:
+        stated, wanted = getattr(approval, name), getattr(expected, name)
+        if stated != wanted:
+            raise Refused(
+                f"the approval is for {name} {_short(stated)}",
+                expected=f"{name} {_short(wanted)}",
+                hint="run 'ml-pipeline gate' and 'ml-pipeline approve' again",
+            )
+    return approval
+
+
+def read(content: bytes, keys: Sequence[SSlibKey]) -> Approval:
+    """Return what a trusted key signed, whatever it is about.
+
+    Raises:
+        Refused: the envelope is malformed, no trusted key signed it, or it is no approval.
+    """
+    from google.protobuf.json_format import Parse, ParseError
+    from in_toto_attestation.v1.statement import Statement
+    from in_toto_attestation.v1.statement_pb2 import Statement as Message
+
+    payload = _verified_payload(content, keys)
+    try:
+        predicate = documents.parse_json(payload, "it")["predicate"]
+        statement = Statement.copy_from_pb(Parse(payload, Message()))
+        statement.validate()
+    except (ParseError, DocumentError, ValueError, KeyError, TypeError) as error:
+        raise Refused(f"the approval holds no in-toto statement: {error}") from None
+    message = statement.pb
+    if message.predicate_type != PREDICATE_TYPE:
+        raise Refused(
+            f"the statement is a {message.predicate_type}, not an approval", expected=PREDICATE_TYPE
+        )
+    if len(message.subject) != 1 or set(message.subject[0].digest) != {"sha256"}:
+        raise Refused("the approval is not about one bundle", expected="one subject with a sha256")
+    subject = message.subject[0]
+    try:
+        return Approval.model_validate(
+            predicate | {"model": subject.name, "bundle": subject.digest["sha256"]}
+        )
+    except ValidationError as error:
+        raise Refused(f"the approval is not as it should be: {documents.reason(error)}") from None
+
+
+def _verified_payload(content: bytes, keys: Sequence[SSlibKey]) -> bytes:
+    from securesystemslib.dsse import Envelope
+    from securesystemslib.exceptions import FormatError, VerificationError
+
+    if not keys:
+        raise Refused(
+            "no public key is trusted, so no approval can be verified",
+            hint="put the public key that 'ml-pipeline keys new' made into the home's keys folder",
+        )
+    try:
+        envelope = Envelope.from_dict(documents.parse_json(content, "the approval"))
+    except (DocumentError, ValueError, KeyError, TypeError, AttributeError, FormatError):
+        raise Refused(
+            "the approval is not a DSSE envelope", expected="JSON with a signature"
+        ) from None
+    if envelope.payload_type != PAYLOAD_TYPE:
+        raise Refused(f"the envelope holds {envelope.payload_type}", expected=PAYLOAD_TYPE)
+    if not envelope.signatures:
+        raise Refused("the approval is not signed")
+    try:
+        envelope.verify(list(keys), threshold=1)
+    except VerificationError:
+        signer = _short(next(iter(envelope.signatures)))
+        raise Refused(
+            f"no trusted key signed the approval (signed by {signer})",
+            expected=f"a signature of {', '.join(_short(key.keyid) for key in keys)}",
+            hint="if that key is this project's, restore its public half into the home's keys "
+            "folder or name it in the policy; otherwise run 'ml-pipeline gate' and 'approve' again",
+        ) from None
+    payload: bytes = envelope.payload
+    return payload
+
+
+def _short(value: object) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 16 else f"{text[:12]}…"

@@ -1,0 +1,144 @@
+"""What a decision is about: challenger, champion and the gate's record, all from the registry."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ml_pipeline.approval.policy import Policy
+from ml_pipeline.core import documents
+from ml_pipeline.core.documents import DocumentError
+from ml_pipeline.core.errors import Refused, UsageError
+from ml_pipeline.core.report import Check, Verdict, judge
+from ml_pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
+
+GATE_AGAIN = "run 'ml-pipeline gate' again"
+
+
+class GateRecord(BaseModel):
+    """The gate's decision as ``ml_pipeline.gate.record`` writes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_: Literal["ml-pipeline/gate/1"] = Field(alias="schema")
+    verdict: Verdict
+    summary: str
+    checks: tuple[Check, ...]
+    metrics: dict[str, Any]
+    challenger: str
+    champion: str | None
+    policy: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A challenger that the gate passed against the champion of now, under the policy of now."""
+
+    challenger: Version
+    champion: Version | None
+    gate: GateRecord
+    gate_digest: str
+
+    @property
+    def broken_contract(self) -> str:
+        """What the challenger breaks for the champion's clients; empty where it does not."""
+        contract = self.gate.metrics.get("contract") or {}
+        broken = contract.get("broken") if isinstance(contract, dict) else None
+        return "; ".join(map(str, broken)) if isinstance(broken, list) else ""
+
+    @property
+    def champion_digest(self) -> str | None:
+        return None if self.champion is None else self.champion.digest
+
+
+def challenger_of(registry: Registry, expected: int | None = None) -> Version:
+    """Return the challenger.
+
+    Args:
+        registry: Where they are.
+        expected: The version that was shown to whoever decides; None accepts any.
+
+    Raises:
+        Refused: a newer version is the challenger now.
+        UsageError: nothing was registered yet.
+        EnvironmentFault: the registry does not answer.
+    """
+    challenger = registry.challenger()
+    if challenger is None:
+        raise UsageError(
+            f"model '{registry.name}' has no challenger", hint="run 'ml-pipeline register'"
+        )
+    if expected is not None and challenger.number != expected:
+        raise Refused(
+            f"version {challenger.number} is the challenger now",
+            expected=f"version {expected}, the one that was shown",
+            hint="decide about the newer one",
+        )
+    return challenger
+
+
+def is_champion(challenger: Version, champion: Version | None) -> bool:
+    """Return whether there is nothing to promote: the challenger has the champion's identity."""
+    return champion is not None and challenger.identity == champion.identity
+
+
+def gather(
+    registry: Registry, challenger: Version, champion: Version | None, policy: Policy
+) -> Facts:
+    """Return what may be decided on; whatever the gate did not pass is not decided at all.
+
+    Raises:
+        Refused: the gate has not decided, did not pass, or decided about another bundle, champion
+            or policy.
+        EnvironmentFault: the registry does not answer.
+    """
+    content = registry.record(challenger, GATE_RECORD)
+    if content is None:
+        raise Refused(
+            f"the gate has not decided about version {challenger.number}",
+            hint="run 'ml-pipeline gate'",
+        )
+    try:
+        gate = GateRecord.model_validate(documents.parse_json(content, "the gate's record"))
+    except DocumentError as error:
+        raise Refused(error.fault, hint=GATE_AGAIN) from None
+    except ValidationError as error:
+        raise Refused(
+            f"the gate's record is not as it should be: {documents.reason(error)}",
+            hint=GATE_AGAIN,
+        ) from None
+    if gate.verdict is not Verdict.PASS:
+        raise Refused(
+            f"the gate says {gate.verdict} to version {challenger.number}: {gate.summary}",
+            expected="pass",
+            hint="'ml-pipeline show gate' tells why",
+        )
+    if judge(gate.checks) is not Verdict.PASS:
+        raise Refused("the gate's record says pass, and its checks do not", hint=GATE_AGAIN)
+    if gate.challenger != challenger.digest:
+        raise Refused(
+            f"the gate decided about bundle {gate.challenger[:12]}",
+            expected=challenger.digest[:12],
+            hint=GATE_AGAIN,
+        )
+    now = None if champion is None else champion.digest
+    if gate.champion != now:
+        raise Refused(
+            "the champion moved since the comparison",
+            expected=f"bundle {_shown(gate.champion)}, found {_shown(now)}",
+            hint=GATE_AGAIN,
+        )
+    if gate.policy != policy.digest:
+        raise Refused(
+            "the policy changed since the gate decided",
+            expected=f"policy {gate.policy[:12]}, found {policy.digest[:12]}",
+            hint=GATE_AGAIN,
+        )
+    return Facts(challenger, champion, gate, hashlib.sha256(content).hexdigest())
+
+
+def _shown(digest: str | None) -> str:
+    return "none" if digest is None else digest[:12]

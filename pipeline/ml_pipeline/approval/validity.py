@@ -1,0 +1,58 @@
+"""Whether an answer counts under the policy; asked before signing and again before acting on it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ml_pipeline.approval.person_names import check_spelling, is_one_of
+from ml_pipeline.approval.policy import Policy
+from ml_pipeline.approval.statement import Decision, Method
+from ml_pipeline.core.errors import Refused
+
+
+def check_allowed(
+    policy: Policy,
+    *,
+    decision: Decision,
+    by: str,
+    method: Method,
+    authors: Collection[str] | None,
+) -> None:
+    """Let an answer pass that the policy lets count.
+
+    Args:
+        policy: The rules in force.
+        decision: A rejection needs an approver; it may be an author.
+        by: Who decided.
+        method: How the answer was given.
+        authors: Who made the change; needed for an approval where four eyes are asked for.
+
+    Raises:
+        Refused: naming the rule, or the name is one that is made to look like another.
+    """
+    if method == "automatic":
+        if not policy.automatic or policy.four_eyes:
+            raise Refused("the policy asks for a person", expected="an approval by one")
+        return
+    if method == "yes" and not policy.allow_yes:
+        raise Refused(
+            "the policy does not allow --yes",
+            hint="decide with 'ml-pipeline approve --by NAME --reason TEXT'",
+        )
+    check_spelling(by)
+    if not policy.may_approve(by):
+        raise Refused(f"'{by}' may not approve", expected=f"one of: {', '.join(policy.approvers)}")
+    if decision == "reject" or not policy.four_eyes:
+        return
+    if authors is None:
+        raise Refused("the approval does not say who made the change", expected="four eyes")
+    if is_one_of(by, authors):
+        raise Refused(
+            f"'{by}' is an author of the change", expected="four eyes: an approver who is not"
+        )
+    if not is_one_of(by, policy.identities.values()):
+        raise Refused(
+            f"'{by}' is none of the policy's identities",
+            expected="four eyes: a name whose addresses the policy knows",
+            hint="the administrators add the name and its addresses to 'identities'",
+        )

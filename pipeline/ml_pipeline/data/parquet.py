@@ -1,0 +1,57 @@
+"""Reads a Parquet file; whatever its bytes lead to is an error that names the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_pipeline.core.errors import PipelineError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return the rows of a Parquet file.
+
+    Args:
+        path: Of the file.
+        columns: The ones to read; all of them if left out.
+
+    Raises:
+        UsageError: it cannot be read, or its bytes are no Parquet that pandas can hold.
+    """
+    import pandas as pd
+
+    with named(path):
+        return pd.read_parquet(path, columns=None if columns is None else list(columns))
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Make a UsageError that names the file of whatever is raised while it is read."""
+    if not path.exists():
+        raise UsageError(
+            f"cannot read {path}: No such file or directory", expected="a Parquet file"
+        )
+    if not path.is_file() and not path.is_dir():
+        raise UsageError(f"{path} is no regular file", expected="a Parquet file")
+    if path.is_dir() and not any(path.rglob("*.parquet")):
+        raise UsageError(f"{path} is a folder without Parquet files", expected="a Parquet file")
+    try:
+        yield
+    except PipelineError:
+        raise
+    except OSError as error:
+        reason = error.strerror or _first_line(error)
+        raise UsageError(f"cannot read {path}: {reason}", expected="a Parquet file") from None
+    except Exception as error:  # noqa: BLE001  pyarrow and pandas raise whatever broken bytes lead to
+        reason = _first_line(error)
+        raise UsageError(f"cannot read {path}: {reason}", expected="a Parquet file") from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,190 @@
+"""The questions that evaluate asks of a model, each as a check."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ml_pipeline.config import EvaluateSection, Threshold
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.evaluation.fairness import BY_GROUP
+from ml_pipeline.evaluation.metric_table import Measured
+from ml_pipeline.evaluation.metrics import METRICS, named, per_day
+from ml_pipeline.statistics.paired_test import paired_difference
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ml_pipeline.evaluation.holdout import Sample
+
+    Floats = NDArray[np.float64]
+
+
+def finite(probabilities: Floats) -> Check:
+    """Return whether there are predictions and each is a number from 0 to 1."""
+    import numpy as np
+
+    good = np.isfinite(probabilities) & (probabilities >= 0) & (probabilities <= 1)
+    bad = len(probabilities) - int(good.sum())
+    passed = len(probabilities) > 0 and bad == 0
+    return Check(
+        name="predictions are probabilities",
+        verdict=Verdict.PASS if passed else Verdict.FAIL,
+        observed=f"{bad} of {len(probabilities)} are not",
+        expected="every prediction a number from 0 to 1",
+        why="" if passed else "a model without finite predictions cannot be measured",
+    )
+
+
+def check_metrics(section: EvaluateSection, *, has_groups: bool) -> None:
+    """Refuse limits that no model could meet, before one is trained.
+
+    Raises:
+        UsageError: a limit names an unknown metric, a gap one that has no value for a group, or
+            there are gaps and the problem has no groups.
+    """
+    for name in section.thresholds:
+        named(name, "evaluate.thresholds")
+    for name in section.group_gaps:
+        named(name, "evaluate.group_gaps")
+        if name not in BY_GROUP:
+            raise UsageError(
+                f"evaluate.group_gaps: '{name}' has no value for a group",
+                expected=f"one of: {', '.join(BY_GROUP)}",
+            )
+    if section.group_gaps and not has_groups:
+        raise UsageError(
+            "evaluate.group_gaps is set and the problem has no groups",
+            hint="set problem.group (table) or data.groups, or leave the gaps out",
+        )
+
+
+def beats_base_rate(sample: Sample, model: Floats, base_rate: Floats, *, quick: bool) -> Check:
+    """Return whether the model's log loss is not worse than that of the base rate.
+
+    The bound decides, not the estimate: it fails where the mean difference over the sample's units
+    is below 0 with an error rate of 1 % (``paired_difference``). A quick model is not judged.
+    """
+    name, title = "log loss against the base rate", METRICS["log_loss"].title
+    _, mine = per_day("log_loss", sample.labels, model, sample.codes)
+    _, theirs = per_day("log_loss", sample.labels, base_rate, sample.codes)
+    differences = theirs - mine
+    expected = f"{title} not worse than that of the base rate (positive is better)"
+    try:
+        test = paired_difference(differences, alpha=0.01, ordered=sample.unit == "day")
+    except ValueError as error:
+        effect, unknown = float(differences.mean()), len(differences) < 2
+        worse, observed, why = effect < 0 and not unknown, f"{effect:+.4f}", str(error)
+    else:
+        unknown, worse = False, test.high < 0
+        observed = f"{test.effect:+.4f} [{test.low:+.4f}, {test.high:+.4f}], n {test.n}"
+        why = "the model's probabilities are worse than a constant; look at train.calibration"
+    if quick or unknown:
+        verdict, why = Verdict.SKIPPED, why if unknown else "a quick model is not held to it"
+    elif worse:
+        verdict = Verdict.FAIL
+    else:
+        verdict, why = Verdict.PASS, ""
+    return Check(
+        name=name,
+        verdict=verdict,
+        required=not quick and not unknown,
+        observed=observed,
+        expected=expected,
+        why=why,
+    )
+
+
+def thresholds(
+    limits: Mapping[str, Threshold], measured: Mapping[str, Measured], *, quick: bool
+) -> list[Check]:
+    """Return a check for each absolute limit. A quick model is shown against them, not judged.
+
+    Raises:
+        UsageError: a limit names an unknown metric.
+    """
+    checks = []
+    for name, limit in limits.items():
+        metric = named(name, "evaluate.thresholds")
+        bounds = [f"at least {limit.min:g}"] if limit.min is not None else []
+        bounds += [f"at most {limit.max:g}"] if limit.max is not None else []
+        found = measured.get(name, Measured(skipped="it was not measured"))
+        seen = found.value
+        inside = (
+            seen is not None
+            and math.isfinite(seen)
+            and (limit.min is None or seen >= limit.min)
+            and (limit.max is None or seen <= limit.max)
+        )
+        if inside:
+            verdict, why = Verdict.PASS, ""
+        elif quick:
+            verdict = Verdict.SKIPPED
+            why = found.skipped or "a quick model is too small a sample to be held to a limit"
+        elif seen is None or not math.isfinite(seen):
+            verdict = Verdict.FAIL
+            why = f"it has no value: {found.skipped or 'not a finite number'}"
+        else:
+            verdict, why = (
+                Verdict.FAIL,
+                f"{metric.title} lies outside what evaluate.thresholds asks",
+            )
+        checks.append(
+            Check(
+                name=f"threshold {name}",
+                verdict=verdict,
+                required=not quick,
+                observed=seen if seen is not None else "no value",
+                expected=" and ".join(bounds),
+                why=why,
+            )
+        )
+    return checks
+
+
+def noise(effect: float, limit: float) -> Check:
+    """Return whether noise in the last decimals leaves the answers where they were."""
+    passed = effect <= limit
+    return Check(
+        name="invariant to noise",
+        verdict=Verdict.PASS if passed else Verdict.FAIL,
+        observed=effect,
+        expected=f"a mean change of at most {limit:g}",
+        why="" if passed else "the model's answers hang on the last decimals of its inputs",
+    )
+
+
+def group_gaps(
+    limits: Mapping[str, float], gaps: Mapping[str, float], *, quick: bool
+) -> list[Check]:
+    """Return a check for each limit on the gap between groups.
+
+    Raises:
+        UsageError: a limit names an unknown metric.
+    """
+    checks = []
+    for name, limit in limits.items():
+        named(name, "evaluate.group_gaps")
+        gap = gaps.get(name, math.nan)
+        if math.isfinite(gap) and gap <= limit:
+            verdict, why = Verdict.PASS, ""
+        elif quick:
+            verdict, why = Verdict.SKIPPED, "a quick sample is too small to compare groups"
+        elif math.isfinite(gap):
+            verdict, why = Verdict.FAIL, "one group is served worse than another"
+        else:
+            verdict, why = Verdict.FAIL, "there are not two groups of enough rows with this metric"
+        checks.append(
+            Check(
+                name=f"gap between groups {name}",
+                verdict=verdict,
+                required=not quick,
+                observed=gap,
+                expected=f"at most {limit:g}",
+                why=why,
+            )
+        )
+    return checks

@@ -1,0 +1,58 @@
+"""What the problem's heuristics, learned on the training part alone, predict for the holdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ml_pipeline.evaluation import baselines
+from ml_pipeline.evaluation.row_alignment import positions
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from ml_pipeline.problem import Problem
+
+    Floats = NDArray[np.float64]
+
+KEYS = ("__time", "__entity", "__group", "__cluster", "__label")
+
+
+def predict(matrix: pd.DataFrame, clean: pd.DataFrame, problem: Problem) -> dict[str, Floats]:
+    """Return the probabilities of the base rate and of each heuristic, in the holdout's order.
+
+    Args:
+        matrix: ``matrix.parquet``, with ``__part`` and ``__label``.
+        clean: ``clean.parquet``, all of it.
+        problem: Knows the heuristics.
+    """
+    part = matrix["__part"]
+    train, held = (part == "train").to_numpy(), (part == "holdout").to_numpy()
+    labels = matrix.loc[train, "__label"].to_numpy(dtype="float64")
+    found = {baselines.BASE_RATE: baselines.base_rate(labels, int(held.sum()))}
+    for name, signal in _signals(matrix, clean, problem).items():
+        found[name] = baselines.from_signal(signal[train], labels, signal[held])
+    return found
+
+
+def _signals(matrix: pd.DataFrame, clean: pd.DataFrame, problem: Problem) -> Mapping[str, Floats]:
+    """Return the problem's heuristics as one raw signal for each row of the matrix.
+
+    A matrix that is a sample of undated rows is not found again in the clean rows: no heuristics.
+    """
+    from ml_pipeline.problem import Matrix
+
+    place = positions(clean, matrix, problem)
+    if place is None:
+        return {}
+    every = matrix.set_axis(place).reindex(range(len(clean)))
+    keys = every[[name for name in KEYS[:-1] if name in every]]
+    whole = Matrix(
+        features=every[[name for name in every.columns if not name.startswith("__")]],
+        label=every["__label"],
+        keys=keys.rename(columns=lambda name: name.removeprefix("__")),
+    )
+    signals = problem.heuristic(clean, whole)
+    return {name: signal.to_numpy(dtype="float64")[place] for name, signal in signals.items()}

@@ -1,0 +1,128 @@
+"""Every metric of every predictor on the same rows, each with its interval, as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ml_pipeline.evaluation.metrics import METRICS, Metric, statistic, value
+from ml_pipeline.statistics.resampling import percentile_intervals
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ml_pipeline.evaluation.holdout import Sample
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric's value and its 95 % interval; where there is none, ``skipped`` says why."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    skipped: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        if self.skipped:
+            return {"skipped": self.skipped}
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "-"
+        if self.low is None or self.high is None:
+            return f"{self.value:.4f}"
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+Table = Mapping[str, Mapping[str, Measured]]
+"""Predictor: metric: what was measured."""
+
+
+def measure(
+    sample: Sample, predictions: Mapping[str, Floats], *, resamples: int, seed: int
+) -> Table:
+    """Measure each predictor by each metric, with intervals by resampling clusters.
+
+    All intervals rest on the same resamples. A metric that the rows do not define is skipped with
+    its reason, for each predictor alike.
+
+    Raises:
+        ValueError: there are no rows, or a prediction is not finite.
+    """
+    import numpy as np
+
+    if not len(sample.labels):
+        raise ValueError("no labelled rows to measure on")
+    reasons = {name: _undefined(metric, sample) for name, metric in METRICS.items()}
+    wanted = [name for name, reason in reasons.items() if not reason]
+    for predictor, p in predictions.items():
+        if not np.isfinite(p).all():
+            raise ValueError(f"{predictor}: {int((~np.isfinite(p)).sum())} predictions not finite")
+    intervals = percentile_intervals(
+        {
+            (predictor, name): statistic(name, sample.labels, p, sample.codes, sample.clusters)
+            for predictor, p in predictions.items()
+            for name in wanted
+        },
+        sample.clusters,
+        resamples=resamples,
+        seed=seed,
+        inflated=[(p, name) for p in predictions for name in wanted if METRICS[name].inflated],
+    )
+    table: dict[str, dict[str, Measured]] = {}
+    for predictor, p in predictions.items():
+        table[predictor] = {}
+        for name, reason in reasons.items():
+            if reason:
+                table[predictor][name] = Measured(skipped=reason)
+                continue
+            interval = intervals.get((predictor, name)) if sample.clusters > 1 else None
+            table[predictor][name] = Measured(
+                value(name, sample.labels, p, sample.codes),
+                interval.low if interval else None,
+                interval.high if interval else None,
+            )
+    return table
+
+
+def left_out(sample: Sample) -> int:
+    """Return how many clusters have one class only, and so no AUC of their own."""
+    import numpy as np
+
+    rows = np.bincount(sample.codes, minlength=sample.clusters)
+    ups = np.bincount(sample.codes, weights=sample.labels, minlength=sample.clusters)
+    return int(((ups == 0) | (ups == rows)).sum())
+
+
+def as_text(table: Table, shown: Mapping[str, str]) -> dict[str, Sequence[Any]]:
+    """Return the table as texts, ``header`` and ``rows``; empty columns are left out."""
+    metrics = [
+        metric
+        for name, metric in METRICS.items()
+        if any(row[name].value is not None for row in table.values())
+    ]
+    return {
+        "header": ["model", *(metric.title for metric in metrics)],
+        "rows": [
+            [shown.get(predictor, predictor), *(str(row[metric.name]) for metric in metrics)]
+            for predictor, row in table.items()
+        ],
+    }
+
+
+def _undefined(metric: Metric, sample: Sample) -> str:
+    """Return why these rows do not define a metric, or nothing."""
+    if metric.needs_days and sample.unit != "day":
+        return "the rows are not dated, so there are no days"
+    single = len(set(sample.labels.tolist())) == 1
+    if metric.name == "auc" and single:
+        return f"every label is {sample.labels[0]:g}, one class has no AUC"
+    if metric.name == "within_day_auc" and left_out(sample) == sample.clusters:
+        return "no day has both classes"
+    return ""

@@ -1,0 +1,469 @@
+"""The model's inputs: names, kinds, categories and ranges, and how a row becomes numbers.
+
+Training, the bundle's reader and the server all encode through this module, so that a category or
+a missing value means the same everywhere. It imports neither pandas nor, at the top, numpy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from ml_pipeline.core.whitespace import BLANKS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    Float32Array = npt.NDArray[np.float32]
+
+Unseen = Literal["missing", "refuse"]
+VERSION = 1
+
+
+class FeatureError(ValueError):
+    """A row that the model cannot take. ``row`` and ``feature`` name the place, where known."""
+
+    def __init__(self, message: str, *, row: int | None = None, feature: str | None = None) -> None:
+        super().__init__(message)
+        self.row = row
+        self.feature = feature
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One input: a number, with the range that training saw, or one of ``categories``.
+
+    A request may leave an ``optional`` one out; it is missing then, as ``null`` is.
+    """
+
+    name: str
+    kind: Literal["numeric", "categorical"]
+    categories: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class FeatureSchema:
+    """The features in the model's order, and what becomes of a category that training never saw.
+
+    A numeric feature takes one column of the encoded matrix, a categorical one a column for each
+    category (one-hot; all zero where the value is missing).
+
+    ``accepts`` holds digests of earlier contracts whose clients this model serves as they are.
+    ``needs_contract``: a row by position has to come with the contract's digest, since one that was
+    written for an earlier contract would be read as something else.
+    """
+
+    features: tuple[Feature, ...]
+    unseen: Unseen = "missing"
+    accepts: tuple[str, ...] = ()
+    needs_contract: bool = False
+
+    def __post_init__(self) -> None:
+        names = [feature.name for feature in self.features]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a feature's name stands twice in {names}")
+
+    @classmethod
+    def fit(
+        cls,
+        features: pd.DataFrame,
+        categorical: Iterable[str] = (),
+        unseen: Unseen = "missing",
+        optional: Iterable[str] = (),
+    ) -> FeatureSchema:
+        """Make the schema from training rows: categories sorted, ranges of what is finite.
+
+        Args:
+            features: raw feature columns; missing is NaN or None.
+            categorical: the names of the categorical ones.
+            unseen: what becomes of other categories later.
+            optional: the names of those that a request may leave out.
+        """
+        import numpy as np
+
+        chosen, left_out = set(categorical), set(optional)
+        fitted = []
+        for name in features.columns:
+            values = features[name].dropna()
+            if name in chosen:
+                categories = tuple(sorted({str(value) for value in values.unique()}))
+                fitted.append(
+                    Feature(str(name), "categorical", categories, optional=name in left_out)
+                )
+                continue
+            numbers = values.to_numpy(dtype=np.float64)
+            numbers = numbers[np.isfinite(numbers)]
+            low, high = (
+                (float(numbers.min()), float(numbers.max())) if numbers.size else (None, None)
+            )
+            fitted.append(Feature(str(name), "numeric", (), low, high, name in left_out))
+        return cls(tuple(fitted), unseen)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(feature.name for feature in self.features)
+
+    @cached_property
+    def required(self) -> int:
+        """The fewest values of a row by position: those after them may be left out."""
+        return max(
+            (place + 1 for place, feature in enumerate(self.features) if not feature.optional),
+            default=1,
+        )
+
+    @cached_property
+    def contract(self) -> str:
+        """SHA-256 of the request contract: what ``to_json`` holds, without ranges."""
+        told = self.to_json()
+        told.pop("accepts", None)
+        for feature in told["features"]:
+            feature.pop("minimum", None)
+            feature.pop("maximum", None)
+        if all(feature.kind == "numeric" for feature in self.features):
+            del told["unseen"]
+        text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def encoded_names(self) -> tuple[str, ...]:
+        """Names of the encoded columns: ``name``, or ``name=category``."""
+        return tuple(
+            name
+            for feature in self.features
+            for name in (
+                (feature.name,)
+                if feature.kind == "numeric"
+                else (f"{feature.name}={category}" for category in feature.categories)
+            )
+        )
+
+    @cached_property
+    def width(self) -> int:
+        """The number of encoded columns."""
+        return sum(
+            1 if feature.kind == "numeric" else len(feature.categories) for feature in self.features
+        )
+
+    @cached_property
+    def _numeric_only(self) -> bool:
+        return all(feature.kind == "numeric" for feature in self.features)
+
+    @cached_property
+    def _positions(self) -> tuple[dict[str, int], ...]:
+        """For each feature: the place of each category among them."""
+        return tuple(
+            {category: place for place, category in enumerate(feature.categories)}
+            for feature in self.features
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the schema as JSON values; ``from_json`` makes the same schema of it."""
+        told: dict[str, Any] = {
+            "schema": VERSION,
+            "unseen": self.unseen,
+            "features": [_told(feature) for feature in self.features],
+        }
+        told |= {"accepts": list(self.accepts)} if self.accepts else {}
+        return told | ({"needs_contract": True} if self.needs_contract else {})
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> FeatureSchema:
+        """Build the schema from what ``to_json`` made.
+
+        Raises:
+            ValueError: a key is missing or wrong, or the version is another one.
+        """
+        if not isinstance(values, Mapping) or values.get("schema") != VERSION:
+            raise ValueError(f"this is no feature schema of version {VERSION}")
+        unseen = values.get("unseen")
+        items = values.get("features")
+        if unseen not in ("missing", "refuse") or not isinstance(items, list):
+            raise ValueError("a feature schema has 'unseen' (missing or refuse) and 'features'")
+        accepts = values.get("accepts", [])
+        if not isinstance(accepts, list) or not all(isinstance(one, str) for one in accepts):
+            raise ValueError("'accepts' is a list of digests")
+        needs = values.get("needs_contract", False)
+        if not isinstance(needs, bool):
+            raise ValueError(f"'needs_contract' is {needs!r}, not true or false")  # noqa: TRY004
+        return cls(tuple(_feature(item) for item in items), unseen, tuple(accepts), needs)
+
+    def encode(self, columns: Mapping[str, Any]) -> Float32Array:
+        """Encode columns of equal length, for example a frame; others than the schema's are left.
+
+        Args:
+            columns: name to values (a sequence, array or Series). None and NaN are missing, and
+                so is an optional feature without a column.
+
+        Returns:
+            float32 of shape [n, width]; a missing number is NaN, a missing category all zero.
+
+        Raises:
+            FeatureError: a column is lacking, a numeric one holds text or infinity, or a category
+                was never seen and ``unseen`` is ``refuse``.
+        """
+        import numpy as np
+
+        missing = [
+            feature.name
+            for feature in self.features
+            if feature.name not in columns and not feature.optional
+        ]
+        if missing:
+            raise FeatureError(f"lacking features: {', '.join(missing)}", feature=missing[0])
+        rows = next((len(columns[name]) for name in self.names if name in columns), 0)
+        encoded = np.zeros((rows, self.width), dtype=np.float32)
+        start = 0
+        for feature, places in zip(self.features, self._positions, strict=True):
+            values = columns[feature.name] if feature.name in columns else [None] * rows
+            if len(values) != rows:
+                raise FeatureError(
+                    f"{feature.name} has {len(values)} rows, others {rows}", feature=feature.name
+                )
+            if feature.kind == "numeric":
+                encoded[:, start] = self._numbers(feature, values)
+                start += 1
+            else:
+                self._one_hot(encoded[:, start : start + len(places)], feature, places, values)
+                start += len(places)
+        return encoded
+
+    def _numbers(self, feature: Feature, values: Any) -> Float32Array:
+        import numpy as np
+
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiu":
+            array = np.asarray(
+                [self._number(feature, value, row) for row, value in enumerate(values)], np.float64
+            )
+        with np.errstate(over="ignore"):
+            numbers: Float32Array = array.astype(np.float32)
+        infinite = np.isinf(numbers)
+        if infinite.any():
+            row = int(infinite.argmax())
+            raise _fault(feature, row, "is infinite or too large for a float32", "a finite number")
+        return numbers
+
+    def _one_hot(
+        self, target: Float32Array, feature: Feature, places: Mapping[str, int], values: Any
+    ) -> None:
+        for row, value in enumerate(values):
+            if not _is_missing(value):
+                place = self._place(feature, places, value, row)
+                if place is not None:
+                    target[row, place] = 1.0
+
+    def empty(self, rows: int) -> Float32Array:
+        """Return a matrix for that many encoded rows, filled with 0."""
+        import numpy as np
+
+        return np.zeros((rows, self.width), dtype=np.float32)
+
+    def encode_rows(self, rows: Sequence[Sequence[object]]) -> Float32Array:
+        """Encode rows as a request brings them: in the schema's order, None where missing.
+
+        Rows of plain floats take a short way through numpy; only what that cannot take for good is
+        looked at value by value, which names the culprit.
+
+        Returns:
+            float32 of shape [n, width].
+
+        Raises:
+            FeatureError: a row has another number of values; a boolean or text stands for a
+                number; a number is NaN, infinite or beyond float32; something else than text
+                stands for a category; a category was never seen and ``unseen`` is ``refuse``.
+        """
+        import numpy as np
+
+        if rows and self._numeric_only and _plain(rows, len(self.features)):
+            return np.array(rows, dtype=np.float32)
+        encoded = self.empty(len(rows))
+        for index, row in enumerate(rows):
+            self._encode_row(encoded[index], row, index)
+        return encoded
+
+    def encode_into(self, matrix: Float32Array, index: int, row: Sequence[object]) -> None:
+        """Encode one row, as ``encode_rows`` does, into row ``index`` of a C-ordered matrix.
+
+        Raises:
+            FeatureError: see ``encode_rows``; the matrix is as before.
+        """
+        if self._numeric_only and _all_floats(row, len(self.features)):
+            self._packer.pack_into(matrix.data, index * self._packer.size, *row)
+        else:
+            matrix[index] = self.encode_rows([row])[0]
+
+    @cached_property
+    def _packer(self) -> struct.Struct:
+        return struct.Struct(f"{self.width}f")
+
+    def _encode_row(self, target: Float32Array, row: Sequence[object], index: int) -> None:
+        if not isinstance(row, list | tuple):
+            raise FeatureError(f"row {index} is no list of values", row=index)
+        if not self.required <= len(row) <= len(self.features):
+            least = "" if self.required == len(self.features) else f"{self.required} to "
+            raise FeatureError(
+                f"row {index} has {len(row)} values; the model takes {least}{len(self.features)}: "
+                f"{', '.join(self.names)}",
+                row=index,
+            )
+        start = 0
+        given = (*row, *[None] * (len(self.features) - len(row)))
+        for feature, places, value in zip(self.features, self._positions, given, strict=True):
+            if feature.kind == "numeric":
+                target[start] = self._given_number(feature, value, index)
+                start += 1
+                continue
+            if value is not None:
+                place = self._place(feature, places, value, index)
+                if place is not None:
+                    target[start + place] = 1.0
+            start += len(places)
+
+    def _given_number(self, feature: Feature, value: object, row: int) -> float:
+        """Return a request's number: None is missing, but NaN is no number."""
+        if value is None:
+            return math.nan
+        number = math.nan if _is_missing(value) else self._number(feature, value, row)
+        if not abs(number) <= _LARGEST_FLOAT32:
+            raise _fault(feature, row, f"is {number!r}", "a finite number or null")
+        return number
+
+    def _number(self, feature: Feature, value: object, row: int) -> float:
+        if _is_missing(value):
+            return math.nan
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            scalar = getattr(value, "item", None)
+            if scalar is not None and not isinstance(scalar(), bool | str | bytes):
+                return float(scalar())
+            raise _fault(feature, row, f"is {_shown(value)}", "a number or null")
+        try:
+            return float(value)
+        except OverflowError:
+            raise _fault(feature, row, "is beyond any float", "a finite number or null") from None
+
+    def _place(
+        self, feature: Feature, places: Mapping[str, int], value: object, row: int
+    ) -> int | None:
+        if not isinstance(value, str):
+            raise _fault(feature, row, f"is {_shown(value)}", "text or null")
+        place = places.get(value)
+        if place is None:
+            plain = value.strip(BLANKS)
+            if not plain:
+                return None
+            place = places.get(plain)
+        if place is None and self.unseen == "refuse":
+            known = ", ".join(map(repr, feature.categories[:_SHOWN_CATEGORIES]))
+            more = len(feature.categories) - _SHOWN_CATEGORIES
+            raise _fault(
+                feature,
+                row,
+                f"is {_shown(value)}, which training never saw",
+                f"null or one of {known}" + (f" and {more} others" if more > 0 else ""),
+            )
+        return place
+
+
+_LARGEST_FLOAT32 = 3.4028234663852886e38
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+_SHOWN_CATEGORIES = 10
+_SHOWN_CHARACTERS = 40
+
+
+def _plain(rows: Sequence[Sequence[object]], count: int) -> bool:
+    """Whether every row is a list of ``count`` values: None, a float32 or an int of 64 bits."""
+    for row in rows:
+        if _all_floats(row, count):
+            continue
+        if (type(row) is not list and type(row) is not tuple) or len(row) != count:
+            return False
+        for value in row:
+            kind = type(value)
+            if kind is float:
+                if not -_LARGEST_FLOAT32 <= value <= _LARGEST_FLOAT32:  # nor is NaN
+                    return False
+            elif value is not None and (kind is not int or not _SMALLEST <= value <= _LARGEST):
+                return False
+    return True
+
+
+def _all_floats(row: Sequence[object], count: int) -> bool:
+    """Whether the row is a list or tuple of ``count`` float32, all by passes in C.
+
+    Its length as a vector is NaN where one of them is, and never below the largest of them.
+    """
+    return (
+        (type(row) is list or type(row) is tuple)
+        and len(row) == count
+        and {*map(type, row)} == {float}
+        and math.hypot(*row) <= _LARGEST_FLOAT32
+    )
+
+
+def _is_missing(value: object) -> bool:
+    """Whether the value is None, NaN or pandas' NA: the values that do not equal themselves."""
+    if value is None:
+        return True
+    if isinstance(value, str):
+        return False
+    if isinstance(value, float):
+        return math.isnan(value)
+    return type(value).__name__ in ("NAType", "NaTType")
+
+
+def _fault(feature: Feature, row: int, observed: str, expected: str) -> FeatureError:
+    return FeatureError(
+        f"feature '{feature.name}' of row {row} {observed}; expected {expected}",
+        row=row,
+        feature=feature.name,
+    )
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def _told(feature: Feature) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": feature.name, "kind": feature.kind}
+    if feature.kind == "categorical":
+        told["categories"] = list(feature.categories)
+    else:
+        told |= {"minimum": feature.minimum, "maximum": feature.maximum}
+    return told | ({"optional": True} if feature.optional else {})
+
+
+def _feature(item: Any) -> Feature:
+    if not isinstance(item, Mapping) or not isinstance(item.get("name"), str):
+        raise ValueError(f"a feature without a name: {item!r}")  # noqa: TRY004 - one error for all
+    name, kind, optional = item["name"], item.get("kind"), item.get("optional", False)
+    if not isinstance(optional, bool):
+        raise ValueError(f"feature '{name}': 'optional' is {optional!r}, not true or false")  # noqa: TRY004
+    if kind == "categorical":
+        categories = item.get("categories")
+        if not isinstance(categories, list) or not all(isinstance(c, str) for c in categories):
+            raise ValueError(f"feature '{name}': categories are a list of texts")
+        if len(set(categories)) != len(categories):
+            raise ValueError(f"feature '{name}': a category stands twice")
+        return Feature(name, "categorical", tuple(categories), optional=optional)
+    if kind == "numeric":
+        limits = item.get("minimum"), item.get("maximum")
+        for limit in limits:
+            if limit is not None and (
+                isinstance(limit, bool) or not isinstance(limit, int | float)
+            ):
+                raise ValueError(f"feature '{name}': {limit!r} is no limit")
+        low, high = (None if limit is None else float(limit) for limit in limits)
+        return Feature(name, "numeric", (), low, high, optional)
+    raise ValueError(f"feature '{name}' is of kind {kind!r}, not numeric or categorical")

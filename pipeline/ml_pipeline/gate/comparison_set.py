@@ -1,0 +1,163 @@
+"""Challenger against champion, or the best heuristic: all comparisons that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ml_pipeline.config import Config, GateSection
+from ml_pipeline.core.report import Check
+from ml_pipeline.evaluation import checks as limits
+from ml_pipeline.evaluation.metrics import METRICS
+from ml_pipeline.gate.comparison import Comparison, comparable_metric, compare
+from ml_pipeline.gate.decision import Goal, decide, threshold
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ml_pipeline.evaluation.holdout import Sample
+    from ml_pipeline.problem import Problem
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is compared, and how strictly: ``gate`` of ml.yaml over the problem's own."""
+
+    metric: str
+    guards: Mapping[str, float]
+    margin: float
+    non_inferior_margin: float
+    alpha: float
+    power: float
+    min_units: int
+
+    @classmethod
+    def of(cls, section: GateSection, metric: str, guards: Mapping[str, float]) -> Rules:
+        """Lay the section over the problem's primary metric and guards.
+
+        Raises:
+            UsageError: a metric is unknown or has no value for a single day.
+        """
+        own = section.guards
+        wanted = guards if own is None else {name: guard.margin for name, guard in own.items()}
+        primary = comparable_metric(section.metric or metric, "gate.metric")
+        return cls(
+            metric=primary,
+            guards={
+                comparable_metric(name, "gate.guards"): margin
+                for name, margin in wanted.items()
+                if name != primary
+            },
+            margin=section.margin,
+            non_inferior_margin=section.non_inferior_margin,
+            alpha=section.alpha,
+            power=section.power,
+            min_units=section.min_days,
+        )
+
+
+def check_metrics(config: Config, problem: Problem) -> None:
+    """Refuse metrics and limits that no model could meet, before one is trained.
+
+    Raises:
+        UsageError: the key is named.
+    """
+    limits.check_metrics(config.evaluate, has_groups=problem.group_column is not None)
+    Rules.of(config.gate, problem.primary_metric, problem.guards)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The primary comparison, the guards, and the checks that they amount to."""
+
+    primary: Comparison
+    guards: tuple[Comparison, ...]
+    checks: tuple[Check, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "primary": self.primary.to_json(),
+            "guards": [guard.to_json() for guard in self.guards],
+        }
+
+
+def contest(
+    sample: Sample,
+    challenger: Floats,
+    other: Floats | None,
+    *,
+    against: str,
+    goal: Goal,
+    rules: Rules,
+) -> Contest:
+    """Compare by the primary metric and by each guard, and decide.
+
+    The primary metric has to reach the goal; a guard must not be worse by more than its margin. All
+    are required, so the chance that a challenger that fails any of them in truth gets through is at
+    most alpha (an intersection-union test, Berger 1982): no correction for their number is needed.
+    """
+
+    def by(metric: str, null: float) -> Comparison:
+        return compare(
+            metric,
+            sample,
+            challenger,
+            other,
+            against=against,
+            null=null,
+            alpha=rules.alpha,
+            power=rules.power,
+            min_units=rules.min_units,
+        )
+
+    primary = by(rules.metric, threshold(goal, rules.margin, rules.non_inferior_margin))
+    guards = tuple(by(metric, -margin) for metric, margin in rules.guards.items())
+    return Contest(
+        primary,
+        guards,
+        (
+            decide(primary),
+            *(
+                decide(guard, name=f"guard {METRICS[guard.metric].title} against {against}")
+                for guard in guards
+            ),
+        ),
+    )
+
+
+def not_made(rules: Rules, against: str, why: str, units: str = "day") -> Contest:
+    """Return the contest that could not be held: nothing of it passes."""
+    primary = Comparison(rules.metric, against, units, why=why)
+    guards = tuple(Comparison(metric, against, units, why=why) for metric in rules.guards)
+    return Contest(primary, guards, (decide(primary),))
+
+
+def headline(checks: Sequence[Check], primary: Comparison, goal: Goal) -> str:
+    """Return the gate's one line: what it decided and on what."""
+    from ml_pipeline.core.report import Verdict, judge
+    from ml_pipeline.gate.decision import describe
+
+    verdict = judge(checks)
+    title = METRICS[primary.metric].title
+    test = primary.test
+    numbers = ""
+    if test is not None and primary.challenger is not None and primary.other is not None:
+        numbers = (
+            f"{title} {primary.challenger:.4f} against {primary.other:.4f} of {primary.against}: "
+            f"{describe(test)} {primary.unit}s ({goal.replace('_', '-')})"
+        )
+    if verdict is Verdict.PASS:
+        return f"may be promoted: {numbers}"
+    stops = [
+        check
+        for check in checks
+        if check.required and check.verdict not in (Verdict.PASS, Verdict.SKIPPED)
+    ]
+    first = stops[0] if stops else None
+    reason = f"{first.name}: {first.why or first.shown}" if first else "nothing was checked"
+    more = f" (and {len(stops) - 1} more)" if len(stops) > 1 else ""
+    return f"{'not proved' if verdict is Verdict.INCONCLUSIVE else 'refused'}: {reason}{more}"

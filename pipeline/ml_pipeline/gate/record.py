@@ -1,0 +1,46 @@
+"""The gate's record, which stays with the version in the registry: what approval is given on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_pipeline.core.report import Check, jsonable, judge
+
+SCHEMA = "ml-pipeline/gate/1"
+
+
+def record(
+    checks: Sequence[Check],
+    metrics: Mapping[str, Any],
+    *,
+    summary: str,
+    challenger: str,
+    champion: str | None,
+    policy: str,
+) -> bytes:
+    """Return the record as canonical JSON: sorted keys, no white space, no clock.
+
+    Args:
+        checks: All of the gate's checks; the verdict is made from them.
+        metrics: The comparison.
+        summary: The report's line.
+        challenger: Digest of the challenger's bundle.
+        champion: Digest of the champion's; None where a heuristic stood in.
+        policy: Digest of the policy in force.
+    """
+    values = {
+        "schema": SCHEMA,
+        "verdict": str(judge(checks)),
+        "summary": summary,
+        "checks": [check.model_dump(mode="json") for check in checks],
+        "metrics": jsonable(dict(metrics)),
+        "challenger": challenger,
+        "champion": champion,
+        "policy": policy,
+    }
+    text = json.dumps(
+        values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode()

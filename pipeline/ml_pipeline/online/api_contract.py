@@ -1,0 +1,403 @@
+"""Tests of a deployed API by its address only, whatever serves it.
+
+What a request must look like is read from ``/metadata``; what must be answered is the contract of
+docs/reference/serving.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ml_pipeline.bundle.reader import TOLERANCE, Bundle, check_golden
+from ml_pipeline.core.errors import EnvironmentFault, Refused
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.traffic.probe import (
+    UnexpectedAnswer,
+    client,
+    golden_answers,
+    json_of,
+    number_of,
+    object_of,
+    shortened,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+LATENCY_REQUESTS = 200
+SLOW_SECONDS = 0.1
+"""Median of one row, sequentially, over which the contract's advisory check warns."""
+LARGEST_TRIED = 64 << 20
+RAW_SECONDS = 90.0
+"""The first raw row waits for the feature worker to import its packages."""
+RAW_ROWS = "raw rows"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the address should serve; None where it is not known."""
+
+    version: int | None = None
+    digest: str | None = None
+    bundle: Bundle | None = None
+    raw_rows: bool = False
+    """Whether it is to compute features of raw rows."""
+    raw_rows_required: bool = False
+    """Whether the contract is broken where it does not."""
+
+    def requires(self, clause: str) -> bool:
+        return clause != "latency" and (clause != RAW_ROWS or self.raw_rows_required)
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The checks, in the order they were made, and the latency in milliseconds."""
+
+    checks: tuple[Check, ...]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def contract(url: str, expected: Expected, token: str | None = None) -> Contract:
+    """Test the API at ``url`` and return a check for each clause of its contract.
+
+    Raises:
+        EnvironmentFault: nothing answers there.
+    """
+    import httpx
+
+    with client(url, token) as api:
+        try:
+            api.get("/health/live")
+        except httpx.TransportError as error:
+            raise EnvironmentFault(f"nothing answers at {url}: {error}") from None
+        clauses = _Clauses(api, expected)
+        checks = [
+            _check(name, rule, clause, required=expected.requires(name))
+            for name, rule, clause in clauses.all()
+        ]
+        metrics = dict(clauses.metrics)
+    return Contract(tuple(checks), metrics, clauses.metadata)
+
+
+Clause = Callable[[], object]
+
+
+def _check(name: str, rule: str, clause: Clause, *, required: bool) -> Check:
+    import httpx
+
+    try:
+        observed = clause()
+    except (UnexpectedAnswer, Refused) as broken:
+        return Check(
+            name=name,
+            verdict=Verdict.FAIL,
+            required=required,
+            observed=str(broken),
+            expected=rule,
+            why=f"{name}: {broken}",
+        )
+    except httpx.HTTPError as error:
+        return Check(
+            name=name,
+            verdict=Verdict.ERROR,
+            required=required,
+            observed=f"{type(error).__name__}: {error}",
+            expected=rule,
+            why=f"{name}: the connection broke",
+        )
+    return Check(
+        name=name, verdict=Verdict.PASS, required=required, observed=observed, expected=rule
+    )
+
+
+class _Clauses:
+    """The clauses over one connection. Those after ``metadata`` use what it told."""
+
+    def __init__(self, api: httpx.Client, expected: Expected) -> None:
+        self._api = api
+        self._expected = expected
+        self.metadata: dict[str, Any] = {}
+        self.metrics: dict[str, float] = {}
+
+    def all(self) -> Iterator[tuple[str, str, Clause]]:
+        yield "live", "GET /health/live is 200", lambda: self._status(self._api.get("/health/live"))
+        yield "ready", "GET /health/ready is 200", self._ready
+        yield "metadata", "name, version, digest and features of the model", self._read_metadata
+        yield "deployed version", self._wanted(), self._version
+        yield "one row", "probability in 0..1 and the model's version", self._one
+        yield "missing values", "null is accepted for every feature", self._missing
+        yield "list of rows", "the same answers, in order, as one by one", self._many
+        yield "by name", "one row and a list of rows, answered as by position", self._by_name
+        yield "unknown name", "422, naming it", self._unknown_name
+        yield "missing name", "422, naming the feature", self._missing_name
+        yield (
+            "request contract",
+            "its digest is accepted, another one is 409 with both",
+            self._digest,
+        )
+        yield "too few values", "422", lambda: self._refused(self._row()[: self._required() - 1])
+        yield "too many values", "422", lambda: self._refused([*self._row(), 0.0])
+        yield "wrong type", "422, naming the feature", self._wrong_type
+        yield "NaN", "422, naming the feature", self._nan
+        yield "no features", "422", lambda: self._told(self._api.post("/predict", json={}), 422)
+        yield "not JSON", "400", lambda: self._told(self._post(b"{"), 400)
+        yield "oversized body", "413", self._oversized
+        yield "too many rows", "413", self._too_many_rows
+        yield "unknown path", "404", lambda: self._told(self._api.get("/no-such-path"), 404)
+        yield "wrong method", "405", lambda: self._told(self._api.get("/predict"), 405)
+        if self._expected.bundle is not None:
+            rule = f"at most {TOLERANCE:g} from the trained model"
+            yield "golden predictions", rule, self._golden_rows
+        if self._expected.raw_rows:
+            yield RAW_ROWS, "the model's own code computes features of raw rows", self._raw_rows
+        yield "latency", f"median under {SLOW_SECONDS * 1000:g} ms", self._latency
+
+    # --- what it is -----------------------------------------------------------------------
+
+    def _wanted(self) -> str:
+        version, digest = self._expected.version, self._expected.digest
+        if digest is None:
+            return "the same version in /metadata and /predict"
+        return f"version {version}, bundle {digest[:12]}"
+
+    def _ready(self) -> str:
+        return self._status(self._api.get("/health/ready"))
+
+    def _read_metadata(self) -> str:
+        told = object_of(self._api.get("/metadata"))
+        features = told.get("features")
+        if not isinstance(features, list) or not features:
+            raise UnexpectedAnswer("/metadata lists no features")
+        if not all(map(_is_feature, features)):
+            raise UnexpectedAnswer(
+                "/metadata has a feature without name, kind, range or categories"
+            )
+        keys = ("name", "digest", "contract")
+        for key, kind in (*((key, str) for key in keys), ("max_body", int), ("max_rows", int)):
+            if type(told.get(key)) is not kind or not told[key]:
+                raise UnexpectedAnswer(f"/metadata has no '{key}'")
+        if type(told.get("model_version", "")) not in (int, type(None)):
+            raise UnexpectedAnswer("/metadata has no 'model_version'")
+        self.metadata = told
+        return f"{told['name']}, {len(features)} features"
+
+    def _version(self) -> str:
+        told = self._told_metadata()
+        served = self._prediction(self._api.post("/predict", json={"features": self._row()}))
+        if served["model_version"] != told["model_version"]:
+            raise UnexpectedAnswer(
+                f"/predict says version {served['model_version']}, "
+                f"/metadata {told['model_version']}"
+            )
+        digest = self._expected.digest
+        if digest is not None and (told["model_version"], told["digest"]) != (
+            self._expected.version,
+            digest,
+        ):
+            raise UnexpectedAnswer(f"version {told['model_version']}, bundle {told['digest'][:12]}")
+        return f"version {told['model_version']}, bundle {told['digest'][:12]}"
+
+    # --- predictions ----------------------------------------------------------------------
+
+    def _one(self) -> float:
+        answer = self._prediction(self._api.post("/predict", json={"features": self._row()}))
+        return float(answer["probability"])
+
+    def _missing(self) -> float:
+        row = [None] * len(self._row())
+        answer = self._prediction(self._api.post("/predict", json={"features": row}))
+        return float(answer["probability"])
+
+    def _many(self) -> str:
+        rows = [self._row(), [None] * len(self._row()), self._row()]
+        response = self._api.post("/predict", json={"features": rows})
+        together = json_of(response)
+        if not isinstance(together, list) or len(together) != len(rows):
+            raise UnexpectedAnswer(f"{len(rows)} rows gave {shortened(response.text)}")
+        for row, answer in zip(rows, together, strict=True):
+            alone = self._prediction(self._api.post("/predict", json={"features": row}))
+            if not isinstance(answer, dict) or not (
+                abs(number_of(answer.get("probability")) - alone["probability"]) <= TOLERANCE
+            ):
+                raise UnexpectedAnswer(f"a row of the list gave {answer}, alone {alone}")
+        return f"{len(rows)} rows"
+
+    def _by_name(self) -> str:
+        named = self._named()
+        expected = self._prediction(self._api.post("/predict", json={"features": self._row()}))
+        alone = self._prediction(self._api.post("/predict", json={"features": named}))
+        reverse = dict(reversed([*named.items()]))
+        listed = json_of(self._api.post("/predict", json={"rows": [named, reverse]}))
+        if not isinstance(listed, list) or len(listed) != 2:
+            raise UnexpectedAnswer(f"two rows gave {shortened(str(listed))}")
+        for answer in (alone, *listed):
+            found = answer.get("probability") if isinstance(answer, dict) else None
+            if not abs(number_of(found) - expected["probability"]) <= TOLERANCE:
+                raise UnexpectedAnswer(f"by name gave {answer}, by position {expected}")
+        return f"{len(named)} names, in any order"
+
+    def _golden_rows(self) -> float:
+        bundle = self._expected.bundle
+        if bundle is None:
+            raise UnexpectedAnswer("no bundle to compare with")
+        return check_golden(golden_answers(self._api, bundle), bundle.golden.probabilities)
+
+    def _latency(self) -> str:
+        row = {"features": self._row()}
+        seconds = []
+        for _ in range(LATENCY_REQUESTS):
+            start = time.perf_counter()
+            self._prediction(self._api.post("/predict", json=row))
+            seconds.append(time.perf_counter() - start)
+        median = statistics.median(seconds)
+        self.metrics = {
+            "latency_median_ms": median * 1000,
+            "latency_p99_ms": statistics.quantiles(seconds, n=100)[98] * 1000,
+        }
+        if median > SLOW_SECONDS:
+            raise UnexpectedAnswer(f"median {median * 1000:.1f} ms")
+        return f"median {median * 1000:.1f} ms"
+
+    # --- what must be refused ---------------------------------------------------------------
+
+    def _unknown_name(self) -> str:
+        strange = max(self._named(), key=len) + "_unknown"
+        return self._naming(strange[:30], self._named() | {strange: 0.5})
+
+    def _missing_name(self) -> str:
+        required = [one for one in self._told_metadata()["features"] if not one.get("optional")]
+        if not required:
+            return "every feature is optional"
+        name = required[-1]["name"]
+        return self._naming(name[:30], {k: v for k, v in self._named().items() if k != name})
+
+    def _naming(self, name: str, row: Mapping[str, Any]) -> str:
+        message = self._told(self._api.post("/predict", json={"rows": [row]}), 422)
+        if name not in message:
+            raise UnexpectedAnswer(f"the message does not name '{name}': {message}")
+        return message
+
+    def _digest(self) -> str:
+        own, other = self._told_metadata()["contract"], "0" * 64
+        row = {"features": self._row()}
+        self._prediction(self._api.post("/predict", json=row | {"contract": own}))
+        message = self._told(self._api.post("/predict", json=row | {"contract": other}), 409)
+        if own not in message or other not in message:
+            raise UnexpectedAnswer(f"the message does not name both digests: {message}")
+        return f"{own[:12]}"
+
+    def _wrong_type(self) -> str:
+        for index, feature in enumerate(self._told_metadata()["features"]):
+            wrong: object = 0.5 if feature["kind"] == "categorical" else "text"
+            self._refused_at(index, wrong)
+        return "422 for each feature"
+
+    def _nan(self) -> str:
+        kinds = [feature["kind"] for feature in self._told_metadata()["features"]]
+        index = kinds.index("numeric") if "numeric" in kinds else 0
+        return self._refused_at(index, math.nan)
+
+    def _refused_at(self, index: int, value: object) -> str:
+        row = self._row()
+        row[index] = value
+        message = self._refused(row)
+        name = self._told_metadata()["features"][index]["name"]
+        if name not in message:
+            raise UnexpectedAnswer(f"the message does not name '{name}': {message}")
+        return message
+
+    def _refused(self, row: Sequence[object]) -> str:
+        return self._told(self._post(json.dumps({"features": row}).encode()), 422)
+
+    def _oversized(self) -> str:
+        limit = self._told_metadata()["max_body"]
+        if limit >= LARGEST_TRIED:
+            raise UnexpectedAnswer(f"a limit of {limit} bytes is none")
+        return self._told(self._post(b" " * (limit + 1)), 413)
+
+    def _too_many_rows(self) -> str:
+        told = self._told_metadata()
+        row = json.dumps([None] * len(self._row()))
+        enough = min(told["max_rows"], told["max_body"] // len(row), LARGEST_TRIED // len(row)) + 1
+        body = f'{{"features": [{", ".join([row] * enough)}]}}'
+        return self._told(self._post(body.encode()), 413)
+
+    def _raw_rows(self) -> str:
+        """Send a row without columns, which the model's code has to be ready for to refuse."""
+        response = self._api.post("/predict/raw", json={"rows": [{}]}, timeout=RAW_SECONDS)
+        if response.status_code not in (200, 422):
+            raise UnexpectedAnswer(f"status {response.status_code}: {shortened(response.text)}")
+        return f"status {response.status_code} to a row without columns"
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _told_metadata(self) -> dict[str, Any]:
+        if not self.metadata:
+            raise UnexpectedAnswer("not known without /metadata")
+        return self.metadata
+
+    def _row(self) -> list[Any]:
+        """Return a valid row: the middle of each range, the first of the categories."""
+        return [_valid(feature) for feature in self._told_metadata()["features"]]
+
+    def _named(self) -> dict[str, Any]:
+        names = (feature["name"] for feature in self._told_metadata()["features"])
+        return dict(zip(names, self._row(), strict=True))
+
+    def _required(self) -> int:
+        """Return the fewest values of a row by position."""
+        features = self._told_metadata()["features"]
+        places = [at + 1 for at, one in enumerate(features) if not one.get("optional")]
+        return max(places, default=1)
+
+    def _post(self, content: bytes) -> httpx.Response:
+        return self._api.post(
+            "/predict", content=content, headers={"content-type": "application/json"}
+        )
+
+    def _status(self, response: httpx.Response, wanted: int = 200) -> str:
+        if response.status_code != wanted:
+            raise UnexpectedAnswer(f"status {response.status_code}: {shortened(response.text)}")
+        return str(response.status_code)
+
+    def _told(self, response: httpx.Response, status: int) -> str:
+        """Return the message of an error, which is one short line of JSON."""
+        self._status(response, status)
+        message = object_of(response, status).get("error")
+        if not isinstance(message, str) or not message or "Traceback" in message:
+            raise UnexpectedAnswer(f"status {status} without one line in 'error'")
+        return shortened(f"{status}: {message}")
+
+    def _prediction(self, response: httpx.Response) -> dict[str, Any]:
+        answer = object_of(response)
+        if set(answer) != {"probability", "model_version"}:
+            raise UnexpectedAnswer(f"keys {sorted(answer)}")
+        if not 0 <= number_of(answer["probability"]) <= 1:
+            raise UnexpectedAnswer(f"probability {answer['probability']}")
+        return answer
+
+
+def _is_feature(item: object) -> bool:
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        return False
+    if item.get("kind") == "categorical":
+        categories = item.get("categories")
+        return isinstance(categories, list) and all(isinstance(one, str) for one in categories)
+    limits = (item.get("minimum"), item.get("maximum"))
+    return item.get("kind") == "numeric" and all(
+        limit is None or math.isfinite(number_of(limit)) for limit in limits
+    )
+
+
+def _valid(feature: Mapping[str, Any]) -> object:
+    if feature["kind"] == "categorical":
+        return next(iter(feature.get("categories") or [None]))
+    low, high = feature.get("minimum"), feature.get("maximum")
+    return None if low is None or high is None else (float(low) + float(high)) / 2

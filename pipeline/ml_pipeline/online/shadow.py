@@ -1,0 +1,377 @@
+"""Champion and challenger on the same requests: what differs, and whether it may.
+
+Limits hold for the requests that were seen. They are no test of hypotheses: whether a model is
+better is the gate's question, whether its server answers sanely is this one's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ml_pipeline.bundle.reader import TOLERANCE
+from ml_pipeline.config import ShadowSection
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.online.load_test import percentile
+from ml_pipeline.statistics.drift import ks_distance, population_stability_index
+from ml_pipeline.traffic.requests import Reply
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+ANSWERED = 0.95
+"""Share of requests that the champion has to have answered for a comparison to mean anything."""
+NO_CHAMPION = "skipped: no champion"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request with both answers; ``group`` is empty where there are no groups."""
+
+    id: str
+    champion: Reply
+    challenger: Reply
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The checks, required ones and advisory ones, and what is shown beside them."""
+
+    checks: tuple[Check, ...]
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Probabilities [n] of rows that both answered, with the group of each."""
+
+    champion: Floats
+    challenger: Floats
+    groups: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.champion)
+
+
+def compare(
+    exchanges: Sequence[Exchange],
+    section: ShadowSection,
+    *,
+    dropped: int = 0,
+    minutes: float | None = None,
+) -> Comparison:
+    """Compare the answers of the champion and the challenger by request.
+
+    Args:
+        exchanges: one a request.
+        section: the limits.
+        dropped: requests that were to be copied and were not; they count as not answered.
+        minutes: how long requests were copied; None where they were replayed.
+    """
+    usable = [_whole(one) for one in exchanges if not one.champion.error]
+    rows = _rows(usable)
+    checks = [
+        *_enough(exchanges, usable, rows, section, minutes),
+        *_service(usable, section, dropped, compare_latency=True),
+        *_answers(rows, section),
+    ]
+    metrics = _metrics(exchanges, usable, rows, dropped) | _distances(rows, section)
+    return Comparison(tuple(_weighed(checks, section)), metrics)
+
+
+def against_trained(exchanges: Sequence[Exchange], section: ShadowSection) -> Comparison:
+    """Compare the answers with the trained model's probabilities, where there is no champion.
+
+    Args:
+        exchanges: ``champion`` holds what the trained model said of the request.
+        section: the limits.
+    """
+    import numpy as np
+
+    exchanges = [_whole(one) for one in exchanges]
+    rows = _rows(exchanges)
+    largest = float(np.abs(rows.champion - rows.challenger).max()) if len(rows) else math.nan
+    checks = [
+        *_enough(exchanges, exchanges, rows, section, None),
+        *_service(exchanges, section, 0, compare_latency=False),
+        Check(
+            name="trained probabilities",
+            verdict=_within(largest, TOLERANCE),
+            observed=largest,
+            expected=f"at most {TOLERANCE:g} from the trained model",
+            why="" if largest <= TOLERANCE else "it does not answer as the trained model does",
+        ),
+        *(
+            Check(name=name, verdict=Verdict.SKIPPED, why=NO_CHAMPION)
+            for name in ("psi", "ks", "changed decisions", "extreme disagreements")
+        ),
+    ]
+    metrics = _metrics(exchanges, exchanges, rows, 0) | {"largest_difference": largest}
+    return Comparison(tuple(_weighed(checks, section)), metrics)
+
+
+def _whole(exchange: Exchange) -> Exchange:
+    """Count an answer to another number of rows than was asked as an error."""
+    asked, found = len(exchange.champion.probabilities), exchange.challenger
+    if found.error or len(found.probabilities) == asked:
+        return exchange
+    wrong = Reply(ms=found.ms, error=f"{len(found.probabilities)} answers to {asked} rows")
+    return replace(exchange, challenger=wrong)
+
+
+LIMITS = {
+    "errors": "errors",
+    "missing answers": "missing",
+    "latency": "latency",
+    "psi": "psi",
+    "ks": "ks",
+    "changed decisions": "changed",
+    "extreme disagreements": "extreme",
+    "groups": "groups",
+}
+"""A check's name, and what ``shadow.advisory`` calls it."""
+
+
+def _weighed(checks: Iterable[Check], section: ShadowSection) -> list[Check]:
+    return [
+        check.model_copy(
+            update={"required": section.required and LIMITS.get(check.name) not in section.advisory}
+        )
+        for check in checks
+    ]
+
+
+def _enough(
+    exchanges: Sequence[Exchange],
+    usable: Sequence[Exchange],
+    rows: _Rows,
+    section: ShadowSection,
+    minutes: float | None,
+) -> list[Check]:
+    enough = len(rows) >= section.min_requests
+    share = len(usable) / len(exchanges) if exchanges else math.nan
+    checks = [
+        Check(
+            name="answers to compare",
+            verdict=Verdict.PASS if enough else Verdict.INCONCLUSIVE,
+            observed=len(rows),
+            expected=f"at least {section.min_requests}",
+            why="" if enough else f"{len(rows)} answers of both are too few to compare",
+        ),
+        Check(
+            name="the champion answered",
+            verdict=Verdict.PASS if share >= ANSWERED else Verdict.INCONCLUSIVE,
+            observed=f"{len(usable)} of {len(exchanges)}",
+            expected=f"at least {ANSWERED:.0%} of the requests",
+            why="" if share >= ANSWERED else "without its answers there is nothing to compare with",
+        ),
+    ]
+    if minutes is not None:
+        long = minutes >= section.min_minutes
+        checks.append(
+            Check(
+                name="time",
+                verdict=Verdict.PASS if long else Verdict.INCONCLUSIVE,
+                observed=f"{minutes:.1f} minutes",
+                expected=f"at least {section.min_minutes:g}",
+                why="" if long else f"{minutes:.1f} minutes are too short; judge again later",
+            )
+        )
+    return checks
+
+
+def _service(
+    usable: Sequence[Exchange], section: ShadowSection, dropped: int, *, compare_latency: bool
+) -> list[Check]:
+    """Return the checks of errors, missing answers and latency."""
+    total = len(usable) + dropped
+    wrong = [one for one in usable if one.challenger.error and not one.challenger.missing]
+    silent = [one for one in usable if one.challenger.missing]
+    missing = len(silent) + dropped
+    p99 = _p99(one.challenger for one in usable)
+    limit, beside = section.p99_ms, ""
+    if compare_latency:
+        theirs = _p99(one.champion for one in usable)
+        beside = f", the champion's {theirs:.1f} ms"
+        if math.isfinite(theirs):
+            limit = max(limit, section.latency_ratio * theirs)
+    return [
+        Check(
+            name="errors",
+            verdict=_within(_share(len(wrong), total), section.error_rate),
+            observed=f"{len(wrong)} of {total}",
+            expected=f"at most {section.error_rate:.2%}",
+            why=f"first: {wrong[0].challenger.error}" if wrong else "",
+        ),
+        Check(
+            name="missing answers",
+            verdict=_within(_share(missing, total), section.missing),
+            observed=f"{missing} of {total}" + (f", {dropped} not copied" if dropped else ""),
+            expected=f"at most {section.missing:.2%}",
+            why=f"first: {silent[0].challenger.error}" if silent else "",
+        ),
+        Check(
+            name="latency",
+            verdict=_within(p99, limit),
+            observed=f"p99 {p99:.1f} ms{beside}",
+            expected=f"p99 at most {limit:.1f} ms",
+            why="" if math.isfinite(p99) else "nothing was answered",
+        ),
+    ]
+
+
+def _answers(rows: _Rows, section: ShadowSection) -> list[Check]:
+    """Return the checks of the probabilities; without rows they are inconclusive."""
+    found = _distances(rows, section)
+    limits = (
+        ("psi", found["psi"], section.psi, "psi", "population stability index"),
+        ("ks", found["ks"], section.ks, "ks", "Kolmogorov-Smirnov distance"),
+        (
+            "changed decisions",
+            found["changed"],
+            section.changed,
+            "changed",
+            f"share of decisions at {section.threshold:g} that change",
+        ),
+        (
+            "extreme disagreements",
+            found["extremes"],
+            section.extremes,
+            "extremes",
+            f"share of answers that differ by {section.extreme:g} or more",
+        ),
+    )
+    checks = [
+        Check(
+            name=name,
+            verdict=_within(value, limit),
+            observed=value,
+            expected=f"{what} at most {limit:g}",
+            why=f"{what} is {value:.3g}, more than shadow.{key} ({limit:g})"
+            + _remedy(f"shadow.{key}", LIMITS[name], section)
+            if value > limit
+            else "",
+        )
+        for name, value, limit, key, what in limits
+    ]
+    return [*checks, *_group_check(found["groups"], section)]
+
+
+def _remedy(key: str, name: str, section: ShadowSection) -> str:
+    """Return what lets an intended change pass; nothing where the limit stops nothing."""
+    if name in section.advisory:
+        return ""
+    return f"; if that is intended, raise {key} in ml.yaml, or name '{name}' in shadow.advisory"
+
+
+def _group_check(groups: dict[str, dict[str, float]], section: ShadowSection) -> list[Check]:
+    if not groups:
+        return []
+    over = {
+        name: values
+        for name, values in groups.items()
+        if not (values["changed"] <= section.changed and values["extremes"] <= section.extremes)
+    }
+    worst = max(groups, key=lambda name: groups[name]["changed"])
+    return [
+        Check(
+            name="groups",
+            verdict=Verdict.FAIL if over else Verdict.PASS,
+            observed=f"{len(groups)} groups, most changed: {worst}, "
+            f"{groups[worst]['changed']:.1%} of {groups[worst]['rows']:g}",
+            expected=f"in each, changed at most {section.changed:g} and extreme at most "
+            f"{section.extremes:g}",
+            why=f"beyond shadow.changed or shadow.extremes: {', '.join(sorted(over))}"
+            + _remedy("the one", "groups", section)
+            if over
+            else "",
+        )
+    ]
+
+
+def _rows(exchanges: Sequence[Exchange]) -> _Rows:
+    import numpy as np
+
+    one: list[float] = []
+    other: list[float] = []
+    groups: list[str] = []
+    for exchange in exchanges:
+        first, second = exchange.champion.probabilities, exchange.challenger.probabilities
+        if second:
+            one += first
+            other += second
+            groups += [exchange.group] * len(first)
+    return _Rows(
+        np.array(one, dtype=np.float64), np.array(other, dtype=np.float64), np.array(groups, str)
+    )
+
+
+def _distances(rows: _Rows, section: ShadowSection) -> dict[str, Any]:
+    import numpy as np
+
+    if not len(rows):
+        nothing = dict.fromkeys(("psi", "ks", "changed", "extremes"), math.nan)
+        return {**nothing, "groups": {}}
+    groups: dict[str, dict[str, float]] = {}
+    for name in np.unique(rows.groups[rows.groups != ""]):
+        mask = rows.groups == name
+        if mask.sum() >= section.min_group:
+            part = _Rows(rows.champion[mask], rows.challenger[mask], rows.groups[mask])
+            groups[str(name)] = {"rows": float(mask.sum()), **_shares(part, section)}
+    return {
+        "psi": population_stability_index(rows.champion, rows.challenger),
+        "ks": ks_distance(rows.champion, rows.challenger),
+        **_shares(rows, section),
+        "groups": groups,
+    }
+
+
+def _shares(rows: _Rows, section: ShadowSection) -> dict[str, float]:
+    """Return the shares of changed decisions and extreme disagreements, and the mean change."""
+    import numpy as np
+
+    change = rows.challenger - rows.champion
+    decided = (rows.champion >= section.threshold) != (rows.challenger >= section.threshold)
+    return {
+        "changed": float(decided.mean()),
+        "extremes": float((np.abs(change) >= section.extreme).mean()),
+        "mean_change": float(change.mean()),
+    }
+
+
+def _metrics(
+    exchanges: Sequence[Exchange], usable: Sequence[Exchange], rows: _Rows, dropped: int
+) -> dict[str, Any]:
+    return {
+        "requests": len(exchanges),
+        "dropped": dropped,
+        "compared": len(rows),
+        "champion_errors": len(exchanges) - len(usable),
+        "p99_ms": {
+            "champion": _p99(one.champion for one in usable),
+            "challenger": _p99(one.challenger for one in usable),
+        },
+    }
+
+
+def _p99(replies: Iterable[Reply]) -> float:
+    import numpy as np
+
+    known = [reply.ms for reply in replies if not reply.missing and math.isfinite(reply.ms)]
+    return percentile(np.array(known, dtype=np.float64), 99)
+
+
+def _share(count: int, total: int) -> float:
+    return count / total if total else math.nan
+
+
+def _within(value: float, limit: float) -> Verdict:
+    if not math.isfinite(value):
+        return Verdict.INCONCLUSIVE
+    return Verdict.PASS if value <= limit else Verdict.FAIL

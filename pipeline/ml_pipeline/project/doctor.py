@@ -1,0 +1,309 @@
+"""What ``ml-pipeline doctor`` looks at: whether this machine can run the project."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ml_pipeline.approval import policy, policy_files
+from ml_pipeline.approval.keys import trusted_keys
+from ml_pipeline.approval.policy_files import PolicyFile
+from ml_pipeline.config import FILE, Project
+from ml_pipeline.core.errors import PipelineError, UsageError
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.project import doctor_environments
+from ml_pipeline.project.doctor_check import check
+from ml_pipeline.project.policy_in_force import in_force
+from ml_pipeline.registry import sqlite
+from ml_pipeline.registry.mlflow_registry import Registry
+
+DISTRIBUTION = "jenkins-ml-pipeline"
+IMPORTED = (
+    "numpy", "pandas", "pyarrow", "sklearn", "xgboost", "talib", "onnx", "onnxruntime",
+    "skl2onnx", "onnxmltools", "matplotlib", "cryptography",
+)  # fmt: skip
+"""Modules with native code, which may be installed and yet not load."""
+
+OWN_FAULTS = frozenset({"configuration", "data", "policy"})
+"""Checks whose fault is the project's own, not the machine's."""
+
+ON_THIS_MACHINE = frozenset({"process", "docker"})
+"""Targets whose port is one of the machine that deploys."""
+
+LEAST_SPACE = 2.0
+"""Gigabytes: a registry with some versions, the working folder and the caches."""
+
+TIMEOUT = 5.0
+"""Seconds that a registry may take to answer."""
+
+_IMPORTER = """
+import importlib, json, sys
+faults = {}
+for name in sys.argv[1:]:
+    print(name, file=sys.stderr, flush=True)
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        faults[name] = f"{type(error).__name__}: {error}"
+print(json.dumps(faults))
+"""
+
+
+def examine(project: Project, home: Home, policies: tuple[PolicyFile, ...] = ()) -> list[Check]:
+    """Return one check for each thing that the project needs; advisory ones are not required."""
+    return [
+        _python(),
+        _versions(),
+        _imports(),
+        _configuration(project),
+        _policy(project, policies),
+        *_data(project),
+        _home(home),
+        _keys(project, home, policies),
+        _working_folder(project),
+        _space(home),
+        _registry(project, home),
+        _git(),
+        *doctor_environments.examine(project, home),
+    ]
+
+
+def _python() -> Check:
+    from packaging.specifiers import SpecifierSet
+
+    wanted = metadata.metadata(DISTRIBUTION)["Requires-Python"] or ""
+    found = platform.python_version()
+    good = SpecifierSet(wanted).contains(found, prereleases=True)
+    return check("Python", good, found, wanted, f"make the environment with Python {wanted}")
+
+
+def _versions() -> Check:
+    """Compare the installed packages with what this package declares that it needs."""
+    from packaging.requirements import Requirement
+
+    faults = []
+    needed = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or ()]
+    needed = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
+    for requirement in needed:
+        try:
+            found = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            faults.append(f"{requirement.name} is not installed")
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            faults.append(f"{requirement.name} is {found}, not {requirement.specifier}")
+    return check(
+        "packages",
+        not faults,
+        "; ".join(faults) or f"{len(needed)} at the versions needed",
+        f"what {DISTRIBUTION} {metadata.version(DISTRIBUTION)} declares",
+        f"{'; '.join(faults)}: install again from the lock",
+    )
+
+
+def _imports() -> Check:
+    """Load the packages with native code in a process of its own: a broken one may crash it."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-W", "ignore", "-c", _IMPORTER, *IMPORTED],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        faults = json.loads(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        begun = [line for line in done.stderr.splitlines() if line in IMPORTED]
+        faults = {begun[-1] if begun else "python": f"died with exit code {done.returncode}"}
+    told = "; ".join(f"{name}: {fault}" for name, fault in sorted(faults.items()))
+    return check(
+        "imports",
+        not faults,
+        told or f"{len(IMPORTED)} packages with native code load",
+        "every package to load",
+        f"{told}: install it again, with the system libraries that it names",
+    )
+
+
+def _configuration(project: Project) -> Check:
+    """Make the problem plug-in, whose options ``ml.yaml``'s own schema does not know."""
+    try:
+        _check_names(project)
+    except PipelineError as error:
+        return check("configuration", False, error.fault, "a valid file", str(error))
+    return check("configuration", True, str(project.root / FILE), "a valid file")
+
+
+def _policy(project: Project, files: tuple[PolicyFile, ...]) -> Check:
+    """Read the policy in force; what the user of builds could rewrite is said, but not required."""
+    observed = policy_files.in_words(files)
+    try:
+        policy.load(policy_files.in_order(files), project.config.policy)
+        if _configuration(project).verdict is Verdict.PASS:
+            in_force(policy_files.in_order(files), project)
+    except UsageError as error:
+        return check(
+            "policy",
+            False,
+            error.fault,
+            "a policy that can be read, which ml.yaml only tightens",
+            str(error),
+        )
+    open_ = [str(file.path) for file in files if file.of_administrators and file.is_writable]
+    why = f"this user may change {' and '.join(open_)}: on an agent it belongs to root"
+    expected = "files that this user cannot change"
+    return check("policy", not open_, observed, expected, why, required=False)
+
+
+def _check_names(project: Project) -> None:
+    """Refuse what names nothing: problem, estimator, metrics, targets; and a port of two servers.
+
+    Raises:
+        UsageError: names the key.
+    """
+    from ml_pipeline.gate.comparison_set import check_metrics
+    from ml_pipeline.problems.loader import load_problem
+    from ml_pipeline.targets.loader import load_target
+    from ml_pipeline.training.trainer import recipes_of
+
+    config = project.config
+    problem = load_problem(config.problem, project.root)
+    recipes_of(config.train)
+    check_metrics(config, problem)
+    holders: dict[int, str] = {}
+    for name, section in config.environments.items():
+        load_target(section.target)
+        here = section.target in ON_THIS_MACHINE
+        if here and section.port and holders.setdefault(section.port, name) != name:
+            raise UsageError(
+                f"environments.{holders[section.port]}.port and environments.{name}.port are both "
+                f"{section.port}",
+                expected="a port for each environment",
+            )
+
+
+def _data(project: Project) -> list[Check]:
+    """Look for the files that ``ml.yaml`` names; databases are asked when the data are read."""
+    data = project.config.data
+    named = {"data.source": data.source, "data.ci": data.ci, "data.groups": data.groups}
+    paths = {key: getattr(source, "path", None) for key, source in named.items()}
+    missing = {
+        key: project.path(path)
+        for key, path in paths.items()
+        if path is not None and not project.path(path).is_file()
+    }
+    told = "; ".join(f"{key}: no file {path}" for key, path in missing.items())
+    if not any(paths.values()):
+        return []
+    return [check("data", not missing, told or "every file is there", "the files of ml.yaml", told)]
+
+
+def _home(home: Home) -> Check:
+    try:
+        home.make()
+    except PipelineError as error:
+        return check("home", False, error.fault, error.expected, str(error))
+    return check("home", True, str(home.root), "a folder that can be written")
+
+
+def _keys(project: Project, home: Home, files: tuple[PolicyFile, ...]) -> Check:
+    """Look whether approvals of this home can still be verified."""
+    expected = "the keys that signed the approvals of this home"
+    try:
+        rules = policy.tighten(policy_files.read(files), project.config.policy)
+    except UsageError as error:
+        return check("keys", False, "the policy cannot be read", expected, error.fault)
+    try:
+        found = trusted_keys(home, rules)
+    except PipelineError as error:
+        return check("keys", False, error.fault, expected, str(error))
+    return check("keys", True, f"{len(found)} trusted" if found else "none made yet", expected)
+
+
+def _working_folder(project: Project) -> Check:
+    place = _existing(project.root / "build" / "ml")
+    return check(
+        "working folder",
+        os.access(place, os.W_OK),
+        str(project.root / "build" / "ml"),
+        "a folder that can be written",
+        f"{place} cannot be written",
+    )
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _space(home: Home) -> Check:
+    free = shutil.disk_usage(_existing(home.root)).free / 1e9
+    return check(
+        "disk space",
+        free >= LEAST_SPACE,
+        f"{free:.1f} GB free at {home.root}",
+        f"at least {LEAST_SPACE:g} GB",
+        "free some space, or set ML_HOME to another disk",
+    )
+
+
+def _registry(project: Project, home: Home) -> Check:
+    """Ask a registry's server for its health, or a database for a connection."""
+    uri = Registry.of(project, home).uri
+    own = project.config.registry.uri is None
+    shown = f"SQLite in {home.root}" if own else _without_password(uri)
+    expected = "a registry that answers"
+    try:
+        if uri.startswith(("http://", "https://")):
+            import httpx
+
+            answer = httpx.get(f"{uri.rstrip('/')}/health", timeout=TIMEOUT)
+            answer.raise_for_status()
+        elif "://" in uri:
+            _connect(uri, home)
+        elif not os.access(_existing(project.root / uri), os.W_OK):
+            raise OSError("cannot be written")  # noqa: TRY301  told as the other faults are
+    except PipelineError as error:
+        return check("registry", False, error.fault, expected, str(error))
+    except Exception as error:  # noqa: BLE001  every driver raises its own; each is told
+        cause = getattr(error, "orig", None) or error
+        told = " ".join(str(cause).replace(uri, shown).split())[:300]
+        why = f"{'registry,' if own else 'registry.uri'} {shown}: {told}"
+        return check("registry", False, f"{shown} does not answer", expected, why)
+    return check("registry", True, shown if own else f"{shown} answers", expected)
+
+
+def _connect(uri: str, home: Home) -> None:
+    """Connect to a database; of a SQLite file, which a connection does not read, read the head."""
+    from sqlalchemy import create_engine
+
+    file = sqlite.file_of(uri)
+    if file is not None:
+        if not os.access(_existing(file), os.W_OK):
+            raise OSError(f"{file} cannot be written")
+        if not sqlite.made(file, home):
+            return
+    engine = create_engine(uri)
+    try:
+        with engine.connect() as connection:
+            if file is not None:
+                connection.exec_driver_sql("PRAGMA schema_version")
+    finally:
+        engine.dispose()
+
+
+def _without_password(uri: str) -> str:
+    password = urlsplit(uri).password
+    return uri.replace(f":{password}@", ":***@") if password else uri
+
+
+def _git() -> Check:
+    found = shutil.which("git")
+    why = "without git, versions carry no commit: install git"
+    return check("git", found is not None, found or "not found", "git", why, required=False)

@@ -1,0 +1,156 @@
+"""Runs a project's own code in a copy of its tree, confined to write there and nowhere else.
+
+Where the system has no Landlock the copy alone is left: what the code writes elsewhere is found
+afterwards (``ml_pipeline.project.protected_files``), not prevented.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_pipeline.core import documents, landlock, supervisor
+from ml_pipeline.core.documents import DocumentError
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.home import DEFAULT, named_secret_files, secret_files
+from ml_pipeline.core.landlock import Rules
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.project.protected_files import Protected, environment_of
+from ml_pipeline.project.tree_copy import copy_tree
+
+CHECK = "isolation of the project's code"
+CACHES = ("MPLCONFIGDIR", "NUMBA_CACHE_DIR")
+"""Variables of libraries that need a folder to write to, and else take one in the user's home."""
+MAX_READ_BYTES = 256 << 20
+"""Bytes that are read of a file which the project's code wrote."""
+
+
+@dataclass(frozen=True)
+class Isolated:
+    """Where the code runs.
+
+    Attributes:
+        root: the copy of the project.
+        original: the project.
+        out: a folder of the code's own; what is to be read afterwards is put there.
+        environment: without credentials, and with the copy's places.
+        rules: what the code may write and not read.
+    """
+
+    root: Path
+    original: Path
+    out: Path
+    environment: Mapping[str, str]
+    rules: Rules
+
+    def command(self, program: Sequence[str]) -> list[str]:
+        """Return the command that runs the program and ends whatever it leaves running.
+
+        The program is confined where the system can do that.
+        """
+        return supervisor.command(landlock.command(self.rules, program))
+
+    def path_in_copy(self, text: str) -> str:
+        """Return a path of the project as that of its copy; any other text as it is."""
+        path = Path(text)
+        if not path.is_absolute() or not path.is_relative_to(self.original):
+            return text
+        return str(self.root / path.relative_to(self.original))
+
+    def with_original_paths(self, text: str) -> str:
+        """Return a text with the project's places in it in place of the copy's."""
+        return text.replace(str(self.root), str(self.original))
+
+    def read(self, name: str, limit: int = MAX_READ_BYTES) -> bytes | None:
+        """Return a file of ``out``; None where there is no regular file of at most ``limit``."""
+        path = self.out / name
+        try:
+            if path.is_symlink():
+                return None
+            content = documents.read_bytes(path, limit=limit)
+        except (OSError, DocumentError):
+            return None
+        return content if len(content) <= limit else None
+
+
+@contextmanager
+def isolated(protected: Protected) -> Iterator[Isolated]:
+    """Yield a copy of the project to run its code in; it is gone afterwards.
+
+    Raises:
+        EnvironmentFault: the copy cannot be made.
+    """
+    project = protected.project
+    original = project.root.resolve()
+    with tempfile.TemporaryDirectory(prefix="ml-pipeline-", ignore_cleanup_errors=True) as name:
+        scratch = Path(name).resolve()
+        tree, out, tmp = scratch / "tree", scratch / "out", scratch / "tmp"
+        for folder in (tree, out, tmp):
+            folder.mkdir()
+        try:
+            without = [*_made_here(protected), *named_secret_files()]
+            root = copy_tree(original, tree, without, link_large=landlock.abi() > 0)
+        except OSError as error:
+            raise EnvironmentFault(
+                f"cannot copy {original} to {tree}: {error.strerror or error}",
+                expected="room for a copy of the project's files",
+                hint="set TMPDIR to a folder that has it",
+            ) from None
+        places = {name: str(tmp) for name in ("TMPDIR", "TMP", "TEMP")} | {"PWD": str(root)}
+        given = environment_of(project)
+        caches = {name: str(tmp / name.lower()) for name in CACHES if name not in given}
+        yield Isolated(
+            root,
+            original,
+            out,
+            given | caches | places,
+            Rules((tree, out, tmp), secret_files(protected.home)),
+        )
+
+
+def check(ran: Iterable[object]) -> list[Check]:
+    """Return the check that says what kept the project's code from writing elsewhere.
+
+    Args:
+        ran: names or checks of the code that ran. Without any there was none, and nothing is said.
+    """
+    if not list(ran):
+        return []
+    found = landlock.abi()
+    if found:
+        return [
+            Check(
+                name=CHECK,
+                verdict=Verdict.PASS,
+                required=False,
+                observed=f"a copy; Landlock (ABI {found}) refuses to write elsewhere",
+                expected="the project's code to write nothing that later stages read",
+            )
+        ]
+    system = "Linux 6.2 or later" if sys.platform.startswith("linux") else "Linux"
+    return [
+        Check(
+            name=CHECK,
+            verdict=Verdict.SKIPPED,
+            required=False,
+            observed="a copy; what is written elsewhere is found afterwards, not refused",
+            expected="the project's code to write nothing that later stages read",
+            why=f"this system has no Landlock; {system} with it enabled refuses such writes",
+        )
+    ]
+
+
+def _made_here(protected: Protected) -> list[Path]:
+    """Return what the pipeline itself made in the tree."""
+    root = protected.project.root
+    homes = [root / DEFAULT]
+    if protected.home is not None:
+        homes += [protected.home.root]
+    if given := os.environ.get("ML_HOME"):
+        homes += [Path(given)]
+    return [protected.workdir.root, *(home for home in homes if home.resolve() != root.resolve())]

@@ -1,0 +1,185 @@
+"""Runs the project's formatters and linters, by their own exit codes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_pipeline.config import Project
+from ml_pipeline.core.errors import EnvironmentFault, UsageError
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.core.workdir import Workdir
+from ml_pipeline.project.isolation import Isolated, isolated
+from ml_pipeline.project.lint_findings import Finding, read_findings
+from ml_pipeline.project.protected_files import Protected
+from ml_pipeline.project.pytest_runner import Case, tail, write_junit
+
+SHOWN = 5
+"""Findings that a check names; JUnit holds all."""
+
+
+@dataclass(frozen=True)
+class Linted:
+    """What one command said."""
+
+    command: tuple[str, ...]
+    exit_code: int
+    findings: list[Finding]
+    tail: str
+    rewritten: tuple[str, ...] = ()
+    """Files that it changed, in the copy that it ran in."""
+
+    @property
+    def name(self) -> str:
+        words = [word for word in self.command if not word.startswith("-") and word != "."]
+        return " ".join(words[:2])
+
+    @property
+    def passed(self) -> bool:
+        return self.exit_code == 0
+
+
+def lint(
+    project: Project,
+    workdir: Workdir,
+    started: Callable[[str, float], None],
+    protected: Protected | None = None,
+) -> list[Linted]:
+    """Run every command of ``lint.commands`` in a copy of the project, without a shell.
+
+    The exit code decides. What a command writes in the copy is not kept; what it writes into
+    ``protected`` all the same is in its ``changed`` then.
+    Leaves ``junit/lint.xml``: one case for each finding, with file and line.
+
+    Raises:
+        UsageError: a command is not installed.
+        EnvironmentFault: a command cannot be started.
+    """
+    commands = project.config.lint.commands
+    protected = protected or Protected(project, workdir)
+    for command in commands:
+        _program(command[0], project.root)  # all are there before the first one runs
+    results = []
+    with isolated(protected) as place:
+        for number, command in enumerate(commands):
+            started(" ".join(command), number / len(commands))
+            results.append(_run(command, place, protected))
+    write_junit(
+        [case for result in results for case in _cases(result)], "lint", workdir / "junit/lint.xml"
+    )
+    return results
+
+
+def to_check(result: Linted) -> Check:
+    """Return the check of one command: how many findings, and the first ones."""
+    if result.passed:
+        observed: str = "no findings"
+        why = _not_kept(result.rewritten)
+    elif result.findings:
+        count = len(result.findings)
+        observed = f"{count} finding{'s' if count > 1 else ''}"
+        why = "; ".join(str(finding) for finding in result.findings[:SHOWN])
+        if count > SHOWN:
+            why += f"; and {count - SHOWN} more"
+    else:
+        observed = f"exit code {result.exit_code}"
+        why = f"'{' '.join(result.command)}' ended with {result.exit_code}: {result.tail}"
+    return Check(
+        name=result.name,
+        verdict=Verdict.PASS if result.passed else Verdict.FAIL,
+        observed=observed,
+        expected=f"'{' '.join(result.command)}' to end with 0",
+        why=why,
+    )
+
+
+def _not_kept(rewritten: Sequence[str]) -> str:
+    if not rewritten:
+        return ""
+    named = ", ".join(rewritten[:SHOWN]) + (" and more" if len(rewritten) > SHOWN else "")
+    return (
+        f"changed {named} in the copy that it ran in, which is not kept: run it yourself, or let "
+        "it check only (--check)"
+    )
+
+
+def _search_path() -> str:
+    """Return PATH with the folder of this Python first: tools of the same environment win."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def _program(name: str, root: Path) -> str:
+    found = shutil.which(str(root / name) if os.sep in name else name, path=_search_path())
+    if found is None:
+        install = "make it executable, or" if os.sep in name else f"'pip install {name}', or"
+        raise UsageError(
+            f"lint.commands: '{name}' is not installed", hint=f"{install} change lint.commands"
+        )
+    return found
+
+
+def _run(command: Sequence[str], place: Isolated, protected: Protected) -> Linted:
+    program = _program(command[0], place.root)
+    environment = dict(place.environment)
+    environment.pop("FORCE_COLOR", None)
+    caches = {
+        "RUFF_CACHE_DIR": str(place.out / ".ruff_cache"),
+        "MYPY_CACHE_DIR": str(place.out / ".mypy_cache"),
+    }
+    before = _stamps(place.root)
+    try:
+        with protected.watched():
+            done = subprocess.run(
+                place.command([program, *map(place.path_in_copy, command[1:])]),
+                cwd=place.root,
+                env=caches | environment | {"NO_COLOR": "1", "PATH": _search_path()},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+            )
+    except OSError as error:
+        raise EnvironmentFault(f"'{' '.join(command)}' cannot be started: {error}") from None
+    out, err = (
+        place.with_original_paths(stream.decode(errors="replace"))
+        for stream in (done.stdout, done.stderr)
+    )
+    found = read_findings(out, place.original) + read_findings(err, place.original)
+    after = _stamps(place.root)
+    rewritten = tuple(name for name in sorted(before) if after.get(name) != before[name])
+    return Linted(tuple(command), done.returncode, found, tail(f"{out}\n{err}"), rewritten)
+
+
+def _stamps(root: Path) -> dict[str, tuple[int, int]]:
+    """Return size and time of every file of the copy but those of git."""
+    found = {}
+    for here, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name != ".git"]
+        for name in files:
+            path = Path(here, name)
+            stat = path.lstat()
+            found[path.relative_to(root).as_posix()] = (stat.st_size, stat.st_mtime_ns)
+    return found
+
+
+def _cases(result: Linted) -> list[Case]:
+    if result.passed:
+        return [Case(result.name, "passed")]
+    if not result.findings:
+        check = to_check(result)
+        return [Case(result.name, "failed", check.why.splitlines()[0], check.why)]
+    return [
+        Case(
+            name=f"{result.name}: {finding.file}" + (f":{finding.line}" if finding.line else ""),
+            outcome="failed",
+            why=f"{finding.code} {finding.message}".strip(),
+            text=str(finding),
+            file=finding.file,
+            line=finding.line,
+        )
+        for finding in result.findings
+    ]

@@ -1,0 +1,25 @@
+"""The policy that holds for a project, with what its gate is to compare."""
+
+from __future__ import annotations
+
+from ml_pipeline.approval import policy as policies
+from ml_pipeline.approval.policy import Policy, PolicyFiles
+from ml_pipeline.config import Project
+from ml_pipeline.gate import policy_minimums
+from ml_pipeline.gate.comparison_set import Rules
+from ml_pipeline.problem import Problem
+from ml_pipeline.problems.loader import load_problem
+
+
+def in_force(files: PolicyFiles, project: Project) -> tuple[Policy, Problem, Rules]:
+    """Return the policy, the problem and the rules of the comparison, which the policy allows.
+
+    Raises:
+        UsageError: a policy file cannot be read, ml.yaml names what does not exist, or a key of it
+            would loosen the policy.
+    """
+    policy = policies.load(files, project.config.policy)
+    problem = load_problem(project.config.problem, project.root)
+    rules = Rules.of(project.config.gate, problem.primary_metric, problem.guards)
+    policy_minimums.require(policy.gate, project.config.gate, rules, policies.named(files))
+    return policy, problem, rules

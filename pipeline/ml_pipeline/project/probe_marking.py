@@ -1,0 +1,50 @@
+"""Lets what a project's tests ask of an environment be told from what clients ask there."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+from urllib.parse import urlsplit
+
+from ml_pipeline.serving.prediction_log import PROBE
+
+HEADER = "X-Request-ID"
+PORTS = {"http": 80, "https": 443}
+
+
+@contextmanager
+def marked(url: str) -> Iterator[None]:
+    """Give requests to the server of ``url`` the probe's id, where they have none of their own.
+
+    Those of httpx and of all that is built on ``http.client``: requests, urllib3, urllib. So no
+    shadow replays or copies them, and nothing that watches live requests counts them.
+    """
+    import httpx
+
+    parts = urlsplit(url)
+    server = parts.hostname, parts.port or PORTS.get(parts.scheme)
+    plain, build = http.client.HTTPConnection.endheaders, httpx.Client.build_request
+
+    def endheaders(self: http.client.HTTPConnection, *args: Any, **named: Any) -> None:
+        sent = self._buffer  # type: ignore[attr-defined]  # nothing public tells the headers
+        own = any(line.lower().startswith(HEADER.lower().encode() + b":") for line in sent)
+        if (self.host, self.port) == server and not own:
+            self.putheader(HEADER, PROBE)
+        plain(self, *args, **named)
+
+    def build_request(self: Any, *args: Any, **named: Any) -> httpx.Request:
+        request = build(self, *args, **named)
+        asked = request.url.host, request.url.port or PORTS.get(request.url.scheme)
+        if asked == server:
+            request.headers.setdefault(HEADER, PROBE)
+        return request
+
+    with (
+        mock.patch.object(http.client.HTTPConnection, "endheaders", endheaders),
+        mock.patch.object(httpx.Client, "build_request", build_request),
+        mock.patch.object(httpx.AsyncClient, "build_request", build_request),
+    ):
+        yield

@@ -1,0 +1,180 @@
+"""pytest plug-in: the fixtures that a project's tests get.
+
+The verbs load it by name and say what the fixtures are made of. In a plain ``pytest`` the module
+``pytest_entry_point`` loads it, and the fixtures are made of what the last run left in the working
+folder. It imports nothing heavy. See docs/reference/fixtures.md.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from ml_pipeline.project.test_context import HANDOVER, move_search_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from ml_pipeline.project.model_fixtures import BaselineModel, OnnxClassifier
+
+VERBS = {
+    "df": "validate-data",
+    "new_model": "evaluate",
+    "baseline_model": "evaluate",
+    "X_test": "evaluate",
+    "y_test": "evaluate",
+    "endpoint": "verify staging",
+}
+
+
+def _handover() -> dict[str, Any] | None:
+    path = os.environ.get(HANDOVER)
+    if not path:
+        return None
+    handover: dict[str, Any] = json.loads(Path(path).read_text())
+    return handover
+
+
+INPUTS = {
+    "df": "data/df.parquet",
+    "model": "model/model.onnx",
+    "schema": "model/schema.json",
+    "holdout": "data/holdout.parquet",
+    "predictions": "data/predictions.parquet",
+}
+"""Where a run leaves in the working folder what the fixtures are made of."""
+
+
+def _outside(fixture: str) -> NoReturn:
+    verb = VERBS[fixture]
+    pytest.fail(
+        f"fixture '{fixture}' has its value only in tests that 'ml-pipeline {verb}' runs, and "
+        f"after it: run 'ml-pipeline {verb}'",
+        pytrace=False,
+    )
+
+
+def _given(config: pytest.Config, fixture: str, *keys: str) -> list[str]:
+    handover = _handover()
+    inputs = _left(config) if handover is None else handover.get("inputs", {})
+    if any(key not in inputs for key in keys):
+        _outside(fixture)
+    return [inputs[key] for key in keys]
+
+
+def _left(config: pytest.Config) -> dict[str, str]:
+    """Return what the last run left in the working folder, as far as it is there."""
+    here = config.rootpath
+    root = next((each for each in (here, *here.parents) if (each / "ml.yaml").is_file()), here)
+    folder = root / "build/ml"
+    found = {key: str(folder / path) for key, path in INPUTS.items() if (folder / path).is_file()}
+    for key, report, metric in (
+        ("baseline", "evaluate", "best_heuristic"),
+        ("endpoint", "deploy-staging", "url"),
+    ):
+        path = folder / f"reports/{report}.json"
+        if path.is_file():
+            value = json.loads(path.read_text()).get("metrics", {}).get(metric)
+            found |= {key: value} if isinstance(value, str) else {}
+    return found
+
+
+def pytest_addoption() -> None:
+    """Lead to the copy that the tests run in, before coverage looks for what it measures."""
+    handover = _handover() or {}
+    if "copy" in handover:
+        move_search_path(handover["original"], handover["copy"])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Append the project root to ``sys.path``, before its conftest files are imported.
+
+    The process ends with its tests: what they leave is not searched for garbage, a part of a
+    second where they import much.
+    """
+    for path in (_handover() or {}).get("paths", []):
+        if path not in sys.path:
+            sys.path.append(path)
+    if HANDOVER in os.environ:
+        atexit.register(gc.freeze)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    handover = _handover()
+    if handover is None:
+        return
+    for item in session.items:
+        item.user_properties.append(("ml_pipeline_node", item.nodeid))
+        if "baseline_model" in getattr(item, "fixturenames", ()):
+            item.user_properties.append(("ml_pipeline_compares", "yes"))
+    Path(handover["collected"]).write_text(str(len(session.items)))
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    if call.excinfo is not None and HANDOVER in os.environ:
+        item.user_properties.append(("ml_pipeline_exception", call.excinfo.typename))
+
+
+@pytest.fixture(scope="session")
+def df(pytestconfig: pytest.Config) -> pd.DataFrame:
+    """The clean rows, in the source's own column names (stage validate-data)."""
+    import pandas as pd
+
+    return pd.read_parquet(_given(pytestconfig, "df", "df")[0])
+
+
+@pytest.fixture(scope="session")
+def new_model(pytestconfig: pytest.Config) -> OnnxClassifier:
+    """The model that was just trained, with ``predict`` and ``predict_proba`` (stage evaluate)."""
+    from ml_pipeline.project.model_fixtures import OnnxClassifier
+
+    model, schema = _given(pytestconfig, "new_model", "model", "schema")
+    return OnnxClassifier.open(Path(model), Path(schema))
+
+
+@pytest.fixture(scope="session")
+def baseline_model(pytestconfig: pytest.Config) -> BaselineModel:
+    """What the new model is compared with: the champion, else the best heuristic (evaluate)."""
+    from ml_pipeline.project.model_fixtures import BaselineModel
+
+    predictions, column = _given(pytestconfig, "baseline_model", "predictions", "baseline")
+    return BaselineModel.open(Path(predictions), column)
+
+
+@pytest.fixture(scope="session")
+def X_test(pytestconfig: pytest.Config) -> pd.DataFrame:  # noqa: N802  the name that scikit-learn's users write
+    """The raw features of the holdout's rows (stage evaluate)."""
+    from ml_pipeline.project.model_fixtures import read_holdout
+
+    return read_holdout(Path(_given(pytestconfig, "X_test", "holdout")[0]))[0]
+
+
+@pytest.fixture(scope="session")
+def y_test(pytestconfig: pytest.Config) -> pd.Series[int]:
+    """The labels of the holdout's rows, 0 or 1 (stage evaluate)."""
+    from ml_pipeline.project.model_fixtures import read_holdout
+
+    return read_holdout(Path(_given(pytestconfig, "y_test", "holdout")[0]))[1]
+
+
+@pytest.fixture(scope="session")
+def endpoint(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The address of the deployed API, without a slash at its end (stage verify).
+
+    What is asked there counts as a probe, not as a client's request.
+    """
+    from ml_pipeline.project.probe_marking import marked
+
+    url = _given(pytestconfig, "endpoint", "endpoint")[0].rstrip("/")
+    with marked(url):
+        yield url

@@ -1,0 +1,258 @@
+"""Which version is the champion, where registry, history and production say the same.
+
+The registry's alias alone decides nothing: it can be lost, moved by hand, or belong to a registry
+that is not the one of before. A comparison or a promotion that goes by a wrong champion would let a
+worse model through, so a difference ends both, with what each of the three says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ml_pipeline.approval.subject import challenger_of, is_champion
+from ml_pipeline.config import Project
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.home import Home
+from ml_pipeline.promotion import production_history
+from ml_pipeline.promotion.environment import PRODUCTION, Production, is_stopped
+from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.lease_history import is_behind, last_done
+from ml_pipeline.promotion.production_history import Entry
+from ml_pipeline.registry.leases import Standing
+from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry, Version
+from ml_pipeline.targets.base import Deployment, Placement
+from ml_pipeline.targets.loader import load_target
+
+RECONCILE = f"'ml-pipeline reconcile {PRODUCTION}'"
+ALIAS = f"the registry's alias '{CHAMPION}'"
+HISTORY = "the history"
+ANSWER = "production"
+"""What each of the three places is called."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What each place says is in production."""
+
+    alias: int | None
+    """The number that the registry's alias names, whether there is such a version or not."""
+    version: Version | None
+    """The version of that number; None where the alias names none, or a lost one."""
+    last: Standing | None
+    """The last change of production that the registry knows to be done, by whichever home."""
+    recorded: Entry | None
+    """The last line of the history."""
+    file: str | None
+    """The bundle's digest in ``production-model.yaml``."""
+    answering: Deployment | None
+    asked: bool
+    """Whether production was asked at all."""
+    stopped: bool
+    """Whether production was stopped on purpose since it served last."""
+    behind: bool = False
+    """Whether the history went on after the registry's last change: see ``ledger.is_behind``."""
+
+    @property
+    def records_agree(self) -> bool:
+        """Whether registry and home say the same, whatever production answers."""
+        if self.recorded is None:
+            return self.alias is None and self.file is None and self._follows(None)
+        return (
+            self._follows(self.version)
+            and self.version is not None
+            and (self.version.number, self.version.digest)
+            == (
+                self.recorded.version,
+                self.recorded.bundle,
+            )
+        )
+
+    def _follows(self, version: Version | None) -> bool:
+        """Return whether the registry's last change led to this version, as far as it says so."""
+        if self.last is None or self.last.subject is None:
+            return True
+        return version is not None and self.last.is_about(version.number, version.digest)
+
+    @property
+    def production_agrees(self) -> bool:
+        if self.answering is None:
+            return self.recorded is None or self.stopped
+        return self.recorded is not None and self.answering.digest == self.recorded.bundle
+
+    @property
+    def difference(self) -> str:
+        """Which of them differ, in a few words."""
+        said = {
+            ALIAS: None if self.alias is None else f"{self.alias} {self.version}",
+            HISTORY: self.file,
+        }
+        if self.recorded is not None and self.version is not None:
+            said[ALIAS] = self.version.digest
+        if self.recorded is not None:
+            said[HISTORY] = self.recorded.bundle
+        if self.asked and self.answering is not None:
+            said[ANSWER] = self.answering.digest
+        if told := differing(said):
+            return told
+        if not self.records_agree:
+            return "the registry's last change led to another version"
+        return "production does not answer"
+
+    def __str__(self) -> str:
+        last = ""
+        if self.last is not None and self.last.subject is not None:
+            last = f" (its last change, {self.last.number}, to version {self.last.subject.version})"
+        records = f"the registry's alias '{CHAMPION}' {self._alias()}{last}"
+        if not self.asked:
+            return f"{records}, and the history says {self._recorded()}"
+        return f"{records}, the history says {self._recorded()}, and production {self._answers()}"
+
+    def _alias(self) -> str:
+        if self.alias is None:
+            return "is not set"
+        if self.version is None:
+            return f"names version {self.alias}, which is gone"
+        return f"names version {self.alias} (bundle {self.version.digest[:12]})"
+
+    def _recorded(self) -> str:
+        if self.recorded is not None:
+            return f"version {self.recorded.version} (bundle {self.recorded.bundle[:12]})"
+        if self.file is None:
+            return "nothing"
+        return f"nothing, {production_history.PRODUCTION_MODEL} bundle {self.file[:12]}"
+
+    def _answers(self) -> str:
+        if self.answering is None:
+            return "was stopped" if self.stopped else "does not answer"
+        version = self.answering.version
+        number = "an unregistered version" if version is None else f"version {version}"
+        return f"answers {number} (bundle {self.answering.digest[:12]}) at {self.answering.url}"
+
+
+def differing(said: Mapping[str, str | None]) -> str:
+    """Return in a few words which places differ; empty where all say the same."""
+    values = list(said.values())
+    if len(set(values)) <= 1:
+        return ""
+    odd = [place for place, value in said.items() if values.count(value) == 1]
+    if len(odd) == 1:
+        others = " and ".join(place for place in said if place != odd[0])
+        return f"{odd[0]} differs from {others}"
+    *first, last = said
+    return f"{', '.join(first)} and {last} differ"
+
+
+def agreed_champion(
+    registry: Registry, production: Production | None, home: Home, *, must_answer: bool = True
+) -> Version | None:
+    """Return the champion; None only where registry, history and production know of none.
+
+    Args:
+        registry: Holds the alias.
+        production: Asked for what it serves; None where the project has no such environment.
+        home: Holds the history.
+        must_answer: Whether production has to answer with the champion, or to have been stopped on
+            purpose. Without it only what is written down is compared.
+
+    Raises:
+        EnvironmentFault: they differ, a change of production is open, or one of them does not
+            answer.
+    """
+    for journal in unsettled(home):
+        raise EnvironmentFault(
+            f"a change of {PRODUCTION} is not settled: {journal.record}",
+            hint=f"run 'ml-pipeline promote' or {RECONCILE}",
+        )
+    found = sources(registry, production, home)
+    if found.records_agree and (not must_answer or production is None or found.production_agrees):
+        return found.version
+    raise EnvironmentFault(
+        f"the champion of '{registry.name}' is unknown: {found.difference}",
+        hint=_hint(registry, found),
+        details=str(found),
+    )
+
+
+def contenders(
+    registry: Registry, production: Production | None, home: Home, expected: int | None = None
+) -> tuple[Version, Version | None]:
+    """Return challenger and champion, where registry, history and production agree on the latter.
+
+    A champion that is to be promoted again need not answer: its promotion starts it.
+
+    Args:
+        registry: Where they are.
+        production: See ``agreed_champion``.
+        home: Likewise.
+        expected: The version that was shown to whoever decides; None accepts any.
+
+    Raises:
+        Refused: a newer version is the challenger now.
+        UsageError: nothing was registered yet.
+        EnvironmentFault: they do not agree, or one of them does not answer.
+    """
+    champion = agreed_champion(registry, production, home, must_answer=False)
+    challenger = challenger_of(registry, expected)
+    if not is_champion(challenger, champion):
+        champion = agreed_champion(registry, production, home)
+    return challenger, champion
+
+
+def sources(registry: Registry, production: Production | None, home: Home) -> Sources:
+    """Return what the registry, the home and production say.
+
+    Raises:
+        EnvironmentFault: one of them does not answer, or the history is broken.
+    """
+    number = registry.alias_number(CHAMPION)
+    known = {version.number: version for version in registry.versions()} if number else {}
+    history = production_history.read_history(home)
+    last = last_done(registry)
+    return Sources(
+        alias=number,
+        version=None if number is None else known.get(number),
+        last=last,
+        recorded=history[-1] if history else None,
+        file=production_history.bundle_in_production(home),
+        answering=None if production is None else production.status(),
+        asked=production is not None,
+        stopped=is_stopped(home),
+        behind=is_behind(home, last),
+    )
+
+
+def production_of(project: Project, home: Home) -> Production | None:
+    """Return where the champion of a project serves; None where it has no such environment."""
+    if PRODUCTION not in project.config.environments:
+        return None
+    placement = Placement.of(project, PRODUCTION, home)
+    return Production(load_target(placement.section.target), placement, project.config.gitops)
+
+
+def _hint(registry: Registry, found: Sources) -> str:
+    """Return the command that settles the difference."""
+    last, recorded, version = found.last, found.recorded, found.version
+    if version is not None and last is not None and not found.behind:
+        pair = (version.number, version.digest)
+        known = recorded is not None and (recorded.version, recorded.bundle) == pair
+        if last.is_about(*pair) and not known:
+            return (
+                f"change {last.number} by {last.holder} made it the champion, which this home's "
+                f"history does not say: run {RECONCILE} to take it over, or restore the history"
+            )
+    if recorded is None:
+        return (
+            "restore the home's history from a backup; if nothing was ever promoted, remove the "
+            f"alias '{CHAMPION}' and run 'ml-pipeline stop {PRODUCTION}'"
+        )
+    if found.records_agree and found.answering is None:
+        return f"run {RECONCILE}; if it is to stay down, 'ml-pipeline stop {PRODUCTION}'"
+    kept = next((v for v in registry.versions() if v.number == recorded.version), None)
+    if kept is None or kept.digest != recorded.bundle:
+        return (
+            f"the registry does not hold version {recorded.version} of the history: restore it "
+            "from a backup, go back to a version that it holds with 'ml-pipeline rollback --to V', "
+            f"or register it again: 'ml-pipeline reconcile {PRODUCTION} --restore-registry'"
+        )
+    return f"run {RECONCILE}, which serves what the history says and sets the alias to it"

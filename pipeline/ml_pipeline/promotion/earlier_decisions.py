@@ -1,0 +1,35 @@
+"""What was decided earlier against a version that is to be decided on again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ml_pipeline.approval.rejections import in_words, rejections
+from ml_pipeline.core.home import Home
+from ml_pipeline.promotion.production_history import read_history
+from ml_pipeline.registry.mlflow_registry import Registry, Version
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import SSlibKey
+
+
+def decisions(
+    registry: Registry,
+    home: Home,
+    challenger: Version,
+    champion: Version | None,
+    keys: Callable[[], Sequence[SSlibKey]],
+) -> list[str]:
+    """Return rollbacks of the challenger, and rejections of it or of versions since the champion.
+
+    Raises:
+        EnvironmentFault: the registry does not answer, or the history is broken.
+    """
+    gone_back = [
+        f"version {entry.former_version} was rolled back on {entry.at.date().isoformat()} by "
+        f"{entry.by}: {entry.reason}"
+        for entry in read_history(home)
+        if entry.kind == "rollback" and entry.former_bundle == challenger.digest
+    ]
+    return [*gone_back, *map(in_words, rejections(registry, challenger, champion, keys))]

@@ -1,0 +1,183 @@
+"""Where the champion serves, and how one change of it at a time is made in a home."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ml_pipeline.config import GitopsSection
+from ml_pipeline.core import workdir
+from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused, UsageError
+from ml_pipeline.core.home import Home
+from ml_pipeline.promotion import gitops
+from ml_pipeline.promotion.journal import Record
+from ml_pipeline.promotion.production_history import PRODUCTION_MODEL
+from ml_pipeline.registry.mlflow_registry import Registry, Version
+from ml_pipeline.targets.base import Deployment, Placement, Target
+from ml_pipeline.targets.released_bundles import FOLDER, used
+
+logger = logging.getLogger(__name__)
+
+PRODUCTION = "production"
+LOCK = "promotion.lock"
+STOPPED = "servers/production.stopped"
+"""There while production is down on purpose: what was in production when it was stopped."""
+LOCK_TIMEOUT = 60.0
+"""Seconds to wait for another promotion in the same home."""
+
+
+@dataclass(frozen=True)
+class Production:
+    """Where the champion serves."""
+
+    target: Target
+    placement: Placement
+    gitops: GitopsSection = field(default_factory=GitopsSection)
+
+    @property
+    def home(self) -> Home:
+        return self.placement.home
+
+    def status(self) -> Deployment | None:
+        return self.target.status(self.placement)
+
+    def publish(self, record: Record) -> str:
+        """Push ``production-model.yaml``, where a repository is configured; return where it went.
+
+        Raises:
+            Refused: the repository does not take it.
+            UsageError: the branch or the token is not there.
+            EnvironmentFault: the repository does not answer.
+        """
+        if self.gitops.repository is None:
+            return ""
+        done = gitops.publish(
+            self.gitops,
+            (self.home / PRODUCTION_MODEL).read_bytes(),
+            title=f"{record.kind} of {record.model} version {record.version} by {record.by}",
+            branch=proposed(record.model, record.version),
+        )
+        where = f"pushed to {done.branch}"
+        if done.waits:
+            where = f"branch {done.branch} waits for a pull request"
+        if done.stale:
+            where += f"; close the pull requests of {', '.join(done.stale)}, which may not be "
+            where += "deleted from here: production has left those versions"
+        return where
+
+
+def proposed(model: str, version: int) -> str:
+    """Return the branch that waits for a pull request."""
+    return f"promotion/{model}-v{version}"
+
+
+def mark_stopped(home: Home) -> None:
+    """Note that production was stopped on purpose, so that its silence is no fault."""
+    if home.root.is_dir():
+        workdir.write_text(home / STOPPED, "stopped by 'ml-pipeline stop'\n")
+
+
+def clear_stopped(home: Home) -> None:
+    """Note that production serves again."""
+    (home / STOPPED).unlink(missing_ok=True)
+
+
+def is_stopped(home: Home) -> bool:
+    return (home / STOPPED).exists()
+
+
+@contextmanager
+def alone(home: Home) -> Iterator[None]:
+    """Hold the home against other changes of production; a killed holder holds it no more.
+
+    Raises:
+        EnvironmentFault: another one is under way.
+    """
+    home.make()
+    lock = FileLock(home / LOCK)
+    try:
+        lock.acquire(timeout=LOCK_TIMEOUT)
+    except Timeout:
+        raise EnvironmentFault(
+            f"another promotion holds {home / LOCK}", hint="try again when it has ended"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def fetched(registry: Registry, version: Version, home: Home) -> Iterator[Path]:
+    """Yield the version's verified bundle in a folder that is gone afterwards."""
+    with workdir.scratch(home.root, ".fetched-") as scratch:
+        yield registry.download(version, scratch / "bundle")
+
+
+def released(home: Home, digest: str) -> Path | None:
+    """Return the verified copy of a bundle that the home keeps; None where there is none."""
+    path = home / FOLDER / digest
+    try:
+        return path if used(home, path).digest == digest else None
+    except Refused:
+        return None
+
+
+@contextmanager
+def bundle_of(
+    registry: Registry | None, home: Home, digest: str, number: int | None
+) -> Iterator[Path]:
+    """Yield a verified bundle: the home's released copy, else the registry's.
+
+    Raises:
+        Refused: neither has it, or the registry holds another bundle under this number.
+        EnvironmentFault: the registry is needed and does not answer.
+    """
+    kept = released(home, digest)
+    if kept is not None:
+        yield kept
+        return
+    if registry is None or number is None:
+        raise Refused(
+            f"bundle {digest[:12]} is not in {home / FOLDER}, or does not verify there",
+            expected="the copy that was released",
+        )
+    damaged = (home / FOLDER / digest).exists()
+    with ExitStack() as stack:
+        try:
+            path = stack.enter_context(_registered(registry, home, digest, number))
+        except PipelineError as error:
+            kind = EnvironmentFault if isinstance(error, UsageError) else type(error)
+            state = "does not verify" if damaged else "is not there"
+            hint = "" if isinstance(error, Refused) else error.hint
+            raise kind(
+                f"version {number}: the home's copy of bundle {digest[:12]} {state}, and the "
+                f"registry's cannot take its place: {error.fault}",
+                expected=error.expected,
+                hint=hint or "go back to another version: 'ml-pipeline rollback --to V'",
+            ) from error
+        if damaged:
+            logger.warning(
+                "version %s: the home's copy of its bundle was damaged; the registry's took its "
+                "place. See to the disk of %s",
+                number,
+                home.root,
+            )
+        yield path
+
+
+@contextmanager
+def _registered(registry: Registry, home: Home, digest: str, number: int) -> Iterator[Path]:
+    version = registry.version(number)
+    if version.digest != digest:
+        raise Refused(
+            f"version {number} of the registry holds bundle {version.digest[:12]}",
+            expected=digest[:12],
+        )
+    with fetched(registry, version, home) as path:
+        yield path

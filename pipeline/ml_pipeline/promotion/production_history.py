@@ -1,0 +1,238 @@
+"""What a change of production writes into the home: what serves, since when, and from whom."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ml_pipeline.approval.statement import Approval
+from ml_pipeline.core import clock, documents, workdir
+from ml_pipeline.core.documents import DocumentError
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.home import HISTORY, Home
+from ml_pipeline.promotion.journal import Kind, Reach, nowhere
+from ml_pipeline.registry.mlflow_registry import Version
+
+PRODUCTION_MODEL = "production-model.yaml"
+ACCEPTED_PROFILE = "accepted/profile.json"
+
+
+class Entry(BaseModel):
+    """One change of production: a line of the history. ``by`` and ``reason`` are of the change.
+
+    The digests are those of the version that serves since; so are gate, policy and approval.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: datetime
+    model: str
+    version: int
+    bundle: str
+    identity: str
+    endpoint: str
+    by: str
+    reason: str
+    method: str
+    gate: str
+    policy: str
+    approval: str
+    former_version: int | None
+    former_bundle: str | None
+    run_id: str
+    kind: Kind = "promotion"
+    clock: dict[str, float] = {}
+    """When it was, by a clock that is never set: ``ml_pipeline.core.clock``."""
+
+
+def entry(
+    kind: Kind,
+    version: Version,
+    former: tuple[int | None, str | None],
+    endpoint: str,
+    approval: Approval,
+    approval_digest: str,
+    *,
+    by: str | None = None,
+    reason: str | None = None,
+    run_id: str,
+) -> Entry:
+    """Return the line of a change; by whom and why are the approval's, unless they are given."""
+    return Entry(
+        at=datetime.now(UTC),
+        model=version.name,
+        version=version.number,
+        bundle=version.digest,
+        identity=version.identity,
+        endpoint=endpoint,
+        by=by or approval.by,
+        reason=reason or approval.reason,
+        method=approval.method,
+        gate=approval.gate,
+        policy=approval.policy,
+        approval=approval_digest,
+        former_version=former[0],
+        former_bundle=former[1],
+        run_id=run_id,
+        kind=kind,
+        clock=clock.marks(),
+    )
+
+
+@dataclass
+class Replacement:
+    """A file's new content, written whole or not at all, which can be taken back."""
+
+    path: Path
+    content: bytes
+    _before: bytes | None = field(default=None, init=False)
+    _done: bool = field(default=False, init=False)
+
+    def do(self) -> None:
+        self._before = self.path.read_bytes() if self.path.exists() else None
+        workdir.write_bytes(self.path, self.content)
+        self._done = True
+
+    def undo(self) -> None:
+        if not self._done:
+            return
+        if self._before is None:
+            self.path.unlink(missing_ok=True)
+        else:
+            workdir.write_bytes(self.path, self._before)
+        self._done = False
+
+
+def production_model(home: Home, entry: Entry, approval: Approval) -> Replacement:
+    """Return ``production-model.yaml``: the model, its endpoint, its digests and its approval."""
+    values: dict[str, Any] = {
+        "model_name": entry.model,
+        "model_version": entry.version,
+        "serving_endpoint": entry.endpoint,
+        "identity": entry.identity,
+        "digests": {
+            "bundle": entry.bundle,
+            "gate": entry.gate,
+            "policy": entry.policy,
+            "approval": entry.approval,
+        },
+        "approved": {"by": approval.by, "reason": approval.reason, "method": approval.method},
+        "promoted_at": entry.at.isoformat(timespec="seconds"),
+        "former": None
+        if entry.former_version is None
+        else {"model_version": entry.former_version, "bundle": entry.former_bundle},
+    }
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return Replacement(home / PRODUCTION_MODEL, text.encode())
+
+
+def bundle_in_production(home: Home) -> str | None:
+    """Return the digest in ``production-model.yaml``; None where it tells of none."""
+    try:
+        values = documents.read_yaml(home / PRODUCTION_MODEL)
+        return str(values["digests"]["bundle"])
+    except (OSError, DocumentError, KeyError, TypeError):
+        return None
+
+
+def history(home: Home, entry: Entry) -> Replacement:
+    """Return ``history.jsonl`` with one more line."""
+    path = home / HISTORY
+    before = path.read_bytes() if path.exists() else b""
+    if before and not before.endswith(b"\n"):
+        before += b"\n"
+    return Replacement(path, before + entry.model_dump_json().encode() + b"\n")
+
+
+def accepted_profile(home: Home, profile: Path) -> Replacement:
+    """Return the profile of the data that is accepted by this promotion."""
+    return Replacement(home / ACCEPTED_PROFILE, profile.read_bytes())
+
+
+def write_down(
+    home: Home,
+    made: Entry,
+    approval: Approval,
+    profile: Path | None,
+    undo: ExitStack,
+    reach: Reach = nowhere,
+) -> None:
+    """Write what is in production; ``undo`` learns how each file is taken back.
+
+    What a killed change has written already is not written twice: a line of the history is told by
+    its run and its bundle.
+    """
+    steps = [production_model(home, made, approval)]
+    if profile is not None:
+        steps.append(accepted_profile(home, profile))
+    known = read_history(home)
+    if not known or (known[-1].bundle, known[-1].run_id) != (made.bundle, made.run_id):
+        steps.append(history(home, made))
+    for step in steps:
+        undo.callback(step.undo)
+        step.do()
+        reach(f"within file, {step.path.name} written")
+
+
+def follow(home: Home, endpoint: str, approval: Approval) -> bool:
+    """Write ``production-model.yaml`` anew, if it is not what the history and ``endpoint`` say.
+
+    A server without a port of its own has another one each time that it starts.
+
+    Returns:
+        Whether it was written.
+    """
+    history = read_history(home)
+    if not history or history[-1].bundle != approval.bundle:
+        return False
+    moved = history[-1].model_copy(update={"endpoint": endpoint})
+    wanted = production_model(home, moved, approval)
+    if wanted.path.exists() and wanted.path.read_bytes() == wanted.content:
+        return False
+    wanted.do()
+    return True
+
+
+def read_history(home: Home) -> list[Entry]:
+    """Return every promotion, oldest first.
+
+    Raises:
+        EnvironmentFault: a line is not one that a promotion wrote.
+    """
+    path = home / HISTORY
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise EnvironmentFault(
+            f"cannot read {path}: {error.strerror}",
+            expected="a file with a line of JSON for each change of production",
+            hint="restore it from a backup",
+        ) from None
+    entries = []
+    for number, line in enumerate(lines, 1):
+        try:
+            entries.append(Entry.model_validate(documents.parse_json(line, "it")))
+        except (ValidationError, DocumentError) as error:
+            raise EnvironmentFault(
+                f"{path}:{number} is broken: {documents.reason(error)}",
+                hint="mend or remove the line",
+            ) from None
+    return entries
+
+
+def profile_of(path: Path, fingerprint: str) -> Path | None:
+    """Return ``path`` if it is the profile of the data with this fingerprint, else None."""
+    try:
+        found = documents.read_json(path)
+    except (OSError, DocumentError):
+        return None
+    same = isinstance(found, dict) and found.get("fingerprint") == fingerprint
+    return path if same else None

@@ -1,0 +1,383 @@
+"""From an approved challenger to the champion in production, or back to what was there before.
+
+The order: verify the records; then claim the promotion, hand the server over, check it, move the
+alias, write down what is in production. Each step says how it is taken back before it is made, and
+the journal tells it before it begins; the former server waits until all of them are done.
+
+What guarantees what, when a promotion is killed or two run at once:
+
+- In one home a file lock lets one change of production run; the system frees it with its holder.
+- Between homes the claim in the registry lets one run (see :mod:`ml_pipeline.registry.leases`).
+  What was verified before the claim is asked again after it, so whoever comes second is refused,
+  by a registry that says who was first.
+- The journal names version, former version and the claim's token before anything is changed. The
+  alias decides what the next command does with a promotion that was killed: not moved, what was
+  there before is put back; moved, the rest is done. So registry and production agree after it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_pipeline.approval.policy import Policy
+from ml_pipeline.approval.statement import Approval, Expected, verify
+from ml_pipeline.approval.subject import Facts, gather, is_champion
+from ml_pipeline.approval.validity import check_allowed
+from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Progress
+from ml_pipeline.promotion import approvals, production_history
+from ml_pipeline.promotion.agreement import contenders
+from ml_pipeline.promotion.approvals import approval_of, check_approved
+from ml_pipeline.promotion.environment import Production, alone, fetched
+from ml_pipeline.promotion.journal import Journal, Reach, Step, nowhere, perform
+from ml_pipeline.promotion.lease import claim
+from ml_pipeline.promotion.lease_history import check_unused
+from ml_pipeline.promotion.recovery import settle
+from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, Registry, Version
+from ml_pipeline.targets.base import Deployment, Handover, deploy
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import SSlibKey
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What a promotion did. ``changed`` is false where there was nothing to promote."""
+
+    version: Version
+    former: Version | None
+    deployment: Deployment
+    approval: Approval
+    changed: bool
+    started: bool
+    published: str = ""
+    """Where ``production-model.yaml`` was pushed; empty without a repository."""
+    settled: tuple[str, ...] = ()
+    """What was done with changes of production that had been killed."""
+
+
+def promote(
+    registry: Registry,
+    policy: Policy,
+    keys: Sequence[SSlibKey],
+    production: Production,
+    *,
+    profile: Path | None,
+    run_id: str,
+    progress: Progress,
+    expected: int | None = None,
+    reach: Reach = nowhere,
+) -> Promotion:
+    """Make the approved challenger the champion; a champion whose server is down is started again.
+
+    Args:
+        registry: Holds the versions with the gate's and the approval's records.
+        policy: The rules in force.
+        keys: Public keys whose signature counts.
+        production: Where it is to serve.
+        profile: The profile of the data that it was trained on, kept as the accepted data; None
+            where it is not at hand.
+        run_id: Of this run, for the history.
+        progress: Told what is being done.
+        expected: The version that was shown to whoever decided; None accepts any.
+        reach: Told every point of the sequence.
+
+    Raises:
+        Refused: a record or a digest does not verify, the champion moved, or the new server is
+            not healthy. What was there before is there again.
+        UsageError: nothing was registered.
+        EnvironmentFault: the registry, the disk or the port is not to be had, or another promotion
+            runs. What was there before is there again, or the message says what is not.
+    """
+    with alone(production.home):
+        settled = settle(registry, keys, production, profile, progress)
+        done = promote_challenger(
+            registry,
+            policy,
+            keys,
+            production,
+            profile=profile,
+            run_id=run_id,
+            progress=progress,
+            expected=expected,
+            reach=reach,
+        )
+        return replace(done, settled=settled)
+
+
+def promote_challenger(
+    registry: Registry,
+    policy: Policy,
+    keys: Sequence[SSlibKey],
+    production: Production,
+    *,
+    profile: Path | None,
+    run_id: str,
+    progress: Progress,
+    expected: int | None = None,
+    reach: Reach = nowhere,
+) -> Promotion:
+    """Promote as ``promote`` does. The caller holds the home, and nothing in it is open."""
+    challenger, champion = contenders(registry, production, production.home, expected)
+    if champion is not None and is_champion(challenger, champion):
+        return _keep(registry, keys, production, champion, progress)
+    facts = gather(registry, challenger, champion, policy)
+    approval, content = _approval(registry, policy, keys, facts)
+    digest = hashlib.sha256(content).hexdigest()
+    _check_unused(production.home, digest)
+    check_unused(registry, digest)
+    sequence = _Sequence(
+        registry, production, facts, approval, content, profile, run_id, progress, reach
+    )
+    return sequence.run()
+
+
+def _approval(
+    registry: Registry, policy: Policy, keys: Sequence[SSlibKey], facts: Facts
+) -> tuple[Approval, bytes]:
+    content = registry.record(facts.challenger, APPROVAL_RECORD)
+    if content is None:
+        raise Refused(
+            f"nobody has approved version {facts.challenger.number}",
+            hint="run 'ml-pipeline approve'",
+        )
+    expected = Expected(
+        model=facts.challenger.name,
+        version=facts.challenger.number,
+        bundle=facts.challenger.digest,
+        gate=facts.gate_digest,
+        policy=policy.digest,
+        champion=facts.champion_digest,
+    )
+    approval = verify(content, keys, expected)
+    check_approved(approval)
+    check_allowed(
+        policy,
+        decision=approval.decision,
+        by=approval.by,
+        method=approval.method,
+        authors=approval.authors,
+    )
+    return approval, content
+
+
+def _check_unused(home: Home, approval_digest: str) -> None:
+    """Let an approval count once: the champion it was given against may come back later."""
+    for entry in production_history.read_history(home):
+        if entry.approval == approval_digest:
+            raise Refused(
+                f"the approval by {entry.by} was used on {entry.at.date().isoformat()}",
+                expected="an approval for each promotion",
+                hint="run 'ml-pipeline gate' and 'ml-pipeline approve' again",
+            )
+
+
+def _keep(
+    registry: Registry,
+    keys: Sequence[SSlibKey],
+    production: Production,
+    champion: Version,
+    progress: Progress,
+) -> Promotion:
+    """Change nothing; the champion of registry and history serves, if nothing or another does."""
+    approval, _ = approval_of(registry, keys, champion)
+    content = registry.record(champion, APPROVAL_RECORD)
+    if content is not None:
+        approvals.keep(production.home, champion.digest, content)
+    running = production.status()
+    started = running is None or running.digest != champion.digest
+    if running is None or started:
+        progress("starting the champion", 0.3)
+        with fetched(registry, champion, production.home) as bundle:
+            running = deploy(production.target, production.placement, bundle, champion.number)
+    production_history.follow(production.home, running.url, approval)
+    return Promotion(champion, champion, running, approval, changed=False, started=started)
+
+
+class _Sequence:
+    """One promotion, from the claim to the end of the former server."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        production: Production,
+        facts: Facts,
+        approval: Approval,
+        content: bytes,
+        profile: Path | None,
+        run_id: str,
+        progress: Progress,
+        reach: Reach,
+    ) -> None:
+        self.registry, self.production = registry, production
+        self.version, self.former = facts.challenger, facts.champion
+        self.approval, self.content, self.profile = approval, content, profile
+        self.run_id, self.progress, self.reach = run_id, progress, reach
+        self.undo = ExitStack()
+        self.handover: Handover | None = None
+        self.published = ""
+
+    def run(self) -> Promotion:
+        former = (None, None) if self.former is None else (self.former.number, self.former.digest)
+        self.journal = Journal.start(
+            self.production.home,
+            "promotion",
+            model=self.version.name,
+            version=self.version.number,
+            bundle=self.version.digest,
+            approval=hashlib.sha256(self.content).hexdigest(),
+            former_version=former[0],
+            former_bundle=former[1],
+            by=self.approval.by,
+            reason=self.approval.reason,
+            run_id=self.run_id,
+        )
+        self.known = former
+        names: tuple[Callable[[], None], ...]
+        names = (self.claim, self.deploy, self.check, self.alias, self.file)
+        try:
+            perform([Step(one.__name__, one) for one in names], self.journal, self.reach)
+        except BaseException:
+            self.take_back()
+            raise
+        self.undo.pop_all()
+        last = [Step("end", self.end), Step("publish", self.publish)]
+        perform(last, self.journal, self.reach)
+        self.journal.close("done")
+        return Promotion(
+            self.version,
+            self.former,
+            self.deployment,
+            self.approval,
+            changed=True,
+            started=True,
+            published=self.published,
+        )
+
+    @property
+    def deployment(self) -> Deployment:
+        if self.handover is None:
+            raise AssertionError("a step before 'deploy' asks for the server")
+        return self.handover.deployment
+
+    def claim(self) -> None:
+        self.progress("claiming the promotion", 0.1)
+        claim(self.registry, self.journal)
+        self.reach("within claim, answered")
+        self.check_champion()
+        check_unused(self.registry, self.journal.record.approval, self.journal.record.token)
+
+    def deploy(self) -> None:
+        home = self.production.home
+        self.progress("fetching and verifying the bundle", 0.2)
+        approvals.keep(home, self.version.digest, self.content)
+        with fetched(self.registry, self.version, home) as bundle:
+            self.progress("starting the new server", 0.3)
+            self.handover = self.undo.enter_context(
+                self.production.target.handover(
+                    self.production.placement, bundle, self.version.number
+                )
+            )
+
+    def check(self) -> None:
+        wanted = self.version.digest
+        for answering in (self.deployment, self.production.status()):
+            if answering is None:
+                raise Refused("production does not answer", expected=f"bundle {wanted[:12]}")
+            if answering.digest != wanted:
+                raise Refused(
+                    f"production serves bundle {answering.digest[:12]}", expected=wanted[:12]
+                )
+        self.check_champion()
+
+    def check_champion(self) -> None:
+        if self.registry.champion() != self.former:
+            last = self.registry.last_claim()
+            ended = [] if last is None or last.ended is None else [str(last.holder)]
+            raise Refused(
+                " ".join(["the champion moved meanwhile", *(f"(by {one})" for one in ended)]),
+                hint="run 'ml-pipeline gate' and 'ml-pipeline approve' again",
+            )
+
+    def alias(self) -> None:
+        self.progress("moving the alias", 0.8)
+        self.undo.callback(_restore_alias, self.registry, self.former)
+        self.registry.set_alias(CHAMPION, self.version)
+
+    def file(self) -> None:
+        self.progress("writing the records", 0.9)
+        entry = production_history.entry(
+            "promotion",
+            self.version,
+            self.known,
+            self.deployment.url,
+            self.approval,
+            hashlib.sha256(self.content).hexdigest(),
+            run_id=self.run_id,
+        )
+        production_history.write_down(
+            self.production.home, entry, self.approval, self.profile, self.undo, self.reach
+        )
+
+    def end(self) -> None:
+        """End the former server and the claim: what is in production is not taken back by it."""
+        if self.handover is not None:
+            _let_go(self.handover, self.version)
+        record = self.journal.record
+        if record.number is not None:
+            self.registry.end_claim(record.number, record.token, "done")
+
+    def publish(self) -> None:
+        """Push the file. Production and registry agree by now, so a failure takes nothing back."""
+        self.progress("pushing production-model.yaml", 0.95)
+        try:
+            self.published = self.production.publish(self.journal.record)
+        except PipelineError as error:
+            raise EnvironmentFault(
+                f"version {self.version.number} is in production, but what it is was not pushed: "
+                f"{error}",
+                hint="run 'ml-pipeline promote' again",
+            ) from error
+
+    def take_back(self) -> None:
+        """Undo what was done, in reverse; the journal stays open where that is not known to work.
+
+        Raises:
+            EnvironmentFault: something was not put back.
+        """
+        self.undo.close()
+        record = self.journal.record
+        with suppress(PipelineError):  # the next command ends the claim; what went wrong says more
+            if record.number is not None:
+                self.registry.end_claim(record.number, record.token, "taken back")
+            self.journal.close("taken back")
+
+
+def _let_go(handover: Handover, version: Version) -> None:
+    """End the former server; the new one serves and is written down, so this takes nothing back."""
+    try:
+        handover.commit()
+    except (PipelineError, OSError, KeyboardInterrupt) as error:
+        why = str(error) or "interrupted"
+        raise EnvironmentFault(
+            f"version {version.number} is in production, but the switch was not finished: {why}",
+            hint="run 'ml-pipeline promote' again",
+        ) from error
+
+
+def _restore_alias(registry: Registry, former: Version | None) -> None:
+    try:
+        registry.set_alias(CHAMPION, former)
+    except PipelineError as error:
+        wanted = "no version" if former is None else f"version {former.number}"
+        raise EnvironmentFault(
+            f"the promotion was taken back, but the alias '{CHAMPION}' may not be: {error}",
+            expected=f"the alias on {wanted}",
+            hint="run 'ml-pipeline promote' when the registry answers again",
+        ) from error

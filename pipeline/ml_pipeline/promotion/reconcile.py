@@ -1,0 +1,312 @@
+"""Makes what an environment serves what it is to serve, and says why it was not.
+
+The same again changes nothing, and what a killed one left the next one finishes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_pipeline.approval.policy import Policy
+from ml_pipeline.approval.statement import Approval
+from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Progress
+from ml_pipeline.promotion import production_history
+from ml_pipeline.promotion.desired_state import Desired
+from ml_pipeline.promotion.environment import Production, alone, fetched
+from ml_pipeline.promotion.journal import Reach, nowhere
+from ml_pipeline.promotion.lease_history import DONE, is_behind
+from ml_pipeline.promotion.production_history import Entry
+from ml_pipeline.promotion.promote import promote_challenger
+from ml_pipeline.promotion.recovery import settle
+from ml_pipeline.promotion.rollback import ProductionChange, changes_of, good, rolled_back, stack_of
+from ml_pipeline.promotion.switch import Verified, change, realign, verified
+from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
+from ml_pipeline.targets.base import Deployment, Placement, Target, check_digest
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import SSlibKey
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What serves now, what was wrong and what was done about it."""
+
+    version: Version
+    deployment: Deployment
+    drift: str
+    """Why the environment did not serve ``version``; empty where it did."""
+    approved: str = ""
+    """By whom, where the environment asks for it."""
+    settled: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    """What else was changed, in words: the alias, the home's files, a promotion."""
+    registry: str = ""
+    """How the registry differs or why it was not told; empty where it agrees."""
+
+
+def reconcile_production(
+    registry: Registry,
+    policy: Policy,
+    keys: Sequence[SSlibKey],
+    production: Production,
+    desired: Callable[[], Desired],
+    *,
+    by: str,
+    reason: str,
+    run_id: str,
+    progress: Progress,
+    profile: Path | None = None,
+    reach: Reach = nowhere,
+) -> Reconciled:
+    """Let production serve what ``desired`` says, by the rules of promotion and rollback.
+
+    It may be:
+
+    - what production is to serve already, or what another home made the champion since;
+    - an earlier version of production that nobody rolled back;
+    - the challenger, if ``promote`` would promote it: it is promoted.
+
+    The registry is needed only for what the home does not keep; its alias follows.
+
+    Args:
+        registry: Asked for what the home lacks, and told.
+        policy: The rules in force, for a promotion.
+        keys: Public keys whose signature counts.
+        production: Where it is to serve.
+        desired: Reads the file; called after killed changes are settled, which may write it.
+        by: Who asks for it, for the history.
+        reason: Why, likewise.
+        run_id: Of this run.
+        progress: Told what is being done.
+        profile: See ``promote``.
+        reach: Told every point of a change.
+
+    Raises:
+        Refused: the version was rolled back, may not be promoted or does not verify, or its server
+            is not healthy; what served before serves on.
+        UsageError: the file cannot be read.
+        EnvironmentFault: the disk, the port or what is needed of the registry is not to be had.
+    """
+    home = production.home
+    with alone(home):
+        settled: tuple[str, ...] = ()
+        unknown = ""
+        try:
+            settled = settle(registry, keys, production, None, progress)
+        except EnvironmentFault as error:
+            unknown = str(error)
+        wanted = desired()
+        digest = wanted.digests.bundle
+        if wanted.model_name != registry.name:
+            raise Refused(
+                f"the file is about model '{wanted.model_name}'", expected=f"'{registry.name}'"
+            )
+        history = production_history.read_history(home)
+        if not _was_in_production(registry, home, history, wanted):
+            return _forward(
+                registry,
+                policy,
+                keys,
+                production,
+                wanted,
+                settled,
+                profile=profile,
+                run_id=run_id,
+                progress=progress,
+                reach=reach,
+            )
+        with verified(registry, keys, home, wanted.model_version, digest) as proven:
+            if proven.approval_digest != wanted.digests.approval:
+                raise _other_approval(wanted, proven.approval_digest)
+            actual = production.status()
+            drift = _cause(actual, digest, {entry.bundle for entry in history})
+            changes = list(proven.restored)
+            if history and history[-1].bundle == digest:
+                serving, drift = _serve(production.target, production.placement, proven, drift)
+                if production_history.follow(home, serving.url, proven.approval):
+                    changes.append(f"{production_history.PRODUCTION_MODEL} was written again")
+                if not unknown:
+                    told = realign(
+                        registry,
+                        production,
+                        proven,
+                        by=by,
+                        reason=reason,
+                        run_id=run_id,
+                        reach=reach,
+                    )
+                    changes += [told.moved] if told.moved else []
+                    unknown = told.open
+            else:
+                was = history[-1] if history else None
+                done = change(
+                    "reconcile",
+                    registry,
+                    production,
+                    proven,
+                    former=(None, None) if was is None else (was.version, was.bundle),
+                    by=by,
+                    reason=reason,
+                    run_id=run_id,
+                    reach=reach,
+                )
+                recorded = "nothing" if was is None else f"version {was.version}"
+                drift = drift or f"{recorded} was recorded as what is in production"
+                serving, unknown = done.deployment, done.open
+        return Reconciled(
+            version=proven.version,
+            deployment=serving,
+            drift=drift,
+            approved=_approved(proven.approval),
+            settled=settled,
+            changed=tuple(changes),
+            registry=unknown,
+        )
+
+
+def _was_in_production(
+    registry: Registry, home: Home, history: Sequence[Entry], wanted: Desired
+) -> bool:
+    """Return whether a version was in production and nobody rolled it back.
+
+    Raises:
+        Refused: it was rolled back.
+        EnvironmentFault: the home does not know, and the registry does not answer.
+    """
+    one = (wanted.model_version, wanted.digests.bundle)
+    known = one in {(entry.version, entry.bundle) for entry in history}
+    if known and one not in good(history):
+        raise rolled_back(changes_of(history), one)
+    try:
+        done = [claim for claim in registry.claims() if claim.ended == DONE]
+    except PipelineError:
+        if known:
+            return True
+        raise
+    if known and done and is_behind(home, done[-1]):
+        return True
+    elsewhere = [
+        ProductionChange(
+            (claim.subject.version, claim.subject.bundle), claim.holder.by, claim.holder.at
+        )
+        for claim in done
+        if claim.subject is not None
+    ]
+    references = [change.reference for change in elsewhere]
+    if one in references and one not in stack_of(references):
+        raise rolled_back(elsewhere, one)
+    return known or (bool(done) and done[-1].is_about(*one))
+
+
+def _forward(
+    registry: Registry,
+    policy: Policy,
+    keys: Sequence[SSlibKey],
+    production: Production,
+    wanted: Desired,
+    settled: tuple[str, ...],
+    *,
+    profile: Path | None,
+    run_id: str,
+    progress: Progress,
+    reach: Reach,
+) -> Reconciled:
+    """Promote the version that is desired, by all the rules of a promotion.
+
+    Raises:
+        Refused: it is not the challenger with the approval that the file names, or ``promote``
+            refuses it.
+    """
+    challenger = registry.challenger()
+    named = (wanted.model_version, wanted.digests.bundle)
+    if challenger is None or (challenger.number, challenger.digest) != named:
+        raise Refused(
+            f"version {named[0]}, bundle {named[1][:12]}, was never in production",
+            expected="what was in production and not rolled back, or the approved challenger",
+            hint="to promote it run 'ml-pipeline gate', 'approve' and 'promote'",
+        )
+    content = registry.record(challenger, APPROVAL_RECORD)
+    if content is not None and (found := hashlib.sha256(content).hexdigest()) != (
+        wanted.digests.approval
+    ):
+        raise _other_approval(wanted, found)
+    before = production.status()
+    done = promote_challenger(
+        registry,
+        policy,
+        keys,
+        production,
+        profile=profile,
+        run_id=run_id,
+        progress=progress,
+        reach=reach,
+    )
+    return Reconciled(
+        version=done.version,
+        deployment=done.deployment,
+        drift=_cause(before, done.version.digest, set()),
+        approved=_approved(done.approval),
+        settled=settled,
+        changed=(f"version {done.version.number} was promoted",) if done.changed else (),
+    )
+
+
+def _approved(approval: Approval) -> str:
+    return f"{approval.decision} by {approval.by} ({approval.method})"
+
+
+def _other_approval(wanted: Desired, found: str) -> Refused:
+    return Refused(
+        f"the file names approval {wanted.digests.approval[:12]}",
+        expected=f"{found[:12]}, that of version {wanted.model_version}",
+    )
+
+
+def reconcile(
+    registry: Registry, version: Version, target: Target, placement: Placement
+) -> Reconciled:
+    """Let an environment without approvals serve a registered version.
+
+    Raises:
+        Refused: the bundle does not verify, or its server is not healthy.
+        EnvironmentFault: registry, disk or port are not to be had.
+    """
+    drift = _cause(target.status(placement), version.digest, set())
+    with (
+        fetched(registry, version, placement.home) as bundle,
+        target.handover(placement, bundle, version.number) as handover,
+    ):
+        check_digest(placement.name, handover.deployment, version.digest)
+        handover.commit()
+    if handover.changed and not drift:
+        drift = "its settings were others"
+    return Reconciled(version, handover.deployment, drift)
+
+
+def _serve(
+    target: Target, placement: Placement, wanted: Verified, drift: str
+) -> tuple[Deployment, str]:
+    with target.handover(placement, wanted.bundle, wanted.version.number) as handover:
+        check_digest(placement.name, handover.deployment, wanted.version.digest)
+        handover.commit()
+    if handover.changed and not drift:
+        drift = "its settings were others"
+    return handover.deployment, drift
+
+
+def _cause(actual: Deployment | None, digest: str, known: set[str]) -> str:
+    """Return why an environment does not serve this bundle; nothing where it does."""
+    if actual is None:
+        return "no server answered as recorded"
+    if actual.digest == digest:
+        return ""
+    named = f"version {actual.version}, bundle {actual.digest[:12]}, served"
+    if known and actual.digest not in known:
+        return f"{named}, which was never promoted here"
+    return named

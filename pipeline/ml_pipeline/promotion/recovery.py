@@ -1,0 +1,145 @@
+"""Settles what a killed change of production left: the rest is done, or all of it is taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_pipeline.core.report import Check, Progress, Verdict
+from ml_pipeline.promotion import approvals, production_history
+from ml_pipeline.promotion.environment import Production, bundle_of
+from ml_pipeline.promotion.journal import Journal, unsettled
+from ml_pipeline.promotion.lease_history import present_champion
+from ml_pipeline.promotion.switch import complete
+from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
+from ml_pipeline.targets.base import Deployment, deploy
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import SSlibKey
+
+
+def settle(
+    registry: Registry,
+    keys: Sequence[SSlibKey],
+    production: Production,
+    profile: Path | None,
+    progress: Progress,
+) -> tuple[str, ...]:
+    """Settle every open journal of the home, and say how. The caller holds the home.
+
+    Where the registry's alias is decides: if the promotion moved it to its version, it is finished;
+    otherwise, what was there before it is put back, unless the promotion was written down and has
+    been replaced since. A rollback is always finished, and replaces
+    what was open before it.
+
+    Args:
+        registry: Asked for the champion.
+        keys: Public keys whose signature counts.
+        production: Where the champion serves.
+        profile: The profile of the challenger's data, accepted with its promotion; None where it
+            is not at hand.
+        progress: Told what is being done.
+
+    Raises:
+        Refused: the version to be finished or put back does not verify.
+        EnvironmentFault: the registry, the disk or the port is not to be had; the journal stays.
+    """
+    told = []
+    journals = unsettled(production.home)
+    changes = [journal for journal in journals if journal.record.kind != "promotion"]
+    if changes:
+        progress("settling what was interrupted", 0.05)
+        complete(registry, keys, production, changes[-1])
+        told = [f"finished: {changes[-1].record}"]
+        journals = [one for one in journals if one.path.name > changes[-1].path.name]
+    for journal in journals:
+        progress("settling what was interrupted", 0.05)
+        champion = present_champion(registry)
+        moved = "alias" in journal.record.steps
+        if moved and champion is not None and champion.digest == journal.record.bundle:
+            challenger = registry.challenger()
+            own = challenger is not None and challenger.number == champion.number
+            _finish(registry, keys, production, journal, champion, profile if own else None)
+            production.publish(journal.record)
+            _end(registry, journal, "done")
+            told.append(f"finished: {journal.record}")
+        elif journal.record.steps.get("file") == "made":
+            _end(registry, journal, "done")
+            told.append(f"replaced since: {journal.record}")
+        else:
+            _put_back(registry, production, journal)
+            _end(registry, journal, "taken back")
+            told.append(f"taken back: {journal.record}")
+    return tuple(told)
+
+
+def checks(told: Sequence[str]) -> list[Check]:
+    """Return a passed check for each change that was settled."""
+    return [
+        Check(
+            name="interrupted change settled",
+            verdict=Verdict.PASS,
+            observed=one,
+            expected="finished, or what was there before is there again",
+        )
+        for one in told
+    ]
+
+
+def _finish(
+    registry: Registry,
+    keys: Sequence[SSlibKey],
+    production: Production,
+    journal: Journal,
+    champion: Version,
+    profile: Path | None,
+) -> None:
+    record = journal.record
+    approval, approval_digest = approvals.approval_of(registry, keys, champion)
+    content = registry.record(champion, APPROVAL_RECORD)
+    if content is not None:
+        approvals.keep(production.home, champion.digest, content)
+    serving = _serve(registry, production, record.bundle, record.version)
+    entry = production_history.entry(
+        record.kind,
+        champion,
+        (record.former_version, record.former_bundle),
+        serving.url,
+        approval,
+        approval_digest,
+        by=record.by,
+        reason=record.reason,
+        run_id=record.run_id,
+    )
+    with ExitStack() as undo:
+        production_history.write_down(production.home, entry, approval, profile, undo)
+        undo.pop_all()
+
+
+def _put_back(registry: Registry, production: Production, journal: Journal) -> None:
+    record = journal.record
+    if "deploy" not in record.steps:
+        return
+    if record.former_bundle is not None:
+        _serve(registry, production, record.former_bundle, record.former_version)
+        return
+    running = production.status()
+    if running is None or running.digest == record.bundle:
+        production.target.stop(production.placement)
+
+
+def _serve(
+    registry: Registry, production: Production, digest: str, number: int | None
+) -> Deployment:
+    """Let a version serve; one that serves already stays, and what waits beside it ends."""
+    with bundle_of(registry, production.home, digest, number) as bundle:
+        return deploy(production.target, production.placement, bundle, number)
+
+
+def _end(registry: Registry, journal: Journal, how: str) -> None:
+    record = journal.record
+    if record.number is not None:
+        registry.end_claim(record.number, record.token, how)
+    journal.close("done" if how == "done" else "taken back")

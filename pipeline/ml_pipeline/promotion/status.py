@@ -1,0 +1,279 @@
+"""What each environment serves, and who approved it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ml_pipeline.approval import policy as policies
+from ml_pipeline.approval.keys import trusted_keys
+from ml_pipeline.approval.policy import PolicyFiles
+from ml_pipeline.approval.rejections import in_words, rejections
+from ml_pipeline.approval.statement import read
+from ml_pipeline.config import Project
+from ml_pipeline.core.errors import EnvironmentFault, PipelineError
+from ml_pipeline.core.home import Home
+from ml_pipeline.promotion import approvals
+from ml_pipeline.promotion.agreement import ALIAS, ANSWER, HISTORY, RECONCILE, differing
+from ml_pipeline.promotion.environment import PRODUCTION
+from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.production_history import read_history
+from ml_pipeline.registry.mlflow_registry import (
+    APPROVAL_RECORD,
+    CHALLENGER,
+    CHAMPION,
+    GATE_RECORD,
+    Registry,
+    Version,
+)
+from ml_pipeline.targets.base import Deployment, Placement
+from ml_pipeline.targets.loader import load_target
+
+UNKNOWN = "unknown"
+"""State of an environment that does not tell what it serves."""
+REGISTERED = "registered"
+"""State of a version that no environment serves."""
+UNLISTED = "not in the registry"
+
+
+@dataclass
+class _Known:
+    """What the registry told: versions by digest, aliases by digest; or why it told nothing."""
+
+    versions: dict[str, Version] = field(default_factory=dict)
+    aliases: dict[str, list[str]] = field(default_factory=dict)
+    fault: str = ""
+
+
+def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dict[str, Any]]:
+    """Return one row an environment: name, state, version, aliases, bundle, url, approval, open.
+
+    A challenger that no environment serves has a row without an environment, of state
+    ``REGISTERED``.
+
+    ``open`` is what is to be done: about a change that was killed, or that the registry was not
+    told of, or about places that differ; ``details`` says what each of them holds. ``approved`` is
+    what a trusted key signed; otherwise it says why nothing is known. Where the registry does not
+    answer or is lost, ``alias`` says so, and the rest is what server and home know. Where an
+    environment does not tell what it serves, its state is ``UNKNOWN`` and ``open`` says why. A
+    project that has registered nothing yet stays without a registry.
+
+    Args:
+        project: Whose environments.
+        home: Where its registry and its keys are.
+        policy: The administrators' file, for the keys that it trusts.
+
+    Raises:
+        EnvironmentFault: the records of production's changes cannot be read.
+        UsageError: the policy cannot be read, or the registry's address is none.
+    """
+    registry = Registry.of(project, home)
+    rules = policies.floor(policy)
+    known = _known(registry)
+    rows: list[dict[str, Any]] = []
+    served: set[str | None] = set()
+    for name, section in project.config.environments.items():
+        placement = Placement.of(project, name, home)
+        running, fault, open_ = None, "", ""
+        details: list[str] = []
+        try:
+            running = load_target(section.target).status(placement)
+        except EnvironmentFault as error:
+            fault = str(error)
+        digest = None if running is None else running.digest
+        if name == PRODUCTION and not fault:
+            told, details = _open(known, home, running)
+            open_ = "; ".join([*told, *_rejected(registry, known, home, rules)])
+        rows.append(
+            {
+                "environment": name,
+                "state": UNKNOWN if fault else "up" if running else "down",
+                "version": _number(known, running),
+                "alias": _alias(known, running),
+                "bundle": digest and digest[:12],
+                "url": None if running is None else running.url,
+                "approved": _approved(registry, known, digest, home, rules),
+                "open": fault or (open_ or None),
+                "details": details,
+            }
+        )
+        served.add(digest)
+    return [*rows, *_waiting(registry, known, served, home, rules)]
+
+
+def _waiting(
+    registry: Registry,
+    known: _Known,
+    served: Collection[str | None],
+    home: Home,
+    rules: policies.Policy,
+) -> list[dict[str, Any]]:
+    """Return a row for the challenger, where no environment serves it and it is no champion."""
+    digest = next((one for one, held in known.aliases.items() if held == [CHALLENGER]), None)
+    if digest is None or digest in served or digest not in known.versions:
+        return []
+    version = known.versions[digest]
+    approved = _approved(registry, known, digest, home, rules)
+    if any(entry.bundle == digest for entry in read_history(home)):
+        due = "was in production; again: 'ml-pipeline gate', 'approve' and 'promote'"
+    elif registry.record(version, GATE_RECORD) is None:
+        due = "the gate has not decided: 'ml-pipeline gate'"
+    elif approved is None:
+        due = "no answer of a person: 'ml-pipeline approve'"
+    else:
+        due = "not promoted: 'ml-pipeline promote'" if approved.startswith("approve ") else ""
+    return [
+        {
+            "environment": None,
+            "state": REGISTERED,
+            "version": version.number,
+            "alias": CHALLENGER,
+            "bundle": digest[:12],
+            "url": None,
+            "approved": approved,
+            "open": due or None,
+            "details": [],
+        }
+    ]
+
+
+def registry_fault(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return why the registry told no aliases, as the rows of ``status`` say it."""
+    known = {CHAMPION, CHALLENGER}
+    told = (str(row["alias"]) for row in rows if row.get("alias"))
+    return next((one for one in told if one != UNLISTED and not {*one.split(", ")} <= known), None)
+
+
+def history(home: Home) -> list[dict[str, Any]]:
+    """Return one row a change of production, oldest first: when, what, from, to, who, why.
+
+    Raises:
+        EnvironmentFault: the history is broken.
+    """
+    return [
+        {
+            "at": entry.at.isoformat(timespec="seconds"),
+            "change": entry.kind,
+            "from": entry.former_version,
+            "to": entry.version,
+            "by": entry.by,
+            "reason": entry.reason,
+            "bundle": entry.bundle[:12],
+        }
+        for entry in read_history(home)
+    ]
+
+
+def open_changes(home: Home) -> list[str]:
+    """Return what is not settled: changes of production that were killed, or told nobody yet.
+
+    Raises:
+        EnvironmentFault: a journal is broken.
+    """
+    return [str(journal.record) for journal in unsettled(home)]
+
+
+def _known(registry: Registry) -> _Known:
+    known = _Known()
+    try:
+        if not registry.exists():
+            return known
+        known.versions = {version.digest: version for version in registry.versions()}
+        for alias in (CHAMPION, CHALLENGER):
+            holder = registry.aliased(alias)
+            if holder is not None:
+                known.aliases.setdefault(holder.digest, []).append(alias)
+    except EnvironmentFault as error:
+        known.fault = error.fault
+    return known
+
+
+def _alias(known: _Known, running: Deployment | None) -> str | None:
+    if known.fault:
+        return known.fault
+    if running is None:
+        return None
+    if running.version is not None and running.digest not in known.versions:
+        return UNLISTED
+    return ", ".join(known.aliases.get(running.digest, [])) or None
+
+
+def _rejected(registry: Registry, known: _Known, home: Home, rules: policies.Policy) -> list[str]:
+    """Return the rejections of versions that could have followed the champion."""
+    by_alias = {
+        alias: known.versions[digest]
+        for digest, aliases in known.aliases.items()
+        for alias in aliases
+        if digest in known.versions
+    }
+    challenger, champion = by_alias.get(CHALLENGER), by_alias.get(CHAMPION)
+    if challenger is None:
+        return []
+    try:
+        keys = trusted_keys(home, rules)
+        return [in_words(one) for one in rejections(registry, challenger, champion, lambda: keys)]
+    except PipelineError as error:
+        return [f"answers of people are not verified: {error.fault}"]
+
+
+def _open(known: _Known, home: Home, running: Deployment | None) -> tuple[list[str], list[str]]:
+    """Return what is to be done about production, and the details of a difference."""
+    told = open_changes(home)
+    last = read_history(home)[-1:]
+    if running is None and last:
+        told.append(f"version {last[0].version} is to serve: {RECONCILE}")
+    if told or known.fault:
+        return told, []
+    champions = [digest for digest, held in known.aliases.items() if CHAMPION in held]
+    said = {ALIAS: champions[0] if champions else None, HISTORY: last[0].bundle if last else None}
+    if running is not None:
+        said[ANSWER] = running.digest
+    if not (difference := differing(said)):
+        return [], []
+    lost = bool(last) and last[0].bundle not in known.versions
+    command = f"{RECONCILE[:-1]} --restore-registry'" if lost else RECONCILE
+    return (
+        [f"the champion is unknown: {difference}: {command}"],
+        [f"{who}: {_bundle(known, digest)}" for who, digest in said.items()],
+    )
+
+
+def _bundle(known: _Known, digest: str | None) -> str:
+    if digest is None:
+        return "nothing"
+    version = known.versions.get(digest)
+    number = "" if version is None else f"version {version.number}, "
+    return f"{number}bundle {digest[:12]}"
+
+
+def _number(known: _Known, running: Deployment | None) -> int | None:
+    """Return the registry's number of what serves; the server's own word where it has none."""
+    if running is None:
+        return None
+    version = known.versions.get(running.digest)
+    return running.version if version is None else version.number
+
+
+def _approved(
+    registry: Registry, known: _Known, digest: str | None, home: Home, rules: policies.Policy
+) -> str | None:
+    if digest is None:
+        return None
+    try:
+        keys = trusted_keys(home, rules)
+        if known.fault:
+            kept = approvals.kept(home, keys, registry.name, digest)
+            if kept is None:
+                return None
+            approval, _ = kept
+        else:
+            version = known.versions.get(digest)
+            content = None if version is None else registry.record(version, APPROVAL_RECORD)
+            if content is None:
+                return None
+            approval = read(content, keys)
+    except PipelineError as error:
+        return f"not verified: {error.fault}"
+    when = approval.at.date().isoformat()
+    return f"{approval.decision} by {approval.by} ({approval.method}), {when}: {approval.reason}"

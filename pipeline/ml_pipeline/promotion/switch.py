@@ -1,0 +1,393 @@
+"""A change of production to a version that was approved before: traffic first, then the registry.
+
+Rollback and reconcile are such changes. They need neither the registry nor the machine that
+trained: bundle and approval are kept in the home. What the registry could not be told stays in
+the journal, and the next change of production tells it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_pipeline.approval.statement import Approval
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused
+from ml_pipeline.core.home import Home
+from ml_pipeline.promotion import approvals, production_history
+from ml_pipeline.promotion.environment import Production, bundle_of
+from ml_pipeline.promotion.journal import (
+    Journal,
+    Kind,
+    Reach,
+    Record,
+    Step,
+    nowhere,
+    perform,
+    unsettled,
+)
+from ml_pipeline.promotion.lease import claim
+from ml_pipeline.promotion.lease_history import (
+    ROLLED_BACK,
+    TAKEN_BACK,
+    is_behind,
+    last_change_was_to,
+    last_done,
+    present_champion,
+)
+from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, Registry, Version
+from ml_pipeline.targets.base import Deployment, Handover, check_digest, deploy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from securesystemslib.signer import SSlibKey
+
+
+LOST = (
+    "restore the registry from a backup, go back to a version that it holds with 'ml-pipeline "
+    "rollback --to V', or register again what this home released: 'ml-pipeline reconcile "
+    "production --restore-registry'"
+)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A version whose bundle and approval verify."""
+
+    version: Version
+    bundle: Path
+    approval: Approval
+    approval_digest: str
+    restored: tuple[str, ...] = ()
+    """What the home lacked and has again, in words."""
+
+
+@dataclass(frozen=True)
+class Realigned:
+    """What became of the registry's alias."""
+
+    moved: str = ""
+    """From where to where; empty where it was not moved."""
+    open: str = ""
+    """Why registry and production still differ; empty where they agree."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What a change did. ``open`` says what the registry was not told; empty where it was."""
+
+    version: Version
+    former: tuple[int | None, str | None]
+    deployment: Deployment
+    approval: Approval
+    seconds: float
+    """From the decision to traffic."""
+    open: str
+
+
+@contextmanager
+def verified(
+    registry: Registry, keys: Sequence[SSlibKey], home: Home, number: int, digest: str
+) -> Iterator[Verified]:
+    """Yield a version by what the home keeps of it; the registry is asked for what it lacks.
+
+    Raises:
+        Refused: bundle or approval does not verify.
+        EnvironmentFault: the registry is needed and does not answer.
+    """
+    found = approvals.kept(home, keys, registry.name, digest)
+    restored: tuple[str, ...] = ()
+    if found is None:
+        registered = _registered(registry, number, digest)
+        found = approvals.approval_of(registry, keys, registered)
+        content = registry.record(registered, APPROVAL_RECORD)
+        if content is not None:
+            approvals.keep(home, digest, content)
+            restored = (f"the home keeps the approval of version {number} again",)
+    approval, approval_digest = found
+    if approval.version != number:
+        raise Refused(
+            f"the approval is for version {approval.version}", expected=f"version {number}"
+        )
+    with bundle_of(registry, home, digest, number) as path:
+        identity = Bundle.open(path).identity
+        yield Verified(
+            Version(registry.name, number, identity, digest),
+            path,
+            approval,
+            approval_digest,
+            restored,
+        )
+
+
+def change(
+    kind: Kind,
+    registry: Registry,
+    production: Production,
+    wanted: Verified,
+    *,
+    former: tuple[int | None, str | None],
+    by: str,
+    reason: str,
+    run_id: str,
+    reach: Reach = nowhere,
+) -> Changed:
+    """Let a verified version serve, write that down, then tell the registry. Holds no lock.
+
+    Raises:
+        Refused: the server is not healthy; what served before serves on.
+        EnvironmentFault: the disk or the port is not to be had; likewise.
+    """
+    started = time.monotonic()
+    home, version = production.home, wanted.version
+    journal = Journal.start(
+        home,
+        kind,
+        model=version.name,
+        version=version.number,
+        bundle=version.digest,
+        approval=wanted.approval_digest,
+        former_version=former[0],
+        former_bundle=former[1],
+        by=by,
+        reason=reason,
+        run_id=run_id,
+    )
+    with ExitStack() as undo:
+        made: list[tuple[Handover, float]] = []
+
+        def deploy() -> None:
+            handover = undo.enter_context(
+                production.target.handover(production.placement, wanted.bundle, version.number)
+            )
+            made.append((handover, time.monotonic() - started))
+            check_digest(production.placement.name, handover.deployment, version.digest)
+
+        def file() -> None:
+            _write_down(home, journal, wanted, made[0][0].deployment.url, undo, reach)
+
+        try:
+            perform([Step("deploy", deploy), Step("file", file)], journal, reach)
+        except BaseException:
+            undo.close()
+            journal.close("taken back")
+            raise
+        handover, seconds = made[0]
+        undo.pop_all()
+    handover.commit()
+    return Changed(
+        version=version,
+        former=former,
+        deployment=handover.deployment,
+        approval=wanted.approval,
+        seconds=seconds,
+        open=_tell(registry, production, journal, reach),
+    )
+
+
+def complete(
+    registry: Registry,
+    keys: Sequence[SSlibKey],
+    production: Production,
+    journal: Journal,
+) -> None:
+    """Do the rest of a change that was killed, or that the registry was not told of.
+
+    Raises:
+        Refused: the version does not verify any more.
+        EnvironmentFault: registry, disk or port are not to be had; the journal stays open.
+    """
+    record, home = journal.record, production.home
+    with (
+        verified(registry, keys, home, record.version, record.bundle) as wanted,
+        ExitStack() as undo,
+    ):
+        serving = deploy(production.target, production.placement, wanted.bundle, record.version)
+        if record.steps.get("file") != "made":
+            _write_down(home, journal, wanted, serving.url, undo, nowhere)
+        undo.pop_all()
+    _move_alias(registry, production, journal, nowhere)
+
+
+def realign(
+    registry: Registry,
+    production: Production,
+    wanted: Verified,
+    *,
+    by: str,
+    reason: str,
+    run_id: str,
+    reach: Reach = nowhere,
+) -> Realigned:
+    """Let the registry say what history and production agree on: its alias, and its last lease.
+
+    Returns:
+        From where it was moved, or why registry and production still differ.
+    """
+    version = wanted.version
+    try:
+        _registered(registry, version.number, version.digest)
+        champion = present_champion(registry)
+        if champion == version and last_change_was_to(registry, version):
+            return Realigned()
+        if champion is not None and champion != version:
+            check_by_hand(registry, production.home, champion)
+    except PipelineError as error:
+        return Realigned(open=str(error))
+    journal = Journal.start(
+        production.home,
+        "reconcile",
+        model=version.name,
+        version=version.number,
+        bundle=version.digest,
+        approval=wanted.approval_digest,
+        former_version=None if champion is None else champion.number,
+        former_bundle=None if champion is None else champion.digest,
+        by=by,
+        reason=reason,
+        run_id=run_id,
+        steps={"deploy": "made", "file": "made"},
+    )
+    if still := _tell(registry, production, journal, reach):
+        return Realigned(open=still)
+    if champion == version:
+        return Realigned(f"the registry's last change leads to version {version.number} again")
+    was = "named no version" if champion is None else f"named version {champion.number}"
+    return Realigned(
+        f"the registry's alias '{CHAMPION}' {was} and names version {version.number} again"
+    )
+
+
+def check_by_hand(registry: Registry, home: Home, champion: Version) -> None:
+    """Let an alias be moved that no change moved, or one that the history knows and went on from.
+
+    Raises:
+        EnvironmentFault: a change made this version the champion, or it is not known whether.
+    """
+    last = last_done(registry)
+    if last is None or is_behind(home, last):
+        return
+    if last.subject is None:
+        raise EnvironmentFault(
+            f"the champion is version {champion.number}, and the registry does not say whether it "
+            "was promoted elsewhere or the alias was moved by hand",
+            hint=f"see which version is to serve, and set the alias '{CHAMPION}' to it",
+        )
+    if last.is_about(champion.number, champion.digest):
+        raise EnvironmentFault(
+            f"the champion is version {champion.number}, which was promoted elsewhere "
+            f"by {last.holder}",
+            hint="run 'ml-pipeline reconcile production' to take it over, then roll back from it "
+            "if it is not to serve",
+        )
+
+
+def _registered(registry: Registry, number: int, digest: str) -> Version:
+    """Return the version of a number, which has to be the bundle of this digest.
+
+    Raises:
+        EnvironmentFault: it is gone, or the registry does not answer.
+        Refused: it is another bundle.
+    """
+    found = next((one for one in registry.versions() if one.number == number), None)
+    if found is None:
+        raise EnvironmentFault(
+            f"the registry has no version {number} of '{registry.name}' any more",
+            hint=LOST,
+        )
+    if found.digest != digest:
+        raise Refused(
+            f"version {number} of the registry holds bundle {found.digest[:12]}",
+            expected=digest[:12],
+            hint=LOST,
+        )
+    return found
+
+
+def _write_down(
+    home: Home,
+    journal: Journal,
+    wanted: Verified,
+    endpoint: str,
+    undo: ExitStack,
+    reach: Reach,
+) -> None:
+    record = journal.record
+    entry = production_history.entry(
+        record.kind,
+        wanted.version,
+        (record.former_version, record.former_bundle),
+        endpoint,
+        wanted.approval,
+        wanted.approval_digest,
+        by=record.by,
+        reason=record.reason,
+        run_id=record.run_id,
+    )
+    production_history.write_down(home, entry, wanted.approval, None, undo, reach)
+
+
+def _tell(registry: Registry, production: Production, journal: Journal, reach: Reach) -> str:
+    """Move the alias and close the journal; return why that is still open, if it is."""
+    try:
+        _move_alias(registry, production, journal, reach)
+    except PipelineError as error:
+        return str(error)
+    return ""
+
+
+def _move_alias(registry: Registry, production: Production, journal: Journal, reach: Reach) -> None:
+    """Give the alias to the journal's version and close it and all before it, which it replaces.
+
+    A champion that no journal of this home knows of was promoted elsewhere since, and stays.
+    """
+    record = journal.record
+    replaced = [one for one in unsettled(production.home) if one.path.name < journal.path.name]
+
+    def move() -> None:
+        for one in replaced:
+            if one.record.number is not None:
+                registry.end_claim(one.record.number, one.record.token, _outcome(one, record))
+        wanted = _registered(registry, record.version, record.bundle)
+        champion = present_champion(registry)
+        if champion == wanted and last_change_was_to(registry, wanted):
+            return
+        known = {record.former_bundle, *_bundles(replaced)}
+        if champion not in (None, wanted) and champion.digest not in known:
+            check_by_hand(registry, production.home, champion)
+        claim(registry, journal)
+        reach("within alias, claimed")
+        if present_champion(registry) != champion:
+            raise EnvironmentFault("the champion moved meanwhile", hint="run it again")
+        registry.set_alias(CHAMPION, wanted)
+
+    def end() -> None:
+        number = journal.record.number
+        if number is not None:
+            registry.end_claim(number, record.token, "done")
+
+    def publish() -> None:
+        if record.kind != "reconcile":
+            production.publish(record)
+
+    steps: list[tuple[str, Callable[[], None]]]
+    steps = [("alias", move), ("end", end), ("publish", publish)]
+    perform([Step(*one) for one in steps], journal, reach)
+    for one in replaced:
+        one.close("taken back")
+    journal.close("done")
+
+
+def _outcome(replaced: Journal, record: Record) -> str:
+    """Return how a replaced change ended; a promotion whose version served used its approval."""
+    served = replaced.record.kind == "promotion" and "deploy" in replaced.record.steps
+    return ROLLED_BACK if served and record.kind == "rollback" else TAKEN_BACK
+
+
+def _bundles(journals: Sequence[Journal]) -> set[str | None]:
+    return {digest for one in journals for digest in (one.record.bundle, one.record.former_bundle)}

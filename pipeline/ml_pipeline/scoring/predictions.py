@@ -1,0 +1,148 @@
+"""From rows to probabilities, with their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from ml_pipeline.bundle.packaged_code import OwnCodeError, OwnFeatures, compute
+from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
+from ml_pipeline.features.schema import FeatureError
+from ml_pipeline.problems.compute_features import SOURCE_ROW
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from ml_pipeline.problem import Problem
+    from ml_pipeline.scoring.model import Model
+
+PROBABILITY, VERSION, DIGEST, AT = "probability", "model_version", "bundle_digest", "scored_at"
+COLUMNS = (PROBABILITY, VERSION, DIGEST, AT)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A table of predictions.
+
+    Attributes:
+        table: the key columns, then ``probability`` (float64, of class 1), ``model_version``
+            (Int64, missing where the bundle has no number), ``bundle_digest`` (text) and
+            ``scored_at`` (datetime64[us, UTC], one for all). Sorted by the key; RangeIndex.
+        key: names of the columns that tell rows of one model apart: the problem's time
+            (datetime64[us], a day) and entity (text) under its own names; where it has neither,
+            ``source_row``, the row's place in the source.
+        time: the one of them that is the time.
+        set_aside: the data tests that a row missed, by its index; it has no prediction.
+        blanked: how many cells of a column count as missing since they missed one.
+    """
+
+    table: pd.DataFrame
+    key: tuple[str, ...]
+    time: str | None
+    set_aside: Mapping[int, str] = field(default_factory=dict)
+    blanked: Mapping[str, int] = field(default_factory=dict)
+
+
+def key_columns(problem: Problem) -> tuple[str, ...]:
+    """Return the problem's time and entity columns, as far as it has them.
+
+    Raises:
+        UsageError: one is called as a column of the predictions.
+    """
+    key = tuple(name for name in (problem.time_column, problem.entity_column) if name is not None)
+    if taken := sorted(set(key) & {*COLUMNS, SOURCE_ROW}):
+        raise UsageError(
+            f"the problem's column '{taken[0]}' is called as one of the predictions",
+            hint="give the problem's column another name in ml.yaml",
+        )
+    return key
+
+
+def predict(
+    model: Model, rows: pd.DataFrame, problem: Problem, at: datetime, since: date | None = None
+) -> Predictions:
+    """Predict rows in the problem's columns, with features by the model's own code.
+
+    Args:
+        model: whose code and ONNX answer.
+        rows: with their history: features of a bar need the bars before it.
+        problem: what the rows are.
+        at: the scoring time.
+        since: rows of earlier days are history only.
+
+    Raises:
+        UsageError: ``since`` is given and the problem has no time.
+        Refused: the model's code does not take these rows, none passes the data tests, or an
+            answer is no probability.
+    """
+    import numpy as np
+    import pandas as pd
+
+    key = key_columns(problem)
+    if since is not None and problem.time_column is None:
+        raise UsageError("--since is given and the problem has no time")
+    computed = _features(model, rows)
+    features = computed.features
+    features.index = rows.index[features.index]
+    set_aside = {
+        int(rows.index[row["source_row"]]): str(row["reasons"]) for row in computed.set_aside
+    }
+    if lacking := [name for name in key if name not in features.columns]:
+        raise Refused(f"the model's code knows no '{lacking[0]}'", hint="was the problem changed?")
+    if since is not None:
+        assert problem.time_column is not None
+        features = features[features[problem.time_column] >= pd.Timestamp(since)]
+        if features.empty:
+            raise Refused(f"no row is of {since.isoformat()} or later")
+    probabilities = _answers(model, {str(name): features[name] for name in features.columns})
+    keys = {name: features[name] for name in key} or {SOURCE_ROW: features.index.to_series()}
+    table = pd.DataFrame(
+        {
+            **{name: column.to_numpy() for name, column in keys.items()},
+            PROBABILITY: probabilities,
+            VERSION: pd.array([model.version] * len(features), dtype="Int64"),
+            DIGEST: model.bundle.digest,
+            AT: np.full(len(features), pd.Timestamp(at).as_unit("us")),
+        }
+    )
+    table = table.sort_values(list(keys), kind="stable").reset_index(drop=True)
+    return Predictions(table, tuple(keys), problem.time_column, set_aside, computed.blanked)
+
+
+def _features(model: Model, rows: pd.DataFrame) -> OwnFeatures:
+    import pyarrow as pa
+
+    with TemporaryDirectory(prefix="score-") as scratch:
+        path = Path(scratch) / "rows.parquet"
+        try:
+            rows.reset_index(drop=True).to_parquet(path, index=False)
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            raise Refused(f"the rows mix kinds of values: {error}") from None
+        try:
+            return compute(model.bundle, path)
+        except OwnCodeError as error:
+            if error.code == EnvironmentFault.exit_code:
+                raise EnvironmentFault(f"the model's {error}") from None
+            raise Refused(f"the model's {error}") from None
+
+
+def _answers(model: Model, columns: Mapping[str, pd.Series]) -> NDArray[np.float64]:
+    import numpy as np
+
+    schema = model.bundle.schema
+    try:
+        encoded = schema.encode({name: columns[name] for name in schema.names if name in columns})
+    except FeatureError as error:
+        raise Refused(f"the model does not take these features: {error}") from None
+    found = model.bundle.predict(encoded)
+    wrong = ~((found >= 0) & (found <= 1))
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise Refused(f"the model answers {found[place]} for a row", expected="a probability")
+    return found

@@ -1,0 +1,160 @@
+"""What the server counts, and the page that Prometheus reads.
+
+Counting is in the way of every request, so it is an addition to a number in a list: 0.5 µs where a
+counter and a histogram of prometheus_client take 4 µs together. The page is prometheus_client's.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector, CollectorRegistry
+
+if TYPE_CHECKING:
+    from ml_pipeline.serving.prediction_log import PredictionLog
+
+SECONDS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
+    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+PROBABILITIES = tuple(number / 20 for number in range(1, 21))
+OTHER = "other"
+"""Stands for every path that there is not, so that clients cannot make up series."""
+PREFIX = "ml_serving_"
+
+
+class Histogram:
+    """Counts by upper bound, and the sum."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return upper bounds, as text, with the number of values up to each."""
+        total, found = 0, []
+        names = [*(str(float(bound)) for bound in self.bounds), "+Inf"]
+        for name, count in zip(names, self.counts, strict=True):
+            total += count
+            found.append((name, float(total)))
+        return found
+
+
+class Metrics(Collector):
+    """The numbers of one server process.
+
+    Args:
+        model: name of the project whose model is served.
+        version: registered version.
+        digest: of the bundle.
+        paths: those for which requests are counted; all others count together.
+    """
+
+    def __init__(self, model: str, version: int | None, digest: str, paths: Iterable[str]) -> None:
+        self._info = {
+            "model": model,
+            "version": "" if version is None else str(version),
+            "digest": digest,
+        }
+        self._started = time.time()
+        self._seconds = {path: Histogram(SECONDS) for path in (*paths, OTHER)}
+        self._requests: dict[tuple[str, int], int] = {}
+        self.probabilities = Histogram(PROBABILITIES)
+        self.probes = 0
+        """Requests of ours, which are counted nowhere else: no client asked for them."""
+        self.in_flight = 0
+        self.queue: Callable[[], int] = int
+        """Tells how many requests wait for the model."""
+        self.log: PredictionLog | None = None
+        self.mirrored: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        """Tells how many requests were to be copied to a shadow, and how many were not."""
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        """Count a request that was answered with ``status`` after ``seconds``."""
+        histogram = self._seconds.get(path)
+        if histogram is None:
+            path, histogram = OTHER, self._seconds[OTHER]
+        histogram.observe(seconds)
+        key = (path, status)
+        self._requests[key] = self._requests.get(key, 0) + 1
+
+    def predicted(self, probabilities: list[float]) -> None:
+        histogram = self.probabilities
+        counts, bounds = histogram.counts, histogram.bounds
+        for probability in probabilities:
+            counts[bisect_left(bounds, probability)] += 1
+            histogram.sum += probability
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """Return the page in the format that a scraper accepts, and its content type."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self._registry), content_type
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families, as prometheus_client asks for them."""
+        info = GaugeMetricFamily(f"{PREFIX}model", "What is served.", labels=list(self._info))
+        info.add_metric(list(self._info.values()), 1)
+        yield info
+        requests = CounterMetricFamily(
+            f"{PREFIX}requests", "Answered requests.", labels=["path", "status"]
+        )
+        errors = CounterMetricFamily(
+            f"{PREFIX}errors", "Requests answered with 400 or above.", labels=["path", "status"]
+        )
+        for (path, status), count in sorted(self._requests.items()):
+            requests.add_metric([path, str(status)], count)
+            if status >= 400:
+                errors.add_metric([path, str(status)], count)
+        yield requests
+        yield errors
+        seconds = HistogramMetricFamily(
+            f"{PREFIX}request_seconds",
+            "From a request's headers to its answer, in seconds.",
+            labels=["path"],
+        )
+        for path, histogram in self._seconds.items():
+            seconds.add_metric([path], histogram.buckets(), histogram.sum)
+        yield seconds
+        yield HistogramMetricFamily(
+            f"{PREFIX}prediction",
+            "Predicted probabilities, one a row.",
+            self.probabilities.buckets(),
+            self.probabilities.sum,
+        )
+        yield _counter("probes", "Requests of ml-pipeline itself, counted here only.", self.probes)
+        yield _gauge("start_time_seconds", "Since when it counts, as Unix time.", self._started)
+        yield _gauge("in_flight", "Requests that are not answered yet.", self.in_flight)
+        yield _gauge("queue", "Requests that wait for the model's thread.", self.queue())
+        written, dropped = (self.log.written, self.log.dropped) if self.log else (0, 0)
+        yield _counter("prediction_log_written", "Requests in the prediction log.", written)
+        yield _counter("prediction_log_dropped", "Requests that it lacks.", dropped)
+        offered, dropped = self.mirrored()
+        yield _counter("shadow_offered", "Requests to be copied to a shadow.", offered)
+        yield _counter("shadow_dropped", "Requests of these that were not copied.", dropped)
+
+
+def _gauge(name: str, told: str, value: float) -> Metric:
+    return GaugeMetricFamily(PREFIX + name, told, value)
+
+
+def _counter(name: str, told: str, value: float) -> Metric:
+    return CounterMetricFamily(PREFIX + name, told, value)

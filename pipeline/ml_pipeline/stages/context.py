@@ -1,0 +1,106 @@
+"""What every stage is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ml_pipeline import config
+from ml_pipeline.approval.current_user import user
+from ml_pipeline.approval.policy import PolicyFiles
+from ml_pipeline.config import Config, Project
+from ml_pipeline.core import report, workdir
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Check, ModelRef, Profile, Progress, StageReport, Verdict
+from ml_pipeline.core.workdir import Workdir
+from ml_pipeline.stages.table import Stage
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage found. The runner makes the verdict from the checks, never the stage."""
+
+    summary: str
+    checks: Sequence[Check]
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Sequence[Path] = ()
+    model: ModelRef | None = None
+    waits: bool = False
+    """Whether it is not over: the stage is run again later, and the checks decide nothing yet."""
+
+
+@dataclass
+class Context:
+    """The project, the places and the flags of one run of one stage."""
+
+    stage: Stage
+    project: Project
+    workdir: Workdir
+    home: Home
+    profile: Profile
+    run_id: str
+    progress: Progress
+    environment: str | None = None
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    policy: PolicyFiles = None
+    interactive: bool = False
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Config:
+        return self.project.config
+
+    @cached_property
+    def overrides(self) -> dict[str, str]:
+        """Keys of ``ml.yaml`` that the environment or ``--set`` changed, with who set them."""
+        return {
+            key: f"{origin} of user {user()}"
+            for key, origin in config.overridden(self.project).items()
+        }
+
+    @property
+    def quick(self) -> bool:
+        return self.profile is Profile.QUICK
+
+    def report_of(self, stage: str, environment: str | None = None) -> StageReport:
+        """Return the last report of a stage, passed or not.
+
+        Raises:
+            UsageError: there is none in the working folder.
+        """
+        path = self.workdir / f"reports/{report.file_name(stage, environment)}.json"
+        if not path.is_file():
+            command = f"ml-pipeline {stage} {environment or ''}".strip()
+            raise UsageError(
+                f"{self.stage.name} needs the report of {stage}", hint=f"run '{command}'"
+            )
+        return report.read(path)
+
+    def take(self, name: str, made_by: str) -> Path:
+        """Return the path of an artefact and record its digest as an input of this stage.
+
+        Raises:
+            UsageError: the stage that makes it has not passed, or the file is not the one it made.
+        """
+        maker = self.report_of(made_by)
+        if maker.verdict is not Verdict.PASS:
+            raise UsageError(
+                f"{made_by} ended with {maker.verdict}: {maker.summary}",
+                expected="pass",
+                hint=f"mend it and run 'ml-pipeline {made_by}' again",
+            )
+        path = self.workdir / name
+        reported = maker.outputs.get(name)
+        found = workdir.digest(path) if path.exists() else None
+        if reported is None or found != reported:
+            raise UsageError(
+                f"{path} is not what {made_by} made",
+                expected=f"sha256 {reported}, found {found or 'no file'}",
+                hint=f"run 'ml-pipeline {made_by}' again",
+            )
+        self.inputs[name] = found
+        return path

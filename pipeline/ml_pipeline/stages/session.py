@@ -1,0 +1,161 @@
+"""Where a command runs: project, working folder and home, and the contexts of its stages."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ml_pipeline import config
+from ml_pipeline.approval import policy_files
+from ml_pipeline.approval.policy import PolicyFiles
+from ml_pipeline.approval.policy_files import PolicyFile
+from ml_pipeline.config import Project
+from ml_pipeline.core import git, report
+from ml_pipeline.core.errors import EnvironmentFault, UsageError, nearest
+from ml_pipeline.core.home import DEFAULT, Home, Owner, find_home
+from ml_pipeline.core.report import Profile, Progress
+from ml_pipeline.core.workdir import Workdir
+from ml_pipeline.stages.context import Context
+from ml_pipeline.stages.table import STAGES, Stage
+
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PROFILE_OF = {"train": "validate-data"} | dict.fromkeys(
+    ("evaluate", "package", "register", "gate"), "train"
+)
+"""Stages that inherit the profile of another one's report."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One call of the command line, from which the contexts of its stages are made."""
+
+    project: Project
+    workdir: Workdir
+    home: Home
+    policies: tuple[PolicyFile, ...]
+    run_id: str
+    progress: Progress
+    interactive: bool
+
+    @property
+    def policy(self) -> PolicyFiles:
+        return policy_files.in_order(self.policies)
+
+    @classmethod
+    def open(
+        cls,
+        options: Mapping[str, Any],
+        progress: Progress,
+        *,
+        interactive: bool,
+    ) -> Session:
+        """Load the project that the flags and the environment name.
+
+        Raises:
+            UsageError: there is no project, or its configuration is wrong.
+        """
+        given = options.get("project")
+        root = config.find_root(Path.cwd() if given is None else Path(given))
+        if given is not None and root != Path(given).resolve():
+            raise UsageError(f"--project {given} holds no {config.FILE}")
+        project = config.load(root, options.get("set") or ())
+        home = os.environ.get("ML_HOME")
+        policies = policy_files.find(os.environ, options.get("policy"))
+        run_id = options.get("run_id")
+        if run_id is not None and not RUN_ID.fullmatch(run_id):
+            raise UsageError(f"--run-id {run_id!r}", expected="letters, digits, '.', '_' and '-'")
+        return cls(
+            project=project,
+            workdir=Workdir(project.root / "build" / "ml"),
+            home=find_home(
+                Path(home).resolve() if home else project.root / DEFAULT,
+                Owner(
+                    project.config.project,
+                    project.model_name,
+                    cache(lambda: git.origin(project.root)),
+                ),
+            ),
+            policies=policies,
+            run_id=run_id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
+            progress=progress,
+            interactive=interactive,
+        )
+
+    def context(
+        self, stage: Stage, environment: str | None = None, flags: Mapping[str, Any] | None = None
+    ) -> Context:
+        flags = {} if flags is None else flags
+        if stage.environment:
+            self.check_environment(environment or "")
+        return Context(
+            stage=stage,
+            project=self.project,
+            workdir=self.workdir,
+            home=self.home,
+            profile=self._profile(stage, flags),
+            run_id=self.run_id,
+            progress=self.progress,
+            environment=environment,
+            flags=flags,
+            policy=self.policy,
+            interactive=self.interactive,
+        )
+
+    def check_environment(self, name: str) -> None:
+        """Raise UsageError for an environment that ``ml.yaml`` does not name."""
+        known = self.project.config.environments
+        if name not in known:
+            raise UsageError(f"unknown environment '{name}'", hint=nearest(name, known))
+
+    def _profile(self, stage: Stage, flags: Mapping[str, Any]) -> Profile:
+        if flags.get("quick") or flags.get("ci_data") or flags.get("sample_size"):
+            return Profile.QUICK
+        upstream = PROFILE_OF.get(stage.name)
+        if upstream is not None:
+            path = self.workdir / f"reports/{report.file_name(upstream, None)}.json"
+            if path.is_file():
+                return report.read(path).profile
+        return Profile.FULL
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the working folder, so that two runs do not write into each other's artefacts.
+
+        Raises:
+            EnvironmentFault: another process holds it, or the folder cannot be written.
+        """
+        lock = FileLock(self.workdir / ".lock")
+        try:
+            self.workdir.make()
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise EnvironmentFault(
+                f"another ml-pipeline works in {self.workdir.root}",
+                hint="wait until it has ended; a watch may be ended by Ctrl-C",
+            ) from None
+        except OSError as error:
+            raise EnvironmentFault(
+                f"working folder {self.workdir.root}: {error.strerror}",
+                expected="a folder that can be written",
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def stage_named(name: str) -> Stage:
+    """Return the stage; raises UsageError with the nearest name where there is none."""
+    if name not in STAGES:
+        raise UsageError(f"unknown stage '{name}'", hint=nearest(name, STAGES))
+    return STAGES[name]

@@ -1,0 +1,130 @@
+"""The live shadow of a server process: a reader process beside it, on this machine."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_pipeline.core import process_identity, workdir
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.serving import control_socket, mirror
+from ml_pipeline.targets.base import Copying, Counts
+from ml_pipeline.targets.process import server_process
+from ml_pipeline.traffic.mirror_reader import Settings
+
+if TYPE_CHECKING:
+    import psutil
+
+LAST_SECONDS = 10.0
+"""After the longest wait for the challenger, for the reader to end."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The process that asks the challenger, and the server's control socket."""
+
+    pid: int
+    started: str
+    """See ``ml_pipeline.core.process_identity``."""
+    control: str
+    timeout: float
+    records: str
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Reader:
+        """Return the reader that ``to_json`` told of."""
+        return cls(**process_identity.with_start(values))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def counts(self) -> Counts | None:
+        return self._told("mirror")
+
+    def end(self) -> Counts | None:
+        """End the copying, and wait until the last answer is written down."""
+        counts = self._told("unmirror")
+        process = self._process()
+        if process is not None:
+            import psutil
+
+            try:
+                process.wait(self.timeout + LAST_SECONDS)
+            except psutil.TimeoutExpired:
+                process.kill()
+        return counts
+
+    def _told(self, command: str) -> Counts | None:
+        try:
+            told, _ = control_socket.ask(Path(self.control), command)
+        except OSError:
+            return None
+        return counts_of(told)
+
+    def _process(self) -> psutil.Process | None:
+        return process_identity.running(self.pid, self.started)
+
+
+def counts_of(told: dict[str, Any]) -> Counts | None:
+    """Return the counts that a server told; None where it does not copy."""
+    return Counts(int(told["offered"]), int(told["dropped"])) if "offered" in told else None
+
+
+def start(server: str, records: Path, copying: Copying) -> Reader:
+    """Start a reader, which outlives this command, and let the server copy to it.
+
+    Args:
+        server: its control socket.
+        records: the file that is made, with settings and log of the reader beside it.
+        copying: what goes where.
+
+    Raises:
+        EnvironmentFault: the server does not answer its control socket, or the system lacks it.
+    """
+    token_env = copying.challenger.serving.token_env
+    workdir.write_text(records, "")
+    records.chmod(0o600)
+    settings = Settings(
+        url=copying.served.url,
+        version=copying.served.version,
+        timeout=copying.timeout,
+        positions=copying.positions,
+        contract=copying.contract,
+        records=str(records),
+        token_env=token_env,
+    )
+    try:
+        ours, theirs = mirror.pair()
+    except OSError as error:
+        raise EnvironmentFault(f"this system cannot copy requests: {error}") from None
+    with ours, theirs:
+        pid, started = _reader(records.with_suffix(""), settings, theirs)
+        theirs.close()
+        try:
+            control_socket.ask(Path(server), "mirror", ours, share=copying.share)
+        except OSError as error:
+            raise EnvironmentFault(f"production does not copy its requests: {error}") from None
+    return Reader(pid, started, server, copying.timeout, str(records))
+
+
+def _reader(place: Path, settings: Settings, queue: socket.socket) -> tuple[int, str]:
+    config = workdir.write_text(place.with_suffix(".settings.json"), settings.to_json())
+    command = [sys.executable, "-P", "-m", "ml_pipeline.traffic.mirror_reader"]
+    with place.with_suffix(".log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, str(config), str(queue.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=place.parent,
+            env=dict(server_process.environment(settings.token_env)),
+            pass_fds=[queue.fileno()],
+        )
+    process.returncode = 0  # it is the system's to wait for from here on
+    return process.pid, process_identity.start_of(process.pid)

@@ -1,0 +1,94 @@
+"""Logistic regression on imputed, standardised features; its ONNX nodes are written here."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.training.imputation import Medians
+from ml_pipeline.training.onnx_graph import INPUT, Graph, two_columns
+
+if TYPE_CHECKING:
+    from ml_pipeline.config import Section
+    from ml_pipeline.core.report import Progress
+    from ml_pipeline.training.estimators.base import Encoded, Sample, Settings, Vector
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """``sigmoid(((x - mean) / scale) . weights + intercept)`` in double precision."""
+
+    medians: Medians
+    mean: Vector
+    scale: Vector
+    weights: Vector
+    intercept: float
+    iterations: int
+    limit: int
+    best_round: ClassVar[int | None] = None
+
+    def predict(self, x: Encoded) -> Vector:
+        from scipy.special import expit
+
+        standard = (self.medians.fill(x).astype(np.float64) - self.mean) / self.scale
+        return np.asarray(expit(standard @ self.weights + self.intercept))
+
+    def add_to(self, graph: Graph) -> str:
+        filled = graph.cast(self.medians.add_to(graph, INPUT), np.float64)
+        centred = graph.node("Sub", filled, graph.constant(self.mean, np.float64))
+        standard = graph.node("Div", centred, graph.constant(self.scale, np.float64))
+        weights = graph.constant(self.weights[:, None], np.float64)
+        score = graph.node("MatMul", standard, weights)
+        shifted = graph.node("Add", score, graph.constant([[self.intercept]], np.float64))
+        return two_columns(graph, graph.node("Sigmoid", shifted))
+
+    def native(self) -> None:
+        return None
+
+    def converged(self) -> Check:
+        done = self.iterations < self.limit
+        return Check(
+            name="convergence",
+            verdict=Verdict.PASS if done else Verdict.INCONCLUSIVE,
+            required=False,
+            observed=f"{self.iterations} iterations",
+            expected=f"fewer than {self.limit}",
+            why="" if done else "L-BFGS ended at train.params.max_iter: raise it",
+        )
+
+
+def fit(
+    train: Sample,
+    validation: Sample,  # noqa: ARG001 - every estimator is called alike
+    params: Section,
+    settings: Settings,
+    progress: Progress,
+) -> Logistic:
+    """Fit by L-BFGS; a column without variance gets scale 1."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    progress("logistic regression", 0.0)
+    medians = Medians.of(train.x)
+    filled = medians.fill(train.x).astype(np.float64)
+    mean, scale = filled.mean(axis=0), filled.std(axis=0)
+    scale[scale <= np.finfo(np.float32).eps * np.abs(mean)] = 1.0
+    model = LogisticRegression(random_state=settings.seed, **params.model_dump())
+    with warnings.catch_warnings(), threadpool_limits(settings.threads):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # told by converged()
+        model.fit((filled - mean) / scale, train.y)
+    progress("logistic regression", 1.0)
+    return Logistic(
+        medians=medians,
+        mean=mean,
+        scale=scale,
+        weights=model.coef_[0],
+        intercept=float(model.intercept_[0]),
+        iterations=int(model.n_iter_[0]),
+        limit=int(model.max_iter),
+    )

@@ -1,0 +1,132 @@
+"""XGBoost: histogram trees, early stopping on the validation part, export through onnxmltools."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml_pipeline.core.errors import UsageError
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.training.onnx_graph import INPUT, OPSETS, Graph
+
+if TYPE_CHECKING:
+    import xgboost
+
+    from ml_pipeline.config import Section
+    from ml_pipeline.core.report import Progress
+    from ml_pipeline.training.estimators.base import Encoded, Sample, Settings, Vector
+
+
+@dataclass(frozen=True)
+class Booster:
+    """The trees up to the best round."""
+
+    trees: xgboost.Booster
+    width: int
+    best_round: int
+    rounds: int
+    limit: int
+
+    def predict(self, x: Encoded) -> Vector:
+        return np.asarray(self.trees.inplace_predict(x), dtype=np.float64)
+
+    def add_to(self, graph: Graph) -> str:
+        import xgboost
+        from onnxmltools import convert_xgboost
+        from onnxmltools.convert.common.data_types import FloatTensorType
+
+        # Of a bare Booster the converter guesses whether it classifies, and takes trees for a
+        # regression where every cover is a whole number.
+        classifier = xgboost.XGBClassifier()
+        classifier.load_model(bytearray(self.native()))
+        model = convert_xgboost(
+            classifier,
+            "model",
+            initial_types=[(INPUT, FloatTensorType([None, self.width]))],
+            target_opset=OPSETS[""],
+        )
+        _set_base_value(model, self._base_logit())
+        return graph.include(model, INPUT, "probabilities")
+
+    def _base_logit(self) -> float:
+        """Return what every row starts from: the logit of the booster's base score."""
+        learner = json.loads(self.trees.save_config())["learner"]["learner_model_param"]
+        (base,) = json.loads(f"[{learner['base_score'].strip('[]')}]")
+        return 0.0 if base == 0.5 else float(-np.log(1 / np.float32(base) - 1.0))
+
+    def native(self) -> bytes:
+        return bytes(self.trees.save_raw("ubj"))
+
+    def converged(self) -> Check:
+        stopped = self.rounds < self.limit
+        return Check(
+            name="early stopping",
+            verdict=Verdict.PASS if stopped else Verdict.INCONCLUSIVE,
+            required=False,
+            observed=f"round {self.best_round} of {self.rounds} is the best",
+            expected=f"to stop before round {self.limit}",
+            why="" if stopped else "boosting ended at train.max_epochs: more rounds might gain",
+        )
+
+
+def fit(
+    train: Sample, validation: Sample, params: Section, settings: Settings, progress: Progress
+) -> Booster:
+    """Boost until the validation part's log loss has not fallen for ``settings.patience`` rounds.
+
+    Raises:
+        UsageError: XGBoost refuses the parameters.
+    """
+    import xgboost
+
+    class Report(xgboost.callback.TrainingCallback):  # type: ignore[misc]
+        def after_iteration(self, model: object, epoch: int, evals_log: object) -> bool:  # noqa: ARG002
+            progress("boosting", (epoch + 1) / settings.max_epochs)
+            return False
+
+    learning = xgboost.DMatrix(train.x, train.y)
+    watched = xgboost.DMatrix(validation.x, validation.y)
+    try:
+        booster = xgboost.train(
+            {
+                **params.model_dump(),
+                "objective": "binary:logistic",
+                "eval_metric": "logloss",
+                "tree_method": "hist",
+                "device": "cpu",
+                "seed": settings.seed,
+                "nthread": settings.threads,
+                "verbosity": 0,
+            },
+            learning,
+            settings.max_epochs,
+            evals=[(watched, "validation")],
+            callbacks=[xgboost.callback.EarlyStopping(rounds=settings.patience), Report()],
+            verbose_eval=False,
+        )
+    except xgboost.core.XGBoostError as error:
+        lines = str(error).splitlines()
+        raise UsageError(f"xgboost refuses train.params: {lines[0] if lines else error}") from None
+    best = int(booster.best_iteration) + 1
+    return Booster(
+        trees=booster[:best],
+        width=train.x.shape[1],
+        best_round=best,
+        rounds=booster.num_boosted_rounds(),
+        limit=settings.max_epochs,
+    )
+
+
+def _set_base_value(model: Any, base: float) -> None:
+    """Set the base value of the one ensemble: the converter's is wrong where a first leaf is 0."""
+    from onnx import helper
+
+    (ensemble,) = (node for node in model.graph.node if node.op_type == "TreeEnsembleClassifier")
+    kept = [attribute for attribute in ensemble.attribute if attribute.name != "base_values"]
+    if base:
+        kept.append(helper.make_attribute("base_values", [base]))
+    del ensemble.attribute[:]
+    ensemble.attribute.extend(kept)

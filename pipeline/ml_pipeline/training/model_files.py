@@ -1,0 +1,85 @@
+"""The files of a training run: all of them or none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_pipeline.core import workdir
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ml_pipeline.core.workdir import Workdir
+    from ml_pipeline.problem import Matrix
+    from ml_pipeline.training.split import Split
+    from ml_pipeline.training.trainer import Trained
+    from ml_pipeline.training.training_record import TrainingRecord
+
+MATRIX = "data/matrix.parquet"
+HOLDOUT = "data/holdout.parquet"
+MODEL = "model"
+
+
+@contextmanager
+def all_or_nothing(folder: Workdir) -> Iterator[None]:
+    """Remove what an earlier run left, and what this one leaves if it does not reach its end."""
+    _remove(folder)
+    try:
+        yield
+    except BaseException:
+        _remove(folder)
+        raise
+
+
+def write(folder: Workdir, trained: Trained, record: TrainingRecord) -> list[Path]:
+    """Write every file of the stage; return their paths.
+
+    The same model gives the same bytes: nothing in them tells time or place.
+    """
+    table = matrix_table(trained.matrix, trained.split)
+    written = []
+    for name, rows in ((MATRIX, table), (HOLDOUT, table[table["__part"] == "holdout"])):
+        _write_table(folder / name, rows.reset_index(drop=True))
+        written.append(folder / name)
+    with workdir.atomic_folder(folder / MODEL) as model:
+        _write_json(model / "schema.json", trained.schema.to_json())
+        _write_json(model / "training.json", record.to_json())
+        (model / "model.onnx").write_bytes(trained.onnx)
+        native = trained.model.fitted.native()
+        if native is not None:
+            (model / "model.ubj").write_bytes(native)
+        trained.parity.to_parquet(model / "parity.parquet", index=False)
+        trained.reference.to_parquet(model / "reference.parquet", index=False)
+        names = sorted(path.name for path in model.iterdir())
+    return written + [folder / MODEL / name for name in names]
+
+
+def matrix_table(matrix: Matrix, split: Split) -> pd.DataFrame:
+    """Return keys, label and part, each name with ``__`` before it, then the raw features."""
+    import pandas as pd
+
+    keys = matrix.keys.add_prefix("__")
+    keys["__label"] = matrix.label
+    keys["__part"] = split.part.astype(object)
+    return pd.concat([keys, matrix.features], axis=1)
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    with workdir.atomic_path(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def _remove(folder: Workdir) -> None:
+    for name in (MATRIX, HOLDOUT):
+        (folder / name).unlink(missing_ok=True)
+    if (folder / MODEL).exists():
+        shutil.rmtree(folder / MODEL)

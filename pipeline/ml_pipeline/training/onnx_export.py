@@ -1,0 +1,77 @@
+"""A trained model as ONNX, and the proof that both give the same answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml_pipeline.core.errors import Refused
+from ml_pipeline.training.onnx_graph import INPUT, Graph
+
+if TYPE_CHECKING:
+    from ml_pipeline.training.estimators.base import Encoded, Vector
+    from ml_pipeline.training.fitting import Model
+
+TOLERANCE = 1e-5
+"""Largest difference of a probability between the model in memory and its ONNX form."""
+
+
+def to_onnx(model: Model, width: int) -> bytes:
+    """Return the ONNX model: input ``features`` float32 [n, width], output float32 [n, 2].
+
+    Raises:
+        Refused: the converter cannot take this model.
+    """
+    graph = Graph(width)
+    try:
+        return graph.finish(model.add_to(graph))
+    except MemoryError:
+        raise
+    except Exception as error:
+        lines = str(error).splitlines()
+        raise Refused(
+            f"{model.estimator} cannot be exported: {type(error).__name__}: "
+            f"{lines[0] if lines else 'no reason given'}",
+            hint="change train.params, or choose another train.estimator",
+        ) from error
+
+
+def prove(model: Model, onnx: bytes, x: Encoded) -> float:
+    """Return the largest difference between the model and its export over encoded rows.
+
+    Args:
+        model: the model in memory.
+        onnx: its export.
+        x: float32 [n, width], missing values included.
+
+    Raises:
+        Refused: they differ by more than 1e-5, one of them is not finite, or there is no row.
+    """
+    difference = np.abs(predict(onnx, x) - model.predict(x))
+    if not len(difference) or not np.isfinite(difference).all():
+        raise Refused(
+            f"{model.estimator}: {(~np.isfinite(difference)).sum()} of {len(difference)} answers "
+            "of the model or its export are not finite",
+            expected="a finite probability for every row",
+        )
+    largest = float(difference.max())
+    if largest > TOLERANCE:
+        raise Refused(
+            f"{model.estimator}: the exported model differs from the trained one by {largest:.2g}",
+            expected=f"at most {TOLERANCE:g}",
+            hint="change train.params or train.calibration, or choose another train.estimator",
+        )
+    return largest
+
+
+def predict(onnx: bytes, x: Encoded) -> Vector:
+    """Return the probability of class 1, shape [n], that ONNX Runtime computes."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {INPUT: x})
+    return np.asarray(found[:, 1], dtype=np.float64)

@@ -1,0 +1,78 @@
+"""Chooses among parameter sets by their mean log loss over walk-forward folds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml_pipeline.core.errors import Refused
+from ml_pipeline.training.estimators.base import Encoded, Sample, Settings, Vector
+from ml_pipeline.training.fitting import Recipe, fit
+from ml_pipeline.training.training_record import Trial
+
+if TYPE_CHECKING:
+    from ml_pipeline.core.report import Progress
+    from ml_pipeline.training.split import Fold, Rows
+
+LEAST = 1e-15
+
+
+def log_loss(label: Vector, probability: Vector) -> float:
+    """Return the mean negative log likelihood in nats; both of shape [n]."""
+    kept = np.clip(probability, LEAST, 1 - LEAST)
+    return float(-np.mean(label * np.log(kept) + (1 - label) * np.log1p(-kept)))
+
+
+def search(
+    recipes: Sequence[Recipe],
+    folds: Sequence[Fold],
+    x: Encoded,
+    y: Vector,
+    settings: Settings,
+    progress: Progress,
+) -> tuple[Recipe, tuple[Trial, ...]]:
+    """Fit every recipe on every fold; return the one of least mean log loss, and all scores.
+
+    Of equals the first wins.
+
+    Args:
+        recipes: at least one.
+        folds: at least one.
+        x: encoded features [n, width] of all rows that the folds point to.
+        y: their labels [n].
+        settings: as for the final fit.
+        progress: told after every fit.
+
+    Raises:
+        Refused: a fold has a single class, or no recipe has a finite score.
+    """
+    for number, fold in enumerate(folds):
+        if len(np.unique(y[fold.train])) < len((0, 1)):
+            raise Refused(
+                f"all training rows of walk-forward fold {number + 1} are of one class",
+                hint="lower split.folds or split.fold_days",
+            )
+    trials: list[Trial] = []
+    total = len(recipes) * len(folds)
+    for recipe in recipes:
+        scores: list[float] = []
+        for fold in folds:
+            done = len(trials) * len(folds) + len(scores)
+            progress(f"walk-forward fit {done + 1} of {total}", done / total)
+            model = fit(recipe, _at(fold.train, x, y), _at(fold.validation, x, y), settings, _quiet)
+            scores.append(log_loss(y[fold.test], model.predict(x[fold.test])))
+        trials.append(Trial(params=recipe.params.model_dump(), scores=tuple(scores)))
+    means = np.array([trial.mean for trial in trials])
+    if not np.isfinite(means).any():
+        raise Refused("no parameter set of train.search has a finite log loss on the folds")
+    return recipes[int(np.nanargmin(means))], tuple(trials)
+
+
+def _at(rows: Rows, x: Encoded, y: Vector) -> Sample:
+    return Sample(x[rows], y[rows])
+
+
+def _quiet(what: str, share: float) -> None:
+    """Say nothing: the search tells its own progress."""

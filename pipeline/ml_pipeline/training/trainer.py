@@ -1,0 +1,401 @@
+"""From a matrix to a trained, exported and proven model. Reads no file and writes none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml_pipeline.core.errors import Refused, UsageError, nearest
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.features import request_contract
+from ml_pipeline.features.schema import FeatureError, FeatureSchema
+from ml_pipeline.problem import Matrix
+from ml_pipeline.training import (
+    matrix_checks,
+    newest_rows,
+    onnx_export,
+    parameter_search,
+    representative_rows,
+)
+from ml_pipeline.training.estimators.base import Encoded, Sample, Settings, Vector
+from ml_pipeline.training.estimators.parameters import params_of
+from ml_pipeline.training.fitting import Model, Recipe, fit
+from ml_pipeline.training.split import Split, require_folds, split_by_hash, split_by_time
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ml_pipeline.config import SplitSection, TrainSection
+    from ml_pipeline.core.report import Progress
+    from ml_pipeline.problem import Problem
+    from ml_pipeline.training.split import Rows
+    from ml_pipeline.training.training_record import Trial
+
+PROVEN = 10_000
+"""Real rows on which the export is proven, beside the random ones."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the flags of a run lay over the configuration."""
+
+    quick: bool = False
+    max_samples: int | None = None
+    max_epochs: int | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with everything that the files of the stage are made of."""
+
+    matrix: Matrix
+    split: Split
+    schema: FeatureSchema
+    recipe: Recipe
+    trials: tuple[Trial, ...]
+    model: Model
+    onnx: bytes
+    parity: pd.DataFrame
+    """Raw golden and random rows, with ``__probability`` and ``__golden``."""
+    reference: pd.DataFrame
+    """Raw training rows with ``__probability``."""
+    positive_rate: float
+    checks: tuple[Check, ...]
+    metrics: dict[str, Any]
+    hashed: tuple[str, ...] = ()
+    """The columns that the rows were split by, where they are the champion's and not all."""
+
+    @property
+    def chosen_trial(self) -> Trial | None:
+        params = self.recipe.params.model_dump()
+        return next((trial for trial in self.trials if trial.params == params), None)
+
+
+@dataclass
+class _Clock:
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[what] = round(time.perf_counter() - start, 3)
+
+
+def recipes_of(section: TrainSection) -> list[Recipe]:
+    """Return the recipes to choose from: ``search`` laid over ``params``, or ``params`` alone.
+
+    Raises:
+        UsageError: the estimator or a parameter is unknown, or a value is out of its range.
+    """
+    if not section.search:
+        params = params_of(section.estimator, section.params)
+        return [Recipe(section.estimator, params, section.calibration)]
+    return [
+        Recipe(
+            section.estimator,
+            params_of(
+                section.estimator, {**section.params, **over}, f"train.search, set {number + 1},"
+            ),
+            section.calibration,
+        )
+        for number, over in enumerate(section.search)
+    ]
+
+
+def train(
+    matrix: Matrix,
+    frame: pd.DataFrame,
+    problem: Problem,
+    split_section: SplitSection,
+    section: TrainSection,
+    limits: Limits,
+    progress: Progress,
+    *,
+    optional: Collection[str] = (),
+    champion: FeatureSchema | None = None,
+    hashed: Collection[str] = (),
+) -> Trained:
+    """Sample, split, choose, fit, calibrate, export and prove.
+
+    Args:
+        matrix: features, labels and keys of the clean rows.
+        frame: the clean rows, in the same order.
+        problem: says whether rows are dated, how far a label looks, and what an unseen category is.
+        split_section: the sizes of the parts.
+        section: estimator, parameters and limits.
+        limits: what the flags say beyond that.
+        progress: told during anything that takes long.
+        optional: names of the features that a request may leave out.
+        champion: the schema whose order the features keep; None where there is no champion.
+        hashed: the columns by whose hash the champion's undated rows were split. They are used
+            again where all of them are there, or a new column would put every row elsewhere and
+            the two models could not be compared.
+
+    Raises:
+        UsageError: the configuration of estimator or split is wrong.
+        Refused: the data cannot carry the split or the fit, or the export is not faithful.
+    """
+    recipes = recipes_of(section)
+    matrix_checks.require_usable(matrix)
+    matrix = _arranged(matrix, optional, champion)
+    matrix, frame = _sampled(matrix, frame, problem, split_section, section, limits)
+    label = matrix.label.to_numpy(dtype=np.float64)
+    kept = tuple(sorted(hashed)) if _is_part(hashed, frame) else None
+    if problem.time_column is None:
+        split = split_by_hash(frame, label, split_section, problem.cluster_column, kept)
+    else:
+        split = split_by_time(
+            matrix.keys, label, split_section, problem.horizon, quick=limits.quick
+        )
+    matrix_checks.require_enough(split, label, section.min_rows, quick=limits.quick)
+    learnt_from = split.rows("train")
+    fitted = FeatureSchema.fit(
+        matrix.features.iloc[learnt_from], matrix.categorical, problem.unseen, optional
+    )
+    schema = request_contract.succeeding(fitted, champion)
+    x = _encoded(schema, matrix.features)
+    settings = Settings(
+        seed=section.seed,
+        threads=section.threads,
+        max_epochs=limits.max_epochs or section.max_epochs,
+        patience=section.patience,
+    )
+    clock = _Clock()
+    with clock("search"):
+        recipe, trials, chosen = _choose(
+            recipes, split, split_section, x, label, settings, limits, progress
+        )
+    with clock("fit"):
+        train_part, validation = (
+            Sample(x[part], label[part]) for part in (learnt_from, split.rows("validation"))
+        )
+        model = fit(recipe, train_part, validation, settings, progress)
+    with clock("export"):
+        progress("exporting", 0.0)
+        onnx = onnx_export.to_onnx(model, schema.width)
+        parity = _parity(matrix.features, schema, split, section.seed)
+        tried = np.concatenate(
+            [_encoded(schema, parity), x[representative_rows.spread(_labelled(label), PROVEN)]]
+        )
+        difference = onnx_export.prove(model, onnx, tried)
+    parity["__probability"] = model.predict(_encoded(schema, parity))
+    reference = _reference(matrix, x, model, learnt_from)
+    answers = model.predict(np.concatenate([validation.x, x[split.rows("holdout")]]))
+    finite = _finite(answers)
+    loss = parameter_search.log_loss(validation.y, answers[: len(validation.y)])
+    rate = float(train_part.y.mean())
+    base = parameter_search.log_loss(validation.y, np.full(len(validation.y), rate))
+    return Trained(
+        matrix=matrix,
+        split=split,
+        schema=schema,
+        recipe=recipe,
+        trials=trials,
+        model=model,
+        onnx=onnx,
+        parity=parity,
+        reference=reference,
+        positive_rate=rate,
+        hashed=kept or () if problem.time_column is None else (),
+        checks=(
+            _enough(train_part, section.min_rows),
+            _classes(train_part, validation),
+            _values(matrix.features.iloc[learnt_from]),
+            chosen,
+            finite,
+            *model.checks(),
+            _faithful(difference, len(tried)),
+        ),
+        metrics={
+            "rows": split.counts(),
+            "features": len(schema.features),
+            "width": schema.width,
+            "positive_rate": rate,
+            "best_round": model.fitted.best_round,
+            "validation_log_loss": loss,
+            "validation_log_loss_of_base_rate": base,
+            "export_difference": difference,
+            "cutoffs": split.cutoffs.model_dump(),
+            "folds": [trial.model_dump(mode="json") for trial in trials],
+            "seconds": clock.seconds,
+        },
+    )
+
+
+def _is_part(columns: Collection[str], frame: pd.DataFrame) -> bool:
+    """Return whether these are some of the frame's columns, and not all of them."""
+    return bool(columns) and {*columns} < {*map(str, frame.columns)}
+
+
+def _arranged(matrix: Matrix, optional: Collection[str], champion: FeatureSchema | None) -> Matrix:
+    """Return the matrix with its features in the order of the request contract."""
+    names = [str(name) for name in matrix.features.columns]
+    for name in optional:
+        if name not in names:
+            raise UsageError(f"features.optional: unknown '{name}'", hint=nearest(name, names))
+    order = request_contract.arranged(names, optional, champion)
+    return replace(matrix, features=matrix.features[order])
+
+
+def _sampled(
+    matrix: Matrix,
+    frame: pd.DataFrame,
+    problem: Problem,
+    split: SplitSection,
+    section: TrainSection,
+    limits: Limits,
+) -> tuple[Matrix, pd.DataFrame]:
+    limit = limits.max_samples or section.max_samples
+    if limit is None or limit >= len(frame):
+        return matrix, frame
+    if problem.time_column is None:
+        chosen = newest_rows.hashed_rows(frame, limit)
+    else:
+        held, watched = (
+            (split.quick_holdout_days, split.quick_validation_days)
+            if limits.quick
+            else (split.holdout_days, split.validation_days)
+        )
+        chosen = newest_rows.newest_rows(
+            matrix.keys, limit, 2 * (held + watched + 2 * problem.horizon)
+        )
+    return (
+        Matrix(
+            features=matrix.features.iloc[chosen].reset_index(drop=True),
+            label=matrix.label.iloc[chosen].reset_index(drop=True),
+            keys=matrix.keys.iloc[chosen].reset_index(drop=True),
+        ),
+        frame.iloc[chosen].reset_index(drop=True),
+    )
+
+
+def _choose(
+    recipes: list[Recipe],
+    split: Split,
+    section: SplitSection,
+    x: Encoded,
+    label: Vector,
+    settings: Settings,
+    limits: Limits,
+    progress: Progress,
+) -> tuple[Recipe, tuple[Trial, ...], Check]:
+    why = ""
+    if len(recipes) == 1:
+        why = "one parameter set: nothing to choose from"
+    elif limits.quick:
+        why = f"a quick run takes the first of {len(recipes)} parameter sets"
+    if why:
+        skipped = Check(
+            name="model selection",
+            verdict=Verdict.SKIPPED,
+            required=False,
+            observed="not run",
+            expected="walk-forward folds where train.search gives a choice",
+            why=why,
+        )
+        return recipes[0], (), skipped
+    recipe, trials = parameter_search.search(
+        recipes, require_folds(split, section), x, label, settings, progress
+    )
+    means = [round(trial.mean, 6) for trial in trials]
+    place = recipes.index(recipe)
+    return (
+        recipe,
+        trials,
+        Check(
+            name="model selection",
+            verdict=Verdict.PASS,
+            required=False,
+            observed=f"set {place + 1} of {len(recipes)}, mean log loss {means[place]}",
+            expected="the least mean log loss over the walk-forward folds",
+            why=f"means: {', '.join(map(str, means))}",
+        ),
+    )
+
+
+def _encoded(schema: FeatureSchema, features: pd.DataFrame) -> Encoded:
+    try:
+        return schema.encode({str(name): column for name, column in features.items()})
+    except FeatureError as error:
+        raise Refused(
+            str(error), hint="with an unseen category: problem.unseen can be 'missing'"
+        ) from None
+
+
+def _parity(features: pd.DataFrame, schema: FeatureSchema, split: Split, seed: int) -> pd.DataFrame:
+    import pandas as pd
+
+    train = split.rows("train")
+    golden = features.iloc[representative_rows.golden_rows(features, train)]
+    random = representative_rows.random_rows(
+        features.iloc[representative_rows.spread(train, representative_rows.RANDOM)], schema, seed
+    )
+    both = pd.concat([golden, random.astype(features.dtypes.to_dict())], ignore_index=True)
+    both["__golden"] = np.arange(len(both)) < len(golden)
+    return both
+
+
+def _reference(matrix: Matrix, x: Encoded, model: Model, train: Rows) -> pd.DataFrame:
+    chosen = representative_rows.spread(train, representative_rows.REFERENCE)
+    reference = matrix.features.iloc[chosen].reset_index(drop=True)
+    return reference.assign(__probability=model.predict(x[chosen]))
+
+
+def _labelled(label: Vector) -> Rows:
+    return np.flatnonzero(~np.isnan(label))
+
+
+def _enough(train: Sample, least: int) -> Check:
+    return Check(
+        name="rows",
+        verdict=Verdict.PASS if len(train.y) >= least else Verdict.FAIL,
+        observed=len(train.y),
+        expected=f"at least {least} rows to train on",
+    )
+
+
+def _classes(train: Sample, validation: Sample) -> Check:
+    rates = {"train": float(train.y.mean()), "validation": float(validation.y.mean())}
+    return Check(
+        name="classes",
+        verdict=Verdict.PASS if 0 < rates["train"] < 1 else Verdict.FAIL,
+        observed=rates,
+        expected="both classes in the training part",
+    )
+
+
+def _values(train: pd.DataFrame) -> Check:
+    empty = matrix_checks.empty_features(train)
+    return Check(
+        name="feature values",
+        verdict=Verdict.FAIL if empty else Verdict.PASS,
+        required=False,
+        observed=", ".join(empty) or "none is empty",
+        expected="every feature to have a value in the training part",
+        why="an empty feature teaches nothing" if empty else "",
+    )
+
+
+def _finite(answers: Vector) -> Check:
+    wrong = int((~(np.isfinite(answers) & (answers >= 0) & (answers <= 1))).sum())
+    return Check(
+        name="finite fit",
+        verdict=Verdict.FAIL if wrong or not len(answers) else Verdict.PASS,
+        observed=f"{wrong} of {len(answers)} answers are no probability",
+        expected="a probability for every row of validation and holdout",
+    )
+
+
+def _faithful(difference: float, count: int) -> Check:
+    return Check(
+        name="export",
+        verdict=Verdict.PASS if difference <= onnx_export.TOLERANCE else Verdict.FAIL,
+        observed=difference,
+        expected=f"ONNX within {onnx_export.TOLERANCE:g} of the model in memory on {count} rows",
+    )

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from ml_pipeline.config import SimulatedSource
+from ml_pipeline.data.sampling import newest
+from ml_pipeline.data.simulated import simulate
+
+
+def bars(symbols: int) -> pd.DataFrame:
+    return simulate(SimulatedSource(kind="simulated", symbols=symbols, days=120))
+
+
+def test_it_keeps_the_newest_bars_of_twenty_symbols():
+    frame = bars(40)
+    kept = newest(frame, 500, "symbol", "date")
+    assert len(kept) == 500
+    assert kept["symbol"].nunique() == 20
+    assert kept["date"].max() == frame["date"].max()
+    assert kept.index.is_monotonic_increasing
+    assert kept.equals(frame.loc[kept.index])
+    mine = frame[frame["symbol"].isin(kept["symbol"].unique())]
+    left = mine.drop(kept.index)
+    assert left["date"].max() <= kept["date"].min()
+
+
+def test_all_symbols_where_there_are_fewer():
+    assert newest(bars(5), 60, "symbol", "date")["symbol"].nunique() == 5
+
+
+def test_the_order_of_the_source_does_not_matter():
+    frame = bars(30)
+    shuffled = frame.sample(frac=1, random_state=1)
+    kept = newest(shuffled, 300, "symbol", "date")
+    assert set(kept.index) == set(newest(frame, 300, "symbol", "date").index)
+
+
+def test_entities_of_one_row_each_fill_the_sample():
+    days = pd.date_range("2024-01-01", periods=400).strftime("%Y-%m-%d")
+    frame = pd.DataFrame({"id": np.arange(1000), "day": np.sort(np.resize(days, 1000))})
+    kept = newest(frame, 300, "id", "day")
+    assert kept["id"].tolist() == list(range(700, 1000))
+
+
+def test_a_symbol_that_stopped_trading_is_not_among_the_newest():
+    frame = bars(30)
+    gone = frame["symbol"].unique()[0]
+    frame = frame[(frame["symbol"] != gone) | (frame["date"] < "2012-02-01")]
+    assert gone not in set(newest(frame, 300, "symbol", "date")["symbol"])
+
+
+def test_a_table_without_time_is_sampled_by_content_whatever_its_order():
+    frame = pd.DataFrame({"a": np.arange(1000), "b": ["x", None] * 500})
+    kept = newest(frame, 100)
+    assert len(kept) == 100
+    assert kept["a"].mean() > 300
+    reversed_rows = newest(frame.iloc[::-1], 100)
+    assert set(reversed_rows["a"]) == set(kept["a"])
+
+
+def test_time_without_entities_and_unreadable_dates():
+    frame = pd.DataFrame({"day": ["2024-01-01", "x", "2024-01-03", "2024-01-02"]})
+    assert newest(frame, 2, None, "day").index.tolist() == [2, 3]
+    assert newest(frame, 9, None, "day") is frame

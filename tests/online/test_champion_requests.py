@@ -1,0 +1,95 @@
+"""What the champion was asked, asked of a challenger."""
+
+from dataclasses import replace
+
+import httpx
+import pytest
+from ml_pipeline.bundle.reader import Bundle, Golden
+from ml_pipeline.features.schema import Feature, FeatureSchema
+from ml_pipeline.online.champion_requests import ChampionRequests, replay
+from ml_pipeline.serving.app import Limits, State, make_app
+
+X, C = Feature("x", "numeric"), Feature("c", "categorical", ("north", "south"))
+CHAMPION = FeatureSchema((X, C))
+ROWS = [[1.0, "north"], [None, "south"], [-2.0, None]]
+
+
+@pytest.fixture
+def asked(serve, make_bundle):
+    """Send the champion's rows to a challenger that takes other features."""
+
+    def ask(*features, rows=ROWS, limits=Limits(5_000, 10), champion=CHAMPION, unseen="missing"):  # noqa: B008
+        bundle = Bundle.open(make_bundle())
+        bundle.schema = FeatureSchema(features, unseen)
+        bundle.golden = Golden([[None] * len(features)], [0.5])
+        serve(make_app(bundle, 3, limits, State()))
+        requests = ChampionRequests("recorded", 2, champion, rows)
+        return replay("http://api", requests, bundle.schema, None)
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    "features", [(X, C), (X, replace(C, optional=True)), (replace(X, minimum=0.0, maximum=1.0), C)]
+)
+def test_a_challenger_that_keeps_the_contract_answers_all_of_them(asked, features):
+    check = asked(*features)
+    assert (check.verdict, check.required) == ("pass", True)
+    assert check.observed == "3 recorded rows of version 2 are answered, by name and by position"
+
+
+@pytest.mark.parametrize(
+    ("features", "told"),
+    [
+        ((X, replace(C, name="d")), "unknown feature 'c'"),
+        ((C, replace(X, name="y")), "unknown feature 'x'"),
+    ],
+)
+def test_one_that_breaks_it_is_shown_with_what_breaks_and_the_gate_decides(asked, features, told):
+    check = asked(*features)
+    assert (check.verdict, check.required) == ("fail", False)
+    assert check.observed.startswith("3 of 3 recorded rows of version 2 are refused, the first one")
+    assert told in check.observed
+    assert check.observed.endswith("the gate decides")
+
+
+def test_another_order_is_seen_though_every_request_is_answered(asked):
+    """Two numbers at each other's place: by name all is well, by position nothing is."""
+    numbers = (Feature("a", "numeric"), Feature("b", "numeric"), Feature("c", "numeric"))
+    champion = FeatureSchema(numbers)
+    rows = [[1.0, 2.0, 3.0], [4.0, 5.0, 5.0], [0.0, 0.0, 0.0]]
+    check = asked(*reversed(numbers), rows=rows, champion=champion)
+    assert (check.verdict, check.required) == ("fail", False)
+    assert "2 of 3 recorded rows of version 2 are answered otherwise by position" in check.observed
+    assert "was 'a' and is 'c'; such a request is answered all the same" in check.observed
+
+
+def test_what_is_refused_is_counted_row_by_row(asked):
+    check = asked(X, replace(C, categories=("north", "west")), unseen="refuse")
+    assert "1 of 3 recorded rows of version 2 are refused" in check.observed
+    assert "'south'" in check.observed
+
+
+def test_limits_of_the_server_are_kept_to(asked):
+    assert asked(X, C, rows=ROWS * 60, limits=Limits(5_000, 1)).verdict == "pass"
+
+
+def test_texts_that_are_no_unicode_are_sent_as_the_client_did(asked):
+    assert asked(X, C, rows=[[1.0, "\ud800"], [1.0, "\0"], [1.0, "\u2028"]]).verdict == "pass"
+
+
+def test_no_rows_show_nothing(asked):
+    check = asked(X, C, rows=[])
+    assert (check.verdict, check.why) == ("fail", "the champion has no rows")
+
+
+def test_a_server_that_fails_is_no_answer(serve):
+    async def broken(scope, receive, send):
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"no JSON"})
+
+    serve(broken)
+    check = replay("http://api", ChampionRequests("golden", 2, CHAMPION, ROWS), CHAMPION, None)
+    assert (check.verdict, check.required) == ("fail", True)
+    assert "500: no message" in check.why
+    assert httpx.codes.INTERNAL_SERVER_ERROR == 500

@@ -1,0 +1,152 @@
+"""The pages of servers behind one address, added up by server."""
+
+import contextlib
+import itertools
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.online import metrics_scraper
+from ml_pipeline.online.metrics_scraper import Servers
+from ml_pipeline.serving.metrics import Metrics
+
+from tests.servers import free_port
+
+PATHS = ("/predict", "/invocations", "/metrics")
+
+
+def server(digest="d", requests=0, started=0.0):
+    """Metrics of a server that answered ``requests`` requests, each in 3 ms with 0.42."""
+    metrics = Metrics("small", 3, digest, PATHS)
+    metrics._started = started
+    answer(metrics, requests)
+    return metrics
+
+
+def answer(metrics, requests, status=200, path="/predict"):
+    for _ in range(requests):
+        metrics.answered(path, status, 0.003)
+        metrics.predicted([0.42])
+
+
+class Address:
+    """One address; each connection reaches the next of ``behind``. None answers 503."""
+
+    def __init__(self, *behind, token=""):
+        turns = itertools.cycle(range(len(behind)))
+        self.behind, self.asked = list(behind), []
+        address = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self):
+                super().setup()
+                self.found = address.behind[next(turns)]
+
+            def do_GET(self):
+                address.asked.append(dict(self.headers))
+                status, page = 200, self.found
+                if self.found is None:
+                    status, page = 503, b"{}"
+                elif isinstance(self.found, Metrics):
+                    page = self.found.page("")[0]
+                if token and self.headers.get("authorization") != f"Bearer {token}":
+                    status = 401
+                self.send_response(status)
+                self.send_header("content-length", str(len(page)))
+                self.end_headers()
+                self.wfile.write(page)
+
+            def log_message(self, *_):
+                """Keep quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def test_a_page_says_what_was_asked_for_predictions_and_how_it_ended():
+    metrics = server(requests=3, started=7.5)
+    answer(metrics, 2, 422, "/invocations")
+    metrics.answered("/metrics", 200, 0.1)
+    page = metrics_scraper.parse(metrics.page("")[0].decode())
+    assert (page.digest, page.started) == ("d", 7.5)
+    assert page.statuses == {200: 3, 422: 2}
+    assert {bound: n for bound, n in page.seconds.items() if n} == {0.005: 5}
+    assert {bound: n for bound, n in page.predictions.items() if n} == {0.45: 5}
+    assert list(page.seconds)[-1] == list(page.predictions)[-1] == float("inf")
+
+
+def test_the_servers_behind_an_address_are_added_up():
+    with Address(server(requests=10, started=1.0), server(requests=5, started=2.0)) as at:
+        servers = Servers(at.url, "d")
+        assert servers.look()
+        found = servers.seen()
+    assert found.instances == 2
+    assert found.statuses == {200: 15}
+    assert sum(found.predictions.values()) == 15
+
+
+def test_a_later_look_replaces_a_servers_page_and_keeps_that_of_one_that_is_gone():
+    first, second = server(requests=10, started=1.0), server(requests=5, started=2.0)
+    with Address(first, second) as at:
+        servers = Servers(at.url, "d")
+        servers.look()
+        answer(first, 1)
+        at.behind[1] = server(requests=100, started=3.0)
+        servers.look()
+        found = servers.seen()
+    assert found.statuses == {200: 11 + 5 + 100}
+    assert found.instances == 3
+
+
+def test_another_bundle_is_not_counted_and_told():
+    with Address(server(requests=1), server("other", requests=9, started=2.0)) as at:
+        servers = Servers(at.url, "d")
+        assert servers.look()
+        assert servers.seen().statuses == {200: 1}
+        assert servers.others == {"other"}
+        at.behind[0] = at.behind[1]
+        assert not servers.look(), "none of the bundle is left"
+
+
+def test_every_connection_is_a_new_one_and_says_who_asks():
+    with Address(server(requests=1), token="s3cret") as at:
+        assert Servers(at.url, "d", "s3cret").look()
+        assert {asked["connection"] for asked in at.asked} == {"close"}
+        assert {asked["x-request-id"] for asked in at.asked} == {"ml-pipeline-probe"}
+
+
+def test_where_nobody_answers_nothing_is_seen():
+    servers = Servers(f"http://127.0.0.1:{free_port()}", "d")
+    assert not servers.look()
+    assert servers.seen().statuses == {}
+    with Address(None) as at:
+        assert not Servers(at.url, "d").look(), "a gateway without a server behind it"
+
+
+@pytest.mark.parametrize(
+    ("page", "token", "told"),
+    [
+        (None, "s3cret", "status 401; expected 200"),
+        (b"<html>hello</html>", "", "/metrics: "),
+        (b"# EOF\n", "", "no page of a server of a model"),
+        (b"ml_serving_requests_total 3\n", "", "/metrics: "),
+    ],
+)
+def test_what_is_no_server_of_a_model_is_a_fault(page, token, told):
+    with contextlib.ExitStack() as stack:
+        at = stack.enter_context(Address(page or server(), token=token))
+        with pytest.raises(EnvironmentFault, match=told):
+            Servers(at.url, "d", "wrong" if token else None).look()

@@ -1,0 +1,139 @@
+"""What production may answer after a promotion, and what it must not."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ml_pipeline.config import WatchSection
+from ml_pipeline.core import report
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.online import watch
+from ml_pipeline.online.metrics_scraper import Seen
+from ml_pipeline.serving.metrics import PROBABILITIES, SECONDS, Histogram
+
+SECTION = WatchSection()
+REFERENCE = np.random.default_rng(0).beta(5, 5, 5000)
+
+
+def buckets(bounds, values):
+    histogram = Histogram(bounds)
+    for value in values:
+        histogram.observe(value)
+    return dict(zip((*bounds, math.inf), map(float, histogram.counts), strict=True))
+
+
+def seen(statuses=None, *, seconds=(0.005,) * 200, answers=REFERENCE[:200]):
+    return Seen(
+        instances=1,
+        statuses={200: 200} if statuses is None else statuses,
+        seconds=buckets(SECONDS, seconds),
+        predictions=buckets(PROBABILITIES, answers),
+    )
+
+
+def judged(found, section=SECTION, reference=REFERENCE):
+    checks, metrics = watch.judge(found, section, reference)
+    return {check.name: check for check in checks}, metrics, report.judge(checks)
+
+
+def test_answers_as_in_training_pass():
+    checks, metrics, verdict = judged(seen())
+    assert verdict is Verdict.PASS
+    assert {check.verdict for check in checks.values()} == {Verdict.PASS}
+    assert (metrics["requests"], metrics["rows"], metrics["errors"]) == (200, 200, 0)
+    assert metrics["psi"] < 0.2
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_errors_beyond_the_limit_fail(status):
+    assert judged(seen({200: 198, status: 2}))[2] is Verdict.PASS
+    checks, _, verdict = judged(seen({200: 197, status: 3}))
+    assert verdict is Verdict.FAIL
+    assert checks["errors"].observed == "1.50%"
+    assert checks["errors"].expected == "at most 1.00%"
+    assert checks["errors"].why == f"status {status}: 3"
+
+
+@pytest.mark.parametrize("status", [400, 408, 413, 415, 422, 431])
+def test_requests_refused_as_the_clients_fault_are_shown_and_count_against_no_version(status):
+    checks, metrics, verdict = judged(seen({200: 190, status: 10}))
+    assert checks["refused requests"].verdict is Verdict.PASS
+    checks, metrics, verdict = judged(seen({200: 100, status: 100_000}))
+    assert checks["refused requests"].verdict is Verdict.FAIL
+    assert not checks["refused requests"].required
+    assert checks["refused requests"].why == f"status {status}: 100000"
+    assert (metrics["requests"], verdict) == (100, Verdict.PASS)
+    assert watch.broken(list(checks.values())) == []
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 422])
+def test_requests_that_are_not_answered_by_the_model_hide_no_error(status):
+    checks, metrics, _ = judged(seen({200: 90, 500: 10, status: 100_000}))
+    assert metrics["requests"] == 100
+    assert checks["errors"].verdict is Verdict.FAIL
+
+
+def test_a_slow_hundredth_fails():
+    checks, metrics, _ = judged(seen(seconds=[0.005] * 196 + [0.4] * 4))
+    assert checks["latency"].verdict is Verdict.FAIL
+    assert 250 < metrics["p99_ms"] < 500
+    assert judged(seen(seconds=[0.005] * 199 + [0.4]))[2] is Verdict.PASS
+
+
+def test_answers_unlike_those_of_training_fail():
+    checks, metrics, _ = judged(seen(answers=[0.97] * 200))
+    assert checks["prediction distribution"].verdict is Verdict.FAIL
+    assert metrics["psi"] > 5
+
+
+@pytest.mark.parametrize(
+    ("found", "reference", "name"),
+    [
+        (seen(), None, "prediction distribution"),
+        (seen(), np.array([]), "prediction distribution"),
+        (seen(), np.array([0.5, math.nan]), "prediction distribution"),
+        (seen(answers=[]), REFERENCE, "prediction distribution"),
+        (seen(seconds=[]), REFERENCE, "latency"),
+        (Seen(statuses={200: 200}), REFERENCE, "latency"),
+    ],
+)
+def test_what_cannot_be_measured_is_no_pass(found, reference, name):
+    checks, _, verdict = judged(found, reference=reference)
+    assert checks[name].verdict is Verdict.INCONCLUSIVE
+    assert checks[name].why
+    assert checks[name].observed.endswith("unknown")
+    assert verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("statuses", [{}, {200: 99}, {500: 99}, {401: 5000}, {422: 5000}])
+def test_too_few_requests_are_skipped_whatever_they_were_answered(statuses):
+    checks, _, verdict = judged(seen(statuses))
+    assert verdict is Verdict.SKIPPED
+    assert checks["live requests"].verdict is Verdict.INCONCLUSIVE
+    assert not checks["live requests"].required
+    assert watch.broken(list(checks.values())) == []
+
+
+class TestQuantile:
+    def test_as_histogram_quantile_interpolates(self):
+        """Of 10 in (0.1, 0.2] after 90 in [0, 0.1], the 95th of 100 lies halfway."""
+        assert watch.quantile({0.1: 90, 0.2: 10, math.inf: 0}, 0.95) == pytest.approx(0.15)
+        assert watch.quantile({0.1: 90, 0.2: 10, math.inf: 0}, 0.45) == pytest.approx(0.05)
+
+    def test_beyond_the_largest_bound_it_is_that(self):
+        assert watch.quantile({0.1: 1, 10.0: 0, math.inf: 9}, 0.99) == 10
+
+    @pytest.mark.parametrize("empty", [{}, {0.1: 0, math.inf: 0}, {math.inf: 3}])
+    def test_of_nothing_it_is_not_a_number(self, empty):
+        assert math.isnan(watch.quantile(empty, 0.99))
+
+    @given(st.lists(st.floats(0, 9), min_size=1, max_size=50))
+    def test_lies_in_the_bucket_of_the_quantile(self, values):
+        rank = math.ceil(0.99 * len(values))
+        exact = sorted(values)[rank - 1]
+        found = watch.quantile(buckets(SECONDS, values), 0.99)
+        upper = min(bound for bound in SECONDS if bound >= exact)
+        lower = max((bound for bound in SECONDS if bound < exact), default=0.0)
+        assert lower <= found <= upper + 1e-12

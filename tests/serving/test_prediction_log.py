@@ -1,0 +1,173 @@
+"""The prediction log: what goes in comes out, it is bounded, and nothing is lost at the end."""
+
+import asyncio
+import os
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ml_pipeline.core.errors import EnvironmentFault, Refused
+from ml_pipeline.serving import prediction_log
+from ml_pipeline.serving.app import Limits, make_app
+from ml_pipeline.serving.prediction_log import PredictionLog, Rotation, Source, files, read
+
+from tests.serving.conftest import Api
+
+SOURCE = Source("small", 3, "d" * 64, ["x", "c"])
+VALUES = st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "predictions"
+
+
+def logged(folder, *requests, **rotation):
+    """Log the requests (id, rows, probabilities) and close the log; return it."""
+    log = PredictionLog(Rotation(folder, **rotation), SOURCE)
+
+    async def add():
+        for request in requests:
+            log.add(*request)
+            await asyncio.sleep(0)
+
+    asyncio.run(add())
+    log.close()
+    return log
+
+
+def test_an_answered_request_is_logged_as_it_was_asked(bundle, state, folder):
+    log = PredictionLog(Rotation(folder), SOURCE)
+    api = Api(make_app(bundle, 3, Limits(2_000, 4), state, log=log))
+    before = time.time()
+    one = api.predict([1, "north"], headers={"x-request-id": "first"}).json()
+    many = api.predict([[0.5, None], [None, "west"]]).json()
+    api.predict(["text", "north"])
+    log.close()
+    first, second = read(folder)
+    assert first[0] == SOURCE
+    assert (first[1].request_id, first[1].model_version) == ("first", 3)
+    assert first[1].features == [[1, "north"]]
+    assert first[1].probability == [one["probability"]]
+    assert before <= first[1].time <= time.time()
+    assert second[1].features == [[0.5, None], [None, "west"]]
+    assert second[1].probability == [each["probability"] for each in many]
+    assert log.written == 2
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(rows=st.lists(st.lists(VALUES, min_size=2, max_size=2), min_size=1, max_size=3))
+def test_whatever_a_row_holds_comes_back(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("log")
+    logged(folder, ("id", rows, [0.5] * len(rows)))
+    ((_, entry),) = read(folder)
+    assert entry.features == rows
+
+
+@pytest.mark.parametrize("value", [10**30, "\ud800"])
+def test_so_does_what_json_can_say_and_utf8_or_64_bits_cannot(folder, value):
+    log = logged(folder, ("a", [[value]], [0.5]), ("b", [[1.0]], [0.5]))
+    assert log.dropped == 0
+    assert [entry.features[0][0] for _, entry in read(folder)] == [value, 1.0]
+
+
+def test_files_take_turns_by_size_and_the_oldest_go(folder):
+    requests = [(f"id-{number}", [[float(number), "north"]], [0.5]) for number in range(300)]
+    log = logged(folder, *requests, max_bytes=4_000, keep=3)
+    kept = files(folder)
+    assert len(kept) == 3
+    assert all(path.stat().st_size <= 4_000 for path in kept)
+    numbers = [int(entry.request_id.removeprefix("id-")) for _, entry in read(folder)]
+    assert numbers == list(range(300 - len(numbers), 300)), "the newest, in order, none missing"
+    assert log.written == 300
+
+
+def test_a_request_larger_than_a_file_is_a_file(folder):
+    logged(folder, ("a", [[1.0]] * 500, [0.5] * 500), ("b", [[1.0]], [0.5]), max_bytes=500)
+    assert [entry.request_id for _, entry in read(folder)] == ["a", "b"]
+    assert len(files(folder)) == 2
+
+
+def test_what_the_disk_does_not_keep_up_with_is_dropped_and_counted(folder, monkeypatch):
+    monkeypatch.setattr(prediction_log, "MAX_PENDING", 1_000)
+    requests = [(f"id-{number}", [[1.0, None]], [0.5]) for number in range(100)]
+    monkeypatch.setattr(prediction_log, "FLUSH_SECONDS", 60.0)
+    log = logged(folder, *requests)
+    entries = list(read(folder))
+    assert 0 < len(entries) < 100
+    assert log.dropped == 100 - len(entries)
+
+
+def test_a_disk_that_is_full_costs_entries_and_not_the_log(folder, monkeypatch, caplog):
+    log = PredictionLog(Rotation(folder), SOURCE)
+    write, full = os.write, []
+
+    def sometimes_full(file, content):
+        if full:
+            write(file, bytes(content)[:10])
+            raise OSError(28, "No space left on device")
+        return write(file, content)
+
+    monkeypatch.setattr(os, "write", sometimes_full)
+
+    async def add(number):
+        before = log.written + log.dropped
+        log.add(f"id-{number}", [[1.0, None]], [0.5])
+        while log.written + log.dropped == before:  # noqa: ASYNC110  # the thread tells nobody
+            await asyncio.sleep(0.01)
+
+    asyncio.run(add(1))
+    full.append(True)
+    asyncio.run(add(2))
+    full.clear()
+    asyncio.run(add(3))
+    log.close()
+    assert [entry.request_id for _, entry in read(folder)] == ["id-1", "id-3"]
+    assert (log.written, log.dropped) == (2, 1)
+    assert "No space left on device; 1 requests are lost" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EnvironmentFault, match="prediction log: cannot write to"):
+        PredictionLog(Rotation(tmp_path / "file/log"), SOURCE)
+
+
+def test_only_its_owner_reads_it(folder):
+    logged(folder, ("a", [[1.0]], [0.5]))
+    assert folder.stat().st_mode & 0o77 == 0
+    assert files(folder)[0].stat().st_mode & 0o77 == 0
+
+
+class TestRead:
+    def test_a_folder_that_is_not_there_holds_nothing(self, folder):
+        assert list(read(folder)) == []
+
+    def test_since_a_time(self, folder):
+        logged(folder, ("a", [[1.0]], [0.5]))
+        now = datetime.now(UTC)
+        assert len(list(read(folder, since=now - timedelta(minutes=1)))) == 1
+        assert list(read(folder, since=now + timedelta(minutes=1))) == []
+
+    def test_the_line_of_a_process_that_was_killed_is_left_out(self, folder):
+        logged(folder, ("a", [[1.0]], [0.5]), ("b", [[1.0]], [0.5]))
+        (path,) = files(folder)
+        path.write_bytes(path.read_bytes()[:-5])
+        assert [entry.request_id for _, entry in read(folder)] == ["a"]
+        path.write_bytes(path.read_bytes()[:20])
+        assert list(read(folder)) == []
+
+    @pytest.mark.parametrize("line", [b"{}\n", b"text\n", b'{"schema": "other/1"}\n', b"[[]]\n"])
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_what_is_no_log_is_refused_with_its_place(self, folder, line, number):
+        logged(folder, ("a", [[1.0]], [0.5]))
+        (path,) = files(folder)
+        lines = path.read_bytes().splitlines(keepends=True)
+        lines[number - 1] = line
+        path.write_bytes(b"".join(lines))
+        with pytest.raises(Refused, match=f"line {number}: no line of a prediction log"):
+            list(read(folder))

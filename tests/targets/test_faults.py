@@ -1,0 +1,87 @@
+"""Faults of a switch on this machine that are no fault of the bundle; the old model answers on."""
+
+import os
+import shutil
+import signal
+
+import psutil
+import pytest
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.targets import environment_lock
+from ml_pipeline.targets.process import server_process
+
+from tests.servers import served_version
+
+
+@pytest.fixture
+def other(make_bundle):
+    return make_bundle("b", identity="b", weight=2.0)
+
+
+def test_a_server_that_is_not_ready_in_time(place, make_bundle, other, monkeypatch):
+    first = place.deploy(make_bundle(), 1)
+    children = psutil.Process().children()
+    monkeypatch.setattr(server_process, "START_SECONDS", 0.05)
+    with pytest.raises(
+        EnvironmentFault, match=r"did not answer within 0\.05 s; see .*staging\.log"
+    ):
+        place.deploy(other, 2)
+    assert place.status() == first
+    assert served_version(place.url) == 1
+    assert psutil.Process().children() == children
+    assert len(list((place.home / "servers").glob("*.sock"))) == 1
+
+
+def test_an_old_server_that_hangs_is_replaced_and_killed(
+    place, make_bundle, other, monkeypatch, caplog
+):
+    first = place.deploy(make_bundle(), 1)
+    os.kill(first.pid, signal.SIGSTOP)
+    monkeypatch.setattr(server_process, "HUNG_SECONDS", 0.3)
+    second = place.deploy(other, 2)
+    assert f"the server (process {first.pid}) does not answer: it is ended" in caplog.text
+    assert place.status() == second
+    assert served_version(place.url) == 2
+    assert not psutil.pid_exists(first.pid)
+
+
+def test_an_old_server_that_hangs_after_the_switch_is_killed(
+    place, make_bundle, other, monkeypatch
+):
+    first = place.deploy(make_bundle(), 1)
+    monkeypatch.setattr(server_process, "END_SECONDS", 0.5)
+    with place.handover(other, 2) as handover:
+        os.kill(first.pid, signal.SIGSTOP)
+        handover.commit()
+    assert served_version(place.url) == 2
+    assert not psutil.pid_exists(first.pid)
+
+
+def test_two_commands_at_once(anywhere, make_bundle, other, monkeypatch):
+    first = anywhere.deploy(make_bundle(), 1)
+    monkeypatch.setattr(environment_lock, "SECONDS", 0.1)
+    held = environment_lock.hold(anywhere.placement)
+    try:
+        with pytest.raises(EnvironmentFault, match="another command deploys to staging; try again"):
+            anywhere.deploy(other, 2)
+    finally:
+        held.release()
+    assert anywhere.status() == first
+    assert anywhere.deploy(other, 2).version == 2
+
+
+def test_a_full_disk(anywhere, make_bundle, other, monkeypatch):
+    """The stage that meets it exits with 3: tests/stages/test_deploy.py."""
+    first = anywhere.deploy(make_bundle(), 1)
+
+    def full(source, destination):
+        destination.write_bytes(source.read_bytes()[:10])
+        raise OSError(28, "No space left on device", str(destination))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(OSError, match="No space left"):
+            anywhere.deploy(other, 2)
+    assert anywhere.status() == first
+    assert len(list((anywhere.home / "released").iterdir())) == 1
+    assert anywhere.deploy(other, 2).version == 2

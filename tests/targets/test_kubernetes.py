@@ -1,0 +1,313 @@
+"""The kubernetes target beyond what all targets do (tests/targets/test_target.py), on a double."""
+
+import json
+import shutil
+
+import pytest
+from ml_pipeline.config import PredictionLogSection
+from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
+from ml_pipeline.project.doctor_environments import examine
+from ml_pipeline.serving.prediction_log import read
+from ml_pipeline.targets.kubernetes.kubectl import Kubectl
+
+from tests.servers import TOKEN, served_version
+from tests.targets.cluster import Refusal
+
+AWAY = Refusal(
+    "The connection to the server 10.0.0.1:6443 was refused - did you specify the right host?"
+)
+
+
+@pytest.fixture
+def place(kubernetes_place):
+    return kubernetes_place
+
+
+@pytest.fixture
+def cluster(place):
+    return place.cluster
+
+
+@pytest.fixture
+def other(make_bundle):
+    return make_bundle("b", identity="b", weight=2.0)
+
+
+def with_settings(place, **changes):
+    kubernetes = place.section.kubernetes.model_copy(update=changes)
+    return place.but(kubernetes=kubernetes)
+
+
+def selected(cluster):
+    return cluster.objects["Service", "small-staging"]["spec"]["selector"]["version"]
+
+
+def test_predictions_are_logged_in_the_pod(place, cluster, make_bundle):
+    place.deploy(make_bundle(), 1)
+    assert served_version(place.url) == 1
+    place.stop()
+    (folder,) = cluster.root.glob("pod-*/predictions/predictions")
+    found = [entry for _, entry in read(folder) if not entry.is_probe]
+    assert [entry.features for entry in found] == [[[1.0, "north"]]]
+
+
+def test_switched_off_a_pod_has_no_volume(place, cluster, make_bundle):
+    off = place.but(prediction_log=PredictionLogSection(enabled=False), raw_rows=False)
+    off.deploy(make_bundle(), 1)
+    pod = cluster.objects["Deployment", "small-staging-v1"]["spec"]["template"]["spec"]
+    assert (pod["volumes"], pod["containers"][0]["volumeMounts"]) == ([], [])
+    assert not list(cluster.root.glob("pod-*/predictions"))
+
+
+class TestCluster:
+    def test_without_kubectl_it_says_so(self, place, make_bundle, monkeypatch, tmp_path):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(EnvironmentFault, match="kubectl is not installed; install it where"):
+            place.deploy(make_bundle(), 1)
+        assert place.status() is None
+
+    def test_a_context_that_is_not_known_is_told(self, place, make_bundle):
+        elsewhere = with_settings(place, context="nowhere")
+        with pytest.raises(EnvironmentFault, match='kubectl get: context "nowhere" does not exist'):
+            elsewhere.deploy(make_bundle(), 1)
+
+    def test_a_namespace_that_is_not_there_is_told(self, place, make_bundle):
+        with pytest.raises(EnvironmentFault, match=r"expected a cluster .* namespace none"):
+            with_settings(place, namespace="none").deploy(make_bundle(), 1)
+
+    def test_one_that_does_not_answer_is_told(self, place, cluster, make_bundle):
+        def away(words):
+            raise AWAY
+
+        place.deploy(make_bundle(), 1)
+        cluster.before = away
+        for ask in (place.status, place.stop, lambda: place.deploy(make_bundle("c"), 2)):
+            with pytest.raises(EnvironmentFault, match=r"connection to the server .* was refused"):
+                ask()
+
+    def test_a_server_token_is_always_asked_for(self, place, make_bundle, monkeypatch):
+        monkeypatch.delenv("ML_TEST_TOKEN")
+        with pytest.raises(UsageError, match="ML_TEST_TOKEN holds no token"):
+            place.deploy(make_bundle(), 1)
+
+    def test_the_token_is_in_no_command_no_object_and_no_file(self, place, cluster, make_bundle):
+        place.deploy(make_bundle(), 1)
+        assert TOKEN not in json.dumps([cluster.calls, list(cluster.objects.values())])
+        files = [path for path in place.home.root.rglob("*") if path.is_file()]
+        assert not [path for path in files if TOKEN.encode() in path.read_bytes()]
+
+    @pytest.mark.parametrize("kind", ["Service", "ServiceAccount"])
+    def test_what_belongs_to_others_is_left_alone(self, place, cluster, make_bundle, kind):
+        theirs = {"kind": kind, "metadata": {"name": "small-staging", "labels": {}}}
+        cluster.objects[kind, "small-staging"] = theirs
+        with pytest.raises(UsageError, match=f"{kind} small-staging .* belongs to somebody else"):
+            place.deploy(make_bundle(), 1)
+        assert list(cluster.objects.values()) == [theirs]
+
+    def test_a_name_of_another_environment_is_refused(self, place, make_bundle):
+        place.deploy(make_bundle(), 1)
+        app = place.section.kubernetes.model_copy(update={"app": "small-staging"})
+        with pytest.raises(UsageError, match="belongs to small staging; expected small production"):
+            place.but(name="production", kubernetes=app).deploy(make_bundle("again"), 1)
+
+
+class TestSwitch:
+    def test_the_old_deployment_stays_until_it_is_decided(self, place, cluster, make_bundle, other):
+        place.deploy(make_bundle(), 1)
+        with place.handover(other, 2) as handover:
+            assert cluster.names("Deployment") == ["small-staging-v1", "small-staging-v2"]
+            assert selected(cluster) == "v2"
+            handover.commit()
+        for kind in ("Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget"):
+            assert cluster.names(kind) == ["small-staging-v2"]
+        assert place.stop()
+        assert cluster.objects == {}
+
+    def test_a_version_proves_itself_before_any_request_comes_to_it(
+        self, place, cluster, make_bundle, other
+    ):
+        place.deploy(make_bundle(), 1)
+        cluster.calls.clear()
+        place.deploy(other, 2)
+        order = [words[0] for words in cluster.calls if words[0] not in ("get", "rollout")]
+        assert order == ["apply", "port-forward", "patch", "apply", "delete", "delete"]
+
+    @pytest.mark.parametrize("verb", ["apply", "rollout", "port-forward", "patch"])
+    def test_a_call_that_fails_leaves_the_old_one(self, place, cluster, make_bundle, other, verb):
+        first = place.deploy(make_bundle(), 1)
+        section = place.section.kubernetes.model_copy(update={"rollout_seconds": 1})
+        hasty = place.but(kubernetes=section)
+
+        def fails(words):
+            if words[0] == verb and (verb == "rollout" or cluster.calls.count(words) == 1):
+                raise AWAY
+
+        cluster.calls.clear()
+        cluster.before = fails
+        with pytest.raises(EnvironmentFault):
+            hasty.deploy(other, 2)
+        cluster.before = lambda words: None
+        assert place.status() == first
+        assert cluster.names("Deployment") == ["small-staging-v1"]
+        assert served_version(place.url) == 1
+
+    def test_a_cluster_that_goes_away_for_good_is_settled_later(
+        self, place, cluster, make_bundle, other
+    ):
+        def away(words):
+            if words[0] == "patch" or "patch" in [one[0] for one in cluster.calls]:
+                raise AWAY
+
+        place.deploy(make_bundle(), 1)
+        cluster.before = away
+        with pytest.raises(EnvironmentFault, match="and taking it back failed"):
+            place.deploy(other, 2)
+        cluster.before = lambda words: None
+        assert served_version(place.url) == 1
+        place.deploy(make_bundle("c", identity="c", weight=3.0), 3)
+        assert cluster.names("Deployment") == ["small-staging-v3"]
+
+    def test_somebody_else_who_moves_the_service_meanwhile_wins(
+        self, place, cluster, make_bundle, other
+    ):
+        def moves(words):
+            if words[0] == "patch":
+                cluster.objects["Service", "small-staging"]["spec"]["selector"]["version"] = "v7"
+
+        place.deploy(make_bundle(), 1)
+        cluster.before = moves
+        with pytest.raises(EnvironmentFault, match=r"moved meanwhile: .*; expected version v1"):
+            place.deploy(other, 2)
+        assert selected(cluster) == "v7"
+        assert cluster.names("Deployment") == ["small-staging-v1"]
+
+    @pytest.mark.parametrize("answers", [True, False])
+    def test_what_an_interrupted_command_left_is_settled(
+        self, place, cluster, make_bundle, other, answers
+    ):
+        place.deploy(make_bundle(), 1)
+        interrupted = place.handover(other, 2)
+        interrupted._decided = True
+        interrupted._lock.release()
+        if not answers:
+            cluster._pods["small-staging-v2"][0].end()
+        with place.handover(make_bundle("c", identity="c", weight=3.0), 3) as handover:
+            assert handover.former.version == (2 if answers else 1)
+            handover.commit()
+        assert served_version(place.url) == 3
+        assert cluster.names("Deployment") == ["small-staging-v3"]
+
+    def test_a_version_begins_with_as_many_servers_as_are_at_work(
+        self, place, cluster, make_bundle, other
+    ):
+        place.deploy(make_bundle(), 1)
+        cluster.objects["Deployment", "small-staging-v1"]["spec"]["replicas"] = 7
+        with place.handover(other, 2):
+            assert cluster.objects["Deployment", "small-staging-v2"]["spec"]["replicas"] == 7
+        assert cluster.objects["Deployment", "small-staging-v1"]["spec"]["replicas"] == 7
+
+    def test_other_settings_change_the_version_in_its_place(self, place, cluster, make_bundle):
+        def cpu():
+            pod = cluster.objects["Deployment", "small-staging-v1"]["spec"]["template"]["spec"]
+            return pod["containers"][0]["resources"]["requests"]["cpu"]
+
+        place.deploy(make_bundle(), 1)
+        stronger = with_settings(place, cpu="2")
+        with stronger.handover(make_bundle("again"), 1) as handover:
+            assert handover.changed
+            assert cpu() == "2"
+        assert cpu() == "250m"
+        assert served_version(place.url) == 1
+        stronger.deploy(make_bundle("once more"), 1)
+        assert cpu() == "2"
+        assert served_version(place.url) == 1
+
+    def test_an_ingress_comes_and_goes_with_the_configuration(self, place, cluster, make_bundle):
+        ingress = {"kubernetes": place.section.kubernetes.model_dump()}
+        ingress["kubernetes"]["ingress"] = {"host": "small.example.org"}
+        section = type(place.section)(**place.section.model_dump() | ingress)
+        place.but(kubernetes=section.kubernetes).deploy(make_bundle(), 1)
+        assert cluster.names("Ingress") == ["small-staging"]
+        place.deploy(make_bundle("again"), 1)
+        assert cluster.names("Ingress") == []
+
+    def test_without_an_address_it_is_proved_over_a_forwarded_port(
+        self, place, cluster, make_bundle
+    ):
+        inside = place.but(url=None)
+        deployment = inside.deploy(make_bundle(), 1)
+        assert deployment.url == f"http://small-staging.ml:{place.port}"
+        targets = [words[1] for words in cluster.calls if words[0] == "port-forward"]
+        assert targets == ["deployment/small-staging-v1", "service/small-staging"]
+        assert inside.status() == deployment
+
+    def test_one_that_is_not_registered_is_called_by_its_bundle(self, place, cluster, make_bundle):
+        deployment = place.deploy(make_bundle(), None)
+        assert deployment.version is None
+        assert cluster.names("Deployment") == [f"small-staging-b{deployment.digest[:12]}"]
+        assert place.status() == deployment
+
+
+class TestServersThatDoNotStart:
+    def test_a_rollout_that_is_stuck(self, place, cluster, make_bundle, other, monkeypatch):
+        """The cluster has no room for the pods, say: they wait, and nothing is wrong with them."""
+        first = place.deploy(make_bundle(), 1)
+        monkeypatch.setattr(Kubectl, "rolled_out", lambda *_: False)
+        told = "were not ready within 1 s: the cluster does not say why"
+        with pytest.raises(EnvironmentFault, match=told):
+            with_settings(place, rollout_seconds=1).deploy(other, 2)
+        assert place.status() == first
+        assert cluster.names("Deployment") == ["small-staging-v1"]
+        assert served_version(place.url) == 1
+
+    def test_no_image(self, place, cluster, make_bundle):
+        nowhere = with_settings(place, repository="registry.test/none")
+        with pytest.raises(EnvironmentFault, match=r"ImagePullBackOff: .*'ml-pipeline package --p"):
+            nowhere.deploy(make_bundle(), 1)
+        assert cluster.objects == {}
+        assert place.status() is None
+
+    def test_no_secret(self, place, cluster, make_bundle):
+        cluster.secrets.clear()
+        with pytest.raises(EnvironmentFault, match=r'secret "small-staging-token" not found; make'):
+            place.deploy(make_bundle(), 1)
+
+    def test_an_image_with_another_bundle(self, place, cluster, make_bundle, other):
+        cluster.image = lambda name: other
+        with pytest.raises(Refused, match="the server did not start: the image holds bundle"):
+            place.deploy(make_bundle(), 1)
+
+    def test_another_token_than_the_one_in_the_secret(self, place, cluster, make_bundle):
+        cluster.secrets["small-staging-token", "token"] = "another"
+        with pytest.raises(Refused, match="401"):
+            place.deploy(make_bundle(), 1)
+        assert cluster.objects == {}
+
+
+def test_a_record_that_cannot_be_read_is_told(place):
+    path = place.home / "servers/staging.kubernetes.json"
+    path.parent.mkdir()
+    path.write_text('{"schema": "other", "app": "x"}')
+    with pytest.raises(EnvironmentFault, match=r"cannot read .*: other; expected ml-pipeline/kub"):
+        place.status()
+    path.write_text("[")
+    with pytest.raises(EnvironmentFault, match="remove it and deploy again"):
+        place.stop()
+
+
+def test_doctor_asks_the_cluster(place, cluster, make_bundle, make_project):
+    def told():
+        section = place.section.model_dump(exclude_none=True)
+        section["kubernetes"].pop("callers")
+        project = make_project(environments={"staging": section})
+        return next(one for one in examine(project, place.home) if one.name == "target of staging")
+
+    place.deploy(make_bundle(), 1)
+    assert told().observed == "kubernetes, namespace ml with 1 versions"
+    cluster.contexts.clear()
+    assert told().verdict == "fail"
+    assert 'context "test" does not exist' in told().why
+
+
+def test_the_programs_path_is_searched_for_kubectl(cluster):
+    assert shutil.which("kubectl") == str(cluster.bin / "kubectl")

@@ -1,0 +1,422 @@
+"""Servers of this machine: start, switch, take back, end; whatever fails, the old one serves."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import ClassVar
+
+import httpx
+import psutil
+import pytest
+from ml_pipeline.config import PredictionLogSection
+from ml_pipeline.core import process_identity
+from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
+from ml_pipeline.core.home import Home
+from ml_pipeline.serving.prediction_log import read
+from ml_pipeline.targets import container_detection, ports, server_arguments, server_records
+from ml_pipeline.targets.base import Placement, Target
+from ml_pipeline.targets.docker.target import DockerTarget
+from ml_pipeline.targets.loader import load_target
+from ml_pipeline.targets.process import server_process
+from ml_pipeline.targets.process.target import ProcessTarget
+from ml_pipeline.targets.server_records import State
+
+from tests.servers import falsify_golden, served_version
+from tests.targets.samples import Clients
+
+
+class TestStart:
+    BUILD: ClassVar = {
+        "BUILD_ID": "5",
+        "BUILD_TAG": "jenkins-shop-5",
+        "HUDSON_COOKIE": "6d3c",
+        "HUDSON_SERVER_COOKIE": "0f1e",
+        "JENKINS_NODE_COOKIE": "9a7b",
+        "JENKINS_SERVER_COOKIE": "durable-2c4d",
+        "JENKINS_URL": "http://ci.example/",
+    }
+    """By which Jenkins finds what a build left running, to end it."""
+
+    def test_it_reads_a_released_copy_and_not_the_bundle(self, place, make_bundle):
+        bundle = make_bundle()
+        deployment = place.deploy(bundle, 3)
+        assert deployment.bundle == place.home / "released" / deployment.digest
+        (bundle / "model.onnx").unlink()
+        assert served_version(place.url) == 3
+
+    def test_a_long_home_is_no_obstacle(self, place, tmp_path, make_bundle):
+        home = Home(tmp_path / ("deep/" * 20))
+        home.make()
+        deep = place.but(home=home)
+        deep.deploy(make_bundle(), 1)
+        assert deep.stop()
+
+    def test_the_server_outlives_the_command_and_has_no_secret_of_it(self, place, make_bundle):
+        code = (
+            "import sys; from pathlib import Path; from ml_pipeline.core.home import Home;"
+            "from ml_pipeline.targets.base import Placement, deploy;"
+            "from ml_pipeline.targets.process.target import ProcessTarget;"
+            "from ml_pipeline.config import EnvironmentSection, ServingSection;"
+            "section = EnvironmentSection(port=int(sys.argv[3]));"
+            "home = Home(Path(sys.argv[2]));"
+            "placement = Placement('staging', section, ServingSection(), home);"
+            "deploy(ProcessTarget(), placement, Path(sys.argv[1]), 3)"
+        )
+        command = [sys.executable, "-W", "error", "-c", code, str(make_bundle())]
+        done = subprocess.run(
+            [*command, str(place.home.root), str(place.port)],
+            env=os.environ | self.BUILD | {"REGISTRY_PASSWORD": "s3cret"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        deployment = place.status()
+        assert served_version(place.url) == 3
+        process = psutil.Process(deployment.pid)
+        found = process.environ()
+        assert found["JENKINS_NODE_COOKIE"] == "dontKillMe"
+        assert not (set(self.BUILD) - {"JENKINS_NODE_COOKIE"} | {"REGISTRY_PASSWORD"}) & set(found)
+        assert not set(self.BUILD.values()) & set(found.values())
+        assert os.getsid(deployment.pid) != os.getsid(0)
+
+    def test_the_token_goes_along(self, place, make_bundle, monkeypatch):
+        monkeypatch.setenv("API_TOKEN", "s3cret")
+        place.but(host="0.0.0.0", token_env="API_TOKEN").deploy(make_bundle(), 1)
+        assert place.status().url == place.url
+        assert httpx.get(f"{place.url}/metadata").status_code == 401
+        assert "s3cret" not in place.state.read_text()
+
+    def test_a_port_in_use_is_named_with_its_owner(self, place, make_bundle):
+        with (
+            socket.create_server(("127.0.0.1", place.port)),
+            pytest.raises(EnvironmentFault) as caught,
+        ):
+            place.deploy(make_bundle(), 1)
+        text = str(caught.value)
+        assert f"port {place.port} of 127.0.0.1 is in use by pid {os.getpid()} (" in text
+        assert psutil.Process().cmdline()[0] in text
+
+    def test_a_port_that_a_container_publishes_is_told_as_that(
+        self, place, make_bundle, monkeypatch
+    ):
+        monkeypatch.setattr(ports, "PROXY", psutil.Process().name())
+        with (
+            socket.create_server(("127.0.0.1", place.port)),
+            pytest.raises(EnvironmentFault, match="in use by a container that publishes it"),
+        ):
+            place.deploy(make_bundle(), 1)
+
+    def test_a_server_of_another_home_is_named_with_how_to_end_it(
+        self, place, make_bundle, tmp_path
+    ):
+        place.deploy(make_bundle(), 1)
+        other = place.but(name="production", home=Home(tmp_path / "elsewhere"))
+        with pytest.raises(UsageError) as caught:
+            other.deploy(make_bundle("other"), 1)
+        home = place.home.root
+        assert str(caught.value) == (
+            f"port {place.port} is held by our own server, environment staging, home {home}; "
+            "set environments.production.port to another, or end that server with "
+            f"'ML_HOME={home} ml-pipeline stop staging' in its project"
+        )
+        assert other.status() is None
+
+
+class TestSettings:
+    def test_predictions_are_logged_in_the_home_by_environment(self, place, make_bundle):
+        place.deploy(make_bundle(), 3)
+        body = {"features": [1.0, "north"]}
+        sent = {"x-request-id": "mine"}
+        assert httpx.post(f"{place.url}/predict", json=body, headers=sent).status_code == 200
+        place.stop()
+        logged = read(place.home / "predictions/staging")
+        asked = [entry.request_id for _, entry in logged if not entry.is_probe]
+        assert asked == ["mine"]
+
+    def test_a_folder_of_the_projects_is_taken_from_its_root(self, place, make_project):
+        project = make_project(serving={"prediction_log": {"folder": "kept"}})
+        serving = Placement.of(project, "staging", place.home).serving
+        found = server_arguments.prediction_folder(serving, place.home, "staging")
+        assert found == project.root / "kept/staging"
+
+    def test_they_may_be_switched_off_or_lie_elsewhere(self, place, make_bundle, tmp_path):
+        bundle, folder = make_bundle(), tmp_path / "elsewhere"
+        place.but(prediction_log=PredictionLogSection(folder=folder)).deploy(bundle, 3)
+        assert served_version(place.url) == 3
+        first = place.status()
+        off = place.but(prediction_log=PredictionLogSection(enabled=False))
+        second = off.deploy(bundle, 3)
+        assert second.pid != first.pid, "other settings are another server"
+        place.stop()
+        assert list(read(folder / "staging"))
+        assert not (place.home / "predictions").exists()
+
+
+class TestRollover:
+    @pytest.mark.parametrize("keep_alive", [True, False])
+    def test_refuses_no_connection_and_drops_no_request(self, place, make_bundle, keep_alive):
+        place.deploy(make_bundle(), 1)
+        with Clients(place.url, keep_alive=keep_alive) as clients:
+            time.sleep(0.3)
+            place.deploy(make_bundle("b", identity="b", weight=2.0), 2)
+            time.sleep(0.3)
+        assert clients.errors == []
+        assert set(clients.versions) == {1, 2}
+        assert clients.versions[-4:] == [2, 2, 2, 2]
+
+    def test_the_old_server_ends_and_only_one_stays(self, place, make_bundle):
+        first = place.deploy(make_bundle(), 1)
+        second = place.deploy(make_bundle("b", identity="b", weight=2.0), 2)
+        assert not psutil.pid_exists(first.pid)
+        assert place.status() == second
+        control = server_records.read(place.state).serving.control
+        assert [str(path) for path in (place.home / "servers").glob("*.sock")] == [control]
+
+    def test_taken_back_the_old_one_serves_and_no_request_is_lost(self, place, make_bundle):
+        first = place.deploy(make_bundle(), 1)
+        with Clients(place.url, keep_alive=True) as clients:
+            with place.handover(make_bundle("b", identity="b", weight=2.0), 2) as handover:
+                assert served_version(place.url) == 2
+                assert handover.former == first
+                new = handover.deployment
+            time.sleep(0.3)
+        assert clients.errors == []
+        assert served_version(place.url) == 1
+        assert place.status() == first
+        assert not psutil.pid_exists(new.pid)
+
+    def test_taken_back_with_none_before_nothing_serves(self, place, make_bundle):
+        with place.handover(make_bundle(), 1):
+            assert served_version(place.url) == 1
+        assert place.status() is None
+        assert not place.state.exists()
+
+
+class TestFailure:
+    @pytest.mark.parametrize("damage", ["golden", "file"])
+    def test_a_bad_bundle_leaves_the_old_one(self, place, make_bundle, damage):
+        first = place.deploy(make_bundle(), 1)
+        bad = make_bundle("b", identity="b", weight=2.0)
+        if damage == "golden":
+            falsify_golden(bad)
+        else:
+            (bad / "model.onnx").write_bytes(b"x")
+        with pytest.raises(Refused):
+            place.deploy(bad, 2)
+        assert place.status() == first
+        assert served_version(place.url) == 1
+        assert len(list((place.home / "servers").glob("*.sock"))) == 1
+
+    def test_what_the_server_said_is_told(self, place, make_bundle):
+        bad = make_bundle()
+        falsify_golden(bad)
+        with pytest.raises(
+            Refused, match=r"did not start: a golden prediction is 0\.8.*staging.log"
+        ):
+            place.deploy(bad, 2)
+
+    def test_a_released_copy_that_rotted_is_replaced(self, place, make_bundle):
+        bundle = make_bundle()
+        first = place.deploy(bundle, 1)
+        place.stop()
+        (first.bundle / "model.onnx").write_bytes(b"x")
+        assert place.deploy(bundle, 1).digest == first.digest
+
+    def test_a_server_that_dies_after_the_switch_is_taken_back(
+        self, place, make_bundle, monkeypatch
+    ):
+        first = place.deploy(make_bundle(), 1)
+        from ml_pipeline.traffic import probe
+
+        real = probe.probe
+
+        def dies(url, *rest):
+            if url == place.url:
+                new = server_records.read(place.state).serving
+                os.kill(new.pid, signal.SIGKILL)
+            return real(url, *rest)
+
+        monkeypatch.setattr(probe, "probe", dies)
+        with pytest.raises(Refused):
+            place.deploy(make_bundle("b", identity="b", weight=2.0), 2)
+        monkeypatch.undo()
+        assert place.status() == first
+        assert served_version(place.url) == 1
+
+    def test_what_an_interrupted_command_left_is_cleared(self, place, make_bundle):
+        first = place.deploy(make_bundle(), 1)
+        handover = place.handover(make_bundle("b", identity="b", weight=2.0), 2)
+        handover._lock.release()
+        handover._decided = True
+        second = place.deploy(make_bundle("c", identity="c", weight=3.0), 3)
+        assert place.status() == second
+        assert not psutil.pid_exists(first.pid)
+        assert not psutil.pid_exists(handover.deployment.pid)
+
+    def test_a_state_file_that_is_broken_is_told(self, place, make_bundle):
+        place.state.parent.mkdir()
+        place.state.write_text('{"schema": "other"}')
+        with pytest.raises(EnvironmentFault, match=r"cannot read .*staging\.json"):
+            place.deploy(make_bundle(), 1)
+        place.state.unlink()
+
+
+class TestStopAndStatus:
+    def test_stop_ends_it_and_says_so(self, place, make_bundle):
+        deployment = place.deploy(make_bundle(), 1)
+        assert place.stop()
+        assert not psutil.pid_exists(deployment.pid)
+        assert place.status() is None
+        assert not place.stop()
+
+    def test_a_killed_server_is_not_serving(self, place, make_bundle):
+        first = place.deploy(make_bundle(), 1)
+        os.kill(first.pid, signal.SIGKILL)
+        psutil.Process(first.pid).wait(5)
+        assert place.status() is None
+
+    def test_a_stopped_process_is_not_serving(self, place, make_bundle):
+        deployment = place.deploy(make_bundle(), 1)
+        os.kill(deployment.pid, signal.SIGSTOP)
+        try:
+            assert place.status() is None
+        finally:
+            os.kill(deployment.pid, signal.SIGCONT)
+
+    def test_one_that_nobody_waits_for_has_ended_too(self):
+        """As in a container without an init, where it stays as a zombie."""
+        code = (
+            "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'input()'],"
+            " stdin=subprocess.PIPE); print(child.pid, flush=True); input()"
+        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen([sys.executable, "-c", code], **pipes) as parent:
+            child = psutil.Process(int(parent.stdout.readline()))
+            server_process.end(child)
+            assert child.status() == psutil.STATUS_ZOMBIE
+            parent.communicate("\n")
+
+    def test_a_number_that_is_another_process_by_now_is_never_ended(self, place):
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+            started = process_identity.start_of(other.pid)
+            server = server_records.Server(
+                pid=other.pid,
+                started=started + "0",
+                version=1,
+                digest="d",
+                bundle="b",
+                host="127.0.0.1",
+                asked_port=place.port,
+                port=place.port,
+                control=str(place.home / "servers/none.sock"),
+                token_env=None,
+                settings="",
+            )
+            assert replace(server, started=started).process() is not None
+            place.state.parent.mkdir()
+            server_records.write(place.state, State(server))
+            assert place.status() is None
+            assert not place.stop()
+            assert other.poll() is None
+            other.communicate(b"\n")
+
+
+class TestTheHomeIsElsewhere:
+    def test_moved_its_server_is_known_and_hands_over(self, place, make_bundle, tmp_path):
+        first = place.deploy(make_bundle(), 1)
+        moved = place.but(home=Home(place.home.root.rename(tmp_path / "moved")), port=place.port)
+        assert moved.status() == first
+        with Clients(place.url, keep_alive=False, pause=0.02) as clients:
+            moved.deploy(make_bundle("second", weight=2.0), 2)
+        assert clients.errors == []
+        assert served_version(place.url) == 2
+        assert ended(first.pid)
+        assert moved.stop()
+
+    def test_by_a_link_it_is_the_same(self, place, make_bundle, tmp_path):
+        first = place.deploy(make_bundle(), 1)
+        (tmp_path / "link").symlink_to(place.home.root)
+        linked = place.but(home=Home(tmp_path / "link"), port=place.port)
+        assert linked.status() == first
+        linked.deploy(make_bundle("second", weight=2.0), 2)
+        assert ended(first.pid)
+        assert place.status() == linked.status()
+
+    def test_a_copy_leaves_the_server_of_the_original_alone(self, place, make_bundle, tmp_path):
+        first = place.deploy(make_bundle(), 1)
+        subprocess.run(["cp", "-a", place.home.root, tmp_path / "copy"], check=True)
+        copy = place.but(home=Home(tmp_path / "copy"), port=place.port)
+        assert copy.status() is None
+        with pytest.raises(UsageError, match=f"held by .* home {re.escape(str(place.home.root))};"):
+            copy.deploy(make_bundle("second", weight=2.0), 2)
+        assert not copy.stop()
+        assert place.status() == first
+        assert served_version(place.url) == 1
+
+
+class TestTheClockIsSet:
+    """A process is what it was, whatever the wall clock says of when it began."""
+
+    @pytest.mark.parametrize("seconds", [-86_400, 86_400])
+    def test_status_handover_and_stop_know_their_server(
+        self, place, make_bundle, monkeypatch, seconds
+    ):
+        first = place.deploy(make_bundle(), 1)
+        created = psutil.Process.create_time
+        monkeypatch.setattr(psutil.Process, "create_time", lambda one: created(one) + seconds)
+        monkeypatch.setattr(time, "time", lambda now=time.time: now() + seconds)
+        assert place.status() == first
+        second = place.deploy(make_bundle("second", weight=2.0), 2)
+        assert second.pid != first.pid
+        assert ended(first.pid)
+        assert served_version(place.url) == 2
+        assert place.stop()
+        assert place.status() is None
+
+    def test_a_record_by_the_clock_is_believed_to_the_control_socket(self, place, make_bundle):
+        """Earlier versions recorded seconds since the epoch."""
+        deployment = place.deploy(make_bundle(), 1)
+        values = json.loads(place.state.read_text())
+        del values["serving"]["started"]
+        values["serving"]["created"] = psutil.Process(deployment.pid).create_time() - 3600
+        place.state.write_text(json.dumps(values))
+        assert place.status() == deployment
+        assert place.stop()
+        assert ended(deployment.pid)
+
+
+def ended(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+class TestTargets:
+    def test_they_are_found_by_name(self):
+        target: Target = load_target("process")
+        assert isinstance(target, ProcessTarget)
+        assert isinstance(load_target("docker"), DockerTarget)
+
+    def test_an_unknown_one_names_the_nearest(self):
+        with pytest.raises(UsageError, match="did you mean 'process'"):
+            load_target("proces")
+
+
+class TestInsideContainer:
+    def test_it_refuses_and_names_the_docker_target(self, place, make_bundle, monkeypatch):
+        monkeypatch.setattr(container_detection, "container", lambda: "/.dockerenv")
+        with pytest.raises(UsageError) as caught:
+            place.deploy(make_bundle(), 1)
+        text = str(caught.value)
+        assert "staging: this is a container (/.dockerenv), and a server process would end" in text
+        assert "set environments.staging.target to docker" in text
+        assert place.status() is None

@@ -1,0 +1,5 @@
+"""A server process to ask."""
+
+from tests.targets.conftest import free_port, place
+
+__all__ = ["free_port", "place"]
