@@ -8,7 +8,8 @@ import math
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,47 @@ def make_context() -> MakeContext:
         )
 
     return make
+
+
+InstallDistribution = Callable[..., Path]
+
+
+@pytest.fixture
+def install_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[InstallDistribution]:
+    """Put a distribution with modules and entry points on the path, for this test only.
+
+    ``entry_points`` maps each group to its entry points by name; ``modules`` each module's name to
+    its source. Returns the folder on ``sys.path``, for ``PYTHONPATH`` of a subprocess.
+    """
+
+    def install(
+        name: str, entry_points: dict[str, dict[str, str]], version: str = "1.0", **modules: str
+    ) -> Path:
+        site = tmp_path / f"site-{name}"
+        metadata = site / f"{name.replace('-', '_')}-{version}.dist-info"
+        metadata.mkdir(parents=True)
+        metadata.joinpath("METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        lines = [
+            line
+            for group, entries in entry_points.items()
+            for line in (f"[{group}]", *(f"{key} = {value}" for key, value in entries.items()))
+        ]
+        metadata.joinpath("entry_points.txt").write_text("\n".join(lines) + "\n")
+        for module, source in modules.items():
+            site.joinpath(f"{module}.py").write_text(source)
+            monkeypatch.delitem(sys.modules, module, raising=False)
+            forgotten.append(module)
+        monkeypatch.syspath_prepend(site)
+        return site
+
+    forgotten: list[str] = []
+    yield install
+    for module in forgotten:
+        sys.modules.pop(module, None)
 
 
 MakeBundle = Callable[..., Path]

@@ -22,8 +22,10 @@ from typing import Any
 from ml_pipeline.config import Project
 from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import EnvironmentFault, UsageError
-from ml_pipeline.features.decorator import search_path
+from ml_pipeline.core.plugins import installed_plugins
+from ml_pipeline.core.project_modules import search_path
 from ml_pipeline.features.schema import FeatureSchema
+from ml_pipeline.problems.loader import PROBLEM_PLUGINS
 
 LOCKED = (
     "TA-Lib",
@@ -42,8 +44,6 @@ LOCKED = (
 
 VARIANTS = {"xgboost": "xgboost-cpu"}
 """Distributions of the same code under another name; a model does not tell them apart."""
-
-GROUP = "ml_pipeline.problems"
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,10 @@ def locked(project: Project) -> dict[str, str]:
     versions = {"python": ".".join(platform.python_version_tuple()[:2])}
     for name in LOCKED:
         versions[name] = installed_version(name)
-    for entry in metadata.entry_points(group=GROUP, name=project.config.problem.kind):
-        if entry.dist is not None:
-            versions[entry.dist.name] = entry.dist.version
+    plugin = installed_plugins(PROBLEM_PLUGINS).get(project.config.problem.kind)
+    if plugin is not None and plugin.distribution is not None:
+        name, version = plugin.distribution
+        versions[name] = version
     return versions
 
 

@@ -1,13 +1,12 @@
-"""Finds problem plug-ins by entry point and makes one from its section of ``ml.yaml``."""
+"""Loads the problem plug-in that ``problem.kind`` names, with its options."""
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ml_pipeline.config import FILE, ProblemSection
-from ml_pipeline.core.errors import UsageError, nearest
+from ml_pipeline.core.plugins import installed_plugins, load_plugin
 from ml_pipeline.core.schema_errors import parse
 
 if TYPE_CHECKING:
@@ -15,7 +14,10 @@ if TYPE_CHECKING:
 
     from ml_pipeline.problem import Problem
 
-GROUP = "ml_pipeline.problems"
+PROBLEM_PLUGINS = "ml_pipeline.problems"
+"""The group of their entry points."""
+
+METHODS = ("Options", "columns", "feature_columns", "expectations", "matrix", "heuristic")
 
 
 def load_problem(config: ProblemSection, root: Path) -> Problem:
@@ -24,10 +26,7 @@ def load_problem(config: ProblemSection, root: Path) -> Problem:
     Raises:
         UsageError: there is no such plug-in, it cannot be imported, or an option is wrong.
     """
-    known = _plugins()
-    if config.kind not in known:
-        raise UsageError(f"problem.kind is '{config.kind}'", hint=nearest(config.kind, known))
-    plugin = _load(known[config.kind])
+    plugin = load_plugin(PROBLEM_PLUGINS, config.kind, what="problem.kind", attributes=METHODS)
     values = {key: value for key, value in config.model_dump().items() if key != "kind"}
     options = parse(plugin.Options, values, f"{root / FILE}: problem ({config.kind})")
     problem: Problem = plugin(options)
@@ -36,19 +35,5 @@ def load_problem(config: ProblemSection, root: Path) -> Problem:
 
 def option_schemas() -> dict[str, type[BaseModel]]:
     """Return the options model of every installed problem plug-in by its kind."""
-    return {kind: _load(point).Options for kind, point in _plugins().items()}
-
-
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in sorted(entry_points(group=GROUP))}
-
-
-def _load(point: EntryPoint) -> type[Any]:
-    try:
-        plugin: type[Any] = point.load()
-    except (ImportError, AttributeError) as error:
-        raise UsageError(
-            f"problem plug-in '{point.name}' ({point.value}) cannot be loaded: {error}",
-            hint="install or repair the package that provides it",
-        ) from error
-    return plugin
+    plugins = installed_plugins(PROBLEM_PLUGINS)
+    return {kind: plugin.load(attributes=METHODS).Options for kind, plugin in plugins.items()}
