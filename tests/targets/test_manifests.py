@@ -9,8 +9,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ml_pipeline.config import Config, EnvironmentSection, KubernetesSection, ServingSection, parse
+from ml_pipeline.config import Config, EnvironmentSection, KubernetesSection, ServingSection
 from ml_pipeline.core.errors import UsageError
+from ml_pipeline.core.schema_errors import parse
 from ml_pipeline.targets.kubernetes.manifests import (
     PLAIN,
     WORDS,

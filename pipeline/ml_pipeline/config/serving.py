@@ -1,0 +1,51 @@
+"""``serving``: limits of the server, raw rows and the prediction log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from ml_pipeline.config.section import Section
+
+
+class PredictionLogSection(Section):
+    """What was asked and answered, as rotated JSON lines."""
+
+    enabled: bool = True
+    folder: Path | None = Field(
+        None, description="Holds a folder for each environment; predictions in the home if unset."
+    )
+    max_bytes: int = Field(64 << 20, ge=1 << 16, description="Bytes of a file.")
+    keep: int = Field(16, ge=2, description="Files; the oldest are removed.")
+
+
+class RawRowsSection(Section):
+    """Rows before features (``POST /predict/raw``), computed by the model's own code."""
+
+    enabled: bool = True
+    max_rows: int = Field(10_000, ge=1, description="Rows of a request, with their history.")
+    max_queue: int = Field(8, ge=1, description="Requests that wait; more are answered 429.")
+    max_seconds: float = Field(
+        10.0, gt=0, description="Longest time for one of them, then it is answered 503."
+    )
+
+
+class ServingSection(Section):
+    max_body: int = Field(1_000_000, ge=1, description="Bytes of a request.")
+    max_rows: int = Field(1_000, ge=1)
+    max_queue: int = Field(
+        64, ge=1, description="Requests that wait for a slow model; more are answered 429."
+    )
+    max_seconds: float = Field(
+        5.0, gt=0, description="Longest time that one of them waits, then it is answered 503."
+    )
+    log_requests: float = Field(
+        0.0, ge=0, le=1, description="Share of answered requests with a line in the server's log."
+    )
+    raw: RawRowsSection = RawRowsSection()
+    prediction_log: PredictionLogSection = PredictionLogSection()
+    keep_released: int = Field(
+        10, ge=2, description="Versions that production may go back to without the registry."
+    )
+    token_env: str | None = Field(None, description="Environment variable with the bearer token.")
