@@ -34,7 +34,7 @@ def test_every_stage_has_its_step(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_that_asks_where_servers_run_gets_the_engine(stage: str) -> None:
-    tree = ast.parse((ROOT / f"{STAGES[stage].module.replace('.', '/')}.py").read_text())
+    tree = ast.parse((ROOT / f"pipeline/{STAGES[stage].module.replace('.', '/')}.py").read_text())
     used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     asks = bool(used & {"ml_pipeline.targets.loader", "ml_pipeline.promotion.agreement"})
     assert STEPS["steps"][step_of(stage)]["engine"] == asks

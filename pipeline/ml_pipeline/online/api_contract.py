@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from ml_pipeline.bundle.reader import TOLERANCE, Bundle, check_golden
 from ml_pipeline.core.errors import EnvironmentFault, Refused
 from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.traffic import probe
 from ml_pipeline.traffic.probe import (
     UnexpectedAnswer,
-    client,
     golden_answers,
     json_of,
     number_of,
@@ -72,7 +72,7 @@ def contract(url: str, expected: Expected, token: str | None = None) -> Contract
     """
     import httpx
 
-    with client(url, token) as api:
+    with probe.client(url, token) as api:
         try:
             api.get("/health/live")
         except httpx.TransportError as error:
