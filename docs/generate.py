@@ -5,6 +5,7 @@ A test finds drift. Run: .venv/bin/python docs/generate.py
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import textwrap
@@ -17,10 +18,12 @@ from ml_pipeline import __version__
 from ml_pipeline.core.report import SCHEMA, StageReport
 from ml_pipeline.project.config_listing import schema
 from ml_pipeline.stages.table import RUNS, STAGES, Stage, Step
+from ml_pipeline.training.estimators.loader import installed_estimators
 
 DOCS = Path(__file__).resolve().parent
 REFERENCE = DOCS / "reference"
 ROOT = "../.."
+LIMITS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
 KINDS = ("text", "name", "integer", "switch", "path", "texts", "map", "any")
 
 
@@ -33,6 +36,7 @@ def pages() -> dict[str, str]:
         "report.schema.json": json.dumps(report, indent=2) + "\n",
         "ml.schema.json": json.dumps(schema(), indent=2) + "\n",
         "stages.md": stages(),
+        "estimator-parameters.md": estimators(),
         "steps.md": steps_page(steps),
         f"{ROOT}/resources/steps.json": json.dumps(steps, indent=1) + "\n",
         **{f"{ROOT}/vars/{name}.txt": steps_help(name, steps) for name in sorted(steps["steps"])},
@@ -70,6 +74,41 @@ def stages() -> str:
             ]
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def estimators() -> str:
+    """Return the page of the installed estimators and their parameters."""
+    lines = [
+        "# Parameters of the estimators",
+        "",
+        "Made from the estimator plug-ins; do not edit by hand. What holds for all of them:",
+        "[Estimators, split and calibration](estimators.md).",
+    ]
+    for name, estimator in installed_estimators().items():
+        lines += ["", f"## {name}", "", inspect.cleandoc(estimator.Parameters.__doc__ or ""), ""]
+        lines += ["| parameter | default | range | |", "|---|---|---|---|"]
+        rows = estimator.Parameters.model_json_schema(by_alias=False)["properties"]
+        lines += [_parameter(key, about) for key, about in rows.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _parameter(name: str, about: Mapping[str, Any]) -> str:
+    """Return the row of a parameter; the limits are those of its JSON Schema."""
+    variants = about.get("anyOf", [about])
+    words = []
+    for one in variants:
+        if "enum" in one:
+            words.append(", ".join(f"`{value}`" for value in one["enum"]))
+        elif one.get("type") in ("integer", "number"):
+            kind = "whole number" if one["type"] == "integer" else "number"
+            limits = [f"{sign} {one[key]:g}" for key, sign in LIMITS.items() if key in one]
+            words.append(" ".join([kind, *limits]))
+        else:
+            words.append(
+                {"null": "`null`", "boolean": "true or false"}.get(one["type"], one["type"])
+            )
+    default = json.dumps(about.get("default")).strip('"')
+    return f"| `{name}` | {default} | {' or '.join(words)} | {about.get('description', '')} |"
 
 
 # --- the steps of the Jenkins library ---------------------------------------------------------

@@ -15,15 +15,33 @@ if TYPE_CHECKING:
     from ml_pipeline.features.decorator import feature
     from ml_pipeline.problem import Column, FeatureFunction, Matrix, Problem, Rule
     from ml_pipeline.targets.base import Target
+    from ml_pipeline.training.estimators.base import (
+        Encoded,
+        Estimator,
+        FitSettings,
+        Fitted,
+        LabelledRows,
+        Objective,
+        Predictions,
+    )
+    from ml_pipeline.training.onnx_graph import OnnxGraph
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Check",
     "Column",
+    "Encoded",
     "EnvironmentFault",
+    "Estimator",
     "FeatureFunction",
+    "FitSettings",
+    "Fitted",
+    "LabelledRows",
     "Matrix",
+    "Objective",
+    "OnnxGraph",
+    "Predictions",
     "Problem",
     "Refused",
     "Rule",
@@ -42,6 +60,16 @@ _MODULES = {
     "features.decorator": ("feature",),
     "problem": ("Column", "FeatureFunction", "Matrix", "Problem", "Rule"),
     "targets.base": ("Target",),
+    "training.estimators.base": (
+        "Encoded",
+        "Estimator",
+        "FitSettings",
+        "Fitted",
+        "LabelledRows",
+        "Objective",
+        "Predictions",
+    ),
+    "training.onnx_graph": ("OnnxGraph",),
 }
 
 # Read when ONNX Runtime is imported. Otherwise a thread of it looks up its maker's collector every

@@ -64,7 +64,10 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
     """Write ``model/`` as train leaves it: numbers ``a`` and ``b``, category ``colour``."""
 
     def make(
-        project: Project, folder: Path | None = None, frame: pd.DataFrame | None = None
+        project: Project,
+        folder: Path | None = None,
+        frame: pd.DataFrame | None = None,
+        estimator: str = "logistic-regression",
     ) -> Path:
         folder = folder or tmp_path / "model"
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +81,7 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
         record = TrainingRecord(
             project=project.config.project,
             problem=project.config.problem.kind,
-            estimator="logistic-regression",
+            estimator=estimator,
             params={},
             best_round=None,
             calibration="none",
@@ -114,6 +117,6 @@ def bundle(tmp_path: Path, make_project: Callable[..., Project], make_model) -> 
 def whole_bundle(tmp_path: Path, make_project: Callable[..., Project], make_model) -> Path:
     """Return the folder of a bundle with every file that there may be."""
     project = make_project("whole")
-    model = make_model(project, tmp_path / "whole-model")
+    model = make_model(project, tmp_path / "whole-model", estimator="xgboost")
     (model / "model.ubj").write_bytes(b"the native model")
     return writer.write(tmp_path / "whole-bundle", model=model, project=project).path

@@ -2,7 +2,7 @@
 
 import pytest
 from ml_pipeline import config
-from ml_pipeline.bundle.identity import identity, source_files
+from ml_pipeline.bundle.identity import identity, locked, source_files
 from ml_pipeline.core.errors import UsageError
 
 DATA = "d" * 64
@@ -78,6 +78,28 @@ def test_code_that_is_imported_counts(project, name, counts):
     (project.root / name).parent.mkdir(exist_ok=True)
     (project.root / name).write_text("X = 2\n")
     assert (changed(before, identity(project, DATA)) == {"source"}) is counts
+
+
+@pytest.mark.parametrize("estimator", ["xgboost", "logistic-regression", "random-forest"])
+def test_the_lock_of_the_first_estimators_holds_the_packages_that_it_always_held(
+    make_project, estimator
+):
+    """Another list would give every model that exists another identity."""
+    found = locked(make_project(train={"estimator": estimator}))
+    assert sorted(found) == [
+        "TA-Lib",
+        "jenkins-ml-pipeline",
+        "numpy",
+        "onnx",
+        "onnxmltools",
+        "pandas",
+        "pyarrow",
+        "python",
+        "scikit-learn",
+        "scipy",
+        "skl2onnx",
+        "xgboost",
+    ]
 
 
 def test_groups_count_by_content_not_by_path(make_project):

@@ -16,7 +16,7 @@ from ml_pipeline.core.schema_errors import parse, reason, rule_of
 from ml_pipeline.problems.bars import BarsOptions
 from ml_pipeline.problems.table import TableOptions
 from ml_pipeline.promotion.desired_state import Desired
-from ml_pipeline.training.estimators.parameters import ESTIMATORS
+from ml_pipeline.training.estimators.loader import installed_estimators
 from pydantic import BaseModel
 
 MODELS: Mapping[str, type[BaseModel]] = {
@@ -25,7 +25,7 @@ MODELS: Mapping[str, type[BaseModel]] = {
     "production-model.yaml": Desired,
     "bars": BarsOptions,
     "table": TableOptions,
-} | dict(ESTIMATORS)
+} | {name: estimator.Parameters for name, estimator in installed_estimators().items()}
 WRONG: tuple[Any, ...] = (
     None, True, -5, 3.5, 10**9, "", "no such Value!", "x" * 300, [], [[]], {}, {"no Name!": {}},
 )  # fmt: skip

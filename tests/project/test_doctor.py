@@ -29,7 +29,7 @@ class TestExamine:
     def test_this_machine_can_run_a_project(self, make_project, home):
         project = make_project(environments=environments(free_port()))
         checks = {check.name: check for check in doctor.examine(project, home)}
-        assert len(checks) == 14
+        assert len(checks) == 15
         bad = [check for check in checks.values() if check.required and check.verdict != "pass"]
         assert bad == []
         assert not checks["git"].required

@@ -141,14 +141,19 @@ class TestNative:
 
     def test_that_disagrees_is_a_no(self, package):
         frame = rows()
-        result, _ = package(frame, damage=lambda model: self.write(model, frame))
+        result, _ = package(
+            frame, damage=lambda model: self.write(model, frame), estimator="xgboost"
+        )
         assert result.exit_code == 1
         assert verdicts(result)["native XGBoost on all rows"] == "fail"
 
     def test_is_not_compared_where_a_calibration_comes_after_it(self, package):
         frame = rows()
         result, context = package(
-            frame, damage=lambda model: self.write(model, frame), calibration="sigmoid"
+            frame,
+            damage=lambda model: self.write(model, frame),
+            estimator="xgboost",
+            calibration="sigmoid",
         )
         assert result.exit_code == 0
         assert verdicts(result)["native XGBoost on all rows"] == "skipped"

@@ -314,7 +314,7 @@ def test_bad_matrices_are_refused_in_one_line(change, error, message):
         ),
         (
             {"section": TRAIN.model_copy(update={"estimator": "xgboot"})},
-            "train.estimator is 'xgboot'; did you mean 'xgboost'?",
+            "unknown train.estimator 'xgboot'; did you mean 'xgboost'?",
         ),
         (
             {"section": TRAIN.model_copy(update={"params": {"depth": 3}})},

@@ -26,6 +26,7 @@ from ml_pipeline.core.plugins import installed_plugins
 from ml_pipeline.core.project_modules import search_path
 from ml_pipeline.features.schema import FeatureSchema
 from ml_pipeline.problems.loader import PROBLEM_PLUGINS
+from ml_pipeline.training.estimators.loader import ESTIMATOR_PLUGINS, load_estimator
 
 LOCKED = (
     "TA-Lib",
@@ -38,9 +39,9 @@ LOCKED = (
     "scikit-learn",
     "scipy",
     "skl2onnx",
-    "xgboost",
 )
-"""Distributions whose version can change a number or a byte of the model."""
+"""Distributions whose version can change a number or a byte of the model, whatever the estimator;
+those of the estimator beside them are its own ``packages``."""
 
 VARIANTS = {"xgboost": "xgboost-cpu"}
 """Distributions of the same code under another name; a model does not tell them apart."""
@@ -133,18 +134,21 @@ def groups_file(project: Project) -> Path:
 
 
 def locked(project: Project) -> dict[str, str]:
-    """Return the versions that can change the model: packages, Python, the problem's plug-in.
+    """Return the versions that can change the model: packages, Python, and the plug-ins'.
 
     Raises:
         EnvironmentFault: one of the packages is not installed.
     """
     versions = {"python": ".".join(platform.python_version_tuple()[:2])}
-    for name in LOCKED:
+    estimator = project.config.train.estimator
+    for name in (*LOCKED, *load_estimator(estimator).packages):
         versions[name] = installed_version(name)
-    plugin = installed_plugins(PROBLEM_PLUGINS).get(project.config.problem.kind)
-    if plugin is not None and plugin.distribution is not None:
-        name, version = plugin.distribution
-        versions[name] = version
+    plugins = ((PROBLEM_PLUGINS, project.config.problem.kind), (ESTIMATOR_PLUGINS, estimator))
+    for group, name in plugins:
+        plugin = installed_plugins(group).get(name)
+        if plugin is not None and plugin.distribution is not None:
+            distribution, version = plugin.distribution
+            versions[distribution] = version
     return versions
 
 

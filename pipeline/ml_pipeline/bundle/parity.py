@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.bundle.reader import MODEL, TOLERANCE, OnnxModel
-from ml_pipeline.bundle.writer import IS_GOLDEN, NATIVE, PARITY, PROBABILITY, read_schema
+from ml_pipeline.bundle.writer import IS_GOLDEN, PARITY, PROBABILITY, read_schema
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.data import parquet
+from ml_pipeline.training.estimators.loader import load_estimator
+from ml_pipeline.training.training_record import TrainingRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +28,8 @@ class Parity:
     metrics: dict[str, Any]
 
 
-def compare(model: Path, *, calibration: str) -> Parity:
-    """Compare ``model.onnx``, and ``model.ubj`` where there is one, with the trained model.
+def compare(model: Path, training: TrainingRecord) -> Parity:
+    """Compare ``model.onnx``, and the native file where there is one, with the trained model.
 
     What the trained model answered on golden and random rows lies in ``parity.parquet``. The native
     model knows nothing of a calibration that comes after it, so it is compared only without one.
@@ -45,23 +47,17 @@ def compare(model: Path, *, calibration: str) -> Parity:
         _agreement("ONNX on golden rows", onnx[is_golden], expected[is_golden], least=1),
         _agreement("ONNX on random rows", onnx[~is_golden], expected[~is_golden], LEAST_RANDOM),
     ]
-    if (model / NATIVE).is_file():
-        name = "native XGBoost on all rows"
-        if calibration == "none":
-            checks.append(_agreement(name, _native(model / NATIVE, encoded), expected, least=1))
+    estimator = load_estimator(training.estimator)
+    if estimator.native_file is not None and (model / estimator.native_file).is_file():
+        name = f"native {estimator.title} on all rows"
+        if training.calibration == "none":
+            predicted = estimator.predict_native(model / estimator.native_file, encoded)
+            checks.append(_agreement(name, predicted, expected, least=1))
         else:
-            why = f"the probabilities are calibrated ({calibration}) after the native model"
+            why = f"the probabilities are calibrated ({training.calibration}) after it"
             checks.append(Check(name=name, verdict=Verdict.SKIPPED, why=why))
     metrics = {check.name: check.observed for check in checks if check.observed is not None}
     return Parity(tuple(checks), metrics)
-
-
-def _native(path: Path, encoded: NDArray[np.float32]) -> NDArray[np.float64]:
-    import numpy as np
-    import xgboost
-
-    booster = xgboost.Booster(params={"nthread": 1}, model_file=path)
-    return np.asarray(booster.inplace_predict(encoded), dtype=np.float64)
 
 
 def _agreement(

@@ -31,7 +31,8 @@ GOLDEN = "golden.json"
 REQUIRED = frozenset(
     {MODEL, GOLDEN, "reference.parquet", "source.tar.gz", "sbom.cdx.json", "MODEL_CARD.md"}
 )
-OPTIONAL = frozenset({"model.ubj"})
+NATIVE = re.compile(r"model\.(?!pkl|pickle|joblib)[a-z0-9]{1,16}")
+"""The estimator's native file, of which there may be one: a format that is safe to load."""
 
 MAX_MANIFEST = 4 << 20
 MAX_FILE = 1 << 30
@@ -258,7 +259,8 @@ def parse_manifest(content: bytes, where: Path) -> dict[str, Any]:
     if not SHA256.fullmatch(manifest["identity"]):
         raise Refused(f"{where}: 'identity' is no SHA-256")
     files = manifest["files"]
-    if unknown := sorted(set(files) - REQUIRED - OPTIONAL):
+    natives = [name for name in sorted(files) if name not in REQUIRED and NATIVE.fullmatch(name)]
+    if unknown := sorted(set(files) - REQUIRED - set(natives[:1])):
         raise Refused(f"{where} names {unknown[0]!r}", expected="the plain file names of a bundle")
     if lacking := sorted(REQUIRED - set(files)):
         raise Refused(f"{where} does not name {lacking[0]}")

@@ -19,9 +19,9 @@ from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.data import parquet
 from ml_pipeline.features.schema import FeatureSchema
+from ml_pipeline.training.estimators.loader import load_estimator
 from ml_pipeline.training.training_record import TrainingRecord
 
-NATIVE = "model.ubj"
 REFERENCE = "reference.parquet"
 PARITY = "parity.parquet"
 PROBABILITY = "__probability"
@@ -49,8 +49,8 @@ def write(destination: Path, *, model: Path, project: Project) -> Bundle:
             hint="run 'ml-pipeline train' again",
         )
     with workdir.atomic_folder(destination) as folder:
-        for name in (MODEL, NATIVE, REFERENCE):
-            if (model / name).is_file():
+        for name in (MODEL, native_file(training), REFERENCE):
+            if name is not None and (model / name).is_file():
                 shutil.copyfile(model / name, folder / name)
         _write_json(folder / GOLDEN, golden(model / PARITY, schema))
         (folder / "source.tar.gz").write_bytes(archive(project))
@@ -68,6 +68,11 @@ def read_training(model: Path) -> TrainingRecord:
     """Return the record that train wrote; raises Refused where it is broken."""
     path = model / "training.json"
     return TrainingRecord.from_json(read_json(path.read_bytes(), path))
+
+
+def native_file(training: TrainingRecord) -> str | None:
+    """Return the name of the estimator's native file; None where it has none."""
+    return load_estimator(training.estimator).native_file
 
 
 def read_schema(model: Path) -> FeatureSchema:

@@ -12,7 +12,9 @@ Calibration = Literal["none", "sigmoid", "isotonic"]
 
 
 class TrainSection(Section):
-    estimator: str = Field("xgboost", description="xgboost, logistic-regression or random-forest.")
+    estimator: str = Field(
+        "xgboost", description="An installed estimator: see docs/reference/estimators.md."
+    )
     params: dict[str, Any] = Field(
         default_factory=dict, description="Of the estimator: see docs/reference/estimators.md."
     )

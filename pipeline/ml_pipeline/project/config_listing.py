@@ -8,6 +8,7 @@ from typing import Any
 from ml_pipeline.config import Config, Project
 from ml_pipeline.core.errors import masked
 from ml_pipeline.problems.loader import option_schemas
+from ml_pipeline.training.estimators.loader import OWN_ESTIMATOR, installed_estimators
 
 
 def values(project: Project) -> list[tuple[str, Any, str]]:
@@ -20,7 +21,7 @@ def values(project: Project) -> list[tuple[str, Any, str]]:
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema of ``ml.yaml``, the options of every installed problem included."""
+    """Return the JSON Schema of ``ml.yaml``, with what the installed plug-ins add to it."""
     whole = Config.model_json_schema()
     variants = []
     for kind, options in sorted(option_schemas().items()):
@@ -31,6 +32,9 @@ def schema() -> dict[str, Any]:
     whole["$defs"]["ProblemSection"] = {
         "description": "What a row, a label and a group are.",
         "oneOf": variants,
+    }
+    whole["$defs"]["TrainSection"]["properties"]["estimator"] |= {
+        "anyOf": [{"enum": [*installed_estimators()]}, {"pattern": OWN_ESTIMATOR}]
     }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | whole
 

@@ -27,10 +27,10 @@ from ml_pipeline.registry.mlflow_registry import Registry
 
 DISTRIBUTION = "jenkins-ml-pipeline"
 IMPORTED = (
-    "numpy", "pandas", "pyarrow", "sklearn", "xgboost", "talib", "onnx", "onnxruntime",
+    "numpy", "pandas", "pyarrow", "sklearn", "talib", "onnx", "onnxruntime",
     "skl2onnx", "onnxmltools", "matplotlib", "cryptography",
 )  # fmt: skip
-"""Modules with native code, which may be installed and yet not load."""
+"""Modules with native code, which may be installed and yet not load; beside those of estimators."""
 
 OWN_FAULTS = frozenset({"configuration", "data", "policy"})
 """Checks whose fault is the project's own, not the machine's."""
@@ -62,6 +62,7 @@ def examine(project: Project, home: Home, policies: tuple[PolicyFile, ...] = ())
     return [
         _python(),
         _versions(),
+        _estimators(),
         _imports(),
         _configuration(project),
         _policy(project, policies),
@@ -109,10 +110,34 @@ def _versions() -> Check:
     )
 
 
+def _estimators() -> Check:
+    """Load every installed estimator plug-in: the packages of each are checked with the others."""
+    from ml_pipeline.training.estimators.loader import installed_estimators
+
+    expected = "every estimator plug-in to load"
+    try:
+        estimators = installed_estimators()
+    except UsageError as error:
+        return check("estimators", False, error.fault, expected, str(error))
+    return check("estimators", True, ", ".join(estimators), expected)
+
+
+def estimator_modules() -> list[str]:
+    """Return the modules that the installed estimators import; none where one cannot be loaded."""
+    from ml_pipeline.training.estimators.loader import installed_estimators
+
+    try:
+        estimators = installed_estimators().values()
+    except UsageError:
+        return []
+    return [module for estimator in estimators for module in estimator.packages.values()]
+
+
 def _imports() -> Check:
     """Load the packages with native code in a process of its own: a broken one may crash it."""
+    modules = tuple(dict.fromkeys((*IMPORTED, *estimator_modules())))
     done = subprocess.run(
-        [sys.executable, "-P", "-W", "ignore", "-c", _IMPORTER, *IMPORTED],
+        [sys.executable, "-P", "-W", "ignore", "-c", _IMPORTER, *modules],
         capture_output=True,
         text=True,
         check=False,
@@ -120,13 +145,13 @@ def _imports() -> Check:
     try:
         faults = json.loads(done.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):
-        begun = [line for line in done.stderr.splitlines() if line in IMPORTED]
+        begun = [line for line in done.stderr.splitlines() if line in modules]
         faults = {begun[-1] if begun else "python": f"died with exit code {done.returncode}"}
     told = "; ".join(f"{name}: {fault}" for name, fault in sorted(faults.items()))
     return check(
         "imports",
         not faults,
-        told or f"{len(IMPORTED)} packages with native code load",
+        told or f"{len(modules)} packages with native code load",
         "every package to load",
         f"{told}: install it again, with the system libraries that it names",
     )

@@ -22,11 +22,13 @@ def run(context: Context) -> Outcome:
     wanted = _wanted(context)
     for name in NEEDED:
         context.take(f"model/{name}", "train")
-    if f"model/{writer.NATIVE}" in context.report_of("train").outputs:
-        context.take(f"model/{writer.NATIVE}", "train")
     model = context.workdir / "model"
+    training = writer.read_training(model)
+    native = f"model/{writer.native_file(training)}"
+    if native in context.report_of("train").outputs:
+        context.take(native, "train")
     context.progress("comparing the served model with the trained one", 0.1)
-    found = parity.compare(model, calibration=writer.read_training(model).calibration)
+    found = parity.compare(model, training)
     if report.judge(found.checks) is not Verdict.PASS:
         return Outcome(
             summary="the model that would be served does not answer as the trained one",

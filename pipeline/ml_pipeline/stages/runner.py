@@ -16,6 +16,7 @@ from ml_pipeline.core import errors, report, workdir
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, WaitingForPerson
 from ml_pipeline.core.report import Check, StageReport, Verdict
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.training.estimators.loader import loaded_packages
 
 HEAVY = {
     "great_expectations": "great_expectations",
@@ -25,7 +26,6 @@ HEAVY = {
     "onnxruntime": "onnxruntime",
     "pandas": "pandas",
     "sklearn": "scikit-learn",
-    "xgboost": "xgboost",
 }
 
 
@@ -138,7 +138,8 @@ def _failed(context: Context, error: BaseException, exit_code: int) -> tuple[Out
 def _versions() -> dict[str, str]:
     """Return the versions of this package, Python and the heavy packages that the stage loaded."""
     found = {"ml-pipeline": __version__, "python": platform.python_version()}
-    for module, distribution in HEAVY.items():
+    packages = {module: package for package, module in loaded_packages().items()}
+    for module, distribution in sorted((HEAVY | packages).items()):
         if module in sys.modules:
             found[distribution] = installed_version(distribution)
     return found

@@ -210,7 +210,7 @@ def _record(
     return TrainingRecord(
         project=context.config.project,
         problem=problem.kind,
-        estimator=trained.recipe.estimator,
+        estimator=trained.recipe.estimator.name,
         params=trained.recipe.params.model_dump(mode="json"),
         best_round=trained.model.fitted.best_round,
         calibration=trained.recipe.calibration,
@@ -234,7 +234,7 @@ def _summary(trained: Trained) -> str:
     end = trained.split.cutoffs.train_end
     until = f" to {end}" if end else ""
     return (
-        f"{trained.recipe.estimator}{rounds} on {metrics['rows']['train']} rows{until}; "
+        f"{trained.recipe.estimator.name}{rounds} on {metrics['rows']['train']} rows{until}; "
         f"validation log loss {metrics['validation_log_loss']:.4f} "
         f"(base rate {metrics['validation_log_loss_of_base_rate']:.4f})"
     )

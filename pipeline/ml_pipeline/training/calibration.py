@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.report import Check, Verdict
-from ml_pipeline.training.onnx_graph import Graph, one_column, two_columns
+from ml_pipeline.training.onnx_graph import OnnxGraph, one_column, two_columns
 
 if TYPE_CHECKING:
     from ml_pipeline.config import Calibration
@@ -36,7 +36,7 @@ class Curve(Protocol):
 
     def apply(self, probability: Vector) -> Vector: ...
 
-    def add_to(self, graph: Graph, probabilities: str) -> str:
+    def add_to(self, graph: OnnxGraph, probabilities: str) -> str:
         """Add the nodes after an output of float32 [n, 2]; return the same form."""
 
     def check(self) -> Check: ...
@@ -56,7 +56,7 @@ class Sigmoid:
 
         return np.asarray(expit(self.slope * _logit(probability) + self.offset))
 
-    def add_to(self, graph: Graph, probabilities: str) -> str:
+    def add_to(self, graph: OnnxGraph, probabilities: str) -> str:
         low, high = (graph.constant(value, np.float64) for value in (LEAST, 1.0 - LEAST))
         kept = graph.node("Clip", one_column(graph, probabilities), low, high)
         odds = graph.node("Div", kept, graph.node("Sub", graph.constant([[1.0]], np.float64), kept))
@@ -88,7 +88,7 @@ class Isotonic:
     def apply(self, probability: Vector) -> Vector:
         return np.interp(probability, self.at, self.value)
 
-    def add_to(self, graph: Graph, probabilities: str) -> str:
+    def add_to(self, graph: OnnxGraph, probabilities: str) -> str:
         probability = one_column(graph, probabilities)
         start = graph.constant(self.at[None, :-1], np.float64)
         past = graph.node("Max", graph.node("Sub", probability, start), _cell(graph, 0.0))
@@ -210,5 +210,5 @@ def _logit(probability: Vector) -> Vector:
     return np.asarray(np.log(kept / (1.0 - kept)))
 
 
-def _cell(graph: Graph, value: float) -> str:
+def _cell(graph: OnnxGraph, value: float) -> str:
     return graph.constant([[value]], np.float64)

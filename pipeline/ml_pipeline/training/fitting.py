@@ -1,35 +1,32 @@
-"""Fits an estimator by its name and lays a calibration over it."""
+"""Fits an estimator and lays a calibration over it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ml_pipeline.config import Calibration, Section
 from ml_pipeline.core.report import Check, Progress
 from ml_pipeline.training.calibration import Curve, calibrate
-from ml_pipeline.training.estimators import logistic_regression, random_forest
-from ml_pipeline.training.estimators import xgboost as boosting
-from ml_pipeline.training.estimators.base import Encoded, Fitted, Sample, Settings, Vector
+from ml_pipeline.training.estimators.base import (
+    BINARY,
+    Encoded,
+    Estimator,
+    FitSettings,
+    Fitted,
+    LabelledRows,
+    Vector,
+)
 
 if TYPE_CHECKING:
-    from ml_pipeline.training.onnx_graph import Graph
-
-Fit = Callable[[Sample, Sample, Section, Settings, Progress], Fitted]
-
-FITS: Mapping[str, Fit] = {
-    "xgboost": boosting.fit,
-    "logistic-regression": logistic_regression.fit,
-    "random-forest": random_forest.fit,
-}
+    from ml_pipeline.training.onnx_graph import OnnxGraph
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """An estimator by name, its checked parameters and the calibration to lay over it."""
+    """An estimator, its checked parameters and the calibration to lay over it."""
 
-    estimator: str
+    estimator: Estimator
     params: Section
     calibration: Calibration = "none"
 
@@ -38,7 +35,7 @@ class Recipe:
 class Model:
     """What is trained, exported and served: an estimator and its calibration, if any."""
 
-    estimator: str
+    estimator: Estimator
     fitted: Fitted
     curve: Curve | None
 
@@ -47,7 +44,7 @@ class Model:
         raw = self.fitted.predict(x)
         return raw if self.curve is None else self.curve.apply(raw)
 
-    def add_to(self, graph: Graph) -> str:
+    def add_to(self, graph: OnnxGraph) -> str:
         raw = self.fitted.add_to(graph)
         return raw if self.curve is None else self.curve.add_to(graph, raw)
 
@@ -58,7 +55,11 @@ class Model:
 
 
 def fit(
-    recipe: Recipe, train: Sample, validation: Sample, settings: Settings, progress: Progress
+    recipe: Recipe,
+    train: LabelledRows,
+    validation: LabelledRows,
+    settings: FitSettings,
+    progress: Progress,
 ) -> Model:
     """Fit on ``train``; stop early and calibrate on ``validation``.
 
@@ -66,6 +67,6 @@ def fit(
         UsageError: the estimator refuses its parameters.
         Refused: the validation part cannot carry the calibration.
     """
-    fitted = FITS[recipe.estimator](train, validation, recipe.params, settings, progress)
+    fitted = recipe.estimator.fit(BINARY, train, validation, recipe.params, settings, progress)
     curve = calibrate(recipe.calibration, fitted.predict(validation.x), validation.y)
     return Model(recipe.estimator, fitted, curve)

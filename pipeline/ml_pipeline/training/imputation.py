@@ -9,7 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from ml_pipeline.training.estimators.base import Encoded
-    from ml_pipeline.training.onnx_graph import Graph
+    from ml_pipeline.training.onnx_graph import OnnxGraph
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,6 @@ class Medians:
     def fill(self, x: Encoded) -> Encoded:
         return np.where(np.isnan(x), self.values, x)
 
-    def add_to(self, graph: Graph, source: str) -> str:
+    def add_to(self, graph: OnnxGraph, source: str) -> str:
         missing = graph.node("IsNaN", source)
         return graph.node("Where", missing, graph.constant(self.values, np.float32), source)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ml_pipeline.core.workdir import Workdir
     from ml_pipeline.problem import Matrix
+    from ml_pipeline.training.estimators.base import Estimator
     from ml_pipeline.training.split import Split
     from ml_pipeline.training.trainer import Trained
     from ml_pipeline.training.training_record import TrainingRecord
@@ -52,11 +53,17 @@ def write(folder: Workdir, trained: Trained, record: TrainingRecord) -> list[Pat
         (model / "model.onnx").write_bytes(trained.onnx)
         native = trained.model.fitted.native()
         if native is not None:
-            (model / "model.ubj").write_bytes(native)
+            (model / _native_file(trained.recipe.estimator)).write_bytes(native)
         trained.parity.to_parquet(model / "parity.parquet", index=False)
         trained.reference.to_parquet(model / "reference.parquet", index=False)
         names = sorted(path.name for path in model.iterdir())
     return written + [folder / MODEL / name for name in names]
+
+
+def _native_file(estimator: Estimator) -> str:
+    if estimator.native_file is None:
+        raise ValueError(f"estimator {estimator.name} gives a native model without a file name")
+    return estimator.native_file
 
 
 def matrix_table(matrix: Matrix, split: Split) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml_pipeline.core.errors import Refused
-from ml_pipeline.training.onnx_graph import INPUT, Graph
+from ml_pipeline.training.onnx_graph import INPUT, OnnxGraph
 
 if TYPE_CHECKING:
     from ml_pipeline.training.estimators.base import Encoded, Vector
@@ -23,7 +23,7 @@ def to_onnx(model: Model, width: int) -> bytes:
     Raises:
         Refused: the converter cannot take this model.
     """
-    graph = Graph(width)
+    graph = OnnxGraph(width)
     try:
         return graph.finish(model.add_to(graph))
     except MemoryError:
@@ -31,7 +31,7 @@ def to_onnx(model: Model, width: int) -> bytes:
     except Exception as error:
         lines = str(error).splitlines()
         raise Refused(
-            f"{model.estimator} cannot be exported: {type(error).__name__}: "
+            f"{model.estimator.name} cannot be exported: {type(error).__name__}: "
             f"{lines[0] if lines else 'no reason given'}",
             hint="change train.params, or choose another train.estimator",
         ) from error
@@ -48,17 +48,18 @@ def prove(model: Model, onnx: bytes, x: Encoded) -> float:
     Raises:
         Refused: they differ by more than 1e-5, one of them is not finite, or there is no row.
     """
+    name = model.estimator.name
     difference = np.abs(predict(onnx, x) - model.predict(x))
     if not len(difference) or not np.isfinite(difference).all():
         raise Refused(
-            f"{model.estimator}: {(~np.isfinite(difference)).sum()} of {len(difference)} answers "
+            f"{name}: {(~np.isfinite(difference)).sum()} of {len(difference)} answers "
             "of the model or its export are not finite",
             expected="a finite probability for every row",
         )
     largest = float(difference.max())
     if largest > TOLERANCE:
         raise Refused(
-            f"{model.estimator}: the exported model differs from the trained one by {largest:.2g}",
+            f"{name}: the exported model differs from the trained one by {largest:.2g}",
             expected=f"at most {TOLERANCE:g}",
             hint="change train.params or train.calibration, or choose another train.estimator",
         )

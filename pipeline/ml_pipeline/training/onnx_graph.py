@@ -17,7 +17,7 @@ IR_VERSION = 8
 PRODUCER = "jenkins-ml-pipeline"
 
 
-class Graph:
+class OnnxGraph:
     """Nodes and constants in the making: input ``features`` float32 [n, width]."""
 
     def __init__(self, width: int) -> None:
@@ -107,14 +107,14 @@ class Graph:
         return content
 
 
-def two_columns(graph: Graph, probability: str) -> str:
+def two_columns(graph: OnnxGraph, probability: str) -> str:
     """Turn a double [n, 1] probability of class 1 into the output form, float32 [n, 2]."""
     one = graph.constant([[1.0]], np.float64)
     other = graph.node("Sub", one, probability)
     return graph.cast(graph.node("Concat", other, probability, axis=1), np.float32)
 
 
-def one_column(graph: Graph, probabilities: str) -> str:
+def one_column(graph: OnnxGraph, probabilities: str) -> str:
     """Take the probability of class 1 out of the output form, as double [n, 1]."""
     column = graph.node("Gather", probabilities, graph.constant([1], np.int64), axis=1)
     return graph.cast(column, np.float64)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml_pipeline.core.errors import Refused
-from ml_pipeline.training.estimators.base import Encoded, Sample, Settings, Vector
+from ml_pipeline.training.estimators.base import Encoded, FitSettings, LabelledRows, Vector
 from ml_pipeline.training.fitting import Recipe, fit
 from ml_pipeline.training.training_record import Trial
 
@@ -30,7 +30,7 @@ def search(
     folds: Sequence[Fold],
     x: Encoded,
     y: Vector,
-    settings: Settings,
+    settings: FitSettings,
     progress: Progress,
 ) -> tuple[Recipe, tuple[Trial, ...]]:
     """Fit every recipe on every fold; return the one of least mean log loss, and all scores.
@@ -70,8 +70,8 @@ def search(
     return recipes[int(np.nanargmin(means))], tuple(trials)
 
 
-def _at(rows: Rows, x: Encoded, y: Vector) -> Sample:
-    return Sample(x[rows], y[rows])
+def _at(rows: Rows, x: Encoded, y: Vector) -> LabelledRows:
+    return LabelledRows(x[rows], y[rows])
 
 
 def _quiet(what: str, share: float) -> None:

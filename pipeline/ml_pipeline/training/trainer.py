@@ -22,8 +22,14 @@ from ml_pipeline.training import (
     parameter_search,
     representative_rows,
 )
-from ml_pipeline.training.estimators.base import Encoded, Sample, Settings, Vector
-from ml_pipeline.training.estimators.parameters import params_of
+from ml_pipeline.training.estimators.base import (
+    Encoded,
+    Estimator,
+    FitSettings,
+    LabelledRows,
+    Vector,
+)
+from ml_pipeline.training.estimators.loader import check_parameters, load_estimator
 from ml_pipeline.training.fitting import Model, Recipe, fit
 from ml_pipeline.training.split import Split, require_folds, split_by_hash, split_by_time
 
@@ -87,20 +93,25 @@ class _Clock:
         self.seconds[what] = round(time.perf_counter() - start, 3)
 
 
-def recipes_of(section: TrainSection) -> list[Recipe]:
+def recipes_of(section: TrainSection, estimator: Estimator | None = None) -> list[Recipe]:
     """Return the recipes to choose from: ``search`` laid over ``params``, or ``params`` alone.
+
+    Args:
+        section: Parameters, sets of parameters and calibration.
+        estimator: The one to fit; None is the plug-in that the section names.
 
     Raises:
         UsageError: the estimator or a parameter is unknown, or a value is out of its range.
     """
+    estimator = estimator or load_estimator(section.estimator)
     if not section.search:
-        params = params_of(section.estimator, section.params)
-        return [Recipe(section.estimator, params, section.calibration)]
+        params = check_parameters(estimator, section.params)
+        return [Recipe(estimator, params, section.calibration)]
     return [
         Recipe(
-            section.estimator,
-            params_of(
-                section.estimator, {**section.params, **over}, f"train.search, set {number + 1},"
+            estimator,
+            check_parameters(
+                estimator, {**section.params, **over}, f"train.search, set {number + 1},"
             ),
             section.calibration,
         )
@@ -121,7 +132,7 @@ def train(
     champion: FeatureSchema | None = None,
     hashed: Collection[str] = (),
 ) -> Trained:
-    """Sample, split, choose, fit, calibrate, export and prove.
+    """LabelledRows, split, choose, fit, calibrate, export and prove.
 
     Args:
         matrix: features, labels and keys of the clean rows.
@@ -160,7 +171,7 @@ def train(
     )
     schema = request_contract.succeeding(fitted, champion)
     x = _encoded(schema, matrix.features)
-    settings = Settings(
+    settings = FitSettings(
         seed=section.seed,
         threads=section.threads,
         max_epochs=limits.max_epochs or section.max_epochs,
@@ -173,7 +184,7 @@ def train(
         )
     with clock("fit"):
         train_part, validation = (
-            Sample(x[part], label[part]) for part in (learnt_from, split.rows("validation"))
+            LabelledRows(x[part], label[part]) for part in (learnt_from, split.rows("validation"))
         )
         model = fit(recipe, train_part, validation, settings, progress)
     with clock("export"):
@@ -281,7 +292,7 @@ def _choose(
     section: SplitSection,
     x: Encoded,
     label: Vector,
-    settings: Settings,
+    settings: FitSettings,
     limits: Limits,
     progress: Progress,
 ) -> tuple[Recipe, tuple[Trial, ...], Check]:
@@ -351,7 +362,7 @@ def _labelled(label: Vector) -> Rows:
     return np.flatnonzero(~np.isnan(label))
 
 
-def _enough(train: Sample, least: int) -> Check:
+def _enough(train: LabelledRows, least: int) -> Check:
     return Check(
         name="rows",
         verdict=Verdict.PASS if len(train.y) >= least else Verdict.FAIL,
@@ -360,7 +371,7 @@ def _enough(train: Sample, least: int) -> Check:
     )
 
 
-def _classes(train: Sample, validation: Sample) -> Check:
+def _classes(train: LabelledRows, validation: LabelledRows) -> Check:
     rates = {"train": float(train.y.mean()), "validation": float(validation.y.mean())}
     return Check(
         name="classes",

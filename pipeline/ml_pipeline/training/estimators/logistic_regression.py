@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import ClassVar, Never
 
 import numpy as np
+from pydantic import Field
 
-from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.config import Section
+from ml_pipeline.core.report import Check, Progress, Verdict
+from ml_pipeline.training.estimators.base import (
+    SCIKIT_LEARN,
+    Encoded,
+    FitSettings,
+    LabelledRows,
+    Objective,
+    ObjectiveKind,
+    Predictions,
+    Vector,
+)
 from ml_pipeline.training.imputation import Medians
-from ml_pipeline.training.onnx_graph import INPUT, Graph, two_columns
+from ml_pipeline.training.onnx_graph import INPUT, OnnxGraph, two_columns
 
-if TYPE_CHECKING:
-    from ml_pipeline.config import Section
-    from ml_pipeline.core.report import Progress
-    from ml_pipeline.training.estimators.base import Encoded, Sample, Settings, Vector
+
+class LogisticRegressionParameters(Section):
+    """scikit-learn's, with an L2 penalty, by L-BFGS.
+
+    A missing value becomes the median of the training part, every feature is standardised. The
+    check `convergence` is inconclusive when `max_iter` ended the fit.
+    """
+
+    C: float = Field(1.0, gt=0, description="Inverse of the penalty's strength.")
+    max_iter: int = Field(500, ge=1)
+    tol: float = Field(1e-5, gt=0)
 
 
 @dataclass(frozen=True)
@@ -31,13 +51,13 @@ class Logistic:
     limit: int
     best_round: ClassVar[int | None] = None
 
-    def predict(self, x: Encoded) -> Vector:
+    def predict(self, x: Encoded) -> Predictions:
         from scipy.special import expit
 
         standard = (self.medians.fill(x).astype(np.float64) - self.mean) / self.scale
         return np.asarray(expit(standard @ self.weights + self.intercept))
 
-    def add_to(self, graph: Graph) -> str:
+    def add_to(self, graph: OnnxGraph) -> str:
         filled = graph.cast(self.medians.add_to(graph, INPUT), np.float64)
         centred = graph.node("Sub", filled, graph.constant(self.mean, np.float64))
         standard = graph.node("Div", centred, graph.constant(self.scale, np.float64))
@@ -61,34 +81,47 @@ class Logistic:
         )
 
 
-def fit(
-    train: Sample,
-    validation: Sample,  # noqa: ARG001 - every estimator is called alike
-    params: Section,
-    settings: Settings,
-    progress: Progress,
-) -> Logistic:
-    """Fit by L-BFGS; a column without variance gets scale 1."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+class LogisticRegression:
+    name = "logistic-regression"
+    title = "logistic regression"
+    Parameters = LogisticRegressionParameters
+    objectives: ClassVar[tuple[ObjectiveKind, ...]] = ("binary",)
+    packages: ClassVar[dict[str, str]] = SCIKIT_LEARN
+    native_file = None
 
-    progress("logistic regression", 0.0)
-    medians = Medians.of(train.x)
-    filled = medians.fill(train.x).astype(np.float64)
-    mean, scale = filled.mean(axis=0), filled.std(axis=0)
-    scale[scale <= np.finfo(np.float32).eps * np.abs(mean)] = 1.0
-    model = LogisticRegression(random_state=settings.seed, **params.model_dump())
-    with warnings.catch_warnings(), threadpool_limits(settings.threads):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # told by converged()
-        model.fit((filled - mean) / scale, train.y)
-    progress("logistic regression", 1.0)
-    return Logistic(
-        medians=medians,
-        mean=mean,
-        scale=scale,
-        weights=model.coef_[0],
-        intercept=float(model.intercept_[0]),
-        iterations=int(model.n_iter_[0]),
-        limit=int(model.max_iter),
-    )
+    def fit(
+        self,
+        objective: Objective,  # noqa: ARG002 - binary is the only kind
+        train: LabelledRows,
+        validation: LabelledRows,  # noqa: ARG002 - nothing is stopped early
+        params: LogisticRegressionParameters,
+        settings: FitSettings,
+        progress: Progress,
+    ) -> Logistic:
+        """Fit by L-BFGS; a column without variance gets scale 1."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        progress("logistic regression", 0.0)
+        medians = Medians.of(train.x)
+        filled = medians.fill(train.x).astype(np.float64)
+        mean, scale = filled.mean(axis=0), filled.std(axis=0)
+        scale[scale <= np.finfo(np.float32).eps * np.abs(mean)] = 1.0
+        model = LogisticRegression(random_state=settings.seed, **params.model_dump())
+        with warnings.catch_warnings(), threadpool_limits(settings.threads):
+            warnings.simplefilter("ignore", ConvergenceWarning)  # reported by converged()
+            model.fit((filled - mean) / scale, train.y)
+        progress("logistic regression", 1.0)
+        return Logistic(
+            medians=medians,
+            mean=mean,
+            scale=scale,
+            weights=model.coef_[0],
+            intercept=float(model.intercept_[0]),
+            iterations=int(model.n_iter_[0]),
+            limit=int(model.max_iter),
+        )
+
+    def predict_native(self, path: Path, x: Encoded) -> Never:
+        raise NotImplementedError(f"{self.title} has no native file")

@@ -4,20 +4,72 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import AliasChoices, Field
 
+from ml_pipeline.config import Section
 from ml_pipeline.core.errors import UsageError
-from ml_pipeline.core.report import Check, Verdict
-from ml_pipeline.training.onnx_graph import INPUT, OPSETS, Graph
+from ml_pipeline.core.report import Check, Progress, Verdict
+from ml_pipeline.training.estimators.base import (
+    Encoded,
+    FitSettings,
+    LabelledRows,
+    Objective,
+    ObjectiveKind,
+    Predictions,
+)
+from ml_pipeline.training.onnx_graph import INPUT, OPSETS, OnnxGraph
 
 if TYPE_CHECKING:
     import xgboost
 
-    from ml_pipeline.config import Section
-    from ml_pipeline.core.report import Progress
-    from ml_pipeline.training.estimators.base import Encoded, Sample, Settings, Vector
+
+class XGBoostParameters(Section):
+    """Gradient-boosted trees on histograms; a missing value takes each split's learnt side.
+
+    Boosting stops when the loss of the validation part has not fallen for `train.patience` rounds;
+    the rounds after the best one are dropped. An unknown parameter is an error here; XGBoost itself
+    would ignore it. `model/model.ubj` is the model, before calibration, in XGBoost's own format.
+    """
+
+    learning_rate: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        validation_alias=AliasChoices("learning_rate", "eta"),
+        description="Also `eta`.",
+    )
+    max_depth: int = Field(5, ge=0, le=32, description="0 is no limit.")
+    max_leaves: int = Field(0, ge=0, description="0 is no limit.")
+    grow_policy: Literal["depthwise", "lossguide"] = "depthwise"
+    max_bin: int = Field(256, ge=2)
+    min_child_weight: float = Field(5.0, ge=0)
+    gamma: float = Field(
+        0.0,
+        ge=0,
+        validation_alias=AliasChoices("gamma", "min_split_loss"),
+        description="Also `min_split_loss`.",
+    )
+    reg_lambda: float = Field(
+        1.0,
+        ge=0,
+        validation_alias=AliasChoices("reg_lambda", "lambda"),
+        description="Also `lambda`.",
+    )
+    reg_alpha: float = Field(
+        0.0, ge=0, validation_alias=AliasChoices("reg_alpha", "alpha"), description="Also `alpha`."
+    )
+    max_delta_step: float = Field(0.0, ge=0)
+    subsample: float = Field(0.8, gt=0, le=1)
+    colsample_bytree: float = Field(0.8, gt=0, le=1)
+    colsample_bylevel: float = Field(1.0, gt=0, le=1)
+    colsample_bynode: float = Field(1.0, gt=0, le=1)
+    scale_pos_weight: float = Field(
+        1.0, gt=0, description="Shifts the probabilities: calibrate afterwards."
+    )
 
 
 @dataclass(frozen=True)
@@ -30,10 +82,10 @@ class Booster:
     rounds: int
     limit: int
 
-    def predict(self, x: Encoded) -> Vector:
+    def predict(self, x: Encoded) -> Predictions:
         return np.asarray(self.trees.inplace_predict(x), dtype=np.float64)
 
-    def add_to(self, graph: Graph) -> str:
+    def add_to(self, graph: OnnxGraph) -> str:
         import xgboost
         from onnxmltools import convert_xgboost
         from onnxmltools.convert.common.data_types import FloatTensorType
@@ -72,52 +124,74 @@ class Booster:
         )
 
 
-def fit(
-    train: Sample, validation: Sample, params: Section, settings: Settings, progress: Progress
-) -> Booster:
-    """Boost until the validation part's log loss has not fallen for ``settings.patience`` rounds.
+class XGBoost:
+    name = "xgboost"
+    title = "XGBoost"
+    Parameters = XGBoostParameters
+    objectives: ClassVar[tuple[ObjectiveKind, ...]] = ("binary",)
+    packages: ClassVar[dict[str, str]] = {"xgboost": "xgboost"}
+    native_file = "model.ubj"
 
-    Raises:
-        UsageError: XGBoost refuses the parameters.
-    """
-    import xgboost
+    def fit(
+        self,
+        objective: Objective,  # noqa: ARG002 - binary is the only kind
+        train: LabelledRows,
+        validation: LabelledRows,
+        params: XGBoostParameters,
+        settings: FitSettings,
+        progress: Progress,
+    ) -> Booster:
+        """Boost until the validation loss has not fallen for ``settings.patience`` rounds.
 
-    class Report(xgboost.callback.TrainingCallback):  # type: ignore[misc]
-        def after_iteration(self, model: object, epoch: int, evals_log: object) -> bool:  # noqa: ARG002
-            progress("boosting", (epoch + 1) / settings.max_epochs)
-            return False
+        Raises:
+            UsageError: XGBoost refuses the parameters.
+        """
+        import xgboost
 
-    learning = xgboost.DMatrix(train.x, train.y)
-    watched = xgboost.DMatrix(validation.x, validation.y)
-    try:
-        booster = xgboost.train(
-            {
-                **params.model_dump(),
-                "objective": "binary:logistic",
-                "eval_metric": "logloss",
-                "tree_method": "hist",
-                "device": "cpu",
-                "seed": settings.seed,
-                "nthread": settings.threads,
-                "verbosity": 0,
-            },
-            learning,
-            settings.max_epochs,
-            evals=[(watched, "validation")],
-            callbacks=[xgboost.callback.EarlyStopping(rounds=settings.patience), Report()],
-            verbose_eval=False,
+        class Report(xgboost.callback.TrainingCallback):  # type: ignore[misc]
+            def after_iteration(self, model: object, epoch: int, evals_log: object) -> bool:  # noqa: ARG002
+                progress("boosting", (epoch + 1) / settings.max_epochs)
+                return False
+
+        learning = xgboost.DMatrix(train.x, train.y)
+        watched = xgboost.DMatrix(validation.x, validation.y)
+        try:
+            booster = xgboost.train(
+                {
+                    **params.model_dump(),
+                    "objective": "binary:logistic",
+                    "eval_metric": "logloss",
+                    "tree_method": "hist",
+                    "device": "cpu",
+                    "seed": settings.seed,
+                    "nthread": settings.threads,
+                    "verbosity": 0,
+                },
+                learning,
+                settings.max_epochs,
+                evals=[(watched, "validation")],
+                callbacks=[xgboost.callback.EarlyStopping(rounds=settings.patience), Report()],
+                verbose_eval=False,
+            )
+        except xgboost.core.XGBoostError as error:
+            lines = str(error).splitlines()
+            raise UsageError(
+                f"xgboost refuses train.params: {lines[0] if lines else error}"
+            ) from None
+        best = int(booster.best_iteration) + 1
+        return Booster(
+            trees=booster[:best],
+            width=train.x.shape[1],
+            best_round=best,
+            rounds=booster.num_boosted_rounds(),
+            limit=settings.max_epochs,
         )
-    except xgboost.core.XGBoostError as error:
-        lines = str(error).splitlines()
-        raise UsageError(f"xgboost refuses train.params: {lines[0] if lines else error}") from None
-    best = int(booster.best_iteration) + 1
-    return Booster(
-        trees=booster[:best],
-        width=train.x.shape[1],
-        best_round=best,
-        rounds=booster.num_boosted_rounds(),
-        limit=settings.max_epochs,
-    )
+
+    def predict_native(self, path: Path, x: Encoded) -> Predictions:
+        import xgboost
+
+        booster = xgboost.Booster(params={"nthread": 1}, model_file=path)
+        return np.asarray(booster.inplace_predict(x), dtype=np.float64)
 
 
 def _set_base_value(model: Any, base: float) -> None:
