@@ -28,7 +28,7 @@ def test_an_address_in_two_spellings_has_one_name(tmp_path):
         policy.load(path, PolicySection())
 
 
-def test_a_file_sets_the_floor(tmp_path: Path) -> None:
+def test_a_file_sets_the_minimum(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text("approvers: [Asha]\nfour_eyes: true\nidentities: {A@Ex.org: Asha}\n")
     found = policy.load(path, PolicySection())
@@ -88,7 +88,7 @@ class TestTheProjectMayTighten:
             require=NAMES,
         ),
     )
-    def test_never_allows_what_the_floor_forbids(
+    def test_never_allows_what_the_minimum_forbids(
         self, base: Policy, section: PolicySection
     ) -> None:
         try:
@@ -225,9 +225,9 @@ class TestAFurtherFileMayOnlyTighten:
         first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
         first.write_text("four_eyes: true\nallow_yes: false\n")
         second.write_text("four_eyes: false\nallow_yes: true\nautomatic: true\nrequire: [lint]\n")
-        found = policy.floor((first, second))
+        found = policy.minimum((first, second))
         assert found == Policy(four_eyes=True, allow_yes=False, require=("lint",))
-        assert found.digest != policy.floor(first).digest
+        assert found.digest != policy.minimum(first).digest
 
     @given(a=st.booleans(), b=st.booleans(), c=st.booleans(), d=st.booleans())
     def test_never_allows_what_one_of_them_forbids(
@@ -264,21 +264,21 @@ class TestABadFile:
         path = tmp_path / "policy.yaml"
         path.write_text("four_eyes: true\nallow_yes: false\nfour_eyes: false\n")
         with pytest.raises(UsageError, match="'four_eyes' stands twice, again in line 3"):
-            policy.floor(path)
+            policy.minimum(path)
 
     def test_that_is_missing(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot read the policy"):
-            policy.floor(tmp_path / "none.yaml")
+            policy.minimum(tmp_path / "none.yaml")
 
     @pytest.mark.parametrize("text", ["", "- a\n", "a: [", "\x00"])
     def test_that_holds_no_keys(self, tmp_path: Path, text: str) -> None:
         path = tmp_path / "policy.yaml"
         path.write_text(text)
         with pytest.raises(UsageError, match="the policy"):
-            policy.floor(path)
+            policy.minimum(path)
 
     def test_with_an_unknown_key_names_the_nearest(self, tmp_path: Path) -> None:
         path = tmp_path / "policy.yaml"
         path.write_text("four_eye: true\n")
         with pytest.raises(UsageError, match="did you mean 'four_eyes'"):
-            policy.floor(path)
+            policy.minimum(path)

@@ -98,7 +98,7 @@ def test_the_librarys_marker_is_no_file(opened, monkeypatch):
     monkeypatch.setattr("os.environ", dict(os.environ) | {"ML_POLICY": "-"})
     options = {"project": str(opened.project.root)}
     session = Session.open(options, lambda what, share: None, interactive=False)
-    assert policy.floor(session.policy) == plain
+    assert policy.minimum(session.policy) == plain
 
 
 @pytest.mark.parametrize("name", ["ml_policy", "Ml_Job_Policy"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from ml_pipeline.evaluation.holdout import Sample
-from ml_pipeline.gate.comparison_set import Rules
+from ml_pipeline.gate.comparison_set import ComparisonRules
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def rules():
             "power": 0.8,
             "min_units": 20,
         }
-        return Rules(**values | changed)
+        return ComparisonRules(**values | changed)
 
     return make
 

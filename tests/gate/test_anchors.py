@@ -1,7 +1,7 @@
-"""Gates pass when they know nothing: what five known tools let through, and ours does not.
+"""Gates that pass without evidence: what other tools let through, and this gate does not.
 
 Each test is named after a hole in a published tool (mlflow, great_expectations, kayenta,
-deepchecks, argo-rollouts, mlops-stacks) and closes it.
+deepchecks, argo-rollouts, mlops-stacks) and shows that this gate does not have it.
 """
 
 from datetime import UTC, datetime
@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 from ml_pipeline.core.report import Check, ModelRef, Profile, StageReport, Verdict, judge
-from ml_pipeline.gate.comparison_set import contest
+from ml_pipeline.gate.checks.reports_passed import check_report
+from ml_pipeline.gate.comparison_set import run_comparisons
 from ml_pipeline.gate.decision import decide
-from ml_pipeline.gate.reports import Candidate, check_comparisons, check_report
+from ml_pipeline.project.comparison_tests import reported_comparisons
 
-ME = Candidate(identity="a" * 64, digest="b" * 64)
+MODEL = ModelRef(name="m", identity="a" * 64, digest="b" * 64)
 
 
 def report(stage="evaluate", **changed):
@@ -23,7 +24,7 @@ def report(stage="evaluate", **changed):
         "verdict": Verdict.PASS,
         "summary": "fine",
         "checks": (Check(name="something", verdict=Verdict.PASS),),
-        "model": ModelRef(name="m", identity=ME.identity),
+        "model": ModelRef(name="m", identity=MODEL.identity),
         "run_id": "r",
         "started": datetime(2026, 1, 1, tzinfo=UTC),
         "finished": datetime(2026, 1, 1, tzinfo=UTC),
@@ -31,9 +32,11 @@ def report(stage="evaluate", **changed):
     return StageReport(**values | changed)
 
 
-def held(world, rules, challenger, other, goal="superior"):
+def compare(world, rules, challenger, other, goal="superior"):
     sample, _ = world
-    return contest(sample, challenger, other, against="the champion", goal=goal, rules=rules)
+    return run_comparisons(
+        sample, challenger, other, against="the champion", goal=goal, rules=rules
+    )
 
 
 def verdict(found):
@@ -45,20 +48,20 @@ class TestMlflow:
         sample, truth = world()
         broken = truth.copy()
         broken[7] = np.nan
-        found = held((sample, truth), rules(), broken, np.full_like(truth, 0.5))
+        found = compare((sample, truth), rules(), broken, np.full_like(truth, 0.5))
         assert verdict(found) is Verdict.INCONCLUSIVE
         assert "1 of 2400 predictions of the challenger are not finite" in found.primary.why
 
     def test_metric_missing_from_the_baseline(self, world, rules):
         sample, truth = world()
-        found = held((sample, truth), rules(), truth, None)
+        found = compare((sample, truth), rules(), truth, None)
         assert verdict(found) is Verdict.INCONCLUSIVE
         assert found.primary.why == "the champion has no predictions for these rows"
 
     def test_no_thresholds_at_all(self, world, rules):
         """No margins, no guards: the comparison itself is still asked for."""
         sample, truth = world()
-        found = held((sample, truth), rules(margin=0.0, guards={}), truth, truth)
+        found = compare((sample, truth), rules(margin=0.0, guards={}), truth, truth)
         assert len(found.checks) == 1
         assert verdict(found) is not Verdict.PASS
 
@@ -69,7 +72,7 @@ class TestMlflow:
         champion, challenger = sample.labels.copy(), sample.labels.copy()
         champion[wrong[:240]] = 1 - champion[wrong[:240]]
         challenger[wrong[240:478]] = 1 - challenger[wrong[240:478]]
-        found = held((sample, truth), rules(metric="accuracy"), challenger, champion)
+        found = compare((sample, truth), rules(metric="accuracy"), challenger, champion)
         assert (round(found.primary.other, 3), round(found.primary.challenger, 3)) == (0.9, 0.901)
         assert verdict(found) is Verdict.INCONCLUSIVE
         assert "no power: the smallest effect that 60 days detect" in found.checks[0].why
@@ -79,15 +82,15 @@ class TestMlflow:
         sample, truth = world()
         sample = type(sample)(np.tile([0.0, 1.0], 1200), sample.codes, sample.names, "day")
         better, worse = np.tile([0.1, 0.9], 1200), np.tile([0.101, 0.899], 1200)
-        found = held((sample, truth), rules(), better, worse)
+        found = compare((sample, truth), rules(), better, worse)
         assert verdict(found) is Verdict.INCONCLUSIVE
         assert "no variance" in found.primary.why
 
     def test_a_sure_gain_below_the_practical_margin(self, world, rules):
         sample, truth = world(days=200)
         worse = np.clip(truth + 0.03, 0.01, 0.99)
-        at_zero = held((sample, truth), rules(), truth, worse)
-        with_margin = held((sample, truth), rules(margin=0.05), truth, worse)
+        at_zero = compare((sample, truth), rules(), truth, worse)
+        with_margin = compare((sample, truth), rules(margin=0.05), truth, worse)
         assert verdict(at_zero) is Verdict.PASS
         assert verdict(with_margin) is Verdict.FAIL
 
@@ -95,18 +98,18 @@ class TestMlflow:
 class TestGreatExpectations:
     def test_empty_frame(self, world, rules):
         sample, truth = world(days=0)
-        found = held((sample, truth), rules(), truth, truth, goal="non_inferior")
+        found = compare((sample, truth), rules(), truth, truth, goal="non_inferior")
         assert verdict(found) is Verdict.INCONCLUSIVE
         assert found.primary.why == "there are no rows to compare on"
 
     def test_empty_suite(self):
-        found = check_report("evaluate", report(checks=()), ME)
+        found = check_report("evaluate", report(checks=()), MODEL)
         assert found.verdict is Verdict.FAIL
         assert "its 0 checks do not say so" in found.why
 
     def test_suite_of_skipped_checks(self):
         skipped = Check(name="all", verdict=Verdict.SKIPPED)
-        assert check_report("evaluate", report(checks=(skipped,)), ME).verdict is Verdict.FAIL
+        assert check_report("evaluate", report(checks=(skipped,)), MODEL).verdict is Verdict.FAIL
 
 
 class TestKayenta:
@@ -114,7 +117,7 @@ class TestKayenta:
         """NaN is never replaced: predictions that are all missing are no 0 and no tie."""
         sample, truth = world()
         nothing = np.full_like(truth, np.nan)
-        found = held((sample, truth), rules(), nothing, nothing, goal="non_inferior")
+        found = compare((sample, truth), rules(), nothing, nothing, goal="non_inferior")
         assert verdict(found) is Verdict.INCONCLUSIVE
 
     @pytest.mark.parametrize("goal", ["superior", "non_inferior"])
@@ -124,16 +127,16 @@ class TestKayenta:
         sure = np.where(sample.labels == 1, 0.999, 0.001)
         bad_day = sample.codes % 10 < 7
         challenger = np.where(bad_day, 1 - sure, sure)
-        found = held((sample, truth), rules(), challenger, np.full_like(truth, 0.5), goal)
+        found = compare((sample, truth), rules(), challenger, np.full_like(truth, 0.5), goal)
         assert verdict(found) is Verdict.FAIL
-        assert verdict(held(world(days=10), rules(), truth[:400], truth[:400], goal)) is (
+        assert verdict(compare(world(days=10), rules(), truth[:400], truth[:400], goal)) is (
             Verdict.INCONCLUSIVE
         )
 
     def test_the_tolerated_loss_does_not_grow_with_the_estimate(self, world, rules):
         sample, truth = world(days=120)
         poor = np.clip(truth + 0.15, 0.01, 0.99)
-        found = held((sample, truth), rules(), poor, truth, goal="non_inferior")
+        found = compare((sample, truth), rules(), poor, truth, goal="non_inferior")
         assert found.checks[0].expected == "a lower bound above -0.0050 (positive is better)"
         assert verdict(found) is Verdict.FAIL
 
@@ -144,17 +147,19 @@ class TestDeepchecks:
         """A report that calls itself passed over a crashed check is judged again."""
         crashed = Check(name="drift", verdict=Verdict.ERROR, why="KeyError")
         fine = Check(name="other", verdict=Verdict.PASS)
-        found = check_report("evaluate", report(checks=(fine, crashed), verdict=said), ME)
+        found = check_report("evaluate", report(checks=(fine, crashed), verdict=said), MODEL)
         assert found.verdict is Verdict.ERROR
 
     def test_crashed_comparison_test_of_the_project(self):
         crashed = Check(name="t", verdict=Verdict.ERROR, required=False, expected="mark")
-        found = check_comparisons(report(checks=(crashed,)), "mark")
+        found = reported_comparisons(report(checks=(crashed,)), "mark")
         assert [(c.verdict, c.required) for c in found] == [(Verdict.ERROR, True)]
 
     def test_skipped_comparison_test_of_the_project(self):
         skipped = Check(name="t", verdict=Verdict.SKIPPED, required=False, expected="mark")
-        assert judge(check_comparisons(report(checks=(skipped,)), "mark")) is Verdict.INCONCLUSIVE
+        assert (
+            judge(reported_comparisons(report(checks=(skipped,)), "mark")) is Verdict.INCONCLUSIVE
+        )
 
 
 class TestArgoRollouts:
@@ -162,49 +167,49 @@ class TestArgoRollouts:
         interrupted = report(
             verdict=Verdict.ERROR, checks=(), summary="evaluate was interrupted; nothing was kept"
         )
-        found = check_report("evaluate", interrupted, ME)
+        found = check_report("evaluate", interrupted, MODEL)
         assert found.verdict is Verdict.ERROR
         assert "interrupted" in found.why
 
     def test_inconclusive_is_not_passed(self):
-        found = check_report("evaluate", report(verdict=Verdict.INCONCLUSIVE), ME)
+        found = check_report("evaluate", report(verdict=Verdict.INCONCLUSIVE), MODEL)
         assert found.verdict is Verdict.FAIL
 
 
 class TestMlopsStacks:
     def test_missing_report(self):
-        found = check_report("verify staging", None, ME)
+        found = check_report("verify staging", None, MODEL)
         assert (found.verdict, found.why) == (Verdict.INCONCLUSIVE, "verify staging has not run")
 
     def test_report_of_another_model(self):
         other = ModelRef(name="m", identity="c" * 64)
-        found = check_report("evaluate", report(model=other), ME)
+        found = check_report("evaluate", report(model=other), MODEL)
         assert found.verdict is Verdict.FAIL
         assert "another model" in found.why
 
     def test_report_of_the_same_identity_with_other_content(self):
-        other = ModelRef(name="m", identity=ME.identity, digest="c" * 64)
-        found = check_report("package", report("package", model=other), ME)
+        other = ModelRef(name="m", identity=MODEL.identity, digest="c" * 64)
+        found = check_report("package", report("package", model=other), MODEL)
         assert (found.verdict, found.observed) == (
             Verdict.FAIL,
-            f"digest {'c' * 12}, not {ME.digest[:12]}",
+            f"digest {'c' * 12}, not {MODEL.digest[:12]}",
         )
 
     def test_report_that_names_no_model(self):
         found = check_report(
-            "verify staging", report("verify", environment="staging", model=None), ME
+            "verify staging", report("verify", environment="staging", model=None), MODEL
         )
         assert (found.verdict, found.observed) == (Verdict.FAIL, "no model named")
-        assert check_report("lint", report("lint", model=None), ME).verdict is Verdict.PASS
+        assert check_report("lint", report("lint", model=None), MODEL).verdict is Verdict.PASS
 
     def test_report_of_a_quick_run(self):
-        found = check_report("train", report("train", profile=Profile.QUICK), ME)
+        found = check_report("train", report("train", profile=Profile.QUICK), MODEL)
         assert (found.verdict, found.observed) == (Verdict.FAIL, "profile quick")
 
 
 def test_too_few_days(world, rules):
     sample, truth = world(days=19)
-    found = contest(
+    found = run_comparisons(
         sample, truth, np.full_like(truth, 0.5), against="x", goal="superior", rules=rules()
     )
     assert found.primary.why == "19 days to compare on, 20 are needed (gate.min_days)"
@@ -213,7 +218,7 @@ def test_too_few_days(world, rules):
 
 def test_one_share_has_no_within_day_auc_and_the_line_says_what_to_set(world, rules):
     sample, truth = world(days=60, entities=1)
-    found = contest(
+    found = run_comparisons(
         sample,
         truth,
         np.full_like(truth, 0.5),

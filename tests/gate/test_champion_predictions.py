@@ -13,7 +13,7 @@ from ml_pipeline.bundle import packaged_code
 from ml_pipeline.core import landlock, subprocess_environment
 from ml_pipeline.features.schema import Feature, FeatureSchema
 from ml_pipeline.gate import champion_predictions
-from ml_pipeline.gate.champion_predictions import UnscoredError, explained
+from ml_pipeline.gate.champion_predictions import NoPredictionsError, with_remedy
 
 
 @dataclass
@@ -57,7 +57,7 @@ TABLE = yaml.safe_dump(
 def test_its_configuration_takes_the_clean_rows_by_the_problems_names(tmp_path):
     """The champion's ml.yaml calls the label 'Outcome', as its source did."""
     bundle = archive(tmp_path, ml_dot_yaml=TABLE)
-    features = champion_predictions.own_features(bundle, rows(tmp_path), np.array([2, 0]))
+    features = champion_predictions.features_by_own_code(bundle, rows(tmp_path), np.array([2, 0]))
     assert features["x"].tolist() == pytest.approx([0.3, 0.1])
     assert champion_predictions.score(bundle, features) == pytest.approx([0.3, 0.1])
 
@@ -88,38 +88,40 @@ def more(rows):
     return rows["x"] + 1
 """
     bundle = archive(tmp_path, ml_dot_yaml=table, own_dot_py=code)
-    with pytest.raises(UnscoredError, match=r"more raised PermissionError: .*written"):
-        champion_predictions.own_features(bundle, rows(tmp_path), np.array([0]))
+    with pytest.raises(NoPredictionsError, match=r"more raised PermissionError: .*written"):
+        champion_predictions.features_by_own_code(bundle, rows(tmp_path), np.array([0]))
     assert not (tmp_path / "written").exists()
 
 
 def test_an_archive_that_leads_outside_is_refused(tmp_path):
     bundle = archive(tmp_path, **{"..__evil": "x", "ml_dot_yaml": TABLE})
-    with pytest.raises(UnscoredError, match=r"source.tar.gz cannot be used: .*no plain file"):
-        champion_predictions.own_features(bundle, rows(tmp_path), np.array([0]))
+    with pytest.raises(NoPredictionsError, match=r"source.tar.gz cannot be used: .*no plain file"):
+        champion_predictions.features_by_own_code(bundle, rows(tmp_path), np.array([0]))
     assert not (tmp_path.parent / "evil").exists()
 
 
 def test_what_is_no_archive_is_refused(tmp_path):
     (tmp_path / "source.tar.gz").write_bytes(b"nothing")
-    with pytest.raises(UnscoredError, match="cannot be used"):
-        champion_predictions.own_features(FakeBundle(tmp_path), rows(tmp_path), np.array([0]))
+    with pytest.raises(NoPredictionsError, match="cannot be used"):
+        champion_predictions.features_by_own_code(
+            FakeBundle(tmp_path), rows(tmp_path), np.array([0])
+        )
 
 
 def test_code_that_does_not_run_gives_its_last_words(tmp_path):
     bundle = archive(tmp_path, ml_dot_yaml=TABLE.replace("kind: table", "kind: tabel"))
-    with pytest.raises(UnscoredError, match=r"the champion's code ended with 2: .*tabel"):
-        champion_predictions.own_features(bundle, rows(tmp_path), np.array([0]))
+    with pytest.raises(NoPredictionsError, match=r"the champion's code ended with 2: .*tabel"):
+        champion_predictions.features_by_own_code(bundle, rows(tmp_path), np.array([0]))
 
 
 def test_rows_that_its_code_sets_aside_are_not_made_up(tmp_path):
     bundle = archive(tmp_path, ml_dot_yaml=TABLE)
-    with pytest.raises(UnscoredError, match="set 1 of 2 rows aside"):
-        champion_predictions.own_features(bundle, rows(tmp_path), np.array([0, 17]))
+    with pytest.raises(NoPredictionsError, match="set 1 of 2 rows aside"):
+        champion_predictions.features_by_own_code(bundle, rows(tmp_path), np.array([0, 17]))
 
 
 def test_features_that_it_does_not_find_are_not_made_up(tmp_path):
-    with pytest.raises(UnscoredError, match="lacking features: x"):
+    with pytest.raises(NoPredictionsError, match="lacking features: x"):
         champion_predictions.score(FakeBundle(tmp_path), pd.DataFrame({"z": [1.0]}))
 
 
@@ -133,13 +135,13 @@ def test_features_that_it_does_not_find_are_not_made_up(tmp_path):
     ],
 )
 def test_features_are_shared_only_if_code_and_configuration_are_known_to_agree(one, other, alike):
-    assert champion_predictions.computes_alike(one, other) is alike
+    assert champion_predictions.has_same_feature_code(one, other) is alike
 
 
 def test_a_column_that_the_data_lack_is_named_with_what_to_do():
-    error = UnscoredError("the champion's code ended with 2: KeyError: 'age'", ["age", "plan"])
-    told = str(explained(error, ["plan", "tenure"]))
-    assert told.startswith(
+    error = NoPredictionsError("the champion's code ended with 2: KeyError: 'age'", ["age", "plan"])
+    message = str(with_remedy(error, ["plan", "tenure"]))
+    assert message.startswith(
         "the champion needs the column 'age', which the data lack, so it cannot be compared on "
         "them: keep it in the data and add 'age' to problem.drop in ml.yaml until the new model "
         "is in production (the champion's code"
@@ -147,5 +149,5 @@ def test_a_column_that_the_data_lack_is_named_with_what_to_do():
 
 
 def test_what_lacks_no_column_is_said_as_it_is():
-    error = UnscoredError("the champion's code took over 3600 s")
-    assert explained(error, ["plan"]) is error
+    error = NoPredictionsError("the champion's code took over 3600 s")
+    assert with_remedy(error, ["plan"]) is error

@@ -5,17 +5,19 @@ import pytest
 from ml_pipeline.config import GateSection
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import Verdict, judge
-from ml_pipeline.gate.comparison_set import Rules, contest, headline
+from ml_pipeline.gate.comparison_set import ComparisonRules, headline, run_comparisons
 from ml_pipeline.gate.decision import goal_for
 
 RECIPE = {"data": "d1", "config": "c", "source": "s", "lock": "l", "seed": "7"}
 
 
-def held(world, rules, challenger, other, goal="superior"):
-    return contest(world[0], challenger, other, against="the champion", goal=goal, rules=rules)
+def compare(world, rules, challenger, other, goal="superior"):
+    return run_comparisons(
+        world[0], challenger, other, against="the champion", goal=goal, rules=rules
+    )
 
 
-def blurred(truth, amount, seed):
+def with_noise(truth, amount, seed):
     noise = np.random.default_rng(seed).normal(0, amount, len(truth))
     return np.clip(truth + noise, 0.01, 0.99)
 
@@ -48,7 +50,7 @@ class TestUndecided:
     """An interval around the threshold says three things that call for different next steps."""
 
     def why(self, world, rules, challenger, other, **rule):
-        check = held(world, rules(**rule), challenger, other).checks[0]
+        check = compare(world, rules(**rule), challenger, other).checks[0]
         assert check.verdict is Verdict.INCONCLUSIVE
         return check.why
 
@@ -63,8 +65,9 @@ class TestUndecided:
         worse = next(
             each
             for amount in (0.02, 0.04, 0.06, 0.08)
-            if held(w, rules(), each := blurred(w[1], amount, 1), w[1]).primary.test.effect < 0
-            and held(w, rules(), each, w[1]).checks[0].verdict is Verdict.INCONCLUSIVE
+            if compare(w, rules(), each := with_noise(w[1], amount, 1), w[1]).primary.test.effect
+            < 0
+            and compare(w, rules(), each, w[1]).checks[0].verdict is Verdict.INCONCLUSIVE
         )
         assert self.why(w, rules, worse, w[1]).startswith("looks worse than the champion, not ")
 
@@ -73,15 +76,16 @@ class TestUndecided:
         better = next(
             each
             for amount in (0.02, 0.04, 0.06, 0.08)
-            if held(w, rules(), w[1], each := blurred(w[1], amount, 1)).primary.test.effect > 0
-            and held(w, rules(), w[1], each).checks[0].verdict is Verdict.INCONCLUSIVE
+            if compare(w, rules(), w[1], each := with_noise(w[1], amount, 1)).primary.test.effect
+            > 0
+            and compare(w, rules(), w[1], each).checks[0].verdict is Verdict.INCONCLUSIVE
         )
         assert self.why(w, rules, w[1], better).startswith("no power: the smallest effect")
 
     def test_less_than_the_margin_is_said(self, world, rules):
         w = world()
-        other = blurred(w[1], 0.06, 1)
-        effect = held(w, rules(), w[1], other).primary.test.effect
+        other = with_noise(w[1], 0.06, 1)
+        effect = compare(w, rules(), w[1], other).primary.test.effect
         assert effect > 0
         told = self.why(w, rules, w[1], other, margin=effect * 1.01)
         assert told.startswith("looks no better than asked for")
@@ -90,24 +94,24 @@ class TestUndecided:
 class TestSuperior:
     def test_a_better_model_passes(self, world, rules):
         w = world()
-        found = held(w, rules(), w[1], np.full_like(w[1], 0.5))
+        found = compare(w, rules(), w[1], np.full_like(w[1], 0.5))
         assert judge(found.checks) is Verdict.PASS
         assert found.primary.test.effect > 0
         assert found.primary.challenger < found.primary.other
 
     def test_a_worse_model_fails(self, world, rules):
         w = world()
-        found = held(w, rules(), np.full_like(w[1], 0.5), w[1])
+        found = compare(w, rules(), np.full_like(w[1], 0.5), w[1])
         assert judge(found.checks) is Verdict.FAIL
         assert "worse than the champion" in found.checks[0].why
 
     def test_the_same_model_is_not_better(self, world, rules):
         w = world()
-        assert judge(held(w, rules(), w[1], w[1]).checks) is Verdict.INCONCLUSIVE
+        assert judge(compare(w, rules(), w[1], w[1]).checks) is Verdict.INCONCLUSIVE
 
     def test_more_is_better_for_within_day_auc(self, world, rules):
         w = world()
-        found = held(w, rules(metric="within_day_auc"), w[1], np.full_like(w[1], 0.5))
+        found = compare(w, rules(metric="within_day_auc"), w[1], np.full_like(w[1], 0.5))
         assert judge(found.checks) is Verdict.PASS
         assert found.primary.challenger > 0.6
 
@@ -116,24 +120,24 @@ class TestSuperior:
         passed = 0
         for seed in range(300):
             w = world(days=60, entities=10, seed=seed)
-            one, other = blurred(w[1], 0.1, seed), blurred(w[1], 0.1, seed + 9000)
-            passed += judge(held(w, rules(), one, other).checks) is Verdict.PASS
+            one, other = with_noise(w[1], 0.1, seed), with_noise(w[1], 0.1, seed + 9000)
+            passed += judge(compare(w, rules(), one, other).checks) is Verdict.PASS
         assert passed / 300 < 0.09
 
 
 class TestNonInferior:
     def test_the_same_model_is_no_worse(self, world, rules):
         w = world()
-        assert judge(held(w, rules(), w[1], w[1], "non_inferior").checks) is Verdict.PASS
+        assert judge(compare(w, rules(), w[1], w[1], "non_inferior").checks) is Verdict.PASS
 
     def test_a_little_noise_is_no_worse_within_the_margin(self, world, rules):
         w = world(days=120)
-        found = held(w, rules(), blurred(w[1], 0.01, 1), w[1], "non_inferior")
+        found = compare(w, rules(), with_noise(w[1], 0.01, 1), w[1], "non_inferior")
         assert judge(found.checks) is Verdict.PASS
 
     def test_worse_by_more_than_the_margin_fails(self, world, rules):
         w = world(days=120)
-        found = held(w, rules(), blurred(w[1], 0.25, 1), w[1], "non_inferior")
+        found = compare(w, rules(), with_noise(w[1], 0.25, 1), w[1], "non_inferior")
         assert judge(found.checks) is Verdict.FAIL
 
 
@@ -142,7 +146,7 @@ class TestGuards:
         """Ranks improve while probabilities become nonsense."""
         w = world()
         overconfident = np.where(w[1] > 0.5, 0.9999 + w[1] / 1e5, w[1] / 1e5)
-        found = held(
+        found = compare(
             w,
             rules(metric="within_day_auc", guards={"log_loss": 0.01}),
             overconfident,
@@ -155,32 +159,36 @@ class TestGuards:
 
     def test_the_guards_of_ml_yaml_replace_the_problems(self):
         section = GateSection(guards={"brier_score": {"margin": 0.01}})
-        assert Rules.of(section, "log_loss", {"accuracy": 0.1}).guards == {"brier_score": 0.01}
-        assert Rules.of(GateSection(), "log_loss", {"accuracy": 0.1}).guards == {"accuracy": 0.1}
+        assert ComparisonRules.of(section, "log_loss", {"accuracy": 0.1}).guards == {
+            "brier_score": 0.01
+        }
+        assert ComparisonRules.of(GateSection(), "log_loss", {"accuracy": 0.1}).guards == {
+            "accuracy": 0.1
+        }
 
     def test_the_primary_metric_is_not_guarded_twice(self):
-        assert Rules.of(GateSection(), "log_loss", {"log_loss": 0.1}).guards == {}
+        assert ComparisonRules.of(GateSection(), "log_loss", {"log_loss": 0.1}).guards == {}
 
 
 class TestNames:
     def test_an_unknown_metric_names_the_nearest(self):
         with pytest.raises(UsageError, match=r"gate.metric: unknown metric.*'log_loss'"):
-            Rules.of(GateSection(metric="logloss"), "log_loss", {})
+            ComparisonRules.of(GateSection(metric="logloss"), "log_loss", {})
 
     def test_a_metric_without_daily_values_is_refused(self):
         with pytest.raises(UsageError, match="no value for a single day"):
-            Rules.of(GateSection(metric="auc"), "log_loss", {})
+            ComparisonRules.of(GateSection(metric="auc"), "log_loss", {})
 
     def test_within_day_auc_without_days_is_not_compared(self, world, rules):
         sample, truth = world()
         rows = type(sample)(sample.labels, np.arange(2400), tuple(map(str, range(2400))), "row")
-        found = held((rows, truth), rules(metric="within_day_auc"), truth, truth)
+        found = compare((rows, truth), rules(metric="within_day_auc"), truth, truth)
         assert "needs dated rows" in found.primary.why
 
 
 def test_the_headline_says_effect_interval_and_p_value(world, rules):
     w = world()
-    found = held(w, rules(), w[1], np.full_like(w[1], 0.5))
+    found = compare(w, rules(), w[1], np.full_like(w[1], 0.5))
     line = headline(found.checks, found.primary, "superior")
     assert line.startswith("may be promoted: log loss 0.6")
     assert "p " in line
@@ -189,7 +197,7 @@ def test_the_headline_says_effect_interval_and_p_value(world, rules):
 
 def test_the_headline_of_a_refusal_names_the_first_obstacle(world, rules):
     w = world()
-    found = held(w, rules(), np.full_like(w[1], 0.5), w[1])
+    found = compare(w, rules(), np.full_like(w[1], 0.5), w[1])
     assert headline(found.checks, found.primary, "superior").startswith(
         "refused: log loss against the champion: the challenger is worse"
     )

@@ -34,9 +34,9 @@ def test_without_a_champion_the_whole_holdout_is_compared():
 
 def test_the_later_holdout_counts():
     found = comparable_rows(DAYS, training(), training("2024-01-12", "2024-01-15"))
-    assert (found.first, found.rows.sum()) == ("2024-01-15", 6)
+    assert (found.first_day, found.rows.sum()) == ("2024-01-15", 6)
     older = comparable_rows(DAYS, training(), training("2023-06-01", "2023-06-03"))
-    assert (older.first, older.rows.all()) == ("2024-01-08", True)
+    assert (older.first_day, older.rows.all()) == ("2024-01-08", True)
 
 
 def test_a_champion_that_saw_the_whole_holdout_leaves_nothing():

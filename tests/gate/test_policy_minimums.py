@@ -1,16 +1,16 @@
-"""The administrators' floor for the gate can be tightened by ml.yaml, never loosened."""
+"""The administrators' minimum for the gate can be tightened by ml.yaml, never loosened."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from ml_pipeline.config import GateFloor, GateSection, Guard
+from ml_pipeline.config import GateMinimums, GateSection, Guard
 from ml_pipeline.core.errors import UsageError
-from ml_pipeline.gate.comparison_set import Rules
+from ml_pipeline.gate.comparison_set import ComparisonRules
 from ml_pipeline.gate.policy_minimums import require
 
-FLOOR = GateFloor(
+MINIMUM = GateMinimums(
     goal="auto",
     metric="within_day_auc",
     alpha=0.05,
@@ -26,19 +26,19 @@ STRICT: dict[str, Any] = {
 }
 
 
-def held(floor: GateFloor, **section: Any) -> None:
+def check(minimum: GateMinimums, **section: Any) -> None:
     asked = GateSection(**section)
-    require(floor, asked, Rules.of(asked, "within_day_auc", {"log_loss": 0.01}))
+    require(minimum, asked, ComparisonRules.of(asked, "within_day_auc", {"log_loss": 0.01}))
 
 
-def test_without_a_floor_the_project_decides() -> None:
-    held(GateFloor(), alpha=0.4, guards={}, goal="non_inferior", min_days=5)
+def test_without_a_minimum_the_project_decides() -> None:
+    check(GateMinimums(), alpha=0.4, guards={}, goal="non_inferior", min_days=5)
 
 
-def test_the_floor_itself_and_anything_stricter_pass() -> None:
-    held(FLOOR, **STRICT)
+def test_the_minimum_itself_and_anything_stricter_pass() -> None:
+    check(MINIMUM, **STRICT)
     stricter = {"goal": "superior", "alpha": 0.01, "margin": 0.1, "non_inferior_margin": 0.001}
-    held(FLOOR, **{**STRICT, **stricter, "guards": {"log_loss": Guard(margin=0.0)}})
+    check(MINIMUM, **{**STRICT, **stricter, "guards": {"log_loss": Guard(margin=0.0)}})
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_the_floor_itself_and_anything_stricter_pass() -> None:
 )
 def test_anything_looser_is_refused_and_named(looser: dict[str, Any], key: str) -> None:
     with pytest.raises(UsageError, match=key):
-        held(FLOOR, **{**STRICT, **looser})
+        check(MINIMUM, **{**STRICT, **looser})
 
 
 def test_a_metric_that_is_primary_needs_no_guard() -> None:
-    held(GateFloor(guards={"log_loss": 0.01}), metric="log_loss", guards={})
+    check(GateMinimums(guards={"log_loss": 0.01}), metric="log_loss", guards={})

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 
 import pytest
 from ml_pipeline.core.report import Check, ModelRef, StageReport, Verdict
+from ml_pipeline.gate.checks.file_lineage import check_lineage
+from ml_pipeline.gate.checks.reports_passed import check_report, summarize_passed
+from ml_pipeline.gate.checks.same_run import check_run
 from ml_pipeline.gate.record import record
-from ml_pipeline.gate.reports import Candidate, as_one, check_lineage, check_report, check_run
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-ME = Candidate(identity="a" * 64, digest="b" * 64)
+MODEL = ModelRef(name="m", identity="a" * 64, digest="b" * 64)
 PASSED = (Check(name="c", verdict=Verdict.PASS),)
 
 
@@ -20,14 +22,16 @@ def report(stage, **changed):
 
 
 def test_a_report_of_this_model_passes():
-    model = ModelRef(name="m", identity=ME.identity, digest=ME.digest)
-    assert check_report("package", report("package", model=model), ME).verdict is Verdict.PASS
+    model = ModelRef(name="m", identity=MODEL.identity, digest=MODEL.digest)
+    assert check_report("package", report("package", model=model), MODEL).verdict is Verdict.PASS
 
 
-class TestAsOne:
+class TestPassedReports:
     def of(self, *verdicts):
         named = zip(("train", "evaluate", "package"), verdicts, strict=False)
-        return as_one([Check(name=f"report of {name}", verdict=each) for name, each in named])
+        return summarize_passed(
+            [Check(name=f"report of {name}", verdict=each) for name, each in named]
+        )
 
     def test_reports_that_passed_are_one_check(self):
         (check,) = self.of(Verdict.PASS, Verdict.PASS, Verdict.PASS)
@@ -44,14 +48,14 @@ class TestAsOne:
             Verdict.FAIL,
             Verdict.INCONCLUSIVE,
         }
-        assert as_one([]) == []
+        assert summarize_passed([]) == []
 
 
 @pytest.mark.parametrize(
     "copied", [report("lint"), report("verify", environment="production"), report("package")]
 )
 def test_a_report_under_another_name_is_none(copied):
-    check = check_report("verify staging", copied, ME)
+    check = check_report("verify staging", copied, MODEL)
     assert check.verdict is Verdict.FAIL
     assert "is not verify staging" in check.why
 

@@ -39,7 +39,7 @@ class Case:
         self.registry = Registry.of(project, self.home)
         self.policy: Path | None = None
 
-    def floor(self, **rules: Any) -> None:
+    def write_policy(self, **rules: Any) -> None:
         self.policy = self.project.root / "policy.yaml"
         self.policy.write_text(yaml.safe_dump(rules))
 
@@ -198,7 +198,7 @@ class TestByYes:
         assert approval.reason == "approved with --yes"
 
     def test_is_refused_where_the_policy_forbids_it(self, case: Case) -> None:
-        case.floor(allow_yes=False)
+        case.write_policy(allow_yes=False)
         case.gate()
         result = case.approve(yes=True)
         assert result.exit_code == 1
@@ -239,14 +239,14 @@ class TestAutomatic:
     def test_where_policy_and_project_ask_for_it(
         self, case: Case, make_project: Callable[..., Project]
     ) -> None:
-        case.floor(automatic=True)
+        case.write_policy(automatic=True)
         case.project = make_project(policy={"automatic": True})
         case.gate()
         assert case.approve().exit_code == 0
         assert (case.signed().method, case.signed().by) == ("automatic", "policy")
 
     def test_waits_where_only_the_policy_would_allow_it(self, case: Case) -> None:
-        case.floor(automatic=True)
+        case.write_policy(automatic=True)
         case.gate()
         assert case.approve().exit_code == 4
 
@@ -261,7 +261,7 @@ class TestAutomatic:
     def test_a_person_is_needed_where_four_eyes_are(
         self, case: Case, make_project: Callable[..., Project]
     ) -> None:
-        case.floor(automatic=True, four_eyes=True)
+        case.write_policy(automatic=True, four_eyes=True)
         case.project = make_project(policy={"automatic": True})
         case.gate()
         assert case.approve().exit_code == 4
@@ -284,7 +284,7 @@ class TestBrokenContract:
     def test_is_never_approved_by_the_policy_alone(
         self, case: Case, make_project: Callable[..., Project]
     ) -> None:
-        case.floor(automatic=True)
+        case.write_policy(automatic=True)
         case.project = make_project(policy={"automatic": True})
         case.gate(contract=self.BROKEN)
         result = case.approve()
@@ -295,7 +295,7 @@ class TestBrokenContract:
     def test_an_extended_one_is_approved_as_any(
         self, case: Case, make_project: Callable[..., Project]
     ) -> None:
-        case.floor(automatic=True)
+        case.write_policy(automatic=True)
         case.project = make_project(policy={"automatic": True})
         case.gate(contract={"change": "extended", "broken": [], "extensions": ["more"]})
         assert case.approve().exit_code == 0
@@ -314,7 +314,7 @@ class TestNobodyIsAsked:
         assert case.signed() is None
 
     def test_when_the_policy_changed_after_the_gate(self, case: Case) -> None:
-        case.floor(approvers=["Asha"])
+        case.write_policy(approvers=["Asha"])
         result = case.approve(by="Asha", reason="better")
         assert result.exit_code == 1
         assert "the policy changed since the gate decided" in result.report.summary
@@ -329,7 +329,7 @@ class TestNobodyIsAsked:
 
 class TestWhoMay:
     def test_an_approver(self, case: Case) -> None:
-        case.floor(approvers=["Asha"])
+        case.write_policy(approvers=["Asha"])
         case.gate()
         assert case.approve(by="Bina", reason="better").exit_code == 1
         assert case.signed() is None
@@ -338,7 +338,7 @@ class TestWhoMay:
     def test_not_an_author(self, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
         from ml_pipeline.core import git
 
-        case.floor(four_eyes=True, identities={"asha@ex.org": "Asha", "bina@ex.org": "Bina"})
+        case.write_policy(four_eyes=True, identities={"asha@ex.org": "Asha", "bina@ex.org": "Bina"})
         case.gate()
         monkeypatch.setattr(git, "authors", lambda *span: frozenset({"asha@ex.org"}))
         assert case.approve(by="Asha", reason="better").exit_code == 1
@@ -346,7 +346,7 @@ class TestWhoMay:
         assert case.signed().authors == ("Asha",)
 
     def test_nobody_where_the_repository_cannot_tell(self, case: Case) -> None:
-        case.floor(four_eyes=True)
+        case.write_policy(four_eyes=True)
         case.gate()
         result = case.approve(by="Bina", reason="better")
         assert result.exit_code == 1
@@ -368,7 +368,7 @@ class TestKey:
     ) -> None:
         other = create_keypair(Home(tmp_path / "other"))
         monkeypatch.setenv("ML_APPROVAL_KEY", str(other.private))
-        case.floor(keys=[other.public.read_text()])
+        case.write_policy(keys=[other.public.read_text()])
         case.gate()
         assert case.approve(by="Asha", reason="better").exit_code == 0
         envelope = json.loads(case.registry.record(case.version, APPROVAL_RECORD))

@@ -17,13 +17,13 @@ from pydantic import Field, field_validator
 
 from ml_pipeline import config
 from ml_pipeline.approval.person_names import folded, is_one_of
-from ml_pipeline.config import GateFloor, PolicySection, Section
+from ml_pipeline.config import GateMinimums, PolicySection, Section
 from ml_pipeline.core import schema_errors
 from ml_pipeline.core.errors import UsageError
 
 
 class Policy(Section):
-    """The rules in force. The defaults are the built-in floor: a person approves, whoever it is."""
+    """The rules in force. By default, the built-in minimum, any person may approve."""
 
     approvers: tuple[str, ...] = Field((), description="Who may approve; empty is anyone.")
     four_eyes: bool = Field(
@@ -35,7 +35,7 @@ class Policy(Section):
     automatic: bool = Field(False, description="A project may promote without a person.")
     allow_yes: bool = Field(True, description="`approve --yes` counts as an approval.")
     require: tuple[str, ...] = Field((), description="Stages whose report must have passed.")
-    gate: GateFloor = Field(GateFloor(), description="How strict the gate is at least.")
+    gate: GateMinimums = Field(GateMinimums(), description="How strict the gate is at least.")
     keys: tuple[str, ...] = Field(
         (), description="Trusted public keys: PEM, or the id of one in the home; empty: the home's."
     )
@@ -76,7 +76,7 @@ def load(files: PolicyFiles, section: PolicySection) -> Policy:
         UsageError: a file cannot be read or has an unknown key, or something would loosen what
             stands before it.
     """
-    return tighten(floor(files), section, named(files))
+    return tighten(minimum(files), section, named(files))
 
 
 def named(files: PolicyFiles) -> str:
@@ -85,7 +85,7 @@ def named(files: PolicyFiles) -> str:
     return " and ".join(str(path) for path in paths if path is not None) or BUILT_IN
 
 
-def floor(files: PolicyFiles) -> Policy:
+def minimum(files: PolicyFiles) -> Policy:
     """Read the files, the first of which sets the minimum; without any the built-in one holds.
 
     Raises:
@@ -151,14 +151,14 @@ def stricter(base: Policy, other: Policy, where: str, of: str = BUILT_IN) -> Pol
     )
 
 
-def _stricter_gate(base: GateFloor, other: GateFloor, where: str, of: str) -> GateFloor:
+def _stricter_gate(base: GateMinimums, other: GateMinimums, where: str, of: str) -> GateMinimums:
     if base.metric and other.metric and base.metric != other.metric:
         raise _conflict(where, of, "gate.metric", other.metric)
     goals = {base.goal, other.goal} - {None}
     guards = dict(base.guards)
     for name, margin in other.guards.items():
         guards[name] = min(margin, guards.get(name, margin))
-    return GateFloor(
+    return GateMinimums(
         goal="superior" if "superior" in goals else base.goal or other.goal,
         metric=base.metric or other.metric,
         alpha=_of(min, base.alpha, other.alpha),
@@ -198,10 +198,10 @@ def _conflict(where: str, of: str, key: str, value: str) -> UsageError:
 
 
 def tighten(base: Policy, section: PolicySection, where: str = BUILT_IN) -> Policy:
-    """Lay the project's section over the floor, which ``where`` sets.
+    """Lay the project's section over the minimum, which ``where`` sets.
 
     Raises:
-        UsageError: a key of the section would allow what the floor forbids.
+        UsageError: a key of the section would allow what the minimum forbids.
     """
     approvers = base.approvers
     if section.approvers is not None:

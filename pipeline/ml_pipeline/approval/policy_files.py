@@ -68,7 +68,7 @@ def find(environment: Mapping[str, str], argument: str | None) -> tuple[PolicyFi
 
 
 def in_order(files: tuple[PolicyFile, ...]) -> PolicyFiles:
-    """Return the paths as ``policy.floor`` takes them: the administrators' file or None first."""
+    """Return the paths as ``policy.minimum`` takes them: the administrators' file or None first."""
     paths = tuple(file.path for file in files)
     return paths if files and files[0].of_administrators else (None, *paths)
 
@@ -86,8 +86,8 @@ def in_words(files: tuple[PolicyFile, ...]) -> str:
 
 
 def read(files: tuple[PolicyFile, ...]) -> Policy:
-    """Return what they amount to; raises UsageError as ``policy.floor`` does."""
-    return policy.floor(in_order(files))
+    """Return what they amount to; raises UsageError as ``policy.minimum`` does."""
+    return policy.minimum(in_order(files))
 
 
 def _is_there() -> bool:

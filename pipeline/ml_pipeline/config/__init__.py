@@ -9,7 +9,7 @@ from ml_pipeline.config.data import DataSection, Distribution, Expectation, Grou
 from ml_pipeline.config.environments import EnvironmentSection
 from ml_pipeline.config.evaluate import EvaluateSection, Threshold
 from ml_pipeline.config.features import FeaturesSection
-from ml_pipeline.config.gate import GateFloor, GateSection, Guard
+from ml_pipeline.config.gate import GateMinimums, GateSection, Guard
 from ml_pipeline.config.gitops import GitopsSection
 from ml_pipeline.config.kubernetes import IngressSection, KubernetesSection
 from ml_pipeline.config.lint import LintSection
@@ -51,7 +51,7 @@ __all__ = [
     "EvaluateSection",
     "Expectation",
     "FeaturesSection",
-    "GateFloor",
+    "GateMinimums",
     "GateSection",
     "GitopsSection",
     "Groups",

@@ -69,7 +69,7 @@ class GateSection(Section):
     )
 
 
-class GateFloor(Section):
+class GateMinimums(Section):
     """How strict the gate is at least; part of the administrators' policy."""
 
     goal: Literal["auto", "superior"] | None = Field(

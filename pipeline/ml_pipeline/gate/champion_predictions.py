@@ -27,7 +27,7 @@ ABOUT_COLUMNS = re.compile(r"KeyError|\bcolumns?\b")
 QUOTED = re.compile(r"'([^']+)'")
 
 
-class UnscoredError(Exception):
+class NoPredictionsError(Exception):
     """The champion cannot answer for these rows; says why.
 
     ``names`` are features or columns that may be what is lacking.
@@ -38,7 +38,7 @@ class UnscoredError(Exception):
         self.names = tuple(names)
 
 
-def computes_alike(challenger: Mapping[str, str], champion: Mapping[str, str]) -> bool:
+def has_same_feature_code(challenger: Mapping[str, str], champion: Mapping[str, str]) -> bool:
     """Return whether two identities have the same feature code and configuration."""
     return all(
         challenger.get(part) is not None and challenger.get(part) == champion.get(part)
@@ -50,21 +50,21 @@ def score(bundle: Bundle, features: pd.DataFrame, of: str = "the champion") -> F
     """Return a bundle's probabilities [n] for raw features [n rows]; ``of`` is whose they are.
 
     Raises:
-        UnscoredError: a feature is lacking or is not as the champion takes it.
+        NoPredictionsError: a feature is lacking or is not as the champion takes it.
     """
     lacking = [name for name in bundle.schema.names if name not in features]
     if lacking:  # an optional one too: without it the comparison would not be fair
-        raise UnscoredError(
+        raise NoPredictionsError(
             f"{of} does not take these features: lacking features: {', '.join(lacking)}", lacking
         )
     columns = {name: features[name] for name in bundle.schema.names}
     try:
         return bundle.predict(bundle.schema.encode(columns))
     except FeatureError as error:
-        raise UnscoredError(f"{of} does not take these features: {error}") from None
+        raise NoPredictionsError(f"{of} does not take these features: {error}") from None
 
 
-def explained(error: UnscoredError, columns: Collection[str]) -> UnscoredError:
+def with_remedy(error: NoPredictionsError, columns: Collection[str]) -> NoPredictionsError:
     """Return the error with what to do, where the data lack a column that the champion needs.
 
     Args:
@@ -76,14 +76,14 @@ def explained(error: UnscoredError, columns: Collection[str]) -> UnscoredError:
         return error
     several = len(lacking) > 1
     named = ", ".join(f"'{name}'" for name in lacking)
-    return UnscoredError(
+    return NoPredictionsError(
         f"the champion needs the column{'s' * several} {named}, which the data lack, so it cannot "
         f"be compared on them: keep {'them' if several else 'it'} in the data and add "
         f"{named} to problem.drop in ml.yaml until the new model is in production ({error})"
     )
 
 
-def own_features(champion: Bundle, clean: Path, rows: NDArray[np.int64]) -> pd.DataFrame:
+def features_by_own_code(champion: Bundle, clean: Path, rows: NDArray[np.int64]) -> pd.DataFrame:
     """Return the features that the champion's own code computes for some of the clean rows.
 
     See :mod:`ml_pipeline.bundle.packaged_code` for how it is run.
@@ -94,7 +94,7 @@ def own_features(champion: Bundle, clean: Path, rows: NDArray[np.int64]) -> pd.D
         rows: Positions in it whose features are wanted.
 
     Raises:
-        UnscoredError: the archive or its code does not work on these rows.
+        NoPredictionsError: the archive or its code does not work on these rows.
     """
     import pandas as pd
 
@@ -102,8 +102,8 @@ def own_features(champion: Bundle, clean: Path, rows: NDArray[np.int64]) -> pd.D
         features = features_of(champion, clean)
     except OwnCodeError as error:
         names = QUOTED.findall(error.told) if ABOUT_COLUMNS.search(error.told) else ()
-        raise UnscoredError(f"the champion's {error}", names) from None
+        raise NoPredictionsError(f"the champion's {error}", names) from None
     lacking = int((~pd.Index(rows).isin(features.index)).sum())
     if lacking:
-        raise UnscoredError(f"the champion's code set {lacking} of {len(rows)} rows aside")
+        raise NoPredictionsError(f"the champion's code set {lacking} of {len(rows)} rows aside")
     return features.loc[rows]

@@ -1,22 +1,23 @@
-"""The whole comparison: which rows, against whom, by whose features, and what came of it."""
+"""Compares challenger and champion on rows that neither model learned from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ml_pipeline.bundle.reader import Bundle
-from ml_pipeline.core.report import Check, Progress
+from ml_pipeline.core.report import Progress
 from ml_pipeline.data import parquet
 from ml_pipeline.evaluation import baselines, heuristics, metric_table
 from ml_pipeline.evaluation.holdout import Sample
 from ml_pipeline.evaluation.row_alignment import positions
 from ml_pipeline.gate import champion_predictions as champions
-from ml_pipeline.gate.comparison_set import Contest, Rules, contest, not_made
-from ml_pipeline.gate.decision import Goal, goal_for
+from ml_pipeline.gate.comparison_set import ComparisonRules, no_comparison, run_comparisons
+from ml_pipeline.gate.decision import goal_for
 from ml_pipeline.gate.lineage import comparable_rows
+from ml_pipeline.gate.model_comparison import ComparedRows, ModelComparison
 from ml_pipeline.problem import Problem
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 CHAMPION = "the champion"
 BEST_HEURISTIC = "the best heuristic"
-SHOWN = {"model": "challenger", "base_rate": "base rate"}
+TITLES = {"model": "challenger", "base_rate": "base rate"}
 
 
 @dataclass(frozen=True)
-class Material:
+class ComparisonInputs:
     """What the comparison is made from; every file is the one that its stage reported."""
 
     holdout: pd.DataFrame
@@ -44,139 +45,151 @@ class Material:
     problem: Problem
 
 
-@dataclass(frozen=True)
-class Held:
-    """A contest with what is shown beside it.
-
-    ``rows`` is the mask over the holdout that was compared on and ``scores`` the champion's
-    probabilities there; both are None where no champion was scored.
-    """
-
-    contest: Contest
-    goal: Goal
-    first: str | None = None
-    advice: Sequence[Check] = ()
-    models: Mapping[str, Any] | None = None
-    table: Mapping[str, Any] | None = None
-    rows: NDArray[np.bool_] | None = None
-    scores: Floats | None = None
-
-
-def hear(
-    material: Material,
-    rules: Rules,
+def compare_models(
+    comparison: ModelComparison,
+    inputs: ComparisonInputs,
+    rules: ComparisonRules,
     wanted: Literal["auto", "superior", "non_inferior"],
     *,
     resamples: int,
     seed: int,
     progress: Progress,
-) -> Held:
+) -> ModelComparison:
     """Compare challenger and champion, or the best heuristic where there is no champion.
 
-    Whatever prevents a fair comparison leaves a contest that does not pass, with the reason.
+    Whatever prevents a fair comparison leaves comparisons that do not pass, with the reason.
+
+    Args:
+        comparison: what is known before the rows are compared.
+        inputs: bundles and files.
+        rules: metrics, margins and error rates.
+        wanted: ``gate.goal``.
+        resamples: bootstrap samples for the intervals of the table.
+        seed: of the resampling.
+        progress: called with what is being done.
     """
-    mine = dict(material.challenger.manifest["training"])
-    theirs = dict(material.champion.manifest["training"]) if material.champion else None
-    against = CHAMPION if theirs is not None else BEST_HEURISTIC
+    challenger = dict(inputs.challenger.manifest["training"])
+    champion = dict(inputs.champion.manifest["training"]) if inputs.champion else None
+    against = CHAMPION if champion is not None else BEST_HEURISTIC
     goal = goal_for(
         wanted,
-        mine.get("identity_parts", {}),
-        None if theirs is None else theirs.get("identity_parts", {}),
-        same_features=material.champion is None
-        or _kinds(material.challenger) == _kinds(material.champion),
+        challenger.get("identity_parts", {}),
+        None if champion is None else champion.get("identity_parts", {}),
+        same_features=inputs.champion is None
+        or _kinds(inputs.challenger) == _kinds(inputs.champion),
     )
-    holdout = material.holdout
+    comparison = replace(comparison, goal=goal)
+    holdout = inputs.holdout
     labelled = holdout["__label"].notna().to_numpy()
-    usable = comparable_rows(holdout[labelled], mine, theirs)
-    if usable.rows is None:
-        return Held(not_made(rules, against, usable.why), goal)
+    comparable = comparable_rows(holdout[labelled], challenger, champion)
+    if comparable.rows is None:
+        return without_rows(comparison, rules, against, comparable.why)
+    comparison = replace(comparison, first_day=comparable.first_day)
     rows = labelled.copy()
-    rows[labelled] = usable.rows
+    rows[labelled] = comparable.rows
     sample = Sample.of(holdout[rows])
     progress("scoring the challenger", 0.15)
     try:
-        known = _predictions(material, rows)
-    except champions.UnscoredError as error:
-        return Held(not_made(rules, against, str(error), sample.unit), goal, usable.first)
-    best = baselines.best_heuristic(rules.metric, sample, known)
-    heuristic = f"{BEST_HEURISTIC}, {SHOWN.get(best, best)}"
-    shown = {name: known[name] for name in ("model", baselines.BASE_RATE)}
-    advice: list[Check] = []
-    scores: Floats | None = None
-    if material.champion is None:
-        held = contest(
-            sample, known["model"], known[best], against=heuristic, goal=goal, rules=rules
-        )
-        shown[best] = known[best]
+        predictions = _predictions(inputs, rows)
+    except champions.NoPredictionsError as error:
+        return without_rows(comparison, rules, against, str(error), sample.unit)
+    best = baselines.best_heuristic(rules.metric, sample, predictions)
+    heuristic = run_comparisons(
+        sample,
+        predictions["model"],
+        predictions[best],
+        against=f"{BEST_HEURISTIC}, {TITLES.get(best, best)}",
+        goal="superior",
+        rules=rules,
+    )
+    shown = {name: predictions[name] for name in ("model", baselines.BASE_RATE)}
+    if inputs.champion is None:
+        other = predictions[best]
+        comparison = replace(comparison, comparisons=heuristic)
+        shown[best] = other
     else:
         progress("scoring the champion", 0.2)
         try:
-            scores = _champion_scores(material, material.champion, mine, rows)
-        except champions.UnscoredError as error:
-            return Held(not_made(rules, CHAMPION, str(error), sample.unit), goal, usable.first)
-        held = contest(sample, known["model"], scores, against=CHAMPION, goal=goal, rules=rules)
-        floor = contest(
-            sample, known["model"], known[best], against=heuristic, goal="superior", rules=rules
+            other = _champion_predictions(inputs, inputs.champion, challenger, rows)
+        except champions.NoPredictionsError as error:
+            return without_rows(comparison, rules, CHAMPION, str(error), sample.unit)
+        comparison = replace(
+            comparison,
+            comparisons=run_comparisons(
+                sample, predictions["model"], other, against=CHAMPION, goal=goal, rules=rules
+            ),
+            heuristic=heuristic,
         )
-        advice = [floor.checks[0].model_copy(update={"required": False})]
-        shown = {"model": known["model"], "champion": scores} | shown
+        shown = {"model": predictions["model"], "champion": other} | shown
     progress("measuring", 0.6)
     table = _table(sample, shown, resamples, seed)
-    return Held(
-        held,
-        goal,
-        usable.first,
-        advice,
-        {name: {key: found.to_json() for key, found in row.items()} for name, row in table.items()},
-        metric_table.as_text(table, SHOWN),
-        rows if scores is not None else None,
-        scores,
+    return replace(
+        comparison,
+        rows=ComparedRows(
+            holdout[rows].reset_index(drop=True), sample, predictions["model"], other
+        ),
+        models={
+            name: {key: value.to_json() for key, value in row.items()}
+            for name, row in table.items()
+        },
+        table=metric_table.as_text(table, TITLES),
     )
+
+
+def without_rows(
+    comparison: ModelComparison,
+    rules: ComparisonRules,
+    against: str,
+    why: str,
+    unit: str = "day",
+) -> ModelComparison:
+    """Return the comparison where no rows could be compared fairly: nothing of it passes."""
+    return replace(comparison, comparisons=no_comparison(rules, against, why, unit), why=why)
 
 
 def _kinds(bundle: Bundle) -> set[tuple[str, str]]:
     return {(feature.name, feature.kind) for feature in bundle.schema.features}
 
 
-def _predictions(material: Material, rows: NDArray[np.bool_]) -> dict[str, Floats]:
+def _predictions(inputs: ComparisonInputs, rows: NDArray[np.bool_]) -> dict[str, Floats]:
     """Return what the challenger's bundle and the heuristics predict for the rows.
 
     They are computed here: a file of predictions would have to be believed.
     """
-    matrix = parquet.read(material.matrix)
+    matrix = parquet.read(inputs.matrix)
     labels = matrix.loc[matrix["__part"] == "holdout", "__label"].reset_index(drop=True)
-    if not labels.equals(material.holdout["__label"]):
-        raise champions.UnscoredError("the holdout is not the one of the matrix")
-    found = heuristics.predict(matrix, parquet.read(material.clean), material.problem)
+    if not labels.equals(inputs.holdout["__label"]):
+        raise champions.NoPredictionsError("the holdout is not the one of the matrix")
+    found = heuristics.predict(matrix, parquet.read(inputs.clean), inputs.problem)
     known = {name: values[rows] for name, values in found.items()}
     return {
-        "model": champions.score(material.challenger, material.holdout[rows], "the challenger")
+        "model": champions.score(inputs.challenger, inputs.holdout[rows], "the challenger")
     } | known
 
 
-def _champion_scores(
-    material: Material, champion: Bundle, mine: Mapping[str, Any], rows: NDArray[np.bool_]
+def _champion_predictions(
+    inputs: ComparisonInputs, champion: Bundle, training: Mapping[str, Any], rows: NDArray[np.bool_]
 ) -> Floats:
     """Score the champion on the rows: on the challenger's features, or on those of its own code."""
     theirs = champion.manifest["training"].get("identity_parts", {})
-    frame = parquet.read(material.clean)
+    frame = parquet.read(inputs.clean)
     try:
-        if champions.computes_alike(mine.get("identity_parts", {}), theirs):
-            return champions.score(champion, material.holdout[rows])
-        return _scores_by_own_code(material, champion, frame, rows)
-    except champions.UnscoredError as error:
-        raise champions.explained(error, frame.columns) from None
+        if champions.has_same_feature_code(training.get("identity_parts", {}), theirs):
+            return champions.score(champion, inputs.holdout[rows])
+        return _predictions_by_own_code(inputs, champion, frame, rows)
+    except champions.NoPredictionsError as error:
+        raise champions.with_remedy(error, frame.columns) from None
 
 
-def _scores_by_own_code(
-    material: Material, champion: Bundle, frame: pd.DataFrame, rows: NDArray[np.bool_]
+def _predictions_by_own_code(
+    inputs: ComparisonInputs, champion: Bundle, frame: pd.DataFrame, rows: NDArray[np.bool_]
 ) -> Floats:
-    matrix = parquet.read(material.matrix)
-    place = positions(frame, matrix, material.problem)
+    matrix = parquet.read(inputs.matrix)
+    place = positions(frame, matrix, inputs.problem)
     if place is None:
-        raise champions.UnscoredError("the holdout's rows are not found in the clean data")
+        raise champions.NoPredictionsError("the holdout's rows are not found in the clean data")
     wanted = place[(matrix["__part"] == "holdout").to_numpy()][rows]
-    return champions.score(champion, champions.own_features(champion, material.clean, wanted))
+    return champions.score(champion, champions.features_by_own_code(champion, inputs.clean, wanted))
 
 
 def _table(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Rules:
+class ComparisonRules:
     """What is compared, and how strictly: ``gate`` of ml.yaml over the problem's own."""
 
     metric: str
@@ -36,7 +36,7 @@ class Rules:
     min_units: int
 
     @classmethod
-    def of(cls, section: GateSection, metric: str, guards: Mapping[str, float]) -> Rules:
+    def of(cls, section: GateSection, metric: str, guards: Mapping[str, float]) -> ComparisonRules:
         """Lay the section over the problem's primary metric and guards.
 
         Raises:
@@ -67,11 +67,11 @@ def check_metrics(config: Config, problem: Problem) -> None:
         UsageError: the key is named.
     """
     limits.check_metrics(config.evaluate, has_groups=problem.group_column is not None)
-    Rules.of(config.gate, problem.primary_metric, problem.guards)
+    ComparisonRules.of(config.gate, problem.primary_metric, problem.guards)
 
 
 @dataclass(frozen=True)
-class Contest:
+class ComparisonSet:
     """The primary comparison, the guards, and the checks that they amount to."""
 
     primary: Comparison
@@ -85,15 +85,15 @@ class Contest:
         }
 
 
-def contest(
+def run_comparisons(
     sample: Sample,
     challenger: Floats,
     other: Floats | None,
     *,
     against: str,
     goal: Goal,
-    rules: Rules,
-) -> Contest:
+    rules: ComparisonRules,
+) -> ComparisonSet:
     """Compare by the primary metric and by each guard, and decide.
 
     The primary metric has to reach the goal; a guard must not be worse by more than its margin. All
@@ -116,7 +116,7 @@ def contest(
 
     primary = by(rules.metric, threshold(goal, rules.margin, rules.non_inferior_margin))
     guards = tuple(by(metric, -margin) for metric, margin in rules.guards.items())
-    return Contest(
+    return ComparisonSet(
         primary,
         guards,
         (
@@ -129,11 +129,13 @@ def contest(
     )
 
 
-def not_made(rules: Rules, against: str, why: str, units: str = "day") -> Contest:
+def no_comparison(
+    rules: ComparisonRules, against: str, why: str, units: str = "day"
+) -> ComparisonSet:
     """Return the contest that could not be held: nothing of it passes."""
     primary = Comparison(rules.metric, against, units, why=why)
     guards = tuple(Comparison(metric, against, units, why=why) for metric in rules.guards)
-    return Contest(primary, guards, (decide(primary),))
+    return ComparisonSet(primary, guards, (decide(primary),))
 
 
 def headline(checks: Sequence[Check], primary: Comparison, goal: Goal) -> str:

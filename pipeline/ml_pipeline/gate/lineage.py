@@ -1,4 +1,4 @@
-"""Which rows neither model has learned from, proved by what their bundles say of their training."""
+"""Rows that neither model learned from, by the training records of their bundles."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Lineage:
-    """What a bundle's ``training`` record says of a model: how rows were split, and until when."""
+class TrainingLineage:
+    """The ``training`` record of a bundle: how rows were split, and the cutoff dates."""
 
     problem: str
     method: str
@@ -25,11 +25,11 @@ class Lineage:
     data: str
 
     @classmethod
-    def of(cls, training: Mapping[str, Any]) -> Lineage:
+    def of(cls, training: Mapping[str, Any]) -> TrainingLineage:
         """Read the record.
 
         Raises:
-            ValueError: it lacks what a proof needs.
+            ValueError: it lacks a key, or its dates overlap.
         """
         try:
             cutoffs, split = training["cutoffs"], training["split"]
@@ -55,17 +55,17 @@ class Lineage:
 
 
 @dataclass(frozen=True)
-class Comparable:
-    """The rows that may be compared on, as a mask over the challenger's holdout, or why none."""
+class ComparableRows:
+    """A mask over the challenger's holdout, or in ``why`` the reason that there is none."""
 
     rows: NDArray[np.bool_] | None = None
-    first: str | None = None
+    first_day: str | None = None
     why: str = ""
 
 
 def comparable_rows(
     holdout: pd.DataFrame, challenger: Mapping[str, Any], champion: Mapping[str, Any] | None
-) -> Comparable:
+) -> ComparableRows:
     """Return the holdout's rows that lie after both cutoffs and their embargo.
 
     Dated rows: from the later of both models' ``holdout_start`` on, which is the first day after
@@ -86,28 +86,28 @@ def comparable_rows(
     lineages = {}
     for name, record in records.items():
         try:
-            lineages[name] = Lineage.of(record)
+            lineages[name] = TrainingLineage.of(record)
         except ValueError as error:
-            return Comparable(why=f"{name}: {error}")
+            return ComparableRows(why=f"{name}: {error}")
     kinds = {(lineage.problem, lineage.method) for lineage in lineages.values()}
     if len(kinds) > 1:
-        told = " and ".join(f"{problem} split by {method}" for problem, method in sorted(kinds))
-        return Comparable(why=f"not comparable: {told}")
+        splits = " and ".join(f"{problem} split by {method}" for problem, method in sorted(kinds))
+        return ComparableRows(why=f"not comparable: {splits}")
     mine = lineages["challenger"]
     if mine.method != "time":
         if any(lineage.split != mine.split for lineage in lineages.values()):
-            return Comparable(why="not comparable: the models were split by different hashes")
+            return ComparableRows(why="not comparable: the models were split by different hashes")
         if (
             mine.split.get("hash_of") != "row"
             and len({line.data for line in lineages.values()}) > 1
         ):
-            return Comparable(why="not comparable: other data number their clusters anew")
-        return Comparable(np.ones(len(holdout), dtype=bool))
+            return ComparableRows(why="not comparable: other data number their clusters anew")
+        return ComparableRows(np.ones(len(holdout), dtype=bool))
     first = max(lineage.holdout_start or date.max for lineage in lineages.values())
     rows = (holdout["__time"] >= pd.Timestamp(first)).to_numpy()
     if not rows.any():
-        return Comparable(why=f"no labelled row lies on or after {first}, after both cutoffs")
-    return Comparable(rows, first.isoformat())
+        return ComparableRows(why=f"no labelled row lies on or after {first}, after both cutoffs")
+    return ComparableRows(rows, first.isoformat())
 
 
 def _date(text: str | None) -> date | None:

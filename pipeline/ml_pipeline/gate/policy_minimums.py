@@ -1,49 +1,39 @@
-"""The policy's floor for the gate: ``ml.yaml`` may ask for more, never for less."""
+"""The policy's minimum for the gate: ``ml.yaml`` may be stricter, never looser."""
 
 from __future__ import annotations
 
-from ml_pipeline.config import GateFloor, GateSection
+from ml_pipeline.config import GateMinimums, GateSection
 from ml_pipeline.core.errors import UsageError
-from ml_pipeline.gate.comparison_set import Rules
+from ml_pipeline.gate.comparison_set import ComparisonRules
 
 BUILT_IN = "the built-in minimum"
-"""What messages call the floor where no policy file sets one."""
-
-ALLOWED_GOALS = {"auto": ("auto", "superior"), "superior": ("superior",)}
+"""What messages call the minimum where no policy file sets one."""
 
 
-def require(floor: GateFloor, section: GateSection, rules: Rules, where: str = BUILT_IN) -> None:
-    """Hold the rules of a comparison against the floor, which ``where`` sets.
+def require(
+    minimum: GateMinimums, section: GateSection, rules: ComparisonRules, where: str = BUILT_IN
+) -> None:
+    """Refuse settings of the gate that are looser than the policy's minimum.
+
+    Args:
+        minimum: ``gate`` of the policy.
+        section: ``gate`` of ``ml.yaml``.
+        rules: what the section amounts to for the problem.
+        where: the file that sets the minimum.
 
     Raises:
-        UsageError: one of them is looser than the floor; it names the key.
+        UsageError: naming the key that is looser.
     """
-    if floor.goal is not None and section.goal not in ALLOWED_GOALS[floor.goal]:
-        raise _looser(where, "goal", section.goal, " or ".join(ALLOWED_GOALS[floor.goal]))
-    if floor.metric is not None and rules.metric != floor.metric:
-        raise _looser(where, "metric", rules.metric, floor.metric)
-    for key in ("alpha", "non_inferior_margin"):
-        most, asked = getattr(floor, key), getattr(rules, key)
-        if most is not None and asked > most:
-            raise _looser(where, key, asked, f"at most {most}")
-    if floor.margin is not None and rules.margin < floor.margin:
-        raise _looser(where, "margin", rules.margin, f"at least {floor.margin}")
-    if section.allow_breaking_contract and not floor.allow_breaking_contract:
-        raise _looser(where, "allow_breaking_contract", "true", "false")
-    if floor.min_days is not None and rules.min_units < floor.min_days:
-        raise _looser(where, "min_days", rules.min_units, f"at least {floor.min_days}")
-    for metric, most in floor.guards.items():
-        if metric == rules.metric:
-            continue
-        if metric not in rules.guards:
-            raise _looser(where, f"guards.{metric}", "missing", f"a margin of at most {most}")
-        if rules.guards[metric] > most:
-            raise _looser(where, f"guards.{metric}.margin", rules.guards[metric], f"at most {most}")
+    from ml_pipeline.gate.checks import paired_difference, request_contract
+
+    paired_difference.check_minimum(minimum, section, rules, where)
+    request_contract.check_minimum(minimum, section, where)
 
 
-def _looser(where: str, key: str, asked: object, expected: str) -> UsageError:
+def looser(where: str, key: str, setting: object, expected: str) -> UsageError:
+    """Return the error about a key of ``gate`` that is looser than the policy's."""
     return UsageError(
-        f"gate.{key} is {asked}",
+        f"gate.{key} is {setting}",
         expected=f"{expected}, as the policy's 'gate' says",
         hint=f"ml.yaml may only tighten {where}",
     )

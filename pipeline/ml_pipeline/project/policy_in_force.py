@@ -6,12 +6,12 @@ from ml_pipeline.approval import policy as policies
 from ml_pipeline.approval.policy import Policy, PolicyFiles
 from ml_pipeline.config import Project
 from ml_pipeline.gate import policy_minimums
-from ml_pipeline.gate.comparison_set import Rules
+from ml_pipeline.gate.comparison_set import ComparisonRules
 from ml_pipeline.problem import Problem
 from ml_pipeline.problems.loader import load_problem
 
 
-def in_force(files: PolicyFiles, project: Project) -> tuple[Policy, Problem, Rules]:
+def in_force(files: PolicyFiles, project: Project) -> tuple[Policy, Problem, ComparisonRules]:
     """Return the policy, the problem and the rules of the comparison, which the policy allows.
 
     Raises:
@@ -20,6 +20,6 @@ def in_force(files: PolicyFiles, project: Project) -> tuple[Policy, Problem, Rul
     """
     policy = policies.load(files, project.config.policy)
     problem = load_problem(project.config.problem, project.root)
-    rules = Rules.of(project.config.gate, problem.primary_metric, problem.guards)
+    rules = ComparisonRules.of(project.config.gate, problem.primary_metric, problem.guards)
     policy_minimums.require(policy.gate, project.config.gate, rules, policies.named(files))
     return policy, problem, rules

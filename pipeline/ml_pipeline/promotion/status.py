@@ -69,7 +69,7 @@ def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dic
         UsageError: the policy cannot be read, or the registry's address is none.
     """
     registry = Registry.of(project, home)
-    rules = policies.floor(policy)
+    rules = policies.minimum(policy)
     known = _known(registry)
     rows: list[dict[str, Any]] = []
     served: set[str | None] = set()

@@ -231,7 +231,7 @@ def _champion_features(
     from ml_pipeline.problems.loader import load_problem
 
     mine = bundle.manifest["training"].get("identity_parts", {})
-    if champion_predictions.computes_alike(
+    if champion_predictions.has_same_feature_code(
         mine, theirs.manifest["training"].get("identity_parts", {})
     ):
         return newest
@@ -246,8 +246,8 @@ def _champion_features(
         )
     wanted = place[(matrix["__part"] == "holdout").to_numpy()][newest.index]
     try:
-        return champion_predictions.own_features(theirs, clean, wanted)
-    except champion_predictions.UnscoredError as error:
+        return champion_predictions.features_by_own_code(theirs, clean, wanted)
+    except champion_predictions.NoPredictionsError as error:
         raise UsageError(
             f"the champion cannot be asked: {error}",
             hint="set shadow.source to recorded, or shadow.required to false",

@@ -12,7 +12,7 @@ from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import report
 from ml_pipeline.core.errors import EnvironmentFault, UsageError
 from ml_pipeline.core.report import Check, ModelRef, Verdict
-from ml_pipeline.gate.contract_check import schema_of
+from ml_pipeline.gate.checks.request_contract import schema_of
 from ml_pipeline.online import api_contract, champion_requests, recorded_requests
 from ml_pipeline.online.api_contract import Contract, Expected
 from ml_pipeline.online.champion_requests import ChampionRequests

@@ -1,4 +1,4 @@
-"""Does the challenger serve the champion's clients? What breaks them passes only where allowed."""
+"""Whether requests of the champion's clients fit the challenger's request contract."""
 
 from __future__ import annotations
 
@@ -7,13 +7,51 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ml_pipeline.config import GateMinimums, GateSection, Section
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.features.request_contract import ContractChange, compare
 from ml_pipeline.features.schema import FeatureSchema
+from ml_pipeline.gate.checks.base import GateCheck
+from ml_pipeline.gate.model_comparison import ModelComparison
+from ml_pipeline.gate.policy_minimums import looser
 
 NAME = "request contract"
 ALLOW = "gate.allow_breaking_contract"
+
+
+class RequestContract(GateCheck):
+    """A change that breaks the champion's clients passes only where the project allows it."""
+
+    name = NAME
+
+    class Settings(Section):
+        allow_breaking_contract: bool = False
+
+    def judge(self, comparison: ModelComparison) -> Check:
+        return self.judgement(comparison).check
+
+    def judgement(self, comparison: ModelComparison) -> ContractJudgement:
+        """Return the check with the change of the contract.
+
+        Raises:
+            Refused: a manifest does not hold features that can be read.
+        """
+        return judge_contract(
+            comparison.challenger,
+            comparison.champion,
+            allowed=self.settings.allow_breaking_contract,
+        )
+
+
+def check_minimum(minimum: GateMinimums, section: GateSection, where: str) -> None:
+    """Refuse to allow a breaking contract where the policy forbids it.
+
+    Raises:
+        UsageError: naming the key.
+    """
+    if section.allow_breaking_contract and not minimum.allow_breaking_contract:
+        raise looser(where, "allow_breaking_contract", "true", "false")
 
 
 @dataclass(frozen=True)

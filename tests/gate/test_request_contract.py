@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from ml_pipeline.config import GateFloor, GateSection
+from ml_pipeline.config import GateMinimums, GateSection
 from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.features.schema import Feature, FeatureSchema
 from ml_pipeline.gate import policy_minimums
-from ml_pipeline.gate.comparison_set import Rules
-from ml_pipeline.gate.contract_check import judge_contract
+from ml_pipeline.gate.checks.request_contract import judge_contract
+from ml_pipeline.gate.comparison_set import ComparisonRules
 
 AGE, PLAN = Feature("age", "numeric"), Feature("plan", "categorical", ("free", "pro"))
 NEW = Feature("income", "numeric")
@@ -22,7 +22,7 @@ CHAMPION = manifest(AGE, PLAN)
 
 
 @pytest.mark.parametrize(
-    ("challenger", "allowed", "verdict", "told"),
+    ("challenger", "allowed", "verdict", "observed"),
     [
         (manifest(AGE, PLAN), False, "pass", "compatible"),
         (manifest(AGE, PLAN, replace(NEW, optional=True)), False, "pass", "extended: feature"),
@@ -32,12 +32,12 @@ CHAMPION = manifest(AGE, PLAN)
         (manifest(PLAN, AGE), False, "fail", "breaking: the order changes"),
     ],
 )
-def test_only_what_is_breaking_and_not_allowed_fails(challenger, allowed, verdict, told):
+def test_only_what_is_breaking_and_not_allowed_fails(challenger, allowed, verdict, observed):
     found = judge_contract(challenger, CHAMPION, allowed=allowed)
     assert (found.check.name, found.check.verdict) == ("request contract", verdict)
     assert found.check.required
-    assert found.check.observed.startswith(told)
-    assert found.breaks == told.startswith("breaking")
+    assert found.check.observed.startswith(observed)
+    assert found.breaks == observed.startswith("breaking")
     first = found.headline("may be promoted: better")
     assert first.startswith("clients break, breaking: ") == (allowed and found.breaks)
     assert first.endswith("may be promoted: better")
@@ -70,9 +70,9 @@ def test_a_manifest_without_features_is_no_contract():
 
 def test_the_policy_may_forbid_it():
     section = GateSection(allow_breaking_contract=True)
-    rules = Rules.of(section, "log_loss", {})
-    policy_minimums.require(GateFloor(), section, rules)
-    forbidding = GateFloor(allow_breaking_contract=False)
+    rules = ComparisonRules.of(section, "log_loss", {})
+    policy_minimums.require(GateMinimums(), section, rules)
+    forbidding = GateMinimums(allow_breaking_contract=False)
     policy_minimums.require(forbidding, GateSection(), rules)
     with pytest.raises(UsageError, match=r"gate.allow_breaking_contract is true; expected false"):
         policy_minimums.require(forbidding, section, rules)

@@ -1,0 +1,49 @@
+"""Whether lint and test ran on the code that the model was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.gate.checks.base import GateCheck
+from ml_pipeline.gate.model_comparison import ModelComparison, StageReports
+
+CODE_STAGES = ("lint", "test")
+"""Stages that make no file that another reads: only their run id ties them to the model."""
+
+
+class SameRun(GateCheck):
+    """Lint and test, where they are required, ran in the run that trained the model."""
+
+    name = "run of lint and test"
+
+    def judge(self, comparison: ModelComparison) -> Sequence[Check]:
+        return check_run(comparison.reports)
+
+
+def check_run(reports: StageReports) -> list[Check]:
+    """Return whether lint and test, where they are required, are of the run that trained.
+
+    Their reports do not identify the code, so those of another run may be about other code.
+    """
+    train = reports.get("train")
+    wanted = train.run_id if train else None
+    checks = []
+    for name in CODE_STAGES:
+        report = reports.get(name)
+        if report is None:
+            continue
+        same = report.run_id == wanted
+        checks.append(
+            Check(
+                name=f"run of {name}",
+                verdict=Verdict.PASS if same else Verdict.FAIL,
+                observed=report.run_id,
+                expected=f"{wanted}, the run that trained the model",
+                why=""
+                if same
+                else f"{name} ran in another run than train, perhaps on other code; "
+                "use 'ml-pipeline run all', or the same --run-id",
+            )
+        )
+    return checks

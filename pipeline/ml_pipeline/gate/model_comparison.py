@@ -1,0 +1,94 @@
+"""The comparison that the gate's checks judge: both models, their rows and the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ml_pipeline.core.report import ModelRef, StageReport
+from ml_pipeline.evaluation.metrics import ROW_LOSSES
+from ml_pipeline.gate.comparison_set import ComparisonSet
+from ml_pipeline.gate.decision import Goal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from ml_pipeline.evaluation.holdout import Sample
+
+    Floats = NDArray[np.float64]
+
+StageReports = Mapping[str, StageReport | None]
+"""Reports by stage and environment, as in ``verify staging``; None where there is none."""
+
+
+@dataclass(frozen=True)
+class ComparedRows:
+    """The holdout rows that both models predicted, and what they predicted.
+
+    Attributes:
+        frame: features, ``__label``, ``__time``, ``__entity``, ``__group`` and ``__cluster`` of
+            ``n`` labelled rows that neither model learned from.
+        sample: their labels [n] and units of evidence (day, cluster or row).
+        challenger: its predictions [n].
+        other: predictions [n] of the champion, or of the best heuristic where there is none.
+    """
+
+    frame: pd.DataFrame
+    sample: Sample
+    challenger: Floats
+    other: Floats
+
+    def losses(self, metric: str) -> tuple[Floats, Floats]:
+        """Return the losses per row [n] of challenger and other by a metric that has them.
+
+        Raises:
+            KeyError: the metric is no mean over rows.
+        """
+        loss = ROW_LOSSES[metric]
+        labels = self.sample.labels
+        return loss(labels, self.challenger), loss(labels, self.other)
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """Challenger and champion, or the best heuristic where there is no champion.
+
+    Attributes:
+        model: the challenger, as the registry knows it.
+        challenger: manifest of its bundle, with the training record under ``training``.
+        champion: manifest of the champion's bundle; None where there is no champion.
+        reports: reports of the stages that have to have passed.
+        advisory_reports: reports that are shown only.
+        comparisons: primary metric and guards, with the test of each.
+        goal: what the challenger has to show.
+        heuristic: the comparison with the best heuristic, where there is a champion too.
+        rows: what both predicted; None where no fair comparison was possible.
+        first_day: first day of the rows, where they are dated.
+        why: what prevented a fair comparison.
+        models: metrics of each model on the rows, with intervals.
+        table: the same as a table for people.
+        earlier_decisions: rejections and rollbacks of the challenger, in one line.
+    """
+
+    model: ModelRef
+    challenger: Mapping[str, Any]
+    champion: Mapping[str, Any] | None
+    reports: StageReports
+    advisory_reports: StageReports
+    comparisons: ComparisonSet
+    goal: Goal = "superior"
+    heuristic: ComparisonSet | None = None
+    rows: ComparedRows | None = None
+    first_day: str | None = None
+    why: str = ""
+    models: Mapping[str, Any] | None = None
+    table: Mapping[str, Any] | None = None
+    earlier_decisions: str = ""
+
+    @property
+    def against(self) -> str:
+        """What the challenger was compared with."""
+        return self.comparisons.primary.against

@@ -1,0 +1,76 @@
+"""The gate check that runs the project's comparison tests against the champion."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ml_pipeline.core.report import Check, Profile, StageReport
+from ml_pipeline.core.workdir import Workdir
+from ml_pipeline.gate.checks.base import GateCheck, NoSettings, as_required
+from ml_pipeline.gate.model_comparison import ModelComparison
+from ml_pipeline.project import isolation
+from ml_pipeline.project.protected_files import CHECK, Protected
+from ml_pipeline.project.user_tests import COMPARISON, is_comparison, run_user_tests
+
+Take = Callable[[str, str], Path]
+"""Returns the path of an artefact, given its name and the stage that made it."""
+
+
+class ComparisonTests(GateCheck):
+    """The project's tests that take ``baseline_model`` pass, as required checks.
+
+    With a champion they run again, and ``baseline_model`` is the champion. Without one, or where no
+    fair comparison was possible, ``evaluate``'s report of them counts.
+    """
+
+    name = "comparison tests of the project"
+
+    def __init__(self, folder: Path, profile: Profile, protected: Protected, take: Take) -> None:
+        super().__init__(NoSettings())
+        self.folder = folder
+        self.profile = profile
+        self.protected = protected
+        self.take = take
+
+    def judge(self, comparison: ModelComparison) -> Sequence[Check]:
+        rows = comparison.rows
+        if comparison.champion is None or rows is None:
+            return reported_comparisons(comparison.reports.get("evaluate"), COMPARISON)
+        with tempfile.TemporaryDirectory(prefix="gate-") as name:
+            holdout, predictions = Path(name, "holdout.parquet"), Path(name, "predictions.parquet")
+            rows.frame.to_parquet(holdout)
+            rows.frame[["__label"]].assign(champion=rows.other).to_parquet(predictions)
+            checks = run_user_tests(
+                self.protected.project,
+                Workdir(Path(name)),
+                self.folder,
+                "model",
+                {
+                    "model": str(self.take("model/model.onnx", "train")),
+                    "schema": str(self.take("model/schema.json", "train")),
+                    "holdout": str(holdout),
+                    "predictions": str(predictions),
+                    "baseline": "champion",
+                    "profile": str(self.profile),
+                },
+                self.protected,
+            )
+        return [
+            *as_required(check for check in checks if is_comparison(check)),
+            *(check for check in checks if check.name.endswith((" as a whole", CHECK))),
+            *isolation.check(checks),
+        ]
+
+
+def reported_comparisons(report: StageReport | None, expected: str) -> list[Check]:
+    """Return the comparison tests of evaluate's report, which are advisory there, as required.
+
+    Args:
+        report: that of evaluate.
+        expected: what marks such a check (``user_tests.COMPARISON``).
+    """
+    return as_required(
+        check for check in (report.checks if report else ()) if check.expected == expected
+    )
