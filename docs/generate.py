@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import architecture
+import python_api
 import yaml
 from ml_pipeline import __version__
 from ml_pipeline.core.report import SCHEMA, StageReport
@@ -37,6 +39,9 @@ def pages() -> dict[str, str]:
         "ml.schema.json": json.dumps(schema(), indent=2) + "\n",
         "stages.md": stages(),
         "estimator-parameters.md": estimators(),
+        "python-api.md": python_api.page(),
+        "../explanation/architecture.md": architecture.page(),
+        "../explanation/architecture.svg": architecture.picture(),
         "steps.md": steps_page(steps),
         f"{ROOT}/resources/steps.json": json.dumps(steps, indent=1) + "\n",
         **{f"{ROOT}/vars/{name}.txt": steps_help(name, steps) for name in sorted(steps["steps"])},

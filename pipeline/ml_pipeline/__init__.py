@@ -6,15 +6,16 @@ change without notice.
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ml_pipeline.config import Section
     from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
     from ml_pipeline.core.report import Check, StageReport, Verdict
     from ml_pipeline.features.decorator import feature
+    from ml_pipeline.features.indicators import compute_rsi
     from ml_pipeline.problem import Column, FeatureFunction, Matrix, Problem, Rule
-    from ml_pipeline.targets.base import Target
+    from ml_pipeline.targets.base import Deployment, Handover, Placement, Target
     from ml_pipeline.training.estimators.base import (
         Encoded,
         Estimator,
@@ -31,16 +32,19 @@ __version__ = "0.1.0"
 __all__ = [
     "Check",
     "Column",
+    "Deployment",
     "Encoded",
     "EnvironmentFault",
     "Estimator",
     "FeatureFunction",
     "FitSettings",
     "Fitted",
+    "Handover",
     "LabelledRows",
     "Matrix",
     "Objective",
     "OnnxGraph",
+    "Placement",
     "Predictions",
     "Problem",
     "Refused",
@@ -50,16 +54,17 @@ __all__ = [
     "Target",
     "UsageError",
     "Verdict",
+    "compute_rsi",
     "feature",
 ]
 
-_MODULES = {
+MODULES: Final = {
     "config": ("Section",),
     "core.errors": ("EnvironmentFault", "Refused", "UsageError"),
     "core.report": ("Check", "StageReport", "Verdict"),
     "features.decorator": ("feature",),
+    "features.indicators": ("compute_rsi",),
     "problem": ("Column", "FeatureFunction", "Matrix", "Problem", "Rule"),
-    "targets.base": ("Target",),
     "training.estimators.base": (
         "Encoded",
         "Estimator",
@@ -70,7 +75,9 @@ _MODULES = {
         "Predictions",
     ),
     "training.onnx_graph": ("OnnxGraph",),
+    "targets.base": ("Deployment", "Handover", "Placement", "Target"),
 }
+"""The module that defines each public name."""
 
 # Read when ONNX Runtime is imported. Otherwise a thread of it looks up its maker's collector every
 # few seconds, and where no name server answers, a process waits seconds for that thread to end.
@@ -79,7 +86,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 def __getattr__(name: str) -> Any:
     """Import a public name where it is first used: the server's image has a few rooms only."""
-    for module, names in _MODULES.items():
+    for module, names in MODULES.items():
         if name in names:
             return getattr(import_module(f"ml_pipeline.{module}"), name)
     raise AttributeError(f"module 'ml_pipeline' has no attribute {name!r}")

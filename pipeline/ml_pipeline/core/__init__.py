@@ -1,0 +1,1 @@
+"""Foundations of every room: errors, reports, the home, working folders, git, documents."""

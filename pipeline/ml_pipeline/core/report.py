@@ -24,6 +24,8 @@ Progress = Callable[[str, float], None]
 
 
 class Verdict(StrEnum):
+    """The outcome of a check or of a stage; only ``pass`` lets a model go on."""
+
     PASS = "pass"
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"

@@ -1,0 +1,1 @@
+"""Data: reads sources, tests rows with great_expectations, quarantines rows and blanks cells."""

@@ -1,0 +1,1 @@
+"""Metrics, baselines and checks of a trained model on the holdout."""

@@ -1,0 +1,1 @@
+"""The ``@feature`` decorator, the schema of features, and the contract of requests."""

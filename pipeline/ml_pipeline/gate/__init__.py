@@ -1,0 +1,1 @@
+"""The comparison of challenger and champion, and the decision about a promotion."""

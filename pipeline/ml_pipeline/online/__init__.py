@@ -1,0 +1,1 @@
+"""Checks of a deployed model: API contract, load test, shadow, watch."""

@@ -1,0 +1,1 @@
+"""The problems ``bars`` and ``table``, and the computation of features and labels."""

@@ -1,0 +1,1 @@
+"""The project's own code: its tests, linters and feature process, confined; and doctor."""

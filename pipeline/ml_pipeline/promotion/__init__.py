@@ -1,0 +1,1 @@
+"""Promotion, rollback and reconciliation of production, with journal and recovery."""

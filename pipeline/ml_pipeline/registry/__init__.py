@@ -1,0 +1,1 @@
+"""Versions, aliases, records and leases in MLflow."""

@@ -1,0 +1,1 @@
+"""The server: ONNX Runtime behind HTTP."""

@@ -1,0 +1,1 @@
+"""The table of stages, and a module for each."""

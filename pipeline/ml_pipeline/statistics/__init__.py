@@ -1,0 +1,1 @@
+"""Paired tests, bootstrap intervals and measures of drift."""

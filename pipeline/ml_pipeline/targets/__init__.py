@@ -1,0 +1,1 @@
+"""Where servers run: processes, Docker containers, Kubernetes pods."""

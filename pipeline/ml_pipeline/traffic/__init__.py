@@ -1,0 +1,1 @@
+"""Requests at a constant rate, and the copies of live requests."""

@@ -1,0 +1,1 @@
+"""Splits, fits, calibrates and exports a model."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ml_pipeline.features.indicators import compute_rsi
+from ml_pipeline import compute_rsi
 
 
 def test_rsi_is_wilders():
