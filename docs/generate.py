@@ -19,13 +19,17 @@ import yaml
 from ml_pipeline import __version__
 from ml_pipeline.core.report import SCHEMA, StageReport
 from ml_pipeline.project.config_listing import schema
-from ml_pipeline.stages.table import RUNS, STAGES, Stage, Step
+from ml_pipeline.stages.record import Stage, flags_of
+from ml_pipeline.stages.table import RUNS, STAGES, Step
 from ml_pipeline.training.estimators.loader import installed_estimators
 
 DOCS = Path(__file__).resolve().parent
 REFERENCE = DOCS / "reference"
 ROOT = "../.."
 LIMITS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
+JENKINS = DOCS.parent / "jenkins/steps.yaml"
+"""What is Jenkins' alone, and no stage's: see its head."""
+
 KINDS = ("text", "name", "integer", "switch", "path", "texts", "map", "any")
 
 
@@ -54,19 +58,19 @@ def stages() -> str:
         "",
         "Made from the stage table in `pipeline/ml_pipeline/stages/table.py`; do not edit by hand.",
         "",
-        "| stage | does | says no when |",
+        "| stage | does | fails when |",
         "|---|---|---|",
     ]
     for stage in STAGES.values():
         name = f"{stage.name} ENV" if stage.environment else stage.name
-        lines.append(f"| `{name}` | {stage.summary} | {stage.says_no_when} |")
+        lines.append(f"| `{name}` | {stage.summary} | {stage.fails_when} |")
     lines += ["", "## Runs", ""]
     for name, steps in RUNS.items():
         words = [f"{step} {environment or ''}".strip() for step, environment, _ in steps]
         lines.append(f"- `run {name}`: {', '.join(words)}")
     lines += ["", "## Flags", ""]
     for stage in STAGES.values():
-        if stage.flags:
+        if flags := flags_of(stage.flags):
             lines += [
                 f"### {stage.name}",
                 "",
@@ -74,8 +78,7 @@ def stages() -> str:
                 "|---|---|---|---|",
             ]
             lines += [
-                f"| `--{flag.name}` | `{flag.key}` | {flag.kind} | {flag.help} |"
-                for flag in stage.flags
+                f"| `--{flag.name}` | `{flag.key}` | {flag.kind} | {flag.help} |" for flag in flags
             ]
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
@@ -125,7 +128,7 @@ def step_name(stage: str) -> str:
 
 def steps_table() -> dict[str, Any]:
     """Return the contract between library and package: every step, its arguments and files."""
-    own = yaml.safe_load((DOCS / "steps.yaml").read_text())
+    own = yaml.safe_load(JENKINS.read_text())
     steps = {step_name(stage.name): _stage_step(stage, own) for stage in STAGES.values()}
     for name, step in own["steps"].items():
         steps[name] = {
@@ -136,15 +139,19 @@ def steps_table() -> dict[str, Any]:
     return {
         "contract": ".".join(__version__.split(".")[:2]),
         "report": SCHEMA,
-        "credentials": own["credentials"],
-        "runs": {name: [_planned(step, own) for step in RUNS[name]] for name in ("ci", "cd")},
+        "credentials": {
+            name: credential
+            | {"stages": [one.name for one in STAGES.values() if name in one.credentials]}
+            for name, credential in own["credentials"].items()
+        },
+        "runs": {name: [_planned(step) for step in RUNS[name]] for name in ("ci", "cd")},
         "steps": steps,
     }
 
 
 def _stage_step(stage: Stage, own: Mapping[str, Any]) -> dict[str, Any]:
     more = own["stages"].get(stage.name, {})
-    shown = [flag for flag in stage.flags if flag.name not in more.get("hidden", ())]
+    shown = [flag for flag in flags_of(stage.flags) if flag.in_step]
     keys = {_camel(flag.name): flag.key for flag in shown}
     flags = {_camel(flag.name): [flag.kind, flag.help] for flag in shown}
     arguments = (
@@ -155,29 +162,33 @@ def _stage_step(stage: Stage, own: Mapping[str, Any]) -> dict[str, Any]:
     )
     return {
         "summary": stage.summary,
-        "about": f"Fails when {stage.says_no_when}.",
+        "about": f"Fails when {stage.fails_when}.",
         "stage": stage.name,
         "environment": stage.environment,
         "home": stage.home,
-        "engine": stage.name in own["engine"],
-        "engineWith": own["engineWith"].get(stage.name, []),
+        "phase": stage.phase,
+        "engine": stage.engine,
+        "engineWith": list(stage.engine_with),
         "keys": keys,
-        "parts": own["parts"].get(stage.name, []),
-        "reads": own["reads"].get(stage.name),
+        "fixed": more.get("fixed", {}),
+        "parts": list(stage.stashes),
+        "reads": None if stage.reads is None else list(stage.reads),
         "arguments": _arguments(arguments),
     }
 
 
-def _planned(step: Step, own: Mapping[str, Any]) -> dict[str, Any]:
-    stage, environment, flags = step
+def _planned(step: Step) -> dict[str, Any]:
+    name, environment, flags = step
+    stage = STAGES[name]
     arguments = {_camel(key.replace("_", "-")): value for key, value in flags.items()}
     return {
-        "stage": stage,
-        "step": step_name(stage),
+        "stage": name,
+        "step": step_name(name),
+        "phase": stage.phase,
         "environment": environment,
-        "engine": stage in own["engine"],
-        "engineWith": own["engineWith"].get(stage, []),
-        "needs": own["needs"].get(stage, []),
+        "engine": stage.engine,
+        "engineWith": list(stage.engine_with),
+        "needs": list(stage.needs),
         "arguments": arguments,
     }
 
@@ -231,7 +242,7 @@ def steps_page(steps: Mapping[str, Any]) -> str:
     lines = [
         "# Steps of the Jenkins library",
         "",
-        "Made from the stage table and `docs/steps.yaml`; do not edit by hand.",
+        "Made from the stage table and `jenkins/steps.yaml`; do not edit by hand.",
         "How they are used: [Jenkins](../how-to/jenkins.md).",
         "",
         "| step | does |",

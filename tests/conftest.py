@@ -23,6 +23,7 @@ from ml_pipeline.core.workdir import Workdir
 from ml_pipeline.features.schema import Feature, FeatureSchema
 from ml_pipeline.registry.mlflow_registry import Registry
 from ml_pipeline.stages.context import Context
+from ml_pipeline.stages.record import values_of
 from ml_pipeline.stages.table import STAGES
 
 SMALL: dict[str, Any] = {
@@ -40,7 +41,7 @@ os.environ["PYTEST_ADDOPTS"] = "-p no:schemathesis"
 """For every pytest that a test starts: the plugin takes 0.9 s to load, and none uses it."""
 
 MakeProject = Callable[..., Project]
-MakeContext = Callable[..., Context]
+MakeContext = Callable[..., Context[Any]]
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def make_context() -> MakeContext:
         quick: bool = False,
         policy: Path | None = None,
         **flags: Any,
-    ) -> Context:
+    ) -> Context[Any]:
         return Context(
             stage=STAGES[stage],
             project=project,
@@ -94,7 +95,7 @@ def make_context() -> MakeContext:
             run_id="test-run",
             progress=lambda what, share: None,
             environment=environment,
-            flags=flags,
+            flags=values_of(STAGES[stage].flags, flags),
             policy=policy,
         )
 

@@ -22,7 +22,8 @@ from ml_pipeline.core import documents, errors
 from ml_pipeline.core.argument_parser import Parser, check_verb
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, UsageError, nearest
 from ml_pipeline.core.output_streams import lost_output, steady_output
-from ml_pipeline.stages.table import PUSH, RUNS, SAMPLE, STAGES, Flag, Stage
+from ml_pipeline.stages.record import Flag, Stage, flags_of
+from ml_pipeline.stages.table import RUNS, STAGES
 
 if TYPE_CHECKING:
     from ml_pipeline.console import Screen
@@ -36,11 +37,8 @@ COMMON = (
     Flag("run-id", "the name of this run in its reports"),
     Flag("json", "print the report as JSON", "switch"),
 )
-RUN_FLAGS = (
-    SAMPLE,
-    *(flag for flag in STAGES["train"].flags if flag.name != "quick"),
-    PUSH,
-    *(flag for flag in STAGES["approve"].flags if flag.name not in ("reject", "expect-version")),
+RUN_FLAGS = tuple(
+    flag for stage in STAGES.values() for flag in flags_of(stage.flags) if flag.in_run
 )
 
 SCORE_FLAGS = (
@@ -162,8 +160,10 @@ def build() -> tuple[Parser, list[str]]:
 
     for stage in STAGES.values():
         positional = ("environment",) if stage.environment else ()
-        sub = _verb(verbs, stage.name, stage.summary, _stage_verb(stage), stage.flags, positional)
-        sub.description = f"{stage.summary}. Says no when {stage.says_no_when}."
+        sub = _verb(
+            verbs, stage.name, stage.summary, _stage_verb(stage), flags_of(stage.flags), positional
+        )
+        sub.description = f"{stage.summary}. Fails when {stage.fails_when}."
     _verb(verbs, "run", "run the stages of ci, cd or all", _run, RUN_FLAGS, ("name",), tuple(RUNS))
     _verb(
         verbs,
@@ -195,7 +195,7 @@ def build() -> tuple[Parser, list[str]]:
         "write what Kubernetes needs to serve a version, without a cluster",
         _manifests,
         (
-            *(flag for flag in STAGES["deploy"].flags if flag.name == "version"),
+            *flags_of(STAGES["deploy"].flags),
             Flag(
                 "out",
                 "folder for one file a kind; one stream to standard output if left out",
@@ -304,9 +304,9 @@ def _stage_verb(stage: Stage) -> Verb:
         session = _open(options, screen)
         if stage.environment:
             _environment_of(stage.name, options, session)
-        flags = {flag.key: options.get(flag.key) for flag in stage.flags}
+        flags = {flag.key: options.get(flag.key) for flag in flags_of(stage.flags)}
         context = session.context(stage, options.get("environment"), flags)
-        alone = session.alone() if stage.alone else contextlib.nullcontext()
+        alone = session.exclusive() if stage.exclusive else contextlib.nullcontext()
         with alone, _own_output(options), _ended_gently():
             screen.begin(stage.name, context.environment)
             result = execute(context)
@@ -337,7 +337,7 @@ def _run(options: Mapping[str, Any], screen: Screen) -> int:
         if not quiet:
             screen.end(result.report, summary=False)
 
-    with session.alone(), _own_output(options), _ended_gently():
+    with session.exclusive(), _own_output(options), _ended_gently():
         done = run(session, options["name"], flags, started=started, ended=ended)
     last = done.results[-1]
     if quiet:
@@ -429,7 +429,7 @@ def _score(options: Mapping[str, Any], screen: Screen) -> int:
 
 def _show(options: Mapping[str, Any], screen: Screen) -> int:
     from ml_pipeline.core import report
-    from ml_pipeline.stages.session import stage_named
+    from ml_pipeline.stages.plugins import stage_named
 
     session = _open(options, screen)
     stage, environment = options["stage"], options.get("environment")

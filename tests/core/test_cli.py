@@ -15,7 +15,8 @@ from ml_pipeline.core import report
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import StageReport, Verdict
 from ml_pipeline.core.workdir import Workdir
-from ml_pipeline.stages.table import CD, CI, RUNS, STAGES
+from ml_pipeline.stages.record import flags_of
+from ml_pipeline.stages.table import RUNS, STAGES
 
 from tests.conftest import MakeProject
 
@@ -243,15 +244,15 @@ def test_only_the_program_ends_without_a_search_for_garbage(call: str, frozen: b
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_every_stage_has_help_that_says_when_it_says_no(name: str) -> None:
+def test_every_stage_has_help_that_says_when_it_fails(name: str) -> None:
     output = subprocess.run(
         [sys.executable, "-m", "ml_pipeline", name, "--help"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    assert "Says no when" in " ".join(output.split())
-    for flag in STAGES[name].flags:
+    assert "Fails when" in " ".join(output.split())
+    for flag in flags_of(STAGES[name].flags):
         assert f"--{flag.name}" in output
 
 
@@ -265,11 +266,11 @@ def test_a_verb_with_actions_has_help_of_its_own(
 
 
 def test_runs_are_made_of_stages_that_exist() -> None:
-    assert RUNS["all"] == CI + CD
+    assert RUNS["all"] == RUNS["ci"] + RUNS["cd"]
     for name, environment, flags in RUNS["all"]:
         stage = STAGES[name]
         assert stage.environment == (environment is not None)
-        assert set(flags) <= {flag.key for flag in stage.flags}
+        assert set(flags) <= {flag.key for flag in flags_of(stage.flags)}
 
 
 def test_features_answers_a_machine_in_json_and_at_once_in_one_line(

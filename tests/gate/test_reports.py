@@ -62,10 +62,10 @@ def test_a_report_under_another_name_is_none(copied):
 
 def test_lint_and_test_of_another_run_may_be_of_other_code():
     reports = {"train": report("train"), "test": report("test"), "lint": report("lint", run_id="x")}
-    lint, test = check_run(reports)
+    lint, test = check_run(reports, ("lint", "test"))
     assert (lint.verdict, test.verdict) == (Verdict.FAIL, Verdict.PASS)
     assert "another run" in lint.why
-    assert check_run({"train": report("train"), "test": None}) == []
+    assert check_run({"train": report("train"), "test": None}, ("lint", "test")) == []
 
 
 def test_a_file_that_changed_between_stages_is_found():

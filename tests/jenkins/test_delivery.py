@@ -6,15 +6,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ml_pipeline.stages.table import CD, CI
+from ml_pipeline.stages.table import RUNS
 
 from tests.jenkins.conftest import EXPLICIT, ROOT, TEMPLATE, Deliver, Package, trace
 
 BOTH = pytest.mark.parametrize("script", [EXPLICIT, TEMPLATE], ids=["explicit", "template"])
 CHECKS = ["lint", "test"]
 AFTER_GATE = ("approve", "promote", "watch")
-TO_GATE = [f"{stage} {env or ''}".strip() for stage, env, _ in CD if stage not in AFTER_GATE]
-QUICK = [stage for stage, _, _ in CI if stage not in CHECKS]
+TO_GATE = [
+    f"{stage} {env or ''}".strip() for stage, env, _ in RUNS["cd"] if stage not in AFTER_GATE
+]
+QUICK = [stage for stage, _, _ in RUNS["ci"] if stage not in CHECKS]
 
 
 @BOTH

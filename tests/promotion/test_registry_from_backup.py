@@ -21,6 +21,7 @@ from ml_pipeline.promotion.reconcile import Reconciled, reconcile_production
 from ml_pipeline.promotion.restore import restore
 from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.stages.reconcile import _desired
+from ml_pipeline.stages.table import ReconcileFlags
 
 Delivery = Any
 
@@ -28,7 +29,7 @@ Delivery = Any
 def reconciled(delivery: Delivery) -> Reconciled:
     """Run ``reconcile production`` without ``--file``."""
     context: Any = SimpleNamespace(
-        home=delivery.home, flags={}, config=SimpleNamespace(gitops=GitopsSection())
+        home=delivery.home, flags=ReconcileFlags(), config=SimpleNamespace(gitops=GitopsSection())
     )
     return reconcile_production(
         delivery.registry,

@@ -71,6 +71,7 @@ class Delivery:
             "profile": Profile.FULL,
             "run_id": "test-run",
             "progress": lambda what, share: None,
+            "flags": STAGES[stage].flags(),
         }
         return Context(**values | changed)
 

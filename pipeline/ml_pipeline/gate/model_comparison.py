@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,8 @@ class ModelComparison:
         champion: manifest of the champion's bundle; None where there is no champion.
         reports: reports of the stages that have to have passed.
         advisory_reports: reports that are shown only.
+        stages_without_model: stages whose report names no model, by the names of the reports.
+        code_stages: stages that make no file that another reads, such as lint, likewise.
         comparisons: primary metric and guards, with the test of each.
         goal: what the challenger has to show.
         heuristic: the comparison with the best heuristic, where there is a champion too.
@@ -79,6 +81,8 @@ class ModelComparison:
     reports: StageReports
     advisory_reports: StageReports
     comparisons: ComparisonSet
+    stages_without_model: Collection[str] = ()
+    code_stages: Sequence[str] = ()
     goal: Goal = "superior"
     heuristic: ComparisonSet | None = None
     rows: ComparedRows | None = None

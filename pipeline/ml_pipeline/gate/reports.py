@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 
 from ml_pipeline.core import report, workdir
-from ml_pipeline.core.errors import UsageError, nearest
+from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import StageReport
 from ml_pipeline.core.workdir import Workdir
 from ml_pipeline.gate.model_comparison import StageReports
 
-Step = tuple[str, str | None]
-"""A stage and its environment."""
-DEFAULT_ENVIRONMENT = "staging"
+
+@dataclass(frozen=True)
+class ReportDemand:
+    """A report that the gate demands or, where it is not required, shows."""
+
+    stage: str
+    environment: str | None = None
+    required: bool = True
+    names_model: bool = True
+    """Whether the report must name the model; False for stages before there is a model."""
+    of_code: bool = False
+    """Whether the stage makes no file that another reads, so that only its run id ties its report
+    to the model."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage} {self.environment}" if self.environment else self.stage
 
 
 @dataclass(frozen=True)
@@ -25,55 +39,22 @@ class GateReports:
 
 
 def read_reports(
-    folder: Workdir,
-    delivery: Iterable[Step],
-    demanded: Iterable[Step],
-    optional: Collection[str],
-    inputs: MutableMapping[str, str],
+    folder: Workdir, demands: Iterable[ReportDemand], inputs: MutableMapping[str, str]
 ) -> GateReports:
-    """Read the reports of the delivery's stages and of the further ones that are demanded.
+    """Read the reports that the gate demands; None stands for one that is absent or damaged.
 
     Args:
         folder: the working folder.
-        delivery: the stages before the gate.
-        demanded: stages of ``gate.require`` and of the policy's ``require``.
-        optional: stages that ml.yaml makes advisory; one that is demanded is required all the same.
+        demands: in the order of the delivery.
         inputs: filled with the SHA-256 of each report by its file name.
     """
-    further = list(demanded)
     required: dict[str, StageReport | None] = {}
     advisory: dict[str, StageReport | None] = {}
-    for step in dict.fromkeys([*delivery, *further]):
-        stage, environment = step
-        name = f"{stage} {environment}" if environment else stage
-        is_required = stage not in optional or step in further
-        file = f"reports/{report.file_name(stage, environment)}.json"
-        (required if is_required else advisory)[name] = _read(folder, file, inputs)
+    for demand in demands:
+        file = f"reports/{report.file_name(demand.stage, demand.environment)}.json"
+        reports = required if demand.required else advisory
+        reports[demand.name] = _read(folder, file, inputs)
     return GateReports(required, advisory)
-
-
-def parse_step(name: str, stages: Mapping[str, bool], environments: Collection[str]) -> Step:
-    """Return the stage and environment of an entry of ``require``, such as ``verify staging``.
-
-    Args:
-        name: the entry.
-        stages: the stages that exist, with whether they take an environment.
-        environments: those of the project.
-
-    Raises:
-        UsageError: there is no such stage or environment.
-    """
-    stage, _, environment = name.partition(" ")
-    if stage not in stages:
-        raise UsageError(f"gate or policy requires '{name}'", hint=nearest(stage, stages))
-    if not stages[stage]:
-        return stage, None
-    environment = environment or DEFAULT_ENVIRONMENT
-    if environment not in environments:
-        raise UsageError(
-            f"gate or policy requires '{name}'", hint=nearest(environment, environments)
-        )
-    return stage, environment
 
 
 def _read(folder: Workdir, file: str, inputs: MutableMapping[str, str]) -> StageReport | None:

@@ -23,12 +23,13 @@ from ml_pipeline.promotion.agreement import contenders, production_of
 from ml_pipeline.promotion.earlier_decisions import decisions
 from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.table import ApproveFlags
 
 BY_YES = "approved with --yes"
 BY_POLICY = Answer("approve", "policy", "the policy promotes what the gate passes")
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[ApproveFlags]) -> Outcome:
     """Write ``approval.dsse.json`` and attach it to the version.
 
     An answer that the policy does not let count fails the stage and is neither signed nor kept.
@@ -45,7 +46,7 @@ def run(context: Context) -> Outcome:
     registry = Registry.of(context.project, context.home, context.progress)
     production = production_of(context.project, context.home)
     challenger, champion = contenders(
-        registry, production, context.home, context.flags.get("expect_version")
+        registry, production, context.home, context.flags.expect_version
     )
     if is_champion(challenger, champion):
         return _nothing(challenger)
@@ -94,31 +95,30 @@ def run(context: Context) -> Outcome:
     )
 
 
-def _check_flags(context: Context) -> None:
+def _check_flags(context: Context[ApproveFlags]) -> None:
     flags = context.flags
-    for name in ("by", "reason"):
-        if flags.get(name) is not None and not str(flags[name]).strip():
+    for name, value in (("by", flags.by), ("reason", flags.reason)):
+        if value is not None and not value.strip():
             raise UsageError(f"--{name} is empty", expected="a text")
-    if flags.get("yes") and flags.get("reject"):
+    if flags.yes and flags.reject:
         raise UsageError("--yes and --reject are opposites", expected="one of them")
-    if flags.get("yes"):
-        return
-    if any(flags.get(name) for name in ("by", "reason", "reject")):
-        for name, what in (("by", "who decides"), ("reason", "why")):
-            if not flags.get(name):
-                raise UsageError(f"--{name} is missing", expected=what)
+    if not flags.yes and (flags.by or flags.reason or flags.reject):
+        if not flags.by:
+            raise UsageError("--by is missing", expected="who decides")
+        if not flags.reason:
+            raise UsageError("--reason is missing", expected="why")
 
 
 def _answer(
-    context: Context, policy: Policy, facts: Facts, earlier: Sequence[str]
+    context: Context[ApproveFlags], policy: Policy, facts: Facts, earlier: Sequence[str]
 ) -> tuple[Answer, Method]:
     flags = context.flags
-    if flags.get("yes"):
-        by, reason = flags.get("by") or user(), flags.get("reason") or BY_YES
-        return Answer("approve", str(by).strip(), str(reason).strip()), "yes"
-    if flags.get("by"):
-        decision: Decision = "reject" if flags.get("reject") else "approve"
-        return Answer(decision, str(flags["by"]).strip(), str(flags["reason"]).strip()), "flags"
+    if flags.yes:
+        by, reason = flags.by or user(), flags.reason or BY_YES
+        return Answer("approve", by.strip(), reason.strip()), "yes"
+    if flags.by and flags.reason:
+        decision: Decision = "reject" if flags.reject else "approve"
+        return Answer(decision, flags.by.strip(), flags.reason.strip()), "flags"
     if policy.automatic and not policy.four_eyes and not facts.broken_contract:
         return BY_POLICY, "automatic"
     if context.interactive:
@@ -132,7 +132,7 @@ def _answer(
     )
 
 
-def _signed(context: Context, policy: Policy, approval: Approval) -> bytes:
+def _signed(context: Context[ApproveFlags], policy: Policy, approval: Approval) -> bytes:
     signer = load_signer(context.home)
     keyid = signer.public_key.keyid
     if keyid not in {key.keyid for key in trusted_keys(context.home, policy)}:

@@ -1,4 +1,4 @@
-"""What every stage is given, and what it gives back."""
+"""The context that a stage runs in, and the outcome that it returns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from ml_pipeline import config
 from ml_pipeline.approval.current_user import user
@@ -17,12 +17,12 @@ from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Check, ModelRef, Profile, Progress, StageReport, Verdict
 from ml_pipeline.core.workdir import Workdir
-from ml_pipeline.stages.table import Stage
+from ml_pipeline.stages.record import Stage
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage found. The runner makes the verdict from the checks, never the stage."""
+    """The result of a stage. The runner makes the verdict from the checks, never the stage."""
 
     summary: str
     checks: Sequence[Check]
@@ -30,12 +30,16 @@ class Outcome:
     outputs: Sequence[Path] = ()
     model: ModelRef | None = None
     waits: bool = False
-    """Whether it is not over: the stage is run again later, and the checks decide nothing yet."""
+    """Whether the stage is to be run again later: the checks decide nothing yet."""
+
+
+F = TypeVar("F")
+"""The dataclass of a stage's flags."""
 
 
 @dataclass
-class Context:
-    """The project, the places and the flags of one run of one stage."""
+class Context(Generic[F]):
+    """The project, the folders and the flags of one run of one stage."""
 
     stage: Stage
     project: Project
@@ -44,8 +48,8 @@ class Context:
     profile: Profile
     run_id: str
     progress: Progress
+    flags: F
     environment: str | None = None
-    flags: Mapping[str, Any] = field(default_factory=dict)
     policy: PolicyFiles = None
     interactive: bool = False
     inputs: dict[str, str] = field(default_factory=dict)
@@ -91,7 +95,7 @@ class Context:
             raise UsageError(
                 f"{made_by} ended with {maker.verdict}: {maker.summary}",
                 expected="pass",
-                hint=f"mend it and run 'ml-pipeline {made_by}' again",
+                hint=f"fix it and run 'ml-pipeline {made_by}' again",
             )
         path = self.workdir / name
         reported = maker.outputs.get(name)

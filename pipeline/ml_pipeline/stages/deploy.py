@@ -10,11 +10,12 @@ from ml_pipeline.promotion.cleanup import clean
 from ml_pipeline.promotion.version_choice import choose
 from ml_pipeline.registry.mlflow_registry import Registry, Version
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.table import DeployFlags
 from ml_pipeline.targets.base import Handover, Placement, check_digest
 from ml_pipeline.targets.loader import load_target
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[DeployFlags]) -> Outcome:
     """Deploy ``--version``, or the challenger. Production takes the approved champion only.
 
     Raises:
@@ -33,7 +34,7 @@ def run(context: Context) -> Outcome:
         context.home,
         context.policy,
         environment=name,
-        number=context.flags.get("version"),
+        number=context.flags.version,
     )
     context.progress(f"fetching version {version.number}", 0.2)
     with workdir.scratch(context.home.root, ".fetched-") as scratch:

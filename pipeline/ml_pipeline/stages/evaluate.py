@@ -21,6 +21,7 @@ from ml_pipeline.project import isolation
 from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.project.user_tests import run_user_tests
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.record import NoFlags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +37,7 @@ PREDICTIONS = "data/predictions.parquet"
 SHOWN = {"base_rate": "base rate", "logistic_regression": "logistic regression"}
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[NoFlags]) -> Outcome:
 
     problem = load_problem(context.config.problem, context.project.root)
     check_metrics(context.config, problem)
@@ -138,7 +139,7 @@ def run(context: Context) -> Outcome:
     )
 
 
-def _model_tests(context: Context, inputs: Mapping[str, str]) -> list[Check]:
+def _model_tests(context: Context[NoFlags], inputs: Mapping[str, str]) -> list[Check]:
     found = run_user_tests(
         context.project,
         context.workdir,
@@ -155,7 +156,7 @@ def _columns(rows: pd.DataFrame, schema: FeatureSchema) -> dict[str, Any]:
 
 
 def _baselines(
-    context: Context,
+    context: Context[NoFlags],
     matrix: pd.DataFrame,
     holdout: pd.DataFrame,
     schema: FeatureSchema,
@@ -177,7 +178,7 @@ def _baselines(
     return found
 
 
-def _write(context: Context, holdout: pd.DataFrame, scores: Mapping[str, Floats]) -> Path:
+def _write(context: Context[NoFlags], holdout: pd.DataFrame, scores: Mapping[str, Floats]) -> Path:
     """Write the holdout's keys and every predictor's probabilities, in the holdout's order."""
     path = context.workdir / PREDICTIONS
     frame = holdout[[name for name in heuristics.KEYS if name in holdout]].assign(**scores)

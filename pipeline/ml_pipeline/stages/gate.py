@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ml_pipeline.approval.keys import trusted_keys
-from ml_pipeline.approval.policy import Policy
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import report
 from ml_pipeline.core.report import Check, Verdict
@@ -33,7 +32,7 @@ from ml_pipeline.gate.compare_models import (
 from ml_pipeline.gate.comparison_set import ComparisonRules, headline, no_comparison
 from ml_pipeline.gate.model_comparison import ModelComparison
 from ml_pipeline.gate.record import record
-from ml_pipeline.gate.reports import GateReports, parse_step, read_reports
+from ml_pipeline.gate.reports import read_reports
 from ml_pipeline.problem import Problem
 from ml_pipeline.project.comparison_tests import ComparisonTests
 from ml_pipeline.project.policy_in_force import in_force
@@ -42,12 +41,13 @@ from ml_pipeline.promotion.agreement import contenders, production_of
 from ml_pipeline.promotion.earlier_decisions import decisions
 from ml_pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
 from ml_pipeline.stages.context import Context, Outcome
-from ml_pipeline.stages.table import CD, STAGES
+from ml_pipeline.stages.gate_demands import demands
+from ml_pipeline.stages.record import NoFlags
 
 UNPROVEN = "the reports do not show that what lies here is the challenger"
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[NoFlags]) -> Outcome:
     """Check the reports, compare the models, and attach ``gate.json`` to the challenger's version.
 
     Raises:
@@ -63,7 +63,8 @@ def run(context: Context) -> Outcome:
     if champion is not None and champion.identity == challenger.identity:
         return _nothing_to_promote(champion)
 
-    reports = _reports(context, policy)
+    wanted = demands(context.config, (*context.config.gate.require, *policy.require))
+    reports = read_reports(context.workdir, wanted, context.inputs)
     section = context.config.gate
     comparison = ModelComparison(
         model=challenger.ref,
@@ -71,6 +72,8 @@ def run(context: Context) -> Outcome:
         champion=None if champion is None else registry.manifest(champion),
         reports=reports.required,
         advisory_reports=reports.advisory,
+        stages_without_model=[one.name for one in wanted if not one.names_model],
+        code_stages=[one.name for one in wanted if one.of_code],
         comparisons=no_comparison(rules, CHAMPION if champion else BEST_HEURISTIC, UNPROVEN),
         why=UNPROVEN,
     )
@@ -125,32 +128,8 @@ def run(context: Context) -> Outcome:
     return Outcome(summary=summary, checks=checks, metrics=metrics, model=challenger.ref)
 
 
-def _reports(context: Context, policy: Policy) -> GateReports:
-    """Return the reports of the stages before the gate and of those that are demanded.
-
-    Raises:
-        UsageError: ``require`` names a stage or an environment that does not exist.
-    """
-    names = [stage for stage, _, _ in CD]
-    stages = {name: stage.environment for name, stage in STAGES.items()}
-    optional = {
-        "load-test": not context.config.load_test.required,
-        "shadow": not context.config.shadow.required,
-    }
-    return read_reports(
-        context.workdir,
-        [(stage, environment) for stage, environment, _ in CD[: names.index("gate")]],
-        [
-            parse_step(name, stages, context.config.environments)
-            for name in (*context.config.gate.require, *policy.require)
-        ],
-        [name for name, is_optional in optional.items() if is_optional],
-        context.inputs,
-    )
-
-
 def _compare(
-    context: Context,
+    context: Context[NoFlags],
     registry: Registry,
     challenger: Version,
     champion: Version | None,

@@ -6,9 +6,10 @@ from ml_pipeline.project import isolation
 from ml_pipeline.project.linting import lint, to_check
 from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.record import NoFlags
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[NoFlags]) -> Outcome:
     protected = Protected(context.project, context.workdir, context.home)
     results = lint(context.project, context.workdir, context.progress, protected)
     checks = [to_check(result) for result in results]

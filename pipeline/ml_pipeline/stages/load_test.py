@@ -12,6 +12,7 @@ from ml_pipeline.online import load_test, load_test_plot
 from ml_pipeline.serving.access import token_of
 from ml_pipeline.serving.prediction_log import PROBE
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.record import NoFlags
 from ml_pipeline.targets.base import Deployment, Placement
 from ml_pipeline.targets.loader import load_target
 from ml_pipeline.traffic import open_loop, probe, requests
@@ -21,7 +22,7 @@ ROWS = 10_000
 """Different rows that are asked at most."""
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[NoFlags]) -> Outcome:
     """Load the environment's server as ``load_test`` of ``ml.yaml`` says.
 
     Raises:
@@ -67,7 +68,7 @@ def run(context: Context) -> Outcome:
     )
 
 
-def served(context: Context, name: str) -> Deployment:
+def served(context: Context[Any], name: str) -> Deployment:
     """Return what an environment serves.
 
     Raises:
@@ -109,7 +110,7 @@ def ref(deployment: Deployment, bundle: Bundle) -> ModelRef:
     )
 
 
-def made_for(context: Context, bundle: Bundle) -> bool:
+def made_for(context: Context[Any], bundle: Bundle) -> bool:
     """Return whether the working folder holds the training run that this bundle came of."""
     if not (context.workdir / "reports/train.json").is_file():
         return False
@@ -117,7 +118,7 @@ def made_for(context: Context, bundle: Bundle) -> bool:
     return about is not None and about.identity == bundle.identity
 
 
-def _rows(context: Context, bundle: Bundle) -> tuple[list[list[Any]], str]:
+def _rows(context: Context[NoFlags], bundle: Bundle) -> tuple[list[list[Any]], str]:
     """Return the holdout's newest rows where they are this model's, else the golden ones."""
     if not made_for(context, bundle):
         return bundle.golden.inputs, "golden"

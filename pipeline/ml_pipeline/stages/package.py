@@ -7,12 +7,13 @@ from ml_pipeline.bundle.reader import TOLERANCE, Bundle
 from ml_pipeline.core import report
 from ml_pipeline.core.report import Check, ModelRef, Verdict
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.table import PackageFlags
 from ml_pipeline.targets.kubernetes import image
 
 NEEDED = ("training.json", "schema.json", "model.onnx", "parity.parquet", "reference.parquet")
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[PackageFlags]) -> Outcome:
     """Write the bundle; with ``--image`` or ``--push`` it is baked into images as well.
 
     Raises:
@@ -59,15 +60,17 @@ def run(context: Context) -> Outcome:
     )
 
 
-def _wanted(context: Context) -> list[image.Wanted]:
-    name, push = context.flags.get("image"), context.flags.get("push")
+def _wanted(context: Context[PackageFlags]) -> list[image.Wanted]:
+    name, push = context.flags.image, context.flags.push
     if name is None and not push:
         return []
     return image.wanted(context.config.environments, context.config.serving, name)
 
 
-def _images(context: Context, bundle: Bundle, wanted: list[image.Wanted]) -> list[Check]:
-    push = bool(context.flags.get("push"))
+def _images(
+    context: Context[PackageFlags], bundle: Bundle, wanted: list[image.Wanted]
+) -> list[Check]:
+    push = context.flags.push
     checks = []
     for one in wanted:
         if push and context.quick:

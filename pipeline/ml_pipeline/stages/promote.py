@@ -13,13 +13,14 @@ from ml_pipeline.promotion.environment import PRODUCTION, Production
 from ml_pipeline.promotion.promote import Promotion, promote
 from ml_pipeline.registry.mlflow_registry import Registry
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.table import PromoteFlags
 from ml_pipeline.targets.base import Placement
 from ml_pipeline.targets.loader import load_target
 
 DATA_TAG = "identity.data"
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[PromoteFlags]) -> Outcome:
     """Promote by the records in the registry; the working folder is not believed.
 
     Raises:
@@ -33,7 +34,7 @@ def run(context: Context) -> Outcome:
     placement = Placement.of(context.project, PRODUCTION, context.home)
     policy = policies.load(context.policy, context.config.policy)
     registry = Registry.of(context.project, context.home, context.progress)
-    expected = context.flags.get("expect_version")
+    expected = context.flags.expect_version
     challenger = challenger_of(registry, expected)
     done = promote(
         registry,

@@ -20,11 +20,12 @@ from ml_pipeline.promotion.restore import restore
 from ml_pipeline.registry.mlflow_registry import CHALLENGER, STAGE_OF, Registry, Version
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.promote import DATA_TAG
+from ml_pipeline.stages.table import ReconcileFlags
 from ml_pipeline.targets.base import Placement
 from ml_pipeline.targets.loader import load_target
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[ReconcileFlags]) -> Outcome:
     """Production by ``production-model.yaml``, other environments by the registry's challenger.
 
     Raises:
@@ -37,9 +38,9 @@ def run(context: Context) -> Outcome:
     target = load_target(placement.section.target)
     registry = Registry.of(context.project, context.home, context.progress)
     if name != PRODUCTION:
-        if context.flags.get("file"):
+        if context.flags.file:
             raise UsageError(f"--file is for {PRODUCTION}", hint="leave it out")
-        if context.flags.get("restore_registry"):
+        if context.flags.restore_registry:
             raise UsageError(f"--restore-registry is for {PRODUCTION}", hint="leave it out")
         version = _staged(context, registry)
         context.progress(f"comparing with version {version.number}", 0.3)
@@ -47,7 +48,7 @@ def run(context: Context) -> Outcome:
     policy = policies.load(context.policy, context.config.policy)
     keys = trusted_keys(context.home, policy)
     restored: tuple[str, ...] = ()
-    if context.flags.get("restore_registry"):
+    if context.flags.restore_registry:
         restored = restore(registry, keys, context.home, context.progress)
     done = reconcile_production(
         registry,
@@ -64,7 +65,7 @@ def run(context: Context) -> Outcome:
     return _outcome(context, name, replace(done, changed=(*restored, *done.changed)))
 
 
-def _profile(context: Context, registry: Registry) -> Path | None:
+def _profile(context: Context[ReconcileFlags], registry: Registry) -> Path | None:
     """Return the profile of the challenger's data, if it is here and the registry answers."""
     try:
         challenger = registry.challenger()
@@ -74,13 +75,13 @@ def _profile(context: Context, registry: Registry) -> Path | None:
     return production_history.profile_of(context.workdir / "data/profile.json", fingerprint)
 
 
-def _desired(context: Context, registry: Registry) -> Desired:
+def _desired(context: Context[ReconcileFlags], registry: Registry) -> Desired:
     """Read ``--file``, else the configured repository, else what the last change wrote.
 
     While the last change waits for its pull request, the home's own file holds; so it does where
     another home changed production since, but then it is the registry that says to what.
     """
-    if given := context.flags.get("file"):
+    if given := context.flags.file:
         return desired_state.read(Path(given))
     section = context.config.gitops
     own = context.home / production_history.PRODUCTION_MODEL
@@ -94,7 +95,7 @@ def _desired(context: Context, registry: Registry) -> Desired:
     return desired_state.parse(content, f"{section.path} of {section.branch}")
 
 
-def _taken_over(context: Context, registry: Registry) -> Desired | None:
+def _taken_over(context: Context[ReconcileFlags], registry: Registry) -> Desired | None:
     """Return what another home made the champion, or this one before its history was lost."""
     history = production_history.read_history(context.home)
     try:
@@ -113,7 +114,7 @@ def _taken_over(context: Context, registry: Registry) -> Desired | None:
     return Desired(model_name=registry.name, model_version=champion.number, digests=digests)
 
 
-def _staged(context: Context, registry: Registry) -> Version:
+def _staged(context: Context[ReconcileFlags], registry: Registry) -> Version:
     """Return the version in MLflow's stage ``Staging`` where stages are used, or the challenger."""
     version = registry.in_stage(STAGE_OF[CHALLENGER]) if context.config.registry.stages else None
     version = version or registry.challenger()
@@ -124,7 +125,7 @@ def _staged(context: Context, registry: Registry) -> Version:
     return version
 
 
-def _outcome(context: Context, name: str, done: Reconciled) -> Outcome:
+def _outcome(context: Context[ReconcileFlags], name: str, done: Reconciled) -> Outcome:
     number, url = done.version.number, done.deployment.url
     summary = f"{name} serves version {number} at {url}"
     did = [f"before, {done.drift}"] if done.drift else []

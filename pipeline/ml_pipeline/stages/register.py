@@ -10,9 +10,10 @@ from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.registry import commit
 from ml_pipeline.registry.mlflow_registry import Registry
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.record import NoFlags
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[NoFlags]) -> Outcome:
     """Register ``bundle/``; an identity that is registered already keeps its version.
 
     Raises:
@@ -45,7 +46,7 @@ def run(context: Context) -> Outcome:
     )
 
 
-def _metrics(context: Context, bundle: Bundle) -> dict[str, float]:
+def _metrics(context: Context[NoFlags], bundle: Bundle) -> dict[str, float]:
     """Return what evaluate measured of this model and its baselines; nothing where it did not."""
     if not (context.workdir / "reports/evaluate.json").is_file():
         return {}
@@ -60,7 +61,7 @@ def _metrics(context: Context, bundle: Bundle) -> dict[str, float]:
     }
 
 
-def _git_tags(context: Context, bundle: Bundle) -> dict[str, str]:
+def _git_tags(context: Context[NoFlags], bundle: Bundle) -> dict[str, str]:
     """Return commit, whether the model was made from it alone, and what else shaped it."""
     head = git.head(context.project.root)
     if head is None:
@@ -74,7 +75,7 @@ def _git_tags(context: Context, bundle: Bundle) -> dict[str, str]:
     return tags | ({DIRTY_WHY_TAG: commit.in_words(why)} if why else {})
 
 
-def _overrides(context: Context) -> tuple[dict[str, str], list[str]]:
+def _overrides(context: Context[NoFlags]) -> tuple[dict[str, str], list[str]]:
     """Return what changed the configuration in the stages that made the model, and here.
 
     Returns:

@@ -13,11 +13,12 @@ from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.promotion.switch import Changed
 from ml_pipeline.registry.mlflow_registry import Registry
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.table import RollbackFlags
 from ml_pipeline.targets.base import Placement
 from ml_pipeline.targets.loader import load_target
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[RollbackFlags]) -> Outcome:
     """Go back by what the home keeps; the registry is told when it answers.
 
     Raises:
@@ -25,7 +26,7 @@ def run(context: Context) -> Outcome:
         UsageError: no reason is given, or there is no environment ``production``.
         EnvironmentFault: disk or port are not to be had, or another change of production runs.
     """
-    reason = str(context.flags.get("reason") or "").strip()
+    reason = (context.flags.reason or "").strip()
     if not reason:
         raise UsageError(
             "rollback lacks --reason",
@@ -40,8 +41,8 @@ def run(context: Context) -> Outcome:
         Registry.of(context.project, context.home, context.progress),
         trusted_keys(context.home, policy),
         Production(load_target(placement.section.target), placement, context.config.gitops),
-        to=context.flags.get("to"),
-        by=str(context.flags.get("by") or "").strip() or user(),
+        to=context.flags.to,
+        by=(context.flags.by or "").strip() or user(),
         reason=reason,
         run_id=context.run_id,
     )

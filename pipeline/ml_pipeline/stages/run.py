@@ -10,11 +10,11 @@ from ml_pipeline.core.errors import PASS
 from ml_pipeline.project import doctor_environments
 from ml_pipeline.project.policy_in_force import in_force
 from ml_pipeline.promotion.environment import PRODUCTION
+from ml_pipeline.stages.plugins import all_stages
+from ml_pipeline.stages.record import Stage, flags_of
 from ml_pipeline.stages.runner import Result, execute
 from ml_pipeline.stages.session import Session
-from ml_pipeline.stages.table import RUNS, STAGES, Stage
-
-QUICK_FLAGS = frozenset({"sample_size", "max_samples", "max_epochs"})
+from ml_pipeline.stages.table import runs
 
 Started = Callable[[Stage, str | None], None]
 Ended = Callable[[Stage, str | None, Result], None]
@@ -45,19 +45,21 @@ def run(
         EnvironmentFault: something else listens at such a port, which the deployment would find
             only after the training.
     """
-    steps = RUNS[name]
-    if any(STAGES[step].home for step, _, _ in steps):
+    every = all_stages()
+    steps = runs(every.values())[name]
+    stages = [every[step] for step, _, _ in steps]
+    if any(stage.home for stage in stages):
         session.home.check_owner()
-    if any(step == "gate" for step, _, _ in steps):
+    if any("policy" in stage.credentials for stage in stages):
         in_force(session.policy, session.project)
     served = {environment for _, environment, _ in steps if environment is not None}
-    if any(step == "promote" for step, _, _ in steps):
+    if any(stage.changes_production for stage in stages):
         served.add(PRODUCTION)
     doctor_environments.check_ports(session.project, session.home, sorted(served))
     results: list[Result] = []
     for step, environment, own in steps:
-        stage = STAGES[step]
-        known = {flag.key for flag in stage.flags if own or flag.key not in QUICK_FLAGS}
+        stage = every[step]
+        known = {flag.key for flag in flags_of(stage.flags) if own or flag.in_run != "quick"}
         passed = {key: value for key, value in flags.items() if key in known} | dict(own)
         started(stage, environment)
         result = execute(session.context(stage, environment, passed))

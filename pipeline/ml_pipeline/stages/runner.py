@@ -1,4 +1,4 @@
-"""Runs one stage: whatever happens inside, a report of this very run tells it."""
+"""Runs one stage and writes its report, whatever happens inside the stage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 from ml_pipeline import __version__
 from ml_pipeline.bundle.identity import installed_version
@@ -38,7 +38,7 @@ class Result:
     error: BaseException | None = None
 
 
-def execute(context: Context) -> Result:
+def execute(context: Context[Any]) -> Result:
     """Run the stage and write its report; the report of an earlier run is gone from the start.
 
     Raises:
@@ -112,12 +112,12 @@ def execute(context: Context) -> Result:
     return Result(written, exit_code, error)
 
 
-def _run_of(context: Context) -> Callable[[Context], Outcome]:
+def _run_of(context: Context[Any]) -> Callable[[Context[Any]], Outcome]:
     module = importlib.import_module(context.stage.module)
-    return cast(Callable[[Context], Outcome], module.run)
+    return cast(Callable[[Context[Any]], Outcome], module.run)
 
 
-def _failed(context: Context, error: BaseException, exit_code: int) -> tuple[Outcome, Verdict]:
+def _failed(context: Context[Any], error: BaseException, exit_code: int) -> tuple[Outcome, Verdict]:
     if isinstance(error, KeyboardInterrupt):
         summary = f"{context.stage.name} was interrupted; {context.stage.when_interrupted}"
     elif isinstance(error, PipelineError):

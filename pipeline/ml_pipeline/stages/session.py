@@ -26,13 +26,9 @@ from ml_pipeline.core.home import DEFAULT, Home, Owner, find_home
 from ml_pipeline.core.report import Profile, Progress
 from ml_pipeline.core.workdir import Workdir
 from ml_pipeline.stages.context import Context
-from ml_pipeline.stages.table import STAGES, Stage
+from ml_pipeline.stages.record import Stage, flags_of, values_of
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-PROFILE_OF = {"train": "validate-data"} | dict.fromkeys(
-    ("evaluate", "package", "register", "gate"), "train"
-)
-"""Stages that inherit the profile of another one's report."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +89,8 @@ class Session:
 
     def context(
         self, stage: Stage, environment: str | None = None, flags: Mapping[str, Any] | None = None
-    ) -> Context:
-        flags = {} if flags is None else flags
+    ) -> Context[Any]:
+        values = values_of(stage.flags, flags or {})
         if stage.environment:
             self.check_environment(environment or "")
         return Context(
@@ -102,11 +98,11 @@ class Session:
             project=self.project,
             workdir=self.workdir,
             home=self.home,
-            profile=self._profile(stage, flags),
+            profile=self._profile(stage, values),
             run_id=self.run_id,
             progress=self.progress,
             environment=environment,
-            flags=flags,
+            flags=values,
             policy=self.policy,
             interactive=self.interactive,
         )
@@ -117,18 +113,17 @@ class Session:
         if name not in known:
             raise UsageError(f"unknown environment '{name}'", hint=nearest(name, known))
 
-    def _profile(self, stage: Stage, flags: Mapping[str, Any]) -> Profile:
-        if flags.get("quick") or flags.get("ci_data") or flags.get("sample_size"):
+    def _profile(self, stage: Stage, flags: Any) -> Profile:
+        if any(flag.quick and getattr(flags, flag.key) for flag in flags_of(stage.flags)):
             return Profile.QUICK
-        upstream = PROFILE_OF.get(stage.name)
-        if upstream is not None:
-            path = self.workdir / f"reports/{report.file_name(upstream, None)}.json"
+        if stage.profile_of:
+            path = self.workdir / f"reports/{report.file_name(stage.profile_of, None)}.json"
             if path.is_file():
                 return report.read(path).profile
         return Profile.FULL
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Hold the working folder, so that two runs do not write into each other's artefacts.
 
         Raises:
@@ -152,10 +147,3 @@ class Session:
             yield
         finally:
             lock.release()
-
-
-def stage_named(name: str) -> Stage:
-    """Return the stage; raises UsageError with the nearest name where there is none."""
-    if name not in STAGES:
-        raise UsageError(f"unknown stage '{name}'", hint=nearest(name, STAGES))
-    return STAGES[name]

@@ -19,6 +19,7 @@ from ml_pipeline.registry.mlflow_registry import Registry, Version
 from ml_pipeline.serving.access import token_of
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.load_test import HOLDOUT, made_for, ref, served, serves_the_version
+from ml_pipeline.stages.table import ShadowFlags
 from ml_pipeline.targets import server_arguments
 from ml_pipeline.targets.base import Copying, Counts, Deployment, Placement
 from ml_pipeline.targets.loader import load_target
@@ -49,7 +50,7 @@ class Requests:
     champion_contract: str | None = None
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[ShadowFlags]) -> Outcome:
     """Replay requests to both, or start or judge a live shadow.
 
     Raises:
@@ -58,7 +59,7 @@ def run(context: Context) -> Outcome:
         Refused: the challenger needs features that production's requests lack.
         EnvironmentFault: nothing is served, or the registry does not answer.
     """
-    start, judge = bool(context.flags.get("start")), bool(context.flags.get("judge"))
+    start, judge = context.flags.start, context.flags.judge
     if start and judge:
         raise UsageError("--start and --judge at once", expected="one of them, or none to replay")
     name = context.environment or ""
@@ -81,7 +82,11 @@ def run(context: Context) -> Outcome:
 
 
 def _replay(
-    context: Context, deployment: Deployment, bundle: Bundle, token: str | None, proved: Check
+    context: Context[ShadowFlags],
+    deployment: Deployment,
+    bundle: Bundle,
+    token: str | None,
+    proved: Check,
 ) -> Outcome:
     context.progress("asking the registry", 0.05)
     registry = Registry.of(context.project, context.home, context.progress)
@@ -113,7 +118,7 @@ def _replay(
 
 @contextmanager
 def _champion(
-    context: Context, registry: Registry, version: Version
+    context: Context[ShadowFlags], registry: Registry, version: Version
 ) -> Iterator[tuple[str, Bundle]]:
     """Serve the champion's bundle for the time of the replay: production gets no test requests."""
     import psutil
@@ -136,7 +141,9 @@ def _champion(
                 server_process.end(psutil.Process(started.pid))
 
 
-def _requests(context: Context, bundle: Bundle, theirs: Bundle, version: Version) -> Requests:
+def _requests(
+    context: Context[ShadowFlags], bundle: Bundle, theirs: Bundle, version: Version
+) -> Requests:
     section = context.config.shadow
     if section.source != "holdout":
         rows = recorded_requests.newest(
@@ -185,7 +192,7 @@ def _recorded(
     )
 
 
-def _holdout(context: Context, bundle: Bundle, theirs: Bundle | None) -> Requests:
+def _holdout(context: Context[ShadowFlags], bundle: Bundle, theirs: Bundle | None) -> Requests:
     """Return the newest rows of the holdout, with the features that each model computes of them."""
     import pandas as pd
 
@@ -223,7 +230,7 @@ def _holdout(context: Context, bundle: Bundle, theirs: Bundle | None) -> Request
 
 
 def _champion_features(
-    context: Context, bundle: Bundle, theirs: Bundle, newest: pd.DataFrame
+    context: Context[ShadowFlags], bundle: Bundle, theirs: Bundle, newest: pd.DataFrame
 ) -> pd.DataFrame:
     """Return the rows' features as the champion's own code computes them, where it differs."""
     from ml_pipeline.evaluation.row_alignment import positions
@@ -255,7 +262,7 @@ def _champion_features(
 
 
 def _against_champion(
-    context: Context,
+    context: Context[ShadowFlags],
     deployment: Deployment,
     asked: Requests,
     champion: tuple[str, int | None],
@@ -297,7 +304,7 @@ def _against_champion(
 
 
 def _against_trained(
-    context: Context, deployment: Deployment, asked: Requests, token: str | None
+    context: Context[ShadowFlags], deployment: Deployment, asked: Requests, token: str | None
 ) -> Comparison:
     section = context.config.shadow
     stream = _stream(
@@ -358,7 +365,9 @@ def _summary(found: Comparison, asked: str, beside: str) -> str:
 # --- live -------------------------------------------------------------------------------------
 
 
-def _start(context: Context, name: str, deployment: Deployment, bundle: Bundle) -> Outcome:
+def _start(
+    context: Context[ShadowFlags], name: str, deployment: Deployment, bundle: Bundle
+) -> Outcome:
     section, config = context.config.shadow, context.config
     if PRODUCTION not in config.environments:
         raise UsageError(f"ml.yaml has no environment '{PRODUCTION}' to copy requests from")
@@ -394,7 +403,7 @@ def _start(context: Context, name: str, deployment: Deployment, bundle: Bundle) 
     )
 
 
-def _judge(context: Context, name: str) -> Outcome:
+def _judge(context: Context[ShadowFlags], name: str) -> Outcome:
     """Judge what was answered so far; as long as that is not conclusive, the shadow goes on."""
     section = context.config.shadow
     found = live_shadow.read(context.home, name)
@@ -434,7 +443,11 @@ def _judge(context: Context, name: str) -> Outcome:
 
 
 def _compare(
-    context: Context, found: live_shadow.Live, counts: Counts | None, *, ended: bool = False
+    context: Context[ShadowFlags],
+    found: live_shadow.Live,
+    counts: Counts | None,
+    *,
+    ended: bool = False,
 ) -> Comparison:
     """Compare what was written down; once it has ended, what was not counts as dropped too."""
     records = live_shadow.records(found)
@@ -463,7 +476,7 @@ def _copied(counts: Counts | None) -> Check:
     )
 
 
-def _same(context: Context, name: str, found: live_shadow.Live) -> Check:
+def _same(context: Context[ShadowFlags], name: str, found: live_shadow.Live) -> Check:
     """Return whether both environments serve what they served when the shadow began."""
     champion, challenger = _digest(context, PRODUCTION), _digest(context, name)
     expected = f"version {found.champion_version} beside version {found.challenger.version}"
@@ -486,7 +499,7 @@ def _same(context: Context, name: str, found: live_shadow.Live) -> Check:
     )
 
 
-def _digest(context: Context, name: str) -> str | None:
+def _digest(context: Context[ShadowFlags], name: str) -> str | None:
     placement = Placement.of(context.project, name, context.home)
     deployment = load_target(placement.section.target).status(placement)
     return None if deployment is None else deployment.digest

@@ -1,268 +1,400 @@
-"""The stage table: every stage that exists, with its flags and what it says no to.
+"""The stage table: one record for each stage, in the order of the delivery.
 
-CLI verbs, Groovy steps, templates and reference pages are made from this table. It imports
-nothing heavy; a stage's module is imported when the stage runs.
+Command line, Jenkins steps, the gate's demands and the reference are made from it. A stage of
+another distribution registers its record under the entry point ``ml_pipeline.stages``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-Kind = Literal["text", "integer", "path", "switch"]
+from ml_pipeline.stages.record import NoFlags, Stage, changed, integer, path, switch, text
+
+_REGISTRY = ("registry", "registryToken")
+_PRODUCTION = (*_REGISTRY, "policy", "servingToken", "gitToken")
+_EXPECT_VERSION = "refuse unless this version is the challenger: the one that was shown"
+
+LINT = Stage(
+    name="lint",
+    summary="run the project's formatters and linters",
+    fails_when="a formatter or linter finds something",
+    phase="check",
+    ci=NoFlags(),
+    reads=(),
+    names_model=False,
+)
+
+
+TEST = Stage(
+    name="test",
+    summary="run the project's unit tests with coverage",
+    fails_when="a unit test fails, or coverage is under the limit",
+    phase="check",
+    ci=NoFlags(),
+    reads=(),
+    names_model=False,
+)
 
 
 @dataclass(frozen=True)
-class Flag:
-    """A command-line flag: ``--name``, and the key ``name`` of an ``--args`` file."""
+class ValidateDataFlags:
+    sample_size: int | None = integer(
+        "keep the newest rows of at least 20 entities, N rows at most", in_run="quick", quick=True
+    )
+    ci_data: bool = switch("read data.ci, the sample in the repository", quick=True)
 
-    name: str
-    help: str
-    kind: Kind = "text"
 
-    @property
-    def key(self) -> str:
-        return self.name.replace("-", "_")
+VALIDATE_DATA = Stage(
+    name="validate-data",
+    summary="read the data, test it, set bad rows and cells aside",
+    fails_when="an expectation fails, or more is quarantined or blanked than tolerated",
+    phase="delivery",
+    flags=ValidateDataFlags,
+    ci=ValidateDataFlags(ci_data=True),
+    reads_home=True,
+    writes=("data/clean.parquet", "data/quarantine.parquet", "data/profile.json"),
+    stashes=("data/profile.json",),
+    credentials=("dataPassword",),
+    gate_requires_report=True,
+    names_model=False,
+)
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One step of the delivery. ``module`` has ``run(context) -> Outcome``."""
-
-    name: str
-    summary: str
-    says_no_when: str
-    flags: tuple[Flag, ...] = ()
-    environment: bool = False
-    home: bool = False
-    reads_home: bool = False
-    """Whether it compares with what is in production, unless it is quick: another repository's home
-    is refused then."""
-    alone: bool = True
-    """Whether no other stage may run in the same working folder meanwhile."""
-
-    @property
-    def when_interrupted(self) -> str:
-        """What is left of it then, and what tells."""
-        if self.home:
-            return "'ml-pipeline status' tells what serves now, and what is to be done"
-        return "nothing was kept"
-
-    @property
-    def module(self) -> str:
-        return f"ml_pipeline.stages.{self.name.replace('-', '_')}"
+class TrainFlags:
+    quick: bool = switch("a fast run on little data, for pull requests", quick=True)
+    max_samples: int | None = integer("train on the newest N rows at most", in_run="quick")
+    max_epochs: int | None = integer("boost N rounds at most", in_run="quick")
 
 
-QUICK = Flag("quick", "a fast run on little data, for pull requests", "switch")
-SAMPLE = Flag(
-    "sample-size", "keep the newest rows of at least 20 entities, N rows at most", "integer"
+TRAIN = Stage(
+    name="train",
+    summary="compute features, split by time, fit, calibrate and export",
+    fails_when="the fit is not finite, there is too little data, or the export is not faithful",
+    phase="delivery",
+    flags=TrainFlags,
+    ci=TrainFlags(quick=True),
+    reads_home=True,
+    profile_of="validate-data",
+    writes=("data/matrix.parquet", "data/holdout.parquet", "model/*"),
+    stashes=("data/holdout.parquet",),
+    needs=("validate-data",),
+    gate_requires_report=True,
 )
-CI_DATA = Flag("ci-data", "read data.ci, the sample in the repository", "switch")
-PUSH = Flag(
-    "push",
-    "push that image, or those of the environments on kubernetes; not of a quick model",
-    "switch",
+
+
+EVALUATE = Stage(
+    name="evaluate",
+    summary="measure the model on the holdout beside its baselines",
+    fails_when="the model is broken: not finite, under an absolute threshold, not invariant to "
+    "noise, or a model test of the project fails",
+    phase="delivery",
+    ci=NoFlags(),
+    profile_of="train",
+    writes=("data/predictions.parquet",),
+    stashes=("data/predictions.parquet",),
+    needs=("validate-data", "train"),
+    gate_requires_report=True,
 )
-EXPECT_VERSION = Flag(
-    "expect-version",
-    "refuse unless this version is the challenger: the one that was shown",
-    "integer",
+
+
+@dataclass(frozen=True)
+class PackageFlags:
+    image: str | None = text(
+        "also bake the bundle into an image of this name, without a tag", in_step=False
+    )
+    push: bool = switch(
+        "push that image, or those of the environments on kubernetes; not of a quick model",
+        in_run="always",
+    )
+
+
+PACKAGE = Stage(
+    name="package",
+    summary="write the bundle and prove that it answers as the trained model does",
+    fails_when="the served model and the trained model disagree",
+    phase="delivery",
+    flags=PackageFlags,
+    ci=PackageFlags(),
+    profile_of="train",
+    writes=("bundle",),
+    stashes=("bundle/**",),
+    needs=("train",),
+    engine_with=("push",),
+    gate_requires_report=True,
 )
+
+
+REGISTER = Stage(
+    name="register",
+    summary="put the bundle into the MLflow registry as challenger",
+    fails_when="the registry holds other content under this identity, or the model is a quick one",
+    phase="delivery",
+    home=True,
+    profile_of="train",
+    needs=("package",),
+    credentials=_REGISTRY,
+    gate_requires_report=True,
+)
+
+
+@dataclass(frozen=True)
+class DeployFlags:
+    version: int | None = integer(
+        "the registered version; the challenger if left out, in production the champion"
+    )
+
+
+DEPLOY = Stage(
+    name="deploy",
+    summary="start the registered version in an environment",
+    fails_when="the new server is not ready or fails its golden predictions (the old one stays), "
+    "or production is to serve what was not promoted",
+    phase="delivery",
+    flags=DeployFlags,
+    environment=True,
+    home=True,
+    reads=(),
+    credentials=(*_REGISTRY, "servingToken"),
+    engine=True,
+    gate_requires_report=True,
+)
+
+
+@dataclass(frozen=True)
+class VerifyFlags:
+    url: str | None = text("the address to test; the environment's own if left out")
+
+
+VERIFY = Stage(
+    name="verify",
+    summary="test the API that an environment serves, by its address only",
+    fails_when="the deployed API breaks its contract",
+    phase="delivery",
+    flags=VerifyFlags,
+    environment=True,
+    home=True,
+    reads=(),
+    credentials=(*_REGISTRY, "servingToken"),
+    engine=True,
+    gate_requires_report=True,
+)
+
+
+LOAD_TEST = Stage(
+    name="load-test",
+    summary="send requests at a constant rate to what an environment serves",
+    fails_when="p99 or throughput is outside the SLO, or a request errs; inconclusive if the "
+    "client could not keep its rate",
+    phase="delivery",
+    environment=True,
+    home=True,
+    reads=("train",),
+    credentials=("servingToken",),
+    engine=True,
+    gate_requires_report=True,
+    required_key="load_test.required",
+)
+
+
+@dataclass(frozen=True)
+class ShadowFlags:
+    start: bool = switch("let production copy its requests to the environment")
+    judge: bool = switch("compare what was answered since --start")
+
+
+SHADOW = Stage(
+    name="shadow",
+    summary="compare an environment's answers with the champion's, request by request",
+    fails_when="the challenger errs, lags, does not answer or answers anomalously on replayed or "
+    "mirrored requests; inconclusive on too few",
+    phase="delivery",
+    flags=ShadowFlags,
+    environment=True,
+    home=True,
+    reads=("validate-data", "train", "evaluate"),
+    credentials=(*_REGISTRY, "servingToken"),
+    engine=True,
+    gate_requires_report=True,
+    required_key="shadow.required",
+)
+
+
+GATE = Stage(
+    name="gate",
+    summary="compare challenger and champion and decide whether it may be promoted",
+    fails_when="any required check is not passed; inconclusive is not passed",
+    phase="delivery",
+    home=True,
+    profile_of="train",
+    needs=("validate-data", "train", "evaluate", "package"),
+    credentials=(*_REGISTRY, "policy"),
+    engine=True,
+)
+
+
+@dataclass(frozen=True)
+class ApproveFlags:
+    by: str | None = text("who decides", in_run="always", in_step=False)
+    reason: str | None = text("why", in_run="always", in_step=False)
+    reject: bool = switch("record a refusal", in_step=False)
+    yes: bool = switch("approve without a prompt; recorded as such", in_run="always", in_step=False)
+    expect_version: int | None = integer(_EXPECT_VERSION, in_step=False)
+
+
+APPROVE = Stage(
+    name="approve",
+    summary="ask a person, and sign the answer",
+    fails_when="rejected, timed out, not an allowed approver, or with `four_eyes` an author of the "
+    "change",
+    phase="promotion",
+    flags=ApproveFlags,
+    home=True,
+    writes=("approval.dsse.json",),
+    stashes=("approval.dsse.json",),
+    reads=(),
+    credentials=(*_REGISTRY, "approvalKey", "policy"),
+    engine=True,
+)
+
+
+@dataclass(frozen=True)
+class PromoteFlags:
+    expect_version: int | None = integer(_EXPECT_VERSION, in_step=False)
+
+
+PROMOTE = Stage(
+    name="promote",
+    summary="make the approved challenger the champion in production",
+    fails_when="approval or digest does not verify, the champion moved meanwhile, or production "
+    "is unhealthy (then reverted)",
+    phase="promotion",
+    flags=PromoteFlags,
+    home=True,
+    changes_production=True,
+    reads=("validate-data",),
+    credentials=_PRODUCTION,
+    engine=True,
+)
+
+
+@dataclass(frozen=True)
+class WatchFlags:
+    judge: bool = switch("look once: exit code 4 says that the time is not over yet", in_step=False)
+
+
+WATCH = Stage(
+    name="watch",
+    summary="watch production after a promotion, on its live requests",
+    fails_when="the promoted version errs, lags, answers unlike it did in training, or does not "
+    "answer; it is rolled back then. Too few requests are skipped",
+    phase="promotion",
+    flags=WatchFlags,
+    home=True,
+    exclusive=False,
+    changes_production=True,
+    reads=(),
+    credentials=_PRODUCTION,
+    engine=True,
+)
+
+
+@dataclass(frozen=True)
+class RollbackFlags:
+    to: int | None = integer("the version; the one before the present one if left out")
+    reason: str | None = text("why; must be given")
+    by: str | None = text("who asks for it; the user of the system if left out")
+
+
+ROLLBACK = Stage(
+    name="rollback",
+    summary="put an earlier version back into production",
+    fails_when="the version was never in production, its bundle or approval does not verify, or "
+    "its server is not healthy (the present one stays)",
+    phase="on demand",
+    flags=RollbackFlags,
+    home=True,
+    changes_production=True,
+    reads=(),
+    credentials=_PRODUCTION,
+    engine=True,
+)
+
+
+@dataclass(frozen=True)
+class ReconcileFlags:
+    file: str | None = path(
+        "the production-model.yaml that decides for production; that of gitops.repository if left "
+        "out, or else the home's"
+    )
+    restore_registry: bool = switch(
+        "register again, under their numbers, versions of production that the registry lost and "
+        "the home keeps"
+    )
+
+
+RECONCILE = Stage(
+    name="reconcile",
+    summary="let an environment serve what it is to serve, and say why it did not",
+    fails_when="the desired version's bundle or approval does not verify, or its server is not "
+    "healthy (what serves stays)",
+    phase="on demand",
+    flags=ReconcileFlags,
+    environment=True,
+    home=True,
+    changes_production=True,
+    reads=(),
+    credentials=_PRODUCTION,
+    engine=True,
+)
+
 
 _ALL = (
-    Stage(
-        "lint",
-        "run the project's formatters and linters",
-        "a formatter or linter finds something",
-    ),
-    Stage(
-        "test",
-        "run the project's unit tests with coverage",
-        "a unit test fails, or coverage is under the limit",
-    ),
-    Stage(
-        "validate-data",
-        "read the data, test it, set bad rows and cells aside",
-        "an expectation fails, or more is quarantined or blanked than tolerated",
-        flags=(SAMPLE, CI_DATA),
-        reads_home=True,
-    ),
-    Stage(
-        "train",
-        "compute features, split by time, fit, calibrate and export",
-        "the fit is not finite, there is too little data, or the export is not faithful",
-        flags=(
-            QUICK,
-            Flag("max-samples", "train on the newest N rows at most", "integer"),
-            Flag("max-epochs", "boost N rounds at most", "integer"),
-        ),
-        reads_home=True,
-    ),
-    Stage(
-        "evaluate",
-        "measure the model on the holdout beside its baselines",
-        "the model is broken: not finite, under an absolute threshold, not invariant to noise, "
-        "or a model test of the project fails",
-    ),
-    Stage(
-        "package",
-        "write the bundle and prove that it answers as the trained model does",
-        "the served model and the trained model disagree",
-        flags=(
-            Flag("image", "also bake the bundle into an image of this name, without a tag"),
-            PUSH,
-        ),
-    ),
-    Stage(
-        "register",
-        "put the bundle into the MLflow registry as challenger",
-        "the registry holds other content under this identity, or the model is a quick one",
-        home=True,
-    ),
-    Stage(
-        "deploy",
-        "start the registered version in an environment",
-        "the new server is not ready or fails its golden predictions (the old one stays), or "
-        "production is to serve what was not promoted",
-        environment=True,
-        home=True,
-        flags=(
-            Flag(
-                "version",
-                "the registered version; the challenger if left out, in production the champion",
-                "integer",
-            ),
-        ),
-    ),
-    Stage(
-        "verify",
-        "test the API that an environment serves, by its address only",
-        "the deployed API breaks its contract",
-        environment=True,
-        home=True,
-        flags=(Flag("url", "the address to test; the environment's own if left out"),),
-    ),
-    Stage(
-        "load-test",
-        "send requests at a constant rate to what an environment serves",
-        "p99 or throughput is outside the SLO, or a request errs; inconclusive if the client "
-        "could not keep its rate",
-        environment=True,
-        home=True,
-    ),
-    Stage(
-        "shadow",
-        "compare an environment's answers with the champion's, request by request",
-        "the challenger errs, lags, does not answer or answers anomalously on replayed or "
-        "mirrored requests; inconclusive on too few",
-        environment=True,
-        home=True,
-        flags=(
-            Flag("start", "let production copy its requests to the environment", "switch"),
-            Flag("judge", "compare what was answered since --start", "switch"),
-        ),
-    ),
-    Stage(
-        "gate",
-        "compare challenger and champion and decide whether it may be promoted",
-        "any required check is not passed; inconclusive is not passed",
-        home=True,
-    ),
-    Stage(
-        "approve",
-        "ask a person, and sign the answer",
-        "rejected, timed out, not an allowed approver, or with `four_eyes` an author of the change",
-        home=True,
-        flags=(
-            Flag("by", "who decides"),
-            Flag("reason", "why"),
-            Flag("reject", "record a refusal", "switch"),
-            Flag("yes", "approve without a prompt; recorded as such", "switch"),
-            EXPECT_VERSION,
-        ),
-    ),
-    Stage(
-        "promote",
-        "make the approved challenger the champion in production",
-        "approval or digest does not verify, the champion moved meanwhile, or production is "
-        "unhealthy (then reverted)",
-        home=True,
-        flags=(EXPECT_VERSION,),
-    ),
-    Stage(
-        "watch",
-        "watch production after a promotion, on its live requests",
-        "the promoted version errs, lags, answers unlike it did in training, or does not "
-        "answer; it is rolled back then. Too few requests are skipped",
-        home=True,
-        flags=(
-            Flag("judge", "look once: exit code 4 says that the time is not over yet", "switch"),
-        ),
-        alone=False,
-    ),
-    Stage(
-        "rollback",
-        "put an earlier version back into production",
-        "the version was never in production, its bundle or approval does not verify, or its "
-        "server is not healthy (the present one stays)",
-        home=True,
-        flags=(
-            Flag("to", "the version; the one before the present one if left out", "integer"),
-            Flag("reason", "why; must be given"),
-            Flag("by", "who asks for it; the user of the system if left out"),
-        ),
-    ),
-    Stage(
-        "reconcile",
-        "let an environment serve what it is to serve, and say why it did not",
-        "the desired version's bundle or approval does not verify, or its server is not healthy "
-        "(what serves stays)",
-        environment=True,
-        home=True,
-        flags=(
-            Flag(
-                "file",
-                "the production-model.yaml that decides for production; that of gitops.repository "
-                "if left out, or else the home's",
-                "path",
-            ),
-            Flag(
-                "restore-registry",
-                "register again, under their numbers, versions of production that the registry "
-                "lost and the home keeps",
-                "switch",
-            ),
-        ),
-    ),
+    LINT,
+    TEST,
+    VALIDATE_DATA,
+    TRAIN,
+    EVALUATE,
+    PACKAGE,
+    REGISTER,
+    DEPLOY,
+    VERIFY,
+    LOAD_TEST,
+    SHADOW,
+    GATE,
+    APPROVE,
+    PROMOTE,
+    WATCH,
+    ROLLBACK,
+    RECONCILE,
 )
 
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
+"""The stages of this distribution by name; ``plugins.all_stages`` has those of others as well."""
+
 
 Step = tuple[str, str | None, Mapping[str, Any]]
-"""A stage of a run: its name, its environment and its flags."""
+"""A stage of a run: its name, its environment and the flags that it has in this run."""
 
-CI: tuple[Step, ...] = (
-    ("lint", None, {}),
-    ("test", None, {}),
-    ("validate-data", None, {"ci_data": True}),
-    ("train", None, {"quick": True}),
-    ("evaluate", None, {}),
-    ("package", None, {}),
-)
-CD: tuple[Step, ...] = (
-    ("validate-data", None, {}),
-    ("train", None, {}),
-    ("evaluate", None, {}),
-    ("package", None, {}),
-    ("register", None, {}),
-    ("deploy", "staging", {}),
-    ("verify", "staging", {}),
-    ("load-test", "staging", {}),
-    ("shadow", "staging", {}),
-    ("gate", None, {}),
-    ("approve", None, {}),
-    ("promote", None, {}),
-    ("watch", None, {}),
-)
-RUNS: Mapping[str, tuple[Step, ...]] = {"ci": CI, "cd": CD, "all": CI + CD}
+STAGING = "staging"
+"""The environment that ``run cd`` delivers to before the gate."""
+
+
+def runs(stages: Iterable[Stage]) -> Mapping[str, tuple[Step, ...]]:
+    """Return the steps of ``run ci``, ``run cd`` and ``run all``, in the order of the stages."""
+    every = list(stages)
+    ci = [(stage, changed(stage.ci)) for stage in every if stage.ci is not None]
+    nothing: dict[str, Any] = {}
+    cd = [(stage, nothing) for stage in every if stage.phase in ("delivery", "promotion")]
+    steps: dict[str, tuple[Step, ...]] = {
+        name: tuple(
+            (stage.name, STAGING if stage.environment else None, flags) for stage, flags in run
+        )
+        for name, run in (("ci", ci), ("cd", cd))
+    }
+    return steps | {"all": steps["ci"] + steps["cd"]}
+
+
+RUNS = runs(_ALL)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ml_pipeline.project.unit_tests import run_unit_tests
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.record import NoFlags
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[NoFlags]) -> Outcome:
     context.progress("unit tests", 0.0)
     result = run_unit_tests(context.project, context.workdir, context.home)
     metrics = dict(result.tests) | (

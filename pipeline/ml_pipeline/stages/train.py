@@ -11,6 +11,7 @@ from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.core.report import Check, ModelRef, Verdict
 from ml_pipeline.data import parquet
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.table import TrainFlags
 
 if TYPE_CHECKING:
     from ml_pipeline.bundle.identity import Identity
@@ -23,7 +24,7 @@ QUICK_SAMPLES = 5000
 QUICK_EPOCHS = 2
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[TrainFlags]) -> Outcome:
     """Train on the clean data and write the model with its matrix, or nothing at all."""
     from ml_pipeline.gate.comparison_set import check_metrics
     from ml_pipeline.problems.loader import load_problem
@@ -60,20 +61,21 @@ def run(context: Context) -> Outcome:
     )
 
 
-def _limits(context: Context) -> Limits:
+def _limits(context: Context[TrainFlags]) -> Limits:
     from ml_pipeline.training.trainer import Limits
 
-    samples = _flag(context, "max_samples", QUICK_SAMPLES)
-    epochs = _flag(context, "max_epochs", QUICK_EPOCHS)
+    samples = _limit(context, "max-samples", context.flags.max_samples, QUICK_SAMPLES)
+    epochs = _limit(context, "max-epochs", context.flags.max_epochs, QUICK_EPOCHS)
     return Limits(quick=context.quick, max_samples=samples, max_epochs=epochs)
 
 
-def _flag(context: Context, key: str, quick_default: int) -> int | None:
-    value: int | None = context.flags.get(key)
+def _limit(
+    context: Context[TrainFlags], name: str, value: int | None, quick_default: int
+) -> int | None:
     if value is None:
         return quick_default if context.quick else None
     if value < 1:
-        raise UsageError(f"--{key.replace('_', '-')} {value}", expected="at least 1")
+        raise UsageError(f"--{name} {value}", expected="at least 1")
     return value
 
 
@@ -86,7 +88,7 @@ class Champion:
     hashed: tuple[str, ...]
 
 
-def _champion(context: Context) -> Champion | None:
+def _champion(context: Context[TrainFlags]) -> Champion | None:
     """Return the champion that the registry names; a quick run asks no registry.
 
     Raises:
@@ -145,7 +147,7 @@ def _contract(champion: Champion | None, schema: FeatureSchema) -> Check:
 
 
 def _train(
-    context: Context, problem: Problem, limits: Limits, champion: Champion | None
+    context: Context[TrainFlags], problem: Problem, limits: Limits, champion: Champion | None
 ) -> tuple[Trained, dict[str, float]]:
     from ml_pipeline.project import feature_process
     from ml_pipeline.project.protected_files import Protected
@@ -179,12 +181,12 @@ def _train(
     return trained, seconds
 
 
-def _fingerprint(context: Context) -> str:
+def _fingerprint(context: Context[TrainFlags]) -> str:
     profile = context.take("data/profile.json", "validate-data")
     return str(json.loads(profile.read_text())["fingerprint"])
 
 
-def _identity(context: Context, limits: Limits, trained: Trained) -> Identity:
+def _identity(context: Context[TrainFlags], limits: Limits, trained: Trained) -> Identity:
     from ml_pipeline.bundle.identity import identity
 
     flags: dict[str, Any] = {
@@ -202,7 +204,7 @@ def _identity(context: Context, limits: Limits, trained: Trained) -> Identity:
 
 
 def _record(
-    context: Context, problem: Problem, trained: Trained, identity: Identity
+    context: Context[TrainFlags], problem: Problem, trained: Trained, identity: Identity
 ) -> TrainingRecord:
     from ml_pipeline.training.training_record import TrainingRecord
 

@@ -43,6 +43,7 @@ from ml_pipeline.data.validation import (
 )
 from ml_pipeline.problems.loader import load_problem
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.table import ValidateDataFlags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,7 @@ class _Request:
     sample: int | None
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[ValidateDataFlags]) -> Outcome:
     """Test the data of the project; see docs/reference/data-tests.md."""
     data = context.config.data
     problem = load_problem(context.config.problem, context.project.root)
@@ -135,22 +136,24 @@ def _profile(clean: pd.DataFrame, problem: Problem) -> dict[str, Any]:
     return figures
 
 
-def _request(context: Context) -> _Request:
+def _request(context: Context[ValidateDataFlags]) -> _Request:
     data = context.config.data
-    sample = context.flags.get("sample_size")
+    sample = context.flags.sample_size
     if sample is not None and sample < 1:
         raise UsageError(f"--sample-size {sample}", expected="1 or more")
-    if not context.flags.get("ci_data"):
+    if not context.flags.ci_data:
         return _Request(data.source, sample)
     if data.ci is not None:
         return _Request(data.ci, sample)
     return _Request(data.source, CI_SAMPLE if sample is None else sample)
 
 
-def _against_accepted(context: Context, request: _Request, clean: pd.DataFrame) -> Sequence[Check]:
+def _against_accepted(
+    context: Context[ValidateDataFlags], request: _Request, clean: pd.DataFrame
+) -> Sequence[Check]:
     """Compare with the data of the version in production, where all data was read."""
     path = context.home / ACCEPTED
-    if context.quick or request.sample is not None or context.flags.get("ci_data"):
+    if context.quick or request.sample is not None or context.flags.ci_data:
         why = "a sample is not compared with the last accepted data"
     elif not path.is_file():
         why = "no data has been accepted yet"
@@ -172,7 +175,9 @@ def _against_accepted(context: Context, request: _Request, clean: pd.DataFrame) 
     ]
 
 
-def _had_in_production(context: Context, problem: Problem, present: Collection[str]) -> str:
+def _had_in_production(
+    context: Context[ValidateDataFlags], problem: Problem, present: Collection[str]
+) -> str:
     """Say which column of the data of the version in production the source lacks, if any."""
     path, data = context.home / ACCEPTED, context.config.data
     if not path.is_file():
@@ -202,7 +207,9 @@ def _accepted(path: Path) -> dict[str, Any]:
     )
 
 
-def _write(context: Context, found: Validation, figures: dict[str, Any]) -> list[Path]:
+def _write(
+    context: Context[ValidateDataFlags], found: Validation, figures: dict[str, Any]
+) -> list[Path]:
     workdir = context.workdir
     context.progress("writing the clean rows", 0.9)
     return [
@@ -220,7 +227,7 @@ def _write_parquet(path: Path, frame: pd.DataFrame) -> Path:
     return path
 
 
-def _users_tests(context: Context, clean: pd.DataFrame) -> Sequence[Check]:
+def _users_tests(context: Context[ValidateDataFlags], clean: pd.DataFrame) -> Sequence[Check]:
     """Run the project's own data tests on the clean rows, in the source's column names."""
     folder = context.config.tests.data
     if not context.project.path(folder).exists():

@@ -23,6 +23,7 @@ from ml_pipeline.promotion.environment import PRODUCTION
 from ml_pipeline.registry.mlflow_registry import Registry, Version
 from ml_pipeline.serving.access import token_of
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.table import VerifyFlags
 from ml_pipeline.targets import server_arguments
 from ml_pipeline.targets.base import Deployment, Placement
 from ml_pipeline.targets.loader import load_target
@@ -31,7 +32,7 @@ PLAIN = re.compile(r"[A-Za-z0-9:/.\-_~%\[\]]+")
 """Characters of an address without query, fragment or credentials."""
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[VerifyFlags]) -> Outcome:
     """Verify the environment's server, or the one at ``--url``.
 
     With ``--url`` nothing is known of what should be served there, unless it is the address of
@@ -45,7 +46,7 @@ def run(context: Context) -> Outcome:
     name = context.environment or ""
     placement = Placement.of(context.project, name, context.home)
     deployment = load_target(placement.section.target).status(placement)
-    url = _url(context.flags.get("url"), deployment, name)
+    url = _url(context.flags.url, deployment, name)
     token = token_of("127.0.0.1", placement.serving.token_env)
     context.progress(f"testing {url}", 0.1)
     expected = _expected(deployment, url, placement)
@@ -103,7 +104,7 @@ def _expected(deployment: Deployment | None, url: str, placement: Placement) -> 
 
 
 def _champions_requests(
-    context: Context, expected: Expected, url: str, token: str | None
+    context: Context[VerifyFlags], expected: Expected, url: str, token: str | None
 ) -> list[Check]:
     """Return the check that what the champion was asked is answered here; none where it serves.
 
@@ -135,11 +136,13 @@ def _champions_requests(
         ]
 
 
-def _registry(context: Context) -> Registry:
+def _registry(context: Context[VerifyFlags]) -> Registry:
     return Registry.of(context.project, context.home, context.progress)
 
 
-def _asked(context: Context, registry: Registry, champion: Version) -> ChampionRequests:
+def _asked(
+    context: Context[VerifyFlags], registry: Registry, champion: Version
+) -> ChampionRequests:
     """Return what clients asked of the champion, or its golden rows where nothing is recorded."""
     schema = schema_of(registry.manifest(champion), "champion")
     try:

@@ -23,6 +23,7 @@ from ml_pipeline.promotion.rollback import good, rollback
 from ml_pipeline.registry.mlflow_registry import Registry
 from ml_pipeline.serving.access import token_of
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.table import WatchFlags
 from ml_pipeline.targets.base import Placement
 from ml_pipeline.targets.loader import load_target
 
@@ -39,7 +40,7 @@ SILENT = 5
 class Watch:
     """The watch of one promotion: what it found, at the last look."""
 
-    context: Context
+    context: Context[WatchFlags]
     production: Production
     promotion: Entry
     servers: Servers
@@ -113,7 +114,7 @@ class Watch:
         return told
 
 
-def run(context: Context) -> Outcome:
+def run(context: Context[WatchFlags]) -> Outcome:
     """Watch the last promotion until its time is over or a limit is broken.
 
     Raises:
@@ -167,7 +168,7 @@ def _watch(watched: Watch) -> Outcome:
         if left <= 0 and told:
             return _ended(watched)
         version = f"version {promotion.version}"
-        if context.flags.get("judge") and told:
+        if context.flags.judge and told:
             found = f"{version} is watched: {watched.figures()}; {left:.0f} s left"
             return watched.outcome(found, waits=True)
         context.progress(f"{version}: {watched.figures()}", 1 - max(left, 0.0) / total)
@@ -229,7 +230,7 @@ def _go_back(watched: Watch, outside: Sequence[Check]) -> Outcome:
     return watched.outcome(told, to=done.version.number, seconds=round(done.seconds, 3))
 
 
-def _finished(context: Context, production: Production) -> Entry | None:
+def _finished(context: Context[WatchFlags], production: Production) -> Entry | None:
     """Return the rollback of a watch that this run made or has finished now."""
     policy = policies.load(context.policy, context.config.policy)
     made = watch_state.finish(
@@ -245,7 +246,7 @@ def _told(made: Entry) -> str:
     return f"version {made.former_version} was rolled back to version {made.version}: {made.reason}"
 
 
-def _reference(context: Context, digest: str) -> Floats | None:
+def _reference(context: Context[WatchFlags], digest: str) -> Floats | None:
     """Return the model's answers [n] to rows of its training; None where they cannot be read."""
     path = context.home / "released" / digest / REFERENCE
     try:

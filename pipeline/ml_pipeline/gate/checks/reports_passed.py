@@ -8,9 +8,6 @@ from ml_pipeline.core.report import Check, ModelRef, Profile, StageReport, Verdi
 from ml_pipeline.gate.checks.base import GateCheck
 from ml_pipeline.gate.model_comparison import ModelComparison
 
-STAGES_WITHOUT_MODEL = frozenset({"lint", "test", "validate-data"})
-"""Stages before there is a model; every other report has to name the model that it is about."""
-
 
 class ReportsPassed(GateCheck):
     """Every required report is there and passed; the others are shown as advisory checks."""
@@ -18,24 +15,27 @@ class ReportsPassed(GateCheck):
     name = "reports of the stages"
 
     def judge(self, comparison: ModelComparison) -> Sequence[Check]:
-        model = comparison.model
+        model, without = comparison.model, comparison.stages_without_model
         required = [
-            check_report(name, report, model) for name, report in comparison.reports.items()
+            check_report(name, report, model, names_model=name not in without)
+            for name, report in comparison.reports.items()
         ]
         return [
             *summarize_passed(required),
             *(
-                advisory_check(name, report, model)
+                advisory_check(name, report, model, names_model=name not in without)
                 for name, report in comparison.advisory_reports.items()
             ),
         ]
 
 
-def check_report(name: str, report: StageReport | None, model: ModelRef) -> Check:
+def check_report(
+    name: str, report: StageReport | None, model: ModelRef, *, names_model: bool = True
+) -> Check:
     """Return whether a required report is there, passed, of the full profile and of this model.
 
     The verdict is computed again from the checks, so a report with verdict ``pass`` over a crashed
-    or empty set of checks fails.
+    or empty set of checks fails. With ``names_model`` a report without a model fails.
     """
     if report is None:
         return _check(name, Verdict.INCONCLUSIVE, "no report", f"{name} has not run")
@@ -56,7 +56,7 @@ def check_report(name: str, report: StageReport | None, model: ModelRef) -> Chec
         )
     if report.profile is not Profile.FULL:
         return _check(name, Verdict.FAIL, f"profile {report.profile}", f"{name} was a quick run")
-    other = _other_model(report, model)
+    other = _other_model(report, model, names_model=names_model)
     if other:
         return _check(name, Verdict.FAIL, other, f"{name} was about another model; run it again")
     if report.metrics.get("required") is False:
@@ -87,24 +87,26 @@ def summarize_passed(checks: Sequence[Check]) -> list[Check]:
     return [*others, one]
 
 
-def advisory_check(name: str, report: StageReport | None, model: ModelRef) -> Check:
+def advisory_check(
+    name: str, report: StageReport | None, model: ModelRef, *, names_model: bool = True
+) -> Check:
     """Return an advisory check of a report that the project does not require.
 
     Its verdict is that of the stage's own limits, which were advisory there too.
     """
     plain = None if report is None else report.model_copy(update={"metrics": {}})
-    check = check_report(name, plain, model)
+    check = check_report(name, plain, model, names_model=names_model)
     if report is not None and check.verdict is Verdict.PASS:
         every = [one.model_copy(update={"required": True}) for one in report.checks]
         check = check.model_copy(update={"verdict": judge(every), "observed": report.summary})
     return check.model_copy(update={"required": False})
 
 
-def _other_model(report: StageReport, candidate: ModelRef) -> str:
+def _other_model(report: StageReport, candidate: ModelRef, *, names_model: bool) -> str:
     """Return which other model a report is about; empty where it is about this one."""
     model = report.model
     if model is None or not (model.identity or model.digest):
-        return "" if report.stage in STAGES_WITHOUT_MODEL else "no model named"
+        return "no model named" if names_model else ""
     if model.identity and model.identity != candidate.identity:
         return f"identity {model.identity[:12]}, not {candidate.identity[:12]}"
     if model.digest and model.digest != candidate.digest:

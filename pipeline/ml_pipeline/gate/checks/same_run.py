@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.gate.checks.base import GateCheck
 from ml_pipeline.gate.model_comparison import ModelComparison, StageReports
-
-CODE_STAGES = ("lint", "test")
-"""Stages that make no file that another reads: only their run id ties them to the model."""
 
 
 class SameRun(GateCheck):
@@ -18,18 +15,18 @@ class SameRun(GateCheck):
     name = "run of lint and test"
 
     def judge(self, comparison: ModelComparison) -> Sequence[Check]:
-        return check_run(comparison.reports)
+        return check_run(comparison.reports, comparison.code_stages)
 
 
-def check_run(reports: StageReports) -> list[Check]:
-    """Return whether lint and test, where they are required, are of the run that trained.
+def check_run(reports: StageReports, code_stages: Iterable[str]) -> list[Check]:
+    """Return whether the stages of the code, where they are required, are of the run that trained.
 
     Their reports do not identify the code, so those of another run may be about other code.
     """
     train = reports.get("train")
     wanted = train.run_id if train else None
     checks = []
-    for name in CODE_STAGES:
+    for name in code_stages:
         report = reports.get(name)
         if report is None:
             continue
