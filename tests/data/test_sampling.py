@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from ml_pipeline.config import SimulatedSource
-from ml_pipeline.data.sampling import newest
+from ml_pipeline.data.sampling import sample_newest
 from ml_pipeline.data.simulated import simulate
 
 
@@ -13,7 +13,7 @@ def bars(symbols: int) -> pd.DataFrame:
 
 def test_it_keeps_the_newest_bars_of_twenty_symbols():
     frame = bars(40)
-    kept = newest(frame, 500, "symbol", "date")
+    kept = sample_newest(frame, 500, "symbol", "date")
     assert len(kept) == 500
     assert kept["symbol"].nunique() == 20
     assert kept["date"].max() == frame["date"].max()
@@ -25,20 +25,20 @@ def test_it_keeps_the_newest_bars_of_twenty_symbols():
 
 
 def test_all_symbols_where_there_are_fewer():
-    assert newest(bars(5), 60, "symbol", "date")["symbol"].nunique() == 5
+    assert sample_newest(bars(5), 60, "symbol", "date")["symbol"].nunique() == 5
 
 
 def test_the_order_of_the_source_does_not_matter():
     frame = bars(30)
     shuffled = frame.sample(frac=1, random_state=1)
-    kept = newest(shuffled, 300, "symbol", "date")
-    assert set(kept.index) == set(newest(frame, 300, "symbol", "date").index)
+    kept = sample_newest(shuffled, 300, "symbol", "date")
+    assert set(kept.index) == set(sample_newest(frame, 300, "symbol", "date").index)
 
 
 def test_entities_of_one_row_each_fill_the_sample():
     days = pd.date_range("2024-01-01", periods=400).strftime("%Y-%m-%d")
     frame = pd.DataFrame({"id": np.arange(1000), "day": np.sort(np.resize(days, 1000))})
-    kept = newest(frame, 300, "id", "day")
+    kept = sample_newest(frame, 300, "id", "day")
     assert kept["id"].tolist() == list(range(700, 1000))
 
 
@@ -46,19 +46,19 @@ def test_a_symbol_that_stopped_trading_is_not_among_the_newest():
     frame = bars(30)
     gone = frame["symbol"].unique()[0]
     frame = frame[(frame["symbol"] != gone) | (frame["date"] < "2012-02-01")]
-    assert gone not in set(newest(frame, 300, "symbol", "date")["symbol"])
+    assert gone not in set(sample_newest(frame, 300, "symbol", "date")["symbol"])
 
 
 def test_a_table_without_time_is_sampled_by_content_whatever_its_order():
     frame = pd.DataFrame({"a": np.arange(1000), "b": ["x", None] * 500})
-    kept = newest(frame, 100)
+    kept = sample_newest(frame, 100)
     assert len(kept) == 100
     assert kept["a"].mean() > 300
-    reversed_rows = newest(frame.iloc[::-1], 100)
+    reversed_rows = sample_newest(frame.iloc[::-1], 100)
     assert set(reversed_rows["a"]) == set(kept["a"])
 
 
 def test_time_without_entities_and_unreadable_dates():
     frame = pd.DataFrame({"day": ["2024-01-01", "x", "2024-01-03", "2024-01-02"]})
-    assert newest(frame, 2, None, "day").index.tolist() == [2, 3]
-    assert newest(frame, 9, None, "day") is frame
+    assert sample_newest(frame, 2, None, "day").index.tolist() == [2, 3]
+    assert sample_newest(frame, 9, None, "day") is frame

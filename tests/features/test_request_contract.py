@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ml_pipeline.features.request_contract import arranged, compare, succeeding
+from ml_pipeline.features.request_contract import compare, request_order, with_earlier_contracts
 from ml_pipeline.features.schema import Feature, FeatureError, FeatureSchema
 
 AGE = Feature("age", "numeric", (), 18.0, 90.0)
@@ -181,36 +181,36 @@ def test_a_schema_survives_json_and_keeps_its_contract(schema):
 
 class TestArranged:
     def test_without_a_champion_the_optional_ones_are_last(self):
-        assert arranged(["a", "b", "c"], ["a"], None) == ["b", "c", "a"]
+        assert request_order(["a", "b", "c"], ["a"], None) == ["b", "c", "a"]
 
     def test_the_champions_order_is_kept(self):
-        assert arranged(["age", "plan", "tenure"], (), FORMER) == ["plan", "age", "tenure"]
+        assert request_order(["age", "plan", "tenure"], (), FORMER) == ["plan", "age", "tenure"]
 
     def test_new_ones_come_after_it_and_the_optional_ones_last(self):
-        order = arranged(["a", "age", "b", "plan", "tenure"], ["a", "age"], FORMER)
+        order = request_order(["a", "age", "b", "plan", "tenure"], ["a", "age"], FORMER)
         assert order == ["plan", "age", "tenure", "b", "a"]
 
     def test_what_is_gone_is_left_out(self):
-        assert arranged(["tenure", "plan"], (), FORMER) == ["plan", "tenure"]
+        assert request_order(["tenure", "plan"], (), FORMER) == ["plan", "tenure"]
 
 
 class TestSucceeding:
     WIDER = of(PLAN, AGE, TENURE, Feature("x", "numeric", optional=True))
 
     def test_an_extended_contract_accepts_those_before_it(self):
-        one = succeeding(self.WIDER, FORMER)
+        one = with_earlier_contracts(self.WIDER, FORMER)
         assert one.accepts == (FORMER.contract,)
         widest = of(*self.WIDER.features, Feature("y", "numeric", optional=True))
-        two = succeeding(widest, one)
+        two = with_earlier_contracts(widest, one)
         assert two.accepts == (one.contract, FORMER.contract)
 
     def test_the_same_contract_keeps_what_was_accepted(self):
-        one = succeeding(self.WIDER, FORMER)
-        assert succeeding(self.WIDER, one) == one
+        one = with_earlier_contracts(self.WIDER, FORMER)
+        assert with_earlier_contracts(self.WIDER, one) == one
 
     def test_a_breaking_one_accepts_none(self):
-        one = succeeding(self.WIDER, FORMER)
-        assert succeeding(of(PLAN, AGE), one).accepts == ()
+        one = with_earlier_contracts(self.WIDER, FORMER)
+        assert with_earlier_contracts(of(PLAN, AGE), one).accepts == ()
 
     @pytest.mark.parametrize(
         ("new", "needs"),
@@ -227,12 +227,12 @@ class TestSucceeding:
     def test_where_rows_by_position_would_be_read_as_something_else_they_need_the_digest(
         self, new, needs
     ):
-        made = succeeding(new, FORMER)
+        made = with_earlier_contracts(new, FORMER)
         assert made.needs_contract == needs
-        assert succeeding(made, made).needs_contract == needs
+        assert with_earlier_contracts(made, made).needs_contract == needs
         assert "wrongly" not in str(compare(FORMER, made))
         assert ("has to give the digest" in str(compare(FORMER, made))) == needs
         assert FeatureSchema.from_json(made.to_json()) == made
 
     def test_without_a_champion_there_is_none(self):
-        assert succeeding(FORMER, None) == FORMER
+        assert with_earlier_contracts(FORMER, None) == FORMER

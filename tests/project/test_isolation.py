@@ -18,7 +18,7 @@ from ml_pipeline.core.landlock import Rules
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.core.workdir import Workdir
 from ml_pipeline.project import isolation
-from ml_pipeline.project.isolation import isolated
+from ml_pipeline.project.isolation import isolated_copy
 from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.project.test_context import move_search_path
 from ml_pipeline.project.tree_copy import LARGE, copy_tree
@@ -52,7 +52,7 @@ def protected(project) -> Protected:
 
 def run(protected: Protected, code: str, *more: str) -> subprocess.CompletedProcess[str]:
     """Run Python code where a project's code runs."""
-    with isolated(protected) as place:
+    with isolated_copy(protected) as place:
         return subprocess.run(
             place.command([sys.executable, "-c", textwrap.dedent(code), *more]),
             cwd=place.root,
@@ -420,7 +420,7 @@ class TestRead:
         ],
     )
     def test_nothing_but_a_small_regular_file(self, protected, made):
-        with isolated(protected) as place:
+        with isolated_copy(protected) as place:
             exec(made, {"os": os, "OUT": place.out})
             assert place.read("told", limit=1000) is None
 

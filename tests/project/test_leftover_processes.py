@@ -18,7 +18,7 @@ from ml_pipeline.config import Project
 from ml_pipeline.core import supervisor
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.workdir import Workdir
-from ml_pipeline.project.isolation import isolated
+from ml_pipeline.project.isolation import isolated_copy
 from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.project.pytest_runner import Request, run_pytest
 
@@ -110,7 +110,7 @@ def daemon(tmp_path) -> Iterator[Callable[[], int]]:
 
 
 def test_what_another_daemon_starts_meanwhile_goes_on(protected, daemon):
-    with protected.watched(), isolated(protected) as place:
+    with protected.watched(), isolated_copy(protected) as place:
         pid = daemon()
         subprocess.run(place.command([sys.executable, "-c", "pass"]), check=True)
     assert is_running(pid)
@@ -165,7 +165,7 @@ class TestWhatTheProgramLeaves:
 
     @pytest.fixture
     def place(self, protected):
-        with isolated(protected) as place:
+        with isolated_copy(protected) as place:
             yield place
 
     @pytest.mark.parametrize("left", LEFT)

@@ -8,7 +8,7 @@ import urllib.request
 import httpx
 import pytest
 import requests
-from ml_pipeline.project.probe_marking import marked
+from ml_pipeline.project.probe_marking import mark_requests
 from ml_pipeline.serving.prediction_log import PROBE
 
 
@@ -74,7 +74,7 @@ WAYS = [by_httpx, by_a_client_of_httpx, by_httpx_without_waiting, by_requests, b
 @pytest.mark.parametrize("ask", WAYS)
 def test_only_what_is_asked_of_this_server_and_has_no_id_gets_one(make_server, ask):
     url, other = make_server(), make_server()
-    with marked(url):
+    with mark_requests(url):
         assert ask(url, {}) == PROBE
         assert ask(url, {"X-Request-ID": "own"}) == "own"
         assert ask(other, {}) == "none"

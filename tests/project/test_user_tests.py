@@ -425,7 +425,7 @@ class TestWhatTheyMayNotWrite:
         told = written(
             """
             import json
-            handed = json.loads(Path(os.environ["ML_PIPELINE_HANDOVER"]).read_text())
+            handed = json.loads(Path(os.environ["ML_PIPELINE_TEST_CONTEXT"]).read_text())
             path = Path(handed["inputs"]["df"])
             assert ML not in path.parents
             path.write_bytes(b"other")
@@ -480,7 +480,7 @@ def test_files_of_pytest_that_the_tests_wrote_over_are_no_pass(project, scratch,
                     path.write_text({junk!r})
 
         def test_it(df):
-            atexit.register(spoil, Path(os.environ["ML_PIPELINE_HANDOVER"]).parent)
+            atexit.register(spoil, Path(os.environ["ML_PIPELINE_TEST_CONTEXT"]).parent)
         """,
     )
     checks = run_user_tests(project, scratch, DATA, "data", frame(scratch, a=[1]))

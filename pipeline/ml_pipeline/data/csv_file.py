@@ -29,7 +29,7 @@ DIRECTIVE = re.compile(rb"\"?sep=(.)\"?\n", re.IGNORECASE)
 """A first line by which Excel learns the separator."""
 HEADERS_LOOKED_AT = 1000
 """Lines with a column's name in them that are compared with the header."""
-SAME_FORM = 0.5
+HEADER_FAULT_SHARE = 0.5
 """Share of lines that differ from the header from which the header is at fault, not the lines."""
 
 
@@ -152,7 +152,7 @@ def _width(path: Path, records: Records, header: Sequence[str], separator: str) 
 
     width = len(header)
     fields = records.fields[1:]
-    if not len(fields) or (fields != width).mean() <= SAME_FORM:
+    if not len(fields) or (fields != width).mean() <= HEADER_FAULT_SHARE:
         return width
     sizes, counts = np.unique(fields, return_counts=True)
     usual = int(sizes[counts.argmax()])

@@ -114,7 +114,7 @@ def records_of(text: bytes, separator: str) -> Records:
             fields = _counts(outside, starts[first], ends[last]) + 1
         else:
             lines = _Lines(text, starts, ends, characters, quotes, inside)
-            first, last, fields, faults = lines.divided(separators, mark)
+            first, last, fields, faults = lines.split_records(separators, mark)
     found = Records(text, starts, ends, first, last, fields, faults)
     found = _without_blanks(found)
     return _with_swallowed(found, mark, counts)
@@ -158,7 +158,7 @@ class _Lines:
     quotes: NDArray[np.int64]
     inside: NDArray[np.uint8]
 
-    def divided(
+    def split_records(
         self, separators: NDArray[np.int64], mark: bytes
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], dict[int, str]]:
         """Return first and last line, fields and fault of each record.
@@ -174,7 +174,7 @@ class _Lines:
         joined = np.zeros(len(self.ends), dtype=bool)  # belongs to the record of the line before
         reasons: dict[int, str] = {}
         done = -1
-        for line in self._not_alone(line_of, mark[0]).tolist():
+        for line in self._lines_with_open_quotes(line_of, mark[0]).tolist():
             if line <= done:
                 continue
             whole, stop = self._span(line, line), line
@@ -209,7 +209,9 @@ class _Lines:
         outside = separators[self.inside[separators] == before]
         return _counts(outside, self.starts, self.ends) + 1
 
-    def _not_alone(self, line_of: NDArray[np.int64], separator: int) -> NDArray[np.int64]:
+    def _lines_with_open_quotes(
+        self, line_of: NDArray[np.int64], separator: int
+    ) -> NDArray[np.int64]:
         """Return the lines with quotes that do not open and close cells within the line."""
         import numpy as np
 

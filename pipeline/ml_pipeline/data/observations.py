@@ -28,11 +28,11 @@ SHORTENED = r"\d([.,]\d+)?[eE]\+\d+"
 PLACEHOLDERS = ("0001-01-01", "1753-01-01", "1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01")
 YEARS_BEFORE = 10
 """Days by which programs write that a date is not known, where all others are so much later."""
-PEEK = 1000
+FIRST_ROWS = 1000
 WHOLE_IN_FLOAT32 = 2**24
 """From here on a float32 cannot tell all neighbouring whole numbers apart."""
-LEAST_APART = 0.9
-FEWEST_NUMBERED = 20
+MIN_DISTINCT_SHARE = 0.9
+MIN_NUMBERED_ROWS = 20
 """Rows from which a column that counts them is a row number."""
 
 
@@ -62,7 +62,7 @@ def observe(
         check
         for column in features
         if column.kind != "text" and column.name not in own and column.name in frame.columns
-        for check in _tells_nothing(column.name, frame[column.name])
+        for check in _without_information(column.name, frame[column.name])
     ]
     categories = [
         check
@@ -112,7 +112,7 @@ def _counts_rows(column: pd.Series) -> bool:
     """Tell whether a column holds 0, 1, 2, ... or 1, 2, 3, ..., in whatever order."""
     import numpy as np
 
-    if len(column) < FEWEST_NUMBERED or column.isna().any():
+    if len(column) < MIN_NUMBERED_ROWS or column.isna().any():
         return False
     numbers = as_numbers(column).to_numpy()
     least, most = numbers.min(), numbers.max()
@@ -137,15 +137,19 @@ def _row_number(name: str) -> Check:
     )
 
 
-def _tells_nothing(name: str, column: pd.Series) -> list[Check]:
+def _without_information(name: str, column: pd.Series) -> list[Check]:
     """Name a feature without values, of one value, or of identifiers that float32 makes equal."""
     import numpy as np
 
-    numbers = as_numbers(column.head(PEEK)).to_numpy()
+    numbers = as_numbers(column.head(FIRST_ROWS)).to_numpy()
     low, high = np.nanmin(numbers, initial=np.inf), np.nanmax(numbers, initial=-np.inf)
-    if len(column) > PEEK and low < high < WHOLE_IN_FLOAT32 and -low < WHOLE_IN_FLOAT32:
+    if len(column) > FIRST_ROWS and low < high < WHOLE_IN_FLOAT32 and -low < WHOLE_IN_FLOAT32:
         return []  # nearly all columns of a large table end here
-    if len(column) > PEEK and low < high and not _equal_in_float32(numbers[~np.isnan(numbers)]):
+    if (
+        len(column) > FIRST_ROWS
+        and low < high
+        and not _equal_in_float32(numbers[~np.isnan(numbers)])
+    ):
         return []
     numbers = as_numbers(column).dropna().to_numpy()
     why = ""
@@ -176,7 +180,7 @@ def _equal_in_float32(numbers: NDArray[np.float64]) -> bool:
     if (numbers != numbers.round()).any() or numbers.min() == numbers.max():
         return False
     left = len(np.unique(numbers.astype(np.float32)))
-    return left < LEAST_APART * len(np.unique(numbers))
+    return left < MIN_DISTINCT_SHARE * len(np.unique(numbers))
 
 
 def _categories(name: str, column: pd.Series) -> list[Check]:
@@ -238,7 +242,7 @@ def _placeholders(name: str, column: pd.Series) -> list[Check]:
 
 def _quoted(name: str, column: pd.Series) -> list[Check]:
     """Name text in quotes that are no quotes of CSV: they are parts of its values."""
-    first = as_text(column.head(PEEK)).dropna().unique()
+    first = as_text(column.head(FIRST_ROWS)).dropna().unique()
     if not all(QUOTED.fullmatch(str(value)) for value in first):
         return []
     values = as_text(column).dropna().unique()

@@ -213,8 +213,8 @@ def label_remedy(values: pd.Series, positive: bool | str | float, missed: NDArra
         quoted = (
             ", in quotes where YAML reads it as true or false" if isinstance(positive, bool) else ""
         )
-        told = f"{shown} and never {never}: set problem.positive to the value that means 1"
-        return f"{told}{quoted}"
+        message = f"{shown} and never {never}: set problem.positive to the value that means 1"
+        return f"{message}{quoted}"
     extra = cells_of(as_text(values[missed]))
     if all(map(_is_marker, extra)):
         return (

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 LEAST_ENTITIES = 20
 
 
-def newest(
+def sample_newest(
     frame: pd.DataFrame, size: int, entity: str | None = None, time: str | None = None
 ) -> pd.DataFrame:
     """Keep ``size`` rows at most, in their order: the newest of 20 entities (all, if fewer).

@@ -33,7 +33,7 @@ SECTORS = (
 )
 LIMIT = 0.10
 """Largest move of a day, up or down, as a share of the previous close."""
-PULL = 0.5
+SIGNAL_STRENGTH = 0.5
 """Daily volatilities that one standard deviation of the signal moves the next return, at edge 1."""
 HOLIDAYS = 0.03
 UNCHANGED = 0.08
@@ -137,7 +137,7 @@ def _paths(
         last_shock = float(shocks[day, 0])
         common = 0.006 * np.sqrt(turbulence) * beta * last_shock
         common = common + 0.004 * shocks[day, 1:][sector_of]
-        own = volatility * (PULL * source.edge * signal + noise[day, :, 0])
+        own = volatility * (SIGNAL_STRENGTH * source.edge * signal + noise[day, :, 0])
         move = np.clip(common + own, np.log1p(-LIMIT), np.log1p(LIMIT))
         move = np.where(chance[day, :, 0] < UNCHANGED, 0.0, move)
         bonus = (chance[day, :, 1] < BONUS) & (previous > 200)

@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from ml_pipeline.problem import Problem
 
 
-RESERVED = frozenset({"source_row", "source_line", "source_text", "reasons"})
+RESERVED_COLUMNS = frozenset({"source_row", "source_line", "source_text", "reasons"})
 """Columns that the rows set aside have beside their own."""
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 BYTES_OF_A_VALUE = 8
-NO_VALUES = (
+UNSUPPORTED_TYPES = (
     *("list", "large_list", "fixed_size_list", "struct", "map", "dense_union", "sparse_union"),
     *("duration", "time32", "time64", "binary", "large_binary", "fixed_size_binary", "month_day"),
 )
@@ -89,7 +89,7 @@ def read_source(
             from ml_pipeline.data.simulated import simulate
 
             return SourceRows(simulate(source))
-    return _settled(rows, source, words, {*dates})
+    return _with_types(rows, source, words, {*dates})
 
 
 def as_rows(frame: pd.DataFrame, problem: Problem, data: DataSection) -> SourceRows:
@@ -100,10 +100,10 @@ def as_rows(frame: pd.DataFrame, problem: Problem, data: DataSection) -> SourceR
     forms = data.source if isinstance(data.source, WrittenForms) else WrittenForms()
     forms = forms.model_copy(update={"date_format": None})
     dates = date_columns(problem, data)
-    return _settled(SourceRows(frame), forms, text_columns(problem, data) - dates, dates)
+    return _with_types(SourceRows(frame), forms, text_columns(problem, data) - dates, dates)
 
 
-def _settled(
+def _with_types(
     rows: SourceRows, forms: WrittenForms, words: Collection[str], dates: Collection[str]
 ) -> SourceRows:
     """Apply the written forms, take blanks from around texts, and give each column one type."""
@@ -214,7 +214,7 @@ def to_problem_columns(
     if problem.keeps_other_columns:
         taken = set(known) | {data.columns.get(name, name) for name in known}
         others = sorted(str(name) for name in raw.columns if name not in taken)
-        if reserved := [name for name in others if name in RESERVED]:
+        if reserved := [name for name in others if name in RESERVED_COLUMNS]:
             raise UsageError(
                 f"the source has a column '{reserved[0]}', a name that reports use",
                 hint="give it another name where it is written",
@@ -305,9 +305,9 @@ def _read_parquet(path: Path, text: Collection[str], max_unpacked_mb: int | None
             if plain_name(name) in text:
                 table = table.set_column(place, name, arrow_texts(name, table.column(place)))
         for field in table.schema:
-            if str(field.type).startswith(NO_VALUES):
+            if str(field.type).startswith(UNSUPPORTED_TYPES):
                 if plain_name(field.name) in text:
-                    raise _no_value(field.name, field.type)
+                    raise _unsupported(field.name, field.type)
                 notes.append(f"column '{field.name}' ({field.type}) is left out: not a value")
                 table = table.drop_columns([field.name])
         frame = table.to_pandas()
@@ -392,5 +392,5 @@ def _check_columns(path: Path, max_unpacked_mb: int | None) -> None:
         Limit(max_unpacked_mb or MOST_MEGABYTES, packed).check(path, size)
 
 
-def _no_value(name: str, kind: object) -> UsageError:
+def _unsupported(name: str, kind: object) -> UsageError:
     return UsageError(f"column '{name}' holds {kind}", expected="numbers, dates or text")

@@ -64,7 +64,7 @@ class Database:
         except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
             lacks_driver = isinstance(error, ImportError) and error.name == "psycopg"
             raise UsageError(
-                f"data source {shown}: {_without(secret, error)}",
+                f"data source {shown}: {_mask_secret(secret, error)}",
                 hint=install_command("postgres") if lacks_driver else "",
             ) from None
         try:
@@ -73,7 +73,7 @@ class Database:
             if _is_the_statements(error, writable=writable):
                 what = "table" if writable else "query"
                 raise UsageError(
-                    f"{self.key}.{what}: {_without(secret, _root(error))}",
+                    f"{self.key}.{what}: {_mask_secret(secret, _root(error))}",
                     expected="one that can be written" if writable else "a query that gives rows",
                     hint="write \\: for a colon that is no parameter"
                     if "bind parameter" in str(error)
@@ -81,7 +81,7 @@ class Database:
                 ) from None
             raise EnvironmentFault(
                 f"database {shown} cannot be {'written' if writable else 'read'}: "
-                f"{_without(secret, _root(error))}",
+                f"{_mask_secret(secret, _root(error))}",
                 hint=f"look at {self.key}, and whether the database answers",
             ) from None
         finally:
@@ -182,7 +182,7 @@ def _is_the_statements(error: BaseException, *, writable: bool) -> bool:
     return unsent or wrong or isinstance(cause, exc.ProgrammingError | exc.ResourceClosedError)
 
 
-def _without(secret: str, error: Any) -> str:
+def _mask_secret(secret: str, error: Any) -> str:
     text = " ".join(str(error).split())
     for form in {secret, quote_plus(secret)} - {""}:
         text = text.replace(form, "***")

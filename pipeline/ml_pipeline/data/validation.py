@@ -12,7 +12,7 @@ from ml_pipeline.data.expectation_suite import Result, run_suite
 from ml_pipeline.data.rules import LINES, TWO_LABELS, WRITTEN_FORM, DataTest
 from ml_pipeline.data.source_rows import SourceRows
 from ml_pipeline.data.typed_columns import to_types
-from ml_pipeline.data.written_forms import unfit
+from ml_pipeline.data.written_forms import with_expected_form
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,7 @@ MEASURED = {
     "expect_column_unique_value_count_to_be_between": "the number of different values",
 }
 """What expectations about a whole frame measure."""
-MOST_NAMED = 4
+MAX_NAMED = 4
 REMEDY = "column"
 """How a remedy begins, before the column's name."""
 
@@ -111,7 +111,7 @@ def validate(
         tests: each with a name of its own.
         entity: column that rows are sorted by first.
         time: column that they are sorted by within an entity.
-        progress: told what is being done.
+        progress: called with what is being done and the share that is done.
         origin: where the rows come from.
 
     Raises:
@@ -122,7 +122,7 @@ def validate(
 
     origin = origin or Origin()
     rows = frame.reset_index(drop=True)
-    tell = progress or _silent
+    tell = progress or _no_progress
     tell("reading dates and numbers", 0.0)
     typed = to_types(rows, columns)
     results: dict[str, Result] = {}
@@ -174,7 +174,7 @@ def unread_checks(origin: Origin) -> tuple[Check, ...]:
             f"{count:,} of {source.count:,} lines are no rows, the first is line {first.line}: "
             f"{first.reason} ({first.text.strip()[:80]!r})"
         )
-        why += "; these lines leave" if count <= allowed else _over(origin.tolerance)
+        why += "; these lines leave" if count <= allowed else _above_tolerance(origin.tolerance)
         why += "; correct them where the file is made"
     return (
         Check(
@@ -187,7 +187,7 @@ def unread_checks(origin: Origin) -> tuple[Check, ...]:
     )
 
 
-def _over(tolerance: float) -> str:
+def _above_tolerance(tolerance: float) -> str:
     return f"; more than its tolerance of {tolerance:.2%}"
 
 
@@ -215,7 +215,7 @@ def _with_unread(quarantine: pd.DataFrame, source: SourceRows | None) -> pd.Data
     return pd.concat([known, lines], ignore_index=True).sort_values(SOURCE_ROW, kind="stable")
 
 
-def _silent(what: str, share: float) -> None:
+def _no_progress(what: str, share: float) -> None:
     del what, share
 
 
@@ -245,7 +245,7 @@ def check_frame(frame: pd.DataFrame, tests: Sequence[DataTest]) -> tuple[Check, 
     )
 
 
-def not_consequences(
+def independent_tests(
     found: Validation, tests: Sequence[DataTest], frame_tests: Sequence[DataTest]
 ) -> tuple[DataTest, ...]:
     """Return the tests of the clean frame that say more than a row test that failed says already.
@@ -367,16 +367,16 @@ def _checks(
         if test.expect in FORMS and check.verdict is Verdict.FAIL
     }
 
-    def says_more(test: DataTest) -> bool:
+    def is_independent(test: DataTest) -> bool:
         if test.expect == TWO_LABELS and third & {*test.columns}:
             return True
-        told = third if test.expect in FORMS else unread
-        return not told & {*test.columns}
+        reported = third if test.expect in FORMS else unread
+        return not reported & {*test.columns}
 
     return tuple(
         check
         for test, check in zip(tests, checks, strict=True)
-        if check.verdict is not Verdict.FAIL or says_more(test)
+        if check.verdict is not Verdict.FAIL or is_independent(test)
     )
 
 
@@ -412,7 +412,7 @@ def _check(
             "blank": f"; {test.blank} is emptied",
         }[test.severity]
         if count > allowed:
-            fate = _over(test.tolerance)
+            fate = _above_tolerance(test.tolerance)
         helps = _remedy(test, result.missed, rows, origin)
         if count > allowed and test.own and not helps:
             helps = f"; correct the data, or if that is right, raise data.tolerances.{test.name}"
@@ -432,7 +432,7 @@ def _check(
 
 def _of_columns(test: DataTest) -> str:
     """Return the names of the few columns that an example of several values is of."""
-    return f"{'/'.join(test.columns)} " if 1 < len(test.columns) <= MOST_NAMED else ""
+    return f"{'/'.join(test.columns)} " if 1 < len(test.columns) <= MAX_NAMED else ""
 
 
 def _whole(test: DataTest, result: Result) -> str:
@@ -475,7 +475,7 @@ def _remedy(test: DataTest, missed: NDArray[np.bool_], rows: pd.DataFrame, origi
     if not cells:
         return ""
     if FORMS[test.expect] == "date" and origin.date_format is not None:
-        cells = [cell.removesuffix(unfit("", origin.date_format)) for cell in cells]
+        cells = [cell.removesuffix(with_expected_form("", origin.date_format)) for cell in cells]
     others = remedies.cells_of(rows[name][~missed])
     if FORMS[test.expect] == "date":
         helps = remedies.date_remedy(cells, others, origin.date_format)

@@ -27,7 +27,7 @@ def apply_forms(
 
     What does not have the form stays as it is written, for the data tests to find; beside such
     cells the others of a column are text in the default form. A day in the default form that has
-    not the one that is set is marked by :func:`unfit`, so nothing reads it by another form.
+    not the one that is set is marked by :func:`with_expected_form`: nothing reads it by another.
 
     Args:
         frame: as it was read.
@@ -82,12 +82,12 @@ def days_of(column: pd.Series, form: str) -> pd.Series:
 
     def keep(value: Any) -> str:
         written = str(value)
-        return unfit(written, form) if is_day(written) else written
+        return with_expected_form(written, form) if is_day(written) else written
 
     return _read_distinct(column, read, date.isoformat, keep=keep, numeric=False)
 
 
-def unfit(written: str, form: str) -> str:
+def with_expected_form(written: str, form: str) -> str:
     """Return a day as it is written, with the form that it has not."""
     return f"{written} (not {form})"
 

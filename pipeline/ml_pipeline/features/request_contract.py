@@ -41,11 +41,11 @@ class ContractChange:
         return "extended" if self.extensions else "compatible"
 
     def __str__(self) -> str:
-        told = "; ".join((*self.broken, *self.extensions))
-        return f"{self.change}: {told}" if told else self.change
+        message = "; ".join((*self.broken, *self.extensions))
+        return f"{self.change}: {message}" if message else self.change
 
 
-def arranged(
+def request_order(
     names: Sequence[str], optional: Collection[str], former: FeatureSchema | None
 ) -> list[str]:
     """Return the names in the order of a request by position.
@@ -64,7 +64,7 @@ def arranged(
     return [*known, *sorted(new, key=lambda name: name in optional)]
 
 
-def succeeding(schema: FeatureSchema, former: FeatureSchema | None) -> FeatureSchema:
+def with_earlier_contracts(schema: FeatureSchema, former: FeatureSchema | None) -> FeatureSchema:
     """Return the schema with what it owes to the clients of earlier contracts.
 
     These are the digests of the contracts that it still serves; and, from the first one on by which
@@ -152,14 +152,14 @@ def _order(former: FeatureSchema, new: FeatureSchema) -> str:
     if place is None:
         return ""
     was, now = pairs[place]
-    told = f"value {place + 1} of a request by position was '{was}' and is '{now}'"
+    message = f"value {place + 1} of a request by position was '{was}' and is '{now}'"
     if _misread(former, new) and not new.needs_contract:
-        return f"{told}; such a request is answered all the same, wrongly"
+        return f"{message}; such a request is answered all the same, wrongly"
     kept = [name for name in former.names if name in new.names]
     if len(kept) == len(former.names):
-        return f"the order changes: {told}"
+        return f"the order changes: {message}"
     there = [name for name in new.names if name in former.names]
-    return "" if kept == there else f"the order changes: {told}"
+    return "" if kept == there else f"the order changes: {message}"
 
 
 def _misread(former: FeatureSchema, new: FeatureSchema) -> bool:
@@ -175,5 +175,5 @@ def _misread(former: FeatureSchema, new: FeatureSchema) -> bool:
 
 def _listed(categories: Sequence[str]) -> str:
     more = len(categories) - SHOWN
-    told = ", ".join(repr(one) for one in categories[:SHOWN])
-    return f"{told} and {more} more" if more > 0 else told
+    message = ", ".join(repr(one) for one in categories[:SHOWN])
+    return f"{message} and {more} more" if more > 0 else message

@@ -125,14 +125,14 @@ class FeatureSchema:
     @cached_property
     def contract(self) -> str:
         """SHA-256 of the request contract: what ``to_json`` holds, without ranges."""
-        told = self.to_json()
-        told.pop("accepts", None)
-        for feature in told["features"]:
+        values = self.to_json()
+        values.pop("accepts", None)
+        for feature in values["features"]:
             feature.pop("minimum", None)
             feature.pop("maximum", None)
         if all(feature.kind == "numeric" for feature in self.features):
-            del told["unseen"]
-        text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+            del values["unseen"]
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
@@ -169,13 +169,13 @@ class FeatureSchema:
 
     def to_json(self) -> dict[str, Any]:
         """Return the schema as JSON values; ``from_json`` makes the same schema of it."""
-        told: dict[str, Any] = {
+        values: dict[str, Any] = {
             "schema": VERSION,
             "unseen": self.unseen,
-            "features": [_told(feature) for feature in self.features],
+            "features": [_feature_json(feature) for feature in self.features],
         }
-        told |= {"accepts": list(self.accepts)} if self.accepts else {}
-        return told | ({"needs_contract": True} if self.needs_contract else {})
+        values |= {"accepts": list(self.accepts)} if self.accepts else {}
+        return values | ({"needs_contract": True} if self.needs_contract else {})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FeatureSchema:
@@ -321,7 +321,7 @@ class FeatureSchema:
         given = (*row, *[None] * (len(self.features) - len(row)))
         for feature, places, value in zip(self.features, self._positions, given, strict=True):
             if feature.kind == "numeric":
-                target[start] = self._given_number(feature, value, index)
+                target[start] = self._request_number(feature, value, index)
                 start += 1
                 continue
             if value is not None:
@@ -330,7 +330,7 @@ class FeatureSchema:
                     target[start + place] = 1.0
             start += len(places)
 
-    def _given_number(self, feature: Feature, value: object, row: int) -> float:
+    def _request_number(self, feature: Feature, value: object, row: int) -> float:
         """Return a request's number: None is missing, but NaN is no number."""
         if value is None:
             return math.nan
@@ -435,13 +435,13 @@ def _shown(value: object) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
-def _told(feature: Feature) -> dict[str, Any]:
-    told: dict[str, Any] = {"name": feature.name, "kind": feature.kind}
+def _feature_json(feature: Feature) -> dict[str, Any]:
+    values: dict[str, Any] = {"name": feature.name, "kind": feature.kind}
     if feature.kind == "categorical":
-        told["categories"] = list(feature.categories)
+        values["categories"] = list(feature.categories)
     else:
-        told |= {"minimum": feature.minimum, "maximum": feature.maximum}
-    return told | ({"optional": True} if feature.optional else {})
+        values |= {"minimum": feature.minimum, "maximum": feature.maximum}
+    return values | ({"optional": True} if feature.optional else {})
 
 
 def _feature(item: Any) -> Feature:

@@ -17,7 +17,7 @@ from ml_pipeline.data.rules import LINES, DataTest, columns_of, row_tests
 from ml_pipeline.data.source_rows import SourceRows
 from ml_pipeline.data.sources import date_columns, read_source, text_columns, to_problem_columns
 from ml_pipeline.data.typed_columns import to_types
-from ml_pipeline.data.validation import FORMS, MOST_NAMED, REASONS, Origin, Validation, validate
+from ml_pipeline.data.validation import FORMS, MAX_NAMED, REASONS, Origin, Validation, validate
 from ml_pipeline.features.decorator import load_modules
 from ml_pipeline.problems.loader import load_problem
 
@@ -279,7 +279,7 @@ def _first_missed(
     shown = ", ".join(
         f"'{data.columns.get(name, name)}' is "
         f"{'missing' if pd.isna(row[name]) else str(row[name])[:MOST_CHARACTERS]}"
-        for name in [*names][:MOST_NAMED]
+        for name in [*names][:MAX_NAMED]
     )
     told = f"the first one, {read.place(row[SOURCE_ROW])}, misses: {row[REASONS]}"
     told += f" ({shown})" if shown else ""

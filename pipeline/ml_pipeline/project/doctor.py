@@ -21,7 +21,7 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.project import doctor_environments
 from ml_pipeline.project.doctor_check import check
-from ml_pipeline.project.policy_in_force import in_force
+from ml_pipeline.project.policy_in_force import policy_in_force
 from ml_pipeline.registry import sqlite
 from ml_pipeline.registry.mlflow_registry import Registry
 
@@ -147,13 +147,13 @@ def _imports() -> Check:
     except (IndexError, ValueError):
         begun = [line for line in done.stderr.splitlines() if line in modules]
         faults = {begun[-1] if begun else "python": f"died with exit code {done.returncode}"}
-    told = "; ".join(f"{name}: {fault}" for name, fault in sorted(faults.items()))
+    message = "; ".join(f"{name}: {fault}" for name, fault in sorted(faults.items()))
     return check(
         "imports",
         not faults,
-        told or f"{len(modules)} packages with native code load",
+        message or f"{len(modules)} packages with native code load",
         "every package to load",
-        f"{told}: install it again, with the system libraries that it names",
+        f"{message}: install it again, with the system libraries that it names",
     )
 
 
@@ -172,7 +172,7 @@ def _policy(project: Project, files: tuple[PolicyFile, ...]) -> Check:
     try:
         policy.load(policy_files.in_order(files), project.config.policy)
         if _configuration(project).verdict is Verdict.PASS:
-            in_force(policy_files.in_order(files), project)
+            policy_in_force(policy_files.in_order(files), project)
     except UsageError as error:
         return check(
             "policy",
@@ -224,10 +224,14 @@ def _data(project: Project) -> list[Check]:
         for key, path in paths.items()
         if path is not None and not project.path(path).is_file()
     }
-    told = "; ".join(f"{key}: no file {path}" for key, path in missing.items())
+    message = "; ".join(f"{key}: no file {path}" for key, path in missing.items())
     if not any(paths.values()):
         return []
-    return [check("data", not missing, told or "every file is there", "the files of ml.yaml", told)]
+    return [
+        check(
+            "data", not missing, message or "every file is there", "the files of ml.yaml", message
+        )
+    ]
 
 
 def _home(home: Home) -> Check:
@@ -298,8 +302,8 @@ def _registry(project: Project, home: Home) -> Check:
         return check("registry", False, error.fault, expected, str(error))
     except Exception as error:  # noqa: BLE001  every driver raises its own; each is told
         cause = getattr(error, "orig", None) or error
-        told = " ".join(str(cause).replace(uri, shown).split())[:300]
-        why = f"{'registry,' if own else 'registry.uri'} {shown}: {told}"
+        message = " ".join(str(cause).replace(uri, shown).split())[:300]
+        why = f"{'registry,' if own else 'registry.uri'} {shown}: {message}"
         return check("registry", False, f"{shown} does not answer", expected, why)
     return check("registry", True, shown if own else f"{shown} answers", expected)
 

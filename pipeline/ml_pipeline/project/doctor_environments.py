@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TIMEOUT = 5.0
 """Seconds that an engine may take to answer."""
 
-STAYS = "a machine, which does not end with the build"
+OUTLIVES_THE_BUILD = "a machine, which does not end with the build"
 IMAGE = "an engine that answers, with the images of server and gateway"
 CLUSTER = "kubectl, and a cluster that lets deployments of the namespace be listed"
 PORT = "a free port, or this project's server"
@@ -32,32 +32,32 @@ def examine(project: Project, home: Home) -> Iterator[Check]:
     asked = False
     for name, section in project.config.environments.items():
         if section.target == "process":
-            yield _stays(name)
+            yield _outlives_the_build(name)
         elif section.target == "docker":
             asked = True
             yield _image(name, section, project.config.serving)
         elif section.target == "kubernetes":
             yield _cluster(name, section)
-        if _is_here(section):
+        if _is_local_port(section):
             yield _port(project, name, home)
     if not asked:
         yield _engine()
 
 
-def _stays(name: str) -> Check:
+def _outlives_the_build(name: str) -> Check:
     """A server process would end with the container that it was started in."""
     from ml_pipeline.targets import container_detection
 
     key = f"target of {name}"
     marker = container_detection.container()
     if marker is None:
-        return check(key, True, "process, on this machine", STAYS)
+        return check(key, True, "process, on this machine", OUTLIVES_THE_BUILD)
     observed = f"process, in a container ({marker})"
     why = (
         f"a server process ends with this container ({marker}): set environments.{name}.target to "
         f"docker, or, if the container stays, the variable {container_detection.STAYS} to true"
     )
-    return check(key, False, observed, STAYS, why)
+    return check(key, False, observed, OUTLIVES_THE_BUILD, why)
 
 
 def check_ports(project: Project, home: Home, names: Collection[str]) -> None:
@@ -69,7 +69,7 @@ def check_ports(project: Project, home: Home, names: Collection[str]) -> None:
     """
     for name in names:
         section = project.config.environments.get(name)
-        if section is not None and (fault := _held(project, name, home)) is not None:
+        if section is not None and (fault := _port_conflict(project, name, home)) is not None:
             raise fault
 
 
@@ -77,22 +77,22 @@ def _port(project: Project, name: str, home: Home) -> Check:
     """Tell whether the port is free, or held by what this project itself serves there."""
     section = project.config.environments[name]
     key = f"port of {name}"
-    fault = _held(project, name, home)
+    fault = _port_conflict(project, name, home)
     if fault is not None:
         return check(key, False, fault.fault, PORT, str(fault))
     return check(key, True, _served(project, name, home) or f"{_address(section)} is free", PORT)
 
 
-def _held(project: Project, name: str, home: Home) -> PipelineError | None:
+def _port_conflict(project: Project, name: str, home: Home) -> PipelineError | None:
     """Return what keeps an environment from its port, as far as it is one of this machine."""
     from ml_pipeline.targets import ports
 
     section = project.config.environments[name]
-    if not _is_here(section):
+    if not _is_local_port(section):
         return None
     hint = f"end it, or set environments.{name}.port to another"
     for other, its in project.config.environments.items():
-        if other != name and _is_here(its) and its.port == section.port:
+        if other != name and _is_local_port(its) and its.port == section.port:
             return UsageError(
                 f"environments.{other}.port and environments.{name}.port are both {section.port}",
                 expected="a port for each environment",
@@ -108,21 +108,21 @@ def _held(project: Project, name: str, home: Home) -> PipelineError | None:
             return None
     if number != errno.EADDRINUSE:
         # an engine may take what this user may not
-        told = f"{_address(section)}, of environment {name}: {reason}"
-        return None if section.target == "docker" else EnvironmentFault(told, hint=hint)
+        message = f"{_address(section)}, of environment {name}: {reason}"
+        return None if section.target == "docker" else EnvironmentFault(message, hint=hint)
     ours = ports.own_server(section.port)
     if ours == (home.root, name) or _served(project, name, home) is not None:
         return None
     if ours is not None:
-        told = f"{_address(section)}, of environment {name}, is held by {ports.named(*ours)}"
-        return UsageError(told, hint=hint)
+        message = f"{_address(section)}, of environment {name}, is held by {ports.named(*ours)}"
+        return UsageError(message, hint=hint)
     return EnvironmentFault(
         f"{_address(section)}, of environment {name}, is in use by {ports.owner(section.port)}",
         hint=hint,
     )
 
 
-def _is_here(section: EnvironmentSection) -> bool:
+def _is_local_port(section: EnvironmentSection) -> bool:
     """Return whether the port is known, and one of the machine that this runs on."""
     if not section.port or section.target not in ("process", "docker"):
         return False
@@ -170,27 +170,27 @@ def _image(name: str, section: EnvironmentSection, serving: ServingSection) -> C
         engine.GATEWAY: section.gateway_image,
     }
     try:
-        client = _connected()
+        client = _docker_client()
         try:
             with engine.errors():
-                told = f"docker, engine {client.version()['Version']}"
-                missing = {one for one, own in images.items() if not _there(client, own or one)}
+                message = f"docker, engine {client.version()['Version']}"
+                missing = {one for one, own in images.items() if not _has_image(client, own or one)}
         finally:
             client.close()
     except EnvironmentFault as error:
         return check(key, False, f"docker, {error.fault}", IMAGE, str(error))
     for standard, own in images.items():
         if standard not in missing:
-            told += f" with image {own or standard}"
+            message += f" with image {own or standard}"
         elif own is not None:
-            told += f" without image {own}, which deploy will pull"
+            message += f" without image {own}, which deploy will pull"
         else:
             why = f"the engine has no image {standard}: {engine.build_command(standard)}"
-            return check(key, False, f"{told} without image {standard}", IMAGE, why)
-    return check(key, True, told, IMAGE)
+            return check(key, False, f"{message} without image {standard}", IMAGE, why)
+    return check(key, True, message, IMAGE)
 
 
-def _there(client: DockerClient, image: str) -> bool:
+def _has_image(client: DockerClient, image: str) -> bool:
     from docker.errors import ImageNotFound
 
     try:
@@ -210,8 +210,8 @@ def _cluster(name: str, section: EnvironmentSection) -> Check:
         found = Kubectl(settings.context, settings.namespace).find("deployment", MANAGED)
     except EnvironmentFault as error:
         return check(key, False, f"kubernetes, {error.fault}", CLUSTER, str(error))
-    told = f"kubernetes, namespace {settings.namespace} with {len(found)} versions"
-    return check(key, True, told, CLUSTER)
+    message = f"kubernetes, namespace {settings.namespace} with {len(found)} versions"
+    return check(key, True, message, CLUSTER)
 
 
 def _engine() -> Check:
@@ -220,7 +220,7 @@ def _engine() -> Check:
 
     key, expected = "Docker", "an engine that answers (containers only)"
     try:
-        client = _connected()
+        client = _docker_client()
         try:
             with engine.errors():
                 version = client.version()["Version"]
@@ -232,7 +232,7 @@ def _engine() -> Check:
     return check(key, True, f"engine {version}", expected, required=False)
 
 
-def _connected() -> DockerClient:
+def _docker_client() -> DockerClient:
     """Return a client, which the caller closes.
 
     A local engine's socket is tried first: the client leaves its own open when that fails.

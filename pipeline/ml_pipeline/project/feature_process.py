@@ -25,7 +25,7 @@ from ml_pipeline.data import parquet
 from ml_pipeline.features.decorator import load_modules
 from ml_pipeline.problem import FeatureFunction, Matrix, Problem
 from ml_pipeline.problems.loader import load_problem
-from ml_pipeline.project.isolation import Isolated, isolated
+from ml_pipeline.project.isolation import IsolatedCopy, isolated_copy
 from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.project.test_context import move_search_path
 
@@ -73,7 +73,7 @@ def matrix(protected: Protected, problem: Problem, rows: Path, frame: pd.DataFra
     features = protected.project.config.features
     if not features.modules:
         return problem.matrix(frame, (), features.standard)
-    with isolated(protected) as place:
+    with isolated_copy(protected) as place:
         request = _Request(
             original=str(place.original),
             root=str(place.root),
@@ -113,7 +113,7 @@ def _zeros(block: pd.DataFrame) -> pd.Series:
     return pd.Series(0.0, index=block.index)
 
 
-def _scope(place: Isolated, exit_code: int, printed: str) -> Any:
+def _scope(place: IsolatedCopy, exit_code: int, printed: str) -> Any:
     """Return a scope that the problem has, which the process tells.
 
     Raises:
@@ -125,7 +125,7 @@ def _scope(place: Isolated, exit_code: int, printed: str) -> Any:
         if isinstance(answer, dict) and exit_code == 0:
             return {name: name for name in ("row", "entity", "day")}[answer["scope"]]
         kind = {each.__name__: each for each in _KINDS}[answer["error"]]
-        told = [
+        parts = [
             place.with_original_paths(str(answer[key])) for key in ("fault", "expected", "hint")
         ]
     except (DocumentError, KeyError, TypeError):
@@ -135,8 +135,8 @@ def _scope(place: Isolated, exit_code: int, printed: str) -> Any:
             + (f": {last.strip()}" if last else ""),
             expected="features that are computed and returned",
         ) from None
-    refused = "PermissionError" in told[0] and landlock.abi()
-    raise kind(told[0], expected=told[1], hint=told[2] or (WRITABLE if refused else ""))
+    refused = "PermissionError" in parts[0] and landlock.abi()
+    raise kind(parts[0], expected=parts[1], hint=parts[2] or (WRITABLE if refused else ""))
 
 
 _KINDS: tuple[type[PipelineError], ...] = (Refused, UsageError, errors.EnvironmentFault)
@@ -207,8 +207,8 @@ def main(arguments: Sequence[str]) -> int:
         standard = request.standard if isinstance(request.standard, bool) else (*request.standard,)
         table = _encoded(problem.matrix(frame, functions, standard).features)
     except PipelineError as error:
-        told = {"fault": error.fault, "expected": error.expected, "hint": error.hint}
-        (out / ANSWER).write_text(json.dumps({"error": type(error).__name__, **told}))
+        parts = {"fault": error.fault, "expected": error.expected, "hint": error.hint}
+        (out / ANSWER).write_text(json.dumps({"error": type(error).__name__, **parts}))
         return error.exit_code
     with pa.OSFile(str(out / FEATURES), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
         file.write_table(table)

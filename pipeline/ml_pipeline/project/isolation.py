@@ -31,7 +31,7 @@ MAX_READ_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
-class Isolated:
+class IsolatedCopy:
     """Where the code runs.
 
     Attributes:
@@ -79,7 +79,7 @@ class Isolated:
 
 
 @contextmanager
-def isolated(protected: Protected) -> Iterator[Isolated]:
+def isolated_copy(protected: Protected) -> Iterator[IsolatedCopy]:
     """Yield a copy of the project to run its code in; it is gone afterwards.
 
     Raises:
@@ -93,7 +93,7 @@ def isolated(protected: Protected) -> Iterator[Isolated]:
         for folder in (tree, out, tmp):
             folder.mkdir()
         try:
-            without = [*_made_here(protected), *named_secret_files()]
+            without = [*_pipeline_folders(protected), *named_secret_files()]
             root = copy_tree(original, tree, without, link_large=landlock.abi() > 0)
         except OSError as error:
             raise EnvironmentFault(
@@ -104,7 +104,7 @@ def isolated(protected: Protected) -> Iterator[Isolated]:
         places = {name: str(tmp) for name in ("TMPDIR", "TMP", "TEMP")} | {"PWD": str(root)}
         given = environment_of(project)
         caches = {name: str(tmp / name.lower()) for name in CACHES if name not in given}
-        yield Isolated(
+        yield IsolatedCopy(
             root,
             original,
             out,
@@ -145,7 +145,7 @@ def check(ran: Iterable[object]) -> list[Check]:
     ]
 
 
-def _made_here(protected: Protected) -> list[Path]:
+def _pipeline_folders(protected: Protected) -> list[Path]:
     """Return what the pipeline itself made in the tree."""
     root = protected.project.root
     homes = [root / DEFAULT]

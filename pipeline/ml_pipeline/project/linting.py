@@ -14,7 +14,7 @@ from ml_pipeline.config import Project
 from ml_pipeline.core.errors import EnvironmentFault, UsageError
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.core.workdir import Workdir
-from ml_pipeline.project.isolation import Isolated, isolated
+from ml_pipeline.project.isolation import IsolatedCopy, isolated_copy
 from ml_pipeline.project.lint_findings import Finding, read_findings
 from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.project.pytest_runner import Case, tail, write_junit
@@ -24,7 +24,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Linted:
+class CommandResult:
     """What one command said."""
 
     command: tuple[str, ...]
@@ -49,7 +49,7 @@ def lint(
     workdir: Workdir,
     started: Callable[[str, float], None],
     protected: Protected | None = None,
-) -> list[Linted]:
+) -> list[CommandResult]:
     """Run every command of ``lint.commands`` in a copy of the project, without a shell.
 
     The exit code decides. What a command writes in the copy is not kept; what it writes into
@@ -65,7 +65,7 @@ def lint(
     for command in commands:
         _program(command[0], project.root)  # all are there before the first one runs
     results = []
-    with isolated(protected) as place:
+    with isolated_copy(protected) as place:
         for number, command in enumerate(commands):
             started(" ".join(command), number / len(commands))
             results.append(_run(command, place, protected))
@@ -75,11 +75,11 @@ def lint(
     return results
 
 
-def to_check(result: Linted) -> Check:
+def check_of_command(result: CommandResult) -> Check:
     """Return the check of one command: how many findings, and the first ones."""
     if result.passed:
         observed: str = "no findings"
-        why = _not_kept(result.rewritten)
+        why = _rewritten_files_message(result.rewritten)
     elif result.findings:
         count = len(result.findings)
         observed = f"{count} finding{'s' if count > 1 else ''}"
@@ -98,7 +98,7 @@ def to_check(result: Linted) -> Check:
     )
 
 
-def _not_kept(rewritten: Sequence[str]) -> str:
+def _rewritten_files_message(rewritten: Sequence[str]) -> str:
     if not rewritten:
         return ""
     named = ", ".join(rewritten[:SHOWN]) + (" and more" if len(rewritten) > SHOWN else "")
@@ -123,7 +123,7 @@ def _program(name: str, root: Path) -> str:
     return found
 
 
-def _run(command: Sequence[str], place: Isolated, protected: Protected) -> Linted:
+def _run(command: Sequence[str], place: IsolatedCopy, protected: Protected) -> CommandResult:
     program = _program(command[0], place.root)
     environment = dict(place.environment)
     environment.pop("FORCE_COLOR", None)
@@ -151,7 +151,7 @@ def _run(command: Sequence[str], place: Isolated, protected: Protected) -> Linte
     found = read_findings(out, place.original) + read_findings(err, place.original)
     after = _stamps(place.root)
     rewritten = tuple(name for name in sorted(before) if after.get(name) != before[name])
-    return Linted(tuple(command), done.returncode, found, tail(f"{out}\n{err}"), rewritten)
+    return CommandResult(tuple(command), done.returncode, found, tail(f"{out}\n{err}"), rewritten)
 
 
 def _stamps(root: Path) -> dict[str, tuple[int, int]]:
@@ -166,11 +166,11 @@ def _stamps(root: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _cases(result: Linted) -> list[Case]:
+def _cases(result: CommandResult) -> list[Case]:
     if result.passed:
         return [Case(result.name, "passed")]
     if not result.findings:
-        check = to_check(result)
+        check = check_of_command(result)
         return [Case(result.name, "failed", check.why.splitlines()[0], check.why)]
     return [
         Case(

@@ -11,7 +11,9 @@ from ml_pipeline.problem import Problem
 from ml_pipeline.problems.loader import load_problem
 
 
-def in_force(files: PolicyFiles, project: Project) -> tuple[Policy, Problem, ComparisonRules]:
+def policy_in_force(
+    files: PolicyFiles, project: Project
+) -> tuple[Policy, Problem, ComparisonRules]:
     """Return the policy, the problem and the rules of the comparison, which the policy allows.
 
     Raises:

@@ -16,7 +16,7 @@ PORTS = {"http": 80, "https": 443}
 
 
 @contextmanager
-def marked(url: str) -> Iterator[None]:
+def mark_requests(url: str) -> Iterator[None]:
     """Give requests to the server of ``url`` the probe's id, where they have none of their own.
 
     Those of httpx and of all that is built on ``http.client``: requests, urllib3, urllib. So no

@@ -31,11 +31,11 @@ from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.core.workdir import Workdir
 
 CHECK = "files that the project's code may not write"
-OWN = (".lock",)
+LOCK_FILES = (".lock",)
 """The lock of the working folder."""
-OTHERS = ("reports/watch", "junit/watch", "reports/.watch", "junit/.watch")
+WATCH_FILES = ("reports/watch", "junit/watch", "reports/.watch", "junit/.watch")
 """What a watch, which may run meanwhile, writes there."""
-RECORDS = ("mlflow.db", "history.jsonl", "production-model.yaml", "approvals", "released")
+HOME_RECORDS = ("mlflow.db", "history.jsonl", "production-model.yaml", "approvals", "released")
 """What a home holds of its versions and of production."""
 BYTE_CODE = "__pycache__"
 """Every import may write it."""
@@ -55,7 +55,7 @@ SECRETS = frozenset(
 )
 """Variables that the project's tests and linters do not get."""
 
-READ = 8 << 20
+MAX_READ_BYTES = 8 << 20
 """Bytes up to which a file's content is read beforehand."""
 
 
@@ -83,7 +83,7 @@ class Protected:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Run the project's code inside, by ``Isolated.command``; then compare."""
+        """Run the project's code inside, by ``IsolatedCopy.command``; then compare."""
         before, digests = self._stamps(), self._digests()
         with nullcontext() if landlock.abi() else _not_traced():
             yield
@@ -111,15 +111,15 @@ class Protected:
         """Return the check that fails where something was changed; None where nothing was."""
         if not self._changed:
             return None
-        told = "; ".join(self._changed[:SHOWN])
+        summary = "; ".join(self._changed[:SHOWN])
         if len(self._changed) > SHOWN:
-            told += f" and {len(self._changed) - SHOWN} more"
+            summary += f" and {len(self._changed) - SHOWN} more"
         return Check(
             name=CHECK,
             verdict=Verdict.ERROR,
-            observed=told,
+            observed=summary,
             expected="the working folder, the code and the keys as they were",
-            why=f"the project's code changed what later stages read: {told}; tests write below "
+            why=f"the project's code changed what later stages read: {summary}; tests write below "
             "tmp_path, and what they changed is made again from the stage that made it",
         )
 
@@ -144,7 +144,7 @@ class Protected:
         paths = [*self._files_of_the_pipeline()]
         if not landlock.abi():
             paths += [*self._records(), *_lists_of_installed()]
-        found = ((os.fspath(path), _digest(path, READ)) for path in paths)
+        found = ((os.fspath(path), _digest(path, MAX_READ_BYTES)) for path in paths)
         return {path: digest for path, digest in found if digest is not None}
 
     def _files(self) -> Iterator[Path | str]:
@@ -153,15 +153,15 @@ class Protected:
             yield from self._writable_elsewhere()
 
     def _files_of_the_pipeline(self) -> Iterator[Path]:
-        for path in _below(self.workdir.root):
+        for path in _files_below(self.workdir.root):
             name = self.workdir.name_of(path)
-            if not name.startswith(OTHERS) and not any(
-                name == own or name.startswith(f"{own}/") for own in OWN
+            if not name.startswith(WATCH_FILES) and not any(
+                name == own or name.startswith(f"{own}/") for own in LOCK_FILES
             ):
                 yield path
         if self.home is not None:
             yield self.home / MARKER
-            yield from _below(self.home / KEYS)
+            yield from _files_below(self.home / KEYS)
         yield from _startup_files()
         yield self.project.root / FILE
         try:
@@ -182,9 +182,9 @@ class Protected:
 
     def _records(self) -> Iterator[Path]:
         if self.home is not None:
-            for name in RECORDS:
+            for name in HOME_RECORDS:
                 yield self.home / name
-                yield from _below(self.home / name)
+                yield from _files_below(self.home / name)
 
     def _name(self, path: Path) -> str:
         for folder in (self.workdir.root, self.project.root):
@@ -251,7 +251,7 @@ def environment_of(project: Project) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _files_below(folder: Path) -> Iterator[Path]:
     for here, folders, files in os.walk(folder):
         folders.sort()
         yield from (Path(here) / name for name in sorted(files))

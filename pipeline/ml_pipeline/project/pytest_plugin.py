@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from ml_pipeline.project.test_context import HANDOVER, move_search_path
+from ml_pipeline.project.test_context import TEST_CONTEXT, move_search_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,12 +36,12 @@ VERBS = {
 }
 
 
-def _handover() -> dict[str, Any] | None:
-    path = os.environ.get(HANDOVER)
+def _read_test_context() -> dict[str, Any] | None:
+    path = os.environ.get(TEST_CONTEXT)
     if not path:
         return None
-    handover: dict[str, Any] = json.loads(Path(path).read_text())
-    return handover
+    context: dict[str, Any] = json.loads(Path(path).read_text())
+    return context
 
 
 INPUTS = {
@@ -54,7 +54,7 @@ INPUTS = {
 """Where a run leaves in the working folder what the fixtures are made of."""
 
 
-def _outside(fixture: str) -> NoReturn:
+def _fail_outside_a_stage(fixture: str) -> NoReturn:
     verb = VERBS[fixture]
     pytest.fail(
         f"fixture '{fixture}' has its value only in tests that 'ml-pipeline {verb}' runs, and "
@@ -63,15 +63,15 @@ def _outside(fixture: str) -> NoReturn:
     )
 
 
-def _given(config: pytest.Config, fixture: str, *keys: str) -> list[str]:
-    handover = _handover()
-    inputs = _left(config) if handover is None else handover.get("inputs", {})
+def _inputs(config: pytest.Config, fixture: str, *keys: str) -> list[str]:
+    context = _read_test_context()
+    inputs = _inputs_of_last_run(config) if context is None else context.get("inputs", {})
     if any(key not in inputs for key in keys):
-        _outside(fixture)
+        _fail_outside_a_stage(fixture)
     return [inputs[key] for key in keys]
 
 
-def _left(config: pytest.Config) -> dict[str, str]:
+def _inputs_of_last_run(config: pytest.Config) -> dict[str, str]:
     """Return what the last run left in the working folder, as far as it is there."""
     here = config.rootpath
     root = next((each for each in (here, *here.parents) if (each / "ml.yaml").is_file()), here)
@@ -90,9 +90,9 @@ def _left(config: pytest.Config) -> dict[str, str]:
 
 def pytest_addoption() -> None:
     """Lead to the copy that the tests run in, before coverage looks for what it measures."""
-    handover = _handover() or {}
-    if "copy" in handover:
-        move_search_path(handover["original"], handover["copy"])
+    context = _read_test_context() or {}
+    if "copy" in context:
+        move_search_path(context["original"], context["copy"])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -102,26 +102,26 @@ def pytest_load_initial_conftests() -> None:
     The process ends with its tests: what they leave is not searched for garbage, a part of a
     second where they import much.
     """
-    for path in (_handover() or {}).get("paths", []):
+    for path in (_read_test_context() or {}).get("paths", []):
         if path not in sys.path:
             sys.path.append(path)
-    if HANDOVER in os.environ:
+    if TEST_CONTEXT in os.environ:
         atexit.register(gc.freeze)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    handover = _handover()
-    if handover is None:
+    context = _read_test_context()
+    if context is None:
         return
     for item in session.items:
         item.user_properties.append(("ml_pipeline_node", item.nodeid))
         if "baseline_model" in getattr(item, "fixturenames", ()):
             item.user_properties.append(("ml_pipeline_compares", "yes"))
-    Path(handover["collected"]).write_text(str(len(session.items)))
+    Path(context["collected"]).write_text(str(len(session.items)))
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    if call.excinfo is not None and HANDOVER in os.environ:
+    if call.excinfo is not None and TEST_CONTEXT in os.environ:
         item.user_properties.append(("ml_pipeline_exception", call.excinfo.typename))
 
 
@@ -130,7 +130,7 @@ def df(pytestconfig: pytest.Config) -> pd.DataFrame:
     """The clean rows, in the source's own column names (stage validate-data)."""
     import pandas as pd
 
-    return pd.read_parquet(_given(pytestconfig, "df", "df")[0])
+    return pd.read_parquet(_inputs(pytestconfig, "df", "df")[0])
 
 
 @pytest.fixture(scope="session")
@@ -138,7 +138,7 @@ def new_model(pytestconfig: pytest.Config) -> OnnxClassifier:
     """The model that was just trained, with ``predict`` and ``predict_proba`` (stage evaluate)."""
     from ml_pipeline.project.model_fixtures import OnnxClassifier
 
-    model, schema = _given(pytestconfig, "new_model", "model", "schema")
+    model, schema = _inputs(pytestconfig, "new_model", "model", "schema")
     return OnnxClassifier.open(Path(model), Path(schema))
 
 
@@ -147,7 +147,7 @@ def baseline_model(pytestconfig: pytest.Config) -> BaselineModel:
     """What the new model is compared with: the champion, else the best heuristic (evaluate)."""
     from ml_pipeline.project.model_fixtures import BaselineModel
 
-    predictions, column = _given(pytestconfig, "baseline_model", "predictions", "baseline")
+    predictions, column = _inputs(pytestconfig, "baseline_model", "predictions", "baseline")
     return BaselineModel.open(Path(predictions), column)
 
 
@@ -156,7 +156,7 @@ def X_test(pytestconfig: pytest.Config) -> pd.DataFrame:  # noqa: N802  the name
     """The raw features of the holdout's rows (stage evaluate)."""
     from ml_pipeline.project.model_fixtures import read_holdout
 
-    return read_holdout(Path(_given(pytestconfig, "X_test", "holdout")[0]))[0]
+    return read_holdout(Path(_inputs(pytestconfig, "X_test", "holdout")[0]))[0]
 
 
 @pytest.fixture(scope="session")
@@ -164,7 +164,7 @@ def y_test(pytestconfig: pytest.Config) -> pd.Series[int]:
     """The labels of the holdout's rows, 0 or 1 (stage evaluate)."""
     from ml_pipeline.project.model_fixtures import read_holdout
 
-    return read_holdout(Path(_given(pytestconfig, "y_test", "holdout")[0]))[1]
+    return read_holdout(Path(_inputs(pytestconfig, "y_test", "holdout")[0]))[1]
 
 
 @pytest.fixture(scope="session")
@@ -173,8 +173,8 @@ def endpoint(pytestconfig: pytest.Config) -> Iterator[str]:
 
     What is asked there counts as a probe, not as a client's request.
     """
-    from ml_pipeline.project.probe_marking import marked
+    from ml_pipeline.project.probe_marking import mark_requests
 
-    url = _given(pytestconfig, "endpoint", "endpoint")[0].rstrip("/")
-    with marked(url):
+    url = _inputs(pytestconfig, "endpoint", "endpoint")[0].rstrip("/")
+    with mark_requests(url):
         yield url

@@ -20,9 +20,9 @@ from ml_pipeline.config import Project
 from ml_pipeline.core import documents, workdir
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.report import junit_names, xml_text
-from ml_pipeline.project.isolation import Isolated, isolated
+from ml_pipeline.project.isolation import IsolatedCopy, isolated_copy
 from ml_pipeline.project.protected_files import Protected
-from ml_pipeline.project.test_context import HANDOVER
+from ml_pipeline.project.test_context import TEST_CONTEXT
 
 Outcome = Literal["passed", "failed", "error", "skipped"]
 OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "error", "skipped")
@@ -128,9 +128,9 @@ def run_pytest(project: Project, request: Request, protected: Protected) -> Pyte
     Raises:
         EnvironmentFault: the copy cannot be made, or the process cannot be started.
     """
-    with isolated(protected) as place, tempfile.TemporaryFile() as stream:
-        handover = place.out / "handover.json"
-        handover.write_text(
+    with isolated_copy(protected) as place, tempfile.TemporaryFile() as stream:
+        context = place.out / "context.json"
+        context.write_text(
             json.dumps(
                 {
                     "kind": request.kind,
@@ -168,7 +168,7 @@ def run_pytest(project: Project, request: Request, protected: Protected) -> Pyte
                 done = subprocess.run(
                     place.command(command),
                     cwd=place.root,
-                    env=_environment(handover, place),
+                    env=_environment(context, place),
                     stdin=subprocess.DEVNULL,
                     stdout=stream,
                     stderr=subprocess.STDOUT,
@@ -233,7 +233,7 @@ def _copied(inputs: Mapping[str, str], folder: Path) -> dict[str, str]:
     return found
 
 
-def _environment(handover: Path, place: Isolated) -> dict[str, str]:
+def _environment(context: Path, place: IsolatedCopy) -> dict[str, str]:
     kept = {
         name: value
         for name, value in place.environment.items()
@@ -245,7 +245,7 @@ def _environment(handover: Path, place: Isolated) -> dict[str, str]:
     ]
     if kept_path:
         kept["PYTHONPATH"] = os.pathsep.join(kept_path)
-    return kept | {HANDOVER: str(handover), "COVERAGE_FILE": str(place.out / ".coverage")}
+    return kept | {TEST_CONTEXT: str(context), "COVERAGE_FILE": str(place.out / ".coverage")}
 
 
 def _shadowing(root: Path) -> list[str]:
@@ -268,13 +268,13 @@ def _end_of(stream: IO[bytes]) -> str:
     return stream.read(MOST_OUTPUT).decode(errors="replace")
 
 
-def _with_original_paths_in_xml(content: bytes, place: Isolated) -> bytes:
+def _with_original_paths_in_xml(content: bytes, place: IsolatedCopy) -> bytes:
     return content.replace(
         os.fsencode(escape(str(place.root))), os.fsencode(escape(str(place.original)))
     )
 
 
-def _count(place: Isolated) -> int | None:
+def _count(place: IsolatedCopy) -> int | None:
     """Return the number that the plug-in wrote; None where it did not, or something else did."""
     try:
         return int(place.read(COLLECTED, limit=32) or b"")
@@ -282,7 +282,7 @@ def _count(place: Isolated) -> int | None:
         return None
 
 
-def _cases(place: Isolated) -> tuple[Case, ...]:
+def _cases(place: IsolatedCopy) -> tuple[Case, ...]:
     """Return the tests of pytest's JUnit file; none where something else than pytest wrote it."""
     content = place.read(JUNIT, documents.MAX_JSON)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-HANDOVER = "ML_PIPELINE_HANDOVER"
+TEST_CONTEXT = "ML_PIPELINE_TEST_CONTEXT"
 """Environment variable with the path of the JSON file that a stage hands to the tests it runs."""
 
 
@@ -13,6 +13,6 @@ def move_search_path(original: str, copy: str) -> None:
     """Let modules of the project that are installed in place be imported from the copy."""
     for place, entry in enumerate(sys.path):
         if Path(entry).is_relative_to(original):
-            led = Path(copy, Path(entry).relative_to(original))
-            if led.is_dir() and not led.resolve().is_relative_to(original):
-                sys.path[place] = str(led)
+            copied = Path(copy, Path(entry).relative_to(original))
+            if copied.is_dir() and not copied.resolve().is_relative_to(original):
+                sys.path[place] = str(copied)

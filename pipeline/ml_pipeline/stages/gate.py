@@ -35,7 +35,7 @@ from ml_pipeline.gate.record import record
 from ml_pipeline.gate.reports import read_reports
 from ml_pipeline.problem import Problem
 from ml_pipeline.project.comparison_tests import ComparisonTests
-from ml_pipeline.project.policy_in_force import in_force
+from ml_pipeline.project.policy_in_force import policy_in_force
 from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.promotion.agreement import contenders, production_of
 from ml_pipeline.promotion.earlier_decisions import decisions
@@ -55,7 +55,7 @@ def run(context: Context[NoFlags]) -> Outcome:
         EnvironmentFault: the registry does not answer, or registry, history and production differ
             on the champion.
     """
-    policy, problem, rules = in_force(context.policy, context.project)
+    policy, problem, rules = policy_in_force(context.policy, context.project)
     registry = Registry.of(context.project, context.home, context.progress)
     context.progress("reading the registry", 0.0)
     production = production_of(context.project, context.home)

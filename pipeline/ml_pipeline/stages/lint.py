@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ml_pipeline.project import isolation
-from ml_pipeline.project.linting import lint, to_check
+from ml_pipeline.project.linting import check_of_command, lint
 from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.record import NoFlags
@@ -12,7 +12,7 @@ from ml_pipeline.stages.record import NoFlags
 def run(context: Context[NoFlags]) -> Outcome:
     protected = Protected(context.project, context.workdir, context.home)
     results = lint(context.project, context.workdir, context.progress, protected)
-    checks = [to_check(result) for result in results]
+    checks = [check_of_command(result) for result in results]
     if (tampered := protected.check()) is not None:
         checks.append(tampered)
     checks += isolation.check(checks)

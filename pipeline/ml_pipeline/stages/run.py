@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_pipeline.core.errors import PASS
 from ml_pipeline.project import doctor_environments
-from ml_pipeline.project.policy_in_force import in_force
+from ml_pipeline.project.policy_in_force import policy_in_force
 from ml_pipeline.promotion.environment import PRODUCTION
 from ml_pipeline.stages.plugins import all_stages
 from ml_pipeline.stages.record import Stage, flags_of
@@ -51,7 +51,7 @@ def run(
     if any(stage.home for stage in stages):
         session.home.check_owner()
     if any("policy" in stage.credentials for stage in stages):
-        in_force(session.policy, session.project)
+        policy_in_force(session.policy, session.project)
     served = {environment for _, environment, _ in steps if environment is not None}
     if any(stage.changes_production for stage in stages):
         served.add(PRODUCTION)

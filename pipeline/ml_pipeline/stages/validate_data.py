@@ -25,7 +25,7 @@ from ml_pipeline.data.rules import (
     lines_tolerance,
     row_tests,
 )
-from ml_pipeline.data.sampling import newest
+from ml_pipeline.data.sampling import sample_newest
 from ml_pipeline.data.sources import (
     date_columns,
     read_source,
@@ -38,7 +38,7 @@ from ml_pipeline.data.validation import (
     Origin,
     Validation,
     check_frame,
-    not_consequences,
+    independent_tests,
     validate,
 )
 from ml_pipeline.problems.loader import load_problem
@@ -81,7 +81,7 @@ def run(context: Context[ValidateDataFlags]) -> Outcome:
     entity, time = problem.entity_column, problem.time_column
     observed = observe(source, frame, problem, data)
     if request.sample is not None:
-        frame = newest(frame, request.sample, entity, time)
+        frame = sample_newest(frame, request.sample, entity, time)
     today = datetime.now(UTC).date()
     columns = [column for column in problem.columns() if column.name in frame.columns]
     tests = row_tests(problem, data, list(frame.columns), today)
@@ -105,7 +105,7 @@ def run(context: Context[ValidateDataFlags]) -> Outcome:
     checks = [*found.checks, *observed]
     if len(frame):
         whole = frame_tests(columns, time, data, today, problem.label_column)
-        whole = not_consequences(found, tests, whole)
+        whole = independent_tests(found, tests, whole)
         checks += check_frame(found.clean, whole)
         if whole:
             checks += _against_accepted(context, request, found.clean)

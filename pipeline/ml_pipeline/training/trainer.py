@@ -169,7 +169,7 @@ def train(
     fitted = FeatureSchema.fit(
         matrix.features.iloc[learnt_from], matrix.categorical, problem.unseen, optional
     )
-    schema = request_contract.succeeding(fitted, champion)
+    schema = request_contract.with_earlier_contracts(fitted, champion)
     x = _encoded(schema, matrix.features)
     settings = FitSettings(
         seed=section.seed,
@@ -250,7 +250,7 @@ def _arranged(matrix: Matrix, optional: Collection[str], champion: FeatureSchema
     for name in optional:
         if name not in names:
             raise UsageError(f"features.optional: unknown '{name}'", hint=nearest(name, names))
-    order = request_contract.arranged(names, optional, champion)
+    order = request_contract.request_order(names, optional, champion)
     return replace(matrix, features=matrix.features[order])
 
 
