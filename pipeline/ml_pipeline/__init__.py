@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ml_pipeline.core.report import Check, StageReport, Verdict
     from ml_pipeline.features.decorator import feature
     from ml_pipeline.features.indicators import compute_rsi
+    from ml_pipeline.jenkins.fake_agent import FakeMlPipeline
     from ml_pipeline.problem import Column, FeatureFunction, Matrix, Problem, Rule
     from ml_pipeline.targets.base import Deployment, Handover, Placement, Target
     from ml_pipeline.training.estimators.base import (
@@ -36,6 +37,7 @@ __all__ = [
     "Encoded",
     "EnvironmentFault",
     "Estimator",
+    "FakeMlPipeline",
     "FeatureFunction",
     "FitSettings",
     "Fitted",
@@ -64,6 +66,7 @@ MODULES: Final = {
     "core.report": ("Check", "StageReport", "Verdict"),
     "features.decorator": ("feature",),
     "features.indicators": ("compute_rsi",),
+    "jenkins.fake_agent": ("FakeMlPipeline",),
     "problem": ("Column", "FeatureFunction", "Matrix", "Problem", "Rule"),
     "training.estimators.base": (
         "Encoded",

@@ -615,7 +615,7 @@ def _config(options: Mapping[str, Any], screen: Screen) -> int:
 
 
 def _jobs(options: Mapping[str, Any], screen: Screen) -> int:
-    from ml_pipeline.jobs import verb
+    from ml_pipeline.jenkins import jobs as verb
 
     folder = Path(options["jobs"] or verb.FOLDER)
     golden = Path(options["golden"]) if options["golden"] else None
@@ -645,7 +645,7 @@ def _jobs(options: Mapping[str, Any], screen: Screen) -> int:
 
 
 def _jenkinsfile(options: Mapping[str, Any], screen: Screen) -> int:
-    from ml_pipeline.jenkinsfile import verb
+    from ml_pipeline.jenkins import jenkinsfile as verb
 
     parser = Parser(prog="ml-pipeline jenkinsfile")
     actions = parser.add_subparsers(metavar="ACTION", required=True)

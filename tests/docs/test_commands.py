@@ -1,7 +1,7 @@
 """Every command line and every piece of YAML in README, docs and help pages is one that is taken.
 
 Others run some of them to the end: tests/integration (README, own data, rolling back),
-tests/jenkinsfile/test_typed_commands.py (Jenkinsfiles).
+tests/docs/test_jenkinsfile_commands.py (Jenkinsfiles).
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def test_commands_are_found() -> None:
 def test_the_command_line_takes_it(line: str) -> None:
     _, *words = typed(line)
     if words[:1] == ["jenkinsfile"]:
-        return  # typed by tests/jenkinsfile/test_typed_commands.py
+        return  # typed by tests/docs/test_jenkinsfile_commands.py
     if len(words) == 1 and words[0] not in STAGES:
         assert words[0] in cli.build()[1], "a verb that is only named"
         return

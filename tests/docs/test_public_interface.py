@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(?:python|py)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-SEPARATE = ("ml_pipeline.jenkinsfile",)
+SEPARATE: tuple[str, ...] = ()
 """Distributions of their own."""
 
 

@@ -1,4 +1,4 @@
-// Which of CodeNarc's rules the library, the Jenkinsfiles and the engine under pipeline/ml_pipeline/jenkinsfile keep.
+// Which of CodeNarc's rules the library, the Jenkinsfiles and the engine under harness/src/pytest_jenkinsfile keep.
 // A rule that is off stands with its reason. Categories left out: `dry` (arguments of steps repeat), `enhanced` (needs
 // Jenkins on the class path), and those for Grails, JDBC, JUnit and logging.
 

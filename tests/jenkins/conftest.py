@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ml_pipeline.jenkinsfile import Build, Jenkins, MlPipeline, Sh, ShCall
+from ml_pipeline import FakeMlPipeline
+from pytest_jenkinsfile import Build, Jenkins, Sh, ShCall
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS: Mapping[str, Any] = json.loads((ROOT / "resources/steps.json").read_text())
@@ -18,7 +19,7 @@ OWN = {step: about["stage"] for step, about in STEPS["steps"].items() if "stage"
 """The step of each stage."""
 
 
-class Package(MlPipeline):
+class Package(FakeMlPipeline):
     """The worked example's ml-pipeline; notes how it was called. ``pages``: stages with a page."""
 
     def __init__(self, pages: Sequence[str] = ()) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ml_pipeline.jenkinsfile import Build, Sh
+from pytest_jenkinsfile import Build, Sh
 
 from tests.jenkins.conftest import EXPLICIT, TEMPLATE, Deliver, Package
 

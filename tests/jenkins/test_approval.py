@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ml_pipeline.jenkinsfile import Prompt
+from pytest_jenkinsfile import Prompt
 
 from tests.jenkins.conftest import EXPLICIT, TEMPLATE, Deliver, Package
 

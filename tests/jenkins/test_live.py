@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ml_pipeline.jenkinsfile import Build, Jenkins
+from pytest_jenkinsfile import Build, Jenkins
 
 from tests.conftest import SMALL
 from tests.integration.conftest import free_port

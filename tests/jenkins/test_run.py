@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ml_pipeline.jenkinsfile import Sh, ShCall
+from pytest_jenkinsfile import Sh, ShCall
 
 from tests.jenkins.conftest import Deliver, Package
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ml_pipeline.jenkinsfile import scenario
+from pytest_jenkinsfile import scenario
 
 from tests.jenkins.conftest import EXPLICIT, TEMPLATE, Deliver, Package
 

@@ -1,47 +1,25 @@
-"""A double of Jenkins, and small folders of YAML."""
+"""The double of Jenkins that the tests of strict-jenkins-jobs have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib.util
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from textwrap import dedent
+from typing import Any
 
 import pytest
 
-from tests.jobs.double import Jenkins, running
-
-SMALL = """
-    - job:
-        name: team
-        project-type: folder
-        description: Of the team.
-
-    - job:
-        name: team/retrain
-        project-type: pipeline
-        description: Every week.
-        sandbox: true
-        dsl: echo 'one'
-"""
-
-Write = Callable[..., Path]
+DOUBLE = Path(__file__).resolve().parents[2] / "strict-jenkins-jobs/tests/double.py"
 
 
 @pytest.fixture
-def jenkins() -> Iterator[Jenkins]:
-    with running() as double:
+def jenkins_server() -> Iterator[Any]:
+    spec = importlib.util.spec_from_file_location("jenkins_double", DOUBLE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    with module.running() as double:
         yield double
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Write files of a folder of jobs; without any, a folder with one pipeline in it."""
-
-    def make(text: str = SMALL, **others: str) -> Path:
-        folder = tmp_path / "jobs"
-        folder.mkdir(exist_ok=True)
-        for name, content in {"jobs": text, **others}.items():
-            (folder / f"{name}.yaml").write_text(dedent(content))
-        return folder
-
-    return make

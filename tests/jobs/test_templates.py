@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
-from ml_pipeline.jobs.builder import Rendered, render
-from ml_pipeline.jobs.verb import check
+from strict_jenkins_jobs import check, diff, update
+from strict_jenkins_jobs.builder import Rendered, render
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = ROOT / "jobs"
@@ -30,6 +32,19 @@ def job(rendered: Rendered, name: str) -> ET.Element:
 
 def traits(root: ET.Element) -> set[str]:
     return {trait.tag.rpartition(".")[2] for trait in root.iter("traits") for trait in trait}
+
+
+def test_check_is_green_on_the_jobs_of_this_repository() -> None:
+    outcome = check(JOBS)
+    assert (outcome.lines[-1].endswith("as it should be"), outcome.exit_code) == (True, 0)
+
+
+def test_the_jobs_of_this_repository_go_to_a_server_once(jenkins_server: Any) -> None:
+    access = jenkins_server.environment
+    assert update(access, JOBS, say=lambda _line: None, yes=True).lines == ("26 done",)
+    outcome = diff(access, JOBS)
+    assert (outcome.lines, outcome.exit_code) == (("plan: 26 unchanged",), 0)
+    json.dumps(outcome.data)
 
 
 def test_the_jobs_are_as_their_golden_xml_says() -> None:

@@ -1,0 +1,5 @@
+"""``python -m pytest_jenkinsfile``."""
+
+from pytest_jenkinsfile.cli import main
+
+raise SystemExit(main())

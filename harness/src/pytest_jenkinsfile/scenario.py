@@ -1,0 +1,106 @@
+"""What the engine is told about the world around a script."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+TAGGED = datetime(2026, 1, 1, tzinfo=UTC)
+CAUSES = {
+    "scm": ("jenkins.branch.BranchEventCause", "Push event to branch {branch}"),
+    "indexing": ("jenkins.branch.BranchIndexingCause", "Branch indexing"),
+    "timer": ("hudson.triggers.TimerTrigger$TimerTriggerCause", "Started by timer"),
+    "replay": ("org.jenkinsci.plugins.workflow.cps.replay.ReplayCause", "Replayed #{origin}"),
+    "restart": (
+        "org.jenkinsci.plugins.pipeline.modeldefinition.causes.RestartDeclarativePipelineCause",
+        "Restarted from build #{origin}, stage {stage}",
+    ),
+}
+AGENT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
+
+
+def multibranch(
+    branch: str | None, tag: str | None, primary: str, fork: str | None, author: str
+) -> dict[str, str]:
+    """The variables that a multibranch job gives to a branch, pull request (``PR-7``) or tag."""
+    if tag is not None:
+        return {
+            "BRANCH_NAME": tag,
+            "TAG_NAME": tag,
+            "TAG_TIMESTAMP": str(int(TAGGED.timestamp() * 1000)),
+            "TAG_UNIXTIME": str(int(TAGGED.timestamp())),
+            "TAG_DATE": TAGGED.strftime("%a %b %d %H:%M:%S UTC %Y"),
+        }
+    if branch is None:
+        return {}
+    variables = {"BRANCH_NAME": branch}
+    if branch == primary:
+        variables["BRANCH_IS_PRIMARY"] = "true"
+    kind, _, number = branch.partition("-")
+    if kind == "PR" and number.isdigit():
+        variables |= {
+            "CHANGE_ID": number,
+            "CHANGE_URL": f"http://scm.example/pull/{number}",
+            "CHANGE_TITLE": f"Change {number}",
+            "CHANGE_AUTHOR": author,
+            "CHANGE_AUTHOR_DISPLAY_NAME": author.capitalize(),
+            "CHANGE_AUTHOR_EMAIL": f"{author}@example.com",
+            "CHANGE_TARGET": primary,
+            "CHANGE_BRANCH": f"change-{number}",
+        }
+        if fork is not None:
+            variables["CHANGE_FORK"] = fork
+    return variables
+
+
+def job_name(job: str, branch: str | None, tag: str | None) -> str:
+    """``folder/feature%2Fone`` for a branch of a multibranch job, else the job itself."""
+    name = tag or branch
+    return job if name is None else f"{job}/{quote(name, safe='')}"
+
+
+def causes(
+    cause: str | list[Mapping[str, str]],
+    user: str,
+    branch: str | None,
+    origin: int = 1,
+    stage: str | None = None,
+) -> list[dict[str, str]]:
+    """The causes as ``getBuildCauses`` gives them: maps, the person who started first.
+
+    ``origin`` is the build that is replayed, or restarted at ``stage``.
+
+    Raises:
+        KeyError: the name of the cause is unknown.
+    """
+    if not isinstance(cause, str):
+        return [dict(one) for one in cause]
+    person = {
+        "_class": "hudson.model.Cause$UserIdCause",
+        "shortDescription": f"Started by user {user}",
+        "userId": user,
+        "userName": user,
+    }
+    if cause == "user":
+        return [person]
+    kind, description = CAUSES[cause]
+    given = {
+        "_class": kind,
+        "shortDescription": description.format(branch=branch, origin=origin, stage=stage),
+    }
+    return [person, given] if cause in ("replay", "restart") else [given]
+
+
+def agent_variables(mode: str) -> dict[str, str]:
+    """The agent's own environment: in live mode that of this process, else the few that matter.
+
+    Live, the commands beside this Python are found last.
+    """
+    if mode == "live":
+        path = os.environ.get("PATH", os.defpath)
+        return os.environ | {"PATH": f"{path}{os.pathsep}{Path(sys.executable).parent}"}
+    return {name: os.environ[name] for name in AGENT_VARIABLES if name in os.environ}

@@ -1,0 +1,1 @@
+"""Verbs that call the distributions for Jenkins: the Jenkinsfile harness and the job checks."""
