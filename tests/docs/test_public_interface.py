@@ -13,8 +13,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(?:python|py)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-SEPARATE: tuple[str, ...] = ()
-"""Distributions of their own."""
 
 
 def sources() -> dict[str, str]:
@@ -91,8 +89,6 @@ def test_sources_are_found() -> None:
 @pytest.mark.parametrize("name", SOURCES)
 def test_users_import_public_names_only(name: str) -> None:
     for module, imported_name in imported(SOURCES[name]):
-        if module in SEPARATE:
-            continue
         assert module == "ml_pipeline", f"{name} imports {module}"
         assert imported_name in ("", *ml_pipeline.__all__), f"{name} imports {imported_name}"
 
