@@ -85,7 +85,7 @@ def main() -> int:
         packages = sorted(heavy_of(stage.module, set()))
         imports = "\n".join(f"import {name}" for name in packages) or "pass"
         own, peer = seconds(
-            "import ml_pipeline.cli, ml_pipeline.console, ml_pipeline.stages.session\n"
+            "import ml_pipeline.cli.call, ml_pipeline.stages.session\n"
             f"import ml_pipeline.stages.runner, {stage.module}\n{imports}",
             imports,
         )

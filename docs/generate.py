@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import yaml
 from ml_pipeline import __version__
 from ml_pipeline.core.report import SCHEMA, StageReport
 from ml_pipeline.project.config_listing import schema
+from ml_pipeline.stages.facts import camel, facts_of
 from ml_pipeline.stages.record import Stage, flags_of
 from ml_pipeline.stages.table import RUNS, STAGES, Step
 from ml_pipeline.training.estimators.loader import installed_estimators
@@ -151,36 +151,19 @@ def steps_table() -> dict[str, Any]:
 
 def _stage_step(stage: Stage, own: Mapping[str, Any]) -> dict[str, Any]:
     more = own["stages"].get(stage.name, {})
-    shown = [flag for flag in flags_of(stage.flags) if flag.in_step]
-    keys = {_camel(flag.name): flag.key for flag in shown}
-    flags = {_camel(flag.name): [flag.kind, flag.help] for flag in shown}
-    arguments = (
-        (own["environment"] if stage.environment else {})
-        | flags
-        | more.get("arguments", {})
-        | own["common"]
-    )
-    return {
-        "summary": stage.summary,
-        "about": f"Fails when {stage.fails_when}.",
-        "stage": stage.name,
-        "environment": stage.environment,
-        "home": stage.home,
-        "phase": stage.phase,
-        "engine": stage.engine,
-        "engineWith": list(stage.engine_with),
-        "keys": keys,
+    facts = facts_of(stage)
+    return facts | {
         "fixed": more.get("fixed", {}),
-        "parts": list(stage.stashes),
-        "reads": None if stage.reads is None else list(stage.reads),
-        "arguments": _arguments(arguments),
+        "arguments": _arguments(own["environment"] if stage.environment else {})
+        | facts["arguments"]
+        | _arguments(more.get("arguments", {}) | own["common"]),
     }
 
 
 def _planned(step: Step) -> dict[str, Any]:
     name, environment, flags = step
     stage = STAGES[name]
-    arguments = {_camel(key.replace("_", "-")): value for key, value in flags.items()}
+    arguments = {camel(key.replace("_", "-")): value for key, value in flags.items()}
     return {
         "stage": name,
         "step": step_name(name),
@@ -191,10 +174,6 @@ def _planned(step: Step) -> dict[str, Any]:
         "needs": list(stage.needs),
         "arguments": arguments,
     }
-
-
-def _camel(name: str) -> str:
-    return re.sub("-(.)", lambda found: found[1].upper(), name)
 
 
 def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -197,10 +197,10 @@ def test_interrupted_it_says_what_is_left(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def interrupted(*_: Any) -> Any:
+    def interrupted(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_open", interrupted)
+    monkeypatch.setattr("ml_pipeline.stages.session.Session.open", interrupted)
     assert cli.main(verb) == 130
     assert capsys.readouterr().err.startswith(f"ml-pipeline {verb[0]}: interrupted{left}")
 
@@ -294,8 +294,8 @@ def test_features_answers_a_machine_in_json_and_at_once_in_one_line(
 def test_progress_stays_out_of_a_report_as_json(
     capsys: pytest.CaptureFixture[str], make_project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ml_pipeline.console.QUIET_SECONDS", 0.0)
-    monkeypatch.setattr("ml_pipeline.console.LOG_SECONDS", 0.0)
+    monkeypatch.setattr("ml_pipeline.cli.console.QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("ml_pipeline.cli.console.LOG_SECONDS", 0.0)
     root = str(make_project().root)
     assert cli.main(["validate-data", "--project", root, "--json"]) == 0
     printed = capsys.readouterr()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 
-from ml_pipeline.console import Screen, console_on
+from ml_pipeline.cli.console import Screen, console_on
 from rich.console import Console
 
 

@@ -11,7 +11,7 @@ from ml_pipeline.core.output_streams import replace_plainly
 
 PRINT = """
 import sys
-from ml_pipeline.console import Screen
+from ml_pipeline.cli.console import Screen
 from ml_pipeline.core.output_streams import lost_output, steady_output
 steady_output()
 screen = Screen()

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from ml_pipeline import cli
 from ml_pipeline.approval.policy import Policy
+from ml_pipeline.cli.parser import all_verbs
 from ml_pipeline.config import Config
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.schema_errors import parse
@@ -87,7 +88,7 @@ def test_the_command_line_takes_it(line: str) -> None:
     if words[:1] == ["jenkinsfile"]:
         return  # typed by tests/docs/test_jenkinsfile_commands.py
     if len(words) == 1 and words[0] not in STAGES:
-        assert words[0] in cli.build()[1], "a verb that is only named"
+        assert words[0] in [verb.name for verb in all_verbs()], "a verb that is only named"
         return
     if "--help" in words or "--version" in words:
         with pytest.raises(SystemExit, match="0"):

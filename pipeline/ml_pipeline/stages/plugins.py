@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 
 from ml_pipeline.core.errors import UsageError, nearest
@@ -47,6 +49,29 @@ def all_stages() -> Mapping[str, Stage]:
         ordered[stage.name] = stage
         ordered |= {name: one for name, one in records.items() if one.after == stage.name}
     return ordered | records
+
+
+def may_be_installed() -> bool:
+    """Return whether a distribution in a folder of ``sys.path`` registers a stage.
+
+    For the help, which lists all stages: ``importlib.metadata`` takes longer to import than the
+    rest of it. Who must know (the gate) calls ``all_stages``.
+    """
+    files = (
+        f"{folder}/{name}/entry_points.txt"
+        for folder in filter(os.path.isdir, sys.path)
+        for name in os.listdir(folder)  # noqa: PTH208  likewise
+        if name.endswith((".dist-info", ".egg-info"))
+    )
+    return any(_names_group(file) for file in files)
+
+
+def _names_group(file: str) -> bool:
+    try:
+        with open(file, "rb") as stream:  # noqa: PTH123  path objects cost half as much again
+            return f"[{GROUP}]".encode() in stream.read()
+    except OSError:
+        return False
 
 
 def stage_named(name: str) -> Stage:

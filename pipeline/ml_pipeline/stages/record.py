@@ -9,8 +9,9 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, dataclass_transform
 
+T = TypeVar("T")
 Kind = Literal["text", "integer", "path", "switch"]
 Phase = Literal["check", "delivery", "promotion", "on demand"]
 """A check is of the code alone; delivery ends with the gate; promotion is a person's decision."""
@@ -41,11 +42,6 @@ class Flag:
         return False if self.kind == "switch" else None
 
 
-@dataclass(frozen=True)
-class NoFlags:
-    """The flags of a stage that has none."""
-
-
 def text(description: str, **options: Any) -> Any:
     """Return the field of a flag that takes a text; ``options`` are fields of ``Flag``."""
     return _field(description, "text", options)
@@ -67,6 +63,17 @@ def _field(description: str, kind: Kind, options: Mapping[str, Any]) -> Any:
     default = False if kind == "switch" else None
     metadata = {"help": description, "kind": kind, **options}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass_transform(frozen_default=True)
+def flag_set(declared: type[T]) -> type[T]:
+    """Make a class of flags a frozen dataclass, without ``==`` and ``repr``: they cost start-up."""
+    return dataclass(frozen=True, eq=False, repr=False)(declared)
+
+
+@flag_set
+class NoFlags:
+    """The flags of a stage that has none."""
 
 
 def flags_of(fields: type[Any]) -> tuple[Flag, ...]:

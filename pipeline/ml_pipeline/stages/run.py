@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from ml_pipeline.project import doctor_environments
 from ml_pipeline.project.policy_in_force import policy_in_force
 from ml_pipeline.promotion.environment import PRODUCTION
 from ml_pipeline.stages.plugins import all_stages
-from ml_pipeline.stages.record import Stage, flags_of
+from ml_pipeline.stages.record import Stage, changed, flags_of, values_of
 from ml_pipeline.stages.runner import Result, execute
 from ml_pipeline.stages.session import Session
 from ml_pipeline.stages.table import runs
@@ -32,10 +32,8 @@ class Run:
         return self.results[-1].exit_code
 
 
-def run(
-    session: Session, name: str, flags: Mapping[str, Any], *, started: Started, ended: Ended
-) -> Run:
-    """Run the steps of ``ci``, ``cd`` or ``all``.
+def run(session: Session, name: str, flags: Any, *, started: Started, ended: Ended) -> Run:
+    """Run the steps of ``ci``, ``cd`` or ``all``; ``flags`` is a dataclass of them.
 
     A flag goes to every stage that knows it; those that make a run quick only to the quick steps.
 
@@ -56,13 +54,14 @@ def run(
     if any(stage.changes_production for stage in stages):
         served.add(PRODUCTION)
     doctor_environments.check_ports(session.project, session.home, sorted(served))
+    options = changed(flags)
     results: list[Result] = []
     for step, environment, own in steps:
         stage = every[step]
         known = {flag.key for flag in flags_of(stage.flags) if own or flag.in_run != "quick"}
-        passed = {key: value for key, value in flags.items() if key in known} | dict(own)
+        passed = {key: value for key, value in options.items() if key in known} | dict(own)
         started(stage, environment)
-        result = execute(session.context(stage, environment, passed))
+        result = execute(session.context(stage, environment, values_of(stage.flags, passed)))
         ended(stage, environment, result)
         results.append(result)
         if result.exit_code != PASS:

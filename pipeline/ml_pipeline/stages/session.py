@@ -26,7 +26,7 @@ from ml_pipeline.core.home import DEFAULT, Home, Owner, find_home
 from ml_pipeline.core.report import Profile, Progress
 from ml_pipeline.core.workdir import Workdir
 from ml_pipeline.stages.context import Context
-from ml_pipeline.stages.record import Stage, flags_of, values_of
+from ml_pipeline.stages.record import Stage, flags_of
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -88,9 +88,10 @@ class Session:
         )
 
     def context(
-        self, stage: Stage, environment: str | None = None, flags: Mapping[str, Any] | None = None
+        self, stage: Stage, environment: str | None = None, flags: Any = None
     ) -> Context[Any]:
-        values = values_of(stage.flags, flags or {})
+        """Return the context of a stage; ``flags`` is the dataclass of its record."""
+        values = stage.flags() if flags is None else flags
         if stage.environment:
             self.check_environment(environment or "")
         return Context(

@@ -7,10 +7,9 @@ another distribution registers its record under the entry point ``ml_pipeline.st
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from ml_pipeline.stages.record import NoFlags, Stage, changed, integer, path, switch, text
+from ml_pipeline.stages.record import NoFlags, Stage, changed, flag_set, integer, path, switch, text
 
 _REGISTRY = ("registry", "registryToken")
 _PRODUCTION = (*_REGISTRY, "policy", "servingToken", "gitToken")
@@ -38,7 +37,7 @@ TEST = Stage(
 )
 
 
-@dataclass(frozen=True)
+@flag_set
 class ValidateDataFlags:
     sample_size: int | None = integer(
         "keep the newest rows of at least 20 entities, N rows at most", in_run="quick", quick=True
@@ -62,7 +61,7 @@ VALIDATE_DATA = Stage(
 )
 
 
-@dataclass(frozen=True)
+@flag_set
 class TrainFlags:
     quick: bool = switch("a fast run on little data, for pull requests", quick=True)
     max_samples: int | None = integer("train on the newest N rows at most", in_run="quick")
@@ -100,7 +99,7 @@ EVALUATE = Stage(
 )
 
 
-@dataclass(frozen=True)
+@flag_set
 class PackageFlags:
     image: str | None = text(
         "also bake the bundle into an image of this name, without a tag", in_step=False
@@ -140,7 +139,7 @@ REGISTER = Stage(
 )
 
 
-@dataclass(frozen=True)
+@flag_set
 class DeployFlags:
     version: int | None = integer(
         "the registered version; the challenger if left out, in production the champion"
@@ -163,7 +162,7 @@ DEPLOY = Stage(
 )
 
 
-@dataclass(frozen=True)
+@flag_set
 class VerifyFlags:
     url: str | None = text("the address to test; the environment's own if left out")
 
@@ -199,7 +198,7 @@ LOAD_TEST = Stage(
 )
 
 
-@dataclass(frozen=True)
+@flag_set
 class ShadowFlags:
     start: bool = switch("let production copy its requests to the environment")
     judge: bool = switch("compare what was answered since --start")
@@ -235,7 +234,7 @@ GATE = Stage(
 )
 
 
-@dataclass(frozen=True)
+@flag_set
 class ApproveFlags:
     by: str | None = text("who decides", in_run="always", in_step=False)
     reason: str | None = text("why", in_run="always", in_step=False)
@@ -260,7 +259,7 @@ APPROVE = Stage(
 )
 
 
-@dataclass(frozen=True)
+@flag_set
 class PromoteFlags:
     expect_version: int | None = integer(_EXPECT_VERSION, in_step=False)
 
@@ -280,7 +279,7 @@ PROMOTE = Stage(
 )
 
 
-@dataclass(frozen=True)
+@flag_set
 class WatchFlags:
     judge: bool = switch("look once: exit code 4 says that the time is not over yet", in_step=False)
 
@@ -301,7 +300,7 @@ WATCH = Stage(
 )
 
 
-@dataclass(frozen=True)
+@flag_set
 class RollbackFlags:
     to: int | None = integer("the version; the one before the present one if left out")
     reason: str | None = text("why; must be given")
@@ -323,7 +322,7 @@ ROLLBACK = Stage(
 )
 
 
-@dataclass(frozen=True)
+@flag_set
 class ReconcileFlags:
     file: str | None = path(
         "the production-model.yaml that decides for production; that of gitops.repository if left "

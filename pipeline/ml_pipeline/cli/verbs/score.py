@@ -1,0 +1,48 @@
+"""``ml-pipeline score``: a model's probabilities for rows of a file or a database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml_pipeline.cli.verb import Verb
+from ml_pipeline.core import errors
+from ml_pipeline.stages.record import flag_set, integer, path, text
+
+if TYPE_CHECKING:
+    from ml_pipeline.cli.call import Call
+
+
+@flag_set
+class ScoreFlags:
+    in_: str | None = text(
+        "a file (.csv, packed or not, .parquet) or sql:QUERY; data.source if left out"
+    )
+    out: str | None = text("a file (.parquet, .csv) or sql:TABLE")
+    environment: str | None = text("score by what it serves; production if left out")
+    bundle: str | None = path("score by the bundle in this folder")
+    version: int | None = integer("score by this registered version")
+    since: str | None = text("write rows from this day on (YYYY-MM-DD); those before are history")
+
+
+def score(call: Call[ScoreFlags]) -> int:
+    from ml_pipeline.cli.call import sigterm_as_interrupt
+    from ml_pipeline.scoring import score as scoring
+
+    session = call.open()
+    session.home.check_owner()
+    order = scoring.Order.of(call.options)
+    if order.environment is not None:
+        session.check_environment(order.environment)
+    with call.own_output(), sigterm_as_interrupt():
+        scored = scoring.score(session.project, session.home, order, session.progress)
+    call.screen.clear()
+    call.show(scored.to_json(), [scored.summary])
+    return errors.PASS
+
+
+VERB = Verb(
+    name="score",
+    summary="write a model's probabilities for rows into a file or a database table",
+    run=score,
+    flags=ScoreFlags,
+)

@@ -1,0 +1,34 @@
+"""A stage's record as JSON: what the Jenkins library and other programs know of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ml_pipeline.stages.record import Stage, flags_of
+
+
+def facts_of(stage: Stage) -> dict[str, Any]:
+    """Return what ``resources/steps.json`` and ``ml-pipeline stages --json`` say of a stage."""
+    shown = [flag for flag in flags_of(stage.flags) if flag.in_step]
+    return {
+        "summary": stage.summary,
+        "about": f"Fails when {stage.fails_when}.",
+        "stage": stage.name,
+        "phase": stage.phase,
+        "environment": stage.environment,
+        "home": stage.home,
+        "engine": stage.engine,
+        "engineWith": list(stage.engine_with),
+        "keys": {camel(flag.name): flag.key for flag in shown},
+        "parts": list(stage.stashes),
+        "reads": None if stage.reads is None else list(stage.reads),
+        "needs": list(stage.needs),
+        "credentials": list(stage.credentials),
+        "arguments": {camel(flag.name): {"kind": flag.kind, "help": flag.help} for flag in shown},
+    }
+
+
+def camel(name: str) -> str:
+    """Return the name of a flag as a step has it: ``ciData`` for ``ci-data``."""
+    return re.sub("-(.)", lambda found: found[1].upper(), name)
