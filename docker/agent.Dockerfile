@@ -22,9 +22,9 @@ COPY pipeline /build/source/pipeline
 RUN sh /build/install.sh package
 
 FROM ${BASE_IMAGE}
-# ps: with it Jenkins finds what to end when a build is aborted
-RUN { command -v git && command -v ps; } >/dev/null || { \
-        apt-get update && apt-get install --yes --no-install-recommends git procps \
+# ps: with it Jenkins finds what to end when a build is aborted; libgomp: LightGBM's wheel needs it
+RUN { command -v git && command -v ps && ldconfig -p | grep libgomp.so.1; } >/dev/null || { \
+        apt-get update && apt-get install --yes --no-install-recommends git libgomp1 procps \
         && rm -rf /var/lib/apt/lists/*; \
     }; \
     git config --system --add safe.directory '*'; \

@@ -22,7 +22,7 @@ from tests.docker.machine import install, lacking, may_install, started, told_on
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASE = "bookworm"
-PACKAGES = "ca-certificates,git,procps,python3,python3-venv"
+PACKAGES = "ca-certificates,git,libgomp1,procps,python3,python3-venv"
 TRUSTED = Path("/etc/ssl/certs/ca-certificates.crt")
 CONTEXT = (
     *("docker", "pipeline", "pyproject.toml"),

@@ -62,6 +62,10 @@ def test_it_holds_the_lock_and_the_package_and_nothing_else(run):
     assert {"mlflow", "pandas", "xgboost-cpu", "hatchling"} <= set(installed)
 
 
+def test_the_estimators_with_native_code_load(run):
+    assert run("python", "-c", "import lightgbm, xgboost; print('loaded')").strip() == "loaded"
+
+
 COMPILED = """
 import importlib.util, json, pathlib, sysconfig
 found = {}

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 HEAVY = (
-    "fairlearn", "great_expectations", "matplotlib", "mlflow", "numpy", "onnx", "onnxmltools",
-    "onnxruntime", "pandas", "scipy", "skl2onnx", "sklearn", "statsmodels", "talib", "xgboost",
+    "fairlearn", "great_expectations", "lightgbm", "matplotlib", "mlflow", "numpy", "onnx",
+    "onnxmltools", "onnxruntime", "optuna", "pandas", "scipy", "skl2onnx", "sklearn", "statsmodels",
+    "talib", "xgboost",
 )  # fmt: skip
 FRAMES = {"numpy", "pandas", "scipy"}
 EXPECTED: tuple[tuple[tuple[str, ...], set[str]], ...] = (

@@ -12,6 +12,7 @@ from ml_pipeline.approval.policy_files import PolicyFile
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.project import doctor
+from ml_pipeline.training.estimators.lightgbm import LightGBM
 
 from tests.servers import free_port
 
@@ -114,19 +115,28 @@ class TestPackages:
         )
         assert doctor._versions().verdict is Verdict.PASS
 
-    def test_package_that_does_not_load(self, monkeypatch):
+    def test_package_that_does_not_load(self, make_project, monkeypatch):
         monkeypatch.setattr(doctor, "IMPORTED", ("json", "no_such_module"))
-        check = doctor._imports()
+        check, _ = doctor._imports(make_project())
         assert check.verdict is Verdict.FAIL
         assert check.observed.startswith("no_such_module: ModuleNotFoundError")
 
-    def test_package_that_crashes_the_interpreter(self, monkeypatch):
+    @pytest.mark.parametrize(("estimator", "required"), [("lightgbm", True), ("xgboost", False)])
+    def test_package_of_an_estimator(self, make_project, monkeypatch, estimator, required):
+        monkeypatch.setattr(LightGBM, "packages", {"lightgbm": "no_such_module"})
+        project = make_project(train={"estimator": estimator, "params": {"max_depth": 3}})
+        failed = [each for each in doctor._imports(project) if each.verdict is Verdict.FAIL]
+        assert [each.required for each in failed] == [required]
+        assert "no_such_module: ModuleNotFoundError" in failed[0].observed
+
+    def test_package_that_crashes_the_interpreter(self, make_project, monkeypatch):
         script = doctor._IMPORTER.replace(
             "importlib.import_module(name)", "__import__('os').abort()"
         )
         monkeypatch.setattr(doctor, "_IMPORTER", script)
         monkeypatch.setattr(doctor, "IMPORTED", ("json",))
-        assert doctor._imports().observed == "json: died with exit code -6"
+        check, _ = doctor._imports(make_project())
+        assert check.observed == "json: died with exit code -6"
 
 
 class TestPlaces:

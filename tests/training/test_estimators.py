@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ml_pipeline.training import onnx_export
 from ml_pipeline.training.estimators.base import FitSettings, LabelledRows
+from ml_pipeline.training.estimators.lightgbm import LightGBMParameters, float32_thresholds
 from ml_pipeline.training.estimators.loader import (
     check_parameters,
     installed_estimators,
@@ -20,6 +21,7 @@ SETTINGS = FitSettings(seed=7, threads=1, max_epochs=30, patience=5)
 SMALL = {
     "xgboost": {"max_depth": 3},
     "random-forest": {"n_estimators": 25, "max_depth": 6},
+    "lightgbm": {"num_leaves": 7},
 }
 """Parameters that keep the tests quick; the other estimators have their defaults."""
 ESTIMATORS = sorted(installed_estimators())
@@ -104,14 +106,15 @@ def test_the_same_inputs_give_the_same_bytes(estimator, calibration):
     assert first.fitted.native() == second.fitted.native()
 
 
-@pytest.mark.parametrize("estimator", ["xgboost", "random-forest"])
+@pytest.mark.parametrize("estimator", ["lightgbm", "xgboost", "random-forest"])
 def test_the_number_of_threads_changes_nothing(estimator):
     one = trained(estimator)
     two = trained(estimator, settings=FitSettings(seed=7, threads=2, max_epochs=30, patience=5))
     assert onnx_export.to_onnx(one, 6) == onnx_export.to_onnx(two, 6)
+    assert one.fitted.native() == two.fitted.native()
 
 
-@pytest.mark.parametrize("estimator", ["xgboost", "random-forest"])
+@pytest.mark.parametrize("estimator", ["lightgbm", "xgboost", "random-forest"])
 def test_another_seed_gives_another_model(estimator):
     other = trained(estimator, settings=FitSettings(seed=8, threads=1, max_epochs=30, patience=5))
     assert onnx_export.to_onnx(trained(estimator), 6) != onnx_export.to_onnx(other, 6)
@@ -123,7 +126,7 @@ def test_values_on_a_threshold_go_the_same_way_in_onnx():
     x = generator.integers(0, 7, (4000, 6)).astype(np.float32) / np.float32(3)
     x[:, 1] = np.nextafter(x[:, 0], np.float32(9))
     sample = LabelledRows(x, (x[:, 0] + generator.normal(size=4000) > 1).astype(float))
-    for estimator in ("xgboost", "random-forest"):
+    for estimator in ("lightgbm", "xgboost", "random-forest"):
         recipe = recipe_of(estimator)
         model = fit(recipe, sample, sample, SETTINGS, quiet)
         assert onnx_export.prove(model, onnx_export.to_onnx(model, 6), x) <= 1e-5
@@ -200,6 +203,76 @@ class TestBoosting:
         loaded = xgboost.Booster(model_file=path)
         x = rows(300, 4).x
         assert np.array_equal(loaded.inplace_predict(x), model.predict(x).astype(np.float32))
+
+
+class TestLightGBM:
+    @staticmethod
+    def without_gaps(count, seed):
+        sample = rows(count, seed)
+        return LabelledRows(np.nan_to_num(sample.x, nan=0.25), sample.y)
+
+    def test_stops_early_and_keeps_the_best_round_only(self):
+        settings = FitSettings(seed=7, threads=1, max_epochs=500, patience=5)
+        model = trained("lightgbm", settings=settings)
+        assert model.fitted.rounds == model.fitted.best_round + 5
+        assert model.fitted.trees.num_trees() == model.fitted.best_round
+        (check,) = model.checks()
+        assert (check.name, check.verdict) == ("early stopping", "pass")
+
+    def test_reports_when_the_limit_ended_it(self):
+        settings = FitSettings(seed=7, threads=1, max_epochs=2, patience=5)
+        (check,) = trained("lightgbm", settings=settings).checks()
+        assert (check.verdict, check.required) == ("inconclusive", False)
+
+    @pytest.mark.parametrize("shift", [-3.0, 0.0, 3.0])
+    def test_a_missing_value_in_a_column_that_had_none_is_exported_right(self, shift):
+        """LightGBM takes it for 0 then, on whichever side of a threshold that is."""
+        train, watched = self.without_gaps(1500, 1), self.without_gaps(400, 2)
+        shifted = [LabelledRows(part.x + np.float32(shift), part.y) for part in (train, watched)]
+        model = fit(recipe_of("lightgbm"), *shifted, SETTINGS, quiet)
+        unseen = rows(5000, 3).x + np.float32(shift)
+        assert onnx_export.prove(model, onnx_export.to_onnx(model, 6), unseen) <= 1e-5
+
+    def test_predicts_as_the_booster_did_before_its_thresholds_were_rounded(self):
+        import lightgbm
+
+        x = np.repeat(np.arange(1, 41, dtype=np.float32) / np.float32(7), 50)[:, None]
+        label = np.tile([0.0, 1.0], 1000)
+        x[label == 1] = np.nextafter(x[label == 1], np.float32(9))
+        booster = lightgbm.train(
+            {"objective": "binary", "verbosity": -1, "num_threads": 1, "num_leaves": 60},
+            lightgbm.Dataset(x, label),
+            20,
+        )
+        expected = booster.predict(x)
+        assert ((expected > 0.5) == (label == 1)).all(), "neighbouring float32 are told apart"
+        text = float32_thresholds(booster.model_to_string())
+        assert np.array_equal(lightgbm.Booster(model_str=text).predict(x), expected)
+        assert "num_threads" not in text
+
+    def test_knows_every_parameter_by_the_name_that_lightgbm_knows(self, capfd):
+        import lightgbm
+
+        def complaints(params):
+            sample = rows(100, 1)
+            lightgbm.train(
+                params | {"objective": "binary", "verbosity": 0, "num_threads": 1},
+                lightgbm.Dataset(sample.x, sample.y),
+                1,
+            )
+            captured = capfd.readouterr()
+            return captured.out + captured.err
+
+        assert "Unknown parameter" not in complaints(LightGBMParameters().model_dump())
+        assert "Unknown parameter: num_leafs" in complaints({"num_leafs": 3})
+
+    def test_the_native_file_gives_the_uncalibrated_answers(self, tmp_path):
+        model = trained("lightgbm", "sigmoid")
+        path = tmp_path / "model.lgbm"
+        path.write_bytes(model.fitted.native())
+        x = rows(300, 4).x
+        predicted = load_estimator("lightgbm").predict_native(path, x)
+        assert np.array_equal(predicted, model.fitted.predict(x))
 
 
 class TestLinear:

@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -62,8 +63,7 @@ def examine(project: Project, home: Home, policies: tuple[PolicyFile, ...] = ())
     return [
         _python(),
         _versions(),
-        _estimators(),
-        _imports(),
+        *_imports(project),
         _configuration(project),
         _policy(project, policies),
         *_data(project),
@@ -110,32 +110,51 @@ def _versions() -> Check:
     )
 
 
-def _estimators() -> Check:
-    """Load every installed estimator plug-in: the packages of each are checked with the others."""
+def _imports(project: Project) -> list[Check]:
+    """Load the packages with native code in a process of its own: a broken one may crash it.
+
+    Those of the estimators that the project does not use are advisory.
+    """
     from ml_pipeline.training.estimators.loader import installed_estimators
 
-    expected = "every estimator plug-in to load"
     try:
-        estimators = installed_estimators()
+        packages = {name: each.packages for name, each in installed_estimators().items()}
     except UsageError as error:
-        return check("estimators", False, error.fault, expected, str(error))
-    return check("estimators", True, ", ".join(estimators), expected)
+        return [check("estimators", False, error.fault, "plug-ins that load", str(error))]
+    own = packages.pop(project.config.train.estimator, {})
+    needed = list(dict.fromkeys((*IMPORTED, *own.values())))
+    others = {
+        module: name
+        for name, modules in packages.items()
+        for module in modules.values()
+        if module not in needed
+    }
+    faults = _import_faults([*needed, *others])
+    failed = "; ".join(f"{name}: {faults[name]}" for name in sorted(needed) if name in faults)
+    unusable = "; ".join(
+        f"{name}: {module}: {faults[module]}" for module, name in others.items() if module in faults
+    )
+    return [
+        check(
+            "imports",
+            not failed,
+            failed or f"{len(needed)} packages with native code load",
+            "every package to load",
+            f"{failed}: install it again, with the system libraries that it names",
+        ),
+        check(
+            "estimators",
+            not unusable,
+            unusable or ", ".join(installed_estimators()),
+            "packages of every estimator to load",
+            f"{unusable}: only a project with this train.estimator needs it",
+            required=False,
+        ),
+    ]
 
 
-def estimator_modules() -> list[str]:
-    """Return the modules that the installed estimators import; none where one cannot be loaded."""
-    from ml_pipeline.training.estimators.loader import installed_estimators
-
-    try:
-        estimators = installed_estimators().values()
-    except UsageError:
-        return []
-    return [module for estimator in estimators for module in estimator.packages.values()]
-
-
-def _imports() -> Check:
-    """Load the packages with native code in a process of its own: a broken one may crash it."""
-    modules = tuple(dict.fromkeys((*IMPORTED, *estimator_modules())))
+def _import_faults(modules: Sequence[str]) -> dict[str, str]:
+    """Return why modules cannot be imported, by name."""
     done = subprocess.run(
         [sys.executable, "-P", "-W", "ignore", "-c", _IMPORTER, *modules],
         capture_output=True,
@@ -143,18 +162,10 @@ def _imports() -> Check:
         check=False,
     )
     try:
-        faults = json.loads(done.stdout.strip().splitlines()[-1])
+        return dict(json.loads(done.stdout.strip().splitlines()[-1]))
     except (IndexError, ValueError):
         begun = [line for line in done.stderr.splitlines() if line in modules]
-        faults = {begun[-1] if begun else "python": f"died with exit code {done.returncode}"}
-    message = "; ".join(f"{name}: {fault}" for name, fault in sorted(faults.items()))
-    return check(
-        "imports",
-        not faults,
-        message or f"{len(modules)} packages with native code load",
-        "every package to load",
-        f"{message}: install it again, with the system libraries that it names",
-    )
+        return {begun[-1] if begun else modules[0]: f"died with exit code {done.returncode}"}
 
 
 def _configuration(project: Project) -> Check:
