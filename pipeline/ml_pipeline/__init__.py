@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ml_pipeline.core.report import Check, StageReport, Verdict
     from ml_pipeline.features.decorator import feature
     from ml_pipeline.features.indicators import compute_rsi
+    from ml_pipeline.gate.checks.base import AT_LEAST, AT_MOST, GateCheck
+    from ml_pipeline.gate.model_comparison import ComparedRows, ModelComparison
     from ml_pipeline.jenkins.fake_agent import FakeMlPipeline
     from ml_pipeline.problem import Column, FeatureFunction, Matrix, Problem, Rule
     from ml_pipeline.targets.base import Deployment, Handover, Placement, Target
@@ -31,8 +33,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AT_LEAST",
+    "AT_MOST",
     "Check",
     "Column",
+    "ComparedRows",
     "Deployment",
     "Encoded",
     "EnvironmentFault",
@@ -41,9 +46,11 @@ __all__ = [
     "FeatureFunction",
     "FitSettings",
     "Fitted",
+    "GateCheck",
     "Handover",
     "LabelledRows",
     "Matrix",
+    "ModelComparison",
     "Objective",
     "OnnxGraph",
     "Placement",
@@ -67,6 +74,8 @@ MODULES: Final = {
     "features.decorator": ("feature",),
     "features.indicators": ("compute_rsi",),
     "jenkins.fake_agent": ("FakeMlPipeline",),
+    "gate.checks.base": ("AT_LEAST", "AT_MOST", "GateCheck"),
+    "gate.model_comparison": ("ComparedRows", "ModelComparison"),
     "problem": ("Column", "FeatureFunction", "Matrix", "Problem", "Rule"),
     "training.estimators.base": (
         "Encoded",

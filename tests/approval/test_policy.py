@@ -177,6 +177,7 @@ class TestAFurtherFileMayOnlyTighten:
             "max_feature_auc",
             "guards",
             "allow_breaking_contract",
+            "checks",
         }
 
     @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import yaml
 from ml_pipeline import config
 from ml_pipeline.approval.policy import Policy, load
 from ml_pipeline.approval.subject import gather
+from ml_pipeline.config import GateSection
 from ml_pipeline.core import report
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Profile, Verdict
@@ -45,6 +46,29 @@ def test_against_baseline(new_model, baseline_model, X_test, y_test):
     new = (new_model.predict(X_test) == y_test).mean()
     old = (baseline_model.predict(X_test) == y_test).mean()
     assert new >= old + {gain}
+"""
+
+
+REPOSITORY_CHECK = """
+from ml_pipeline import Check, Verdict
+
+def mean(comparison, most):
+    mean = float(comparison.rows.challenger.mean())
+    verdict = Verdict.PASS if mean <= most else Verdict.FAIL
+    return Check(name="", verdict=verdict, observed=mean, expected=f"at most {most}")
+"""
+INSTALLED_CHECK = """
+from typing import Annotated
+from ml_pipeline import AT_MOST, Check, GateCheck, Section, Verdict
+
+class MeanPrediction(GateCheck):
+    class Settings(Section):
+        most: Annotated[float, AT_MOST] = 0.9
+
+    def judge(self, comparison):
+        mean = float(comparison.rows.challenger.mean())
+        verdict = Verdict.PASS if mean <= self.settings.most else Verdict.FAIL
+        return Check(name="mean", verdict=verdict, observed=mean)
 """
 
 
@@ -93,6 +117,12 @@ class Delivery:
         name = stage.replace("-", "_")
         section = getattr(project.config, name).model_copy(update={"required": False})
         changed = project.config.model_copy(update={name: section})
+        return dataclasses.replace(project, config=changed)
+
+    def with_gate(self, **settings):
+        """Return the project with settings of its section ``gate``."""
+        project = config.load(self.root, environment={})
+        changed = project.config.model_copy(update={"gate": GateSection(**settings)})
         return dataclasses.replace(project, config=changed)
 
     def gate(self, **changed):
@@ -272,6 +302,46 @@ class TestFirstDelivery:
         done = delivery.gate()
         assert done.exit_code == 1
         assert done.report.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)
+
+    def test_a_check_of_the_repository_decides(self, first):
+        """The same delivery passes or not by the project's own limit."""
+        module = first.root / "my_checks.py"
+        module.write_text(REPOSITORY_CHECK)
+        try:
+            strict, lenient = (
+                first.gate(project=first.with_gate(checks=[{"my_checks:mean": {"most": most}}]))
+                for most in (0.0, 1.0)
+            )
+        finally:
+            module.unlink()
+        name = "gate check my_checks:mean"
+        assert (strict.exit_code, named(strict, name).verdict) == (1, Verdict.FAIL)
+        assert strict.report.summary.startswith(f"refused: {name}: ")
+        assert (lenient.exit_code, named(lenient, name).verdict) == (0, Verdict.PASS)
+        assert {check.name for check in lenient.report.checks} == {
+            check.name for check in strict.report.checks
+        }
+
+    def test_an_installed_check_that_the_policy_demands_decides(self, first, tmp_path, monkeypatch):
+        """It is on though ml.yaml does not name it, with the policy's limit."""
+        metadata = tmp_path / "own_gate-1.0.dist-info"
+        metadata.mkdir()
+        (tmp_path / "own_gate.py").write_text(INSTALLED_CHECK)
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: own-gate\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(
+            "[ml_pipeline.gate_checks]\nmean_prediction = own_gate:MeanPrediction\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        policy = tmp_path / "policy.yaml"
+        for most, exit_code in ((0.0, 1), (1.0, 0)):
+            policy.write_text(f"gate: {{checks: [{{mean_prediction: {{most: {most}}}}}]}}\n")
+            done = first.gate(policy=policy)
+            assert done.exit_code == exit_code, done.report.summary
+            assert named(done, "gate check mean_prediction").required
+        looser = first.with_gate(checks=[{"mean_prediction": {"most": 2.0}}])
+        done = first.gate(policy=policy, project=looser)
+        assert done.exit_code == 2
+        assert "gate.checks.mean_prediction.most is 2.0" in done.report.summary
 
     def test_an_empty_registry_has_no_challenger(self, first, tmp_path):
         done = first.gate(home=Home(tmp_path / "empty"))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field, field_validator
 
@@ -53,6 +53,8 @@ class Policy(Section):
     def digest(self) -> str:
         """Return the SHA-256 that gate and approval state; equal rules, equal digest."""
         rules = self.model_dump(mode="json")
+        if not self.gate.checks:
+            del rules["gate"]["checks"]  # a policy without the key keeps its digest
         for key in ("approvers", "require", "keys"):
             rules[key] = sorted(set(rules[key]))
         text = json.dumps(rules, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -168,7 +170,28 @@ def _stricter_gate(base: GateMinimums, other: GateMinimums, where: str, of: str)
         max_feature_auc=_of(min, base.max_feature_auc, other.max_feature_auc),
         guards=guards,
         allow_breaking_contract=base.allow_breaking_contract and other.allow_breaking_contract,
+        checks=_stricter_checks(base.checks, other.checks, where, of),
     )
+
+
+def _stricter_checks(
+    base: Mapping[str, Mapping[str, Any]],
+    other: Mapping[str, Mapping[str, Any]],
+    where: str,
+    of: str,
+) -> dict[str, Mapping[str, Any]]:
+    """Return the checks of both policies, each with the stricter settings."""
+    checks = {**other, **base}
+    for name in base.keys() & other.keys():
+        if base[name] == other[name]:
+            continue
+        from ml_pipeline.gate.policy_minimums import stricter_settings
+
+        settings = stricter_settings(name, base[name], other[name])
+        if settings is None:
+            raise _conflict(where, of, f"gate.checks.{name}", str(dict(other[name])))
+        checks[name] = settings
+    return checks
 
 
 N = TypeVar("N", int, float)

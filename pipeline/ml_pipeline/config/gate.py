@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -46,6 +47,56 @@ MarginForm = Annotated[
 """Both sections take both forms, so that a guard may be copied from one to the other."""
 
 
+CHECK_NAME = re.compile(r"[A-Za-z_][\w.-]*(:[A-Za-z_]\w*)?", re.ASCII)
+"""Of an installed check, or ``module:name`` of one in the project's repository."""
+
+
+def _as_checks(values: Any) -> Any:
+    """Take a list of names, each alone or as ``name: {settings}``, for a mapping of settings."""
+    if isinstance(values, dict):
+        entries = list(values.items())
+    elif isinstance(values, list | tuple):
+        entries = [
+            pair
+            for value in values
+            for pair in (value.items() if isinstance(value, dict) else [(value, None)])
+        ]
+    else:
+        raise ValueError("a list of names of checks")  # noqa: TRY004  pydantic takes it as a fault
+    checks: dict[str, Any] = {}
+    for name, settings in entries:
+        if not isinstance(name, str) or CHECK_NAME.fullmatch(name) is None:
+            raise ValueError(f"the name of an installed check, or module:name; found {name!r}")
+        if name in checks:
+            raise ValueError(f"each check once; {name} stands twice")
+        checks[name] = {} if settings is None else settings
+    return checks
+
+
+CHECKS_SCHEMA: JsonDict = {
+    "anyOf": [
+        {
+            "type": "array",
+            "items": {
+                "anyOf": [
+                    {"type": "string"},
+                    {
+                        "type": "object",
+                        "additionalProperties": {"type": ["object", "null"]},
+                        "minProperties": 1,
+                    },
+                ]
+            },
+        },
+        {"type": "object", "additionalProperties": {"type": ["object", "null"]}},
+    ],
+    "description": "Names of checks, each alone or with its settings.",
+}
+CheckForms = Annotated[
+    dict[str, dict[str, Any]], BeforeValidator(_as_checks), WithJsonSchema(CHECKS_SCHEMA)
+]
+
+
 class GateSection(Section):
     goal: Literal["auto", "superior", "non_inferior"] = "auto"
     metric: str | None = Field(None, description="The primary metric; the problem's own if unset.")
@@ -66,6 +117,11 @@ class GateSection(Section):
     )
     allow_breaking_contract: bool = Field(
         False, description="A challenger that some requests of the champion's clients do not fit."
+    )
+    checks: CheckForms = Field(
+        default_factory=dict,
+        description="Further checks: installed ones by name, or module:name of the repository; "
+        "settings as name: {key: value}.",
     )
 
 
@@ -88,4 +144,8 @@ class GateMinimums(Section):
     )
     allow_breaking_contract: bool = Field(
         True, description="Whether a project may allow that requests of old clients do not fit."
+    )
+    checks: CheckForms = Field(
+        default_factory=dict,
+        description="Checks that are on in every project, with the loosest settings.",
     )

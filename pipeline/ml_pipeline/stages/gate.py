@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ml_pipeline.approval import policy as policies
 from ml_pipeline.approval.keys import trusted_keys
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import report
@@ -35,6 +36,7 @@ from ml_pipeline.gate.record import record
 from ml_pipeline.gate.reports import read_reports
 from ml_pipeline.problem import Problem
 from ml_pipeline.project.comparison_tests import ComparisonTests
+from ml_pipeline.project.configured_checks import configured_checks, judge_all_configured
 from ml_pipeline.project.policy_in_force import policy_in_force
 from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.promotion.agreement import contenders, production_of
@@ -85,16 +87,15 @@ def run(context: Context[NoFlags]) -> Outcome:
     is_proven = report.judge(evidence) is Verdict.PASS
     if is_proven:
         comparison = _compare(context, registry, challenger, champion, problem, rules, comparison)
-    tests = ComparisonTests(
-        context.config.tests.model,
-        context.profile,
-        Protected(context.project, context.workdir, context.home),
-        context.take,
-    )
+    protected = Protected(context.project, context.workdir, context.home)
+    tests = ComparisonTests(context.config.tests.model, context.profile, protected, context.take)
     context.progress("running the project's checks", 0.8)
     compared = judge_all((PairedDifference.of(), tests, HeuristicComparison.of()), comparison)
+    configured = configured_checks(section, policy.gate, policies.named(context.policy), protected)
+    further = judge_all_configured(configured, comparison, protected)
     checks = [*compared, *evidence] if is_proven else [*evidence, *compared]
     checks.insert(0 if contract.breaks else len(compared), contract.check)
+    checks += further
     summary = headline(checks, comparison.comparisons.primary, comparison.goal)
     keys = partial(trusted_keys, context.home, policy)
     earlier = "; ".join(decisions(registry, context.home, challenger, champion, keys))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from ml_pipeline.config import Section
-from ml_pipeline.core.errors import PipelineError
+from ml_pipeline.core.errors import PipelineError, UsageError
 from ml_pipeline.core.report import Check, Verdict
 
 if TYPE_CHECKING:
@@ -29,10 +29,14 @@ class PolicyBound:
         return min(one, other) if self.direction == "at most" else max(one, other)
 
 
-AT_MOST = PolicyBound("at most")
+AT_MOST: PolicyBound = PolicyBound("at most")
 """``Annotated[float, AT_MOST]``: the policy's value of this setting is the largest allowed."""
-AT_LEAST = PolicyBound("at least")
+AT_LEAST: PolicyBound = PolicyBound("at least")
 """``Annotated[int, AT_LEAST]``: the policy's value of this setting is the least allowed."""
+
+
+CONFIGURED = "gate check"
+"""Start of the names of configured checks in reports; no other check has it."""
 
 
 class NoSettings(Section):
@@ -47,13 +51,13 @@ class GateCheck(ABC):
     ``module:name``. A check can stop a promotion, never allow one that another check stops.
 
     Attributes:
-        name: what reports call the check.
+        name: what reports call the check; one that is configured has its name in ``gate.checks``.
         Settings: model of its settings. A field annotated ``AT_MOST`` or ``AT_LEAST`` may be
             tightened beyond the value of the policy; any other has to be equal to it.
         settings: the validated settings.
     """
 
-    name: ClassVar[str]
+    name: str = ""
     Settings: ClassVar[type[Section]] = NoSettings
 
     def __init__(self, settings: Any) -> None:
@@ -95,30 +99,43 @@ def judge_configured(check: GateCheck, comparison: ModelComparison) -> list[Chec
         PipelineError: the check says which key, file or service is at fault.
     """
     if comparison.rows is None:
-        return [inconclusive(check.name, comparison.why or "there is no comparison to judge")]
+        verdicts: Sequence[Check] = [inconclusive(comparison.why or "no rows were compared")]
+    else:
+        verdicts = _verdicts(check, comparison)
+    title = f"{CONFIGURED} {check.name}"
+    return as_required(
+        verdict.model_copy(
+            update={
+                "name": f"{title}: {verdict.name}"
+                if verdict.name not in ("", check.name)
+                else title
+            }
+        )
+        for verdict in verdicts
+    )
+
+
+def _verdicts(check: GateCheck, comparison: ModelComparison) -> Sequence[Check]:
     try:
-        judged = check.judge(comparison)
+        judged: object = check.judge(comparison)
+        verdicts = [judged] if isinstance(judged, Check) else [*cast("Iterable[Any]", judged)]
     except PipelineError:
         raise
     except Exception as error:  # noqa: BLE001  code of others: whatever it raises is no pass
-        return [inconclusive(check.name, f"the check raised {type(error).__name__}: {error}")]
-    return required_verdicts(check.name, [judged] if isinstance(judged, Check) else judged)
+        return [inconclusive(f"the check raised {type(error).__name__}: {error}")]
+    if not verdicts or not all(isinstance(verdict, Check) for verdict in verdicts):
+        return [inconclusive("the check returned no verdict")]
+    return verdicts
 
 
-def required_verdicts(name: str, judged: object) -> list[Check]:
-    """Return the verdicts of a configured check as required checks under its name.
-
-    A skipped verdict is inconclusive, and so is anything that is not a list of checks.
-    """
-    checks = list(judged) if isinstance(judged, Iterable) else []
-    if not checks or not all(isinstance(each, Check) for each in checks):
-        return [inconclusive(name, "the check returned no verdict")]
-    title = report_name(name)
-    return as_required(
-        check.model_copy(
-            update={"name": title if check.name in ("", name) else f"{title}: {check.name}"}
-        )
-        for check in checks
+def inconclusive(why: str) -> Check:
+    """Return the verdict of a configured check that gave none."""
+    return Check(
+        name="",
+        verdict=Verdict.INCONCLUSIVE,
+        observed="no verdict",
+        expected="a verdict of the check",
+        why=why,
     )
 
 
@@ -137,17 +154,10 @@ def as_required(checks: Iterable[Check]) -> list[Check]:
     ]
 
 
-def inconclusive(name: str, why: str) -> Check:
-    """Return the required check of a configured check that gave no verdict."""
-    return Check(
-        name=report_name(name),
-        verdict=Verdict.INCONCLUSIVE,
-        observed="no verdict",
-        expected="a verdict of the check",
-        why=why,
+def looser(where: str, key: str, setting: object, expected: str) -> UsageError:
+    """Return the error about a key of ``gate`` that is looser than the policy's."""
+    return UsageError(
+        f"gate.{key} is {setting}",
+        expected=f"{expected}, as the policy's 'gate' says",
+        hint=f"ml.yaml may only tighten {where}",
     )
-
-
-def report_name(name: str) -> str:
-    """Return what reports call a configured check; no built-in check has such a name."""
-    return f"gate check {name}"

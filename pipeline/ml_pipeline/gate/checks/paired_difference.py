@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from ml_pipeline.config import GateMinimums, GateSection
 from ml_pipeline.core.report import Check
-from ml_pipeline.gate.checks.base import GateCheck
+from ml_pipeline.gate.checks.base import GateCheck, looser
 from ml_pipeline.gate.comparison_set import ComparisonRules
 from ml_pipeline.gate.model_comparison import ModelComparison
-from ml_pipeline.gate.policy_minimums import looser
 
 ALLOWED_GOALS = {"auto": ("auto", "superior"), "superior": ("superior",)}
 

@@ -12,9 +12,8 @@ from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.features.request_contract import ContractChange, compare
 from ml_pipeline.features.schema import FeatureSchema
-from ml_pipeline.gate.checks.base import GateCheck
+from ml_pipeline.gate.checks.base import GateCheck, looser
 from ml_pipeline.gate.model_comparison import ModelComparison
-from ml_pipeline.gate.policy_minimums import looser
 
 NAME = "request contract"
 ALLOW = "gate.allow_breaking_contract"
