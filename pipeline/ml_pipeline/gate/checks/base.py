@@ -21,6 +21,9 @@ class PolicyBound:
 
     direction: Literal["at most", "at least"]
 
+    def __repr__(self) -> str:
+        return f'PolicyBound("{self.direction}")'
+
     def allows(self, setting: Any, minimum: Any) -> bool:
         """Return whether a setting is as strict as the policy's value, or stricter."""
         return bool(setting <= minimum if self.direction == "at most" else setting >= minimum)
