@@ -26,6 +26,8 @@ from ml_pipeline.stages.context import Context
 from ml_pipeline.stages.record import values_of
 from ml_pipeline.stages.table import STAGES
 
+pytest_plugins = ["tests.fast_lane"]
+
 SMALL: dict[str, Any] = {
     "project": "small",
     "data": {"source": {"kind": "simulated", "symbols": 24, "days": 160, "seed": 3, "edge": 0.6}},

@@ -55,7 +55,7 @@ def test_a_wrong_file_is_one_line_that_names_the_key(
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_utf_8_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf_8_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "ml.yaml").write_bytes(b"project: \xff\n")
     with pytest.raises(UsageError, match="is not UTF-8 text"):
         config.load(tmp_path, environment={})

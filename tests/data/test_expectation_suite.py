@@ -34,7 +34,7 @@ def run(expect: str, severity: str = "fail", **args):
         ),
     ],
 )
-def test_any_row_expectation_tells_which_rows_miss_it(expect, args, rows):
+def test_any_row_expectation_returns_the_rows_that_miss_it(expect, args, rows):
     result = run(expect, **args)
     assert result.error == ""
     assert result.missed.nonzero()[0].tolist() == rows

@@ -113,7 +113,7 @@ def test_short_lines_over_the_tolerance_fail(validated):
         ),
     ],
 )
-def test_what_is_not_wrong_is_said(validated, change, note):
+def test_an_observation_that_is_no_fault_is_a_note(validated, change, note):
     report, _ = validated(change(table()))
     assert report.verdict is Verdict.PASS
     assert note in report.summary
@@ -175,7 +175,7 @@ def test_labels_mean_the_same_however_they_are_written(validated, written, posit
     )
 
 
-def test_words_that_yaml_would_have_to_quote_are_said(validated):
+def test_words_that_yaml_would_have_to_quote_are_noted(validated):
     from ml_pipeline.problems.table import Table, TableOptions
 
     frame = table().assign(y=lambda t: t["y"].map({1: "NO", 0: "SE"}))
@@ -317,7 +317,7 @@ def test_a_placeholder_of_an_unknown_date_is_named(validated):
     ],
     ids=["empty", "constant", "beyond 2^53", "beyond 2^24"],
 )
-def test_a_feature_that_tells_nothing_is_named(validated, values, says):
+def test_a_feature_without_information_is_named(validated, values, says):
     report, _ = validated(table().assign(x=values))
     assert report.verdict is Verdict.PASS
     assert says in report.summary

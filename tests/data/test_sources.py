@@ -209,7 +209,7 @@ def test_a_pipe_is_no_parquet_file(make_project):
         read_source(ParquetSource(kind="parquet", path="x.parquet"), project)
 
 
-def test_a_file_without_a_line_of_names_is_said_to_have_none(shop, sales):
+def test_a_file_without_a_header_is_refused_as_such(shop, sales):
     raw = sales.set_axis(["a", "2024-01-01", "10", "7.5"][: sales.shape[1]], axis=1)
     with pytest.raises(UsageError, match="add one as its first line"):
         to_problem_columns(raw, shop, DataSection())

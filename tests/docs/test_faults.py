@@ -45,7 +45,7 @@ def test_the_table_is_read() -> None:
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
-def test_a_row_says_what_happens_and_names_tests_that_are_there(row: list[str]) -> None:
+def test_a_row_names_the_outcome_and_tests_that_exist(row: list[str]) -> None:
     fault, code, happens, shown = row
     assert fault
     assert happens

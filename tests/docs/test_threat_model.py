@@ -31,7 +31,7 @@ def test_the_tables_are_read() -> None:
 
 
 @pytest.mark.parametrize("row", guarantees(), ids=lambda row: row[0][:60])
-def test_a_guarantee_names_tests_that_are_there(row: tuple[str, str]) -> None:
+def test_a_guarantee_names_tests_that_exist(row: tuple[str, str]) -> None:
     guarantee, shown = row
     assert guarantee
     named = TEST.findall(shown)
@@ -41,7 +41,7 @@ def test_a_guarantee_names_tests_that_are_there(row: tuple[str, str]) -> None:
         assert name in names_of(path), f"{path} has no {name}"
 
 
-def test_every_section_about_somebody_has_guarantees_and_what_is_left_to_others() -> None:
+def test_every_actor_has_guarantees_and_a_remainder() -> None:
     sections = PAGE.read_text().split("\n## Against ")[1:]
     assert len(sections) >= 6
     for section in sections:

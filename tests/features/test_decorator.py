@@ -90,7 +90,7 @@ class TestLoadModules:
             ("feature(scope='week')\n", "mine cannot be imported: UsageError"),
         ],
     )
-    def test_says_in_one_line_what_is_wrong_with_a_module(self, project, text, said):
+    def test_a_faulty_module_is_refused_in_one_line(self, project, text, said):
         with pytest.raises(UsageError, match=said) as caught:
             load_modules(project(mine=text), ["mine"])
         assert "\n" not in str(caught.value)

@@ -90,7 +90,7 @@ class TestCompare:
     @pytest.mark.parametrize(
         "new", [of(PLAN, TENURE), of(AGE, PLAN, TENURE), of(PLAN, AGE, TENURE, AGE_TOO)]
     )
-    def test_one_that_is_refused_is_not_called_so(self, new):
+    def test_a_request_that_is_refused_is_not_called_wrongly_answered(self, new):
         assert "wrongly" not in str(compare(FORMER, new))
 
     def test_going_back_on_what_was_optional_or_accepted_is_breaking(self):
@@ -107,7 +107,7 @@ class TestCompare:
         assert replace(numbers, unseen="refuse").contract == numbers.contract
         assert compare(numbers, replace(numbers, unseen="refuse")).change == "compatible"
 
-    def test_several_changes_are_all_said_the_breaking_ones_first(self):
+    def test_several_changes_are_listed_the_breaking_ones_first(self):
         new = of(replace(PLAN, categories=("a", "free", "max", "pro")), TENURE)
         assert str(compare(FORMER, new)) == (
             "breaking: feature 'age' is gone; feature 'plan' knows 'a', too"

@@ -426,19 +426,19 @@ class TestRead:
 
 
 class TestReport:
-    def test_says_that_the_system_refuses(self, monkeypatch):
+    def test_the_check_passes_where_the_system_refuses_writes(self, monkeypatch):
         monkeypatch.setattr(landlock, "abi", lambda: 7)
         [found] = isolation.check(["some"])
         assert (found.verdict, found.required) == (Verdict.PASS, False)
         assert found.observed == "a copy; Landlock (ABI 7) refuses to write elsewhere"
 
     @pytest.mark.usefixtures("without_landlock")
-    def test_says_that_it_is_only_found(self):
+    def test_the_check_names_comparison_where_the_system_refuses_nothing(self):
         [found] = isolation.check(["some"])
         assert (found.verdict, found.required) == (Verdict.SKIPPED, False)
         assert (
             found.observed == "a copy; what is written elsewhere is found afterwards, not refused"
         )
 
-    def test_says_nothing_where_no_code_ran(self):
+    def test_there_is_no_check_where_no_code_ran(self):
         assert isolation.check([]) == []

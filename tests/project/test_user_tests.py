@@ -400,7 +400,7 @@ class TestWhatTheyMayNotWrite:
         assert told.count("was written") == 1
         assert "packages/module.py was written" in told
 
-    def test_a_list_of_installed_files_that_was_written_vouches_for_none(self, written, packages):
+    def test_a_list_of_installed_files_that_was_written_is_not_used(self, written, packages):
         told = written(
             """
             import base64, hashlib

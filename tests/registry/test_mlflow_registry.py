@@ -462,6 +462,7 @@ class TestNoAnswer:
             Registry(uri, "small", Home(tmp_path)).champion()
         assert "secret" not in str(caught.value)
 
+    @pytest.mark.slow
     def test_a_broken_database(self, tmp_path: Path) -> None:
         (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
         with pytest.raises(EnvironmentFault, match="does not answer"):
@@ -509,6 +510,7 @@ class TestLeavesNothingBehind:
         assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_progress_is_told_while_the_database_is_made(tmp_path: Path) -> None:
     said: list[str] = []
     registry = Registry(

@@ -156,6 +156,7 @@ def ask_first(home: Path, barrier: Barrier) -> None:
     assert registry.versions() == []
 
 
+@pytest.mark.slow
 def test_several_builds_make_the_first_registry_of_a_home_together(home: Home) -> None:
     """Branch indexing starts main and a release branch of a new project at one time."""
     spawn = multiprocessing.get_context("spawn")
@@ -170,6 +171,7 @@ def test_several_builds_make_the_first_registry_of_a_home_together(home: Home) -
     assert not list(home.root.glob(".mlflow.db-*"))
 
 
+@pytest.mark.slow
 def test_a_registry_that_is_half_made_is_not_there(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,6 @@ TAG = re.compile(
     r"(bool|int|float|str|path|date|datetime)|(constrained|function|literal|list|tuple|dict|nullable|lax-or-strict|is-instance)\b.*"
 )
 """How pydantic calls the member of a union that did not fit."""
-SOURCE_KINDS = ("csv", "parquet", "sql", "simulated")
 
 _PATTERNS: dict[str, str] = {}
 
@@ -150,7 +149,7 @@ def parse(
     inside = [item for item in found if item["loc"][: len(first["loc"])] == first["loc"]]
     first = max(inside, key=lambda item: len(item["loc"]))
     location = [str(part) for part in first["loc"]]
-    written = _as_written(location)
+    written = _as_written(first["loc"], values)
     key = ".".join(written)
     where = _origin(written, origins or {}) or where
     kind, context = first["type"], first.get("ctx", {})
@@ -205,31 +204,38 @@ def _origin(location: Sequence[str], origins: Mapping[str, str]) -> str | None:
 
 def _without_tags(item: Mapping[str, Any], values: Any) -> tuple[Any, ...]:
     """Return a location without the members of unions that pydantic names in it."""
-    node, found, before = values, [], ""
+    node, found = values, []
     for part in item["loc"]:
         inside = isinstance(node, Mapping) and part in node
         if not inside and isinstance(part, str) and TAG.fullmatch(part):
             continue
         found.append(part)
-        if before in ("source", "ci") and part in SOURCE_KINDS:
-            pass
-        elif isinstance(node, Mapping):
-            node = node.get(part)
-        elif isinstance(node, list | tuple) and isinstance(part, int) and part < len(node):
-            node = node[part]
-        else:
-            node = None
-        before = str(part)
+        node = _child(node, part)
     return tuple(found)
 
 
-def _as_written(location: list[str]) -> list[str]:
-    """Return a location without the kind that pydantic names after a source."""
-    return [
-        part
-        for before, part in zip(["", *location], location, strict=False)
-        if not (before in ("source", "ci") and part in SOURCE_KINDS)
-    ]
+def _as_written(location: Sequence[Any], values: Any) -> list[str]:
+    """Return a location without the kinds of sections that pydantic names in it."""
+    written, node = [], values
+    for part in location:
+        if not _is_kind(part, node):
+            written.append(str(part))
+        node = _child(node, part)
+    return written
+
+
+def _is_kind(part: Any, node: Any) -> bool:
+    """Tell whether pydantic names the ``kind`` of a section here, which is no key."""
+    return isinstance(node, Mapping) and part not in node and node.get("kind") == part
+
+
+def _child(node: Any, part: Any) -> Any:
+    if _is_kind(part, node):
+        return node
+    if isinstance(node, Mapping):
+        return node.get(part)
+    inside = isinstance(node, list | tuple) and isinstance(part, int) and part < len(node)
+    return node[part] if inside else None
 
 
 def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:

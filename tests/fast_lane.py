@@ -1,0 +1,123 @@
+"""The tests of ``bin/test fast``: those that need neither engine, JVM, database nor waiting.
+
+A test is left out if it is marked ``slow``, lies in a folder of ``FOLDERS``, or uses a fixture of
+``FIXTURES``, its own or one that another fixture uses. What remains is held to it: a test that
+starts one of ``PROGRAMS``, opens a registry's database or sleeps longer than ``MOST_SLEEP`` (by
+``time.sleep``; a coroutine's sleep may be cancelled) fails, with the mark to set.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent
+
+FOLDERS = {
+    "docker": "a Docker engine",
+    "examples": "whole deliveries of the example",
+    "integration": "whole deliveries",
+    "jenkins": "a JVM",
+    "project": "projects whose tests and linters run",
+    "stages": "registries and servers",
+}
+"""Folder of ``tests``: what most of its tests need."""
+
+FIXTURES = {
+    "registry_database": "a registry's database",
+    "engine": "a Docker engine",
+    "jenkins": "a JVM",
+    **dict.fromkeys(("place", "docker_place", "kubernetes_place"), "servers"),
+    **dict.fromkeys(("anywhere", "on_a_machine"), "servers"),
+}
+"""Fixture: what it needs."""
+
+PROGRAMS = frozenset({"docker", "dockerd", "java", "kubectl", "mvn", "postgres"})
+DATABASES = frozenset({"mlflow.db", "mlflow.db?mode=ro"})
+MOST_SLEEP = 0.25
+"""Seconds that a test may sleep altogether: a poll or two."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fast", action="store_true", help="leave out the tests that need more than Python"
+    )
+
+
+def need_of(item: pytest.Item) -> str:
+    """Return what a test needs beyond Python; nothing if it belongs to the fast ones."""
+    if item.get_closest_marker("slow"):
+        return "time"
+    if item.path.is_relative_to(ROOT):
+        folder = item.path.relative_to(ROOT).parts[0]
+        if folder in FOLDERS:
+            return FOLDERS[folder]
+    used = FIXTURES.keys() & set(getattr(item, "fixturenames", ()))
+    return FIXTURES[min(used)] if used else ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        left_out = [item for item in items if need_of(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not need_of(item)]
+
+
+class Watch:
+    """What the test that runs did that a fast one may not."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self.seen: list[str] = []
+        self.slept = 0.0
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "subprocess.Popen":
+            program = Path(os.fsdecode(arguments[0] or arguments[1][0])).name
+            if program in PROGRAMS:
+                self.seen.append(f"starts {program}")
+        elif event == "sqlite3.connect":
+            name = Path(os.fsdecode(arguments[0])).name
+            if name in DATABASES:
+                self.seen.append(f"opens the database {name}")
+
+    def sleep(self, sleep: Callable[[float], None]) -> Callable[[float], None]:
+        def counted(seconds: float) -> None:
+            self.slept += seconds
+            sleep(seconds)
+
+        return counted
+
+    def faults(self) -> list[str]:
+        slept = [f"sleeps {self.slept:.2f} s"] if self.slept > MOST_SLEEP else []
+        return [*dict.fromkeys(self.seen), *slept]
+
+
+watch = Watch()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--fast"):
+        sys.addaudithook(watch.audit)
+        time.sleep = watch.sleep(time.sleep)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    watch.restart()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    yield
+    if item.config.getoption("--fast") and (faults := watch.faults()):
+        pytest.fail(f"{' and '.join(faults)}: mark the test with pytest.mark.slow", pytrace=False)
