@@ -122,7 +122,8 @@ def compiled(java: str, jars: Iterable[str]) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=target.parent))
-    command = [java, "-cp", os.pathsep.join(jars), "org.codehaus.groovy.tools.FileSystemCompiler"]
+    compiler = "org.codehaus.groovy.tools.FileSystemCompiler"
+    command = [java, *FLAGS, "-cp", os.pathsep.join(jars), compiler]
     done = subprocess.run(
         [*command, "-d", str(made), *map(str, sources)], capture_output=True, text=True, check=False
     )

@@ -219,7 +219,7 @@ def _check_shapes(kind: str, body: Any, shown: str) -> None:
         if not isinstance(value, yaml.SequenceNode):
             raise UsageError(
                 f"{where}: '{key.value}' of a {kind} is no list",
-                expected="a list of names, such as [ml-git]",
+                expected="a list of names, such as [template-name]",
             )
         for item in value.value:
             if isinstance(item, yaml.ScalarNode) and item.tag != f"{TAG}str":
