@@ -20,7 +20,7 @@ from ml_pipeline.core.report import SCHEMA, StageReport
 from ml_pipeline.project.config_listing import schema
 from ml_pipeline.stages.facts import camel, facts_of
 from ml_pipeline.stages.record import Stage, flags_of
-from ml_pipeline.stages.table import RUNS, STAGES, Step
+from ml_pipeline.stages.table import STAGES, Step, runs
 from ml_pipeline.training.estimators.loader import installed_estimators
 
 DOCS = Path(__file__).resolve().parent
@@ -33,15 +33,15 @@ JENKINS = DOCS.parent / "jenkins/steps.yaml"
 KINDS = ("text", "name", "integer", "switch", "path", "texts", "map", "any")
 
 
-def pages() -> dict[str, str]:
+def pages(stages: Mapping[str, Stage] = STAGES) -> dict[str, str]:
     """Return the content of each generated file by its name, seen from docs/reference."""
-    steps = steps_table()
+    steps = steps_table(stages)
     report = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     report |= StageReport.model_json_schema(by_alias=True)
     return {
         "report.schema.json": json.dumps(report, indent=2) + "\n",
         "ml.schema.json": json.dumps(schema(), indent=2) + "\n",
-        "stages.md": stages(),
+        "stages.md": stages_page(stages),
         "estimator-parameters.md": estimators(),
         "python-api.md": python_api.page(),
         "../explanation/architecture.md": architecture.page(),
@@ -52,7 +52,7 @@ def pages() -> dict[str, str]:
     }
 
 
-def stages() -> str:
+def stages_page(stages: Mapping[str, Stage]) -> str:
     lines = [
         "# Stages",
         "",
@@ -61,15 +61,15 @@ def stages() -> str:
         "| stage | does | fails when |",
         "|---|---|---|",
     ]
-    for stage in STAGES.values():
+    for stage in stages.values():
         name = f"{stage.name} ENV" if stage.environment else stage.name
         lines.append(f"| `{name}` | {stage.summary} | {stage.fails_when} |")
     lines += ["", "## Runs", ""]
-    for name, steps in RUNS.items():
+    for name, steps in runs(stages.values()).items():
         words = [f"{step} {environment or ''}".strip() for step, environment, _ in steps]
         lines.append(f"- `run {name}`: {', '.join(words)}")
     lines += ["", "## Flags", ""]
-    for stage in STAGES.values():
+    for stage in stages.values():
         if flags := flags_of(stage.flags):
             lines += [
                 f"### {stage.name}",
@@ -81,7 +81,57 @@ def stages() -> str:
                 f"| `--{flag.name}` | `{flag.key}` | {flag.kind} | {flag.help} |" for flag in flags
             ]
             lines.append("")
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(lines).rstrip() + "\n\n" + STAGE_PLUGINS
+
+
+STAGE_PLUGINS = """\
+## A stage of another package
+
+A package adds a stage by an entry point of the group `ml_pipeline.stages` that names its record:
+
+```toml
+[project.entry-points."ml_pipeline.stages"]
+bias-audit = "acme_audit:STAGE"
+```
+
+```python
+from ml_pipeline import Section, Stage, flag_set, integer_flag
+
+
+class AuditSection(Section):
+    most: int = 3
+
+
+@flag_set
+class AuditFlags:
+    rows: int | None = integer_flag("audit the newest N rows; all if left out")
+
+
+STAGE = Stage(
+    name="bias-audit",
+    summary="count findings of bias",
+    fails_when="there are more than `most` of its section",
+    module="acme_audit.run",
+    phase="delivery",
+    after="evaluate",
+    flags=AuditFlags,
+    section=AuditSection,
+    profile_of="train",
+    gate_requires_report=True,
+)
+```
+
+The module has `run(context: Context) -> Outcome` and is imported when the stage runs, so the module
+of the record should import nothing heavy. `context.flags` and `context.section` are what the record
+declares; `context.take("model/model.onnx")` returns the path of an artefact that another stage made
+and proves its digest. The stage is then a verb with its help, stands in `run cd` behind the stage
+that `after` names, has the configuration `stages.bias-audit` in `ml.yaml`, and the gate passes only
+with its report. `ml-pipeline stages` lists every stage that is installed; with `--json` it says
+what a Jenkins step needs to know of each.
+
+A record that cannot be loaded, has the name of another stage or names a place that does not exist
+is a usage error (exit code 2) that names the entry point and its package.
+"""
 
 
 def estimators() -> str:
@@ -126,10 +176,11 @@ def step_name(stage: str) -> str:
     return "ml" + "".join(word.capitalize() for word in stage.split("-"))
 
 
-def steps_table() -> dict[str, Any]:
+def steps_table(stages: Mapping[str, Stage] = STAGES) -> dict[str, Any]:
     """Return the contract between library and package: every step, its arguments and files."""
+    planned = runs(stages.values())
     own = yaml.safe_load(JENKINS.read_text())
-    steps = {step_name(stage.name): _stage_step(stage, own) for stage in STAGES.values()}
+    steps = {step_name(stage.name): _stage_step(stage, own) for stage in stages.values()}
     for name, step in own["steps"].items():
         steps[name] = {
             "summary": step["summary"],
@@ -141,10 +192,10 @@ def steps_table() -> dict[str, Any]:
         "report": SCHEMA,
         "credentials": {
             name: credential
-            | {"stages": [one.name for one in STAGES.values() if name in one.credentials]}
+            | {"stages": [one.name for one in stages.values() if name in one.credentials]}
             for name, credential in own["credentials"].items()
         },
-        "runs": {name: [_planned(step) for step in RUNS[name]] for name in ("ci", "cd")},
+        "runs": {name: [_planned(step, stages) for step in planned[name]] for name in ("ci", "cd")},
         "steps": steps,
     }
 
@@ -160,9 +211,9 @@ def _stage_step(stage: Stage, own: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _planned(step: Step) -> dict[str, Any]:
+def _planned(step: Step, stages: Mapping[str, Stage]) -> dict[str, Any]:
     name, environment, flags = step
-    stage = STAGES[name]
+    stage = stages[name]
     arguments = {camel(key.replace("_", "-")): value for key, value in flags.items()}
     return {
         "stage": name,

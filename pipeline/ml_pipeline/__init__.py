@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from ml_pipeline.gate.model_comparison import ComparedRows, ModelComparison
     from ml_pipeline.jenkins.fake_agent import FakeMlPipeline
     from ml_pipeline.problem import Column, FeatureFunction, Matrix, Problem, Rule
+    from ml_pipeline.stages.context import Context, Outcome
+    from ml_pipeline.stages.record import (
+        NoFlags,
+        Stage,
+        flag_set,
+        integer_flag,
+        path_flag,
+        switch_flag,
+        text_flag,
+    )
     from ml_pipeline.targets.base import Deployment, Handover, Placement, Target
     from ml_pipeline.training.estimators.base import (
         Encoded,
@@ -38,6 +48,7 @@ __all__ = [
     "Check",
     "Column",
     "ComparedRows",
+    "Context",
     "Deployment",
     "Encoded",
     "EnvironmentFault",
@@ -51,20 +62,28 @@ __all__ = [
     "LabelledRows",
     "Matrix",
     "ModelComparison",
+    "NoFlags",
     "Objective",
     "OnnxGraph",
+    "Outcome",
     "Placement",
     "Predictions",
     "Problem",
     "Refused",
     "Rule",
     "Section",
+    "Stage",
     "StageReport",
     "Target",
     "UsageError",
     "Verdict",
     "compute_rsi",
     "feature",
+    "flag_set",
+    "integer_flag",
+    "path_flag",
+    "switch_flag",
+    "text_flag",
 ]
 
 MODULES: Final = {
@@ -87,6 +106,16 @@ MODULES: Final = {
         "Predictions",
     ),
     "training.onnx_graph": ("OnnxGraph",),
+    "stages.context": ("Context", "Outcome"),
+    "stages.record": (
+        "NoFlags",
+        "Stage",
+        "flag_set",
+        "integer_flag",
+        "path_flag",
+        "switch_flag",
+        "text_flag",
+    ),
     "targets.base": ("Deployment", "Handover", "Placement", "Target"),
 }
 """The module that defines each public name."""

@@ -146,7 +146,7 @@ class TestTake:
 
     def test_takes_what_was_made(self, context: Any, stage_does: Any, make_context: Any) -> None:
         self.made(context, stage_does, make_context)
-        path = context.take("model/schema.json", made_by="train")
+        path = context.take("model/schema.json")
         assert context.inputs == {"model/schema.json": workdir.digest(path)}
 
     def test_refuses_what_was_changed(
@@ -155,7 +155,7 @@ class TestTake:
         self.made(context, stage_does, make_context)
         (context.workdir / "model/schema.json").write_text('{"other": 1}')
         with pytest.raises(UsageError, match="is not what train made; expected sha256"):
-            context.take("model/schema.json", made_by="train")
+            context.take("model/schema.json")
 
     def test_refuses_a_file_that_the_stage_did_not_report(
         self, context: Any, stage_does: Any, make_context: Any
@@ -163,11 +163,11 @@ class TestTake:
         self.made(context, stage_does, make_context)
         (context.workdir / "model/other.json").write_text("{}")
         with pytest.raises(UsageError, match="is not what train made"):
-            context.take("model/other.json", made_by="train")
+            context.take("model/other.json")
 
     def test_names_the_stage_that_was_not_run(self, context: Any) -> None:
         with pytest.raises(UsageError, match="package needs the report of train; run 'ml-pipe"):
-            context.take("model/schema.json", made_by="train")
+            context.take("model/schema.json")
 
     def test_refuses_what_a_failed_stage_left(
         self, context: Any, stage_does: Any, make_context: Any
@@ -175,7 +175,7 @@ class TestTake:
         stage_does(raising(Refused("too little data")))
         runner.execute(make_context(context.project, "train"))
         with pytest.raises(UsageError, match="train ended with fail: too little data"):
-            context.take("model/schema.json", made_by="train")
+            context.take("model/schema.json")
 
 
 @pytest.mark.parametrize("error", PipelineError.__subclasses__())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.stages.record import NoFlags, flag_set, path, switch, text
+from ml_pipeline.stages.record import NoFlags, flag_set, path_flag, switch_flag, text_flag
 
 if TYPE_CHECKING:
     from ml_pipeline.cli.call import Call
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class CommonFlags:
     """The flags that every verb takes."""
 
-    project: str | None = path("the folder of ml.yaml; the nearest upwards if left out")
-    policy: str | None = path("a policy that tightens that of the administrators")
-    run_id: str | None = text("the name of this run in its reports")
-    json: bool = switch("print the report as JSON")
+    project: str | None = path_flag("the folder of ml.yaml; the nearest upwards if left out")
+    policy: str | None = path_flag("a policy that tightens that of the administrators")
+    run_id: str | None = text_flag("the name of this run in its reports")
+    json: bool = switch_flag("print the report as JSON")
 
 
 @dataclass(frozen=True)

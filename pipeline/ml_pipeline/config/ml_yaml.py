@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from ml_pipeline.config.data import DataSection
@@ -55,3 +57,6 @@ class Config(Section):
     lint: LintSection = LintSection()
     test: TestSection = TestSection()
     tests: UserTests = UserTests()
+    stages: dict[str, dict[str, Any]] = Field(
+        default={}, description="the sections of stages that come as plug-ins, by stage"
+    )

@@ -14,7 +14,7 @@ from ml_pipeline.project import isolation
 from ml_pipeline.project.protected_files import CHECK, Protected
 from ml_pipeline.project.user_tests import COMPARISON, is_comparison, run_user_tests
 
-Take = Callable[[str, str], Path]
+Take = Callable[[str], Path]
 """Returns the path of an artefact, given its name and the stage that made it."""
 
 
@@ -48,8 +48,8 @@ class ComparisonTests(GateCheck):
                 self.folder,
                 "model",
                 {
-                    "model": str(self.take("model/model.onnx", "train")),
-                    "schema": str(self.take("model/schema.json", "train")),
+                    "model": str(self.take("model/model.onnx")),
+                    "schema": str(self.take("model/schema.json")),
                     "holdout": str(holdout),
                     "predictions": str(predictions),
                     "baseline": "champion",

@@ -20,6 +20,8 @@ from ml_pipeline.promotion.journal import Kind, Reach, nowhere
 from ml_pipeline.registry.mlflow_registry import Version
 
 PRODUCTION_MODEL = "production-model.yaml"
+DATA_TAG = "identity.data"
+"""The version's tag with the fingerprint of the data that it was trained on."""
 ACCEPTED_PROFILE = "accepted/profile.json"
 
 

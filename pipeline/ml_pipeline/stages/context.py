@@ -17,6 +17,7 @@ from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Check, ModelRef, Profile, Progress, StageReport, Verdict
 from ml_pipeline.core.workdir import Workdir
+from ml_pipeline.stages.plugins import maker_of
 from ml_pipeline.stages.record import Stage
 
 
@@ -53,6 +54,8 @@ class Context(Generic[F]):
     policy: PolicyFiles = None
     interactive: bool = False
     inputs: dict[str, str] = field(default_factory=dict)
+    section: Any = None
+    """The values of the record's ``section``."""
 
     @property
     def config(self) -> Config:
@@ -84,12 +87,13 @@ class Context(Generic[F]):
             )
         return report.read(path)
 
-    def take(self, name: str, made_by: str) -> Path:
+    def take(self, name: str) -> Path:
         """Return the path of an artefact and record its digest as an input of this stage.
 
         Raises:
             UsageError: the stage that makes it has not passed, or the file is not the one it made.
         """
+        made_by = maker_of(name)
         maker = self.report_of(made_by)
         if maker.verdict is not Verdict.PASS:
             raise UsageError(

@@ -41,13 +41,13 @@ def run(context: Context[NoFlags]) -> Outcome:
 
     problem = load_problem(context.config.problem, context.project.root)
     check_metrics(context.config, problem)
-    matrix = parquet.read(context.take("data/matrix.parquet", "train"))
-    holdout_path = context.take("data/holdout.parquet", "train")
+    matrix = parquet.read(context.take("data/matrix.parquet"))
+    holdout_path = context.take("data/holdout.parquet")
     holdout = parquet.read(holdout_path).reset_index(drop=True)
-    model = OnnxModel(context.take("model/model.onnx", "train"))
-    schema_path = context.take("model/schema.json", "train")
+    model = OnnxModel(context.take("model/model.onnx"))
+    schema_path = context.take("model/schema.json")
     schema = FeatureSchema.from_json(json.loads(schema_path.read_text()))
-    training = json.loads(context.take("model/training.json", "train").read_text())
+    training = json.loads(context.take("model/training.json").read_text())
     about = ModelRef(name=training["project"], identity=training["identity"])
 
     labelled = holdout["__label"].notna().to_numpy()
@@ -166,7 +166,7 @@ def _baselines(
     part = matrix["__part"]
     train = (part == "train").to_numpy()
     labels = matrix.loc[train, "__label"].to_numpy(dtype="float64")
-    clean = parquet.read(context.take("data/clean.parquet", "validate-data"))
+    clean = parquet.read(context.take("data/clean.parquet"))
     problem = load_problem(context.config.problem, context.project.root)
     found = heuristics.predict(matrix, clean, problem)
     found[baselines.LOGISTIC_REGRESSION] = baselines.logistic_regression(

@@ -139,19 +139,19 @@ def _compare(
     comparison: ModelComparison,
 ) -> ModelComparison:
     """Return the comparison with its rows, if the bundle in the working folder is registered."""
-    holdout = parquet.read(context.take("data/holdout.parquet", "train"))
-    bundle = Bundle.open(context.take("bundle", "package"))
+    holdout = parquet.read(context.take("data/holdout.parquet"))
+    bundle = Bundle.open(context.take("bundle"))
     if bundle.digest != challenger.digest:
         why = f"the bundle here is {bundle.digest[:12]}, the challenger {challenger.digest[:12]}"
         return without_rows(comparison, rules, comparison.against, why)
-    context.take("data/predictions.parquet", "evaluate")  # a changed one means others changed too
+    context.take("data/predictions.parquet")  # a changed one means others changed too
     with tempfile.TemporaryDirectory(prefix="gate-") as name:
         if champion is not None:
             context.progress("fetching the champion", 0.1)
         inputs = ComparisonInputs(
             holdout=holdout.reset_index(drop=True),
-            matrix=context.take("data/matrix.parquet", "train"),
-            clean=context.take("data/clean.parquet", "validate-data"),
+            matrix=context.take("data/matrix.parquet"),
+            clean=context.take("data/clean.parquet"),
             challenger=bundle,
             champion=Bundle.open(registry.download(champion, Path(name, "champion")))
             if champion

@@ -125,7 +125,7 @@ def _rows(context: Context[NoFlags], bundle: Bundle) -> tuple[list[list[Any]], s
 
     from ml_pipeline.bundle.request_rows import json_rows
 
-    holdout = parquet.read(context.take(HOLDOUT, "train")).tail(ROWS)
+    holdout = parquet.read(context.take(HOLDOUT)).tail(ROWS)
     return json_rows(holdout, bundle.schema.names), "holdout"
 
 

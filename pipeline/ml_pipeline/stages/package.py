@@ -22,12 +22,12 @@ def run(context: Context[PackageFlags]) -> Outcome:
     """
     wanted = _wanted(context)
     for name in NEEDED:
-        context.take(f"model/{name}", "train")
+        context.take(f"model/{name}")
     model = context.workdir / "model"
     training = writer.read_training(model)
     native = f"model/{writer.native_file(training)}"
     if native in context.report_of("train").outputs:
-        context.take(native, "train")
+        context.take(native)
     context.progress("comparing the served model with the trained one", 0.1)
     found = parity.compare(model, training)
     if report.judge(found.checks) is not Verdict.PASS:

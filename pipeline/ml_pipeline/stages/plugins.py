@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.core.errors import UsageError, nearest
 from ml_pipeline.stages.record import Stage
 from ml_pipeline.stages.table import STAGES
+
+if TYPE_CHECKING:
+    from ml_pipeline.config import Project
 
 GROUP = "ml_pipeline.stages"
 
@@ -51,6 +55,42 @@ def all_stages() -> Mapping[str, Stage]:
     return ordered | records
 
 
+def check_sections(project: Project) -> None:
+    """Check the configuration of every plug-in, so that a wrong key is found before any stage runs.
+
+    Raises:
+        UsageError: ``stages`` of ``ml.yaml`` names no plug-in that has a section, or a value of it
+            is wrong.
+    """
+    if not project.config.stages:
+        return
+    from ml_pipeline.config import FILE
+
+    known = {name: stage for name, stage in all_stages().items() if stage.section is not None}
+    for name in project.config.stages:
+        if name not in known:
+            raise UsageError(
+                f"{project.root / FILE}: stages: no plug-in '{name}' with a section",
+                hint=nearest(name, known),
+            )
+        section_of(known[name], project)
+
+
+def section_of(stage: Stage, project: Project) -> Any:
+    """Return the plug-in's configuration; None for a stage without a section of its own.
+
+    Raises:
+        UsageError: a key is unknown or a value is wrong.
+    """
+    if stage.section is None:
+        return None
+    from ml_pipeline.config import FILE
+    from ml_pipeline.core.schema_errors import parse
+
+    values = project.config.stages.get(stage.name, {})
+    return parse(stage.section, values, f"{project.root / FILE}: stages.{stage.name}")
+
+
 def may_be_installed() -> bool:
     """Return whether a distribution in a folder of ``sys.path`` registers a stage.
 
@@ -80,3 +120,16 @@ def stage_named(name: str) -> Stage:
     if name not in stages:
         raise UsageError(f"unknown stage '{name}'", hint=nearest(name, stages))
     return stages[name]
+
+
+def maker_of(artefact: str) -> str:
+    """Return the name of the stage that writes this path of the working folder.
+
+    Raises:
+        LookupError: none does, by its record.
+    """
+    own = next((stage.name for stage in STAGES.values() if stage.makes(artefact)), None)
+    made_by = own or next((one.name for one in all_stages().values() if one.makes(artefact)), None)
+    if made_by is not None:
+        return made_by
+    raise LookupError(f"no stage writes {artefact}")

@@ -17,8 +17,6 @@ from ml_pipeline.stages.table import PromoteFlags
 from ml_pipeline.targets.base import Placement
 from ml_pipeline.targets.loader import load_target
 
-DATA_TAG = "identity.data"
-
 
 def run(context: Context[PromoteFlags]) -> Outcome:
     """Promote by the records in the registry; the working folder is not believed.
@@ -42,7 +40,8 @@ def run(context: Context[PromoteFlags]) -> Outcome:
         trusted_keys(context.home, policy),
         Production(load_target(placement.section.target), placement, context.config.gitops),
         profile=production_history.profile_of(
-            context.workdir / "data/profile.json", challenger.tags.get(DATA_TAG, "")
+            context.workdir / "data/profile.json",
+            challenger.tags.get(production_history.DATA_TAG, ""),
         ),
         run_id=context.run_id,
         progress=context.progress,

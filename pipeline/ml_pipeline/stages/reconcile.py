@@ -19,7 +19,6 @@ from ml_pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_pro
 from ml_pipeline.promotion.restore import restore
 from ml_pipeline.registry.mlflow_registry import CHALLENGER, STAGE_OF, Registry, Version
 from ml_pipeline.stages.context import Context, Outcome
-from ml_pipeline.stages.promote import DATA_TAG
 from ml_pipeline.stages.table import ReconcileFlags
 from ml_pipeline.targets.base import Placement
 from ml_pipeline.targets.loader import load_target
@@ -71,7 +70,7 @@ def _profile(context: Context[ReconcileFlags], registry: Registry) -> Path | Non
         challenger = registry.challenger()
     except EnvironmentFault:
         return None
-    fingerprint = "" if challenger is None else challenger.tags.get(DATA_TAG, "")
+    fingerprint = "" if challenger is None else challenger.tags.get(production_history.DATA_TAG, "")
     return production_history.profile_of(context.workdir / "data/profile.json", fingerprint)
 
 

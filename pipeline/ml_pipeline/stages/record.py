@@ -42,20 +42,28 @@ class Flag:
         return False if self.kind == "switch" else None
 
 
-def text(description: str, **options: Any) -> Any:
-    """Return the field of a flag that takes a text; ``options`` are fields of ``Flag``."""
+def text_flag(description: str, **options: Any) -> Any:
+    """Return the field of a flag that takes a text.
+
+    Args:
+        description: the flag's line in the help.
+        options: ``in_run``, ``in_step`` and ``quick`` of ``ml_pipeline.stages.record.Flag``.
+    """
     return _field(description, "text", options)
 
 
-def path(description: str, **options: Any) -> Any:
+def path_flag(description: str, **options: Any) -> Any:
+    """Return the field of a flag that takes a path; see ``text_flag``."""
     return _field(description, "path", options)
 
 
-def integer(description: str, **options: Any) -> Any:
+def integer_flag(description: str, **options: Any) -> Any:
+    """Return the field of a flag that takes a whole number; see ``text_flag``."""
     return _field(description, "integer", options)
 
 
-def switch(description: str, **options: Any) -> Any:
+def switch_flag(description: str, **options: Any) -> Any:
+    """Return the field of a flag that takes no value: it is set or not; see ``text_flag``."""
     return _field(description, "switch", options)
 
 
@@ -114,11 +122,15 @@ class Stage:
     """What it does, as an imperative phrase without a full stop."""
     fails_when: str
     phase: Phase
+    section: type[Any] | None = None
+    """The model of a plug-in's own configuration, under ``stages.NAME`` of ``ml.yaml``; a stage of
+    the table has its section in ``ml_pipeline.config``."""
     module: str = ""
     """Has ``run(context) -> Outcome`` and is imported when the stage runs. If left out,
     ``ml_pipeline.stages.NAME``."""
     flags: type[Any] = NoFlags
-    """A frozen dataclass of ``text``, ``integer``, ``path`` and ``switch`` fields."""
+    """A ``flag_set``: a dataclass of ``text_flag``, ``path_flag``, ``integer_flag`` and
+    ``switch_flag`` fields."""
     ci: Any = None
     """Its flags in ``run ci``; None if ``run ci`` leaves it out."""
     after: str = ""

@@ -24,7 +24,7 @@ def run(context: Context[NoFlags]) -> Outcome:
         raise Refused(
             "a quick model is not registered", hint="run 'ml-pipeline run cd' for a full one"
         )
-    path = context.take("bundle", "package")
+    path = context.take("bundle")
     bundle = Bundle.open(path)
     registry = Registry.of(context.project, context.home, context.progress)
     before = {version.number for version in registry.versions()}

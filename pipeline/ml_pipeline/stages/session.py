@@ -26,6 +26,7 @@ from ml_pipeline.core.home import DEFAULT, Home, Owner, find_home
 from ml_pipeline.core.report import Profile, Progress
 from ml_pipeline.core.workdir import Workdir
 from ml_pipeline.stages.context import Context
+from ml_pipeline.stages.plugins import check_sections, section_of
 from ml_pipeline.stages.record import Stage, flags_of
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -66,6 +67,7 @@ class Session:
             raise UsageError(f"--project {given} holds no {config.FILE}")
         project = config.load(root, options.get("set") or ())
         home = os.environ.get("ML_HOME")
+        check_sections(project)
         policies = policy_files.find(os.environ, options.get("policy"))
         run_id = options.get("run_id")
         if run_id is not None and not RUN_ID.fullmatch(run_id):
@@ -106,6 +108,7 @@ class Session:
             flags=values,
             policy=self.policy,
             interactive=self.interactive,
+            section=section_of(stage, self.project),
         )
 
     def check_environment(self, name: str) -> None:

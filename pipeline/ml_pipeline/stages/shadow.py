@@ -204,12 +204,12 @@ def _holdout(context: Context[ShadowFlags], bundle: Bundle, theirs: Bundle | Non
             expected="the files of the run that trained it",
             hint="run 'ml-pipeline run cd', or set shadow.source to recorded",
         )
-    holdout = parquet.read(context.take(HOLDOUT, "train")).reset_index(drop=True)
+    holdout = parquet.read(context.take(HOLDOUT)).reset_index(drop=True)
     newest = holdout.tail(context.config.shadow.requests)
     trained: list[float] = []
     champion: list[list[Any]] = []
     if theirs is None:
-        predictions = parquet.read(context.take("data/predictions.parquet", "evaluate"))
+        predictions = parquet.read(context.take("data/predictions.parquet"))
         trained = [float(value) for value in predictions["model"].tail(len(newest))]
     else:
         features = _champion_features(context, bundle, theirs, newest)
@@ -242,8 +242,8 @@ def _champion_features(
         mine, theirs.manifest["training"].get("identity_parts", {})
     ):
         return newest
-    clean = context.take("data/clean.parquet", "validate-data")
-    matrix = parquet.read(context.take("data/matrix.parquet", "train"))
+    clean = context.take("data/clean.parquet")
+    matrix = parquet.read(context.take("data/matrix.parquet"))
     problem = load_problem(context.config.problem, context.project.root)
     place = positions(parquet.read(clean), matrix, problem)
     if place is None:

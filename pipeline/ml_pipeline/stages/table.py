@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ml_pipeline.stages.record import NoFlags, Stage, changed, flag_set, integer, path, switch, text
+from ml_pipeline.stages.record import (
+    NoFlags,
+    Stage,
+    changed,
+    flag_set,
+    integer_flag,
+    path_flag,
+    switch_flag,
+    text_flag,
+)
 
 _REGISTRY = ("registry", "registryToken")
 _PRODUCTION = (*_REGISTRY, "policy", "servingToken", "gitToken")
@@ -39,10 +48,10 @@ TEST = Stage(
 
 @flag_set
 class ValidateDataFlags:
-    sample_size: int | None = integer(
+    sample_size: int | None = integer_flag(
         "keep the newest rows of at least 20 entities, N rows at most", in_run="quick", quick=True
     )
-    ci_data: bool = switch("read data.ci, the sample in the repository", quick=True)
+    ci_data: bool = switch_flag("read data.ci, the sample in the repository", quick=True)
 
 
 VALIDATE_DATA = Stage(
@@ -63,9 +72,9 @@ VALIDATE_DATA = Stage(
 
 @flag_set
 class TrainFlags:
-    quick: bool = switch("a fast run on little data, for pull requests", quick=True)
-    max_samples: int | None = integer("train on the newest N rows at most", in_run="quick")
-    max_epochs: int | None = integer("boost N rounds at most", in_run="quick")
+    quick: bool = switch_flag("a fast run on little data, for pull requests", quick=True)
+    max_samples: int | None = integer_flag("train on the newest N rows at most", in_run="quick")
+    max_epochs: int | None = integer_flag("boost N rounds at most", in_run="quick")
 
 
 TRAIN = Stage(
@@ -101,10 +110,10 @@ EVALUATE = Stage(
 
 @flag_set
 class PackageFlags:
-    image: str | None = text(
+    image: str | None = text_flag(
         "also bake the bundle into an image of this name, without a tag", in_step=False
     )
-    push: bool = switch(
+    push: bool = switch_flag(
         "push that image, or those of the environments on kubernetes; not of a quick model",
         in_run="always",
     )
@@ -141,7 +150,7 @@ REGISTER = Stage(
 
 @flag_set
 class DeployFlags:
-    version: int | None = integer(
+    version: int | None = integer_flag(
         "the registered version; the challenger if left out, in production the champion"
     )
 
@@ -164,7 +173,7 @@ DEPLOY = Stage(
 
 @flag_set
 class VerifyFlags:
-    url: str | None = text("the address to test; the environment's own if left out")
+    url: str | None = text_flag("the address to test; the environment's own if left out")
 
 
 VERIFY = Stage(
@@ -200,8 +209,8 @@ LOAD_TEST = Stage(
 
 @flag_set
 class ShadowFlags:
-    start: bool = switch("let production copy its requests to the environment")
-    judge: bool = switch("compare what was answered since --start")
+    start: bool = switch_flag("let production copy its requests to the environment")
+    judge: bool = switch_flag("compare what was answered since --start")
 
 
 SHADOW = Stage(
@@ -236,11 +245,13 @@ GATE = Stage(
 
 @flag_set
 class ApproveFlags:
-    by: str | None = text("who decides", in_run="always", in_step=False)
-    reason: str | None = text("why", in_run="always", in_step=False)
-    reject: bool = switch("record a refusal", in_step=False)
-    yes: bool = switch("approve without a prompt; recorded as such", in_run="always", in_step=False)
-    expect_version: int | None = integer(_EXPECT_VERSION, in_step=False)
+    by: str | None = text_flag("who decides", in_run="always", in_step=False)
+    reason: str | None = text_flag("why", in_run="always", in_step=False)
+    reject: bool = switch_flag("record a refusal", in_step=False)
+    yes: bool = switch_flag(
+        "approve without a prompt; recorded as such", in_run="always", in_step=False
+    )
+    expect_version: int | None = integer_flag(_EXPECT_VERSION, in_step=False)
 
 
 APPROVE = Stage(
@@ -261,7 +272,7 @@ APPROVE = Stage(
 
 @flag_set
 class PromoteFlags:
-    expect_version: int | None = integer(_EXPECT_VERSION, in_step=False)
+    expect_version: int | None = integer_flag(_EXPECT_VERSION, in_step=False)
 
 
 PROMOTE = Stage(
@@ -281,7 +292,9 @@ PROMOTE = Stage(
 
 @flag_set
 class WatchFlags:
-    judge: bool = switch("look once: exit code 4 says that the time is not over yet", in_step=False)
+    judge: bool = switch_flag(
+        "look once: exit code 4 says that the time is not over yet", in_step=False
+    )
 
 
 WATCH = Stage(
@@ -302,9 +315,9 @@ WATCH = Stage(
 
 @flag_set
 class RollbackFlags:
-    to: int | None = integer("the version; the one before the present one if left out")
-    reason: str | None = text("why; must be given")
-    by: str | None = text("who asks for it; the user of the system if left out")
+    to: int | None = integer_flag("the version; the one before the present one if left out")
+    reason: str | None = text_flag("why; must be given")
+    by: str | None = text_flag("who asks for it; the user of the system if left out")
 
 
 ROLLBACK = Stage(
@@ -324,11 +337,11 @@ ROLLBACK = Stage(
 
 @flag_set
 class ReconcileFlags:
-    file: str | None = path(
+    file: str | None = path_flag(
         "the production-model.yaml that decides for production; that of gitops.repository if left "
         "out, or else the home's"
     )
-    restore_registry: bool = switch(
+    restore_registry: bool = switch_flag(
         "register again, under their numbers, versions of production that the registry lost and "
         "the home keeps"
     )

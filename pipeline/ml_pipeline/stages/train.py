@@ -154,7 +154,7 @@ def _train(
     from ml_pipeline.training.trainer import train
 
     config = context.config
-    rows = context.take("data/clean.parquet", "validate-data")
+    rows = context.take("data/clean.parquet")
     frame = parquet.read(rows)
     context.progress("computing features", 0.0)
     start = time.perf_counter()
@@ -182,7 +182,7 @@ def _train(
 
 
 def _fingerprint(context: Context[TrainFlags]) -> str:
-    profile = context.take("data/profile.json", "validate-data")
+    profile = context.take("data/profile.json")
     return str(json.loads(profile.read_text())["fingerprint"])
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path as File
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_pipeline.cli.verb import Verb
 from ml_pipeline.core import errors
 from ml_pipeline.core.errors import UsageError
-from ml_pipeline.stages.record import flag_set, path
+from ml_pipeline.stages.record import flag_set, path_flag
 
 if TYPE_CHECKING:
     from ml_pipeline.cli.call import Call
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @flag_set
 class FeaturesFlags:
-    in_: str | None = path("raw rows: .csv, .csv.gz or .parquet")
-    out: str | None = path("result")
+    in_: str | None = path_flag("raw rows: .csv, .csv.gz or .parquet")
+    out: str | None = path_flag("result")
 
 
 def features(call: Call[FeaturesFlags]) -> int:
@@ -31,7 +31,7 @@ def features(call: Call[FeaturesFlags]) -> int:
     session = call.open()
     with call.own_output():
         computed = compute_features(
-            session.project, File(flags.in_), File(flags.out), session.progress
+            session.project, Path(flags.in_), Path(flags.out), session.progress
         )
     call.show(computed.to_json(), [computed.summary])
     return errors.PASS

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from pathlib import Path as Folder
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_pipeline.cli.verb import Verb, Word
-from ml_pipeline.stages.record import flag_set, path, switch
+from ml_pipeline.stages.record import flag_set, path_flag, switch_flag
 
 if TYPE_CHECKING:
     from ml_pipeline.cli.call import Call
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @flag_set
 class JobsFlags:
-    jobs: str | None = path("the folder with the YAML; jobs if left out")
-    golden: str | None = path("check: the folder with the XML that must come of it")
-    renew: bool = switch("check: write the golden XML anew")
-    yes: bool = switch("update: change without asking")
-    delete: bool = switch("update: also delete what the YAML no longer has")
+    jobs: str | None = path_flag("the folder with the YAML; jobs if left out")
+    golden: str | None = path_flag("check: the folder with the XML that must come of it")
+    renew: bool = switch_flag("check: write the golden XML anew")
+    yes: bool = switch_flag("update: change without asking")
+    delete: bool = switch_flag("update: also delete what the YAML no longer has")
 
 
 def jobs(call: Call[JobsFlags]) -> int:
@@ -29,8 +29,8 @@ def jobs(call: Call[JobsFlags]) -> int:
     from ml_pipeline.jenkins import jobs as verb
 
     flags = call.flags
-    folder = Folder(flags.jobs or verb.FOLDER)
-    golden = Folder(flags.golden) if flags.golden else None
+    folder = Path(flags.jobs or verb.FOLDER)
+    golden = Path(flags.golden) if flags.golden else None
     if call.name == "check":
         done = verb.check(folder, golden=golden, renew=flags.renew)
     elif call.name == "diff":

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from pathlib import Path as Folder
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_pipeline.cli.verb import ENVIRONMENT, Verb
 from ml_pipeline.core import errors
 from ml_pipeline.core.errors import EnvironmentFault
-from ml_pipeline.stages.record import flag_set, path
+from ml_pipeline.stages.record import flag_set, path_flag
 from ml_pipeline.stages.table import DeployFlags
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 @flag_set
 class ManifestsFlags(DeployFlags):
-    out: str | None = path("folder for one file a kind; one stream to standard output if left out")
+    out: str | None = path_flag(
+        "folder for one file a kind; one stream to standard output if left out"
+    )
 
 
 def write_manifests(call: Call[ManifestsFlags]) -> int:
@@ -46,7 +48,7 @@ def write_manifests(call: Call[ManifestsFlags]) -> int:
         sys.stdout.write(as_json if call.common.json else to_yaml(resources))
         return errors.PASS
     try:
-        files = [str(file) for file in manifests.write(resources, Folder(out))]
+        files = [str(file) for file in manifests.write(resources, Path(out))]
     except OSError as error:
         raise EnvironmentFault(f"--out {out}: {error.strerror}") from None
     call.show(files, files)

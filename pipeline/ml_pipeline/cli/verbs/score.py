@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ml_pipeline.cli.verb import Verb
 from ml_pipeline.core import errors
-from ml_pipeline.stages.record import flag_set, integer, path, text
+from ml_pipeline.stages.record import flag_set, integer_flag, path_flag, text_flag
 
 if TYPE_CHECKING:
     from ml_pipeline.cli.call import Call
@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 
 @flag_set
 class ScoreFlags:
-    in_: str | None = text(
+    in_: str | None = text_flag(
         "a file (.csv, packed or not, .parquet) or sql:QUERY; data.source if left out"
     )
-    out: str | None = text("a file (.parquet, .csv) or sql:TABLE")
-    environment: str | None = text("score by what it serves; production if left out")
-    bundle: str | None = path("score by the bundle in this folder")
-    version: int | None = integer("score by this registered version")
-    since: str | None = text("write rows from this day on (YYYY-MM-DD); those before are history")
+    out: str | None = text_flag("a file (.parquet, .csv) or sql:TABLE")
+    environment: str | None = text_flag("score by what it serves; production if left out")
+    bundle: str | None = path_flag("score by the bundle in this folder")
+    version: int | None = integer_flag("score by this registered version")
+    since: str | None = text_flag(
+        "write rows from this day on (YYYY-MM-DD); those before are history"
+    )
 
 
 def score(call: Call[ScoreFlags]) -> int:
