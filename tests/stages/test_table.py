@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import typing
+from pathlib import Path
 
 import pytest
 from ml_pipeline.stages import runner
@@ -30,6 +32,16 @@ def test_stages_that_a_record_names_come_before_it(name: str) -> None:
 def test_every_artefact_has_one_maker() -> None:
     for artefact in ("data/clean.parquet", "data/holdout.parquet", "model/model.onnx", "bundle"):
         assert len([stage for stage in STAGES.values() if stage.makes(artefact)]) == 1
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_no_stage_imports_another(name: str) -> None:
+    modules = {stage.module for stage in STAGES.values()}
+    source = Path(runner.importlib.import_module(STAGES[name].module).__file__).read_text()
+    imported = {
+        node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)
+    }
+    assert not imported & modules
 
 
 def test_the_table_imports_nothing_heavy() -> None:

@@ -144,3 +144,17 @@ def _within(value: float, limit: float) -> Verdict:
     if not math.isfinite(value) or not math.isfinite(limit):
         return Verdict.INCONCLUSIVE
     return Verdict.PASS if value <= limit else Verdict.FAIL
+
+
+def summarize(found: Load, limits: list[Check], rate: float) -> str:
+    """Return a line with the first limit that is broken or undecided, and the figures."""
+    figures = (
+        f"{rate:g} requests/s for {found.requests / rate:.0f} s: "
+        f"p50 {found.p50:.1f}, p95 {found.p95:.1f}, p99 {found.p99:.1f}, max {found.max:.1f} ms, "
+        f"{found.errors} errors"
+    )
+    not_passed = [check for check in limits if check.verdict is not Verdict.PASS]
+    worst = next((check for check in not_passed if check.verdict is Verdict.FAIL), None)
+    if worst is not None:
+        return f"{worst.name}: {worst.shown}, expected {worst.expected}; {figures}"
+    return f"inconclusive: {not_passed[0].why}; {figures}" if not_passed else figures

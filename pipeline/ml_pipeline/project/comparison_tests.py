@@ -15,7 +15,7 @@ from ml_pipeline.project.protected_files import CHECK, Protected
 from ml_pipeline.project.user_tests import COMPARISON, is_comparison, run_user_tests
 
 Take = Callable[[str], Path]
-"""Returns the path of an artefact, given its name and the stage that made it."""
+"""Returns the path of an artefact, given its name in the working folder."""
 
 
 class ComparisonTests(GateCheck):

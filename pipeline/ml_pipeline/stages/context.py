@@ -19,6 +19,7 @@ from ml_pipeline.core.report import Check, ModelRef, Profile, Progress, StageRep
 from ml_pipeline.core.workdir import Workdir
 from ml_pipeline.stages.plugins import maker_of
 from ml_pipeline.stages.record import Stage
+from ml_pipeline.stages.table import TRAIN
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,13 @@ class Context(Generic[F]):
                 f"{self.stage.name} needs the report of {stage}", hint=f"run '{command}'"
             )
         return report.read(path)
+
+    def trained(self, identity: str) -> bool:
+        """Return whether the working folder holds the training run that made this identity."""
+        if not (self.workdir / f"reports/{TRAIN.name}.json").is_file():
+            return False
+        model = self.report_of(TRAIN.name).model
+        return model is not None and model.identity == identity
 
     def take(self, name: str) -> Path:
         """Return the path of an artefact and record its digest as an input of this stage.

@@ -1,0 +1,152 @@
+"""The requests of a replayed shadow: recorded ones of production, or the newest holdout rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.config import Project
+from ml_pipeline.core.errors import Refused, UsageError
+from ml_pipeline.data import parquet
+from ml_pipeline.online import live_shadow
+from ml_pipeline.online.recorded_requests import Recorded
+from ml_pipeline.traffic.mirror_reader import arranged
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECORDED_INSTEAD = "set shadow.source to recorded, or shadow.required to false"
+
+
+@dataclass(frozen=True)
+class ReplayRequests:
+    """Rows by feature for each model, with ids and groups."""
+
+    source: str
+    """``recorded`` or ``holdout``."""
+    ids: Sequence[str]
+    challenger: Sequence[Sequence[Any]]
+    champion: Sequence[Sequence[Any]] = ()
+    trained: Sequence[float] = ()
+    """The trained model's predictions, where there is no champion."""
+    groups: Sequence[str] = ()
+    contract: str | None = None
+    """The digest that the challenger needs for rows by position, if it needs one."""
+    champion_contract: str | None = None
+
+
+def contract_needed(bundle: Bundle) -> str | None:
+    """Return the contract digest that requests by position must carry; None if they need none."""
+    return bundle.schema.contract if bundle.schema.needs_contract else None
+
+
+def fits_challenger(bundle: Bundle, champion: Bundle) -> bool:
+    """Return whether the champion's requests have the features that the challenger takes."""
+    try:
+        live_shadow.positions(champion.schema, bundle.schema)
+    except Refused:
+        return False
+    return True
+
+
+def recorded_replay(rows: Sequence[Recorded], bundle: Bundle, champion: Bundle) -> ReplayRequests:
+    """Return requests that the champion answered in production.
+
+    Raises:
+        UsageError: there are none.
+        Refused: they lack a feature of the challenger.
+    """
+    if not rows:
+        raise UsageError(
+            "the prediction log holds no request that the champion answered",
+            hint="wait until production was asked, or set shadow.source to holdout",
+        )
+    moved = live_shadow.positions(champion.schema, bundle.schema)
+    return ReplayRequests(
+        source="recorded",
+        ids=[f"{row.request_id}-{index}" for index, row in enumerate(rows)],
+        champion=[row.features for row in rows],
+        contract=contract_needed(bundle),
+        champion_contract=contract_needed(champion),
+        challenger=[
+            row.features if moved is None else arranged(row.features, moved) for row in rows
+        ],
+    )
+
+
+def holdout_replay(
+    take: Callable[[str], Path], project: Project, bundle: Bundle, champion: Bundle | None
+) -> ReplayRequests:
+    """Return the newest rows of the holdout, with the features that each model computes of them.
+
+    Args:
+        take: returns the path of an artefact of the working folder, given its name.
+        project: says how many rows, and how features are computed.
+        bundle: the challenger, which the working folder's training run made.
+        champion: None where there is none; the trained model's predictions stand for it then.
+
+    Raises:
+        UsageError: the champion's own code does not compute its features for these rows.
+    """
+    import pandas as pd
+
+    from ml_pipeline.bundle.request_rows import json_rows
+
+    holdout = parquet.read(take("data/holdout.parquet")).reset_index(drop=True)
+    newest = holdout.tail(project.config.shadow.requests)
+    trained: list[float] = []
+    rows: list[list[Any]] = []
+    if champion is None:
+        predictions = parquet.read(take("data/predictions.parquet"))
+        trained = [float(value) for value in predictions["model"].tail(len(newest))]
+    else:
+        features = _champion_features(take, project, bundle, champion, newest)
+        rows = json_rows(features, champion.schema.names)
+    groups = newest.get("__group")
+    return ReplayRequests(
+        source="holdout",
+        ids=[f"holdout-{index}" for index in newest.index],
+        challenger=json_rows(newest, bundle.schema.names),
+        champion=rows,
+        contract=contract_needed(bundle),
+        champion_contract=None if champion is None else contract_needed(champion),
+        trained=trained,
+        groups=[]
+        if groups is None
+        else ["" if pd.isna(value) else str(value) for value in groups.tolist()],
+    )
+
+
+def _champion_features(
+    take: Callable[[str], Path],
+    project: Project,
+    bundle: Bundle,
+    champion: Bundle,
+    newest: pd.DataFrame,
+) -> pd.DataFrame:
+    """Return the rows' features as the champion's own code computes them, where it differs."""
+    from ml_pipeline.evaluation.row_alignment import positions
+    from ml_pipeline.gate import champion_predictions
+    from ml_pipeline.problems.loader import load_problem
+
+    own = bundle.manifest["training"].get("identity_parts", {})
+    theirs = champion.manifest["training"].get("identity_parts", {})
+    if champion_predictions.has_same_feature_code(own, theirs):
+        return newest
+    clean = take("data/clean.parquet")
+    matrix = parquet.read(take("data/matrix.parquet"))
+    problem = load_problem(project.config.problem, project.root)
+    place = positions(parquet.read(clean), matrix, problem)
+    if place is None:
+        raise UsageError(
+            "the holdout's rows are not found in the clean data, so the champion cannot be asked",
+            hint=RECORDED_INSTEAD,
+        )
+    wanted = place[(matrix["__part"] == "holdout").to_numpy()][newest.index]
+    try:
+        return champion_predictions.features_by_own_code(champion, clean, wanted)
+    except champion_predictions.NoPredictionsError as error:
+        raise UsageError(f"the champion cannot be asked: {error}", hint=RECORDED_INSTEAD) from None

@@ -1,0 +1,162 @@
+"""Sends the same requests to challenger and champion, and compares the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.config import ServingSection, ShadowSection
+from ml_pipeline.core.report import Verdict
+from ml_pipeline.online import shadow
+from ml_pipeline.online.replay_requests import ReplayRequests
+from ml_pipeline.online.shadow import Comparison, Exchange
+from ml_pipeline.targets import server_arguments
+from ml_pipeline.targets.base import Deployment
+from ml_pipeline.targets.process import server_process
+from ml_pipeline.traffic import open_loop, requests
+from ml_pipeline.traffic.requests import Reply, Stream
+
+WARM_UP = 20
+"""First requests, which are sent twice: connections and caches are cold for the first ones."""
+
+
+@contextmanager
+def serve_champion(
+    bundle: Bundle, number: int, serving: ServingSection, log: Path
+) -> Iterator[str]:
+    """Serve the champion's bundle on this machine, so that production gets no test requests.
+
+    Yields:
+        Its address.
+    """
+    import psutil
+
+    started = server_process.start(
+        bundle,
+        number,
+        host="127.0.0.1",
+        token_env=serving.token_env,
+        settings=server_arguments.limits(serving),
+        log=log,
+    )
+    try:
+        yield started.url
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            server_process.end(psutil.Process(started.pid))
+
+
+def compare_with_champion(
+    deployment: Deployment,
+    sent: ReplayRequests,
+    champion: tuple[str, int | None],
+    token: str | None,
+    section: ShadowSection,
+) -> Comparison:
+    """Send the requests to both at the section's rate, each half an interval after the other.
+
+    Args:
+        deployment: the challenger.
+        sent: the requests.
+        champion: its address and version.
+        token: the bearer token of both.
+        section: rate, time-out and limits.
+    """
+    streams = [
+        _stream(
+            champion[0], token, sent.champion, sent.ids, section.rate, 0.0, sent.champion_contract
+        ),
+        _stream(
+            deployment.url,
+            token,
+            sent.challenger,
+            sent.ids,
+            section.rate,
+            0.5 / section.rate,
+            sent.contract,
+        ),
+    ]
+    answers, others = requests.play(streams, section.timeout_ms / 1000)
+    exchanges = [
+        Exchange(
+            id=sent.ids[index],
+            champion=requests.reply(first, champion[1]),
+            challenger=requests.reply(second, deployment.version),
+            group=sent.groups[index] if sent.groups else "",
+        )
+        for index, (first, second) in enumerate(_without_warm_up(answers, others))
+    ]
+    return shadow.compare(exchanges, section)
+
+
+def compare_with_trained(
+    deployment: Deployment, sent: ReplayRequests, token: str | None, section: ShadowSection
+) -> Comparison:
+    """Send the requests to the challenger, and compare with what the trained model predicted."""
+    stream = _stream(
+        deployment.url, token, sent.challenger, sent.ids, section.rate, 0.0, sent.contract
+    )
+    (answers,) = requests.play([stream], section.timeout_ms / 1000)
+    exchanges = [
+        Exchange(
+            id=sent.ids[index],
+            champion=Reply((sent.trained[index],)),
+            challenger=requests.reply(answer, deployment.version),
+        )
+        for index, (answer,) in enumerate(_without_warm_up(answers))
+    ]
+    return shadow.against_trained(exchanges, section)
+
+
+def summarize(comparison: Comparison, sent: str, beside: str) -> str:
+    """Return a line with the first broken limit, if any, and the figures.
+
+    Args:
+        comparison: of the answers.
+        sent: how many requests of which source.
+        beside: what the challenger was compared with.
+    """
+    not_passed = [check for check in comparison.checks if check.verdict is not Verdict.PASS]
+    blocking = [
+        check for check in not_passed if check.required and check.verdict is not Verdict.SKIPPED
+    ]
+    metrics = comparison.metrics
+    figures = f"{sent} beside {beside}: p99 {metrics['p99_ms']['challenger']:.1f} ms"
+    if "largest_difference" in metrics:
+        figures += f", answers within {metrics['largest_difference']:.1e}"
+    elif metrics["compared"]:
+        figures += (
+            f", PSI {metrics['psi']:.3f}, KS {metrics['ks']:.3f}, "
+            f"{metrics['changed']:.1%} of decisions change"
+        )
+    if blocking:
+        first = blocking[0]
+        fault = f"{first.name}: {first.shown}, expected {first.expected}"
+        return f"{fault}{f' ({first.why})' if first.why else ''}; {figures}"
+    return figures
+
+
+def _stream(
+    url: str,
+    token: str | None,
+    rows: Sequence[Sequence[Any]],
+    ids: Sequence[str],
+    rate: float,
+    offset: float,
+    contract: str | None,
+) -> Stream:
+    warm_up = min(WARM_UP, len(rows))
+    bodies = requests.bodies(rows, len(rows), contract=contract)
+    due = [index / rate + offset for index in range(warm_up + len(rows))]
+    return Stream(url, token, bodies[:warm_up] + bodies, due, [*ids[:warm_up], *ids])
+
+
+def _without_warm_up(
+    *streams: Sequence[open_loop.Answer],
+) -> Iterator[tuple[open_loop.Answer, ...]]:
+    """Return the answers side by side, without those to requests that only warmed up."""
+    warm_up = min(WARM_UP, len(streams[0]) // 2)
+    return zip(*(stream[warm_up:] for stream in streams), strict=True)
