@@ -13,9 +13,9 @@ from ml_pipeline.promotion import switch, watch_state
 from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.journal import Journal, Step, unsettled
 from ml_pipeline.promotion.production_history import Entry, read_history
+from ml_pipeline.promotion.production_watch import ProductionWatch
 from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.promotion.watch_state import BY, due, end, finish, give_up, rolled_back
-from ml_pipeline.stages.watch import Watch
 
 from tests.clocks import Boot
 
@@ -166,7 +166,9 @@ class TestTheClockIsSet:
         promotion = promotion.model_copy(update={"at": now - timedelta(hours=hours)})
         context = make_context(make_project(watch={"minutes": 30}), "watch")
         nothing: Any = None
-        watched = Watch(context, nothing, promotion, nothing, None)
+        watched = ProductionWatch(
+            context.home, context.config.watch, nothing, promotion, nothing, None
+        )
         since_three = watch_state.seconds_since(three.home, promotion)
         assert watched.left == pytest.approx(1800 - since_three, abs=60)
 

@@ -23,10 +23,9 @@ from ml_pipeline import cli, config
 from ml_pipeline.config import Project
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.report import Verdict
-from ml_pipeline.promotion import production_history, switch
+from ml_pipeline.promotion import production_history, production_watch, switch
 from ml_pipeline.promotion.journal import Journal, Step, unsettled
 from ml_pipeline.registry.mlflow_registry import Registry
-from ml_pipeline.stages import watch as stage
 from ml_pipeline.stages.runner import Result, execute
 
 from tests.stages.test_promote import Case, case
@@ -62,7 +61,7 @@ def send(case: Case, bodies: list[dict[str, Any]], request_id: str = "client") -
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "PAUSE", 0.05)
+    monkeypatch.setattr(production_watch, "PAUSE_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -198,7 +197,7 @@ def test_without_an_earlier_version_it_stays_and_that_is_said(one: Case) -> None
     result = watch(lasting(one))
     assert (result.exit_code, result.report.verdict) == (1, Verdict.FAIL)
     assert result.report.summary.startswith(
-        "version 1 is outside its limits and stays, for want of an earlier version: "
+        "version 1 is outside its limits and stays, since there is no earlier version: "
         "prediction distribution: PSI "
     )
     assert kinds(one) == [("promotion", 1)]
@@ -278,7 +277,7 @@ class TestInterrupted:
     ) -> None:
         send(two, [SHIFTED] * 120)
         with monkeypatch.context() as patched:
-            patched.setattr(stage.watch, "judge", interrupted)
+            patched.setattr(production_watch.watch, "judge", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 watch(lasting(two))
         assert agree(two, 2)
@@ -320,7 +319,7 @@ class TestInterrupted:
             raise EnvironmentFault("the disk is full", hint="free space")
 
         with monkeypatch.context() as patched:
-            patched.setattr(stage, "rollback", full)
+            patched.setattr("ml_pipeline.stages.watch.rollback", full)
             result = watch(lasting(two))
         assert result.exit_code == 3
         assert result.report.summary.startswith(

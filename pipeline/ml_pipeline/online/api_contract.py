@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.bundle.reader import TOLERANCE, Bundle, check_golden
 from ml_pipeline.core.errors import EnvironmentFault, Refused
-from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.core.report import Check, Verdict, judge
+from ml_pipeline.targets import server_arguments
+from ml_pipeline.targets.base import Deployment, Placement
 from ml_pipeline.traffic import probe
 from ml_pipeline.traffic.probe import (
     UnexpectedAnswer,
@@ -401,3 +403,28 @@ def _valid(feature: Mapping[str, Any]) -> object:
         return next(iter(feature.get("categories") or [None]))
     low, high = feature.get("minimum"), feature.get("maximum")
     return None if low is None or high is None else (float(low) + float(high)) / 2
+
+
+def expected_of(deployment: Deployment | None, url: str, placement: Placement) -> Expected:
+    """Return what is expected at an address: nothing where it is not the environment's own."""
+    if deployment is None or deployment.url != url:
+        return Expected()
+    section = placement.section
+    return Expected(
+        version=deployment.version,
+        digest=deployment.digest,
+        bundle=Bundle.open(deployment.bundle),
+        raw_rows=server_arguments.computes_features(section, placement.serving),
+        raw_rows_required="raw_rows" in section.model_fields_set,
+    )
+
+
+def summarize(url: str, every: Sequence[Check], contract: Contract) -> str:
+    """Return a line: the first check that fails, or that the contract holds."""
+    failed = [check for check in every if check.required and check.verdict is not Verdict.PASS]
+    if judge(every) is not Verdict.PASS and failed:
+        first = f"{failed[0].name}: {failed[0].why}"
+        return f"{len(failed)} of {len(every)} checks fail, first {first} ({url})"
+    median = contract.metrics.get("latency_median_ms")
+    speed = "" if median is None else f", {median:.1f} ms a row"
+    return f"{url} keeps its contract: {len(every)} checks{speed}"

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.bundle.reader import TOLERANCE
-from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.bundle.reader import TOLERANCE, Bundle
+from ml_pipeline.config import Project
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Check, Progress, Verdict
 from ml_pipeline.features.request_contract import compare
+from ml_pipeline.gate.checks.request_contract import schema_of
+from ml_pipeline.online import recorded_requests
+from ml_pipeline.registry.mlflow_registry import Registry
 from ml_pipeline.traffic import probe
 
 if TYPE_CHECKING:
@@ -38,9 +46,7 @@ class ChampionRequests:
     """In the order of its features."""
 
 
-def replay(
-    url: str, asked: ChampionRequests, challenger: FeatureSchema, token: str | None
-) -> Check:
+def replay(url: str, sent: ChampionRequests, challenger: FeatureSchema, token: str | None) -> Check:
     """Send the rows by name and by position, and see that each is answered, both ways alike.
 
     The check is required where the challenger's contract promises it. Where it is breaking, the
@@ -48,16 +54,16 @@ def replay(
 
     Args:
         url: of the server of the challenger.
-        asked: what the champion was asked.
+        sent: what clients sent to the champion.
         challenger: its features.
         token: of the server; None where it asks for none.
 
     Raises:
         httpx.HTTPError: the server does not answer.
     """
-    change = compare(asked.schema, challenger)
-    rows = [list(row) for row in asked.rows[:MOST]]
-    names = asked.schema.names
+    change = compare(sent.schema, challenger)
+    rows = [list(row) for row in sent.rows[:MOST]]
+    names = sent.schema.names
     with probe.client(url, token) as api:
         by_name = list(_answers(api, [dict(zip(names, row, strict=True)) for row in rows], "rows"))
         by_position = list(_answers(api, rows, "features"))
@@ -73,7 +79,7 @@ def replay(
         and isinstance(second, float)
         and not abs(first - second) <= TOLERANCE
     ]
-    told = f"{len(rows)} {asked.source} rows of version {asked.version}"
+    told = f"{len(rows)} {sent.source} rows of version {sent.version}"
     breaks = change.change == "breaking"
     why = ""
     if refused:
@@ -127,3 +133,78 @@ def _probabilities(api: httpx.Client, body: Mapping[str, Any], count: int) -> li
     if len(probabilities) != count:
         return f"{response.status_code}: no probability for each row"
     return probabilities
+
+
+def check_champion_requests(
+    url: str,
+    challenger: Bundle,
+    token: str | None,
+    *,
+    project: Project,
+    home: Home,
+    environment: str,
+    progress: Progress,
+) -> list[Check]:
+    """Return the check that the champion's requests are answered here; none where it serves.
+
+    Args:
+        url: of the challenger's server.
+        challenger: the bundle that it serves.
+        token: of the server; None where it asks for none.
+        project: names the registry.
+        home: holds registry and prediction log, where they are local.
+        environment: that of the champion, whose prediction log has its requests.
+        progress: of the stage.
+
+    Raises:
+        Refused: the champion's bundle is damaged.
+        EnvironmentFault: the registry does not answer.
+    """
+    import httpx
+
+    registry = Registry.of(project, home, progress)
+    if not registry.exists():
+        return []
+    progress("reading the champion from the registry", 0.4)
+    champion = registry.champion()
+    if champion is None or champion.digest == challenger.digest:
+        return []
+    progress("sending the champion's requests", 0.5)
+    schema = schema_of(registry.manifest(champion), "champion")
+    rows = _recorded_rows(project, home, environment, champion.number, schema, progress)
+    if rows:
+        sent = ChampionRequests("recorded", champion.number, schema, rows)
+    else:
+        with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
+            bundle = Bundle.open(registry.download(champion, Path(scratch) / "champion"))
+            sent = ChampionRequests("golden", champion.number, schema, bundle.golden.inputs)
+    try:
+        return [replay(url, sent, challenger.schema, token)]
+    except httpx.HTTPError as error:
+        return [
+            Check(
+                name=NAME,
+                verdict=Verdict.ERROR,
+                observed=f"{type(error).__name__}: {error}",
+                expected="an answer to each",
+                why=f"{NAME}: the connection broke",
+            )
+        ]
+
+
+def _recorded_rows(
+    project: Project,
+    home: Home,
+    environment: str,
+    version: int,
+    schema: FeatureSchema,
+    progress: Progress,
+) -> list[Sequence[Any]]:
+    """Return the newest recorded rows; none where the prediction log is unavailable."""
+    try:
+        folder = recorded_requests.log_of(project, home, environment)
+    except EnvironmentFault as fault:
+        progress(f"golden rows, since the prediction log is unavailable: {fault.fault}", 0.5)
+        return []
+    newest = recorded_requests.newest(folder, version=version, features=schema.names, count=MOST)
+    return [row.features for row in newest]
