@@ -108,3 +108,29 @@ class TestLoadModules:
         same = "@feature\ndef a(bars): return bars.close\n"
         with pytest.raises(UsageError, match=r"one\.a and two\.a have one name; rename"):
             load_modules(project(one=same, two=same), ["one", "two"])
+
+
+class TestOwnPackageNamedPipeline:
+    """It is the commonest folder name of projects, and has nothing to do with this package."""
+
+    def test_feature_modules_lie_in_it(self, project):
+        code = (
+            "from pipeline.tables import DAYS\n@feature\ndef age(bars): return bars.close * DAYS\n"
+        )
+        root = project(
+            pipeline__in____init__="",
+            pipeline__in__tables="DAYS = 7\n",
+            pipeline__in__features=code,
+        )
+        (age,) = load_modules(root, ["pipeline.features"])
+        assert age.function(None) == 7
+        assert sys.modules["pipeline"].__file__ == str(root / "pipeline/__init__.py")
+        assert sys.modules["ml_pipeline"].__name__ == "ml_pipeline"
+
+    def test_a_file_named_as_a_standard_module_does_not_replace_it(self, project):
+        root = project(
+            statistics="raise AssertionError('the project\\'s statistics.py was imported')\n",
+            own="import statistics\n@feature\ndef middle(bars): return statistics.median([1, 2])\n",
+        )
+        (middle,) = load_modules(root, ["own"])
+        assert middle.function(None) == 1.5

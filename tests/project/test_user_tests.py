@@ -280,6 +280,21 @@ class TestOwnPackageNamedPipeline:
         checks = run_user_tests(project, scratch, DATA, "data", {})
         assert [check.verdict for check in checks] == [Verdict.PASS], checks[0].why
 
+    def test_a_file_named_as_a_standard_module_does_not_replace_it(self, project, scratch):
+        write(project, "fractions.py", "raise AssertionError('this one was imported')")
+        write(
+            project,
+            "tests/data/test_import.py",
+            """
+            from fractions import Fraction
+
+            def test_import():
+                assert Fraction(1, 2) == 0.5
+            """,
+        )
+        checks = run_user_tests(project, scratch, DATA, "data", {})
+        assert [check.verdict for check in checks] == [Verdict.PASS], checks[0].why
+
 
 class TestWhatTheyMayNotWrite:
     """Where the system cannot confine them, what they write is found, and they fail for it."""

@@ -102,9 +102,9 @@ def pytest_load_initial_conftests() -> None:
     The process ends with its tests: what they leave is not searched for garbage, a part of a
     second where they import much.
     """
-    for path in (_read_test_context() or {}).get("paths", []):
-        if path not in sys.path:
-            sys.path.append(path)
+    root = (_read_test_context() or {}).get("root")
+    if root is not None and root not in sys.path:
+        sys.path.append(root)
     if TEST_CONTEXT in os.environ:
         atexit.register(gc.freeze)
 

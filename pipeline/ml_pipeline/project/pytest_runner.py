@@ -122,8 +122,9 @@ def run_pytest(project: Project, request: Request, protected: Protected) -> Pyte
     They may write in the copy and a temporary folder; see ``ml_pipeline.project.isolation``. What
     they write into ``protected`` all the same is in its ``changed`` afterwards.
 
-    The root is appended to ``sys.path`` by the plug-in, so that the installed ``pipeline`` wins
-    over a folder of that name in the project. No shell is involved.
+    The root is appended to ``sys.path`` by the plug-in, and ``-P`` keeps the current folder off its
+    start, so that a file of the project named as a standard module does not replace it. No shell is
+    involved.
 
     Raises:
         EnvironmentFault: the copy cannot be made, or the process cannot be started.
@@ -136,7 +137,7 @@ def run_pytest(project: Project, request: Request, protected: Protected) -> Pyte
                     "kind": request.kind,
                     "original": str(place.original),
                     "copy": str(place.root),
-                    "paths": [str(place.root), *map(place.path_in_copy, _shadowing(project.root))],
+                    "root": str(place.root),
                     "collected": str(place.out / COLLECTED),
                     "inputs": _copied(request.inputs, place.out / "inputs"),
                 }
@@ -240,25 +241,10 @@ def _environment(context: Path, place: IsolatedCopy) -> dict[str, str]:
         if not name.startswith(_FOREIGN_VARIABLES) and name != "PYTHONPATH"
     }
     python_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    kept_path = [
-        place.path_in_copy(each) for each in python_path if each and not _shadows(Path(each))
-    ]
+    kept_path = [place.path_in_copy(each) for each in python_path if each]
     if kept_path:
         kept["PYTHONPATH"] = os.pathsep.join(kept_path)
     return kept | {TEST_CONTEXT: str(context), "COVERAGE_FILE": str(place.out / ".coverage")}
-
-
-def _shadowing(root: Path) -> list[str]:
-    """Return the entries of PYTHONPATH that would hide the installed package; they go last."""
-    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    return [item for item in entries if item and _shadows(Path(item)) and Path(item) != root]
-
-
-def _shadows(folder: Path) -> bool:
-    ours = Path(__file__).resolve().parents[2]
-    return folder.resolve() != ours and (
-        (folder / "ml_pipeline").is_dir() or (folder / "ml_pipeline.py").is_file()
-    )
 
 
 def _end_of(stream: IO[bytes]) -> str:
