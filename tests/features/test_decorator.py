@@ -114,9 +114,7 @@ class TestOwnPackageNamedPipeline:
     """It is the commonest folder name of projects, and has nothing to do with this package."""
 
     def test_feature_modules_lie_in_it(self, project):
-        code = (
-            "from pipeline.tables import DAYS\n@feature\ndef age(bars): return bars.close * DAYS\n"
-        )
+        code = "from pipeline.tables import DAYS\n@feature\ndef age(bars): return DAYS\n"
         root = project(
             pipeline__in____init__="",
             pipeline__in__tables="DAYS = 7\n",
