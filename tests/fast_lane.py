@@ -43,11 +43,20 @@ DATABASES = frozenset({"mlflow.db", "mlflow.db?mode=ro"})
 MOST_SLEEP = 0.25
 """Seconds that a test may sleep altogether: a poll or two."""
 
+COLLECTED = pytest.StashKey[list[str]]()
+"""Ids of all tests, before any is left out."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--fast", action="store_true", help="leave out the tests that need more than Python"
+        "--lane",
+        choices=("fast", "rest"),
+        help="only the tests of bin/test fast, or only the others",
     )
+
+
+def is_fast_lane(config: pytest.Config) -> bool:
+    return config.getoption("--lane") == "fast"
 
 
 def need_of(item: pytest.Item) -> str:
@@ -58,15 +67,19 @@ def need_of(item: pytest.Item) -> str:
         folder = item.path.relative_to(ROOT).parts[0]
         if folder in FOLDERS:
             return FOLDERS[folder]
+    elif item.path.is_relative_to(ROOT.parent):
+        return "a distribution of its own"
     used = FIXTURES.keys() & set(getattr(item, "fixturenames", ()))
     return FIXTURES[min(used)] if used else ""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--fast"):
-        left_out = [item for item in items if need_of(item)]
+    config.stash[COLLECTED] = [item.nodeid for item in items]
+    if lane := config.getoption("--lane"):
+        left_out = [item for item in items if bool(need_of(item)) == (lane == "fast")]
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not need_of(item)]
+        items[:] = [item for item in items if bool(need_of(item)) != (lane == "fast")]
 
 
 class Watch:
@@ -105,7 +118,7 @@ watch = Watch()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--fast"):
+    if is_fast_lane(config):
         sys.addaudithook(watch.audit)
         time.sleep = watch.sleep(time.sleep)
 
@@ -119,5 +132,5 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     yield
-    if item.config.getoption("--fast") and (faults := watch.faults()):
+    if is_fast_lane(item.config) and (faults := watch.faults()):
         pytest.fail(f"{' and '.join(faults)}: mark the test with pytest.mark.slow", pytrace=False)

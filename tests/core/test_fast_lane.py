@@ -17,7 +17,7 @@ from tests.fast_lane import ROOT, Watch, need_of
 def item(path: str, *fixtures: str, slow: bool = False) -> Any:
     marks = {"slow": pytest.mark.slow} if slow else {}
     return SimpleNamespace(
-        path=ROOT / path, fixturenames=list(fixtures), get_closest_marker=marks.get
+        path=(ROOT / path).resolve(), fixturenames=list(fixtures), get_closest_marker=marks.get
     )
 
 
@@ -33,6 +33,7 @@ def item(path: str, *fixtures: str, slow: bool = False) -> Any:
             "a registry's database",
         ),
         (item("targets/test_target.py", "anywhere"), "servers"),
+        (item("../harness/tests/test_any.py"), "a distribution of its own"),
     ],
 )
 def test_what_a_test_needs(test: Any, need: str) -> None:
@@ -93,7 +94,7 @@ def test_a_test_that_does_more_fails_in_the_fast_lane(
     file = tmp_path / "test_more.py"
     file.write_text(f"def test_more(tmp_path):\n    {body}\n")
     plugin = f"import sys; sys.path.insert(0, {str(ROOT.parent)!r}); import pytest; "
-    run = "sys.exit(pytest.main(['-q', '-p', 'tests.fast_lane', '--fast', 'test_more.py']))"
+    run = "sys.exit(pytest.main(['-q', '-p', 'tests.fast_lane', '--lane', 'fast', 'test_more.py']))"
     done = subprocess.run(
         [sys.executable, "-c", plugin + run],
         cwd=tmp_path,
