@@ -9,6 +9,8 @@ import sys
 import pytest
 from ml_pipeline.core.output_streams import replace_plainly
 
+pytestmark = pytest.mark.slow
+
 PRINT = """
 import sys
 from ml_pipeline.cli.console import Screen

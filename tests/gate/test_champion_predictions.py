@@ -15,6 +15,8 @@ from ml_pipeline.features.schema import Feature, FeatureSchema
 from ml_pipeline.gate import champion_predictions
 from ml_pipeline.gate.champion_predictions import NoPredictionsError, with_remedy
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class FakeBundle:

@@ -13,6 +13,8 @@ import pytest
 
 from tests.servers import TOKEN, await_ready, free_port
 
+pytestmark = pytest.mark.slow
+
 MARGIN = 40 << 20
 """Bytes by which a server may grow; without a bound it grew by this within a second."""
 SECONDS = 2.0
