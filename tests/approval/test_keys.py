@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 from ml_pipeline.approval.keys import (
     create_keypair,
     load_signer,
-    made_keys,
     private_path,
+    recorded_key_ids,
     trusted_keys,
 )
 from ml_pipeline.approval.policy import Policy
@@ -64,14 +64,16 @@ class TestALostFolder:
 
     def test_is_not_made_again_by_the_next_signer(self, home: Home) -> None:
         keyid = self.lose(home)
-        told = f"the keys of home .* are gone .{keyid[:12]}.*restore .* 'ml-pipeline keys new'"
-        with pytest.raises(EnvironmentFault, match=told):
+        message = (
+            f"the keys of home .* are missing .{keyid[:12]}.*restore .* 'ml-pipeline keys new'"
+        )
+        with pytest.raises(EnvironmentFault, match=message):
             load_signer(home, {})
         assert not private_path(home).exists()
 
     def test_is_said_by_whatever_verifies(self, home: Home) -> None:
         self.lose(home)
-        with pytest.raises(EnvironmentFault, match="are gone"):
+        with pytest.raises(EnvironmentFault, match="are missing"):
             trusted_keys(home, Policy())
 
     @pytest.mark.parametrize("evidence", ["approvals/aa.dsse.json", "history.jsonl"])
@@ -80,7 +82,7 @@ class TestALostFolder:
         (home / "approval-keys.txt").unlink()
         (home / evidence).parent.mkdir(exist_ok=True)
         (home / evidence).write_text("{}\n")
-        with pytest.raises(EnvironmentFault, match=r"are gone: .* holds none"):
+        with pytest.raises(EnvironmentFault, match=r"are missing: .* holds none"):
             load_signer(home, {})
 
     def test_is_replaced_where_it_is_asked_for(self, home: Home) -> None:
@@ -88,7 +90,7 @@ class TestALostFolder:
         pair = create_keypair(home)
         signer = load_signer(home, {})
         assert pair.public.name == f"{signer.public_key.keyid}.pub.pem"
-        assert made_keys(home) == [keyid, signer.public_key.keyid]
+        assert recorded_key_ids(home) == [keyid, signer.public_key.keyid]
 
     def test_is_no_loss_where_the_policy_names_the_keys(self, home: Home, tmp_path: Path) -> None:
         self.lose(home)
@@ -99,7 +101,7 @@ class TestALostFolder:
         keyid = create_keypair(home).public.name.removesuffix(".pub.pem")
         (home / "approval-keys.txt").unlink()
         load_signer(home, {})
-        assert made_keys(home) == [keyid]
+        assert recorded_key_ids(home) == [keyid]
 
     @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
     def test_is_not_needed_to_be_remembered_where_the_home_is_read_only(

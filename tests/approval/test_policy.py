@@ -24,7 +24,7 @@ def test_without_a_file_a_person_approves_whoever_it_is() -> None:
 def test_an_address_in_two_spellings_has_one_name(tmp_path):
     path = tmp_path / "policy.yaml"
     path.write_text("identities: {A@Ex.org: Asha, a@ex.org: Bina}\n")
-    with pytest.raises(UsageError, match="given twice, in another spelling, with two names"):
+    with pytest.raises(UsageError, match="stands twice, in another spelling, with two names"):
         policy.load(path, PolicySection())
 
 
@@ -201,9 +201,9 @@ class TestAFurtherFileMayOnlyTighten:
         assert policy.stricter(HARD, other, "x").gate.guards == {"auc": 0.01, "accuracy": 0.1}
 
     @pytest.mark.parametrize(
-        ("other", "told"),
+        ("other", "message"),
         [
-            ({"approvers": ["Zoe"]}, "nobody of its 'approvers' is one of Asha, Bina"),
+            ({"approvers": ["Zoe"]}, "none of its 'approvers' is one of Asha, Bina"),
             ({"identities": {"zoe@ex.org": "Bina"}}, "identities names 'zoe@ex.org'"),
             ({"identities": {"asha@ex.org": "Bina"}}, "identities names 'asha@ex.org'"),
             ({"keys": ["c" * 64]}, "keys names 'cccc"),
@@ -211,8 +211,8 @@ class TestAFurtherFileMayOnlyTighten:
             ({"gate": {"metric": "auc"}}, "gate.metric names 'auc'"),
         ],
     )
-    def test_what_would_loosen_it_is_refused(self, other: dict[str, object], told: str) -> None:
-        with pytest.raises(UsageError, match=re.escape(told)):
+    def test_what_would_loosen_it_is_refused(self, other: dict[str, object], message: str) -> None:
+        with pytest.raises(UsageError, match=re.escape(message)):
             policy.stricter(HARD, Policy(**other), "loose.yaml")
 
     def test_a_key_of_its_own_is_refused_where_those_of_the_home_count(self) -> None:

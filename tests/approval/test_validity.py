@@ -35,8 +35,8 @@ def test_counts(policy: Policy, answer: dict[str, Any]) -> None:
         (Policy(approvers=("Bina",)), {"decision": "reject"}, "'Asha' may not approve"),
         (Policy(approvers=("asha",)), {}, "'Asha' may not approve"),
         (Policy(allow_yes=False), {"method": "yes"}, "does not allow --yes"),
-        (Policy(), {"method": "automatic"}, "asks for a person"),
-        (Policy(automatic=True, four_eyes=True), {"method": "automatic"}, "asks for a person"),
+        (Policy(), {"method": "automatic"}, "requires a person"),
+        (Policy(automatic=True, four_eyes=True), {"method": "automatic"}, "requires a person"),
         (FOUR_EYES, {"authors": ("Asha", "Bina")}, "'Asha' is an author"),
         (FOUR_EYES, {"authors": ("Asha",), "by": "ASHA"}, "'ASHA' is an author"),
         (FOUR_EYES, {"authors": ("Asha",), "by": "\uff21sha"}, "'\uff21sha' is an author"),
@@ -52,7 +52,7 @@ def test_counts(policy: Policy, answer: dict[str, Any]) -> None:
         (FOUR_EYES, {"authors": ("Asha",), "by": "Asha\u200b"}, r"invisible character U\+200B"),
         (Policy(), {"by": "Asha\u200b"}, r"invisible character U\+200B"),
         (Policy(four_eyes=True), {"authors": ()}, "none of the policy's identities"),
-        (Policy(four_eyes=True), {"authors": None}, "does not say who made the change"),
+        (Policy(four_eyes=True), {"authors": None}, "does not name the authors of the change"),
     ],
 )
 def test_does_not_count(policy: Policy, answer: dict[str, Any], why: str) -> None:

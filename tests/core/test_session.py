@@ -110,11 +110,11 @@ def test_a_name_in_another_case_is_refused(opened, monkeypatch, name):
 
 
 def test_which_files_count_is_said(opened, system_policy):
-    assert policy_files.in_words(opened.files()) == "the built-in minimum"
+    assert policy_files.describe(opened.files()) == "the built-in minimum"
     job = opened.files(ML_JOB_POLICY=STRICT)
-    assert policy_files.in_words(job).startswith("the built-in minimum, tightened by /")
+    assert policy_files.describe(job).startswith("the built-in minimum, tightened by /")
     system_policy.write_text(STRICT)
-    both = policy_files.in_words(opened.files(ML_POLICY=STRICT))
+    both = policy_files.describe(opened.files(ML_POLICY=STRICT))
     assert both == f"{system_policy}, tightened by {opened.path('ML_POLICY')} (ML_POLICY)"
 
 

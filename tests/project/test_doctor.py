@@ -44,7 +44,7 @@ class TestExamine:
         shutil.rmtree(home / "keys")
         check = doctor._keys(make_project(), home, ())
         assert check.verdict is Verdict.FAIL
-        assert f"the keys of home {home.root} are gone" in check.why
+        assert f"the keys of home {home.root} are missing" in check.why
         assert "restore the folder from a backup" in check.why
 
     @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ class TestIsRefusedBeforeAnythingStarts:
         content = json.loads(delivery.registry.record(second, GATE_RECORD))
         content["checks"][0]["verdict"] = "fail"
         delivery.registry.attach(second, GATE_RECORD, json.dumps(content).encode())
-        assert_refused_and_unchanged(delivery, "record says pass, and its checks do not")
+        assert_refused_and_unchanged(delivery, "record has verdict pass, its checks do not")
 
     def test_when_the_approval_was_used_before(self, delivery: Delivery) -> None:
         """Version 2 was approved against 1, and replaced by 1 again."""

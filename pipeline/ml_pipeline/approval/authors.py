@@ -1,4 +1,4 @@
-"""Who made the change that is to be approved, from the commits since the champion's."""
+"""Authors of the change to be approved, from the commits since the champion's."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ DIRTY_WHY_TAG = "git.dirty.why"
 def authors_of_change(
     root: Path, challenger: Mapping[str, str], champion: Mapping[str, str] | None, policy: Policy
 ) -> tuple[str, ...]:
-    """Return the approver names of everyone who had a part in the change, sorted.
+    """Return the approver names of all authors of the change, sorted.
 
     Args:
         root: The project, in its repository.
         challenger: Tags of its version.
         champion: Tags of the champion's version; None where there is none.
-        policy: Its ``identities`` say which address is whose.
+        policy: ``identities`` maps commit addresses to names.
 
     Raises:
-        Refused: the commits do not tell, or name an address that the policy does not know.
+        Refused: the commits are incomplete, or have an address that the policy does not list.
     """
     if challenger.get(DIRTY_TAG) == "true":
         why = challenger.get(DIRTY_WHY_TAG) or "it was made from files that are in no commit"
-        raise _unknown(f"the challenger is not what its commit says: {why}")
+        raise _unproven(f"the challenger is not what its commit says: {why}")
     until = challenger.get(COMMIT_TAG)
     since = None if champion is None else champion.get(COMMIT_TAG)
     if until is None or (champion is not None and since is None):
@@ -45,18 +45,18 @@ def authors_of_change(
         )
     addresses = git.authors(root, since, until)
     if addresses is None:
-        raise _unknown("this repository does not hold all commits of the change")
+        raise _unproven("this repository lacks commits of the change")
     if not addresses and since not in (None, until):
-        raise _unknown("the challenger's commit holds nothing that the champion's does not")
-    found = {address: policy.identities.get(folded(address)) for address in addresses}
-    if unknown := sorted(address for address, name in found.items() if name is None):
-        raise _unknown(f"the policy does not say whose address {', '.join(unknown)} is")
-    return tuple(sorted({name for name in found.values() if name is not None}))
+        raise _unproven("the challenger's commit adds nothing to the champion's")
+    names = {address: policy.identities.get(folded(address)) for address in addresses}
+    if unknown := sorted(address for address, name in names.items() if name is None):
+        raise _unproven(f"the policy's 'identities' lack the address {', '.join(unknown)}")
+    return tuple(sorted({name for name in names.values() if name is not None}))
 
 
-def _unknown(why: str) -> Refused:
+def _unproven(why: str) -> Refused:
     return Refused(
         f"four eyes cannot be shown: {why}",
-        expected="commits whose authors the policy's 'identities' know",
-        hint="approve from a full clone that holds both versions' commits",
+        expected="commits whose authors' addresses are in the policy's 'identities'",
+        hint="approve from a full clone with the commits of both versions",
     )

@@ -1,9 +1,9 @@
-"""The Ed25519 keys that sign approvals: made once, private half readable by its owner only.
+"""The Ed25519 keys that sign approvals; only its owner can read the private key.
 
-The private key is needed where ``approve`` runs and nowhere else; ``promote`` needs the public one.
+``approve`` needs the private key, ``promote`` the public one.
 
-A home remembers the ids of the keys that were made in it. Where the folder of the keys is lost, no
-other key is made in silence: what the lost one signed would not verify any more.
+A home records the ids of the keys that were created in it. If the folder of the keys is missing,
+no new key is created silently, since approvals signed by the missing one would no longer verify.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ APPROVALS = "approvals"
 """Where the home keeps the approvals of what was in production."""
 PRIVATE = "approval.pem"
 PUBLIC_SUFFIX = ".pub.pem"
-MADE = "approval-keys.txt"
-"""In the home, beside the folder: the ids of the keys that were made in it, one a line."""
+KEY_IDS = "approval-keys.txt"
+"""In the home, beside the folder: ids of the keys that were created in it, one a line."""
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -79,35 +79,35 @@ def create_keypair(home: Home) -> KeyPair:
     workdir.write_bytes(
         public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     )
-    _remember(home, signer.public_key.keyid)
+    _record_key_id(home, signer.public_key.keyid)
     return KeyPair(path, public)
 
 
 def load_signer(home: Home, environment: Mapping[str, str] | None = None) -> CryptoSigner:
     """Return the signer of ``ML_APPROVAL_KEY``, else of the home.
 
-    A home that never had a key gets a pair. One that has public keys does not: its private half was
-    put elsewhere, and whoever made another would be trusted by it.
+    A home that never had a key gets a pair. One that has public keys does not: its private key was
+    moved elsewhere, and a new one would be trusted like it.
 
     Raises:
         UsageError: the key file cannot be read or holds no unencrypted Ed25519 key.
-        EnvironmentFault: the home had a key, which is gone.
+        EnvironmentFault: the home had a key, which is missing.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from securesystemslib.signer import CryptoSigner
 
-    given = (os.environ if environment is None else environment).get(KEY_VARIABLE)
-    path = Path(given) if given else private_path(home)
-    if not given and not path.exists():
+    variable = (os.environ if environment is None else environment).get(KEY_VARIABLE)
+    path = Path(variable) if variable else private_path(home)
+    if not variable and not path.exists():
         if any((home / FOLDER).glob(f"*{PUBLIC_SUFFIX}")):
             raise UsageError(
                 f"the private key is not in {path}",
                 expected=f"{KEY_VARIABLE}: the path of the private key",
                 hint="or 'ml-pipeline keys new', which makes a further key that is trusted",
             )
-        check_not_lost(home)
+        check_keys_exist(home)
         create_keypair(home)
     try:
         key = load_pem_private_key(path.read_bytes(), None)
@@ -118,21 +118,20 @@ def load_signer(home: Home, environment: Mapping[str, str] | None = None) -> Cry
     if not isinstance(key, Ed25519PrivateKey):
         raise _not_a_key(path)
     signer = CryptoSigner(key)
-    if not given:
-        _remember(home, signer.public_key.keyid)
+    if not variable:
+        _record_key_id(home, signer.public_key.keyid)
     return signer
 
 
 def trusted_keys(home: Home, policy: Policy) -> list[SSlibKey]:
     """Return the public keys whose signature counts.
 
-    Where the policy names keys, these alone: PEM as it stands, an id by the home's public key that
-    has this id (the id is computed from the key, so a file cannot claim it). Otherwise those of
-    the home.
+    If the policy lists keys, only these: as PEM, or by the id of a public key in the home (the id
+    is computed from the key, so a file name cannot forge it). Otherwise those of the home.
 
     Raises:
         UsageError: a key of the policy is neither PEM nor known here, or a file holds no key.
-        EnvironmentFault: the policy names no keys, and those of the home are gone.
+        EnvironmentFault: the policy lists no keys, and those of the home are missing.
     """
     at_home: dict[str, SSlibKey] = {}
     for path in sorted((home / FOLDER).glob(f"*{PUBLIC_SUFFIX}")):
@@ -140,7 +139,7 @@ def trusted_keys(home: Home, policy: Policy) -> list[SSlibKey]:
         at_home[key.keyid] = key
     if not policy.keys:
         if not at_home and not private_path(home).exists():
-            check_not_lost(home)
+            check_keys_exist(home)
         return list(at_home.values())
     keys = []
     for entry in policy.keys:
@@ -156,29 +155,29 @@ def trusted_keys(home: Home, policy: Policy) -> list[SSlibKey]:
     return keys
 
 
-def check_not_lost(home: Home) -> None:
-    """Let a home pass that never had a key, as far as it remembers.
+def check_keys_exist(home: Home) -> None:
+    """Refuse a home whose keys are missing; one that never had a key passes.
 
     Raises:
-        EnvironmentFault: a key was made in it, or approvals were kept in it; the key is gone.
+        EnvironmentFault: a key was created in it, or it holds approvals, and there is no key.
     """
-    ids = made_keys(home)
+    ids = recorded_key_ids(home)
     signed = any((home / APPROVALS).glob("*.dsse.json")) or bool(_history(home))
     if not ids and not signed:
         return
     named = f" ({', '.join(keyid[:12] for keyid in ids)})" if ids else ""
     raise EnvironmentFault(
-        f"the keys of home {home.root} are gone{named}: {home / FOLDER} holds none",
+        f"the keys of home {home.root} are missing{named}: {home / FOLDER} holds none",
         expected="the keys that signed the approvals of this home",
         hint="restore the folder from a backup, or name the public key in the policy's 'keys'; "
-        "'ml-pipeline keys new' makes another key, by which no earlier approval verifies",
+        "'ml-pipeline keys new' creates another key, with which no earlier approval verifies",
     )
 
 
-def made_keys(home: Home) -> list[str]:
-    """Return the ids of the keys that were made in a home, oldest first."""
+def recorded_key_ids(home: Home) -> list[str]:
+    """Return the ids of the keys that were created in a home, oldest first."""
     try:
-        lines = (home / MADE).read_text().split()
+        lines = (home / KEY_IDS).read_text().split()
     except FileNotFoundError:
         return []
     return list(dict.fromkeys(lines))
@@ -191,12 +190,12 @@ def _history(home: Home) -> bytes:
         return b""
 
 
-def _remember(home: Home, keyid: str) -> None:
-    """Write the id down, if the home may be written: a signer needs no more than to read it."""
-    if keyid in made_keys(home):
+def _record_key_id(home: Home, keyid: str) -> None:
+    """Append the id to the record; a signer with a read-only home skips it."""
+    if keyid in recorded_key_ids(home):
         return
     try:
-        with (home / MADE).open("a") as stream:
+        with (home / KEY_IDS).open("a") as stream:
             stream.write(f"{keyid}\n")
     except OSError as error:
         if error.errno not in READ_ONLY:

@@ -1,4 +1,4 @@
-"""Names of people: which spellings are one name, and which are made to be mistaken for another.
+"""Names of people: equal spellings, and spellings that imitate another name.
 
 Unicode Technical Standard 39 (security mechanisms): compatibility normalisation, ignorable
 characters, and words that mix scripts.
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from ml_pipeline.core.errors import Refused
 
-TOGETHER = frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "HANGUL"})
+ALLOWED_TOGETHER = frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "HANGUL"})
 """Scripts that one word may hold together (UTS 39, highly restrictive level)."""
 INVISIBLE = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
 IGNORABLE = frozenset(
@@ -20,11 +20,11 @@ IGNORABLE = frozenset(
         *(*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)),
     )
 )
-"""Characters without a picture that are no format characters."""
+"""Characters that are not visible and are no format characters."""
 
 
 def folded(name: str) -> str:
-    """Return what all spellings of a name have in common: two names are one if this is equal.
+    """Return the normal form of a name: two names are the same if it is equal.
 
     Compatibility forms (NFKC), case, invisible characters and white space do not count.
     """
@@ -33,18 +33,18 @@ def folded(name: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return the text without characters that nobody sees."""
+    """Return the text without invisible characters."""
     return "".join(letter for letter in text if letter in "\t\n\r" or not _is_invisible(letter))
 
 
 def is_one_of(name: str, others: Iterable[str]) -> bool:
     """Return whether another spelling of the name, or the same, is among others."""
-    wanted = folded(name)
-    return any(folded(other) == wanted for other in others)
+    normal = folded(name)
+    return any(folded(other) == normal for other in others)
 
 
 def check_spelling(name: str) -> None:
-    """Refuse a name that is made to look like another one.
+    """Refuse a name that may imitate another one.
 
     Raises:
         Refused: it holds an invisible character, or a word in letters of two scripts.
@@ -57,7 +57,7 @@ def check_spelling(name: str) -> None:
         )
     for word in unicodedata.normalize("NFKC", name).split():
         scripts = {_script(letter) for letter in word if letter.isalpha()}
-        if len(scripts) > 1 and not scripts <= TOGETHER:
+        if len(scripts) > 1 and not scripts <= ALLOWED_TOGETHER:
             raise Refused(
                 f"the name {name!a} mixes {' and '.join(sorted(scripts))} letters in one word",
                 expected="a name in letters of one script",

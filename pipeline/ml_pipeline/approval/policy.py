@@ -1,8 +1,7 @@
-"""Who may approve, and what a promotion needs: the administrators' minimum, and what tightens it.
+"""The policy: who may approve, and what a promotion needs at least.
 
-The minimum is the file that the administrators hold (see ``policy_files``), else the built-in one.
-``--policy FILE`` is an argument of whoever starts the command, and ``ml.yaml`` lies in the commit
-that it governs: both may only tighten it.
+The minimum is the administrators' file (see ``policy_files``), else the built-in one. The argument
+``--policy FILE`` and ``ml.yaml``, which is part of the commit that it governs, may only tighten it.
 """
 
 from __future__ import annotations
@@ -26,9 +25,7 @@ class Policy(Section):
     """The rules in force. By default, the built-in minimum, any person may approve."""
 
     approvers: tuple[str, ...] = Field((), description="Who may approve; empty is anyone.")
-    four_eyes: bool = Field(
-        False, description="Nobody approves a change of which they are an author."
-    )
+    four_eyes: bool = Field(False, description="An author of a change may not approve it.")
     identities: dict[str, str] = Field(
         default_factory=dict, description="Commit address: the approver's name, for four eyes."
     )
@@ -43,11 +40,11 @@ class Policy(Section):
     @field_validator("identities")
     @classmethod
     def _lower(cls, value: dict[str, str]) -> dict[str, str]:
-        found: dict[str, str] = {}
+        identities: dict[str, str] = {}
         for address, name in value.items():
-            if found.setdefault(folded(address), name) != name:
-                raise ValueError(f"{address} is given twice, in another spelling, with two names")
-        return found
+            if identities.setdefault(folded(address), name) != name:
+                raise ValueError(f"{address} stands twice, in another spelling, with two names")
+        return identities
 
     @property
     def digest(self) -> str:
@@ -75,13 +72,13 @@ def load(files: PolicyFiles, section: PolicySection) -> Policy:
     """Return the policy in force: that of the files, tightened by the project's own section.
 
     Raises:
-        UsageError: a file cannot be read or has an unknown key, or something would loosen what
-            stands before it.
+        UsageError: a file cannot be read or has an unknown key, or something would loosen the
+            policy before it.
     """
-    return tighten(minimum(files), section, named(files))
+    return tighten(minimum(files), section, file_names(files))
 
 
-def named(files: PolicyFiles) -> str:
+def file_names(files: PolicyFiles) -> str:
     """Return the files by their paths, for messages."""
     paths = (files,) if isinstance(files, Path) else files or ()
     return " and ".join(str(path) for path in paths if path is not None) or BUILT_IN
@@ -100,7 +97,7 @@ def minimum(files: PolicyFiles) -> Policy:
     first, *others = paths
     policy = Policy() if first is None else _read(first)
     for path in filter(None, others):
-        policy = stricter(policy, _read(path), str(path), named((first,)))
+        policy = stricter(policy, _read(path), str(path), file_names((first,)))
     return policy
 
 
@@ -111,8 +108,8 @@ def _read(path: Path) -> Policy:
 def stricter(base: Policy, other: Policy, where: str, of: str = BUILT_IN) -> Policy:
     """Return the policy that allows only what both allow.
 
-    Lists of who may (``approvers``, ``identities``, ``keys``) keep what is in both; what is asked
-    for (``require``) is put together; of two limits the stricter one holds.
+    Lists of permissions (``approvers``, ``identities``, ``keys``) keep what is in both;
+    requirements (``require``) are united; of two limits the stricter one holds.
 
     Args:
         base: The administrators'.
@@ -121,25 +118,25 @@ def stricter(base: Policy, other: Policy, where: str, of: str = BUILT_IN) -> Pol
         of: The file of ``base``, likewise.
 
     Raises:
-        UsageError: together they allow nobody, or ``other`` names an address, a key or a primary
+        UsageError: no approver is left, or ``other`` names an address, a key or a primary
             metric that the administrators' file does not.
     """
-    if strange := sorted(
+    if unknown := sorted(
         address
         for address, name in other.identities.items()
         if (base.identities or base.four_eyes) and base.identities.get(address) != name
     ):
-        raise _conflict(where, of, "identities", strange[0])
+        raise _conflict(where, of, "identities", unknown[0])
     known = {_key(entry) for entry in base.keys}
-    if strange := [entry for entry in other.keys if _is_foreign(entry, known)]:
-        raise _conflict(where, of, "keys", " ".join(strange[0].split())[:40])
+    if unknown := [entry for entry in other.keys if _is_foreign(entry, known)]:
+        raise _conflict(where, of, "keys", " ".join(unknown[0].split())[:40])
     approvers = base.approvers or other.approvers
     if base.approvers and other.approvers:
         approvers = tuple(name for name in base.approvers if is_one_of(name, other.approvers))
         if not approvers:
             raise UsageError(
-                f"{where}: nobody of its 'approvers' is one of {', '.join(base.approvers)}",
-                expected="at least one name that the administrators' policy has too",
+                f"{where}: none of its 'approvers' is one of {', '.join(base.approvers)}",
+                expected="at least one name that is in the administrators' policy",
             )
     return Policy(
         approvers=approvers,
@@ -163,11 +160,11 @@ def _stricter_gate(base: GateMinimums, other: GateMinimums, where: str, of: str)
     return GateMinimums(
         goal="superior" if "superior" in goals else base.goal or other.goal,
         metric=base.metric or other.metric,
-        alpha=_of(min, base.alpha, other.alpha),
-        margin=_of(max, base.margin, other.margin),
-        non_inferior_margin=_of(min, base.non_inferior_margin, other.non_inferior_margin),
-        min_days=_of(max, base.min_days, other.min_days),
-        max_feature_auc=_of(min, base.max_feature_auc, other.max_feature_auc),
+        alpha=_limit(min, base.alpha, other.alpha),
+        margin=_limit(max, base.margin, other.margin),
+        non_inferior_margin=_limit(min, base.non_inferior_margin, other.non_inferior_margin),
+        min_days=_limit(max, base.min_days, other.min_days),
+        max_feature_auc=_limit(min, base.max_feature_auc, other.max_feature_auc),
         guards=guards,
         allow_breaking_contract=base.allow_breaking_contract and other.allow_breaking_contract,
         checks=_stricter_checks(base.checks, other.checks, where, of),
@@ -197,7 +194,7 @@ def _stricter_checks(
 N = TypeVar("N", int, float)
 
 
-def _of(choose: Callable[[N, N], N], one: N | None, other: N | None) -> N | None:
+def _limit(choose: Callable[[N, N], N], one: N | None, other: N | None) -> N | None:
     if one is None or other is None:
         return one if other is None else other
     return choose(one, other)
@@ -214,7 +211,7 @@ def _is_foreign(entry: str, known: Collection[str]) -> bool:
 
 def _conflict(where: str, of: str, key: str, value: str) -> UsageError:
     return UsageError(
-        f"{where}: {key} names '{value}', which the administrators' policy does not",
+        f"{where}: {key} names '{value}', which the administrators' policy does not allow",
         expected="less than the administrators' policy allows, or the same",
         hint=f"it may only tighten {of}; 'ml-pipeline doctor' names the files that hold",
     )
@@ -228,10 +225,10 @@ def tighten(base: Policy, section: PolicySection, where: str = BUILT_IN) -> Poli
     """
     approvers = base.approvers
     if section.approvers is not None:
-        beyond = sorted(name for name in section.approvers if not base.may_approve(name))
-        if base.approvers and (beyond or not section.approvers):
+        additional = sorted(name for name in section.approvers if not base.may_approve(name))
+        if base.approvers and (additional or not section.approvers):
             raise _loosens(
-                where, "approvers", ", ".join(beyond) or "anyone", ", ".join(base.approvers)
+                where, "approvers", ", ".join(additional) or "anyone", ", ".join(base.approvers)
             )
         approvers = section.approvers
     if section.four_eyes is False and base.four_eyes:

@@ -2,7 +2,7 @@
 
 The administrators' file of a machine has a fixed path, which no variable, argument or Jenkinsfile
 replaces. ``ML_POLICY`` is theirs too; on Jenkins the library passes the value of Jenkins' own
-configuration. Everything else comes from whoever starts the command.
+configuration. Everything else is chosen by the user who starts the command.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SYSTEM_POLICY = Path("/etc/ml-pipeline/policy.yaml")
 ADMINISTRATORS = "ML_POLICY"
 JOB = "ML_JOB_POLICY"
 ARGUMENT = "--policy"
-NONE = "-"
+UNSET = "-"
 """Value of ``ML_POLICY`` from the Jenkins library, where Jenkins' configuration sets none."""
 
 
 @dataclass(frozen=True)
 class PolicyFile:
-    """One of them: what names it, and where it lies."""
+    """A policy file: its path, and the variable or argument that names it."""
 
     named_by: str
     path: Path
@@ -51,17 +51,17 @@ def find(environment: Mapping[str, str], argument: str | None) -> tuple[PolicyFi
             raise UsageError(
                 f"the environment variable {name} is set", expected=f"the name {name.upper()}"
             )
-    given = {name: environment.get(name) for name in (ADMINISTRATORS, JOB)} | {ARGUMENT: argument}
-    if given[ADMINISTRATORS] == NONE:
-        given[ADMINISTRATORS] = None
-    if empty := [name for name, file in given.items() if file == ""]:
+    values = {name: environment.get(name) for name in (ADMINISTRATORS, JOB)} | {ARGUMENT: argument}
+    if values[ADMINISTRATORS] == UNSET:
+        values[ADMINISTRATORS] = None
+    if empty := [name for name, file in values.items() if file == ""]:
         raise UsageError(f"{empty[0]} is empty", expected="a file", hint="set it or unset it")
-    found = [PolicyFile(str(SYSTEM_POLICY), SYSTEM_POLICY, True)] if _is_there() else []
+    system = [PolicyFile(str(SYSTEM_POLICY), SYSTEM_POLICY, True)] if _has_system_policy() else []
     return (
-        *found,
+        *system,
         *(
             PolicyFile(name, Path(file).resolve(), name == ADMINISTRATORS)
-            for name, file in given.items()
+            for name, file in values.items()
             if file is not None
         ),
     )
@@ -73,25 +73,25 @@ def in_order(files: tuple[PolicyFile, ...]) -> PolicyFiles:
     return paths if files and files[0].of_administrators else (None, *paths)
 
 
-def in_words(files: tuple[PolicyFile, ...]) -> str:
-    """Return which files count, as one line."""
+def describe(files: tuple[PolicyFile, ...]) -> str:
+    """Return the files in force, as one line."""
     if not files:
         return "the built-in minimum"
-    words = [
+    names = [
         str(file.path) if file.named_by == str(file.path) else f"{file.path} ({file.named_by})"
         for file in files
     ]
     first = "" if files[0].of_administrators else "the built-in minimum, tightened by "
-    return first + ", tightened by ".join(words)
+    return first + ", tightened by ".join(names)
 
 
 def read(files: tuple[PolicyFile, ...]) -> Policy:
-    """Return what they amount to; raises UsageError as ``policy.minimum`` does."""
+    """Return the policy of the files; raises UsageError as ``policy.minimum`` does."""
     return policy.minimum(in_order(files))
 
 
-def _is_there() -> bool:
-    """Return whether there is a system policy; one that cannot be looked at counts as there."""
+def _has_system_policy() -> bool:
+    """Return whether there is a system policy; one that cannot be inspected counts as existing."""
     try:
         SYSTEM_POLICY.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -32,7 +32,7 @@ class Answer:
 
 
 def ask(summary: str, user: str, stdin: TextIO, stdout: TextIO) -> Answer:
-    """Show what is to be decided and return the answer. Name and reason are never empty.
+    """Show the summary and return the answer. Name and reason are never empty.
 
     Args:
         summary: What the person decides on, as lines.
@@ -63,5 +63,5 @@ def _line(question: str, stdin: TextIO, stdout: TextIO) -> str:
     answer = stdin.readline()
     if not answer:
         stdout.write("\n")
-        raise WaitingForPerson("nobody answered", hint=CONTINUE)
+        raise WaitingForPerson("no answer", hint=CONTINUE)
     return answer.strip()

@@ -21,8 +21,7 @@ def rejections(
 ) -> list[Approval]:
     """Return the signed rejections of versions after the champion, oldest first.
 
-    The challenger's own is among them. An answer that does not verify is left out: it decides
-    nothing, neither for nor against a version.
+    The challenger's own is among them. An answer that does not verify is left out.
 
     ``keys`` is called where there is an answer to verify.
 
@@ -30,7 +29,7 @@ def rejections(
         EnvironmentFault: the registry does not answer.
     """
     first = 0 if champion is None else champion.number
-    found = []
+    answers = []
     for version in registry.versions():
         if not first < version.number <= challenger.number:
             continue
@@ -42,11 +41,11 @@ def rejections(
         except Refused:
             continue
         if answer is not None and answer.decision == "reject":
-            found.append(answer)
-    return found
+            answers.append(answer)
+    return answers
 
 
-def in_words(answer: Approval) -> str:
+def describe_rejection(answer: Approval) -> str:
     return (
         f"version {answer.version} was rejected by {answer.by} on {answer.at.date().isoformat()}: "
         f"{answer.reason}"

@@ -44,7 +44,7 @@ class Approval(BaseModel):
     policy: str = Field(description="Digest of the policy in force.")
     champion: str | None = Field(description="Digest of the champion it was compared with.")
     authors: tuple[str, ...] | None = Field(
-        None, description="Who made the change, where the policy asks for four eyes."
+        None, description="Authors of the change, where the policy requires four eyes."
     )
     run_id: str
 
@@ -89,11 +89,11 @@ def verify(content: bytes, keys: Sequence[SSlibKey], expected: Expected) -> Appr
     """
     approval = read(content, keys)
     for name in Expected.model_fields:
-        stated, wanted = getattr(approval, name), getattr(expected, name)
-        if stated != wanted:
+        stated, required = getattr(approval, name), getattr(expected, name)
+        if stated != required:
             raise Refused(
                 f"the approval is for {name} {_short(stated)}",
-                expected=f"{name} {_short(wanted)}",
+                expected=f"{name} {_short(required)}",
                 hint="run 'ml-pipeline gate' and 'ml-pipeline approve' again",
             )
     return approval
@@ -139,7 +139,7 @@ def _verified_payload(content: bytes, keys: Sequence[SSlibKey]) -> bytes:
     if not keys:
         raise Refused(
             "no public key is trusted, so no approval can be verified",
-            hint="put the public key that 'ml-pipeline keys new' made into the home's keys folder",
+            hint="put the public key of 'ml-pipeline keys new' into the home's keys folder",
         )
     try:
         envelope = Envelope.from_dict(documents.parse_json(content, "the approval"))

@@ -1,4 +1,4 @@
-"""What a decision is about: challenger, champion and the gate's record, all from the registry."""
+"""The subject of an approval: challenger, champion and the gate's record, from the registry."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def challenger_of(registry: Registry, expected: int | None = None) -> Version:
 
     Args:
         registry: Where they are.
-        expected: The version that was shown to whoever decides; None accepts any.
+        expected: The version that was shown to the approver; None accepts any.
 
     Raises:
         Refused: a newer version is the challenger now.
@@ -88,7 +88,7 @@ def is_champion(challenger: Version, champion: Version | None) -> bool:
 def gather(
     registry: Registry, challenger: Version, champion: Version | None, policy: Policy
 ) -> Facts:
-    """Return what may be decided on; whatever the gate did not pass is not decided at all.
+    """Return the facts to decide on, if the gate passed this challenger.
 
     Raises:
         Refused: the gate has not decided, did not pass, or decided about another bundle, champion
@@ -114,21 +114,21 @@ def gather(
         raise Refused(
             f"the gate says {gate.verdict} to version {challenger.number}: {gate.summary}",
             expected="pass",
-            hint="'ml-pipeline show gate' tells why",
+            hint="'ml-pipeline show gate' shows why",
         )
     if judge(gate.checks) is not Verdict.PASS:
-        raise Refused("the gate's record says pass, and its checks do not", hint=GATE_AGAIN)
+        raise Refused("the gate's record has verdict pass, its checks do not", hint=GATE_AGAIN)
     if gate.challenger != challenger.digest:
         raise Refused(
             f"the gate decided about bundle {gate.challenger[:12]}",
             expected=challenger.digest[:12],
             hint=GATE_AGAIN,
         )
-    now = None if champion is None else champion.digest
-    if gate.champion != now:
+    current = None if champion is None else champion.digest
+    if gate.champion != current:
         raise Refused(
             "the champion moved since the comparison",
-            expected=f"bundle {_shown(gate.champion)}, found {_shown(now)}",
+            expected=f"bundle {_shown(gate.champion)}, found {_shown(current)}",
             hint=GATE_AGAIN,
         )
     if gate.policy != policy.digest:

@@ -1,4 +1,4 @@
-"""Whether an answer counts under the policy; asked before signing and again before acting on it."""
+"""Whether the policy accepts an answer; checked before signing and again before promotion."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def check_allowed(
     method: Method,
     authors: Collection[str] | None,
 ) -> None:
-    """Let an answer pass that the policy lets count.
+    """Refuse an answer that the policy does not accept.
 
     Args:
         policy: The rules in force.
         decision: A rejection needs an approver; it may be an author.
         by: Who decided.
         method: How the answer was given.
-        authors: Who made the change; needed for an approval where four eyes are asked for.
+        authors: Authors of the change; needed for an approval where four eyes are required.
 
     Raises:
-        Refused: naming the rule, or the name is one that is made to look like another.
+        Refused: naming the rule, or the name may imitate another one.
     """
     if method == "automatic":
         if not policy.automatic or policy.four_eyes:
-            raise Refused("the policy asks for a person", expected="an approval by one")
+            raise Refused("the policy requires a person", expected="an approval by one")
         return
     if method == "yes" and not policy.allow_yes:
         raise Refused(
@@ -45,7 +45,7 @@ def check_allowed(
     if decision == "reject" or not policy.four_eyes:
         return
     if authors is None:
-        raise Refused("the approval does not say who made the change", expected="four eyes")
+        raise Refused("the approval does not name the authors of the change", expected="four eyes")
     if is_one_of(by, authors):
         raise Refused(
             f"'{by}' is an author of the change", expected="four eyes: an approver who is not"

@@ -179,7 +179,7 @@ def _configuration(project: Project) -> Check:
 
 def _policy(project: Project, files: tuple[PolicyFile, ...]) -> Check:
     """Read the policy in force; what the user of builds could rewrite is said, but not required."""
-    observed = policy_files.in_words(files)
+    observed = policy_files.describe(files)
     try:
         policy.load(policy_files.in_order(files), project.config.policy)
         if _configuration(project).verdict is Verdict.PASS:

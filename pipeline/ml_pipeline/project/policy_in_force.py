@@ -23,7 +23,7 @@ def policy_in_force(
     policy = policies.load(files, project.config.policy)
     problem = load_problem(project.config.problem, project.root)
     rules = ComparisonRules.of(project.config.gate, problem.primary_metric, problem.guards)
-    where = policies.named(files)
+    where = policies.file_names(files)
     policy_minimums.require(policy.gate, project.config.gate, rules, where)
     policy_minimums.check_settings(project.config.gate, policy.gate, where)
     return policy, problem, rules

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ml_pipeline.approval.rejections import in_words, rejections
+from ml_pipeline.approval.rejections import describe_rejection, rejections
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion.production_history import read_history
 from ml_pipeline.registry.mlflow_registry import Registry, Version
@@ -32,4 +32,4 @@ def decisions(
         for entry in read_history(home)
         if entry.kind == "rollback" and entry.former_bundle == challenger.digest
     ]
-    return [*gone_back, *map(in_words, rejections(registry, challenger, champion, keys))]
+    return [*gone_back, *map(describe_rejection, rejections(registry, challenger, champion, keys))]

@@ -9,7 +9,7 @@ from typing import Any
 from ml_pipeline.approval import policy as policies
 from ml_pipeline.approval.keys import trusted_keys
 from ml_pipeline.approval.policy import PolicyFiles
-from ml_pipeline.approval.rejections import in_words, rejections
+from ml_pipeline.approval.rejections import describe_rejection, rejections
 from ml_pipeline.approval.statement import read
 from ml_pipeline.config import Project
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError
@@ -212,7 +212,10 @@ def _rejected(registry: Registry, known: _Known, home: Home, rules: policies.Pol
         return []
     try:
         keys = trusted_keys(home, rules)
-        return [in_words(one) for one in rejections(registry, challenger, champion, lambda: keys)]
+        return [
+            describe_rejection(one)
+            for one in rejections(registry, challenger, champion, lambda: keys)
+        ]
     except PipelineError as error:
         return [f"answers of people are not verified: {error.fault}"]
 

@@ -91,7 +91,9 @@ def run(context: Context[NoFlags]) -> Outcome:
     tests = ComparisonTests(context.config.tests.model, context.profile, protected, context.take)
     context.progress("running the project's checks", 0.8)
     compared = judge_all((PairedDifference.of(), tests, HeuristicComparison.of()), comparison)
-    configured = configured_checks(section, policy.gate, policies.named(context.policy), protected)
+    configured = configured_checks(
+        section, policy.gate, policies.file_names(context.policy), protected
+    )
     further = judge_all_configured(configured, comparison, protected)
     checks = [*compared, *evidence] if is_proven else [*evidence, *compared]
     checks.insert(0 if contract.breaks else len(compared), contract.check)

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def keys(call: Call[NoFlags]) -> int:
-    from ml_pipeline.approval.keys import PUBLIC_SUFFIX, create_keypair, made_keys
+    from ml_pipeline.approval.keys import PUBLIC_SUFFIX, create_keypair, recorded_key_ids
 
     session = call.open()
     session.home.make()
-    before = made_keys(session.home)
+    before = recorded_key_ids(session.home)
     pair = create_keypair(session.home)
     lines = [
         f"private key {pair.private} (keep it where only 'approve' runs)",

@@ -44,7 +44,7 @@ def status(call: Call[NoFlags]) -> int:
         _print_rows(rows, promotion.registry_fault(rows), call.screen)
         if not name:
             call.screen.line()
-            call.screen.line(f"policy: {policy_files.in_words(session.policies)}")
+            call.screen.line(f"policy: {policy_files.describe(session.policies)}")
             if command := Registry.of(session.project, session.home).ui_command():
                 call.screen.line(f"runs, parameters and metrics: {command}")
     unknown = [
