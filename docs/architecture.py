@@ -13,11 +13,11 @@ from html import escape
 from pathlib import Path
 
 import grimp
+import sections
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "ml_pipeline"
 PAGE = ROOT / "docs/explanation/architecture.md"
-MARKED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 BOX_WIDTH, BOX_HEIGHT, STEP_X, STEP_Y, MARGIN = 92, 24, 46, 36, 24
 LABEL_HEIGHT = 44
@@ -129,9 +129,8 @@ def _line(x1: float, y1: float, x2: float, y2: float) -> str:
 
 def page() -> str:
     """Return the page with its tables of rooms and contracts made anew."""
-    sections = {"rooms": _rooms_table(), "contracts": _contracts_list()}
     text = PAGE.read_text(encoding="utf-8")
-    return MARKED.sub(lambda found: f"{found[1]}{sections[found[2]]}{found[3]}", text)
+    return sections.fill(text, {"rooms": _rooms_table, "contracts": _contracts_list})
 
 
 def _rooms_table() -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import architecture
 import python_api
+import sections
 import yaml
 from ml_pipeline import __version__
 from ml_pipeline.core.report import SCHEMA, StageReport
@@ -42,6 +43,7 @@ def pages(stages: Mapping[str, Stage] = STAGES) -> dict[str, str]:
         "report.schema.json": json.dumps(report, indent=2) + "\n",
         "ml.schema.json": json.dumps(schema(), indent=2) + "\n",
         "stages.md": stages_page(stages),
+        f"{ROOT}/README.md": readme(stages),
         "estimator-parameters.md": estimators(),
         "python-api.md": python_api.page(),
         "../explanation/architecture.md": architecture.page(),
@@ -50,6 +52,21 @@ def pages(stages: Mapping[str, Stage] = STAGES) -> dict[str, str]:
         f"{ROOT}/resources/steps.json": json.dumps(steps, indent=1) + "\n",
         **{f"{ROOT}/vars/{name}.txt": steps_help(name, steps) for name in sorted(steps["steps"])},
     }
+
+
+def readme(stages: Mapping[str, Stage]) -> str:
+    """Return the README with its table of stages made anew."""
+
+    def table() -> str:
+        rows = [f"| `{_shown(stage)}` | {stage.fails_when} |" for stage in stages.values()]
+        return "\n".join(["| stage | fails when |", "|---|---|", *rows]) + "\n"
+
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    return sections.fill(text, {"stages": table})
+
+
+def _shown(stage: Stage) -> str:
+    return f"{stage.name} ENV" if stage.environment else stage.name
 
 
 def stages_page(stages: Mapping[str, Stage]) -> str:
@@ -61,9 +78,9 @@ def stages_page(stages: Mapping[str, Stage]) -> str:
         "| stage | does | fails when |",
         "|---|---|---|",
     ]
-    for stage in stages.values():
-        name = f"{stage.name} ENV" if stage.environment else stage.name
-        lines.append(f"| `{name}` | {stage.summary} | {stage.fails_when} |")
+    lines += [
+        f"| `{_shown(stage)}` | {stage.summary} | {stage.fails_when} |" for stage in stages.values()
+    ]
     lines += ["", "## Runs", ""]
     for name, steps in runs(stages.values()).items():
         words = [f"{step} {environment or ''}".strip() for step, environment, _ in steps]
