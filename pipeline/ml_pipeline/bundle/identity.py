@@ -26,7 +26,7 @@ from ml_pipeline.core.plugins import installed_plugins
 from ml_pipeline.core.project_modules import search_path
 from ml_pipeline.features.schema import FeatureSchema
 from ml_pipeline.problems.loader import PROBLEM_PLUGINS
-from ml_pipeline.training.estimators.loader import ESTIMATOR_PLUGINS, load_estimator
+from ml_pipeline.training.estimators.loader import ESTIMATOR_PLUGINS, is_own, load_estimator
 
 LOCKED = (
     "TA-Lib",
@@ -141,7 +141,8 @@ def locked(project: Project) -> dict[str, str]:
     """
     versions = {"python": ".".join(platform.python_version_tuple()[:2])}
     estimator = project.config.train.estimator
-    for name in (*LOCKED, *load_estimator(estimator).packages):
+    packages = own_packages(project) if is_own(estimator) else load_estimator(estimator).packages
+    for name in (*LOCKED, *packages):
         versions[name] = installed_version(name)
     plugins = ((PROBLEM_PLUGINS, project.config.problem.kind), (ESTIMATOR_PLUGINS, estimator))
     for group, name in plugins:
@@ -150,6 +151,21 @@ def locked(project: Project) -> dict[str, str]:
             distribution, version = plugin.distribution
             versions[distribution] = version
     return versions
+
+
+def own_packages(project: Project) -> tuple[str, ...]:
+    """Return the distributions that the project's own estimator imports, sorted.
+
+    Raises:
+        UsageError: its module is not in the project, or is not Python.
+    """
+    module = project.config.train.estimator.partition(":")[0]
+    files = _imported(project, {"train.estimator": (module,)}).found
+    names = {name.partition(".")[0] for path in files for name in _imports(path, "")}
+    providers = metadata.packages_distributions()
+    found = {each for name in names - sys.stdlib_module_names for each in providers.get(name, ())}
+    usual = {variant: name for name, variant in VARIANTS.items()}
+    return tuple(sorted(usual.get(each, each) for each in found))
 
 
 def installed_version(name: str) -> str:
@@ -169,15 +185,15 @@ def installed_version(name: str) -> str:
 
 
 def source_files(project: Project) -> tuple[Path, ...]:
-    """Return the files of the feature modules and of the project's modules they import, sorted.
+    """Return the files of feature modules and own estimator, and what they import, sorted.
 
     Imports are read from the syntax tree: what is imported by a computed name, or read as data,
     is not seen.
 
     Raises:
-        UsageError: a module of ``features.modules`` is not in the project, or is not Python.
+        UsageError: one of these modules is not in the project, or is not Python.
     """
-    return tuple(sorted(_imported(project).found))
+    return tuple(sorted(_imported(project, _roots(project)).found))
 
 
 def outside(project: Project) -> tuple[Path, ...]:
@@ -185,19 +201,27 @@ def outside(project: Project) -> tuple[Path, ...]:
 
     They come by ``PYTHONPATH``: no identity covers them, and no commit holds them.
     """
-    return tuple(sorted(_imported(project).outside))
+    return tuple(sorted(_imported(project, _roots(project)).outside))
 
 
-def _imported(project: Project) -> _Finder:
+def _roots(project: Project) -> dict[str, tuple[str, ...]]:
+    """Return the modules that the configuration names, by key."""
+    estimator = project.config.train.estimator
+    own = (estimator.partition(":")[0],) if is_own(estimator) else ()
+    return {"features.modules": project.config.features.modules, "train.estimator": own}
+
+
+def _imported(project: Project, roots: Mapping[str, tuple[str, ...]]) -> _Finder:
     finder = _Finder(project.root)
     found = finder.found
-    waiting = list(project.config.features.modules)
-    for name in waiting:
-        if not finder.files(name):
-            raise UsageError(
-                f"features.modules: no module '{name}' in {project.root}",
-                expected=f"{name.replace('.', '/')}.py",
-            )
+    waiting = [name for names in roots.values() for name in names]
+    for key, names in roots.items():
+        for name in names:
+            if not finder.files(name):
+                raise UsageError(
+                    f"{key}: no module '{name}' in {project.root}",
+                    expected=f"{name.replace('.', '/')}.py",
+                )
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()

@@ -24,6 +24,7 @@ from ml_pipeline.project.pytest_runner import (
     run_pytest,
     write_junit,
 )
+from ml_pipeline.training.estimators.loader import is_own
 
 SHOWN = 5
 """Failing tests, or files that lack coverage, that a check names."""
@@ -63,7 +64,7 @@ def run_unit_tests(project: Project, workdir: Workdir, home: Home | None = None)
             hint="make it, or set test.path",
         )
     sources = section.sources or tuple(
-        dict.fromkeys(name.partition(".")[0] for name in project.config.features.modules)
+        dict.fromkeys(name.partition(".")[0] for name in _own_modules(project))
     )
     if section.coverage and not sources:
         raise UsageError(
@@ -95,6 +96,13 @@ def run_unit_tests(project: Project, workdir: Workdir, home: Home | None = None)
     write_junit(cases, "test", workdir / "junit/test.xml")
     counts = {str(outcome): found.count(outcome) for outcome in OUTCOMES}
     return UnitTests(checks, counts, coverage, _headline(found, checks, coverage))
+
+
+def _own_modules(project: Project) -> tuple[str, ...]:
+    """Return the modules that the configuration names: of features, and of an own estimator."""
+    estimator = project.config.train.estimator
+    own = (estimator.partition(":")[0],) if is_own(estimator) else ()
+    return (*project.config.features.modules, *own)
 
 
 def _headline(found: PytestRun, checks: list[Check], coverage: float | None) -> str:

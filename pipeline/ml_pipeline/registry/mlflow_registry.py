@@ -33,6 +33,7 @@ from ml_pipeline.core.report import ModelRef, Progress
 from ml_pipeline.registry import leases, mlflow_model, sqlite, version_numbers
 from ml_pipeline.registry.leases import Claim, Holder, Standing, Subject
 from ml_pipeline.registry.mlflow_session import masked, mlflow_scope
+from ml_pipeline.registry.search_history import log_search
 from ml_pipeline.registry.sqlite import SQLITE
 
 CHALLENGER = "challenger"
@@ -423,6 +424,7 @@ class Registry:
             run_id: str = run.info.run_id
             try:
                 self._describe(run_id, bundle, tags, metrics)
+                log_search(self._client, run_id, bundle)
                 self._upload(run_id, folder, bundle)
             except BaseException:
                 with suppress(MlflowException):  # what went wrong before says more

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +19,15 @@ if TYPE_CHECKING:
     from ml_pipeline.bundle.identity import Identity
     from ml_pipeline.features.schema import FeatureSchema
     from ml_pipeline.problem import Problem
+    from ml_pipeline.project.protected_files import Protected
+    from ml_pipeline.training.estimators.base import Estimator
     from ml_pipeline.training.trainer import Limits, Trained
     from ml_pipeline.training.training_record import TrainingRecord
 
 QUICK_SAMPLES = 5000
 QUICK_EPOCHS = 2
+TRIALS = "search/trials.jsonl"
+"""Trials of a parameter search that is not done yet; a build that was killed goes on from there."""
 
 
 def run(context: Context[TrainFlags]) -> Outcome:
@@ -30,9 +36,12 @@ def run(context: Context[TrainFlags]) -> Outcome:
     from ml_pipeline.problems.loader import load_problem
     from ml_pipeline.project import isolation
     from ml_pipeline.training import model_files
+    from ml_pipeline.training.estimators.loader import is_own
     from ml_pipeline.training.trainer import recipes_of
 
     config = context.config
+    name = config.train.estimator
+    own_code = (*config.features.modules, *([name] if is_own(name) else []))
     limits = _limits(context)
     recipes_of(config.train)  # wrong names are refused before minutes are spent
     problem = load_problem(config.problem, context.project.root)
@@ -44,12 +53,13 @@ def run(context: Context[TrainFlags]) -> Outcome:
         record = _record(context, problem, trained, identity)
         context.progress("writing the model", 0.95)
         outputs = model_files.write(context.workdir, trained, record)
+        (context.workdir / TRIALS).unlink(missing_ok=True)
     return Outcome(
         summary=_summary(trained),
         checks=(
             *trained.checks,
             _contract(champion, trained.schema),
-            *isolation.check(config.features.modules),
+            *isolation.check(own_code),
         ),
         metrics={
             **trained.metrics,
@@ -152,6 +162,7 @@ def _train(
     from ml_pipeline.project import feature_process
     from ml_pipeline.project.protected_files import Protected
     from ml_pipeline.training.trainer import train
+    from ml_pipeline.training.trial_log import TrialLog
 
     config = context.config
     rows = context.take("data/clean.parquet")
@@ -166,19 +177,57 @@ def _train(
             expected="features that are computed and returned",
         )
     seconds = {"features": round(time.perf_counter() - start, 3)}
-    trained = train(
-        matrix,
-        frame,
-        problem,
-        config.split,
-        config.train,
-        limits,
-        context.progress,
-        optional=config.features.optional,
-        champion=None if champion is None else champion.schema,
-        hashed=() if champion is None else champion.hashed,
-    )
+    with _estimator(protected) as estimator:
+        trained = train(
+            matrix,
+            frame,
+            problem,
+            config.split,
+            config.train,
+            limits,
+            context.progress,
+            optional=config.features.optional,
+            champion=None if champion is None else champion.schema,
+            hashed=() if champion is None else champion.hashed,
+            estimator=estimator,
+            log=TrialLog(context.workdir / TRIALS, _searched(context, limits)),
+        )
+    if protected.changed:
+        changed = "; ".join(protected.changed[:3])
+        raise Refused(
+            f"{config.train.estimator} changed what others read: {changed}",
+            expected="an estimator that is fitted and returned",
+        )
     return trained, seconds
+
+
+@contextmanager
+def _estimator(protected: Protected) -> Iterator[Estimator]:
+    """Yield the plug-in that ``train.estimator`` names, or the project's own."""
+    from ml_pipeline.project.estimator_process import own_estimator
+    from ml_pipeline.training.estimators.loader import is_own, load_estimator
+
+    name = protected.project.config.train.estimator
+    if not is_own(name):
+        yield load_estimator(name)
+        return
+    with own_estimator(protected) as estimator:
+        yield estimator
+
+
+def _searched(context: Context[TrainFlags], limits: Limits) -> str:
+    """Return the digest of all that a search depends on beside the encoded rows."""
+    from ml_pipeline.bundle.identity import identity
+
+    return identity(context.project, _fingerprint(context), limits=_flags_of(limits)).digest
+
+
+def _flags_of(limits: Limits) -> dict[str, Any]:
+    return {
+        "quick": limits.quick or None,
+        "max_samples": limits.max_samples,
+        "max_epochs": limits.max_epochs,
+    }
 
 
 def _fingerprint(context: Context[TrainFlags]) -> str:
@@ -189,15 +238,10 @@ def _fingerprint(context: Context[TrainFlags]) -> str:
 def _identity(context: Context[TrainFlags], limits: Limits, trained: Trained) -> Identity:
     from ml_pipeline.bundle.identity import identity
 
-    flags: dict[str, Any] = {
-        "quick": limits.quick or None,
-        "max_samples": limits.max_samples,
-        "max_epochs": limits.max_epochs,
-    }
     return identity(
         context.project,
         _fingerprint(context),
-        limits=flags,
+        limits=_flags_of(limits),
         schema=trained.schema,
         hashed=trained.hashed,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml_pipeline.config.train import SearchSection
 from ml_pipeline.core.errors import Refused, UsageError, nearest
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.features import request_contract
@@ -20,6 +21,7 @@ from ml_pipeline.training import (
     newest_rows,
     onnx_export,
     parameter_search,
+    range_search,
     representative_rows,
 )
 from ml_pipeline.training.estimators.base import (
@@ -32,6 +34,7 @@ from ml_pipeline.training.estimators.base import (
 from ml_pipeline.training.estimators.loader import check_parameters, load_estimator
 from ml_pipeline.training.fitting import Model, Recipe, fit
 from ml_pipeline.training.split import Split, require_folds, split_by_hash, split_by_time
+from ml_pipeline.training.trial_log import TrialLog
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +99,8 @@ class _Clock:
 def recipes_of(section: TrainSection, estimator: Estimator | None = None) -> list[Recipe]:
     """Return the recipes to choose from: ``search`` laid over ``params``, or ``params`` alone.
 
+    Ranges of ``search`` are checked at their ends; their trials are made by ``range_search``.
+
     Args:
         section: Parameters, sets of parameters and calibration.
         estimator: The one to fit; None is the plug-in that the section names.
@@ -104,7 +109,10 @@ def recipes_of(section: TrainSection, estimator: Estimator | None = None) -> lis
         UsageError: the estimator or a parameter is unknown, or a value is out of its range.
     """
     estimator = estimator or load_estimator(section.estimator)
-    if not section.search:
+    if isinstance(section.search, SearchSection):
+        for over in range_search.limits(section.search):
+            check_parameters(estimator, {**section.params, **over}, "train.search.ranges")
+    if isinstance(section.search, SearchSection) or not section.search:
         params = check_parameters(estimator, section.params)
         return [Recipe(estimator, params, section.calibration)]
     return [
@@ -131,8 +139,10 @@ def train(
     optional: Collection[str] = (),
     champion: FeatureSchema | None = None,
     hashed: Collection[str] = (),
+    estimator: Estimator | None = None,
+    log: TrialLog | None = None,
 ) -> Trained:
-    """LabelledRows, split, choose, fit, calibrate, export and prove.
+    """Sample, split, choose, fit, calibrate, export and prove.
 
     Args:
         matrix: features, labels and keys of the clean rows.
@@ -147,12 +157,14 @@ def train(
         hashed: the columns by whose hash the champion's undated rows were split. They are used
             again where all of them are there, or a new column would put every row elsewhere and
             the two models could not be compared.
+        estimator: the one to fit; None is the plug-in that the section names.
+        log: keeps the trials of a search; None keeps them in memory.
 
     Raises:
         UsageError: the configuration of estimator or split is wrong.
         Refused: the data cannot carry the split or the fit, or the export is not faithful.
     """
-    recipes = recipes_of(section)
+    recipes = recipes_of(section, estimator)
     matrix_checks.require_usable(matrix)
     matrix = _arranged(matrix, optional, champion)
     matrix, frame = _sampled(matrix, frame, problem, split_section, section, limits)
@@ -178,9 +190,10 @@ def train(
         patience=section.patience,
     )
     clock = _Clock()
+    choice = _Choice(section, recipes, log or TrialLog())
     with clock("search"):
         recipe, trials, chosen = _choose(
-            recipes, split, split_section, x, label, settings, limits, progress
+            choice, split, split_section, x, label, settings, limits, progress
         )
     with clock("fit"):
         train_part, validation = (
@@ -286,8 +299,28 @@ def _sampled(
     )
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """What there is to choose from: recipes, or the ranges of the section around the only one."""
+
+    section: TrainSection
+    recipes: list[Recipe]
+    log: TrialLog
+
+    @property
+    def ranges(self) -> SearchSection | None:
+        search = self.section.search
+        return search if isinstance(search, SearchSection) else None
+
+    def recipe_of(self, values: Mapping[str, Any]) -> Recipe:
+        """Return the recipe of a trial's values, laid over ``params``."""
+        params = {**self.section.params, **values}
+        (base,) = self.recipes
+        return replace(base, params=check_parameters(base.estimator, params, "train.search.ranges"))
+
+
 def _choose(
-    recipes: list[Recipe],
+    choice: _Choice,
     split: Split,
     section: SplitSection,
     x: Encoded,
@@ -297,7 +330,10 @@ def _choose(
     progress: Progress,
 ) -> tuple[Recipe, tuple[Trial, ...], Check]:
     why = ""
-    if len(recipes) == 1:
+    recipes, ranges = choice.recipes, choice.ranges
+    if ranges is not None and limits.quick:
+        why = "a quick run takes train.params and tries no others"
+    elif ranges is None and len(recipes) == 1:
         why = "one parameter set: nothing to choose from"
     elif limits.quick:
         why = f"a quick run takes the first of {len(recipes)} parameter sets"
@@ -311,11 +347,29 @@ def _choose(
             why=why,
         )
         return recipes[0], (), skipped
-    recipe, trials = parameter_search.search(
-        recipes, require_folds(split, section), x, label, settings, progress
-    )
+    folds = require_folds(split, section)
+    if ranges is None:
+        recipe, trials = parameter_search.search(recipes, folds, x, label, settings, progress)
+        place = recipes.index(recipe)
+    else:
+
+        def score(recipe: Recipe, number: int) -> Trial:
+            def report(what: str, share: float) -> None:
+                progress(
+                    f"trial {number + 1} of {ranges.trials}: {what}",
+                    (number + share) / ranges.trials,
+                )
+
+            return parameter_search.search([recipe], folds, x, label, settings, report)[1][0]
+
+        rows = [part for fold in folds for part in (fold.train, fold.validation, fold.test)]
+        choice.log.open(*(each.tobytes() for part in rows for each in (part, x[part], label[part])))
+        recipe, trials = range_search.search_ranges(
+            ranges, choice.recipe_of, score, settings.seed, choice.log
+        )
+        params = recipe.params.model_dump()
+        place = next(number for number, trial in enumerate(trials) if trial.params == params)
     means = [round(trial.mean, 6) for trial in trials]
-    place = recipes.index(recipe)
     return (
         recipe,
         trials,
@@ -323,7 +377,7 @@ def _choose(
             name="model selection",
             verdict=Verdict.PASS,
             required=False,
-            observed=f"set {place + 1} of {len(recipes)}, mean log loss {means[place]}",
+            observed=f"set {place + 1} of {len(trials)}, mean log loss {means[place]}",
             expected="the least mean log loss over the walk-forward folds",
             why=f"means: {', '.join(map(str, means))}",
         ),

@@ -104,12 +104,23 @@ class Estimator(Protocol):
             None where it has no format that is safe to load.
     """
 
-    name: str
-    title: str
-    Parameters: type[Section]
-    objectives: tuple[ObjectiveKind, ...]
-    packages: Mapping[str, str]
-    native_file: str | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def Parameters(self) -> type[Section]: ...  # noqa: N802 - a class
+
+    @property
+    def objectives(self) -> tuple[ObjectiveKind, ...]: ...
+
+    @property
+    def packages(self) -> Mapping[str, str]: ...
+
+    @property
+    def native_file(self) -> str | None: ...
 
     def fit(
         self,

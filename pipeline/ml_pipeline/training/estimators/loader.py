@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,15 +25,36 @@ ATTRIBUTES = (
 OWN_ESTIMATOR = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
 """How the configuration names an estimator of the project's own: module and object."""
 
+
+def is_own(name: str) -> bool:
+    """Return whether ``train.estimator`` names one in the project's repository.
+
+    Raises:
+        UsageError: it has a colon and yet another form than ``module:Name``.
+    """
+    if ":" not in name:
+        return False
+    if re.fullmatch(OWN_ESTIMATOR, name) is None:
+        raise UsageError(f"train.estimator is '{name}'", expected="a name, or module:Name")
+    return True
+
+
 _loaded: dict[str, Estimator] = {}
 
 
 def load_estimator(name: str) -> Estimator:
-    """Return the estimator plug-in of this name.
+    """Return the estimator plug-in of this name, or the project's own of the form ``module:Name``.
+
+    One of the project's own is only described: none of its code is imported, and it cannot be
+    fitted.
 
     Raises:
         UsageError: no installed distribution offers it, or it cannot be loaded.
     """
+    if is_own(name):
+        from ml_pipeline.training.estimators.own import OwnEstimator
+
+        return OwnEstimator(name)
     if name not in _loaded:
         plugin = find_plugin(ESTIMATOR_PLUGINS, name, what="train.estimator")
         made = cast("Estimator", plugin.load(attributes=ATTRIBUTES)())
