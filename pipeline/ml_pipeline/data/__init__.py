@@ -1,1 +1,1 @@
-"""Data: reads sources, tests rows with great_expectations, quarantines rows and blanks cells."""
+"""Reading of sources, data tests with great_expectations, quarantine and blanked cells."""

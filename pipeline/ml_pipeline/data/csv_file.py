@@ -1,4 +1,4 @@
-"""Reads CSV files, and says in one line what is wrong with one."""
+"""CSV files: reading, and errors that name file, line and remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which lines of a CSV text are rows: every line is in one record, or set aside with its reason.
+"""The records of a CSV text: every line belongs to one, or is set aside with its reason.
 
 A parser alone does not say: it fills short lines with missing values, and a stray quote makes it
 take the lines up to the next quote for one cell.
@@ -83,7 +83,7 @@ class Records:
 
 
 def records_of(text: bytes, separator: str) -> Records:
-    """Divide a text into records by RFC 4180, and say which of them cannot be right.
+    """Split a text into records by RFC 4180 and return the faults of those that are malformed.
 
     A record over several lines is a fault where each of its lines reads as a row by itself: a
     stray quote swallowed them. A quote that opens a cell and is never closed, or is closed in the
@@ -285,7 +285,7 @@ def _without_blanks(found: Records) -> Records:
 
 
 def _with_swallowed(found: Records, mark: bytes, counts: NDArray[np.int64]) -> Records:
-    """Set records aside whose every line reads as a row, line by line."""
+    """Set aside records in which an open quote swallowed lines that are rows themselves."""
     import numpy as np
 
     if not len(found.first):

@@ -1,4 +1,4 @@
-"""Identifiers and categories as text, exactly: none of them passes through a float on the way."""
+"""Identifiers and categories as exact text: none is converted to a float in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs data tests through great_expectations and keeps which rows missed which test.
+"""Data tests run by great_expectations, with the rows that missed each test.
 
 great_expectations counts the rows that miss an expectation and lists them on request, as Python
 lists of values and indices. The list is not asked for: the engine below keeps the boolean column
@@ -31,7 +31,7 @@ RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": 3}
 
 @dataclass(frozen=True)
 class Result:
-    """What great_expectations says of one test.
+    """The result of one test.
 
     Attributes:
         success: its verdict, without any tolerance of ours.
@@ -85,7 +85,7 @@ def prepare() -> None:
 
 @cache
 def _great_expectations() -> tuple[Any, Any, Any]:
-    """Import it (seconds), with its reports to its makers off, and our expectations with it."""
+    """Import great_expectations (seconds) without its telemetry, and register our expectations."""
     os.environ["GX_ANALYTICS_ENABLED"] = "False"
     with _uncollected():
         import great_expectations as gx
@@ -95,7 +95,7 @@ def _great_expectations() -> tuple[Any, Any, Any]:
     import ml_pipeline.data.expectations  # noqa: F401  registers them
 
     class RememberingEngine(PandasExecutionEngine):  # type: ignore[misc]  # no types come with it
-        """Keeps the boolean column of each row condition, and copies no columns in vain."""
+        """Keeps the boolean column of each row condition, and copies no column needlessly."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self.conditions: dict[Any, Any] = {}
@@ -132,7 +132,7 @@ def _great_expectations() -> tuple[Any, Any, Any]:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Let an import of thousands of modules go without garbage collection: a seventh faster.
+    """Pause garbage collection during an import of thousands of modules: a seventh faster.
 
     What it made stays to the end, so later collections pass over it.
     """
@@ -148,7 +148,7 @@ def _uncollected() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep its warnings and log lines off the console: what went wrong is in the result."""
+    """Keep warnings and log lines off the console; errors are in the result."""
     logger = logging.getLogger("great_expectations")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

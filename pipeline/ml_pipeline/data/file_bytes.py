@@ -1,4 +1,4 @@
-"""The bytes of a text file, unpacked and as UTF-8; files of another kind are refused by name."""
+"""The bytes of a text file, decompressed and as UTF-8; other kinds of file are refused."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def _unpacked(path: Path, content: bytes, limit: Limit) -> bytes:
 
 
 def _all_of(path: Path, stream: Any, limit: Limit) -> bytes:
-    """Read a stream piece by piece, so that what is over the limit is never held."""
+    """Read a stream in pieces, so that no more than the limit is in memory."""
     pieces, size = [], 0
     with stream:
         while piece := stream.read(PIECE):

@@ -1,4 +1,4 @@
-"""What a clean frame holds, as one digest and as a few figures per column."""
+"""The digest of a clean frame, and its profile: a few figures per column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person should know of data beside its tests: left-out columns, row numbers, categories."""
+"""Advisory checks of data: columns that are left out, row numbers, categories, placeholders."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def observe(
 
 
 def notes_of(checks: Sequence[Check]) -> list[str]:
-    """Return what the advisory checks among these say."""
+    """Return the texts of the advisory checks."""
     return [check.why for check in checks if not check.required and check.why]
 
 

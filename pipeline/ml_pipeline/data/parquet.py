@@ -1,4 +1,4 @@
-"""Reads a Parquet file; whatever its bytes lead to is an error that names the file."""
+"""Parquet files; any error while reading one names the file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Make a UsageError that names the file of whatever is raised while it is read."""
+    """Translate every error while a file is read into a UsageError that names it."""
     if not path.exists():
         raise UsageError(
             f"cannot read {path}: No such file or directory", expected="a Parquet file"

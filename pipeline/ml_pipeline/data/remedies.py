@@ -1,4 +1,4 @@
-"""What helps where cells are no numbers or dates: the line for ``ml.yaml``, or what to write."""
+"""Remedies for cells that are no numbers, dates or labels: the setting for ``ml.yaml``."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def number_remedy(
     label: bool = False,
     fixed: bool = False,
 ) -> str:
-    """Return what helps where these cells should be numbers.
+    """Return the remedy for cells that should be numbers.
 
     Args:
         cells: distinct ones that are no numbers.
@@ -206,7 +206,7 @@ def number_remedy(
 
 
 def label_remedy(values: pd.Series, positive: bool | str | float, missed: NDArray[np.bool_]) -> str:
-    """Return what helps where labels have a third value, or ``positive`` does not occur."""
+    """Return the remedy for labels with a third value, or without the ``positive`` one."""
     shown = f"column '{values.name}' holds {shown_labels(values)}"
     if missed.all():
         never = str(positive).lower() if isinstance(positive, bool) else repr(positive)
@@ -320,7 +320,7 @@ def date_forms(cells: Sequence[str], *, named: bool = True) -> list[str]:
 
 
 def cells_of(column: pd.Series) -> list[str]:
-    """Return distinct values as text, those that stand in a file as they stand there."""
+    """Return distinct values as text; values of a text file unchanged."""
     distinct = column.dropna().unique()[:LOOKED_AT]
     return [str(value) for value in distinct]
 

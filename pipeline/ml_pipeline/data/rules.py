@@ -1,4 +1,4 @@
-"""Which data tests apply: the problem's own, the configuration's, and those every frame takes."""
+"""The data tests that apply: the problem's, the configuration's, and those of every frame."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COLUMN_ARGS = ("column", "column_A", "column_B", "entity_column", "time_column")
 
 @dataclass(frozen=True)
 class DataTest:
-    """A great_expectations expectation, what becomes of rows that miss it, and how many may.
+    """A great_expectations expectation with its severity and tolerance.
 
     ``own``: it is not of the configuration, so ``data.tolerances`` can set its tolerance.
     ``remedy``: what to do where a frame misses it as a whole.

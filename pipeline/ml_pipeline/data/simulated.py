@@ -1,4 +1,4 @@
-"""A seeded exchange with the habits of a small market; described in docs/reference/simulated.md.
+"""A seeded exchange that resembles a small market; see docs/reference/simulated.md.
 
 Every random quantity has a stream of its own, drawn day by day, so that more days prolong the same
 history instead of making another.

@@ -1,4 +1,4 @@
-"""What was read from a source: its rows, and what of it is no row."""
+"""The rows of a source, and the lines of it that are no rows."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ class SourceRows:
         return len(self.frame) + len(self.unread)
 
     def place(self, row: Any) -> str:
-        """Return where a row is, as people look for it: its line in a text file, else its place."""
+        """Return where a row is: its line in a text file, else its position."""
         return f"row {row}" if self.lines is None else f"line {self.lines[row]}"

@@ -1,4 +1,4 @@
-"""Reads a source as it is, and names its columns as the problem does."""
+"""Reading of a source, and the mapping of its columns to the problem's."""
 
 from __future__ import annotations
 
@@ -317,7 +317,7 @@ def _read_parquet(path: Path, text: Collection[str], max_unpacked_mb: int | None
 
 
 def _refuse_other_places(given: Path, path: Path) -> None:
-    """Refuse an address and a pattern, which are no path of a file."""
+    """Refuse URLs and glob patterns: only paths of files are read."""
     if ADDRESS.match(str(given)):
         raise UsageError(
             f"data source {given} is an address",

@@ -1,4 +1,4 @@
-"""Opens databases and reads from them; a password comes from the environment and is never shown."""
+"""Database connections and queries; a password comes from the environment and is masked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and texts as people see them: no blanks around, one Unicode form."""
+"""Normalisation of names and texts: no surrounding blanks, one Unicode form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what a source holds to the four kinds of column; what cannot be read becomes missing."""
+"""Conversion of columns to their four kinds; unreadable cells become missing."""
 
 from __future__ import annotations
 

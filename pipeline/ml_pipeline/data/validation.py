@@ -1,4 +1,4 @@
-"""Tests a frame, sets bad rows and cells aside, and says what it found."""
+"""Data tests of a frame: quarantined rows, blanked cells, and the checks of the report."""
 
 from __future__ import annotations
 

@@ -270,7 +270,7 @@ class FeatureSchema:
         return np.zeros((rows, self.width), dtype=np.float32)
 
     def encode_rows(self, rows: Sequence[Sequence[object]]) -> Float32Array:
-        """Encode rows as a request brings them: in the schema's order, None where missing.
+        """Encode the rows of a request: in the schema's order, None where missing.
 
         Rows of plain floats take a short way through numpy; only what that cannot take for good is
         looked at value by value, which names the culprit.

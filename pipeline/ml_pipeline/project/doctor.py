@@ -1,4 +1,4 @@
-"""What ``ml-pipeline doctor`` looks at: whether this machine can run the project."""
+"""The checks of ``ml-pipeline doctor``: whether this machine can run the project."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def _configuration(project: Project) -> Check:
 
 
 def _policy(project: Project, files: tuple[PolicyFile, ...]) -> Check:
-    """Read the policy in force; what the user of builds could rewrite is said, but not required."""
+    """Read the policy in force; a file that the builds' user could rewrite is an advisory check."""
     observed = policy_files.describe(files)
     try:
         policy.load(policy_files.in_order(files), project.config.policy)
@@ -199,7 +199,7 @@ def _policy(project: Project, files: tuple[PolicyFile, ...]) -> Check:
 
 
 def _check_names(project: Project) -> None:
-    """Refuse what names nothing: problem, estimator, metrics, targets; and a port of two servers.
+    """Refuse unknown names of problem, estimator, metrics, targets; and a port of two servers.
 
     Raises:
         UsageError: names the key.
@@ -226,7 +226,7 @@ def _check_names(project: Project) -> None:
 
 
 def _data(project: Project) -> list[Check]:
-    """Look for the files that ``ml.yaml`` names; databases are asked when the data are read."""
+    """Look for the files that ``ml.yaml`` names; databases are not connected to."""
     data = project.config.data
     named = {"data.source": data.source, "data.ci": data.ci, "data.groups": data.groups}
     paths = {key: getattr(source, "path", None) for key, source in named.items()}
@@ -254,7 +254,7 @@ def _home(home: Home) -> Check:
 
 
 def _keys(project: Project, home: Home, files: tuple[PolicyFile, ...]) -> Check:
-    """Look whether approvals of this home can still be verified."""
+    """Check whether approvals of this home can still be verified."""
     expected = "the keys that signed the approvals of this home"
     try:
         rules = policy.tighten(policy_files.read(files), project.config.policy)
@@ -294,7 +294,7 @@ def _space(home: Home) -> Check:
 
 
 def _registry(project: Project, home: Home) -> Check:
-    """Ask a registry's server for its health, or a database for a connection."""
+    """Request the health of a registry server, or connect to its database."""
     uri = Registry.of(project, home).uri
     own = project.config.registry.uri is None
     shown = f"SQLite in {home.root}" if own else _without_password(uri)

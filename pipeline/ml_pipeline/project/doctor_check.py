@@ -1,4 +1,4 @@
-"""One thing that ``ml-pipeline doctor`` looked at."""
+"""A check of ``ml-pipeline doctor``."""
 
 from __future__ import annotations
 

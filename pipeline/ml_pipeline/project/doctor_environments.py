@@ -1,4 +1,4 @@
-"""What ``ml-pipeline doctor`` looks at of the environments: where their servers are to run."""
+"""The checks of ``ml-pipeline doctor`` on environments: the places that servers run in."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _outlives_the_build(name: str) -> Check:
 
 
 def check_ports(project: Project, home: Home, names: Collection[str]) -> None:
-    """Let environments pass whose port is free, or held by what they serve already.
+    """Refuse environments whose port is taken by anything but their own server.
 
     Raises:
         UsageError: another environment or another project serves there.
@@ -74,7 +74,7 @@ def check_ports(project: Project, home: Home, names: Collection[str]) -> None:
 
 
 def _port(project: Project, name: str, home: Home) -> Check:
-    """Tell whether the port is free, or held by what this project itself serves there."""
+    """Return the check that the port is free, or taken by this project's own server."""
     section = project.config.environments[name]
     key = f"port of {name}"
     fault = _port_conflict(project, name, home)
@@ -84,7 +84,7 @@ def _port(project: Project, name: str, home: Home) -> Check:
 
 
 def _port_conflict(project: Project, name: str, home: Home) -> PipelineError | None:
-    """Return what keeps an environment from its port, as far as it is one of this machine."""
+    """Return why an environment cannot use its port on this machine; None if it can."""
     from ml_pipeline.targets import ports
 
     section = project.config.environments[name]

@@ -1,4 +1,4 @@
-"""Features by a project's own modules, computed in a process that can write nothing else.
+"""Features of a project's own modules, computed in a confined process.
 
 The modules run in a copy of the project (``ml_pipeline.project.isolation``). Only the features are
 taken from there, as Arrow in a file of bounded size; labels and keys are computed here. The
@@ -43,7 +43,7 @@ CONSTANT = "ml_pipeline_constant"
 
 @dataclass(frozen=True)
 class _Request:
-    """What the process is asked for, in JSON."""
+    """The request to the process, in JSON."""
 
     original: str
     root: str
@@ -114,7 +114,7 @@ def _zeros(block: pd.DataFrame) -> pd.Series:
 
 
 def _scope(place: IsolatedCopy, exit_code: int, printed: str) -> Any:
-    """Return a scope that the problem has, which the process tells.
+    """Return the scope in the answer of the process.
 
     Raises:
         PipelineError: the one that the process ended with.

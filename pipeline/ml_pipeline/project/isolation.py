@@ -1,4 +1,4 @@
-"""Runs a project's own code in a copy of its tree, confined to write there and nowhere else.
+"""Isolation of a project's own code: it runs in a copy of the tree and can write only there.
 
 Where the system has no Landlock the copy alone is left: what the code writes elsewhere is found
 afterwards (``ml_pipeline.project.protected_files``), not prevented.
@@ -114,7 +114,7 @@ def isolated_copy(protected: Protected) -> Iterator[IsolatedCopy]:
 
 
 def check(ran: Iterable[object]) -> list[Check]:
-    """Return the check that says what kept the project's code from writing elsewhere.
+    """Return the advisory check that describes how the project's code was isolated.
 
     Args:
         ran: names or checks of the code that ran. Without any there was none, and nothing is said.

@@ -1,4 +1,4 @@
-"""Reads what formatters and linters print: where something was found, and what."""
+"""Findings in the output of formatters and linters: place, code and message."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _UNREADABLE = re.compile(r"^error: cannot format (?P<file>[^:]+): (?P<message>.+
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a tool found. ``file`` is relative to the project where it lies in it."""
+    """One finding of a tool. ``file`` is relative to the project where it lies in it."""
 
     file: str
     line: int | None

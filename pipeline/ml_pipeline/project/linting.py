@@ -1,4 +1,4 @@
-"""Runs the project's formatters and linters, by their own exit codes."""
+"""The project's formatters and linters; their exit codes decide."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What one command said."""
+    """The result of one command."""
 
     command: tuple[str, ...]
     exit_code: int

@@ -1,4 +1,4 @@
-"""What the fixtures ``new_model``, ``baseline_model``, ``X_test`` and ``y_test`` hand to tests."""
+"""The values of the fixtures ``new_model``, ``baseline_model``, ``X_test`` and ``y_test``."""
 
 from __future__ import annotations
 

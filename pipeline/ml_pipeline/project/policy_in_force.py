@@ -1,4 +1,4 @@
-"""The policy that holds for a project, with what its gate is to compare."""
+"""The policy in force for a project, with the rules of its comparison."""
 
 from __future__ import annotations
 

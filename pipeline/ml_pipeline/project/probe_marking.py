@@ -1,4 +1,4 @@
-"""Lets what a project's tests ask of an environment be told from what clients ask there."""
+"""Marks the requests of a project's tests, so that they differ from those of clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a project's own code must leave alone while it runs, and whether it did.
+"""The files that a project's own code must not change, and their comparison.
 
 Tests, linters and feature modules run as the user that the pipeline runs as. Where the system can
 confine them (``ml_pipeline.project.isolation``), they cannot write it. In any case what later
@@ -60,7 +60,7 @@ MAX_READ_BYTES = 8 << 20
 
 
 class Stamp(NamedTuple):
-    """What tells cheaply that a file is as it was."""
+    """Cheap evidence that a file is unchanged."""
 
     kept: tuple[int, int, int, int]
     """Inode, size, time of the last change of the content, mode."""
@@ -170,7 +170,7 @@ class Protected:
             return  # a module that is missing is reported by the stage that needs it
 
     def _writable_elsewhere(self) -> Iterator[Path | str]:
-        """Yield what is compared only where the system refuses no writes: it is much.
+        """Yield the many files that are compared only where the system refuses no writes.
 
         A build of the same model that writes the registry meanwhile is not distinguished.
         """
@@ -260,7 +260,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _not_traced() -> Iterator[None]:
-    """Let no process of this user trace this one, or read its memory, meanwhile (Linux).
+    """Forbid processes of this user to trace this one or read its memory meanwhile (Linux).
 
     Where the code is confined it cannot, and Jenkins finds this process by its environment.
     """

@@ -72,7 +72,7 @@ def _inputs(config: pytest.Config, fixture: str, *keys: str) -> list[str]:
 
 
 def _inputs_of_last_run(config: pytest.Config) -> dict[str, str]:
-    """Return what the last run left in the working folder, as far as it is there."""
+    """Return the files of the last run in the working folder, as far as they exist."""
     here = config.rootpath
     root = next((each for each in (here, *here.parents) if (each / "ml.yaml").is_file()), here)
     folder = root / "build/ml"
@@ -89,7 +89,7 @@ def _inputs_of_last_run(config: pytest.Config) -> dict[str, str]:
 
 
 def pytest_addoption() -> None:
-    """Lead to the copy that the tests run in, before coverage looks for what it measures."""
+    """Import from the copy that the tests run in, before coverage resolves its sources."""
     context = _read_test_context() or {}
     if "copy" in context:
         move_search_path(context["original"], context["copy"])

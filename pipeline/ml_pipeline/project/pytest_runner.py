@@ -1,4 +1,4 @@
-"""Runs pytest on a user's tests in a process of its own and reads back what it found."""
+"""pytest on a user's tests in a process of its own, and its results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Outcome = Literal["passed", "failed", "error", "skipped"]
 OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "error", "skipped")
 
 PLUGIN = "ml_pipeline.project.pytest_plugin"
-"""By name: importing it would import pytest, here in vain."""
+"""By name: importing it would import pytest, which is not needed here."""
 TESTS_FAILED = 1
 NO_TESTS = 5
 EXIT_CODES = {
@@ -67,7 +67,7 @@ class Case:
 
 @dataclass(frozen=True)
 class PytestRun:
-    """All that a pytest process left behind."""
+    """The result of a pytest process."""
 
     exit_code: int
     cases: tuple[Case, ...]
@@ -85,7 +85,7 @@ class PytestRun:
 
     @property
     def faults(self) -> list[str]:
-        """What went wrong beside the tests themselves; empty only if the run can be believed."""
+        """Faults of the run beside failing tests; empty only if its result is reliable."""
         found = []
         if self.exit_code in EXIT_CODES:
             found.append(EXIT_CODES[self.exit_code])
@@ -218,7 +218,7 @@ def write_junit(cases: Iterable[Case], suite: str, path: Path) -> Path:
 
 
 def tail(output: str, lines: int = TAIL_LINES) -> str:
-    """Return the last lines of an output that hold anything."""
+    """Return the last lines of an output that are not blank."""
     return "\n".join([line.rstrip() for line in output.splitlines() if line.strip()][-lines:])
 
 

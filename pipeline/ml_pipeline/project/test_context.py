@@ -1,4 +1,4 @@
-"""How a stage tells the processes of a project's code what they work with, and where."""
+"""The context that a stage hands to the processes of a project's code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TEST_CONTEXT = "ML_PIPELINE_TEST_CONTEXT"
 
 
 def move_search_path(original: str, copy: str) -> None:
-    """Let modules of the project that are installed in place be imported from the copy."""
+    """Import modules of the project that are installed in place from the copy."""
     for place, entry in enumerate(sys.path):
         if Path(entry).is_relative_to(original):
             copied = Path(copy, Path(entry).relative_to(original))

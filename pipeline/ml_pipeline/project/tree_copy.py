@@ -1,4 +1,4 @@
-"""Makes the copy of a project's tree that its own code runs in.
+"""The copy of a project's tree that its own code runs in.
 
 The copy holds the project's files as they are, tracked or not, so that tests, conftest files,
 relative paths and calls of git work there, and may write what they like. It holds neither what the
@@ -132,7 +132,7 @@ class _Copier:
             raise
 
     def _link_target(self, link: Path) -> str:
-        """Return what the link is to say in the copy: the same, but for what leads elsewhere."""
+        """Return the target of the link in the copy: in the copy if it was in the project, else absolute."""
         written = link.readlink()
         place = Path(os.path.normpath(link.parent / written))
         if place.is_relative_to(self._root):
@@ -148,7 +148,7 @@ def _is_linked(folder: Path) -> bool:
 
 
 def _share_blocks(source: Path, target: Path) -> bool:
-    """Let the target share the source's blocks; tell whether the file system did so."""
+    """Clone the source's blocks; return whether the file system supports it."""
     with source.open("rb") as given, target.open("wb") as made:
         try:
             fcntl.ioctl(made.fileno(), FICLONE, given.fileno())

@@ -45,7 +45,7 @@ class UnitTests:
 def run_unit_tests(project: Project, workdir: Workdir, home: Home | None = None) -> UnitTests:
     """Run pytest on ``test.path`` with coverage of ``test.sources``.
 
-    A project that says nothing of its tests and has none is skipped. Without ``test.sources`` the
+    A project that neither configures nor has tests is skipped. Without ``test.sources`` the
     top-level packages of ``features.modules`` are measured. Leaves ``junit/test.xml``,
     ``reports/coverage.xml`` (Cobertura) and ``reports/test.txt``.
 

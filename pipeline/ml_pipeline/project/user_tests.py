@@ -1,4 +1,4 @@
-"""The tests that a project brings for its data, its model and its deployed API."""
+"""The project's own tests of its data, its model and its deployed API."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _check(case: Case, *, quick: bool) -> Check:
 
 
 def _whole_run(folder: Path, found: PytestRun) -> Check | None:
-    """Return a check that does not pass where the run as a whole proves nothing."""
+    """Return a check that does not pass where the run as a whole tested nothing."""
     if found.faults:
         return Check(
             name=f"{folder.as_posix()} as a whole",
