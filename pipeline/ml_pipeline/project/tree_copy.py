@@ -132,7 +132,7 @@ class _Copier:
             raise
 
     def _link_target(self, link: Path) -> str:
-        """Return the target of the link in the copy: in the copy if it was in the project, else absolute."""
+        """Return the link's target: in the copy where it was in the project, else absolute."""
         written = link.readlink()
         place = Path(os.path.normpath(link.parent / written))
         if place.is_relative_to(self._root):
