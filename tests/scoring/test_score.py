@@ -20,6 +20,8 @@ from ml_pipeline import cli
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.config import Project
 
+pytestmark = pytest.mark.slow
+
 PROBLEM = {
     "kind": "table", "label": "left", "time": "day", "entity": "customer", "numeric": ["x"],
     "categorical": ["c"],
