@@ -123,7 +123,7 @@ def test_rows_that_its_code_sets_aside_are_not_made_up(tmp_path):
 
 
 def test_features_that_it_does_not_find_are_not_made_up(tmp_path):
-    with pytest.raises(NoPredictionsError, match="lacking features: x"):
+    with pytest.raises(NoPredictionsError, match="missing features: x"):
         champion_predictions.score(FakeBundle(tmp_path), pd.DataFrame({"z": [1.0]}))
 
 

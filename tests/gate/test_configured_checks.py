@@ -8,6 +8,7 @@ import pytest
 from ml_pipeline import AT_LEAST, AT_MOST, Check, GateCheck, Section, UsageError, Verdict
 from ml_pipeline.approval.policy import Policy, stricter
 from ml_pipeline.config import GateMinimums, GateSection, Project, load
+from ml_pipeline.core import landlock
 from ml_pipeline.core.report import judge
 from ml_pipeline.core.workdir import Workdir
 from ml_pipeline.gate.checks.base import judge_configured
@@ -217,6 +218,23 @@ class TestOfTheRepository:
         check, _ = project(code, comparison(), ["my_checks:check"])
         assert (check.name, check.verdict) == ("gate check my_checks:check", Verdict.INCONCLUSIVE)
         assert check.why.startswith(why)
+
+    def test_what_it_writes_elsewhere_is_no_pass(self, project, comparison, tmp_path):
+        """Landlock refuses it; without Landlock it is found afterwards."""
+        settings = tmp_path / "project/ml.yaml"
+        code = f"""
+from pathlib import Path
+from ml_pipeline import Check, Verdict
+
+def check(comparison):
+    Path({str(settings)!r}).write_text("project: other")
+    return Check(name="fine", verdict=Verdict.PASS)
+"""
+        checks = project(code, comparison(), ["my_checks:check"])
+        assert judge(checks) in (Verdict.INCONCLUSIVE, Verdict.ERROR)
+        if landlock.abi():
+            assert settings.read_text() == "project: small\n"
+            assert "PermissionError" in checks[0].why
 
 
 def test_a_comparison_is_read_from_files_as_it_was_written(comparison, tmp_path):

@@ -1,4 +1,4 @@
-"""The champion's answers for the challenger's rows, by the champion's own code where it differs."""
+"""The champion's predictions for the challenger's rows, with its own feature code if needed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FEATURE_PARTS = ("source", "config")
-"""Parts of an identity that decide what the features are."""
+"""Parts of an identity that determine the features."""
 
-
-ABOUT_COLUMNS = re.compile(r"KeyError|\bcolumns?\b")
-"""In the last line of code that did not find a column."""
+MISSING_COLUMN = re.compile(r"KeyError|\bcolumns?\b")
+"""Matches the last line of output of code that did not find a column."""
 QUOTED = re.compile(r"'([^']+)'")
 
 
 class NoPredictionsError(Exception):
-    """The champion cannot answer for these rows; says why.
+    """A model has no predictions for the rows.
 
-    ``names`` are features or columns that may be what is lacking.
+    ``names`` are the features or columns that may be missing.
     """
 
     def __init__(self, why: str, names: Sequence[str] = ()) -> None:
@@ -47,15 +46,15 @@ def has_same_feature_code(challenger: Mapping[str, str], champion: Mapping[str, 
 
 
 def score(bundle: Bundle, features: pd.DataFrame, of: str = "the champion") -> Floats:
-    """Return a bundle's probabilities [n] for raw features [n rows]; ``of`` is whose they are.
+    """Return a bundle's probabilities [n] for raw features [n rows]; messages name it by ``of``.
 
     Raises:
-        NoPredictionsError: a feature is lacking or is not as the champion takes it.
+        NoPredictionsError: a feature is missing, or the model does not accept its values.
     """
-    lacking = [name for name in bundle.schema.names if name not in features]
-    if lacking:  # an optional one too: without it the comparison would not be fair
+    missing = [name for name in bundle.schema.names if name not in features]
+    if missing:  # optional ones too: the comparison would not be fair without them
         raise NoPredictionsError(
-            f"{of} does not take these features: lacking features: {', '.join(lacking)}", lacking
+            f"{of} does not take these features: missing features: {', '.join(missing)}", missing
         )
     columns = {name: features[name] for name in bundle.schema.names}
     try:
@@ -65,33 +64,33 @@ def score(bundle: Bundle, features: pd.DataFrame, of: str = "the champion") -> F
 
 
 def with_remedy(error: NoPredictionsError, columns: Collection[str]) -> NoPredictionsError:
-    """Return the error with what to do, where the data lack a column that the champion needs.
+    """Return the error with a remedy, if the data lack a column that the champion needs.
 
     Args:
-        error: why the champion does not answer.
-        columns: those of the clean data, in the problem's names.
+        error: the reason that the champion has no predictions.
+        columns: of the clean data, in the problem's names.
     """
-    lacking = [name for name in dict.fromkeys(error.names) if name not in columns]
-    if not lacking:
+    missing = [name for name in dict.fromkeys(error.names) if name not in columns]
+    if not missing:
         return error
-    several = len(lacking) > 1
-    named = ", ".join(f"'{name}'" for name in lacking)
+    several = len(missing) > 1
+    names = ", ".join(f"'{name}'" for name in missing)
     return NoPredictionsError(
-        f"the champion needs the column{'s' * several} {named}, which the data lack, so it cannot "
+        f"the champion needs the column{'s' * several} {names}, which the data lack, so it cannot "
         f"be compared on them: keep {'them' if several else 'it'} in the data and add "
-        f"{named} to problem.drop in ml.yaml until the new model is in production ({error})"
+        f"{names} to problem.drop in ml.yaml until the new model is in production ({error})"
     )
 
 
 def features_by_own_code(champion: Bundle, clean: Path, rows: NDArray[np.int64]) -> pd.DataFrame:
     """Return the features that the champion's own code computes for some of the clean rows.
 
-    See :mod:`ml_pipeline.bundle.packaged_code` for how it is run.
+    :mod:`ml_pipeline.bundle.packaged_code` runs it.
 
     Args:
         champion: The verified bundle.
         clean: ``clean.parquet``, in the problem's column names; all of it is the rows' history.
-        rows: Positions in it whose features are wanted.
+        rows: Positions of the rows in it.
 
     Raises:
         NoPredictionsError: the archive or its code does not work on these rows.
@@ -101,9 +100,9 @@ def features_by_own_code(champion: Bundle, clean: Path, rows: NDArray[np.int64])
     try:
         features = features_of(champion, clean)
     except OwnCodeError as error:
-        names = QUOTED.findall(error.told) if ABOUT_COLUMNS.search(error.told) else ()
+        names = QUOTED.findall(error.told) if MISSING_COLUMN.search(error.told) else ()
         raise NoPredictionsError(f"the champion's {error}", names) from None
-    lacking = int((~pd.Index(rows).isin(features.index)).sum())
-    if lacking:
-        raise NoPredictionsError(f"the champion's code set {lacking} of {len(rows)} rows aside")
+    missing = int((~pd.Index(rows).isin(features.index)).sum())
+    if missing:
+        raise NoPredictionsError(f"the champion's code set {missing} of {len(rows)} rows aside")
     return features.loc[rows]

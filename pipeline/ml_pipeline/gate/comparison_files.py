@@ -94,8 +94,16 @@ def _read_reports(values: Mapping[str, Any]) -> StageReports:
 
 
 def _comparisons(comparisons: ComparisonSet) -> dict[str, Any]:
-    checks = [check.model_dump(mode="json") for check in comparisons.checks]
-    return comparisons.to_json() | {"checks": checks}
+    return {
+        "primary": _comparison(comparisons.primary),
+        "guards": [_comparison(guard) for guard in comparisons.guards],
+        "checks": [check.model_dump(mode="json") for check in comparisons.checks],
+    }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    test = comparison.test
+    return vars(comparison) | {"test": None if test is None else vars(test)}
 
 
 def _read_comparisons(values: Mapping[str, Any]) -> ComparisonSet:

@@ -1,4 +1,4 @@
-"""Challenger against champion, or the best heuristic: all comparisons that are asked for."""
+"""The primary comparison of two models and the guards, with the rules for them."""
 
 from __future__ import annotations
 

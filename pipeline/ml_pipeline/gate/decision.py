@@ -1,8 +1,8 @@
-"""From comparisons to checks: what passes, what fails, and what cannot be told.
+"""Verdicts on comparisons: pass, fail or inconclusive.
 
-A bound decides, never an estimate: a gain passes when its lower bound exceeds what is asked for,
-fails when its upper bound lies below, and is inconclusive between. Whatever is missing, not finite
-or untested does not pass.
+A bound decides, never an estimate: a gain passes when its lower bound exceeds the threshold, fails
+when its upper bound lies below it, and is inconclusive between. Without a test, or with numbers
+that are not finite, it is inconclusive.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def goal_for(
     """Return what the challenger has to show.
 
     ``auto``: the champion's own recipe on other data has to be fresher and no worse
-    (``non_inferior``); another recipe has to be better (``superior``). Without a champion a
-    heuristic is to be beaten, whatever is wanted.
+    (``non_inferior``); another recipe has to be better (``superior``). Without a champion the
+    goal is always ``superior``.
 
     Args:
         wanted: ``gate.goal``.
@@ -107,7 +107,7 @@ def _failure(comparison: Comparison, test: PairedTest) -> str:
 
 
 def _undecided(comparison: Comparison, test: PairedTest) -> str:
-    """Say what an interval around the threshold means: equal, worse but not proved, or no power."""
+    """Return why an interval includes the threshold: equal models, a likely loss, or no power."""
     unit, against = comparison.unit, comparison.against
     if test.effect == 0 and test.std_error == 0:
         return (

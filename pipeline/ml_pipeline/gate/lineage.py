@@ -76,7 +76,7 @@ def comparable_rows(
     Args:
         holdout: The challenger's labelled holdout rows, with ``__time``.
         challenger: Its training record.
-        champion: The champion's; None when a heuristic stands in, which learned on the
+        champion: The champion's; None for a heuristic, which was fitted on the
             challenger's training part.
     """
     import numpy as np

@@ -1,4 +1,4 @@
-"""The gate's record, which stays with the version in the registry: what approval is given on."""
+"""The gate's record, attached to the version in the registry; an approval is about its digest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def record(
     """Return the record as canonical JSON: sorted keys, no white space, no clock.
 
     Args:
-        checks: All of the gate's checks; the verdict is made from them.
+        checks: All of the gate's checks, which determine the verdict.
         metrics: The comparison.
         summary: The report's line.
         challenger: Digest of the challenger's bundle.

@@ -1,4 +1,4 @@
-"""The base class of a gate check, and how far its settings may be loosened."""
+"""The base class of gate checks, and how a policy bounds their settings."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class GateCheck(ABC):
     Attributes:
         name: what reports call the check; one that is configured has its name in ``gate.checks``.
         Settings: model of its settings. A field annotated ``AT_MOST`` or ``AT_LEAST`` may be
-            tightened beyond the value of the policy; any other has to be equal to it.
+            stricter than the policy's value; any other has to be equal to it.
         settings: the validated settings.
     """
 
@@ -69,9 +69,9 @@ class GateCheck(ABC):
     @classmethod
     def of(cls, values: Section | Mapping[str, Any] | None = None) -> Self:
         """Make the check of those of the values that are its settings."""
-        given = vars(values) if isinstance(values, Section) else values or {}
+        available = vars(values) if isinstance(values, Section) else values or {}
         names = cls.Settings.model_fields
-        return cls(cls.Settings(**{key: given[key] for key in names if key in given}))
+        return cls(cls.Settings(**{key: available[key] for key in names if key in available}))
 
     @abstractmethod
     def judge(self, comparison: ModelComparison) -> Check | Sequence[Check]:

@@ -66,7 +66,7 @@ class ContractJudgement:
         return self.change is not None and self.change.change == "breaking"
 
     def headline(self, summary: str) -> str:
-        """Return the gate's line; a broken contract that is allowed stands first in it."""
+        """Return the gate's summary, which begins with a broken contract that is allowed."""
         if self.breaks and self.check.verdict is Verdict.PASS:
             return f"clients break, {self.change}. {summary}"
         return summary
