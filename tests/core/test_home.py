@@ -140,6 +140,7 @@ class TestOfAnotherModel:
             find_home(tmp_path, CHURN)
 
 
+@pytest.mark.slow
 class TestInUseBefore:
     """``ML_HOME`` itself was the home."""
 
