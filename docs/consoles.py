@@ -1,6 +1,6 @@
 """Writes what commands print into the pages that show them: a real run of examples/nepse.
 
-Each `##` section of a page with ```console blocks is a story of its own, in a copy of the example
+Each `##` section of a page with ```console blocks is a scenario, in a copy of the example
 with a home of its own; a ```yaml block of the section goes into the copy's ml.yaml. Commands start
 with `$ `; what stands under them is replaced. Of `ml-pipeline run` the closing table is kept. The
 docker section needs an engine with the images of docs/how-to/containers.md (others by
@@ -35,7 +35,7 @@ BLOCK = re.compile(r"^```(console|yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass
-class Story:
+class DocsScenario:
     """The commands of a section, and what the section adds to ml.yaml."""
 
     title: str
@@ -43,32 +43,32 @@ class Story:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def stories(text: str) -> Iterator[Story]:
+def scenarios(text: str) -> Iterator[DocsScenario]:
     """Yield the sections of a page that have commands, in order."""
     for part in sections(text):
-        story = Story(part.partition("\n")[0])
+        scenario = DocsScenario(part.partition("\n")[0])
         for kind, content in BLOCK.findall(part):
             if kind == "yaml":
-                story.settings |= yaml.safe_load(content)
+                scenario.settings |= yaml.safe_load(content)
             else:
                 lines = content.splitlines()
-                story.commands += [
+                scenario.commands += [
                     line.removeprefix(PROMPT) for line in lines if line.startswith(PROMPT)
                 ]
-        if story.commands:
-            yield story
+        if scenario.commands:
+            yield scenario
 
 
 def sections(text: str) -> list[str]:
     return re.split(r"^## ", text, flags=re.MULTILINE)[1:]
 
 
-def checkout(folder: Path, story: Story) -> Path:
-    """Copy the example into the folder, with the story's settings; return the project's root."""
+def checkout(folder: Path, scenario: DocsScenario) -> Path:
+    """Copy the example into the folder, with the scenario's settings; return the project's root."""
     unwanted = shutil.ignore_patterns("build", ".ml", ".*_cache", "__pycache__")
     root = Path(shutil.copytree(EXAMPLE, folder / "nepse", ignore=unwanted))
     values = yaml.safe_load((root / "ml.yaml").read_text())
-    (root / "ml.yaml").write_text(yaml.safe_dump(values | story.settings, sort_keys=False))
+    (root / "ml.yaml").write_text(yaml.safe_dump(values | scenario.settings, sort_keys=False))
     return root
 
 
@@ -93,7 +93,7 @@ def free_ports() -> dict[str, int]:
     return dict(zip(PORTS, found, strict=True))
 
 
-def printed_by(command: str, root: Path, ports: Mapping[str, int]) -> str:
+def output_of(command: str, root: Path, ports: Mapping[str, int]) -> str:
     """Run a command as a reader would type it, and return what it prints."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {name: text for name, text in os.environ.items() if name != "ML_HOME"}
@@ -109,29 +109,29 @@ def printed_by(command: str, root: Path, ports: Mapping[str, int]) -> str:
     )
     if done.returncode not in (0, 4):
         raise SystemExit(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
-    told = done.stdout
+    output = done.stdout
     for name, port in ports.items():
-        told = told.replace(f":{port}", f":{PORTS[name]}")
-    return told
+        output = output.replace(f":{port}", f":{PORTS[name]}")
+    return output
 
 
 def rewritten(text: str) -> str:
-    """Run the stories of a page and return it with what they print."""
-    for story in stories(text):
+    """Run the scenarios of a page and return it with what they print."""
+    for scenario in scenarios(text):
         with tempfile.TemporaryDirectory() as folder:
-            root, ports = checkout(Path(folder), story), free_ports()
+            root, ports = checkout(Path(folder), scenario), free_ports()
             try:
-                told = [shown(one, printed_by(one, root, ports)) for one in story.commands]
+                output = [shown(one, output_of(one, root, ports)) for one in scenario.commands]
             finally:
-                printed_by("ml-pipeline stop", root, ports)
-        text = told_in(text, story.title, told)
+                output_of("ml-pipeline stop", root, ports)
+        text = with_output(text, scenario.title, output)
     return text
 
 
-def told_in(text: str, title: str, told: list[str]) -> str:
+def with_output(text: str, title: str, output: list[str]) -> str:
     """Return the page with a section's output replaced, command by command."""
     before = next(part for part in sections(text) if part.partition("\n")[0] == title)
-    left = iter(told)
+    left = iter(output)
 
     def block(found: re.Match[str]) -> str:
         if found[1] != "console":

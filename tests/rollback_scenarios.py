@@ -1,4 +1,4 @@
-"""The stories of docs/how-to/roll-back.md, to the letter, while a client asks production."""
+"""The scenarios of docs/how-to/roll-back.md, to the letter, while a client asks production."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def consoles() -> Any:
     return module
 
 
-class Story:
+class DocsScenario:
     """A section of the page in a copy of the example."""
 
     def __init__(self, folder: Path, title: str, settings: Mapping[str, str], run: str) -> None:
         module = consoles()
-        (found,) = (one for one in module.stories(PAGE.read_text()) if one.title == title)
+        (found,) = (one for one in module.scenarios(PAGE.read_text()) if one.title == title)
         self.commands = [command.replace("run all", run) for command in found.commands]
         self.root: Path = module.checkout(folder, found)
         self.home = self.root / ".ml/nepse-direction"
@@ -128,42 +128,42 @@ CHANGES = (
 def back_and_forth(
     folder: Path, title: str, settings: Mapping[str, str], run: str = "run all"
 ) -> None:
-    """Run a story of the page; the log says how long the way back took, in seconds.
+    """Run a scenario of the page; the log says how long the way back took, in seconds.
 
     ``run`` takes the place of `run all`: its quick half deploys nothing, and takes its time.
 
     A client asks production from the first promotion to the end: all of its requests are answered.
     """
-    story = Story(folder, title, settings, run)
+    scenario = DocsScenario(folder, title, settings, run)
     left = list(CHANGES)
     asking: RequestLoop | None = None
     took: dict[str, float] = {}
     with ExitStack() as end:
-        end.callback(story, "ml-pipeline stop")
-        commands = iter(story.commands)
+        end.callback(scenario, "ml-pipeline stop")
+        commands = iter(scenario.commands)
         for command in commands:
             began = time.monotonic()
-            story(command)
+            scenario(command)
             took["command"] = time.monotonic() - began
             if command.split()[1] != left[0][0]:
                 continue
             if asking is None:
-                asking = end.enter_context(RequestLoop(story.url, story.golden().inputs[0]))
-            story.assert_agreed(asking, *left.pop(0)[1:])
+                asking = end.enter_context(RequestLoop(scenario.url, scenario.golden().inputs[0]))
+            scenario.assert_agreed(asking, *left.pop(0)[1:])
             if not left:
                 break
         assert asking is not None
         took["traffic"] = asking.turned(1, since=began) - began
-        report = json.loads((story.root / "build/ml/reports/rollback.json").read_text())
+        report = json.loads((scenario.root / "build/ml/reports/rollback.json").read_text())
         took["reported"] = report["metrics"]["seconds"]
         for rest in commands:
-            story(rest)
+            scenario(rest)
     logger.info("%s: %s", title, took)
     assert left == []
     assert asking.failed == []
     assert asking.turns[0] == asking.turns[-1] == 1
     assert set(asking.turns) == {1, 2}
-    golden = story.golden()
+    golden = scenario.golden()
     by_version = {asked.version: asked.probability for asked in asking.answers}
     assert by_version[1] == pytest.approx(golden.probabilities[0], abs=1e-6)
     assert by_version[2] != by_version[1]
