@@ -30,7 +30,8 @@ class Expectation(Section):
     args: dict[str, Any] = Field(default_factory=dict)
     severity: Severity = Field(
         "fail",
-        description="fail: the run ends; quarantine: the row leaves; blank: the cell is emptied.",
+        description="fail: the run ends; quarantine: the row is set aside; blank: the cell is "
+        "emptied.",
     )
     tolerance: float = Field(
         0.0, ge=0, le=1, description="Share of rows that may miss the expectation."

@@ -17,7 +17,7 @@ BRANCH = pattern(
 
 
 class GitopsSection(Section):
-    """The repository that says what production is to serve; none if ``repository`` is unset."""
+    """The repository with the desired state of production; none if ``repository`` is unset."""
 
     repository: str | None = Field(
         None,

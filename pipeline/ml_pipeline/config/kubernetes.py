@@ -17,7 +17,7 @@ DNS_LABEL = pattern(
 
 
 class IngressSection(Section):
-    """An Ingress before the Service: its host, and the controller that takes it."""
+    """An Ingress before the Service: its host, and its ingress class."""
 
     host: str = Field(
         pattern=pattern(
@@ -44,8 +44,8 @@ class KubernetesSection(Section):
             "a repository in small letters without a tag, such as registry.example.org/team/churn",
         ),
         max_length=200,
-        description="Where the cluster pulls images from, without a tag: package --push puts them "
-        "there.",
+        description="Where the cluster pulls images from, without a tag: package --push pushes "
+        "them there.",
     )
     context: str | None = Field(
         None, min_length=1, description="Of the kubeconfig; its current one if unset."
@@ -57,21 +57,21 @@ class KubernetesSection(Section):
             r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$",
             "small letters, digits and '-', at most 40, a letter first and no '-' last",
         ),
-        description="What the objects are called; made of project and environment if unset.",
+        description="Name of the objects; made of project and environment if unset.",
     )
     replicas: int = Field(3, ge=1, le=1000)
     max_replicas: int | None = Field(
         None,
         ge=1,
         le=10_000,
-        description="Most that load may bring; three times replicas if unset.",
+        description="Most replicas under load; three times replicas if unset.",
     )
     cpu: str = Field(
         "250m",
         pattern=pattern(
             r"^[1-9][0-9]{0,5}m?$", "processors such as 2, or thousandths of one such as 250m"
         ),
-        description="What a server is given for sure.",
+        description="Processor request of a server.",
     )
     token_secret: str | None = Field(
         None,
@@ -83,7 +83,8 @@ class KubernetesSection(Section):
         None, pattern=DNS_LABEL, description="The Secret that the cluster pulls the image with."
     )
     callers: tuple[Annotated[str, Field(pattern=DNS_LABEL)], ...] = Field(
-        (), description="Further namespaces whose pods may ask: that of an ingress controller, say."
+        (),
+        description="Further namespaces whose pods may send requests, such as an ingress controller's.",
     )
     ingress: IngressSection | None = None
     rollout_seconds: int = Field(

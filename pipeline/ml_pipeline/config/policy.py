@@ -14,7 +14,7 @@ class PolicySection(Section):
         None, description="Who may approve; the administrators' policy if unset."
     )
     four_eyes: bool | None = Field(
-        None, description="Nobody approves a change of which they are an author."
+        None, description="A change is not approved by one of its authors."
     )
     allow_yes: bool | None = Field(None, description="`approve --yes` counts as an approval.")
     automatic: bool = Field(False, description="Promote without a person, where the policy allows.")

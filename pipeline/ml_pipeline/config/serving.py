@@ -46,6 +46,6 @@ class ServingSection(Section):
     raw: RawRowsSection = RawRowsSection()
     prediction_log: PredictionLogSection = PredictionLogSection()
     keep_released: int = Field(
-        10, ge=2, description="Versions that production may go back to without the registry."
+        10, ge=2, description="Versions that a rollback needs no registry for."
     )
     token_env: str | None = Field(None, description="Environment variable with the bearer token.")

@@ -90,7 +90,7 @@ class CsvSource(WrittenForms):
     delimiter: str | None = Field(None, description="Another name of separator.")
     encoding: str | None = Field(
         None,
-        description="For example cp1252; if unset UTF-8, or what a byte order mark says.",
+        description="For example cp1252; if unset UTF-8, or that of a byte order mark.",
     )
     max_unpacked_mb: int | None = Field(
         None,

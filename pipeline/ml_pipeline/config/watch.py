@@ -8,7 +8,7 @@ from ml_pipeline.config.section import Section
 
 
 class WatchSection(Section):
-    """Live requests after a promotion: outside a limit production goes back by itself."""
+    """Limits for live requests after a promotion; outside one, production is rolled back."""
 
     minutes: float = Field(
         0.0, ge=0, le=1440, description="From the promotion on; 0 watches nothing."
