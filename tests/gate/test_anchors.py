@@ -78,7 +78,7 @@ class TestMlflow:
         assert "no power: the smallest effect that 60 days detect" in found.checks[0].why
 
     def test_0_900_to_0_901_on_every_day_alike(self, rules, world):
-        """A gain without any variance cannot be told from a coincidence of the numbers."""
+        """A gain without any variance cannot be distinguished from a coincidence."""
         sample, truth = world()
         sample = type(sample)(np.tile([0.0, 1.0], 1200), sample.codes, sample.names, "day")
         better, worse = np.tile([0.1, 0.9], 1200), np.tile([0.101, 0.899], 1200)

@@ -87,8 +87,8 @@ class TestUndecided:
         other = with_noise(w[1], 0.06, 1)
         effect = compare(w, rules(), w[1], other).primary.test.effect
         assert effect > 0
-        told = self.why(w, rules, w[1], other, margin=effect * 1.01)
-        assert told.startswith("looks no better than asked for")
+        reason = self.why(w, rules, w[1], other, margin=effect * 1.01)
+        assert reason.startswith("looks no better than asked for")
 
 
 class TestSuperior:

@@ -90,13 +90,13 @@ class TestAfterARejection:
     ) -> None:
         case.approve(by="Asha", reason="too risky", reject=True)
         today = case.signed().at.date().isoformat()
-        told = f"version 1 was rejected by Asha on {today}: too risky"
+        decision = f"version 1 was rejected by Asha on {today}: too risky"
         waiting = case.approve()
         assert waiting.exit_code == 4
-        assert told in waiting.report.summary
+        assert decision in waiting.report.summary
         monkeypatch.setattr("sys.stdin", io.StringIO("a\nBina\nmeasured again\n"))
         assert case.approve(interactive=True).exit_code == 0
-        assert f"earlier     {told}" in capsys.readouterr().out
+        assert f"earlier     {decision}" in capsys.readouterr().out
 
     def test_a_rollback_of_the_version_is_told_too(
         self, case: Case, monkeypatch: pytest.MonkeyPatch
@@ -111,8 +111,8 @@ class TestAfterARejection:
         )
         other = SimpleNamespace(**vars(gone_back) | {"former_bundle": "f" * 64})
         monkeypatch.setattr(earlier_decisions, "read_history", lambda _: [other, gone_back])
-        told = "version 1 was rolled back on 2026-05-01 by Bina: too many alarms"
-        assert case.approve().report.summary.count(told) == 1
+        decision = "version 1 was rolled back on 2026-05-01 by Bina: too many alarms"
+        assert case.approve().report.summary.count(decision) == 1
 
     def test_an_approval_is_no_rejection(self, case: Case) -> None:
         case.approve(by="Asha", reason="fine")

@@ -133,7 +133,7 @@ class Delivery:
         project = config.load(self.root, environment={})
         return Registry.of(project, Home(self.root / ".ml"))
 
-    def crown(self):
+    def promote(self):
         make_champion(self.registry, Home(self.root / ".ml"), self.registry.challenger())
 
 
@@ -201,11 +201,11 @@ class TestFirstDelivery:
         )
         monkeypatch.setattr(earlier_decisions, "read_history", lambda _: [gone_back])
         done = first.gate()
-        told = "version 1 was rolled back on 2026-05-01 by Bina: too many alarms"
+        decision = "version 1 was rolled back on 2026-05-01 by Bina: too many alarms"
         assert done.exit_code == 0
-        assert done.report.summary.startswith(f"{told}; may be promoted: ")
+        assert done.report.summary.startswith(f"{decision}; may be promoted: ")
         check = named(done, "earlier decisions")
-        assert (check.required, check.verdict, check.why) == (False, Verdict.INCONCLUSIVE, told)
+        assert (check.required, check.verdict, check.why) == (False, Verdict.INCONCLUSIVE, decision)
 
     def test_the_same_inputs_give_the_same_record(self, first):
         assert first.gate().report.metrics["record"] == first.gate().report.metrics["record"]
@@ -358,72 +358,74 @@ class TestFirstDelivery:
 
 
 @pytest.fixture(scope="module")
-def crowned(tmp_path_factory):
+def with_champion(tmp_path_factory):
     """A project whose first delivery, with a feature of its own, is the champion."""
     delivery = Delivery(tmp_path_factory.mktemp("champion") / "project")
     delivery.write()
     (delivery.root / "own.py").write_text(OWN_FEATURE.format(name="spread"))
     delivery.deliver(features={"modules": ["own"]})
-    delivery.crown()
+    delivery.promote()
     return delivery
 
 
 class TestAgainstAChampion:
-    """One delivery after another in one home: the story of a model."""
+    """Several deliveries of one model, one after another, in one home."""
 
-    def test_the_champion_itself_is_nothing_to_promote(self, crowned):
-        done = crowned.gate()
+    def test_the_champion_itself_is_nothing_to_promote(self, with_champion):
+        done = with_champion.gate()
         assert (done.exit_code, done.report.metrics["nothing_to_promote"]) == (0, True)
         assert [check.name for check in done.report.checks] == ["nothing to promote"]
 
-    def test_the_same_recipe_on_newer_data_has_to_be_no_worse(self, crowned):
+    def test_the_same_recipe_on_newer_data_has_to_be_no_worse(self, with_champion):
         newer = PROJECT["data"]["source"] | {"days": 235}
-        crowned.deliver(features={"modules": ["own"]}, data={"source": newer})
-        done = crowned.gate()
+        with_champion.deliver(features={"modules": ["own"]}, data={"source": newer})
+        done = with_champion.gate()
         assert done.report.metrics["goal"] == "non_inferior"
         assert done.report.metrics["against"] == "the champion"
         assert done.report.metrics["primary"]["test"] is not None
         assert "champion" in done.report.metrics["models"]
         assert not named(done, "against the best heuristic").required
 
-    def test_other_feature_code_scores_the_champion_by_its_own(self, crowned):
+    def test_other_feature_code_scores_the_champion_by_its_own(self, with_champion):
         """The challenger's code no longer has the champion's feature."""
-        (crowned.root / "own.py").write_text(OWN_FEATURE.format(name="renamed"))
-        crowned.deliver(features={"modules": ["own"]})
-        done = crowned.gate()
+        (with_champion.root / "own.py").write_text(OWN_FEATURE.format(name="renamed"))
+        with_champion.deliver(features={"modules": ["own"]})
+        done = with_champion.gate()
         assert done.report.metrics["goal"] == "superior"
         test = done.report.metrics["primary"]["test"]
         assert test["n"] >= 50
         assert abs(test["effect"]) < 0.02  # the same feature under another name
 
-    def test_a_comparison_test_of_the_project_meets_the_champion(self, crowned):
-        folder = crowned.root / "tests/model"
+    def test_a_comparison_test_of_the_project_meets_the_champion(self, with_champion):
+        folder = with_champion.root / "tests/model"
         folder.mkdir(parents=True)
         try:
             (folder / "test_model.py").write_text(COMPARISON_TEST.format(gain=0.5))
-            done = crowned.gate()
+            done = with_champion.gate()
         finally:
             shutil.rmtree(folder)
         check = named(done, "test_against_baseline")
         assert (check.verdict, check.required) == (Verdict.FAIL, True)
         assert done.report.verdict is Verdict.FAIL
 
-    def test_a_champion_that_saw_these_days_is_not_compared(self, crowned):
+    def test_a_champion_that_saw_these_days_is_not_compared(self, with_champion):
         older = PROJECT["data"]["source"] | {"days": 150}
-        crowned.deliver(data={"source": older}, split={**PROJECT["split"], "holdout_days": 30})
-        done = crowned.gate()
+        with_champion.deliver(
+            data={"source": older}, split={**PROJECT["split"], "holdout_days": 30}
+        )
+        done = with_champion.gate()
         assert done.report.verdict is Verdict.FAIL
         assert done.report.checks[0].name == "request contract"
         assert done.report.summary.startswith(
             "refused: request contract: breaking: feature 'spread' is gone; keep what clients send"
         )
         assert done.report.metrics["contract"]["broken"] == ["feature 'spread' is gone"]
-        crowned.write(
+        with_champion.write(
             data={"source": older},
             split={**PROJECT["split"], "holdout_days": 30},
             gate={"allow_breaking_contract": True},
         )
-        done = crowned.gate()
+        done = with_champion.gate()
         assert done.report.verdict is Verdict.INCONCLUSIVE, done.report.summary
         assert done.report.checks[0].verdict is Verdict.PASS
         assert done.report.summary.startswith("clients break, breaking: feature 'spread' is gone. ")

@@ -46,7 +46,7 @@ from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.gate_demands import demands
 from ml_pipeline.stages.record import NoFlags
 
-UNPROVEN = "the reports do not show that what lies here is the challenger"
+UNPROVEN = "the reports do not prove that the files in the working folder are the challenger's"
 
 
 def run(context: Context[NoFlags]) -> Outcome:
