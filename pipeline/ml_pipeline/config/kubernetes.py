@@ -84,7 +84,8 @@ class KubernetesSection(Section):
     )
     callers: tuple[Annotated[str, Field(pattern=DNS_LABEL)], ...] = Field(
         (),
-        description="Further namespaces whose pods may send requests, such as an ingress controller's.",
+        description="Further namespaces whose pods may send requests, such as an ingress "
+        "controller's.",
     )
     ingress: IngressSection | None = None
     rollout_seconds: int = Field(
