@@ -17,7 +17,10 @@ from tests.fast_lane import ROOT, Watch, need_of
 def item(path: str, *fixtures: str, slow: bool = False) -> Any:
     marks = {"slow": pytest.mark.slow} if slow else {}
     return SimpleNamespace(
-        path=(ROOT / path).resolve(), fixturenames=list(fixtures), get_closest_marker=marks.get
+        path=(ROOT / path).resolve(),
+        nodeid=path,
+        fixturenames=list(fixtures),
+        get_closest_marker=marks.get,
     )
 
 
@@ -38,6 +41,24 @@ def item(path: str, *fixtures: str, slow: bool = False) -> Any:
 )
 def test_what_a_test_needs(test: Any, need: str) -> None:
     assert need_of(test) == need
+
+
+def test_each_test_is_in_one_lane() -> None:
+    tests = [
+        item("gate/test_decision.py", "tmp_path"),
+        item("gate/test_decision.py", slow=True),
+        item("stages/test_gate.py"),
+        item("../harness/tests/test_any.py"),
+    ]
+    chosen = {}
+    for lane in ("fast", "rest"):
+        chosen[lane] = list(tests)
+        hook = SimpleNamespace(pytest_deselected=lambda items: None)
+        config: Any = SimpleNamespace(
+            stash=pytest.Stash(), hook=hook, getoption={"--lane": lane}.__getitem__
+        )
+        fast_lane.pytest_collection_modifyitems(config, chosen[lane])
+    assert chosen == {"fast": tests[:1], "rest": tests[1:]}
 
 
 def test_folders_that_are_left_out_exist() -> None:
