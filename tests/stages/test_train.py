@@ -179,6 +179,43 @@ def test_only_xgboost_leaves_a_native_model(trains):
     assert not (folder / "model/model.ubj").exists()
 
 
+WITH_A_SEARCH = {
+    "bare": True,
+    "project": "small",
+    "split": {"holdout_days": 40, "validation_days": 20, "folds": 1, "fold_days": 20},
+    "train": {
+        "max_epochs": 5,
+        "search": {"trials": 4, "ranges": {"max_depth": {"low": 1, "high": 6}}},
+    },
+}
+
+
+class TestSearch:
+    def test_a_killed_build_goes_on_where_it_was_and_makes_the_same_model(self, trains):
+        whole, folder = trains("whole", sections=WITH_A_SEARCH)
+        assert whole.exit_code == 0, whole.report.summary
+        expected = {
+            name: (folder / name).read_bytes()
+            for name in ("model/model.onnx", "model/training.json")
+        }
+
+        def interrupt(what, share):
+            if what.startswith("trial 3 of 4"):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            trains("killed", progress=interrupt, sections=WITH_A_SEARCH)
+        calls = []
+        resumed, folder = trains(
+            "killed", progress=lambda what, share: calls.append(what), sections=WITH_A_SEARCH
+        )
+        assert resumed.exit_code == 0, resumed.report.summary
+        trials = {what.partition(":")[0] for what in calls if what.startswith("trial")}
+        assert trials == {"trial 3 of 4", "trial 4 of 4"}
+        assert {name: (folder / name).read_bytes() for name in expected} == expected
+        assert not (folder / "search/trials.jsonl").exists()
+
+
 class TestQuick:
     def test_trains_two_rounds_on_little(self, trains):
         result, folder = trains(quick=True, max_samples=2500)
