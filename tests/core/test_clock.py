@@ -26,7 +26,7 @@ SHOWN = {
     "stages/approve.py": "the date of an answer",
     "stages/runner.py": "dates in reports",
     "stages/session.py": "a part of a run's id",
-    "stages/validate_data.py": "the day that a row of the future is of",
+    "data/validated_source.py": "the day that a row of the future is of",
 }
 """Modules that ask the wall clock, and what for: never for a duration that decides something."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_pipeline.core.errors import PipelineError, UsageError
+from ml_pipeline.core.workdir import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,3 +56,11 @@ def named(path: Path) -> Iterator[None]:
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:200] if lines else type(error).__name__
+
+
+def write(path: Path, frame: pd.DataFrame) -> Path:
+    """Write a frame; a column of several types, such as numbers and words, is written as text."""
+    mixed = [name for name in frame.columns if frame[name].dtype == object]
+    with atomic_path(path) as temporary:
+        frame.astype(dict.fromkeys(mixed, "str")).to_parquet(temporary, index=False)
+    return path
