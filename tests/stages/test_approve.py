@@ -361,7 +361,7 @@ class TestKey:
         monkeypatch.setenv("ML_APPROVAL_KEY", str(other.private))
         result = case.approve(by="Asha", reason="better")
         assert result.exit_code == 2
-        assert "nobody would believe this signature" in result.report.summary
+        assert "this signature would not verify" in result.report.summary
 
     def test_of_the_policy_signs(
         self, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -142,3 +142,13 @@ def gather(
 
 def _shown(digest: str | None) -> str:
     return "none" if digest is None else digest[:12]
+
+
+def check_nothing_to_promote(identity: str) -> Check:
+    """Return the check of a challenger that has the champion's identity: a pass."""
+    return Check(
+        name="nothing to promote",
+        verdict=Verdict.PASS,
+        observed=f"identity {identity[:12]}",
+        expected="a challenger that is not the champion, or no change",
+    )

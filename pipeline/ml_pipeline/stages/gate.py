@@ -10,9 +10,10 @@ from typing import Any
 
 from ml_pipeline.approval import policy as policies
 from ml_pipeline.approval.keys import trusted_keys
+from ml_pipeline.approval.subject import check_nothing_to_promote
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import report
-from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.core.report import Verdict
 from ml_pipeline.data import parquet
 from ml_pipeline.gate.checks.base import judge_all
 from ml_pipeline.gate.checks.earlier_decisions import EarlierDecisions
@@ -172,12 +173,7 @@ def _compare(
 
 
 def _nothing_to_promote(champion: Version) -> Outcome:
-    check = Check(
-        name="nothing to promote",
-        verdict=Verdict.PASS,
-        observed=f"identity {champion.identity[:12]}",
-        expected="a challenger that is not the champion, or no change",
-    )
+    check = check_nothing_to_promote(champion.identity)
     return Outcome(
         summary=f"nothing to promote: version {champion.number} is the champion already",
         checks=[check],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ml_pipeline.approval import policy as policies
 from ml_pipeline.approval.keys import trusted_keys
-from ml_pipeline.approval.subject import challenger_of
+from ml_pipeline.approval.subject import challenger_of, check_nothing_to_promote
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.promotion import production_history, recovery
@@ -75,12 +75,7 @@ def _checks(done: Promotion) -> list[Check]:
     )
     if not done.changed:
         return [
-            Check(
-                name="nothing to promote",
-                verdict=Verdict.PASS,
-                observed=f"identity {done.version.identity[:12]}",
-                expected="a challenger that is not the champion, or no change",
-            ),
+            check_nothing_to_promote(done.version.identity),
             approved,
         ]
     former = "no champion" if done.former is None else f"version {done.former.number}"
