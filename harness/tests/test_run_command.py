@@ -60,7 +60,7 @@ def test_the_console_as_it_comes(called: Call, script: Path) -> None:
 def test_a_build_that_waits(called: Call, script: Path) -> None:
     code, lines = called(script)
     assert code == 4
-    assert "Nobody answers the prompt Go" in lines[-1]
+    assert "The prompt Go has no answer" in lines[-1]
 
 
 @pytest.mark.parametrize("text", ["error 'x'\n", 'echo "${[2, 1].sort { a, b -> a <=> b }}"\n'])

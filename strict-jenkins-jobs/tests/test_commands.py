@@ -184,7 +184,7 @@ def test_without_a_confirmation_nothing_changes(jenkins: Jenkins, write: Write) 
     person = Terminal(agrees=False)
     with pytest.raises(Refused, match="not confirmed"):
         commands.update(jenkins.environment, write(), say=person.say, confirm=person.confirm)
-    with pytest.raises(UsageError, match=r"nobody confirmed this plan.*--yes"):
+    with pytest.raises(UsageError, match=r"this plan was not confirmed.*--yes"):
         commands.update(jenkins.environment, write(), say=person.say)
     assert person.lines.count("plan: 2 create") == 2
     assert jenkins.posts == []
@@ -205,8 +205,8 @@ def test_an_unchanged_job_is_never_touched(jenkins: Jenkins, write: Write) -> No
 def test_credentials_of_a_folder_outlive_an_update(jenkins: Jenkins, write: Write) -> None:
     update(jenkins, write())
     secret = f"<properties><{CREDENTIALS}><secret>{{AQAAABAA=}}</secret></{CREDENTIALS}>"
-    held = jenkins.jobs["team"].replace("<properties/>", f"{secret}</properties>")
-    jenkins.jobs["team"] = held
+    on_server = jenkins.jobs["team"].replace("<properties/>", f"{secret}</properties>")
+    jenkins.jobs["team"] = on_server
     assert update(jenkins, write()).lines == ("nothing to do",)
 
     update(jenkins, write(SMALL.replace("Of the team", "Of all")))
@@ -256,7 +256,7 @@ def test_a_job_that_people_made_in_our_folder_is_named_and_left_alone(
 
 def test_a_job_of_another_kind_stops_everything(jenkins: Jenkins, write: Write) -> None:
     jenkins.jobs["team"] = "<?xml version='1.1'?>\n<project/>"
-    with pytest.raises(Refused, match="the server holds a project, YAML defines a Folder"):
+    with pytest.raises(Refused, match="the server has a project, YAML defines a Folder"):
         update(jenkins, write())
     assert jenkins.posts == []
 

@@ -66,8 +66,10 @@ SAVED = f"""<?xml version='1.1' encoding='UTF-8'?>
 """
 
 
-def different(held: str, wanted: str) -> list[str]:
-    return [str(item) for item in differences(parse(held, "held"), parse(wanted, "wanted"))]
+def different(on_server: str, in_yaml: str) -> list[str]:
+    return [
+        str(item) for item in differences(parse(on_server, "on_server"), parse(in_yaml, "in_yaml"))
+    ]
 
 
 def test_a_job_that_jenkins_saved_again_is_unchanged() -> None:
@@ -106,45 +108,47 @@ def test_items_of_a_list_have_an_order_and_fields_have_none() -> None:
 
 
 def test_a_long_script_shows_the_line_that_differs() -> None:
-    held = "<flow-definition><script>one\ntwo\nthree</script></flow-definition>"
-    assert different(held, held.replace("two", "2")) == ["script line 2: 'two' -> '2'"]
+    on_server = "<flow-definition><script>one\ntwo\nthree</script></flow-definition>"
+    assert different(on_server, on_server.replace("two", "2")) == ["script line 2: 'two' -> '2'"]
 
 
 @pytest.mark.parametrize(
     "secret", ["<apiToken>hunter2</apiToken>", "<value>{AQAAABAAAAAQhunter2hunter2==}</value>"]
 )
 def test_secrets_are_not_shown(secret: str) -> None:
-    held = f"<project>{secret}</project>"
-    for found in (different(held, "<project/>"), different("<project/>", held)):
+    on_server = f"<project>{secret}</project>"
+    for found in (different(on_server, "<project/>"), different("<project/>", on_server)):
         assert "hunter2" not in "".join(found)
         assert "****" in "".join(found)
 
 
 def test_a_folder_keeps_the_credentials_that_people_put_into_it() -> None:
-    held = parse(
+    on_server = parse(
         f"<{FOLDER}><properties><{CREDENTIALS}><secret>{{AQAAABAA=}}</secret></{CREDENTIALS}>"
         f"</properties></{FOLDER}>",
-        "held",
+        "on_server",
     )
-    wanted = parse(f"<{FOLDER}><properties/><description>new</description></{FOLDER}>", "wanted")
-    sent = merged(wanted, held)
+    in_yaml = parse(f"<{FOLDER}><properties/><description>new</description></{FOLDER}>", "in_yaml")
+    sent = merged(in_yaml, on_server)
     assert sent.findtext(f"properties/{CREDENTIALS}/secret") == "{AQAAABAA=}"
-    assert [str(item) for item in differences(held, sent)] == ["description: add 'new'"]
+    assert [str(item) for item in differences(on_server, sent)] == ["description: add 'new'"]
 
 
 def test_a_job_that_somebody_disabled_stays_disabled_unless_yaml_says_otherwise() -> None:
-    held = parse("<flow-definition><disabled>true</disabled></flow-definition>", "held")
-    silent = parse("<flow-definition/>", "wanted")
-    assert differences(held, merged(silent, held)) == ()
-    firm = parse("<flow-definition><disabled>false</disabled></flow-definition>", "wanted")
-    assert [str(d) for d in differences(held, merged(firm, held))] == ["disabled: remove 'true'"]
+    on_server = parse("<flow-definition><disabled>true</disabled></flow-definition>", "on_server")
+    silent = parse("<flow-definition/>", "in_yaml")
+    assert differences(on_server, merged(silent, on_server)) == ()
+    firm = parse("<flow-definition><disabled>false</disabled></flow-definition>", "in_yaml")
+    assert [str(d) for d in differences(on_server, merged(firm, on_server))] == [
+        "disabled: remove 'true'"
+    ]
 
 
 def test_other_properties_of_a_pipeline_are_not_kept() -> None:
-    held = "<flow-definition><properties><a.Throttle/></properties></flow-definition>"
-    wanted = parse("<flow-definition/>", "wanted")
-    root = parse(held, "held")
-    assert [str(d) for d in differences(root, merged(wanted, root))] == ["properties: remove"]
+    on_server = "<flow-definition><properties><a.Throttle/></properties></flow-definition>"
+    in_yaml = parse("<flow-definition/>", "in_yaml")
+    root = parse(on_server, "on_server")
+    assert [str(d) for d in differences(root, merged(in_yaml, root))] == ["properties: remove"]
 
 
 @pytest.mark.parametrize("text", ["", "<a>", "<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", "no xml"])

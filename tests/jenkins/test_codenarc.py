@@ -32,7 +32,7 @@ void call() {
 
 def violations(root: Path, report: Path, *includes: str) -> list[str]:
     """Return what CodeNarc finds in a folder's files: rule, file and line."""
-    jars = [str(jvm.fetched(artifact)) for artifact in jvm.locked(LOCK)]
+    jars = [str(jvm.fetch(artifact)) for artifact in jvm.locked_artifacts(LOCK)]
     command = [str(JAVA), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
     command += ["-cp", ":".join(jars), "org.codenarc.CodeNarc", f"-basedir={root}"]
     command += [f"-includes={','.join(includes)}", f"-rulesetfiles={RULES.as_uri()}"]
@@ -68,4 +68,6 @@ def test_what_breaks_a_rule_is_found(tmp_path: Path) -> None:
 
 def test_the_lock_names_an_artefact_and_its_checksum_only() -> None:
     assert "://" not in LOCK.read_text(encoding="utf-8")
-    assert [(one.artifact, one.classifier) for one in jvm.locked(LOCK)] == [("CodeNarc", "all")]
+    assert [(one.artifact, one.classifier) for one in jvm.locked_artifacts(LOCK)] == [
+        ("CodeNarc", "all")
+    ]

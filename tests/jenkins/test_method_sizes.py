@@ -19,8 +19,8 @@ JENKINSFILES = ("Jenkinsfile", "examples/nepse/Jenkinsfile")
 
 def sizes(root: Path, *scripts: Path) -> dict[str, int]:
     """Return the bytes of each method of the library in ``root`` and of some Jenkinsfiles."""
-    jars = [str(jvm.fetched(artifact)) for artifact in jvm.locked()]
-    path = ":".join([str(jvm.compiled(str(JAVA), jars)), *jars])
+    jars = [str(jvm.fetch(artifact)) for artifact in jvm.locked_artifacts()]
+    path = ":".join([str(jvm.compile_engine(str(JAVA), jars)), *jars])
     command = [str(JAVA), *jvm.FLAGS, "-cp", path, "groovy.ui.GroovyMain", str(SCRIPT)]
     done = subprocess.run(
         [*command, str(jvm.SOURCES), str(root), *map(str, scripts)],

@@ -12,7 +12,7 @@ from pytest_jenkinsfile.errors import (
     NotInHarness,
     UsageError,
 )
-from pytest_jenkinsfile.harness import Jenkins
+from pytest_jenkinsfile.jenkins import Jenkins
 from pytest_jenkinsfile.shell import Sh, ShCall
 
 __version__ = "0.1.0"

@@ -47,7 +47,7 @@ class Answer:
             raise UsageError(f"answer: do '{answer.do}'", expected=" | ".join(DECISIONS))
         return answer
 
-    def fits(self, prompt: Prompt) -> bool:
+    def matches(self, prompt: Prompt) -> bool:
         name = self.input[:1].upper() + self.input[1:]
         return name in ("*", prompt.id) and self.build in (None, prompt.build)
 
@@ -69,7 +69,7 @@ class Prompt:
 Answers = Iterable[Answer | Mapping[str, Any]] | Callable[[Prompt], Answer | Mapping[str, Any]]
 
 
-def read(file: Path) -> list[Answer]:
+def read_answers(file: Path) -> list[Answer]:
     """Read an answers file: a JSON list of ``{input, by, do, values}``.
 
     Raises:
@@ -84,7 +84,7 @@ def read(file: Path) -> list[Answer]:
     return [Answer.parse(entry) for entry in given]
 
 
-def filled_in(prompt: Prompt, by: str) -> dict[str, Any]:
+def filled_form(prompt: Prompt, by: str) -> dict[str, Any]:
     """Return the form as a browser sends it: the defaults, and a word where a text has none."""
     values: dict[str, Any] = {}
     for parameter in prompt.parameters:
@@ -100,8 +100,11 @@ def filled_in(prompt: Prompt, by: str) -> dict[str, Any]:
     return values
 
 
-class People:
-    """Answers prompts in order: each answer once in a build, the last that fits again and again."""
+class PromptAnswers:
+    """Answers prompts in order.
+
+    Each answer is used once in a build, the last that matches again and again.
+    """
 
     def __init__(self, answers: Answers | None, approve_as: str | None) -> None:
         self._decide = cast("Callable[[Prompt], Answer]", answers) if callable(answers) else None
@@ -110,7 +113,7 @@ class People:
         self._approver = approve_as
         self._used: dict[tuple[str, int], set[int]] = {}
         self.unanswered: list[str] = []
-        """Ids of prompts for which there was nobody."""
+        """Ids of prompts that no answer matched."""
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Answer the request that an ``input`` step sends, in the form that the engine reads."""
@@ -137,14 +140,14 @@ class People:
             given = self._decide(prompt)
             return given if isinstance(given, Answer) else Answer.parse(given)
         used = self._used.setdefault((job, prompt.build), set())
-        fitting = [index for index, one in enumerate(self._answers) if one.fits(prompt)]
-        unused = [index for index in fitting if index not in used]
-        if not fitting and self._approver is not None and not prompt.attempt:
-            return Answer(by=self._approver, values=filled_in(prompt, self._approver))
-        if not unused and (prompt.attempt or not fitting):
-            if not fitting and self._approver is None:
+        matching = [index for index, one in enumerate(self._answers) if one.matches(prompt)]
+        unused = [index for index in matching if index not in used]
+        if not matching and self._approver is not None and not prompt.attempt:
+            return Answer(by=self._approver, values=filled_form(prompt, self._approver))
+        if not unused and (prompt.attempt or not matching):
+            if not matching and self._approver is None:
                 self.unanswered.append(prompt.id or "input")
             return Answer(do="ignore")
-        index = unused[0] if unused else fitting[-1]
+        index = unused[0] if unused else matching[-1]
         used.add(index)
         return self._answers[index]

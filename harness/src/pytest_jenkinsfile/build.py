@@ -38,7 +38,7 @@ class Build:
     ``result`` is None when it still waits at the prompt ``waits_at``. ``refusals`` are the answers
     that the prompt did not take (HTTP 400). ``branches`` tells the parallel branch of each line of
     the console. ``builds`` are all builds of the run, this one too, and ``unanswered`` the prompts
-    in them for which the scenario had nobody.
+    in them that no answer matched.
     """
 
     job: str
@@ -102,7 +102,7 @@ class Build:
             ],
             steps=[
                 Step(**{**step, "stage": names.get(step["stage"]), "error": step.get("error")})
-                for step in (_filled(step) for step in given["steps"])
+                for step in (_with_defaults(step) for step in given["steps"])
             ],
             description=given["description"],
             display_name=given["displayName"],
@@ -115,5 +115,5 @@ class Build:
         )
 
 
-def _filled(step: Mapping[str, Any]) -> dict[str, Any]:
+def _with_defaults(step: Mapping[str, Any]) -> dict[str, Any]:
     return {"container": None, "node": None, "error": None, "stage": None, "branch": None, **step}

@@ -1,4 +1,4 @@
-"""The Java run-time, the locked artefacts and the engine's classes, kept in the user's cache."""
+"""The Java run-time, the locked artefacts and the engine's classes, cached in the user's cache."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Artifact:
         return "-".join(filter(None, (self.artifact, self.version, self.classifier))) + ".jar"
 
 
-def locked(lock: Path = LOCK) -> tuple[Artifact, ...]:
+def locked_artifacts(lock: Path = LOCK) -> tuple[Artifact, ...]:
     """The artefacts of a committed lock, by default the engine's."""
     return tuple(Artifact(**entry) for entry in json.loads(lock.read_text(encoding="utf-8")))
 
 
 def cache_folder() -> Path:
-    """Where artefacts and compiled classes are kept."""
+    """Where artefacts and compiled classes are cached."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "pytest-jenkinsfile"
 
@@ -67,8 +67,8 @@ def start() -> subprocess.Popen[str]:
     command = java()
     cache_folder().mkdir(parents=True, exist_ok=True)
     with FileLock(cache_folder() / ".lock"):  # two processes would fetch into each other's files
-        jars = [str(fetched(artifact)) for artifact in locked()]
-        classes = compiled(command, jars)
+        jars = [str(fetch(artifact)) for artifact in locked_artifacts()]
+        classes = compile_engine(command, jars)
     return subprocess.Popen(
         [
             command,
@@ -86,33 +86,35 @@ def start() -> subprocess.Popen[str]:
     )
 
 
-def fetched(artifact: Artifact) -> Path:
+def fetch(artifact: Artifact) -> Path:
     """Return the verified file of an artefact, fetching it once.
 
     Raises:
         EngineError: it cannot be fetched, or its content is not the locked one.
     """
-    kept = cache_folder() / "jars" / artifact.file_name
-    if kept.is_file() and _sha256(kept) == artifact.sha256:
-        return kept
-    found = _resolve(artifact)
-    if _sha256(found) != artifact.sha256:
+    cached = cache_folder() / "jars" / artifact.file_name
+    if cached.is_file() and _sha256(cached) == artifact.sha256:
+        return cached
+    resolved = _resolve(artifact)
+    if _sha256(resolved) != artifact.sha256:
         raise EngineError(
-            f"{artifact.file_name} has the checksum {_sha256(found)}",
+            f"{artifact.file_name} has the checksum {_sha256(resolved)}",
             expected=artifact.sha256,
-            hint=f"remove {found} and try again",
+            hint=f"remove {resolved} and try again",
         )
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as copy:
-        copy.write(found.read_bytes())
-    Path(copy.name).replace(kept)
-    return kept
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=cached.parent, delete=False) as copy:
+        copy.write(resolved.read_bytes())
+    Path(copy.name).replace(cached)
+    return cached
 
 
-def compiled(java: str, jars: Iterable[str]) -> Path:
+def compile_engine(java: str, jars: Iterable[str]) -> Path:
     """Return the folder of the engine's classes, compiled once for each state of its sources."""
-    interpreted = SOURCES / "cps"
-    sources = sorted(path for path in SOURCES.rglob("*.groovy") if path.parent != interpreted)
+    loaded_at_run_time = SOURCES / "cps"
+    sources = sorted(
+        path for path in SOURCES.rglob("*.groovy") if path.parent != loaded_at_run_time
+    )
     digest = hashlib.sha256(LOCK.read_bytes())
     for source in sources:
         digest.update(f"{source.relative_to(SOURCES)}\0".encode())
@@ -121,19 +123,22 @@ def compiled(java: str, jars: Iterable[str]) -> Path:
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=target.parent))
+    unfinished = Path(tempfile.mkdtemp(dir=target.parent))
     compiler = "org.codehaus.groovy.tools.FileSystemCompiler"
     command = [java, *FLAGS, "-cp", os.pathsep.join(jars), compiler]
     done = subprocess.run(
-        [*command, "-d", str(made), *map(str, sources)], capture_output=True, text=True, check=False
+        [*command, "-d", str(unfinished), *map(str, sources)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
-        shutil.rmtree(made)
+        shutil.rmtree(unfinished)
         raise EngineError(f"the engine does not compile: {done.stdout}{done.stderr}")
     try:
-        made.rename(target)
+        unfinished.rename(target)
     except OSError:  # another process was faster
-        shutil.rmtree(made)
+        shutil.rmtree(unfinished)
     return target
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_jenkinsfile.harness import Jenkins
+    from pytest_jenkinsfile.jenkins import Jenkins
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def jenkins_library(pytestconfig: pytest.Config) -> Path | None:
 @pytest.fixture(scope="session")
 def jenkins(jenkins_library: Path | None) -> Iterator[Jenkins]:
     """Run Jenkinsfiles: ``jenkins.run('Jenkinsfile', branch='main', approve_as='alice')``."""
-    from pytest_jenkinsfile.harness import Jenkins
+    from pytest_jenkinsfile.jenkins import Jenkins
 
     with Jenkins(library=jenkins_library) as running:
         yield running

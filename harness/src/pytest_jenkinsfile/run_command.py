@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_jenkinsfile import answers as people
+from pytest_jenkinsfile import answers as answer_files
 from pytest_jenkinsfile.build import Build
 from pytest_jenkinsfile.errors import UsageError
-from pytest_jenkinsfile.harness import Jenkins
+from pytest_jenkinsfile.jenkins import Jenkins
 
 PASS, FAILED, WAITING = 0, 1, 4
 LIBRARY = "JENKINSFILE_LIBRARY"
@@ -126,7 +126,7 @@ def run(
             steps=_steps(options["step"]),
             tools=_tools(options["tool"]),
             builds=options["builds"],
-            answers=people.read(options["answers"]) if options["answers"] else None,
+            answers=answer_files.read_answers(options["answers"]) if options["answers"] else None,
             approve_as=options["approve_as"],
             started_by=options["started_by"],
             branch=options["branch"],
@@ -153,7 +153,7 @@ def run(
     else:
         for line in _problems(build):
             write(line)
-    return WAITING if build.unanswered else code(build.builds)
+    return WAITING if build.unanswered else exit_code(build.builds)
 
 
 def report(build: Build) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def report(build: Build) -> dict[str, Any]:
     return {"builds": [{"result": one.result, "console": one.console} for one in build.builds]}
 
 
-def code(builds: Sequence[Build]) -> int:
+def exit_code(builds: Sequence[Build]) -> int:
     if any(build.result is None for build in builds):
         return WAITING
     if any(build.result != "SUCCESS" or build.mismatches for build in builds):
@@ -172,7 +172,7 @@ def code(builds: Sequence[Build]) -> int:
 def _problems(build: Build) -> list[str]:
     waits = {one.waits_at for one in build.builds if one.waits_at} | set(build.unanswered)
     waiting = [
-        f"Nobody answers the prompt {prompt}: give --approve-as or --answers"
+        f"The prompt {prompt} has no answer: give --approve-as or --answers"
         for prompt in sorted(waits)
     ]
     return waiting + [

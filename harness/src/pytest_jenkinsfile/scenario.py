@@ -1,4 +1,4 @@
-"""What the engine is told about the world around a script."""
+"""The job, causes and variables around a script, as the engine reads them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-TAGGED = datetime(2026, 1, 1, tzinfo=UTC)
+TAG_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 CAUSES = {
     "scm": ("jenkins.branch.BranchEventCause", "Push event to branch {branch}"),
     "indexing": ("jenkins.branch.BranchIndexingCause", "Branch indexing"),
@@ -31,9 +31,9 @@ def multibranch(
         return {
             "BRANCH_NAME": tag,
             "TAG_NAME": tag,
-            "TAG_TIMESTAMP": str(int(TAGGED.timestamp() * 1000)),
-            "TAG_UNIXTIME": str(int(TAGGED.timestamp())),
-            "TAG_DATE": TAGGED.strftime("%a %b %d %H:%M:%S UTC %Y"),
+            "TAG_TIMESTAMP": str(int(TAG_TIME.timestamp() * 1000)),
+            "TAG_UNIXTIME": str(int(TAG_TIME.timestamp())),
+            "TAG_DATE": TAG_TIME.strftime("%a %b %d %H:%M:%S UTC %Y"),
         }
     if branch is None:
         return {}

@@ -42,7 +42,7 @@ Reply = Union[Sh, int, str, None, list["Reply"], Callable[[ShCall], "Reply"]]  #
 Shell = Callable[[ShCall], Reply] | Mapping[str, Reply]
 
 
-class Answering:
+class ShellAnswers:
     """Answers ``sh`` by a function, or by the first regular expression found in the script."""
 
     def __init__(self, shell: Shell | None) -> None:
@@ -74,13 +74,13 @@ class Answering:
         if self._shell is None:
             return Sh()
         if callable(self._shell):
-            return self._plain(self._shell, call, "")
+            return self._to_sh(self._shell, call, "")
         for pattern, reply in self._shell.items():
             if re.search(pattern, call.script):
-                return self._plain(reply, call, pattern)
+                return self._to_sh(reply, call, pattern)
         raise HarnessError(f"the scenario has no answer for sh {call.script!r}")
 
-    def _plain(self, reply: Reply, call: ShCall, key: str) -> Sh:
+    def _to_sh(self, reply: Reply, call: ShCall, key: str) -> Sh:
         if isinstance(reply, Sh):
             return reply
         if reply is None:
@@ -92,5 +92,5 @@ class Answering:
         if isinstance(reply, list):
             turn = self._turns.get(key, 0)
             self._turns[key] = turn + 1
-            return self._plain(reply[min(turn, len(reply) - 1)], call, f"{key}/{turn}")
-        return self._plain(reply(call), call, key)
+            return self._to_sh(reply[min(turn, len(reply) - 1)], call, f"{key}/{turn}")
+        return self._to_sh(reply(call), call, key)

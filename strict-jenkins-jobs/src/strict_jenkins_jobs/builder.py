@@ -25,17 +25,17 @@ from strict_jenkins_jobs.strict import Finding
 PINNED = Path("plugins/pinned.yaml")
 """Where a folder of jobs keeps the versions of its plugins."""
 
-MEANT = re.compile(r"did you mean '(.+)'\?")
+SUGGESTION = re.compile(r"did you mean '(.+)'\?")
 UNDEFINED = re.compile(r"'([^']+)' is undefined|Missing parameter: '([^']+)'")
 
 UNSAFE = set('?*\\%!@#$^&|<>[]:;"')
 """Characters that Jenkins refuses in the name of a job."""
 
-LACKING = (
+UNDEFINED_HINT = (
     "give '{name}' a value in the project or in defaults, or write '{{{{{name}}}}}' for a text"
 )
 OTHER_TYPE = "a value has another type than its key takes"
-SLIPS = (AttributeError, KeyError, TypeError, ValueError, IndexError, RecursionError)
+MODULE_ERRORS = (AttributeError, KeyError, TypeError, ValueError, IndexError, RecursionError)
 """What jenkins-job-builder's modules raise where a value is of another kind than they take."""
 
 Roots = Any
@@ -71,7 +71,7 @@ def render(folder: Path) -> Rendered:
         definitions += defined
     try:
         sources.check_unique(definitions)
-        jobs, views, unread = _made(files, folder)
+        jobs, views, unread = _generate(files, folder)
     except UsageError as error:
         # what YAML reads otherwise than it stands there is often why nothing can be made of it
         if findings:
@@ -82,8 +82,10 @@ def render(folder: Path) -> Rendered:
     return Rendered(jobs, views, (*findings, *unread))
 
 
-def _made(files: list[Path], folder: Path) -> tuple[dict[str, str], dict[str, str], list[Finding]]:
-    """Have jenkins-job-builder make the jobs, and say what it stumbles over where it does."""
+def _generate(
+    files: list[Path], folder: Path
+) -> tuple[dict[str, str], dict[str, str], list[Finding]]:
+    """Have jenkins-job-builder make the jobs, and say where it fails."""
     with _job_builder():
         from jenkins_jobs.errors import JenkinsJobsException
         from jinja2 import TemplateError
@@ -95,9 +97,9 @@ def _made(files: list[Path], folder: Path) -> tuple[dict[str, str], dict[str, st
         except (yaml.YAMLError, TemplateError, OSError) as error:
             # of a template, or of a file that another one includes
             raise UsageError(f"{folder}: {' '.join(str(error).split())}") from None
-        except SLIPS as error:
-            # its modules take values as they come and trip over one of another kind
-            where = _stumbled(error, folder) or str(folder)
+        except MODULE_ERRORS as error:
+            # its modules take values as they come and fail on one of another kind
+            where = _failing_place(error, folder) or str(folder)
             raise UsageError(
                 f"{where}: jenkins-job-builder cannot make jobs of this: "
                 f"{type(error).__name__}: {error}",
@@ -105,7 +107,7 @@ def _made(files: list[Path], folder: Path) -> tuple[dict[str, str], dict[str, st
             ) from error
 
 
-def _stumbled(error: BaseException, folder: Path) -> str:
+def _failing_place(error: BaseException, folder: Path) -> str:
     """Return the place of the definition that jenkins-job-builder worked on when it failed."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed(frames):
@@ -162,15 +164,15 @@ def _render(
     try:
         jobs, views = roots.generate_jobs(), roots.generate_views()
     except JenkinsJobsException as error:
-        # a parameter that is lacking may stand there misspelt
-        lacking = UNDEFINED.search(str(error.message))
-        if lacking is None:
+        # a parameter that is undefined may stand there misspelt
+        undefined = UNDEFINED.search(str(error.message))
+        if undefined is None:
             raise
-        name = lacking[1] or lacking[2]
+        name = undefined[1] or undefined[2]
         for finding in strict.unused_parameters(roots, folder):
             if finding.hint == f"did you mean '{name}'?":
                 raise UsageError(str(finding)) from None
-        raise UsageError(_one_line(error, folder), hint=LACKING.format(name=name)) from None
+        raise UsageError(_one_line(error, folder), hint=UNDEFINED_HINT.format(name=name)) from None
     _check_unique(jobs, "job", folder)
     _check_unique(views, "view", folder)
     for item in jobs:
@@ -179,32 +181,34 @@ def _render(
 
     findings: dict[tuple[str, str], Finding] = {}
 
-    def note(found: Iterator[Finding]) -> None:
+    def collect(found: Iterator[Finding]) -> None:
         for finding in found:
             # one line of a template is wrong once, however many jobs come from it
             key = (finding.where or finding.job, finding.fault)
             findings.setdefault(key, finding)
 
-    note(strict.unused_parameters(roots, folder))
+    collect(strict.unused_parameters(roots, folder))
 
     def texts(items: list[Any], generator: Any, kind: str) -> dict[str, str]:
         made: dict[str, str] = {}
         for item in items:
             title = f"{kind} '{item.name}'"
             if "description" in item.data:
-                item.data["description"] = configuration.described(item.data["description"])
-            note(strict.trust(item.data, title, folder))
+                item.data["description"] = configuration.marked_description(
+                    item.data["description"]
+                )
+            collect(strict.check_fork_trust(item.data, title, folder))
             seen = JobViewData(strict.watched(item.data), item.context)
             try:
                 (xml,) = generator.generateXML([seen])
-            except (JenkinsJobsException, *SLIPS) as error:
-                raise _blamed(error, seen, title, folder) from error
+            except (JenkinsJobsException, *MODULE_ERRORS) as error:
+                raise _generation_error(error, seen, title, folder) from error
             try:
                 made[xml.name] = xml.output().decode()
-            except SLIPS as error:
+            except MODULE_ERRORS as error:
                 where = strict.place(getattr(item.data, "pos", None), folder)
                 raise UsageError(f"{where}: {title}: {OTHER_TYPE}: {error}") from error
-            note(strict.unread(seen.data, title, folder))
+            collect(strict.unread_keys(seen.data, title, folder))
         return dict(sorted(made.items()))
 
     return (
@@ -250,7 +254,7 @@ def _check_unique(items: list[Any], kind: str, folder: Path) -> None:
         first = seen.setdefault(item.name.casefold(), item)
         if first is not item:
             places = [_origin(one, folder) for one in (item, first)]
-            raise sources.twice(places[0], f"{kind} '{item.name}'", places[1])
+            raise sources.duplicate_error(places[0], f"{kind} '{item.name}'", places[1])
 
 
 def _origin(item: Any, folder: Path) -> str:
@@ -260,17 +264,17 @@ def _origin(item: Any, folder: Path) -> str:
     return strict.place(found, folder)
 
 
-def _blamed(error: Exception, seen: Any, title: str, folder: Path) -> UsageError:
+def _generation_error(error: Exception, seen: Any, title: str, folder: Path) -> UsageError:
     """Return the error of a job that cannot be made, about the key that is wrong."""
     from jenkins_jobs.errors import JenkinsJobsException
 
-    for found in strict.unread(seen.data, title, folder):
-        meant = MEANT.fullmatch(found.hint)
-        if meant and re.search(rf"\b{re.escape(meant[1])}\b", str(error)):
+    for found in strict.unread_keys(seen.data, title, folder):
+        suggestion = SUGGESTION.fullmatch(found.hint)
+        if suggestion and re.search(rf"\b{re.escape(suggestion[1])}\b", str(error)):
             return UsageError(str(found))
     if isinstance(error, JenkinsJobsException):
         return UsageError(_one_line(error, folder))
-    key, position = strict.asked_last(seen.data)
+    key, position = strict.last_looked_up(seen.data)
     at = strict.place(position, folder)
     project = _project(seen.context)
     where = strict.place(project.pos, folder) if project is not None else at

@@ -43,7 +43,7 @@ def check(folder: Path = FOLDER, *, golden: Path | None = None, renew: bool = Fa
     """
     rendered = render(folder)
     findings = list(rendered.findings)
-    done = f"{_counted(rendered)} in {folder}"
+    done = f"{_counts(rendered)} in {folder}"
     if renew:
         if golden is None:
             raise UsageError("--renew lacks --golden", expected="the folder of the golden XML")
@@ -70,7 +70,7 @@ def diff(environment: Mapping[str, str], folder: Path = FOLDER) -> Outcome:
         UsageError: ``check`` finds something, or the server does not accept the credentials.
         ServerError: the server does not answer.
     """
-    rendered = _sound(folder)
+    rendered = _render_without_findings(folder)
     with Server(access(environment)) as server:
         server.greet()
         plan = make_plan(rendered, server)
@@ -98,13 +98,13 @@ def update(
         delete: also delete what the plan names as no longer defined.
 
     Raises:
-        Refused: nobody confirmed the plan, a job of another kind stands in the way, or the server
+        Refused: the plan was not confirmed, a job of another kind has the name, or the server was
             changed since the plan was made.
-        UsageError: as for ``diff``; or there is neither ``yes`` nor anybody to ask.
+        UsageError: as for ``diff``; or there is neither ``yes`` nor a terminal.
         ServerError: the server does not answer; what is done is done, and update can be run
             again.
     """
-    rendered = _sound(folder)
+    rendered = _render_without_findings(folder)
     with Server(access(environment)) as server:
         server.greet()
         plan = make_plan(rendered, server)
@@ -112,29 +112,29 @@ def update(
             say(line)
         todo = plan.of("create", "change", "conflict", *(("delete",) if delete else ()))
         if not todo:
-            return Outcome(("nothing to do",), _done(plan, []))
-        _confirmed(len(todo), confirm, yes=yes)
+            return Outcome(("nothing to do",), _with_steps_done(plan, []))
+        _require_confirmation(len(todo), confirm, yes=yes)
         done: list[str] = []
         for step in apply(plan, server, delete=delete):
             done.append(step.name)
             say(f"done: {step.action} {step.kind} {step.name}")
-    return Outcome((f"{len(done)} done",), _done(plan, done))
+    return Outcome((f"{len(done)} done",), _with_steps_done(plan, done))
 
 
-def _confirmed(count: int, confirm: Callable[[str], bool] | None, *, yes: bool) -> None:
+def _require_confirmation(count: int, confirm: Callable[[str], bool] | None, *, yes: bool) -> None:
     if yes:
         return
     if confirm is None:
         raise UsageError(
-            "nothing was changed: nobody confirmed this plan",
-            hint="run update in a terminal, or with --yes once the plan is as it should be",
+            "nothing was changed: this plan was not confirmed",
+            hint="run update in a terminal, or with --yes once the plan is right",
         )
     noun = "this change" if count == 1 else f"these {count} changes"
     if not confirm(f"Carry out {noun}?"):
         raise Refused("nothing was changed: the plan was not confirmed")
 
 
-def _sound(folder: Path) -> Rendered:
+def _render_without_findings(folder: Path) -> Rendered:
     rendered = render(folder)
     if rendered.findings:
         more = len(rendered.findings) - 1
@@ -145,12 +145,12 @@ def _sound(folder: Path) -> Rendered:
     return rendered
 
 
-def _counted(rendered: Rendered) -> str:
+def _counts(rendered: Rendered) -> str:
     jobs, views = len(rendered.jobs), len(rendered.views)
     return f"{jobs} job{'s' * (jobs != 1)} and {views} view{'s' * (views != 1)}"
 
 
-def _done(plan: Plan, done: list[str]) -> dict[str, Any]:
+def _with_steps_done(plan: Plan, done: list[str]) -> dict[str, Any]:
     return {**plan.as_json(), "done": done}
 
 

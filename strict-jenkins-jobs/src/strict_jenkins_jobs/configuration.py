@@ -1,4 +1,4 @@
-"""What a job's configuration says, however Jenkins has written it down.
+"""The meaning of a job's configuration, however Jenkins has written it down.
 
 Jenkins holds a job as XML. What jenkins-job-builder writes and what Jenkins makes of it when a page
 of the job is saved differ in plugin versions, order of fields and fields at their defaults, so
@@ -42,23 +42,23 @@ BY_JENKINS = frozenset(
 
 SECRET = re.compile(r"pass(word|phrase)|secret|token|private_?key|api_?key", re.IGNORECASE)
 ENCRYPTED = re.compile(r"\{[A-Za-z0-9+/=]{16,}\}")
-LONGEST = 60
+MAX_SHOWN = 60
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One place where the server does not hold what YAML says; ``None`` is "not there"."""
+    """One place where server and YAML differ; ``None`` is "absent"."""
 
     path: str
-    held: str | None
-    wanted: str | None
+    on_server: str | None
+    in_yaml: str | None
 
     def __str__(self) -> str:
-        if self.held is None:
-            return f"{self.path}: add {self.wanted}".rstrip()
-        if self.wanted is None:
-            return f"{self.path}: remove {self.held}".rstrip()
-        return f"{self.path}: {self.held} -> {self.wanted}"
+        if self.on_server is None:
+            return f"{self.path}: add {self.in_yaml}".rstrip()
+        if self.in_yaml is None:
+            return f"{self.path}: remove {self.on_server}".rstrip()
+        return f"{self.path}: {self.on_server} -> {self.in_yaml}"
 
 
 def parse(text: str, name: str) -> ET.Element:
@@ -82,27 +82,27 @@ def is_managed(root: ET.Element) -> bool:
     return (root.findtext("description") or "").rstrip().endswith(MARKERS)
 
 
-def described(text: str) -> str:
+def marked_description(text: str) -> str:
     """Return the description of a job that is made from YAML."""
     return f"{text.removesuffix(MARKERS[1]).rstrip()} {MARKER}".lstrip()
 
 
-def merged(wanted: ET.Element, held: ET.Element) -> ET.Element:
-    """Return what to send so that the server keeps what YAML does not speak of.
+def merged(in_yaml: ET.Element, on_server: ET.Element) -> ET.Element:
+    """Return what to send so that the server keeps what YAML does not set.
 
     A folder's configuration also holds its credentials, permissions and libraries, as properties;
-    jenkins-job-builder's own update would wipe them. ``disabled`` stays as somebody set it unless
-    YAML sets it.
+    jenkins-job-builder's own update would wipe them. ``disabled`` stays as it is
+    on the server unless YAML sets it.
     """
-    result = copy.deepcopy(wanted)
-    if result.find("disabled") is None and (disabled := held.find("disabled")) is not None:
+    result = copy.deepcopy(in_yaml)
+    if result.find("disabled") is None and (disabled := on_server.find("disabled")) is not None:
         result.append(copy.deepcopy(disabled))
     if result.tag in FOLDERS:
         own = result.find("properties")
         if own is None:
             own = ET.SubElement(result, "properties")
         known = {item.tag for item in own}
-        own.extend(copy.deepcopy(item) for item in _properties(held) if item.tag not in known)
+        own.extend(copy.deepcopy(item) for item in _properties(on_server) if item.tag not in known)
     return result
 
 
@@ -112,12 +112,12 @@ def text_of(root: ET.Element) -> str:
     return declaration + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def differences(held: ET.Element, wanted: ET.Element) -> tuple[Difference, ...]:
+def differences(on_server: ET.Element, in_yaml: ET.Element) -> tuple[Difference, ...]:
     """Return where two configurations of a job differ in meaning, in document order."""
-    return tuple(_compare(_cleaned(held), _cleaned(wanted), ""))
+    return tuple(_compare(_normalized(on_server), _normalized(in_yaml), ""))
 
 
-# --- cleaning -----------------------------------------------------------------------------------
+# --- normalizing --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,14 @@ class _Node:
         return "." not in self.tag
 
 
-def _cleaned(root: ET.Element) -> _Node:
+def _normalized(root: ET.Element) -> _Node:
     children = [item for item in root if root.tag not in FOLDERS or item.tag not in BY_JENKINS]
     return _Node(root.tag, (), "", _children(children, root))
 
 
 def _children(items: list[ET.Element], parent: ET.Element) -> tuple[_Node, ...]:
     nodes = [_node(item) for item in items if item.tag != "owner" and not _is_default(item, parent)]
-    kept = [node for node in nodes if not _is_hollow(node)]
+    kept = [node for node in nodes if not _is_empty(node)]
     if all(node.is_field for node in kept):
         kept.sort(key=lambda node: node.tag)
     return tuple(kept)
@@ -156,7 +156,7 @@ def _node(element: ET.Element) -> _Node:
     )
 
 
-def _is_hollow(node: _Node) -> bool:
+def _is_empty(node: _Node) -> bool:
     if not node.is_field or node.children:
         return False
     if dict(node.attributes).get("class") in ("empty-list", "list", "vector"):
@@ -186,38 +186,38 @@ def _properties(root: ET.Element) -> list[ET.Element]:
 # --- comparing ----------------------------------------------------------------------------------
 
 
-def _compare(held: _Node, wanted: _Node, path: str) -> Iterator[Difference]:
-    before, after = dict(held.attributes), dict(wanted.attributes)
+def _compare(on_server: _Node, in_yaml: _Node, path: str) -> Iterator[Difference]:
+    before, after = dict(on_server.attributes), dict(in_yaml.attributes)
     for key in sorted(before.keys() | after.keys()):
         if before.get(key) != after.get(key):
             yield Difference(f"{path}@{key}", _last(before.get(key)), _last(after.get(key)))
-    if held.text != wanted.text:
-        yield _text_difference(path, held, wanted)
-    tags = list(dict.fromkeys(node.tag for node in (*held.children, *wanted.children)))
+    if on_server.text != in_yaml.text:
+        yield _text_difference(path, on_server, in_yaml)
+    tags = list(dict.fromkeys(node.tag for node in (*on_server.children, *in_yaml.children)))
     found = False
     for tag in tags:
-        old = [node for node in held.children if node.tag == tag]
-        new = [node for node in wanted.children if node.tag == tag]
+        old = [node for node in on_server.children if node.tag == tag]
+        new = [node for node in in_yaml.children if node.tag == tag]
         for index in range(max(len(old), len(new))):
             name = _name(tag) if max(len(old), len(new)) == 1 else f"{_name(tag)}[{index}]"
             below = f"{path}/{name}" if path else name
             if index >= len(new):
                 found = True
-                yield Difference(below, _shown(old[index]), None)
+                yield Difference(below, _display(old[index]), None)
             elif index >= len(old):
                 found = True
-                yield Difference(below, None, _shown(new[index]))
+                yield Difference(below, None, _display(new[index]))
             else:
                 for difference in _compare(old[index], new[index], below):
                     found = True
                     yield difference
-    if not found and held.children != wanted.children:
-        order = ", ".join(_name(node.tag) for node in wanted.children)
+    if not found and on_server.children != in_yaml.children:
+        order = ", ".join(_name(node.tag) for node in in_yaml.children)
         yield Difference(path, "another order", order)
 
 
-def _text_difference(path: str, held: _Node, wanted: _Node) -> Difference:
-    old, new = held.text, wanted.text
+def _text_difference(path: str, on_server: _Node, in_yaml: _Node) -> Difference:
+    old, new = on_server.text, in_yaml.text
     if "\n" in old or "\n" in new:
         olds, news = [*old.splitlines(), ""], [*new.splitlines(), ""]
         number = next(
@@ -225,10 +225,10 @@ def _text_difference(path: str, held: _Node, wanted: _Node) -> Difference:
             min(len(olds), len(news)) - 1,
         )
         path, old, new = f"{path} line {number + 1}", olds[number], news[number]
-    return Difference(path, _value(held.tag, old), _value(held.tag, new))
+    return Difference(path, _value(on_server.tag, old), _value(on_server.tag, new))
 
 
-def _shown(node: _Node) -> str:
+def _display(node: _Node) -> str:
     if node.children:
         return ""
     attributes = dict(node.attributes)
@@ -239,7 +239,7 @@ def _value(tag: str, text: str) -> str:
     """Return a value as a message may show it: short, and never a secret."""
     if SECRET.search(tag) or ENCRYPTED.search(text):
         return "****" if text else "''"
-    return repr(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
+    return repr(text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}...")
 
 
 def _name(tag: str) -> str:

@@ -21,19 +21,19 @@ RENEW = "look at the difference, then run check again with --renew"
 
 def compare(rendered: Rendered, golden: Path) -> list[Finding]:
     """Return a finding for each file that differs, is missing or belongs to no job."""
-    wanted = _files(rendered)
-    held = {path.relative_to(golden).as_posix() for path in golden.rglob("*.xml")}
+    expected = _files(rendered)
+    existing = {path.relative_to(golden).as_posix() for path in golden.rglob("*.xml")}
     findings = []
-    for name in sorted(wanted.keys() | held):
+    for name in sorted(expected.keys() | existing):
         where = (golden / name).as_posix()
-        if name not in held:
+        if name not in existing:
             findings.append(Finding(where, "golden", "missing", RENEW))
-        elif name not in wanted:
+        elif name not in expected:
             findings.append(Finding(where, "golden", "no job makes this file", RENEW))
         else:
             text = (golden / name).read_text(encoding="utf-8")
-            if text != wanted[name]:
-                line = _first_change(text, wanted[name])
+            if text != expected[name]:
+                line = _first_change(text, expected[name])
                 findings.append(Finding(where, "golden", f"differs: {line}", RENEW))
     return findings
 

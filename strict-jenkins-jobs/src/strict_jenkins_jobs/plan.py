@@ -1,8 +1,8 @@
 """What would change on the server, before anything does, and the change itself.
 
-jenkins-job-builder decides by a cache of its own, which reconfigures jobs that are as they should
-be. Here each job's configuration is asked from the server and compared in meaning, so a job that is
-as it should be is never touched, and one that somebody changed by hand is.
+jenkins-job-builder decides by a cache of its own and reconfigures jobs that need no change. Here
+each job's configuration is read from the server and compared in meaning: a job that is as YAML
+defines it is never touched, and one that was changed by hand is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SIGNS: dict[Action, str] = {
     "conflict": "!",
     "foreign": "?",
 }
-SHOWN = 10
+MAX_REASONS = 10
 """Differences of one job that a plan prints; the rest is counted."""
 
 
@@ -43,15 +43,15 @@ class Step:
     xml: str = ""
     """What would be sent."""
 
-    held: str | None = None
-    """What the server held when the plan was made."""
+    on_server: str | None = None
+    """What was on the server when the plan was made."""
 
     def lines(self) -> Iterator[str]:
         yield f"{SIGNS[self.action]} {self.action:<9} {self.kind} {self.name}"
-        for reason in self.reasons[:SHOWN]:
+        for reason in self.reasons[:MAX_REASONS]:
             yield f"    {reason}"
-        if len(self.reasons) > SHOWN:
-            yield f"    and {len(self.reasons) - SHOWN} more"
+        if len(self.reasons) > MAX_REASONS:
+            yield f"    and {len(self.reasons) - MAX_REASONS} more"
 
 
 @dataclass(frozen=True)
@@ -91,28 +91,31 @@ class Plan:
 
 
 def make_plan(rendered: Rendered, server: Server) -> Plan:
-    """Compare what YAML defines with what the server holds; nothing is changed."""
-    jobs = [_planned("job", name, xml, server.job(name)) for name, xml in rendered.jobs.items()]
-    views = [_planned("view", name, xml, server.view(name)) for name, xml in rendered.views.items()]
-    return Plan((*jobs, *views, *_beside(rendered, server)))
+    """Compare what YAML defines with what is on the server; nothing is changed."""
+    jobs = [_plan_one("job", name, xml, server.job(name)) for name, xml in rendered.jobs.items()]
+    views = [
+        _plan_one("view", name, xml, server.view(name)) for name, xml in rendered.views.items()
+    ]
+    return Plan((*jobs, *views, *_undefined_in_folders(rendered, server)))
 
 
-def _planned(kind: Kind, name: str, xml: str, held: str | None) -> Step:
-    if held is None:
+def _plan_one(kind: Kind, name: str, xml: str, on_server: str | None) -> Step:
+    if on_server is None:
         return Step(kind, name, "create", (), xml)
-    wanted, found = configuration.parse(xml, name), configuration.parse(held, name)
-    if wanted.tag != found.tag:
-        reason = f"the server holds a {_short(found)}, YAML defines a {_short(wanted)}"
+    in_yaml, found = configuration.parse(xml, name), configuration.parse(on_server, name)
+    if in_yaml.tag != found.tag:
+        kinds = f"{_class_name(found)}, YAML defines a {_class_name(in_yaml)}"
+        reason = f"the server has a {kinds}"
         return Step(kind, name, "conflict", (reason, "rename or delete it on the server first"))
-    merged = configuration.merged(wanted, found)
+    merged = configuration.merged(in_yaml, found)
     different = configuration.differences(found, merged)
     if not different:
-        return Step(kind, name, "unchanged", held=held)
+        return Step(kind, name, "unchanged", on_server=on_server)
     text = configuration.text_of(merged)
-    return Step(kind, name, "change", tuple(map(str, different)), text, held)
+    return Step(kind, name, "change", tuple(map(str, different)), text, on_server)
 
 
-def _beside(rendered: Rendered, server: Server) -> Iterator[Step]:
+def _undefined_in_folders(rendered: Rendered, server: Server) -> Iterator[Step]:
     """Yield what lies in the folders that YAML defines without being defined itself."""
     folders = [
         name
@@ -121,16 +124,16 @@ def _beside(rendered: Rendered, server: Server) -> Iterator[Step]:
     ]
     for folder in folders:
         for name in server.content(folder):
-            held = None if name in rendered.jobs else server.job(name)
-            if held is None:
+            on_server = None if name in rendered.jobs else server.job(name)
+            if on_server is None:
                 continue
-            root = configuration.parse(held, name)
+            root = configuration.parse(on_server, name)
             if not configuration.is_managed(root):
                 yield Step("job", name, "foreign", ("not made from YAML; left alone",))
                 continue
             also = " and everything in it" if root.tag in configuration.FOLDERS else ""
             reason = f"no longer in YAML; --delete removes it{also}, builds included"
-            yield Step("job", name, "delete", (reason,), held=held)
+            yield Step("job", name, "delete", (reason,), on_server=on_server)
 
 
 def apply(plan: Plan, server: Server, *, delete: bool = False) -> Iterator[Step]:
@@ -139,14 +142,14 @@ def apply(plan: Plan, server: Server, *, delete: bool = False) -> Iterator[Step]
     Jobs that are no longer defined are deleted only with ``delete``.
 
     Raises:
-        Refused: a job of another kind stands in the way, before anything is changed; or the server
-            holds something else than when the plan was made.
+        Refused: a job of another kind has the name, before anything is changed; or the server was
+            changed since the plan was made.
     """
     if conflicts := plan.of("conflict"):
         names = ", ".join(f"'{step.name}'" for step in conflicts)
         raise Refused(f"{names}: {conflicts[0].reasons[0]}", hint=conflicts[0].reasons[1])
     for step in sorted(plan.of("create", "change"), key=lambda step: step.name.count("/")):
-        _still_holds(step, server)
+        _check_unchanged(step, server)
         if step.kind == "job":
             act = server.create_job if step.action == "create" else server.change_job
         else:
@@ -154,19 +157,19 @@ def apply(plan: Plan, server: Server, *, delete: bool = False) -> Iterator[Step]
         act(step.name, step.xml)
         yield step
     for step in plan.of("delete") if delete else ():
-        _still_holds(step, server)
+        _check_unchanged(step, server)
         server.delete_job(step.name)
         yield step
 
 
-def _still_holds(step: Step, server: Server) -> None:
+def _check_unchanged(step: Step, server: Server) -> None:
     now = server.job(step.name) if step.kind == "job" else server.view(step.name)
-    if now != step.held:
+    if now != step.on_server:
         raise Refused(
             f"{step.kind} '{step.name}' changed on the server since the plan was made",
             hint="look at a new plan",
         )
 
 
-def _short(root: Element) -> str:
+def _class_name(root: Element) -> str:
     return root.tag.rsplit(".", 1)[-1]

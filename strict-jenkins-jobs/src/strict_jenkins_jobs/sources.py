@@ -19,19 +19,27 @@ from strict_jenkins_jobs.errors import UsageError
 from strict_jenkins_jobs.strict import Finding
 
 TAG = "tag:yaml.org,2002:"
-WORDS = frozenset({"true", "false"})
+BOOLEAN_WORDS = frozenset({"true", "false"})
 """How booleans are written; all other spellings are words to people."""
 
-FORMATTED = frozenset({"job", "job-template", "view", "view-template"})
+TEMPLATED_KINDS = frozenset({"job", "job-template", "view", "view-template"})
 """Definitions whose texts jenkins-job-builder always reads for ``{parameters}``."""
 
-NAMED = {"id": "the id", "name": "the name"}
+NAME_KEYS = {"id": "the id", "name": "the name"}
 LISTS = frozenset({"jobs", "views"})
 """Keys of a project or group whose value is a list of names."""
 
 PARAMETER = re.compile(r"(?:obj:)?\w+(?:\|[^{}]*)?|\w[\w.\[\]]*(?:![rsa])?(?::[^{}]*)?")
-WHAT = {"bool": "boolean", "int": "number", "float": "number", "timestamp": "date", "null": "null"}
-DOUBLE = "in a definition braces name parameters: write '{{' and '}}' where the text has braces"
+TYPE_NAMES = {
+    "bool": "boolean",
+    "int": "number",
+    "float": "number",
+    "timestamp": "date",
+    "null": "null",
+}
+BRACES_HINT = (
+    "in a definition braces name parameters: write '{{' and '}}' where the text has braces"
+)
 
 HINTS = (
     ("while scanning an alias", "put a value that begins with '*', such as a timer, in quotes"),
@@ -72,14 +80,14 @@ def read_strictly(path: Path, folder: Path) -> tuple[list[Finding], list[Definit
         if node.tag.startswith(f"{TAG}python/"):
             raise UsageError(f"{where}: {node.tag} makes Python objects", expected="plain YAML")
         if isinstance(node, yaml.MappingNode):
-            findings += _twice(node, shown)
+            findings += _duplicate_keys(node, shown)
         elif isinstance(node, yaml.ScalarNode) and not (above and node.tag == f"{TAG}merge"):
-            findings += _read_otherwise(node, where)
+            findings += _misread_scalars(node, where)
     for kind, body in _entries(root):
         defined = list(_definition(kind, body, shown))
         definitions += defined
-        _check_shapes(kind, body, shown)
-        if kind in FORMATTED:
+        _check_lists(kind, body, shown)
+        if kind in TEMPLATED_KINDS:
             for text, _ in _nodes(body):
                 _check_braces(text, " ".join([kind, *(f"'{one.name}'" for one in defined)]), shown)
     return findings, definitions
@@ -95,10 +103,10 @@ def check_unique(definitions: Iterable[Definition]) -> None:
     for one in definitions:
         first = seen.setdefault((one.kind, one.name), one)
         if first is not one:
-            raise twice(one.where, f"{one.kind} '{one.name}'", first.where)
+            raise duplicate_error(one.where, f"{one.kind} '{one.name}'", first.where)
 
 
-def twice(where: str, what: str, first: str) -> UsageError:
+def duplicate_error(where: str, what: str, first: str) -> UsageError:
     """Return the error of a second definition."""
     return UsageError(
         f"{where}: {what} is defined twice, first at {first}",
@@ -145,7 +153,7 @@ def _nodes(root: Any) -> Iterator[tuple[Any, bool]]:
                 todo += [(value, False), (key, True)]
 
 
-def _twice(node: Any, shown: str) -> Iterator[Finding]:
+def _duplicate_keys(node: Any, shown: str) -> Iterator[Finding]:
     keys: set[str] = set()
     for key, _ in node.value:
         name = str(key.value)
@@ -155,14 +163,14 @@ def _twice(node: Any, shown: str) -> Iterator[Finding]:
         keys.add(name)
 
 
-def _read_otherwise(node: Any, where: str) -> Iterator[Finding]:
+def _misread_scalars(node: Any, where: str) -> Iterator[Finding]:
     """Yield a finding where YAML reads another value than the one that stands there."""
     kind = node.tag.removeprefix(TAG)
     if node.style is not None or kind not in ("bool", "int", "float", "timestamp"):
         return
     written = node.value
     value = yaml.SafeLoader("").construct_object(node, deep=True)
-    if kind == "bool" and written.lower() in WORDS:
+    if kind == "bool" and written.lower() in BOOLEAN_WORDS:
         return
     if kind in ("int", "float") and str(value) == written.removeprefix("+"):
         return
@@ -170,7 +178,7 @@ def _read_otherwise(node: Any, where: str) -> Iterator[Finding]:
     remedy = f"write '{written}' in quotes"
     if kind != "timestamp":
         remedy += f", or {meant} if that is meant"
-    fault = f"{written} is read as the {WHAT[kind]} {value}"
+    fault = f"{written} is read as the {TYPE_NAMES[kind]} {value}"
     yield Finding(where, "YAML", fault, remedy)
 
 
@@ -189,19 +197,19 @@ def _entries(root: Any) -> Iterator[tuple[str, Any]]:
 def _definition(kind: str, body: Any, shown: str) -> Iterator[Definition]:
     names: dict[str, Definition] = {}
     for key, value in body.value:
-        if key.value not in NAMED:
+        if key.value not in NAME_KEYS:
             continue
         where = f"{shown}:{value.start_mark.line + 1}"
         if not isinstance(value, yaml.ScalarNode):
             raise UsageError(
-                f"{where}: {NAMED[key.value]} of a {kind} is a {value.id}",
+                f"{where}: {NAME_KEYS[key.value]} of a {kind} is a {value.id}",
                 expected="a text",
                 hint="put it in quotes: in YAML '{' begins a mapping and '[' a list",
             )
         if value.tag != f"{TAG}str" and value.tag.startswith(TAG):
             raise UsageError(
-                f"{where}: {NAMED[key.value]} of a {kind} is {value.value or 'empty'}, which YAML "
-                f"reads as a {WHAT.get(value.tag.removeprefix(TAG), 'value')}",
+                f"{where}: {NAME_KEYS[key.value]} of a {kind} is {value.value or 'empty'}, which "
+                f"YAML reads as a {TYPE_NAMES.get(value.tag.removeprefix(TAG), 'value')}",
                 expected="a text",
                 hint=f"write '{value.value}' in quotes",
             )
@@ -211,7 +219,7 @@ def _definition(kind: str, body: Any, shown: str) -> Iterator[Definition]:
         yield found
 
 
-def _check_shapes(kind: str, body: Any, shown: str) -> None:
+def _check_lists(kind: str, body: Any, shown: str) -> None:
     for key, value in body.value:
         if key.value not in LISTS or kind not in ("project", "job-group", "view-group"):
             continue
@@ -226,7 +234,7 @@ def _check_shapes(kind: str, body: Any, shown: str) -> None:
                 raise UsageError(
                     f"{shown}:{item.start_mark.line + 1}: '{key.value}' of a {kind} names "
                     f"{item.value or 'nothing'}, which YAML reads as a "
-                    f"{WHAT.get(item.tag.removeprefix(TAG), 'value')}",
+                    f"{TYPE_NAMES.get(item.tag.removeprefix(TAG), 'value')}",
                     hint=f"write '{item.value}' in quotes",
                 )
 
@@ -236,14 +244,14 @@ def _check_braces(node: Any, kind: str, shown: str) -> None:
     if not isinstance(node, yaml.ScalarNode) or node.tag != f"{TAG}str":
         return
     for number, line in enumerate(node.value.splitlines()):
-        fault = _fault(line)
+        fault = _brace_error(line)
         if fault:
             block = node.style in ("|", ">")
             at = node.start_mark.line + 1 + (number + 1 if block else 0)
-            raise UsageError(f"{shown}:{at}: {kind}: {fault}", hint=DOUBLE)
+            raise UsageError(f"{shown}:{at}: {kind}: {fault}", hint=BRACES_HINT)
 
 
-def _fault(line: str) -> str | None:
+def _brace_error(line: str) -> str | None:
     """Return what is wrong with the braces of a line."""
     at = 0
     while at < len(line):

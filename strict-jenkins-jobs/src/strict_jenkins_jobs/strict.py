@@ -1,6 +1,6 @@
 """Keys that nothing reads. jenkins-job-builder ignores them without a word; here they are errors.
 
-What a key means is decided by jenkins-job-builder's own modules, so they are asked: each mapping
+What a key means is decided by jenkins-job-builder's own modules, so they are watched: each mapping
 of a job is replaced by one that remembers which keys were looked up while the job's XML was made.
 A key that stands in YAML and was never looked up has no effect, and the keys that *were* looked up
 are the ones that it can be a misspelling of. No list of keys is kept here, none can go stale.
@@ -78,22 +78,22 @@ def _mapping() -> Any:
     from jenkins_jobs.loc_loader import LocDict
 
     class Watched(LocDict):  # type: ignore[misc]
-        """A mapping that remembers in ``asked`` which keys were looked up, the last one last."""
+        """A mapping that remembers which keys were looked up, the last one last."""
 
         def __init__(self, *content: Any, **positions: Any) -> None:
             super().__init__(*content, **positions)
-            self.asked: dict[Any, None] = {}
+            self.looked_up: dict[Any, None] = {}
 
-        def _ask(self, key: Any) -> None:
-            self.asked.pop(key, None)
-            self.asked[key] = None
+        def _remember(self, key: Any) -> None:
+            self.looked_up.pop(key, None)
+            self.looked_up[key] = None
 
         def __getitem__(self, key: Any) -> Any:
-            self._ask(key)
+            self._remember(key)
             return super().__getitem__(key)
 
         def __contains__(self, key: object) -> bool:
-            self._ask(key)
+            self._remember(key)
             return bool(super().__contains__(key))
 
         def __iter__(self) -> Iterator[Any]:
@@ -101,11 +101,11 @@ def _mapping() -> Any:
             yield from super().__iter__()
 
         def get(self, key: Any, default: Any = None) -> Any:
-            self._ask(key)
+            self._remember(key)
             return super().get(key, default)
 
         def pop(self, key: Any, *default: Any) -> Any:
-            self._ask(key)
+            self._remember(key)
             return super().pop(key, *default)
 
         def items(self) -> Any:
@@ -138,27 +138,27 @@ def watched(value: Any) -> Any:
     return value
 
 
-def unread(data: Any, job: str, folder: Path) -> Iterator[Finding]:
+def unread_keys(data: Any, job: str, folder: Path) -> Iterator[Finding]:
     """Yield a finding for each key of watched data that was never looked up."""
-    yield from _unread(data, job, folder, (), READ_BEFORE)
+    yield from _unread_keys(data, job, folder, (), READ_BEFORE)
 
 
-def _unread(
+def _unread_keys(
     data: Any, job: str, folder: Path, path: tuple[str, ...], exempt: frozenset[str]
 ) -> Iterator[Finding]:
     # a mapping that is not watched was put there by jenkins-job-builder itself
     if isinstance(data, _mapping()):
         for key, value in dict.items(data):
             below = (*path, str(key))
-            if key in data.asked or key in exempt:
-                yield from _unread(value, job, folder, below, frozenset())
+            if key in data.looked_up or key in exempt:
+                yield from _unread_keys(value, job, folder, below, frozenset())
             else:
                 where = place(data.key_pos.get(key), folder)
-                near = [str(name) for name in data.asked if not dict.__contains__(data, name)]
+                near = [str(name) for name in data.looked_up if not dict.__contains__(data, name)]
                 yield unknown_key(where, job, ".".join(below), near)
     elif isinstance(data, list):
         for item in data:
-            yield from _unread(item, job, folder, path, frozenset())
+            yield from _unread_keys(item, job, folder, path, frozenset())
 
 
 def check_lists(registry: Any, data: Any, job: str, folder: Path) -> None:
@@ -181,17 +181,17 @@ def check_lists(registry: Any, data: Any, job: str, folder: Path) -> None:
         )
 
 
-def asked_last(data: Any) -> tuple[str, Any]:
+def last_looked_up(data: Any) -> tuple[str, Any]:
     """Return the dotted key of watched data that was looked up last, and where it stands."""
     keys: list[str] = []
     position = getattr(data, "pos", None)
     while True:
         if isinstance(data, list):
-            seen = [item for item in data if isinstance(item, _mapping()) and item.asked]
+            seen = [item for item in data if isinstance(item, _mapping()) and item.looked_up]
             data = seen[-1] if seen else None
         if not isinstance(data, _mapping()):
             break
-        there = [key for key in data.asked if dict.__contains__(data, key)]
+        there = [key for key in data.looked_up if dict.__contains__(data, key)]
         if not there:
             break
         keys.append(str(there[-1]))
@@ -200,7 +200,7 @@ def asked_last(data: Any) -> tuple[str, Any]:
     return ".".join(keys), position
 
 
-def trust(data: Mapping[str, Any], job: str, folder: Path) -> Iterator[Finding]:
+def check_fork_trust(data: Mapping[str, Any], job: str, folder: Path) -> Iterator[Finding]:
     """Yield a finding where a multibranch job leaves open, or cannot say, whose forks it trusts."""
     sources = data.get("scm") if data.get("project-type") == "multibranch" else None
     for item in sources or ():
@@ -209,19 +209,20 @@ def trust(data: Mapping[str, Any], job: str, folder: Path) -> Iterator[Finding]:
                 continue
             where = place(getattr(source, "pos", None), folder)
             forks = source.get("discover-pr-forks-strategy", kind == "github")
-            said = source.get("discover-pr-forks-trust")
-            if forks and said is None:
+            trust = source.get("discover-pr-forks-trust")
+            if forks and trust is None:
                 yield Finding(
                     where,
                     job,
                     f"{kind} discovers forks but does not say 'discover-pr-forks-trust'",
                     "jenkins-job-builder would trust contributors; 'nobody' is the safe value",
                 )
-            if forks and said in NO_SUCH_TRUST.get(kind, ()):
+            if forks and trust in NO_SUCH_TRUST.get(kind, ()):
                 yield Finding(
                     where,
                     job,
-                    f"'discover-pr-forks-trust: {said}' names a class that the {kind} plugin lacks",
+                    f"'discover-pr-forks-trust: {trust}' names a class that the {kind} plugin "
+                    "does not have",
                     "use 'nobody' or 'everyone'",
                 )
 
@@ -329,7 +330,7 @@ def _names(value: Any) -> set[str]:
 
 
 def _includes(value: Any) -> bool:
-    """Say whether a value is made from another file or by a template language."""
+    """Return whether a value is made from another file or by a template language."""
     from jenkins_jobs.yaml_objects import BaseYamlObject
 
     if isinstance(value, Mapping):

@@ -9,13 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from pytest_jenkinsfile import documents
 from pytest_jenkinsfile import scenario as scenarios
-from pytest_jenkinsfile.answers import Answers, People
+from pytest_jenkinsfile import yaml_documents
+from pytest_jenkinsfile.answers import Answers, PromptAnswers
 from pytest_jenkinsfile.build import Build
+from pytest_jenkinsfile.engine import Engine
 from pytest_jenkinsfile.errors import CpsMismatch, NotInHarness, UsageError
-from pytest_jenkinsfile.protocol import Engine
-from pytest_jenkinsfile.shell import Answering, Shell
+from pytest_jenkinsfile.shell import Shell, ShellAnswers
 
 Library = str | Path | Mapping[str, str | Path]
 Scm = str | Path | Mapping[str, str]
@@ -193,7 +193,7 @@ class Jenkins:
             "executors": executors,
             "resources": {name: list(labels) for name, labels in (resources or {}).items()},
             "mailServer": mail_server,
-            "groups": {name: list(people) for name, people in (groups or {}).items()},
+            "groups": {name: list(members) for name, members in (groups or {}).items()},
             "administrators": list(administrators),
             "changes": list(changes),
             "stream": on_line is not None,
@@ -208,8 +208,8 @@ class Jenkins:
                 }
             ],
         }
-        shell = Answering(sh)
-        people = People(answers, approve_as)
+        shell = ShellAnswers(sh)
+        prompts = PromptAnswers(answers, approve_as)
 
         def step(request: Mapping[str, Any]) -> Mapping[str, Any]:
             value = answered[request["name"]]
@@ -224,15 +224,15 @@ class Jenkins:
             order,
             {
                 "sh": shell.answer,
-                "input": people.answer,
+                "input": prompts.answer,
                 "step": step,
-                "yaml": documents.answer,
+                "yaml": yaml_documents.answer,
             },
             line,
         )
         read = [Build.read(one) for one in done]
         build = _checked(read, path, order["job"], len(times), mismatches)
-        return dataclasses.replace(build, unanswered=tuple(people.unanswered))
+        return dataclasses.replace(build, unanswered=tuple(prompts.unanswered))
 
     def _new_folder(self) -> Path:
         if self._folder is None:
