@@ -230,8 +230,8 @@ class ModelInterpreter implements Serializable {
         if (!Declarative.lacksNode(error) || (agent != null && agent.type != 'none')) { return error }
         try {
             script.error(Declarative.NO_NODE)
-        } catch (Throwable told) {
-            return told
+        } catch (Throwable failure) {
+            return failure
         }
         return error
     }
@@ -262,13 +262,13 @@ class ModelInterpreter implements Serializable {
     private Throwable post(Map conditions, Throwable error, boolean ofStage, Map agent) {
         def first = error
         for (name in DeclarativeParser.POST) {
-            if (conditions[name] && Declarative.satisfied(name, first, ofStage)) {
+            if (conditions[name] && Declarative.applies(name, first, ofStage)) {
                 try {
                     conditions[name].call()
                 } catch (Throwable e) {
-                    def told = needingNode(e, agent)
-                    Declarative.postFailed(name, told)
-                    if (first == null) { first = told }
+                    def failure = needingNode(e, agent)
+                    Declarative.postFailed(name, failure)
+                    if (first == null) { first = failure }
                 }
             }
         }
@@ -277,24 +277,24 @@ class ModelInterpreter implements Serializable {
 
     private boolean anySatisfied(Map conditions, Throwable error, boolean ofStage) {
         for (name in DeclarativeParser.POST) {
-            if (conditions != null && conditions[name] && Declarative.satisfied(name, error, ofStage)) { return true }
+            if (conditions != null && conditions[name] && Declarative.applies(name, error, ofStage)) { return true }
         }
         return false
     }
 
     private boolean holds(Map when) {
         for (condition in when.conditions) {
-            if (!met(condition)) { return false }
+            if (!isMet(condition)) { return false }
         }
         return true
     }
 
-    private boolean met(Map condition) {
+    private boolean isMet(Map condition) {
         if (condition.kind == 'expression') { return Declarative.truth(condition.body.call()) }
-        if (condition.kind == 'not') { return !met(condition.conditions[0]) }
+        if (condition.kind == 'not') { return !isMet(condition.conditions[0]) }
         if (condition.kind in ['allOf', 'anyOf']) {
             for (inner in condition.conditions) {
-                def yes = met(inner)
+                def yes = isMet(inner)
                 if (condition.kind == 'anyOf' && yes) { return true }
                 if (condition.kind == 'allOf' && !yes) { return false }
             }

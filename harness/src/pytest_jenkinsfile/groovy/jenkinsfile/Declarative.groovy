@@ -124,7 +124,7 @@ class Declarative {
     static boolean changed(String kind, Map values) {
         String pattern = values.pattern ?: values.value
         changes(Engine.run).any { Map change ->
-            kind == 'changeset' ? changesFile(change, pattern, values) : changeSays(change, pattern)
+            kind == 'changeset' ? changesFile(change, pattern, values) : changeMatches(change, pattern)
         }
     }
 
@@ -133,7 +133,7 @@ class Declarative {
         paths.any { compare(values.comparator as String, 'GLOB', pattern, it, values.caseSensitive as boolean) }
     }
 
-    private static boolean changeSays(Map change, String pattern) {
+    private static boolean changeMatches(Map change, String pattern) {
         java.util.regex.Pattern lines = ~"(?m)(?s)^[^\\r\\n]*?${pattern}[^\\r\\n]*?\$"
         (change.msg ?: '') ==~ pattern || (change.comment ?: change.msg ?: '') ==~ lines
     }
@@ -166,7 +166,7 @@ class Declarative {
     }
 
     /** Whether a `post` condition holds, for a stage (its own error and warnings) or the whole build. */
-    static boolean satisfied(String condition, Throwable error, boolean stage) {
+    static boolean applies(String condition, Throwable error, boolean stage) {
         Run run = Engine.run
         Result build = run.result ?: Result.SUCCESS
         Result own = error == null ? (stage ? run.warnings[Engine.thread.context['stage']] : null) ?: Result.SUCCESS : Run.resultOf(error)

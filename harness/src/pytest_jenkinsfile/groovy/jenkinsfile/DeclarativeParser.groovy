@@ -325,7 +325,7 @@ class DeclarativeParser extends CompilationCustomizer {
         boolean literal = version instanceof ConstantExpression
         String wanted = literal ? version.text : 'NAME'
         if (!known.containsKey(tool.name)) {
-            lacking(tool.node, "the tool ${tool.name} '${wanted}' is not in this scenario: tools={'${tool.name}': ['${wanted}']}, or --tool ${tool.name}=${wanted}")
+            noteGap(tool.node, "the tool ${tool.name} '${wanted}' is not in this scenario: tools={'${tool.name}': ['${wanted}']}, or --tool ${tool.name}=${wanted}")
         } else if (literal && !(known[tool.name] as Map).containsKey(wanted)) {
             String nearest = Text.nearest(wanted, (known[tool.name] as Map).keySet())
             error(version, "Tool type \"${tool.name}\" does not have an install of \"${wanted}\" configured - did you mean \"${nearest}\"?")
@@ -640,18 +640,18 @@ class DeclarativeParser extends CompilationCustomizer {
             return null
         } else if (ofPlugins[found.name] && !(ofPlugins[found.name] in (installation.plugins as List))) {
             String plugin = ofPlugins[found.name]
-            lacking(found.node, "the ${what} '${found.name}' needs the plugin ${plugin}, which the scenario does not have: plugins=['${plugin}'], or --plugin ${plugin}")
+            noteGap(found.node, "the ${what} '${found.name}' needs the plugin ${plugin}, which the scenario does not have: plugins=['${plugin}'], or --plugin ${plugin}")
             return null
         } else if (!(found.name in known) && !ofPlugins[found.name]) {
             List<String> all = (known + ofPlugins.keySet()).unique().sort()
-            lacking(found.node, "the ${what} '${found.name}' is not in this harness, which knows ${all}")
+            noteGap(found.node, "the ${what} '${found.name}' is not in this harness, which knows ${all}")
             return null
         }
         found
     }
 
     /** Jenkins, or a plugin of it, may have this. */
-    private void lacking(ASTNode node, String what) { found.gaps << "${source.name}:${node.lineNumber}: ${what}".toString() }
+    private void noteGap(ASTNode node, String what) { found.gaps << "${source.name}:${node.lineNumber}: ${what}".toString() }
 
     private void invalid(ASTNode node, String message) { invalid << { -> error(node, message) } }
 

@@ -87,9 +87,9 @@ class Engine {
 
     /** The thread that was started last gets the error: Jenkins does not look for the one at fault. */
     private static void notSaved(Run current, Exception error) {
-        CpsThread culprit = current.program.threads.max { it.id }
-        current.notSaved(culprit)
-        Call call = culprit.call
+        CpsThread thread = current.program.threads.max { it.id }
+        current.notSaved(thread)
+        Call call = thread.call
         World.current.abandon(current, call)
         call.outcome = null
         call.run = current

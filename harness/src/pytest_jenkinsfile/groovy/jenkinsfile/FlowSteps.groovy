@@ -13,13 +13,13 @@ class FlowSteps {
     private static final long LONGEST_POLL = 15_000
 
     static void register() {
-        surroundings()
+        defineBlocks()
         limits()
         polling()
         guards()
     }
 
-    private static void surroundings() {
+    private static void defineBlocks() {
         ['script', 'timestamps'].each { name ->
             Steps.define(name: name, block: true, start: { Call call -> call.run.startBody(call) })
         }
@@ -98,7 +98,7 @@ class FlowSteps {
         long period = call.state.period as long
         long limit = Text.millis(world.scenario.pollLimit, 'SECONDS')
         if (world.clock.now + period - (call.state.begun as long) > limit) {
-            Steps.lacking(call.run, "waitUntil is still false after ${Text.span(limit)} of the scenario's clock, and Jenkins would go on; " +
+            Steps.refuseGap(call.run, "waitUntil is still false after ${Text.span(limit)} of the scenario's clock, and Jenkins would go on; " +
                 'put a timeout around it, or let the scenario make it true')
         }
         if (!call.flag('quiet')) { call.run.log("Will try again after ${Text.span(period)}", body.context) }
@@ -195,9 +195,9 @@ class FlowSteps {
         if ((call.state.open as int) == 0) {
             List<Throwable> errors = call.state.errors as List
             if (errors) {
-                Throwable told = worst(errors)
-                errors.findAll { !it.is(told) }.each { told.addSuppressed(it) }
-                call.fail(told)
+                Throwable worstError = worst(errors)
+                errors.findAll { !it.is(worstError) }.each { worstError.addSuppressed(it) }
+                call.fail(worstError)
             } else {
                 call.succeed(call.state.values)
             }
@@ -253,17 +253,17 @@ class FlowSteps {
         Run newer = run.job.runs.findAll { it.number > run.number && it.milestone != null && it.milestone >= ordinal }.max { it.number }
         if (newer != null) {
             run.worsen(Result.NOT_BUILT)
-            throw new FlowInterruptedException(Result.NOT_BUILT, overtaken(newer))
+            throw new FlowInterruptedException(Result.NOT_BUILT, superseded(newer))
         }
         Integer previous = run.milestone
         run.milestone = ordinal
         run.job.runs.findAll { it.number < run.number && !it.finished && it.started != null && it.milestone == previous }.each {
-            it.world.interrupt(it, Result.NOT_BUILT, overtaken(run))
+            it.world.interrupt(it, Result.NOT_BUILT, superseded(run))
         }
         call.succeed()
     }
 
-    private static CancelledCause overtaken(Run newer) {
+    private static CancelledCause superseded(Run newer) {
         new CancelledCause(shortDescription: "Superseded by ${newer.job.name}#${newer.number}")
     }
 }

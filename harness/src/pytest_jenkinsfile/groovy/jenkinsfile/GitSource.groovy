@@ -32,7 +32,7 @@ class GitSource {
         Map values = given instanceof Describable ? given.arguments : given instanceof Map ? given : [:]
         String type = given instanceof Describable ? given.symbol : values['$class']
         if (!(type in ['GitSCM', 'hudson.plugins.git.GitSCM', 'scmGit'])) {
-            Steps.lacking(call.run, "checkout of ${type ?: given} is not in this harness, which knows scm, GitSCM and scmGit; " +
+            Steps.refuseGap(call.run, "checkout of ${type ?: given} is not in this harness, which knows scm, GitSCM and scmGit; " +
                 "give its answer with steps={'checkout': ...}, or --step checkout")
         }
         Map remote = (values.userRemoteConfigs as List ?: [[:]])[0] as Map
@@ -47,7 +47,7 @@ class GitSource {
             } else if (name == 'RelativeTargetDirectory') {
                 folder = about.relativeTargetDir
             } else if (!(name in HARMLESS)) {
-                Steps.lacking(call.run, "the extension '${name}' of GitSCM is not in this harness, which knows ${(HARMLESS + ['LocalBranch', 'RelativeTargetDirectory']).sort()}")
+                Steps.refuseGap(call.run, "the extension '${name}' of GitSCM is not in this harness, which knows ${(HARMLESS + ['LocalBranch', 'RelativeTargetDirectory']).sort()}")
             }
         }
         String branch = (values.branches as List ?: [[name: '*/master']])[0]['name']
@@ -66,11 +66,11 @@ class GitSource {
         credentials()
         target.mkdirs()
         if (source == null && ofScript) { return new TreeMap<>(Checkout.own(call, target)) }
-        if (source?.files != null) { return told(written(source.files as Map, target)) }
+        if (source?.files != null) { return checkoutVariables(written(source.files as Map, target)) }
         if (source == null && scenario.mode != 'live') {
-            Steps.lacking(call.run, "the repository ${url} is not in this scenario: repositories={'${url}': FOLDER or {PATH: TEXT}}")
+            Steps.refuseGap(call.run, "the repository ${url} is not in this scenario: repositories={'${url}': FOLDER or {PATH: TEXT}}")
         }
-        told(cloned(source?.folder as String ?: url, target))
+        checkoutVariables(cloned(source?.folder as String ?: url, target))
     }
 
     private void credentials() {
@@ -112,7 +112,7 @@ class GitSource {
         commit
     }
 
-    /** Nobody answers a prompt for a password. */
+    /** Without a terminal git must not ask for a password. */
     private static Map<String, String> environment() { System.getenv() + [GIT_TERMINAL_PROMPT: '0'] }
 
     private static String revision(File target, String name) {
@@ -123,7 +123,7 @@ class GitSource {
         }
     }
 
-    private Map<String, String> told(String commit) {
+    private Map<String, String> checkoutVariables(String commit) {
         Map<String, String> values = new TreeMap<>([GIT_BRANCH: "origin/${branch}" as String, GIT_COMMIT: commit, GIT_URL: url])
         if (local) { values.GIT_LOCAL_BRANCH = local }
         String previous = call.run.job.runs.findAll { it.number < call.run.number }.max { it.number }?.sources?.get(url)

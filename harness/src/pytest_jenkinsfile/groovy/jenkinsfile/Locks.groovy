@@ -1,6 +1,6 @@
 package jenkinsfile
 
-/** `lock`: resources of the scenario by name or label, and others, made when they are asked for and gone when nobody holds them or waits. */
+/** `lock`: resources of the scenario by name or label, and others, which exist while a build holds them or waits for them. */
 class Locks {
     static void ask(Call call) {
         World world = call.run.world
@@ -12,7 +12,7 @@ class Locks {
             acquire(call, names)
             return
         }
-        asked.each { why(call, it) }
+        asked.each { logReason(call, it) }
         if (call.flag('skipIfLocked')) {
             call.log("${shown(call)} is not free, skipping execution ...")
             call.succeed()
@@ -59,7 +59,7 @@ class Locks {
         taken
     }
 
-    private static void why(Call call, Map one) {
+    private static void logReason(Call call, Map one) {
         World world = call.run.world
         List<String> candidates = one.resource ? [one.resource as String] : labelled(call, one.label as String)
         List<String> held = candidates.findAll { world.lockHolders[it] }.collect { String name ->

@@ -77,7 +77,7 @@ class PersonSteps {
         }
     }
 
-    /** Administrators may always approve; the person who started the build is nobody special. */
+    /** Administrators may always approve; the person who started the build has no special rights. */
     private static boolean allowed(Run run, String submitter, String by) {
         List<String> named = (submitter ?: '').split(',')*.trim()*.toLowerCase().findAll()
         Map<String, List> groups = run.scenario.groups as Map

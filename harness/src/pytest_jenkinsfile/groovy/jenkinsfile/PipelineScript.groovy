@@ -31,8 +31,8 @@ abstract class PipelineScript extends SerializableScript {
             if (shares?.binding?.hasVariable(name)) { return shares.binding.getVariable(name) }
             String value = Engine.run.variables(Engine.thread.context)[name]
             if (value != null) { return value }
-            if (Plugins.GLOBALS[name]) { Steps.lacking(Engine.run, "the global variable '${name}' of the plugin ${Plugins.GLOBALS[name]} is not in this harness") }
-            if (name in Plugins.PACKAGES) { Steps.lacking(Engine.run, "classes of Jenkins whose name starts with '${name}.' are in this harness only as far as it needs them") }
+            if (Plugins.GLOBALS[name]) { Steps.refuseGap(Engine.run, "the global variable '${name}' of the plugin ${Plugins.GLOBALS[name]} is not in this harness") }
+            if (name in Plugins.PACKAGES) { Steps.refuseGap(Engine.run, "classes of Jenkins whose name starts with '${name}.' are in this harness only as far as it needs them") }
             throw missing
         }
     }

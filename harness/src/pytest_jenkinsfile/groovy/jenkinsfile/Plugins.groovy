@@ -137,7 +137,7 @@ class Plugins {
     static String of(String step) { BY_STEP[step] }
 
     /** What is said of a step that exists in Jenkins, or in a plugin, but not here. */
-    static String lacking(String step) {
+    static String gapOfStep(String step) {
         String plugin = of(step)
         "the step '${step}'${plugin ? " of the plugin ${plugin}" : ''} is not in this harness; give its answer with steps={'${step}': ...}, or --step ${step}"
     }
@@ -147,6 +147,6 @@ class Plugins {
         String plugin = of(step)
         if (plugin == null) { return null }
         if (Steps.isPlayed(step)) { return "the step '${step}' needs the plugin ${plugin}, which the scenario does not have: plugins=['${plugin}'], or --plugin ${plugin}" }
-        lacking(step)
+        gapOfStep(step)
     }
 }

@@ -54,7 +54,7 @@ class Run {
     /** The path to what could not be saved. */
     String unsaved
     /** Causes of an interruption that the console has already. */
-    final Set<String> told = [] as Set
+    final Set<String> loggedCauses = [] as Set
     Integer milestone
     String restartFrom
     /** The build that this one restarts at a stage. */
@@ -418,11 +418,11 @@ class Run {
 
     private boolean ofLibrary(String type) { code?.classes?.containsKey(type) && !type.startsWith('jenkinsfile.') }
 
-    void notSaved(CpsThread culprit) {
-        StackTraceElement where = culprit.program.stackTrace.find { it.fileName != 'ModelInterpreter.groovy' }
+    void notSaved(CpsThread thread) {
+        StackTraceElement where = thread.program.stackTrace.find { it.fileName != 'ModelInterpreter.groovy' }
         List<String> way = Unsaved.path(program).collect { "in field ${it}" } + "in ${where}"
         unsaved = "an exception which occurred:\n\t${way.join('\n\t')}"
-        killCall(culprit.call)
+        killCall(thread.call)
     }
 
     private void killCall(Call call) {
@@ -458,7 +458,7 @@ class Run {
     /** The lines that Jenkins prints about an error. */
     void explain(Throwable error, Context context = null) {
         if (error instanceof FlowInterruptedException) {
-            error.causes.findAll { !(it.shortDescription in told) }.each { log(it.shortDescription, context) }
+            error.causes.findAll { !(it.shortDescription in loggedCauses) }.each { log(it.shortDescription, context) }
         } else if (error instanceof AbortException) {
             log("ERROR: ${error.message}", context)
         } else {

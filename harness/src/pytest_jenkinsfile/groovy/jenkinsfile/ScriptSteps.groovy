@@ -43,14 +43,14 @@ class ScriptSteps {
             throw new AsInJenkins(new NullPointerException('Cannot invoke "jenkins.tasks.SimpleBuildStep.requiresWorkspace()" because "this.delegate" is null'))
         }
         if (name == null) { throw unknown(call, 'CoreStep', 'must specify $class with an implementation of interface jenkins.tasks.SimpleBuildStep') }
-        if (step == 'mail') { // only told when there is a result
+        if (step == 'mail') { // a mail is sent only once there is a result
             call.log("No mail will be sent out, as '${call.run.job.name} ${call.run.displayName}' does not have a result yet. " +
                 'Please make sure you set a proper result in case of pipeline/build scripts.')
             call.succeed()
             return
         }
         if (step == null || !Steps.isInstalled(step, call.run.scenario.plugins as List)) {
-            Steps.lacking(call.run, "step([\$class: '${name}']) is not in this harness, which knows ${BUILDERS.keySet().sort()}; " +
+            Steps.refuseGap(call.run, "step([\$class: '${name}']) is not in this harness, which knows ${BUILDERS.keySet().sort()}; " +
                 "give its answer with steps={'step': ...}, or --step step")
         }
         StepDefinition definition = Steps.definition(step)
@@ -70,7 +70,7 @@ class ScriptSteps {
         Map given = described(call)
         String name = (given['$class'] as String)?.tokenize('.')?.last()
         if (!WRAPPERS.containsKey(name)) {
-            Steps.lacking(call.run, "wrap([\$class: '${given['$class']}']) is not in this harness, which knows ${WRAPPERS.keySet().sort()}; " +
+            Steps.refuseGap(call.run, "wrap([\$class: '${given['$class']}']) is not in this harness, which knows ${WRAPPERS.keySet().sort()}; " +
                 "give its answer with steps={'wrap': ...}, or --step wrap")
         }
         call.run.startBody(call)

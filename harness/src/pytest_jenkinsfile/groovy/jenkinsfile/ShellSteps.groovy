@@ -21,7 +21,7 @@ class ShellSteps {
             throw new IOException('Batch scripts can only be run on Windows nodes')
         })
         ['powershell', 'pwsh'].each { name ->
-            Steps.define(name: name, main: 'script', needsWorkspace: true, start: { Call call -> withoutProgram(call) })
+            Steps.define(name: name, main: 'script', needsWorkspace: true, start: { Call call -> startShellOfOtherSystem(call) })
         }
         Steps.define(name: 'withDockerContainer', main: 'image', block: true, needsWorkspace: true, start: { Call call -> enter(call, call.text('image'), call.text('args', '')) },
             bodyEnded: { Call call, CpsThread body, Outcome outcome ->
@@ -51,9 +51,9 @@ class ShellSteps {
     }
 
     /** An agent of this harness has no PowerShell. */
-    private static void withoutProgram(Call call) {
+    private static void startShellOfOtherSystem(Call call) {
         if (Shell.finds(call.name, environment(call), new EnvVars())) {
-            Steps.lacking(call.run, "the step '${call.name}' is not in this harness, and this machine has the program; " +
+            Steps.refuseGap(call.run, "the step '${call.name}' is not in this harness, and this machine has the program; " +
                 "give its answer with steps={'${call.name}': ...}, or --step ${call.name}")
         }
         throw new IOException("Cannot run program \"${call.name}\" (in directory \"${call.context['cwd']}\"): error=2, No such file or directory")
@@ -172,7 +172,7 @@ class Shell {
 
     /** Run a command of the harness itself and return its output. */
     static String run(List<String> command, File folder, Map<String, String> environment = null) {
-        List<String> found = [which(command[0], environment ?: System.getenv())] + command.tail()
+        List<String> found = [findProgram(command[0], environment ?: System.getenv())] + command.tail()
         ProcessBuilder builder = new ProcessBuilder(found).directory(folder).redirectErrorStream(true)
         if (environment != null) {
             builder.environment().clear()
@@ -191,7 +191,7 @@ class Shell {
     }
 
     /** Java would look for a command in its own PATH, not in the agent's. */
-    private static String which(String command, Map<String, String> environment) {
+    private static String findProgram(String command, Map<String, String> environment) {
         if (command.contains('/')) { return command }
         (environment.PATH ?: '').tokenize(':').collect { new File(it, command) }.find { it.file && it.canExecute() }?.path ?: command
     }
@@ -242,7 +242,7 @@ class Shell {
 
     /** Whether PATH leads to a command; the agent's own does. */
     static boolean finds(String command, Map<String, String> variables, Map<String, String> agent) {
-        variables.PATH == agent.PATH || which(command, variables) != command
+        variables.PATH == agent.PATH || findProgram(command, variables) != command
     }
 
     /** What is set in a container: neither PATH nor what is the agent's own. */
@@ -264,7 +264,7 @@ class Shell {
                 inner.collectMany { name, value -> ['--env', "${name}=${value}" as String] } + [container.id as String] + command
             own = ProcessEnvironment.of(call.run.agentVariables, call.run.variables(context))
         }
-        List<String> found = [which(command[0], own)] + command.tail()
+        List<String> found = [findProgram(command[0], own)] + command.tail()
         ProcessBuilder builder = new ProcessBuilder(found).directory(FileSteps.cwd(call))
         builder.environment().clear()
         builder.environment().putAll(own)

@@ -187,7 +187,7 @@ class StepModel {
     /** Whether a map given to the step is the value of its only parameter. */
     boolean isSole() { parameters.size() == 1 && type =~ /\.(EchoStep|ErrorStep|PushdStep|EnvStep|FileExistsStep|UnstableStep|UnstashStep|WorkspaceStep)$/ }
 
-    /** The arguments as the step has them. What it does not know is told and left out. */
+    /** The arguments as the step has them. Unknown ones are logged and left out. */
     Map<String, Object> instantiate(Map<String, Object> given, Closure warn) {
         List<String> unknown = given.keySet().findAll { !(it in parameters) }.toList()
         Map<String, Object> taken = [:]

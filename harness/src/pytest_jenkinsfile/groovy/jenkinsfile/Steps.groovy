@@ -19,7 +19,7 @@ class StepDefinition {
         outcome.failure ? call.fail(outcome.abnormal) : call.succeed(outcome.normal)
     }
     Closure stop
-    /** Called before the end of a body is told. */
+    /** Called before the end of a body is logged. */
     Closure bodyEnding
     Object symbol
     StepModel model
@@ -154,7 +154,7 @@ class Steps {
         StepDefinition step = ALL[name]
         if (step != null && (step.plugin == null || step.plugin in run.scenario.plugins)) { return step }
         if (name in SYMBOLS || pluginOfSymbol(name) in run.scenario.plugins) { return new StepDefinition(symbol: symbol(name, args)) }
-        if (step == null && (name in Plugins.USUAL_STEPS || Plugins.of(name) in run.scenario.plugins)) { lacking(run, Plugins.lacking(name)) }
+        if (step == null && (name in Plugins.USUAL_STEPS || Plugins.of(name) in run.scenario.plugins)) { refuseGap(run, Plugins.gapOfStep(name)) }
         List<String> known = (ALL.values().findAll { !it.plugin || it.plugin in run.scenario.plugins }*.name + (run.scenario.steps as List)).unique().sort()
         throw new NoSuchMethodError("No such DSL method '${name}' found among steps ${known} or symbols ${SYMBOLS} or globals ${Globals.NAMES}")
     }
@@ -163,7 +163,7 @@ class Steps {
         OPTIONAL_SYMBOLS[name] ?: DeclarativeParser.PLUGIN_TRIGGERS[name] ?: DeclarativeParser.PLUGIN_PARAMETERS[name] ?: DeclarativeParser.PLUGIN_OPTIONS[name]
     }
 
-    static void lacking(Run run, String what) { throw run.refuse(what) }
+    static void refuseGap(Run run, String what) { throw run.refuse(what) }
 
     private static Describable symbol(String name, Object[] args) {
         if (args.length == 1 && args[0] instanceof Map) { return new Describable(symbol: name, arguments: new LinkedHashMap(args[0])) }

@@ -25,7 +25,7 @@ class Text {
         "${millis} ms"
     }
 
-    /** The smaller unit is only told beside less than ten of the greater. */
+    /** The smaller unit is shown only beside less than ten of the greater. */
     private static String two(long great, String unit, long small, String smaller) {
         great < 10 ? "${great} ${unit} ${small} ${smaller}" : "${great} ${unit}"
     }

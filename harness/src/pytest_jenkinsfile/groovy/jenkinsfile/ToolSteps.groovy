@@ -23,7 +23,7 @@ class ToolSteps {
     private static String home(Call call, String type, String name) {
         Map<String, Map> tools = call.run.scenario.tools as Map
         if (!tools) {
-            Steps.lacking(call.run, "the tool '${name}' is not in this scenario: tools={'${type ?: 'TYPE'}': ['${name}']}, or --tool ${type ?: 'TYPE'}=${name}")
+            Steps.refuseGap(call.run, "the tool '${name}' is not in this scenario: tools={'${type ?: 'TYPE'}': ['${name}']}, or --tool ${type ?: 'TYPE'}=${name}")
         }
         String found = type in tools.keySet() ? type : tools.find { it.value.containsKey(name) }?.key
         if (found == null || !tools[found].containsKey(name)) { throw new AbortException("No ${type ?: 'tool'} named ${name} found") }

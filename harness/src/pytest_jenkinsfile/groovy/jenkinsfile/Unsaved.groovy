@@ -20,11 +20,11 @@ class Unsaved {
     private static final int LONGEST = 100
 
     static List<String> path(Object root) {
-        Object culprit = culprit(root)
-        if (culprit == null) { return [] }
+        Object offender = findUnserialisable(root)
+        if (offender == null) { return [] }
         Map<Object, Part> owners = new IdentityHashMap<>()
         Deque<Object> queue = new ArrayDeque<>([root])
-        while (queue && !owners.containsKey(culprit)) {
+        while (queue && !owners.containsKey(offender)) {
             Object owner = queue.poll()
             for (Part part in parts(owner)) {
                 if (part.value != null && !owners.containsKey(part.value)) {
@@ -34,18 +34,18 @@ class Unsaved {
             }
         }
         List<String> way = []
-        for (Part step = owners.get(culprit); step != null && way.size() < LONGEST; step = owners.get(step.value)) {
+        for (Part step = owners.get(offender); step != null && way.size() < LONGEST; step = owners.get(step.value)) {
             if (step.field) { way << step.field }
         }
         way
     }
 
-    private static Object culprit(Object root) {
+    private static Object findUnserialisable(Object root) {
         Watching stream = new Watching(OutputStream.nullOutputStream())
         try {
             stream.writeObject(root)
         } catch (NotSerializableException ignored) {
-            return stream.culprit
+            return stream.offender
         }
         null
     }
@@ -79,7 +79,7 @@ class Unsaved {
 /** Remembers the object that cannot be written. */
 @CompileStatic
 class Watching extends ObjectOutputStream {
-    Object culprit
+    Object offender
 
     Watching(OutputStream sink) {
         super(sink)
@@ -88,7 +88,7 @@ class Watching extends ObjectOutputStream {
 
     @Override
     protected Object replaceObject(Object value) {
-        if (!(value instanceof Serializable)) { culprit = value }
+        if (!(value instanceof Serializable)) { offender = value }
         value
     }
 }

@@ -81,7 +81,7 @@ class World {
 
     void interrupt(Run run, Result result, CauseOfInterruption cause) {
         run.log(cause.shortDescription)
-        run.told << cause.shortDescription
+        run.loggedCauses << cause.shortDescription
         run.interruptAll(new FlowInterruptedException(result, cause))
     }
 
@@ -130,7 +130,7 @@ class World {
     void loop() {
         while (true) {
             while (reports) { reports.poll().call() }
-            if (goOn()) {
+            if (advance()) {
                 continue
             } else if (processes) {
                 waitForReport()
@@ -138,14 +138,14 @@ class World {
                 continue
             } else if (timers) {
                 passTime()
-            } else if (!stuckForEver()) {
+            } else if (!isDeadlocked()) {
                 return
             }
         }
     }
 
     /** Resume what can go on; what waited for a step that is no part of the program comes after the program was saved. */
-    private boolean goOn() {
+    private boolean advance() {
         Map next = readyQueue.find { it.atOnce }
         if (next != null) {
             readyQueue.remove(next)
@@ -232,7 +232,7 @@ class World {
     }
 
     /** A lock that its holder waits for, or a script whose shell was not found, ends only when somebody aborts the build. */
-    private boolean stuckForEver() {
+    private boolean isDeadlocked() {
         List<Run> open = runs().findAll { it.program != null && !it.finished && !it.waitsAt }
         Run hanging = open.find { run -> run.program.threads.any { it.call?.state?.hangs } }
         Run stuck = hanging ?: lockQueue.find { it.run in open }?.run

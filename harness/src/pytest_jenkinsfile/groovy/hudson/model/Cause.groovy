@@ -11,11 +11,11 @@ import org.jenkinsci.plugins.workflow.support.steps.build.BuildUpstreamCause
 class Cause {
     String shortDescription
 
-    /** The object behind what `getBuildCauses` tells. */
-    static Cause of(Map told) {
+    /** The object behind what `getBuildCauses` returns. */
+    static Cause of(Map attributes) {
         Class<? extends Cause> type = [UserIdCause, TimerTrigger.TimerTriggerCause, BranchEventCause, BranchIndexingCause, ReplayCause,
-                                       RestartDeclarativePipelineCause, BuildUpstreamCause].find { it.name == told._class } ?: Cause
-        Map properties = told.findAll { type.metaClass.hasProperty(null, it.key as String) }
+                                       RestartDeclarativePipelineCause, BuildUpstreamCause].find { it.name == attributes._class } ?: Cause
+        Map properties = attributes.findAll { type.metaClass.hasProperty(null, it.key as String) }
         type.newInstance(properties)
     }
 
