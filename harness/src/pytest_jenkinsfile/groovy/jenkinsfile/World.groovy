@@ -138,7 +138,7 @@ class World {
                 continue
             } else if (timers) {
                 passTime()
-            } else if (!isDeadlocked()) {
+            } else if (!deadlocked) {
                 return
             }
         }
