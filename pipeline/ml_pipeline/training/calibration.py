@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from ml_pipeline.config import Calibration
     from ml_pipeline.training.estimators.base import Vector
 
-LEAST = 1e-6
-"""Probabilities are kept this far from 0 and 1 before their logit is taken."""
+MIN_PROBABILITY = 1e-6
+"""Probabilities are clipped to this distance from 0 and 1 before their logit is taken."""
 CELLS = 64
 """Cells of the isotonic curve: no slope can blow the last bits of a float32 up past 1e-5."""
 CELL_ROWS = 30
-FEWEST_ROWS = 50
-FEWEST_ISOTONIC_ROWS = 1000
+MIN_ROWS = 50
+MIN_ISOTONIC_ROWS = 1000
 """scikit-learn's user guide, "Probability calibration", advises against isotonic below that."""
-FEWEST_KNOTS = 5
+MIN_KNOTS = 5
 
 
 class Curve(Protocol):
@@ -49,7 +49,7 @@ class Sigmoid:
     slope: float
     offset: float
     in_place_of: str = ""
-    """Why it was fitted although another curve was asked for."""
+    """Why it was fitted although the configuration names another curve."""
 
     def apply(self, probability: Vector) -> Vector:
         from scipy.special import expit
@@ -57,9 +57,13 @@ class Sigmoid:
         return np.asarray(expit(self.slope * _logit(probability) + self.offset))
 
     def add_to(self, graph: OnnxGraph, probabilities: str) -> str:
-        low, high = (graph.constant(value, np.float64) for value in (LEAST, 1.0 - LEAST))
-        kept = graph.node("Clip", one_column(graph, probabilities), low, high)
-        odds = graph.node("Div", kept, graph.node("Sub", graph.constant([[1.0]], np.float64), kept))
+        low, high = (
+            graph.constant(value, np.float64) for value in (MIN_PROBABILITY, 1.0 - MIN_PROBABILITY)
+        )
+        clipped = graph.node("Clip", one_column(graph, probabilities), low, high)
+        odds = graph.node(
+            "Div", clipped, graph.node("Sub", graph.constant([[1.0]], np.float64), clipped)
+        )
         scaled = graph.node("Mul", graph.node("Log", odds), _cell(graph, self.slope))
         shifted = graph.node("Add", scaled, _cell(graph, self.offset))
         return two_columns(graph, graph.node("Sigmoid", shifted))
@@ -95,8 +99,8 @@ class Isotonic:
         steps = np.diff(self.at)
         inside = graph.node("Min", past, graph.constant(steps[None, :], np.float64))
         slopes = graph.constant((np.diff(self.value) / steps)[:, None], np.float64)
-        risen = graph.node("MatMul", inside, slopes)
-        return two_columns(graph, graph.node("Add", risen, _cell(graph, float(self.value[0]))))
+        rise = graph.node("MatMul", inside, slopes)
+        return two_columns(graph, graph.node("Add", rise, _cell(graph, float(self.value[0]))))
 
     def check(self) -> Check:
         rises = bool(self.value[-1] > self.value[0])
@@ -114,7 +118,7 @@ def calibrate(kind: Calibration, probability: Vector, label: Vector) -> Curve | 
     """Fit the curve that turns ``probability`` into the rate of ``label``; both of shape [n].
 
     A sigmoid is fitted in place of an isotonic curve that few rows or knots would make a step
-    function: it merges ranks, and so loses what the estimator has learned. Its check says so.
+    function: it merges ranks, and so loses what the estimator has learned. Its check reports that.
 
     Raises:
         Refused: too few rows, or a single class.
@@ -122,27 +126,27 @@ def calibrate(kind: Calibration, probability: Vector, label: Vector) -> Curve | 
     if kind == "none":
         return None
     positive = int(label.sum())
-    if len(label) < FEWEST_ROWS or positive in (0, len(label)):
+    if len(label) < MIN_ROWS or positive in (0, len(label)):
         raise Refused(
             f"{kind} calibration: the validation part has {len(label)} rows, {positive} of class 1",
-            expected=f"at least {FEWEST_ROWS} rows of both classes",
+            expected=f"at least {MIN_ROWS} rows of both classes",
             hint="raise split.validation_days or set train.calibration to none",
         )
     if kind == "sigmoid":
         return _sigmoid(probability, label)
-    if len(label) < FEWEST_ISOTONIC_ROWS:
+    if len(label) < MIN_ISOTONIC_ROWS:
         return replace(
             _sigmoid(probability, label),
-            in_place_of=f"sigmoid in place of isotonic, which needs {FEWEST_ISOTONIC_ROWS:,} rows: "
+            in_place_of=f"sigmoid in place of isotonic, which needs {MIN_ISOTONIC_ROWS:,} rows: "
             f"the validation part has {len(label):,}",
         )
     curve = _isotonic(probability, label)
     knots = len(np.unique(curve.value))
-    if knots < FEWEST_KNOTS:
+    if knots < MIN_KNOTS:
         return replace(
             _sigmoid(probability, label),
             in_place_of=f"sigmoid in place of isotonic, whose curve has {knots} distinct values on "
-            f"the validation part; at least {FEWEST_KNOTS} keep the order of the rows",
+            f"the validation part; at least {MIN_KNOTS} keep the order of the rows",
         )
     return curve
 
@@ -194,20 +198,20 @@ def _isotonic(probability: Vector, label: Vector) -> Isotonic:
 def _grouped(count: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return each cell's group; neighbours join until a group has 30 rows, the rest the last."""
     group = np.zeros(len(count), dtype=np.int64)
-    number, held = 0, 0
+    number, size = 0, 0
     for place, rows in enumerate(count):
         group[place] = number
-        held += int(rows)
-        if held >= CELL_ROWS:
-            number, held = number + 1, 0
-    if held and number:
+        size += int(rows)
+        if size >= CELL_ROWS:
+            number, size = number + 1, 0
+    if size and number:
         group[group == number] = number - 1
     return group
 
 
 def _logit(probability: Vector) -> Vector:
-    kept = np.clip(probability, LEAST, 1.0 - LEAST)
-    return np.asarray(np.log(kept / (1.0 - kept)))
+    clipped = np.clip(probability, MIN_PROBABILITY, 1.0 - MIN_PROBABILITY)
+    return np.asarray(np.log(clipped / (1.0 - clipped)))
 
 
 def _cell(graph: OnnxGraph, value: float) -> str:

@@ -11,7 +11,7 @@ from ml_pipeline.training.split import Rows, days_of, numbered, row_hashes, shar
 if TYPE_CHECKING:
     import pandas as pd
 
-FEWEST_ENTITIES = 20
+MIN_ENTITIES = 20
 
 
 def newest_rows(keys: pd.DataFrame, limit: int, days: int) -> Rows:
@@ -29,13 +29,13 @@ def newest_rows(keys: pd.DataFrame, limit: int, days: int) -> Rows:
     if len(keys) <= limit:
         return everything
     day = days_of(keys["time"])
-    found = _whole_days(day, everything, limit)
+    newest = _whole_days(day, everything, limit)
     entities = keys.groupby("entity", sort=True)["time"].agg(["size", "max"])
     entities = entities.sort_values(["size", "max"], ascending=False, kind="stable")
     filling = int((entities["size"].cumsum() < limit).sum()) + 1
-    keep = min(len(entities), max(FEWEST_ENTITIES, limit // max(days, 1), filling))
-    if len(np.unique(day[found])) >= days or keep == len(entities):
-        return found
+    keep = min(len(entities), max(MIN_ENTITIES, limit // max(days, 1), filling))
+    if len(np.unique(day[newest])) >= days or keep == len(entities):
+        return newest
     chosen = np.flatnonzero(keys["entity"].isin(entities.index[:keep]).to_numpy())
     return _whole_days(day, chosen, limit)
 
@@ -51,5 +51,5 @@ def hashed_rows(frame: pd.DataFrame, limit: int) -> Rows:
 def _whole_days(day: np.ndarray[Any, Any], rows: Rows, limit: int) -> Rows:
     days, counts = np.unique(day[rows], return_counts=True)
     kept = max(1, int((np.cumsum(counts[::-1]) <= limit).sum()))
-    found: Rows = rows[day[rows] >= days[-kept]]
-    return found
+    newest: Rows = rows[day[rows] >= days[-kept]]
+    return newest

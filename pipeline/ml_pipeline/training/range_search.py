@@ -72,24 +72,26 @@ def suggest(
 
 def limits(section: SearchSection) -> list[dict[str, Any]]:
     """Return values at the ends of every range, and every choice, to be checked before a search."""
-    found = []
+    ends_and_choices = []
     for name, values in section.ranges.items():
         ends = (values.low, values.high) if isinstance(values, Range) else values
-        found += [{name: end} for end in ends]
-    return found
+        ends_and_choices += [{name: end} for end in ends]
+    return ends_and_choices
 
 
 def _distributions(section: SearchSection) -> dict[str, Any]:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    found: dict[str, Any] = {}
+    distributions: dict[str, Any] = {}
     for name, values in sorted(section.ranges.items()):
         if not isinstance(values, Range):
             if not values:
                 raise UsageError(f"train.search.ranges.{name} is empty", expected="choices")
-            found[name] = CategoricalDistribution(values)
+            distributions[name] = CategoricalDistribution(values)
         elif isinstance(values.low, int) and isinstance(values.high, int):
-            found[name] = IntDistribution(values.low, values.high, log=values.log)
+            distributions[name] = IntDistribution(values.low, values.high, log=values.log)
         else:
-            found[name] = FloatDistribution(float(values.low), float(values.high), log=values.log)
-    return found
+            distributions[name] = FloatDistribution(
+                float(values.low), float(values.high), log=values.log
+            )
+    return distributions

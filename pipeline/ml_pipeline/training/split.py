@@ -1,4 +1,4 @@
-"""Who trains, who validates, who is held out: by day with an embargo, or by a hash of the row.
+"""Split rows into training, validation and holdout: by day with an embargo, or by a hash.
 
 Rows of one day are correlated, so a day is never cut. Between two parts lies an embargo of the
 label's horizon. A row whose label is only known on a day of the next part (its entity was not
@@ -145,14 +145,14 @@ class _Axis:
 
     def folds(self, stop: int, section: SplitSection) -> tuple[Fold, ...]:
         """Return the walk-forward folds, oldest first, whose windows end with day ``stop``."""
-        found = []
+        folds = []
         for back in range(section.folds, 0, -1):
             begin = stop - back * section.fold_days
             train, validation = self.before(begin)
             test = self._rows(begin, begin + section.fold_days, stop + self.horizon)
             if len(train) and len(validation) and len(test):
-                found.append(Fold(train, validation, test))
-        return tuple(found)
+                folds.append(Fold(train, validation, test))
+        return tuple(folds)
 
     def _rows(self, begin: int, stop: int, next_part: int) -> Rows:
         inside = self.labelled & (self.day >= begin) & (self.day < stop)
@@ -238,10 +238,10 @@ def shares(digest: npt.NDArray[np.uint64], salt: int) -> Vector:
 
 
 def require_folds(split: Split, section: SplitSection) -> tuple[Fold, ...]:
-    """Return the folds, all that were asked for.
+    """Return the folds, as many as ``split.folds``.
 
     Raises:
-        UsageError: none was asked for.
+        UsageError: ``split.folds`` is 0.
         Refused: there are fewer days than they need.
     """
     if section.folds == 0:
@@ -264,13 +264,13 @@ def _hash_folds(
     count = max(section.folds, 2)
     fold = np.floor(shares(digest, salt=1) * count)
     watched = shares(digest, salt=2) < section.validation_share
-    found = []
+    folds = []
     for number in range(section.folds):
         rest = usable & (fold != number)
         rows = (rest & ~watched, rest & watched, usable & (fold == number))
         if all(mask.any() for mask in rows):
-            found.append(Fold(*(np.flatnonzero(mask) for mask in rows)))
-    return tuple(found)
+            folds.append(Fold(*(np.flatnonzero(mask) for mask in rows)))
+    return tuple(folds)
 
 
 def days_of(time: pd.Series) -> npt.NDArray[Any]:

@@ -57,7 +57,7 @@ class TrainingRecord(_Record):
     """Rows by part: train, validation, embargo, holdout, unlabelled."""
     cutoffs: Cutoffs
     split: dict[str, Any]
-    """``method`` (time or hash) and the sizes that were asked for."""
+    """``method`` (time or hash) and the sizes that the configuration sets."""
     positive_rate: float
     """Share of class 1 in the training part."""
     folds: tuple[float, ...] = ()

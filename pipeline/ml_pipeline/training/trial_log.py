@@ -1,6 +1,6 @@
 """Trials of a parameter search on the disk: one JSON line each, so that a killed run goes on.
 
-The first line says what was searched. A log of something else is begun anew, and a last line that
+The first line identifies the search. A log of another search is started again, and a last line that
 was cut off is dropped.
 """
 
@@ -77,12 +77,12 @@ def _read(path: Path, header: dict[str, str]) -> list[Recorded]:
     first, *lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     if first != json.dumps(header):
         return []
-    found = []
+    trials = []
     for line in lines:
         try:
             entry = json.loads(line)
             trial = Trial(params=entry["params"], scores=tuple(entry["scores"]))
-            found.append((dict(entry["values"]), trial))
+            trials.append((dict(entry["values"]), trial))
         except (ValueError, KeyError, TypeError, ValidationError):
             break
-    return found
+    return trials

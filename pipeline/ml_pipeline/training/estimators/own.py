@@ -236,8 +236,8 @@ def predict(content: bytes, x: Encoded, objective: Objective) -> Predictions:
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    (found,) = session.run([output_of(objective)], {INPUT: x})
-    values = np.asarray(found, dtype=np.float64)
+    (output,) = session.run([output_of(objective)], {INPUT: x})
+    values = np.asarray(output, dtype=np.float64)
     if objective.kind == "regression":
         return values.reshape(len(x))
     return values[:, 1] if objective.kind == "binary" else values
