@@ -161,12 +161,12 @@ class Screen:
         self, header: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], str]]
     ) -> None:
         """Print a plain table; what is noted of a row stands under it, on a line of its own."""
-        told = list(rows)
+        noted = list(rows)
         widths = [
-            max(map(len, column)) for column in zip(header, *(row for row, _ in told), strict=True)
+            max(map(len, column)) for column in zip(header, *(row for row, _ in noted), strict=True)
         ]
         self.console.print()
-        for row, note in [(header, ""), *told]:
+        for row, note in [(header, ""), *noted]:
             cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
             self.console.print(escape("  ".join(cells).rstrip()))
             if note:

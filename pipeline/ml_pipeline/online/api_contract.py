@@ -120,7 +120,7 @@ def _check(name: str, rule: str, clause: Clause, *, required: bool) -> Check:
 
 
 class _Clauses:
-    """The clauses over one connection. Those after ``metadata`` use what it told."""
+    """The clauses over one connection. Those after ``metadata`` use its answer."""
 
     def __init__(self, api: httpx.Client, expected: Expected) -> None:
         self._api = api
@@ -173,8 +173,8 @@ class _Clauses:
         return self._status(self._api.get("/health/ready"))
 
     def _read_metadata(self) -> str:
-        told = object_of(self._api.get("/metadata"))
-        features = told.get("features")
+        metadata = object_of(self._api.get("/metadata"))
+        features = metadata.get("features")
         if not isinstance(features, list) or not features:
             raise UnexpectedAnswer("/metadata lists no features")
         if not all(map(_is_feature, features)):
@@ -183,28 +183,30 @@ class _Clauses:
             )
         keys = ("name", "digest", "contract")
         for key, kind in (*((key, str) for key in keys), ("max_body", int), ("max_rows", int)):
-            if type(told.get(key)) is not kind or not told[key]:
+            if type(metadata.get(key)) is not kind or not metadata[key]:
                 raise UnexpectedAnswer(f"/metadata has no '{key}'")
-        if type(told.get("model_version", "")) not in (int, type(None)):
+        if type(metadata.get("model_version", "")) not in (int, type(None)):
             raise UnexpectedAnswer("/metadata has no 'model_version'")
-        self.metadata = told
-        return f"{told['name']}, {len(features)} features"
+        self.metadata = metadata
+        return f"{metadata['name']}, {len(features)} features"
 
     def _version(self) -> str:
-        told = self._told_metadata()
+        metadata = self._known_metadata()
         served = self._prediction(self._api.post("/predict", json={"features": self._row()}))
-        if served["model_version"] != told["model_version"]:
+        if served["model_version"] != metadata["model_version"]:
             raise UnexpectedAnswer(
                 f"/predict says version {served['model_version']}, "
-                f"/metadata {told['model_version']}"
+                f"/metadata {metadata['model_version']}"
             )
         digest = self._expected.digest
-        if digest is not None and (told["model_version"], told["digest"]) != (
+        if digest is not None and (metadata["model_version"], metadata["digest"]) != (
             self._expected.version,
             digest,
         ):
-            raise UnexpectedAnswer(f"version {told['model_version']}, bundle {told['digest'][:12]}")
-        return f"version {told['model_version']}, bundle {told['digest'][:12]}"
+            raise UnexpectedAnswer(
+                f"version {metadata['model_version']}, bundle {metadata['digest'][:12]}"
+            )
+        return f"version {metadata['model_version']}, bundle {metadata['digest'][:12]}"
 
     # --- predictions ----------------------------------------------------------------------
 
@@ -274,7 +276,7 @@ class _Clauses:
         return self._naming(strange[:30], self._named() | {strange: 0.5})
 
     def _missing_name(self) -> str:
-        required = [one for one in self._told_metadata()["features"] if not one.get("optional")]
+        required = [one for one in self._known_metadata()["features"] if not one.get("optional")]
         if not required:
             return "every feature is optional"
         name = required[-1]["name"]
@@ -287,7 +289,7 @@ class _Clauses:
         return message
 
     def _digest(self) -> str:
-        own, other = self._told_metadata()["contract"], "0" * 64
+        own, other = self._known_metadata()["contract"], "0" * 64
         row = {"features": self._row()}
         self._prediction(self._api.post("/predict", json=row | {"contract": own}))
         message = self._told(self._api.post("/predict", json=row | {"contract": other}), 409)
@@ -296,13 +298,13 @@ class _Clauses:
         return f"{own[:12]}"
 
     def _wrong_type(self) -> str:
-        for index, feature in enumerate(self._told_metadata()["features"]):
+        for index, feature in enumerate(self._known_metadata()["features"]):
             wrong: object = 0.5 if feature["kind"] == "categorical" else "text"
             self._refused_at(index, wrong)
         return "422 for each feature"
 
     def _nan(self) -> str:
-        kinds = [feature["kind"] for feature in self._told_metadata()["features"]]
+        kinds = [feature["kind"] for feature in self._known_metadata()["features"]]
         index = kinds.index("numeric") if "numeric" in kinds else 0
         return self._refused_at(index, math.nan)
 
@@ -310,7 +312,7 @@ class _Clauses:
         row = self._row()
         row[index] = value
         message = self._refused(row)
-        name = self._told_metadata()["features"][index]["name"]
+        name = self._known_metadata()["features"][index]["name"]
         if name not in message:
             raise UnexpectedAnswer(f"the message does not name '{name}': {message}")
         return message
@@ -319,15 +321,18 @@ class _Clauses:
         return self._told(self._post(json.dumps({"features": row}).encode()), 422)
 
     def _oversized(self) -> str:
-        limit = self._told_metadata()["max_body"]
+        limit = self._known_metadata()["max_body"]
         if limit >= LARGEST_TRIED:
             raise UnexpectedAnswer(f"a limit of {limit} bytes is none")
         return self._told(self._post(b" " * (limit + 1)), 413)
 
     def _too_many_rows(self) -> str:
-        told = self._told_metadata()
+        metadata = self._known_metadata()
         row = json.dumps([None] * len(self._row()))
-        enough = min(told["max_rows"], told["max_body"] // len(row), LARGEST_TRIED // len(row)) + 1
+        enough = (
+            min(metadata["max_rows"], metadata["max_body"] // len(row), LARGEST_TRIED // len(row))
+            + 1
+        )
         body = f'{{"features": [{", ".join([row] * enough)}]}}'
         return self._told(self._post(body.encode()), 413)
 
@@ -340,22 +345,22 @@ class _Clauses:
 
     # --- helpers ------------------------------------------------------------------------------
 
-    def _told_metadata(self) -> dict[str, Any]:
+    def _known_metadata(self) -> dict[str, Any]:
         if not self.metadata:
             raise UnexpectedAnswer("not known without /metadata")
         return self.metadata
 
     def _row(self) -> list[Any]:
         """Return a valid row: the middle of each range, the first of the categories."""
-        return [_valid(feature) for feature in self._told_metadata()["features"]]
+        return [_valid(feature) for feature in self._known_metadata()["features"]]
 
     def _named(self) -> dict[str, Any]:
-        names = (feature["name"] for feature in self._told_metadata()["features"])
+        names = (feature["name"] for feature in self._known_metadata()["features"])
         return dict(zip(names, self._row(), strict=True))
 
     def _required(self) -> int:
         """Return the fewest values of a row by position."""
-        features = self._told_metadata()["features"]
+        features = self._known_metadata()["features"]
         places = [at + 1 for at, one in enumerate(features) if not one.get("optional")]
         return max(places, default=1)
 

@@ -79,15 +79,15 @@ def replay(url: str, sent: ChampionRequests, challenger: FeatureSchema, token: s
         and isinstance(second, float)
         and not abs(first - second) <= TOLERANCE
     ]
-    told = f"{len(rows)} {sent.source} rows of version {sent.version}"
+    rows_sent = f"{len(rows)} {sent.source} rows of version {sent.version}"
     breaks = change.change == "breaking"
     why = ""
     if refused:
-        why = f"{len(refused)} of {told} are refused, the first one with {refused[0]}"
+        why = f"{len(refused)} of {rows_sent} are refused, the first one with {refused[0]}"
     elif unlike:
         why = (
-            f"{len(unlike)} of {told} are answered otherwise by position than by name, first row "
-            f"{unlike[0]}"
+            f"{len(unlike)} of {rows_sent} are answered otherwise by position than by name, "
+            f"first row {unlike[0]}"
         )
     if why and breaks:
         why += f"; the contract is {change}: the gate decides"
@@ -95,7 +95,7 @@ def replay(url: str, sent: ChampionRequests, challenger: FeatureSchema, token: s
         name=NAME,
         verdict=Verdict.FAIL if why or not rows else Verdict.PASS,
         required=not breaks,
-        observed=why or f"{told} are answered, by name and by position",
+        observed=why or f"{rows_sent} are answered, by name and by position",
         expected="an answer to each, by name and by position",
         why=why or ("" if rows else "the champion has no rows"),
     )
@@ -118,16 +118,16 @@ def _answers(api: httpx.Client, rows: Sequence[Any], key: str) -> Iterator[float
 
 
 def _probabilities(api: httpx.Client, body: Mapping[str, Any], count: int) -> list[float] | str:
-    asked = json.dumps(body)  # ASCII: what a client sent may hold halves of characters
-    response = api.post("/predict", content=asked, headers=JSON)
+    content = json.dumps(body)  # ASCII: what a client sent may hold halves of characters
+    response = api.post("/predict", content=content, headers=JSON)
     try:
-        told = response.json()
+        answer = response.json()
     except (ValueError, RecursionError):
-        told = None
+        answer = None
     if response.status_code != OK:
-        message = told.get("error") if isinstance(told, dict) else None
+        message = answer.get("error") if isinstance(answer, dict) else None
         return f"{response.status_code}: {str(message or 'no message')[:200]}"
-    answers = told if isinstance(told, list) else []
+    answers = answer if isinstance(answer, list) else []
     found = [item.get("probability") for item in answers if isinstance(item, dict)]
     probabilities = [one for one in found if type(one) is float and 0 <= one <= 1]
     if len(probabilities) != count:

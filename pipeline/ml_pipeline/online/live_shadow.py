@@ -1,4 +1,4 @@
-"""A live shadow: production's server copies its requests to a challenger until it is told to stop.
+"""A live shadow: production's server copies its requests to a challenger until it is stopped.
 
 What runs is remembered in ``home/shadow/<environment>.json``, so that one command starts it and
 another one, on another agent of the same home, judges it. How a server copies is its target's
@@ -77,7 +77,7 @@ def start(placement: Placement, copying: Copying, model: ModelRef) -> Live:
         model: the challenger's.
 
     Raises:
-        UsageError: the target's servers cannot be told to copy requests, or these very versions
+        UsageError: the target's servers cannot copy requests, or these very versions
             are compared already.
         EnvironmentFault: the server does not copy.
     """
@@ -175,8 +175,10 @@ def exchanges(path: Path) -> list[Exchange]:
         for line in stream:
             if not line.endswith(b"\n"):
                 break
-            told = json.loads(line)
-            found.append(Exchange(told["id"], _reply(told["champion"]), _reply(told["challenger"])))
+            record = json.loads(line)
+            found.append(
+                Exchange(record["id"], _reply(record["champion"]), _reply(record["challenger"]))
+            )
     return found
 
 
@@ -217,7 +219,7 @@ def positions(champion: FeatureSchema, challenger: FeatureSchema) -> Positions |
 
 
 def copying_target(target: str, environment: str) -> CopiesRequests:
-    """Return the target of an environment whose servers can be told to copy their requests.
+    """Return the target of an environment whose servers can copy their requests.
 
     Raises:
         UsageError: they cannot.
@@ -225,7 +227,7 @@ def copying_target(target: str, environment: str) -> CopiesRequests:
     found = load_target(target)
     if not isinstance(found, CopiesRequests):
         raise UsageError(
-            f"{environment} has the target {target}, whose servers cannot be told to copy requests",
+            f"{environment} has the target {target}, whose servers cannot copy requests",
             expected="a target that can, such as process or docker",
             hint="replay instead: 'ml-pipeline shadow ENV' without --start",
         )
@@ -236,5 +238,5 @@ def _target(live: Live) -> CopiesRequests:
     return copying_target(live.target, live.environment)
 
 
-def _reply(told: dict[str, Any]) -> Reply:
-    return Reply(**told | {"probabilities": tuple(told["probabilities"])})
+def _reply(record: dict[str, Any]) -> Reply:
+    return Reply(**record | {"probabilities": tuple(record["probabilities"])})

@@ -1,7 +1,7 @@
 """What the servers at an address have counted since they started, read from ``/metrics``.
 
 Behind one address there may be several servers, and each connection may reach another one. They
-are told apart by the moment at which they began to count.
+are distinguished by the moment at which they began to count.
 """
 
 from __future__ import annotations

@@ -117,11 +117,11 @@ def against_trained(exchanges: Sequence[Exchange], section: ShadowSection) -> Co
 
 
 def _whole(exchange: Exchange) -> Exchange:
-    """Count an answer to another number of rows than was asked as an error."""
-    asked, found = len(exchange.champion.probabilities), exchange.challenger
-    if found.error or len(found.probabilities) == asked:
+    """Count an answer to another number of rows than was sent as an error."""
+    sent, found = len(exchange.champion.probabilities), exchange.challenger
+    if found.error or len(found.probabilities) == sent:
         return exchange
-    wrong = Reply(ms=found.ms, error=f"{len(found.probabilities)} answers to {asked} rows")
+    wrong = Reply(ms=found.ms, error=f"{len(found.probabilities)} answers to {sent} rows")
     return replace(exchange, challenger=wrong)
 
 

@@ -42,10 +42,10 @@ def judge(
         section: the limits.
         reference: the model's answers [n] to rows of its training; None where they are not known.
     """
-    asked = {status: n for status, n in seen.statuses.items() if status not in OTHER_REQUESTS}
-    errors = {s: n for s, n in asked.items() if s >= FAULT or s == OVERLOADED}
-    refused = {s: n for s, n in asked.items() if 400 <= s < FAULT and s != OVERLOADED}
-    received = sum(asked.values())
+    answered = {status: n for status, n in seen.statuses.items() if status not in OTHER_REQUESTS}
+    errors = {s: n for s, n in answered.items() if s >= FAULT or s == OVERLOADED}
+    refused = {s: n for s, n in answered.items() if 400 <= s < FAULT and s != OVERLOADED}
+    received = sum(answered.values())
     total = received - sum(refused.values())
     figures = {
         "errors": _share(errors, total),
@@ -97,7 +97,7 @@ def quantile(buckets: Buckets, q: float) -> float:
 
     As PromQL's ``histogram_quantile`` does (prometheus.io/docs/prometheus/latest/querying/
     functions): values are spread evenly within a bucket, the lowest one begins at 0, and what lies
-    in the bucket without an upper bound is told as the largest bound there is.
+    in the bucket without an upper bound counts as the largest bound there is.
     """
     total = sum(buckets.values())
     if not total > 0 or len(buckets) < 2:

@@ -22,7 +22,7 @@ def run(context: Context[DeployFlags]) -> Outcome:
         UsageError: no version is registered, or not this one.
         Refused: the bundle does not verify, the new server is not healthy, or production is to
             serve what was not promoted.
-        EnvironmentFault: registry, disk or port are not to be had.
+        EnvironmentFault: registry, disk or port are unavailable.
     """
     name = context.environment or ""
     placement = Placement.of(context.project, name, context.home)

@@ -25,7 +25,7 @@ def run(context: Context[PromoteFlags]) -> Outcome:
         Refused: a record does not verify, challenger or champion moved, or production is not
             healthy; what was there before is there again.
         UsageError: there is no environment ``production``, or nothing was registered.
-        EnvironmentFault: registry, disk or port are not to be had.
+        EnvironmentFault: registry, disk or port are unavailable.
     """
     if PRODUCTION not in context.config.environments:
         raise UsageError("ml.yaml has no environment 'production'", hint="add it to 'environments'")

@@ -30,7 +30,7 @@ def run(context: Context[ReconcileFlags]) -> Outcome:
     Raises:
         Refused: a bundle or an approval does not verify, or the server is not healthy.
         UsageError: there is no file, or no version is registered.
-        EnvironmentFault: registry, disk or port are not to be had.
+        EnvironmentFault: registry, disk or port are unavailable.
     """
     name = context.environment or ""
     placement = Placement.of(context.project, name, context.home)

@@ -19,12 +19,12 @@ from ml_pipeline.targets.loader import load_target
 
 
 def run(context: Context[RollbackFlags]) -> Outcome:
-    """Go back by what the home keeps; the registry is told when it answers.
+    """Roll back by what the home keeps; the registry follows when it answers.
 
     Raises:
         Refused: the version was never in production, does not verify, or is not healthy.
         UsageError: no reason is given, or there is no environment ``production``.
-        EnvironmentFault: disk or port are not to be had, or another change of production runs.
+        EnvironmentFault: disk or port are unavailable, or another change of production runs.
     """
     reason = (context.flags.reason or "").strip()
     if not reason:
