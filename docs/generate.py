@@ -31,6 +31,7 @@ LIMITS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "m
 JENKINS = DOCS.parent / "jenkins/steps.yaml"
 """What is Jenkins' alone, and no stage's: see its head."""
 
+STAGE_SWITCHES = ("decides", "commitCheck", "summarizesModel", "namesLocks")
 KINDS = ("text", "name", "integer", "switch", "path", "texts", "map", "any")
 
 
@@ -203,7 +204,7 @@ def steps_table(stages: Mapping[str, Stage] = STAGES) -> dict[str, Any]:
             "summary": step["summary"],
             "about": step["about"],
             "arguments": _arguments(step["arguments"] | step.get("also", {})),
-        }
+        } | ({"anyStage": True} if step.get("anyStage") else {})
     return {
         "contract": ".".join(__version__.split(".")[:2]),
         "report": SCHEMA,
@@ -212,7 +213,9 @@ def steps_table(stages: Mapping[str, Stage] = STAGES) -> dict[str, Any]:
             | {"stages": [one.name for one in stages.values() if name in one.credentials]}
             for name, credential in own["credentials"].items()
         },
-        "runs": {name: [_planned(step, stages) for step in planned[name]] for name in ("ci", "cd")},
+        "runs": {
+            name: [_planned(step, stages, own) for step in planned[name]] for name in ("ci", "cd")
+        },
         "steps": steps,
     }
 
@@ -222,15 +225,20 @@ def _stage_step(stage: Stage, own: Mapping[str, Any]) -> dict[str, Any]:
     facts = facts_of(stage)
     return facts | {
         "fixed": more.get("fixed", {}),
+        "follows": more.get("follows"),
+        "versionOf": more.get("versionOf"),
+        "describes": more.get("describes", "other"),
+        **{flag: more.get(flag, False) for flag in STAGE_SWITCHES},
         "arguments": _arguments(own["environment"] if stage.environment else {})
         | facts["arguments"]
         | _arguments(more.get("arguments", {}) | own["common"]),
     }
 
 
-def _planned(step: Step, stages: Mapping[str, Stage]) -> dict[str, Any]:
+def _planned(step: Step, stages: Mapping[str, Stage], own: Mapping[str, Any]) -> dict[str, Any]:
     name, environment, flags = step
     stage = stages[name]
+    more = own["stages"].get(name, {})
     arguments = {camel(key.replace("_", "-")): value for key, value in flags.items()}
     return {
         "stage": name,
@@ -240,6 +248,11 @@ def _planned(step: Step, stages: Mapping[str, Stage]) -> dict[str, Any]:
         "engine": stage.engine,
         "engineWith": list(stage.engine_with),
         "needs": list(stage.needs),
+        "waits": more.get("waits", False),
+        "locks": more.get("locks"),
+        "fromPipeline": sorted(
+            own["steps"]["mlPipeline"]["arguments"].keys() & more.get("arguments", {}).keys()
+        ),
         "arguments": arguments,
     }
 

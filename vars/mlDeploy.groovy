@@ -1,3 +1,5 @@
-def call(Map arguments = [:]) {
-    return mlStage('mlDeploy', arguments)
+import org.mlpipeline.StageStep
+
+Map call(Map arguments = [:]) {
+    return new StageStep(this).run('mlDeploy', arguments)
 }

@@ -1,3 +1,5 @@
-def call(Map arguments = [:]) {
-    return mlStage('mlValidateData', arguments)
+import org.mlpipeline.StageStep
+
+Map call(Map arguments = [:]) {
+    return new StageStep(this).run('mlValidateData', arguments)
 }

@@ -1,18 +1,18 @@
 #!/bin/sh
-# Finds the command ml-pipeline, or makes an environment with it once; started by vars/mlAgent.groovy.
+# Finds the command ml-pipeline, or makes an environment with it once; started by src/org/mlpipeline/AgentEnvironment.groovy.
 # In:  ML_PACKAGE ML_PACKAGE_DEFAULT ML_LOCK ML_CACHE ML_CACHE_SHARED ML_CACHE_DAYS ML_CONTRACT, each with
 #      a leading '-', so that none is empty: Jenkins removes a variable whose value is empty, and a
 #      container then shows its own. HOME.
 # Out: lines on standard output: bin=FOLDER or error=TEXT; everything else goes to standard error.
 set -u
 
-stop() { printf 'error=%s\n' "$*"; exit 0; }
-note() { printf 'mlAgent: %s\n' "$*" >&2; }
-checked() {
-    told=$(ml-pipeline --version 2>&1) || stop "ml-pipeline does not start: $told"
-    case "$told" in
-        "ml-pipeline $ML_CONTRACT" | "ml-pipeline $ML_CONTRACT".*) note "$told, $(command -v ml-pipeline)" ;;
-        *) stop "the agent has '$told', this library needs ml-pipeline $ML_CONTRACT.x: use the library's tag of the package's version, or another package" ;;
+fail() { printf 'error=%s\n' "$*"; exit 0; }
+log() { printf 'mlAgent: %s\n' "$*" >&2; }
+require_version() {
+    output=$(ml-pipeline --version 2>&1) || fail "ml-pipeline does not start: $output"
+    case "$output" in
+        "ml-pipeline $ML_CONTRACT" | "ml-pipeline $ML_CONTRACT".*) log "$output, $(command -v ml-pipeline)" ;;
+        *) fail "the agent has '$output', this library needs ml-pipeline $ML_CONTRACT.x: use the library's tag of the package's version, or another package" ;;
     esac
 }
 
@@ -20,24 +20,24 @@ for name in ML_PACKAGE ML_PACKAGE_DEFAULT ML_LOCK ML_CACHE ML_CACHE_SHARED ML_CA
     eval "value=\${$name-}"
     case "$value" in
         -*) eval "$name=\${value#-}" ;;
-        *) stop "the variable $name of mlAgent did not reach the agent: a parameter, withEnv or the image replaces it" ;;
+        *) fail "the variable $name of mlAgent did not reach the agent: a parameter, withEnv or the image replaces it" ;;
     esac
 done
 
-unused() { [ -n "$(find "$1/.used" -mtime +"$ML_CACHE_DAYS" 2>/dev/null)" ]; }
+is_unused() { [ -n "$(find "$1/.used" -mtime +"$ML_CACHE_DAYS" 2>/dev/null)" ]; }
 # A server that a build started goes on importing. The pattern comes by a pipe: grep must not find itself.
-runs() { [ ! -d /proc/self ] || printf '%s\n' "$1" | grep -qsaF -f - /proc/[0-9]*/cmdline /proc/[0-9]*/environ; }
-clean() {
+is_in_use() { [ ! -d /proc/self ] || printf '%s\n' "$1" | grep -qsaF -f - /proc/[0-9]*/cmdline /proc/[0-9]*/environ; }
+remove_unused() {
     for old in "$ML_CACHE"/venv-* "$ML_CACHE"/checkout-*; do
         case "$old" in *.making | *.going) continue ;; esac
         [ -d "$old" ] || continue
         [ -e "$old/.used" ] || touch "$old/.used"
-        unused "$old" && ! runs "$old" && mkdir "$old.making" 2>/dev/null || continue
+        is_unused "$old" && ! is_in_use "$old" && mkdir "$old.making" 2>/dev/null || continue
         trap 'rmdir "$old.making"' EXIT
         trap 'exit 143' TERM INT
         mv "$old" "$old.going"
-        if unused "$old.going"; then
-            rm -rf "$old.going" && note "removed $old, unused for $ML_CACHE_DAYS days"
+        if is_unused "$old.going"; then
+            rm -rf "$old.going" && log "removed $old, unused for $ML_CACHE_DAYS days"
         else
             mv "$old.going" "$old"
         fi
@@ -54,14 +54,14 @@ for name in http_proxy https_proxy no_proxy; do
     [ -z "$low$high" ] || export "$name=${low:-$high}" "$upper=${high:-$low}"
 done
 
-[ -n "${HOME-}" ] || stop "HOME is not set on $(uname -n); set it in the environment of the agent"
-mkdir -p "$HOME" "$ML_CACHE" || stop "the folders $HOME and $ML_CACHE cannot be made"
+[ -n "${HOME-}" ] || fail "HOME is not set on $(uname -n); set it in the environment of the agent"
+mkdir -p "$HOME" "$ML_CACHE" || fail "the folders $HOME and $ML_CACHE cannot be created"
 
 package=$ML_PACKAGE
 lock=$ML_LOCK
 if [ -z "$package" ]; then
     if command -v ml-pipeline >/dev/null; then
-        checked
+        require_version
         echo bin=
         exit 0
     fi
@@ -72,8 +72,8 @@ if [ -z "$package" ]; then
         package=$ML_PACKAGE_DEFAULT
     fi
 fi
-[ -n "$package" ] || stop "no ml-pipeline here, and nothing says where it comes from: give mlAgent package: 'jenkins-ml-pipeline==…', or set the global environment variable ML_PIPELINE_PACKAGE (docs/how-to/jenkins.md)"
-[ -z "$lock" ] || [ -f "$lock" ] || stop "the lock $lock is not in the workspace"
+[ -n "$package" ] || fail "no ml-pipeline here, and nothing says where it comes from: give mlAgent package: 'jenkins-ml-pipeline==…', or set the global environment variable ML_PIPELINE_PACKAGE (docs/how-to/jenkins.md)"
+[ -z "$lock" ] || [ -f "$lock" ] || fail "the lock $lock is not in the workspace"
 
 python=
 for name in "${ML_PYTHON:-python3}" python3.13 python3.12 python3.11 python3 python; do
@@ -82,13 +82,13 @@ for name in "${ML_PYTHON:-python3}" python3.13 python3.12 python3.11 python3 pyt
         break
     fi
 done
-[ -n "$python" ] || stop "no Python 3.11, 3.12 or 3.13 on $(uname -n); install one, name it in ML_PYTHON, or use image:"
+[ -n "$python" ] || fail "no Python 3.11, 3.12 or 3.13 on $(uname -n); install one, name it in ML_PYTHON, or use image:"
 
 # The key: everything that decides what is in the environment, and that wheels are kept beside it. Sources of a
 # checkout are laid over it.
-own=$package
-[ "$package" != "$PWD" ] || own=checkout
-key=$({ "$python" -VV; "$python" -I -S -c 'import sys; print(sys._base_executable)'; uname -m; printf '%s\n' wheels "$own"; [ -z "$lock" ] || cat "$lock"; } | "$python" -I -S -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
+origin=$package
+[ "$package" != "$PWD" ] || origin=checkout
+key=$({ "$python" -VV; "$python" -I -S -c 'import sys; print(sys._base_executable)'; uname -m; printf '%s\n' wheels "$origin"; [ -z "$lock" ] || cat "$lock"; } | "$python" -I -S -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
 venv=$ML_CACHE/venv-$key
 
 install() {
@@ -110,18 +110,18 @@ import base64, configparser, hashlib, os, re, shlex, stat, sys, zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 task, root, lock, package = sys.argv[1:]
-OWN = "jenkins-ml-pipeline"
+PACKAGE = "jenkins-ml-pipeline"
 version = "python%d.%d" % sys.version_info[:2]
 site = os.path.join("lib", version, "site-packages")
-left = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json", "uv_build.json"}
+INSTALLER_FILES = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json", "uv_build.json"}
 
 
-def refuse(why):
+def reject(why):
     print(why)
     raise SystemExit(1)
 
 
-def normal(name):
+def normalized(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -141,7 +141,7 @@ def hashes(text):
     return set(re.findall(r"--hash[= ]sha256:([0-9a-f]{64})", text))
 
 
-def walk(folder):
+def walk_files(folder):
     """Yield what lies in a folder but folders, with its path in it; byte code is removed."""
     for here, folders, names in os.walk(folder):
         for name in folders + names:
@@ -161,14 +161,14 @@ def walk(folder):
 
 
 class Wheel:
-    """An archive, and where its files are installed."""
+    """A wheel, and where its files are installed."""
 
     def __init__(self, path):
         self.path, self.file = path, os.path.basename(path)
-        self.name = normal(self.file.split("-")[0])
+        self.name = normalized(self.file.split("-")[0])
         self.archive = zipfile.ZipFile(path)
-        found = [one for one in self.archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/RECORD", one)]
-        self.info = os.path.dirname(found[0]) if len(found) == 1 else refuse("%s has no RECORD" % self.file)
+        found = [name for name in self.archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/RECORD", name)]
+        self.info = os.path.dirname(found[0]) if len(found) == 1 else reject("%s has no RECORD" % self.file)
 
     def text(self, name):
         try:
@@ -189,11 +189,11 @@ class Wheel:
                 folder = {
                     "purelib": site, "platlib": site, "scripts": "bin", "data": ".",
                     "headers": "include/site/%s/%s" % (version, self.file.split("-")[0]),
-                }.get(parts[1]) or refuse("%s has %s" % (self.file, name))
+                }.get(parts[1]) or reject("%s has %s" % (self.file, name))
                 place = "/".join([folder, *parts[2:]])
             place = os.path.normpath(place)
             if place.startswith((".." , "/")) or not re.match("sha(256|384|512)=.", value):
-                refuse("%s: %s has no hash, or leads outside" % (self.file, name))
+                reject("%s: %s has no hash, or leads outside" % (self.file, name))
             yield place, value.rstrip("="), name
 
     def commands(self):
@@ -206,74 +206,74 @@ class Wheel:
             first = function.strip().split(".")[0]
             body = "import sys\nfrom %s import %s\nsys.exit(%s())\n" % (module.strip(), first, function.strip())
             if os.path.basename(name) == name and name not in ("", ".", ".."):
-                yield "bin/" + name, starts() + body.encode()
+                yield "bin/" + name, shebang() + body.encode()
 
 
-def starts():
+def shebang():
     python = shlex.quote(os.path.join(root, "bin", "python"))
     return ("#!/bin/sh\n'''exec' %s \"$0\" \"$@\"\n' '''\n" % python).encode()
 
 
-def kept():
+def kept_wheels():
     folder = os.path.join(root, "wheels")
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     return [Wheel(os.path.join(folder, name)) for name in names if name.endswith(".whl")]
 
 
-def bundled():
+def bundled_wheels():
     """Return the archives of pip that came with this Python."""
     import ensurepip, sysconfig
 
     folders = [os.path.join(os.path.dirname(ensurepip.__file__), "_bundled"), sysconfig.get_config_var("WHEEL_PKG_DIR")]
-    paths = [os.path.join(one, name) for one in folders if one and os.path.isdir(one) for name in os.listdir(one)]
+    paths = [os.path.join(folder, name) for folder in folders if folder and os.path.isdir(folder) for name in os.listdir(folder)]
     return [Wheel(path) for path in paths if path.endswith(".whl")]
 
 
-def carried(wheels):
-    return "".join(one.text("ml_pipeline/requirements.txt") for one in wheels if one.name == OWN)
+def carried_lock(wheels):
+    return "".join(wheel.text("ml_pipeline/requirements.txt") for wheel in wheels if wheel.name == PACKAGE)
 
 
-def anchored(wheels):
+def require_known_wheels(wheels):
     """Refuse an archive that neither the lock nor the package knows."""
-    locked = hashes("".join(lines(lock)) if lock else carried(wheels))
-    free = not lock and (not locked or "[" in package)
+    locked = hashes("".join(lines(lock)) if lock else carried_lock(wheels))
+    unlocked = not lock and (not locked or "[" in package)
     path = package.partition("[")[0]
     named = re.search(r"#(?:.*&)?sha256=([0-9a-f]{64})", package)
-    own = digest(path).hexdigest() if os.path.isfile(path) else named[1] if named else None
+    own_hash = digest(path).hexdigest() if os.path.isfile(path) else named[1] if named else None
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(lambda one: digest(one.path).hexdigest(), wheels))
-    for one, value in zip(wheels, found):
-        if value in locked or free and one.name != OWN:
+        values = list(pool.map(lambda wheel: digest(wheel.path).hexdigest(), wheels))
+    for wheel, value in zip(wheels, values):
+        if value in locked or unlocked and wheel.name != PACKAGE:
             continue
-        if one.name != OWN:
-            refuse("%s is not in the lock" % one.file)
-        if own is None:
-            print("mlAgent: %s is compared with itself only: '%s' names no hash" % (one.file, package), file=sys.stderr)
-        elif value != own:
-            refuse("%s is not %s" % (one.file, package))
+        if wheel.name != PACKAGE:
+            reject("%s is not in the lock" % wheel.file)
+        if own_hash is None:
+            print("mlAgent: %s is compared with itself only: '%s' names no hash" % (wheel.file, package), file=sys.stderr)
+        elif value != own_hash:
+            reject("%s is not %s" % (wheel.file, package))
 
 
-def expected(wheels):
+def expected_files(wheels):
     """Return the hashes that each file may have, and the content of those that are written here."""
     listed, written = {}, {}
-    there = {name for name in os.listdir(os.path.join(root, site)) if name.endswith(".dist-info")}
-    known = {one.info for one in wheels}
-    for one in wheels + [one for one in bundled() if one.info in there - known]:
-        written.update(one.commands())
-        for place, value, name in one.files():
-            if place.startswith("bin/") and (text := one.archive.read(name)).startswith(b"#!python"):
-                written[place] = starts() + text.partition(b"\n")[2]
+    installed = {name for name in os.listdir(os.path.join(root, site)) if name.endswith(".dist-info")}
+    known = {wheel.info for wheel in wheels}
+    for wheel in wheels + [wheel for wheel in bundled_wheels() if wheel.info in installed - known]:
+        written.update(wheel.commands())
+        for place, value, name in wheel.files():
+            if place.startswith("bin/") and (text := wheel.archive.read(name)).startswith(b"#!python"):
+                written[place] = shebang() + text.partition(b"\n")[2]
             else:
                 listed.setdefault(place, set()).add(value)
-        known.add(one.info)
-    if strange := there - known:
-        refuse("%s is of no wheel that was kept" % min(strange)[: -len(".dist-info")])
+        known.add(wheel.info)
+    if unknown := installed - known:
+        reject("%s has no wheel in this environment" % min(unknown)[: -len(".dist-info")])
     return listed, written
 
 
-def seal():
+def write_commands():
     """Write the commands, so that they are always the same, and remove what else the tools wrote."""
-    listed, written = expected(kept())
+    listed, written = expected_files(kept_wheels())
     for name in os.listdir(os.path.join(root, "bin")):
         full = os.path.join(root, "bin", name)
         if "bin/" + name not in listed and not os.path.islink(full):
@@ -286,50 +286,50 @@ def seal():
 
 def verify():
     if not os.path.isdir(os.path.join(root, site)):
-        refuse("it has no site-packages")
-    wheels = kept()
-    anchored(wheels)
-    listed, written = expected(wheels)
+        reject("it has no site-packages")
+    wheels = kept_wheels()
+    require_known_wheels(wheels)
+    listed, written = expected_files(wheels)
     seen, paths = set(), []
-    for inside, full, link in walk(root):
+    for inside, full, link in walk_files(root):
         seen.add(inside)
         if link:
             base = inside in ("bin/python", "bin/python3", "bin/" + version)
             if inside == "lib64" and os.readlink(full) == "lib":
                 continue
             if not base or os.path.realpath(full) != os.path.realpath(sys.executable):
-                refuse("%s is a link to %s" % (inside, os.readlink(full)))
+                reject("%s is a link to %s" % (inside, os.readlink(full)))
         elif inside in written:
             with open(full, "rb") as file:
                 if file.read() != written[inside]:
-                    refuse("%s differs from its entry point" % inside)
+                    reject("%s differs from its entry point" % inside)
         elif inside in listed:
             paths.append((inside, full))
-        elif "/" in inside and not (os.path.dirname(inside).endswith(".dist-info") and os.path.basename(inside) in left):
-            refuse("%s is in no wheel" % inside)
-    if gone := (listed.keys() | written) - seen - {one for one in listed if one.endswith(".pyc")}:
-        refuse("%s is missing" % min(gone))
+        elif "/" in inside and not (os.path.dirname(inside).endswith(".dist-info") and os.path.basename(inside) in INSTALLER_FILES):
+            reject("%s is in no wheel" % inside)
+    if missing := (listed.keys() | written) - seen - {name for name in listed if name.endswith(".pyc")}:
+        reject("%s is missing" % min(missing))
 
-    def differs(one):
-        for value in listed[one[0]]:
+    def differs(file):
+        for value in listed[file[0]]:
             algorithm, _, text = value.partition("=")
-            if base64.urlsafe_b64encode(digest(one[1], algorithm).digest()).decode().rstrip("=") == text:
+            if base64.urlsafe_b64encode(digest(file[1], algorithm).digest()).decode().rstrip("=") == text:
                 return None
-        return one[0]
+        return file[0]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        if others := sorted(filter(None, pool.map(differs, paths))):
-            refuse("%s differs from its wheel" % others[0])
+        if different := sorted(filter(None, pool.map(differs, paths))):
+            reject("%s differs from its wheel" % different[0])
     settings = {}
     with open(os.path.join(root, "pyvenv.cfg"), encoding="utf-8") as file:
         for line in file:
             name = line.partition("=")[0].strip().lower()
             if settings.setdefault(name, line.partition("=")[2].strip()) and line.partition("=")[2].strip() != settings[name]:
-                refuse("its pyvenv.cfg says %s twice" % name)
+                reject("its pyvenv.cfg has %s twice" % name)
     base = sys._base_executable
     homes = {os.path.realpath(os.path.dirname(base)), os.path.dirname(os.path.realpath(base))}
     if settings.get("include-system-site-packages") != "false" or os.path.realpath(settings.get("home", "")) not in homes:
-        refuse("its pyvenv.cfg names another Python")
+        reject("its pyvenv.cfg names another Python")
 
 
 def checkout():
@@ -340,11 +340,11 @@ def checkout():
         project = tomllib.load(file)["project"]
     wanted = {"console_scripts": project["scripts"], **project["entry-points"]}
     seen = set()
-    for inside, full, link in walk(root):
+    for inside, full, link in walk_files(root):
         folder, name = os.path.split(inside)
         source = "requirements.txt" if inside == "ml_pipeline/requirements.txt" else os.path.join("pipeline", inside)
         if link:
-            refuse("%s is a link" % inside)
+            reject("%s is a link" % inside)
         if inside in (".used", ".lock", "run/ml-pipeline"):
             continue
         if folder.startswith("jenkins_ml_pipeline-") and ".dist-info" in folder:
@@ -352,84 +352,84 @@ def checkout():
                 found = configparser.ConfigParser(delimiters=("=",), interpolation=None)
                 found.optionxform = str
                 found.read(full, encoding="utf-8")
-                if {one: dict(found.items(one)) for one in found.sections()} != wanted:
-                    refuse("%s differs from pyproject.toml" % inside)
+                if {group: dict(found.items(group)) for group in found.sections()} != wanted:
+                    reject("%s differs from pyproject.toml" % inside)
             continue
         if not os.path.isfile(source) or digest(full).digest() != digest(source).digest():
-            refuse("%s differs from the checkout" % inside)
+            reject("%s differs from the checkout" % inside)
         seen.add(source)
     for folder, _, names in os.walk("pipeline/ml_pipeline"):
         for name in names:
             if name.endswith(".py") and os.path.join(folder, name) not in seen:
-                refuse("%s is missing" % os.path.join(folder, name))
+                reject("%s is missing" % os.path.join(folder, name))
 
 
 if task == "lock":
-    print(carried(kept()), end="")
+    print(carried_lock(kept_wheels()), end="")
 elif task == "versions":
-    print("".join("%s==%s\n" % tuple(one.info[: -len(".dist-info")].rsplit("-", 1)) for one in kept()), end="")
+    print("".join("%s==%s\n" % tuple(wheel.info[: -len(".dist-info")].rsplit("-", 1)) for wheel in kept_wheels()), end="")
 else:
-    {"seal": seal, "verify": verify, "checkout": checkout}[task]()
+    {"seal": write_commands, "verify": verify, "checkout": checkout}[task]()
 PYTHON
 }
-verified() { told=$(environment "$1" "$2") || { note "$2 is not used: ${told:-it cannot be verified}"; return 1; }; }
+is_valid() { output=$(environment "$1" "$2") || { log "$2 is not used: ${output:-it cannot be verified}"; return 1; }; }
 
-wheels() { "$venv/bin/python" -m pip wheel --quiet --disable-pip-version-check --wheel-dir "$venv/wheels" "$@" >&2; }
-locked() { wheels --no-deps --require-hashes --only-binary :all: -r "$1"; }
-fetch() {
-    wheels --no-deps "$package" || return 1
+build_wheels() { "$venv/bin/python" -m pip wheel --quiet --disable-pip-version-check --wheel-dir "$venv/wheels" "$@" >&2; }
+build_locked_wheels() { build_wheels --no-deps --require-hashes --only-binary :all: -r "$1"; }
+fetch_wheels() {
+    build_wheels --no-deps "$package" || return 1
     [ -z "$lock" ] || return 0
     environment lock "$venv" > "$venv/lock.txt"
     if [ -s "$venv/lock.txt" ]; then
-        note "installing the packages of the lock that $package carries"
-        locked "$venv/lock.txt" || return 1
+        log "installing the packages of the lock that $package carries"
+        build_locked_wheels "$venv/lock.txt" || return 1
         case "$package" in *\[*) ;; *) return 0 ;; esac
     fi
     environment versions "$venv" > "$venv/versions.txt"
-    wheels --constraint "$venv/versions.txt" "$package"
+    build_wheels --constraint "$venv/versions.txt" "$package"
 }
 
-made=
+created=
 waited=0
-checked=
-if [ -n "$ML_CACHE_SHARED" ] && [ -f "$ML_CACHE_SHARED/venv-$key/.made" ] && verified verify "$ML_CACHE_SHARED/venv-$key"; then
+usable=
+if [ -n "$ML_CACHE_SHARED" ] && [ -f "$ML_CACHE_SHARED/venv-$key/.made" ] && is_valid verify "$ML_CACHE_SHARED/venv-$key"; then
     venv=$ML_CACHE_SHARED/venv-$key
-    checked=yes
+    usable=yes
 fi
-while touch "$venv/.used" 2>/dev/null; [ -z "$checked" ]; do
-    if [ -f "$venv/.made" ] && verified verify "$venv"; then break; fi
+while touch "$venv/.used" 2>/dev/null; [ -z "$usable" ]; do
+    if [ -f "$venv/.made" ] && is_valid verify "$venv"; then break; fi
     if mkdir "$venv.making" 2>/dev/null; then
-        if [ -f "$venv/.made" ] && verified verify "$venv"; then rmdir "$venv.making"; break; fi
+        if [ -f "$venv/.made" ] && is_valid verify "$venv"; then rmdir "$venv.making"; break; fi
         rm -f "$venv/.made"
         trap 'rmdir "$venv.making"' EXIT
         trap 'exit 143' TERM INT
-        note "making $venv (once)"
-        "$python" -m venv --clear "$venv" >&2 || stop "python -m venv failed; on Debian and Ubuntu 'apt install python3-venv' installs what is missing"
+        log "creating $venv (once)"
+        "$python" -m venv --clear "$venv" >&2 || fail "python -m venv failed; on Debian and Ubuntu 'apt install python3-venv' installs what is missing"
         if [ -n "$lock" ]; then
-            locked "$lock" || stop "the packages of $lock could not be fetched: see above; one without a wheel for this machine needs one on your index, and its hash in the lock"
+            build_locked_wheels "$lock" || fail "the packages of $lock could not be fetched: see above; one without a wheel for this machine needs one on your index, and its hash in the lock"
         fi
-        if [ "$own" != checkout ]; then
-            fetch || stop "$package could not be installed: see above"
+        if [ "$origin" != checkout ]; then
+            fetch_wheels || fail "$package could not be installed: see above"
         fi
         set -- "$venv"/wheels/*.whl
-        [ ! -f "$1" ] || install --no-deps --no-index "$@" || stop "the wheels in $venv/wheels could not be installed: see above"
-        environment seal "$venv" >&2 && verified verify "$venv" || stop "$venv is not what its wheels say, although it was just made"
+        [ ! -f "$1" ] || install --no-deps --no-index "$@" || fail "the wheels in $venv/wheels could not be installed: see above"
+        environment seal "$venv" >&2 && is_valid verify "$venv" || fail "$venv is not what its wheels say, although it was just created"
         touch "$venv/.made"
-        made=yes
-        checked=yes
+        created=yes
+        usable=yes
         rmdir "$venv.making"
         trap - EXIT
     else
-        [ "$waited" -lt 1200 ] || stop "another build has been making $venv for 20 minutes; remove $venv.making if none does"
+        [ "$waited" -lt 1200 ] || fail "another build has been creating $venv for 20 minutes; remove $venv.making if none does"
         waited=$((waited + 5))
         sleep 5
     fi
 done
 
 bin=$venv/bin
-if [ "$own" = checkout ]; then
+if [ "$origin" = checkout ]; then
     # Kept by content beside the environment: a server that a build started goes on importing from it.
-    now=$("$python" -I -S -c '
+    content=$("$python" -I -S -c '
 import hashlib, os, sys
 found = [os.path.join(folder, name) for folder, _, names in os.walk("pipeline/ml_pipeline") for name in names if not name.endswith(".pyc")]
 total = hashlib.sha256(sys.argv[1].encode())
@@ -437,29 +437,29 @@ found += filter(os.path.exists, ["pyproject.toml"])
 for path in sorted(found):
     total.update(b"%s %s\n" % (hashlib.sha256(open(path, "rb").read()).digest(), path.encode()))
 print(total.hexdigest()[:32])' "$venv")
-    over=$ML_CACHE/checkout-$now
-    touch "$over/.used" 2>/dev/null
-    starts=$(printf '#!/bin/sh\nPYTHONPATH="%s${PYTHONPATH:+:$PYTHONPATH}" PATH="%s:$PATH" exec "%s/bin/python" -P -m ml_pipeline "$@"' "$over" "$bin" "$venv")
-    if [ -d "$over" ] && { [ "$(cat "$over/run/ml-pipeline")" != "$starts" ] || ! verified checkout "$over"; }; then
-        rm -rf "$over"
+    installed=$ML_CACHE/checkout-$content
+    touch "$installed/.used" 2>/dev/null
+    launcher=$(printf '#!/bin/sh\nPYTHONPATH="%s${PYTHONPATH:+:$PYTHONPATH}" PATH="%s:$PATH" exec "%s/bin/python" -P -m ml_pipeline "$@"' "$installed" "$bin" "$venv")
+    if [ -d "$installed" ] && { [ "$(cat "$installed/run/ml-pipeline")" != "$launcher" ] || ! is_valid checkout "$installed"; }; then
+        rm -rf "$installed"
     fi
-    if [ ! -d "$over" ]; then
-        new=$over.$$
+    if [ ! -d "$installed" ]; then
+        new=$installed.$$
         trap 'rm -rf "$new"' EXIT
-        install --no-deps --no-build-isolation --target "$new" "$PWD" || stop "the checkout could not be installed: see above"
+        install --no-deps --no-build-isolation --target "$new" "$PWD" || fail "the checkout could not be installed: see above"
         rm -rf "$new/bin"
         mkdir -p "$new/run"
         touch "$new/.used"
-        made=yes
-        printf '%s\n' "$starts" > "$new/run/ml-pipeline"
+        created=yes
+        printf '%s\n' "$launcher" > "$new/run/ml-pipeline"
         chmod +x "$new/run/ml-pipeline"
-        [ -e "$over" ] || mv "$new" "$over" || stop "$over could not be made"
+        [ -e "$installed" ] || mv "$new" "$installed" || fail "$installed could not be created"
         rm -rf "$new"
         trap - EXIT
     fi
-    bin=$over/run
+    bin=$installed/run
 fi
-[ -z "$made" ] || [ -z "$ML_CACHE_DAYS" ] || clean >&2
+[ -z "$created" ] || [ -z "$ML_CACHE_DAYS" ] || remove_unused >&2
 PATH=$bin:$PATH
-checked
+require_version
 echo "bin=$bin"

@@ -25,9 +25,13 @@ class Package(FakeMlPipeline):
     def __init__(self, pages: Sequence[str] = ()) -> None:
         super().__init__()
         self.pages = pages
+        self.stages: Mapping[str, Any] | None = None
+        """What ``ml-pipeline stages --json`` prints; nothing if None."""
         self.calls: list[ShCall] = []
 
     def __call__(self, call: ShCall) -> Sh:
+        if call.label == "ml-pipeline stages":
+            return Sh(stdout=json.dumps(self.stages) if self.stages else "")
         ran = len(self.arguments)
         answer = super().__call__(call)
         if len(self.arguments) > ran:
@@ -60,7 +64,7 @@ def _summary(verb: str, given: Mapping[str, Any], code: int) -> str:
         return "may be promoted: +0.0641 [+0.0504, +0.0777]" if code == 0 else "refused: +0.001"
     if verb == "promote" and code == 0:
         return "version 7 is in production: http://127.0.0.1:8000"
-    return f"{verb} said {code}"
+    return f"{verb} ended with {code}"
 
 
 Deliver = Callable[..., Build]

@@ -66,17 +66,17 @@ def test_what_does_not_deliver_gets_neither_home_nor_engine(
 
 
 @pytest.mark.parametrize("script", [EXPLICIT, TEMPLATE], ids=["explicit", "template"])
-def test_the_engine_is_lent_to_the_stages_that_need_it(
+def test_the_engine_is_given_to_the_stages_that_need_it(
     deliver: Deliver, package: Package, script: str
 ) -> None:
     build = deliver(script, env=ADMINISTRATORS, agents={"one": ["docker"], "other": []})
     assert build.result == "SUCCESS"
     assert {call.node for call in package.calls} == {"one"}
     assert set(containers(build)) == {HOME, ENGINE}
-    lent = [args for args in containers(build) if args == ENGINE]
+    engines = [args for args in containers(build) if args == ENGINE]
     explicit = script == EXPLICIT
-    told = "from deploy staging to the gate, approve, promote, watch"
-    assert len(lent) == (8 if explicit else 4), told
+    message = "from deploy staging to the gate, approve, promote, watch"
+    assert len(engines) == (8 if explicit else 4), message
 
 
 def test_package_gets_the_engine_where_it_pushes_an_image_and_delivers(
@@ -98,14 +98,16 @@ def test_so_it_does_in_the_template(deliver: Deliver, package: Package) -> None:
     script = TEMPLATE.replace("nepse'", "nepse', stages: [package: [push: true]]")
     build = deliver(script, env=ADMINISTRATORS, agents={"one": ["docker"]})
     assert build.result == "SUCCESS"
-    lent = [args for args in containers(build) if args == ENGINE]
-    assert len(lent) == 5, "package, from deploy staging to the gate, approve, promote, and watch"
+    engines = [args for args in containers(build) if args == ENGINE]
+    assert len(engines) == 5, (
+        "package, from deploy staging to the gate, approve, promote, and watch"
+    )
     ran = zip(package.verbs, package.calls, strict=True)
     used = {call.workspace for verb, call in ran if verb in ("train", "package")}
     assert len(used) == 1
 
 
-def test_a_home_that_cannot_be_made_is_told_with_the_node(deliver: Deliver) -> None:
+def test_a_home_that_cannot_be_created_is_named_with_the_node(deliver: Deliver) -> None:
     build = deliver(
         f"{LIBRARY}mlLint({PROJECT})",
         env=ADMINISTRATORS,
@@ -113,7 +115,8 @@ def test_a_home_that_cannot_be_made_is_told_with_the_node(deliver: Deliver) -> N
         agents={"one": ["docker"]},
     )
     assert build.result == "FAILURE"
-    assert "cannot be made, /srv/ml: an administrator makes them on one" in build.text
+    message = "cannot create the folders to mount, /srv/ml: an administrator creates them on one"
+    assert message in build.text
 
 
 def test_a_home_with_spaces_is_refused_before_any_node(deliver: Deliver) -> None:
@@ -258,18 +261,18 @@ def test_a_stage_of_ones_own_that_fails_ends_the_delivery(
 @pytest.mark.parametrize(
     ("verb", "code", "result"), [("gate", 0, "SUCCESS"), ("train", 1, "FAILURE")]
 )
-def test_people_are_told(
+def test_notifications(
     deliver: Deliver, package: Package, verb: str, code: int, result: str
 ) -> None:
     package.says[verb] = code
-    told = '{ news -> echo "news ${news.event} ${news.result} ${news.description}" }'
-    build = deliver(f"{LIBRARY}mlPipeline({PROJECT}, notify: {told})")
+    message = '{ news -> echo "news ${news.event} ${news.result} ${news.description}" }'
+    build = deliver(f"{LIBRARY}mlPipeline({PROJECT}, notify: {message})")
     news = [echo for echo in build.echoes if echo.startswith("news")]
     assert news[-1].startswith(f"news finished {result} ")
     assert ("news waiting" in "".join(news)) == (code == 0)
 
 
-def test_a_rejection_is_told_as_one(deliver: Deliver) -> None:
+def test_the_notification_of_a_rejection(deliver: Deliver) -> None:
     build = deliver(
         f'{LIBRARY}mlPipeline({PROJECT}, notify: {{ news -> echo "news ${{news.result}}" }})',
         answers=[{"input": "*", "do": "reject", "by": "alice"}],
@@ -278,7 +281,9 @@ def test_a_rejection_is_told_as_one(deliver: Deliver) -> None:
 
 
 @pytest.mark.parametrize("plugins", [(), ("slack",)])
-def test_slack_is_told_where_it_is_installed(deliver: Deliver, plugins: tuple[str, ...]) -> None:
+def test_slack_is_notified_where_it_is_installed(
+    deliver: Deliver, plugins: tuple[str, ...]
+) -> None:
     build = deliver(
         f"{LIBRARY}mlPipeline({PROJECT}, notify: [slack: '#models'])",
         branch="PR-7",
@@ -363,10 +368,10 @@ def test_on_an_agent_a_pod_is_refused(deliver: Deliver, package: Package) -> Non
     assert not package.calls
 
 
-def test_without_a_home_that_outlives_the_workspace_it_says_so(deliver: Deliver) -> None:
-    told = "register: ML_HOME is not set; registry and keys lie in this workspace"
-    assert told in deliver(f"{LIBRARY}mlRegister({PROJECT})").text
-    assert told not in deliver(f"{LIBRARY}mlRegister({PROJECT})", env={"ML_HOME": "/ml"}).text
+def test_a_missing_home_is_logged(deliver: Deliver) -> None:
+    message = "register: ML_HOME is not set; registry and keys lie in this workspace"
+    assert message in deliver(f"{LIBRARY}mlRegister({PROJECT})").text
+    assert message not in deliver(f"{LIBRARY}mlRegister({PROJECT})", env={"ML_HOME": "/ml"}).text
 
 
 CREDENTIALS = {

@@ -162,10 +162,10 @@ def test_the_lock_in_the_package_is_installed_and_nothing_is_resolved(
 ) -> None:
     path, digest = helper(wheel.parent)
     with_lock(wheel, digest)
-    said = agent.run(ML_PACKAGE=str(wheel), PIP_FIND_LINKS=str(path.parent))
-    assert "error" not in said, agent.log
+    output = agent.run(ML_PACKAGE=str(wheel), PIP_FIND_LINKS=str(path.parent))
+    assert "error" not in output, agent.log
     assert "installing the packages of" in agent.log
-    assert list(Path(said["bin"]).parent.glob("lib/*/site-packages/helper.py"))
+    assert list(Path(output["bin"]).parent.glob("lib/*/site-packages/helper.py"))
 
 
 def test_a_package_that_the_lock_does_not_know_by_its_hash_is_refused(
@@ -173,15 +173,15 @@ def test_a_package_that_the_lock_does_not_know_by_its_hash_is_refused(
 ) -> None:
     path, _ = helper(wheel.parent)
     with_lock(wheel, "0" * 64)
-    said = agent.run(ML_PACKAGE=str(wheel), PIP_FIND_LINKS=str(path.parent))
-    assert said == {"error": f"{wheel} could not be installed: see above"}
+    output = agent.run(ML_PACKAGE=str(wheel), PIP_FIND_LINKS=str(path.parent))
+    assert output == {"error": f"{wheel} could not be installed: see above"}
 
 
 def test_a_lock_of_the_workspace_goes_before_that_of_the_package(agent: Agent, wheel: Path) -> None:
     with_lock(wheel, "0" * 64)
     (agent.root / "workspace/own.txt").write_text("")
-    said = agent.run(ML_PACKAGE=str(wheel), ML_LOCK="own.txt")
-    assert "error" not in said, agent.log
+    output = agent.run(ML_PACKAGE=str(wheel), ML_LOCK="own.txt")
+    assert "error" not in output, agent.log
 
 
 def test_the_wheel_carries_the_lock_of_this_repository() -> None:
@@ -207,19 +207,19 @@ def test_a_longer_number_is_not_the_contract(agent: Agent) -> None:
     assert "this library needs" in agent.run()["error"]
 
 
-def test_without_any_package_the_error_says_how_to_set_it(agent: Agent) -> None:
+def test_without_any_package_the_error_names_how_to_set_it(agent: Agent) -> None:
     error = agent.run()["error"]
     assert "package:" in error
     assert "ML_PIPELINE_PACKAGE" in error
     assert "docs/how-to/jenkins.md" in error
 
 
-def test_no_python_is_said_so(agent: Agent, wheel: Path) -> None:
+def test_a_missing_python_is_named(agent: Agent, wheel: Path) -> None:
     (agent.path / "python3").unlink()
     assert "no Python 3.11" in agent.run(ML_PACKAGE=str(wheel))["error"]
 
 
-def test_a_lock_that_is_not_there_is_said_so(agent: Agent, wheel: Path) -> None:
+def test_a_missing_lock_is_named(agent: Agent, wheel: Path) -> None:
     assert "lock.txt is not in" in agent.run(ML_PACKAGE=str(wheel), ML_LOCK="lock.txt")["error"]
 
 
@@ -229,19 +229,21 @@ def test_the_environment_is_made_once_for_one_lock(agent: Agent, wheel: Path) ->
     lock.write_text("# nothing\n")
     variables = {"ML_PACKAGE_DEFAULT": str(wheel), "ML_LOCK": "lock.txt"}
     first = agent.run(**variables)
-    assert "making" in agent.log
-    told = subprocess.run(
+    assert "creating" in agent.log
+    message = subprocess.run(
         [f"{first['bin']}/ml-pipeline"], capture_output=True, text=True, check=True
     )
-    assert told.stdout == f"ml-pipeline {__version__}\n"
+    assert message.stdout == f"ml-pipeline {__version__}\n"
     assert agent.run(**variables) == first
-    assert "making" not in agent.log
+    assert "creating" not in agent.log
     lock.write_text("# something else\n")
     assert agent.run(**variables)["bin"] != first["bin"]
 
 
 @pytest.mark.slow
-def test_environments_that_nobody_uses_go_when_a_new_one_is_made(agent: Agent, wheel: Path) -> None:
+def test_unused_environments_are_removed_when_a_new_one_is_created(
+    agent: Agent, wheel: Path
+) -> None:
     cache = agent.root / "cache"
     names = ("venv-old", "checkout-old", "venv-used", "checkout-served", "venv-locked")
     for name in names:
@@ -435,10 +437,10 @@ def _byte_code(made: Environments) -> Path:
         (_other_python, "bin/python is in no wheel"),
         (_planted, "it has no site-packages"),
         (_another_package, "evil-1.0-py3-none-any.whl is not in the lock"),
-        (_without_info, "evil-1.0 is of no wheel that was kept"),
+        (_without_info, "evil-1.0 has no wheel in this environment"),
         (_own_wheel_too, "-py3-none-any.whl is not /"),
         (_command, "bin/ml-pipeline differs from its entry point"),
-        (_two_homes, "pyvenv.cfg says home twice"),
+        (_two_homes, "pyvenv.cfg has home twice"),
         (_unhashed, "fake.py differs from its wheel"),
         (_system_site, "pyvenv.cfg names another Python"),
     ],
@@ -516,7 +518,7 @@ def _written(folder: Path, files: Mapping[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         ({}, ""),
         ({"ml_pipeline/__pycache__/cli.pyc": "planted"}, ""),
@@ -537,7 +539,7 @@ def _written(folder: Path, files: Mapping[str, str]) -> None:
     ],
 )
 def test_what_a_checkout_was_installed_to_is_compared_with_it(
-    tmp_path: Path, files: Mapping[str, str], told: str
+    tmp_path: Path, files: Mapping[str, str], message: str
 ) -> None:
     workspace, over = tmp_path / "workspace", tmp_path / "over"
     _written(workspace, SOURCES)
@@ -558,12 +560,12 @@ def test_what_a_checkout_was_installed_to_is_compared_with_it(
         text=True,
         check=False,
     )
-    assert done.stdout.strip().startswith(told), done.stderr
-    assert bool(done.returncode) == bool(told)
+    assert done.stdout.strip().startswith(message), done.stderr
+    assert bool(done.returncode) == bool(message)
     assert not list(over.rglob("*.pyc"))
 
 
-def test_an_input_that_did_not_arrive_is_named(agent: Agent) -> None:
+def test_an_input_that_is_missing_is_named(agent: Agent) -> None:
     agent.command(__version__)
     script = f"unset ML_LOCK; . {SCRIPT}"
     environment = {"PATH": str(agent.path), "HOME": "/tmp"}

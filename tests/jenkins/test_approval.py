@@ -12,8 +12,8 @@ from tests.jenkins.conftest import EXPLICIT, TEMPLATE, Deliver, Package
 GATE = "@Library('ml-pipeline') _\nmlGate(project: 'examples/nepse')\n"
 ASK = (
     GATE
-    + "def said = mlApprove(project: 'examples/nepse'ARGUMENTS)\n"
-    + 'echo "said ${said.verdict} ${said.summary}"\n'
+    + "def result = mlApprove(project: 'examples/nepse'ARGUMENTS)\n"
+    + 'echo "result ${result.verdict} ${result.summary}"\n'
 )
 
 
@@ -25,12 +25,12 @@ def answer(**values: Any) -> list[dict[str, Any]]:
     return [{"input": "Promote", "by": "alice", **values}]
 
 
-def test_name_and_reason_are_what_the_map_says(deliver: Deliver, package: Package) -> None:
+def test_name_and_reason_come_from_the_map(deliver: Deliver, package: Package) -> None:
     build = deliver(ask(), answers=answer(values={"REASON": " better  "}), restart_everywhere=True)
     assert build.result == "SUCCESS"
     assert package.given("approve")["by"] == "alice"
     assert package.given("approve")["reason"] == "better"
-    assert "said pass version 7 approved by alice: better" in build.echoes
+    assert "result pass version 7 approved by alice: better" in build.echoes
 
 
 @pytest.mark.parametrize("values", [{}, {"REASON": ""}, {"REASON": "  "}], ids=str)
@@ -73,7 +73,8 @@ def test_every_shape_that_input_returns_is_understood(
     deliver: Deliver, shape: str, by: str | None, reason: str | None
 ) -> None:
     build = deliver(
-        f"@Library('ml-pipeline') _\ndef a = mlApprove.understood({shape})\n"
+        "@Library('ml-pipeline') import org.mlpipeline.ApprovalPrompt\n"
+        f"def a = new ApprovalPrompt(this).parsed({shape})\n"
         'echo "<${a.by}> <${a.reason}>"\n'
     )
     assert build.echoes == [f"<{by or 'null'}> <{reason or 'null'}>"]
@@ -99,9 +100,11 @@ def test_the_prompt_shows_what_is_decided_on(deliver: Deliver, package: Package)
         "Promote nepse-direction version 7 over version 6? +0.0641 [+0.0504, +0.0777]"
     )
     assert "  inconclusive  drift (advisory): too few days" in build.echoes
-    [told] = [line for line in build.echoes if line.startswith(f"mlApprove: {prompts[0].message}")]
-    assert "Checks that are not passed: 1, listed under mlGate above." in told
-    assert told.endswith("artifact/examples/nepse/build/ml/reports/gate.json")
+    [message] = [
+        line for line in build.echoes if line.startswith(f"mlApprove: {prompts[0].message}")
+    ]
+    assert "Checks that are not passed: 1, listed under mlGate above." in message
+    assert message.endswith("artifact/examples/nepse/build/ml/reports/gate.json")
     assert prompts[0].submitter == "alice,ml-approvers"
     assert prompts[0].submitter_parameter == "APPROVER"
 
@@ -119,10 +122,11 @@ def test_the_prompt_is_one_line_however_long_the_summary(
     assert len(message) < 220
 
 
-def test_what_waits_for_an_approval_is_not_said_to_be_approvable_twice(deliver: Deliver) -> None:
+def test_the_comparison_leaves_out_that_it_may_be_promoted(deliver: Deliver) -> None:
     build = deliver(
         "@Library('ml-pipeline') _\n"
-        "echo mlApprove.comparison([summary: 'may be promoted: log loss\\n+0.0247 (superior)'])\n"
+        "def gate = [summary: 'may be promoted: log loss\\n+0.0247 (superior)']\n"
+        "echo new org.mlpipeline.ApprovalPrompt(this).comparison(gate)\n"
     )
     assert build.echoes == ["log loss +0.0247 (superior)"]
 
@@ -154,7 +158,7 @@ REFUSED = {"code": 1, "metrics": {"counted": False}, "summary": "'bob' may not a
 
 
 @pytest.mark.parametrize("script", [ask(), EXPLICIT], ids=["step", "jenkinsfile"])
-def test_a_rejection_ends_the_build_and_is_kept_with_the_version(
+def test_a_rejection_ends_the_build_and_is_recorded_with_the_version(
     deliver: Deliver, package: Package, script: str
 ) -> None:
     package.says["approve"] = COUNTED
@@ -182,22 +186,22 @@ def test_whoever_may_not_decide_ends_the_build_and_decides_nothing(
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("decision", "why"),
     [
         (5, "approve: a fault of ml-pipeline, please report it with the lines above: "),
         (3, "approve: the environment failed four times: "),
         ({"code": 1, "summary": "version 8 is the challenger"}, "version 8 is the challenger"),
     ],
 )
-def test_a_rejection_that_cannot_be_kept_is_no_decision(
-    deliver: Deliver, package: Package, said: Any, why: str
+def test_a_rejection_that_cannot_be_recorded_is_no_decision(
+    deliver: Deliver, package: Package, decision: Any, why: str
 ) -> None:
-    package.says["approve"] = said
+    package.says["approve"] = decision
     build = deliver(ask(), answers=answer(do="reject"))
     assert build.result == "ABORTED"
-    told = build.description or ""
-    assert told.startswith(f"ended by alice, but the rejection could not be recorded: {why}")
-    assert told.endswith("; version 7 is still open")
+    message = build.description or ""
+    assert message.startswith(f"ended by alice, but the rejection could not be recorded: {why}")
+    assert message.endswith("; version 7 is still open")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +223,9 @@ def test_a_build_that_is_stopped_at_the_prompt_is_no_rejection(
 
 
 @pytest.mark.parametrize(("arguments", "hours"), [("", 72), (", hours: 5", 5)])
-def test_nobody_answers(deliver: Deliver, package: Package, arguments: str, hours: int) -> None:
+def test_a_prompt_without_an_answer_times_out(
+    deliver: Deliver, package: Package, arguments: str, hours: int
+) -> None:
     build = deliver(ask(arguments), answers=answer(do="ignore"))
     assert build.result == "ABORTED"
     assert build.description == (
@@ -243,7 +249,9 @@ def test_the_delivery_that_is_approved_first_ends_the_older_one(
     assert package.verbs.count("promote") == 1
 
 
-def test_a_policy_that_promotes_by_itself_asks_nobody(deliver: Deliver, package: Package) -> None:
+def test_a_policy_that_promotes_by_itself_asks_for_no_approval(
+    deliver: Deliver, package: Package
+) -> None:
     package.says["approve"] = (
         "version 7 approved by policy: the policy promotes what the gate passes"
     )
@@ -274,12 +282,12 @@ def test_on_an_agent_it_would_hold_an_executor(deliver: Deliver, package: Packag
     assert not build.calls("input")
 
 
-@pytest.mark.parametrize("said", [None, 1])
-def test_without_a_gate_that_passed_nobody_is_asked(
-    deliver: Deliver, package: Package, said: int | None
+@pytest.mark.parametrize("gate", [None, 1])
+def test_without_a_gate_that_passed_there_is_no_prompt(
+    deliver: Deliver, package: Package, gate: int | None
 ) -> None:
-    package.says["gate"] = said or 0
-    script = ask() if said else ask().replace("mlGate(project: 'examples/nepse')", "")
+    package.says["gate"] = gate or 0
+    script = ask() if gate else ask().replace("mlGate(project: 'examples/nepse')", "")
     build = deliver(script)
     assert build.result == "SUCCESS"
     assert not build.calls("input")

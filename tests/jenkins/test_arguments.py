@@ -85,8 +85,8 @@ def test_a_step_takes_named_arguments_only(deliver: Deliver, package: Package) -
 
 def test_a_step_returns_a_small_map(deliver: Deliver) -> None:
     call = "mlDeploy(environment: 'staging', project: 'examples/nepse', version: 7)"
-    script = f"{LIBRARY}def said = {call}\n"
-    script += (
-        'echo "${said.stage} ${said.environment} ${said.verdict} ${said.version} ${said.summary}"\n'
-    )
-    assert "deploy staging pass 7 deploy said 0" in deliver(script).echoes
+    script = f"{LIBRARY}def result = {call}\n"
+    keys = ("stage", "environment", "verdict", "version", "summary")
+    shown = " ".join(f"${{result.{key}}}" for key in keys)
+    script += f'echo "{shown}"\n'
+    assert "deploy staging pass 7 deploy ended with 0" in deliver(script).echoes

@@ -17,6 +17,7 @@ LOCK = HERE / "codenarc.json"
 RULES = HERE / "codenarc.groovy"
 CHECKED = (
     "vars/*.groovy",
+    "src/**/*.groovy",
     "Jenkinsfile",
     "examples/*/Jenkinsfile",
     "harness/src/pytest_jenkinsfile/groovy/**/*.groovy",
@@ -64,6 +65,25 @@ def test_what_breaks_a_rule_is_found(tmp_path: Path) -> None:
     (tmp_path / "vars/bad.groovy").write_text(BAD)
     found = {line.split(":")[0] for line in violations(tmp_path, tmp_path / "r.json", *CHECKED)}
     assert found == {"UnusedVariable", "SpaceAfterComma", "UnnecessarySemicolon"}
+
+
+@pytest.mark.slow
+def test_a_method_of_more_than_60_lines_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "src/org/mlpipeline"
+    folder.mkdir(parents=True)
+    for name, lines in (("Short", 58), ("Long", 59)):
+        body = "        steps.echo('x')\n" * lines
+        text = (
+            f"package org.mlpipeline\n\n/** {name}. */\nclass {name} implements Serializable {{\n"
+        )
+        text += f"    void run(Object steps) {{\n{body}    }}\n}}\n"
+        (folder / f"{name}.groovy").write_text(text)
+    found = [
+        line
+        for line in violations(tmp_path, tmp_path / "r.json", *CHECKED)
+        if line.startswith("MethodSize")
+    ]
+    assert found == ["MethodSize: src/org/mlpipeline/Long.groovy:5"]
 
 
 def test_the_lock_names_an_artefact_and_its_checksum_only() -> None:

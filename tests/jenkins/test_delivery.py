@@ -61,7 +61,7 @@ def test_a_pull_request_is_green_and_touches_nothing(
 ) -> None:
     build = deliver(script, branch="PR-7", answers=[], restart_everywhere=True)
     assert build.result == "SUCCESS"
-    assert build.description == "evaluate said 0"
+    assert build.description == "evaluate ended with 0"
     assert sorted(package.verbs) == sorted([*CHECKS, *QUICK])
     assert package.given("validate-data")["ci_data"] is True
     assert package.given("train")["quick"] is True
@@ -132,13 +132,13 @@ def test_the_promotion_is_locked_and_the_milestone_lies_inside(
 
 @BOTH
 @pytest.mark.parametrize("stage", ["lint", "test", *[s.split()[0] for s in TO_GATE if s != "gate"]])
-def test_a_no_is_red_and_ends_the_delivery(
+def test_a_failed_stage_is_red_and_ends_the_delivery(
     deliver: Deliver, package: Package, script: str, stage: str
 ) -> None:
     package.says[stage] = 1
     build = deliver(script)
     assert build.result == "FAILURE"
-    assert f"{stage} said 1" in (build.description or "")
+    assert f"{stage} ended with 1" in (build.description or "")
     assert not {"approve", "promote", "watch"} & set(package.verbs)
     assert "input" not in {step.name for step in build.steps}
     name = f"{stage}-staging" if f"{stage} staging" in TO_GATE else stage
@@ -146,7 +146,7 @@ def test_a_no_is_red_and_ends_the_delivery(
 
 
 @BOTH
-def test_a_pull_request_is_red_where_a_stage_says_no(
+def test_a_pull_request_is_red_where_a_stage_fails(
     deliver: Deliver, package: Package, script: str
 ) -> None:
     package.says["evaluate"] = 1
@@ -175,7 +175,7 @@ def test_a_champion_that_moved_during_the_wait_is_not_overwritten(
 
 
 @BOTH
-def test_the_gate_says_no_and_the_champion_stays(
+def test_the_gate_fails_and_the_champion_stays(
     deliver: Deliver, package: Package, script: str
 ) -> None:
     package.says["gate"] = {"code": 1, "summary": "not proved: +0.001 [-0.01, +0.02]"}
@@ -189,7 +189,7 @@ def test_the_gate_says_no_and_the_champion_stays(
     ("kept", "result"), [("success", "SUCCESS"), ("unstable", "UNSTABLE"), ("failure", "FAILURE")]
 )
 @pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
-def test_how_a_build_ends_that_kept_the_champion_is_the_users(
+def test_the_user_chooses_how_a_build_ends_that_kept_the_champion(
     deliver: Deliver, package: Package, kept: str, result: str, verdict: str
 ) -> None:
     package.says["gate"] = {"code": 1, "verdict": verdict}
@@ -201,12 +201,12 @@ def test_how_a_build_ends_that_kept_the_champion_is_the_users(
 
 
 @pytest.mark.parametrize(
-    "said", [5, {"code": 1, "verdict": "error"}, {"code": 1, "writes": False}, 3, 2]
+    "answer", [5, {"code": 1, "verdict": "error"}, {"code": 1, "writes": False}, 3, 2]
 )
 def test_a_gate_that_crashed_is_red_and_keeps_nothing_green(
-    deliver: Deliver, package: Package, said: object
+    deliver: Deliver, package: Package, answer: object
 ) -> None:
-    package.says["gate"] = said  # type: ignore[assignment]
+    package.says["gate"] = answer  # type: ignore[assignment]
     build = deliver()
     assert build.result == "FAILURE"
     assert "champion kept" not in build.text
@@ -214,7 +214,7 @@ def test_a_gate_that_crashed_is_red_and_keeps_nothing_green(
 
 
 @BOTH
-def test_nothing_changed_asks_nobody_and_looks_after_the_champion(
+def test_nothing_changed_asks_for_no_approval_and_checks_the_champion(
     deliver: Deliver, package: Package, script: str
 ) -> None:
     package.says["gate"] = {
@@ -277,14 +277,14 @@ def test_a_build_that_is_no_first_run_never_promotes(
 
 
 @pytest.mark.parametrize(
-    ("cause", "told"), [("replay", "replayed"), ("restart", "restarted at a stage")]
+    ("cause", "message"), [("replay", "replayed"), ("restart", "restarted at a stage")]
 )
 def test_promote_refuses_in_such_a_build(
-    deliver: Deliver, package: Package, cause: str, told: str
+    deliver: Deliver, package: Package, cause: str, message: str
 ) -> None:
     build = deliver("@Library('ml-pipeline') _\nmlPromote(project: 'examples/nepse')", cause=cause)
     assert build.result == "FAILURE"
-    assert f"this build was {told}, and such a build never promotes" in build.text
+    assert f"this build was {message}, and such a build never promotes" in build.text
     assert not package.calls
 
 
@@ -325,7 +325,7 @@ def test_data_that_only_makes_a_build_unstable_is_delivered_nowhere(
     """
     build = deliver(script)
     assert build.result == "UNSTABLE"
-    assert build.description == "validate-data: validate-data said 1"
+    assert build.description == "validate-data: validate-data ended with 1"
     assert package.verbs == ["validate-data"]
 
 

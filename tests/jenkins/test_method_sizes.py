@@ -38,9 +38,12 @@ def found() -> dict[str, int]:
     return sizes(ROOT, *(ROOT / script for script in JENKINSFILES))
 
 
-def test_every_var_and_jenkinsfile_is_measured(found: dict[str, int]) -> None:
-    measured = {name.split(".call(")[0].split(".run(")[0] for name in found}
+def test_every_var_class_and_jenkinsfile_is_measured(found: dict[str, int]) -> None:
+    measured = {name.split("(")[0].rpartition(".")[0] for name in found}
     assert {path.stem for path in (ROOT / "vars").glob("*.groovy")} <= measured
+    classes = {f"org.mlpipeline.{path.stem}" for path in (ROOT / "src").rglob("*.groovy")}
+    assert classes
+    assert classes <= measured
     assert {str(ROOT / script) for script in JENKINSFILES} <= measured
 
 

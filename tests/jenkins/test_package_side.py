@@ -27,7 +27,7 @@ def test_an_error_that_no_report_tells_lies_beside_the_arguments(tmp_path: Path)
     assert "did you mean 'evaluate'?" in (tmp_path / "train.error").read_text()
 
 
-def test_arguments_that_are_wrong_are_told_there_too(tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused_by_the_package_too(tmp_path: Path) -> None:
     file = write(tmp_path, qiuck=True)
     assert cli.main(["train", "--args", str(file)]) == 2
     assert "unknown key 'qiuck'" in (tmp_path / "train.error").read_text()

@@ -17,8 +17,8 @@ BOTH = ("checks-api", "htmlpublisher")
 PAGES = ("evaluate", "gate", "deploy-staging")
 
 
-def left_out(plugin: str) -> str:
-    return f"left out, the plugin {plugin} is not installed"
+def skipped_plugin(plugin: str) -> str:
+    return f"skipped, the plugin {plugin} is not installed"
 
 
 def test_a_stage_that_passed_has_its_report_in_the_log(deliver: Deliver) -> None:
@@ -32,10 +32,10 @@ def test_without_an_address_of_the_build_there_is_no_line(deliver: Deliver) -> N
     assert not [line for line in build.echoes if line.startswith("mlTrain")]
 
 
-def test_a_stage_that_says_no_has_verdict_and_summary(deliver: Deliver, package: Package) -> None:
+def test_a_stage_that_fails_has_verdict_and_summary(deliver: Deliver, package: Package) -> None:
     package.says["train"] = {"code": 1, "verdict": "inconclusive", "summary": "too little data"}
-    told = f"mlTrain: inconclusive: too little data {AT}/reports/train.json"
-    assert told in deliver(TRAIN).echoes
+    message = f"mlTrain: inconclusive: too little data {AT}/reports/train.json"
+    assert message in deliver(TRAIN).echoes
 
 
 def test_evaluate_and_gate_are_checks_of_the_commit(deliver: Deliver) -> None:
@@ -44,7 +44,7 @@ def test_evaluate_and_gate_are_checks_of_the_commit(deliver: Deliver) -> None:
     assert [step.arguments for step in build.calls("publishChecks")] == [
         {
             "name": f"ml-pipeline / {PROJECT} / evaluate",
-            "title": "evaluate said 0",
+            "title": "evaluate ended with 0",
             "conclusion": "SUCCESS",
             "summary": "All checks are passed.",
             "detailsURL": f"{AT}/reports/evaluate.json",
@@ -95,23 +95,23 @@ def test_pages_are_published_and_linked(deliver: Deliver, package: Package) -> N
 
 def test_a_step_returns_where_its_page_is(deliver: Deliver, package: Package) -> None:
     package.pages = ("gate",)
-    script = GATE.replace("mlGate", "def said = mlGate") + 'echo "said ${said.page}"\n'
-    assert deliver(script).echoes[-1] == f"said {PROJECT}/build/ml/pages/gate.html"
+    script = GATE.replace("mlGate", "def answer = mlGate") + 'echo "answer ${answer.page}"\n'
+    assert deliver(script).echoes[-1] == f"answer {PROJECT}/build/ml/pages/gate.html"
 
 
-@pytest.mark.parametrize("said", [1, 5])
+@pytest.mark.parametrize("answer", [1, 5])
 def test_the_page_of_a_stage_that_failed_is_published(
-    deliver: Deliver, package: Package, said: int
+    deliver: Deliver, package: Package, answer: int
 ) -> None:
     package.pages = ("train",)
-    package.says["train"] = said
+    package.says["train"] = answer
     build = deliver(TRAIN, plugins=BOTH)
     assert build.result == "FAILURE"
     assert len(build.calls("publishHTML")) == 1
 
 
 @pytest.mark.parametrize(
-    ("pages", "plugins", "told"),
+    ("pages", "plugins", "message"),
     [
         ((), (), ["checks-api"]),
         (PAGES, (), ["htmlpublisher", "checks-api"]),
@@ -120,13 +120,13 @@ def test_the_page_of_a_stage_that_failed_is_published(
     ],
 )
 def test_a_missing_plugin_is_one_line_in_a_build(
-    deliver: Deliver, package: Package, pages: tuple[str, ...], plugins: Any, told: list[str]
+    deliver: Deliver, package: Package, pages: tuple[str, ...], plugins: Any, message: list[str]
 ) -> None:
     package.pages = pages
     build = deliver(plugins=plugins)
     assert build.result == "SUCCESS"
-    lines = [line for line in build.echoes if line.startswith("left out")]
-    assert lines == [left_out(plugin) for plugin in told]
+    lines = [line for line in build.echoes if line.startswith("skipped, the plugin")]
+    assert lines == [skipped_plugin(plugin) for plugin in message]
 
 
 @pytest.mark.parametrize("plugins", [(), BOTH], ids=["missing", "installed"])
@@ -140,4 +140,4 @@ def test_both_survive_a_restart_of_the_controller(
     assert build.result == "SUCCESS"
     for name, plugin in (("publishChecks", "checks-api"), ("publishHTML", "htmlpublisher")):
         assert len(build.calls(name)) == (2 if plugins else 0)
-        assert build.echoes.count(left_out(plugin)) == (0 if plugins else 1)
+        assert build.echoes.count(skipped_plugin(plugin)) == (0 if plugins else 1)

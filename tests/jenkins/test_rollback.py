@@ -19,7 +19,7 @@ def script(name: str) -> str:
     return re.sub(r"checkout scmGit\(.*\)\n", "checkout scm\n", text)
 
 
-def test_a_person_goes_back_to_a_version_and_says_why(deliver: Deliver, package: Package) -> None:
+def test_a_person_rolls_back_to_a_version_with_a_reason(deliver: Deliver, package: Package) -> None:
     build = deliver(
         script("rollback"),
         branch=None,

@@ -22,9 +22,9 @@ def test_the_command_line_is_constant(deliver: Deliver, package: Package) -> Non
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("answer", "message"),
     [
-        (1, "lint: lint said 1"),
+        (1, "lint: lint ended with 1"),
         (
             {"code": 2, "summary": "unknown key 'lnit'"},
             "lint: usage or configuration: unknown key 'lnit' (project examples/nepse)",
@@ -44,19 +44,21 @@ def test_the_command_line_is_constant(deliver: Deliver, package: Package) -> Non
         ),
     ],
 )
-def test_what_an_exit_code_means(deliver: Deliver, package: Package, said: Any, told: str) -> None:
-    package.says["lint"] = said
+def test_what_an_exit_code_means(
+    deliver: Deliver, package: Package, answer: Any, message: str
+) -> None:
+    package.says["lint"] = answer
     build = deliver(LINT)
     assert build.result == "FAILURE"
-    assert told in build.text
-    assert told in (build.description or "")
+    assert message in build.text
+    assert message in (build.description or "")
 
 
 @pytest.mark.parametrize("summary", ["too few requests", "inconclusive: too few requests"])
-def test_a_verdict_is_said_once(deliver: Deliver, package: Package, summary: str) -> None:
+def test_a_verdict_is_logged_once(deliver: Deliver, package: Package, summary: str) -> None:
     package.says["lint"] = {"code": 1, "verdict": "inconclusive", "summary": summary}
-    [told] = [line for line in deliver(LINT).echoes if line.startswith("mlLint: ")]
-    assert told.startswith("mlLint: inconclusive: too few requests http")
+    [message] = [line for line in deliver(LINT).echoes if line.startswith("mlLint: ")]
+    assert message.startswith("mlLint: inconclusive: too few requests http")
 
 
 def test_an_error_without_a_report_is_read_from_beside_the_arguments(
@@ -74,7 +76,7 @@ def test_an_error_without_a_report_is_read_from_beside_the_arguments(
 
 
 @pytest.mark.parametrize(
-    "said",
+    "answer",
     [
         {"code": 0, "writes": False},
         {"code": 1, "writes": False},
@@ -90,24 +92,22 @@ def test_an_error_without_a_report_is_read_from_beside_the_arguments(
     ],
     ids=str,
 )
-def test_pass_and_fail_are_believed_only_with_a_report_of_this_run(
-    deliver: Deliver, package: Package, said: dict[str, Any]
+def test_pass_and_fail_need_a_report_of_this_run(
+    deliver: Deliver, package: Package, answer: dict[str, Any]
 ) -> None:
-    package.says["lint"] = said
+    package.says["lint"] = answer
     build = deliver(LINT)
     assert build.result == "FAILURE"
-    assert "without a report of this run that agrees; nothing is believed" in build.text
+    assert "without a report of this run that agrees; its result is ignored" in build.text
 
 
-def test_a_report_that_an_earlier_attempt_left_is_not_believed(
-    deliver: Deliver, package: Package
-) -> None:
+def test_the_report_of_an_earlier_attempt_is_ignored(deliver: Deliver, package: Package) -> None:
     lint = "mlLint(project: 'examples/nepse')"
     script = f"@Library('ml-pipeline') _\nmlAgent {{ {lint}; {lint} }}"
     package.says["lint"] = [0, {"code": 0, "writes": False}]
     build = deliver(script)
     assert build.result == "FAILURE"
-    assert "nothing is believed" in build.text
+    assert "its result is ignored" in build.text
 
 
 def test_the_environment_is_tried_again_with_growing_pauses(
@@ -134,9 +134,7 @@ def test_a_no_is_not_tried_again(deliver: Deliver, package: Package) -> None:
     assert package.verbs == ["lint"]
 
 
-def test_what_a_stage_said_is_published_though_it_failed(
-    deliver: Deliver, package: Package
-) -> None:
+def test_the_report_of_a_failed_stage_is_published(deliver: Deliver, package: Package) -> None:
     package.says["lint"] = 1
     build = deliver(LINT)
     assert list(build.artifacts) == ["examples/nepse/build/ml/reports/lint.json"]

@@ -29,8 +29,8 @@ class Models(Package):
         self.model = call.cwd.name
         return super().__call__(call)
 
-    def report(self, *said: Any) -> dict[str, Any]:
-        return super().report(*said) | {"model": {"name": self.model, "version": 7}}
+    def report(self, *answer: Any) -> dict[str, Any]:
+        return super().report(*answer) | {"model": {"name": self.model, "version": 7}}
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_branch_with_two_models(deliver: Deliver, package: Models, how: str) -
     build = deliver_both(deliver, how, branch="PR-7", restart_everywhere=how == "parallel")
     assert build.result == "SUCCESS", build.text
     assert package.verbs.count("evaluate") == 2
-    assert build.description == "churn: evaluate said 0; loans: evaluate said 0"
+    assert build.description == "churn: evaluate ended with 0; loans: evaluate ended with 0"
 
 
 def test_the_files_of_two_models_are_kept_apart(deliver: Deliver, package: Models) -> None:
@@ -106,8 +106,8 @@ def test_one_model_twice_at_a_time_is_refused_before_anything_runs(
     call = "mlPipeline(project: 'churn')"
     build = deliver(f"{LIBRARY}parallel(a: {{ {call} }}, b: {{ {call} }})", scm=SCM)
     assert build.result == "FAILURE"
-    told = "mlPipeline: this build delivers the project 'churn' at this moment; give each model"
-    assert told in build.text
+    message = "mlPipeline: this build delivers the project 'churn' at this moment; give each model"
+    assert message in build.text
 
 
 def test_one_model_twice_one_after_the_other(deliver: Deliver, package: Models) -> None:

@@ -46,8 +46,9 @@ def test_a_judgement_that_is_no_pass_is_red(
 def test_a_start_alone_is_not_what_the_gate_takes_for_a_shadow(
     deliver: Deliver, package: Package
 ) -> None:
-    """It is skipped, and said to be: nothing was compared."""
+    """Its verdict is skipped: nothing was compared."""
     package.says["shadow"] = {"code": 0, "verdict": "skipped"}
     start = LIVE.split("sleep", maxsplit=1)[0]
-    script = start + "echo \"said: ${mlRun.result('shadow-staging').verdict}\"\n"
-    assert "said: skipped" in deliver(script).echoes
+    call = "new org.mlpipeline.BuildState(this).result('shadow-staging')"
+    script = f'{start}echo "result: ${{{call}.verdict}}"\n'
+    assert "result: skipped" in deliver(script).echoes

@@ -82,7 +82,7 @@ def test_a_branch_delivers_for_what_its_job_is(
     assert not build.calls("input")
 
 
-def test_main_stays_main_whatever_the_environment_says(deliver: Deliver, package: Package) -> None:
+def test_main_stays_main_whatever_the_environment_is(deliver: Deliver, package: Package) -> None:
     build = deliver(branch="main", env={"BRANCH_NAME": "feature/x", "CHANGE_ID": "7"})
     assert build.result == "SUCCESS"
     assert package.verbs[-2:] == ["promote", "watch"]
@@ -237,7 +237,8 @@ def test_the_state_of_another_build_is_not_read(deliver: Deliver, package: Packa
     """A restart at a stage copies `env` into the new build, and with it what was approved there."""
     gate = f"{LIBRARY}mlGate({PROJECT})\n"
     older = state(deliver(gate + SAYS_STATE, job="older").echoes)
-    asked = "echo \"due ${mlApprove.due()} ${mlRun.result('gate')}\"\n"
+    result = "new org.mlpipeline.BuildState(this).result('gate')"
+    asked = f'echo "due ${{mlApprove.due()}} ${{{result}}}"\n'
     build = deliver(f"{LIBRARY}env.ML_STATE = '{older}'\n{asked}")
     assert "due false null" in build.echoes
     build = deliver(f"{gate}{asked}")
@@ -268,7 +269,7 @@ def test_the_state_stays_small(deliver: Deliver, package: Package) -> None:
 
 
 @pytest.mark.parametrize("stage", ["approve", "promote", "watch"])
-def test_a_restart_past_the_gate_says_what_to_start_instead(
+def test_a_restart_past_the_gate_names_what_to_start_instead(
     deliver: Deliver, package: Package, stage: str
 ) -> None:
     build = deliver(EXPLICIT, cause="restart", restart_from=stage)
@@ -301,7 +302,7 @@ def test_an_older_promotion_is_neither_repeated_nor_watched(
     assert package.verbs == []
 
 
-def test_a_replay_keeps_what_the_gate_said_and_adds_why_nothing_was_promoted(
+def test_a_replay_keeps_the_gates_summary_and_adds_why_nothing_was_promoted(
     deliver: Deliver,
 ) -> None:
     build = deliver(TEMPLATE, cause="replay")
@@ -316,7 +317,7 @@ def test_a_replay_keeps_what_the_gate_said_and_adds_why_nothing_was_promoted(
 
 
 @pytest.mark.parametrize(("setup", "used"), [("bin=\n", "-"), ("bin=/made/bin\n", "/made/bin")])
-def test_an_image_cannot_lend_its_own_command(
+def test_an_image_cannot_replace_the_command(
     deliver: Deliver, package: Package, setup: str, used: str
 ) -> None:
     """The command that was checked is used, whatever was set around it."""

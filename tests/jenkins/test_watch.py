@@ -42,7 +42,7 @@ def test_no_node_and_no_lock_is_held_between_two_looks(deliver: Deliver, package
         assert console.count(f"[Pipeline] {step}") == console.count(f"[Pipeline] // {step}") > 0
 
 
-def test_a_version_that_was_rolled_back_is_red_and_says_why(
+def test_a_version_that_was_rolled_back_is_red_with_the_reason(
     deliver: Deliver, package: Package
 ) -> None:
     package.says["watch"] = [waiting(30), {"code": 1, "summary": BACK}]
@@ -60,10 +60,10 @@ def test_a_project_that_watches_nothing_is_done_at_once(deliver: Deliver, packag
 
 
 @pytest.mark.parametrize(
-    "said", [5, 2, {"code": 4, "verdict": "pass"}, {"code": 4, "writes": False}]
+    "answer", [5, 2, {"code": 4, "verdict": "pass"}, {"code": 4, "writes": False}]
 )
-def test_what_is_no_answer_is_red(deliver: Deliver, package: Package, said: Any) -> None:
-    package.says["watch"] = said
+def test_what_is_no_answer_is_red(deliver: Deliver, package: Package, answer: Any) -> None:
+    package.says["watch"] = answer
     assert deliver(ALONE).result == "FAILURE"
     assert package.verbs.count("watch") == 1
 
@@ -77,7 +77,7 @@ def test_an_environment_that_fails_for_a_while_is_asked_again(
     assert package.verbs == ["watch"] * 3
 
 
-def test_alone_it_returns_what_the_last_look_said(deliver: Deliver, package: Package) -> None:
+def test_alone_it_returns_the_result_of_the_last_check(deliver: Deliver, package: Package) -> None:
     package.says["watch"] = [waiting(9), {"code": 0, "summary": "version 7 stays"}]
     build = deliver(ALONE + 'echo "in the end: ${done.verdict}, ${done.summary}"\n')
     assert "in the end: pass, version 7 stays" in build.echoes
