@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ml_pipeline.stages.facts import facts_of
-from ml_pipeline.stages.record import Stage, flag_set, integer
+from ml_pipeline.stages.record import Stage, flag_set, integer_flag
 from ml_pipeline.stages.table import STAGES
 
 from tests.jenkins.conftest import Deliver, Package
@@ -15,7 +15,7 @@ PROJECT = "project: 'examples/nepse'"
 
 @flag_set
 class DriftFlags:
-    max_days: int | None = integer("newest days")
+    max_days: int | None = integer_flag("newest days")
 
 
 DRIFT = Stage(

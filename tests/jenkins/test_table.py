@@ -19,6 +19,11 @@ SPECIAL = {"mlApprove": "ApprovalStep", "mlPromote": "PromoteStep", "mlWatch": "
 GROOVY = {
     path.stem: path.read_text() for path in (*VARS.glob("*.groovy"), *CLASSES.glob("*.groovy"))
 }
+ASK_WHERE_SERVERS_RUN = {
+    "ml_pipeline.targets.loader",
+    "ml_pipeline.promotion.agreement",
+    "ml_pipeline.online.deployed_version",
+}
 
 
 def step_of(stage: str) -> str:
@@ -43,7 +48,7 @@ def test_every_stage_has_its_step(stage: str) -> None:
 def test_a_stage_that_asks_where_servers_run_gets_the_engine(stage: str) -> None:
     tree = ast.parse((ROOT / f"pipeline/{STAGES[stage].module.replace('.', '/')}.py").read_text())
     used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    asks = bool(used & {"ml_pipeline.targets.loader", "ml_pipeline.promotion.agreement"})
+    asks = bool(used & ASK_WHERE_SERVERS_RUN)
     assert STEPS["steps"][step_of(stage)]["engine"] == asks
 
 
