@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ml_pipeline
 import pytest
+import pytest_jenkinsfile
+import strict_jenkins_jobs
 from ml_pipeline import cli
 from ml_pipeline.jenkins import distributions
 
@@ -127,3 +130,8 @@ def test_the_command_line_loads_neither_distribution() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_one_tag_releases_all_distributions_with_its_version() -> None:
+    assert pytest_jenkinsfile.__version__ == ml_pipeline.__version__
+    assert strict_jenkins_jobs.__version__ == ml_pipeline.__version__
