@@ -24,6 +24,7 @@ COPY pipeline/ml_pipeline/core/__init__.py pipeline/ml_pipeline/core/documents.p
      pipeline/ml_pipeline/core/whitespace.py /build/source/ml_pipeline/core/
 COPY pipeline/ml_pipeline/bundle/__init__.py pipeline/ml_pipeline/bundle/reader.py /build/source/ml_pipeline/bundle/
 COPY pipeline/ml_pipeline/features/__init__.py pipeline/ml_pipeline/features/schema.py /build/source/ml_pipeline/features/
+COPY pipeline/ml_pipeline/tasks /build/source/ml_pipeline/tasks
 COPY pipeline/ml_pipeline/serving /build/source/ml_pipeline/serving
 COPY pipeline/ml_pipeline/traffic /build/source/ml_pipeline/traffic
 RUN sh /build/install.sh package

@@ -165,5 +165,5 @@ def back_and_forth(
     assert set(asking.turns) == {1, 2}
     golden = scenario.golden()
     by_version = {asked.version: asked.probability for asked in asking.answers}
-    assert by_version[1] == pytest.approx(golden.probabilities[0], abs=1e-6)
+    assert by_version[1] == pytest.approx(golden.predictions[0], abs=1e-6)
     assert by_version[2] != by_version[1]

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         text_flag,
     )
     from ml_pipeline.targets.base import Deployment, Handover, Placement, Target
+    from ml_pipeline.tasks.base import Task
+    from ml_pipeline.tasks.metrics import Metric
     from ml_pipeline.training.estimators.base import (
         Encoded,
         Estimator,
@@ -61,6 +63,7 @@ __all__ = [
     "Handover",
     "LabelledRows",
     "Matrix",
+    "Metric",
     "ModelComparison",
     "NoFlags",
     "Objective",
@@ -75,6 +78,7 @@ __all__ = [
     "Stage",
     "StageReport",
     "Target",
+    "Task",
     "UsageError",
     "Verdict",
     "compute_rsi",
@@ -96,6 +100,8 @@ MODULES: Final = {
     "gate.checks.base": ("AT_LEAST", "AT_MOST", "GateCheck"),
     "gate.model_comparison": ("ComparedRows", "ModelComparison"),
     "problem": ("Column", "FeatureFunction", "Matrix", "Problem", "Rule"),
+    "tasks.base": ("Task",),
+    "tasks.metrics": ("Metric",),
     "training.estimators.base": (
         "Encoded",
         "Estimator",

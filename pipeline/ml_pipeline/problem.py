@@ -2,6 +2,8 @@
 
 A third party's plug-in is a class named by an entry point of the group ``ml_pipeline.problems``.
 It has a class attribute ``Options`` (a :class:`ml_pipeline.config.Section`) and is made with one.
+One that has other tasks than binary classification names all of its tasks in a class attribute
+``tasks``, and is made with the options and the :class:`ml_pipeline.Task` of ``problem.task``.
 """
 
 from __future__ import annotations
@@ -80,6 +82,8 @@ class Matrix:
     features: pd.DataFrame
     label: pd.Series
     keys: pd.DataFrame
+    classes: tuple[str, ...] = ()
+    """Of a multi-class label: the name of each code in ``label``, which are 0, 1, 2 and so on."""
 
     @property
     def categorical(self) -> tuple[str, ...]:

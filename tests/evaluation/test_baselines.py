@@ -42,24 +42,24 @@ class TestLogisticRegression:
         x = rng.normal(size=(4000, 2))
         y = (x[:, 0] + rng.normal(size=4000) > 0).astype(float)
         x[::7, 0], x[::11, 1] = np.nan, 1e9
-        found = baselines.logistic_regression(x, y, np.array([[2.0, 0], [-2, 0], [np.nan, 0]]), 1)
+        found = baselines.linear(x, y, np.array([[2.0, 0], [-2, 0], [np.nan, 0]]), 1)
         assert found[0] > 0.85
         assert found[1] < 0.15
         assert found[2] == pytest.approx(0.5, abs=0.05)
 
     def test_a_constant_or_empty_column_does_no_harm(self):
         x = np.c_[np.ones(50), np.full(50, np.nan)]
-        found = baselines.logistic_regression(x, np.tile([0.0, 1.0], 25), x[:1], 1)
+        found = baselines.linear(x, np.tile([0.0, 1.0], 25), x[:1], 1)
         assert found == pytest.approx([0.5])
 
     def test_one_class_is_refused(self):
         with pytest.raises(Refused, match="one class"):
-            baselines.logistic_regression(np.ones((4, 1)), np.ones(4), np.ones((1, 1)), 1)
+            baselines.linear(np.ones((4, 1)), np.ones(4), np.ones((1, 1)), 1)
 
 
 def test_no_training_rows_are_refused():
     with pytest.raises(Refused, match="no labelled row"):
-        baselines.base_rate(np.array([]), 3)
+        baselines.constant(np.array([]), 3)
 
 
 class TestBestHeuristic:

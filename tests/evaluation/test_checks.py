@@ -20,7 +20,7 @@ def noise(count):
 
 @pytest.mark.parametrize("bad", [[np.nan], [np.inf], [-0.1], [1.1], []])
 def test_predictions_that_are_no_probabilities_fail(bad):
-    assert checks.finite(np.array(bad)).verdict is Verdict.FAIL
+    assert checks.valid_predictions(np.array(bad)).verdict is Verdict.FAIL
 
 
 class TestBaseRate:
@@ -29,7 +29,7 @@ class TestBaseRate:
     constant = np.full(1200, 0.5)
 
     def check(self, model, *, quick=False):
-        return checks.beats_base_rate(self.sample, model, self.constant, quick=quick)
+        return checks.beats_baseline(self.sample, model, self.constant, quick=quick)
 
     def test_a_model_that_is_clearly_worse_than_a_constant_fails(self):
         check = self.check(np.where(self.labels == 1, 0.1, 0.9) + noise(1200) / 100)

@@ -64,7 +64,7 @@ def test_requests_without_an_answer_are_missing(silent, dropped, verdict):
 )
 def test_it_lags_if_it_is_slow_and_slower_than_the_champion(ms, slow, verdict):
     pairs = [
-        Exchange(one.id, Reply(one.champion.probabilities, slow), one.challenger)
+        Exchange(one.id, Reply(one.champion.predictions, slow), one.challenger)
         for one in exchanges(ms=ms)
     ]
     assert judged(compare(pairs, SECTION))["latency"] is verdict

@@ -11,7 +11,8 @@ from ml_pipeline.core import report
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.online import watch
 from ml_pipeline.online.metrics_scraper import Seen
-from ml_pipeline.serving.metrics import PROBABILITIES, SECONDS, Histogram
+from ml_pipeline.serving.metrics import SECONDS, Histogram
+from ml_pipeline.tasks.binary_classification import BINS
 
 SECTION = WatchSection()
 REFERENCE = np.random.default_rng(0).beta(5, 5, 5000)
@@ -29,7 +30,7 @@ def seen(statuses=None, *, seconds=(0.005,) * 200, answers=REFERENCE[:200]):
         instances=1,
         statuses={200: 200} if statuses is None else statuses,
         seconds=buckets(SECONDS, seconds),
-        predictions=buckets(PROBABILITIES, answers),
+        predictions=buckets(BINS, answers),
     )
 
 

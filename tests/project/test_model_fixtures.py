@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ml_pipeline.features.schema import Feature, FeatureSchema
-from ml_pipeline.project.model_fixtures import BaselineModel, OnnxClassifier, read_holdout
+from ml_pipeline.project.model_fixtures import BaselineModel, TrainedModel, read_holdout
 
 
 class HalfOfFirst:
@@ -42,15 +42,15 @@ def test_holdout_is_split_into_features_and_labels(holdout):
     assert labels.tolist() == [1, 0]
 
 
-class TestOnnxClassifier:
+class TestTrainedModel:
     def test_labels_and_probabilities(self, holdout):
-        model = OnnxClassifier(HalfOfFirst(), SCHEMA)
+        model = TrainedModel(HalfOfFirst(), SCHEMA)
         features, _ = read_holdout(holdout)
         assert model.predict(features).tolist() == [1, 0]
         np.testing.assert_allclose(model.predict_proba(features), [[0.5, 0.5], [0.9, 0.1]])
 
     def test_columns_may_come_in_any_order_but_not_be_missing(self, holdout):
-        model = OnnxClassifier(HalfOfFirst(), SCHEMA)
+        model = TrainedModel(HalfOfFirst(), SCHEMA)
         features, _ = read_holdout(holdout)
         assert model.predict(features[["c", "x"]]).tolist() == [1, 0]
         with pytest.raises(ValueError, match="x"):

@@ -191,7 +191,7 @@ class TestFlavour:
             finally:
                 mlflow.set_tracking_uri(before[0])
             found = model.predict(frame)
-        assert found.tolist() == pytest.approx(golden.probabilities, abs=1e-6)
+        assert found.tolist() == pytest.approx(golden.predictions, abs=1e-6)
 
     @pytest.mark.parametrize("words", [["check", "--select=E,F,I,D,ANN"], ["format", "--check"]])
     def test_a_projects_linters_pass_over_the_script_in_its_home(

@@ -59,7 +59,7 @@ def test_answers_are_those_of_score_to_the_bit(code, bundle, project, tmp_path):
     probabilities = dict(
         zip(
             [rows[place]["client"] for place in found.places],
-            bundle.probabilities(bundle.schema.encode_rows(found.rows)),
+            bundle.predict_list(bundle.schema.encode_rows(found.rows)),
             strict=True,
         )
     )

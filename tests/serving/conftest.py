@@ -63,6 +63,6 @@ def slow(bundle, monkeypatch):
             self.free.wait(10)
             return quick(encoded)
 
-    quick, made = bundle.probabilities, Slow()
-    monkeypatch.setattr(bundle, "probabilities", made)
+    quick, made = bundle.predict_list, Slow()
+    monkeypatch.setattr(bundle, "predict_list", made)
     return made

@@ -287,7 +287,7 @@ def test_a_fault_of_the_server_tells_nothing_of_it(bundle, state, monkeypatch):
         raise RuntimeError("secret path")
 
     app = make_app(bundle, 3, LIMITS, state)
-    monkeypatch.setattr(bundle, "probabilities", broken)
+    monkeypatch.setattr(bundle, "predict_list", broken)
 
     async def ask():
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

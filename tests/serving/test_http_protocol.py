@@ -147,7 +147,7 @@ class Connection:
 
     def counted(self):
         metrics = self.app.metrics
-        return metrics._requests, metrics.probabilities.counts, self.server_state.total_requests
+        return metrics._requests, metrics.predictions.counts, self.server_state.total_requests
 
     async def end(self):
         self.transport.close()
@@ -391,13 +391,13 @@ class TestTogether:
     @pytest.fixture
     def calls(self, opened, monkeypatch):
         """The numbers of rows with which the model is called, from the first request on."""
-        found, model = [], opened.probabilities
+        found, model = [], opened.predict_list
 
         def counted(encoded):
             found.append(len(encoded))
             return model(encoded)
 
-        monkeypatch.setattr(opened, "probabilities", counted)
+        monkeypatch.setattr(opened, "predict_list", counted)
         return found
 
     async def answers(self, connections, *asked):
@@ -462,7 +462,7 @@ class TestTogether:
         async def ask():
             connections = self.connections(opened, 3)
             with monkeypatch.context() as patch:
-                patch.setattr(opened, "probabilities", fails)
+                patch.setattr(opened, "predict_list", fails)
                 first = await self.answers(connections, *[REQUESTS["a row"]] * 3)
             second = await self.answers(connections, *[REQUESTS["a row"]] * 3)
             for connection in connections:

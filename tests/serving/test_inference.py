@@ -68,14 +68,14 @@ def test_a_model_that_hangs_fills_the_queue_and_nothing_else(bundle, state, slow
 
 
 def test_quick_requests_overtake_slow_ones(bundle, state, monkeypatch):
-    quick, free = bundle.probabilities, threading.Event()
+    quick, free = bundle.predict_list, threading.Event()
 
     def by_size(encoded):
         if len(encoded) > 100:
             free.wait(60)
         return quick(encoded)
 
-    monkeypatch.setattr(bundle, "probabilities", by_size)
+    monkeypatch.setattr(bundle, "predict_list", by_size)
     api = Api(make_app(bundle, 3, limits(queue=9), state))
     api.app._service.inference._row_seconds = 0.0001
 
@@ -116,13 +116,13 @@ def test_a_fault_in_the_thread_is_a_500_and_the_thread_goes_on(bundle, state, sl
 
 
 def test_who_waits_for_the_processor_has_no_slow_model(bundle, monkeypatch):
-    quick = bundle.probabilities
+    quick = bundle.predict_list
 
     def without_processor(encoded):
         time.sleep(0.01)
         return quick(encoded)
 
-    monkeypatch.setattr(bundle, "probabilities", without_processor)
+    monkeypatch.setattr(bundle, "predict_list", without_processor)
     inference = Inference(bundle, max_queue=1, max_seconds=1.0)
     inference.now([ROW])
     assert inference.is_quick(1)

@@ -55,5 +55,5 @@ def test_at_sigterm_it_ends_the_copying_and_notes_what_was_counted(
     found = live_shadow.exchanges(records)
     told = json.loads((tmp_path / mirror_reader.COUNTS).read_text())
     assert (told["offered"], told["dropped"], [one.id for one in found]) == (1, 0, ["r-1"])
-    assert found[0].champion.probabilities == found[0].challenger.probabilities
+    assert found[0].champion.predictions == found[0].challenger.predictions
     assert control_socket.ask(path, "mirror")[0] == {"mirroring": False}

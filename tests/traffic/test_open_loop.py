@@ -144,7 +144,7 @@ def test_where_nothing_listens_nothing_is_answered():
 def test_only_a_probability_of_the_asked_version_is_an_answer(status, body, error):
     found = requests.reply(Answer(0.0, 0.0, 0.001, status, body), 1)
     assert found.error == error
-    assert found.probabilities == (() if error else (0.5,))
+    assert found.predictions == (() if error else (0.5,))
 
 
 def test_a_token_and_a_path_go_along():

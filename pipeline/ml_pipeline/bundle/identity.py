@@ -26,6 +26,8 @@ from ml_pipeline.core.plugins import installed_plugins
 from ml_pipeline.core.project_modules import search_path
 from ml_pipeline.features.schema import FeatureSchema
 from ml_pipeline.problems.loader import PROBLEM_PLUGINS
+from ml_pipeline.tasks.binary_classification import BINARY
+from ml_pipeline.tasks.loader import TASK_PLUGINS
 from ml_pipeline.training.estimators.loader import ESTIMATOR_PLUGINS, is_own, load_estimator
 
 LOCKED = (
@@ -114,9 +116,12 @@ def shaping(project: Project) -> dict[str, Any]:
     features = config.features.model_dump(mode="json")
     if not features["optional"]:  # as before there was this key
         del features["optional"]
+    problem = config.problem.model_dump(mode="json")
+    if problem["task"] == BINARY.name:  # as before there was this key
+        del problem["task"]
     return {
         "project": config.project,
-        "problem": config.problem.model_dump(mode="json"),
+        "problem": problem,
         "data": data,
         "features": features,
         "split": config.split.model_dump(mode="json"),
@@ -144,7 +149,12 @@ def locked(project: Project) -> dict[str, str]:
     packages = own_packages(project) if is_own(estimator) else load_estimator(estimator).packages
     for name in (*LOCKED, *packages):
         versions[name] = installed_version(name)
-    plugins = ((PROBLEM_PLUGINS, project.config.problem.kind), (ESTIMATOR_PLUGINS, estimator))
+    problem = project.config.problem
+    plugins = (
+        (PROBLEM_PLUGINS, problem.kind),
+        (TASK_PLUGINS, problem.task),
+        (ESTIMATOR_PLUGINS, estimator),
+    )
     for group, name in plugins:
         plugin = installed_plugins(group).get(name)
         if plugin is not None and plugin.distribution is not None:

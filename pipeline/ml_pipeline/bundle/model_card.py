@@ -11,6 +11,7 @@ import unicodedata
 
 from ml_pipeline.core.report import Profile
 from ml_pipeline.features.schema import Feature, FeatureSchema
+from ml_pipeline.tasks.loader import read_task
 from ml_pipeline.training.training_record import TrainingRecord
 
 HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn"})
@@ -25,12 +26,17 @@ def card(training: TrainingRecord, schema: FeatureSchema) -> str:
         f"| {name} | {date or 'undated'} |" for name, date in training.cutoffs.model_dump().items()
     ]
     features = [_feature(feature) for feature in schema.features]
+    task = read_task(training.task)
+    noun = "predictions" if task.objective.kind == "regression" else "probabilities"
+    labels = [f"| {name} | {_escaped(value)} |" for name, value in task.card_rows()]
+    if training.positive_rate is not None:
+        labels.append(f"| Positive rate in training | {training.positive_rate:.4f} |")
     unseen = "is treated as missing" if schema.unseen == "missing" else "is refused"
     lines = [
         f"# Model card: {_escaped(training.project)}",
         "",
-        f"A binary classifier ({training.estimator}) for the problem `{training.problem}`.",
-        "It answers a row of features with the probability of class 1.",
+        f"A {task.title} ({training.estimator}) for the problem `{training.problem}`.",
+        f"It answers a row of features with {task.answers}.",
         "",
         "## Training",
         "",
@@ -40,7 +46,7 @@ def card(training: TrainingRecord, schema: FeatureSchema) -> str:
         f"| Data fingerprint | `{training.fingerprint}` |",
         f"| Profile | {training.profile} |",
         f"| Rows | {rows} |",
-        f"| Positive rate in training | {training.positive_rate:.4f} |",
+        *labels,
         f"| Calibration | {training.calibration} |",
         f"| Seed | {training.seed} |",
         *cutoffs,
@@ -58,7 +64,7 @@ def card(training: TrainingRecord, schema: FeatureSchema) -> str:
         "",
         "## Limits",
         "",
-        "The probabilities hold for rows like those of the training period. Measurements on the",
+        f"The {noun} hold for rows like those of the training period. Measurements on the",
         "holdout, per group and against baselines, are in the reports of the stages evaluate and",
         "gate.",
     ]

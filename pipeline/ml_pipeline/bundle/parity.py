@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.bundle.reader import MODEL, TOLERANCE, OnnxModel
-from ml_pipeline.bundle.writer import IS_GOLDEN, PARITY, PROBABILITY, read_schema
+from ml_pipeline.bundle.reader import MODEL, OnnxModel
+from ml_pipeline.bundle.writer import IS_GOLDEN, PARITY, read_schema
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.data import parquet
+from ml_pipeline.tasks.base import from_column
+from ml_pipeline.tasks.loader import read_task
+from ml_pipeline.tasks.regression import Regression
 from ml_pipeline.training.estimators.loader import load_estimator
 from ml_pipeline.training.training_record import TrainingRecord
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from ml_pipeline.tasks.base import Task
 
 LEAST_RANDOM = 10_000
 
@@ -37,22 +42,27 @@ def compare(model: Path, training: TrainingRecord) -> Parity:
     Raises:
         Refused: a model cannot be loaded, or the rows do not fit its schema.
     """
+    task = read_task(training.task)
     schema = read_schema(model)
     frame = parquet.read(model / PARITY)
     encoded = schema.encode({name: frame[name].to_numpy() for name in schema.names})
-    expected = frame[PROBABILITY].to_numpy(dtype="float64")
+    expected = from_column(frame[task.column])
     is_golden = frame[IS_GOLDEN].to_numpy(dtype=bool)
-    onnx = OnnxModel(model / MODEL).predict(encoded)
+    onnx = OnnxModel(model / MODEL, task).predict(encoded)
     checks = [
-        _agreement("ONNX on golden rows", onnx[is_golden], expected[is_golden], least=1),
-        _agreement("ONNX on random rows", onnx[~is_golden], expected[~is_golden], LEAST_RANDOM),
+        _agreement("ONNX on golden rows", onnx[is_golden], expected[is_golden], 1, task),
+        _agreement(
+            "ONNX on random rows", onnx[~is_golden], expected[~is_golden], LEAST_RANDOM, task
+        ),
     ]
     estimator = load_estimator(training.estimator)
     if estimator.native_file is not None and (model / estimator.native_file).is_file():
         name = f"native {estimator.title} on all rows"
         if training.calibration == "none":
             predicted = estimator.predict_native(model / estimator.native_file, encoded)
-            checks.append(_agreement(name, predicted, expected, least=1))
+            if isinstance(task, Regression):  # the native model predicts scaled labels
+                predicted = task.mean + task.scale * predicted
+            checks.append(_agreement(name, predicted, expected, 1, task))
         else:
             why = f"the probabilities are calibrated ({training.calibration}) after it"
             checks.append(Check(name=name, verdict=Verdict.SKIPPED, why=why))
@@ -61,12 +71,16 @@ def compare(model: Path, training: TrainingRecord) -> Parity:
 
 
 def _agreement(
-    name: str, found: NDArray[np.float64], expected: NDArray[np.float64], least: int
+    name: str,
+    found: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    least: int,
+    task: Task,
 ) -> Check:
     """Return whether all rows agree; too few rows, or one that is not a number, is no agreement."""
     import numpy as np
 
-    bound = f"at most {TOLERANCE:g} from the trained model"
+    bound = f"at most {task.tolerance:g} from the trained model"
     if len(expected) < least or found.shape != expected.shape:
         return Check(
             name=name,
@@ -76,7 +90,9 @@ def _agreement(
             why="nothing is proved by too few rows",
         )
     difference = np.abs(found - expected)
-    agrees = difference <= TOLERANCE
+    if difference.ndim > 1:
+        difference = difference.max(axis=1)
+    agrees = difference <= task.tolerance
     worst = int(np.argmax(np.where(np.isnan(difference), np.inf, difference)))
     return Check(
         name=name,
@@ -86,5 +102,9 @@ def _agreement(
         why=""
         if agrees.all()
         else f"{int((~agrees).sum())} of {len(expected)} rows differ, the worst is row {worst}: "
-        f"{found[worst]:.6g} instead of {expected[worst]:.6g}",
+        f"{_shown(found[worst])} instead of {_shown(expected[worst])}",
     )
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(f"{each:.6g}" for each in value) if value.ndim else f"{value:.6g}"

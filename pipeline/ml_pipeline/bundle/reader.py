@@ -19,10 +19,16 @@ from ml_pipeline.core import documents
 from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.features.schema import FeatureError, FeatureSchema
+from ml_pipeline.tasks.base import difference as difference_of
+from ml_pipeline.tasks.base import values_of
+from ml_pipeline.tasks.binary_classification import BINARY
+from ml_pipeline.tasks.loader import read_task
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from ml_pipeline.tasks.base import Task, Value
 
 SCHEMA = "ml-pipeline/bundle/1"
 MANIFEST = "manifest.json"
@@ -41,7 +47,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class OnnxModel:
-    """An ONNX binary classifier: float32 ``[n, width]`` in, two probabilities a row out.
+    """An ONNX model of a task: float32 ``[n, width]`` in, the task's columns a row out.
 
     One thread: a row takes microseconds, and one process serves one core.
 
@@ -49,8 +55,12 @@ class OnnxModel:
         Refused: ONNX Runtime cannot load it, or its input or output is another one.
     """
 
-    def __init__(self, model: Path | bytes) -> None:
+    def __init__(self, model: Path | bytes, task: Task = BINARY) -> None:
         import onnxruntime
+
+        self.task = task
+        self._columns = task.objective.outputs
+        self._column = task.output_column
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -68,40 +78,48 @@ class OnnxModel:
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 2:
             raise Refused("the model's input is not one float32 matrix")
         if len(outputs) != 1:
-            raise Refused("the model has no single float32 output with the probabilities")
+            raise Refused("the model has no single float32 output with the predictions")
         self._input: str = inputs[0].name
         self._outputs = [outputs[0].name]
         width = inputs[0].shape[1]
         self.width: int | None = width if isinstance(width, int) else None
 
     def predict(self, encoded: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the probability of class 1 for encoded rows: float32 ``[n, width]`` to ``[n]``.
+        """Return predictions for encoded rows: float32 ``[n, width]`` to ``[n]`` or ``[n, k]``.
 
         Raises:
-            Refused: the model does not answer with two probabilities a row.
+            Refused: the model does not answer with the task's columns.
         """
-        return self._run(encoded)[:, 1].astype(float)  # type: ignore[no-any-return]
+        found = self._run(encoded)
+        if self._column is not None:
+            found = found[:, self._column]
+        return found.astype(float)  # type: ignore[no-any-return]
 
-    def probabilities(self, encoded: NDArray[np.float32]) -> list[float]:
-        """Return what ``predict`` does as a list; for few rows that is quicker."""
-        return [each for _, each in self._run(encoded).tolist()]
+    def predict_list(self, encoded: NDArray[np.float32]) -> list[Value]:
+        """Return what ``predict`` does as a list; for few rows that is faster."""
+        column = self._column
+        if column is None:
+            return [tuple(row) for row in self._run(encoded).tolist()]
+        return [row[column] for row in self._run(encoded).tolist()]
 
     def _run(self, encoded: NDArray[np.float32]) -> Any:
         found = self._session.run(self._outputs, {self._input: encoded})[0]
-        if found.shape != (len(encoded), 2):
+        if found.shape != (len(encoded), self._columns):
             raise Refused(
                 f"the model answers {len(encoded)} rows with a {found.shape} array",
-                expected="two probabilities a row",
+                expected="two probabilities a row"
+                if self.task.objective.kind == "binary"
+                else f"{self._columns} columns, for a {self.task.title}",
             )
         return found
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Rows as a client sends them, each with the probability that the trained model gave."""
+    """Rows as a client sends them, each with the prediction of the trained model."""
 
     inputs: list[list[Any]]
-    probabilities: list[float]
+    predictions: list[Value]
 
 
 class Bundle:
@@ -123,6 +141,8 @@ class Bundle:
         self.schema = schema
         self.model = model
         self.golden = golden
+        self.task = model.task
+        """What the model predicts, with what training learned of it."""
 
     @classmethod
     def open(cls, path: Path) -> Bundle:
@@ -144,7 +164,11 @@ class Bundle:
             schema = FeatureSchema.from_json(manifest["features"])
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise Refused(f"{path / MANIFEST}: features: {error}") from None
-        loaded = OnnxModel(model)
+        try:
+            task = read_task(manifest["training"].get("task"))
+        except Refused as error:
+            raise Refused(f"{path / MANIFEST}: {error.fault}", hint=error.hint) from None
+        loaded = OnnxModel(model, task)
         if loaded.width not in (None, schema.width):
             raise Refused(
                 f"{path / MODEL} takes {loaded.width} columns",
@@ -156,7 +180,7 @@ class Bundle:
             hashlib.sha256(content).hexdigest(),
             schema,
             loaded,
-            _golden(golden, path / GOLDEN, len(schema.features)),
+            _golden(golden, path / GOLDEN, len(schema.features), task),
         )
 
     @property
@@ -176,38 +200,38 @@ class Bundle:
         return dict(self.manifest["cutoffs"])
 
     def predict(self, encoded: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the probability of class 1 for rows that are encoded already."""
+        """Return predictions, [n] or [n, k], for rows that are encoded already."""
         return self.model.predict(encoded)
 
-    def probabilities(self, encoded: NDArray[np.float32]) -> list[float]:
-        """Return what ``predict`` does as a list; for few rows that is quicker."""
-        return self.model.probabilities(encoded)
+    def predict_list(self, encoded: NDArray[np.float32]) -> list[Value]:
+        """Return what ``predict`` does as a list; for few rows that is faster."""
+        return self.model.predict_list(encoded)
 
     def predict_rows(self, rows: Sequence[Sequence[object]]) -> NDArray[np.float64]:
-        """Return the probability of class 1 for raw rows in the order of the schema's features.
+        """Return predictions for raw rows in the order of the schema's features.
 
         Raises:
             FeatureError: a row does not fit the schema; names the feature.
         """
         return self.model.predict(self.schema.encode_rows(rows))
 
-    def check_golden(self, tolerance: float = TOLERANCE) -> float:
-        """Return the largest difference from the golden probabilities.
+    def check_golden(self) -> float:
+        """Return the largest difference from the golden predictions.
 
         Raises:
-            Refused: it is above ``tolerance`` or not a number, or a row is none of this model's.
+            Refused: it is above the tolerance or not a number, or a row is none of this model's.
         """
         try:
             found = self.predict_rows(self.golden.inputs)
         except FeatureError as error:
             raise Refused(f"{self.path / GOLDEN}: {error}") from None
-        return check_golden([float(value) for value in found], self.golden.probabilities, tolerance)
+        return check_golden(values_of(found), self.golden.predictions, self.task.tolerance)
 
 
 def check_golden(
-    found: Sequence[float], expected: Sequence[float], tolerance: float = TOLERANCE
+    found: Sequence[Value], expected: Sequence[Value], tolerance: float = TOLERANCE
 ) -> float:
-    """Return the largest difference between two lists of probabilities.
+    """Return the largest difference between two lists of predictions.
 
     Raises:
         Refused: there are none, their number differs, or the difference is above ``tolerance`` or
@@ -219,13 +243,20 @@ def check_golden(
         )
     difference = 0.0
     for one, other in zip(found, expected, strict=True):
-        here = abs(one - other)
+        here = difference_of(one, other)
         if not here <= tolerance:
             raise Refused(
-                f"a golden prediction is {one:.8g}", expected=f"{other:.8g} within {tolerance:g}"
+                f"a golden prediction is {_shown(one)}",
+                expected=f"{_shown(other)} within {tolerance:g}",
             )
         difference = max(difference, here)
     return difference
+
+
+def _shown(value: Value) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))})"
+    return f"{value:.8g}"
 
 
 def read_json(content: bytes, where: Path) -> Any:
@@ -328,22 +359,41 @@ def _size(path: Path) -> int:
     return found.st_size
 
 
-def _golden(content: bytes, where: Path, width: int) -> Golden:
+def _golden(content: bytes, where: Path, width: int, task: Task) -> Golden:
     golden = read_json(content, where)
     inputs = golden.get("inputs") if isinstance(golden, dict) else None
-    expected = golden.get("probabilities") if isinstance(golden, dict) else None
+    expected = golden.get(task.golden_key) if isinstance(golden, dict) else None
     if (
         not isinstance(inputs, list)
         or not isinstance(expected, list)
         or not inputs
         or len(inputs) != len(expected)
         or any(not isinstance(row, list) or len(row) != width for row in inputs)
-        or any(type(value) is not float for value in expected)
+        or not all(_is_value(value, task) for value in expected)
     ):
-        raise Refused(f"{where} is broken", expected="as many rows as probabilities, at least one")
-    for value in expected:
-        if not 0 <= value <= 1:
-            raise Refused(f"{where}: a probability is {value}", expected="0 to 1")
+        raise Refused(
+            f"{where} is broken", expected=f"as many rows as {task.golden_key}, at least one"
+        )
+    import numpy as np
+
+    wrong = task.invalid(np.array(expected, dtype=np.float64))
+    if wrong.any():
+        value = expected[int(wrong.argmax())]
+        raise Refused(
+            f"{where}: a {'probability' if task.name == BINARY.name else 'prediction'} is {value}",
+            expected="0 to 1" if task.name == BINARY.name else f"a {task.prediction_noun}",
+        )
     if all(value is None for row in inputs for value in row):
         raise Refused(f"{where}: no row has a value", expected="rows that tell models apart")
-    return Golden(inputs, expected)
+    return Golden(inputs, [tuple(each) if isinstance(each, list) else each for each in expected])
+
+
+def _is_value(value: object, task: Task) -> bool:
+    """Return whether a value of JSON has the form of the task's predictions."""
+    if task.output_column is not None:
+        return type(value) is float
+    return (
+        isinstance(value, list)
+        and len(value) == task.objective.outputs
+        and all(type(each) is float for each in value)
+    )

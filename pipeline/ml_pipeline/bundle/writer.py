@@ -19,12 +19,14 @@ from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.data import parquet
 from ml_pipeline.features.schema import FeatureSchema
+from ml_pipeline.tasks.base import Task, from_column
+from ml_pipeline.tasks.binary_classification import BINARY
+from ml_pipeline.tasks.loader import read_task
 from ml_pipeline.training.estimators.loader import load_estimator
 from ml_pipeline.training.training_record import TrainingRecord
 
 REFERENCE = "reference.parquet"
 PARITY = "parity.parquet"
-PROBABILITY = "__probability"
 IS_GOLDEN = "__golden"
 
 REPEATED = ("project", "problem", "profile", "identity", "identity_parts", "cutoffs")
@@ -52,7 +54,7 @@ def write(destination: Path, *, model: Path, project: Project) -> Bundle:
         for name in (MODEL, native_file(training), REFERENCE):
             if name is not None and (model / name).is_file():
                 shutil.copyfile(model / name, folder / name)
-        _write_json(folder / GOLDEN, golden(model / PARITY, schema))
+        _write_json(folder / GOLDEN, golden(model / PARITY, schema, read_task(training.task)))
         (folder / "source.tar.gz").write_bytes(archive(project))
         (folder / "MODEL_CARD.md").write_text(card(training, schema), encoding="utf-8")
         model_sha256 = workdir.digest(folder / MODEL)
@@ -100,19 +102,20 @@ def check_unchanged(project: Project, training: TrainingRecord) -> None:
             )
 
 
-def golden(parity: Path, schema: FeatureSchema) -> dict[str, Any]:
+def golden(parity: Path, schema: FeatureSchema, task: Task = BINARY) -> dict[str, Any]:
     """Return the golden rows, as a client would send them, with the trained model's answers.
 
     Args:
-        parity: Parquet with the raw features, ``__probability`` and ``__golden``.
+        parity: Parquet with the raw features, the task's column of predictions and ``__golden``.
         schema: gives the order of the features.
+        task: what is predicted.
     """
     frame = parquet.read(parity)
     frame = frame[frame[IS_GOLDEN]]
     return {
         "features": list(schema.names),
         "inputs": json_rows(frame, schema.names),
-        "probabilities": [float(value) for value in frame[PROBABILITY]],
+        task.golden_key: from_column(frame[task.column]).tolist(),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class ProblemSection(BaseModel):
@@ -11,3 +11,8 @@ class ProblemSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     kind: str = "bars"
+    task: str = Field(
+        "binary_classification",
+        description="What is predicted: binary_classification, multiclass_classification or "
+        "regression; see docs/reference/tasks.md.",
+    )

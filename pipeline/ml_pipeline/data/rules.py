@@ -99,8 +99,13 @@ def frame_tests(
     data: DataSection,
     today: date,
     label: str | None = None,
+    *,
+    binary: bool = True,
 ) -> tuple[DataTest, ...]:
-    """Return the tests of a clean frame as a whole: size, age, no empty column, both labels."""
+    """Return the tests of a clean frame as a whole: size, age, no empty column, both labels.
+
+    Of a label that is not ``binary`` there must be two values at least.
+    """
     args: dict[str, Any] = {"min_value": data.min_rows}
     few = "give it more rows" + (", or lower data.min_rows" if data.min_rows > 1 else "")
     tests = [DataTest("enough_rows", "expect_table_row_count_to_be_between", args, remedy=few)]
@@ -113,8 +118,14 @@ def frame_tests(
     if label is not None:
         args = {"column": label, "min_value": 2}
         expect = "expect_column_unique_value_count_to_be_between"
-        classes = "add rows of the other value: a model learns from both"
-        tests.append(DataTest(f"{label}_two_classes", expect, args, remedy=classes))
+        name, remedy = (
+            f"{label}_varies",
+            "add rows of other values: a model learns from what differs",
+        )
+        if binary:
+            name = f"{label}_two_classes"
+            remedy = "add rows of the other value: a model learns from both"
+        tests.append(DataTest(name, expect, args, remedy=remedy))
     if time is not None and data.max_age_days is not None:
         oldest = today - timedelta(days=data.max_age_days)
         args = {"column": time, "min_value": f"{oldest}T00:00:00"}

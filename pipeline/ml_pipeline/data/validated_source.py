@@ -29,6 +29,7 @@ from ml_pipeline.data.validation import (
     validate,
 )
 from ml_pipeline.data.validation_summary import span_of, summarize
+from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
     from ml_pipeline.problem import Problem
@@ -124,7 +125,8 @@ def validate_source(
     checks = [*validation.checks, *observed]
     if len(frame):
         columns = [column for column in problem.columns() if column.name in names]
-        whole = frame_tests(columns, time, data, today, problem.label_column)
+        binary = project.config.problem.task == BINARY.name
+        whole = frame_tests(columns, time, data, today, problem.label_column, binary=binary)
         whole = independent_tests(validation, tests, whole)
         checks += check_frame(validation.clean, whole)
         if whole:

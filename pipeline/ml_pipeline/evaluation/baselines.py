@@ -1,6 +1,6 @@
-"""What a model has to beat: the base rate, the problem's heuristics, a logistic regression.
+"""What a model has to beat: a constant, the problem's heuristics, a linear model.
 
-All of them learn on the training part alone and predict probabilities.
+All of them learn on the training part alone.
 """
 
 from __future__ import annotations
@@ -9,28 +9,31 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ml_pipeline.core.errors import Refused
-from ml_pipeline.evaluation.metrics import METRICS, value
+from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from ml_pipeline.evaluation.holdout import Sample
+    from ml_pipeline.tasks.base import Task
 
     Floats = NDArray[np.float64]
 
-BASE_RATE = "base_rate"
-LOGISTIC_REGRESSION = "logistic_regression"
+TRAINED = frozenset({"model", "logistic_regression", "ridge"})
+"""Predictors that are trained models: the challenger and the tasks' linear models."""
 LEVELS = 20
 """A signal with more distinct values than this is cut at its quantiles."""
 PRIOR_ROWS = 20.0
 """How many rows at the base rate each level of a signal starts from."""
 CLIP = 5.0
-"""Standard deviations at which a feature is cut before the logistic regression."""
+"""Standard deviations at which a feature is cut before the linear model."""
 
 
-def base_rate(labels: Floats, rows: int) -> Floats:
-    """Return the share of class 1 among the training labels, for each of ``rows`` rows.
+def constant(labels: Floats, rows: int, task: Task = BINARY) -> Floats:
+    """Return the mean target of the training labels for each of ``rows`` rows.
+
+    Of binary labels that is the base rate, of classes their shares, of numbers their mean.
 
     Raises:
         Refused: there are no training labels.
@@ -38,25 +41,34 @@ def base_rate(labels: Floats, rows: int) -> Floats:
     import numpy as np
 
     if not len(labels):
-        raise Refused("no labelled row to learn the base rate from", expected="a training part")
-    return np.full(rows, float(labels.mean()))
+        raise Refused(
+            f"no labelled row to learn the {task.baseline_title} from", expected="a training part"
+        )
+    targets = task.targets(labels)
+    if targets.ndim == 1:
+        return np.full(rows, float(targets.mean()))
+    return np.tile(targets.mean(axis=0), (rows, 1))
 
 
-def from_signal(train_signal: Floats, labels: Floats, signal: Floats) -> Floats:
-    """Turn a raw signal into probabilities: the share of class 1 at its level in training.
+def from_signal(
+    train_signal: Floats, labels: Floats, signal: Floats, task: Task = BINARY
+) -> Floats:
+    """Turn a raw signal into predictions: the mean target at its level in training.
 
-    Each level starts from twenty rows at the base rate, so that a rare one claims little. A
-    missing signal is a level of its own, as far as training has it; what training never saw gets
-    the base rate.
+    Of binary labels that is the share of class 1. Each level starts from twenty rows at the mean of
+    all, so that a rare one claims little. A missing signal is a level of its own, as far as
+    training has it; what training never saw gets the mean of all.
 
     Args:
         train_signal: The training rows' signal [t], NaN where there is none.
         labels: Their labels [t].
         signal: The signal of the rows to predict [n].
+        task: What is predicted.
     """
     import numpy as np
 
-    rate = base_rate(labels, 1)[0]
+    targets = task.targets(labels)
+    rate = constant(labels, 1, task)[0]
     known = train_signal[np.isfinite(train_signal)]
     distinct = np.unique(known)
     if len(distinct) > LEVELS:
@@ -68,31 +80,34 @@ def from_signal(train_signal: Floats, labels: Floats, signal: Floats) -> Floats:
 
     size = len(distinct) + 2
     rows = np.bincount(level(train_signal), minlength=size)
-    ups = np.bincount(level(train_signal), weights=labels, minlength=size)
-    rates = (ups + PRIOR_ROWS * rate) / (rows + PRIOR_ROWS)
-    result: Floats = rates[level(signal)]
-    return result
+
+    def learned(column: Floats, mean: float) -> Floats:
+        sums = np.bincount(level(train_signal), weights=column, minlength=size)
+        found: Floats = ((sums + PRIOR_ROWS * mean) / (rows + PRIOR_ROWS))[level(signal)]
+        return found
+
+    if targets.ndim == 1:
+        return learned(targets, rate)
+    return np.stack([learned(*pair) for pair in zip(targets.T, rate, strict=True)], axis=1)
 
 
-def logistic_regression(train: Floats, labels: Floats, rows: Floats, seed: int) -> Floats:
-    """Return the probabilities of a logistic regression on standardised, encoded features.
+def linear(train: Floats, labels: Floats, rows: Floats, seed: int, task: Task = BINARY) -> Floats:
+    """Return the predictions of the task's linear model on standardised, encoded features.
 
     A missing value becomes the training mean, what lies beyond five standard deviations is cut.
 
     Args:
         train: The training rows' encoded features [t, width].
-        labels: Their labels [t], both classes.
+        labels: Their labels [t].
         rows: The encoded features of the rows to predict [n, width].
         seed: Of the solver.
+        task: What is predicted.
 
     Raises:
-        Refused: the training labels are of one class.
+        Refused: no model can be fitted to the training labels.
     """
     import numpy as np
-    from sklearn.linear_model import LogisticRegression
 
-    if len(np.unique(labels)) != 2:
-        raise Refused("the training labels are of one class", expected="both classes")
     known = np.isfinite(train)
     count = np.maximum(known.sum(axis=0), 1)
     mean = np.where(known, train, 0.0).sum(axis=0, dtype=np.float64) / count
@@ -103,15 +118,12 @@ def logistic_regression(train: Floats, labels: Floats, rows: Floats, seed: int) 
         moved = np.where(np.isfinite(values), (values - mean) / scale, 0.0)
         return np.clip(moved, -CLIP, CLIP)
 
-    model = LogisticRegression(max_iter=1000, random_state=seed)
-    model.fit(standardised(train), labels.astype(np.int64))
-    probabilities: Floats = model.predict_proba(standardised(rows))[:, 1]
-    return probabilities
+    return task.linear(standardised(train), labels, standardised(rows), seed)
 
 
 def heuristics(predictors: Iterable[str]) -> list[str]:
-    """Return the predictors that are no trained models: the base rate and the problem's signals."""
-    return [name for name in predictors if name not in ("model", LOGISTIC_REGRESSION)]
+    """Return the predictors that are no trained models: the constant and the problem's signals."""
+    return [name for name in predictors if name not in TRAINED]
 
 
 def best_heuristic(metric: str, sample: Sample, predictions: Mapping[str, Floats]) -> str:
@@ -119,7 +131,7 @@ def best_heuristic(metric: str, sample: Sample, predictions: Mapping[str, Floats
 
     Choosing by the same rows errs against the challenger: a test against the best is a test
     against each, and holds its error rate. Where the rows do not define the metric, or on a tie,
-    it is the first, the base rate.
+    it is the first, the constant.
 
     Raises:
         Refused: there is no heuristic.
@@ -128,11 +140,12 @@ def best_heuristic(metric: str, sample: Sample, predictions: Mapping[str, Floats
 
     names = heuristics(predictions)
     if not names:
-        raise Refused("no heuristic to compare with", expected=f"at least {BASE_RATE}")
-    sign = 1 if METRICS[metric].higher_is_better else -1
+        raise Refused("no heuristic to compare with", expected=f"at least {sample.task.baseline}")
+    measured = sample.task.metrics[metric]
+    sign = 1 if measured.higher_is_better else -1
 
     def score(name: str) -> float:
-        found = sign * value(metric, sample.labels, predictions[name], sample.codes)
+        found = sign * measured.value(sample.labels, predictions[name], sample.codes)
         return found if math.isfinite(found) else -math.inf
 
     return max(names, key=score)

@@ -9,37 +9,36 @@ from typing import TYPE_CHECKING
 from ml_pipeline.config import EvaluateSection, Threshold
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import Check, Verdict
-from ml_pipeline.evaluation.fairness import BY_GROUP
 from ml_pipeline.evaluation.metric_table import Measured
-from ml_pipeline.evaluation.metrics import METRICS, named, per_day
 from ml_pipeline.statistics.paired_test import paired_difference
+from ml_pipeline.tasks.binary_classification import BINARY
+from ml_pipeline.tasks.metrics import named
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from ml_pipeline.evaluation.holdout import Sample
+    from ml_pipeline.tasks.base import Task
 
     Floats = NDArray[np.float64]
 
 
-def finite(probabilities: Floats) -> Check:
-    """Return whether there are predictions and each is a number from 0 to 1."""
-    import numpy as np
-
-    good = np.isfinite(probabilities) & (probabilities >= 0) & (probabilities <= 1)
-    bad = len(probabilities) - int(good.sum())
-    passed = len(probabilities) > 0 and bad == 0
+def valid_predictions(predictions: Floats, task: Task = BINARY) -> Check:
+    """Return whether there are predictions and each is one of the task."""
+    bad = int(task.invalid(predictions).sum())
+    passed = len(predictions) > 0 and bad == 0
+    binary = task.name == BINARY.name
     return Check(
-        name="predictions are probabilities",
+        name="predictions are probabilities" if binary else "predictions are valid",
         verdict=Verdict.PASS if passed else Verdict.FAIL,
-        observed=f"{bad} of {len(probabilities)} are not",
-        expected="every prediction a number from 0 to 1",
+        observed=f"{bad} of {len(predictions)} are not",
+        expected=f"every prediction a {'number from 0 to 1' if binary else task.prediction_noun}",
         why="" if passed else "a model without finite predictions cannot be measured",
     )
 
 
-def check_metrics(section: EvaluateSection, *, has_groups: bool) -> None:
+def check_metrics(section: EvaluateSection, *, has_groups: bool, task: Task = BINARY) -> None:
     """Refuse limits that no model could meet, before one is trained.
 
     Raises:
@@ -47,13 +46,14 @@ def check_metrics(section: EvaluateSection, *, has_groups: bool) -> None:
             there are gaps and the problem has no groups.
     """
     for name in section.thresholds:
-        named(name, "evaluate.thresholds")
+        if not task.defers_metric(name):
+            named(task.metrics, name, "evaluate.thresholds")
     for name in section.group_gaps:
-        named(name, "evaluate.group_gaps")
-        if name not in BY_GROUP:
+        named(task.metrics, name, "evaluate.group_gaps")
+        if name not in task.group_metrics:
             raise UsageError(
                 f"evaluate.group_gaps: '{name}' has no value for a group",
-                expected=f"one of: {', '.join(BY_GROUP)}",
+                expected=f"one of: {', '.join(task.group_metrics)}",
             )
     if section.group_gaps and not has_groups:
         raise UsageError(
@@ -62,17 +62,19 @@ def check_metrics(section: EvaluateSection, *, has_groups: bool) -> None:
         )
 
 
-def beats_base_rate(sample: Sample, model: Floats, base_rate: Floats, *, quick: bool) -> Check:
-    """Return whether the model's log loss is not worse than that of the base rate.
+def beats_baseline(sample: Sample, model: Floats, baseline: Floats, *, quick: bool) -> Check:
+    """Return whether the model's loss is not worse than that of the constant baseline.
 
     The bound decides, not the estimate: it fails where the mean difference over the sample's units
     is below 0 with an error rate of 1 % (``paired_difference``). A quick model is not judged.
     """
-    name, title = "log loss against the base rate", METRICS["log_loss"].title
-    _, mine = per_day("log_loss", sample.labels, model, sample.codes)
-    _, theirs = per_day("log_loss", sample.labels, base_rate, sample.codes)
+    task = sample.task
+    metric = task.metrics[task.training_metric]
+    title, other = metric.title, task.baseline_title
+    _, mine = metric.per_day(sample.labels, model, sample.codes)
+    _, theirs = metric.per_day(sample.labels, baseline, sample.codes)
     differences = theirs - mine
-    expected = f"{title} not worse than that of the base rate (positive is better)"
+    expected = f"{title} not worse than that of the {other} (positive is better)"
     try:
         test = paired_difference(differences, alpha=0.01, ordered=sample.unit == "day")
     except ValueError as error:
@@ -81,7 +83,11 @@ def beats_base_rate(sample: Sample, model: Floats, base_rate: Floats, *, quick: 
     else:
         unknown, worse = False, test.high < 0
         observed = f"{test.effect:+.4f} [{test.low:+.4f}, {test.high:+.4f}], n {test.n}"
-        why = "the model's probabilities are worse than a constant; look at train.calibration"
+        why = (
+            "the model's probabilities are worse than a constant; look at train.calibration"
+            if len(task.calibrations) > 1
+            else "the model's predictions are worse than a constant; look at train.params"
+        )
     if quick or unknown:
         verdict, why = Verdict.SKIPPED, why if unknown else "a quick model is not held to it"
     elif worse:
@@ -89,7 +95,7 @@ def beats_base_rate(sample: Sample, model: Floats, base_rate: Floats, *, quick: 
     else:
         verdict, why = Verdict.PASS, ""
     return Check(
-        name=name,
+        name=f"{title} against the {other}",
         verdict=verdict,
         required=not quick and not unknown,
         observed=observed,
@@ -99,7 +105,11 @@ def beats_base_rate(sample: Sample, model: Floats, base_rate: Floats, *, quick: 
 
 
 def thresholds(
-    limits: Mapping[str, Threshold], measured: Mapping[str, Measured], *, quick: bool
+    limits: Mapping[str, Threshold],
+    measured: Mapping[str, Measured],
+    *,
+    quick: bool,
+    task: Task = BINARY,
 ) -> list[Check]:
     """Return a check for each absolute limit. A quick model is shown against them, not judged.
 
@@ -108,7 +118,7 @@ def thresholds(
     """
     checks = []
     for name, limit in limits.items():
-        metric = named(name, "evaluate.thresholds")
+        metric = named(task.metrics, name, "evaluate.thresholds")
         bounds = [f"at least {limit.min:g}"] if limit.min is not None else []
         bounds += [f"at most {limit.max:g}"] if limit.max is not None else []
         found = measured.get(name, Measured(skipped="it was not measured"))
@@ -158,7 +168,7 @@ def noise(effect: float, limit: float) -> Check:
 
 
 def group_gaps(
-    limits: Mapping[str, float], gaps: Mapping[str, float], *, quick: bool
+    limits: Mapping[str, float], gaps: Mapping[str, float], *, quick: bool, task: Task = BINARY
 ) -> list[Check]:
     """Return a check for each limit on the gap between groups.
 
@@ -167,7 +177,7 @@ def group_gaps(
     """
     checks = []
     for name, limit in limits.items():
-        named(name, "evaluate.group_gaps")
+        named(task.metrics, name, "evaluate.group_gaps")
         gap = gaps.get(name, math.nan)
         if math.isfinite(gap) and gap <= limit:
             verdict, why = Verdict.PASS, ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ml_pipeline.evaluation import baselines
 from ml_pipeline.evaluation.row_alignment import positions
+from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,26 +15,34 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml_pipeline.problem import Problem
+    from ml_pipeline.tasks.base import Task
 
     Floats = NDArray[np.float64]
 
 KEYS = ("__time", "__entity", "__group", "__cluster", "__label")
 
 
-def predict(matrix: pd.DataFrame, clean: pd.DataFrame, problem: Problem) -> dict[str, Floats]:
-    """Return the probabilities of the base rate and of each heuristic, in the holdout's order.
+def predict(
+    matrix: pd.DataFrame, clean: pd.DataFrame, problem: Problem, task: Task = BINARY
+) -> dict[str, Floats]:
+    """Return the predictions of the constant and of each heuristic, in the holdout's order.
 
     Args:
         matrix: ``matrix.parquet``, with ``__part`` and ``__label``.
         clean: ``clean.parquet``, all of it.
         problem: Knows the heuristics.
+        task: What is predicted.
     """
+    import pandas as pd
+
     part = matrix["__part"]
     train, held = (part == "train").to_numpy(), (part == "holdout").to_numpy()
     labels = matrix.loc[train, "__label"].to_numpy(dtype="float64")
-    found = {baselines.BASE_RATE: baselines.base_rate(labels, int(held.sum()))}
+    found = {task.baseline: baselines.constant(labels, int(held.sum()), task)}
+    if pd.api.types.is_datetime64_any_dtype(matrix["__time"]):
+        found |= task.dated_baselines(matrix.loc[train], matrix.loc[held])
     for name, signal in _signals(matrix, clean, problem).items():
-        found[name] = baselines.from_signal(signal[train], labels, signal[held])
+        found[name] = baselines.from_signal(signal[train], labels, signal[held], task)
     return found
 
 

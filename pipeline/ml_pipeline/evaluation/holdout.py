@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ml_pipeline.tasks.binary_classification import BINARY
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+    from ml_pipeline.tasks.base import Task
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
@@ -20,21 +24,23 @@ Unit = Literal["day", "cluster", "row"]
 class Sample:
     """Labelled rows.
 
-    ``labels`` [n] are 0 or 1; ``codes`` [n] the rows' clusters as 0 .. ``clusters`` - 1, in time
-    order where ``unit`` is ``day``; ``names`` what the clusters are called (a day's ISO date).
+    ``labels`` [n] are those of ``task``; ``codes`` [n] the rows' clusters as 0 .. ``clusters`` - 1,
+    in time order where ``unit`` is ``day``; ``names`` what the clusters are called (a day's ISO
+    date).
     """
 
     labels: Floats
     codes: Integers
     names: tuple[str, ...]
     unit: Unit
+    task: Task = BINARY
 
     @property
     def clusters(self) -> int:
         return len(self.names)
 
     @classmethod
-    def of(cls, rows: pd.DataFrame) -> Sample:
+    def of(cls, rows: pd.DataFrame, task: Task = BINARY) -> Sample:
         """Take labels and clusters from rows of ``matrix.parquet``, all of them labelled.
 
         The unit is the day where the rows are dated and ``__cluster`` does not say otherwise, else
@@ -46,7 +52,8 @@ class Sample:
         labels = rows["__label"].to_numpy(dtype=np.float64)
         clusters, unit = _clusters(rows)
         codes, names = pd.factorize(clusters, sort=True)
-        return cls(labels, codes.astype(np.int64), tuple(_name(name) for name in names), unit)
+        called = tuple(_name(name) for name in names)
+        return cls(labels, codes.astype(np.int64), called, unit, task)
 
 
 def _clusters(rows: pd.DataFrame) -> tuple[pd.Series, Unit]:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.evaluation import baselines
-from ml_pipeline.evaluation.metrics import auc
+from ml_pipeline.tasks.binary_classification import BINARY
+from ml_pipeline.tasks.binary_metrics import auc
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+    from ml_pipeline.tasks.base import Task
 
     Floats = NDArray[np.float64]
 
@@ -22,37 +25,54 @@ LEAST = 10
 SHOWN = 5
 
 
-def feature_aucs(matrix: pd.DataFrame, features: Sequence[str]) -> dict[str, float]:
+def feature_aucs(
+    matrix: pd.DataFrame, features: Sequence[str], task: Task = BINARY
+) -> dict[str, float]:
     """Return the AUC on the holdout of each feature alone, the largest first.
 
     Of a number it is the larger one of two: of its order, in either direction, and of the share of
     class 1 at its level in training, which also sees bands and missing values. Of a category it is
     that of the share of class 1 in training. Empty where the holdout has too few rows of a class.
+    Of several classes it is the mean over each of them against the others, of numbers that of lying
+    above the median.
 
     Args:
         matrix: ``matrix.parquet``, with ``__part`` and ``__label``.
         features: The model's.
+        task: What the label is.
     """
+    import numpy as np
     import pandas as pd
 
     rows = matrix[matrix["__label"].notna()]
     train, held = rows[rows["__part"] == "train"], rows[rows["__part"] == "holdout"]
     learned = train["__label"].to_numpy(dtype="float64")
     labels = held["__label"].to_numpy(dtype="float64")
-    if min(int(labels.sum()), int((1 - labels).sum())) < LEAST or not len(learned):
+    if not len(learned) or not len(labels):
+        return {}
+    views = task.binary_labels(learned, labels)
+    if min(min(int(one.sum()), int((1 - one).sum())) for _, one in views) < LEAST:
         return {}
     found = {}
     for name in features:
         numeric = pd.api.types.is_numeric_dtype(matrix[name].dtype)
-        if numeric and not pd.api.types.is_bool_dtype(matrix[name].dtype):
-            one, other = (part[name].to_numpy(dtype="float64") for part in (train, held))
-            found[name] = max(
-                _either_way(labels, other),
-                auc(labels, baselines.from_signal(one, learned, other)),
-            )
-        else:
-            found[name] = auc(labels, _shares(train[name], learned, held[name]))
+        is_number = numeric and not pd.api.types.is_bool_dtype(matrix[name].dtype)
+        areas = [
+            _number_auc(train[name], before, held[name], after)
+            if is_number
+            else auc(after, _shares(train[name], before, held[name]))
+            for before, after in views
+        ]
+        found[name] = float(np.mean(areas)) if len(areas) > 1 else areas[0]
     return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _number_auc(train: pd.Series, learned: Floats, held: pd.Series, labels: Floats) -> float:
+    one, other = (part.to_numpy(dtype="float64") for part in (train, held))
+    return max(
+        _either_way(labels, other),
+        auc(labels, baselines.from_signal(one, learned, other)),
+    )
 
 
 def check(aucs: Mapping[str, float], limit: float, *, required: bool) -> Check:

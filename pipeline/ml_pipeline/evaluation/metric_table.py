@@ -6,16 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.evaluation.metrics import METRICS, Metric, statistic, value
 from ml_pipeline.statistics.resampling import percentile_intervals
+from ml_pipeline.tasks.binary_classification import BINARY, units_of_one_class
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from ml_pipeline.evaluation.holdout import Sample
+    from ml_pipeline.tasks.base import Task
+    from ml_pipeline.tasks.metrics import Metric
 
     Floats = NDArray[np.float64]
+
+
+MODEL = "model"
+"""Name of the challenger among the predictors."""
 
 
 @dataclass(frozen=True)
@@ -59,32 +65,39 @@ def measure(
 
     if not len(sample.labels):
         raise ValueError("no labelled rows to measure on")
-    reasons = {name: _undefined(metric, sample) for name, metric in METRICS.items()}
-    wanted = [name for name, reason in reasons.items() if not reason]
+    metrics = sample.task.metrics
+    reasons = {
+        (predictor, name): _undefined(metric, sample, predictor)
+        for predictor in predictions
+        for name, metric in metrics.items()
+    }
+    wanted = [key for key, reason in reasons.items() if not reason]
     for predictor, p in predictions.items():
         if not np.isfinite(p).all():
             raise ValueError(f"{predictor}: {int((~np.isfinite(p)).sum())} predictions not finite")
     intervals = percentile_intervals(
         {
-            (predictor, name): statistic(name, sample.labels, p, sample.codes, sample.clusters)
-            for predictor, p in predictions.items()
-            for name in wanted
+            (predictor, name): metrics[name].statistic(
+                sample.labels, predictions[predictor], sample.codes, sample.clusters
+            )
+            for predictor, name in wanted
         },
         sample.clusters,
         resamples=resamples,
         seed=seed,
-        inflated=[(p, name) for p in predictions for name in wanted if METRICS[name].inflated],
+        inflated=[(p, name) for p, name in wanted if metrics[name].inflated],
     )
     table: dict[str, dict[str, Measured]] = {}
     for predictor, p in predictions.items():
         table[predictor] = {}
-        for name, reason in reasons.items():
+        for name, metric in metrics.items():
+            reason = reasons[predictor, name]
             if reason:
                 table[predictor][name] = Measured(skipped=reason)
                 continue
             interval = intervals.get((predictor, name)) if sample.clusters > 1 else None
             table[predictor][name] = Measured(
-                value(name, sample.labels, p, sample.codes),
+                metric.value(sample.labels, p, sample.codes),
                 interval.low if interval else None,
                 interval.high if interval else None,
             )
@@ -93,18 +106,16 @@ def measure(
 
 def left_out(sample: Sample) -> int:
     """Return how many clusters have one class only, and so no AUC of their own."""
-    import numpy as np
-
-    rows = np.bincount(sample.codes, minlength=sample.clusters)
-    ups = np.bincount(sample.codes, weights=sample.labels, minlength=sample.clusters)
-    return int(((ups == 0) | (ups == rows)).sum())
+    return units_of_one_class(sample.labels, sample.codes, sample.clusters)
 
 
-def as_text(table: Table, shown: Mapping[str, str]) -> dict[str, Sequence[Any]]:
+def as_text(
+    table: Table, shown: Mapping[str, str], task: Task = BINARY
+) -> dict[str, Sequence[Any]]:
     """Return the table as texts, ``header`` and ``rows``; empty columns are left out."""
     metrics = [
         metric
-        for name, metric in METRICS.items()
+        for name, metric in task.metrics.items()
         if any(row[name].value is not None for row in table.values())
     ]
     return {
@@ -116,13 +127,10 @@ def as_text(table: Table, shown: Mapping[str, str]) -> dict[str, Sequence[Any]]:
     }
 
 
-def _undefined(metric: Metric, sample: Sample) -> str:
-    """Return why these rows do not define a metric, or nothing."""
+def _undefined(metric: Metric, sample: Sample, predictor: str) -> str:
+    """Return why these rows do not define a metric of a predictor, or nothing."""
+    if metric.model_only and predictor != MODEL:
+        return "it has no prediction interval"
     if metric.needs_days and sample.unit != "day":
         return "the rows are not dated, so there are no days"
-    single = len(set(sample.labels.tolist())) == 1
-    if metric.name == "auc" and single:
-        return f"every label is {sample.labels[0]:g}, one class has no AUC"
-    if metric.name == "within_day_auc" and left_out(sample) == sample.clusters:
-        return "no day has both classes"
-    return ""
+    return sample.task.undefined(metric, sample.labels, sample.codes, sample.clusters)

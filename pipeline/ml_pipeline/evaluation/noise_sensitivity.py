@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ml_pipeline.tasks.binary_classification import BINARY
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
     from ml_pipeline.features.schema import FeatureSchema
+    from ml_pipeline.tasks.base import Task
 
     Floats = NDArray[np.float64]
 
@@ -24,19 +27,21 @@ def noise_effect(
     *,
     relative: float,
     seed: int,
+    task: Task = BINARY,
 ) -> float:
-    """Return the mean change of the probability when every number moves by a tiny share.
+    """Return the mean change of the prediction when every number moves by a tiny share.
 
     Each finite value is multiplied by 1 + u, u uniform in ± ``relative``. Features that hold whole
     numbers only (counts, weekdays) have no decimals and stay. The mean, not the maximum, is
     returned: a tree's answer may jump for the few rows that lie on a threshold.
 
     Args:
-        predict: From encoded rows float32 [n, width] to probabilities [n].
+        predict: From encoded rows float32 [n, width] to predictions [n] or [n, k].
         schema: How raw features are encoded.
         features: Raw features, one row each.
         relative: Size of the noise.
         seed: Of the noise.
+        task: In whose unit changes are measured.
     """
     import numpy as np
 
@@ -52,4 +57,4 @@ def noise_effect(
             moved[feature.name] = values * factor
     before = predict(schema.encode({name: features[name] for name in schema.names}))
     after = predict(schema.encode({name: moved[name] for name in schema.names}))
-    return float(np.abs(after - before).mean())
+    return float(np.abs(task.changes(before, after)).mean())

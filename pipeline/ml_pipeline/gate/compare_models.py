@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from ml_pipeline.tasks.base import Task
+
     Floats = NDArray[np.float64]
 
 CHAMPION = "the champion"
 BEST_HEURISTIC = "the best heuristic"
-TITLES = {"model": "challenger", "base_rate": "base rate"}
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,12 @@ def compare_models(
     comparison = replace(comparison, first_day=comparable.first_day)
     rows = labelled.copy()
     rows[labelled] = comparable.rows
-    sample = Sample.of(holdout[rows])
+    task = inputs.challenger.task
+    sample = Sample.of(holdout[rows], task)
+    titles = {"model": "challenger", task.baseline: task.baseline_title}
     progress("scoring the challenger", 0.15)
+    if inputs.champion is not None and (why := different_outputs(task, inputs.champion.task)):
+        return without_rows(comparison, rules, CHAMPION, why, sample.unit)
     try:
         predictions = _predictions(inputs, rows)
     except champions.NoPredictionsError as error:
@@ -98,11 +103,11 @@ def compare_models(
         sample,
         predictions["model"],
         predictions[best],
-        against=f"{BEST_HEURISTIC}, {TITLES.get(best, best)}",
+        against=f"{BEST_HEURISTIC}, {titles.get(best, best)}",
         goal="superior",
         rules=rules,
     )
-    shown = {name: predictions[name] for name in ("model", baselines.BASE_RATE)}
+    shown = {name: predictions[name] for name in ("model", task.baseline)}
     if inputs.champion is None:
         other = predictions[best]
         comparison = replace(comparison, comparisons=heuristic)
@@ -132,7 +137,7 @@ def compare_models(
             name: {key: value.to_json() for key, value in row.items()}
             for name, row in table.items()
         },
-        table=metric_table.as_text(table, TITLES),
+        table=metric_table.as_text(table, titles, task),
     )
 
 
@@ -145,6 +150,16 @@ def without_rows(
 ) -> ModelComparison:
     """Return the comparison where no rows could be compared fairly: nothing of it passes."""
     return replace(comparison, comparisons=no_comparison(rules, against, why, unit), why=why)
+
+
+def different_outputs(challenger: Task, champion: Task) -> str:
+    """Return why the predictions of two models cannot be compared; empty where they can."""
+    if challenger.name != champion.name:
+        return f"not comparable: a {challenger.title} and a {champion.title}"
+    one, other = (task.metadata().get("classes", ()) for task in (challenger, champion))
+    if one != other:
+        return f"not comparable: classes {', '.join(one)} and {', '.join(other)}"
+    return ""
 
 
 def _kinds(bundle: Bundle) -> set[tuple[str, str]]:
@@ -160,7 +175,9 @@ def _predictions(inputs: ComparisonInputs, rows: NDArray[np.bool_]) -> dict[str,
     labels = matrix.loc[matrix["__part"] == "holdout", "__label"].reset_index(drop=True)
     if not labels.equals(inputs.holdout["__label"]):
         raise champions.NoPredictionsError("the holdout is not the one of the matrix")
-    found = heuristics.predict(matrix, parquet.read(inputs.clean), inputs.problem)
+    found = heuristics.predict(
+        matrix, parquet.read(inputs.clean), inputs.problem, inputs.challenger.task
+    )
     known = {name: values[rows] for name, values in found.items()}
     return {
         "model": champions.score(inputs.challenger, inputs.holdout[rows], "the challenger")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ml_pipeline.config import Config, GateSection
 from ml_pipeline.core.report import Check
 from ml_pipeline.evaluation import checks as limits
-from ml_pipeline.evaluation.metrics import METRICS
 from ml_pipeline.gate.comparison import Comparison, comparable_metric, compare
 from ml_pipeline.gate.decision import Goal, decide, threshold
+from ml_pipeline.tasks.binary_classification import BINARY
+from ml_pipeline.tasks.loader import load_task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from ml_pipeline.evaluation.holdout import Sample
     from ml_pipeline.problem import Problem
+    from ml_pipeline.tasks.base import Task
 
     Floats = NDArray[np.float64]
 
@@ -34,9 +36,12 @@ class ComparisonRules:
     alpha: float
     power: float
     min_units: int
+    task: Task = BINARY
 
     @classmethod
-    def of(cls, section: GateSection, metric: str, guards: Mapping[str, float]) -> ComparisonRules:
+    def of(
+        cls, section: GateSection, metric: str, guards: Mapping[str, float], task: Task = BINARY
+    ) -> ComparisonRules:
         """Lay the section over the problem's primary metric and guards.
 
         Raises:
@@ -44,11 +49,11 @@ class ComparisonRules:
         """
         own = section.guards
         wanted = guards if own is None else {name: guard.margin for name, guard in own.items()}
-        primary = comparable_metric(section.metric or metric, "gate.metric")
+        primary = comparable_metric(section.metric or metric, "gate.metric", task)
         return cls(
             metric=primary,
             guards={
-                comparable_metric(name, "gate.guards"): margin
+                comparable_metric(name, "gate.guards", task): margin
                 for name, margin in wanted.items()
                 if name != primary
             },
@@ -57,6 +62,7 @@ class ComparisonRules:
             alpha=section.alpha,
             power=section.power,
             min_units=section.min_days,
+            task=task,
         )
 
 
@@ -66,8 +72,9 @@ def check_metrics(config: Config, problem: Problem) -> None:
     Raises:
         UsageError: the key is named.
     """
-    limits.check_metrics(config.evaluate, has_groups=problem.group_column is not None)
-    ComparisonRules.of(config.gate, problem.primary_metric, problem.guards)
+    task = load_task(config.problem.task)
+    limits.check_metrics(config.evaluate, has_groups=problem.group_column is not None, task=task)
+    ComparisonRules.of(config.gate, problem.primary_metric, problem.guards, task)
 
 
 @dataclass(frozen=True)
@@ -121,10 +128,7 @@ def run_comparisons(
         guards,
         (
             decide(primary),
-            *(
-                decide(guard, name=f"guard {METRICS[guard.metric].title} against {against}")
-                for guard in guards
-            ),
+            *(decide(guard, name=f"guard {guard.title} against {against}") for guard in guards),
         ),
     )
 
@@ -132,9 +136,13 @@ def run_comparisons(
 def no_comparison(
     rules: ComparisonRules, against: str, why: str, units: str = "day"
 ) -> ComparisonSet:
-    """Return the contest that could not be held: nothing of it passes."""
-    primary = Comparison(rules.metric, against, units, why=why)
-    guards = tuple(Comparison(metric, against, units, why=why) for metric in rules.guards)
+    """Return comparisons that could not be made: nothing of it passes."""
+
+    def none(metric: str) -> Comparison:
+        title = rules.task.metrics[metric].title
+        return Comparison(metric, against, units, why=why, metric_title=title)
+
+    primary, guards = none(rules.metric), tuple(map(none, rules.guards))
     return ComparisonSet(primary, guards, (decide(primary),))
 
 
@@ -144,7 +152,7 @@ def headline(checks: Sequence[Check], primary: Comparison, goal: Goal) -> str:
     from ml_pipeline.gate.decision import describe
 
     verdict = judge(checks)
-    title = METRICS[primary.metric].title
+    title = primary.title
     test = primary.test
     numbers = ""
     if test is not None and primary.challenger is not None and primary.other is not None:

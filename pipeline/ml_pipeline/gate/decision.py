@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 from ml_pipeline.core.report import Check, Verdict
-from ml_pipeline.evaluation.metrics import METRICS
 from ml_pipeline.gate.comparison import Comparison
 from ml_pipeline.statistics.paired_test import PairedTest
 
@@ -56,7 +55,7 @@ def threshold(goal: Goal, margin: float, non_inferior_margin: float) -> float:
 
 def decide(comparison: Comparison, *, name: str = "") -> Check:
     """Return the check of one comparison against the threshold that it was tested for."""
-    title = METRICS[comparison.metric].title
+    title = comparison.title
     name = name or f"{title} against {comparison.against}"
     test = comparison.test
     if test is None:

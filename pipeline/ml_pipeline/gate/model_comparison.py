@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.core.report import ModelRef, StageReport
-from ml_pipeline.evaluation.metrics import ROW_LOSSES
 from ml_pipeline.gate.comparison_set import ComparisonSet
 from ml_pipeline.gate.decision import Goal
 
@@ -47,7 +46,9 @@ class ComparedRows:
         Raises:
             KeyError: the metric is no mean over rows.
         """
-        loss = ROW_LOSSES[metric]
+        loss = self.sample.task.metrics[metric].row_loss
+        if loss is None:
+            raise KeyError(metric)
         labels = self.sample.labels
         return loss(labels, self.challenger), loss(labels, self.other)
 

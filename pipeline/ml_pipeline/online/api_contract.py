@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.bundle.reader import TOLERANCE, Bundle, check_golden
-from ml_pipeline.core.errors import EnvironmentFault, Refused
+from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
 from ml_pipeline.core.report import Check, Verdict, judge
 from ml_pipeline.targets import server_arguments
 from ml_pipeline.targets.base import Deployment, Placement
+from ml_pipeline.tasks.base import difference
+from ml_pipeline.tasks.binary_classification import BINARY
+from ml_pipeline.tasks.loader import load_task, read_task
 from ml_pipeline.traffic import probe
 from ml_pipeline.traffic.probe import (
     UnexpectedAnswer,
@@ -31,6 +34,8 @@ from ml_pipeline.traffic.probe import (
 
 if TYPE_CHECKING:
     import httpx
+
+    from ml_pipeline.tasks.base import Task, Value
 
 LATENCY_REQUESTS = 200
 SLOW_SECONDS = 0.1
@@ -133,7 +138,7 @@ class _Clauses:
         yield "ready", "GET /health/ready is 200", self._ready
         yield "metadata", "name, version, digest and features of the model", self._read_metadata
         yield "deployed version", self._wanted(), self._version
-        yield "one row", "probability in 0..1 and the model's version", self._one
+        yield "one row", self._rule(), self._one
         yield "missing values", "null is accepted for every feature", self._missing
         yield "list of rows", "the same answers, in order, as one by one", self._many
         yield "by name", "one row and a list of rows, answered as by position", self._by_name
@@ -155,7 +160,8 @@ class _Clauses:
         yield "unknown path", "404", lambda: self._told(self._api.get("/no-such-path"), 404)
         yield "wrong method", "405", lambda: self._told(self._api.get("/predict"), 405)
         if self._expected.bundle is not None:
-            rule = f"at most {TOLERANCE:g} from the trained model"
+            tolerance = self._expected.bundle.task.tolerance
+            rule = f"at most {tolerance:g} from the trained model"
             yield "golden predictions", rule, self._golden_rows
         if self._expected.raw_rows:
             yield RAW_ROWS, "the model's own code computes features of raw rows", self._raw_rows
@@ -210,14 +216,36 @@ class _Clauses:
 
     # --- predictions ----------------------------------------------------------------------
 
-    def _one(self) -> float:
-        answer = self._prediction(self._api.post("/predict", json={"features": self._row()}))
-        return float(answer["probability"])
+    def _rule(self) -> str:
+        if self._expected.bundle is None or self._expected.bundle.task.name == BINARY.name:
+            return "probability in 0..1 and the model's version"
+        return f"{self._expected.bundle.task.prediction_noun} and the model's version"
 
-    def _missing(self) -> float:
+    def _task(self) -> Task:
+        """Return the task that is expected, or the one that ``/metadata`` names.
+
+        Raises:
+            UnexpectedAnswer: the task that it names is not installed, or its classes are not given.
+        """
+        bundle = self._expected.bundle
+        if bundle is not None:
+            return bundle.task
+        named = str(self.metadata.get("task", BINARY.name))
+        try:
+            if "classes" in self.metadata:
+                return read_task({"name": named, "classes": self.metadata["classes"]})
+            return load_task(named)
+        except (UsageError, Refused) as error:
+            raise UnexpectedAnswer(f"/metadata has the task {named!r}: {error}") from None
+
+    def _one(self) -> object:
+        answer = self._prediction(self._api.post("/predict", json={"features": self._row()}))
+        return self._task().read(answer)
+
+    def _missing(self) -> object:
         row = [None] * len(self._row())
         answer = self._prediction(self._api.post("/predict", json={"features": row}))
-        return float(answer["probability"])
+        return self._task().read(answer)
 
     def _many(self) -> str:
         rows = [self._row(), [None] * len(self._row()), self._row()]
@@ -227,9 +255,7 @@ class _Clauses:
             raise UnexpectedAnswer(f"{len(rows)} rows gave {shortened(response.text)}")
         for row, answer in zip(rows, together, strict=True):
             alone = self._prediction(self._api.post("/predict", json={"features": row}))
-            if not isinstance(answer, dict) or not (
-                abs(number_of(answer.get("probability")) - alone["probability"]) <= TOLERANCE
-            ):
+            if not self._agree(answer, alone):
                 raise UnexpectedAnswer(f"a row of the list gave {answer}, alone {alone}")
         return f"{len(rows)} rows"
 
@@ -242,8 +268,7 @@ class _Clauses:
         if not isinstance(listed, list) or len(listed) != 2:
             raise UnexpectedAnswer(f"two rows gave {shortened(str(listed))}")
         for answer in (alone, *listed):
-            found = answer.get("probability") if isinstance(answer, dict) else None
-            if not abs(number_of(found) - expected["probability"]) <= TOLERANCE:
+            if not self._agree(answer, expected):
                 raise UnexpectedAnswer(f"by name gave {answer}, by position {expected}")
         return f"{len(named)} names, in any order"
 
@@ -251,7 +276,8 @@ class _Clauses:
         bundle = self._expected.bundle
         if bundle is None:
             raise UnexpectedAnswer("no bundle to compare with")
-        return check_golden(golden_answers(self._api, bundle), bundle.golden.probabilities)
+        found = golden_answers(self._api, bundle)
+        return check_golden(found, bundle.golden.predictions, bundle.task.tolerance)
 
     def _latency(self) -> str:
         row = {"features": self._row()}
@@ -384,11 +410,30 @@ class _Clauses:
 
     def _prediction(self, response: httpx.Response) -> dict[str, Any]:
         answer = object_of(response)
-        if set(answer) != {"probability", "model_version"}:
+        task = self._task()
+        if set(answer) != {*task.answer_schema(), "model_version"}:
             raise UnexpectedAnswer(f"keys {sorted(answer)}")
-        if not 0 <= number_of(answer["probability"]) <= 1:
-            raise UnexpectedAnswer(f"probability {answer['probability']}")
+        try:
+            task.read(answer)
+        except ValueError as error:
+            shown = ", ".join(f"{key} {answer[key]}" for key in task.answer_schema())
+            raise UnexpectedAnswer(shown if task.name == BINARY.name else str(error)) from None
         return answer
+
+    def _agree(self, one: object, other: Mapping[str, Any]) -> bool:
+        """Return whether two answers to one row hold the same prediction."""
+        task = self._task()
+        try:
+            first, second = task.read(one if isinstance(one, dict) else {}), task.read(other)
+        except ValueError:
+            return False
+        return difference(first, second) <= self._tolerance(second)
+
+    def _tolerance(self, value: Value) -> float:
+        """Return the task's tolerance; of a model that is not known, in the value's own unit."""
+        if self._expected.bundle is not None or isinstance(value, tuple):
+            return self._task().tolerance
+        return TOLERANCE * max(1.0, abs(value))
 
 
 def _is_feature(item: object) -> bool:

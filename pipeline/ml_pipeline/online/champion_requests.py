@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.bundle.reader import TOLERANCE, Bundle
+from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.config import Project
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import Home
@@ -18,12 +18,15 @@ from ml_pipeline.features.request_contract import compare
 from ml_pipeline.gate.checks.request_contract import schema_of
 from ml_pipeline.online import recorded_requests
 from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.tasks.base import difference
+from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.traffic import probe
 
 if TYPE_CHECKING:
     import httpx
 
     from ml_pipeline.features.schema import FeatureSchema
+    from ml_pipeline.tasks.base import Task, Value
 
 NAME = "the champion's requests"
 MOST = 500
@@ -46,7 +49,13 @@ class ChampionRequests:
     """In the order of its features."""
 
 
-def replay(url: str, sent: ChampionRequests, challenger: FeatureSchema, token: str | None) -> Check:
+def replay(
+    url: str,
+    sent: ChampionRequests,
+    challenger: FeatureSchema,
+    token: str | None,
+    task: Task = BINARY,
+) -> Check:
     """Send the rows by name and by position, and see that each is answered, both ways alike.
 
     The check is required where the challenger's contract promises it. Where it is breaking, the
@@ -57,6 +66,7 @@ def replay(url: str, sent: ChampionRequests, challenger: FeatureSchema, token: s
         sent: what clients sent to the champion.
         challenger: its features.
         token: of the server; None where it asks for none.
+        task: of the challenger.
 
     Raises:
         httpx.HTTPError: the server does not answer.
@@ -65,8 +75,9 @@ def replay(url: str, sent: ChampionRequests, challenger: FeatureSchema, token: s
     rows = [list(row) for row in sent.rows[:MOST]]
     names = sent.schema.names
     with probe.client(url, token) as api:
-        by_name = list(_answers(api, [dict(zip(names, row, strict=True)) for row in rows], "rows"))
-        by_position = list(_answers(api, rows, "features"))
+        named = [dict(zip(names, row, strict=True)) for row in rows]
+        by_name = list(_answers(api, named, "rows", task))
+        by_position = list(_answers(api, rows, "features", task))
     refused = [
         first if isinstance(first, str) else second
         for first, second in zip(by_name, by_position, strict=True)
@@ -75,9 +86,9 @@ def replay(url: str, sent: ChampionRequests, challenger: FeatureSchema, token: s
     unlike = [
         number
         for number, (first, second) in enumerate(zip(by_name, by_position, strict=True))
-        if isinstance(first, float)
-        and isinstance(second, float)
-        and not abs(first - second) <= TOLERANCE
+        if not isinstance(first, str)
+        and not isinstance(second, str)
+        and not difference(first, second) <= task.tolerance
     ]
     rows_sent = f"{len(rows)} {sent.source} rows of version {sent.version}"
     breaks = change.change == "breaking"
@@ -101,23 +112,25 @@ def replay(url: str, sent: ChampionRequests, challenger: FeatureSchema, token: s
     )
 
 
-def _answers(api: httpx.Client, rows: Sequence[Any], key: str) -> Iterator[float | str]:
-    """Yield the probability of each row, or how it is refused."""
+def _answers(api: httpx.Client, rows: Sequence[Any], key: str, task: Task) -> Iterator[Value | str]:
+    """Yield the prediction for each row, or how it is refused."""
     for start in range(0, len(rows), TOGETHER):
         batch = rows[start : start + TOGETHER]
-        found = _probabilities(api, {key: batch}, len(batch))
+        found = _predictions(api, {key: batch}, len(batch), task)
         if not isinstance(found, str):
             yield from found
             continue
         for row in batch:
-            alone = _probabilities(api, {key: [row]}, 1)
+            alone = _predictions(api, {key: [row]}, 1, task)
             if isinstance(alone, str):
                 yield alone
             else:
                 yield from alone
 
 
-def _probabilities(api: httpx.Client, body: Mapping[str, Any], count: int) -> list[float] | str:
+def _predictions(
+    api: httpx.Client, body: Mapping[str, Any], count: int, task: Task
+) -> list[Value] | str:
     content = json.dumps(body)  # ASCII: what a client sent may hold halves of characters
     response = api.post("/predict", content=content, headers=JSON)
     try:
@@ -128,11 +141,13 @@ def _probabilities(api: httpx.Client, body: Mapping[str, Any], count: int) -> li
         message = answer.get("error") if isinstance(answer, dict) else None
         return f"{response.status_code}: {str(message or 'no message')[:200]}"
     answers = answer if isinstance(answer, list) else []
-    found = [item.get("probability") for item in answers if isinstance(item, dict)]
-    probabilities = [one for one in found if type(one) is float and 0 <= one <= 1]
-    if len(probabilities) != count:
-        return f"{response.status_code}: no probability for each row"
-    return probabilities
+    try:
+        found = [task.read(item) for item in answers if isinstance(item, dict)]
+    except ValueError:
+        found = []
+    if len(found) != count:
+        return f"{response.status_code}: no {task.prediction_noun} for each row"
+    return found
 
 
 def check_champion_requests(
@@ -179,7 +194,7 @@ def check_champion_requests(
             bundle = Bundle.open(registry.download(champion, Path(scratch) / "champion"))
             sent = ChampionRequests("golden", champion.number, schema, bundle.golden.inputs)
     try:
-        return [replay(url, sent, challenger.schema, token)]
+        return [replay(url, sent, challenger.schema, token, challenger.task)]
     except httpx.HTTPError as error:
         return [
             Check(

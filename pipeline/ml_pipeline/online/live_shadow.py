@@ -43,6 +43,8 @@ class Live:
     challenger: ModelRef
     shadow: dict[str, Any]
     """What the target finds it by."""
+    task: dict[str, Any] | None = None
+    """The record of the models' task; None for binary classification."""
     clock: dict[str, float] = field(default_factory=dict)
     """When it was started, by a clock that is never set; see ``ml_pipeline.core.clock``."""
 
@@ -104,6 +106,7 @@ def start(placement: Placement, copying: Copying, model: ModelRef) -> Live:
         champion_digest=copying.champion.digest,
         challenger=model,
         shadow=target.start_shadow(placement, copying),
+        task=copying.task,
     )
     _write(home, name, live)
     return live
@@ -239,4 +242,7 @@ def _target(live: Live) -> CopiesRequests:
 
 
 def _reply(record: dict[str, Any]) -> Reply:
-    return Reply(**record | {"probabilities": tuple(record["probabilities"])})
+    predictions = (
+        tuple(each) if isinstance(each, list) else each for each in record["predictions"]
+    )
+    return Reply(**record | {"predictions": tuple(predictions)})

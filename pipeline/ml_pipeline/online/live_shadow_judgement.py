@@ -12,6 +12,7 @@ from ml_pipeline.online.live_shadow import Live
 from ml_pipeline.online.shadow import Comparison
 from ml_pipeline.targets.base import Counts, Placement
 from ml_pipeline.targets.loader import load_target
+from ml_pipeline.tasks.loader import read_task
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,13 @@ def _compare(
     dropped = counts.dropped
     if ended and not records.full:
         dropped = max(dropped, counts.offered - len(records.exchanges))
-    return shadow.compare(records.exchanges, section, dropped=dropped, minutes=live.minutes)
+    return shadow.compare(
+        records.exchanges,
+        section,
+        dropped=dropped,
+        minutes=live.minutes,
+        task=read_task(live.task),
+    )
 
 
 def _check_copied(counts: Counts | None) -> Check:

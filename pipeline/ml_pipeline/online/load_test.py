@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.config import LoadTestSection
 from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.traffic.open_loop import Answer
 from ml_pipeline.traffic.requests import reply
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from ml_pipeline.tasks.base import Task
 
 LEAST = 100
 """Requests under which a 99th percentile is no more than the largest."""
@@ -60,7 +63,9 @@ def measured(answers: Sequence[Answer], warmup: float) -> list[Answer]:
     return [answer for answer in answers if answer.due >= warmup]
 
 
-def measure(answers: Sequence[Answer], *, warmup: float, version: int | None) -> Load:
+def measure(
+    answers: Sequence[Answer], *, warmup: float, version: int | None, task: Task = BINARY
+) -> Load:
     """Return what the answers after ``warmup`` seconds show.
 
     Percentiles are of all requests, those that failed included.
@@ -69,11 +74,13 @@ def measure(answers: Sequence[Answer], *, warmup: float, version: int | None) ->
         answers: in the order of their schedule.
         warmup: seconds that do not count.
         version: that has to answer.
+        task: of the model that answers.
     """
     import numpy as np
 
     counted = measured(answers, warmup)
-    wrong = [found.error for answer in counted if (found := reply(answer, version)).error]
+    replies = [reply(answer, version, task) for answer in counted]
+    wrong = [found.error for found in replies if found.error]
     ended = max((answer.done for answer in counted), default=warmup)
     latency = np.array([answer.latency for answer in counted], dtype=np.float64) * 1000
     lag = np.array([answer.lag for answer in counted], dtype=np.float64) * 1000

@@ -11,12 +11,17 @@ from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.config import Project
 from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.data import parquet
+from ml_pipeline.gate.compare_models import different_outputs
 from ml_pipeline.online import live_shadow
 from ml_pipeline.online.recorded_requests import Recorded
+from ml_pipeline.tasks.base import from_column, values_of
+from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.traffic.mirror_reader import arranged
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ml_pipeline.tasks.base import Task, Value
 
 RECORDED_INSTEAD = "set shadow.source to recorded, or shadow.required to false"
 
@@ -30,17 +35,28 @@ class ReplayRequests:
     ids: Sequence[str]
     challenger: Sequence[Sequence[Any]]
     champion: Sequence[Sequence[Any]] = ()
-    trained: Sequence[float] = ()
+    trained: Sequence[Value] = ()
     """The trained model's predictions, where there is no champion."""
     groups: Sequence[str] = ()
     contract: str | None = None
     """The digest that the challenger needs for rows by position, if it needs one."""
     champion_contract: str | None = None
+    task: Task = BINARY
 
 
 def contract_needed(bundle: Bundle) -> str | None:
     """Return the contract digest that requests by position must carry; None if they need none."""
     return bundle.schema.contract if bundle.schema.needs_contract else None
+
+
+def _check_outputs(bundle: Bundle, champion: Bundle) -> None:
+    """Raise UsageError where the predictions of the two cannot be compared."""
+    if why := different_outputs(bundle.task, champion.task):
+        raise UsageError(
+            why,
+            expected="a challenger of the champion's task",
+            hint="set shadow.required to false to deliver it all the same",
+        )
 
 
 def fits_challenger(bundle: Bundle, champion: Bundle) -> bool:
@@ -56,7 +72,7 @@ def recorded_replay(rows: Sequence[Recorded], bundle: Bundle, champion: Bundle) 
     """Return requests that the champion answered in production.
 
     Raises:
-        UsageError: there are none.
+        UsageError: there are none, or the models predict different things.
         Refused: they lack a feature of the challenger.
     """
     if not rows:
@@ -64,6 +80,7 @@ def recorded_replay(rows: Sequence[Recorded], bundle: Bundle, champion: Bundle) 
             "the prediction log holds no request that the champion answered",
             hint="wait until production was asked, or set shadow.source to holdout",
         )
+    _check_outputs(bundle, champion)
     moved = live_shadow.positions(champion.schema, bundle.schema)
     return ReplayRequests(
         source="recorded",
@@ -71,6 +88,7 @@ def recorded_replay(rows: Sequence[Recorded], bundle: Bundle, champion: Bundle) 
         champion=[row.features for row in rows],
         contract=contract_needed(bundle),
         champion_contract=contract_needed(champion),
+        task=bundle.task,
         challenger=[
             row.features if moved is None else arranged(row.features, moved) for row in rows
         ],
@@ -89,7 +107,8 @@ def holdout_replay(
         champion: None where there is none; the trained model's predictions stand for it then.
 
     Raises:
-        UsageError: the champion's own code does not compute its features for these rows.
+        UsageError: the champion's own code does not compute its features for these rows, or the
+            models predict different things.
     """
     import pandas as pd
 
@@ -97,12 +116,13 @@ def holdout_replay(
 
     holdout = parquet.read(take("data/holdout.parquet")).reset_index(drop=True)
     newest = holdout.tail(project.config.shadow.requests)
-    trained: list[float] = []
+    trained: list[Value] = []
     rows: list[list[Any]] = []
     if champion is None:
         predictions = parquet.read(take("data/predictions.parquet"))
-        trained = [float(value) for value in predictions["model"].tail(len(newest))]
+        trained = values_of(from_column(predictions["model"].tail(len(newest))))
     else:
+        _check_outputs(bundle, champion)
         features = _champion_features(take, project, bundle, champion, newest)
         rows = json_rows(features, champion.schema.names)
     groups = newest.get("__group")
@@ -114,6 +134,7 @@ def holdout_replay(
         contract=contract_needed(bundle),
         champion_contract=None if champion is None else contract_needed(champion),
         trained=trained,
+        task=bundle.task,
         groups=[]
         if groups is None
         else ["" if pd.isna(value) else str(value) for value in groups.tolist()],

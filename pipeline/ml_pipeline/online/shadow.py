@@ -11,16 +11,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.bundle.reader import TOLERANCE
 from ml_pipeline.config import ShadowSection
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.online.load_test import percentile
 from ml_pipeline.statistics.drift import ks_distance, population_stability_index
+from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.traffic.requests import Reply
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from ml_pipeline.tasks.base import Task, Value
 
     Floats = NDArray[np.float64]
 
@@ -49,7 +51,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Probabilities [n] of rows that both answered, with the group of each."""
+    """Predictions [n] or [n, k] for rows that both answered, with the group of each."""
 
     champion: Floats
     challenger: Floats
@@ -65,6 +67,7 @@ def compare(
     *,
     dropped: int = 0,
     minutes: float | None = None,
+    task: Task = BINARY,
 ) -> Comparison:
     """Compare the answers of the champion and the challenger by request.
 
@@ -73,24 +76,28 @@ def compare(
         section: the limits.
         dropped: requests that were to be copied and were not; they count as not answered.
         minutes: how long requests were copied; None where they were replayed.
+        task: of both models.
     """
     usable = [_whole(one) for one in exchanges if not one.champion.error]
     rows = _rows(usable)
     checks = [
         *_enough(exchanges, usable, rows, section, minutes),
         *_service(usable, section, dropped, compare_latency=True),
-        *_answers(rows, section),
+        *_answers(rows, section, task),
     ]
-    metrics = _metrics(exchanges, usable, rows, dropped) | _distances(rows, section)
+    metrics = _metrics(exchanges, usable, rows, dropped) | _distances(rows, section, task)
     return Comparison(tuple(_weighed(checks, section)), metrics)
 
 
-def against_trained(exchanges: Sequence[Exchange], section: ShadowSection) -> Comparison:
-    """Compare the answers with the trained model's probabilities, where there is no champion.
+def against_trained(
+    exchanges: Sequence[Exchange], section: ShadowSection, task: Task = BINARY
+) -> Comparison:
+    """Compare the answers with the trained model's predictions, where there is no champion.
 
     Args:
         exchanges: ``champion`` holds what the trained model said of the request.
         section: the limits.
+        task: of the model.
     """
     import numpy as np
 
@@ -101,11 +108,11 @@ def against_trained(exchanges: Sequence[Exchange], section: ShadowSection) -> Co
         *_enough(exchanges, exchanges, rows, section, None),
         *_service(exchanges, section, 0, compare_latency=False),
         Check(
-            name="trained probabilities",
-            verdict=_within(largest, TOLERANCE),
+            name=f"trained {'probabilities' if task.name == BINARY.name else 'predictions'}",
+            verdict=_within(largest, task.tolerance),
             observed=largest,
-            expected=f"at most {TOLERANCE:g} from the trained model",
-            why="" if largest <= TOLERANCE else "it does not answer as the trained model does",
+            expected=f"at most {task.tolerance:g} from the trained model",
+            why="" if largest <= task.tolerance else "it does not answer as the trained model does",
         ),
         *(
             Check(name=name, verdict=Verdict.SKIPPED, why=NO_CHAMPION)
@@ -118,10 +125,10 @@ def against_trained(exchanges: Sequence[Exchange], section: ShadowSection) -> Co
 
 def _whole(exchange: Exchange) -> Exchange:
     """Count an answer to another number of rows than was sent as an error."""
-    sent, found = len(exchange.champion.probabilities), exchange.challenger
-    if found.error or len(found.probabilities) == sent:
+    sent, found = len(exchange.champion.predictions), exchange.challenger
+    if found.error or len(found.predictions) == sent:
         return exchange
-    wrong = Reply(ms=found.ms, error=f"{len(found.probabilities)} answers to {sent} rows")
+    wrong = Reply(ms=found.ms, error=f"{len(found.predictions)} answers to {sent} rows")
     return replace(exchange, challenger=wrong)
 
 
@@ -226,9 +233,9 @@ def _service(
     ]
 
 
-def _answers(rows: _Rows, section: ShadowSection) -> list[Check]:
-    """Return the checks of the probabilities; without rows they are inconclusive."""
-    found = _distances(rows, section)
+def _answers(rows: _Rows, section: ShadowSection, task: Task) -> list[Check]:
+    """Return the checks of the predictions; without rows they are inconclusive."""
+    found = _distances(rows, section, task)
     limits = (
         ("psi", found["psi"], section.psi, "psi", "population stability index"),
         ("ks", found["ks"], section.ks, "ks", "Kolmogorov-Smirnov distance"),
@@ -237,7 +244,9 @@ def _answers(rows: _Rows, section: ShadowSection) -> list[Check]:
             found["changed"],
             section.changed,
             "changed",
-            f"share of decisions at {section.threshold:g} that change",
+            f"share of decisions at {section.threshold:g} that change"
+            if task.name == BINARY.name
+            else "share of decisions that change",
         ),
         (
             "extreme disagreements",
@@ -259,7 +268,11 @@ def _answers(rows: _Rows, section: ShadowSection) -> list[Check]:
             else "",
         )
         for name, value, limit, key, what in limits
+        if value is not None
     ]
+    if found["changed"] is None:
+        why = f"no decision follows from the predictions of a {task.title}"
+        checks.append(Check(name="changed decisions", verdict=Verdict.SKIPPED, why=why))
     return [*checks, *_group_check(found["groups"], section)]
 
 
@@ -270,21 +283,26 @@ def _remedy(key: str, name: str, section: ShadowSection) -> str:
     return f"; if that is intended, raise {key} in ml.yaml, or name '{name}' in shadow.advisory"
 
 
-def _group_check(groups: dict[str, dict[str, float]], section: ShadowSection) -> list[Check]:
+def _group_check(groups: dict[str, dict[str, Any]], section: ShadowSection) -> list[Check]:
     if not groups:
         return []
     over = {
         name: values
         for name, values in groups.items()
-        if not (values["changed"] <= section.changed and values["extremes"] <= section.extremes)
+        if not (
+            (values["changed"] is None or values["changed"] <= section.changed)
+            and values["extremes"] <= section.extremes
+        )
     }
-    worst = max(groups, key=lambda name: groups[name]["changed"])
+    decided = all(values["changed"] is not None for values in groups.values())
+    key = "changed" if decided else "extremes"
+    worst = max(groups, key=lambda name: groups[name][key] or 0.0)
     return [
         Check(
             name="groups",
             verdict=Verdict.FAIL if over else Verdict.PASS,
             observed=f"{len(groups)} groups, most changed: {worst}, "
-            f"{groups[worst]['changed']:.1%} of {groups[worst]['rows']:g}",
+            f"{groups[worst][key]:.1%} of {groups[worst]['rows']:g}",
             expected=f"in each, changed at most {section.changed:g} and extreme at most "
             f"{section.extremes:g}",
             why=f"beyond shadow.changed or shadow.extremes: {', '.join(sorted(over))}"
@@ -298,11 +316,11 @@ def _group_check(groups: dict[str, dict[str, float]], section: ShadowSection) ->
 def _rows(exchanges: Sequence[Exchange]) -> _Rows:
     import numpy as np
 
-    one: list[float] = []
-    other: list[float] = []
+    one: list[Value] = []
+    other: list[Value] = []
     groups: list[str] = []
     for exchange in exchanges:
-        first, second = exchange.champion.probabilities, exchange.challenger.probabilities
+        first, second = exchange.champion.predictions, exchange.challenger.predictions
         if second:
             one += first
             other += second
@@ -312,34 +330,40 @@ def _rows(exchanges: Sequence[Exchange]) -> _Rows:
     )
 
 
-def _distances(rows: _Rows, section: ShadowSection) -> dict[str, Any]:
+def _distances(rows: _Rows, section: ShadowSection, task: Task) -> dict[str, Any]:
     import numpy as np
 
     if not len(rows):
         nothing = dict.fromkeys(("psi", "ks", "changed", "extremes"), math.nan)
         return {**nothing, "groups": {}}
-    groups: dict[str, dict[str, float]] = {}
+    groups: dict[str, dict[str, Any]] = {}
     for name in np.unique(rows.groups[rows.groups != ""]):
         mask = rows.groups == name
         if mask.sum() >= section.min_group:
             part = _Rows(rows.champion[mask], rows.challenger[mask], rows.groups[mask])
-            groups[str(name)] = {"rows": float(mask.sum()), **_shares(part, section)}
+            groups[str(name)] = {"rows": float(mask.sum()), **_shares(part, section, task)}
+    first, second = map(task.histogram_values, (rows.champion, rows.challenger))
     return {
-        "psi": population_stability_index(rows.champion, rows.challenger),
-        "ks": ks_distance(rows.champion, rows.challenger),
-        **_shares(rows, section),
+        "psi": population_stability_index(first, second),
+        "ks": ks_distance(first, second),
+        **_shares(rows, section, task),
         "groups": groups,
     }
 
 
-def _shares(rows: _Rows, section: ShadowSection) -> dict[str, float]:
-    """Return the shares of changed decisions and extreme disagreements, and the mean change."""
+def _shares(rows: _Rows, section: ShadowSection, task: Task) -> dict[str, float | None]:
+    """Return the shares of changed decisions and extreme disagreements, and the mean change.
+
+    The share of changed decisions is None where no decision follows from a prediction.
+    """
     import numpy as np
 
-    change = rows.challenger - rows.champion
-    decided = (rows.champion >= section.threshold) != (rows.challenger >= section.threshold)
+    change = task.changes(rows.champion, rows.challenger)
+    one = task.decisions(rows.champion, section.threshold)
+    other = task.decisions(rows.challenger, section.threshold)
+    changed = None if one is None or other is None else float((one != other).mean())
     return {
-        "changed": float(decided.mean()),
+        "changed": changed,
         "extremes": float((np.abs(change) >= section.extreme).mean()),
         "mean_change": float(change.mean()),
     }

@@ -83,13 +83,13 @@ def compare_with_champion(
     exchanges = [
         Exchange(
             id=sent.ids[index],
-            champion=requests.reply(first, champion[1]),
-            challenger=requests.reply(second, deployment.version),
+            champion=requests.reply(first, champion[1], sent.task),
+            challenger=requests.reply(second, deployment.version, sent.task),
             group=sent.groups[index] if sent.groups else "",
         )
         for index, (first, second) in enumerate(_without_warm_up(answers, others))
     ]
-    return shadow.compare(exchanges, section)
+    return shadow.compare(exchanges, section, task=sent.task)
 
 
 def compare_with_trained(
@@ -104,11 +104,11 @@ def compare_with_trained(
         Exchange(
             id=sent.ids[index],
             champion=Reply((sent.trained[index],)),
-            challenger=requests.reply(answer, deployment.version),
+            challenger=requests.reply(answer, deployment.version, sent.task),
         )
         for index, (answer,) in enumerate(_without_warm_up(answers))
     ]
-    return shadow.against_trained(exchanges, section)
+    return shadow.against_trained(exchanges, section, sent.task)
 
 
 def summarize(comparison: Comparison, sent: str, beside: str) -> str:
@@ -128,10 +128,9 @@ def summarize(comparison: Comparison, sent: str, beside: str) -> str:
     if "largest_difference" in metrics:
         figures += f", answers within {metrics['largest_difference']:.1e}"
     elif metrics["compared"]:
-        figures += (
-            f", PSI {metrics['psi']:.3f}, KS {metrics['ks']:.3f}, "
-            f"{metrics['changed']:.1%} of decisions change"
-        )
+        figures += f", PSI {metrics['psi']:.3f}, KS {metrics['ks']:.3f}"
+        if metrics["changed"] is not None:
+            figures += f", {metrics['changed']:.1%} of decisions change"
     if blocking:
         first = blocking[0]
         fault = f"{first.name}: {first.shown}, expected {first.expected}"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.config import FILE, ProblemSection
+from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.plugins import installed_plugins, load_plugin
 from ml_pipeline.core.schema_errors import parse
+from ml_pipeline.tasks.binary_classification import BINARY
+from ml_pipeline.tasks.loader import load_task
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -24,12 +27,20 @@ def load_problem(config: ProblemSection, root: Path) -> Problem:
     """Make the problem that ``problem.kind`` names, with the section's other keys as its options.
 
     Raises:
-        UsageError: there is no such plug-in, it cannot be imported, or an option is wrong.
+        UsageError: there is no such plug-in or task, it cannot be imported, the problem does not
+            have the task, or an option is wrong.
     """
     plugin = load_plugin(PROBLEM_PLUGINS, config.kind, what="problem.kind", attributes=METHODS)
-    values = {key: value for key, value in config.model_dump().items() if key != "kind"}
+    task = load_task(config.task)
+    tasks = _tasks(plugin)
+    if task.name not in tasks:
+        raise UsageError(
+            f"problem.task is '{task.name}', which the problem '{config.kind}' does not have",
+            expected=f"one of: {', '.join(tasks)}",
+        )
+    values = {k: value for k, value in config.model_dump().items() if k not in ("kind", "task")}
     options = parse(plugin.Options, values, f"{root / FILE}: problem ({config.kind})")
-    problem: Problem = plugin(options)
+    problem: Problem = plugin(options, task) if hasattr(plugin, "tasks") else plugin(options)
     return problem
 
 
@@ -37,3 +48,13 @@ def option_schemas() -> dict[str, type[BaseModel]]:
     """Return the options model of every installed problem plug-in by its kind."""
     plugins = installed_plugins(PROBLEM_PLUGINS)
     return {kind: plugin.load(attributes=METHODS).Options for kind, plugin in plugins.items()}
+
+
+def problem_tasks() -> dict[str, tuple[str, ...]]:
+    """Return the tasks that every installed problem plug-in has, by its kind."""
+    plugins = installed_plugins(PROBLEM_PLUGINS)
+    return {kind: _tasks(plugin.load(attributes=METHODS)) for kind, plugin in plugins.items()}
+
+
+def _tasks(plugin: Any) -> tuple[str, ...]:
+    return tuple(getattr(plugin, "tasks", (BINARY.name,)))

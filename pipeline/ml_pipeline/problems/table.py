@@ -1,4 +1,4 @@
-"""Any table with a binary label: numeric, categorical and missing values."""
+"""Any table with a label of two values, of several, or a number."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from pydantic import Field
 from ml_pipeline.config import Section
 from ml_pipeline.core.errors import Refused, UsageError, nearest
 from ml_pipeline.problem import Column, Matrix, Rule
+from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ml_pipeline.problem import FeatureFunction
+    from ml_pipeline.tasks.base import Task
 
 TOLERANCE = 0.01
+MOST_CLASSES = 100
+"""More values than this are as a rule no classes but keys or numbers."""
 UNKNOWN_GROUP = "unknown"
 UNGROUPED = "all"
 
@@ -28,7 +32,7 @@ class TableOptions(Section):
     label: str = Field(description="The column that is predicted.")
     positive: bool | str | int | float = Field(
         1,
-        description="The value of the label that means 1; the other one means 0. A bare yes or "
+        description="Binary labels: the value that means 1; the other one means 0. A bare yes or "
         "true (as YAML reads them) means what says so: yes, true, y, t, on or 1.",
     )
     time: str | None = Field(
@@ -52,16 +56,28 @@ class TableOptions(Section):
 
 
 class Table:
-    """A row is a row of the table; the label is 1 where its column is ``positive``, else 0."""
+    """A row is a row of the table; its label is read as the task says.
+
+    Of a binary classification it is 1 where the column is ``positive``, else 0; of a multi-class
+    classification the classes are the column's values as text, sorted; of a regression it is the
+    number.
+    """
 
     Options: ClassVar[type[Section]] = TableOptions
     kind = "table"
-    primary_metric = "log_loss"
+    tasks = (BINARY.name, "multiclass_classification", "regression")
     guards: Mapping[str, float] = {}
     horizon = 0
 
-    def __init__(self, options: TableOptions) -> None:
+    def __init__(self, options: TableOptions, task: Task = BINARY) -> None:
         self.options = options
+        self.task = task
+        self.primary_metric = task.primary_metric
+        if "positive" in options.model_fields_set and task.name != BINARY.name:
+            raise UsageError(
+                f"problem.positive is set and problem.task is {task.name}",
+                expected=f"problem.positive with {BINARY.name} only",
+            )
         self.unseen: Literal["missing", "refuse"] = options.unseen
         self.keeps_other_columns = options.numeric == "auto"
         self.label_column = options.label
@@ -75,6 +91,8 @@ class Table:
         options = self.options
         numbers = () if options.numeric == "auto" else options.numeric
         words = isinstance(options.positive, str | bool)
+        if self.task.name != BINARY.name:
+            words = self.task.objective.kind == "multiclass"
         kind: Literal["text", "number"] = "text" if words else "number"
         found = {options.label: Column(options.label, kind)}
         if options.time is not None:
@@ -124,14 +142,15 @@ class Table:
                     TOLERANCE,
                 )
             )
-        rules.append(
-            Rule(
-                f"{self.options.label}_two_values",
-                "expect_column_values_to_be_one_of_two_labels",
-                {"column": self.options.label, "positive": self.options.positive},
-                "quarantine",
+        if self.task.name == BINARY.name:
+            rules.append(
+                Rule(
+                    f"{self.options.label}_two_values",
+                    "expect_column_values_to_be_one_of_two_labels",
+                    {"column": self.options.label, "positive": self.options.positive},
+                    "quarantine",
+                )
             )
-        )
         copies: tuple[Literal["quarantine", "fail"], float] = ("quarantine", TOLERANCE)
         if self.options.entity is None:  # two things may well be equal in a few columns
             copies = ("fail", 1.0)
@@ -152,7 +171,8 @@ class Table:
 
         Raises:
             UsageError: a feature function is at fault, ``standard`` names an unknown feature, or
-                a feature's column is lacking, or the label has a third value or is never positive.
+                a feature's column is lacking, or a binary label has a third value or is never
+                positive.
             Refused: there is no row, a numeric column holds text or an infinite number, or a date
                 is missing.
         """
@@ -171,9 +191,9 @@ class Table:
         columns |= project_features.compute(visible, functions, self._blocks(keys), columns)
         if not columns:
             raise UsageError("the model has no feature", hint="see problem and features in ml.yaml")
-        return Matrix(
-            features=pd.DataFrame(columns, index=rows.index), label=self._label(rows), keys=keys
-        )
+        label, classes = self._label(rows)
+        features = pd.DataFrame(columns, index=rows.index)
+        return Matrix(features=features, label=label, keys=keys, classes=classes)
 
     def heuristic(
         self,
@@ -184,6 +204,12 @@ class Table:
         return {}
 
     def describe(self) -> str:
+        if self.task.objective.kind == "regression":
+            return f"A row is one row of the table; the label is the number '{self.options.label}'."
+        if self.task.objective.kind == "multiclass":
+            return (
+                f"A row is one row of the table; its class is the value of '{self.options.label}'."
+            )
         return (
             f"A row is one row of the table; the label is 1 when '{self.options.label}' is "
             f"{self.options.positive!r}, 0 when it is the other value."
@@ -264,7 +290,53 @@ class Table:
             return _text(rows[name])
         return _number(rows[name])
 
-    def _label(self, rows: pd.DataFrame) -> pd.Series:
+    def _label(self, rows: pd.DataFrame) -> tuple[pd.Series, tuple[str, ...]]:
+        """Return the labels, NaN where there is none, and the names of the classes, if any."""
+        import numpy as np
+        import pandas as pd
+
+        name = self.options.label
+        if name not in rows.columns:
+            return pd.Series(np.nan, index=rows.index, name="label"), ()
+        if self.task.objective.kind == "regression":
+            return self._number_label(rows[name]), ()
+        if self.task.objective.kind == "multiclass":
+            return self._class_label(rows[name])
+        return self._binary_label(rows), ()
+
+    def _number_label(self, values: pd.Series) -> pd.Series:
+        import numpy as np
+
+        from ml_pipeline.data.typed_columns import as_numbers
+
+        numbers = as_numbers(values)
+        strange = values[numbers.isna() & values.notna()]
+        if len(strange):
+            raise UsageError(
+                f"label '{values.name}' is no number in {len(strange)} rows, such as "
+                f"{str(strange.iloc[0])[:40]!r}",
+                expected="finite numbers, for problem.task: regression",
+            )
+        return numbers.astype(np.float64).rename("label")
+
+    def _class_label(self, values: pd.Series) -> tuple[pd.Series, tuple[str, ...]]:
+        import numpy as np
+        import pandas as pd
+
+        from ml_pipeline.data.labels import comparable_labels
+
+        words = comparable_labels(values, "")
+        classes = sorted({str(word) for word in words.dropna().unique()})
+        if len(classes) > MOST_CLASSES:
+            raise UsageError(
+                f"label '{values.name}' has {len(classes):,} values",
+                expected=f"at most {MOST_CLASSES} classes",
+                hint="set problem.task to regression where it is a number",
+            )
+        codes = words.map({name: float(code) for code, name in enumerate(classes)})
+        return pd.Series(codes, dtype=np.float64).rename("label"), tuple(classes)
+
+    def _binary_label(self, rows: pd.DataFrame) -> pd.Series:
         import numpy as np
         import pandas as pd
 
@@ -272,8 +344,6 @@ class Table:
 
         options = self.options
         result = pd.Series(np.nan, index=rows.index, name="label")
-        if options.label not in rows.columns:
-            return result
         values = comparable_labels(rows[options.label], options.positive)
         known = values.notna()
         count = int(values[known].nunique())

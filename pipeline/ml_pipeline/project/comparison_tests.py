@@ -9,10 +9,12 @@ from pathlib import Path
 from ml_pipeline.core.report import Check, Profile, StageReport
 from ml_pipeline.core.workdir import Workdir
 from ml_pipeline.gate.checks.base import GateCheck, NoSettings, as_required
-from ml_pipeline.gate.model_comparison import ModelComparison
+from ml_pipeline.gate.model_comparison import ComparedRows, ModelComparison
 from ml_pipeline.project import isolation
 from ml_pipeline.project.protected_files import CHECK, Protected
 from ml_pipeline.project.user_tests import COMPARISON, is_comparison, run_user_tests
+from ml_pipeline.tasks.base import as_column
+from ml_pipeline.tasks.binary_classification import BINARY
 
 Take = Callable[[str], Path]
 """Returns the path of an artefact, given its name in the working folder."""
@@ -41,7 +43,8 @@ class ComparisonTests(GateCheck):
         with tempfile.TemporaryDirectory(prefix="gate-") as name:
             holdout, predictions = Path(name, "holdout.parquet"), Path(name, "predictions.parquet")
             rows.frame.to_parquet(holdout)
-            rows.frame[["__label"]].assign(champion=rows.other).to_parquet(predictions)
+            other = as_column(rows.other)
+            rows.frame[["__label"]].assign(champion=other).to_parquet(predictions)
             checks = run_user_tests(
                 self.protected.project,
                 Workdir(Path(name)),
@@ -54,6 +57,7 @@ class ComparisonTests(GateCheck):
                     "predictions": str(predictions),
                     "baseline": "champion",
                     "profile": str(self.profile),
+                    **self._training(rows),
                 },
                 self.protected,
             )
@@ -62,6 +66,12 @@ class ComparisonTests(GateCheck):
             *(check for check in checks if check.name.endswith((" as a whole", CHECK))),
             *isolation.check(checks),
         ]
+
+    def _training(self, rows: ComparedRows) -> dict[str, str]:
+        """Return the training record, by which the fixtures know a task other than the default."""
+        if rows.sample.task.name == BINARY.name:
+            return {}
+        return {"training": str(self.take("model/training.json"))}
 
 
 def reported_comparisons(report: StageReport | None, expected: str) -> list[Check]:

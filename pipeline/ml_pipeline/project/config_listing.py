@@ -7,7 +7,8 @@ from typing import Any
 
 from ml_pipeline.config import Config, Project
 from ml_pipeline.core.errors import masked
-from ml_pipeline.problems.loader import option_schemas
+from ml_pipeline.problems.loader import option_schemas, problem_tasks
+from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.training.estimators.loader import OWN_ESTIMATOR, installed_estimators
 
 
@@ -23,11 +24,12 @@ def values(project: Project) -> list[tuple[str, Any, str]]:
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of ``ml.yaml``, with what the installed plug-ins add to it."""
     whole = Config.model_json_schema()
-    variants = []
+    variants, tasks = [], problem_tasks()
     for kind, options in sorted(option_schemas().items()):
         own = options.model_json_schema()
         whole["$defs"] |= own.pop("$defs", {})
-        own["properties"] = {"kind": {"const": kind}} | own.get("properties", {})
+        task = {"enum": [*tasks[kind]], "default": BINARY.name}
+        own["properties"] = {"kind": {"const": kind}, "task": task} | own.get("properties", {})
         variants.append(own | {"title": kind})
     whole["$defs"]["ProblemSection"] = {
         "description": "What a row, a label and a group are.",

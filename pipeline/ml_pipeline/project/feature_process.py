@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,7 @@ def matrix(protected: Protected, problem: Problem, rows: Path, frame: pd.DataFra
         raise _no_table(f"over {limit >> 20} MB, or nothing")
     constant = FeatureFunction(CONSTANT, __name__, scope, _zeros)
     own = problem.matrix(frame, [constant], standard=False)
-    return Matrix(_decoded(content, len(own.label)), own.label, own.keys)
+    return replace(own, features=_decoded(content, len(own.label)))
 
 
 def _zeros(block: pd.DataFrame) -> pd.Series:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ml_pipeline.tasks.base import from_column
+from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,81 +16,87 @@ if TYPE_CHECKING:
 
     from ml_pipeline.bundle.reader import OnnxModel
     from ml_pipeline.features.schema import FeatureSchema
-
-CUT = 0.5
-"""Probability from which a row is labelled 1."""
+    from ml_pipeline.tasks.base import Task
 
 
-class _Labels:
-    """Labels and both classes' probabilities from the probability of class 1."""
+class _Predictor:
+    """``predict`` and ``predict_proba`` from a task's predictions."""
 
-    def _probability(self, rows: pd.DataFrame) -> NDArray[np.float64]:
+    task: Task
+
+    def _predictions(self, rows: pd.DataFrame) -> NDArray[np.float64]:
         raise NotImplementedError
 
     def predict_proba(self, X: pd.DataFrame) -> NDArray[np.float64]:  # noqa: N803
-        """Return an array [n, 2]: probability of class 0 and of class 1."""
+        """Return an array [n, k]: the probability of each class; 0 and 1 where there are two.
+
+        Raises:
+            AttributeError: the model is no classifier.
+        """
         import numpy as np
 
-        probability = self._probability(X)
-        return np.column_stack([1.0 - probability, probability])
+        if self.task.objective.kind == "regression":
+            raise AttributeError(f"a {self.task.title} has no predict_proba; use predict")
+        found = self._predictions(X)
+        return found if found.ndim > 1 else np.column_stack([1.0 - found, found])
 
-    def predict(self, X: pd.DataFrame) -> NDArray[np.int64]:  # noqa: N803
-        """Return the class of each row: 1 from a probability of 0.5 on, else 0."""
-        import numpy as np
-
-        return (self._probability(X) >= CUT).astype(np.int64)
+    def predict(self, X: pd.DataFrame) -> NDArray[Any]:  # noqa: N803
+        """Return the class of each row (of two: 1 from a probability of 0.5 on), or its number."""
+        found: NDArray[Any] = self.task.class_of(self._predictions(X))
+        return found
 
 
 @dataclass(frozen=True)
-class OnnxClassifier(_Labels):
+class TrainedModel(_Predictor):
     """The exported model, on frames of raw features: the same answers as the server's."""
 
     model: OnnxModel
     schema: FeatureSchema
+    task: Task = BINARY
 
     @classmethod
-    def open(cls, model: Path, schema: Path) -> OnnxClassifier:
+    def open(cls, model: Path, schema: Path, task: Task = BINARY) -> TrainedModel:
         import json
 
         from ml_pipeline.bundle.reader import OnnxModel
         from ml_pipeline.features.schema import FeatureSchema
 
-        return cls(OnnxModel(model), FeatureSchema.from_json(json.loads(schema.read_text())))
+        loaded = FeatureSchema.from_json(json.loads(schema.read_text()))
+        return cls(OnnxModel(model, task), loaded, task)
 
-    def _probability(self, rows: pd.DataFrame) -> NDArray[np.float64]:
+    def _predictions(self, rows: pd.DataFrame) -> NDArray[np.float64]:
         columns = {name: rows[name].to_numpy() for name in rows.columns}
         return self.model.predict(self.schema.encode(columns))
 
 
 @dataclass(frozen=True)
-class BaselineModel(_Labels):
+class BaselineModel(_Predictor):
     """Predictions that were made for the holdout, looked up by the index of its rows."""
 
     name: str
-    probabilities: pd.Series[float]
+    predictions: pd.Series[Any]
+    task: Task = BINARY
 
     @classmethod
-    def open(cls, predictions: Path, column: str) -> BaselineModel:
+    def open(cls, predictions: Path, column: str, task: Task = BINARY) -> BaselineModel:
         import pandas as pd
 
         frame = pd.read_parquet(predictions)
         if column not in frame.columns:
             raise KeyError(f"{predictions} holds no predictions of {column!r}")
-        return cls(column, frame[column].reset_index(drop=True))
+        return cls(column, frame[column].reset_index(drop=True), task)
 
-    def _probability(self, rows: pd.DataFrame) -> NDArray[np.float64]:
-        import numpy as np
-
-        unknown = rows.index.difference(self.probabilities.index)
+    def _predictions(self, rows: pd.DataFrame) -> NDArray[np.float64]:
+        unknown = rows.index.difference(self.predictions.index)
         if len(unknown):
             raise KeyError(
                 f"baseline_model answers for rows of X_test only, which it knows by their index; "
                 f"{unknown[0]!r} is none of them"
             )
-        return np.asarray(self.probabilities.loc[rows.index], dtype=np.float64)
+        return from_column(self.predictions.loc[rows.index])
 
 
-def read_holdout(path: Path) -> tuple[pd.DataFrame, pd.Series[int]]:
+def read_holdout(path: Path, task: Task = BINARY) -> tuple[pd.DataFrame, pd.Series[Any]]:
     """Return the raw features and the labels of the holdout's labelled rows.
 
     The index is the row's number in the file, which ``BaselineModel`` looks rows up by.
@@ -97,4 +106,5 @@ def read_holdout(path: Path) -> tuple[pd.DataFrame, pd.Series[int]]:
     frame = pd.read_parquet(path).reset_index(drop=True)
     labelled = frame[frame["__label"].notna()]
     features = labelled[[name for name in labelled.columns if not name.startswith("__")]]
-    return features, labelled["__label"].astype(int).rename("label")
+    labels = task.label_of(labelled["__label"].to_numpy(dtype="float64"))
+    return features, pd.Series(labels, index=labelled.index, name="label")

@@ -9,6 +9,7 @@ from ml_pipeline.gate import policy_minimums
 from ml_pipeline.gate.comparison_set import ComparisonRules
 from ml_pipeline.problem import Problem
 from ml_pipeline.problems.loader import load_problem
+from ml_pipeline.tasks.loader import load_task
 
 
 def policy_in_force(
@@ -22,7 +23,8 @@ def policy_in_force(
     """
     policy = policies.load(files, project.config.policy)
     problem = load_problem(project.config.problem, project.root)
-    rules = ComparisonRules.of(project.config.gate, problem.primary_metric, problem.guards)
+    task = load_task(project.config.problem.task)
+    rules = ComparisonRules.of(project.config.gate, problem.primary_metric, problem.guards, task)
     where = policies.file_names(files)
     policy_minimums.require(policy.gate, project.config.gate, rules, where)
     policy_minimums.check_settings(project.config.gate, policy.gate, where)

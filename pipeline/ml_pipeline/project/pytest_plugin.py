@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from ml_pipeline.project.model_fixtures import BaselineModel, OnnxClassifier
+    from ml_pipeline.project.model_fixtures import BaselineModel, TrainedModel
+    from ml_pipeline.tasks.base import Task
 
 VERBS = {
     "df": "validate-data",
@@ -50,6 +51,7 @@ INPUTS = {
     "schema": "model/schema.json",
     "holdout": "data/holdout.parquet",
     "predictions": "data/predictions.parquet",
+    "training": "model/training.json",
 }
 """Where a run leaves in the working folder what the fixtures are made of."""
 
@@ -69,6 +71,17 @@ def _inputs(config: pytest.Config, fixture: str, *keys: str) -> list[str]:
     if any(key not in inputs for key in keys):
         _fail_outside_a_stage(fixture)
     return [inputs[key] for key in keys]
+
+
+def _task(config: pytest.Config) -> Task:
+    """Return the task of the trained model."""
+    from ml_pipeline.tasks.loader import read_task
+
+    handover = _read_test_context()
+    inputs = _inputs_of_last_run(config) if handover is None else handover.get("inputs", {})
+    if "training" not in inputs:
+        return read_task(None)
+    return read_task(json.loads(Path(inputs["training"]).read_text()).get("task"))
 
 
 def _inputs_of_last_run(config: pytest.Config) -> dict[str, str]:
@@ -134,12 +147,12 @@ def df(pytestconfig: pytest.Config) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def new_model(pytestconfig: pytest.Config) -> OnnxClassifier:
-    """The model that was just trained, with ``predict`` and ``predict_proba`` (stage evaluate)."""
-    from ml_pipeline.project.model_fixtures import OnnxClassifier
+def new_model(pytestconfig: pytest.Config) -> TrainedModel:
+    """The model that was just trained; ``predict_proba`` where it classifies (stage evaluate)."""
+    from ml_pipeline.project.model_fixtures import TrainedModel
 
     model, schema = _inputs(pytestconfig, "new_model", "model", "schema")
-    return OnnxClassifier.open(Path(model), Path(schema))
+    return TrainedModel.open(Path(model), Path(schema), _task(pytestconfig))
 
 
 @pytest.fixture(scope="session")
@@ -148,7 +161,7 @@ def baseline_model(pytestconfig: pytest.Config) -> BaselineModel:
     from ml_pipeline.project.model_fixtures import BaselineModel
 
     predictions, column = _inputs(pytestconfig, "baseline_model", "predictions", "baseline")
-    return BaselineModel.open(Path(predictions), column)
+    return BaselineModel.open(Path(predictions), column, _task(pytestconfig))
 
 
 @pytest.fixture(scope="session")
@@ -156,15 +169,17 @@ def X_test(pytestconfig: pytest.Config) -> pd.DataFrame:  # noqa: N802  the name
     """The raw features of the holdout's rows (stage evaluate)."""
     from ml_pipeline.project.model_fixtures import read_holdout
 
-    return read_holdout(Path(_inputs(pytestconfig, "X_test", "holdout")[0]))[0]
+    holdout = Path(_inputs(pytestconfig, "X_test", "holdout")[0])
+    return read_holdout(holdout, _task(pytestconfig))[0]
 
 
 @pytest.fixture(scope="session")
-def y_test(pytestconfig: pytest.Config) -> pd.Series[int]:
-    """The labels of the holdout's rows, 0 or 1 (stage evaluate)."""
+def y_test(pytestconfig: pytest.Config) -> pd.Series[Any]:
+    """The labels of the holdout's rows: 0 or 1, names of classes, or numbers (stage evaluate)."""
     from ml_pipeline.project.model_fixtures import read_holdout
 
-    return read_holdout(Path(_inputs(pytestconfig, "y_test", "holdout")[0]))[1]
+    holdout = Path(_inputs(pytestconfig, "y_test", "holdout")[0])
+    return read_holdout(holdout, _task(pytestconfig))[1]
 
 
 @pytest.fixture(scope="session")

@@ -35,9 +35,10 @@ def run_user_tests(
     ======== =====================================================================================
     data     ``df``: Parquet file with the clean rows in the source's own column names
     model    ``model``: model.onnx, ``schema``: schema.json, ``holdout``: holdout.parquet,
-             ``predictions``: Parquet file with a column of probabilities for each predictor, in
+             ``predictions``: Parquet file with a column of predictions for each predictor, in
              the holdout's row order, ``baseline``: the column that ``baseline_model`` answers with
-             (the champion's, else the best heuristic's), ``profile``: quick or full
+             (the champion's, else the best heuristic's), ``profile``: quick or full,
+             ``training``: training.json, which records the task
     staging  ``endpoint``: the URL
     ======== =====================================================================================
 

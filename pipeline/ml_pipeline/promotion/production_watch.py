@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.bundle.writer import PROBABILITY, REFERENCE
+from ml_pipeline.bundle.reader import MANIFEST, parse_manifest
+from ml_pipeline.bundle.writer import REFERENCE
 from ml_pipeline.config import WatchSection
 from ml_pipeline.core import report
-from ml_pipeline.core.errors import PipelineError, UsageError
+from ml_pipeline.core.errors import PipelineError, Refused, UsageError
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Check, ModelRef, Progress, Verdict
 from ml_pipeline.data import parquet
@@ -21,6 +22,8 @@ from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.production_history import Entry, read_history
 from ml_pipeline.promotion.rollback import good
 from ml_pipeline.promotion.switch import Changed
+from ml_pipeline.tasks.base import from_column
+from ml_pipeline.tasks.loader import read_task
 
 if TYPE_CHECKING:
     from ml_pipeline.online.watch import Floats
@@ -198,13 +201,18 @@ def rollback_summary(entry: Entry) -> str:
 
 
 def training_predictions(home: Home, digest: str) -> Floats | None:
-    """Return the model's predictions [n] for rows of its training; None if they are unreadable."""
-    path = home / "released" / digest / REFERENCE
+    """Return what the histogram counts of the model's predictions for rows of its training [n].
+
+    None if they are unreadable.
+    """
+    folder = home / "released" / digest
     try:
-        frame = parquet.read(path, [PROBABILITY])
-    except UsageError:
+        manifest = parse_manifest((folder / MANIFEST).read_bytes(), folder / MANIFEST)
+        task = read_task(manifest["training"].get("task"))
+        frame = parquet.read(folder / REFERENCE, [task.column])
+    except (OSError, UsageError, Refused):
         return None
-    return frame[PROBABILITY].to_numpy(dtype="float64")
+    return task.histogram_values(from_column(frame[task.column]))
 
 
 def model_of(entry: Entry) -> ModelRef:

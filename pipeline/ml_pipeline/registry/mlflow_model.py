@@ -56,6 +56,8 @@ def write(bundle: Bundle, folder: Path) -> None:
             for feature in bundle.schema.features
         ]
     )
+    classes = bundle.task.metadata().get("classes", [None])
+    outputs = [ColSpec(DataType.double, name) for name in classes]
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / Path(BUNDLE).name
         shutil.copytree(bundle.path, copy)
@@ -65,7 +67,7 @@ def write(bundle: Bundle, folder: Path) -> None:
             path=str(folder),
             python_model=str(script),
             artifacts={"bundle": str(copy)},
-            signature=ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.double)])),
+            signature=ModelSignature(inputs=inputs, outputs=Schema(outputs)),
             input_example=_example(bundle),
             pip_requirements=[
                 f"jenkins-ml-pipeline=={__version__}",

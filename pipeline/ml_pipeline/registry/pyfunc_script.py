@@ -18,15 +18,15 @@ from ml_pipeline.bundle.reader import Bundle
 
 
 class BundleModel(PythonModel):  # type: ignore[misc]
-    """Answers raw features, one column each, with the probability of class 1."""
+    """Answers raw features, one column each, with the model's predictions."""
 
     def load_context(self, context: Any) -> None:
         self._bundle = Bundle.open(Path(context.artifacts["bundle"]))
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
-    ) -> NDArray[np.float64]:
-        """Return the probabilities, float64 of shape [rows].
+    ) -> NDArray[np.float64] | pd.DataFrame:
+        """Return float64 of shape [rows]; for several classes one column a class.
 
         Raises:
             FeatureError: a value is not of its feature's type, a category is refused, or a feature
@@ -35,7 +35,8 @@ class BundleModel(PythonModel):  # type: ignore[misc]
         del context, params
         names = [name for name in self._bundle.schema.names if name in model_input.columns]
         columns = {name: model_input[name].tolist() for name in names}
-        return self._bundle.predict(self._bundle.schema.encode(columns))
+        found = self._bundle.predict(self._bundle.schema.encode(columns))
+        return self._bundle.task.pyfunc(found)  # type: ignore[no-any-return]
 
 
 mlflow.models.set_model(BundleModel())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.data.sql import Database
-from ml_pipeline.scoring.predictions import AT, COLUMNS, DIGEST, PROBABILITY, VERSION, Predictions
+from ml_pipeline.scoring.predictions import AT, DIGEST, VERSION, Predictions
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Executable, Table
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 NAME = re.compile(r"(?:([A-Za-z_][A-Za-z0-9_]{0,62})\.)?([A-Za-z_][A-Za-z0-9_]{0,62})")
 DIALECTS = ("postgresql", "sqlite")
 TOLERANCE = 1e-6
-"""A probability that moved by no more is the same: machines round differently."""
+"""A probability that moved by no more is the same: machines round differently. Of other numbers it
+is a share of the larger one."""
 CHUNK = 10_000
 """Rows that are sent at a time."""
 
@@ -30,9 +31,9 @@ def write_table(predictions: Predictions, database: Database, name: str, root: P
     """Insert what is new, update what changed, and return the number of both.
 
     The table is made if it is not there: the key columns (day as date, entity as text),
-    ``probability`` (double precision), ``model_version`` (integer), ``bundle_digest`` (text) and
-    ``scored_at`` (timestamp with time zone); its primary key is the key columns and
-    ``bundle_digest``.
+    those of the model's task (``probability``, double precision, for a binary classifier),
+    ``model_version`` (integer), ``bundle_digest`` (text) and ``scored_at`` (timestamp with time
+    zone); its primary key is the key columns and ``bundle_digest``.
 
     Args:
         predictions: with a time or an entity as their key, one row each.
@@ -97,7 +98,10 @@ def _table(connection: Connection, predictions: Predictions, name: str) -> Table
         bare,
         sa.MetaData(),
         *keys,
-        sa.Column(PROBABILITY, sa.Double(), nullable=False),
+        *(
+            sa.Column(column, sa.Double() if kind == "number" else sa.Text(), nullable=False)
+            for column, kind in predictions.task.score_columns.items()
+        ),
         sa.Column(VERSION, sa.Integer()),
         sa.Column(DIGEST, sa.Text(), nullable=False),
         sa.Column(AT, sa.DateTime(timezone=True), nullable=False),
@@ -112,7 +116,7 @@ def _table(connection: Connection, predictions: Predictions, name: str) -> Table
     if lacking := [column.name for column in table.columns if column.name not in columns]:
         raise UsageError(
             f"table {name} has no column '{lacking[0]}'",
-            expected=f"{', '.join([*predictions.key, *COLUMNS])}, or no such table",
+            expected=f"{', '.join([*predictions.key, *predictions.columns])}, or no such table",
         )
     primary = inspector.get_pk_constraint(bare, schema=schema)["constrained_columns"]
     if set(primary) != {*predictions.key, DIGEST}:
@@ -133,13 +137,29 @@ def _upsert(dialect: str, table: Table, predictions: Predictions) -> Executable:
     given, kept = insert.excluded, table.columns
     statement: Executable = insert.on_conflict_do_update(
         index_elements=[*predictions.key, DIGEST],
-        set_={name: given[name] for name in (PROBABILITY, VERSION, AT)},
+        set_={name: given[name] for name in (*predictions.task.score_columns, VERSION, AT)},
         where=sa.or_(
-            sa.func.abs(kept[PROBABILITY] - given[PROBABILITY]) > TOLERANCE,
+            *_moved(kept, given, predictions),
             kept[VERSION].is_distinct_from(given[VERSION]),
         ),
     )
     return statement
+
+
+def _moved(kept: Any, given: Any, predictions: Predictions) -> list[Any]:
+    """Return the conditions by which a prediction differs from the one that is there."""
+    import sqlalchemy as sa
+
+    found = []
+    for column, kind in predictions.task.score_columns.items():
+        if kind == "text":
+            found.append(kept[column].is_distinct_from(given[column]))
+            continue
+        limit: Any = TOLERANCE
+        if predictions.task.name == "regression":
+            limit = TOLERANCE * sa.func.abs(given[column])
+        found.append(sa.func.abs(kept[column] - given[column]) > limit)
+    return found
 
 
 def _rows(predictions: Predictions) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""From rows to probabilities, with their keys."""
+"""From rows to predictions, with their keys."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ml_pipeline.bundle.packaged_code import OwnCodeError, OwnFeatures, compute
 from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
 from ml_pipeline.features.schema import FeatureError
 from ml_pipeline.problems.compute_features import SOURCE_ROW
+from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
     from ml_pipeline.problem import Problem
     from ml_pipeline.scoring.model import Model
+    from ml_pipeline.tasks.base import Task
 
-PROBABILITY, VERSION, DIGEST, AT = "probability", "model_version", "bundle_digest", "scored_at"
-COLUMNS = (PROBABILITY, VERSION, DIGEST, AT)
+VERSION, DIGEST, AT = "model_version", "bundle_digest", "scored_at"
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,17 @@ class Predictions:
     """A table of predictions.
 
     Attributes:
-        table: the key columns, then ``probability`` (float64, of class 1), ``model_version``
-            (Int64, missing where the bundle has no number), ``bundle_digest`` (text) and
-            ``scored_at`` (datetime64[us, UTC], one for all). Sorted by the key; RangeIndex.
+        table: the key columns, then those of the model's task (for a binary classifier
+            ``probability``, float64, of class 1), ``model_version`` (Int64, missing where the
+            bundle has no number), ``bundle_digest`` (text) and ``scored_at`` (datetime64[us, UTC],
+            one for all). Sorted by the key; RangeIndex.
         key: names of the columns that tell rows of one model apart: the problem's time
             (datetime64[us], a day) and entity (text) under its own names; where it has neither,
             ``source_row``, the row's place in the source.
         time: the one of them that is the time.
         set_aside: the data tests that a row missed, by its index; it has no prediction.
         blanked: how many cells of a column count as missing since they missed one.
+        task: what the model predicts.
     """
 
     table: pd.DataFrame
@@ -47,16 +50,22 @@ class Predictions:
     time: str | None
     set_aside: Mapping[int, str] = field(default_factory=dict)
     blanked: Mapping[str, int] = field(default_factory=dict)
+    task: Task = BINARY
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns beside the key."""
+        return (*self.task.score_columns, VERSION, DIGEST, AT)
 
 
-def key_columns(problem: Problem) -> tuple[str, ...]:
+def key_columns(problem: Problem, task: Task = BINARY) -> tuple[str, ...]:
     """Return the problem's time and entity columns, as far as it has them.
 
     Raises:
         UsageError: one is called as a column of the predictions.
     """
     key = tuple(name for name in (problem.time_column, problem.entity_column) if name is not None)
-    if taken := sorted(set(key) & {*COLUMNS, SOURCE_ROW}):
+    if taken := sorted(set(key) & {*task.score_columns, VERSION, DIGEST, AT, SOURCE_ROW}):
         raise UsageError(
             f"the problem's column '{taken[0]}' is called as one of the predictions",
             hint="give the problem's column another name in ml.yaml",
@@ -79,12 +88,13 @@ def predict(
     Raises:
         UsageError: ``since`` is given and the problem has no time.
         Refused: the model's code does not take these rows, none passes the data tests, or an
-            answer is no probability.
+            answer is no prediction of the task.
     """
     import numpy as np
     import pandas as pd
 
-    key = key_columns(problem)
+    task = model.bundle.task
+    key = key_columns(problem, task)
     if since is not None and problem.time_column is None:
         raise UsageError("--since is given and the problem has no time")
     computed = _features(model, rows)
@@ -100,19 +110,19 @@ def predict(
         features = features[features[problem.time_column] >= pd.Timestamp(since)]
         if features.empty:
             raise Refused(f"no row is of {since.isoformat()} or later")
-    probabilities = _answers(model, {str(name): features[name] for name in features.columns})
+    predictions = _answers(model, {str(name): features[name] for name in features.columns})
     keys = {name: features[name] for name in key} or {SOURCE_ROW: features.index.to_series()}
     table = pd.DataFrame(
         {
             **{name: column.to_numpy() for name, column in keys.items()},
-            PROBABILITY: probabilities,
+            **task.score_values(predictions),
             VERSION: pd.array([model.version] * len(features), dtype="Int64"),
             DIGEST: model.bundle.digest,
             AT: np.full(len(features), pd.Timestamp(at).as_unit("us")),
         }
     )
     table = table.sort_values(list(keys), kind="stable").reset_index(drop=True)
-    return Predictions(table, tuple(keys), problem.time_column, set_aside, computed.blanked)
+    return Predictions(table, tuple(keys), problem.time_column, set_aside, computed.blanked, task)
 
 
 def _features(model: Model, rows: pd.DataFrame) -> OwnFeatures:
@@ -141,8 +151,10 @@ def _answers(model: Model, columns: Mapping[str, pd.Series]) -> NDArray[np.float
     except FeatureError as error:
         raise Refused(f"the model does not take these features: {error}") from None
     found = model.bundle.predict(encoded)
-    wrong = ~((found >= 0) & (found <= 1))
+    task = model.bundle.task
+    wrong = task.invalid(found)
     if wrong.any():
         place = int(np.argmax(wrong))
-        raise Refused(f"the model answers {found[place]} for a row", expected="a probability")
+        expected = f"a {task.prediction_noun}"
+        raise Refused(f"the model answers {found[place]} for a row", expected=expected)
     return found

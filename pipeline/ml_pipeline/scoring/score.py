@@ -1,4 +1,4 @@
-"""``ml-pipeline score``: rows in, a model's probabilities out."""
+"""``ml-pipeline score``: rows in, a model's predictions out."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ml_pipeline.problems.loader import load_problem
 from ml_pipeline.scoring import model, prediction_files, prediction_table
 from ml_pipeline.scoring.model import Model
 from ml_pipeline.scoring.predictions import Predictions, key_columns, predict
+from ml_pipeline.tasks.loader import load_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +131,7 @@ def score(project: Project, home: Home, order: Order, progress: Progress) -> Sco
         EnvironmentFault: nothing serves, or registry, database or disk are not to be had.
     """
     problem = load_problem(project.config.problem, project.root)
-    key_columns(problem)
+    key_columns(problem, load_task(project.config.problem.task))
     with _model(project, home, order, progress) as scorer:
         progress("reading the rows", 0.1)
         source, rows = _rows(project, order.rows, problem)

@@ -2,8 +2,9 @@
 
 ==================== ====================================================================
 POST /predict        ``{"features": {"age": 41, ...}}`` gives ``{"probability": p,
-                     "model_version": v}``; ``{"rows": [{...}, ...]}`` gives the list of such
-                     answers; also by position, ``{"features": [...]}``
+                     "model_version": v}``, or what the model's task answers;
+                     ``{"rows": [{...}, ...]}`` gives the list of such answers; also by position,
+                     ``{"features": [...]}``
 POST /invocations    the same in the forms of MLflow's scoring server
 POST /predict/raw    rows before features: ``{"rows": [{"column": value}]}``
 GET /health/live     200 while the process answers
@@ -59,6 +60,7 @@ from ml_pipeline.serving.requests import (
     read,
     request_id,
 )
+from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from ml_pipeline.bundle.reader import Bundle
     from ml_pipeline.serving.mirror import Mirror
     from ml_pipeline.serving.prediction_log import PredictionLog
+    from ml_pipeline.tasks.base import Task, Value
 
 logger = logging.getLogger("ml_pipeline.serving")
 
@@ -174,7 +177,7 @@ class _Request:
         "headers",
         "many",
         "number",
-        "probabilities",
+        "predictions",
         "raw",
         "rows",
         "started",
@@ -191,7 +194,7 @@ class _Request:
         self.raw = False
         """Whether its rows are raw ones, sent to a path that takes features as well."""
         self.computed: ComputedFeatures | None = None
-        self.probabilities: list[float] = []
+        self.predictions: list[Value] = []
 
 
 class Scoring:
@@ -215,7 +218,7 @@ class Scoring:
         if self._service.state.draining:
             return False
         inference, request = self._service.inference, _Request(fields, body)
-        found: list[float] | Exception
+        found: list[Value] | Exception
         try:
             self._admit(request)
             self._parse(request)
@@ -242,7 +245,7 @@ class Scoring:
         request = _Request(scope["headers"])
         service.metrics.in_flight += 1
         try:
-            found: list[float] | Exception
+            found: list[Value] | Exception
             try:
                 self._admit(request)
                 request.body = await read(scope, receive, service.limits.max_body)
@@ -279,15 +282,15 @@ class Scoring:
         if number > limits.max_rows:
             raise RequestError(413, f"{number} rows; at most {limits.max_rows} in one request")
 
-    def _send(self, request: _Request, send: Deliver, found: list[float] | Exception) -> None:
+    def _send(self, request: _Request, send: Deliver, found: list[Value] | Exception) -> None:
         answer = self._answer(request, found)
         send(answer)
         self._answered(request, answer)
 
-    def _answer(self, request: _Request, found: list[float] | Exception) -> Answer:
+    def _answer(self, request: _Request, found: list[Value] | Exception) -> Answer:
         if isinstance(found, Exception):
             return self._refusal(request, found)
-        request.probabilities = found
+        request.predictions = found
         body = self._form.answer(found, request.many)
         return Answer(200, _fields(body, request.number), body)
 
@@ -324,9 +327,9 @@ class Scoring:
         if error is not None:
             return
         if not is_probe:
-            service.metrics.predicted(request.probabilities)
+            service.metrics.predicted(request.predictions)
         if service.log is not None:
-            service.log.add(number.decode(), request.rows, request.probabilities)
+            service.log.add(number.decode(), request.rows, request.predictions)
         mirror = service.state.mirror
         if mirror is not None and self._path == MIRRORED and not is_probe:
             asked = by_position(request.rows, request.many)
@@ -337,26 +340,32 @@ class RawScoring(Scoring):
     """``POST`` of rows before features, which a process of its own computes."""
 
     def __init__(
-        self, form: Form, service: Service, features: FeatureProcess, version: int | None
+        self,
+        form: Form,
+        service: Service,
+        features: FeatureProcess,
+        version: int | None,
+        task: Task = BINARY,
     ) -> None:
         super().__init__(RAW, form, service)
         self._features = features
         self._version = version
+        self._task_answer = task.answer
 
     async def _understand(self, request: _Request) -> None:
         check_size(request.body, self._service.limits.max_body)
         request.computed = await self._features.compute(request.body)
         request.rows = request.computed.rows
 
-    def _answer(self, request: _Request, found: list[float] | Exception) -> Answer:
+    def _answer(self, request: _Request, found: list[Value] | Exception) -> Answer:
         if isinstance(found, Exception):
             return self._refusal(request, found)
         assert request.computed is not None
-        request.probabilities = found
+        request.predictions = found
         predicted = zip(request.computed.places, found, strict=True)
         body = msgspec.json.encode(
             {
-                "predictions": [{"row": row, "probability": each} for row, each in predicted],
+                "predictions": [{"row": row, **self._task_answer(each)} for row, each in predicted],
                 "model_version": self._version,
                 "set_aside": [
                     {"row": row, "tests": tests} for row, tests in request.computed.set_aside
@@ -471,6 +480,8 @@ def metadata(bundle: Bundle, version: int | None, limits: Limits) -> dict[str, A
         "digest": bundle.digest,
         "identity": bundle.identity,
         "profile": bundle.profile,
+        "task": bundle.task.name,
+        **bundle.task.metadata(),
         "cutoffs": bundle.cutoffs,
         "contract": bundle.schema.contract,
         "accepts": list(bundle.schema.accepts),
@@ -507,7 +518,8 @@ def make_app(
         raw: the largest request of raw rows; None takes no raw rows.
         raw_place: where the server runs, for messages about raw rows.
     """
-    metrics = Metrics(bundle.project, version, bundle.digest, (*PATHS, RAW))
+    task = bundle.task
+    metrics = Metrics(bundle.project, version, bundle.digest, (*PATHS, RAW), task)
     inference = Inference(bundle, limits.max_queue, limits.max_seconds)
     metrics.queue = lambda: inference.waiting
     metrics.log = log
@@ -521,7 +533,10 @@ def make_app(
         requests=RequestLog(log_requests),
         log=log,
     )
-    features, invocations = Features(version, bundle.schema), Invocations(bundle.schema)
+    features, invocations = (
+        Features(version, bundle.schema, task),
+        Invocations(bundle.schema, task),
+    )
     scoring = {
         "/predict": Scoring("/predict", features, service),
         "/invocations": Scoring("/invocations", invocations, service),
@@ -529,7 +544,7 @@ def make_app(
     if raw is not None:
         state.features = FeatureProcess(bundle.path, raw, raw_place)
         scoring["/invocations"] = InvocationScoring(invocations, service, state.features)
-        scoring[RAW] = RawScoring(features, service, state.features, version)
+        scoring[RAW] = RawScoring(features, service, state.features, version, task)
     return Application(scoring, _pages(bundle, version, service, scoring), service)
 
 
@@ -539,6 +554,7 @@ def _pages(
     described = msgspec.json.encode(metadata(bundle, version, service.limits))
     document = openapi.document(
         bundle.schema,
+        task=bundle.task,
         max_rows=service.limits.max_rows,
         version=__version__,
         secured=service.token is not None,

@@ -28,6 +28,7 @@ from ml_pipeline.serving.requests import RequestError
 
 if TYPE_CHECKING:
     from ml_pipeline.bundle.reader import Bundle
+    from ml_pipeline.tasks.base import Value
 
 logger = logging.getLogger("ml_pipeline.serving")
 
@@ -37,19 +38,19 @@ TOGETHER = 64
 """Most rows of one call of the model for several requests."""
 
 Rows = list[Any]
-Told = Callable[[list[float] | Exception], None]
-"""Is told the probabilities of a request's rows, or what has gone wrong."""
+Told = Callable[["list[Value] | Exception"], None]
+"""Takes the predictions for a request's rows, or the exception that prevents them."""
 
 
 @dataclass
 class _Job:
     rows: Rows
-    answer: asyncio.Future[list[float]]
+    answer: asyncio.Future[list[Value]]
     loop: asyncio.AbstractEventLoop
 
 
 class Inference:
-    """Answers rows with probabilities.
+    """Answers rows with predictions.
 
     Args:
         bundle: opened, verified and warm.
@@ -78,8 +79,8 @@ class Inference:
         """Whether a request of that many rows is to be answered by ``now``."""
         return rows * self._row_seconds <= QUICK_SECONDS
 
-    def now(self, rows: Rows) -> list[float]:
-        """Return the probability of each row.
+    def now(self, rows: Rows) -> list[Value]:
+        """Return the prediction for each row.
 
         Raises:
             FeatureError: a row does not fit the model.
@@ -112,17 +113,17 @@ class Inference:
             return
         started = time.thread_time()
         try:
-            found = self._bundle.probabilities(self._matrix[: len(gathered)])
+            found = self._bundle.predict_list(self._matrix[: len(gathered)])
         except Exception as error:  # noqa: BLE001  # it is the requests' to tell
             for told in gathered:
                 _tell(told, error)
             return
         self._measure(time.thread_time() - started, len(gathered))
-        for told, probability in zip(gathered, found, strict=True):
-            _tell(told, [probability])
+        for told, prediction in zip(gathered, found, strict=True):
+            _tell(told, [prediction])
 
-    async def later(self, rows: Rows) -> list[float]:
-        """Return the probability of each row, once the thread has got to it.
+    async def later(self, rows: Rows) -> list[Value]:
+        """Return the prediction for each row, once the thread has got to it.
 
         Raises:
             FeatureError: a row does not fit the model.
@@ -155,16 +156,16 @@ class Inference:
         self._row_seconds = min(measured, self._measured)
         self._measured = measured
 
-    def _predict(self, rows: Rows) -> list[float]:
+    def _predict(self, rows: Rows) -> list[Value]:
         if not rows:
             return []
         bundle = self._bundle
-        return bundle.probabilities(bundle.schema.encode_rows(rows))
+        return bundle.predict_list(bundle.schema.encode_rows(rows))
 
     def _work(self) -> None:
         while True:
             job = self._jobs.get()
-            found: list[float] | BaseException = []
+            found: list[Value] | BaseException = []
             if not job.answer.cancelled():
                 try:
                     found = self.now(job.rows)
@@ -175,7 +176,7 @@ class Inference:
             except RuntimeError:
                 self.waiting -= 1  # the loop is closed: nobody asks any more
 
-    def _deliver(self, job: _Job, found: list[float] | BaseException) -> None:
+    def _deliver(self, job: _Job, found: list[Value] | BaseException) -> None:
         self.waiting -= 1
         if job.answer.done():
             return
@@ -185,7 +186,7 @@ class Inference:
             job.answer.set_result(found)
 
 
-def _tell(told: Told, found: list[float] | Exception) -> None:
+def _tell(told: Told, found: list[Value] | Exception) -> None:
     """Tell one request; what goes wrong with that costs those beside it nothing."""
     try:
         told(found)

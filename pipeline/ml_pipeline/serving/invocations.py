@@ -23,9 +23,11 @@ from ml_pipeline.serving.feature_messages import CSV
 from ml_pipeline.serving.named_rows import Named
 from ml_pipeline.serving.predict_formats import Body, Rows, careful_json, printable
 from ml_pipeline.serving.requests import RequestError
+from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
     from ml_pipeline.features.schema import FeatureSchema
+    from ml_pipeline.tasks.base import Task, Value
 
 FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 MISSING = frozenset(
@@ -52,12 +54,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Invocations:
-    """The four JSON forms and CSV; the answer is ``{"predictions": [p, ...]}``, one a row."""
+    """The four JSON forms and CSV; the answer is ``{"predictions": [...]}``, one a row."""
 
     misfit = 400
 
-    def __init__(self, schema: FeatureSchema) -> None:
+    def __init__(self, schema: FeatureSchema, task: Task = BINARY) -> None:
         self._schema = schema
+        self._answer = task.invocation
         self._named = Named(schema)
         self._texts = tuple(
             frozenset(one.categories) if one.kind == "categorical" else None
@@ -103,8 +106,8 @@ class Invocations:
         except ValueError:  # half of a surrogate pair, which the worker refuses
             return json.dumps(found).encode()
 
-    def answer(self, probabilities: Sequence[float], many: bool) -> bytes:  # noqa: ARG002
-        return _encode({"predictions": probabilities})
+    def answer(self, predictions: Sequence[Value], many: bool) -> bytes:  # noqa: ARG002
+        return _encode({"predictions": [*map(self._answer, predictions)]})
 
     def error(self, status: int, message: str) -> bytes:
         told = {"error_code": CODES.get(status, "BAD_REQUEST"), "message": printable(message)}

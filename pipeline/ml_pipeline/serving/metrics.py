@@ -21,14 +21,16 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from ml_pipeline.tasks.binary_classification import BINARY
+
 if TYPE_CHECKING:
     from ml_pipeline.serving.prediction_log import PredictionLog
+    from ml_pipeline.tasks.base import Task, Value
 
 SECONDS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
     *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-PROBABILITIES = tuple(number / 20 for number in range(1, 21))
 OTHER = "other"
 """Stands for every path that there is not, so that clients cannot make up series."""
 PREFIX = "ml_serving_"
@@ -64,9 +66,17 @@ class Metrics(Collector):
         version: registered version.
         digest: of the bundle.
         paths: those for which requests are counted; all others count together.
+        task: what is predicted; it gives the bins of the histogram of predictions.
     """
 
-    def __init__(self, model: str, version: int | None, digest: str, paths: Iterable[str]) -> None:
+    def __init__(
+        self,
+        model: str,
+        version: int | None,
+        digest: str,
+        paths: Iterable[str],
+        task: Task = BINARY,
+    ) -> None:
         self._info = {
             "model": model,
             "version": "" if version is None else str(version),
@@ -75,7 +85,9 @@ class Metrics(Collector):
         self._started = time.time()
         self._seconds = {path: Histogram(SECONDS) for path in (*paths, OTHER)}
         self._requests: dict[tuple[str, int], int] = {}
-        self.probabilities = Histogram(PROBABILITIES)
+        self.predictions = Histogram(task.bins)
+        self._value = task.histogram_value
+        self._noun = "probabilities" if task.name == BINARY.name else "values"
         self.probes = 0
         """Requests of ours, which are counted nowhere else: no client asked for them."""
         self.in_flight = 0
@@ -97,12 +109,13 @@ class Metrics(Collector):
         key = (path, status)
         self._requests[key] = self._requests.get(key, 0) + 1
 
-    def predicted(self, probabilities: list[float]) -> None:
-        histogram = self.probabilities
+    def predicted(self, predictions: list[Value]) -> None:
+        """Count the predictions of a request: of several classes, the most probable one."""
+        histogram = self.predictions
         counts, bounds = histogram.counts, histogram.bounds
-        for probability in probabilities:
-            counts[bisect_left(bounds, probability)] += 1
-            histogram.sum += probability
+        for value in map(self._value, predictions):
+            counts[bisect_left(bounds, value)] += 1
+            histogram.sum += value
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """Return the page in the format that a scraper accepts, and its content type."""
@@ -136,9 +149,9 @@ class Metrics(Collector):
         yield seconds
         yield HistogramMetricFamily(
             f"{PREFIX}prediction",
-            "Predicted probabilities, one a row.",
-            self.probabilities.buckets(),
-            self.probabilities.sum,
+            f"Predicted {self._noun}, one a row.",
+            self.predictions.buckets(),
+            self.predictions.sum,
         )
         yield _counter("probes", "Requests of ml-pipeline itself, counted here only.", self.probes)
         yield _gauge("start_time_seconds", "Since when it counts, as Unix time.", self._started)

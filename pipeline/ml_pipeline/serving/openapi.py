@@ -7,8 +7,11 @@ import hashlib
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from ml_pipeline.tasks.binary_classification import BINARY
+
 if TYPE_CHECKING:
     from ml_pipeline.features.schema import Feature, FeatureSchema
+    from ml_pipeline.tasks.base import Task
 
 LARGEST = 3.4028234663852886e38
 """Of the numbers that a float32 holds."""
@@ -43,6 +46,7 @@ def document(
     version: str,
     secured: bool,
     max_raw_rows: int | None = None,
+    task: Task = BINARY,
 ) -> dict[str, Any]:
     """Return the document of a model's API.
 
@@ -52,6 +56,7 @@ def document(
         version: of the server.
         secured: whether a bearer token is asked for.
         max_raw_rows: most raw rows of a request; None where the server takes none.
+        task: what a row is answered with.
     """
     row = _row(schema)
     columns = {feature.name: _value(feature, schema) for feature in schema.features}
@@ -77,10 +82,10 @@ def document(
         "Prediction": {
             "type": "object",
             "properties": {
-                "probability": {"type": "number", "minimum": 0, "maximum": 1},
+                **task.answer_schema(),
                 "model_version": {"type": ["integer", "null"]},
             },
-            "required": ["probability", "model_version"],
+            "required": [*task.answer_schema(), "model_version"],
             "additionalProperties": False,
         },
         "Error": _object(error={"type": "string"}),
@@ -88,8 +93,8 @@ def document(
         "Status": _object(status={"enum": ["live", "ready", "draining"]}),
     }
     paths = {
-        "/predict": {"post": _predict(schema)},
-        "/invocations": {"post": _invocations(schema, max_rows)},
+        "/predict": {"post": _predict(schema, task)},
+        "/invocations": {"post": _invocations(schema, max_rows, task)},
         "/health/live": {"get": _get("Whether the process answers", _json(_ref("Status")))},
         "/health/ready": {"get": _ready("Whether it takes requests")},
         "/ping": {"get": _ready("As /health/ready, for MLflow's clients")},
@@ -109,7 +114,7 @@ def document(
         "/docs": {"get": _get("This API, for people", _text("text/html"))},
     }
     if max_raw_rows is not None:
-        paths["/predict/raw"] = {"post": _raw(max_raw_rows)}
+        paths["/predict/raw"] = {"post": _raw(max_raw_rows, task)}
     found: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "ml-pipeline server", "version": version},
@@ -163,7 +168,7 @@ def page(api: dict[str, Any]) -> tuple[str, str]:
     return "\n".join(parts) + "\n", policy
 
 
-def _predict(schema: FeatureSchema) -> dict[str, Any]:
+def _predict(schema: FeatureSchema, task: Task) -> dict[str, Any]:
     by_position = ["features", "contract"] if schema.needs_contract else ["features"]
     forms = (
         ("rows", _ref("Records"), ["rows"]),
@@ -187,7 +192,10 @@ def _predict(schema: FeatureSchema) -> dict[str, Any]:
         "summary": "Predict one row, or a list of rows, by the names of the features or in their "
         "order",
         "x-examples": [
-            '{"features": {"age": 41, ...}} gives {"probability": 0.53, "model_version": 3}',
+            (
+                '{"features": {"age": 41, ...}} gives '
+                f'{{{task.answer_example}, "model_version": 3}}'
+            ),
             '{"rows": [{"age": 41, ...}, ...]} gives [{...}, ...], in order',
             '{"features": [41, "pro"]} and {"features": [[...], [...]]}: in the order of /metadata',
         ],
@@ -196,7 +204,7 @@ def _predict(schema: FeatureSchema) -> dict[str, Any]:
     }
 
 
-def _raw(max_rows: int) -> dict[str, Any]:
+def _raw(max_rows: int, task: Task) -> dict[str, Any]:
     value = {"type": ["number", "string", "boolean", "null"]}
     row = {"type": "object", "additionalProperties": value}
     body = {
@@ -212,9 +220,7 @@ def _raw(max_rows: int) -> dict[str, Any]:
     answer = _object(
         predictions={
             "type": "array",
-            "items": _object(
-                row=number, probability={"type": "number", "minimum": 0, "maximum": 1}
-            ),
+            "items": _object(row=number, **task.answer_schema()),
         },
         model_version={"type": ["integer", "null"]},
         set_aside={
@@ -229,7 +235,7 @@ def _raw(max_rows: int) -> dict[str, Any]:
         "x-examples": [
             (
                 '{"rows": [{"age": 41, "plan": "pro"}]} gives {"predictions": [{"row": 0, '
-                '"probability": 0.53}], "model_version": 3, "set_aside": []}'
+                f'{task.answer_example}}}], "model_version": 3, "set_aside": []}}'
             )
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
@@ -237,7 +243,7 @@ def _raw(max_rows: int) -> dict[str, Any]:
     }
 
 
-def _invocations(schema: FeatureSchema, max_rows: int) -> dict[str, Any]:
+def _invocations(schema: FeatureSchema, max_rows: int, task: Task) -> dict[str, Any]:
     names = {"type": "array", "items": {"type": "string"}, "const": list(schema.names)}
     whole = {**_row(schema), "minItems": len(schema.features)}
     rows = {"type": "array", "items": whole, "minItems": 1, "maxItems": max_rows}
@@ -249,13 +255,16 @@ def _invocations(schema: FeatureSchema, max_rows: int) -> dict[str, Any]:
         _object(inputs={"anyOf": [_ref("Rows"), records]}),
         _object(instances={"anyOf": [_ref("Rows"), records]}),
     ]
-    answer = _object(predictions={"type": "array", "items": {"type": "number"}})
+    answer = _object(predictions={"type": "array", "items": task.invocation_schema()})
     errors = ("400", "401", "408", "413", "415", "429", "500", "503")
     return {
         "summary": "Predict rows as MLflow's scoring server does: dataframe_split, "
         "dataframe_records, inputs, instances, or CSV with a line of names",
         "x-examples": [
-            '{"dataframe_split": {"columns": [...], "data": [[...]]}} gives {"predictions": [0.53]}'
+            (
+                '{"dataframe_split": {"columns": [...], "data": [[...]]}} gives '
+                f'{{"predictions": [{task.invocation_example}]}}'
+            )
         ],
         "requestBody": {
             "required": True,

@@ -13,9 +13,11 @@ from ml_pipeline.core import documents
 from ml_pipeline.serving.named_rows import Named
 from ml_pipeline.serving.prediction_log import PROBE
 from ml_pipeline.serving.requests import RequestError
+from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
     from ml_pipeline.features.schema import Feature, FeatureSchema
+    from ml_pipeline.tasks.base import Task, Value
 
 Body = bytes | bytearray
 Rows = list[Any]
@@ -39,14 +41,9 @@ class Form(Protocol):
             FeatureError: a row by name does not fit the model.
         """
 
-    def answer(self, probabilities: Sequence[float], many: bool) -> bytes: ...
+    def answer(self, predictions: Sequence[Value], many: bool) -> bytes: ...
 
     def error(self, status: int, message: str) -> bytes: ...
-
-
-class Prediction(msgspec.Struct):
-    probability: float
-    model_version: int | None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -65,8 +62,9 @@ class Features:
 
     misfit = 422
 
-    def __init__(self, version: int | None, schema: FeatureSchema) -> None:
+    def __init__(self, version: int | None, schema: FeatureSchema, task: Task = BINARY) -> None:
         self._version = version
+        self._answer = task.answer
         self._schema = schema
         self._named = Named(schema)
         self._decode = _decoder(schema)
@@ -107,11 +105,12 @@ class Features:
             raise self._without_contract()
         return found, many
 
-    def answer(self, probabilities: Sequence[float], many: bool) -> bytes:
+    def answer(self, predictions: Sequence[Value], many: bool) -> bytes:
         version = self._version
-        if many:
-            return _encode([Prediction(each, version) for each in probabilities])
-        return _encode(Prediction(probabilities[0], version))
+        answers = [*map(self._answer, predictions)]
+        for each in answers:
+            each["model_version"] = version
+        return _encode(answers if many else answers[0])
 
     def error(self, status: int, message: str) -> bytes:  # noqa: ARG002
         return error(message)

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -64,8 +64,12 @@ class Logged(msgspec.Struct, frozen=True, gc=False):
     model_version: int | None
     features: list[list[Any]]
     """Its rows in the order of the model's features, as they were asked; None where missing."""
-    probability: list[float]
-    """Of class 1, one a row."""
+    probability: list[float] | msgspec.UnsetType = msgspec.UNSET
+    """Of class 1, one a row, where the model is a binary classifier."""
+    prediction: list[float] | msgspec.UnsetType = msgspec.UNSET
+    """One number a row, where it is a regression."""
+    probabilities: list[list[float]] | msgspec.UnsetType = msgspec.UNSET
+    """One list a row, a probability a class, where it is a multi-class classifier."""
 
     @property
     def is_probe(self) -> bool:
@@ -92,7 +96,13 @@ class PredictionLog:
         EnvironmentFault: the folder cannot be written.
     """
 
-    def __init__(self, rotation: Rotation, source: Source) -> None:
+    def __init__(
+        self,
+        rotation: Rotation,
+        source: Source,
+        key: Literal["probability", "prediction", "probabilities"] = "probability",
+    ) -> None:
+        self._key = key
         try:
             rotation.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -115,13 +125,14 @@ class PredictionLog:
         """Requests that were not written."""
         return self._overflowed + self._lost
 
-    def add(self, request_id: str, rows: list[Any], probabilities: list[float]) -> None:
+    def add(self, request_id: str, rows: list[Any], predictions: list[Any]) -> None:
         """Log a request; called on the event loop, after the answer was sent."""
         if self._added - self._taken > MAX_PENDING:
             self._overflowed += 1
             return
         version = self._source.model_version
-        line = _line(Logged(request_id, time.time(), version, rows, probabilities))
+        entry = Logged(request_id, time.time(), version, rows, **{self._key: predictions})
+        line = _line(entry)
         self._added += len(line)
         self._lines.append(line)
         if not self._scheduled:
@@ -291,7 +302,9 @@ def _line(entry: Logged) -> bytes:
     try:
         return _encode(entry) + b"\n"
     except (ValueError, OverflowError):  # an integer over 64 bits, or half a character
-        return json.dumps(msgspec.structs.asdict(entry)).encode() + b"\n"
+        values = msgspec.structs.asdict(entry)
+        known = {key: value for key, value in values.items() if value is not msgspec.UNSET}
+        return json.dumps(known).encode() + b"\n"
 
 
 def _decoded(line: bytes) -> Logged:

@@ -233,7 +233,11 @@ def run(
     bundle = Bundle.open(path)
     bundle.check_golden()
     state = State()
-    log = None if predictions is None else PredictionLog(predictions, _source(bundle, version))
+    log = (
+        None
+        if predictions is None
+        else PredictionLog(predictions, _source(bundle, version), bundle.task.log_key)
+    )
     app = make_app(
         bundle,
         version,

@@ -11,7 +11,7 @@ from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.report import Check, ModelRef, Verdict
 from ml_pipeline.data import parquet
 from ml_pipeline.evaluation import baselines, checks, heuristics, label_leaks, metric_table
-from ml_pipeline.evaluation.fairness import BY_GROUP, ByGroup, by_group
+from ml_pipeline.evaluation.fairness import ByGroup, by_group
 from ml_pipeline.evaluation.holdout import Sample
 from ml_pipeline.evaluation.noise_sensitivity import noise_effect
 from ml_pipeline.features.schema import FeatureSchema
@@ -22,6 +22,9 @@ from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.project.user_tests import run_user_tests
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.record import NoFlags
+from ml_pipeline.tasks.base import as_column
+from ml_pipeline.tasks.binary_classification import BINARY
+from ml_pipeline.tasks.loader import read_task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,10 +34,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from ml_pipeline.tasks.base import Task
+
     Floats = NDArray[np.float64]
 
 PREDICTIONS = "data/predictions.parquet"
-SHOWN = {"base_rate": "base rate", "logistic_regression": "logistic regression"}
 
 
 def run(context: Context[NoFlags]) -> Outcome:
@@ -44,10 +48,13 @@ def run(context: Context[NoFlags]) -> Outcome:
     matrix = parquet.read(context.take("data/matrix.parquet"))
     holdout_path = context.take("data/holdout.parquet")
     holdout = parquet.read(holdout_path).reset_index(drop=True)
-    model = OnnxModel(context.take("model/model.onnx"))
+    onnx = context.take("model/model.onnx")
     schema_path = context.take("model/schema.json")
     schema = FeatureSchema.from_json(json.loads(schema_path.read_text()))
-    training = json.loads(context.take("model/training.json").read_text())
+    training_path = context.take("model/training.json")
+    training = json.loads(training_path.read_text())
+    task = read_task(training.get("task"))
+    model = OnnxModel(onnx, task)
     about = ModelRef(name=training["project"], identity=training["identity"])
 
     labelled = holdout["__label"].notna().to_numpy()
@@ -55,19 +62,19 @@ def run(context: Context[NoFlags]) -> Outcome:
         raise Refused("the holdout has no labelled row", expected="rows to measure the model on")
     context.progress("scoring the holdout", 0.05)
     scores = {"model": model.predict(schema.encode(_columns(holdout, schema)))}
-    finite = checks.finite(scores["model"])
-    if finite.verdict is not Verdict.PASS:
+    valid = checks.valid_predictions(scores["model"], task)
+    if valid.verdict is not Verdict.PASS:
         return Outcome(
-            summary=f"the model is broken: {finite.observed} finite probabilities from 0 to 1",
-            checks=[finite],
+            summary=f"the model is broken: {valid.observed} {_expected(task)}",
+            checks=[valid],
             model=about,
         )
     context.progress("learning the baselines", 0.15)
-    scores |= _baselines(context, matrix, holdout, schema, training["seed"])
+    scores |= _baselines(context, matrix, holdout, schema, training["seed"], task)
     predictions = _write(context, holdout, scores)
 
     context.progress("measuring, with intervals", 0.4)
-    sample = Sample.of(holdout[labelled])
+    sample = Sample.of(holdout[labelled], task)
     known = {name: values[labelled] for name, values in scores.items()}
     section = context.config.evaluate
     table = metric_table.measure(
@@ -79,27 +86,28 @@ def run(context: Context[NoFlags]) -> Outcome:
         holdout[list(schema.names)],
         relative=section.noise,
         seed=context.config.train.seed,
+        task=task,
     )
-    aucs = label_leaks.feature_aucs(matrix, schema.names)
+    aucs = label_leaks.feature_aucs(matrix, schema.names, task)
     context.progress("measuring groups", 0.7)
-    groups, no_groups = _groups(holdout[labelled], sample.labels, known["model"])
+    groups, no_groups = _groups(holdout[labelled], sample, known["model"])
     metric = context.config.gate.metric or problem.primary_metric
     best = baselines.best_heuristic(metric, sample, known)
     context.progress("running the project's model tests", 0.8)
     found = [
-        finite,
-        checks.beats_base_rate(
-            sample, known["model"], known[baselines.BASE_RATE], quick=context.quick
-        ),
-        *checks.thresholds(section.thresholds, table["model"], quick=context.quick),
+        valid,
+        checks.beats_baseline(sample, known["model"], known[task.baseline], quick=context.quick),
+        *checks.thresholds(section.thresholds, table["model"], quick=context.quick, task=task),
         checks.noise(effect, section.max_noise_effect),
         label_leaks.check(
             aucs,
             section.max_feature_auc,
             required=section.feature_auc_required and not context.quick,
         ),
-        *checks.group_gaps(section.group_gaps, groups.gaps if groups else {}, quick=context.quick),
-        *_skipped(table["model"], no_groups),
+        *checks.group_gaps(
+            section.group_gaps, groups.gaps if groups else {}, quick=context.quick, task=task
+        ),
+        *_skipped(table["model"], no_groups, task),
         *_model_tests(
             context,
             {
@@ -109,20 +117,21 @@ def run(context: Context[NoFlags]) -> Outcome:
                 "predictions": str(predictions),
                 "baseline": best,
                 "profile": str(context.profile),
+                "training": str(training_path),
             },
         ),
     ]
     return Outcome(
-        summary=_summary(table, found),
+        summary=_summary(table, found, task),
         checks=found,
         metrics={
             "rows": len(sample.labels),
             "unit": sample.unit,
             "units": sample.clusters,
-            "units_with_one_class": metric_table.left_out(sample),
+            **_class_counts(sample),
             "first": sample.names[0] if sample.unit == "day" else None,
             "last": sample.names[-1] if sample.unit == "day" else None,
-            "positive_rate": float(sample.labels.mean()),
+            **task.label_summary(sample.labels),
             "best_heuristic": best,
             "noise_effect": effect,
             "feature_auc": aucs,
@@ -132,7 +141,7 @@ def run(context: Context[NoFlags]) -> Outcome:
             },
             "by_group": groups.to_json() if groups else None,
             "groups": groups.as_text() if groups else None,
-            "table": metric_table.as_text(table, SHOWN),
+            "table": metric_table.as_text(table, _titles(task), task),
         },
         outputs=[predictions],
         model=about,
@@ -161,6 +170,7 @@ def _baselines(
     holdout: pd.DataFrame,
     schema: FeatureSchema,
     seed: int,
+    task: Task,
 ) -> dict[str, Floats]:
     """Return what the baselines, learned on the training part, predict for the holdout's rows."""
     part = matrix["__part"]
@@ -168,37 +178,40 @@ def _baselines(
     labels = matrix.loc[train, "__label"].to_numpy(dtype="float64")
     clean = parquet.read(context.take("data/clean.parquet"))
     problem = load_problem(context.config.problem, context.project.root)
-    found = heuristics.predict(matrix, clean, problem)
-    found[baselines.LOGISTIC_REGRESSION] = baselines.logistic_regression(
+    found = heuristics.predict(matrix, clean, problem, task)
+    found[task.linear_baseline] = baselines.linear(
         schema.encode(_columns(matrix[train], schema)).astype("float64"),
         labels,
         schema.encode(_columns(holdout, schema)).astype("float64"),
         seed,
+        task,
     )
     return found
 
 
 def _write(context: Context[NoFlags], holdout: pd.DataFrame, scores: Mapping[str, Floats]) -> Path:
-    """Write the holdout's keys and every predictor's probabilities, in the holdout's order."""
+    """Write the holdout's keys and every predictor's predictions, in the holdout's order."""
     path = context.workdir / PREDICTIONS
-    frame = holdout[[name for name in heuristics.KEYS if name in holdout]].assign(**scores)
+    columns = {name: as_column(values) for name, values in scores.items()}
+    frame = holdout[[name for name in heuristics.KEYS if name in holdout]].assign(**columns)
     with workdir.atomic_path(path) as temporary:
         frame.to_parquet(temporary, index=False)
     return path
 
 
-def _groups(
-    rows: pd.DataFrame, labels: Floats, probabilities: Floats
-) -> tuple[ByGroup | None, str]:
+def _groups(rows: pd.DataFrame, sample: Sample, predictions: Floats) -> tuple[ByGroup | None, str]:
     """Return the metrics by group, or why there are none."""
     group = rows["__group"]
     given = group.notna().to_numpy() & (group.astype("object") != "").to_numpy()
     if group[given].nunique() < 2:
         return None, "the rows are of fewer than two groups"
-    return by_group(labels[given], probabilities[given], group[given].to_numpy()), ""
+    names = group[given].to_numpy()
+    return by_group(sample.labels[given], predictions[given], names, sample.task), ""
 
 
-def _skipped(measured: Mapping[str, metric_table.Measured], no_groups: str) -> list[Check]:
+def _skipped(
+    measured: Mapping[str, metric_table.Measured], no_groups: str, task: Task
+) -> list[Check]:
     """Say of everything that was not measured why not."""
     reasons = {name: found.skipped for name, found in measured.items() if found.skipped}
     if no_groups:
@@ -209,24 +222,52 @@ def _skipped(measured: Mapping[str, metric_table.Measured], no_groups: str) -> l
             verdict=Verdict.SKIPPED,
             required=False,
             observed="no value",
-            expected=f"rows that define {', '.join(BY_GROUP)}" if " " in name else "a value",
+            expected=f"rows that define {', '.join(task.group_metrics)}"
+            if " " in name
+            else "a value",
             why=reason,
         )
         for name, reason in reasons.items()
     ]
 
 
-def _summary(table: metric_table.Table, found: list[Check]) -> str:
+def _expected(task: Task) -> str:
+    """Return what every prediction should be, in the plural."""
+    if task.name == BINARY.name:
+        return "finite probabilities from 0 to 1"
+    return f"valid predictions, each a {task.prediction_noun}"
+
+
+def _titles(task: Task) -> dict[str, str]:
+    """Return the baselines as the table spells them."""
+    linear = task.linear_baseline.replace("_", " ")
+    return {task.baseline: task.baseline_title, task.linear_baseline: linear}
+
+
+def _class_counts(sample: Sample) -> dict[str, int]:
+    """Return how many units have one class only, where there are two."""
+    if sample.task.name != BINARY.name:
+        return {}
+    return {"units_with_one_class": metric_table.left_out(sample)}
+
+
+def _summary(table: metric_table.Table, found: list[Check], task: Task) -> str:
     """Return what matters most: what failed, else how good the model is."""
-    model, rate = table["model"], table["base_rate"]
+    model, constant = table["model"], table[task.baseline]
+    form = ".2f" if task.name == BINARY.name else ".4g"
     parts = []
-    if (auc := model["auc"]).value is not None:
-        interval = f" [{auc.low:.2f}, {auc.high:.2f}]" if auc.low is not None else ""
-        parts.append(f"AUC {auc.value:.2f}{interval}")
-    if (within := model["within_day_auc"]).value is not None:
-        parts.append(f"within-day AUC {within.value:.2f}")
+    for name in task.summary_metrics:
+        measured = model[name]
+        if measured.value is None:
+            continue
+        interval = ""
+        if measured.low is not None and name == task.summary_metrics[0]:
+            interval = f" [{measured.low:{form}}, {measured.high:{form}}]"
+        parts.append(f"{task.metrics[name].title} {measured.value:{form}}{interval}")
+    loss = task.training_metric
     parts.append(
-        f"log loss {model['log_loss'].value:.4f} vs {rate['log_loss'].value:.4f} base rate"
+        f"{task.metrics[loss].title} {model[loss].value:.4f} vs "
+        f"{constant[loss].value:.4f} {task.baseline_title}"
     )
     good = (Verdict.PASS, Verdict.SKIPPED)
     bad = [check.name for check in found if check.required and check.verdict not in good]

@@ -43,7 +43,9 @@ def run(context: Context[NoFlags]) -> Outcome:
     (answers,) = requests.play(
         [requests.Stream(deployment.url, token, bodies, due, [PROBE] * len(due))]
     )
-    found = load_test.measure(answers, warmup=section.warmup, version=deployment.version)
+    found = load_test.measure(
+        answers, warmup=section.warmup, version=deployment.version, task=bundle.task
+    )
     limits = load_test.checks(found, section)
     plot = load_test_plot.draw(
         context.workdir / f"pages/load-test-{name}.png",

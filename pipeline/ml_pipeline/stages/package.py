@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ml_pipeline.bundle import parity, writer
-from ml_pipeline.bundle.reader import TOLERANCE, Bundle
+from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import report
 from ml_pipeline.core.report import Check, ModelRef, Verdict
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import PackageFlags
 from ml_pipeline.targets.kubernetes import image
+from ml_pipeline.tasks.loader import read_task
 
 NEEDED = ("training.json", "schema.json", "model.onnx", "parity.parquet", "reference.parquet")
 
@@ -29,6 +30,7 @@ def run(context: Context[PackageFlags]) -> Outcome:
     if native in context.report_of("train").outputs:
         context.take(native)
     context.progress("comparing the served model with the trained one", 0.1)
+    task = read_task(training.task)
     found = parity.compare(model, training)
     if report.judge(found.checks) is not Verdict.PASS:
         return Outcome(
@@ -43,7 +45,7 @@ def run(context: Context[PackageFlags]) -> Outcome:
         name="bundle opens and answers its golden rows",
         verdict=Verdict.PASS,
         observed=difference,
-        expected=f"at most {TOLERANCE:g} from the trained model",
+        expected=f"at most {task.tolerance:g} from the trained model",
     )
     images = _images(context, bundle, wanted)
     return Outcome(

@@ -8,6 +8,7 @@ from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.gate.compare_models import different_outputs
 from ml_pipeline.online import live_shadow, recorded_requests, shadow_replay
 from ml_pipeline.online.deployed_version import check_served_version, find_deployment, model_of
 from ml_pipeline.online.live_shadow_judgement import check_same_versions, judge_live
@@ -136,14 +137,18 @@ def _start(
     live_shadow.copying_target(environments[PRODUCTION].target, PRODUCTION)
     production = Placement.of(context.project, PRODUCTION, context.home)
     champion = find_deployment(production)
+    served = Bundle.open(champion.bundle)
+    if why := different_outputs(bundle.task, served.task):
+        raise UsageError(why, expected="a challenger of the champion's task")
     copying = Copying(
         champion=champion,
         challenger=challenger,
         served=deployment,
-        positions=live_shadow.positions(Bundle.open(champion.bundle).schema, bundle.schema),
+        positions=live_shadow.positions(served.schema, bundle.schema),
         contract=contract_needed(bundle),
         share=section.share,
         timeout=section.timeout_ms / 1000,
+        task=bundle.task.to_json(),
     )
     model, name = model_of(deployment, bundle), challenger.name
     live = live_shadow.start(production, copying, model)

@@ -161,6 +161,7 @@ def _train(
 ) -> tuple[Trained, dict[str, float]]:
     from ml_pipeline.project import feature_process
     from ml_pipeline.project.protected_files import Protected
+    from ml_pipeline.tasks.loader import load_task
     from ml_pipeline.training.trainer import train
     from ml_pipeline.training.trial_log import TrialLog
 
@@ -190,6 +191,7 @@ def _train(
             champion=None if champion is None else champion.schema,
             hashed=() if champion is None else champion.hashed,
             estimator=estimator,
+            task=load_task(config.problem.task),
             log=TrialLog(context.workdir / TRIALS, _searched(context, limits)),
         )
     if protected.changed:
@@ -265,7 +267,8 @@ def _record(
         rows=trained.split.counts(),
         cutoffs=trained.split.cutoffs,
         split={"method": trained.split.method, **trained.split.detail},
-        positive_rate=trained.positive_rate,
+        positive_rate=trained.labels.get("positive_rate"),
+        task=trained.task.to_json(),
         folds=chosen.scores if chosen else (),
         search=trained.trials,
         fingerprint=identity.parts["data"],
@@ -275,12 +278,13 @@ def _record(
 
 
 def _summary(trained: Trained) -> str:
-    metrics = trained.metrics
+    metrics, task = trained.metrics, trained.task
+    measured = f"validation_{task.training_metric}"
     rounds = f", {metrics['best_round']} rounds" if metrics["best_round"] else ""
     end = trained.split.cutoffs.train_end
     until = f" to {end}" if end else ""
     return (
         f"{trained.recipe.estimator.name}{rounds} on {metrics['rows']['train']} rows{until}; "
-        f"validation log loss {metrics['validation_log_loss']:.4f} "
-        f"(base rate {metrics['validation_log_loss_of_base_rate']:.4f})"
+        f"validation {task.metrics[task.training_metric].title} {metrics[measured]:.4f} "
+        f"({task.baseline_title} {metrics[f'{measured}_of_{task.baseline}']:.4f})"
     )

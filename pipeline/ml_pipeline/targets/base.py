@@ -145,6 +145,8 @@ class Copying:
     """0 to 1."""
     timeout: float
     """Seconds that the challenger may take."""
+    task: dict[str, Any] | None = None
+    """The record of the models' task; None for binary classification."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from typing import Any, TextIO
 
 from ml_pipeline.serving import control_socket, mirror
 from ml_pipeline.serving.access import token_of
+from ml_pipeline.tasks.loader import read_task
 from ml_pipeline.traffic.open_loop import Answer, Client, Place
 from ml_pipeline.traffic.requests import Reply, read, reply
 
@@ -54,6 +55,8 @@ class Settings:
     """The digest that the challenger needs for rows by position, if it needs one."""
     control: str = ""
     share: float = 1.0
+    task: dict[str, Any] | None = None
+    """The challenger's record of its task; None for binary classification."""
 
     @classmethod
     def read(cls, path: Path) -> Settings:
@@ -78,6 +81,7 @@ class Reader:
         self._queue = queue
         self._settings = settings
         self._out = out
+        self._task = read_task(settings.task)
         self._place = Place.of(settings.url, settings.token)
         self._client = Client(self._place, connections=IN_FLIGHT, timeout=settings.timeout)
         self._loop = asyncio.get_running_loop()
@@ -128,8 +132,10 @@ class Reader:
         )
         status, content, error = await self._client.ask(request)
         took = time.perf_counter() - start
-        found = reply(Answer(0.0, 0.0, took, status, content, error), self._settings.version)
-        champion = Reply(tuple(value for value, _ in read(answer)), ms)
+        found = reply(
+            Answer(0.0, 0.0, took, status, content, error), self._settings.version, self._task
+        )
+        champion = Reply(tuple(value for value, _ in read(answer, self._task)), ms)
         line = {"id": request_id, "champion": asdict(champion), "challenger": asdict(found)}
         self._written += self._out.write(json.dumps(line) + "\n")
 

@@ -15,6 +15,8 @@ from ml_pipeline.serving.prediction_log import PROBE
 if TYPE_CHECKING:
     import httpx
 
+    from ml_pipeline.tasks.base import Task, Value
+
 TIMEOUT = 10.0
 PROBE_TIMEOUT = 5.0
 """A switch waits for its probe, and connections wait with it."""
@@ -84,28 +86,39 @@ def probe(
                     f"{url} serves version {found[0]}, bundle {found[1]}",
                     expected=f"version {version}, bundle {bundle.digest}",
                 )
-            return check_golden(golden_answers(api, bundle), bundle.golden.probabilities)
+            return check_golden(
+                golden_answers(api, bundle), bundle.golden.predictions, bundle.task.tolerance
+            )
     except (httpx.HTTPError, UnexpectedAnswer) as error:
         raise Refused(f"{url} does not answer as a server of the model: {error}") from None
 
 
-def golden_answers(api: httpx.Client, bundle: Bundle) -> list[float]:
+def golden_answers(api: httpx.Client, bundle: Bundle) -> list[Value]:
     """Return what the API answers to the golden rows: a list, and the first one alone."""
     rows = bundle.golden.inputs
     told = object_of(api.get("/metadata")).get("max_rows")
     size = told if type(told) is int and told > 0 else 1
-    found: list[float] = []
+    found: list[Value] = []
     for start in range(0, len(rows), size):
         answers = json_of(api.post("/predict", json={"features": rows[start : start + size]}))
         if not isinstance(answers, list):
             raise UnexpectedAnswer(f"a list of rows gave {shortened(str(answers))}")
-        found += [
-            number_of(answer.get("probability") if isinstance(answer, dict) else None)
-            for answer in answers
-        ]
+        found += [prediction_of(answer, bundle.task) for answer in answers]
     alone = object_of(api.post("/predict", json={"features": rows[0]}))
-    check_golden([number_of(alone.get("probability"))], found[:1])
+    check_golden([prediction_of(alone, bundle.task)], found[:1], bundle.task.tolerance)
     return found
+
+
+def prediction_of(answer: object, task: Task) -> Value:
+    """Return the prediction in an answer to a row.
+
+    Raises:
+        UnexpectedAnswer: the answer holds no prediction of the task.
+    """
+    try:
+        return task.read(answer if isinstance(answer, dict) else {})
+    except ValueError as error:
+        raise UnexpectedAnswer(f"{shortened(str(answer))}: {error}") from None
 
 
 def json_of(response: httpx.Response, status: int = 200) -> Any:

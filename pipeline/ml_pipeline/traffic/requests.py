@@ -1,4 +1,4 @@
-"""Rows as requests, and answers as probabilities."""
+"""Rows as requests, and answers as predictions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ml_pipeline.tasks.base import Task, Value
+from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.traffic import open_loop
 from ml_pipeline.traffic.open_loop import Answer, Client, Place
 
@@ -19,12 +21,12 @@ OK = 200
 
 @dataclass(frozen=True)
 class Reply:
-    """What one request was answered: a probability a row, or why not.
+    """What one request was answered: a prediction a row, or why not.
 
     ``missing`` tells no answer from a wrong one; ``ms`` is the latency in milliseconds.
     """
 
-    probabilities: tuple[float, ...] = ()
+    predictions: tuple[Value, ...] = ()
     ms: float = math.nan
     error: str = ""
     missing: bool = False
@@ -87,10 +89,10 @@ def _undisturbed() -> Iterator[None]:
             gc.enable()
 
 
-def reply(answer: Answer, version: int | None) -> Reply:
+def reply(answer: Answer, version: int | None, task: Task = BINARY) -> Reply:
     """Read an answer of ``POST /predict``; another version than the one that was asked is an error.
 
-    Everything that is no 200 with finite probabilities in 0..1 is one.
+    Everything that is no 200 with valid predictions of the task is one.
     """
     ms = answer.latency * 1000
     if answer.status == 0:
@@ -98,7 +100,7 @@ def reply(answer: Answer, version: int | None) -> Reply:
     if answer.status != OK:
         return Reply(ms=ms, error=f"status {answer.status}")
     try:
-        found = read(answer.body)
+        found = read(answer.body, task)
     except ValueError as error:
         return Reply(ms=ms, error=str(error))
     others = {told for _, told in found} - {version}
@@ -107,11 +109,11 @@ def reply(answer: Answer, version: int | None) -> Reply:
     return Reply(tuple(value for value, _ in found), ms)
 
 
-def read(body: bytes) -> list[tuple[float, Any]]:
-    """Return probability and version of each row of an answer.
+def read(body: bytes, task: Task = BINARY) -> list[tuple[Value, Any]]:
+    """Return prediction and version of each row of an answer.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no answer of the task.
     """
     try:
         told = json.loads(body)
@@ -120,10 +122,8 @@ def read(body: bytes) -> list[tuple[float, Any]]:
     rows = told if isinstance(told, list) else [told]
     found = []
     for row in rows:
-        value = row.get("probability") if isinstance(row, dict) else None
-        if type(value) not in (int, float) or not 0 <= value <= 1:  # type: ignore[operator]
-            raise ValueError("the answer holds no probability")
-        found.append((float(value), row.get("model_version")))  # type: ignore[arg-type]
+        answer = row if isinstance(row, dict) else {}
+        found.append((task.read(answer), answer.get("model_version")))
     if not found:
         raise ValueError("the answer is empty")
     return found

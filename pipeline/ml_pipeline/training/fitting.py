@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ml_pipeline.config import Calibration, Section
+from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import Check, Progress
+from ml_pipeline.tasks.binary_classification import BINARY
+from ml_pipeline.tasks.regression import Regression
 from ml_pipeline.training.calibration import Curve, calibrate
 from ml_pipeline.training.estimators.base import (
-    BINARY,
     Encoded,
     Estimator,
     FitSettings,
@@ -17,8 +19,10 @@ from ml_pipeline.training.estimators.base import (
     LabelledRows,
     Vector,
 )
+from ml_pipeline.training.label_scale import LabelScale
 
 if TYPE_CHECKING:
+    from ml_pipeline.tasks.base import Task
     from ml_pipeline.training.onnx_graph import OnnxGraph
 
 
@@ -33,14 +37,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Model:
-    """What is trained, exported and served: an estimator and its calibration, if any."""
+    """What is trained, exported and served: an estimator, and what is laid over its predictions."""
 
     estimator: Estimator
     fitted: Fitted
-    curve: Curve | None
+    curve: Curve | LabelScale | None
+    task: Task = BINARY
 
     def predict(self, x: Encoded) -> Vector:
-        """Return the probability of class 1, shape [n], of encoded rows [n, width]."""
+        """Return the predictions, [n] or [n, k], of encoded rows [n, width]."""
         raw = self.fitted.predict(x)
         return raw if self.curve is None else self.curve.apply(raw)
 
@@ -54,19 +59,38 @@ class Model:
         return [check for check in found if check is not None]
 
 
+def require_objective(estimator: Estimator, task: Task) -> None:
+    """Raise UsageError where the estimator does not learn the labels of the task."""
+    if task.objective.kind not in estimator.objectives:
+        raise UsageError(
+            f"train.estimator is {estimator.name}, which does not learn the labels of a "
+            f"{task.title}",
+            expected=f"an estimator for {task.objective.kind}, or another problem.task",
+            hint="see docs/reference/estimators.md",
+        )
+
+
 def fit(
     recipe: Recipe,
     train: LabelledRows,
     validation: LabelledRows,
     settings: FitSettings,
     progress: Progress,
+    task: Task = BINARY,
 ) -> Model:
     """Fit on ``train``; stop early and calibrate on ``validation``.
 
     Raises:
-        UsageError: the estimator refuses its parameters.
+        UsageError: the estimator does not learn such labels, or refuses its parameters.
         Refused: the validation part cannot carry the calibration.
     """
-    fitted = recipe.estimator.fit(BINARY, train, validation, recipe.params, settings, progress)
+    estimator, objective = recipe.estimator, task.objective
+    require_objective(estimator, task)
+    if isinstance(task, Regression):
+        scale = LabelScale(task.mean, task.scale)
+        train, validation = (replace(part, y=scale.scaled(part.y)) for part in (train, validation))
+        fitted = estimator.fit(objective, train, validation, recipe.params, settings, progress)
+        return Model(estimator, fitted, scale, task)
+    fitted = estimator.fit(objective, train, validation, recipe.params, settings, progress)
     curve = calibrate(recipe.calibration, fitted.predict(validation.x), validation.y)
-    return Model(recipe.estimator, fitted, curve)
+    return Model(estimator, fitted, curve, task)

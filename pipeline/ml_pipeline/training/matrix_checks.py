@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml_pipeline.core.errors import Refused, UsageError
+from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ml_pipeline.problem import Matrix
+    from ml_pipeline.tasks.base import Task
     from ml_pipeline.training.estimators.base import Vector
     from ml_pipeline.training.split import Part, Split
 
 
-def require_usable(matrix: Matrix) -> None:
+def require_usable(matrix: Matrix, task: Task = BINARY) -> None:
     """Check features and labels of all rows.
 
     Raises:
         UsageError: there is no feature, or a feature's name is reserved.
-        Refused: no row, no label, a label that is not 0 or 1, or infinite values.
+        Refused: no row, no label, a label that is none of the task, or infinite values.
     """
     names = [str(name) for name in matrix.features.columns]
     if not names:
@@ -41,9 +43,7 @@ def require_usable(matrix: Matrix) -> None:
             f"none of {len(label)} rows has a label",
             hint="too few rows an entity, or the label column is empty",
         )
-    strange = known[(known != 0) & (known != 1)]
-    if len(strange):
-        raise Refused(f"{len(strange)} labels such as {strange[0]:g}", expected="0 or 1")
+    task.check_labels(known)
     infinite = _infinite(matrix.features)
     if infinite:
         name, count = max(infinite.items(), key=lambda item: item[1])
@@ -55,14 +55,12 @@ def require_usable(matrix: Matrix) -> None:
         )
 
 
-FEWEST_OF_A_CLASS = 5
-"""Rows of the rarer class in the training part: fewer say nothing about the next one."""
+def require_enough(
+    split: Split, label: Vector, min_rows: int, task: Task = BINARY, *, quick: bool = False
+) -> None:
+    """Check that every part has rows, the training part enough of them, and all the labels needed.
 
-
-def require_enough(split: Split, label: Vector, min_rows: int, *, quick: bool = False) -> None:
-    """Check that every part has rows, the training part enough of them, and all of both classes.
-
-    A quick run is asked for both classes in the training part only.
+    A quick run needs them in the training part only.
 
     Raises:
         Refused: it has not.
@@ -81,22 +79,15 @@ def require_enough(split: Split, label: Vector, min_rows: int, *, quick: bool = 
                 f"no row is left for the {part} part of {len(label)} rows",
                 hint="bring more data or raise the part's share",
             )
-    rate = train.mean()
-    if rate in (0.0, 1.0):
+    if fault := task.training_fault(train):
+        binary = task.name == BINARY.name
         raise Refused(
-            f"all {len(train)} training rows are of class {rate:.0f}", expected="both classes"
+            f"all {len(train)} training rows {fault}",
+            expected="both classes" if binary else "labels that differ",
         )
-    least: dict[Part, int] = {"train": FEWEST_OF_A_CLASS, "validation": 1, "holdout": 1}
-    for part, fewest in least.items() if not quick else ():
-        labels = label[split.rows(part)]
-        for number, name in ((1, "positives"), (0, "negatives")):
-            found = int((labels == number).sum())
-            if found < fewest:
-                raise Refused(
-                    f"too few {name}: {found} of the {len(labels)} rows of the {part} part",
-                    expected=f"at least {fewest}",
-                    hint="bring more data, or raise the part's days or share in split",
-                )
+    parts: tuple[Part, ...] = ("train", "validation", "holdout")
+    for part in parts if not quick else ():
+        task.check_part(part, label[split.rows(part)])
 
 
 def empty_features(features: pd.DataFrame) -> list[str]:

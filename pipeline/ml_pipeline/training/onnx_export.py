@@ -7,25 +7,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml_pipeline.core.errors import Refused
+from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.training.onnx_graph import INPUT, OnnxGraph
 
 if TYPE_CHECKING:
+    from ml_pipeline.tasks.base import Task
     from ml_pipeline.training.estimators.base import Encoded, Vector
     from ml_pipeline.training.fitting import Model
 
 TOLERANCE = 1e-5
-"""Largest difference of a probability between the model in memory and its ONNX form."""
+"""Largest difference of a probability between the model in memory and its ONNX form; of a number
+in standard deviations of the training labels."""
 
 
 def to_onnx(model: Model, width: int) -> bytes:
-    """Return the ONNX model: input ``features`` float32 [n, width], output float32 [n, 2].
+    """Return the ONNX model: input ``features`` float32 [n, width], output float32 [n, columns].
+
+    The number of columns is that of the task's objective.
 
     Raises:
         Refused: the converter cannot take this model.
     """
     graph = OnnxGraph(width)
     try:
-        return graph.finish(model.add_to(graph))
+        return graph.finish(model.add_to(graph), model.task.objective.outputs)
     except MemoryError:
         raise
     except Exception as error:
@@ -49,14 +54,15 @@ def prove(model: Model, onnx: bytes, x: Encoded) -> float:
         Refused: they differ by more than 1e-5, one of them is not finite, or there is no row.
     """
     name = model.estimator.name
-    difference = np.abs(predict(onnx, x) - model.predict(x))
+    task = model.task
+    difference = np.abs(predict(onnx, x, task) - model.predict(x))
     if not len(difference) or not np.isfinite(difference).all():
         raise Refused(
             f"{name}: {(~np.isfinite(difference)).sum()} of {len(difference)} answers "
             "of the model or its export are not finite",
-            expected="a finite probability for every row",
+            expected=f"a finite {task.prediction_noun.removeprefix('finite ')} for every row",
         )
-    largest = float(difference.max())
+    largest = float(difference.max()) / (task.tolerance / TOLERANCE)
     if largest > TOLERANCE:
         raise Refused(
             f"{name}: the exported model differs from the trained one by {largest:.2g}",
@@ -66,8 +72,8 @@ def prove(model: Model, onnx: bytes, x: Encoded) -> float:
     return largest
 
 
-def predict(onnx: bytes, x: Encoded) -> Vector:
-    """Return the probability of class 1, shape [n], that ONNX Runtime computes."""
+def predict(onnx: bytes, x: Encoded, task: Task = BINARY) -> Vector:
+    """Return the predictions that ONNX Runtime computes, [n] or [n, k]."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -75,4 +81,5 @@ def predict(onnx: bytes, x: Encoded) -> Vector:
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {INPUT: x})
-    return np.asarray(found[:, 1], dtype=np.float64)
+    column = task.output_column
+    return np.asarray(found if column is None else found[:, column], dtype=np.float64)

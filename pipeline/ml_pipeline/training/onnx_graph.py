@@ -79,8 +79,10 @@ class OnnxGraph:
             self._nodes.append(node)
         return renamed(output)
 
-    def finish(self, value: str) -> bytes:
-        """Return the model with output ``value``, float32 [n, 2]; equal graphs give equal bytes.
+    def finish(self, value: str, columns: int = 2) -> bytes:
+        """Return the model with output ``value``, float32 [n, columns].
+
+        Equal graphs give equal bytes.
 
         Raises:
             onnx.checker.ValidationError: the nodes do not fit together.
@@ -93,7 +95,7 @@ class OnnxGraph:
             self._nodes,
             "model",
             [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", self.width])],
-            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", 2])],
+            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", columns])],
             self._constants,
         )
         model = helper.make_model(

@@ -1,4 +1,4 @@
-"""Chooses among parameter sets by their mean log loss over walk-forward folds."""
+"""Chooses among parameter sets by their mean loss over walk-forward folds."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml_pipeline.core.errors import Refused
+from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.training.estimators.base import Encoded, FitSettings, LabelledRows, Vector
 from ml_pipeline.training.fitting import Recipe, fit
 from ml_pipeline.training.training_record import Trial
 
 if TYPE_CHECKING:
     from ml_pipeline.core.report import Progress
+    from ml_pipeline.tasks.base import Task
     from ml_pipeline.training.split import Fold, Rows
 
 LEAST = 1e-15
@@ -25,6 +27,14 @@ def log_loss(label: Vector, probability: Vector) -> float:
     return float(-np.mean(label * np.log(kept) + (1 - label) * np.log1p(-kept)))
 
 
+def loss(label: Vector, prediction: Vector, task: Task) -> float:
+    """Return the task's training metric over all rows."""
+    if task.name == BINARY.name:
+        return log_loss(label, prediction)
+    day = np.zeros(len(label), dtype=np.int64)
+    return task.metrics[task.training_metric].value(label, prediction, day)
+
+
 def search(
     recipes: Sequence[Recipe],
     folds: Sequence[Fold],
@@ -32,8 +42,9 @@ def search(
     y: Vector,
     settings: FitSettings,
     progress: Progress,
+    task: Task = BINARY,
 ) -> tuple[Recipe, tuple[Trial, ...]]:
-    """Fit every recipe on every fold; return the one of least mean log loss, and all scores.
+    """Fit every recipe on every fold; return the one of least mean loss, and all scores.
 
     Of equals the first wins.
 
@@ -43,15 +54,17 @@ def search(
         x: encoded features [n, width] of all rows that the folds point to.
         y: their labels [n].
         settings: as for the final fit.
-        progress: told after every fit.
+        progress: called after every fit.
+        task: gives the loss.
 
     Raises:
-        Refused: a fold has a single class, or no recipe has a finite score.
+        Refused: a model cannot be fitted to a fold's labels, or no recipe has a finite score.
     """
     for number, fold in enumerate(folds):
-        if len(np.unique(y[fold.train])) < len((0, 1)):
+        if fault := task.training_fault(y[fold.train]):
+            told = "are of one class" if task.name == BINARY.name else fault
             raise Refused(
-                f"all training rows of walk-forward fold {number + 1} are of one class",
+                f"all training rows of walk-forward fold {number + 1} {told}",
                 hint="lower split.folds or split.fold_days",
             )
     trials: list[Trial] = []
@@ -61,12 +74,14 @@ def search(
         for fold in folds:
             done = len(trials) * len(folds) + len(scores)
             progress(f"walk-forward fit {done + 1} of {total}", done / total)
-            model = fit(recipe, _at(fold.train, x, y), _at(fold.validation, x, y), settings, _quiet)
-            scores.append(log_loss(y[fold.test], model.predict(x[fold.test])))
+            parts = (_at(fold.train, x, y), _at(fold.validation, x, y))
+            model = fit(recipe, *parts, settings, _quiet, task)
+            scores.append(loss(y[fold.test], model.predict(x[fold.test]), task))
         trials.append(Trial(params=recipe.params.model_dump(), scores=tuple(scores)))
     means = np.array([trial.mean for trial in trials])
     if not np.isfinite(means).any():
-        raise Refused("no parameter set of train.search has a finite log loss on the folds")
+        title = task.metrics[task.training_metric].title
+        raise Refused(f"no parameter set of train.search has a finite {title} on the folds")
     return recipes[int(np.nanargmin(means))], tuple(trials)
 
 

@@ -16,6 +16,8 @@ from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.features import request_contract
 from ml_pipeline.features.schema import FeatureError, FeatureSchema
 from ml_pipeline.problem import Matrix
+from ml_pipeline.tasks.base import as_column
+from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.training import (
     matrix_checks,
     newest_rows,
@@ -32,7 +34,7 @@ from ml_pipeline.training.estimators.base import (
     Vector,
 )
 from ml_pipeline.training.estimators.loader import check_parameters, load_estimator
-from ml_pipeline.training.fitting import Model, Recipe, fit
+from ml_pipeline.training.fitting import Model, Recipe, fit, require_objective
 from ml_pipeline.training.split import Split, require_folds, split_by_hash, split_by_time
 from ml_pipeline.training.trial_log import TrialLog
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from ml_pipeline.config import SplitSection, TrainSection
     from ml_pipeline.core.report import Progress
     from ml_pipeline.problem import Problem
+    from ml_pipeline.tasks.base import Task
     from ml_pipeline.training.split import Rows
     from ml_pipeline.training.training_record import Trial
 
@@ -70,10 +73,13 @@ class Trained:
     model: Model
     onnx: bytes
     parity: pd.DataFrame
-    """Raw golden and random rows, with ``__probability`` and ``__golden``."""
+    """Raw golden and random rows, with the task's column of predictions and ``__golden``."""
     reference: pd.DataFrame
-    """Raw training rows with ``__probability``."""
-    positive_rate: float
+    """Raw training rows with the task's column of predictions."""
+    task: Task
+    """What is predicted, with what training learned of it."""
+    labels: dict[str, Any]
+    """What is to be said of the labels of the training part."""
     checks: tuple[Check, ...]
     metrics: dict[str, Any]
     hashed: tuple[str, ...] = ()
@@ -141,6 +147,7 @@ def train(
     hashed: Collection[str] = (),
     estimator: Estimator | None = None,
     log: TrialLog | None = None,
+    task: Task = BINARY,
 ) -> Trained:
     """Sample, split, choose, fit, calibrate, export and prove.
 
@@ -159,13 +166,16 @@ def train(
             the two models could not be compared.
         estimator: the one to fit; None is the plug-in that the section names.
         log: keeps the trials of a search; None keeps them in memory.
+        task: what is predicted.
 
     Raises:
         UsageError: the configuration of estimator or split is wrong.
         Refused: the data cannot carry the split or the fit, or the export is not faithful.
     """
     recipes = recipes_of(section, estimator)
-    matrix_checks.require_usable(matrix)
+    _check_calibration(section, task)
+    require_objective(recipes[0].estimator, task)
+    matrix_checks.require_usable(matrix, task)
     matrix = _arranged(matrix, optional, champion)
     matrix, frame = _sampled(matrix, frame, problem, split_section, section, limits)
     label = matrix.label.to_numpy(dtype=np.float64)
@@ -176,8 +186,10 @@ def train(
         split = split_by_time(
             matrix.keys, label, split_section, problem.horizon, quick=limits.quick
         )
-    matrix_checks.require_enough(split, label, section.min_rows, quick=limits.quick)
     learnt_from = split.rows("train")
+    if len(learnt_from):
+        task = task.learned(matrix.classes, label[learnt_from])
+    matrix_checks.require_enough(split, label, section.min_rows, task, quick=limits.quick)
     fitted = FeatureSchema.fit(
         matrix.features.iloc[learnt_from], matrix.categorical, problem.unseen, optional
     )
@@ -193,13 +205,13 @@ def train(
     choice = _Choice(section, recipes, log or TrialLog())
     with clock("search"):
         recipe, trials, chosen = _choose(
-            choice, split, split_section, x, label, settings, limits, progress
+            choice, split, split_section, x, label, settings, limits, progress, task
         )
     with clock("fit"):
         train_part, validation = (
             LabelledRows(x[part], label[part]) for part in (learnt_from, split.rows("validation"))
         )
-        model = fit(recipe, train_part, validation, settings, progress)
+        model = fit(recipe, train_part, validation, settings, progress, task)
     with clock("export"):
         progress("exporting", 0.0)
         onnx = onnx_export.to_onnx(model, schema.width)
@@ -208,13 +220,21 @@ def train(
             [_encoded(schema, parity), x[representative_rows.spread(_labelled(label), PROVEN)]]
         )
         difference = onnx_export.prove(model, onnx, tried)
-    parity["__probability"] = model.predict(_encoded(schema, parity))
-    reference = _reference(matrix, x, model, learnt_from)
+    parity[task.column] = as_column(model.predict(_encoded(schema, parity)))
+    chosen_rows = representative_rows.spread(learnt_from, representative_rows.REFERENCE)
+    expected = model.predict(x[chosen_rows])
+    reference = matrix.features.iloc[chosen_rows].reset_index(drop=True)
+    reference[task.column] = as_column(expected)
     answers = model.predict(np.concatenate([validation.x, x[split.rows("holdout")]]))
-    finite = _finite(answers)
-    loss = parameter_search.log_loss(validation.y, answers[: len(validation.y)])
-    rate = float(train_part.y.mean())
-    base = parameter_search.log_loss(validation.y, np.full(len(validation.y), rate))
+    finite = _finite(answers, task)
+    on_validation = answers[: len(validation.y)]
+    loss = parameter_search.loss(validation.y, on_validation, task)
+    targets = task.targets(train_part.y).mean(axis=0)
+    constant = np.tile(targets, (len(validation.y), *[1] * np.ndim(targets)))
+    base = parameter_search.loss(validation.y, constant, task)
+    if finite.verdict is Verdict.PASS:
+        task = task.calibrated(validation.y, on_validation, expected)
+    measured = f"validation_{task.training_metric}"
     return Trained(
         matrix=matrix,
         split=split,
@@ -225,11 +245,12 @@ def train(
         onnx=onnx,
         parity=parity,
         reference=reference,
-        positive_rate=rate,
+        task=task,
+        labels=task.label_summary(train_part.y),
         hashed=kept or () if problem.time_column is None else (),
         checks=(
             _enough(train_part, section.min_rows),
-            _classes(train_part, validation),
+            _labels(train_part, validation, task),
             _values(matrix.features.iloc[learnt_from]),
             chosen,
             finite,
@@ -240,10 +261,10 @@ def train(
             "rows": split.counts(),
             "features": len(schema.features),
             "width": schema.width,
-            "positive_rate": rate,
+            **task.label_summary(train_part.y),
             "best_round": model.fitted.best_round,
-            "validation_log_loss": loss,
-            "validation_log_loss_of_base_rate": base,
+            measured: loss,
+            f"{measured}_of_{task.baseline}": base,
             "export_difference": difference,
             "cutoffs": split.cutoffs.model_dump(),
             "folds": [trial.model_dump(mode="json") for trial in trials],
@@ -290,7 +311,8 @@ def _sampled(
             matrix.keys, limit, 2 * (held + watched + 2 * problem.horizon)
         )
     return (
-        Matrix(
+        replace(
+            matrix,
             features=matrix.features.iloc[chosen].reset_index(drop=True),
             label=matrix.label.iloc[chosen].reset_index(drop=True),
             keys=matrix.keys.iloc[chosen].reset_index(drop=True),
@@ -328,6 +350,7 @@ def _choose(
     settings: FitSettings,
     limits: Limits,
     progress: Progress,
+    task: Task,
 ) -> tuple[Recipe, tuple[Trial, ...], Check]:
     why = ""
     recipes, ranges = choice.recipes, choice.ranges
@@ -349,7 +372,7 @@ def _choose(
         return recipes[0], (), skipped
     folds = require_folds(split, section)
     if ranges is None:
-        recipe, trials = parameter_search.search(recipes, folds, x, label, settings, progress)
+        recipe, trials = parameter_search.search(recipes, folds, x, label, settings, progress, task)
         place = recipes.index(recipe)
     else:
 
@@ -360,7 +383,7 @@ def _choose(
                     (number + share) / ranges.trials,
                 )
 
-            return parameter_search.search([recipe], folds, x, label, settings, report)[1][0]
+            return parameter_search.search([recipe], folds, x, label, settings, report, task)[1][0]
 
         rows = [part for fold in folds for part in (fold.train, fold.validation, fold.test)]
         choice.log.open(*(each.tobytes() for part in rows for each in (part, x[part], label[part])))
@@ -369,6 +392,7 @@ def _choose(
         )
         params = recipe.params.model_dump()
         place = next(number for number, trial in enumerate(trials) if trial.params == params)
+    title = task.metrics[task.training_metric].title
     means = [round(trial.mean, 6) for trial in trials]
     return (
         recipe,
@@ -377,8 +401,8 @@ def _choose(
             name="model selection",
             verdict=Verdict.PASS,
             required=False,
-            observed=f"set {place + 1} of {len(trials)}, mean log loss {means[place]}",
-            expected="the least mean log loss over the walk-forward folds",
+            observed=f"set {place + 1} of {len(trials)}, mean {title} {means[place]}",
+            expected=f"the least mean {title} over the walk-forward folds",
             why=f"means: {', '.join(map(str, means))}",
         ),
     )
@@ -406,10 +430,13 @@ def _parity(features: pd.DataFrame, schema: FeatureSchema, split: Split, seed: i
     return both
 
 
-def _reference(matrix: Matrix, x: Encoded, model: Model, train: Rows) -> pd.DataFrame:
-    chosen = representative_rows.spread(train, representative_rows.REFERENCE)
-    reference = matrix.features.iloc[chosen].reset_index(drop=True)
-    return reference.assign(__probability=model.predict(x[chosen]))
+def _check_calibration(section: TrainSection, task: Task) -> None:
+    """Raise UsageError where the task does not take ``train.calibration``."""
+    if section.calibration not in task.calibrations:
+        raise UsageError(
+            f"train.calibration is {section.calibration}, which a {task.title} does not take",
+            expected=" or ".join(task.calibrations),
+        )
 
 
 def _labelled(label: Vector) -> Rows:
@@ -425,13 +452,26 @@ def _enough(train: LabelledRows, least: int) -> Check:
     )
 
 
-def _classes(train: LabelledRows, validation: LabelledRows) -> Check:
-    rates = {"train": float(train.y.mean()), "validation": float(validation.y.mean())}
+def _labels(train: LabelledRows, validation: LabelledRows, task: Task) -> Check:
+    """Return whether the labels of the training part can be learned."""
+    if task.name == BINARY.name:
+        rates = {"train": float(train.y.mean()), "validation": float(validation.y.mean())}
+        return Check(
+            name="classes",
+            verdict=Verdict.PASS if 0 < rates["train"] < 1 else Verdict.FAIL,
+            observed=rates,
+            expected="both classes in the training part",
+        )
+    fault = task.training_fault(train.y)
     return Check(
-        name="classes",
-        verdict=Verdict.PASS if 0 < rates["train"] < 1 else Verdict.FAIL,
-        observed=rates,
-        expected="both classes in the training part",
+        name="labels",
+        verdict=Verdict.FAIL if fault else Verdict.PASS,
+        observed={
+            "train": task.label_summary(train.y),
+            "validation": task.label_summary(validation.y),
+        },
+        expected="labels in the training part that a model can be fitted to",
+        why=f"the labels {fault}" if fault else "",
     )
 
 
@@ -447,13 +487,13 @@ def _values(train: pd.DataFrame) -> Check:
     )
 
 
-def _finite(answers: Vector) -> Check:
-    wrong = int((~(np.isfinite(answers) & (answers >= 0) & (answers <= 1))).sum())
+def _finite(answers: Vector, task: Task) -> Check:
+    wrong = int(task.invalid(answers).sum())
     return Check(
         name="finite fit",
         verdict=Verdict.FAIL if wrong or not len(answers) else Verdict.PASS,
-        observed=f"{wrong} of {len(answers)} answers are no probability",
-        expected="a probability for every row of validation and holdout",
+        observed=f"{wrong} of {len(answers)} answers are no {task.prediction_noun}",
+        expected=f"a {task.prediction_noun} for every row of validation and holdout",
     )
 
 

@@ -31,7 +31,7 @@ class Cutoffs(_Record):
 
 
 class Trial(_Record):
-    """A parameter set of the search with its log loss on each walk-forward fold."""
+    """A parameter set of the search with its loss on each walk-forward fold."""
 
     params: dict[str, Any]
     scores: tuple[float, ...]
@@ -58,10 +58,12 @@ class TrainingRecord(_Record):
     cutoffs: Cutoffs
     split: dict[str, Any]
     """``method`` (time or hash) and the sizes that the configuration sets."""
-    positive_rate: float
-    """Share of class 1 in the training part."""
+    positive_rate: float | None = None
+    """Share of class 1 in the training part of a binary classification."""
+    task: dict[str, Any] | None = None
+    """What is predicted, as :meth:`ml_pipeline.Task.to_json` records it; binary if absent."""
     folds: tuple[float, ...] = ()
-    """Log loss of the chosen parameters on each fold; empty where nothing was searched."""
+    """Loss of the chosen parameters on each fold; empty where nothing was searched."""
     search: tuple[Trial, ...] = ()
     fingerprint: str
     """Digest of the clean data."""
@@ -70,7 +72,11 @@ class TrainingRecord(_Record):
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values; ``from_json`` makes the same record of it."""
-        return self.model_dump(mode="json", by_alias=True)
+        values = self.model_dump(mode="json", by_alias=True)
+        for key in ("task", "positive_rate"):
+            if values[key] is None:
+                del values[key]
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

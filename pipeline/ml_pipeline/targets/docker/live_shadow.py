@@ -249,6 +249,7 @@ def start(
         timeout=copying.timeout,
         positions=copying.positions,
         contract=copying.contract,
+        task=copying.task,
         records=RECORDS,
         token_file=TOKEN if has_token else None,
         control=SOCKET,

@@ -95,6 +95,7 @@ def start(server: str, records: Path, copying: Copying) -> Reader:
         timeout=copying.timeout,
         positions=copying.positions,
         contract=copying.contract,
+        task=copying.task,
         records=str(records),
         token_env=token_env,
     )

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from ml_pipeline.core.report import Check, Progress
+from ml_pipeline.tasks.base import Objective, ObjectiveKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,27 +28,11 @@ Vector: TypeAlias = "npt.NDArray[np.float64]"
 Predictions: TypeAlias = "npt.NDArray[np.float64]"
 """Shape [n]: the probability of class 1, or the number; [n, classes] for several classes."""
 
-ObjectiveKind = Literal["binary", "multiclass", "regression"]
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What an estimator has to learn, and how many columns its ONNX output has.
-
-    Attributes:
-        kind: Two classes (labels 0 and 1), several (0 .. ``outputs`` - 1) or a number.
-        outputs: One column a class; 1 for a regression.
-    """
-
-    kind: ObjectiveKind
-    outputs: int
-
-
 SCIKIT_LEARN = {"scikit-learn": "sklearn", "scipy": "scipy", "xgboost": "xgboost"}
 """Packages of the estimators of scikit-learn. Identities have held XGBoost's version for each of
 them from the beginning, so that it stays."""
 
-BINARY = Objective("binary", 2)
+__all__ = ["Objective", "ObjectiveKind"]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from ml_pipeline.training.onnx_graph import INPUT, OnnxGraph, two_columns
 
 
 class LogisticRegressionParameters(Section):
-    """scikit-learn's, with an L2 penalty, by L-BFGS.
+    """scikit-learn's, with an L2 penalty, by L-BFGS; multinomial where there are several classes.
 
     A missing value becomes the median of the training part, every feature is standardised. The
     check `convergence` is inconclusive when `max_iter` ended the fit.
@@ -40,30 +40,39 @@ class LogisticRegressionParameters(Section):
 
 @dataclass(frozen=True)
 class Logistic:
-    """``sigmoid(((x - mean) / scale) . weights + intercept)`` in double precision."""
+    """``sigmoid(((x - mean) / scale) . weights + intercept)`` in double precision.
+
+    Of several classes the softmax of such scores, with one column of weights and one intercept a
+    class.
+    """
 
     medians: Medians
     mean: Vector
     scale: Vector
     weights: Vector
-    intercept: float
+    intercept: float | Vector
     iterations: int
     limit: int
     best_round: ClassVar[int | None] = None
 
     def predict(self, x: Encoded) -> Predictions:
-        from scipy.special import expit
+        from scipy.special import expit, softmax
 
         standard = (self.medians.fill(x).astype(np.float64) - self.mean) / self.scale
-        return np.asarray(expit(standard @ self.weights + self.intercept))
+        score = standard @ self.weights + self.intercept
+        return np.asarray(expit(score) if score.ndim == 1 else softmax(score, axis=1))
 
     def add_to(self, graph: OnnxGraph) -> str:
         filled = graph.cast(self.medians.add_to(graph, INPUT), np.float64)
         centred = graph.node("Sub", filled, graph.constant(self.mean, np.float64))
         standard = graph.node("Div", centred, graph.constant(self.scale, np.float64))
-        weights = graph.constant(self.weights[:, None], np.float64)
-        score = graph.node("MatMul", standard, weights)
-        shifted = graph.node("Add", score, graph.constant([[self.intercept]], np.float64))
+        several = self.weights.ndim > 1
+        columns = self.weights if several else self.weights[:, None]
+        score = graph.node("MatMul", standard, graph.constant(columns, np.float64))
+        offset = np.reshape(self.intercept, (1, -1))
+        shifted = graph.node("Add", score, graph.constant(offset, np.float64))
+        if several:
+            return graph.cast(graph.node("Softmax", shifted, axis=1), np.float32)
         return two_columns(graph, graph.node("Sigmoid", shifted))
 
     def native(self) -> None:
@@ -85,13 +94,13 @@ class LogisticRegression:
     name = "logistic-regression"
     title = "logistic regression"
     Parameters = LogisticRegressionParameters
-    objectives: ClassVar[tuple[ObjectiveKind, ...]] = ("binary",)
+    objectives: ClassVar[tuple[ObjectiveKind, ...]] = ("binary", "multiclass")
     packages: ClassVar[dict[str, str]] = SCIKIT_LEARN
     native_file = None
 
     def fit(
         self,
-        objective: Objective,  # noqa: ARG002 - binary is the only kind
+        objective: Objective,
         train: LabelledRows,
         validation: LabelledRows,  # noqa: ARG002 - nothing is stopped early
         params: LogisticRegressionParameters,
@@ -113,12 +122,19 @@ class LogisticRegression:
             warnings.simplefilter("ignore", ConvergenceWarning)  # reported by converged()
             model.fit((filled - mean) / scale, train.y)
         progress("logistic regression", 1.0)
+        weights = model.coef_[0]
+        intercept: float | Vector = float(model.intercept_[0])
+        if objective.kind == "multiclass":
+            weights, intercept = model.coef_.T, model.intercept_
+            if objective.outputs == 2:  # scikit-learn gives the second class alone a score
+                weights = np.concatenate([np.zeros_like(weights), weights], axis=1)
+                intercept = np.concatenate([[0.0], intercept])
         return Logistic(
             medians=medians,
             mean=mean,
             scale=scale,
-            weights=model.coef_[0],
-            intercept=float(model.intercept_[0]),
+            weights=weights,
+            intercept=intercept,
             iterations=int(model.n_iter_[0]),
             limit=int(model.max_iter),
         )

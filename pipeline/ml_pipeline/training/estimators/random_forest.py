@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from ml_pipeline.config import Section
+from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import Progress
 from ml_pipeline.training.estimators.base import (
     SCIKIT_LEARN,
@@ -27,7 +28,8 @@ from ml_pipeline.training.onnx_graph import INPUT, OPSETS, OnnxGraph
 class RandomForestParameters(Section):
     """scikit-learn's. A missing value becomes the median of the training part.
 
-    The prediction is the mean over the trees' leaves.
+    The prediction is the mean over the trees' leaves. `criterion` is of classifications; the trees
+    of a regression are split by the squared error.
     """
 
     n_estimators: int = Field(100, ge=1)
@@ -49,10 +51,15 @@ STEP = 20
 class Forest:
     medians: Medians
     trees: Any
+    objective: Objective
     best_round: ClassVar[int | None] = None
 
     def predict(self, x: Encoded) -> Predictions:
-        return np.asarray(self.trees.predict_proba(self.medians.fill(x))[:, 1])
+        filled = self.medians.fill(x)
+        if self.objective.kind == "regression":
+            return np.asarray(self.trees.predict(filled))
+        found = np.asarray(self.trees.predict_proba(filled))
+        return found[:, 1] if self.objective.kind == "binary" else found
 
     def add_to(self, graph: OnnxGraph) -> str:
         from skl2onnx import to_onnx
@@ -62,11 +69,12 @@ class Forest:
             self.trees,
             name="model",
             initial_types=[(INPUT, FloatTensorType([None, self.trees.n_features_in_]))],
-            options={"zipmap": False},
+            options=None if self.objective.kind == "regression" else {"zipmap": False},
             target_opset=OPSETS,
         )
         filled = self.medians.add_to(graph, INPUT)
-        return graph.include(model, filled, "probabilities")
+        name = "variable" if self.objective.kind == "regression" else "probabilities"
+        return graph.include(model, filled, name)
 
     def native(self) -> None:
         return None
@@ -79,34 +87,47 @@ class RandomForest:
     name = "random-forest"
     title = "random forest"
     Parameters = RandomForestParameters
-    objectives: ClassVar[tuple[ObjectiveKind, ...]] = ("binary",)
+    objectives: ClassVar[tuple[ObjectiveKind, ...]] = ("binary", "multiclass", "regression")
     packages: ClassVar[dict[str, str]] = SCIKIT_LEARN
     native_file = None
 
     def fit(
         self,
-        objective: Objective,  # noqa: ARG002 - binary is the only kind
+        objective: Objective,
         train: LabelledRows,
         validation: LabelledRows,  # noqa: ARG002 - nothing is stopped early
         params: RandomForestParameters,
         settings: FitSettings,
         progress: Progress,
     ) -> Forest:
-        """Grow the trees a few at a time; the same seed gives the same forest."""
-        from sklearn.ensemble import RandomForestClassifier
+        """Grow the trees a few at a time; the same seed gives the same forest.
+
+        Raises:
+            UsageError: ``criterion`` is set for a regression.
+        """
+        from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
         values = params.model_dump()
         total: int = values.pop("n_estimators")
         medians = Medians.of(train.x)
-        filled, labels = medians.fill(train.x), train.y.astype(np.int64)
-        trees = RandomForestClassifier(
-            random_state=settings.seed, n_jobs=settings.threads, warm_start=True, **values
-        )
+        filled, labels = medians.fill(train.x), train.y
+        kind: Any = RandomForestClassifier
+        if objective.kind == "regression":
+            if "criterion" in params.model_fields_set:
+                raise UsageError(
+                    f"train.params.criterion is {params.criterion} and problem.task is regression",
+                    expected="no criterion: a regression's trees are split by the squared error",
+                )
+            kind = RandomForestRegressor
+            del values["criterion"]
+        else:
+            labels = labels.astype(np.int64)
+        trees = kind(random_state=settings.seed, n_jobs=settings.threads, warm_start=True, **values)
         for count in [*range(STEP, total, STEP), total]:
             trees.set_params(n_estimators=count).fit(filled, labels)
             progress("growing trees", count / total)
         trees.set_params(n_jobs=1)  # sums in one order: the same bits every time
-        return Forest(medians, trees)
+        return Forest(medians, trees, objective)
 
     def predict_native(self, path: Path, x: Encoded) -> Never:
         raise NotImplementedError(f"{self.title} has no native file")

@@ -81,6 +81,7 @@ class Booster:
     best_round: int
     rounds: int
     limit: int
+    objective: Objective
 
     def predict(self, x: Encoded) -> Predictions:
         return np.asarray(self.trees.inplace_predict(x), dtype=np.float64)
@@ -92,22 +93,28 @@ class Booster:
 
         # Of a bare Booster the converter guesses whether it classifies, and takes trees for a
         # regression where every cover is a whole number.
-        classifier = xgboost.XGBClassifier()
-        classifier.load_model(bytearray(self.native()))
+        is_regression = self.objective.kind == "regression"
+        estimator = xgboost.XGBRegressor() if is_regression else xgboost.XGBClassifier()
+        estimator.load_model(bytearray(self.native()))
         model = convert_xgboost(
-            classifier,
+            estimator,
             "model",
             initial_types=[(INPUT, FloatTensorType([None, self.width]))],
             target_opset=OPSETS[""],
         )
-        _set_base_value(model, self._base_logit())
-        return graph.include(model, INPUT, "probabilities")
+        _set_base_values(model, self._base_values())
+        return graph.include(model, INPUT, "variable" if is_regression else "probabilities")
 
-    def _base_logit(self) -> float:
-        """Return what every row starts from: the logit of the booster's base score."""
+    def _base_values(self) -> list[float]:
+        """Return what every row starts from: the logit of the base score, or the score itself."""
         learner = json.loads(self.trees.save_config())["learner"]["learner_model_param"]
-        (base,) = json.loads(f"[{learner['base_score'].strip('[]')}]")
-        return 0.0 if base == 0.5 else float(-np.log(1 / np.float32(base) - 1.0))
+        scores = json.loads(f"[{learner['base_score'].strip('[]')}]")
+        if self.objective.kind == "binary":
+            (base,) = scores
+            return [] if base == 0.5 else [float(-np.log(1 / np.float32(base) - 1.0))]
+        if self.objective.kind == "multiclass" and len(scores) == 1:
+            return []  # the same for each class, which the softmax does not see
+        return [float(np.float32(score)) for score in scores]
 
     def native(self) -> bytes:
         return bytes(self.trees.save_raw("ubj"))
@@ -128,13 +135,13 @@ class XGBoost:
     name = "xgboost"
     title = "XGBoost"
     Parameters = XGBoostParameters
-    objectives: ClassVar[tuple[ObjectiveKind, ...]] = ("binary",)
+    objectives: ClassVar[tuple[ObjectiveKind, ...]] = ("binary", "multiclass", "regression")
     packages: ClassVar[dict[str, str]] = {"xgboost": "xgboost"}
     native_file = "model.ubj"
 
     def fit(
         self,
-        objective: Objective,  # noqa: ARG002 - binary is the only kind
+        objective: Objective,
         train: LabelledRows,
         validation: LabelledRows,
         params: XGBoostParameters,
@@ -159,8 +166,7 @@ class XGBoost:
             booster = xgboost.train(
                 {
                     **params.model_dump(),
-                    "objective": "binary:logistic",
-                    "eval_metric": "logloss",
+                    **_learning_task(objective),
                     "tree_method": "hist",
                     "device": "cpu",
                     "seed": settings.seed,
@@ -185,6 +191,7 @@ class XGBoost:
             best_round=best,
             rounds=booster.num_boosted_rounds(),
             limit=settings.max_epochs,
+            objective=objective,
         )
 
     def predict_native(self, path: Path, x: Encoded) -> Predictions:
@@ -194,13 +201,27 @@ class XGBoost:
         return np.asarray(booster.inplace_predict(x), dtype=np.float64)
 
 
-def _set_base_value(model: Any, base: float) -> None:
-    """Set the base value of the one ensemble: the converter's is wrong where a first leaf is 0."""
+def _learning_task(objective: Objective) -> dict[str, Any]:
+    """Return XGBoost's parameters for what is learned."""
+    if objective.kind == "binary":
+        return {"objective": "binary:logistic", "eval_metric": "logloss"}
+    if objective.kind == "regression":
+        return {"objective": "reg:squarederror", "eval_metric": "rmse"}
+    return {
+        "objective": "multi:softprob",
+        "eval_metric": "mlogloss",
+        "num_class": objective.outputs,
+    }
+
+
+def _set_base_values(model: Any, values: list[float]) -> None:
+    """Set the ensemble's base values: the converter's are wrong where a first leaf is 0."""
     from onnx import helper
 
-    (ensemble,) = (node for node in model.graph.node if node.op_type == "TreeEnsembleClassifier")
+    kinds = ("TreeEnsembleClassifier", "TreeEnsembleRegressor")
+    (ensemble,) = (node for node in model.graph.node if node.op_type in kinds)
     kept = [attribute for attribute in ensemble.attribute if attribute.name != "base_values"]
-    if base:
-        kept.append(helper.make_attribute("base_values", [base]))
+    if any(values):
+        kept.append(helper.make_attribute("base_values", values))
     del ensemble.attribute[:]
     ensemble.attribute.extend(kept)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ml_pipeline.core.errors import UsageError
-from ml_pipeline.evaluation import metrics
+from ml_pipeline.tasks import binary_metrics as metrics
+from ml_pipeline.tasks.metrics import named
 from sklearn import metrics as known
 
 ROWS = st.lists(
@@ -39,7 +40,7 @@ def test_auc_is_scikit_learns_with_ties(rows):
 def test_within_day_auc_is_the_mean_of_the_days_that_have_both_classes(rows):
     y, p, day = columns(rows)
     both = [d for d in np.unique(day) if len(np.unique(y[day == d])) == 2]
-    days, values = metrics.per_day("within_day_auc", y, p, day)
+    days, values = metrics.METRICS["within_day_auc"].per_day(y, p, day)
     assert days.tolist() == both
     for d, found in zip(days, values, strict=True):
         assert found == pytest.approx(known.roc_auc_score(y[day == d], p[day == d]))
@@ -82,23 +83,23 @@ def test_drawn_once_each_the_clusters_give_the_value_of_the_whole(rows):
     codes = np.unique(day, return_inverse=True)[1]
     once = np.ones((1, codes.max() + 1))
     for name in metrics.METRICS:
-        found = metrics.statistic(name, y, p, codes, codes.max() + 1)(once)[0]
-        assert found == pytest.approx(metrics.value(name, y, p, codes), nan_ok=True)
+        found = metrics.METRICS[name].statistic(y, p, codes, codes.max() + 1)(once)[0]
+        assert found == pytest.approx(metrics.METRICS[name].value(y, p, codes), nan_ok=True)
 
 
 @pytest.mark.parametrize("name", sorted(metrics.METRICS))
 def test_no_rows_have_no_value(name):
     nothing = np.array([])
-    assert np.isnan(metrics.value(name, nothing, nothing, nothing.astype(np.int64)))
+    assert np.isnan(metrics.METRICS[name].value(nothing, nothing, nothing.astype(np.int64)))
 
 
 @pytest.mark.parametrize("name", ["auc", "calibration_error"])
 def test_metrics_of_the_whole_sample_have_no_value_for_a_day(name):
     with pytest.raises(ValueError, match="no value for a single day"):
-        metrics.per_day(name, np.ones(2), np.ones(2), np.zeros(2, dtype=np.int64))
+        metrics.METRICS[name].per_day(np.ones(2), np.ones(2), np.zeros(2, dtype=np.int64))
 
 
 def test_an_unknown_metric_names_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'log_loss'") as raised:
-        metrics.named("logloss", "gate.metric")
+        named(metrics.METRICS, "logloss", "gate.metric")
     assert raised.value.fault == "gate.metric: unknown metric 'logloss'"

@@ -6,12 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from ml_pipeline.core.errors import UsageError, nearest
-from ml_pipeline.statistics.resampling import Statistic, ratio_of_sums, weighted_auc
+from ml_pipeline.statistics.resampling import Statistic, weighted_auc
+from ml_pipeline.tasks.metrics import Metric, by_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,55 +22,6 @@ BINS = 10
 """Bins of the calibration error: deciles of the predicted probability."""
 THRESHOLD = 0.5
 """A probability at or above it counts as a prediction of class 1."""
-
-RowLoss: TypeAlias = "Callable[[Floats, Floats], Floats]"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric by name, and what may be done with it.
-
-    ``needs_days``: it is defined by days and cannot be had without them. ``daily``: it has a value
-    for each day, so that two models can be compared on it day by day. ``inflated``: noise can only
-    add to it, which its interval allows for.
-    """
-
-    name: str
-    title: str
-    higher_is_better: bool
-    needs_days: bool = False
-    daily: bool = True
-    inflated: bool = False
-
-
-METRICS: Mapping[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("log_loss", "log loss", higher_is_better=False),
-        Metric("brier_score", "Brier score", higher_is_better=False),
-        Metric("auc", "AUC", higher_is_better=True, daily=False),
-        Metric("within_day_auc", "within-day AUC", higher_is_better=True, needs_days=True),
-        Metric("accuracy", "accuracy", higher_is_better=True),
-        Metric(
-            "calibration_error",
-            "calibration error",
-            higher_is_better=False,
-            daily=False,
-            inflated=True,
-        ),
-    )
-}
-
-
-def named(name: str, where: str) -> Metric:
-    """Return a metric by its name in the configuration.
-
-    Raises:
-        UsageError: there is none of that name; it names the nearest.
-    """
-    if name not in METRICS:
-        raise UsageError(f"{where}: unknown metric '{name}'", hint=nearest(name, METRICS))
-    return METRICS[name]
 
 
 # --- values -----------------------------------------------------------------------------------
@@ -104,12 +53,9 @@ def within_day_auc(labels: Floats, probabilities: Floats, day: Integers) -> floa
     """Return the mean over days of the AUC across that day's rows; NaN if no day has both classes.
 
     What moves all entities of a day alike cancels. Each day that has both classes counts the same;
-    the others are left out (:func:`per_day` tells how many).
+    the others are left out.
     """
-    import numpy as np
-
-    values = per_day("within_day_auc", labels, probabilities, day)[1]
-    return float(values.mean()) if len(values) else float(np.nan)
+    return METRICS["within_day_auc"].value(labels, probabilities, day)
 
 
 def calibration_error(labels: Floats, probabilities: Floats) -> float:
@@ -124,66 +70,16 @@ def calibration_error(labels: Floats, probabilities: Floats) -> float:
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def value(name: str, labels: Floats, probabilities: Floats, day: Integers) -> float:
-    """Return a metric over all rows; NaN where they do not define it."""
-    import numpy as np
-
-    if not len(labels):
-        return float(np.nan)
-    if name in ROW_LOSSES:
-        return float(ROW_LOSSES[name](labels, probabilities).mean())
-    if name == "within_day_auc":
-        return within_day_auc(labels, probabilities, day)
-    return {"auc": auc, "calibration_error": calibration_error}[name](labels, probabilities)
-
-
-def per_day(
-    name: str, labels: Floats, probabilities: Floats, day: Integers
-) -> tuple[Integers, Floats]:
-    """Return the days on which a metric is defined, in order, and its value on each.
-
-    A day's log loss, Brier score or accuracy is the mean over its rows. Days with one class only
-    have no AUC and are not returned.
-
-    Raises:
-        ValueError: the metric has no value for a single day.
-    """
-    import numpy as np
-
-    if not METRICS[name].daily:
-        raise ValueError(f"{name} has no value for a single day")
-    days, codes = np.unique(day, return_inverse=True)
-    if name == "within_day_auc":
-        values = _auc_by_day(labels, probabilities, codes, len(days))
-        defined = np.isfinite(values)
-        return days[defined], values[defined]
-    sums = np.bincount(codes, weights=ROW_LOSSES[name](labels, probabilities), minlength=len(days))
-    return days, sums / np.bincount(codes, minlength=len(days))
-
-
 # --- under resampling -----------------------------------------------------------------------
 
 
-def statistic(
-    name: str, labels: Floats, probabilities: Floats, codes: Integers, clusters: int
+def _resampled_calibration_error(
+    labels: Floats, probabilities: Floats, codes: Integers, clusters: int
 ) -> Statistic:
-    """Return a metric as a function of how often each cluster was drawn.
-
-    ``codes`` are the rows' clusters as 0 .. ``clusters`` - 1. Drawn once each, the clusters give
-    the value of :func:`value`; the bins of the calibration error are those of the whole sample.
-    """
+    """Return the calibration error of drawn clusters; the bins are those of the whole sample."""
     import numpy as np
 
     rows = np.bincount(codes, minlength=clusters).astype(np.float64)
-    if name in ROW_LOSSES:
-        losses = ROW_LOSSES[name](labels, probabilities)
-        sums = np.bincount(codes, weights=losses, minlength=clusters).astype(np.float64)
-        return ratio_of_sums(sums, rows)
-    if name == "within_day_auc":
-        areas = _auc_by_day(labels, probabilities, codes, clusters)
-        return ratio_of_sums(np.nan_to_num(areas), np.isfinite(areas).astype(np.float64))
-    if name == "auc":
-        return weighted_auc(labels, probabilities, codes)
     cells = codes * BINS + _bins(probabilities)
     cell_sums = np.bincount(cells, weights=probabilities - labels, minlength=clusters * BINS)
     gaps = cell_sums.reshape(clusters, BINS).astype(np.float64)
@@ -193,6 +89,15 @@ def statistic(
         return error
 
     return calibration
+
+
+def _resampled_auc(
+    labels: Floats,
+    probabilities: Floats,
+    codes: Integers,
+    clusters: int,  # noqa: ARG001 - every statistic is called alike
+) -> Statistic:
+    return weighted_auc(labels, probabilities, codes)
 
 
 # --- parts ------------------------------------------------------------------------------------
@@ -215,13 +120,6 @@ def _squares(labels: Floats, probabilities: Floats) -> Floats:
 def _hits(labels: Floats, probabilities: Floats) -> Floats:
     hits: Floats = ((probabilities >= THRESHOLD) == (labels == 1)).astype("float64")
     return hits
-
-
-ROW_LOSSES: Mapping[str, RowLoss] = {
-    "log_loss": _log_losses,
-    "brier_score": _squares,
-    "accuracy": _hits,
-}
 
 
 def _auc_by_day(labels: Floats, probabilities: Floats, codes: Integers, days: int) -> Floats:
@@ -252,3 +150,27 @@ def _bins(probabilities: Floats) -> Integers:
 
     edges = np.quantile(probabilities, np.arange(1, BINS) / BINS)
     return np.searchsorted(edges, probabilities, side="right")
+
+
+METRICS = by_name(
+    Metric("log_loss", "log loss", higher_is_better=False, row_loss=_log_losses),
+    Metric("brier_score", "Brier score", higher_is_better=False, row_loss=_squares),
+    Metric("auc", "AUC", higher_is_better=True, daily=False, whole=auc, resampled=_resampled_auc),
+    Metric(
+        "within_day_auc",
+        "within-day AUC",
+        higher_is_better=True,
+        needs_days=True,
+        by_day=_auc_by_day,
+    ),
+    Metric("accuracy", "accuracy", higher_is_better=True, row_loss=_hits),
+    Metric(
+        "calibration_error",
+        "calibration error",
+        higher_is_better=False,
+        daily=False,
+        inflated=True,
+        whole=calibration_error,
+        resampled=_resampled_calibration_error,
+    ),
+)
