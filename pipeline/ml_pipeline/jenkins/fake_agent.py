@@ -1,4 +1,4 @@
-"""Stands in for the command ``ml-pipeline`` where a scenario answers ``sh``."""
+"""A fake of the command ``ml-pipeline`` for tests of Jenkinsfiles."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Said = int | str | Mapping[str, Any]
 
 
 class FakeMlPipeline:
-    """Answers ``sh`` as an agent that has ``ml-pipeline`` would: with exit codes and reports.
+    """Answer ``sh`` as an agent that has ``ml-pipeline`` would: with exit codes and reports.
 
-    ``says`` tells what a stage says, by verb: an exit code, a summary, or keys of its report, of
-    which ``code`` is the exit code and ``writes: False`` leaves the report out; a list says one
-    after the other. All other stages pass, and so do all other commands. ``arguments`` holds the
-    verbs that ran, each with its flags. Overwrite ``report`` for reports of your own.
+    ``says`` holds the outcome of a stage by its verb: an exit code, a summary, or keys of its
+    report, of which ``code`` is the exit code and ``writes: False`` omits the report; a list holds
+    the outcomes of successive calls. All other stages and commands pass. ``arguments`` lists the
+    verbs that ran, each with its flags. Override ``report`` for reports of your own.
     """
 
     def __init__(self, says: Mapping[str, Said | Sequence[Said]] | None = None) -> None:

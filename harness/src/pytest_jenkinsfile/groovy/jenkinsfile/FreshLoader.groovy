@@ -35,7 +35,7 @@ class FreshLoader extends ClassLoader {
             try {
                 found = Code.classLoader.loadClass(name)
             } catch (ClassNotFoundException ignored) {
-                // a class of the pipeline, or of nobody
+                // a class of the pipeline, or one that does not exist
             }
             LASTING[name] = found
         }
