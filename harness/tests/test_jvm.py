@@ -40,8 +40,9 @@ def test_a_damaged_cache_is_filled_again(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_classes_are_compiled_once_for_each_state_of_the_sources() -> None:
-    first = jvm.compile_engine("java", [])
-    assert first == jvm.compile_engine("java", [])
+    jars = [str(jvm.fetch(artifact)) for artifact in jvm.locked_artifacts()]
+    first = jvm.compile_engine(jvm.java(), jars)
+    assert first == jvm.compile_engine("no compiler is started", [])
     assert (first / "jenkinsfile" / "Main.class").is_file()
 
 
