@@ -1,5 +1,6 @@
 """Checks that ``gate.checks`` or the policy turn on: installed ones, and those of a project."""
 
+import dataclasses
 import json
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from ml_pipeline.gate.comparison_files import read_comparison, write_comparison
 from ml_pipeline.gate.policy_minimums import effective_checks
 from ml_pipeline.project.configured_checks import configured_checks, judge_all_configured
 from ml_pipeline.project.protected_files import Protected
+from ml_pipeline.tasks.loader import load_task
 
 CHURN = '''
 from typing import Annotated
@@ -250,6 +252,30 @@ def test_a_comparison_is_read_from_files_as_it_was_written(comparison, tmp_path)
     for array in ("challenger", "other"):
         assert np.array_equal(getattr(found.rows, array), getattr(made.rows, array))
     assert np.array_equal(found.rows.sample.codes, made.rows.sample.codes)
+
+
+def test_a_check_gets_the_losses_of_the_models_task(comparison, project):
+    """Of a regression the loss is in the label's unit, in the isolated process as here."""
+    made = comparison()
+    rows = made.rows
+    task = load_task("regression").learned((), rows.sample.labels)
+    task = task.calibrated(rows.sample.labels, rows.challenger, rows.challenger)
+    sample = dataclasses.replace(rows.sample, task=task)
+    made = dataclasses.replace(
+        made,
+        challenger={"features": [], "training": {"task": task.to_json()}},
+        rows=dataclasses.replace(rows, sample=sample),
+    )
+    code = """
+from ml_pipeline import Check, Verdict
+
+def check(comparison):
+    challenger, other = comparison.rows.losses("mae")
+    return Check(name="mae", verdict=Verdict.PASS, observed=[challenger.mean(), other.mean()])
+"""
+    check, _ = project(code, made, ["my_checks:check"])
+    expected = [float(losses.mean()) for losses in made.rows.losses("mae")]
+    assert check.observed == pytest.approx(expected, abs=0)
 
 
 class TestPolicy:

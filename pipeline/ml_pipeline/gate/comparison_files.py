@@ -14,6 +14,7 @@ from ml_pipeline.gate.comparison import Comparison
 from ml_pipeline.gate.comparison_set import ComparisonSet
 from ml_pipeline.gate.model_comparison import ComparedRows, ModelComparison, StageReports
 from ml_pipeline.statistics.paired_test import PairedTest
+from ml_pipeline.tasks.loader import read_task
 
 VALUES, ROWS, PREDICTIONS = "comparison.json", "rows.parquet", "predictions.npz"
 PLAIN = (
@@ -61,9 +62,10 @@ def read_comparison(folder: Path) -> ModelComparison:
 
     values = json.loads((folder / VALUES).read_text(encoding="utf-8"))
     frame = parquet.read(folder / ROWS)
+    task = read_task(values["challenger"]["training"].get("task"))
     with np.load(folder / PREDICTIONS, allow_pickle=False) as predictions:
         rows = ComparedRows(
-            frame, Sample.of(frame), predictions["challenger"], predictions["other"]
+            frame, Sample.of(frame, task), predictions["challenger"], predictions["other"]
         )
     heuristic = values["heuristic"]
     return ModelComparison(

@@ -31,8 +31,8 @@ class ComparedRows:
         frame: features, ``__label``, ``__time``, ``__entity``, ``__group`` and ``__cluster`` of
             ``n`` labelled rows that neither model learned from.
         sample: their labels [n] and units of evidence (day, cluster or row).
-        challenger: its predictions [n].
-        other: predictions [n] of the champion, or of the best heuristic where there is none.
+        challenger: its predictions, [n] or [n, k] for k classes.
+        other: those of the champion, or of the best heuristic where there is none.
     """
 
     frame: pd.DataFrame
