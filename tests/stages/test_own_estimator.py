@@ -139,7 +139,7 @@ def clean_rows():
         ("refused:not_callable", {}, 2, "is a int; expected a class, or a function"),
         ("refused:Dying", {}, 2, "the process of refused:Dying ended with 9"),
         ("refused:Gone", {}, 2, "module refused has no 'Gone'"),
-        ("gone:Churn", {}, 2, "there is no module gone"),
+        ("gone:Churn", {}, 2, "train.estimator: no module 'gone'"),
         ("my models:Churn", {}, 2, "expected a name, or module:Name"),
     ],
 )
