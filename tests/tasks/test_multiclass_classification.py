@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ml_pipeline.core.errors import Refused, UsageError
+from ml_pipeline.evaluation.holdout import Sample
+from ml_pipeline.evaluation.metric_table import measure
 from ml_pipeline.tasks.loader import load_task, read_task
 from ml_pipeline.tasks.multiclass_classification import MulticlassClassification
 from sklearn import metrics as known
@@ -115,3 +117,11 @@ def test_a_record_without_a_task_is_of_binary_classification():
     assert read_task(None).name == "binary_classification"
     with pytest.raises(Refused, match=r"problem\.task is 'other'"):
         read_task({"name": "other"})
+
+
+def test_the_precision_of_a_class_that_no_row_was_given_is_skipped():
+    sample = Sample(np.array([0.0, 1.0, 2.0]), np.arange(3), ("a", "b", "c"), "row", TASK)
+    always_large = np.tile([0.8, 0.1, 0.1], (3, 1))
+    table = measure(sample, {"model": always_large}, resamples=50, seed=1)
+    assert table["model"]["precision_small"].skipped == "these predictions do not define it"
+    assert table["model"]["precision_large"].value == pytest.approx(1 / 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -95,9 +96,13 @@ def measure(
             if reason:
                 table[predictor][name] = Measured(skipped=reason)
                 continue
+            found = metric.value(sample.labels, p, sample.codes)
+            if not math.isfinite(found):
+                table[predictor][name] = Measured(skipped="these predictions do not define it")
+                continue
             interval = intervals.get((predictor, name)) if sample.clusters > 1 else None
             table[predictor][name] = Measured(
-                metric.value(sample.labels, p, sample.codes),
+                found,
                 interval.low if interval else None,
                 interval.high if interval else None,
             )
