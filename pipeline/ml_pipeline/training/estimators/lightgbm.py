@@ -41,6 +41,7 @@ class LightGBMParameters(Section):
     Boosting stops when the loss of the validation part has not fallen for `train.patience` rounds;
     the rounds after the best one are dropped. `model/model.lgbm` is the model, before calibration,
     as LightGBM's own text, with thresholds in float32, as they are in ONNX.
+    LightGBM's wheel needs the system's libgomp (Debian's package `libgomp1`).
     """
 
     learning_rate: float = Field(
