@@ -154,6 +154,7 @@ def test_code_that_ends_its_process_breaks_no_other_request(served):
     assert len(server.children()) == 1
 
 
+@pytest.mark.slow
 def test_it_ends_with_its_server(served):
     server, client, _ = served
     predict(client, [ROW])

@@ -20,6 +20,8 @@ from ml_pipeline.serving.sockets import bind
 
 from tests.servers import await_ready, falsify_golden, free_port
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def serve():

@@ -29,6 +29,7 @@ def processes():
         process.wait()
 
 
+@pytest.mark.slow
 def test_at_sigterm_it_ends_the_copying_and_notes_what_was_counted(
     processes, make_bundle, tmp_path
 ):
