@@ -20,6 +20,7 @@ SHOWN = {
     "promotion/production_history.py": "the date in the history",
     "promotion/watch_state.py": "dates, and promotions that an earlier version made",
     "registry/mlflow_registry.py": "dates of runs and leases, which do not expire",
+    "registry/search_history.py": "dates of the trials of a search",
     "scoring/score.py": "the date of scores",
     "serving/metrics.py": "when the server started",
     "serving/prediction_log.py": "dates of requests, and names that sort all the same",
