@@ -8,12 +8,13 @@ from ml_pipeline.approval.statement import Approval
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import production_history
 from ml_pipeline.promotion.environment import mark_stopped
-from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry, Version
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CHAMPION, Version
 
 
 def make_champion(registry: Registry, home: Home, version: Version) -> None:
     """Let registry and history say that a version is in production, which was stopped since."""
-    registry.set_alias(CHAMPION, version)
+    registry.aliases.set(CHAMPION, version)
     approval = Approval(
         model=version.name,
         version=version.number,

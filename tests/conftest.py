@@ -21,7 +21,7 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Profile
 from ml_pipeline.core.workdir import Workdir
 from ml_pipeline.features.schema import Feature, FeatureSchema
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.stages.context import Context
 from ml_pipeline.stages.record import values_of
 from ml_pipeline.stages.table import STAGES
@@ -246,7 +246,7 @@ def write_bundle() -> MakeBundle:
 def registry_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables, to be copied: making one takes a second."""
     home = Home(tmp_path_factory.mktemp("registry"))
-    assert Registry(None, "small", home).champion() is None
+    assert Registry(None, "small", home).read().champion is None
     return home / "mlflow.db"
 
 

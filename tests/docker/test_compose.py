@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import yaml
 from ml_pipeline.core.home import Home
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 
 from tests.docker.engine import ROOT
 from tests.docker.machine import install, lacking, may_install
@@ -54,7 +54,7 @@ def test_the_registry_works_with_it(engine, agent_image, tmp_path, make_bundle):
         home.make()
         registry = Registry(url, "small", home)
         version = registry.register(make_bundle(), {})
-        assert registry.version(version.number).digest == version.digest
-        assert registry.download(version, tmp_path / "again").is_dir()
+        assert registry.read().version(version.number).digest == version.digest
+        assert registry.bundles.download(version, tmp_path / "again").is_dir()
     finally:
         subprocess.run([*command, "down", "--volumes"], check=True, **options)

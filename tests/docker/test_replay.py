@@ -6,7 +6,8 @@ import time
 import httpx
 import pytest
 from ml_pipeline.core.home import Home
-from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CHAMPION
 from ml_pipeline.stages.runner import execute
 from ml_pipeline.targets.base import Placement, deploy
 from ml_pipeline.targets.docker.target import DockerTarget
@@ -40,7 +41,7 @@ def test_the_requests_that_production_answered_are_replayed(
 ):
     champion = make_bundle("champion", identity="c", weight=3.0)
     version = Registry.of(project, home).register(champion)
-    Registry.of(project, home).set_alias(CHAMPION, version)
+    Registry.of(project, home).aliases.set(CHAMPION, version)
     production = Placement.of(project, "production", home)
     url = deploy(DockerTarget(), production, champion, version.number).url
     staging = Placement.of(project, "staging", home)

@@ -24,7 +24,8 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.data.simulated import simulate
 from ml_pipeline.data.sources import read_source
 from ml_pipeline.data.sql import Database, read_sql
-from ml_pipeline.registry.mlflow_registry import GATE_RECORD, Registry
+from ml_pipeline.registry.records import GATE_RECORD
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.scoring.prediction_table import write_table
 from ml_pipeline.scoring.predictions import Predictions
 
@@ -35,6 +36,7 @@ from tests.postgres import Postgres
 from tests.promotion.conftest import Delivery
 from tests.promotion.crash import Machine
 from tests.promotion.crash import race as at_once
+from tests.records import newest_record
 from tests.registry.race import check, race
 from tests.scoring.conftest import make_predictions
 
@@ -155,9 +157,9 @@ def test_a_fault_of_the_registry_is_one_of_the_environment_and_a_retry_completes
     verbs = ("register", "gate", "approve", "promote")
     assert delivered.faults == dict.fromkeys(verbs, (3, 0))
     registry = delivered.registry()
-    (version,) = registry.versions()
-    assert registry.champion() == version
-    assert registry.record(version, GATE_RECORD) is not None
+    (version,) = registry.read().versions
+    assert registry.read().champion == version
+    assert newest_record(registry, version, GATE_RECORD) is not None
     row = delivered.command.status()["production"]
     assert (row["version"], row["alias"]) == (1, "champion, challenger")
     assert "approve by asha" in row["approved"]
@@ -360,11 +362,11 @@ def test_of_two_machines_that_promote_through_the_server_one_wins(
     machines = (machine, replace(machine, home=tmp_path / "other"))
     try:
         winner = at_once(*machines)
-        assert delivery.registry.champion() == version
+        assert delivery.registry.read().champion == version
         serving = winner.production.status()
         assert serving is not None
         assert serving.digest == version.digest
-        last = delivery.registry.last_claim()
+        last = delivery.registry.leases.read()[-1]
         assert last is not None
         assert (last.number, last.ended) == (1, "done")
     finally:

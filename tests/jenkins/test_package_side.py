@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from ml_pipeline import cli
 from ml_pipeline.approval.subject import challenger_of
 from ml_pipeline.core.errors import Refused
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.versions import CHALLENGER, RegistryState, Version
 
 
 def write(folder: Path, **given: Any) -> Path:
@@ -33,16 +32,16 @@ def test_wrong_arguments_are_refused_by_the_package_too(tmp_path: Path) -> None:
     assert "unknown key 'qiuck'" in (tmp_path / "train.error").read_text()
 
 
-def registry(challenger: int) -> Registry:
-    version = SimpleNamespace(number=challenger)
-    return cast("Registry", SimpleNamespace(name="m", challenger=lambda: version))
+def state(challenger: int) -> RegistryState:
+    version = Version("m", challenger, "a", "b")
+    return RegistryState("m", True, (version,), {CHALLENGER: challenger})
 
 
 @pytest.mark.parametrize("expected", [None, 7])
 def test_the_version_that_was_shown_is_decided_on(expected: int | None) -> None:
-    assert challenger_of(registry(7), expected).number == 7
+    assert challenger_of(state(7), expected).number == 7
 
 
 def test_a_newer_challenger_is_not(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="version 8 is the challenger now; expected version 7"):
-        challenger_of(registry(8), 7)
+        challenger_of(state(8), 7)

@@ -21,7 +21,9 @@ from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.gate.record import record
 from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.promote import Promotion, promote
-from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, GATE_RECORD, Registry, Version
+from ml_pipeline.registry.records import APPROVAL_RECORD, GATE_RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import Version
 from ml_pipeline.targets.base import Deployment, Placement
 from ml_pipeline.targets.released_bundles import release
 from securesystemslib.signer import CryptoSigner
@@ -99,7 +101,7 @@ class Delivery:
         return self.registry.register(self.make_bundle(name, **bundle))
 
     def gate(self, version: Version, verdict: Verdict = Verdict.PASS) -> None:
-        champion = self.registry.champion()
+        champion = self.registry.read().champion
         check = Check(name="better", verdict=verdict, observed="+0.02 [+0.01, +0.03]")
         content = record(
             [check],
@@ -109,10 +111,12 @@ class Delivery:
             champion=None if champion is None else champion.digest,
             policy=self.policy.digest,
         )
-        self.registry.attach(version, GATE_RECORD, content)
+        self.registry.records.attach(version, GATE_RECORD, content)
 
     def approve(self, version: Version, **changes: Any) -> None:
-        facts = facts_room.gather(self.registry, version, self.registry.champion(), self.policy)
+        state = self.registry.read()
+        version = state.version(version.number)
+        facts = facts_room.gather(self.registry, version, state.champion, self.policy)
         values: dict[str, Any] = {
             "model": version.name,
             "version": version.number,
@@ -128,7 +132,7 @@ class Delivery:
             "run_id": "run-1",
         }
         content = sign(Approval(**values | changes), self.signer)
-        self.registry.attach(version, APPROVAL_RECORD, content)
+        self.registry.records.attach(version, APPROVAL_RECORD, content)
 
     def promote(self, profile: Path | None = None, expected: int | None = None) -> Promotion:
         return promote(
@@ -151,7 +155,7 @@ class Delivery:
 
     def state(self) -> dict[str, Any]:
         """Everything that a promotion changes."""
-        champion = self.registry.champion()
+        champion = self.registry.read().champion
         files = ("production-model.yaml", "history.jsonl", "accepted/profile.json")
         return {
             "champion": champion and champion.number,

@@ -18,7 +18,7 @@ from ml_pipeline.promotion.journal import Reach, nowhere
 from ml_pipeline.promotion.promote import Promotion, promote
 from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.promotion.switch import Changed
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.serving import control_socket
 from ml_pipeline.targets.base import Placement
 from ml_pipeline.targets.process import server_process
@@ -161,7 +161,7 @@ def compete(machine: Machine, name: str, barrier: Any, answers: Any) -> None:
     """Promote at the same moment as another machine does, and tell how it ended."""
     from ml_pipeline.core.errors import PipelineError
 
-    machine.registry.champion()
+    machine.registry.read()
     barrier.wait(60)
     try:
         done = machine.promote(run=name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +16,8 @@ from ml_pipeline.promotion.agreement import agreed_champion, contenders, differi
 from ml_pipeline.promotion.environment import Production, clear_stopped, mark_stopped
 from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.promotion.switch import Changed
-from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CHAMPION
 
 from tests.promotion.test_reconcile import settle_on
 
@@ -45,23 +48,23 @@ def rollback_to(delivery: Delivery, version: int) -> Changed:
 
 
 def alias_lost(delivery: Delivery) -> None:
-    delivery.registry.set_alias(CHAMPION, None)
+    delivery.registry.aliases.set(CHAMPION, None)
 
 
 def alias_moved_back(delivery: Delivery) -> None:
-    delivery.registry.set_alias(CHAMPION, delivery.registry.version(1))
+    delivery.registry.aliases.set(CHAMPION, delivery.registry.read().version(1))
 
 
 def alias_moved_forward(delivery: Delivery) -> None:
-    delivery.registry.set_alias(CHAMPION, delivery.registry.version(4))
+    delivery.registry.aliases.set(CHAMPION, delivery.registry.read().version(4))
 
 
 def version_deleted(delivery: Delivery) -> None:
-    delivery.registry._client.delete_model_version(delivery.registry.name, "3")
+    delivery.registry._session.client.delete_model_version(delivery.registry.name, "3")
 
 
 def model_deleted(delivery: Delivery) -> None:
-    delivery.registry._client.delete_registered_model(delivery.registry.name)
+    delivery.registry._session.client.delete_registered_model(delivery.registry.name)
     delivery.register("again", identity="e", weight=5.0)
 
 
@@ -98,21 +101,33 @@ def nothing_answers(delivery: Delivery) -> None:
     delivery.target.running = None
 
 
+@contextmanager
+def leases_table(delivery: Delivery) -> Iterator[tuple[sqlite3.Connection, str | None]]:
+    """Yield the registry's database and its run of leases: MLflow changes no parameter."""
+    run = delivery.registry.read().leases_run
+    with closing(sqlite3.connect(delivery.registry._home / "mlflow.db")) as connection:
+        yield connection, run
+        connection.commit()
+
+
 def last_lease_lost(delivery: Delivery) -> None:
-    delivery.registry._client.delete_registered_model("_promotion.three.3")
+    with leases_table(delivery) as (connection, run):
+        connection.execute("delete from params where run_uuid = ? and key like 'lease.3.%'", (run,))
+        connection.execute("delete from tags where run_uuid = ? and key like 'lease.3.%'", (run,))
 
 
 def last_lease_taken_back(delivery: Delivery) -> None:
-    delivery.registry._client.set_registered_model_tag(
-        "_promotion.three.3", "claim.ended", "taken back"
-    )
+    run = delivery.registry.read().leases_run
+    delivery.registry._session.client.set_tag(run, "lease.3.ended", "taken back")
 
 
 def last_lease_is_about_another(delivery: Delivery) -> None:
-    for name, value in (("version", "2"), ("bundle", delivery.registry.version(2).digest)):
-        delivery.registry._client.set_registered_model_tag(
-            "_promotion.three.3", f"claim.{name}", value
-        )
+    for name, value in (("version", "2"), ("bundle", delivery.registry.read().version(2).digest)):
+        with leases_table(delivery) as (connection, run):
+            connection.execute(
+                "update params set value = ? where run_uuid = ? and key = ?",
+                (value, run, f"lease.3.{name}"),
+            )
 
 
 LEASES = [last_lease_lost, last_lease_taken_back, last_lease_is_about_another]
@@ -173,13 +188,14 @@ def test_reconcile_writes_a_lease_that_the_registry_lost(
     lose(delivery)
     done = settle_on(delivery, delivery.home / "production-model.yaml")
     assert (done.version.number, done.registry) == (3, "")
-    challenger, champion = contenders(delivery.registry, production(delivery), delivery.home)
+    found = contenders(delivery.registry, production(delivery), delivery.home)
+    challenger, champion = found.challenger, found.champion
     assert champion is not None
     assert (challenger.number, champion.number) == (4, 3)
 
 
 def test_a_version_that_the_registry_lost_is_said_with_a_way_out(delivery: Delivery) -> None:
-    delivery.registry._client.delete_model_version("three", "2")
+    delivery.registry._session.client.delete_model_version("three", "2")
     back = rollback_to(delivery, 2)
     assert "has no version 2 of 'three' any more" in back.open
     with pytest.raises(EnvironmentFault, match=r"no version 2 .* any more.*rollback --to V"):
@@ -193,7 +209,7 @@ def test_a_version_that_the_registry_lost_is_said_with_a_way_out(delivery: Deliv
 
 def test_the_champion_is_what_all_say(delivery: Delivery) -> None:
     champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
-    assert champion == delivery.registry.version(3)
+    assert champion == delivery.registry.read().version(3)
     assert agreed_champion(delivery.registry, None, delivery.home) == champion
 
 
@@ -208,7 +224,7 @@ def test_production_that_was_stopped_on_purpose_need_not_answer(delivery: Delive
     delivery.target.running = None
     mark_stopped(delivery.home)
     champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
-    assert champion == delivery.registry.version(3)
+    assert champion == delivery.registry.read().version(3)
     clear_stopped(delivery.home)
     with pytest.raises(EnvironmentFault, match="does not answer"):
         agreed_champion(delivery.registry, production(delivery), delivery.home)
@@ -216,7 +232,8 @@ def test_production_that_was_stopped_on_purpose_need_not_answer(delivery: Delive
 
 def test_a_champion_that_is_to_be_promoted_again_need_not_answer(three: Delivery) -> None:
     three.target.running = None
-    challenger, champion = contenders(three.registry, production(three), three.home)
+    found = contenders(three.registry, production(three), three.home)
+    challenger, champion = found.challenger, found.champion
     assert challenger == champion
 
 
@@ -233,7 +250,7 @@ def test_reconcile_settles_it(
     lose(delivery)
     assert settle_on(delivery, file).version.number == 3
     champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
-    assert champion == delivery.registry.version(3)
+    assert champion == delivery.registry.read().version(3)
     assert production_history.read_history(delivery.home)[-1].version == 3
     assert settle_on(delivery, file).drift == ""
 
@@ -242,7 +259,13 @@ class KilledError(BaseException):
     """Ends the process, as far as the code that is tested can tell."""
 
 
-POINTS = ("before alias", "within alias, claimed", "within alias, done", "before end", "after")
+POINTS = (
+    "before alias",
+    "within alias, lease acquired",
+    "within alias, done",
+    "before end",
+    "after",
+)
 
 
 @pytest.mark.parametrize("last", POINTS)
@@ -267,6 +290,6 @@ def test_setting_the_alias_back_may_be_killed_anywhere(
     before = production_history.read_history(delivery.home)
     assert settle_on(delivery, file).registry == ""
     champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
-    assert champion == delivery.registry.version(3)
+    assert champion == delivery.registry.read().version(3)
     assert production_history.read_history(delivery.home) == before
-    assert delivery.registry.last_claim().ended == "done"
+    assert delivery.registry.leases.read()[-1].ended == "done"

@@ -42,7 +42,7 @@ def age(home: Home) -> None:
 
 
 def digests(delivery: Delivery) -> dict[str, int]:
-    return {version.digest: version.number for version in delivery.registry.versions()}
+    return {version.digest: version.number for version in delivery.registry.read().versions}
 
 
 def kept(delivery: Delivery) -> list[int]:
@@ -107,7 +107,7 @@ def test_a_version_that_was_gone_back_from_is_none_to_go_back_to(delivery: Deliv
 
 @pytest.mark.parametrize("which", ["serving", "former"])
 def test_what_a_server_of_this_machine_reads_stays(delivery: Delivery, which: str) -> None:
-    first = delivery.registry.version(1).digest
+    first = delivery.registry.read().version(1).digest
     known = State(**(asdict(State()) | {which: server(first)}))
     server_records.write(delivery.home / "servers/old-environment.json", known)
     clean(delivery)
@@ -117,7 +117,7 @@ def test_what_a_server_of_this_machine_reads_stays(delivery: Delivery, which: st
 def test_what_an_environment_answers_with_stays(
     delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = delivery.registry.version(1).digest
+    first = delivery.registry.read().version(1).digest
     running = delivery.target.running
 
     def status(placement: Any) -> Deployment | None:
@@ -133,14 +133,14 @@ def test_what_an_environment_answers_with_stays(
 def test_what_an_environment_was_last_given_stays_though_nothing_answers(
     delivery: Delivery,
 ) -> None:
-    first = delivery.registry.version(1).digest
+    first = delivery.registry.read().version(1).digest
     (delivery.home / "servers/staging.released").write_text(first)
     clean(delivery)
     assert kept(delivery) == [1, 2, 3]
 
 
 def test_what_an_open_change_is_about_stays_until_it_is_settled(delivery: Delivery) -> None:
-    first, third = delivery.registry.version(1), delivery.registry.version(3)
+    first, third = delivery.registry.read().version(1), delivery.registry.read().version(3)
     journal = Journal.start(
         delivery.home,
         "rollback",
@@ -164,7 +164,7 @@ def test_what_another_deployment_has_just_taken_stays(
     delivery: Delivery, make_bundle: Callable[..., Path]
 ) -> None:
     new = release(make_bundle("new", identity="f", weight=9.0), delivery.home)
-    release(delivery.home / "released" / delivery.registry.version(1).digest, delivery.home)
+    release(delivery.home / "released" / delivery.registry.read().version(1).digest, delivery.home)
     clean(delivery)
     assert kept_names(delivery) == {*digests(delivery), new.digest}
 
@@ -174,7 +174,7 @@ def kept_names(delivery: Delivery) -> set[str]:
 
 
 def test_what_a_killed_copy_left_goes_and_a_stranger_stays(delivery: Delivery) -> None:
-    digest = delivery.registry.version(3).digest
+    digest = delivery.registry.read().version(3).digest
     for name in (f".{digest}.x1", "notes"):
         (delivery.home / "released" / name).mkdir()
     age(delivery.home)

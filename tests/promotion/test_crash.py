@@ -19,7 +19,7 @@ from ml_pipeline.promotion import production_history
 from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.journal import unsettled
 from ml_pipeline.promotion.recovery import settle
-from ml_pipeline.registry.mlflow_registry import Version
+from ml_pipeline.registry.versions import Version
 
 from tests.promotion.crash import Machine, kill_at, points, race
 
@@ -64,11 +64,10 @@ def answering(production: Production) -> int:
 
 
 def assert_agreed(machine: Machine, wanted: Version | None) -> None:
-    """Registry, server, file, history, journal and claims tell the same."""
+    """Registry, server, file, history, journal and leases say the same."""
     registry, home = machine.registry, Home(machine.home)
-    assert registry.champion() == wanted
-    last = registry.last_claim()
-    assert last is None or last.ended is not None
+    assert registry.read().champion == wanted
+    assert None not in [lease.ended for lease in registry.leases.read()]
     assert not unsettled(home)
     if wanted is None:
         assert machine.production.status() is None
@@ -108,7 +107,7 @@ def test_killed_at_every_point_it_is_finished_or_taken_back(
     ended = []
     for point in met:
         kill_at(machine, point)
-        champion = machine.registry.champion()
+        champion = machine.registry.read().champion
         assert champion in (former, newest), point
         assert answering(machine.production) in (former.number, newest.number), point
         (journal,) = unsettled(Home(machine.home))
@@ -135,14 +134,14 @@ def test_the_first_promotion_killed_leaves_nothing_or_the_champion(
     delivery: Any, machine: Machine
 ) -> None:
     version = approved(delivery, 1)
-    for point in ("within claim, answered", "within deploy, server started", "before alias"):
+    for point in ("within lease, acquired", "within deploy, server started", "before alias"):
         kill_at(machine, point)
-        assert machine.registry.champion() is None
+        assert machine.registry.read().champion is None
         assert settled(machine)[0].startswith("taken back: promotion of version 1 by Asha")
         assert_agreed(machine, None)
         assert servers(machine) == 0, point
     kill_at(machine, "within alias, done and not written down")
-    assert machine.registry.champion() == version
+    assert machine.registry.read().champion == version
     assert settled(machine)[0].startswith("finished: promotion of version 1 by Asha")
     assert_agreed(machine, version)
     assert settled(machine) == ()

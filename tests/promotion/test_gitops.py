@@ -319,8 +319,8 @@ class TestPromotion:
         nowhere = GitopsSection(repository=str(tmp_path / "none"))
         with pytest.raises(EnvironmentFault, match=r"version 4 is in .* not pushed"):
             self.promote(three, nowhere)
-        assert three.registry.champion() == version
-        assert three.registry.last_claim().ended == "done"
+        assert three.registry.read().champion == version
+        assert three.registry.leases.read()[-1].ended == "done"
         self.promote(three, repository.section())
         assert "model_version: 4" in repository.read()
         assert not unsettled(three.home)

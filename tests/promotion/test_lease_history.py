@@ -15,7 +15,7 @@ from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.journal import unsettled
 from ml_pipeline.promotion.promote import Promotion, promote
 from ml_pipeline.promotion.rollback import rollback
-from ml_pipeline.registry.mlflow_registry import Version
+from ml_pipeline.registry.versions import Version
 
 Delivery = Any
 USED = r"the approval was used by promotion \d+ of 'three', by Asha on .*, run .*approve' again"
@@ -66,7 +66,7 @@ def back(delivery: Delivery) -> None:
 
 def test_the_registry_says_what_each_change_was_about(three: Delivery) -> None:
     back(three)
-    changes = [one.subject for one in three.registry.claims()]
+    changes = [one.subject for one in three.registry.leases.read()]
     assert [(one.kind, one.version) for one in changes] == [
         ("promotion", 1),
         ("promotion", 2),
@@ -93,7 +93,7 @@ def test_nor_where_the_other_home_was_faster_by_a_moment(
     """The other home promotes and rolls back between this one's checks and its claim."""
 
     def meanwhile(point: str) -> None:
-        if point == "before claim":
+        if point == "before lease":
             promoted(other)
             back(other)
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from ml_pipeline import cli
 from ml_pipeline.core.home import Home
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 
 KINDS = ["deployment", "horizontalpodautoscaler", "networkpolicy", "poddisruptionbudget"]
 KINDS += ["service", "serviceaccount"]

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import Home
-from ml_pipeline.promotion.production_history import Replacement, history, profile_of, read_history
+from ml_pipeline.promotion.production_history import (
+    DATA_TAG,
+    Replacement,
+    history,
+    profile_of,
+    read_history,
+)
+from ml_pipeline.registry.versions import Version
 
 
 class TestReplacement:
@@ -33,21 +40,31 @@ class TestReplacement:
         assert path.read_text() == "old"
 
 
+def version(fingerprint: str) -> Version:
+    return Version("small", 1, "a", "b", {DATA_TAG: fingerprint})
+
+
 class TestProfileOf:
     def test_the_data_of_the_model(self, tmp_path: Path) -> None:
         path = tmp_path / "profile.json"
         path.write_text(json.dumps({"fingerprint": "f"}))
-        assert profile_of(path, "f") == path
-        assert profile_of(path, "other") is None
+        assert profile_of(version("f"), path) == path
+        assert profile_of(version("other"), path) is None
+        assert profile_of(version("f"), None) is None
+
+    def test_a_version_that_names_no_data(self, tmp_path: Path) -> None:
+        path = tmp_path / "profile.json"
+        path.write_text(json.dumps({}))
+        assert profile_of(Version("small", 1, "a", "b"), path) is None
 
     @pytest.mark.parametrize("text", ["", "[]", "{}", "no"])
     def test_what_is_no_profile(self, tmp_path: Path, text: str) -> None:
         path = tmp_path / "profile.json"
         path.write_text(text)
-        assert profile_of(path, "f") is None
+        assert profile_of(version("f"), path) is None
 
     def test_no_file(self, tmp_path: Path) -> None:
-        assert profile_of(tmp_path / "none", "f") is None
+        assert profile_of(version("f"), tmp_path / "none") is None
 
 
 class TestHistory:

@@ -12,9 +12,12 @@ from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.promotion import environment as production_room
 from ml_pipeline.promotion import production_history
-from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, GATE_RECORD, Version
+from ml_pipeline.registry.records import APPROVAL_RECORD, GATE_RECORD
+from ml_pipeline.registry.versions import CHAMPION, Version
 from ml_pipeline.targets.base import deploy
 from securesystemslib.signer import CryptoSigner
+
+from tests.records import newest_record
 
 Delivery = Any
 
@@ -26,7 +29,7 @@ class TestTheFirstPromotion:
         delivery.approve(version)
         done = delivery.promote()
         assert (done.version, done.former, done.changed) == (version, None, True)
-        assert delivery.registry.champion().number == 1
+        assert delivery.registry.read().champion.number == 1
         assert delivery.target.running.digest == version.digest
 
     def test_writes_what_is_in_production(self, delivery: Delivery) -> None:
@@ -63,7 +66,7 @@ class TestTheNextPromotion:
     def test_replaces_the_champion_and_names_it(self, delivery: Delivery) -> None:
         one = delivery.deliver("one")
         two = delivery.deliver("two", identity="b", weight=2.0)
-        assert delivery.registry.champion().number == 2
+        assert delivery.registry.read().champion.number == 2
         assert delivery.target.running.digest == two.digest
         values = yaml.safe_load((delivery.home / "production-model.yaml").read_text())
         assert values["former"] == {"model_version": 1, "bundle": one.digest}
@@ -100,15 +103,15 @@ class TestNothingToPromote:
     def test_the_champion_replaces_what_else_is_served(self, delivery: Delivery) -> None:
         version = delivery.deliver("one")
         other = delivery.register("two", identity="b", weight=2.0)
-        bundle = delivery.registry.download(other, delivery.home / "other")
+        bundle = delivery.registry.bundles.download(other, delivery.home / "other")
         deploy(delivery.target, delivery.placement, bundle, 2)
-        delivery.registry.set_alias("challenger", version)
+        delivery.registry.aliases.set("challenger", version)
         assert delivery.promote().started
         assert delivery.target.running.digest == version.digest
 
     def test_a_champion_that_nobody_approved_is_not_started(self, delivery: Delivery) -> None:
         version = delivery.register("one")
-        delivery.registry.set_alias(CHAMPION, version)
+        delivery.registry.aliases.set(CHAMPION, version)
         with pytest.raises(EnvironmentFault, match=r"names version 1 .* the history says nothing"):
             delivery.promote()
         assert delivery.target.started == []
@@ -167,21 +170,21 @@ class TestIsRefusedBeforeAnythingStarts:
     def test_when_the_gate_decided_again_after_the_approval(
         self, delivery: Delivery, second: Version
     ) -> None:
-        content = json.loads(delivery.registry.record(second, GATE_RECORD))
+        content = json.loads(newest_record(delivery.registry, second, GATE_RECORD))
         content["summary"] = "better by 0.03"
-        delivery.registry.attach(second, GATE_RECORD, json.dumps(content).encode())
+        delivery.registry.records.attach(second, GATE_RECORD, json.dumps(content).encode())
         assert_refused_and_unchanged(delivery, "the approval is for gate ")
 
     def test_when_the_gates_record_is_no_record(self, delivery: Delivery, second: Version) -> None:
-        delivery.registry.attach(second, GATE_RECORD, b'{"verdict": "pass"}')
+        delivery.registry.records.attach(second, GATE_RECORD, b'{"verdict": "pass"}')
         assert_refused_and_unchanged(delivery, "the gate's record is not as it should be")
 
     def test_when_the_gates_record_passes_over_its_own_checks(
         self, delivery: Delivery, second: Version
     ) -> None:
-        content = json.loads(delivery.registry.record(second, GATE_RECORD))
+        content = json.loads(newest_record(delivery.registry, second, GATE_RECORD))
         content["checks"][0]["verdict"] = "fail"
-        delivery.registry.attach(second, GATE_RECORD, json.dumps(content).encode())
+        delivery.registry.records.attach(second, GATE_RECORD, json.dumps(content).encode())
         assert_refused_and_unchanged(delivery, "record has verdict pass, its checks do not")
 
     def test_when_the_approval_was_used_before(self, delivery: Delivery) -> None:
@@ -189,7 +192,7 @@ class TestIsRefusedBeforeAnythingStarts:
         one = delivery.deliver("one")
         two = delivery.deliver("two", identity="b", weight=2.0)
         for version in (one, two):
-            delivery.registry.set_alias("challenger", version)
+            delivery.registry.aliases.set("challenger", version)
             if version is one:
                 delivery.gate(one)
                 delivery.approve(one)
@@ -212,16 +215,18 @@ class TestIsRefusedBeforeAnythingStarts:
         assert_refused_and_unchanged(delivery, "no trusted key signed")
 
     def test_when_the_approval_was_edited(self, delivery: Delivery, second: Version) -> None:
-        content = json.loads(delivery.registry.record(second, APPROVAL_RECORD))
+        content = json.loads(newest_record(delivery.registry, second, APPROVAL_RECORD))
         content["payload"] = content["payload"][:-4] + "AAAA"
-        delivery.registry.attach(second, APPROVAL_RECORD, json.dumps(content).encode())
+        delivery.registry.records.attach(second, APPROVAL_RECORD, json.dumps(content).encode())
         assert_refused_and_unchanged(delivery, "no trusted key signed")
 
     def test_when_the_approval_is_of_another_version(
         self, delivery: Delivery, second: Version
     ) -> None:
-        approval = delivery.registry.record(delivery.registry.version(1), APPROVAL_RECORD)
-        delivery.registry.attach(second, APPROVAL_RECORD, approval)
+        approval = newest_record(
+            delivery.registry, delivery.registry.read().version(1), APPROVAL_RECORD
+        )
+        delivery.registry.records.attach(second, APPROVAL_RECORD, approval)
         assert_refused_and_unchanged(delivery, "the approval is for version 1")
 
     def test_when_the_policy_changed(self, delivery: Delivery, second: Version) -> None:
@@ -246,8 +251,8 @@ class TestIsRefusedBeforeAnythingStarts:
 
     def test_when_the_champion_moved(self, delivery: Delivery, second: Version) -> None:
         third = delivery.register("three", identity="c", weight=3.0)
-        delivery.registry.set_alias(CHAMPION, third)
-        delivery.registry.set_alias("challenger", second)
+        delivery.registry.aliases.set(CHAMPION, third)
+        delivery.registry.aliases.set("challenger", second)
         before = delivery.state()
         with pytest.raises(
             EnvironmentFault, match=r"names version 3 .* the history says version 1"
@@ -260,7 +265,7 @@ class TestIsRefusedBeforeAnythingStarts:
         delivery.gate(one)
         delivery.approve(one)
         delivery.deliver("two", identity="b", weight=2.0)
-        delivery.registry.set_alias("challenger", one)
+        delivery.registry.aliases.set("challenger", one)
         with pytest.raises(Refused, match="expected bundle none, found"):
             delivery.promote()
 
@@ -295,11 +300,11 @@ class TestIsTakenBack:
         self, delivery: Delivery, second: Version, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         third = delivery.register("three", identity="c", weight=3.0)
-        delivery.registry.set_alias("challenger", second)
+        delivery.registry.aliases.set("challenger", second)
         start = delivery.target.handover
 
         def slow(*where: Any) -> Any:
-            delivery.registry.set_alias(CHAMPION, third)
+            delivery.registry.aliases.set(CHAMPION, third)
             return start(*where)
 
         monkeypatch.setattr(delivery.target, "handover", slow)
@@ -311,14 +316,14 @@ class TestIsTakenBack:
     def test_when_the_alias_cannot_be_moved(
         self, delivery: Delivery, second: Version, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        move = delivery.registry.set_alias
+        move = delivery.registry.aliases.set
 
         def fail(alias: str, version: Version | None) -> None:
             move(alias, version)
             if version == second:
                 raise EnvironmentFault("the registry does not answer")
 
-        monkeypatch.setattr(delivery.registry, "set_alias", fail)
+        monkeypatch.setattr(delivery.registry.aliases, "set", fail)
         self.assert_unchanged(delivery, EnvironmentFault, "the registry does not answer")
 
     @pytest.mark.parametrize("step", ["production_model", "history", "accepted_profile"])
@@ -338,7 +343,7 @@ class TestIsTakenBack:
             production_history, step, lambda *_: Full(delivery.home / "nowhere", b"")
         )
         profile = tmp_path / "profile.json"
-        profile.write_text("{}")
+        profile.write_text(json.dumps({"fingerprint": "d" * 64}))
         before = delivery.state()
         with pytest.raises(OSError, match="no space left"):
             delivery.promote(profile)
@@ -350,7 +355,7 @@ class TestIsTakenBack:
         delivery.approve(version)
         delivery.target.healthy = False
         self.assert_unchanged(delivery, Refused, "the new server is not ready")
-        assert delivery.registry.champion() is None
+        assert delivery.registry.read().champion is None
 
     def test_and_says_so_when_the_alias_cannot_be_put_back(
         self, delivery: Delivery, second: Version, monkeypatch: pytest.MonkeyPatch
@@ -359,7 +364,7 @@ class TestIsTakenBack:
             raise EnvironmentFault("the registry does not answer")
 
         running = delivery.target.running
-        monkeypatch.setattr(delivery.registry, "set_alias", fail)
+        monkeypatch.setattr(delivery.registry.aliases, "set", fail)
         with pytest.raises(
             EnvironmentFault, match=r"may not be: .* expected the alias on version 1"
         ):
@@ -376,7 +381,7 @@ def test_a_former_server_that_does_not_end_takes_nothing_back(
         EnvironmentFault, match="version 2 is in production, but the switch was not"
     ):
         delivery.promote()
-    assert delivery.registry.champion() == second
+    assert delivery.registry.read().champion == second
     assert delivery.target.running.digest == second.digest
     assert [entry.version for entry in production_history.read_history(delivery.home)] == [1, 2]
 

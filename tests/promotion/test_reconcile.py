@@ -18,7 +18,11 @@ from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.journal import Journal, Reach, nowhere, unsettled
 from ml_pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
 from ml_pipeline.promotion.rollback import rollback
-from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, Registry, Version
+from ml_pipeline.registry.records import APPROVAL_RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CHAMPION, RegistryState, Version
+
+from tests.records import newest_record
 
 Delivery = Any
 
@@ -30,7 +34,7 @@ def delivery(three: Delivery) -> Delivery:
 
 @pytest.fixture
 def versions(delivery: Delivery) -> list[Version]:
-    found: list[Version] = delivery.registry.versions()
+    found: list[Version] = delivery.registry.read().versions
     return found
 
 
@@ -89,14 +93,14 @@ class TestProduction:
     def test_says_that_it_only_set_the_alias_back(
         self, delivery: Delivery, versions: list[Version], file: Path
     ) -> None:
-        delivery.registry.set_alias(CHAMPION, versions[0])
+        delivery.registry.aliases.set(CHAMPION, versions[0])
         done = settle_on(delivery, file)
         told = "the registry's alias 'champion' named version 1 and names version 3 again"
         assert (done.drift, done.changed) == ("", (told,))
         assert settle_on(delivery, file).changed == ()
 
     def test_says_that_it_only_set_a_lost_alias(self, delivery: Delivery, file: Path) -> None:
-        delivery.registry.set_alias(CHAMPION, None)
+        delivery.registry.aliases.set(CHAMPION, None)
         told = "the registry's alias 'champion' named no version and names version 3 again"
         assert settle_on(delivery, file).changed == (told,)
 
@@ -127,7 +131,7 @@ class TestProduction:
         done = settle_on(delivery, file)
         assert done.drift.startswith("version 3, bundle ")
         assert delivery.target.running.digest == versions[0].digest
-        assert delivery.registry.champion() == versions[0]
+        assert delivery.registry.read().champion == versions[0]
         last = production_history.read_history(delivery.home)[-1]
         assert (last.kind, last.version, last.former_version) == ("reconcile", 1, 3)
         assert settle_on(delivery, file).drift == ""
@@ -146,7 +150,7 @@ class TestProduction:
         assert "does not answer" in settle_on(delivery, file, away).registry
         assert delivery.target.running.digest == versions[1].digest
         assert settle_on(delivery, file).registry == ""
-        assert delivery.registry.champion() == versions[1]
+        assert delivery.registry.read().champion == versions[1]
 
 
 class TestIsRefused:
@@ -197,7 +201,9 @@ class TestIsRefused:
     ) -> None:
         names(delivery, file, versions[0])
         (delivery.home / f"released/{versions[0].digest}/MODEL_CARD.md").write_text("# other")
-        delivery.registry.version = lambda number: versions[1]
+        delivery.registry.read = lambda: RegistryState(
+            "three", exists=True, versions=(replace(versions[1], number=1),)
+        )
         self.assert_refused(delivery, file, "version 1 of the registry holds bundle")
 
     @pytest.mark.parametrize(
@@ -250,7 +256,7 @@ class TestRules:
         version: Version = delivery.register("four", identity="d", weight=4.0)
         delivery.gate(version)
         delivery.approve(version, **approval)
-        content = delivery.registry.record(version, APPROVAL_RECORD)
+        content = newest_record(delivery.registry, version, APPROVAL_RECORD)
         self.file_of(file, version, hashlib.sha256(content).hexdigest())
         return version
 
@@ -303,10 +309,10 @@ class TestRules:
     ) -> None:
         """A lease of an earlier ml-pipeline does not say to which version it led."""
         registry = delivery.registry
-        number = registry.last_claim().number + 1
+        number = registry.leases.read()[-1].number + 1
         token = "f" * 32
-        assert registry.claim(number, token, by="Bina", run_id="old")
-        registry.end_claim(number, token, "done")
+        assert registry.leases.acquire(number, token, by="Bina", run_id="old")
+        registry.leases.release(number, token, "done")
         delivery.home = Home(tmp_path / "other")
         delivery.home.make()
         with pytest.raises(EnvironmentFault, match="the champion of 'three' is unknown"):
@@ -320,7 +326,7 @@ class TestRules:
         assert done.drift.startswith("version 3, bundle ")
         last = production_history.read_history(delivery.home)[-1]
         assert (last.kind, last.version, last.by) == ("promotion", 4, "Asha")
-        assert delivery.registry.champion() == version
+        assert delivery.registry.read().champion == version
         assert settle_on(delivery, file).drift == ""
 
     def test_a_rejected_challenger_is_not(self, delivery: Delivery, file: Path) -> None:

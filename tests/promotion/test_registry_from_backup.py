@@ -67,7 +67,7 @@ def rolled_back(delivery: Delivery) -> int:
 
 def promoted(delivery: Delivery) -> int:
     """Version 4 is registered before the backup and promoted after it."""
-    delivery.gate(four := delivery.registry.version(4))
+    delivery.gate(four := delivery.registry.read().version(4))
     delivery.approve(four)
     delivery.promote()
     return 4
@@ -107,7 +107,7 @@ def test_reconcile_sets_the_registry_to_what_history_and_production_say(
         f"the registry's alias 'champion' named version 3 and names version {number} again",
     )
     assert delivery.state() == before, "production, its file and the history are as they were"
-    last = last_done(delivery.registry)
+    last = last_done(delivery.registry.leases.read())
     assert last is not None
     assert last.subject is not None
     assert (last.subject.kind, last.subject.version) == ("reconcile", number)
@@ -121,7 +121,7 @@ def test_a_backup_from_after_such_a_reconcile_is_told_from_a_change_elsewhere(
 ) -> None:
     """Its last lease is of a reconcile, which has no line in the history."""
     database = delivery.registry._home / "mlflow.db"
-    delivery.registry.set_alias("champion", delivery.registry.version(2))
+    delivery.registry.aliases.set("champion", delivery.registry.read().version(2))
     reconciled(delivery)
     shutil.copyfile(database, tmp_path / "backup")
     back_to(delivery, 1)
@@ -134,15 +134,15 @@ def test_a_version_promoted_again_stays_though_the_backup_says_it_was_rolled_bac
 ) -> None:
     database = delivery.registry._home / "mlflow.db"
     back_to(delivery, 2)
-    three = delivery.registry.version(3)
-    delivery.registry.set_alias("challenger", three)
+    three = delivery.registry.read().version(3)
+    delivery.registry.aliases.set("challenger", three)
     shutil.copyfile(database, tmp_path / "backup")
     delivery.gate(three)
     delivery.approve(three, reason="after all")
     delivery.promote()
     shutil.copyfile(tmp_path / "backup", database)
     assert reconciled(delivery).version.number == 3
-    assert delivery.registry.champion() == three
+    assert delivery.registry.read().champion == three
 
 
 def test_a_change_of_another_home_is_still_taken_over(delivery: Delivery, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_rollback_tells_such_a_registry_too(delivery: Delivery, tmp_path: Path) 
     back_to(delivery, 2)
     shutil.copyfile(tmp_path / "backup", database)
     back_to(delivery, 1, "further")
-    assert delivery.registry.champion() == delivery.registry.version(1)
+    assert delivery.registry.read().champion == delivery.registry.read().version(1)
     assert not unsettled(delivery.home)
 
 
@@ -179,4 +179,4 @@ def test_a_version_that_the_backup_lacks_is_registered_again(
     told = restore(three.registry, keys, three.home, lambda what, share: None)
     assert told == ("version 4 was registered again",)
     assert reconciled(three).registry == ""
-    assert three.registry.champion() == three.registry.version(4)
+    assert three.registry.read().champion == three.registry.read().version(4)

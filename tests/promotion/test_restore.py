@@ -16,9 +16,11 @@ from ml_pipeline.promotion.agreement import agreed_champion
 from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.restore import restore
 from ml_pipeline.promotion.rollback import rollback
-from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry
+from ml_pipeline.registry.records import APPROVAL_RECORD, Records
+from ml_pipeline.registry.registry import Registry
 
 from tests.promotion.test_reconcile import settle_on
+from tests.records import newest_record
 
 Delivery = Any
 
@@ -52,7 +54,7 @@ def test_versions_get_their_numbers_bundles_and_approvals_back(
         "version 2 was registered again",
         "version 3 was registered again",
     )
-    held = {version.number: version.digest for version in delivery.registry.versions()}
+    held = {version.number: version.digest for version in delivery.registry.read().versions}
     assert held == {entry.version: entry.bundle for entry in history[1:]}
     file = delivery.home / "production-model.yaml"
     told = settle_on(delivery, file)
@@ -62,7 +64,7 @@ def test_versions_get_their_numbers_bundles_and_approvals_back(
     champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
     assert champion is not None
     assert champion.number == 3
-    assert delivery.registry.record(champion, APPROVAL_RECORD) is not None
+    assert newest_record(delivery.registry, champion, APPROVAL_RECORD) is not None
     assert again(delivery) == ("version 1 is not kept and was not registered again",), (
         "the same again registers nothing"
     )
@@ -85,7 +87,7 @@ def test_a_database_that_is_gone_is_made_again(delivery: Delivery) -> None:
     (home / "mlflow.db").unlink()
     shutil.copy(delivery.home / "history.jsonl", home / "history.jsonl")
     with pytest.raises(EnvironmentFault, match=r"is gone, .* --restore-registry"):
-        delivery.registry.versions()
+        delivery.registry.read()
     assert again(delivery)[-1] == "version 3 was registered again"
 
 
@@ -93,16 +95,16 @@ def test_other_versions_under_these_numbers_are_not_replaced(delivery: Delivery)
     delivery.register("other", identity="e", weight=9.0)
     with pytest.raises(Refused, match=r"version 1 of the registry is bundle .*new home"):
         again(delivery)
-    assert len(delivery.registry.versions()) == 1
+    assert len(delivery.registry.read().versions) == 1
 
 
 def test_a_number_that_was_used_is_not_given_again(delivery: Delivery) -> None:
     for number, identity in enumerate("4567"):
         made = delivery.register(f"other{number}", identity=identity, weight=9.0 + number)
-        delivery.registry._client.delete_model_version("three", str(made.number))
+        delivery.registry._session.client.delete_model_version("three", str(made.number))
     with pytest.raises(Refused, match="number"):
         again(delivery)
-    assert delivery.registry.versions() == []
+    assert list(delivery.registry.read().versions) == []
 
 
 @pytest.mark.parametrize("lost", ["released", "approvals"])
@@ -128,19 +130,19 @@ def test_an_earlier_approval_of_a_key_that_is_not_trusted_any_more_leaves_its_nu
     values["signatures"][0]["sig"] = "AAAA" + values["signatures"][0]["sig"][4:]
     path.write_text(json.dumps(values))
     assert again(delivery)[0] == "version 1 is not kept and was not registered again"
-    assert [version.number for version in delivery.registry.versions()] == [2, 3]
+    assert [version.number for version in delivery.registry.read().versions] == [2, 3]
 
 
 def test_one_that_was_killed_is_completed(
     delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Registry, "attach", _killed)
+        patch.setattr(Records, "attach", _killed)
         with pytest.raises(KeyboardInterrupt):
             again(delivery)
     assert len(again(delivery)) == 3
-    for version in delivery.registry.versions():
-        assert delivery.registry.record(version, APPROVAL_RECORD) is not None
+    for version in delivery.registry.read().versions:
+        assert newest_record(delivery.registry, version, APPROVAL_RECORD) is not None
 
 
 def _killed(*given: object) -> str:
@@ -154,7 +156,7 @@ def test_an_approval_that_no_trusted_key_signed_counts_for_nothing(delivery: Del
         path.write_text(json.dumps(values))
     with pytest.raises(Refused):
         again(delivery)
-    assert delivery.registry.versions() == []
+    assert list(delivery.registry.read().versions) == []
 
 
 def test_without_a_history_there_is_nothing_to_go_by(delivery: Delivery, tmp_path: Path) -> None:
@@ -179,7 +181,7 @@ def test_the_number_of_a_lost_version_that_was_never_in_production_stays_unused(
     five = three.register("other", identity="e", weight=5.0)
     assert five.number == 5
     assert three.register("next", identity="f", weight=6.0).number == 6
-    assert [one.number for one in three.registry.versions()] == [1, 2, 3, 5, 6]
+    assert [one.number for one in three.registry.read().versions] == [1, 2, 3, 5, 6]
 
 
 def test_so_does_that_of_a_version_that_a_backup_of_the_registry_lacks(

@@ -14,8 +14,12 @@ from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.journal import unsettled
 from ml_pipeline.promotion.rollback import good, rollback
 from ml_pipeline.promotion.switch import Changed
-from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
+from ml_pipeline.registry.records import APPROVAL_RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import Version
 from securesystemslib.signer import CryptoSigner
+
+from tests.records import newest_record
 
 Delivery = Any
 AWAY = "http://127.0.0.1:9"
@@ -35,7 +39,7 @@ def delivery(three: Delivery) -> Delivery:
 @pytest.fixture
 def versions(delivery: Delivery) -> list[Version]:
     """The three versions that were promoted one after the other."""
-    found: list[Version] = delivery.registry.versions()
+    found: list[Version] = delivery.registry.read().versions
     return found
 
 
@@ -62,7 +66,7 @@ class TestWithARegistry:
         done = back(delivery)
         assert (done.version.number, done.former[0], done.open) == (2, 3, "")
         assert delivery.target.running.digest == versions[1].digest
-        assert delivery.registry.champion() == versions[1]
+        assert delivery.registry.read().champion == versions[1]
         values = yaml.safe_load((delivery.home / "production-model.yaml").read_text())
         assert (values["model_version"], values["former"]["model_version"]) == (2, 3)
         assert values["approved"] == {"by": "Asha", "reason": "better", "method": "prompt"}
@@ -81,7 +85,7 @@ class TestWithARegistry:
         assert [back(delivery).version.number, back(delivery).version.number] == [2, 1]
         with pytest.raises(Refused, match="there is no earlier version"):
             back(delivery)
-        assert delivery.registry.champion() == versions[0]
+        assert delivery.registry.read().champion == versions[0]
 
     def test_a_named_version_and_not_to_one_that_was_rolled_back(
         self, delivery: Delivery, versions: list[Version]
@@ -114,7 +118,7 @@ class TestWithARegistry:
 
     def test_its_claim_has_ended(self, delivery: Delivery, versions: list[Version]) -> None:
         back(delivery)
-        last = delivery.registry.last_claim()
+        last = delivery.registry.leases.read()[-1]
         assert (last.number, last.holder.by, last.ended) == (4, "Bina", "done")
 
 
@@ -125,7 +129,7 @@ class TestWithoutARegistry:
         done = back(delivery, registry=away(delivery))
         assert "does not answer" in done.open
         assert delivery.target.running.digest == versions[1].digest
-        assert delivery.registry.champion() == versions[2]
+        assert delivery.registry.read().champion == versions[2]
         (journal,) = unsettled(delivery.home)
         assert str(journal.record).startswith("rollback of version 2 by Bina, as far as 'alias'")
 
@@ -135,7 +139,7 @@ class TestWithoutARegistry:
         back(delivery, registry=away(delivery))
         with pytest.raises(Refused, match="was used on"):
             delivery.promote()
-        assert delivery.registry.champion() == versions[1]
+        assert delivery.registry.read().champion == versions[1]
         assert delivery.target.running.digest == versions[1].digest
         assert not unsettled(delivery.home)
 
@@ -145,7 +149,7 @@ class TestWithoutARegistry:
         assert len(unsettled(delivery.home)) == 2
         with pytest.raises(Refused, match=r"was used on|champion moved"):
             delivery.promote()
-        assert delivery.registry.champion() == versions[0]
+        assert delivery.registry.read().champion == versions[0]
         assert not unsettled(delivery.home)
 
     def test_a_version_promoted_elsewhere_meanwhile_stays_champion(
@@ -158,7 +162,7 @@ class TestWithoutARegistry:
         back(delivery, registry=away(delivery))
         with pytest.raises(EnvironmentFault, match="version 4, which was promoted elsewhere"):
             delivery.promote()
-        assert delivery.registry.champion() == fourth
+        assert delivery.registry.read().champion == fourth
 
 
 class TestIsRefused:
@@ -210,9 +214,9 @@ class TestIsRefused:
 
     def test_a_rejection(self, delivery: Delivery, versions: list[Version]) -> None:
         (delivery.home / f"approvals/{versions[1].digest}.dsse.json").unlink()
-        record = json.loads(delivery.registry.record(versions[1], APPROVAL_RECORD))
+        record = json.loads(newest_record(delivery.registry, versions[1], APPROVAL_RECORD))
         assert record["signatures"]
-        delivery.registry.attach(versions[1], APPROVAL_RECORD, b"{}")
+        delivery.registry.records.attach(versions[1], APPROVAL_RECORD, b"{}")
         self.assert_refused(delivery, "is not a DSSE envelope")
 
     def test_by_a_key_that_is_not_trusted_any_more(

@@ -140,7 +140,7 @@ class TestFinish:
         assert (found.kind, found.version, found.by) == ("rollback", 2, BY)
         assert [entry.version for entry in read_history(delivery.home)] == [1, 2, 3, 2]
         assert unsettled(delivery.home) == []
-        champion = delivery.registry.champion()
+        champion = delivery.registry.read().champion
         assert (champion.number, delivery.target.running.digest) == (2, champion.digest)
 
     def test_nothing_where_nothing_is_open(self, delivery: Delivery) -> None:

@@ -19,7 +19,17 @@ import pytest
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
 from ml_pipeline.core.home import Home
-from ml_pipeline.registry.mlflow_registry import CHALLENGER, CHAMPION, Registry
+from ml_pipeline.registry import registration
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import (
+    CHALLENGER,
+    CHAMPION,
+    RegistryState,
+    list_versions,
+    read_state,
+)
+
+from tests.records import newest_record
 
 MakeBundle = Callable[..., Path]
 
@@ -101,15 +111,15 @@ class TestRegister:
         self, registry: Registry, make_bundle: MakeBundle
     ) -> None:
         version = registry.register(make_bundle())
-        assert registry.challenger() == version
-        assert registry.champion() is None
+        assert registry.read().challenger == version
+        assert registry.read().champion is None
 
     def test_the_same_identity_is_one_version(
         self, registry: Registry, make_bundle: MakeBundle
     ) -> None:
         bundle = make_bundle()
         assert registry.register(bundle) == registry.register(bundle)
-        assert len(registry.versions()) == 1
+        assert len(registry.read().versions) == 1
 
     def test_an_identity_that_comes_back_is_challenger_again(
         self, registry: Registry, make_bundle: MakeBundle
@@ -117,8 +127,8 @@ class TestRegister:
         first = registry.register(make_bundle("one"))
         registry.register(make_bundle("two", identity="b", weight=2.0))
         registry.register(make_bundle("three"))
-        assert registry.challenger() == first
-        assert len(registry.versions()) == 2
+        assert registry.read().challenger == first
+        assert len(registry.read().versions) == 2
 
     def test_the_same_identity_with_other_content_is_refused(
         self, registry: Registry, make_bundle: MakeBundle
@@ -130,7 +140,7 @@ class TestRegister:
     def test_a_quick_model_is_refused(self, registry: Registry, make_bundle: MakeBundle) -> None:
         with pytest.raises(Refused, match="quick model"):
             registry.register(make_bundle(profile="quick"))
-        assert registry.versions() == []
+        assert list(registry.read().versions) == []
 
     def test_a_bundle_with_a_changed_file_is_refused(
         self, registry: Registry, make_bundle: MakeBundle
@@ -139,31 +149,37 @@ class TestRegister:
         (bundle / "MODEL_CARD.md").write_text("# other")
         with pytest.raises(Refused):
             registry.register(bundle)
-        assert registry.versions() == []
+        assert list(registry.read().versions) == []
 
     def test_of_two_machines_that_register_at_once_the_first_wins(
         self, registry: Registry, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first = registry.register(make_bundle())
-        monkeypatch.setattr(registry, "_same", lambda bundle: None)
+        before = iter([RegistryState("small", exists=True)])
+        monkeypatch.setattr(
+            registration, "read_state", lambda *args: next(before, None) or read_state(*args)
+        )
         assert registry.register(make_bundle("again")) == first
-        assert registry.versions() == [first]
+        assert list(registry.read().versions) == [first]
 
     def test_stages_follow_the_aliases(self, home: Home, make_bundle: MakeBundle) -> None:
         registry = Registry(None, "small", home, stages=True)
 
         def stages() -> dict[int, str]:
-            return {int(item.version): item.current_stage for item in registry._all()}
+            return {
+                int(item.version): item.current_stage
+                for item in list_versions(registry._session, registry.name)
+            }
 
         one = registry.register(make_bundle("one"))
         assert stages() == {1: "Staging"}
-        registry.set_alias(CHAMPION, one)
+        registry.aliases.set(CHAMPION, one)
         assert stages() == {1: "Production"}
         two = registry.register(make_bundle("two", identity="b", weight=2.0))
         assert stages() == {1: "Production", 2: "Staging"}
-        registry.set_alias(CHAMPION, two)
+        registry.aliases.set(CHAMPION, two)
         assert stages() == {1: "Archived", 2: "Production"}
-        registry.set_alias(CHAMPION, None)
+        registry.aliases.set(CHAMPION, None)
         assert stages() == {1: "Archived", 2: "Archived"}
 
 
@@ -219,36 +235,36 @@ class TestRecords:
         self, registry: Registry, make_bundle: MakeBundle, home: Home
     ) -> None:
         version = registry.register(make_bundle())
-        first = registry.attach(version, "gate.json", b"one")
-        second = registry.attach(version, "gate.json", b"two")
-        assert registry.record(version, "gate.json") == b"two"
-        assert registry.version(1).tags["record.gate.json"] == second
+        first = registry.records.attach(version, "gate.json", b"one")
+        second = registry.records.attach(version, "gate.json", b"two")
+        assert newest_record(registry, version, "gate.json") == b"two"
+        assert registry.read().version(1).tags["record.gate.json"] == second
         stored = {path.stem for path in (home / "artifacts").rglob("gate.json/*.json")}
         assert stored == {first, second}
 
     def test_none_where_there_is_none(self, registry: Registry, make_bundle: MakeBundle) -> None:
         version = registry.register(make_bundle())
-        assert registry.record(version, "gate.json") is None
+        assert newest_record(registry, version, "gate.json") is None
 
     def test_a_changed_one_is_refused(
         self, registry: Registry, make_bundle: MakeBundle, home: Home
     ) -> None:
         version = registry.register(make_bundle())
-        sha = registry.attach(version, "gate.json", b"one")
+        sha = registry.records.attach(version, "gate.json", b"one")
         (stored,) = (home / "artifacts").rglob(f"{sha}.json")
         stored.write_bytes(b"two")
         with pytest.raises(Refused, match=r"record gate.json of version 1 was changed"):
-            registry.record(version, "gate.json")
+            newest_record(registry, version, "gate.json")
 
     def test_a_lost_one_is_no_missing_one(
         self, registry: Registry, make_bundle: MakeBundle, home: Home
     ) -> None:
         version = registry.register(make_bundle())
-        sha = registry.attach(version, "gate.json", b"one")
+        sha = registry.records.attach(version, "gate.json", b"one")
         (stored,) = (home / "artifacts").rglob(f"{sha}.json")
         stored.unlink()
         with pytest.raises(EnvironmentFault) as caught:
-            registry.record(version, "gate.json")
+            newest_record(registry, version, "gate.json")
         assert "answers, but does not have record gate.json of version 1 any more" in str(
             caught.value
         )
@@ -261,7 +277,7 @@ class TestDownload:
     ) -> None:
         bundle = make_bundle()
         version = registry.register(bundle)
-        fetched = registry.download(version, tmp_path / "fetched")
+        fetched = registry.bundles.download(version, tmp_path / "fetched")
         names = sorted(item.name for item in bundle.iterdir())
         assert sorted(item.name for item in fetched.iterdir()) == names
         assert all((fetched / n).read_bytes() == (bundle / n).read_bytes() for n in names)
@@ -282,7 +298,7 @@ class TestDownload:
             return rename(path, target)
 
         monkeypatch.setattr(Path, "rename", within_the_disk)
-        fetched = registry.download(version, tmp_path / "volume" / "fetched")
+        fetched = registry.bundles.download(version, tmp_path / "volume" / "fetched")
         assert Bundle.open(fetched).digest == version.digest
         assert [item.name for item in fetched.parent.iterdir()] == ["fetched"]
 
@@ -293,7 +309,7 @@ class TestDownload:
         (stored,) = (home / "artifacts").rglob("model.onnx")
         stored.write_bytes(stored.read_bytes()[:-1] + b"?")
         with pytest.raises(Refused) as caught:
-            registry.download(version, tmp_path / "fetched")
+            registry.bundles.download(version, tmp_path / "fetched")
         assert caught.value.fault.startswith(
             "the registry's copy of version 1 is damaged: model.onnx has changed: its SHA-256 is "
         )
@@ -309,7 +325,7 @@ class TestDownload:
         (stored,) = (home / "artifacts").rglob("model.onnx")
         stored.write_bytes(stored.read_bytes()[:-1] + b"?")
         assert registry.register(bundle) == version
-        assert Bundle.open(registry.download(version, tmp_path / "fetched")).digest
+        assert Bundle.open(registry.bundles.download(version, tmp_path / "fetched")).digest
 
     def test_what_registering_again_does_not_mend_is_said(
         self, registry: Registry, make_bundle: MakeBundle, home: Home
@@ -329,13 +345,13 @@ class TestDownload:
         (stored,) = (home / "artifacts").rglob("bundle")
         (home / "artifacts").rename(tmp_path / "away")
         with pytest.raises(EnvironmentFault) as caught:
-            registry.download(version, tmp_path / "fetched")
+            registry.bundles.download(version, tmp_path / "fetched")
         assert caught.value.fault == (
             f"registry {registry.uri} answers, but does not have the bundle of version 1 any more"
         )
         assert caught.value.expected == f"it at {stored.as_uri()}"
         assert registry.register(bundle) == version
-        assert Bundle.open(registry.download(version, tmp_path / "fetched")).digest
+        assert Bundle.open(registry.bundles.download(version, tmp_path / "fetched")).digest
 
     def test_a_full_disk_is_not_taken_for_a_registry_that_is_away(
         self,
@@ -348,15 +364,15 @@ class TestDownload:
 
         from mlflow.exceptions import MlflowException
 
-        def full(*_given: object) -> None:
+        def full(**_given: object) -> None:
             raise MlflowException("Failed to download artifacts from path 'bundle'")
 
-        monkeypatch.setattr(registry._client, "download_artifacts", full)
+        monkeypatch.setattr("mlflow.artifacts.download_artifacts", full)
         with pytest.raises(EnvironmentFault, match="does not answer: Failed to download"):
-            registry.download(version, tmp_path / "fetched")
+            registry.bundles.download(version, tmp_path / "fetched")
         monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=4096))
         with pytest.raises(EnvironmentFault) as caught:
-            registry.download(version, tmp_path / "fetched")
+            registry.bundles.download(version, tmp_path / "fetched")
         assert str(caught.value) == (
             f"the disk of {tmp_path} is full: 4,096 bytes are free; expected room for the bundle "
             "of version 1; make room on it, then try again"
@@ -371,19 +387,19 @@ class TestDownload:
         for item in other.iterdir():
             (stored.parent / item.name).write_bytes(item.read_bytes())
         with pytest.raises(Refused, match="is not the one that was registered"):
-            registry.download(version, tmp_path / "fetched")
+            registry.bundles.download(version, tmp_path / "fetched")
 
 
 class TestAliases:
     def test_move_and_go(self, registry: Registry, make_bundle: MakeBundle) -> None:
         one = registry.register(make_bundle("one"))
         two = registry.register(make_bundle("two", identity="b", weight=2.0))
-        registry.set_alias(CHAMPION, one)
-        assert (registry.champion(), registry.challenger()) == (one, two)
-        registry.set_alias(CHAMPION, two)
-        assert registry.champion() == two
-        registry.set_alias(CHAMPION, None)
-        assert registry.champion() is None
+        registry.aliases.set(CHAMPION, one)
+        assert (registry.read().champion, registry.read().challenger) == (one, two)
+        registry.aliases.set(CHAMPION, two)
+        assert registry.read().champion == two
+        registry.aliases.set(CHAMPION, None)
+        assert registry.read().champion is None
 
     def test_an_alias_of_a_lost_version_is_no_missing_champion(
         self, registry: Registry, make_bundle: MakeBundle, home: Home
@@ -396,14 +412,14 @@ class TestAliases:
             )
         connection.close()
         with pytest.raises(EnvironmentFault, match="names version 7, which is gone"):
-            registry.champion()
+            registry.read().aliased(CHAMPION)
 
     def test_an_unknown_version_names_those_that_are(
         self, registry: Registry, make_bundle: MakeBundle
     ) -> None:
         registry.register(make_bundle())
         with pytest.raises(UsageError, match="no version 4; expected one of: 1"):
-            registry.version(4)
+            registry.read().version(4)
 
 
 class EmptyAnswer(BaseHTTPRequestHandler):
@@ -441,7 +457,7 @@ class TestNoAnswer:
     def test_an_unreachable_server_is_said(self, tmp_path: Path) -> None:
         registry = Registry(f"http://127.0.0.1:{free_port()}", "small", Home(tmp_path))
         with pytest.raises(EnvironmentFault, match=r"registry http://127.* does not answer"):
-            registry.champion()
+            registry.read()
 
     def test_one_that_takes_the_connection_and_is_silent(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -452,37 +468,35 @@ class TestNoAnswer:
                 f"http://127.0.0.1:{server.getsockname()[1]}", "small", Home(tmp_path)
             )
             with pytest.raises(EnvironmentFault, match="does not answer"):
-                registry.champion()
+                registry.read()
 
     def test_one_that_answers_without_being_a_registry(
         self, tmp_path: Path, empty_server: str
     ) -> None:
         uri = empty_server.replace("http://", "http://user:secret@")
         with pytest.raises(EnvironmentFault, match="is not an MLflow registry") as caught:
-            Registry(uri, "small", Home(tmp_path)).champion()
+            Registry(uri, "small", Home(tmp_path)).read()
         assert "secret" not in str(caught.value)
 
     @pytest.mark.slow
     def test_a_broken_database(self, tmp_path: Path) -> None:
         (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
         with pytest.raises(EnvironmentFault, match="does not answer"):
-            Registry(None, "small", Home(tmp_path)).champion()
+            Registry(None, "small", Home(tmp_path)).read()
 
     def test_a_database_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(EnvironmentFault):
-            Registry(
-                f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}", "small", Home(tmp_path)
-            ).champion()
+            Registry(f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}", "small", Home(tmp_path)).read()
 
     def test_an_unknown_kind_of_uri(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"registry\.uri ftp://"):
-            Registry("ftp://somewhere", "small", Home(tmp_path)).champion()
+            Registry("ftp://somewhere", "small", Home(tmp_path)).read()
 
     def test_the_password_is_not_shown(self, tmp_path: Path) -> None:
         uri = f"http://user:secret@127.0.0.1:{free_port()}"
         with pytest.raises(EnvironmentFault) as caught:
-            Registry(uri, "small", Home(tmp_path)).champion()
+            Registry(uri, "small", Home(tmp_path)).read()
         assert "secret" not in str(caught.value)
 
 
@@ -501,8 +515,8 @@ class TestLeavesNothingBehind:
         environment, filters = dict(os.environ), list(warnings.filters)
         levels = [logging.getLogger(name).level for name in ("", "mlflow", "alembic")]
         version = registry.register(make_bundle())
-        registry.attach(version, "gate.json", b"{}")
-        registry.download(version, tmp_path / "fetched")
+        registry.records.attach(version, "gate.json", b"{}")
+        registry.bundles.download(version, tmp_path / "fetched")
         assert dict(os.environ) == environment
         assert warnings.filters == filters
         assert [logging.getLogger(name).level for name in ("", "mlflow", "alembic")] == levels
@@ -516,7 +530,7 @@ def test_progress_is_told_while_the_database_is_made(tmp_path: Path) -> None:
     registry = Registry(
         None, "small", Home(tmp_path), progress=lambda what, share: said.append(what)
     )
-    assert registry.aliased(CHALLENGER) is None
+    assert registry.read().aliased(CHALLENGER) is None
     assert said == ["making the registry's database"]
 
 

@@ -14,11 +14,14 @@ import pytest
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion.production_history import read_history
-from ml_pipeline.registry.mlflow_registry import CHAMPION, GATE_RECORD, Registry
+from ml_pipeline.registry.records import GATE_RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CHAMPION, list_versions
 
 from tests.fault_proxy import Fault, FaultProxy, Plan, Request, fault_proxy
 from tests.mlflow_server import mlflow_server
 from tests.promotion.conftest import NUMBERS, Delivery
+from tests.records import newest_record
 
 pytestmark = pytest.mark.slow
 
@@ -39,24 +42,26 @@ def test_a_version_with_its_records_and_aliases(
 ) -> None:
     home = Home(tmp_path / "home")
     registry = Registry(server, "small", home, stages=True)
-    assert registry.champion() is None
+    assert registry.read().champion is None
     bundle = make_bundle()
     version = registry.register(bundle, {"git.commit": "f" * 40})
     assert registry.register(bundle) == version
-    assert registry.challenger() == version
+    assert registry.read().challenger == version
 
-    registry.attach(version, "gate.json", b"one")
-    registry.attach(version, "gate.json", b"two")
-    assert registry.record(version, "gate.json") == b"two"
+    registry.records.attach(version, "gate.json", b"one")
+    registry.records.attach(version, "gate.json", b"two")
+    assert newest_record(registry, version, "gate.json") == b"two"
 
-    fetched = registry.download(version, tmp_path / "fetched")
+    fetched = registry.bundles.download(version, tmp_path / "fetched")
     assert (fetched / "manifest.json").read_bytes() == (bundle / "manifest.json").read_bytes()
 
-    registry.set_alias(CHAMPION, version)
-    assert registry.champion() == version
-    assert [item.current_stage for item in registry._all()] == ["Production"]
-    registry.set_alias(CHAMPION, None)
-    assert registry.champion() is None
+    registry.aliases.set(CHAMPION, version)
+    assert registry.read().champion == version
+    assert [item.current_stage for item in list_versions(registry._session, registry.name)] == [
+        "Production"
+    ]
+    registry.aliases.set(CHAMPION, None)
+    assert registry.read().champion is None
 
     left = [".gitignore", "registry.lock", "version-numbers.json"]
     assert sorted(item.name for item in home.root.iterdir()) == left
@@ -135,15 +140,15 @@ def test_a_registry_that_dies_while_it_registers(
 
     left = truth(server, delivery)
     made = where in WAY[WAY.index("model-versions/create") :]
-    assert len(left.versions()) == int(made)
-    assert (left.challenger() is not None) == (where == "registered-models/alias")
+    assert len(left.read().versions) == int(made)
+    assert (left.read().challenger is not None) == (where == "registered-models/alias")
 
     proxy.heals()
     version = delivery.registry.register(bundle)
-    assert left.versions() == [version]
-    assert left.challenger() == version
-    assert left.champion() is None
-    fetched = left.download(version, tmp_path / "fetched")
+    assert list(left.read().versions) == [version]
+    assert left.read().challenger == version
+    assert left.read().champion is None
+    fetched = left.bundles.download(version, tmp_path / "fetched")
     assert (fetched / "manifest.json").read_bytes() == (bundle / "manifest.json").read_bytes()
 
 
@@ -164,9 +169,9 @@ def test_an_answer_that_is_lost_once_makes_no_second_version(
     version = delivery.registry.register(delivery.make_bundle("one"))
     assert len(lost) > 12
     left = truth(server, delivery)
-    assert left.versions() == [version]
-    assert len(left._all()) == 1
-    assert left.challenger() == version
+    assert list(left.read().versions) == [version]
+    assert len(list_versions(left._session, left.name)) == 1
+    assert left.read().challenger == version
 
 
 def test_a_second_version_of_one_identity_is_not_believed(
@@ -187,8 +192,8 @@ def test_a_second_version_of_one_identity_is_not_believed(
     with pytest.raises(EnvironmentFault):
         delivery.registry.register(bundle)
     left = truth(server, delivery)
-    assert {int(item.version) for item in left._all()} == {1, 2}
-    assert [version.number for version in left.versions()] == [1]
+    assert {int(item.version) for item in list_versions(left._session, left.name)} == {1, 2}
+    assert [version.number for version in left.read().versions] == [1]
     proxy.heals()
     assert delivery.registry.register(bundle).number == 1
 
@@ -204,7 +209,7 @@ def test_an_upload_that_is_answered_but_not_kept(
     bundle = delivery.make_bundle("one")
     with pytest.raises(EnvironmentFault, match=f"has not kept {name}"):
         delivery.registry.register(bundle)
-    assert truth(server, delivery).versions() == []
+    assert list(truth(server, delivery).read().versions) == []
     proxy.heals()
     assert delivery.registry.register(bundle).number == 1
 
@@ -216,15 +221,15 @@ def test_a_bundle_that_the_registry_lost_is_uploaded_again(
     left = truth(server, delivery)
     artefacts = httpx.delete(
         f"{server}/api/2.0/mlflow-artifacts/artifacts/"
-        f"{left._client.get_run(version.run_id).info.experiment_id}/{version.run_id}"
+        f"{left._session.client.get_run(version.run_id).info.experiment_id}/{version.run_id}"
         "/artifacts/model/artifacts/bundle/model.onnx",
         trust_env=False,
     )
     assert artefacts.is_success
     with pytest.raises(PipelineError):
-        left.download(version, tmp_path / "lost")
+        left.bundles.download(version, tmp_path / "lost")
     assert delivery.registry.register(tmp_path / "one") == version
-    left.download(version, tmp_path / "found")
+    left.bundles.download(version, tmp_path / "found")
 
 
 @pytest.mark.parametrize("fault", ["refused", "lost", "cut", "error", "not json"])
@@ -238,13 +243,15 @@ def test_whatever_is_asked_of_a_registry_with_a_fault(
     delivery.gate(version)
     registry = delivery.registry
     calls: list[tuple[Callable[[], object], object]] = [
-        (registry.champion, None),
-        (registry.challenger, version),
-        (lambda: registry.record(version, GATE_RECORD) is not None, True),
-        (lambda: registry.claimed_by(1), None),
+        (lambda: registry.read().champion, None),
+        (lambda: registry.read().challenger, version),
+        (lambda: newest_record(registry, version, GATE_RECORD) is not None, True),
+        (registry.leases.read, ()),
     ]
     if fault == "cut":
-        calls.append((lambda: registry.download(version, tmp_path / "fetched").name, "fetched"))
+        calls.append(
+            (lambda: registry.bundles.download(version, tmp_path / "fetched").name, "fetched")
+        )
     allowed = (EnvironmentFault, Refused) if fault == "not json" else EnvironmentFault
     for call, expected in calls:
         proxy.heals()
@@ -263,21 +270,21 @@ def test_a_record_is_the_old_one_or_the_new_one(
     server: str, proxy: FaultProxy, delivery: Delivery
 ) -> None:
     version = delivery.register("one")
-    delivery.registry.attach(version, GATE_RECORD, b"0")
+    delivery.registry.records.attach(version, GATE_RECORD, b"0")
     proxy.heals()
-    delivery.registry.attach(version, GATE_RECORD, b"1")
+    delivery.registry.records.attach(version, GATE_RECORD, b"1")
     left, kept = truth(server, delivery), b"1"
     for number in range(len(proxy.seen)):
         new = str(number + 2).encode()
         proxy.does(dies_after(number))
         with pytest.raises(EnvironmentFault):
-            delivery.registry.attach(version, GATE_RECORD, new)
-        found = left.record(version, GATE_RECORD)
+            delivery.registry.records.attach(version, GATE_RECORD, new)
+        found = newest_record(left, version, GATE_RECORD)
         assert found in (kept, new)
         kept = found
     proxy.heals()
-    delivery.registry.attach(version, GATE_RECORD, b"last")
-    assert left.record(version, GATE_RECORD) == b"last"
+    delivery.registry.records.attach(version, GATE_RECORD, b"last")
+    assert newest_record(left, version, GATE_RECORD) == b"last"
 
 
 @pytest.mark.parametrize(
@@ -297,11 +304,11 @@ def test_a_registry_that_dies_while_it_promotes(
         delivery.promote()
     assert broken.is_set()
     left = truth(server, delivery)
-    assert left.champion() == (version if where.endswith("alias") else former)
+    assert left.read().champion == (version if where.endswith("alias") else former)
     assert delivery.target.running.digest == former.digest
     proxy.heals()
     delivery.promote()
-    assert left.champion() == version
+    assert left.read().champion == version
     assert delivery.target.running.digest == version.digest
     assert [entry.version for entry in read_history(delivery.home)] == [1, 2]
 
@@ -311,26 +318,29 @@ def test_a_slow_registry_is_waited_for_but_not_for_ever(
 ) -> None:
     proxy.seconds = 0.3
     proxy.does(lambda _: "late")
-    assert delivery.registry.champion() is None
+    assert delivery.registry.read().champion is None
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     proxy.seconds = 3.0
     with pytest.raises(EnvironmentFault, match="does not answer"):
-        delivery.registry.champion()
+        delivery.registry.read()
 
 
-# --- claims -----------------------------------------------------------------------------------
+# --- leases -----------------------------------------------------------------------------------
 
 
-def test_a_claim_whose_answer_is_lost_is_known_by_its_token(
+def test_a_lease_whose_answer_is_lost_is_recognised_by_its_token(
     proxy: FaultProxy, delivery: Delivery
 ) -> None:
     registry, token = delivery.registry, "a" * 32
-    proxy.does(dies_after(0))
+    delivery.register("one")
+    plan, broken = dies_at("runs/log-batch")
+    proxy.does(plan)
     with pytest.raises(EnvironmentFault):
-        registry.claim(1, token, by="asha", run_id="r1")
+        registry.leases.acquire(1, token, by="asha", run_id="r1")
+    assert broken.is_set()
     proxy.heals()
-    other = registry.claim(1, "b" * 32, by="bela", run_id="r2")
+    other = registry.leases.acquire(1, "b" * 32, by="bela", run_id="r2")
     assert not other
     assert (other.holder.by, other.holder.run_id) == ("asha", "r1")
-    assert registry.claim(1, token, by="asha", run_id="r1")
-    assert registry.claim(2, "b" * 32, by="bela", run_id="r2")
+    assert registry.leases.acquire(1, token, by="asha", run_id="r1")
+    assert registry.leases.acquire(2, "b" * 32, by="bela", run_id="r2")

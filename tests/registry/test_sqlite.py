@@ -12,8 +12,10 @@ import pytest
 from ml_pipeline.config import Project
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import Home
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.registry.sqlite import file_of, made
+
+from tests.records import newest_record
 
 
 @pytest.fixture
@@ -100,10 +102,10 @@ def test_no_call_replaces_a_lost_registry(
     bundle = make_bundle()
     calls: list[Callable[[], object]] = [
         registry.exists,
-        registry.challenger,
-        registry.last_claim,
+        registry.read,
+        registry.leases.read,
         lambda: registry.register(bundle),
-        lambda: registry.claim(3, "a" * 16, by="Asha", run_id="run-1"),
+        lambda: registry.leases.acquire(3, "a" * 16, by="Asha", run_id="run-1"),
     ]
     for call in calls:
         with pytest.raises(EnvironmentFault, match=r"mlflow\.db is gone, though .* versions 1, 2"):
@@ -120,7 +122,7 @@ def test_a_path_may_have_any_characters(name: str, tmp_path: Path, registry_data
     shutil.copyfile(registry_database, home / "mlflow.db")
     registry = Registry(None, "small", home)
     assert file_of(registry.uri) == home / "mlflow.db"
-    assert registry.champion() is None
+    assert registry.read().champion is None
     made = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
     assert made == [name], "and the folder of no other name is made"
 
@@ -134,9 +136,9 @@ def test_a_version_is_kept_and_fetched_there(
     shutil.copyfile(registry_database, home / "mlflow.db")
     registry = Registry(None, "small", home)
     version = registry.register(make_bundle())
-    registry.attach(version, "gate.json", b"{}")
-    assert registry.record(version, "gate.json") == b"{}"
-    assert registry.download(version, tmp_path / "fetched").is_dir()
+    registry.records.attach(version, "gate.json", b"{}")
+    assert newest_record(registry, version, "gate.json") == b"{}"
+    assert registry.bundles.download(version, tmp_path / "fetched").is_dir()
 
 
 def test_a_relative_file_starts_at_the_root_of_any_project(
@@ -153,7 +155,7 @@ def test_a_relative_file_starts_at_the_root_of_any_project(
 def ask_first(home: Path, barrier: Barrier) -> None:
     registry = Registry(None, "raced", Home(home))
     barrier.wait(60)
-    assert registry.versions() == []
+    assert list(registry.read().versions) == []
 
 
 @pytest.mark.slow
@@ -167,7 +169,7 @@ def test_several_builds_make_the_first_registry_of_a_home_together(home: Home) -
     for build in builds:
         build.join(120)
     assert [build.exitcode for build in builds] == [0, 0]
-    assert Registry(None, "raced", home).versions() == []
+    assert Registry(None, "raced", home).read().versions == ()
     assert not list(home.root.glob(".mlflow.db-*"))
 
 
@@ -181,6 +183,6 @@ def test_a_registry_that_is_half_made_is_not_there(
     with monkeypatch.context() as patch:
         patch.setattr("mlflow.store.db.utils._upgrade_db", killed)
         with pytest.raises(KeyboardInterrupt):
-            Registry(None, "small", home).versions()
+            Registry(None, "small", home).read()
     assert not (home / "mlflow.db").exists()
-    assert Registry(None, "small", home).versions() == []
+    assert list(Registry(None, "small", home).read().versions) == []

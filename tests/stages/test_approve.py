@@ -21,11 +21,14 @@ from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.gate.record import record
 from ml_pipeline.promotion import earlier_decisions
 from ml_pipeline.promotion.status import status
-from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, GATE_RECORD, Registry, Version
+from ml_pipeline.registry.records import APPROVAL_RECORD, GATE_RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import Version
 from ml_pipeline.stages.context import Context
 from ml_pipeline.stages.runner import Result, execute
 
 from tests.champions import make_champion
+from tests.records import newest_record
 
 
 class Case:
@@ -44,7 +47,7 @@ class Case:
         self.policy.write_text(yaml.safe_dump(rules))
 
     def gate(self, verdict: Verdict = Verdict.PASS, **metrics: Any) -> None:
-        champion = self.registry.champion()
+        champion = self.registry.read().champion
         content = record(
             [Check(name="better", verdict=verdict, observed="+0.02 [+0.01, +0.03]")],
             metrics,
@@ -53,7 +56,7 @@ class Case:
             champion=None if champion is None else champion.digest,
             policy=policies.load(self.policy, self.project.config.policy).digest,
         )
-        self.registry.attach(self.version, GATE_RECORD, content)
+        self.registry.records.attach(self.version, GATE_RECORD, content)
 
     def approve(self, *, interactive: bool = False, **flags: Any) -> Result:
         context = self.make_context(self.project, "approve", policy=self.policy, **flags)
@@ -61,7 +64,7 @@ class Case:
         return execute(context)
 
     def signed(self) -> Approval | None:
-        content = self.registry.record(self.version, APPROVAL_RECORD)
+        content = newest_record(self.registry, self.version, APPROVAL_RECORD)
         return None if content is None else read(content, trusted_keys(self.home, Policy()))
 
 
@@ -120,7 +123,7 @@ class TestAfterARejection:
 
     def test_an_answer_that_does_not_verify_is_not_told(self, case: Case) -> None:
         case.approve(by="Asha", reason="too risky", reject=True)
-        case.registry.attach(case.version, APPROVAL_RECORD, b"{}")
+        case.registry.records.attach(case.version, APPROVAL_RECORD, b"{}")
         assert "rejected" not in case.approve().report.summary
 
     def test_status_tells_it(self, case: Case) -> None:
@@ -157,7 +160,7 @@ class TestByFlags:
         assert (approval.bundle, approval.champion) == (case.version.digest, None)
         assert approval.run_id == "test-run"
         written = case.project.root / "build/ml/approval.dsse.json"
-        assert written.read_bytes() == case.registry.record(case.version, APPROVAL_RECORD)
+        assert written.read_bytes() == newest_record(case.registry, case.version, APPROVAL_RECORD)
         assert "approval.dsse.json" in result.report.outputs
 
     def test_says_what_was_decided(self, case: Case) -> None:
@@ -371,7 +374,7 @@ class TestKey:
         case.write_policy(keys=[other.public.read_text()])
         case.gate()
         assert case.approve(by="Asha", reason="better").exit_code == 0
-        envelope = json.loads(case.registry.record(case.version, APPROVAL_RECORD))
+        envelope = json.loads(newest_record(case.registry, case.version, APPROVAL_RECORD))
         assert other.public.name.startswith(envelope["signatures"][0]["keyid"])
 
 

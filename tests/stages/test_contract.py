@@ -11,7 +11,8 @@ import pytest
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.home import Home
-from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CHAMPION
 from ml_pipeline.stages.runner import execute
 
 ROWS = 400
@@ -86,8 +87,8 @@ class Delivery:
         """Register what was packaged, and make it the champion."""
         result = self.run("register")
         assert result.exit_code == 0, result.report.summary
-        version = self.registry.challenger()
-        self.registry.set_alias(CHAMPION, version)
+        version = self.registry.read().challenger
+        self.registry.aliases.set(CHAMPION, version)
         return version
 
 
@@ -148,11 +149,11 @@ def test_an_optional_feature_extends_the_contract_and_old_clients_are_served(del
     assert check.verdict == "pass"
     assert check.observed == "extended: feature 'income' is new and optional"
     assert bundle.schema.names == ("plan", "age", "tenure", "income")
-    before = delivery.registry.manifest(former)["identity_parts"]["contract"]
+    before = delivery.registry.bundles.manifest(former)["identity_parts"]["contract"]
     assert bundle.schema.accepts == (before,)
     row = ["pro", 41.0, 12.0]
     assert bundle.predict_rows([row]) == bundle.predict_rows([[*row, None]])
-    first = delivery.registry.manifest(former)["training"]["split"]
+    first = delivery.registry.bundles.manifest(former)["training"]["split"]
     assert bundle.manifest["training"]["split"] == first, "else they could not be compared"
     assert "split" in bundle.manifest["identity_parts"]
     delivery.crown()

@@ -16,8 +16,8 @@ from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.promotion.journal import unsettled
-from ml_pipeline.registry.mlflow_registry import DIGEST
 from ml_pipeline.registry.mlflow_session import mlflow_scope
+from ml_pipeline.registry.versions import DIGEST
 from ml_pipeline.stages.runner import execute
 from ml_pipeline.targets.base import Placement
 from ml_pipeline.targets.process.target import ProcessTarget
@@ -75,7 +75,7 @@ def state(case):
     files = ("production-model.yaml", "history.jsonl")
     kept = sorted(path.name for path in (case.home / "released").iterdir())
     records = [(case.home / name).read_bytes() for name in files]
-    return case.registry.champion(), case.running(), case.answer(), kept, records
+    return case.registry.read().champion, case.running(), case.answer(), kept, records
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def test_promote_and_deploy(case, subtests):
 
 def test_rollback_and_reconcile(two, subtests, tmp_path):
     """They fetch what the home keeps and finds damaged from the registry: damaged there, too."""
-    first = two.registry.version(1)
+    first = two.registry.read().version(1)
     folders = registered(two, first), two.home / "released" / first.digest
     before = state(two)
     file = tmp_path / "production-model.yaml"
@@ -151,7 +151,7 @@ def test_rollback_and_reconcile(two, subtests, tmp_path):
 
 
 def test_rollback_takes_the_registry_s_copy_where_only_the_home_s_is_damaged(two):
-    first = two.registry.version(1)
+    first = two.registry.read().version(1)
     flip(two.home / "released" / first.digest / "model.onnx", 0)
     assert run(two, "rollback", reason="alarms").exit_code == 0
     assert two.answer()["model_version"] == 1

@@ -5,7 +5,7 @@ import socket
 
 import httpx
 import pytest
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.stages.runner import execute
 from ml_pipeline.targets.base import Placement
 from ml_pipeline.targets.process.target import ProcessTarget

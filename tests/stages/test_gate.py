@@ -19,12 +19,14 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Profile, Verdict
 from ml_pipeline.core.workdir import Workdir, digest
 from ml_pipeline.promotion import earlier_decisions
-from ml_pipeline.registry.mlflow_registry import GATE_RECORD, Registry
+from ml_pipeline.registry.records import GATE_RECORD
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.stages import runner
 from ml_pipeline.stages.context import Context
 from ml_pipeline.stages.table import STAGES
 
 from tests.champions import make_champion
+from tests.records import newest_record
 
 PROJECT = {
     "project": "small",
@@ -134,7 +136,7 @@ class Delivery:
         return Registry.of(project, Home(self.root / ".ml"))
 
     def promote(self):
-        make_champion(self.registry, Home(self.root / ".ml"), self.registry.challenger())
+        make_champion(self.registry, Home(self.root / ".ml"), self.registry.read().challenger)
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +186,7 @@ class TestFirstDelivery:
         assert metrics["against"].startswith("the best heuristic")
         assert metrics["primary"]["test"]["n"] >= 50
         assert done.report.summary.startswith("may be promoted: within-day AUC 0.7")
-        challenger = first.registry.challenger()
+        challenger = first.registry.read().challenger
         facts = gather(first.registry, challenger, None, Policy())
         assert facts.gate_digest == metrics["record"]
         assert facts.gate.summary == done.report.summary
@@ -194,7 +196,7 @@ class TestFirstDelivery:
         gone_back = SimpleNamespace(
             kind="rollback",
             former_version=1,
-            former_bundle=first.registry.challenger().digest,
+            former_bundle=first.registry.read().challenger.digest,
             at=datetime(2026, 5, 1, tzinfo=UTC),
             by="Bina",
             reason="too many alarms",
@@ -233,7 +235,7 @@ class TestFirstDelivery:
         assert "the API broke its contract" in done.report.summary
 
     def test_a_report_of_another_model_stops_it(self, first, scratch):
-        model = first.registry.challenger()
+        model = first.registry.read().challenger
         other = {"name": model.name, "identity": "c" * 64, "digest": "", "version": None}
         tamper(scratch, "evaluate", model=other)
         assert first.gate(workdir=scratch).report.verdict is Verdict.FAIL
@@ -285,7 +287,9 @@ class TestFirstDelivery:
         policy.write_text("require: [test]\n")
         done = first.gate(policy=policy)
         assert "test has not run" in done.report.summary
-        record = json.loads(first.registry.record(first.registry.challenger(), GATE_RECORD))
+        record = json.loads(
+            newest_record(first.registry, first.registry.read().challenger, GATE_RECORD)
+        )
         section = config.load(first.root, environment={}).config.policy
         assert record["policy"] == load(policy, section).digest
 

@@ -18,7 +18,8 @@ from ml_pipeline.config import Project
 from ml_pipeline.core.home import Home, Owner, find_home
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.gate.record import record
-from ml_pipeline.registry.mlflow_registry import GATE_RECORD, Registry
+from ml_pipeline.registry.records import GATE_RECORD
+from ml_pipeline.registry.registry import Registry
 
 from tests.servers import free_port
 
@@ -49,7 +50,7 @@ class Member:
             identity=f"{int(weight)}",
             project=self.name,
         )
-        version, champion = self.registry.register(bundle), self.registry.champion()
+        version, champion = self.registry.register(bundle), self.registry.read().champion
         content = record(
             [Check(name="better", verdict=Verdict.PASS)],
             {},
@@ -58,7 +59,7 @@ class Member:
             champion=None if champion is None else champion.digest,
             policy=policies.load(None, self.project.config.policy).digest,
         )
-        self.registry.attach(version, GATE_RECORD, content)
+        self.registry.records.attach(version, GATE_RECORD, content)
         assert self("approve", "--by", "Asha", "--reason", "better") == 0
         assert self("promote") == 0
 
@@ -71,7 +72,7 @@ class Member:
             f"{values['serving_endpoint']}/predict", json={"features": [1.0, "north"]}
         ).raise_for_status()
         assert {line["model"] for line in self.history()} == {self.name}
-        champion = self.registry.champion()
+        champion = self.registry.read().champion
         assert champion is not None
         assert champion.number == values["model_version"] == answer.json()["model_version"]
         told = hashlib.sha256(answer.content + path.read_bytes())

@@ -20,7 +20,9 @@ from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.gate.record import record
 from ml_pipeline.promotion.environment import mark_stopped
 from ml_pipeline.promotion.status import status
-from ml_pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
+from ml_pipeline.registry.records import GATE_RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import Version
 from ml_pipeline.stages.context import Context
 from ml_pipeline.stages.runner import Result, execute
 from ml_pipeline.targets.base import Deployment, Placement
@@ -44,7 +46,7 @@ class Case:
         from ml_pipeline.approval import policy as policies
 
         version = self.registry.register(self.make_bundle(name, **bundle))
-        champion = self.registry.champion()
+        champion = self.registry.read().champion
         content = record(
             [Check(name="better", verdict=Verdict.PASS)],
             {},
@@ -53,7 +55,7 @@ class Case:
             champion=None if champion is None else champion.digest,
             policy=policies.load(None, self.project.config.policy).digest,
         )
-        self.registry.attach(version, GATE_RECORD, content)
+        self.registry.records.attach(version, GATE_RECORD, content)
         context = self.make_context(self.project, "approve", by="Asha", reason="better")
         assert execute(context).exit_code == 0
         return version
@@ -131,7 +133,7 @@ def test_an_unhealthy_server_leaves_the_former_one_serving(case: Case) -> None:
     assert (result.exit_code, result.report.verdict) == (1, Verdict.FAIL)
     assert "golden" in result.report.summary
     assert case.answer()["model_version"] == 1
-    champion = case.registry.champion()
+    champion = case.registry.read().champion
     assert champion is not None
     assert champion.number == 1
     assert (case.home / "production-model.yaml").read_bytes() == before
@@ -156,14 +158,14 @@ def test_deploy_gives_production_what_was_promoted_and_nothing_else(case: Case) 
     assert running is not None
     assert running.version == 1
 
-    case.registry.attach(first, "approval.dsse.json", b"{}")
+    case.registry.records.attach(first, "approval.dsse.json", b"{}")
     assert deploy(version=1).exit_code == 1
 
 
 def test_the_working_folder_is_not_believed(case: Case) -> None:
     version = case.approved("one")
     approval = case.project.root / "build/ml/approval.dsse.json"
-    case.registry.attach(version, "approval.dsse.json", b"{}")
+    case.registry.records.attach(version, "approval.dsse.json", b"{}")
     assert approval.exists()
     result = case.promote()
     assert result.exit_code == 1
@@ -249,7 +251,7 @@ class TestStatus:
     def test_does_not_believe_a_forged_approval(self, case: Case) -> None:
         version = case.approved("one")
         case.promote()
-        case.registry.attach(version, "approval.dsse.json", b'{"by": "Asha"}')
+        case.registry.records.attach(version, "approval.dsse.json", b'{"by": "Asha"}')
         (row,) = [r for r in status(case.project, case.home) if r["environment"] == "production"]
         assert row["approved"].startswith("not verified: ")
 
@@ -300,7 +302,7 @@ class TestStatus:
     def test_says_where_registry_history_and_production_differ(self, case: Case) -> None:
         one = case.approved("one")
         case.promote()
-        case.registry.set_alias("champion", None)
+        case.registry.aliases.set("champion", None)
         (row,) = status(case.project, case.home)
         assert row["open"] == (
             "the champion is unknown: the registry's alias 'champion' differs from the history "

@@ -106,7 +106,7 @@ def test_a_quick_model_is_refused(case: Case, quick: bool, profile: str) -> None
 def test_the_commit_is_a_tag_and_what_else_shaped_the_model(case: Case) -> None:
     from ml_pipeline.bundle import identity, source
     from ml_pipeline.core.home import Home
-    from ml_pipeline.registry.mlflow_registry import Registry
+    from ml_pipeline.registry.registry import Registry
 
     def git(*arguments: str) -> str:
         identity = ("-c", "user.name=A", "-c", "user.email=a@ex.org")
@@ -128,12 +128,12 @@ def test_the_commit_is_a_tag_and_what_else_shaped_the_model(case: Case) -> None:
     }
     assert case.register("one", **made).exit_code == 0
     registry = Registry.of(case.project, Home(case.project.root / ".ml"))
-    first = registry.version(1)
+    first = registry.read().version(1)
     assert first.tags["git.commit"] == git("rev-parse", "HEAD")
     assert first.tags["git.dirty"] == "false"
     by = {"train.seed": "--set train.seed of user asha"}
     assert case.register("two", identity="b", overrides=by, **made).exit_code == 0
-    second = registry.version(2)
+    second = registry.read().version(2)
     assert second.tags["git.dirty"] == "true"
     assert second.tags["git.dirty.why"] == "train.seed set by --set train.seed of user asha"
 

@@ -16,7 +16,8 @@ from ml_pipeline.core import report, workdir
 from ml_pipeline.core.report import Check, ModelRef, StageReport, Verdict
 from ml_pipeline.features.schema import Feature, FeatureSchema
 from ml_pipeline.online import live_shadow
-from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CHAMPION
 from ml_pipeline.stages.runner import execute
 from ml_pipeline.targets.base import Placement, deploy
 from ml_pipeline.targets.process.target import ProcessTarget
@@ -50,7 +51,7 @@ class Delivery:
     def crown(self, **bundle):
         path = self.make_bundle("champion", identity="c", training=ALIKE, **bundle)
         version = self.registry.register(path)
-        self.registry.set_alias(CHAMPION, version)
+        self.registry.aliases.set(CHAMPION, version)
         return path, version.number
 
     def challenge(self, version=2, **bundle):

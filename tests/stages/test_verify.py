@@ -5,7 +5,8 @@ import socket
 
 import pytest
 from ml_pipeline.features.schema import Feature, FeatureSchema
-from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CHAMPION
 from ml_pipeline.serving.prediction_log import read
 from ml_pipeline.stages.runner import execute
 from ml_pipeline.targets.base import Placement, deploy
@@ -94,7 +95,7 @@ class TestChampionsRequests:
         shutil.copy(registry_database, home / "mlflow.db")
         registry = Registry.of(project, home)
         version = registry.register(make_bundle("champion", identity="c", weight=2.0))
-        registry.set_alias(CHAMPION, version)
+        registry.aliases.set(CHAMPION, version)
         return version
 
     def check(self, result):

@@ -25,7 +25,7 @@ from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.promotion import production_history, production_watch, switch
 from ml_pipeline.promotion.journal import Journal, Step, unsettled
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.aliases import Aliases
 from ml_pipeline.stages.runner import Result, execute
 
 from tests.stages.test_promote import Case, case
@@ -103,7 +103,7 @@ def kinds(case: Case) -> list[tuple[str, int]]:
 
 def agree(case: Case, version: int) -> bool:
     """Whether server, registry and file all say that this version is in production."""
-    champion = case.registry.champion()
+    champion = case.registry.read().champion
     values = yaml.safe_load((case.home / "production-model.yaml").read_text())
     found = (case.answer()["model_version"], values["model_version"])
     return champion is not None and (champion.number, *found) == (version,) * 3
@@ -340,7 +340,7 @@ class TestInterrupted:
             raise EnvironmentFault("the registry does not answer")
 
         with monkeypatch.context() as patched:
-            patched.setattr(Registry, "set_alias", away)
+            patched.setattr(Aliases, "set", away)
             result = watch(lasting(two))
         assert result.exit_code == 1
         assert "the registry does not know yet" in result.report.summary

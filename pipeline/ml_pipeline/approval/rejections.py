@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ml_pipeline.approval.statement import Approval, read
 from ml_pipeline.core.errors import Refused
-from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, RECORD, Registry, Version
+from ml_pipeline.registry.records import APPROVAL_RECORD, RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import Version
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 def rejections(
     registry: Registry,
+    versions: Iterable[Version],
     challenger: Version,
     champion: Version | None,
     keys: Callable[[], Sequence[SSlibKey]],
@@ -23,20 +26,20 @@ def rejections(
 
     The challenger's own is among them. An answer that does not verify is left out.
 
-    ``keys`` is called where there is an answer to verify.
+    ``versions`` are all of the model's. ``keys`` is called where there is an answer to verify.
 
     Raises:
         EnvironmentFault: the registry does not answer.
     """
     first = 0 if champion is None else champion.number
     answers = []
-    for version in registry.versions():
+    for version in versions:
         if not first < version.number <= challenger.number:
             continue
         if RECORD + APPROVAL_RECORD not in version.tags:
             continue
         try:
-            content = registry.record(version, APPROVAL_RECORD)
+            content = registry.records.read(version, APPROVAL_RECORD)
             answer = None if content is None else read(content, keys())
         except Refused:
             continue

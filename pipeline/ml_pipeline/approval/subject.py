@@ -13,7 +13,9 @@ from ml_pipeline.core import documents
 from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.core.report import Check, Verdict, judge
-from ml_pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
+from ml_pipeline.registry.records import GATE_RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import RegistryState, Version
 
 GATE_AGAIN = "run 'ml-pipeline gate' again"
 
@@ -54,22 +56,22 @@ class Facts:
         return None if self.champion is None else self.champion.digest
 
 
-def challenger_of(registry: Registry, expected: int | None = None) -> Version:
+def challenger_of(state: RegistryState, expected: int | None = None) -> Version:
     """Return the challenger.
 
     Args:
-        registry: Where they are.
+        state: What was read of the registry.
         expected: The version that was shown to the approver; None accepts any.
 
     Raises:
         Refused: a newer version is the challenger now.
         UsageError: nothing was registered yet.
-        EnvironmentFault: the registry does not answer.
+        EnvironmentFault: the alias names a version that was deleted.
     """
-    challenger = registry.challenger()
+    challenger = state.challenger
     if challenger is None:
         raise UsageError(
-            f"model '{registry.name}' has no challenger", hint="run 'ml-pipeline register'"
+            f"model '{state.name}' has no challenger", hint="run 'ml-pipeline register'"
         )
     if expected is not None and challenger.number != expected:
         raise Refused(
@@ -95,7 +97,7 @@ def gather(
             or policy.
         EnvironmentFault: the registry does not answer.
     """
-    content = registry.record(challenger, GATE_RECORD)
+    content = registry.records.read(challenger, GATE_RECORD)
     if content is None:
         raise Refused(
             f"the gate has not decided about version {challenger.number}",

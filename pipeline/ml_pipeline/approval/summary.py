@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ml_pipeline.approval.subject import Facts
 from ml_pipeline.core.report import Check
-from ml_pipeline.registry.mlflow_registry import Version
+from ml_pipeline.registry.versions import Version
 
 CUTOFF = "cutoff."
 

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from filelock import FileLock
-
+from ml_pipeline.core import locks
 from ml_pipeline.core.errors import EnvironmentFault, UsageError
 from ml_pipeline.core.repository_origin import Origin, is_among
 
@@ -162,7 +161,7 @@ class Home:
         """
         if self.owner is None or not origin.is_known or _is_noted(self.root, origin):
             return
-        with FileLock(self.root / f".{MARKER}.lock"):
+        with locks.locked(self.root / f".{MARKER}.lock"):
             known = origins_of(self.root)
             if known and not adopted and is_among(origin, known) is not True:
                 return

@@ -17,7 +17,7 @@ from ml_pipeline.core.report import Check, Progress, Verdict
 from ml_pipeline.features.request_contract import compare
 from ml_pipeline.gate.checks.request_contract import schema_of
 from ml_pipeline.online import recorded_requests
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.tasks.base import difference
 from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.traffic import probe
@@ -181,17 +181,17 @@ def check_champion_requests(
     if not registry.exists():
         return []
     progress("reading the champion from the registry", 0.4)
-    champion = registry.champion()
+    champion = registry.read().champion
     if champion is None or champion.digest == challenger.digest:
         return []
     progress("sending the champion's requests", 0.5)
-    schema = schema_of(registry.manifest(champion), "champion")
+    schema = schema_of(registry.bundles.manifest(champion), "champion")
     rows = _recorded_rows(project, home, environment, champion.number, schema, progress)
     if rows:
         sent = ChampionRequests("recorded", champion.number, schema, rows)
     else:
         with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
-            bundle = Bundle.open(registry.download(champion, Path(scratch) / "champion"))
+            bundle = Bundle.open(registry.bundles.download(champion, Path(scratch) / "champion"))
             sent = ChampionRequests("golden", champion.number, schema, bundle.golden.inputs)
     try:
         return [replay(url, sent, challenger.schema, token, challenger.task)]

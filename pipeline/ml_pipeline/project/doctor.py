@@ -24,7 +24,7 @@ from ml_pipeline.project import doctor_environments
 from ml_pipeline.project.doctor_check import check
 from ml_pipeline.project.policy_in_force import policy_in_force
 from ml_pipeline.registry import sqlite
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 
 DISTRIBUTION = "jenkins-ml-pipeline"
 IMPORTED = (

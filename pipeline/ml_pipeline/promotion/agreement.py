@@ -17,10 +17,11 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import production_history
 from ml_pipeline.promotion.environment import PRODUCTION, Production, is_stopped
 from ml_pipeline.promotion.journal import unsettled
-from ml_pipeline.promotion.lease_history import is_behind, last_done
+from ml_pipeline.promotion.lease_history import is_behind, last_done, present_champion
 from ml_pipeline.promotion.production_history import Entry
-from ml_pipeline.registry.leases import Standing
-from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry, Version
+from ml_pipeline.registry.leases import Lease
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CHAMPION, RegistryState, Version
 from ml_pipeline.targets.base import Deployment, Placement
 from ml_pipeline.targets.loader import load_target
 
@@ -35,12 +36,10 @@ ANSWER = "production"
 class Sources:
     """What each place says is in production."""
 
-    alias: int | None
-    """The number that the registry's alias names, whether there is such a version or not."""
-    version: Version | None
-    """The version of that number; None where the alias names none, or a lost one."""
-    last: Standing | None
-    """The last change of production that the registry knows to be done, by whichever home."""
+    state: RegistryState
+    """Versions and aliases of the registry."""
+    leases: tuple[Lease, ...]
+    """Changes of production that the registry knows, by whichever home."""
     recorded: Entry | None
     """The last line of the history."""
     file: str | None
@@ -52,6 +51,21 @@ class Sources:
     """Whether production was stopped on purpose since it served last."""
     behind: bool = False
     """Whether the history went on after the registry's last change: see ``ledger.is_behind``."""
+
+    @property
+    def alias(self) -> int | None:
+        """The number that the registry's alias names, whether there is such a version or not."""
+        return self.state.aliases.get(CHAMPION)
+
+    @property
+    def version(self) -> Version | None:
+        """The version of that number; None where the alias names none, or a lost one."""
+        return present_champion(self.state)
+
+    @property
+    def last(self) -> Lease | None:
+        """The last change of production that the registry knows to be done."""
+        return last_done(self.leases)
 
     @property
     def records_agree(self) -> bool:
@@ -159,24 +173,24 @@ def agreed_champion(
         EnvironmentFault: they differ, a change of production is open, or one of them does not
             answer.
     """
-    for journal in unsettled(home):
-        raise EnvironmentFault(
-            f"a change of {PRODUCTION} is not settled: {journal.record}",
-            hint=f"run 'ml-pipeline promote' or {RECONCILE}",
-        )
     found = sources(registry, production, home)
-    if found.records_agree and (not must_answer or production is None or found.production_agrees):
-        return found.version
-    raise EnvironmentFault(
-        f"the champion of '{registry.name}' is unknown: {found.difference}",
-        hint=_hint(registry, found),
-        details=str(found),
-    )
+    _check_agreement(found, must_answer=must_answer)
+    return found.version
+
+
+@dataclass(frozen=True)
+class Contenders:
+    """Challenger and champion, and what of the registry they were read from."""
+
+    challenger: Version
+    champion: Version | None
+    state: RegistryState
+    leases: tuple[Lease, ...]
 
 
 def contenders(
     registry: Registry, production: Production | None, home: Home, expected: int | None = None
-) -> tuple[Version, Version | None]:
+) -> Contenders:
     """Return challenger and champion, where registry, history and production agree on the latter.
 
     A champion that is to be promoted again need not answer: its promotion starts it.
@@ -192,33 +206,50 @@ def contenders(
         UsageError: nothing was registered yet.
         EnvironmentFault: they do not agree, or one of them does not answer.
     """
-    champion = agreed_champion(registry, production, home, must_answer=False)
-    challenger = challenger_of(registry, expected)
+    found = sources(registry, production, home)
+    _check_agreement(found, must_answer=False)
+    champion = found.version
+    challenger = challenger_of(found.state, expected)
     if not is_champion(challenger, champion):
-        champion = agreed_champion(registry, production, home)
-    return challenger, champion
+        _check_agreement(found, must_answer=True)
+    return Contenders(challenger, champion, found.state, found.leases)
 
 
 def sources(registry: Registry, production: Production | None, home: Home) -> Sources:
-    """Return what the registry, the home and production say.
+    """Return what the registry, the home and production say. The registry is read once.
 
     Raises:
-        EnvironmentFault: one of them does not answer, or the history is broken.
+        EnvironmentFault: a change of production is open, one of them does not answer, or the
+            history is broken.
     """
-    number = registry.alias_number(CHAMPION)
-    known = {version.number: version for version in registry.versions()} if number else {}
+    for journal in unsettled(home):
+        raise EnvironmentFault(
+            f"a change of {PRODUCTION} is not settled: {journal.record}",
+            hint=f"run 'ml-pipeline promote' or {RECONCILE}",
+        )
+    state = registry.read()
+    leases = registry.leases.read(state)
     history = production_history.read_history(home)
-    last = last_done(registry)
     return Sources(
-        alias=number,
-        version=None if number is None else known.get(number),
-        last=last,
+        state=state,
+        leases=leases,
         recorded=history[-1] if history else None,
         file=production_history.bundle_in_production(home),
         answering=None if production is None else production.status(),
         asked=production is not None,
         stopped=is_stopped(home),
-        behind=is_behind(home, last),
+        behind=is_behind(home, last_done(leases)),
+    )
+
+
+def _check_agreement(found: Sources, *, must_answer: bool) -> None:
+    """Raise EnvironmentFault where the sources differ on the champion, with what each says."""
+    if found.records_agree and (not must_answer or not found.asked or found.production_agrees):
+        return
+    raise EnvironmentFault(
+        f"the champion of '{found.state.name}' is unknown: {found.difference}",
+        hint=_hint(found),
+        details=str(found),
     )
 
 
@@ -230,7 +261,7 @@ def production_of(project: Project, home: Home) -> Production | None:
     return Production(load_target(placement.section.target), placement, project.config.gitops)
 
 
-def _hint(registry: Registry, found: Sources) -> str:
+def _hint(found: Sources) -> str:
     """Return the command that settles the difference."""
     last, recorded, version = found.last, found.recorded, found.version
     if version is not None and last is not None and not found.behind:
@@ -248,7 +279,7 @@ def _hint(registry: Registry, found: Sources) -> str:
         )
     if found.records_agree and found.answering is None:
         return f"run {RECONCILE}; if it is to stay down, 'ml-pipeline stop {PRODUCTION}'"
-    kept = next((v for v in registry.versions() if v.number == recorded.version), None)
+    kept = found.state.find_number(recorded.version)
     if kept is None or kept.digest != recorded.bundle:
         return (
             f"the registry does not hold version {recorded.version} of the history: restore it "

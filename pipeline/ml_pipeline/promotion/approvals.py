@@ -12,7 +12,9 @@ from ml_pipeline.approval.statement import Approval, read
 from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.home import Home
-from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
+from ml_pipeline.registry.records import APPROVAL_RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import Version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,10 +42,23 @@ def approval_of(
         Refused: there is none, no trusted key signed it, or it approves something else.
         EnvironmentFault: the registry does not answer.
     """
-    content = registry.record(champion, APPROVAL_RECORD)
-    if content is None:
-        raise Refused(f"the champion, version {champion.number}, has no approval record")
+    content = _content_of(registry, champion)
     return _verified(content, keys, champion.name, champion.digest, "the champion's approval")
+
+
+def fetch_and_keep(
+    registry: Registry, keys: Sequence[SSlibKey], home: Home, version: Version
+) -> tuple[Approval, str]:
+    """Return what :func:`approval_of` does, and keep the approval in the home.
+
+    Raises:
+        Refused: as :func:`approval_of`.
+        EnvironmentFault: the registry does not answer.
+    """
+    content = _content_of(registry, version)
+    found = _verified(content, keys, version.name, version.digest, "the champion's approval")
+    keep(home, version.digest, content)
+    return found
 
 
 def keep(home: Home, digest: str, content: bytes) -> Path:
@@ -69,6 +84,13 @@ def kept(
     except FileNotFoundError:
         return None
     return _verified(content, keys, model, digest, "the approval that the home keeps")
+
+
+def _content_of(registry: Registry, champion: Version) -> bytes:
+    content = registry.records.read(champion, APPROVAL_RECORD)
+    if content is None:
+        raise Refused(f"the champion, version {champion.number}, has no approval record")
+    return content
 
 
 def _path(home: Home, digest: str) -> Path:

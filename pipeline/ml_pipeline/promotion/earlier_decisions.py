@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from ml_pipeline.approval.rejections import describe_rejection, rejections
 from ml_pipeline.core.home import Home
+from ml_pipeline.promotion.agreement import Contenders
 from ml_pipeline.promotion.production_history import read_history
-from ml_pipeline.registry.mlflow_registry import Registry, Version
+from ml_pipeline.registry.registry import Registry
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 def decisions(
     registry: Registry,
     home: Home,
-    challenger: Version,
-    champion: Version | None,
+    contenders: Contenders,
     keys: Callable[[], Sequence[SSlibKey]],
 ) -> list[str]:
     """Return rollbacks of the challenger, and rejections of it or of versions since the champion.
@@ -30,6 +30,9 @@ def decisions(
         f"version {entry.former_version} was rolled back on {entry.at.date().isoformat()} by "
         f"{entry.by}: {entry.reason}"
         for entry in read_history(home)
-        if entry.kind == "rollback" and entry.former_bundle == challenger.digest
+        if entry.kind == "rollback" and entry.former_bundle == contenders.challenger.digest
     ]
-    return [*gone_back, *map(describe_rejection, rejections(registry, challenger, champion, keys))]
+    rejected = rejections(
+        registry, contenders.state.versions, contenders.challenger, contenders.champion, keys
+    )
+    return [*gone_back, *map(describe_rejection, rejected)]

@@ -8,16 +8,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ml_pipeline.config import GitopsSection
-from ml_pipeline.core import workdir
+from ml_pipeline.core import locks, workdir
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused, UsageError
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import gitops
 from ml_pipeline.promotion.journal import Record
 from ml_pipeline.promotion.production_history import PRODUCTION_MODEL
-from ml_pipeline.registry.mlflow_registry import Registry, Version
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import Version
 from ml_pipeline.targets.base import Deployment, Placement, Target
 from ml_pipeline.targets.released_bundles import FOLDER, used
 
@@ -99,24 +98,18 @@ def alone(home: Home) -> Iterator[None]:
         EnvironmentFault: another one is under way.
     """
     home.make()
-    lock = FileLock(home / LOCK)
-    try:
-        lock.acquire(timeout=LOCK_TIMEOUT)
-    except Timeout:
-        raise EnvironmentFault(
-            f"another promotion holds {home / LOCK}", hint="try again when it has ended"
-        ) from None
-    try:
+    busy = EnvironmentFault(
+        f"another promotion holds {home / LOCK}", hint="try again when it has ended"
+    )
+    with locks.locked(home / LOCK, timeout=LOCK_TIMEOUT, busy=busy):
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
 def fetched(registry: Registry, version: Version, home: Home) -> Iterator[Path]:
     """Yield the version's verified bundle in a folder that is gone afterwards."""
     with workdir.scratch(home.root, ".fetched-") as scratch:
-        yield registry.download(version, scratch / "bundle")
+        yield registry.bundles.download(version, scratch / "bundle")
 
 
 def released(home: Home, digest: str) -> Path | None:
@@ -173,7 +166,7 @@ def bundle_of(
 
 @contextmanager
 def _registered(registry: Registry, home: Home, digest: str, number: int) -> Iterator[Path]:
-    version = registry.version(number)
+    version = registry.read().version(number)
     if version.digest != digest:
         raise Refused(
             f"version {number} of the registry holds bundle {version.digest[:12]}",

@@ -47,8 +47,8 @@ class Record(BaseModel):
     by: str
     reason: str
     run_id: str
-    token: str = Field(description="Of the claim; written before the claim is made.")
-    number: int | None = Field(None, description="Of the claim.")
+    token: str = Field(description="Of the lease; written before the lease is acquired.")
+    number: int | None = Field(None, description="Of the lease.")
     steps: dict[str, Literal["begun", "made"]] = Field(default_factory=dict)
     state: State = "open"
     open: tuple[str, ...] = Field((), description="What a finished change could not do yet.")

@@ -7,12 +7,14 @@ of a home.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion.journal import journals
 from ml_pipeline.promotion.production_history import read_history
-from ml_pipeline.registry.leases import Standing
-from ml_pipeline.registry.mlflow_registry import CHAMPION, Registry, Version
+from ml_pipeline.registry.leases import Lease
+from ml_pipeline.registry.versions import CHAMPION, RegistryState, Version
 
 TAKEN_BACK = "taken back"
 DONE = "done"
@@ -20,29 +22,21 @@ ROLLED_BACK = "rolled back"
 """A promotion that was killed while its version served, and then rolled back, not resumed."""
 
 
-def last_done(registry: Registry) -> Standing | None:
-    """Return the last change that was carried out; None where none is known.
-
-    Raises:
-        EnvironmentFault: the registry does not answer.
-    """
-    found = [one for one in registry.claims() if one.ended == DONE]
+def last_done(leases: Sequence[Lease]) -> Lease | None:
+    """Return the last change that was carried out; None where none is known."""
+    found = [one for one in leases if one.ended == DONE]
     return found[-1] if found else None
 
 
-def last_change_was_to(registry: Registry, version: Version) -> bool:
-    """Return whether the last change led to this version, as far as the registry says to which.
-
-    Raises:
-        EnvironmentFault: the registry does not answer.
-    """
-    last = last_done(registry)
+def last_change_was_to(leases: Sequence[Lease], version: Version) -> bool:
+    """Return whether the last change led to this version, as far as the leases say to which."""
+    last = last_done(leases)
     if last is None or last.subject is None:
         return True
     return last.is_about(version.number, version.digest)
 
 
-def is_behind(home: Home, last: Standing | None) -> bool:
+def is_behind(home: Home, last: Lease | None) -> bool:
     """Return whether the history went on after the registry's last change, which it knows.
 
     So it is with a registry that was restored from a backup: what it says was true once.
@@ -84,38 +78,30 @@ def is_behind(home: Home, last: Standing | None) -> bool:
     ]
 
 
-def present_champion(registry: Registry) -> Version | None:
-    """Return the version that the alias names; None where it names none, or a lost one.
-
-    Raises:
-        EnvironmentFault: the registry does not answer.
-    """
-    number = registry.alias_number(CHAMPION)
-    found = (one for one in registry.versions() if one.number == number)
-    return None if number is None else next(found, None)
+def present_champion(state: RegistryState) -> Version | None:
+    """Return the version that the alias names; None where it names none, or a lost one."""
+    return state.find_number(state.aliases.get(CHAMPION))
 
 
-def check_unused(registry: Registry, approval: str, token: str | None = None) -> None:
+def check_unused(leases: Sequence[Lease], model: str, approval: str) -> None:
     """Let an approval count once, from whichever home: see which promotions went by it.
 
     Args:
-        registry: Knows the promotions.
+        leases: All of the model's.
+        model: The registered model's name.
         approval: The SHA-256 of the approval.
-        token: Of the promotion that asks, which is not counted.
 
     Raises:
         Refused: a promotion went by it, or may have.
-        EnvironmentFault: the registry does not answer.
     """
-    for one in registry.claims():
+    for one in leases:
         subject = one.subject
         if subject is None or subject.kind != "promotion" or subject.approval != approval:
             continue
-        if one.holder.token == token or one.ended == TAKEN_BACK:
+        if one.ended == TAKEN_BACK:
             continue
         raise Refused(
-            f"the approval was used by promotion {one.number} of '{registry.name}', "
-            f"by {one.holder}",
+            f"the approval was used by promotion {one.number} of '{model}', by {one.holder}",
             expected="an approval for each promotion",
             hint="run 'ml-pipeline gate' and 'ml-pipeline approve' again",
         )

@@ -13,7 +13,7 @@ from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Progress
 from ml_pipeline.promotion.version_choice import choose
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.targets.base import Placement
 from ml_pipeline.targets.kubernetes.manifests import Document, Workload, documents, to_yaml
 
@@ -63,7 +63,7 @@ def render(
         )
     version = choose(registry, project, home, policy, environment=environment, number=number)
     with tempfile.TemporaryDirectory(prefix="ml-pipeline-") as scratch:
-        bundle = Bundle.open(registry.download(version, Path(scratch) / "bundle"))
+        bundle = Bundle.open(registry.bundles.download(version, Path(scratch) / "bundle"))
         made = documents(Workload.of(placement, bundle, version.number))
     for one in made:
         one["metadata"]["annotations"] |= ADDED.get(one["kind"], {})

@@ -17,12 +17,14 @@ from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import HISTORY, Home
 from ml_pipeline.promotion.journal import Kind, Reach, nowhere
-from ml_pipeline.registry.mlflow_registry import Version
+from ml_pipeline.registry.versions import Version
 
 PRODUCTION_MODEL = "production-model.yaml"
 DATA_TAG = "identity.data"
 """The version's tag with the fingerprint of the data that it was trained on."""
 ACCEPTED_PROFILE = "accepted/profile.json"
+DATA_TAG = "identity.data"
+"""Tag of a version: the fingerprint of the data that it was trained on."""
 
 
 class Entry(BaseModel):
@@ -230,11 +232,14 @@ def read_history(home: Home) -> list[Entry]:
     return entries
 
 
-def profile_of(path: Path, fingerprint: str) -> Path | None:
-    """Return ``path`` if it is the profile of the data with this fingerprint, else None."""
+def profile_of(version: Version, path: Path | None) -> Path | None:
+    """Return ``path`` if it is the profile of the data of this version, else None."""
+    if path is None:
+        return None
     try:
         found = documents.read_json(path)
     except (OSError, DocumentError):
         return None
+    fingerprint = version.tags.get(DATA_TAG)
     same = isinstance(found, dict) and found.get("fingerprint") == fingerprint
-    return path if same else None
+    return path if same and fingerprint is not None else None

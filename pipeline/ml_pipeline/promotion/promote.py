@@ -1,16 +1,16 @@
 """From an approved challenger to the champion in production, or back to what was there before.
 
-The order: verify the records; then claim the promotion, hand the server over, check it, move the
+The order: verify the records; then acquire a lease, hand the server over, check it, move the
 alias, write down what is in production. Each step says how it is taken back before it is made, and
 the journal tells it before it begins; the former server waits until all of them are done.
 
 What guarantees what, when a promotion is killed or two run at once:
 
 - In one home a file lock lets one change of production run; the system frees it with its holder.
-- Between homes the claim in the registry lets one run (see :mod:`ml_pipeline.registry.leases`).
-  What was verified before the claim is asked again after it, so whoever comes second is refused,
-  by a registry that says who was first.
-- The journal names version, former version and the claim's token before anything is changed. The
+- Between homes the lease of the registry lets one run (see :mod:`ml_pipeline.registry.leases`).
+  Its number follows those that were read before the records were verified, so whoever comes second
+  is refused, by a registry that says who was first.
+- The journal names version, former version and the lease's token before anything is changed. The
   alias decides what the next command does with a promotion that was killed: not moved, what was
   there before is put back; moved, the rest is done. So registry and production agree after it.
 """
@@ -33,13 +33,16 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Progress
 from ml_pipeline.promotion import approvals, production_history
 from ml_pipeline.promotion.agreement import contenders
-from ml_pipeline.promotion.approvals import approval_of, check_approved
+from ml_pipeline.promotion.approvals import check_approved
 from ml_pipeline.promotion.environment import Production, alone, fetched
 from ml_pipeline.promotion.journal import Journal, Reach, Step, nowhere, perform
-from ml_pipeline.promotion.lease import claim
+from ml_pipeline.promotion.lease import acquire_lease
 from ml_pipeline.promotion.lease_history import check_unused
 from ml_pipeline.promotion.recovery import settle
-from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, Registry, Version
+from ml_pipeline.registry.leases import Lease
+from ml_pipeline.registry.records import APPROVAL_RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CHAMPION, Version
 from ml_pipeline.targets.base import Deployment, Handover, deploy
 
 if TYPE_CHECKING:
@@ -81,8 +84,8 @@ def promote(
         policy: The rules in force.
         keys: Public keys whose signature counts.
         production: Where it is to serve.
-        profile: The profile of the data that it was trained on, kept as the accepted data; None
-            where it is not at hand.
+        profile: A profile of data, kept as that of the accepted data if it is of those that the
+            version was trained on; None where there is none.
         run_id: Of this run, for the history.
         progress: Told what is being done.
         expected: The version that was shown to whoever decided; None accepts any.
@@ -124,16 +127,26 @@ def promote_challenger(
     reach: Reach = nowhere,
 ) -> Promotion:
     """Promote as ``promote`` does. The caller holds the home, and nothing in it is open."""
-    challenger, champion = contenders(registry, production, production.home, expected)
+    found = contenders(registry, production, production.home, expected)
+    challenger, champion = found.challenger, found.champion
     if champion is not None and is_champion(challenger, champion):
         return _keep(registry, keys, production, champion, progress)
     facts = gather(registry, challenger, champion, policy)
     approval, content = _approval(registry, policy, keys, facts)
     digest = hashlib.sha256(content).hexdigest()
     _check_unused(production.home, digest)
-    check_unused(registry, digest)
+    check_unused(found.leases, registry.name, digest)
     sequence = _Sequence(
-        registry, production, facts, approval, content, profile, run_id, progress, reach
+        registry,
+        production,
+        facts,
+        found.leases,
+        approval,
+        content,
+        profile,
+        run_id,
+        progress,
+        reach,
     )
     return sequence.run()
 
@@ -141,7 +154,7 @@ def promote_challenger(
 def _approval(
     registry: Registry, policy: Policy, keys: Sequence[SSlibKey], facts: Facts
 ) -> tuple[Approval, bytes]:
-    content = registry.record(facts.challenger, APPROVAL_RECORD)
+    content = registry.records.read(facts.challenger, APPROVAL_RECORD)
     if content is None:
         raise Refused(
             f"nobody has approved version {facts.challenger.number}",
@@ -186,10 +199,7 @@ def _keep(
     progress: Progress,
 ) -> Promotion:
     """Change nothing; the champion of registry and history serves, if nothing or another does."""
-    approval, _ = approval_of(registry, keys, champion)
-    content = registry.record(champion, APPROVAL_RECORD)
-    if content is not None:
-        approvals.keep(production.home, champion.digest, content)
+    approval, _ = approvals.fetch_and_keep(registry, keys, production.home, champion)
     running = production.status()
     started = running is None or running.digest != champion.digest
     if running is None or started:
@@ -201,13 +211,14 @@ def _keep(
 
 
 class _Sequence:
-    """One promotion, from the claim to the end of the former server."""
+    """One promotion, from the lease to the end of the former server."""
 
     def __init__(
         self,
         registry: Registry,
         production: Production,
         facts: Facts,
+        leases: Sequence[Lease],
         approval: Approval,
         content: bytes,
         profile: Path | None,
@@ -217,7 +228,9 @@ class _Sequence:
     ) -> None:
         self.registry, self.production = registry, production
         self.version, self.former = facts.challenger, facts.champion
-        self.approval, self.content, self.profile = approval, content, profile
+        self.leases = self.earlier = leases
+        self.approval, self.content = approval, content
+        self.profile = production_history.profile_of(self.version, profile)
         self.run_id, self.progress, self.reach = run_id, progress, reach
         self.undo = ExitStack()
         self.handover: Handover | None = None
@@ -240,7 +253,7 @@ class _Sequence:
         )
         self.known = former
         names: tuple[Callable[[], None], ...]
-        names = (self.claim, self.deploy, self.check, self.alias, self.file)
+        names = (self.lease, self.deploy, self.check, self.alias, self.file)
         try:
             perform([Step(one.__name__, one) for one in names], self.journal, self.reach)
         except BaseException:
@@ -266,12 +279,12 @@ class _Sequence:
             raise AssertionError("a step before 'deploy' asks for the server")
         return self.handover.deployment
 
-    def claim(self) -> None:
-        self.progress("claiming the promotion", 0.1)
-        claim(self.registry, self.journal)
-        self.reach("within claim, answered")
+    def lease(self) -> None:
+        self.progress("acquiring the lease", 0.1)
+        self.earlier = acquire_lease(self.registry, self.journal, self.leases)
+        self.reach("within lease, acquired")
         self.check_champion()
-        check_unused(self.registry, self.journal.record.approval, self.journal.record.token)
+        check_unused(self.earlier, self.registry.name, self.journal.record.approval)
 
     def deploy(self) -> None:
         home = self.production.home
@@ -297,18 +310,19 @@ class _Sequence:
         self.check_champion()
 
     def check_champion(self) -> None:
-        if self.registry.champion() != self.former:
-            last = self.registry.last_claim()
-            ended = [] if last is None or last.ended is None else [str(last.holder)]
+        former = None if self.former is None else self.former.number
+        if self.registry.aliases.number_of(CHAMPION) != former:
+            moved = self.earlier[len(self.leases) :]
+            by = f" (by {moved[-1].holder})" if moved else ""
             raise Refused(
-                " ".join(["the champion moved meanwhile", *(f"(by {one})" for one in ended)]),
+                f"the champion moved meanwhile{by}",
                 hint="run 'ml-pipeline gate' and 'ml-pipeline approve' again",
             )
 
     def alias(self) -> None:
         self.progress("moving the alias", 0.8)
         self.undo.callback(_restore_alias, self.registry, self.former)
-        self.registry.set_alias(CHAMPION, self.version)
+        self.registry.aliases.set(CHAMPION, self.version)
 
     def file(self) -> None:
         self.progress("writing the records", 0.9)
@@ -326,12 +340,12 @@ class _Sequence:
         )
 
     def end(self) -> None:
-        """End the former server and the claim: what is in production is not taken back by it."""
+        """End the former server and the lease: what is in production is not taken back by it."""
         if self.handover is not None:
             _let_go(self.handover, self.version)
         record = self.journal.record
         if record.number is not None:
-            self.registry.end_claim(record.number, record.token, "done")
+            self.registry.leases.release(record.number, record.token, "done")
 
     def publish(self) -> None:
         """Push the file. Production and registry agree by now, so a failure takes nothing back."""
@@ -353,9 +367,9 @@ class _Sequence:
         """
         self.undo.close()
         record = self.journal.record
-        with suppress(PipelineError):  # the next command ends the claim; what went wrong says more
+        with suppress(PipelineError):  # the next command ends the lease; what went wrong says more
             if record.number is not None:
-                self.registry.end_claim(record.number, record.token, "taken back")
+                self.registry.leases.release(record.number, record.token, "taken back")
             self.journal.close("taken back")
 
 
@@ -373,7 +387,7 @@ def _let_go(handover: Handover, version: Version) -> None:
 
 def _restore_alias(registry: Registry, former: Version | None) -> None:
     try:
-        registry.set_alias(CHAMPION, former)
+        registry.aliases.set(CHAMPION, former)
     except PipelineError as error:
         wanted = "no version" if former is None else f"version {former.number}"
         raise EnvironmentFault(

@@ -26,7 +26,9 @@ from ml_pipeline.promotion.promote import promote_challenger
 from ml_pipeline.promotion.recovery import settle
 from ml_pipeline.promotion.rollback import ProductionChange, changes_of, good, rolled_back, stack_of
 from ml_pipeline.promotion.switch import Verified, change, realign, verified
-from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
+from ml_pipeline.registry.records import APPROVAL_RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import Version
 from ml_pipeline.targets.base import Deployment, Placement, Target, check_digest
 
 if TYPE_CHECKING:
@@ -184,7 +186,7 @@ def _was_in_production(
     if known and one not in good(history):
         raise rolled_back(changes_of(history), one)
     try:
-        done = [claim for claim in registry.claims() if claim.ended == DONE]
+        done = [lease for lease in registry.leases.read() if lease.ended == DONE]
     except PipelineError:
         if known:
             return True
@@ -193,10 +195,10 @@ def _was_in_production(
         return True
     elsewhere = [
         ProductionChange(
-            (claim.subject.version, claim.subject.bundle), claim.holder.by, claim.holder.at
+            (lease.subject.version, lease.subject.bundle), lease.holder.by, lease.holder.at
         )
-        for claim in done
-        if claim.subject is not None
+        for lease in done
+        if lease.subject is not None
     ]
     references = [change.reference for change in elsewhere]
     if one in references and one not in stack_of(references):
@@ -223,7 +225,7 @@ def _forward(
         Refused: it is not the challenger with the approval that the file names, or ``promote``
             refuses it.
     """
-    challenger = registry.challenger()
+    challenger = registry.read().challenger
     named = (wanted.model_version, wanted.digests.bundle)
     if challenger is None or (challenger.number, challenger.digest) != named:
         raise Refused(
@@ -231,7 +233,7 @@ def _forward(
             expected="what was in production and not rolled back, or the approved challenger",
             hint="to promote it run 'ml-pipeline gate', 'approve' and 'promote'",
         )
-    content = registry.record(challenger, APPROVAL_RECORD)
+    content = registry.records.read(challenger, APPROVAL_RECORD)
     if content is not None and (found := hashlib.sha256(content).hexdigest()) != (
         wanted.digests.approval
     ):

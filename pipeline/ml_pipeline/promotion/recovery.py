@@ -13,7 +13,8 @@ from ml_pipeline.promotion.environment import Production, bundle_of
 from ml_pipeline.promotion.journal import Journal, unsettled
 from ml_pipeline.promotion.lease_history import present_champion
 from ml_pipeline.promotion.switch import complete
-from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import Version
 from ml_pipeline.targets.base import Deployment, deploy
 
 if TYPE_CHECKING:
@@ -38,8 +39,7 @@ def settle(
         registry: Asked for the champion.
         keys: Public keys whose signature counts.
         production: Where the champion serves.
-        profile: The profile of the challenger's data, accepted with its promotion; None where it
-            is not at hand.
+        profile: See ``promote``.
         progress: Told what is being done.
 
     Raises:
@@ -56,12 +56,10 @@ def settle(
         journals = [one for one in journals if one.path.name > changes[-1].path.name]
     for journal in journals:
         progress("settling what was interrupted", 0.05)
-        champion = present_champion(registry)
+        champion = present_champion(registry.read())
         moved = "alias" in journal.record.steps
         if moved and champion is not None and champion.digest == journal.record.bundle:
-            challenger = registry.challenger()
-            own = challenger is not None and challenger.number == champion.number
-            _finish(registry, keys, production, journal, champion, profile if own else None)
+            _finish(registry, keys, production, journal, champion, profile)
             production.publish(journal.record)
             _end(registry, journal, "done")
             told.append(f"finished: {journal.record}")
@@ -97,10 +95,7 @@ def _finish(
     profile: Path | None,
 ) -> None:
     record = journal.record
-    approval, approval_digest = approvals.approval_of(registry, keys, champion)
-    content = registry.record(champion, APPROVAL_RECORD)
-    if content is not None:
-        approvals.keep(production.home, champion.digest, content)
+    approval, approval_digest = approvals.fetch_and_keep(registry, keys, production.home, champion)
     serving = _serve(registry, production, record.bundle, record.version)
     entry = production_history.entry(
         record.kind,
@@ -113,8 +108,9 @@ def _finish(
         reason=record.reason,
         run_id=record.run_id,
     )
+    accepted = production_history.profile_of(champion, profile)
     with ExitStack() as undo:
-        production_history.write_down(production.home, entry, approval, profile, undo)
+        production_history.write_down(production.home, entry, approval, accepted, undo)
         undo.pop_all()
 
 
@@ -141,5 +137,5 @@ def _serve(
 def _end(registry: Registry, journal: Journal, how: str) -> None:
     record = journal.record
     if record.number is not None:
-        registry.end_claim(record.number, record.token, how)
+        registry.leases.release(record.number, record.token, how)
     journal.close("done" if how == "done" else "taken back")

@@ -14,7 +14,9 @@ from ml_pipeline.core.report import Progress
 from ml_pipeline.promotion import approvals, production_history
 from ml_pipeline.promotion.environment import alone, released
 from ml_pipeline.promotion.journal import journals
-from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHALLENGER, RECORD, Registry
+from ml_pipeline.registry.records import APPROVAL_RECORD, RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CHALLENGER
 from ml_pipeline.targets.released_bundles import FOLDER
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def restore(
     last = history[-1].version
     wanted = {entry.version: entry.bundle for entry in history}
     with alone(home):
-        held = {} if registry.is_lost else {one.number: one for one in registry.versions()}
+        held = {} if registry.is_lost else {one.number: one for one in registry.read().versions}
         lacks = "" if last in held else _lacking(registry, keys, home, last, wanted[last])
         if lacks:
             raise Refused(
@@ -52,7 +54,7 @@ def restore(
                 expected="both, as they were when it was promoted",
                 hint="restore the home or the registry from a backup",
             )
-        registry.begin_again()
+        registry.recreate()
         changes = [one.record.version for one in journals(home)]
         registry.note_number(max([*wanted, *changes]))
         for number, digest in sorted(wanted.items()):
@@ -72,9 +74,9 @@ def restore(
                 continue
             progress(f"registering version {number} again", 0.1)
             version = held.get(number) or registry.restore(home / FOLDER / digest, number)
-            registry.attach(version, APPROVAL_RECORD, approvals.content(home, digest))
+            registry.records.attach(version, APPROVAL_RECORD, approvals.content(home, digest))
             if number == last and number not in held:
-                registry.set_alias(CHALLENGER, version)
+                registry.aliases.set(CHALLENGER, version)
             told.append(f"version {number} was registered again")
     return tuple(told)
 

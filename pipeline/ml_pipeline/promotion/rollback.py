@@ -13,7 +13,7 @@ from ml_pipeline.promotion.environment import Production, alone
 from ml_pipeline.promotion.journal import Journal, Reach, nowhere, unsettled
 from ml_pipeline.promotion.production_history import Entry
 from ml_pipeline.promotion.switch import Changed, change, verified
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey

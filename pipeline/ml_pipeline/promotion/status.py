@@ -19,14 +19,9 @@ from ml_pipeline.promotion.agreement import ALIAS, ANSWER, HISTORY, RECONCILE, d
 from ml_pipeline.promotion.environment import PRODUCTION
 from ml_pipeline.promotion.journal import unsettled
 from ml_pipeline.promotion.production_history import read_history
-from ml_pipeline.registry.mlflow_registry import (
-    APPROVAL_RECORD,
-    CHALLENGER,
-    CHAMPION,
-    GATE_RECORD,
-    Registry,
-    Version,
-)
+from ml_pipeline.registry.records import APPROVAL_RECORD, GATE_RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CHALLENGER, CHAMPION, Version
 from ml_pipeline.targets.base import Deployment, Placement
 from ml_pipeline.targets.loader import load_target
 
@@ -117,7 +112,7 @@ def _waiting(
     approved = _approved(registry, known, digest, home, rules)
     if any(entry.bundle == digest for entry in read_history(home)):
         due = "was in production; again: 'ml-pipeline gate', 'approve' and 'promote'"
-    elif registry.record(version, GATE_RECORD) is None:
+    elif registry.records.read(version, GATE_RECORD) is None:
         due = "the gate has not decided: 'ml-pipeline gate'"
     elif approved is None:
         due = "no answer of a person: 'ml-pipeline approve'"
@@ -179,9 +174,10 @@ def _known(registry: Registry) -> _Known:
     try:
         if not registry.exists():
             return known
-        known.versions = {version.digest: version for version in registry.versions()}
+        state = registry.read()
+        known.versions = {version.digest: version for version in state.versions}
         for alias in (CHAMPION, CHALLENGER):
-            holder = registry.aliased(alias)
+            holder = state.aliased(alias)
             if holder is not None:
                 known.aliases.setdefault(holder.digest, []).append(alias)
     except EnvironmentFault as error:
@@ -214,7 +210,9 @@ def _rejected(registry: Registry, known: _Known, home: Home, rules: policies.Pol
         keys = trusted_keys(home, rules)
         return [
             describe_rejection(one)
-            for one in rejections(registry, challenger, champion, lambda: keys)
+            for one in rejections(
+                registry, known.versions.values(), challenger, champion, lambda: keys
+            )
         ]
     except PipelineError as error:
         return [f"answers of people are not verified: {error.fault}"]
@@ -272,7 +270,7 @@ def _approved(
             approval, _ = kept
         else:
             version = known.versions.get(digest)
-            content = None if version is None else registry.record(version, APPROVAL_RECORD)
+            content = None if version is None else registry.records.read(version, APPROVAL_RECORD)
             if content is None:
                 return None
             approval = read(content, keys)

@@ -30,7 +30,7 @@ from ml_pipeline.promotion.journal import (
     perform,
     unsettled,
 )
-from ml_pipeline.promotion.lease import claim
+from ml_pipeline.promotion.lease import acquire_lease
 from ml_pipeline.promotion.lease_history import (
     ROLLED_BACK,
     TAKEN_BACK,
@@ -39,7 +39,9 @@ from ml_pipeline.promotion.lease_history import (
     last_done,
     present_champion,
 )
-from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, CHAMPION, Registry, Version
+from ml_pipeline.registry.leases import Lease
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CHAMPION, RegistryState, Version
 from ml_pipeline.targets.base import Deployment, Handover, check_digest, deploy
 
 if TYPE_CHECKING:
@@ -103,12 +105,9 @@ def verified(
     found = approvals.kept(home, keys, registry.name, digest)
     restored: tuple[str, ...] = ()
     if found is None:
-        registered = _registered(registry, number, digest)
-        found = approvals.approval_of(registry, keys, registered)
-        content = registry.record(registered, APPROVAL_RECORD)
-        if content is not None:
-            approvals.keep(home, digest, content)
-            restored = (f"the home keeps the approval of version {number} again",)
+        registered = _registered(registry.read(), number, digest)
+        found = approvals.fetch_and_keep(registry, keys, home, registered)
+        restored = (f"the home keeps the approval of version {number} again",)
     approval, approval_digest = found
     if approval.version != number:
         raise Refused(
@@ -231,12 +230,14 @@ def realign(
     """
     version = wanted.version
     try:
-        _registered(registry, version.number, version.digest)
-        champion = present_champion(registry)
-        if champion == version and last_change_was_to(registry, version):
+        state = registry.read()
+        leases = registry.leases.read(state)
+        _registered(state, version.number, version.digest)
+        champion = present_champion(state)
+        if champion == version and last_change_was_to(leases, version):
             return Realigned()
         if champion is not None and champion != version:
-            check_by_hand(registry, production.home, champion)
+            check_by_hand(leases, production.home, champion)
     except PipelineError as error:
         return Realigned(open=str(error))
     journal = Journal.start(
@@ -263,13 +264,13 @@ def realign(
     )
 
 
-def check_by_hand(registry: Registry, home: Home, champion: Version) -> None:
+def check_by_hand(leases: Sequence[Lease], home: Home, champion: Version) -> None:
     """Let an alias be moved that no change moved, or one that the history knows and went on from.
 
     Raises:
         EnvironmentFault: a change made this version the champion, or it is not known whether.
     """
-    last = last_done(registry)
+    last = last_done(leases)
     if last is None or is_behind(home, last):
         return
     if last.subject is None:
@@ -287,17 +288,17 @@ def check_by_hand(registry: Registry, home: Home, champion: Version) -> None:
         )
 
 
-def _registered(registry: Registry, number: int, digest: str) -> Version:
+def _registered(state: RegistryState, number: int, digest: str) -> Version:
     """Return the version of a number, which has to be the bundle of this digest.
 
     Raises:
-        EnvironmentFault: it is gone, or the registry does not answer.
+        EnvironmentFault: it is gone.
         Refused: it is another bundle.
     """
-    found = next((one for one in registry.versions() if one.number == number), None)
+    found = state.find_number(number)
     if found is None:
         raise EnvironmentFault(
-            f"the registry has no version {number} of '{registry.name}' any more",
+            f"the registry has no version {number} of '{state.name}' any more",
             hint=LOST,
         )
     if found.digest != digest:
@@ -352,24 +353,26 @@ def _move_alias(registry: Registry, production: Production, journal: Journal, re
     def move() -> None:
         for one in replaced:
             if one.record.number is not None:
-                registry.end_claim(one.record.number, one.record.token, _outcome(one, record))
-        wanted = _registered(registry, record.version, record.bundle)
-        champion = present_champion(registry)
-        if champion == wanted and last_change_was_to(registry, wanted):
+                registry.leases.release(one.record.number, one.record.token, _outcome(one, record))
+        state = registry.read()
+        leases = registry.leases.read(state)
+        wanted = _registered(state, record.version, record.bundle)
+        champion = present_champion(state)
+        if champion == wanted and last_change_was_to(leases, wanted):
             return
         known = {record.former_bundle, *_bundles(replaced)}
         if champion not in (None, wanted) and champion.digest not in known:
-            check_by_hand(registry, production.home, champion)
-        claim(registry, journal)
-        reach("within alias, claimed")
-        if present_champion(registry) != champion:
+            check_by_hand(leases, production.home, champion)
+        acquire_lease(registry, journal, leases)
+        reach("within alias, lease acquired")
+        if registry.aliases.number_of(CHAMPION) != state.aliases.get(CHAMPION):
             raise EnvironmentFault("the champion moved meanwhile", hint="run it again")
-        registry.set_alias(CHAMPION, wanted)
+        registry.aliases.set(CHAMPION, wanted)
 
     def end() -> None:
         number = journal.record.number
         if number is not None:
-            registry.end_claim(number, record.token, "done")
+            registry.leases.release(number, record.token, "done")
 
     def publish() -> None:
         if record.kind != "reconcile":

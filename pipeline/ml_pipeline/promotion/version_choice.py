@@ -11,7 +11,8 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.promotion.agreement import agreed_champion
 from ml_pipeline.promotion.approvals import approval_of
 from ml_pipeline.promotion.environment import PRODUCTION
-from ml_pipeline.registry.mlflow_registry import Registry, Version
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import Version
 
 
 def choose(
@@ -34,8 +35,8 @@ def choose(
     if environment == PRODUCTION:
         return _promoted(registry, project, home, policy, number)
     if number is not None:
-        return registry.version(number)
-    challenger = registry.challenger()
+        return registry.read().version(number)
+    challenger = registry.read().challenger
     if challenger is None:
         raise UsageError(
             f"no version of '{registry.name}' is registered", hint="run 'ml-pipeline register'"

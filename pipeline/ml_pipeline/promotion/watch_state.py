@@ -22,7 +22,7 @@ from ml_pipeline.promotion.environment import Production, alone
 from ml_pipeline.promotion.journal import unsettled
 from ml_pipeline.promotion.production_history import Entry, read_history
 from ml_pipeline.promotion.recovery import settle
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey

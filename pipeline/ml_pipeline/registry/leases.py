@@ -1,51 +1,76 @@
-"""Claims: of several that want to make promotion number N, exactly one may.
+"""Leases: of several that want to make change number N of production, exactly one may.
 
-A claim is a registered model without versions, named after the number, which is created or not.
+A lease is a group of parameters ``lease.N.*`` of one run, which the registered model's tag
+``leases.run`` names. MLflow never changes a parameter of a run once it is logged.
 
 What guarantees what:
 
-- *One wins.* ``registered_models.name`` is part of the primary key of MLflow's database, and its
-  store inserts the model and its tags in one transaction, so of any number of attempts one is
-  committed and the others get ``RESOURCE_ALREADY_EXISTS``. With SQLite that holds for the
-  processes that open the same file on one machine (its lock is the file system's; a network file
-  system may not keep it). Through a server on PostgreSQL or MySQL it holds for all machines and
-  all workers of the server.
-- *The others can say who.* The tags are part of the same transaction: whoever sees the claim sees
-  its holder.
-- *A lost answer is no lost claim.* The claim carries the token of its attempt. Whoever writes the
-  token down before it claims can ask again after a broken connection, or after being killed, and
-  is told that the claim is its own.
+- *One wins.* Key and run are the primary key of a parameter in MLflow's database, and its store
+  inserts the parameters of one request in one transaction, so of any number of attempts one is
+  committed and the others fail. With SQLite that holds for the processes that open the same file
+  on one machine (its lock is the file system's; a network file system may not keep it). Through a
+  server on PostgreSQL or MySQL it holds for all machines and all workers of the server.
+- *All use one run.* The tag is set in the transaction that creates the registered model. For a
+  model of an earlier ml-pipeline, whoever logs the parameter ``leases.run`` of its first version's
+  run decides which run it is.
+- *The others can say who.* Whoever sees the lease sees its holder.
+- *A lost answer is no lost lease.* The lease carries the token of its attempt. Whoever writes the
+  token down before it acquires can ask again after a broken connection, or after being killed, and
+  learns that the lease is its own.
+- *The numbers follow each other.* A holder ends its lease with a tag of the run that says how; the
+  next number may be acquired from then on. So changes of production of one model come one after
+  the other, on whatever machines they run. Whoever reads the leases and then acquires the next
+  number knows that no change was made in between.
 
-- *The numbers follow each other.* A holder ends its claim with a tag that says how; the next number
-  may be claimed from then on. So promotions of one model come one after the other, on whatever
-  machines they run, and each checks what it is about after its claim.
+What is not guaranteed: that the holder still lives (a lease that its holder did not end stays open
+until the holder's home ends it, or a person sets the tag), and that nobody deletes the run. A
+server on MLflow's file store looks before it creates, so there two may win; ``file:`` addresses are
+refused.
 
-What is not guaranteed: that the holder still lives (a claim that its holder did not end stays open
-until the holder's home ends it, or a person sets the tag), and that nobody deletes or renames the
-model in the registry, which frees the number. A server on
-MLflow's file store looks before it creates, so there two may win; ``file:`` addresses are refused.
+An earlier ml-pipeline kept each lease as a registered model ``_promotion.NAME.N`` without versions.
+Those are read as they are, and copied into the run before the first lease that is acquired there.
 """
 
 from __future__ import annotations
 
 import re
+import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
-from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.errors import EnvironmentFault, UsageError
+from ml_pipeline.core.home import Home
+from ml_pipeline.registry.mlflow_session import MlflowSession
+from ml_pipeline.registry.registered_model import (
+    LEASES_RUN,
+    create_leases_run,
+    ensure_model,
+    find_model,
+)
+from ml_pipeline.registry.versions import RegistryState, list_versions
 
 TOKEN = re.compile(r"[0-9a-f]{16,64}")
-PREFIX = "claim."
-"""Tag prefix."""
-ENDED = f"{PREFIX}ended"
-"""Tag of a claim whose holder is done: how it ended."""
+KEY = re.compile(r"lease\.([1-9][0-9]*)\.([a-z_]+)")
+ENDED = "ended"
+"""Field of a lease that its holder has ended: how. A tag, since parameters never change."""
+FIELDS = ("by", "host", "run_id", "at", "token", "kind", "version", "bundle", "approval")
+"""Fields of a lease, each a parameter."""
+MAX_VALUE = 500
+"""Characters of a parameter's value that every version of MLflow keeps."""
+BATCH = 100 // len(FIELDS)
+"""Leases whose parameters one request of MLflow may log."""
+RETRY_SECONDS = (0.0, 0.1, 0.3, 1.0)
+"""Pauses before each attempt: a database may refuse one of two writers for a moment."""
+LEGACY_PREFIX = "claim."
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who made a claim, where and when, and the token of the attempt."""
+    """Who holds a lease, where and since when, and the token of the attempt."""
 
     by: str
     host: str
@@ -57,13 +82,13 @@ class Holder:
         when = self.at.isoformat(timespec="seconds")
         return f"{self.by} on {self.host}, run {self.run_id}, since {when}"
 
-    def to_tags(self) -> dict[str, str]:
+    def to_fields(self) -> dict[str, str]:
         return {
-            f"{PREFIX}by": self.by,
-            f"{PREFIX}host": self.host,
-            f"{PREFIX}run_id": self.run_id,
-            f"{PREFIX}at": self.at.isoformat(),
-            f"{PREFIX}token": self.token,
+            "by": self.by,
+            "host": self.host,
+            "run_id": self.run_id,
+            "at": self.at.isoformat(),
+            "token": self.token,
         }
 
 
@@ -78,24 +103,24 @@ class Subject:
     approval: str
     """SHA-256 of the approval by which the version serves."""
 
-    def to_tags(self) -> dict[str, str]:
+    def to_fields(self) -> dict[str, str]:
         return {
-            f"{PREFIX}kind": self.kind,
-            f"{PREFIX}version": str(self.version),
-            f"{PREFIX}bundle": self.bundle,
-            f"{PREFIX}approval": self.approval,
+            "kind": self.kind,
+            "version": str(self.version),
+            "bundle": self.bundle,
+            "approval": self.approval,
         }
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A claim, what it is about, and how it ended; None while it is open."""
+class Lease:
+    """A lease, what it is about, and how it ended; None while it is open."""
 
     number: int
     holder: Holder
     ended: str | None
     subject: Subject | None = None
-    """None for a claim of an earlier ml-pipeline, which did not say."""
+    """None for a lease of an early ml-pipeline, which did not say."""
 
     def is_about(self, version: int, bundle: str) -> bool:
         subject = self.subject
@@ -103,116 +128,265 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """The answer to an attempt; true where the claim is the caller's own."""
+class LeaseAttempt:
+    """The result of an attempt to acquire a lease; true where the lease is the caller's own."""
 
     number: int
-    mine: bool
+    is_own: bool
     holder: Holder
 
     def __bool__(self) -> bool:
-        return self.mine
+        return self.is_own
 
 
-def claim_name(model: str, number: int) -> str:
-    """Return the registered model that stands for a claim; no project can have such a name."""
-    return f"_promotion.{model}.{number}"
+class Leases:
+    """The leases of one model's changes of production."""
 
+    def __init__(self, session: MlflowSession, name: str, home: Home) -> None:
+        self._session, self._name, self._home = session, name, home
+        self._run_id: str | None = None
+        self._acquired: set[tuple[int, str]] = set()
 
-def take(
-    client: Any, model: str, number: int, holder: Holder, subject: Subject | None = None
-) -> Claim:
-    """Create the claim, or find out who did.
+    def read(self, state: RegistryState | None = None) -> tuple[Lease, ...]:
+        """Return every lease by its number; none only if the registry says there is none.
 
-    Raises:
-        EnvironmentFault: what has the claim's name is none.
-    """
-    from mlflow.exceptions import MlflowException
+        Args:
+            state: What was read of the model before; None reads which run keeps the leases.
 
-    name = claim_name(model, number)
-    try:
-        client.create_registered_model(
-            name,
-            tags=holder.to_tags() | ({} if subject is None else subject.to_tags()),
-            description=f"Promotion {number} of {model} belongs to {holder}. Not a model: keep it.",
+        Raises:
+            EnvironmentFault: the registry does not answer, or what it keeps is no lease.
+        """
+        with self._session.scope():
+            if self._run_id is None and state is not None and state.leases_run is not None:
+                self._run_id = state.leases_run
+            if self._run_id is None:
+                if state is not None:
+                    return self._read_legacy() if state.exists else ()
+                model = find_model(self._session, self._name)
+                self._run_id = None if model is None else model.tags.get(LEASES_RUN)
+                if self._run_id is None:
+                    return () if model is None else self._read_legacy()
+            return self._read_run(self._run_id)
+
+    def acquire(
+        self, number: int, token: str, *, by: str, run_id: str, subject: Subject | None = None
+    ) -> LeaseAttempt:
+        """Acquire lease ``number`` of this model: exactly one attempt ever gets it.
+
+        Args:
+            number: Of the change of production, from 1.
+            token: 16 to 64 hexadecimal digits, chosen at random for this attempt and written down
+                before: by it the lease is recognised as one's own after a lost answer or a kill.
+            by: Who acquires it, for the others to read.
+            run_id: Of the run that changes production.
+            subject: What the change is about; it stays with the lease.
+
+        Returns:
+            What is true for the winner and names the holder for all.
+
+        Raises:
+            UsageError: the registry is a folder, where two could win.
+            EnvironmentFault: the registry does not answer. Whether the lease was acquired is then
+                not known: ask again with the same token.
+        """
+        if number < 1 or not TOKEN.fullmatch(token):
+            raise ValueError(f"lease {number} with a token of {len(token)} characters")
+        if urlsplit(self._session.uri).scheme in ("", "file"):
+            raise UsageError(
+                f"registry.uri {self._session.uri} is a folder, which keeps no lease",
+                expected="a server or a database",
+            )
+        holder = Holder(by, socket.gethostname(), run_id, datetime.now(UTC), token)
+        with self._session.scope():
+            leases_run = self._ensure_run()
+            attempt = self._log(leases_run, number, holder, subject)
+        if attempt:
+            self._acquired.add((number, token))
+        return attempt
+
+    def release(self, number: int, token: str, outcome: str) -> None:
+        """End a lease of one's own; the lease of another token, or none, is left as it is.
+
+        Raises:
+            EnvironmentFault: the registry does not answer.
+        """
+        with self._session.scope():
+            leases_run = self._ensure_run()
+            if (number, token) not in self._acquired:
+                holder = self._holder_of(leases_run, number)
+                if holder is None or holder.token != token:
+                    return
+            self._session.client.set_tag(leases_run, _key(number, ENDED), outcome)
+
+    def tag_to_end(self, number: int) -> str:
+        """Return in words the tag by which a person ends a lease whose home is gone."""
+        return f"the tag {_key(number, ENDED)} of run {self._run_id} of the registry"
+
+    def _log(
+        self, leases_run: str, number: int, holder: Holder, subject: Subject | None
+    ) -> LeaseAttempt:
+        from mlflow.exceptions import MlflowException
+
+        fields = holder.to_fields() | ({} if subject is None else subject.to_fields())
+        for seconds in RETRY_SECONDS:
+            time.sleep(seconds)
+            try:
+                self._session.client.log_batch(leases_run, params=_parameters(number, fields))
+            except MlflowException as error:
+                found = self._holder_of(leases_run, number)
+                if found is not None:
+                    return LeaseAttempt(number, found.token == holder.token, found)
+                failed = error
+            else:
+                return LeaseAttempt(number, is_own=True, holder=holder)
+        raise failed
+
+    def _holder_of(self, leases_run: str, number: int) -> Holder | None:
+        return next(
+            (one.holder for one in self._read_run(leases_run) if one.number == number), None
         )
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-        found = holder_of(client, model, number)
-        if found is None:
+
+    def _read_run(self, leases_run: str) -> tuple[Lease, ...]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            data = self._session.client.get_run(leases_run).data
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
             raise EnvironmentFault(
-                f"'{name}' was there and is gone", hint="see who deletes from the registry"
+                f"run {leases_run}, which keeps the leases of '{self._name}', was deleted",
+                hint="restore it from a backup of the registry; without one remove the tag "
+                f"{LEASES_RUN} of the registered model, and only the home's history knows which "
+                "approvals were used",
             ) from None
-        return Claim(number, mine=found.token == holder.token, holder=found)
-    return Claim(number, mine=True, holder=holder)
-
-
-def holder_of(client: Any, model: str, number: int) -> Holder | None:
-    """Return who holds a claim; None where nobody does.
-
-    Raises:
-        EnvironmentFault: what has the claim's name is none.
-    """
-    name = claim_name(model, number)
-    found = client.search_registered_models(filter_string=f"name='{name}'")
-    return _holder(name, found[0].tags) if found else None
-
-
-def standing(client: Any, model: str) -> list[Standing]:
-    """Return every claim by its number.
-
-    Raises:
-        EnvironmentFault: what has the claim's name is none.
-    """
-    name = re.compile(re.escape(f"_promotion.{model}.") + "([1-9][0-9]*)")
-    found: dict[int, Any] = {}
-    token = None
-    while token != "":
-        page = client.search_registered_models(
-            filter_string=f"name LIKE '_promotion.{model}.%'", max_results=1000, page_token=token
+        found: dict[int, dict[str, str]] = {}
+        for key, value in [*data.params.items(), *data.tags.items()]:
+            if named := KEY.fullmatch(key):
+                found.setdefault(int(named[1]), {})[named[2]] = value
+        return tuple(
+            _lease(number, fields, f"lease {number} of run {leases_run}")
+            for number, fields in sorted(found.items())
         )
-        for one in page:
-            numbered = name.fullmatch(one.name)
-            if numbered:
-                found[int(numbered[1])] = one
-        token = page.token or ""
+
+    def _ensure_run(self) -> str:
+        """Return the run of the leases; a model of an earlier ml-pipeline gets one."""
+        if self._run_id is None:
+            ensure_model(self._session, self._name, self._home)
+            model = find_model(self._session, self._name)
+            known = None if model is None else model.tags.get(LEASES_RUN)
+            self._run_id = self._migrated() if known is None else known
+        return self._run_id
+
+    def _migrated(self) -> str:
+        """Choose a run for the leases of an earlier ml-pipeline, and copy them into it.
+
+        Every step may be done twice, or by two machines at once.
+        """
+        from mlflow.exceptions import MlflowException
+
+        client = self._session.client
+        versions = list_versions(self._session, self._name)
+        if not versions:
+            raise EnvironmentFault(
+                f"model '{self._name}' has no version, so nothing of it can be in production",
+                hint="run 'ml-pipeline register'",
+            )
+        first = min(versions, key=lambda item: int(item.version)).run_id
+        chosen = client.get_run(first).data.params.get(LEASES_RUN)
+        if chosen is None:
+            made = create_leases_run(self._session, self._name, self._home)
+            try:
+                client.log_param(first, LEASES_RUN, made)
+            except MlflowException:
+                chosen = client.get_run(first).data.params.get(LEASES_RUN)
+                if chosen is None:
+                    raise
+                client.delete_run(made)
+            else:
+                chosen = made
+        self._copy_legacy(chosen)
+        client.set_registered_model_tag(self._name, LEASES_RUN, chosen)
+        return str(chosen)
+
+    def _copy_legacy(self, leases_run: str) -> None:
+        legacy = self._read_legacy()
+        for start in range(0, len(legacy), BATCH):
+            parameters = []
+            for one in legacy[start : start + BATCH]:
+                subject = {} if one.subject is None else one.subject.to_fields()
+                parameters += _parameters(one.number, one.holder.to_fields() | subject)
+            self._session.client.log_batch(leases_run, params=parameters)
+        for one in legacy:
+            if one.ended is not None:
+                self._session.client.set_tag(leases_run, _key(one.number, ENDED), one.ended)
+
+    def _read_legacy(self) -> tuple[Lease, ...]:
+        """Return the leases that an earlier ml-pipeline kept as registered models."""
+        name = re.compile(re.escape(f"_promotion.{self._name}.") + "([1-9][0-9]*)")
+        found: dict[int, Any] = {}
+        token = None
+        while token != "":
+            page = self._session.client.search_registered_models(
+                filter_string=f"name LIKE '_promotion.{self._name}.%'",
+                max_results=1000,
+                page_token=token,
+            )
+            for one in page:
+                if numbered := name.fullmatch(one.name):
+                    found[int(numbered[1])] = one
+            token = page.token or ""
+        return tuple(
+            _lease(number, _legacy_fields(one.tags), f"registered model '{one.name}'")
+            for number, one in sorted(found.items())
+        )
+
+
+def _key(number: int, field: str) -> str:
+    return f"lease.{number}.{field}"
+
+
+def _parameters(number: int, fields: Mapping[str, str]) -> list[Any]:
+    from mlflow.entities import Param
+
     return [
-        Standing(number, _holder(one.name, one.tags), one.tags.get(ENDED), _subject(one.tags))
-        for number, one in sorted(found.items())
+        Param(_key(number, field), value[:MAX_VALUE]) for field, value in fields.items() if value
     ]
 
 
-def end(client: Any, model: str, number: int, outcome: str) -> None:
-    """Write down how a claim ended, which lets the next number be claimed."""
-    client.set_registered_model_tag(claim_name(model, number), ENDED, outcome)
+def _legacy_fields(tags: Mapping[str, str]) -> dict[str, str]:
+    return {
+        key.removeprefix(LEGACY_PREFIX): value
+        for key, value in tags.items()
+        if key.startswith(LEGACY_PREFIX)
+    }
 
 
-def _subject(tags: Mapping[str, str]) -> Subject | None:
+def _lease(number: int, fields: Mapping[str, str], where: str) -> Lease:
+    try:
+        holder = Holder(
+            by=fields["by"],
+            host=fields["host"],
+            run_id=fields["run_id"],
+            at=datetime.fromisoformat(fields["at"]),
+            token=fields["token"],
+        )
+    except (KeyError, ValueError) as error:
+        raise EnvironmentFault(
+            f"{where} is no lease: {error} is missing or not readable",
+            expected=", ".join(FIELDS),
+            hint="restore it from a backup of the registry",
+        ) from None
+    return Lease(number, holder, fields.get(ENDED), _subject(fields))
+
+
+def _subject(fields: Mapping[str, str]) -> Subject | None:
     try:
         return Subject(
-            kind=tags[f"{PREFIX}kind"],
-            version=int(tags[f"{PREFIX}version"]),
-            bundle=tags[f"{PREFIX}bundle"],
-            approval=tags[f"{PREFIX}approval"],
+            kind=fields["kind"],
+            version=int(fields["version"]),
+            bundle=fields["bundle"],
+            approval=fields.get("approval", ""),
         )
     except (KeyError, ValueError):
         return None
-
-
-def _holder(name: str, tags: Mapping[str, str]) -> Holder:
-    try:
-        return Holder(
-            by=tags[f"{PREFIX}by"],
-            host=tags[f"{PREFIX}host"],
-            run_id=tags[f"{PREFIX}run_id"],
-            at=datetime.fromisoformat(tags[f"{PREFIX}at"]),
-            token=tags[f"{PREFIX}token"],
-        )
-    except (KeyError, ValueError):
-        raise EnvironmentFault(
-            f"registered model '{name}' is no claim",
-            expected="the tags of one",
-            hint="restore its tags from a backup of the registry; if no promotion made it, remove "
-            "this registered model",
-        ) from None

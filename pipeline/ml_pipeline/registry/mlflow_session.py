@@ -1,4 +1,8 @@
-"""The scope in which MLflow is imported and called: quiet, fast to fail, and gone afterwards."""
+"""How MLflow is called: one client for a registry, quiet, fast to fail, and gone afterwards.
+
+Only ``MlflowClient`` and ``mlflow.artifacts`` are used: no active run, no tracking URI of the
+process. MLflow takes over a second to import, so it is imported on the first call.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,15 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, UsageError
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Progress
+from ml_pipeline.registry import sqlite
 
 ALWAYS = {
     "MLFLOW_CONFIGURE_LOGGING": "false",
@@ -27,6 +36,35 @@ UNLESS_SET = {
 """A server that is away is known in seconds; MLflow's own defaults wait for minutes."""
 
 LOGGERS = ("mlflow", "alembic")
+
+
+class MlflowSession:
+    """A registry's address and its client.
+
+    Args:
+        uri: MLflow's tracking URI.
+        home: Makes the database where ``uri`` names a SQLite file that is not there yet.
+        progress: Called when it does, which takes seconds.
+    """
+
+    def __init__(self, uri: str, home: Home, progress: Progress) -> None:
+        self.uri = uri
+        self._home, self._progress = home, progress
+
+    def scope(self) -> AbstractContextManager[None]:
+        """Return the context in which MLflow is called; see :func:`mlflow_scope`."""
+        return mlflow_scope(self.uri)
+
+    @cached_property
+    def client(self) -> Any:
+        """The ``MlflowClient``; first used within :meth:`scope`."""
+        file = sqlite.file_of(self.uri)
+        if file is not None and not sqlite.made(file, self._home):
+            self._progress("making the registry's database", 0.0)
+            sqlite.make(file, self._home)
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
 
 @contextmanager

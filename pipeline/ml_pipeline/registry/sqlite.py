@@ -10,8 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote
 
-from filelock import FileLock
-
+from ml_pipeline.core import locks
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import HISTORY, Home
 
@@ -74,7 +73,7 @@ def make(file: Path, home: Home, *, again: bool = False) -> None:
 
     file.parent.mkdir(parents=True, exist_ok=True)
     with (
-        FileLock(f"{file}.lock"),
+        locks.locked(file.with_name(f"{file.name}.lock")),
         tempfile.TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as folder,
     ):
         there = file.exists() and file.stat().st_size > 0 if again else made(file, home)

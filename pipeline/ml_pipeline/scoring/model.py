@@ -13,7 +13,7 @@ from ml_pipeline.config import Project
 from ml_pipeline.core.errors import EnvironmentFault, Refused
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Progress
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.targets.base import Placement
 from ml_pipeline.targets.loader import load_target
 
@@ -74,7 +74,7 @@ def registered(project: Project, home: Home, number: int, progress: Progress) ->
         Refused: the bundle is not the one that was registered.
     """
     registry = Registry.of(project, home, progress)
-    version = registry.version(number)
+    version = registry.read().version(number)
     with TemporaryDirectory(prefix="scored-by-") as scratch:
-        bundle = registry.download(version, Path(scratch) / "bundle")
+        bundle = registry.bundles.download(version, Path(scratch) / "bundle")
         yield Model(Bundle.open(bundle), version.number)

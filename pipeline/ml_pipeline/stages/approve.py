@@ -22,7 +22,9 @@ from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.promotion.agreement import contenders, production_of
 from ml_pipeline.promotion.earlier_decisions import decisions
-from ml_pipeline.registry.mlflow_registry import APPROVAL_RECORD, Registry, Version
+from ml_pipeline.registry.records import APPROVAL_RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import Version
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import ApproveFlags
 
@@ -44,12 +46,13 @@ def run(context: Context[ApproveFlags]) -> Outcome:
     policy = policies.load(context.policy, context.config.policy)
     registry = Registry.of(context.project, context.home, context.progress)
     production = production_of(context.project, context.home)
-    challenger, champion = contenders(registry, production, context.home, flags.expect_version)
+    found = contenders(registry, production, context.home, flags.expect_version)
+    challenger, champion = found.challenger, found.champion
     if is_champion(challenger, champion):
         return _nothing(challenger)
     facts = gather(registry, challenger, champion, policy)
     keys = trusted_keys(context.home, policy)
-    earlier = decisions(registry, context.home, challenger, champion, lambda: keys)
+    earlier = decisions(registry, context.home, found, lambda: keys)
     answer, method = by_flags or find_answer(
         policy, facts, earlier, interactive=context.interactive
     )
@@ -84,7 +87,7 @@ def run(context: Context[ApproveFlags]) -> Outcome:
     )
     content = sign_approval(approval, context.home, policy)
     path = workdir.write_bytes(context.workdir / APPROVAL_RECORD, content)
-    registry.attach(challenger, APPROVAL_RECORD, content)
+    registry.records.attach(challenger, APPROVAL_RECORD, content)
     return Outcome(
         summary=_line(approval),
         checks=[check_approval(approval)],

@@ -8,7 +8,8 @@ from ml_pipeline.core import workdir
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.promotion.cleanup import clean
 from ml_pipeline.promotion.version_choice import choose
-from ml_pipeline.registry.mlflow_registry import Registry, Version
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import Version
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import DeployFlags
 from ml_pipeline.targets.base import Handover, Placement, check_digest
@@ -38,7 +39,7 @@ def run(context: Context[DeployFlags]) -> Outcome:
     )
     context.progress(f"fetching version {version.number}", 0.2)
     with workdir.scratch(context.home.root, ".fetched-") as scratch:
-        bundle = registry.download(version, scratch / "bundle")
+        bundle = registry.bundles.download(version, scratch / "bundle")
         context.progress(f"starting version {version.number}", 0.6)
         with target.handover(placement, bundle, version.number) as handover:
             check_digest(name, handover.deployment, version.digest)

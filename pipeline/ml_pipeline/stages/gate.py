@@ -42,7 +42,9 @@ from ml_pipeline.project.policy_in_force import policy_in_force
 from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.promotion.agreement import contenders, production_of
 from ml_pipeline.promotion.earlier_decisions import decisions
-from ml_pipeline.registry.mlflow_registry import GATE_RECORD, Registry, Version
+from ml_pipeline.registry.records import GATE_RECORD
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import Version
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.gate_demands import demands
 from ml_pipeline.stages.record import NoFlags
@@ -62,7 +64,8 @@ def run(context: Context[NoFlags]) -> Outcome:
     registry = Registry.of(context.project, context.home, context.progress)
     context.progress("reading the registry", 0.0)
     production = production_of(context.project, context.home)
-    challenger, champion = contenders(registry, production, context.home)
+    found = contenders(registry, production, context.home)
+    challenger, champion = found.challenger, found.champion
     if champion is not None and champion.identity == challenger.identity:
         return _nothing_to_promote(champion)
 
@@ -71,8 +74,8 @@ def run(context: Context[NoFlags]) -> Outcome:
     section = context.config.gate
     comparison = ModelComparison(
         model=challenger.ref,
-        challenger=registry.manifest(challenger),
-        champion=None if champion is None else registry.manifest(champion),
+        challenger=registry.bundles.manifest(challenger),
+        champion=None if champion is None else registry.bundles.manifest(champion),
         reports=reports.required,
         advisory_reports=reports.advisory,
         stages_without_model=[one.name for one in wanted if not one.names_model],
@@ -101,7 +104,7 @@ def run(context: Context[NoFlags]) -> Outcome:
     checks += further
     summary = headline(checks, comparison.comparisons.primary, comparison.goal)
     keys = partial(trusted_keys, context.home, policy)
-    earlier = "; ".join(decisions(registry, context.home, challenger, champion, keys))
+    earlier = "; ".join(decisions(registry, context.home, found, keys))
     comparison = replace(comparison, earlier_decisions=earlier)
     checks += judge_all((EarlierDecisions.of(),), comparison)
     if earlier and report.judge(checks) is Verdict.PASS:
@@ -128,7 +131,7 @@ def run(context: Context[NoFlags]) -> Outcome:
         policy=policy.digest,
     )
     context.progress("attaching the record to the version", 0.95)
-    metrics["record"] = registry.attach(challenger, GATE_RECORD, content)
+    metrics["record"] = registry.records.attach(challenger, GATE_RECORD, content)
     return Outcome(summary=summary, checks=checks, metrics=metrics, model=challenger.ref)
 
 
@@ -156,7 +159,7 @@ def _compare(
             matrix=context.take("data/matrix.parquet"),
             clean=context.take("data/clean.parquet"),
             challenger=bundle,
-            champion=Bundle.open(registry.download(champion, Path(name, "champion")))
+            champion=Bundle.open(registry.bundles.download(champion, Path(name, "champion")))
             if champion
             else None,
             problem=problem,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ml_pipeline.approval import policy as policies
 from ml_pipeline.approval.keys import trusted_keys
-from ml_pipeline.approval.subject import challenger_of, check_nothing_to_promote
+from ml_pipeline.approval.subject import check_nothing_to_promote
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.promotion import production_history, recovery
 from ml_pipeline.promotion.cleanup import clean
 from ml_pipeline.promotion.environment import PRODUCTION, Production
 from ml_pipeline.promotion.promote import Promotion, promote
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import PromoteFlags
 from ml_pipeline.targets.base import Placement
@@ -32,20 +32,15 @@ def run(context: Context[PromoteFlags]) -> Outcome:
     placement = Placement.of(context.project, PRODUCTION, context.home)
     policy = policies.load(context.policy, context.config.policy)
     registry = Registry.of(context.project, context.home, context.progress)
-    expected = context.flags.expect_version
-    challenger = challenger_of(registry, expected)
     done = promote(
         registry,
         policy,
         trusted_keys(context.home, policy),
         Production(load_target(placement.section.target), placement, context.config.gitops),
-        profile=production_history.profile_of(
-            context.workdir / "data/profile.json",
-            challenger.tags.get(production_history.DATA_TAG, ""),
-        ),
+        profile=context.workdir / "data/profile.json",
         run_id=context.run_id,
         progress=context.progress,
-        expected=expected,
+        expected=context.flags.expect_version,
     )
     cleaned = clean(context.project, context.home, PRODUCTION, done.deployment)
     return Outcome(

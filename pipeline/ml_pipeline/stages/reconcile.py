@@ -17,7 +17,9 @@ from ml_pipeline.promotion.environment import PRODUCTION, Production, proposed
 from ml_pipeline.promotion.lease_history import is_behind, last_done, present_champion
 from ml_pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
 from ml_pipeline.promotion.restore import restore
-from ml_pipeline.registry.mlflow_registry import CHALLENGER, STAGE_OF, Registry, Version
+from ml_pipeline.registry.aliases import STAGE_OF
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CHALLENGER, Version
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import ReconcileFlags
 from ml_pipeline.targets.base import Placement
@@ -59,19 +61,9 @@ def run(context: Context[ReconcileFlags]) -> Outcome:
         reason=f"{production_history.PRODUCTION_MODEL} says so",
         run_id=context.run_id,
         progress=context.progress,
-        profile=_profile(context, registry),
+        profile=context.workdir / "data/profile.json",
     )
     return _outcome(context, name, replace(done, changed=(*restored, *done.changed)))
-
-
-def _profile(context: Context[ReconcileFlags], registry: Registry) -> Path | None:
-    """Return the profile of the challenger's data, if it is here and the registry answers."""
-    try:
-        challenger = registry.challenger()
-    except EnvironmentFault:
-        return None
-    fingerprint = "" if challenger is None else challenger.tags.get(production_history.DATA_TAG, "")
-    return production_history.profile_of(context.workdir / "data/profile.json", fingerprint)
 
 
 def _desired(context: Context[ReconcileFlags], registry: Registry) -> Desired:
@@ -98,7 +90,8 @@ def _taken_over(context: Context[ReconcileFlags], registry: Registry) -> Desired
     """Return what another home made the champion, or this one before its history was lost."""
     history = production_history.read_history(context.home)
     try:
-        last, champion = last_done(registry), present_champion(registry)
+        state = registry.read()
+        last, champion = last_done(registry.leases.read(state)), present_champion(state)
     except EnvironmentFault:
         return None
     if last is None or last.subject is None or champion is None:
@@ -115,8 +108,10 @@ def _taken_over(context: Context[ReconcileFlags], registry: Registry) -> Desired
 
 def _staged(context: Context[ReconcileFlags], registry: Registry) -> Version:
     """Return the version in MLflow's stage ``Staging`` where stages are used, or the challenger."""
-    version = registry.in_stage(STAGE_OF[CHALLENGER]) if context.config.registry.stages else None
-    version = version or registry.challenger()
+    version = (
+        registry.aliases.in_stage(STAGE_OF[CHALLENGER]) if context.config.registry.stages else None
+    )
+    version = version or registry.read().challenger
     if version is None:
         raise UsageError(
             f"no version of '{registry.name}' is registered", hint="run 'ml-pipeline register'"

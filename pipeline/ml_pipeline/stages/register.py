@@ -8,7 +8,7 @@ from ml_pipeline.core import git
 from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.registry import commit
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.record import NoFlags
 
@@ -27,7 +27,7 @@ def run(context: Context[NoFlags]) -> Outcome:
     path = context.take("bundle")
     bundle = Bundle.open(path)
     registry = Registry.of(context.project, context.home, context.progress)
-    before = {version.number for version in registry.versions()}
+    before = {version.number for version in registry.read().versions}
     version = registry.register(path, _git_tags(context, bundle), _metrics(context, bundle))
     new = version.number not in before
     summary = f"version {version.number} of '{version.name}' is the challenger"

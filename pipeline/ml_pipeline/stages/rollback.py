@@ -11,7 +11,7 @@ from ml_pipeline.promotion.cleanup import clean
 from ml_pipeline.promotion.environment import PRODUCTION, Production
 from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.promotion.switch import Changed
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import RollbackFlags
 from ml_pipeline.targets.base import Placement

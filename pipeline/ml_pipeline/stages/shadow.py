@@ -20,7 +20,8 @@ from ml_pipeline.online.replay_requests import (
     recorded_replay,
 )
 from ml_pipeline.promotion.environment import PRODUCTION
-from ml_pipeline.registry.mlflow_registry import Registry, Version
+from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import Version
 from ml_pipeline.serving.access import token_of
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import ShadowFlags
@@ -67,7 +68,7 @@ def _replay(
     section, serving = context.config.shadow, context.config.serving
     context.progress("reading the registry", 0.05)
     registry = Registry.of(context.project, context.home, context.progress)
-    version = registry.champion()
+    version = registry.read().champion
     if version is None:
         sent = _holdout(context, bundle, None)
         context.progress(f"{len(sent.ids)} requests", 0.3)
@@ -76,7 +77,7 @@ def _replay(
     else:
         with workdir.scratch(context.home.root, ".shadow-") as folder:
             context.progress("starting the champion", 0.1)
-            champion = Bundle.open(registry.download(version, folder / "bundle"))
+            champion = Bundle.open(registry.bundles.download(version, folder / "bundle"))
             log = folder / "champion.log"
             with shadow_replay.serve_champion(champion, version.number, serving, log) as url:
                 sent = _requests(context, bundle, champion, version)

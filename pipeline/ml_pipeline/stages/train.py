@@ -108,16 +108,16 @@ def _champion(context: Context[TrainFlags]) -> Champion | None:
     if context.quick:
         return None
     from ml_pipeline.features.schema import FeatureSchema
-    from ml_pipeline.registry.mlflow_registry import Registry
+    from ml_pipeline.registry.registry import Registry
 
     registry = Registry.of(context.project, context.home, context.progress)
     if not registry.exists():
         return None
     context.progress("asking the registry for the champion's request contract", 0.0)
-    version = registry.champion()
+    version = registry.read().champion
     if version is None:
         return None
-    manifest = registry.manifest(version)
+    manifest = registry.bundles.manifest(version)
     split = manifest["training"].get("split")
     columns = split.get("columns") if isinstance(split, dict) else None
     try:

@@ -12,7 +12,7 @@ from ml_pipeline.promotion.environment import PRODUCTION, Production
 from ml_pipeline.promotion.production_watch import ProductionWatch, skipped
 from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.promotion.switch import Changed
-from ml_pipeline.registry.mlflow_registry import Registry
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.serving.access import token_of
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import WatchFlags

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
+from ml_pipeline.core import locks
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.targets.base import Placement
 
-SECONDS = 60.0
+TIMEOUT = 60.0
+"""Seconds to wait for another command."""
 
 
 def hold(placement: Placement) -> FileLock:
@@ -18,11 +20,7 @@ def hold(placement: Placement) -> FileLock:
     """
     folder = placement.home / "servers"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = FileLock(folder / f"{placement.name}.lock")
-    try:
-        lock.acquire(timeout=SECONDS)
-    except Timeout:
-        raise EnvironmentFault(
-            f"another command deploys to {placement.name}", hint="try again when it has ended"
-        ) from None
-    return lock
+    busy = EnvironmentFault(
+        f"another command deploys to {placement.name}", hint="try again when it has ended"
+    )
+    return locks.acquire(folder / f"{placement.name}.lock", timeout=TIMEOUT, busy=busy)

@@ -10,10 +10,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock
-
 from ml_pipeline.bundle.reader import MANIFEST, Bundle
-from ml_pipeline.core import clock, documents, workdir
+from ml_pipeline.core import clock, documents, locks, workdir
 from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.home import Home
@@ -131,5 +129,5 @@ def _is_old(home: Home, copy: Path) -> bool:
 def _alone(home: Home) -> Iterator[None]:
     """Hold the copies, so that none is removed while it is being taken into use."""
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with FileLock(home / f"{FOLDER}.lock"):
+    with locks.locked(home / f"{FOLDER}.lock"):
         yield

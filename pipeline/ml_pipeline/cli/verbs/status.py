@@ -21,7 +21,7 @@ def status(call: Call[NoFlags]) -> int:
     from ml_pipeline.cli.main import print_error
     from ml_pipeline.promotion import status as promotion
     from ml_pipeline.promotion.environment import PRODUCTION
-    from ml_pipeline.registry.mlflow_registry import Registry
+    from ml_pipeline.registry.registry import Registry
 
     session = call.open()
     session.home.check_owner()

@@ -1,0 +1,261 @@
+"""How a bundle becomes a version: uploaded, registered once for its identity, and numbered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ml_pipeline.bundle.differences import differences
+from ml_pipeline.core.errors import EnvironmentFault, Refused
+from ml_pipeline.core.home import Home
+from ml_pipeline.registry import mlflow_model, version_numbers
+from ml_pipeline.registry.bundles import Bundles
+from ml_pipeline.registry.experiments import create_finished_run, experiment_id
+from ml_pipeline.registry.mlflow_session import MlflowSession, masked
+from ml_pipeline.registry.registered_model import ensure_model
+from ml_pipeline.registry.search_history import log_search
+from ml_pipeline.registry.versions import (
+    DIGEST,
+    IDENTITY,
+    RegistryState,
+    Version,
+    read_state,
+    version_of,
+)
+
+if TYPE_CHECKING:
+    from ml_pipeline.bundle.reader import Bundle
+    from ml_pipeline.core.report import Progress
+
+MAX_PARAMETER = 500
+"""Characters of a parameter's value that every version of MLflow keeps."""
+
+
+class Registration:
+    """Registers bundles as versions of one model. The caller holds the home's lock."""
+
+    def __init__(
+        self, session: MlflowSession, name: str, home: Home, bundles: Bundles, progress: Progress
+    ) -> None:
+        self._session, self._name, self._home = session, name, home
+        self._bundles, self._progress = bundles, progress
+
+    def register(
+        self, bundle: Bundle, tags: Mapping[str, str], metrics: Mapping[str, float]
+    ) -> Version:
+        """Return the version of the bundle's identity, which is made where there is none.
+
+        Raises:
+            Refused: the registry holds other content under this identity.
+            EnvironmentFault: the registry does not answer.
+        """
+        state = read_state(self._session, self._name)
+        known = state.find(bundle.identity)
+        if known is None:
+            self._skip_lost_numbers(state)
+            made = self._create(bundle, tags, metrics)
+            self.note_number(made.number)
+            return made
+        if known.digest != bundle.digest:
+            raise self._other_content(known, bundle)
+        self._complete(known, bundle)
+        return known
+
+    def restore(self, bundle: Bundle, number: int) -> Version:
+        """Register a bundle under a number that the registry has not come to yet.
+
+        MLflow numbers versions one after the other, those that were deleted included. So the
+        numbers before are used up by versions that are deleted at once.
+
+        Raises:
+            Refused: the registry's next number is a later one.
+            EnvironmentFault: the registry does not answer.
+        """
+        self._use_up_numbers_before(number)
+        made = self._create(bundle, lineage_tags(bundle), {})
+        if made.number != number:
+            with self._session.scope():
+                self._session.client.delete_model_version(self._name, str(made.number))
+            raise Refused(
+                f"the registry numbered the bundle of version {number} as {made.number}",
+                expected=f"version {number}: was another one registered meanwhile?",
+            )
+        return made
+
+    def note_number(self, number: int) -> None:
+        """Let no version that is registered from now on have this number, or one before it.
+
+        Raises:
+            EnvironmentFault: the home's record of numbers cannot be read.
+        """
+        self._home.make()
+        version_numbers.note(self._home, self._name, number)
+
+    def _skip_lost_numbers(self, state: RegistryState) -> None:
+        """Use up the numbers of versions that the home saw and the registry lost."""
+        seen = version_numbers.highest(self._home, self._name)
+        if seen <= max((version.number for version in state.versions), default=0):
+            return
+        with self._session.scope():
+            ensure_model(self._session, self._name, self._home)
+            used, run_id = 0, self._create_unused_run()
+            while used < seen:
+                used = self._use_up_next_number(run_id)
+
+    def _use_up_numbers_before(self, number: int) -> None:
+        """Let the next version of the model get this number."""
+        state = read_state(self._session, self._name)
+        used = max((version.number for version in state.versions), default=0)
+        with self._session.scope():
+            ensure_model(self._session, self._name, self._home)
+            if used >= number - 1:
+                return
+            run_id = self._create_unused_run()
+            while used < number - 1:
+                used = self._use_up_next_number(run_id)
+                if used >= number:
+                    raise Refused(
+                        f"the registry gave number {used} to the next version of '{self._name}'",
+                        expected=f"at most {number}, which history and approval name",
+                        hint="a number is given once: restore the registry from a backup, or "
+                        "begin with a new home (ML_HOME)",
+                    )
+
+    def _create_unused_run(self) -> str:
+        experiment = experiment_id(self._session, self._name, self._home)
+        return create_finished_run(
+            self._session, experiment, "unused", "Uses up numbers of versions that were lost."
+        )
+
+    def _use_up_next_number(self, run_id: str) -> int:
+        """Let no version have the next number, and return it."""
+        unused = self._session.client.create_model_version(
+            self._name, source=f"runs:/{run_id}/unused", run_id=run_id
+        )
+        self._session.client.delete_model_version(self._name, unused.version)
+        return int(unused.version)
+
+    def _other_content(self, known: Version, bundle: Bundle) -> Refused:
+        """Return the refusal of other content under a registered identity, with what differs."""
+        try:
+            found, hint = differences(self._bundles.manifest(known), bundle.manifest)
+        except (Refused, EnvironmentFault) as error:
+            found, hint = f"what differs is not known, since {error.fault}", ""
+        return Refused(
+            f"version {known.number} of '{self._name}' has this identity with other content: "
+            f"{found}",
+            expected=f"bundle {known.digest[:12]}, not {bundle.digest[:12]}: same data, code, "
+            "configuration, contract, lock and seed give the same bytes",
+            hint=hint,
+        )
+
+    def _create(
+        self, bundle: Bundle, tags: Mapping[str, str], metrics: Mapping[str, float]
+    ) -> Version:
+        """Upload, then create the version with all of its tags at once: it is whole or not there.
+
+        What is interrupted before leaves a run that no version names.
+        """
+        self._progress("uploading the bundle to the registry", 0.2)
+        with self._session.scope():
+            from mlflow.exceptions import MlflowException
+
+            client = self._session.client
+            ensure_model(self._session, self._name, self._home)
+            experiment = experiment_id(self._session, self._name, self._home)
+            run = client.create_run(experiment, run_name=tags[IDENTITY][:12])
+            run_id: str = run.info.run_id
+            try:
+                self._describe(run_id, bundle, tags, metrics)
+                log_search(client, run_id, bundle)
+                self._bundles.upload(run_id, bundle)
+            except BaseException:
+                with suppress(MlflowException):  # what went wrong before says more
+                    client.set_terminated(run_id, status="FAILED")
+                raise
+            client.set_terminated(run_id)
+            self._progress("registering", 0.8)
+            made = client.create_model_version(
+                self._name,
+                source=f"runs:/{run_id}/{mlflow_model.FOLDER}",
+                run_id=run_id,
+                tags=dict(tags),
+                await_creation_for=60,
+            )
+            return self._keep_first(version_of(self._name, made))
+
+    def _describe(
+        self, run_id: str, bundle: Bundle, tags: Mapping[str, str], metrics: Mapping[str, float]
+    ) -> None:
+        """Give a run what MLflow's pages show and compare: parameters, metrics and tags."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(datetime.now(UTC).timestamp() * 1000)
+        self._session.client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+            params=[Param(name, value) for name, value in run_parameters(bundle).items()],
+            tags=[RunTag(name, value) for name, value in tags.items()],
+        )
+
+    def _complete(self, version: Version, bundle: Bundle) -> None:
+        """Upload the bundle of a registered version again, where the registry's is not whole."""
+        if self._bundles.is_whole(version, bundle):
+            return
+        self._progress("uploading the bundle to the registry again", 0.2)
+        self._bundles.upload(version.run_id, bundle)
+        if not self._bundles.verifies(version):
+            raise EnvironmentFault(
+                f"registry {masked(self._session.uri)} does not hold version {version.number} as "
+                "it was registered, though it was uploaded again",
+                hint="look at its artefact store: is there a file that is not the bundle's?",
+            )
+
+    def _keep_first(self, made: Version) -> Version:
+        """Withdraw ``made`` if another machine registered the same identity just before.
+
+        So may this one have: a request whose answer is lost is sent again.
+        """
+        from mlflow.exceptions import MlflowException
+
+        first = read_state(self._session, self._name).find(made.identity)
+        if first is None or first.number == made.number:
+            return made
+        try:
+            self._session.client.delete_model_version(self._name, str(made.number))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+        if first.digest != made.digest:
+            raise Refused(
+                f"version {first.number} of '{self._name}', registered just now from elsewhere, "
+                "has this identity with other content",
+                expected=f"bundle {first.digest[:12]}, not {made.digest[:12]}",
+                hint="run 'ml-pipeline register' again: it says what differs",
+            )
+        return first
+
+
+def run_parameters(bundle: Bundle) -> dict[str, str]:
+    """Return how a bundle's model was trained, as MLflow's parameters: text of bounded length."""
+    training = bundle.manifest["training"]
+    found = {"problem": bundle.manifest["problem"]}
+    for name in ("estimator", "calibration", "seed", "best_round"):
+        found[name] = training.get(name)
+    for group in ("params", "rows", "split"):
+        values = training.get(group)
+        for name, value in (values if isinstance(values, dict) else {}).items():
+            found[f"{group}.{name}"] = value
+    return {name: str(value)[:MAX_PARAMETER] for name, value in found.items() if value is not None}
+
+
+def lineage_tags(bundle: Bundle) -> dict[str, str]:
+    """Return the tags that a bundle's manifest gives: identity, its parts, cutoffs, profile."""
+    tags = {IDENTITY: bundle.identity, DIGEST: bundle.digest, "profile": bundle.profile}
+    for part, value in bundle.manifest["identity_parts"].items():
+        tags[f"identity.{part}"] = str(value)
+    for name, date in bundle.cutoffs.items():
+        tags[f"cutoff.{name}"] = "" if date is None else date
+    return tags
