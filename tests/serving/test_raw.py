@@ -195,6 +195,7 @@ class TestApplication:
         ]
         assert counted == ['ml_serving_requests_total{path="/predict/raw",status="400"} 1.0']
 
+    @pytest.mark.slow
     def test_it_is_no_path_where_it_is_off(self, bundle):
         from tests.serving.conftest import Api
 

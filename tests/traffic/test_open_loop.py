@@ -61,6 +61,7 @@ def test_every_request_is_answered_in_its_place():
     assert all(answer.latency >= answer.lag >= 0 for answer in found)
 
 
+@pytest.mark.slow
 def test_a_stall_delays_all_that_were_due_meanwhile():
     stalled = []
 

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
 from ml_pipeline.config.section import Section
+from ml_pipeline.core.schema_errors import shown
 
 
 def _margin_alone(value: Any) -> Any:
@@ -66,7 +67,7 @@ def _as_checks(values: Any) -> Any:
     checks: dict[str, Any] = {}
     for name, settings in entries:
         if not isinstance(name, str) or CHECK_NAME.fullmatch(name) is None:
-            raise ValueError(f"the name of an installed check, or module:name; found {name!r}")
+            raise ValueError(f"the name of an installed check, or module:name; found {shown(name)}")
         if name in checks:
             raise ValueError(f"each check once; {name} stands twice")
         checks[name] = {} if settings is None else settings
