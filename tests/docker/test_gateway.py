@@ -256,7 +256,7 @@ POINTS = {
 }
 
 
-def test_killed_at_any_step_a_version_serves_and_the_next_command_settles_it(
+def test_killed_at_any_step_a_version_serves_and_the_next_command_recovers(
     docker_place, engine, make_bundle, server_image, gateway_image
 ):
     """Each command meets what the killed one before it left; clients do not notice anything."""
@@ -281,7 +281,7 @@ def test_killed_at_any_step_a_version_serves_and_the_next_command_settles_it(
 
 
 @pytest.mark.parametrize("point", ["Gateway stop ", "gateway create '.gateway',"])
-def test_killed_while_the_gateway_is_replaced_the_next_command_settles_it(
+def test_killed_while_the_gateway_is_replaced_the_next_command_recovers(
     docker_place, engine, make_bundle, other, server_image, gateway_image, point
 ):
     """This is the switch with a gap, so between commands none may answer; then one does."""

@@ -14,7 +14,7 @@ from ml_pipeline.approval.policy import Policy
 from ml_pipeline.config import EnvironmentSection, ServingSection
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion.environment import Production
-from ml_pipeline.promotion.journal import Reach, nowhere
+from ml_pipeline.promotion.journal import FaultHook, no_faults
 from ml_pipeline.promotion.promote import Promotion, promote
 from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.promotion.switch import Changed
@@ -65,7 +65,7 @@ class Machine:
         )
 
     def promote(
-        self, reach: Callable[[str], None] = lambda point: None, run: str = "r"
+        self, fault_point: Callable[[str], None] = lambda point: None, run: str = "r"
     ) -> Promotion:
         return promote(
             self.registry,
@@ -75,10 +75,10 @@ class Machine:
             profile=None,
             run_id=run,
             progress=lambda what, share: None,
-            reach=reach,
+            fault_point=fault_point,
         )
 
-    def rollback(self, to: int, reach: Reach = nowhere) -> Changed:
+    def rollback(self, to: int, fault_point: FaultHook = no_faults) -> Changed:
         return rollback(
             self.registry,
             self.keys,
@@ -87,25 +87,25 @@ class Machine:
             by="Bina",
             reason="alarms",
             run_id=f"back-to-{to}",
-            reach=reach,
+            fault_point=fault_point,
         )
 
 
-def told(reach: Callable[[str], None]) -> None:
-    """Let a reach know of the target's own steps too: before and after each word to a server."""
+def told(fault_point: Callable[[str], None]) -> None:
+    """Report to a fault hook the target's own steps too: before and after each word to a server."""
     ask, start = control_socket.ask, server_process.start
 
     def asked(path: Path, command: str, *more: Any, **options: Any) -> Any:
         if command == "status":
             return ask(path, command, *more, **options)
-        reach(f"within deploy, before {command}")
+        fault_point(f"within deploy, before {command}")
         answer = ask(path, command, *more, **options)
-        reach(f"within deploy, after {command}")
+        fault_point(f"within deploy, after {command}")
         return answer
 
     def started(*given: Any, **options: Any) -> Any:
         made = start(*given, **options)
-        reach("within deploy, server started")
+        fault_point("within deploy, server started")
         return made
 
     control_socket.ask, server_process.start = asked, started
@@ -136,25 +136,25 @@ def kill_at(machine: Machine, point: str, back_to: int | None = None) -> None:
 def _record(machine: Machine, answers: Any) -> None:
     met: list[str] = []
 
-    def reach(point: str) -> None:
+    def fault_point(point: str) -> None:
         if point not in met:
             met.append(point)
 
-    told(reach)
-    machine.promote(reach)
+    told(fault_point)
+    machine.promote(fault_point)
     answers.put(met)
 
 
 def _die(machine: Machine, point: str, back_to: int | None) -> None:
-    def reach(here: str) -> None:
+    def fault_point(here: str) -> None:
         if here == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    told(reach)
+    told(fault_point)
     if back_to is None:
-        machine.promote(reach)
+        machine.promote(fault_point)
     else:
-        machine.rollback(back_to, reach)
+        machine.rollback(back_to, fault_point)
 
 
 def compete(machine: Machine, name: str, barrier: Any, answers: Any) -> None:

@@ -19,7 +19,7 @@ from ml_pipeline.promotion.switch import Changed
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.registry.versions import CHAMPION
 
-from tests.promotion.test_reconcile import settle_on
+from tests.promotion.test_reconcile import reconcile_on
 
 Delivery = Any
 
@@ -186,7 +186,7 @@ def test_reconcile_writes_a_lease_that_the_registry_lost(
     delivery: Delivery, lose: Callable[[Delivery], None]
 ) -> None:
     lose(delivery)
-    done = settle_on(delivery, delivery.home / "production-model.yaml")
+    done = reconcile_on(delivery, delivery.home / "production-model.yaml")
     assert (done.version.number, done.registry) == (3, "")
     found = contenders(delivery.registry, production(delivery), delivery.home)
     challenger, champion = found.challenger, found.champion
@@ -200,7 +200,9 @@ def test_a_version_that_the_registry_lost_is_said_with_a_way_out(delivery: Deliv
     assert "has no version 2 of 'three' any more" in back.open
     with pytest.raises(EnvironmentFault, match=r"no version 2 .* any more.*rollback --to V"):
         delivery.promote()
-    assert "no version 2" in settle_on(delivery, delivery.home / "production-model.yaml").registry
+    assert (
+        "no version 2" in reconcile_on(delivery, delivery.home / "production-model.yaml").registry
+    )
     assert rollback_to(delivery, 1).open == ""
     champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
     assert champion is not None
@@ -242,17 +244,17 @@ SETTLED += [nothing_answers, history_lost]
 
 
 @pytest.mark.parametrize("lose", SETTLED)
-def test_reconcile_settles_it(
+def test_reconcile_resolves_it(
     delivery: Delivery, lose: Callable[[Delivery], None], tmp_path: Any
 ) -> None:
     file = tmp_path / "production-model.yaml"
     file.write_bytes((delivery.home / "production-model.yaml").read_bytes())
     lose(delivery)
-    assert settle_on(delivery, file).version.number == 3
+    assert reconcile_on(delivery, file).version.number == 3
     champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
     assert champion == delivery.registry.read().version(3)
     assert production_history.read_history(delivery.home)[-1].version == 3
-    assert settle_on(delivery, file).drift == ""
+    assert reconcile_on(delivery, file).drift == ""
 
 
 class KilledError(BaseException):
@@ -276,19 +278,19 @@ def test_setting_the_alias_back_may_be_killed_anywhere(
     file.write_bytes((delivery.home / "production-model.yaml").read_bytes())
     met: list[str] = []
 
-    def reach(point: str) -> None:
+    def fault_point(point: str) -> None:
         met.append(point)
         if point.startswith(last):
             raise KilledError
 
     alias_moved_forward(delivery)
     with pytest.raises(KilledError):
-        settle_on(delivery, file, reach=reach)
+        reconcile_on(delivery, file, fault_point=fault_point)
     assert met[-1].startswith(last)
-    with pytest.raises(EnvironmentFault, match="is not settled: reconcile of version 3"):
+    with pytest.raises(EnvironmentFault, match="is not finished: reconcile of version 3"):
         agreed_champion(delivery.registry, production(delivery), delivery.home)
     before = production_history.read_history(delivery.home)
-    assert settle_on(delivery, file).registry == ""
+    assert reconcile_on(delivery, file).registry == ""
     champion = agreed_champion(delivery.registry, production(delivery), delivery.home)
     assert champion == delivery.registry.read().version(3)
     assert production_history.read_history(delivery.home) == before

@@ -139,7 +139,7 @@ def test_what_an_environment_was_last_given_stays_though_nothing_answers(
     assert kept(delivery) == [1, 2, 3]
 
 
-def test_what_an_open_change_is_about_stays_until_it_is_settled(delivery: Delivery) -> None:
+def test_what_an_open_change_is_about_stays_until_it_is_recovered(delivery: Delivery) -> None:
     first, third = delivery.registry.read().version(1), delivery.registry.read().version(3)
     journal = Journal.start(
         delivery.home,

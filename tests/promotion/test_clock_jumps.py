@@ -12,7 +12,7 @@ from ml_pipeline.core.report import ModelRef
 from ml_pipeline.online import live_shadow
 from ml_pipeline.promotion import watch_state
 from ml_pipeline.promotion.environment import Production
-from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.production_history import Entry, read_history
 from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.targets.released_bundles import YOUNG_SECONDS, release, remove_unused
@@ -86,7 +86,7 @@ class TestJump:
         )
         history = read_history(delivery.home)
         assert (history[-1].kind, history[-1].version) == ("rollback", 2)
-        assert unsettled(delivery.home) == []
+        assert open_journals(delivery.home) == []
 
     def test_a_bundle_in_use_stays(
         self, delivery: Delivery, jump: Callable[[], None], make_bundle: Any

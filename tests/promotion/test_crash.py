@@ -17,8 +17,8 @@ import yaml
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import production_history
 from ml_pipeline.promotion.environment import Production
-from ml_pipeline.promotion.journal import unsettled
-from ml_pipeline.promotion.recovery import settle
+from ml_pipeline.promotion.journal import open_journals
+from ml_pipeline.promotion.recovery import recover
 from ml_pipeline.registry.versions import Version
 
 from tests.promotion.crash import Machine, kill_at, points, race
@@ -68,7 +68,7 @@ def assert_agreed(machine: Machine, wanted: Version | None) -> None:
     registry, home = machine.registry, Home(machine.home)
     assert registry.read().champion == wanted
     assert None not in [lease.ended for lease in registry.leases.read()]
-    assert not unsettled(home)
+    assert not open_journals(home)
     if wanted is None:
         assert machine.production.status() is None
         assert not production_history.read_history(home)
@@ -110,9 +110,9 @@ def test_killed_at_every_point_it_is_finished_or_taken_back(
         champion = machine.registry.read().champion
         assert champion in (former, newest), point
         assert answering(machine.production) in (former.number, newest.number), point
-        (journal,) = unsettled(Home(machine.home))
+        (journal,) = open_journals(Home(machine.home))
         assert journal.record.version == newest.number, point
-        (told,) = settled(machine)
+        (told,) = recovered(machine)
         ended.append(told.partition(":")[0])
         if champion == former:
             assert ended[-1] == "taken back", point
@@ -126,7 +126,7 @@ def test_killed_at_every_point_it_is_finished_or_taken_back(
     kill_at(machine, "before check")
     done = machine.promote()
     assert done.changed
-    assert done.settled[0].startswith("taken back")
+    assert done.recovered[0].startswith("taken back")
     assert_agreed(machine, newest)
 
 
@@ -137,14 +137,14 @@ def test_the_first_promotion_killed_leaves_nothing_or_the_champion(
     for point in ("within lease, acquired", "within deploy, server started", "before alias"):
         kill_at(machine, point)
         assert machine.registry.read().champion is None
-        assert settled(machine)[0].startswith("taken back: promotion of version 1 by Asha")
+        assert recovered(machine)[0].startswith("taken back: promotion of version 1 by Asha")
         assert_agreed(machine, None)
         assert servers(machine) == 0, point
     kill_at(machine, "within alias, done and not written down")
     assert machine.registry.read().champion == version
-    assert settled(machine)[0].startswith("finished: promotion of version 1 by Asha")
+    assert recovered(machine)[0].startswith("finished: promotion of version 1 by Asha")
     assert_agreed(machine, version)
-    assert settled(machine) == ()
+    assert recovered(machine) == ()
 
 
 def test_a_rollback_that_was_killed_is_finished(delivery: Any, machine: Machine) -> None:
@@ -160,13 +160,13 @@ def test_a_rollback_that_was_killed_is_finished(delivery: Any, machine: Machine)
         machine.promote()
         kill_at(machine, point, 1)
         assert answering(machine.production) in (1, newest.number), point
-        (told,) = settled(machine)
+        (told,) = recovered(machine)
         assert told.startswith("finished: rollback of version 1 by Bina"), point
         assert_agreed(machine, first)
 
 
-def settled(machine: Machine) -> tuple[str, ...]:
-    return settle(
+def recovered(machine: Machine) -> tuple[str, ...]:
+    return recover(
         machine.registry, machine.keys, machine.production, None, lambda what, share: None
     )
 

@@ -16,7 +16,7 @@ from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
 from ml_pipeline.promotion import gitops, production_history
 from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.gitops import Published, fetch, publish
-from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.promote import promote
 from ml_pipeline.promotion.rollback import rollback
 from pydantic import ValidationError
@@ -323,4 +323,4 @@ class TestPromotion:
         assert three.registry.leases.read()[-1].ended == "done"
         self.promote(three, repository.section())
         assert "model_version: 4" in repository.read()
-        assert not unsettled(three.home)
+        assert not open_journals(three.home)

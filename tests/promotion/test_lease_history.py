@@ -12,7 +12,7 @@ from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import promote as promote_room
 from ml_pipeline.promotion.environment import Production
-from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.promote import Promotion, promote
 from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.registry.versions import Version
@@ -38,7 +38,9 @@ def other(three: Delivery, fourth: Version) -> Delivery:
     return replace(three, home=Home(root), target=replace(three.target))
 
 
-def promoted(delivery: Delivery, reach: Callable[[str], None] = lambda point: None) -> Promotion:
+def promoted(
+    delivery: Delivery, fault_point: Callable[[str], None] = lambda point: None
+) -> Promotion:
     return promote(
         delivery.registry,
         delivery.policy,
@@ -47,7 +49,7 @@ def promoted(delivery: Delivery, reach: Callable[[str], None] = lambda point: No
         profile=None,
         run_id="run-2",
         progress=lambda what, share: None,
-        reach=reach,
+        fault_point=fault_point,
     )
 
 
@@ -101,7 +103,7 @@ def test_nor_where_the_other_home_was_faster_by_a_moment(
     with pytest.raises(Refused, match=USED):
         promoted(three, meanwhile)
     assert three.state() == before
-    assert not unsettled(three.home)
+    assert not open_journals(three.home)
 
 
 class Killed(BaseException):
@@ -120,7 +122,7 @@ def test_nor_after_a_rollback_of_a_promotion_that_was_killed(
         patch.setattr(promote_room._Sequence, "take_back", lambda self: self.undo.pop_all())
         with pytest.raises(Killed):
             promoted(three, die)
-    assert unsettled(three.home)
+    assert open_journals(three.home)
     back(three)
     before = three.state()
     with pytest.raises(Refused, match=r"the approval (by Asha )?was used "):

@@ -15,7 +15,7 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.promotion import desired_state, production_history
 from ml_pipeline.promotion.environment import Production
-from ml_pipeline.promotion.journal import Journal, Reach, nowhere, unsettled
+from ml_pipeline.promotion.journal import FaultHook, Journal, no_faults, open_journals
 from ml_pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
 from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.registry.records import APPROVAL_RECORD
@@ -57,8 +57,11 @@ def names(delivery: Delivery, file: Path, version: Version) -> None:
     file.write_text(yaml.safe_dump(values))
 
 
-def settle_on(
-    delivery: Delivery, file: Path, registry: Registry | None = None, reach: Reach = nowhere
+def reconcile_on(
+    delivery: Delivery,
+    file: Path,
+    registry: Registry | None = None,
+    fault_point: FaultHook = no_faults,
 ) -> Reconciled:
     return reconcile_production(
         registry or delivery.registry,
@@ -70,46 +73,46 @@ def settle_on(
         reason="the file says so",
         run_id="reconcile-1",
         progress=lambda what, share: None,
-        reach=reach,
+        fault_point=fault_point,
     )
 
 
 class TestProduction:
     def test_that_is_as_it_is_to_be_is_left_alone(self, delivery: Delivery, file: Path) -> None:
         before = delivery.state()
-        done = settle_on(delivery, file)
+        done = reconcile_on(delivery, file)
         assert (done.version.number, done.drift, done.registry) == (3, "", "")
-        assert (done.changed, done.settled) == ((), ())
+        assert (done.changed, done.recovered) == ((), ())
         assert done.approved == "approve by Asha (prompt)"
         assert delivery.state() == before
 
     def test_whose_server_is_down_serves_again(self, delivery: Delivery, file: Path) -> None:
         delivery.target.running = None
-        assert settle_on(delivery, file).drift == "no server answered as recorded"
+        assert reconcile_on(delivery, file).drift == "no server answered as recorded"
         assert delivery.target.running.version == 3
-        assert settle_on(delivery, file).drift == ""
+        assert reconcile_on(delivery, file).drift == ""
         assert len(production_history.read_history(delivery.home)) == 3
 
     def test_says_that_it_only_set_the_alias_back(
         self, delivery: Delivery, versions: list[Version], file: Path
     ) -> None:
         delivery.registry.aliases.set(CHAMPION, versions[0])
-        done = settle_on(delivery, file)
+        done = reconcile_on(delivery, file)
         told = "the registry's alias 'champion' named version 1 and names version 3 again"
         assert (done.drift, done.changed) == ("", (told,))
-        assert settle_on(delivery, file).changed == ()
+        assert reconcile_on(delivery, file).changed == ()
 
     def test_says_that_it_only_set_a_lost_alias(self, delivery: Delivery, file: Path) -> None:
         delivery.registry.aliases.set(CHAMPION, None)
         told = "the registry's alias 'champion' named no version and names version 3 again"
-        assert settle_on(delivery, file).changed == (told,)
+        assert reconcile_on(delivery, file).changed == (told,)
 
     def test_says_what_the_home_lacked(
         self, delivery: Delivery, versions: list[Version], file: Path
     ) -> None:
         (delivery.home / "production-model.yaml").unlink()
         (delivery.home / "approvals" / f"{versions[2].digest}.dsse.json").unlink()
-        done = settle_on(delivery, file)
+        done = reconcile_on(delivery, file)
         assert done.drift == ""
         assert done.changed == (
             "the home keeps the approval of version 3 again",
@@ -120,7 +123,7 @@ class TestProduction:
         self, delivery: Delivery, file: Path
     ) -> None:
         delivery.target.running = replace(delivery.target.running, version=9, digest="e" * 64)
-        told = settle_on(delivery, file).drift
+        told = reconcile_on(delivery, file).drift
         assert told == "version 9, bundle eeeeeeeeeeee, served, which was never promoted here"
         assert delivery.target.running.version == 3
 
@@ -128,14 +131,14 @@ class TestProduction:
         self, delivery: Delivery, versions: list[Version], file: Path
     ) -> None:
         names(delivery, file, versions[0])
-        done = settle_on(delivery, file)
+        done = reconcile_on(delivery, file)
         assert done.drift.startswith("version 3, bundle ")
         assert delivery.target.running.digest == versions[0].digest
         assert delivery.registry.read().champion == versions[0]
         last = production_history.read_history(delivery.home)[-1]
         assert (last.kind, last.version, last.former_version) == ("reconcile", 1, 3)
-        assert settle_on(delivery, file).drift == ""
-        assert not unsettled(delivery.home)
+        assert reconcile_on(delivery, file).drift == ""
+        assert not open_journals(delivery.home)
 
     def test_without_a_registry_the_file_is_enough(
         self,
@@ -147,9 +150,9 @@ class TestProduction:
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         names(delivery, file, versions[1])
         away = Registry("http://127.0.0.1:9", delivery.registry.name, delivery.home)
-        assert "does not answer" in settle_on(delivery, file, away).registry
+        assert "does not answer" in reconcile_on(delivery, file, away).registry
         assert delivery.target.running.digest == versions[1].digest
-        assert settle_on(delivery, file).registry == ""
+        assert reconcile_on(delivery, file).registry == ""
         assert delivery.registry.read().champion == versions[1]
 
 
@@ -161,7 +164,7 @@ class TestIsRefused:
     ) -> None:
         before = delivery.state()
         with pytest.raises(error, match=match):
-            settle_on(delivery, file)
+            reconcile_on(delivery, file)
         assert delivery.state() == before
 
     def test_a_version_that_nobody_approved(self, delivery: Delivery, file: Path) -> None:
@@ -263,9 +266,9 @@ class TestRules:
     def assert_refused(self, delivery: Delivery, file: Path, match: str) -> None:
         before = delivery.state()
         with pytest.raises(Refused, match=match):
-            settle_on(delivery, file)
+            reconcile_on(delivery, file)
         assert delivery.state() == before
-        assert not unsettled(delivery.home)
+        assert not open_journals(delivery.home)
 
     def back_to(self, delivery: Delivery, to: int) -> None:
         rollback(
@@ -316,18 +319,18 @@ class TestRules:
         delivery.home = Home(tmp_path / "other")
         delivery.home.make()
         with pytest.raises(EnvironmentFault, match="the champion of 'three' is unknown"):
-            settle_on(delivery, file)
+            reconcile_on(delivery, file)
 
     def test_an_approved_challenger_is_promoted(self, delivery: Delivery, file: Path) -> None:
         version = self.challenger(delivery, file)
-        done = settle_on(delivery, file)
+        done = reconcile_on(delivery, file)
         assert done.version == version
         assert done.changed == ("version 4 was promoted",)
         assert done.drift.startswith("version 3, bundle ")
         last = production_history.read_history(delivery.home)[-1]
         assert (last.kind, last.version, last.by) == ("promotion", 4, "Asha")
         assert delivery.registry.read().champion == version
-        assert settle_on(delivery, file).drift == ""
+        assert reconcile_on(delivery, file).drift == ""
 
     def test_a_rejected_challenger_is_not(self, delivery: Delivery, file: Path) -> None:
         self.challenger(delivery, file, decision="reject", reason="too risky")
@@ -359,7 +362,7 @@ class TestRules:
         shutil.copytree(here.root, delivery.home.root)
         delivery.promote()
         delivery.home = here
-        assert settle_on(delivery, file).version == version
+        assert reconcile_on(delivery, file).version == version
         last = production_history.read_history(here)[-1]
         assert (last.kind, last.version, last.former_version) == ("reconcile", 4, 3)
 
@@ -374,4 +377,4 @@ def test_a_journal_sorts_after_the_others_whatever_the_clock_does(delivery: Deli
     newest = max(folder.iterdir())
     newest.rename(folder / f"2999{newest.name[4:]}")
     made = [Journal.start(delivery.home, "rollback", **about) for _ in range(3)]
-    assert [one.path for one in unsettled(delivery.home)] == [one.path for one in made]
+    assert [one.path for one in open_journals(delivery.home)] == [one.path for one in made]

@@ -15,7 +15,7 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import production_history
 from ml_pipeline.promotion.agreement import agreed_champion
 from ml_pipeline.promotion.environment import Production
-from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.lease_history import last_done
 from ml_pipeline.promotion.reconcile import Reconciled, reconcile_production
 from ml_pipeline.promotion.restore import restore
@@ -161,7 +161,7 @@ def test_rollback_tells_such_a_registry_too(delivery: Delivery, tmp_path: Path) 
     shutil.copyfile(tmp_path / "backup", database)
     back_to(delivery, 1, "further")
     assert delivery.registry.read().champion == delivery.registry.read().version(1)
-    assert not unsettled(delivery.home)
+    assert not open_journals(delivery.home)
 
 
 def test_a_version_that_the_backup_lacks_is_registered_again(

@@ -19,7 +19,7 @@ from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.registry.records import APPROVAL_RECORD, Records
 from ml_pipeline.registry.registry import Registry
 
-from tests.promotion.test_reconcile import settle_on
+from tests.promotion.test_reconcile import reconcile_on
 from tests.records import newest_record
 
 Delivery = Any
@@ -57,7 +57,7 @@ def test_versions_get_their_numbers_bundles_and_approvals_back(
     held = {version.number: version.digest for version in delivery.registry.read().versions}
     assert held == {entry.version: entry.bundle for entry in history[1:]}
     file = delivery.home / "production-model.yaml"
-    told = settle_on(delivery, file)
+    told = reconcile_on(delivery, file)
     assert told.changed == (
         "the registry's alias 'champion' named no version and names version 3 again",
     )

@@ -11,8 +11,8 @@ from ml_pipeline.core.errors import EnvironmentFault, Refused
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import production_history
 from ml_pipeline.promotion.environment import Production
-from ml_pipeline.promotion.journal import unsettled
-from ml_pipeline.promotion.rollback import good, rollback
+from ml_pipeline.promotion.journal import open_journals
+from ml_pipeline.promotion.rollback import rollback, rollback_stack
 from ml_pipeline.promotion.switch import Changed
 from ml_pipeline.registry.records import APPROVAL_RECORD
 from ml_pipeline.registry.registry import Registry
@@ -91,7 +91,9 @@ class TestWithARegistry:
         self, delivery: Delivery, versions: list[Version]
     ) -> None:
         assert back(delivery, to=1).version.number == 1
-        assert [number for number, _ in good(production_history.read_history(delivery.home))] == [1]
+        assert [
+            number for number, _ in rollback_stack(production_history.read_history(delivery.home))
+        ] == [1]
         before = delivery.state()
         with pytest.raises(
             Refused, match=r"version 3 was rolled back on .* by Bina: too many alarms.*'approve'"
@@ -130,7 +132,7 @@ class TestWithoutARegistry:
         assert "does not answer" in done.open
         assert delivery.target.running.digest == versions[1].digest
         assert delivery.registry.read().champion == versions[2]
-        (journal,) = unsettled(delivery.home)
+        (journal,) = open_journals(delivery.home)
         assert str(journal.record).startswith("rollback of version 2 by Bina, as far as 'alias'")
 
     def test_the_next_promotion_tells_the_registry_first(
@@ -141,16 +143,16 @@ class TestWithoutARegistry:
             delivery.promote()
         assert delivery.registry.read().champion == versions[1]
         assert delivery.target.running.digest == versions[1].digest
-        assert not unsettled(delivery.home)
+        assert not open_journals(delivery.home)
 
     def test_twice_the_last_one_counts(self, delivery: Delivery, versions: list[Version]) -> None:
         back(delivery, registry=away(delivery))
         back(delivery, registry=away(delivery))
-        assert len(unsettled(delivery.home)) == 2
+        assert len(open_journals(delivery.home)) == 2
         with pytest.raises(Refused, match=r"was used on|champion moved"):
             delivery.promote()
         assert delivery.registry.read().champion == versions[0]
-        assert not unsettled(delivery.home)
+        assert not open_journals(delivery.home)
 
     def test_a_version_promoted_elsewhere_meanwhile_stays_champion(
         self, delivery: Delivery, versions: list[Version], tmp_path: Path
@@ -173,7 +175,7 @@ class TestIsRefused:
         with pytest.raises(Refused, match=match):
             back(delivery, to)
         assert delivery.state() == before
-        assert not unsettled(delivery.home)
+        assert not open_journals(delivery.home)
 
     def test_a_bundle_that_was_changed_where_it_is_kept(
         self, delivery: Delivery, versions: list[Version], caplog: pytest.LogCaptureFixture

@@ -11,7 +11,7 @@ from ml_pipeline.core.errors import EnvironmentFault, Refused
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.promotion import switch, watch_state
 from ml_pipeline.promotion.environment import Production
-from ml_pipeline.promotion.journal import Journal, Step, unsettled
+from ml_pipeline.promotion.journal import Journal, Step, open_journals
 from ml_pipeline.promotion.production_history import Entry, read_history
 from ml_pipeline.promotion.production_watch import ProductionWatch
 from ml_pipeline.promotion.rollback import rollback
@@ -134,12 +134,12 @@ class TestFinish:
             patched.setattr(Journal, "close", lambda *_: None)
             with pytest.raises(KeyboardInterrupt):
                 back(delivery)
-        assert len(unsettled(delivery.home)) == 1
+        assert len(open_journals(delivery.home)) == 1
         found = finished(delivery)
         assert found is not None
         assert (found.kind, found.version, found.by) == ("rollback", 2, BY)
         assert [entry.version for entry in read_history(delivery.home)] == [1, 2, 3, 2]
-        assert unsettled(delivery.home) == []
+        assert open_journals(delivery.home) == []
         champion = delivery.registry.read().champion
         assert (champion.number, delivery.target.running.digest) == (2, champion.digest)
 

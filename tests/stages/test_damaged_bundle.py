@@ -15,7 +15,7 @@ import pytest
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import Refused
-from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.registry.mlflow_session import mlflow_scope
 from ml_pipeline.registry.versions import DIGEST
 from ml_pipeline.stages.runner import execute
@@ -126,7 +126,7 @@ def test_promote_and_deploy(case, subtests):
             assert_refused(case.promote(), told)
             assert_refused(run(case, "deploy", "staging"), told)
             assert state(case) == before
-    assert unsettled(case.home) == []
+    assert open_journals(case.home) == []
     assert case.promote().exit_code == 0
     assert case.answer()["model_version"] == 2
 
@@ -145,7 +145,7 @@ def test_rollback_and_reconcile(two, subtests, tmp_path):
             assert "go back to another version" in result.report.summary
             assert_refused(run(two, "reconcile", "production", file=str(file)), told)
             assert state(two) == before
-    assert unsettled(two.home) == []
+    assert open_journals(two.home) == []
     assert run(two, "rollback", reason="alarms").exit_code == 0
     assert two.answer()["model_version"] == 1
 

@@ -24,7 +24,7 @@ from ml_pipeline.config import Project
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.promotion import production_history, production_watch, switch
-from ml_pipeline.promotion.journal import Journal, Step, unsettled
+from ml_pipeline.promotion.journal import Journal, Step, open_journals
 from ml_pipeline.registry.aliases import Aliases
 from ml_pipeline.stages.runner import Result, execute
 
@@ -146,7 +146,7 @@ def test_outside_a_limit_it_is_rolled_back_at_once_and_the_records_say_why(two: 
     )
     assert last.reason.startswith(reason)
     assert agree(two, 1)
-    assert unsettled(two.home) == []
+    assert open_journals(two.home) == []
 
 
 def test_refused_requests_of_a_client_are_shown_and_roll_nothing_back(two: Case) -> None:
@@ -300,7 +300,7 @@ class TestInterrupted:
             patched.setattr(Journal, "close", lambda *_: None)
             with pytest.raises(KeyboardInterrupt):
                 watch(lasting(two))
-        assert len(unsettled(two.home)) == 1
+        assert len(open_journals(two.home)) == 1
         result = watch(lasting(two))
         assert result.exit_code == 1
         assert result.report.summary.startswith(
@@ -308,7 +308,7 @@ class TestInterrupted:
         )
         assert agree(two, 1)
         assert kinds(two) == [("promotion", 1), ("promotion", 2), ("rollback", 1)]
-        assert unsettled(two.home) == []
+        assert open_journals(two.home) == []
 
     def test_a_rollback_that_fails_is_told_and_tried_again(
         self, two: Case, monkeypatch: pytest.MonkeyPatch
@@ -357,7 +357,7 @@ def killed_before(step: str) -> Callable[..., None]:
     """Return a sequence that is ended before a step, as by SIGKILL."""
     perform = switch.perform
 
-    def until(steps: list[Step], journal: Journal, reach: Any) -> None:
+    def until(steps: list[Step], journal: Journal, fault_point: Any) -> None:
         def reached(point: str) -> None:
             if point == f"before {step}":
                 raise KeyboardInterrupt

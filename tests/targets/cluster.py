@@ -261,7 +261,7 @@ class Cluster:
             with self._lock:
                 if ("Deployment", name) not in self.objects:
                     raise Refusal(f'Error from server (NotFound): deployments "{name}" not found')
-                pods = self._settled(name)
+                pods = self._scheduled_pods(name)
                 if len(pods) == 1 and pods[0].ready:
                     return "successfully rolled out\n"
                 if pods[-1].failed:
@@ -305,7 +305,7 @@ class Cluster:
                 service = self.objects["Service", name]
                 assert words[1] == f":{service['spec']['ports'][0]['port']}"
                 name = self._chosen(service)
-            pods = [pod for pod in self._settled(name) if pod.ready] if name else []
+            pods = [pod for pod in self._scheduled_pods(name) if pod.ready] if name else []
         if not pods:
             raise Refusal("error: unable to forward port because pod is not running")
         return f"Forwarding from 127.0.0.1:{pods[-1].port} -> 8000\n"
@@ -333,7 +333,7 @@ class Cluster:
             if port is not None:
                 self._doors[name] = door or Door(port, lambda: self._backend(name))
 
-    def _settled(self, name):
+    def _scheduled_pods(self, name):
         """Return the pods, the old one gone where the new one is ready."""
         pods = self._pods.get(name, [])
         if len(pods) == 2 and pods[1].ready:
@@ -353,19 +353,19 @@ class Cluster:
         with self._lock:
             made = self.objects.get(("Service", service))
             name = None if made is None else self._chosen(made)
-            ready = [pod.port for pod in self._settled(name) if pod.ready] if name else []
+            ready = [pod.port for pod in self._scheduled_pods(name) if pod.ready] if name else []
         return ready[0] if ready else None
 
     def _seen(self, made):
         if made["kind"] != "Deployment":
             return made
-        pods = self._settled(made["metadata"]["name"])
+        pods = self._scheduled_pods(made["metadata"]["name"])
         ready = any(pod.ready for pod in pods)
         return made | {"status": {"availableReplicas": made["spec"]["replicas"]} if ready else {}}
 
     def _pods_of(self, name):
         labels = self.objects["Deployment", name]["spec"]["template"]["metadata"]["labels"]
-        return [pod.seen(labels) for pod in self._settled(name)]
+        return [pod.seen(labels) for pod in self._scheduled_pods(name)]
 
     def _keeps_selector(self, made):
         old = self.objects.get((made["kind"], made["metadata"]["name"]))

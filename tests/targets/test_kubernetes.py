@@ -151,7 +151,7 @@ class TestSwitch:
         assert cluster.names("Deployment") == ["small-staging-v1"]
         assert served_version(place.url) == 1
 
-    def test_a_cluster_that_goes_away_for_good_is_settled_later(
+    def test_a_cluster_that_goes_away_for_good_is_recovered_later(
         self, place, cluster, make_bundle, other
     ):
         def away(words):
@@ -182,7 +182,7 @@ class TestSwitch:
         assert cluster.names("Deployment") == ["small-staging-v1"]
 
     @pytest.mark.parametrize("answers", [True, False])
-    def test_what_an_interrupted_command_left_is_settled(
+    def test_what_an_interrupted_command_left_is_recovered(
         self, place, cluster, make_bundle, other, answers
     ):
         place.deploy(make_bundle(), 1)

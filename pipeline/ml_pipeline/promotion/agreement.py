@@ -16,7 +16,7 @@ from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import production_history
 from ml_pipeline.promotion.environment import PRODUCTION, Production, is_stopped
-from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.lease_history import is_behind, last_done, present_champion
 from ml_pipeline.promotion.production_history import Entry
 from ml_pipeline.registry.leases import Lease
@@ -222,9 +222,9 @@ def sources(registry: Registry, production: Production | None, home: Home) -> So
         EnvironmentFault: a change of production is open, one of them does not answer, or the
             history is broken.
     """
-    for journal in unsettled(home):
+    for journal in open_journals(home):
         raise EnvironmentFault(
-            f"a change of {PRODUCTION} is not settled: {journal.record}",
+            f"a change of {PRODUCTION} is not finished: {journal.record}",
             hint=f"run 'ml-pipeline promote' or {RECONCILE}",
         )
     state = registry.read()
@@ -262,7 +262,7 @@ def production_of(project: Project, home: Home) -> Production | None:
 
 
 def _hint(found: Sources) -> str:
-    """Return the command that settles the difference."""
+    """Return the command that resolves the difference."""
     last, recorded, version = found.last, found.recorded, found.version
     if version is not None and last is not None and not found.behind:
         pair = (version.number, version.digest)

@@ -12,8 +12,8 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.promotion import production_history
 from ml_pipeline.promotion.environment import PRODUCTION, clear_stopped
-from ml_pipeline.promotion.journal import unsettled
-from ml_pipeline.promotion.rollback import good
+from ml_pipeline.promotion.journal import open_journals
+from ml_pipeline.promotion.rollback import rollback_stack
 from ml_pipeline.targets import server_records
 from ml_pipeline.targets.base import Deployment, Placement
 from ml_pipeline.targets.loader import load_target
@@ -73,9 +73,9 @@ def _in_use(project: Project, home: Home) -> Iterator[str]:
         running = load_target(section.target).status(Placement.of(project, name, home))
         if running is not None:
             yield running.digest
-    for journal in unsettled(home):
+    for journal in open_journals(home):
         yield journal.record.bundle
         yield journal.record.former_bundle or ""
     yield production_history.bundle_in_production(home) or ""
-    stack = good(production_history.read_history(home))
+    stack = rollback_stack(production_history.read_history(home))
     yield from (digest for _, digest in stack[-project.config.serving.keep_released :])

@@ -1,7 +1,7 @@
 """What a change of production is about and how far it got, written before it is done.
 
 One file a change in ``home/journal``, always whole. A change that was killed leaves its file open;
-whoever changes production next settles it first.
+whoever changes production next recovers it first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 Kind = Literal["promotion", "rollback", "reconcile"]
 State = Literal["open", "done", "taken back"]
-Reach = Callable[[str], None]
+FaultHook = Callable[[str], None]
 """Told each point that a sequence reaches; a test ends the process there."""
 
 
@@ -92,7 +92,7 @@ def _after_all(home: Home, now: datetime) -> str:
     return (newest + MICROSECOND).strftime(NAMED)
 
 
-def unsettled(home: Home) -> list[Journal]:
+def open_journals(home: Home) -> list[Journal]:
     """Return the journals that are open, oldest first; raises EnvironmentFault as ``journals``."""
     return [one for one in journals(home) if one.record.state == "open"]
 
@@ -125,20 +125,20 @@ class Step:
     do: Callable[[], None]
 
 
-def perform(steps: Sequence[Step], journal: Journal, reach: Reach) -> None:
+def perform(steps: Sequence[Step], journal: Journal, fault_point: FaultHook) -> None:
     """Do the steps in order; the journal tells of each that it begins and that it was made.
 
     Raises:
         Exception: what a step raised; the later ones were not begun.
     """
     for step in steps:
-        reach(f"before {step.name}")
+        fault_point(f"before {step.name}")
         journal.update(steps=journal.record.steps | {step.name: "begun"})
         step.do()
-        reach(f"within {step.name}, done and not written down")
+        fault_point(f"within {step.name}, done and not written down")
         journal.update(steps=journal.record.steps | {step.name: "made"})
-    reach(f"after {steps[-1].name}")
+    fault_point(f"after {steps[-1].name}")
 
 
-def nowhere(_point: str) -> None:
+def no_faults(_point: str) -> None:
     """Go on."""

@@ -16,7 +16,7 @@ from ml_pipeline.core import clock, documents, workdir
 from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import HISTORY, Home
-from ml_pipeline.promotion.journal import Kind, Reach, nowhere
+from ml_pipeline.promotion.journal import FaultHook, Kind, no_faults
 from ml_pipeline.registry.versions import Version
 
 PRODUCTION_MODEL = "production-model.yaml"
@@ -165,7 +165,7 @@ def write_down(
     approval: Approval,
     profile: Path | None,
     undo: ExitStack,
-    reach: Reach = nowhere,
+    fault_point: FaultHook = no_faults,
 ) -> None:
     """Write what is in production; ``undo`` learns how each file is taken back.
 
@@ -181,7 +181,7 @@ def write_down(
     for step in steps:
         undo.callback(step.undo)
         step.do()
-        reach(f"within file, {step.path.name} written")
+        fault_point(f"within file, {step.path.name} written")
 
 
 def follow(home: Home, endpoint: str, approval: Approval) -> bool:

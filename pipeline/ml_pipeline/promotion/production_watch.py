@@ -20,7 +20,7 @@ from ml_pipeline.online.metrics_scraper import Servers
 from ml_pipeline.promotion import watch_state
 from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.production_history import Entry, read_history
-from ml_pipeline.promotion.rollback import good
+from ml_pipeline.promotion.rollback import rollback_stack
 from ml_pipeline.promotion.switch import Changed
 from ml_pipeline.tasks.base import from_column
 from ml_pipeline.tasks.loader import read_task
@@ -158,7 +158,7 @@ class ProductionWatch:
         """Roll production back; without an earlier version it stays, and the summary says so."""
         number = f"version {self.promotion.version}"
         reason = f"{broken.name}: {broken.shown}, expected {broken.expected}"
-        if len(good(read_history(self.home))) < 2:
+        if len(rollback_stack(read_history(self.home))) < 2:
             summary = (
                 f"{number} is outside its limits and stays, since there is no earlier version: "
                 f"{reason}"

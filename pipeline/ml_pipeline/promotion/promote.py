@@ -35,10 +35,10 @@ from ml_pipeline.promotion import approvals, production_history
 from ml_pipeline.promotion.agreement import contenders
 from ml_pipeline.promotion.approvals import check_approved
 from ml_pipeline.promotion.environment import Production, alone, fetched
-from ml_pipeline.promotion.journal import Journal, Reach, Step, nowhere, perform
+from ml_pipeline.promotion.journal import FaultHook, Journal, Step, no_faults, perform
 from ml_pipeline.promotion.lease import acquire_lease
 from ml_pipeline.promotion.lease_history import check_unused
-from ml_pipeline.promotion.recovery import settle
+from ml_pipeline.promotion.recovery import recover
 from ml_pipeline.registry.leases import Lease
 from ml_pipeline.registry.records import APPROVAL_RECORD
 from ml_pipeline.registry.registry import Registry
@@ -61,7 +61,7 @@ class Promotion:
     started: bool
     published: str = ""
     """Where ``production-model.yaml`` was pushed; empty without a repository."""
-    settled: tuple[str, ...] = ()
+    recovered: tuple[str, ...] = ()
     """What was done with changes of production that had been killed."""
 
 
@@ -75,7 +75,7 @@ def promote(
     run_id: str,
     progress: Progress,
     expected: int | None = None,
-    reach: Reach = nowhere,
+    fault_point: FaultHook = no_faults,
 ) -> Promotion:
     """Make the approved challenger the champion; a champion whose server is down is started again.
 
@@ -89,7 +89,7 @@ def promote(
         run_id: Of this run, for the history.
         progress: Told what is being done.
         expected: The version that was shown to whoever decided; None accepts any.
-        reach: Told every point of the sequence.
+        fault_point: Called at every point of the sequence.
 
     Raises:
         Refused: a record or a digest does not verify, the champion moved, or the new server is
@@ -99,7 +99,7 @@ def promote(
             runs. What was there before is there again, or the message says what is not.
     """
     with alone(production.home):
-        settled = settle(registry, keys, production, profile, progress)
+        recovered = recover(registry, keys, production, profile, progress)
         done = promote_challenger(
             registry,
             policy,
@@ -109,9 +109,9 @@ def promote(
             run_id=run_id,
             progress=progress,
             expected=expected,
-            reach=reach,
+            fault_point=fault_point,
         )
-        return replace(done, settled=settled)
+        return replace(done, recovered=recovered)
 
 
 def promote_challenger(
@@ -124,7 +124,7 @@ def promote_challenger(
     run_id: str,
     progress: Progress,
     expected: int | None = None,
-    reach: Reach = nowhere,
+    fault_point: FaultHook = no_faults,
 ) -> Promotion:
     """Promote as ``promote`` does. The caller holds the home, and nothing in it is open."""
     found = contenders(registry, production, production.home, expected)
@@ -146,7 +146,7 @@ def promote_challenger(
         profile,
         run_id,
         progress,
-        reach,
+        fault_point,
     )
     return sequence.run()
 
@@ -224,14 +224,14 @@ class _Sequence:
         profile: Path | None,
         run_id: str,
         progress: Progress,
-        reach: Reach,
+        fault_point: FaultHook,
     ) -> None:
         self.registry, self.production = registry, production
         self.version, self.former = facts.challenger, facts.champion
         self.leases = self.earlier = leases
         self.approval, self.content = approval, content
         self.profile = production_history.profile_of(self.version, profile)
-        self.run_id, self.progress, self.reach = run_id, progress, reach
+        self.run_id, self.progress, self.fault_point = run_id, progress, fault_point
         self.undo = ExitStack()
         self.handover: Handover | None = None
         self.published = ""
@@ -255,13 +255,13 @@ class _Sequence:
         names: tuple[Callable[[], None], ...]
         names = (self.lease, self.deploy, self.check, self.alias, self.file)
         try:
-            perform([Step(one.__name__, one) for one in names], self.journal, self.reach)
+            perform([Step(one.__name__, one) for one in names], self.journal, self.fault_point)
         except BaseException:
             self.take_back()
             raise
         self.undo.pop_all()
         last = [Step("end", self.end), Step("publish", self.publish)]
-        perform(last, self.journal, self.reach)
+        perform(last, self.journal, self.fault_point)
         self.journal.close("done")
         return Promotion(
             self.version,
@@ -282,7 +282,7 @@ class _Sequence:
     def lease(self) -> None:
         self.progress("acquiring the lease", 0.1)
         self.earlier = acquire_lease(self.registry, self.journal, self.leases)
-        self.reach("within lease, acquired")
+        self.fault_point("within lease, acquired")
         self.check_champion()
         check_unused(self.earlier, self.registry.name, self.journal.record.approval)
 
@@ -336,7 +336,7 @@ class _Sequence:
             run_id=self.run_id,
         )
         production_history.write_down(
-            self.production.home, entry, self.approval, self.profile, self.undo, self.reach
+            self.production.home, entry, self.approval, self.profile, self.undo, self.fault_point
         )
 
     def end(self) -> None:

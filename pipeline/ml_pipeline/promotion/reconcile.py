@@ -19,12 +19,18 @@ from ml_pipeline.core.report import Progress
 from ml_pipeline.promotion import production_history
 from ml_pipeline.promotion.desired_state import Desired
 from ml_pipeline.promotion.environment import Production, alone, fetched
-from ml_pipeline.promotion.journal import Reach, nowhere
+from ml_pipeline.promotion.journal import FaultHook, no_faults
 from ml_pipeline.promotion.lease_history import DONE, is_behind
 from ml_pipeline.promotion.production_history import Entry
 from ml_pipeline.promotion.promote import promote_challenger
-from ml_pipeline.promotion.recovery import settle
-from ml_pipeline.promotion.rollback import ProductionChange, changes_of, good, rolled_back, stack_of
+from ml_pipeline.promotion.recovery import recover
+from ml_pipeline.promotion.rollback import (
+    ProductionChange,
+    changes_of,
+    rollback_stack,
+    rolled_back,
+    stack_of,
+)
 from ml_pipeline.promotion.switch import Verified, change, realign, verified
 from ml_pipeline.registry.records import APPROVAL_RECORD
 from ml_pipeline.registry.registry import Registry
@@ -45,7 +51,7 @@ class Reconciled:
     """Why the environment did not serve ``version``; empty where it did."""
     approved: str = ""
     """By whom, where the environment asks for it."""
-    settled: tuple[str, ...] = ()
+    recovered: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     """What else was changed, in words: the alias, the home's files, a promotion."""
     registry: str = ""
@@ -64,7 +70,7 @@ def reconcile_production(
     run_id: str,
     progress: Progress,
     profile: Path | None = None,
-    reach: Reach = nowhere,
+    fault_point: FaultHook = no_faults,
 ) -> Reconciled:
     """Let production serve what ``desired`` says, by the rules of promotion and rollback.
 
@@ -81,13 +87,13 @@ def reconcile_production(
         policy: The rules in force, for a promotion.
         keys: Public keys whose signature counts.
         production: Where it is to serve.
-        desired: Reads the file; called after killed changes are settled, which may write it.
+        desired: Reads the file; called after killed changes are recovered, which may write it.
         by: Who asks for it, for the history.
         reason: Why, likewise.
         run_id: Of this run.
         progress: Told what is being done.
         profile: See ``promote``.
-        reach: Told every point of a change.
+        fault_point: Called at every point of a change.
 
     Raises:
         Refused: the version was rolled back, may not be promoted or does not verify, or its server
@@ -97,10 +103,10 @@ def reconcile_production(
     """
     home = production.home
     with alone(home):
-        settled: tuple[str, ...] = ()
+        recovered: tuple[str, ...] = ()
         unknown = ""
         try:
-            settled = settle(registry, keys, production, None, progress)
+            recovered = recover(registry, keys, production, None, progress)
         except EnvironmentFault as error:
             unknown = str(error)
         wanted = desired()
@@ -117,11 +123,11 @@ def reconcile_production(
                 keys,
                 production,
                 wanted,
-                settled,
+                recovered,
                 profile=profile,
                 run_id=run_id,
                 progress=progress,
-                reach=reach,
+                fault_point=fault_point,
             )
         with verified(registry, keys, home, wanted.model_version, digest) as proven:
             if proven.approval_digest != wanted.digests.approval:
@@ -141,7 +147,7 @@ def reconcile_production(
                         by=by,
                         reason=reason,
                         run_id=run_id,
-                        reach=reach,
+                        fault_point=fault_point,
                     )
                     changes += [told.moved] if told.moved else []
                     unknown = told.open
@@ -156,7 +162,7 @@ def reconcile_production(
                     by=by,
                     reason=reason,
                     run_id=run_id,
-                    reach=reach,
+                    fault_point=fault_point,
                 )
                 recorded = "nothing" if was is None else f"version {was.version}"
                 drift = drift or f"{recorded} was recorded as what is in production"
@@ -166,7 +172,7 @@ def reconcile_production(
             deployment=serving,
             drift=drift,
             approved=_approved(proven.approval),
-            settled=settled,
+            recovered=recovered,
             changed=tuple(changes),
             registry=unknown,
         )
@@ -183,7 +189,7 @@ def _was_in_production(
     """
     one = (wanted.model_version, wanted.digests.bundle)
     known = one in {(entry.version, entry.bundle) for entry in history}
-    if known and one not in good(history):
+    if known and one not in rollback_stack(history):
         raise rolled_back(changes_of(history), one)
     try:
         done = [lease for lease in registry.leases.read() if lease.ended == DONE]
@@ -212,12 +218,12 @@ def _forward(
     keys: Sequence[SSlibKey],
     production: Production,
     wanted: Desired,
-    settled: tuple[str, ...],
+    recovered: tuple[str, ...],
     *,
     profile: Path | None,
     run_id: str,
     progress: Progress,
-    reach: Reach,
+    fault_point: FaultHook,
 ) -> Reconciled:
     """Promote the version that is desired, by all the rules of a promotion.
 
@@ -247,14 +253,14 @@ def _forward(
         profile=profile,
         run_id=run_id,
         progress=progress,
-        reach=reach,
+        fault_point=fault_point,
     )
     return Reconciled(
         version=done.version,
         deployment=done.deployment,
         drift=_cause(before, done.version.digest, set()),
         approved=_approved(done.approval),
-        settled=settled,
+        recovered=recovered,
         changed=(f"version {done.version.number} was promoted",) if done.changed else (),
     )
 

@@ -1,4 +1,4 @@
-"""Settles what a killed change of production left: the rest is done, or all of it is taken back."""
+"""Recovers a killed change of production: the rest is done, or all of it is taken back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ml_pipeline.core.report import Check, Progress, Verdict
 from ml_pipeline.promotion import approvals, production_history
 from ml_pipeline.promotion.environment import Production, bundle_of
-from ml_pipeline.promotion.journal import Journal, unsettled
+from ml_pipeline.promotion.journal import Journal, open_journals
 from ml_pipeline.promotion.lease_history import present_champion
 from ml_pipeline.promotion.switch import complete
 from ml_pipeline.registry.registry import Registry
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
 
 
-def settle(
+def recover(
     registry: Registry,
     keys: Sequence[SSlibKey],
     production: Production,
     profile: Path | None,
     progress: Progress,
 ) -> tuple[str, ...]:
-    """Settle every open journal of the home, and say how. The caller holds the home.
+    """Recover every open journal of the home, and say how. The caller holds the home.
 
     Where the registry's alias is decides: if the promotion moved it to its version, it is finished;
     otherwise, what was there before it is put back, unless the promotion was written down and has
@@ -47,15 +47,15 @@ def settle(
         EnvironmentFault: the registry, the disk or the port is not to be had; the journal stays.
     """
     told = []
-    journals = unsettled(production.home)
+    journals = open_journals(production.home)
     changes = [journal for journal in journals if journal.record.kind != "promotion"]
     if changes:
-        progress("settling what was interrupted", 0.05)
+        progress("recovering what was interrupted", 0.05)
         complete(registry, keys, production, changes[-1])
         told = [f"finished: {changes[-1].record}"]
         journals = [one for one in journals if one.path.name > changes[-1].path.name]
     for journal in journals:
-        progress("settling what was interrupted", 0.05)
+        progress("recovering what was interrupted", 0.05)
         champion = present_champion(registry.read())
         moved = "alias" in journal.record.steps
         if moved and champion is not None and champion.digest == journal.record.bundle:
@@ -74,10 +74,10 @@ def settle(
 
 
 def checks(told: Sequence[str]) -> list[Check]:
-    """Return a passed check for each change that was settled."""
+    """Return a passed check for each change that was recovered."""
     return [
         Check(
-            name="interrupted change settled",
+            name="interrupted change recovered",
             verdict=Verdict.PASS,
             observed=one,
             expected="finished, or what was there before is there again",

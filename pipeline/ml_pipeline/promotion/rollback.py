@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.promotion import production_history
 from ml_pipeline.promotion.environment import Production, alone
-from ml_pipeline.promotion.journal import Journal, Reach, nowhere, unsettled
+from ml_pipeline.promotion.journal import FaultHook, Journal, no_faults, open_journals
 from ml_pipeline.promotion.production_history import Entry
 from ml_pipeline.promotion.switch import Changed, change, verified
 from ml_pipeline.registry.registry import Registry
@@ -54,7 +54,7 @@ def rollback(
     reason: str,
     run_id: str,
     present: Reference | None = None,
-    reach: Reach = nowhere,
+    fault_point: FaultHook = no_faults,
 ) -> Changed:
     """Let a version serve that was in production before; the registry is told afterwards.
 
@@ -67,7 +67,7 @@ def rollback(
         reason: Why.
         run_id: Of this run, for the history.
         present: What has to be in production for it; None is whatever is.
-        reach: Told every point of the sequence.
+        fault_point: Called at every point of the sequence.
 
     Raises:
         Refused: there is no such version or it was rolled back, its bundle or approval does not
@@ -77,7 +77,7 @@ def rollback(
     """
     home = production.home
     with alone(home):
-        open_ = unsettled(home)
+        open_ = open_journals(home)
         found, target = _choose(production_history.read_history(home), open_, to)
         if present is not None and found != present:
             raise Refused(f"production is at {_named(found)} by now", expected=_named(present))
@@ -96,20 +96,20 @@ def rollback(
                 by=by,
                 reason=reason,
                 run_id=run_id,
-                reach=reach,
+                fault_point=fault_point,
             )
 
 
-def good(history: Sequence[Entry]) -> list[Reference]:
+def rollback_stack(history: Sequence[Entry]) -> list[Reference]:
     """Return the versions that nobody has gone back from, oldest first; the last one is present.
 
-    Going back to a version takes those after it off.
+    Rolling back pops the later versions.
     """
     return stack_of((entry.version, entry.bundle) for entry in history)
 
 
 def stack_of(changes: Iterable[Reference]) -> list[Reference]:
-    """Return what ``good`` does, for what production went to, change by change."""
+    """Return what ``rollback_stack`` does, for what production went to, change by change."""
     stack: list[Reference] = []
     for one in changes:
         if one in stack:
@@ -123,7 +123,7 @@ def _choose(
     history: Sequence[Entry], open_: Sequence[Journal], to: int | None
 ) -> tuple[Reference | None, Reference]:
     """Return what is in production now and what is to be."""
-    stack = good(history)
+    stack = rollback_stack(history)
     started = [
         one.record
         for one in open_

@@ -17,7 +17,7 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import approvals
 from ml_pipeline.promotion.agreement import ALIAS, ANSWER, HISTORY, RECONCILE, differing
 from ml_pipeline.promotion.environment import PRODUCTION
-from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.production_history import read_history
 from ml_pipeline.registry.records import APPROVAL_RECORD, GATE_RECORD
 from ml_pipeline.registry.registry import Registry
@@ -161,12 +161,12 @@ def history(home: Home) -> list[dict[str, Any]]:
 
 
 def open_changes(home: Home) -> list[str]:
-    """Return what is not settled: changes of production that were killed, or told nobody yet.
+    """Return what is open: changes of production that were killed, or told nobody yet.
 
     Raises:
         EnvironmentFault: a journal is broken.
     """
-    return [str(journal.record) for journal in unsettled(home)]
+    return [str(journal.record) for journal in open_journals(home)]
 
 
 def _known(registry: Registry) -> _Known:

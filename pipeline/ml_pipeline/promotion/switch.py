@@ -21,14 +21,14 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import approvals, production_history
 from ml_pipeline.promotion.environment import Production, bundle_of
 from ml_pipeline.promotion.journal import (
+    FaultHook,
     Journal,
     Kind,
-    Reach,
     Record,
     Step,
-    nowhere,
+    no_faults,
+    open_journals,
     perform,
-    unsettled,
 )
 from ml_pipeline.promotion.lease import acquire_lease
 from ml_pipeline.promotion.lease_history import (
@@ -134,7 +134,7 @@ def change(
     by: str,
     reason: str,
     run_id: str,
-    reach: Reach = nowhere,
+    fault_point: FaultHook = no_faults,
 ) -> Changed:
     """Let a verified version serve, write that down, then tell the registry. Holds no lock.
 
@@ -168,10 +168,10 @@ def change(
             check_digest(production.placement.name, handover.deployment, version.digest)
 
         def file() -> None:
-            _write_down(home, journal, wanted, made[0][0].deployment.url, undo, reach)
+            _write_down(home, journal, wanted, made[0][0].deployment.url, undo, fault_point)
 
         try:
-            perform([Step("deploy", deploy), Step("file", file)], journal, reach)
+            perform([Step("deploy", deploy), Step("file", file)], journal, fault_point)
         except BaseException:
             undo.close()
             journal.close("taken back")
@@ -185,7 +185,7 @@ def change(
         deployment=handover.deployment,
         approval=wanted.approval,
         seconds=seconds,
-        open=_tell(registry, production, journal, reach),
+        open=_tell(registry, production, journal, fault_point),
     )
 
 
@@ -208,9 +208,9 @@ def complete(
     ):
         serving = deploy(production.target, production.placement, wanted.bundle, record.version)
         if record.steps.get("file") != "made":
-            _write_down(home, journal, wanted, serving.url, undo, nowhere)
+            _write_down(home, journal, wanted, serving.url, undo, no_faults)
         undo.pop_all()
-    _move_alias(registry, production, journal, nowhere)
+    _move_alias(registry, production, journal, no_faults)
 
 
 def realign(
@@ -221,7 +221,7 @@ def realign(
     by: str,
     reason: str,
     run_id: str,
-    reach: Reach = nowhere,
+    fault_point: FaultHook = no_faults,
 ) -> Realigned:
     """Let the registry say what history and production agree on: its alias, and its last lease.
 
@@ -254,7 +254,7 @@ def realign(
         run_id=run_id,
         steps={"deploy": "made", "file": "made"},
     )
-    if still := _tell(registry, production, journal, reach):
+    if still := _tell(registry, production, journal, fault_point):
         return Realigned(open=still)
     if champion == version:
         return Realigned(f"the registry's last change leads to version {version.number} again")
@@ -316,7 +316,7 @@ def _write_down(
     wanted: Verified,
     endpoint: str,
     undo: ExitStack,
-    reach: Reach,
+    fault_point: FaultHook,
 ) -> None:
     record = journal.record
     entry = production_history.entry(
@@ -330,25 +330,29 @@ def _write_down(
         reason=record.reason,
         run_id=record.run_id,
     )
-    production_history.write_down(home, entry, wanted.approval, None, undo, reach)
+    production_history.write_down(home, entry, wanted.approval, None, undo, fault_point)
 
 
-def _tell(registry: Registry, production: Production, journal: Journal, reach: Reach) -> str:
+def _tell(
+    registry: Registry, production: Production, journal: Journal, fault_point: FaultHook
+) -> str:
     """Move the alias and close the journal; return why that is still open, if it is."""
     try:
-        _move_alias(registry, production, journal, reach)
+        _move_alias(registry, production, journal, fault_point)
     except PipelineError as error:
         return str(error)
     return ""
 
 
-def _move_alias(registry: Registry, production: Production, journal: Journal, reach: Reach) -> None:
+def _move_alias(
+    registry: Registry, production: Production, journal: Journal, fault_point: FaultHook
+) -> None:
     """Give the alias to the journal's version and close it and all before it, which it replaces.
 
     A champion that no journal of this home knows of was promoted elsewhere since, and stays.
     """
     record = journal.record
-    replaced = [one for one in unsettled(production.home) if one.path.name < journal.path.name]
+    replaced = [one for one in open_journals(production.home) if one.path.name < journal.path.name]
 
     def move() -> None:
         for one in replaced:
@@ -364,7 +368,7 @@ def _move_alias(registry: Registry, production: Production, journal: Journal, re
         if champion not in (None, wanted) and champion.digest not in known:
             check_by_hand(leases, production.home, champion)
         acquire_lease(registry, journal, leases)
-        reach("within alias, lease acquired")
+        fault_point("within alias, lease acquired")
         if registry.aliases.number_of(CHAMPION) != state.aliases.get(CHAMPION):
             raise EnvironmentFault("the champion moved meanwhile", hint="run it again")
         registry.aliases.set(CHAMPION, wanted)
@@ -380,7 +384,7 @@ def _move_alias(registry: Registry, production: Production, journal: Journal, re
 
     steps: list[tuple[str, Callable[[], None]]]
     steps = [("alias", move), ("end", end), ("publish", publish)]
-    perform([Step(*one) for one in steps], journal, reach)
+    perform([Step(*one) for one in steps], journal, fault_point)
     for one in replaced:
         one.close("taken back")
     journal.close("done")

@@ -30,7 +30,7 @@ def choose(
         UsageError: no version is registered, or not this one.
         Refused: production is to be given what was not promoted.
         EnvironmentFault: the registry does not answer, it and the history differ, or a change of
-            production is not settled.
+            production is open.
     """
     if environment == PRODUCTION:
         return _promoted(registry, project, home, policy, number)

@@ -19,9 +19,9 @@ from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Progress, Verdict
 from ml_pipeline.promotion.environment import Production, alone
-from ml_pipeline.promotion.journal import unsettled
+from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.production_history import Entry, read_history
-from ml_pipeline.promotion.recovery import settle
+from ml_pipeline.promotion.recovery import recover
 from ml_pipeline.registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -161,10 +161,10 @@ def finish(
         EnvironmentFault: registry, disk or port are not to be had; it stays open.
     """
     home = production.home
-    if not any(_own(one.record.kind, one.record.by) for one in unsettled(home)):
+    if not any(_own(one.record.kind, one.record.by) for one in open_journals(home)):
         return None
     with alone(home):
-        settle(registry, keys, production, None, progress)
+        recover(registry, keys, production, None, progress)
     last = read_history(home)[-1]
     return last if _own(last.kind, last.by) else None
 

@@ -16,7 +16,7 @@ The listening socket itself goes from the old server to the new one. Both then s
 connections, so that none is lost when the old one closes its end: with two sockets on one port
 (SO_REUSEPORT) what waits in the queue of the closed one is reset.
 
-Who may connect is settled by the folder of the socket, which its owner alone may enter. A server
+Who may connect is decided by the folder of the socket, which its owner alone may enter. A server
 in a container takes only the commands of live shadows, from those with which it shares the folder.
 
 ``python -m ml_pipeline.serving.control_socket SOCKET COMMAND`` asks from within a container.

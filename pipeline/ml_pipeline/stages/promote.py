@@ -45,7 +45,7 @@ def run(context: Context[PromoteFlags]) -> Outcome:
     cleaned = clean(context.project, context.home, PRODUCTION, done.deployment)
     return Outcome(
         summary=_line(done),
-        checks=[*recovery.checks(done.settled), *_checks(done), *cleaned],
+        checks=[*recovery.checks(done.recovered), *_checks(done), *cleaned],
         metrics={"url": done.deployment.url, "changed": done.changed, "started": done.started},
         model=done.version.ref,
     )

@@ -123,11 +123,11 @@ def _outcome(context: Context[ReconcileFlags], name: str, done: Reconciled) -> O
     number, url = done.version.number, done.deployment.url
     summary = f"{name} serves version {number} at {url}"
     did = [f"before, {done.drift}"] if done.drift else []
-    did += [*done.changed, *done.settled]
+    did += [*done.changed, *done.recovered]
     summary += f"; {'; '.join(did)}" if did else "; nothing to change"
     if done.registry:
         summary += f"; the registry differs: {done.registry}"
-    checks = recovery.checks(done.settled)
+    checks = recovery.checks(done.recovered)
     checks.append(
         Check(
             name="serves what it is to serve",

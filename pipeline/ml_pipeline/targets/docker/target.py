@@ -76,7 +76,7 @@ class DockerTarget:
                     ),
                     gateway=engine.image_id(client, section.gateway_image, engine.GATEWAY),
                 )
-                fleet.settle()
+                fleet.recover()
                 new, former = _switch(fleet, wanted)
         except BaseException:
             if held is not None:
@@ -327,7 +327,7 @@ class _Fleet:
 
     # --- what an interrupted command left -----------------------------------------------------
 
-    def settle(self) -> None:
+    def recover(self) -> None:
         """Decide what was left undecided: a new server that has the requests keeps them."""
         self.had_log = bool(self.logs())
         waiting = self.get(HELD) or self.get(DIRECT_OLD)
@@ -341,7 +341,7 @@ class _Fleet:
             self.restore(direct)
         front = self.get(HOLDS)
         if isinstance(front, Gateway):
-            self._settle_servers(front)
+            self._recover_servers(front)
         elif front is None and self.get(DIRECT) is None:
             self.clear()
         self.remove(each for each in self.all() if each.role in (TRIAL, container.FILL))
@@ -360,7 +360,7 @@ class _Fleet:
             if isinstance(front, Server):
                 front.wait(front)
 
-    def _settle_servers(self, front: Gateway) -> None:
+    def _recover_servers(self, front: Gateway) -> None:
         """Leave one server, and a configuration that says what nginx does."""
         if not front.running:
             with contextlib.suppress(PipelineError), engine.errors():

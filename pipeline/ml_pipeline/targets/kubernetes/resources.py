@@ -126,7 +126,7 @@ class Fleet:
     def delete_all(self) -> None:
         self.cluster.delete((*SHARED, *PER_VERSION), self._labels)
 
-    def settled(self, workload: Workload) -> Before:
+    def recover(self, workload: Workload) -> Before:
         """Decide what an interrupted command left undecided; return what serves then.
 
         What the Service leads to stays if it can serve, otherwise another version that can.

@@ -60,7 +60,7 @@ class KubernetesTarget:
             released = release(bundle, placement.home)
             workload = Workload.of(placement, released, version)
             fleet = Fleet(_cluster(placement), workload.app)
-            before = fleet.settled(workload)
+            before = fleet.recover(workload)
             wanted = _Wanted(workload, released, token)
             changed = _switch(fleet, wanted, before, placement)
         except BaseException:
@@ -160,7 +160,7 @@ def _switch(fleet: Fleet, wanted: _Wanted, before: Before, placement: Placement)
         except PipelineError as second:
             raise EnvironmentFault(
                 f"{error}; and taking it back failed: {second}",
-                hint="when the cluster answers again, the next deployment settles it",
+                hint="when the cluster answers again, the next deployment recovers it",
             ) from error
         raise
     return True

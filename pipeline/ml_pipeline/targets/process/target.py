@@ -324,7 +324,7 @@ def _without_leftovers(place: _Place) -> State:
         return known
     if known.serving is not None and _answers(known.serving):
         server_process.end(_running(known.former))
-        settled = State(known.serving)
+        recovered = State(known.serving)
     else:
         if known.serving is not None:
             _end_silent(known.serving)
@@ -332,9 +332,9 @@ def _without_leftovers(place: _Place) -> State:
             control_socket.ask(Path(known.former.control), "serve")
         except OSError:
             server_process.end(_running(known.former))
-        settled = State(known.former)
-    server_records.write(place.state, settled)
-    return settled
+        recovered = State(known.former)
+    server_records.write(place.state, recovered)
+    return recovered
 
 
 def _end_silent(server: Server) -> None:
