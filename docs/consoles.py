@@ -101,7 +101,7 @@ def output_of(command: str, root: Path, ports: Mapping[str, int]) -> str:
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=root,
-        env=environment | own | {"PATH": path, "ML_INSIDE_CONTAINER": "true"},
+        env=environment | own | {"PATH": path, "ML_PROCESS_TARGET_IN_CONTAINER": "allow"},
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,

@@ -259,7 +259,8 @@ PREREQUISITES = {"git": "apt-get install git"}
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(program): needs a program of the machine")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-    os.environ["ML_INSIDE_CONTAINER"] = "true"  # servers that end with the tests' container will do
+    # servers that end with the tests' container will do
+    os.environ["ML_PROCESS_TARGET_IN_CONTAINER"] = "allow"
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -121,7 +121,7 @@ class TestProcess:
         assert (check.verdict, check.required) == (Verdict.FAIL, True)
         assert "in a container (/.dockerenv)" in check.observed
         assert "set environments.production.target to docker" in check.why
-        assert "the variable ML_INSIDE_CONTAINER to true" in check.why
+        assert "the variable ML_PROCESS_TARGET_IN_CONTAINER to allow" in check.why
 
 
 class TestDocker:

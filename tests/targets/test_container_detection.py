@@ -1,4 +1,4 @@
-"""A container is told by its own process numbers and a marker; either alone is not enough."""
+"""A container is detected by its own process numbers and a marker; either alone is not enough."""
 
 import pytest
 from ml_pipeline.targets import container_detection
@@ -46,8 +46,11 @@ def test_a_pod(system):
 
 def test_one_that_is_said_to_stay(system):
     root = system(files=[".dockerenv"])
-    assert container_detection.container(root, {"ML_INSIDE_CONTAINER": "true"}) is None
-    assert container_detection.container(root, {"ML_INSIDE_CONTAINER": "no"}) == "/.dockerenv"
+    assert container_detection.container(root, {"ML_PROCESS_TARGET_IN_CONTAINER": "allow"}) is None
+    assert (
+        container_detection.container(root, {"ML_PROCESS_TARGET_IN_CONTAINER": "true"})
+        == "/.dockerenv"
+    )
 
 
 def test_a_marker_on_the_machine_itself_is_a_leftover(system):

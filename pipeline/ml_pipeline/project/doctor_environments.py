@@ -55,7 +55,8 @@ def _outlives_the_build(name: str) -> Check:
     observed = f"process, in a container ({marker})"
     why = (
         f"a server process ends with this container ({marker}): set environments.{name}.target to "
-        f"docker, or, if the container stays, the variable {container_detection.STAYS} to true"
+        "docker, or, if the container stays, the variable "
+        f"{container_detection.ALLOW_VARIABLE} to allow"
     )
     return check(key, False, observed, OUTLIVES_THE_BUILD, why)
 

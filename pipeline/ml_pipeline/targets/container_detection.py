@@ -1,7 +1,7 @@
 """Whether this process runs in a container, with which all that it starts would end.
 
-``ML_INSIDE_CONTAINER=true`` says that this one stays: a development container, for example, or an
-agent that is a container itself and outlives its builds.
+``ML_PROCESS_TARGET_IN_CONTAINER=allow`` permits the target process in a container that stays: a
+development container, for example, or an agent that is a container itself and outlives its builds.
 
 A marker alone is not believed: it lies in an unpacked image, too, that a machine was started from.
 A container has numbers of processes of its own; Linux gives those of the machine itself the
@@ -17,13 +17,13 @@ from pathlib import Path
 
 MACHINE = "pid:[4026531836]"
 MARKERS = ("/.dockerenv", "/run/.containerenv")
-STAYS = "ML_INSIDE_CONTAINER"
+ALLOW_VARIABLE = "ML_PROCESS_TARGET_IN_CONTAINER"
 RUNTIME = re.compile(r"/(docker|containerd|kubepods|libpod|crio)[-/.]")
 
 
 def container(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return what tells that this is a container that ends, None outside one."""
-    if environment.get(STAYS) == "true":
+    """Return the marker of a container that may end, None outside one or where it is allowed."""
+    if environment.get(ALLOW_VARIABLE) == "allow":
         return None
     try:
         if str((root / "proc/self/ns/pid").readlink()) == MACHINE:

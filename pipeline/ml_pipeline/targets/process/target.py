@@ -167,7 +167,7 @@ def _refuse_inside_container(placement: Placement) -> None:
             f"{name}: this is a container ({marker}), and a server process would end with it",
             expected="target docker, or an agent without a container",
             hint=f"set environments.{name}.target to docker, or, if the container stays, the "
-            f"environment variable {container_detection.STAYS} to true",
+            f"environment variable {container_detection.ALLOW_VARIABLE} to allow",
         )
 
 
