@@ -35,7 +35,7 @@ from tests.integration.conftest import CommandLine, free_port
 from tests.postgres import Postgres
 from tests.promotion.conftest import Delivery
 from tests.promotion.crash import Machine
-from tests.promotion.crash import race as at_once
+from tests.promotion.crash import race as promote_concurrently
 from tests.records import newest_record
 from tests.registry.race import check, race
 from tests.scoring.conftest import make_predictions
@@ -361,7 +361,7 @@ def test_of_two_machines_that_promote_through_the_server_one_wins(
     machine = Machine.of(delivery, postgres_registry)
     machines = (machine, replace(machine, home=tmp_path / "other"))
     try:
-        winner = at_once(*machines)
+        winner = promote_concurrently(*machines)
         assert delivery.registry.read().champion == version
         serving = winner.production.status()
         assert serving is not None

@@ -18,7 +18,7 @@ from ml_pipeline.promotion.journal import Journal
 from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.targets import server_records
 from ml_pipeline.targets.base import Deployment
-from ml_pipeline.targets.released_bundles import YOUNG_SECONDS, release
+from ml_pipeline.targets.released_bundles import MIN_AGE_SECONDS, release
 from ml_pipeline.targets.server_records import Server, State
 
 Delivery = Any
@@ -37,7 +37,7 @@ def age(home: Home) -> None:
     boot, now = clock.reading() or ("", 0.0)
     (home / "released-used").mkdir(exist_ok=True)
     for path in (home / "released").iterdir():
-        marks = {boot: now - YOUNG_SECONDS - 60}
+        marks = {boot: now - MIN_AGE_SECONDS - 60}
         (home / "released-used" / path.name).write_text(json.dumps(marks))
 
 

@@ -15,14 +15,14 @@ from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.production_history import Entry, read_history
 from ml_pipeline.promotion.rollback import rollback
-from ml_pipeline.targets.released_bundles import YOUNG_SECONDS, release, remove_unused
+from ml_pipeline.targets.released_bundles import MIN_AGE_SECONDS, release, remove_unused
 
 from tests.clocks import Boot, set_wall_clock
 
 Delivery = Any
 DAY = timedelta(days=1)
 HOUR = 60.0
-LATE = 3600.0 + 60 * HOUR
+AFTER_EXPIRY_SECONDS = 3600.0 + 60 * HOUR
 """Seconds after a promotion, beyond which a watch of an hour is over."""
 
 
@@ -117,7 +117,7 @@ class TestRestart:
         assert watch_state.seconds_since(delivery.home, promotion) == 0
         boot.seconds += 60
         assert watch_state.seconds_since(delivery.home, promotion) == 60
-        boot.seconds += LATE
+        boot.seconds += AFTER_EXPIRY_SECONDS
         assert "nobody looked then" in str(watch_state.due(delivery.home, HOUR))
 
     def test_the_begin_of_another_promotions_watch_does_not_count(
@@ -134,7 +134,7 @@ class TestRestart:
     ) -> None:
         boot = Boot(monkeypatch, "next", 10.0)
         assert remove_unused(delivery.home, list) == []
-        boot.seconds += YOUNG_SECONDS
+        boot.seconds += MIN_AGE_SECONDS
         assert remove_unused(delivery.home, list) == []
         boot.seconds += 1
         assert len(remove_unused(delivery.home, list)) == 3

@@ -88,7 +88,7 @@ class TestDue:
     ) -> None:
         """Who switches the watch on does not put a version to the test that serves since weeks."""
         monkeypatch.setattr(
-            watch_state, "LATE", datetime.now(UTC) - read_history(delivery.home)[-1].at
+            watch_state, "JUDGEMENT_GRACE", datetime.now(UTC) - read_history(delivery.home)[-1].at
         )
         assert isinstance(due(delivery.home, HOUR), Entry)
         assert "and nobody looked then" in str(due(delivery.home, 0))

@@ -37,8 +37,8 @@ class TestPredict:
 
     def test_a_list_of_rows_gives_a_list_in_order(self, api):
         rows = [[1.0, "north"], [None, None]]
-        together = api.predict(rows).json()
-        assert together == [api.predict(row).json() for row in rows]
+        listed = api.predict(rows).json()
+        assert listed == [api.predict(row).json() for row in rows]
 
     def test_a_list_of_one_row_gives_a_list(self, api):
         assert len(api.predict([[1.0, "north"]]).json()) == 1

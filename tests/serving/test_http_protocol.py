@@ -48,7 +48,7 @@ REQUESTS = {
     "MLflow, refused": request(SPLIT, "content-type: text/plain", target="/invocations"),
     "no JSON": request("{"),
     "no body": request(""),
-    "a misfit": request('{"features": ["text", "north"]}'),
+    "a schema error": request('{"features": ["text", "north"]}'),
     "too many rows": request('{"features": [[1, null], [1, null], [1, null], [1, null]]}'),
     "no token": request(ROW, token=None),
     "another token": request(ROW, token="authorization: Bearer other"),
@@ -120,7 +120,7 @@ class Connection:
         self.state = State()
         self.app = app or make_app(bundle, 3, LIMITS, self.state, TOKEN)
         if not short:
-            self.app.at_once = {}
+            self.app.fast_path = {}
         self.server_state = ServerState()
         self.server_state.default_headers = [DATE]
         config = server._config(self.app)
@@ -257,7 +257,7 @@ def test_what_is_not_usual_is_left_to_uvicorn(opened, why, monkeypatch):
         else:
             connection.protocol.pause_writing()
         connection.protocol.data_received(REQUESTS["a row"])
-        at_once = list(connection.transport.written)
+        early = list(connection.transport.written)
         if why == "client reads nothing":
             await connection.give()
             assert connection.transport.written == []
@@ -267,10 +267,10 @@ def test_what_is_not_usual_is_left_to_uvicorn(opened, why, monkeypatch):
         answer = b"".join(connection.transport.written)
         closed = connection.transport.ended
         await connection.end()
-        return at_once, answer, closed
+        return early, answer, closed
 
-    at_once, answer, closed = asyncio.run(ask())
-    assert at_once == []
+    early, answer, closed = asyncio.run(ask())
+    assert early == []
     assert answer.startswith(b"HTTP/1.1 503" if why == "crowded" else b"HTTP/1.1 200")
     assert closed == (why in ("draining", "crowded"))
     assert closed == (b"connection: close" in answer)
@@ -424,26 +424,26 @@ class TestTogether:
         async def ask():
             connections = self.connections(opened, len(rows))
             before = len(calls)
-            together = await self.answers(connections, *asked)
+            batched = await self.answers(connections, *asked)
             counted = calls[before:]
             alone = [await self.answers(connections[:1], each) for each in asked]
             for connection in connections:
                 await connection.end()
-            return together, counted, [each for (each,) in alone]
+            return batched, counted, [each for (each,) in alone]
 
-        together, counted, alone = asyncio.run(ask())
+        batched, counted, alone = asyncio.run(ask())
         assert counted == [20]
-        assert [status for status, _ in together] == [200] * 20
-        assert len({told["probability"] for _, told in together}) == 20
-        assert together == alone
+        assert [status for status, _ in batched] == [200] * 20
+        assert len({told["probability"] for _, told in batched}) == 20
+        assert batched == alone
 
     def test_who_is_refused_is_refused_alone(self, opened, calls):
-        misfit, none = request('{"features": ["text", "north"]}'), request(ROW, token=None)
+        schema_error, none = request('{"features": ["text", "north"]}'), request(ROW, token=None)
 
         async def ask():
             connections = self.connections(opened, 4)
             before = len(calls)
-            asked = [REQUESTS["a row"], misfit, none, REQUESTS["a row"]]
+            asked = [REQUESTS["a row"], schema_error, none, REQUESTS["a row"]]
             found = await self.answers(connections, *asked), calls[before:]
             for connection in connections:
                 await connection.end()

@@ -125,4 +125,4 @@ def test_who_waits_for_the_processor_has_no_slow_model(bundle, monkeypatch):
     monkeypatch.setattr(bundle, "predict_list", without_processor)
     inference = Inference(bundle, max_queue=1, max_seconds=1.0)
     inference.now([ROW])
-    assert inference.is_quick(1)
+    assert inference.fits_event_loop(1)

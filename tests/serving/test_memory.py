@@ -105,13 +105,13 @@ def test_pipelining_is_held_in_bounded_memory(server, content, reads):
 
 def test_resets_leave_nothing_behind(server):
     process, port = server
-    at_once = struct.pack("ii", 1, 0)
+    no_linger = struct.pack("ii", 1, 0)
 
     def act():
         with clients(port, 8, PAGE * 2000) as opened:
             for each in opened:
                 each.push()
-                each.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+                each.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
 
     assert growth(process, act) < MARGIN
     await_ready(f"http://127.0.0.1:{port}")

@@ -1,4 +1,4 @@
-"""Which process a recorded one is: its pid and when it started, by a count that no clock changes.
+"""Identifies a process by its pid and start time, the latter by a count that no clock changes.
 
 A pid is given to another process sooner or later, so the start is compared too. The wall clock does
 not do for it: when it is set, the time at which a running process seems to have been created moves
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import psutil
 
 CREATED = "created "
-"""Begins a start that is told in seconds since the epoch, where the system has no /proc."""
+"""Begins a start given in seconds since the epoch, where the system has no /proc."""
 CLOCK_SECONDS = 2.0
 """How far such a start may seem to move."""
 

@@ -23,7 +23,7 @@ LEAST = 100
 """Requests under which a 99th percentile is no more than the largest."""
 THROUGHPUT = 0.95
 """Share of the rate that has to be answered."""
-LATE = 0.5
+MAX_CLIENT_DELAY_SHARE = 0.5
 """Share of the latency's limit that the client's own delay may take."""
 
 
@@ -108,7 +108,7 @@ def percentile(values: NDArray[np.float64], share: float) -> float:
 
 def checks(found: Load, section: LoadTestSection) -> list[Check]:
     """Return a check for each clause; what the client spoiled is inconclusive, not a pass."""
-    allowed = LATE * section.p99_ms
+    allowed = MAX_CLIENT_DELAY_SHARE * section.p99_ms
     kept = found.lag_p99 <= allowed
     enough = found.requests >= LEAST
     known = kept and enough

@@ -24,11 +24,11 @@ class Recorded:
     features: list[Any]
 
 
-def brought(placement: Placement) -> Path:
+def fetch_log(placement: Placement) -> Path:
     """Return the folder of an environment's prediction log, as its servers have it by now.
 
     Raises:
-        EnvironmentFault: they keep it elsewhere, and it cannot be had from there.
+        EnvironmentFault: they keep it elsewhere, and it is unavailable there.
     """
     target = load_target(placement.section.target)
     if isinstance(target, LogsElsewhere):
@@ -44,7 +44,7 @@ def log_of(project: Project, home: Home, environment: str) -> Path:
     """
     if environment not in project.config.environments:
         return server_arguments.prediction_folder(project.serving, home, environment)
-    return brought(Placement.of(project, environment, home))
+    return fetch_log(Placement.of(project, environment, home))
 
 
 def newest(

@@ -169,8 +169,8 @@ def write_down(
 ) -> None:
     """Write what is in production; ``undo`` learns how each file is taken back.
 
-    What a killed change has written already is not written twice: a line of the history is told by
-    its run and its bundle.
+    What a killed change has written already is not written twice: a line of the history is
+    identified by its run and its bundle.
     """
     steps = [production_model(home, made, approval)]
     if profile is not None:
@@ -227,7 +227,7 @@ def read_history(home: Home) -> list[Entry]:
         except (ValidationError, DocumentError) as error:
             raise EnvironmentFault(
                 f"{path}:{number} is broken: {documents.reason(error)}",
-                hint="mend or remove the line",
+                hint="fix or remove the line",
             ) from None
     return entries
 

@@ -34,7 +34,7 @@ BEGAN = "watch-began.json"
 """When machines that did not make the promotion began to watch it."""
 BY = "ml-pipeline watch"
 """Who asks for a rollback after a watch, in the history."""
-LATE = timedelta(hours=1)
+JUDGEMENT_GRACE = timedelta(hours=1)
 """A promotion whose time ended longer ago is not judged any more: it has proved itself, or not."""
 
 
@@ -109,7 +109,7 @@ def due(home: Home, minutes: float, *, begun: bool = False) -> Entry | str:
     if ended and (ended.promoted, ended.bundle) == (promotion.at, promotion.bundle):
         return f"the watch of version {promotion.version} has ended: {ended.summary}"
     whole = timedelta(minutes=minutes)
-    if not begun and seconds_since(home, promotion) > (whole + LATE).total_seconds():
+    if not begun and seconds_since(home, promotion) > (whole + JUDGEMENT_GRACE).total_seconds():
         over = promotion.at + whole
         return (
             f"the watch of version {promotion.version} was over at "

@@ -200,7 +200,7 @@ class _Request:
 class Scoring:
     """``POST`` of rows on one path, the way that has to be fast.
 
-    It is an ASGI application. A protocol that has a whole request may ask ``at_once`` instead,
+    It is an ASGI application. A protocol that has a whole request may ask ``fast_path`` instead,
     which is the same without what lies between.
     """
 
@@ -209,7 +209,7 @@ class Scoring:
         self._form = form
         self._service = service
 
-    def at_once(self, fields: Fields, body: Body, send: Deliver) -> bool:
+    def fast_path(self, fields: Fields, body: Body, send: Deliver) -> bool:
         """Answer a whole request by ``send``, now or in the next turn of the loop.
 
         False, and nothing has happened, where it has to wait for the model's thread, or where the
@@ -223,10 +223,10 @@ class Scoring:
             self._admit(request)
             self._parse(request)
             rows = request.rows
-            if not inference.is_quick(len(rows)):
+            if not inference.fits_event_loop(len(rows)):
                 return False
             if len(rows) == 1:
-                inference.together(rows[0], partial(self._send, request, send))
+                inference.batch_single_rows(rows[0], partial(self._send, request, send))
                 return True
             found = inference.now(rows)
         except _NeedsFeaturesError:
@@ -236,9 +236,9 @@ class Scoring:
         self._send(request, send, found)
         return True
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Answer now what would be answered in the next turn of the loop."""
-        self._service.inference.settle()
+        self._service.inference.flush()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
@@ -250,10 +250,10 @@ class Scoring:
                 self._admit(request)
                 request.body = await read(scope, receive, service.limits.max_body)
                 await self._understand(request)
-                if service.inference.is_quick(len(request.rows)):
+                if service.inference.fits_event_loop(len(request.rows)):
                     found = service.inference.now(request.rows)
                 else:
-                    found = await service.inference.later(request.rows)
+                    found = await service.inference.in_thread(request.rows)
             except Exception as error:  # noqa: BLE001  # told, and logged if it is the server's
                 found = error
             answer = self._answer(request, found)
@@ -304,7 +304,7 @@ class Scoring:
             if error.retry_after is not None:
                 more.append((b"retry-after", b"%d" % error.retry_after))
         elif isinstance(error, FeatureError):
-            status, told = self._form.misfit, str(error)
+            status, told = self._form.schema_error, str(error)
         else:
             facts = {"request_id": request.number.decode()}
             logger.error("fault", exc_info=error, extra={FACTS: facts})
@@ -394,8 +394,8 @@ class InvocationScoring(Scoring):
             try:
                 computed = await self._features.compute(frame)
             except RequestError as refused:
-                misfits = refused.status in (422, UNAVAILABLE)
-                status = self._form.misfit if misfits else refused.status
+                is_schema_error = refused.status in (422, UNAVAILABLE)
+                status = self._form.schema_error if is_schema_error else refused.status
                 told = f"{needs.error}; as raw rows: {refused}"
                 raise RequestError(status, told, refused.retry_after) from None
             request.rows, request.many = computed.rows, True
@@ -422,7 +422,7 @@ class Application:
         self._scoring = scoring
         self._pages = pages
         self._service = service
-        self.at_once = {
+        self.fast_path = {
             path.encode(): each
             for path, each in scoring.items()
             if not isinstance(each, RawScoring)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from ml_pipeline.serving.requests import LATE
+from ml_pipeline.serving.requests import BODY_TIMED_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,7 @@ class BoundedProtocol(HttpToolsProtocol):
     that wait for one. Pipelined requests are queued up to ``MAX_QUEUED``; a client that does not
     read its answers is disconnected after ``WRITE_SECONDS``.
 
-    The application's ``at_once``, if it has one, names who answers on the short way.
+    The application's ``fast_path``, if it has one, names who answers on the short way.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -68,7 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._at_once: Mapping[bytes, Scoring] = getattr(self.app, "at_once", {})
+        self._fast_path: Mapping[bytes, Scoring] = getattr(self.app, "fast_path", {})
         self._scoring: Scoring | None = None
         """Who may answer the request that is being parsed, of which uvicorn does not know yet."""
         self._body = b""
@@ -93,7 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
-        self._settle()
+        self._flush_pending()
         if self._unparsed:
             self._unparsed += data
         else:
@@ -141,7 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def on_message_begin(self) -> None:
-        self._settle()
+        self._flush_pending()
         self._in_head = True
         self.url = b""
         self.headers = []
@@ -158,7 +158,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._stop_timer()
-        scoring = self._at_once.get(self.url)
+        scoring = self._fast_path.get(self.url)
         if scoring is not None and self._is_usual():
             self._scoring, self._body = scoring, b""
         else:
@@ -174,7 +174,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         if self._scoring is not None:
             self._waits_for = self._scoring
-            if self._scoring.at_once(self.headers, self._body, self._send):
+            if self._scoring.fast_path(self.headers, self._body, self._send):
                 self._scoring = None
                 return
             self._waits_for = None
@@ -183,7 +183,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, after the requests before it."""
-        self._settle()
+        self._flush_pending()
         if not self._is_uvicorns() or (self.cycle.more_body and not self.pipeline):
             super().send_400_response(msg)
             return
@@ -220,11 +220,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._write_timer = None
 
     def eof_received(self) -> None:
-        self._settle()
+        self._flush_pending()
 
     def shutdown(self) -> None:
         """Close the connection once it has its answers."""
-        self._settle()
+        self._flush_pending()
         super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -251,10 +251,10 @@ class BoundedProtocol(HttpToolsProtocol):
             and (limit is None or max(len(self.connections), len(self.tasks)) < limit)
         )
 
-    def _settle(self) -> None:
+    def _flush_pending(self) -> None:
         """Have the last request answered now, before anything else happens to the connection."""
         if self._waits_for is not None:
-            self._waits_for.settle()
+            self._waits_for.flush()
 
     def _send(self, answer: Answer) -> None:
         self._waits_for = None
@@ -276,7 +276,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
         One timer a connection: uvicorn's, one a request, is as dear as parsing the request.
         """
-        self._settle()  # a request of this turn; the timer is still there, so none begins anew
+        # a request of this turn; the timer is still there, so none begins anew
+        self._flush_pending()
         self._idle_timer = None
         if self._in_head or self._is_uvicorns() or self.timeout_keep_alive_task is not None:
             return  # the next answer begins anew
@@ -307,7 +308,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _body_is_late(self) -> None:
         if not self.cycle.response_started and not self.transport.is_closing():
-            self.cycle.scope["state"][LATE] = True
+            self.cycle.scope["state"][BODY_TIMED_OUT] = True
             self.transport.write(
                 b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n"
                 b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(TOO_LATE), TOO_LATE)

@@ -3,7 +3,7 @@
 A row takes microseconds, less than handing it to a thread does; so it is answered on the event
 loop, where no more can wait than there are connections. Single rows that arrive in one turn of the
 loop are answered by one call of the model. None of them waits for that: the loop writes no answer
-before it has heard of all that has arrived. What takes longer (many rows, a large model) would hold
+before it has read all that has arrived. What takes longer (many rows, a large model) would hold
 everybody up there. It waits for a thread instead, ``max_queue`` requests at most and
 ``max_seconds`` at most. ONNX Runtime lets go of the interpreter meanwhile, so quick requests
 overtake. How long a row takes is measured all the time, in time of the thread on the processor:
@@ -75,7 +75,7 @@ class Inference:
         self._predict(rows)
         self._row_seconds = self._measured = time.thread_time() - started
 
-    def is_quick(self, rows: int) -> bool:
+    def fits_event_loop(self, rows: int) -> bool:
         """Whether a request of that many rows is to be answered by ``now``."""
         return rows * self._row_seconds <= QUICK_SECONDS
 
@@ -90,10 +90,10 @@ class Inference:
         self._measure(time.thread_time() - started, len(rows))
         return found
 
-    def together(self, row: Sequence[object], told: Told) -> None:
+    def batch_single_rows(self, row: Sequence[object], told: Told) -> None:
         """Answer one row with the others that come in this turn of the event loop.
 
-        ``told`` is called in the loop's next turn, or by ``settle``.
+        ``told`` is called in the loop's next turn, or by ``flush``.
 
         Raises:
             FeatureError: the row does not fit the model; ``told`` is not called.
@@ -102,12 +102,12 @@ class Inference:
         self._bundle.schema.encode_into(self._matrix, len(gathered), row)
         gathered.append(told)
         if len(gathered) == 1:
-            asyncio.get_running_loop().call_soon(self.settle)
+            asyncio.get_running_loop().call_soon(self.flush)
         elif len(gathered) == TOGETHER:
-            self.settle()
+            self.flush()
 
-    def settle(self) -> None:
-        """Answer what has come together so far."""
+    def flush(self) -> None:
+        """Answer the single rows that are waiting for their batch."""
         gathered, self._gathered = self._gathered, []
         if not gathered:
             return
@@ -122,7 +122,7 @@ class Inference:
         for told, prediction in zip(gathered, found, strict=True):
             _tell(told, [prediction])
 
-    async def later(self, rows: Rows) -> list[Value]:
+    async def in_thread(self, rows: Rows) -> list[Value]:
         """Return the prediction for each row, once the thread has got to it.
 
         Raises:
@@ -187,7 +187,7 @@ class Inference:
 
 
 def _tell(told: Told, found: list[Value] | Exception) -> None:
-    """Tell one request; what goes wrong with that costs those beside it nothing."""
+    """Answer one request. An exception in one callback does not affect the rest of the batch."""
     try:
         told(found)
     except Exception:

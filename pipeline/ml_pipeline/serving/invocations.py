@@ -56,7 +56,7 @@ _encode = msgspec.json.Encoder().encode
 class Invocations:
     """The four JSON forms and CSV; the answer is ``{"predictions": [...]}``, one a row."""
 
-    misfit = 400
+    schema_error = 400
 
     def __init__(self, schema: FeatureSchema, task: Task = BINARY) -> None:
         self._schema = schema

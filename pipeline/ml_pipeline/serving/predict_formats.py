@@ -30,7 +30,7 @@ PROBE_ID = PROBE.encode()
 class Form(Protocol):
     """A way to ask for predictions."""
 
-    misfit: int
+    schema_error: int
     """The status for what does not fit the model."""
 
     def parse(self, body: Body, headers: Mapping[bytes, bytes]) -> tuple[Rows, bool]:
@@ -60,7 +60,7 @@ class Features:
     number of colons is not that of the keys: a key may then be given twice.
     """
 
-    misfit = 422
+    schema_error = 422
 
     def __init__(self, version: int | None, schema: FeatureSchema, task: Task = BINARY) -> None:
         self._version = version

@@ -1,4 +1,4 @@
-"""The prediction log: what was asked and answered, as JSON lines in files that take turns.
+"""The prediction log: what was asked and answered, as JSON lines in rotated files.
 
 A file begins with a line that tells the model (``Source``); each line after it is a request
 (``Logged``). Every server process writes files of its own, named by their time of creation, and

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 WELL_FORMED = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 """An X-Request-ID that is taken over; another one is replaced."""
-LATE = "late"
+BODY_TIMED_OUT = "late"
 """Key of the connection's state by which the protocol says that a body came too late."""
 
 
@@ -95,7 +95,7 @@ async def _rest(
 ) -> bytearray:
     while len(body) <= limit:
         if message["type"] == "http.disconnect":
-            late = scope.get("state", {}).get(LATE, False)
+            late = scope.get("state", {}).get(BODY_TIMED_OUT, False)
             raise RequestError(408 if late else 400, "the body ended early")
         if not message.get("more_body", False):
             break

@@ -1,4 +1,4 @@
-"""Is the mean of a series of paired differences above a threshold? A test that may be wrong rarely.
+"""Tests the mean of a series of paired differences with a controlled error rate.
 
 Differences of two models per day are correlated in time. The variance of their mean is therefore
 estimated with the Bartlett kernel of Newey and West (1987), "A simple, positive semi-definite,

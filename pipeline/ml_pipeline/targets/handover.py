@@ -8,11 +8,11 @@ from typing import Self
 from filelock import FileLock
 
 
-class DecidedOnce(ABC):
+class BaseHandover(ABC):
     """A switch that is kept or taken back once, and lets the environment's lock go then."""
 
-    def __init__(self, held: FileLock) -> None:
-        self._lock = held
+    def __init__(self, lock: FileLock) -> None:
+        self._lock = lock
         self._decided = False
 
     @property

@@ -17,11 +17,11 @@ from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.home import Home
 
 FOLDER = "released"
-OURS = re.compile(r"\.?([0-9a-f]{64})(\..+)?")
+COPY_NAME = re.compile(r"\.?([0-9a-f]{64})(\..+)?")
 """A copy, or what a killed command left of one."""
 USED = "released-used"
 """Folder with a file for each copy: when it was used last, by ``ml_pipeline.core.clock``."""
-YOUNG_SECONDS = 3600.0
+MIN_AGE_SECONDS = 3600.0
 """A copy that was used since then may be another deployment's, which is not written down yet."""
 
 
@@ -85,7 +85,7 @@ def remove_unused(home: Home, in_use: Callable[[], Collection[str]]) -> list[str
         old = [
             (path, match[1])
             for path in sorted((home / FOLDER).iterdir())
-            if (match := OURS.fullmatch(path.name)) and _is_old(home, path)
+            if (match := COPY_NAME.fullmatch(path.name)) and _is_old(home, path)
         ]
         kept = in_use() if old else ()
         gone = [path for path, digest in old if path.name != digest or digest not in kept]
@@ -114,7 +114,7 @@ def _is_old(home: Home, copy: Path) -> bool:
     The wall clock is believed only where the system has no other.
     """
     if clock.reading() is None:
-        return copy.stat().st_mtime < time.time() - YOUNG_SECONDS
+        return copy.stat().st_mtime < time.time() - MIN_AGE_SECONDS
     try:
         age = clock.age(documents.read_json(home / USED / copy.name))
     except (OSError, DocumentError, TypeError):
@@ -122,7 +122,7 @@ def _is_old(home: Home, copy: Path) -> bool:
     if age is None:
         _mark(home, copy.name)
         return False
-    return age > YOUNG_SECONDS
+    return age > MIN_AGE_SECONDS
 
 
 @contextmanager

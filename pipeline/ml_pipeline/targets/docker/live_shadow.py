@@ -49,7 +49,7 @@ START_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Whose:
+class ShadowKey:
     """What the containers of a shadow are found by."""
 
     scope: str
@@ -75,7 +75,7 @@ class Reader:
         self._container = container
 
     @classmethod
-    def find(cls, client: DockerClient, whose: Whose) -> Reader | None:
+    def find(cls, client: DockerClient, whose: ShadowKey) -> Reader | None:
         return next(iter(_readers(client, whose.labels)), None)
 
     def counts(self) -> Counts | None:
@@ -193,7 +193,7 @@ class _Stream(io.RawIOBase):
 
 def start(
     client: DockerClient,
-    whose: Whose,
+    whose: ShadowKey,
     champion: Server,
     challenger: Server,
     network: Network,

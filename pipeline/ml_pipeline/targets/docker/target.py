@@ -36,7 +36,7 @@ from ml_pipeline.targets.docker.container import (
     Wanted,
 )
 from ml_pipeline.targets.docker.gateway import HELD, HOLDS, TRIAL, Gateway
-from ml_pipeline.targets.handover import DecidedOnce
+from ml_pipeline.targets.handover import BaseHandover
 from ml_pipeline.targets.released_bundles import release
 from ml_pipeline.traffic import probe
 
@@ -128,7 +128,7 @@ class DockerTarget:
             )
         records = placement.home / f"shadow/{other.name}.jsonl"
         with engine.connected() as client:
-            whose = container_shadow.Whose(_scope(placement.home), placement.name, other.name)
+            whose = container_shadow.ShadowKey(_scope(placement.home), placement.name, other.name)
             left = container_shadow.Reader.find(client, whose)
             if left is not None:
                 left.withdraw()
@@ -184,7 +184,7 @@ class _Former:
     running: bool
 
 
-class DockerHandover(DecidedOnce):
+class DockerHandover(BaseHandover):
     """The new container serves; the former one, if it was in its way, can start again."""
 
     def __init__(self, fleet: _Fleet, held: FileLock, new: _Proved, former: _Former | None) -> None:
@@ -528,7 +528,7 @@ def _healthy(deployment: Deployment, wanted: Wanted) -> bool:
 
 
 def _reader(client: DockerClient, shadow: dict[str, Any]) -> container_shadow.Reader | None:
-    return container_shadow.Reader.find(client, container_shadow.Whose(**shadow["whose"]))
+    return container_shadow.Reader.find(client, container_shadow.ShadowKey(**shadow["whose"]))
 
 
 def _serving(

@@ -19,7 +19,7 @@ from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused
 from ml_pipeline.serving.access import token_of
 from ml_pipeline.targets import environment_lock
 from ml_pipeline.targets.base import Deployment, Placement
-from ml_pipeline.targets.handover import DecidedOnce
+from ml_pipeline.targets.handover import BaseHandover
 from ml_pipeline.targets.kubernetes.kubectl import Kubectl
 from ml_pipeline.targets.kubernetes.manifests import (
     OWN,
@@ -89,7 +89,7 @@ class KubernetesTarget:
         return running
 
 
-class KubernetesHandover(DecidedOnce):
+class KubernetesHandover(BaseHandover):
     """The Service leads to the new version; the former Deployment waits beside it."""
 
     def __init__(

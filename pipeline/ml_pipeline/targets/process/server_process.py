@@ -125,7 +125,7 @@ def end(process: psutil.Process | None, seconds: float | None = None) -> None:
 
 
 def _ends(process: psutil.Process, seconds: float) -> bool:
-    """Wait until it has ended; one that nobody waits for, as in a container without init, has too.
+    """Wait until it has ended; a zombie that no parent reaps counts as ended.
 
     Raises:
         psutil.NoSuchProcess: it has ended before.

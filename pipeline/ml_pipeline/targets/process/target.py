@@ -33,7 +33,7 @@ from ml_pipeline.targets import (
     server_records,
 )
 from ml_pipeline.targets.base import Copying, Counts, Deployment, Placement
-from ml_pipeline.targets.handover import DecidedOnce
+from ml_pipeline.targets.handover import BaseHandover
 from ml_pipeline.targets.process import live_shadow as process_shadow
 from ml_pipeline.targets.process import priority, server_process
 from ml_pipeline.targets.released_bundles import release
@@ -53,7 +53,7 @@ class ProcessTarget:
 
     def handover(self, placement: Placement, bundle: Path, version: int | None) -> ProcessHandover:
         """See ``Target.handover``. Nobody else deploys to the environment until it is decided."""
-        place = _Place(placement)
+        place = _Slot(placement)
         token = token_of(placement.section.host, placement.serving.token_env)
         _refuse_inside_container(placement)
         held = environment_lock.hold(placement)
@@ -73,11 +73,11 @@ class ProcessTarget:
         return ProcessHandover(place, held, new, former, known.serving)
 
     def status(self, placement: Placement) -> Deployment | None:
-        serving = server_records.read(_Place(placement).state).serving
+        serving = server_records.read(_Slot(placement).state).serving
         return serving.deployment if serving is not None and _answers(serving) else None
 
     def stop(self, placement: Placement) -> bool:
-        place = _Place(placement)
+        place = _Slot(placement)
         if not place.state.parent.is_dir():
             return False
         with environment_lock.hold(placement):
@@ -96,7 +96,7 @@ class ProcessTarget:
     # --- CopiesRequests -----------------------------------------------------------------------
 
     def start_shadow(self, placement: Placement, copying: Copying) -> dict[str, Any]:
-        serving = server_records.read(_Place(placement).state).serving
+        serving = server_records.read(_Slot(placement).state).serving
         if serving is None or serving.digest != copying.champion.digest:
             raise EnvironmentFault(f"{placement.name} serves nothing that can copy its requests")
         records = placement.home / f"shadow/{copying.challenger.name}.jsonl"
@@ -112,12 +112,12 @@ class ProcessTarget:
         return process_shadow.Reader.of(shadow).end()
 
 
-class ProcessHandover(DecidedOnce):
+class ProcessHandover(BaseHandover):
     """The new server serves, the former one waits with its socket closed to new connections."""
 
     def __init__(
         self,
-        place: _Place,
+        place: _Slot,
         held: FileLock,
         new: Server,
         former: Server | None,
@@ -150,7 +150,7 @@ class ProcessHandover(DecidedOnce):
         _take_back(self._place, self._new, self._former, self._known)
 
 
-class _Place:
+class _Slot:
     """The files of an environment in the home."""
 
     def __init__(self, placement: Placement) -> None:
@@ -242,7 +242,7 @@ class _Wanted:
         return True
 
 
-def _start(place: _Place, wanted: _Wanted, former: Server | None) -> Server:
+def _start(place: _Slot, wanted: _Wanted, former: Server | None) -> Server:
     """Start, prove and switch; on any error what was there before serves as before."""
     with _public_socket(wanted, former) as public:
         started = server_process.start(
@@ -299,7 +299,7 @@ def _public_socket(wanted: _Wanted, former: Server | None) -> socket.socket:
         raise
 
 
-def _take_back(place: _Place, new: Server, former: Server | None, known: Server | None) -> None:
+def _take_back(place: _Slot, new: Server, former: Server | None, known: Server | None) -> None:
     """Let the former server take connections again, then end the new one."""
     lost: OSError | None = None
     if former is not None:
@@ -316,7 +316,7 @@ def _take_back(place: _Place, new: Server, former: Server | None, known: Server 
         )
 
 
-def _without_leftovers(place: _Place) -> State:
+def _without_leftovers(place: _Slot) -> State:
     """Return the state; end what an interrupted command left waiting beside the server."""
     known = server_records.read(place.state)
     _end_unknown(place, known)
@@ -361,7 +361,7 @@ def _running(server: Server) -> psutil.Process | None:
     return None
 
 
-def _end_unknown(place: _Place, known: State) -> None:
+def _end_unknown(place: _Slot, known: State) -> None:
     """End servers that were started by a command that was killed before it wrote them down."""
     import psutil
 
