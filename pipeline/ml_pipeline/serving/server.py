@@ -19,9 +19,9 @@ from ml_pipeline.serving import control_socket
 from ml_pipeline.serving.access import token_of
 from ml_pipeline.serving.app import Limits, State, make_app
 from ml_pipeline.serving.feature_worker_process import RawLimits, RawPlace
-from ml_pipeline.serving.http_protocol import BoundedProtocol
 from ml_pipeline.serving.mirror import Mirror
 from ml_pipeline.serving.prediction_log import PredictionLog, Rotation, Source
+from ml_pipeline.serving.protocol_choice import choose_protocol
 from ml_pipeline.serving.sockets import BACKLOG, bind
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ LINGER_SECONDS = 1.0
 """How long open connections may bring a last request once the process ends."""
 DRAIN_SECONDS = 30
 CONNECTIONS = 1000
+PLAIN_MAX_HEAD = 64 << 10
+"""Bytes of a request line and its headers, where uvicorn's plain protocol is used."""
 PAUSE_SECONDS = 0.1
 """After a control connection that failed, for example because no descriptor was left for it."""
 
@@ -277,7 +279,8 @@ def _source(bundle: Bundle, version: int | None) -> Source:
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=BoundedProtocol,
+        http=choose_protocol(),
+        h11_max_incomplete_event_size=PLAIN_MAX_HEAD,
         log_config=None,
         log_level="warning",
         access_log=False,
