@@ -41,7 +41,7 @@ class Rule:
 
     ``severity`` says what becomes of a row that misses it: the run fails, the row leaves
     (quarantine), or the cell in column ``blank`` is set to missing. ``tolerance`` is the share of
-    rows that may miss it before the stage says no. A ``column_list`` of ``["*"]`` means all columns
+    rows that may miss it before the stage fails. A ``column_list`` of ``["*"]`` means all columns
     of the frame. A rule whose columns the frame lacks does not
     apply; only columns with ``required=False`` can be lacking.
     """

@@ -78,7 +78,7 @@ def make_base(engine, recipe, tag):
             told = [line for line in done.stderr.splitlines() if line.startswith("E: ")]
             lines = told or done.stderr.strip().splitlines()
             pytest.fail(
-                f"mmdebstrap {RELEASE}: {'; '.join(lines[-2:])}; mend apt's sources, or set "
+                f"mmdebstrap {RELEASE}: {'; '.join(lines[-2:])}; fix apt's sources, or set "
                 "ML_TEST_BASE_IMAGE to a Debian with Python and venv"
             )
         engine.api.import_image_from_file(str(file), "ml-pipeline-test-base", tag)

@@ -98,7 +98,7 @@ def install(*packages, run=subprocess.run, pause=APT_PAUSE):
             time.sleep(pause)
     lines = [*updated.stderr.splitlines(), *done.stderr.splitlines()]
     last = next((line for line in reversed(lines) if line.startswith("E: ")), "".join(lines[-1:]))
-    pytest.fail(f"apt-get install {' '.join(packages)}: {last}; mend apt's sources, or {by_hand}")
+    pytest.fail(f"apt-get install {' '.join(packages)}: {last}; fix apt's sources, or {by_hand}")
 
 
 # --- the engine -----------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def started():
         if client is None:
             pytest.fail(
                 f"dockerd runs (pid {pid}) and does not answer at {SOCKET} within "
-                f"{START_SECONDS} s: {why}; see its log, end it or mend it"
+                f"{START_SECONDS} s: {why}; see its log, end it or fix it"
             )
         return client
     if shutil.which("dockerd") is None:
@@ -184,14 +184,14 @@ def start(answers, log=LOG, seconds=START_SECONDS):
         fault = attempt(["dockerd", *options], environment, answers, log, seconds)
         if fault is None:
             return None
-        mend = next((mend for mend in left if mend[0].search(fault)), None)
-        if mend is None:
+        repair = next((repair for repair in left if repair[0].search(fault)), None)
+        if repair is None:
             return fault
-        left.remove(mend)
-        if mend[1] == "legacy":
+        left.remove(repair)
+        if repair[1] == "legacy":
             environment["PATH"] = f"{legacy_iptables()}:{environment['PATH']}"
         else:
-            options.append(mend[1])
+            options.append(repair[1])
 
 
 LAUNCHER = """

@@ -93,7 +93,7 @@ class TestRequests:
         assert served_version(url) == 2
 
     def test_other_limits_come_with_the_version(self, url, docker_place, make_bundle):
-        small = docker_place.but()
+        small = docker_place.with_changes()
         small.placement = docker_place.placement.__class__(
             "staging", small.section, ServingSection(max_body=2000), small.home
         )
@@ -357,7 +357,7 @@ def test_killed_before_the_reload_the_next_command_makes_up_for_it(
     command += [str(docker_place.port), "2", server_image, gateway_image, "Gateway _run mv"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    place = docker_place.but()
+    place = docker_place.with_changes()
     place.placement = place.placement.__class__("staging", place.section, small, place.home)
     place.deploy(bundle, 2)
     assert httpx.get(f"{place.url}/health/live").headers["connection"] == "keep-alive"

@@ -161,7 +161,7 @@ class TestInstall:
         with pytest.raises(pytest.fail.Exception) as caught:
             machine.install("thing", pause=0)
         assert str(caught.value) == (
-            "apt-get install thing: E: Unable to locate package thing; mend apt's sources, or "
+            "apt-get install thing: E: Unable to locate package thing; fix apt's sources, or "
             "install thing by hand"
         )
 

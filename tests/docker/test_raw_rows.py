@@ -39,7 +39,7 @@ def place(tmp_path_factory, bundle, raw_server_image, gateway_image):
     home = Home(tmp_path_factory.mktemp("raw") / "home")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ML_TEST_TOKEN", TOKEN)
-        made = make_place(DockerTarget(), home, port=free_port(), **images).but(
+        made = make_place(DockerTarget(), home, port=free_port(), **images).with_changes(
             token_env="ML_TEST_TOKEN"
         )
         made.deploy(bundle, 3)

@@ -101,7 +101,7 @@ def test_a_challenger_gone_bad_does_not_touch_the_champion(delivery, production)
     with Clients(production.url, token=TOKEN) as clients:
         clients.wait_for(150)
         before = clients.p99()
-        for spoil, mend in ((challenger.pause, challenger.unpause), (challenger.kill, None)):
+        for spoil, repair in ((challenger.pause, challenger.unpause), (challenger.kill, None)):
             assert delivery.shadow(start=True).exit_code == 0
             spoil()
             since = len(clients.latencies)
@@ -110,8 +110,8 @@ def test_a_challenger_gone_bad_does_not_touch_the_champion(delivery, production)
             result = delivery.shadow(judge=True)
             assert (result.exit_code, result.report.verdict) == (1, Verdict.FAIL)
             assert named(result, "missing answers").verdict is Verdict.FAIL
-            if mend is not None:
-                mend()
+            if repair is not None:
+                repair()
     assert not clients.errors
 
 

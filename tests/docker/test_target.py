@@ -97,7 +97,7 @@ class TestContainer:
         self, engine, docker_place, make_bundle, monkeypatch
     ):
         monkeypatch.setenv("API_TOKEN", "s3cret-s3cret")
-        docker_place.but(token_env="API_TOKEN").deploy(make_bundle(), 1)
+        docker_place.with_changes(token_env="API_TOKEN").deploy(make_bundle(), 1)
         server = server_of(engine, docker_place)
         assert "s3cret" not in str(server.attrs)
         found = server.exec_run(["stat", "-c", "%a %u", "/srv/ml-pipeline/token"])
@@ -116,11 +116,11 @@ class TestContainer:
 
     def test_too_little_memory_is_told(self, docker_place, make_bundle):
         with pytest.raises(EnvironmentFault, match=r"more memory .*raise environments\.NAME\.mem"):
-            docker_place.but(memory="12m").deploy(make_bundle(), 1)
+            docker_place.with_changes(memory="12m").deploy(make_bundle(), 1)
 
     def test_another_setting_is_another_container(self, engine, docker_place, make_bundle):
         docker_place.deploy(make_bundle(), 1)
-        docker_place.but(memory="300m").deploy(make_bundle("again"), 1)
+        docker_place.with_changes(memory="300m").deploy(make_bundle("again"), 1)
         server = server_of(engine, docker_place)
         assert server.attrs["HostConfig"]["Memory"] == 300 << 20
 
@@ -129,7 +129,7 @@ class TestContainer:
     ):
         network = engine.networks.create(f"ml-pipeline-test-{os.getpid()}")
         try:
-            docker_place.but(network=network.name).deploy(make_bundle(), 1)
+            docker_place.with_changes(network=network.name).deploy(make_bundle(), 1)
             server, gateway = (
                 each.attrs["NetworkSettings"]["Networks"]
                 for each in (
@@ -197,7 +197,7 @@ class TestPredictionLog:
     def test_switched_off_the_container_can_write_nothing_but_its_control_socket(
         self, engine, docker_place, make_bundle, other
     ):
-        off = docker_place.but(prediction_log=PredictionLogSection(enabled=False))
+        off = docker_place.with_changes(prediction_log=PredictionLogSection(enabled=False))
         off.deploy(make_bundle(), 1)
         mounts = server_of(engine, docker_place).attrs["Mounts"]
         assert [each["Destination"] for each in mounts if each["RW"]] == [container.CONTROL]
@@ -206,7 +206,7 @@ class TestPredictionLog:
 
     def test_one_that_is_full_takes_turns(self, docker_place, make_bundle):
         small = PredictionLogSection(max_bytes=1 << 16, keep=2)
-        place = docker_place.but(prediction_log=small)
+        place = docker_place.with_changes(prediction_log=small)
         place.deploy(make_bundle(), 1)
         rows = [[1.0, "north"]] * 500
         with httpx.Client(timeout=60) as client:
@@ -322,7 +322,7 @@ class TestEngine:
         engines.RAW_IMAGE = "ml-pipeline-server-raw:never-built"
         try:
             with pytest.raises(EnvironmentFault, match=r"has no image .*never-built; docker build"):
-                docker_place.but(image=None).deploy(make_bundle(), 1)
+                docker_place.with_changes(image=None).deploy(make_bundle(), 1)
         finally:
             engines.RAW_IMAGE = before
 
@@ -332,13 +332,13 @@ class TestEngine:
         monkeypatch.setattr(engines, "GATEWAY", "ml-pipeline-gateway:never-built")
         told = r"has no image ml-pipeline-gateway:never-built; docker build -f docker/gateway\."
         with pytest.raises(EnvironmentFault, match=told):
-            docker_place.but(gateway_image=None).deploy(make_bundle(), 1)
+            docker_place.with_changes(gateway_image=None).deploy(make_bundle(), 1)
         assert docker_place.status() is None
 
     def test_an_image_that_cannot_be_had_is_told(self, docker_place, make_bundle):
         told = r"no image localhost:1/none:1, and none is pulled: .*environments\.NAME\.image"
         with pytest.raises(EnvironmentFault, match=told):
-            docker_place.but(image="localhost:1/none:1").deploy(make_bundle(), 1)
+            docker_place.with_changes(image="localhost:1/none:1").deploy(make_bundle(), 1)
 
     def test_a_port_of_another_container_names_it(
         self, engine, docker_place, make_bundle, tmp_path
@@ -348,12 +348,12 @@ class TestEngine:
         home.make()
         name = containers(engine, docker_place)[".gateway"].name
         with pytest.raises(EnvironmentFault, match=f"in use by container {name}"):
-            docker_place.but(home=home).deploy(make_bundle("again"), 1)
+            docker_place.with_changes(home=home).deploy(make_bundle("again"), 1)
         assert served_version(docker_place.url) == 1
 
     def test_one_on_another_machine(self, docker_place, make_bundle, monkeypatch):
         monkeypatch.setenv("API_TOKEN", "s3cret")
-        public = docker_place.but(host="0.0.0.0", token_env="API_TOKEN")
+        public = docker_place.with_changes(host="0.0.0.0", token_env="API_TOKEN")
         with forwarded("/var/run/docker.sock") as port:
             monkeypatch.setenv("DOCKER_HOST", f"tcp://localhost:{port}")
             deployment = public.deploy(make_bundle(), 1)
@@ -363,7 +363,7 @@ class TestEngine:
 
     def test_a_url_of_the_configuration_is_what_is_asked(self, docker_place, make_bundle):
         url = f"http://localhost:{docker_place.port}"
-        deployment = docker_place.but(url=url).deploy(make_bundle(), 1)
+        deployment = docker_place.with_changes(url=url).deploy(make_bundle(), 1)
         assert deployment.url == url
         assert docker_place.status() == deployment
 

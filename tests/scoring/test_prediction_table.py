@@ -18,7 +18,7 @@ ROWS = (("2024-01-01", "NABIL", 0.25), ("2024-01-01", "NICA", 0.5), ("2024-01-02
 LATER = datetime(2026, 5, 2, tzinfo=UTC)
 
 
-def held(root: Path) -> list[tuple[Any, ...]]:
+def stored_rows(root: Path) -> list[tuple[Any, ...]]:
     connection = sqlite3.connect(root / "scores.db")
     found = connection.execute("select * from scores order by 1, 2, 5").fetchall()
     connection.close()
@@ -27,41 +27,41 @@ def held(root: Path) -> list[tuple[Any, ...]]:
 
 def test_makes_the_table_with_a_row_for_each_key(tmp_path: Path, make_predictions: Any) -> None:
     assert write_table(make_predictions(*ROWS), SCORES, "scores", tmp_path) == 3
-    assert [row[:4] for row in held(tmp_path)] == [
+    assert [row[:4] for row in stored_rows(tmp_path)] == [
         ("2024-01-01", "NABIL", 0.25, 3),
         ("2024-01-01", "NICA", 0.5, 3),
         ("2024-01-02", "NICA", 0.75, 3),
     ]
-    assert held(tmp_path)[0][4:] == ("a" * 64, "2026-05-01 12:00:00.000000")
+    assert stored_rows(tmp_path)[0][4:] == ("a" * 64, "2026-05-01 12:00:00.000000")
 
 
 def test_the_same_again_changes_nothing(tmp_path: Path, make_predictions: Any) -> None:
     write_table(make_predictions(*ROWS), SCORES, "scores", tmp_path)
-    before = held(tmp_path)
+    before = stored_rows(tmp_path)
     rounded = [(day, symbol, p + 1e-9) for day, symbol, p in ROWS]
     assert write_table(make_predictions(*rounded, at=LATER), SCORES, "scores", tmp_path) == 0
-    assert held(tmp_path) == before
+    assert stored_rows(tmp_path) == before
 
 
 def test_what_is_new_or_changed_is_written(tmp_path: Path, make_predictions: Any) -> None:
     write_table(make_predictions(*ROWS), SCORES, "scores", tmp_path)
     changed = (ROWS[0], ("2024-01-01", "NICA", 0.51), ROWS[2], ("2024-01-03", "NICA", 0.1))
     assert write_table(make_predictions(*changed, at=LATER), SCORES, "scores", tmp_path) == 2
-    assert [row[2] for row in held(tmp_path)] == [0.25, 0.51, 0.75, 0.1]
-    assert ["02" in row[5][8:10] for row in held(tmp_path)] == [False, True, False, True]
+    assert [row[2] for row in stored_rows(tmp_path)] == [0.25, 0.51, 0.75, 0.1]
+    assert ["02" in row[5][8:10] for row in stored_rows(tmp_path)] == [False, True, False, True]
 
 
 def test_versions_stand_side_by_side(tmp_path: Path, make_predictions: Any) -> None:
     write_table(make_predictions(*ROWS), SCORES, "scores", tmp_path)
     other = make_predictions(*ROWS, version=None, digest="b" * 64)
     assert write_table(other, SCORES, "scores", tmp_path) == 3
-    assert [row[3] for row in held(tmp_path)] == [3, None] * 3
+    assert [row[3] for row in stored_rows(tmp_path)] == [3, None] * 3
 
 
 def test_a_bundle_that_got_its_number_later(tmp_path: Path, make_predictions: Any) -> None:
     write_table(make_predictions(*ROWS, version=None), SCORES, "scores", tmp_path)
     assert write_table(make_predictions(*ROWS, version=4), SCORES, "scores", tmp_path) == 3
-    assert {row[3] for row in held(tmp_path)} == {4}
+    assert {row[3] for row in stored_rows(tmp_path)} == {4}
 
 
 def test_a_run_that_ends_on_the_way_leaves_nothing(

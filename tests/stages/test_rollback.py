@@ -46,9 +46,9 @@ def test_back_in_seconds_without_a_registry_and_told_to_it_later(
     (row,) = status(two.project, two.home)
     assert row["open"].startswith("rollback of version 1 by Bina")
     assert row["alias"] is None
-    mended = run(two, "reconcile", "production")
-    assert mended.exit_code == 0, mended.report.summary
-    assert "finished: rollback of version 1" in str(mended.report.checks[0].observed)
+    reconciled = run(two, "reconcile", "production")
+    assert reconciled.exit_code == 0, reconciled.report.summary
+    assert "finished: rollback of version 1" in str(reconciled.report.checks[0].observed)
     row, challenger = status(two.project, two.home)
     assert (row["open"], row["alias"], row["version"]) == (None, "champion", 1)
     assert (challenger["environment"], challenger["version"]) == (None, 2)

@@ -36,7 +36,9 @@ class Place:
         self.url = f"http://127.0.0.1:{self.port}"
         self.state = self.home / "servers/staging.json"
 
-    def but(self, *, name="staging", home=None, token_env=None, prediction_log=None, **section):
+    def with_changes(
+        self, *, name="staging", home=None, token_env=None, prediction_log=None, **section
+    ):
         """The same with other settings."""
         serving = self.placement.serving
         changed = {
@@ -136,13 +138,13 @@ class KubernetesPlace(Place):
 
     cluster: Cluster
 
-    def but(self, *, token_env=None, **changes):
+    def with_changes(self, *, token_env=None, **changes):
         if "port" in changes:
             changes["port"] = changes["port"] or servers.free_port()
             changes["url"] = f"http://127.0.0.1:{changes['port']}"
         if token_env is not None:
             self.cluster.secrets["small-staging-token", "token"] = os.environ[token_env]
-        made = super().but(token_env=token_env, **changes)
+        made = super().with_changes(token_env=token_env, **changes)
         other = KubernetesPlace(made.target, made.placement)
         other.cluster = self.cluster
         return other

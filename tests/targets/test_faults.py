@@ -59,13 +59,13 @@ def test_an_old_server_that_hangs_after_the_switch_is_killed(
 
 def test_two_commands_at_once(anywhere, make_bundle, other, monkeypatch):
     first = anywhere.deploy(make_bundle(), 1)
-    monkeypatch.setattr(environment_lock, "SECONDS", 0.1)
-    held = environment_lock.hold(anywhere.placement)
+    monkeypatch.setattr(environment_lock, "TIMEOUT", 0.1)
+    lock = environment_lock.hold(anywhere.placement)
     try:
         with pytest.raises(EnvironmentFault, match="another command deploys to staging; try again"):
             anywhere.deploy(other, 2)
     finally:
-        held.release()
+        lock.release()
     assert anywhere.status() == first
     assert anywhere.deploy(other, 2).version == 2
 

@@ -35,7 +35,7 @@ def other(make_bundle):
 
 def with_settings(place, **changes):
     kubernetes = place.section.kubernetes.model_copy(update=changes)
-    return place.but(kubernetes=kubernetes)
+    return place.with_changes(kubernetes=kubernetes)
 
 
 def selected(cluster):
@@ -52,7 +52,7 @@ def test_predictions_are_logged_in_the_pod(place, cluster, make_bundle):
 
 
 def test_switched_off_a_pod_has_no_volume(place, cluster, make_bundle):
-    off = place.but(prediction_log=PredictionLogSection(enabled=False), raw_rows=False)
+    off = place.with_changes(prediction_log=PredictionLogSection(enabled=False), raw_rows=False)
     off.deploy(make_bundle(), 1)
     pod = cluster.objects["Deployment", "small-staging-v1"]["spec"]["template"]["spec"]
     assert (pod["volumes"], pod["containers"][0]["volumeMounts"]) == ([], [])
@@ -108,7 +108,7 @@ class TestCluster:
         place.deploy(make_bundle(), 1)
         app = place.section.kubernetes.model_copy(update={"app": "small-staging"})
         with pytest.raises(UsageError, match="belongs to small staging; expected small production"):
-            place.but(name="production", kubernetes=app).deploy(make_bundle("again"), 1)
+            place.with_changes(name="production", kubernetes=app).deploy(make_bundle("again"), 1)
 
 
 class TestSwitch:
@@ -136,7 +136,7 @@ class TestSwitch:
     def test_a_call_that_fails_leaves_the_old_one(self, place, cluster, make_bundle, other, verb):
         first = place.deploy(make_bundle(), 1)
         section = place.section.kubernetes.model_copy(update={"rollout_seconds": 1})
-        hasty = place.but(kubernetes=section)
+        hasty = place.with_changes(kubernetes=section)
 
         def fails(words):
             if words[0] == verb and (verb == "rollout" or cluster.calls.count(words) == 1):
@@ -226,7 +226,7 @@ class TestSwitch:
         ingress = {"kubernetes": place.section.kubernetes.model_dump()}
         ingress["kubernetes"]["ingress"] = {"host": "small.example.org"}
         section = type(place.section)(**place.section.model_dump() | ingress)
-        place.but(kubernetes=section.kubernetes).deploy(make_bundle(), 1)
+        place.with_changes(kubernetes=section.kubernetes).deploy(make_bundle(), 1)
         assert cluster.names("Ingress") == ["small-staging"]
         place.deploy(make_bundle("again"), 1)
         assert cluster.names("Ingress") == []
@@ -234,7 +234,7 @@ class TestSwitch:
     def test_without_an_address_it_is_proved_over_a_forwarded_port(
         self, place, cluster, make_bundle
     ):
-        inside = place.but(url=None)
+        inside = place.with_changes(url=None)
         deployment = inside.deploy(make_bundle(), 1)
         assert deployment.url == f"http://small-staging.ml:{place.port}"
         targets = [words[1] for words in cluster.calls if words[0] == "port-forward"]

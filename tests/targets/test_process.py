@@ -53,7 +53,7 @@ class TestStart:
     def test_a_long_home_is_no_obstacle(self, place, tmp_path, make_bundle):
         home = Home(tmp_path / ("deep/" * 20))
         home.make()
-        deep = place.but(home=home)
+        deep = place.with_changes(home=home)
         deep.deploy(make_bundle(), 1)
         assert deep.stop()
 
@@ -89,7 +89,7 @@ class TestStart:
 
     def test_the_token_goes_along(self, place, make_bundle, monkeypatch):
         monkeypatch.setenv("API_TOKEN", "s3cret")
-        place.but(host="0.0.0.0", token_env="API_TOKEN").deploy(make_bundle(), 1)
+        place.with_changes(host="0.0.0.0", token_env="API_TOKEN").deploy(make_bundle(), 1)
         assert place.status().url == place.url
         assert httpx.get(f"{place.url}/metadata").status_code == 401
         assert "s3cret" not in place.state.read_text()
@@ -118,7 +118,7 @@ class TestStart:
         self, place, make_bundle, tmp_path
     ):
         place.deploy(make_bundle(), 1)
-        other = place.but(name="production", home=Home(tmp_path / "elsewhere"))
+        other = place.with_changes(name="production", home=Home(tmp_path / "elsewhere"))
         with pytest.raises(UsageError) as caught:
             other.deploy(make_bundle("other"), 1)
         home = place.home.root
@@ -149,10 +149,10 @@ class TestSettings:
 
     def test_they_may_be_switched_off_or_lie_elsewhere(self, place, make_bundle, tmp_path):
         bundle, folder = make_bundle(), tmp_path / "elsewhere"
-        place.but(prediction_log=PredictionLogSection(folder=folder)).deploy(bundle, 3)
+        place.with_changes(prediction_log=PredictionLogSection(folder=folder)).deploy(bundle, 3)
         assert served_version(place.url) == 3
         first = place.status()
-        off = place.but(prediction_log=PredictionLogSection(enabled=False))
+        off = place.with_changes(prediction_log=PredictionLogSection(enabled=False))
         second = off.deploy(bundle, 3)
         assert second.pid != first.pid, "other settings are another server"
         place.stop()
@@ -332,7 +332,9 @@ class TestStopAndStatus:
 class TestTheHomeIsElsewhere:
     def test_moved_its_server_is_known_and_hands_over(self, place, make_bundle, tmp_path):
         first = place.deploy(make_bundle(), 1)
-        moved = place.but(home=Home(place.home.root.rename(tmp_path / "moved")), port=place.port)
+        moved = place.with_changes(
+            home=Home(place.home.root.rename(tmp_path / "moved")), port=place.port
+        )
         assert moved.status() == first
         with Clients(place.url, keep_alive=False, pause=0.02) as clients:
             moved.deploy(make_bundle("second", weight=2.0), 2)
@@ -344,7 +346,7 @@ class TestTheHomeIsElsewhere:
     def test_by_a_link_it_is_the_same(self, place, make_bundle, tmp_path):
         first = place.deploy(make_bundle(), 1)
         (tmp_path / "link").symlink_to(place.home.root)
-        linked = place.but(home=Home(tmp_path / "link"), port=place.port)
+        linked = place.with_changes(home=Home(tmp_path / "link"), port=place.port)
         assert linked.status() == first
         linked.deploy(make_bundle("second", weight=2.0), 2)
         assert ended(first.pid)
@@ -353,7 +355,7 @@ class TestTheHomeIsElsewhere:
     def test_a_copy_leaves_the_server_of_the_original_alone(self, place, make_bundle, tmp_path):
         first = place.deploy(make_bundle(), 1)
         subprocess.run(["cp", "-a", place.home.root, tmp_path / "copy"], check=True)
-        copy = place.but(home=Home(tmp_path / "copy"), port=place.port)
+        copy = place.with_changes(home=Home(tmp_path / "copy"), port=place.port)
         assert copy.status() is None
         with pytest.raises(UsageError, match=f"held by .* home {re.escape(str(place.home.root))};"):
             copy.deploy(make_bundle("second", weight=2.0), 2)

@@ -75,14 +75,14 @@ def test_another_port_is_served_and_the_old_one_is_closed(anywhere, make_bundle)
     anywhere.deploy(make_bundle(), 1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    anywhere.but(port=port).deploy(make_bundle("again"), 1)
+    anywhere.with_changes(port=port).deploy(make_bundle("again"), 1)
     assert served_version(f"http://127.0.0.1:{port}") == 1
     with pytest.raises(httpx.ConnectError):
         served_version(anywhere.url)
 
 
 def test_port_0_takes_any_and_keeps_it(anywhere, make_bundle, other):
-    any_port = anywhere.but(port=0)
+    any_port = anywhere.with_changes(port=0)
     first = any_port.deploy(make_bundle(), 1)
     second = any_port.deploy(other, 2)
     assert second.url == first.url
@@ -123,13 +123,13 @@ def test_a_port_in_use_is_told(on_a_machine, make_bundle):
 
 def test_a_public_address_without_a_token_is_refused(on_a_machine, make_bundle):
     with pytest.raises(UsageError, match="can be reached from elsewhere"):
-        on_a_machine.but(host="0.0.0.0").deploy(make_bundle(), 1)
+        on_a_machine.with_changes(host="0.0.0.0").deploy(make_bundle(), 1)
     assert on_a_machine.status() is None
 
 
 def test_the_token_goes_along(anywhere, make_bundle, monkeypatch):
     monkeypatch.setenv("API_TOKEN", "s3cret")
-    anywhere.but(host="0.0.0.0", token_env="API_TOKEN").deploy(make_bundle(), 1)
+    anywhere.with_changes(host="0.0.0.0", token_env="API_TOKEN").deploy(make_bundle(), 1)
     assert anywhere.status().url == anywhere.url
     assert httpx.get(f"{anywhere.url}/metadata").status_code == 401
     headers = {"authorization": "Bearer s3cret"}
@@ -140,7 +140,7 @@ def test_two_homes_do_not_meet(anywhere, make_bundle, tmp_path):
     anywhere.deploy(make_bundle(), 1)
     home = Home(tmp_path / "other")
     home.make()
-    other = anywhere.but(home=home)
+    other = anywhere.with_changes(home=home)
     assert other.status() is None
     assert not other.stop()
     assert served_version(anywhere.url) == 1
@@ -148,7 +148,7 @@ def test_two_homes_do_not_meet(anywhere, make_bundle, tmp_path):
 
 def test_environments_of_a_home_do_not_meet(anywhere, make_bundle):
     anywhere.deploy(make_bundle(), 1)
-    production = anywhere.but(name="production", port=0)
+    production = anywhere.with_changes(name="production", port=0)
     production.deploy(make_bundle("again"), 2)
     assert production.stop()
     assert served_version(anywhere.url) == 1

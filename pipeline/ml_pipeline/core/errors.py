@@ -47,7 +47,7 @@ class PipelineError(Exception):
 
 
 class Refused(PipelineError):
-    """The data, the model or a rule says no."""
+    """The data, the model or a rule fails a check."""
 
     exit_code = 1
 

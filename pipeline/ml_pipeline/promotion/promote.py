@@ -95,7 +95,7 @@ def promote(
         Refused: a record or a digest does not verify, the champion moved, or the new server is
             not healthy. What was there before is there again.
         UsageError: nothing was registered.
-        EnvironmentFault: the registry, the disk or the port is not to be had, or another promotion
+        EnvironmentFault: the registry, the disk or the port is unavailable, or another promotion
             runs. What was there before is there again, or the message says what is not.
     """
     with alone(production.home):

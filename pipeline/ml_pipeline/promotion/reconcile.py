@@ -99,7 +99,7 @@ def reconcile_production(
         Refused: the version was rolled back, may not be promoted or does not verify, or its server
             is not healthy; what served before serves on.
         UsageError: the file cannot be read.
-        EnvironmentFault: the disk, the port or what is needed of the registry is not to be had.
+        EnvironmentFault: the disk, the port or what is needed of the registry is unavailable.
     """
     home = production.home
     with alone(home):
@@ -283,7 +283,7 @@ def reconcile(
 
     Raises:
         Refused: the bundle does not verify, or its server is not healthy.
-        EnvironmentFault: registry, disk or port are not to be had.
+        EnvironmentFault: registry, disk or port are unavailable.
     """
     drift = _cause(target.status(placement), version.digest, set())
     with (

@@ -44,7 +44,7 @@ def recover(
 
     Raises:
         Refused: the version to be finished or put back does not verify.
-        EnvironmentFault: the registry, the disk or the port is not to be had; the journal stays.
+        EnvironmentFault: the registry, the disk or the port is unavailable; the journal stays.
     """
     told = []
     journals = open_journals(production.home)

@@ -73,7 +73,7 @@ def rollback(
         Refused: there is no such version or it was rolled back, its bundle or approval does not
             verify, its server is not healthy, or ``present`` was replaced; what served before
             serves on.
-        EnvironmentFault: the disk or the port is not to be had, or another change runs.
+        EnvironmentFault: the disk or the port is unavailable, or another change runs.
     """
     home = production.home
     with alone(home):

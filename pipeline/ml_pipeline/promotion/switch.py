@@ -140,7 +140,7 @@ def change(
 
     Raises:
         Refused: the server is not healthy; what served before serves on.
-        EnvironmentFault: the disk or the port is not to be had; likewise.
+        EnvironmentFault: the disk or the port is unavailable; likewise.
     """
     started = time.monotonic()
     home, version = production.home, wanted.version
@@ -199,7 +199,7 @@ def complete(
 
     Raises:
         Refused: the version does not verify any more.
-        EnvironmentFault: registry, disk or port are not to be had; the journal stays open.
+        EnvironmentFault: registry, disk or port are unavailable; the journal stays open.
     """
     record, home = journal.record, production.home
     with (

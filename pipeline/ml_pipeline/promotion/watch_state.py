@@ -158,7 +158,7 @@ def finish(
 
     Raises:
         Refused: the earlier version does not verify any more.
-        EnvironmentFault: registry, disk or port are not to be had; it stays open.
+        EnvironmentFault: registry, disk or port are unavailable; it stays open.
     """
     home = production.home
     if not any(_own(one.record.kind, one.record.by) for one in open_journals(home)):

@@ -128,7 +128,7 @@ def score(project: Project, home: Home, order: Order, progress: Progress) -> Sco
     Raises:
         UsageError: a flag, the configuration, a query or a table is wrong.
         Refused: the bundle does not verify, or there is no row that it can score.
-        EnvironmentFault: nothing serves, or registry, database or disk are not to be had.
+        EnvironmentFault: nothing serves, or registry, database or disk are unavailable.
     """
     problem = load_problem(project.config.problem, project.root)
     key_columns(problem, load_task(project.config.problem.task))

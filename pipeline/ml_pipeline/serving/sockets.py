@@ -14,7 +14,7 @@ def bind(host: str, port: int) -> socket.socket:
     """Return a listening TCP socket.
 
     Raises:
-        EnvironmentFault: the address cannot be had; its cause is the OSError.
+        EnvironmentFault: the address is unavailable; its cause is the OSError.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

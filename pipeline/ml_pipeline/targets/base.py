@@ -96,7 +96,7 @@ class Target(Protocol):
         Raises:
             Refused: the bundle does not verify, the server is not ready or its golden predictions
                 are wrong. What served before serves on.
-            UsageError: the placement's settings cannot be had here.
+            UsageError: the placement's settings are not available here.
             EnvironmentFault: the port belongs to somebody else, or the server cannot be started.
         """
 
@@ -115,7 +115,7 @@ class LogsElsewhere(Protocol):
         """Copy what was logged so far into ``server_arguments.log_of(placement)``.
 
         Raises:
-            EnvironmentFault: the servers' place or this disk is not to be had.
+            EnvironmentFault: the servers' place or this disk is unavailable.
         """
 
 

@@ -394,7 +394,7 @@ class Server(Container):
         """Wait until it is ready behind ``front``; return where it is reached.
 
         Raises:
-            Refused: it says no to the bundle.
+            Refused: it rejects the bundle.
             EnvironmentFault: it ended or was not ready in time; the log's last line is told.
         """
         started = looked = time.monotonic()

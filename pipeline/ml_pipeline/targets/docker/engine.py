@@ -99,7 +99,7 @@ def image_id(client: DockerClient, name: str | None, standard: str | None = None
     under its name is somebody else's.
 
     Raises:
-        EnvironmentFault: it is not to be had.
+        EnvironmentFault: it is unavailable.
     """
     from docker.errors import DockerException, ImageNotFound
 

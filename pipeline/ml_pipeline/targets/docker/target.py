@@ -60,9 +60,9 @@ class DockerTarget:
         section, home = placement.section, placement.home
         token = token_of(section.host, placement.serving.token_env)
         client = engine.connect()
-        held: FileLock | None = None
+        lock: FileLock | None = None
         try:
-            held = environment_lock.hold(placement)
+            lock = environment_lock.hold(placement)
             fleet = _Fleet(client, _scope(home), placement.name)
             with engine.errors():
                 wanted = Wanted(
@@ -79,11 +79,11 @@ class DockerTarget:
                 fleet.recover()
                 new, former = _switch(fleet, wanted)
         except BaseException:
-            if held is not None:
-                held.release()
+            if lock is not None:
+                lock.release()
             client.close()
             raise
-        return DockerHandover(fleet, held, new, former)
+        return DockerHandover(fleet, lock, new, former)
 
     def status(self, placement: Placement) -> Deployment | None:
         home = placement.home
@@ -187,8 +187,8 @@ class _Former:
 class DockerHandover(BaseHandover):
     """The new container serves; the former one, if it was in its way, can start again."""
 
-    def __init__(self, fleet: _Fleet, held: FileLock, new: _Proved, former: _Former | None) -> None:
-        super().__init__(held)
+    def __init__(self, fleet: _Fleet, lock: FileLock, new: _Proved, former: _Former | None) -> None:
+        super().__init__(lock)
         self._fleet = fleet
         self._new = new
         self._former = former
@@ -479,7 +479,7 @@ def _prove(
     """Wait until the server is ready and has given its golden predictions; return where.
 
     Raises:
-        Refused: it says no to the bundle, or its answers are wrong.
+        Refused: it rejects the bundle, or its answers are wrong.
         EnvironmentFault: it ended or was not ready in time; the log's last line is told.
     """
     url = server.wait(front, headers)

@@ -165,8 +165,8 @@ class Fleet:
         """Wait until all servers of the version are ready.
 
         Raises:
-            Refused: a server says no to its bundle.
-            UsageError: a server says no to its settings.
+            Refused: a server rejects its bundle.
+            UsageError: a server rejects its settings.
             EnvironmentFault: they are not ready in time; what the cluster says of them is told.
         """
         deadline = time.monotonic() + workload.settings.rollout_seconds

@@ -55,7 +55,7 @@ class KubernetesTarget:
     ) -> KubernetesHandover:
         """See ``Target.handover``. The cluster is the one of the kubeconfig's context."""
         token = token_of("0.0.0.0", placement.serving.token_env)  # noqa: S104  pods are reached so
-        held = environment_lock.hold(placement)
+        lock = environment_lock.hold(placement)
         try:
             released = release(bundle, placement.home)
             workload = Workload.of(placement, released, version)
@@ -64,9 +64,9 @@ class KubernetesTarget:
             wanted = _Wanted(workload, released, token)
             changed = _switch(fleet, wanted, before, placement)
         except BaseException:
-            held.release()
+            lock.release()
             raise
-        return KubernetesHandover(fleet, held, placement, wanted, before, changed=changed)
+        return KubernetesHandover(fleet, lock, placement, wanted, before, changed=changed)
 
     def status(self, placement: Placement) -> Deployment | None:
         app = _known_app(placement)
@@ -95,14 +95,14 @@ class KubernetesHandover(BaseHandover):
     def __init__(
         self,
         fleet: Fleet,
-        held: FileLock,
+        lock: FileLock,
         placement: Placement,
         wanted: _Wanted,
         before: Before,
         *,
         changed: bool,
     ) -> None:
-        super().__init__(held)
+        super().__init__(lock)
         self._fleet = fleet
         self._placement = placement
         self._wanted = wanted

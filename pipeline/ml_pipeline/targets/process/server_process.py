@@ -69,7 +69,7 @@ def start(
             ``ml_pipeline.targets.process.priority`` ends.
 
     Raises:
-        Refused: the server says no to the bundle.
+        Refused: the server rejects the bundle.
         EnvironmentFault: it ended or did not answer in time; the log's last line is told.
     """
     path = log.with_name(f"{log.stem}-{secrets.token_hex(4)}.sock")

@@ -56,21 +56,21 @@ class ProcessTarget:
         place = _Slot(placement)
         token = token_of(placement.section.host, placement.serving.token_env)
         _refuse_inside_container(placement)
-        held = environment_lock.hold(placement)
+        lock = environment_lock.hold(placement)
         try:
             known = _without_leftovers(place)
             released = release(bundle, placement.home)
             former = known.serving if _answers(known.serving) else None
             wanted = _Wanted(placement, released, version, token)
             if former is not None and wanted.is_served_by(former):
-                return ProcessHandover(place, held, former, former, former)
+                return ProcessHandover(place, lock, former, former, former)
             if former is None and known.serving is not None:
                 _end_silent(known.serving)
             new = _start(place, wanted, former)
         except BaseException:
-            held.release()
+            lock.release()
             raise
-        return ProcessHandover(place, held, new, former, known.serving)
+        return ProcessHandover(place, lock, new, former, known.serving)
 
     def status(self, placement: Placement) -> Deployment | None:
         serving = server_records.read(_Slot(placement).state).serving
@@ -118,12 +118,12 @@ class ProcessHandover(BaseHandover):
     def __init__(
         self,
         place: _Slot,
-        held: FileLock,
+        lock: FileLock,
         new: Server,
         former: Server | None,
         known: Server | None,
     ) -> None:
-        super().__init__(held)
+        super().__init__(lock)
         self._place = place
         self._new = new
         self._former = former
