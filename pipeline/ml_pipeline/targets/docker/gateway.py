@@ -5,7 +5,7 @@ but the gateway and, for a while, a live shadow's reader. A request that carries
 trial reaches the server that it names, so that a new one is proved before the switch over the same
 way that clients take.
 
-Which of them has the requests is told by two files in the configuration's folder, named by colour:
+Which of them has the requests is set by two files in the configuration's folder, named by colour:
 that of the one is executable. nginx looks with each request, so a switch is two files that one call
 of the engine writes, the new server's first: no worker starts, and connections stay. Where both are
 executable, as for a moment in each switch, green has the requests.

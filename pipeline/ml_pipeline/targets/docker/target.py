@@ -2,7 +2,7 @@
 
 Without ``DOCKER_HOST`` it is this machine's. What runs where stands in the containers' labels; the
 home keeps only what tells its containers from those of another home. A rollover starts the new
-server beside the old one, proves it, and lets the gateway lead to it: nobody waits. A published
+server beside the old one, proves it, and lets the gateway lead to it: no one waits. A published
 port is fixed when a container is made, so where the gateway itself is replaced at its address, or
 takes the place of a server that holds the port (as they all did before there were gateways),
 nobody answers for a second.
