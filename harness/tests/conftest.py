@@ -1,10 +1,12 @@
-"""Values that several tests share; the fixture ``jenkins`` is the plugin's."""
+"""Values that several tests share, and a Jenkins with a library."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pytest_jenkinsfile import Jenkins
 
 HERE = Path(__file__).parent
 CREDENTIALS = {
@@ -15,5 +17,11 @@ CREDENTIALS = {
 
 
 @pytest.fixture(scope="session")
-def jenkins_library() -> Path:
-    return HERE / "library"
+def jenkins() -> Iterator[Jenkins]:
+    """The plugin's fixture with the library of these tests.
+
+    It is a fixture of its own: where tests of another folder ran before in this session, the
+    plugin's holds their library.
+    """
+    with Jenkins(library=HERE / "library") as running:
+        yield running

@@ -14,8 +14,9 @@ from tests.docker.test_agent_image import INSTALLED, locked, strangers
 from tests.servers import await_ready, served_version
 
 PARTS = """
-import pathlib, ml_pipeline
-print(*sorted(path.name for path in pathlib.Path(ml_pipeline.__file__).parent.iterdir()))
+import json, pathlib, ml_pipeline
+root = pathlib.Path(ml_pipeline.__file__).parent
+print(json.dumps([sorted(path.name for path in (root / name).iterdir()) for name in ("", "core")]))
 """
 
 
@@ -33,9 +34,11 @@ def test_it_holds_what_serving_imports_and_nothing_else(run):
     lock = locked("requirements-serving.txt")
     assert strangers(installed, lock) == {}
     assert strangers(installed, locked("requirements.txt")) == {}, "the agent has the same"
-    found = run("-c", PARTS, entrypoint=[python]).decode().split()
-    files = ["__init__.py", "blanks.py", "documents.py", "errors.py", "inherited.py"]
-    assert found == sorted([*files, "__pycache__", "bundle", "deploy", "features", "serving"])
+    rooms, core = json.loads(run("-c", PARTS, entrypoint=[python]).decode())
+    package = ["__init__.py", "__pycache__"]
+    assert rooms == [*package, "bundle", "core", "features", "serving", "tasks", "traffic"]
+    modules = ["documents", "errors", "plugins", "subprocess_environment", "whitespace"]
+    assert core == [*package, *(f"{name}.py" for name in modules)]
     run("-P", "-c", "import ml_pipeline.traffic.mirror_reader", entrypoint=[python])
 
 
