@@ -2,8 +2,8 @@
 
 A test is left out if it is marked ``slow``, lies in a folder of ``FOLDERS``, or uses a fixture of
 ``FIXTURES``, its own or one that another fixture uses. What remains is held to it: a test that
-starts one of ``PROGRAMS``, opens a registry's database or sleeps longer than ``MOST_SLEEP`` (by
-``time.sleep``; a coroutine's sleep may be cancelled) fails, with the mark to set.
+starts one of ``PROGRAMS``, opens a registry's database or sleeps longer than ``MOST_SLEEP`` at once
+(by ``time.sleep``; a coroutine's sleep may be cancelled) fails, with the mark to set.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FIXTURES = {
 PROGRAMS = frozenset({"docker", "dockerd", "java", "kubectl", "mvn", "postgres"})
 DATABASES = frozenset({"mlflow.db", "mlflow.db?mode=ro"})
 MOST_SLEEP = 0.25
-"""Seconds that a test may sleep altogether: a poll or two."""
+"""Seconds that a test may sleep at once: how often it polls depends on the machine's load."""
 
 COLLECTED = pytest.StashKey[list[str]]()
 """Ids of all tests, before any is left out."""
@@ -90,7 +90,7 @@ class Watch:
 
     def restart(self) -> None:
         self.seen: list[str] = []
-        self.slept = 0.0
+        self.longest = 0.0
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "subprocess.Popen":
@@ -104,13 +104,13 @@ class Watch:
 
     def sleep(self, sleep: Callable[[float], None]) -> Callable[[float], None]:
         def counted(seconds: float) -> None:
-            self.slept += seconds
+            self.longest = max(self.longest, seconds)
             sleep(seconds)
 
         return counted
 
     def faults(self) -> list[str]:
-        slept = [f"sleeps {self.slept:.2f} s"] if self.slept > MOST_SLEEP else []
+        slept = [f"sleeps {self.longest:g} s"] if self.longest > MOST_SLEEP else []
         return [*dict.fromkeys(self.seen), *slept]
 
 

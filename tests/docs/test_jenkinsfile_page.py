@@ -24,11 +24,18 @@ def blocks(language: str) -> list[str]:
 CONFTEST, TESTS = blocks("python")
 
 
+pytestmark = pytest.mark.slow
+
+
 def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the bare command, as a user would."""
     command = Path(sys.executable).parent / "pytest"
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
-    environment |= {"ML_PIPELINE_LIBRARY": str(ROOT)}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("COV_", "PYTEST", "PYTHON"))
+    }
+    environment = inherited | {"ML_PIPELINE_LIBRARY": str(ROOT)}
     return subprocess.run(
         [command, "-q", *arguments],
         cwd=folder,
@@ -39,7 +46,6 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.mark.slow
 def test_the_tests_of_the_page(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "Jenkinsfile").write_text(DELIVERY)
