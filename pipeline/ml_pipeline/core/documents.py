@@ -89,7 +89,7 @@ def parse_yaml(content: bytes | str, where: str) -> Any:
     text = _text(content, where, MAX_YAML)
     base = _base()
     try:
-        _check_events(yaml.parse(text, Loader=base), where, plain=True)
+        _check_events(yaml.parse(text, Loader=base), where)
         return _construct(_loader(base)(text), where)
     except _ValueError as error:
         raise DocumentError(f"{where}: {error}") from None
@@ -113,18 +113,6 @@ def reason(error: Exception) -> str:
     from ml_pipeline.core import schema_errors
 
     return schema_errors.reason(error) if isinstance(error, ValidationError) else str(error)
-
-
-def check_bounds(text: str, where: str) -> None:
-    """Refuse YAML that is beyond the bounds; tags may be those of another program.
-
-    Raises:
-        DocumentError: with the line.
-        yaml.YAMLError: it is not YAML.
-    """
-    import yaml
-
-    _check_events(yaml.parse(_text(text, where, MAX_YAML), Loader=_base()), where, plain=False)
 
 
 def parse_json(content: bytes | str, where: str) -> Any:
@@ -174,7 +162,7 @@ def _base() -> Any:
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _check_events(events: Iterator[Any], where: str, *, plain: bool) -> None:
+def _check_events(events: Iterator[Any], where: str) -> None:
     """Refuse what is too large, too deep, inside itself or of a type of its own."""
     import yaml
 
@@ -204,7 +192,7 @@ def _check_events(events: Iterator[Any], where: str, *, plain: bool) -> None:
             if ended.anchor is not None:
                 sizes[ended.anchor] = size
         tag = getattr(event, "tag", None)
-        if plain and tag not in (None, "!") and tag not in PLAIN_TAGS:
+        if tag not in (None, "!") and tag not in PLAIN_TAGS:
             raise NotYamlError(
                 f"{where}: line {line}: tag {tag.removeprefix(TAG)!r}",
                 expected="plain values: texts, numbers, true and false, lists and mappings",
