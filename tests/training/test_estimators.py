@@ -247,7 +247,9 @@ class TestLightGBM:
             20,
         )
         expected = booster.predict(x)
-        assert ((expected > 0.5) == (label == 1)).all(), "neighbouring float32 are told apart"
+        assert ((expected > 0.5) == (label == 1)).all(), (
+            "neighbouring float32 values are distinguished"
+        )
         text = float32_thresholds(booster.model_to_string())
         assert np.array_equal(lightgbm.Booster(model_str=text).predict(x), expected)
         assert "num_threads" not in text
