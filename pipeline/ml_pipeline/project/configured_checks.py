@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +24,7 @@ from ml_pipeline.gate.model_comparison import ModelComparison
 from ml_pipeline.gate.policy_minimums import effective_checks
 from ml_pipeline.project import gate_check_process, isolation
 from ml_pipeline.project.gate_check_process import ANSWER, MODULE
-from ml_pipeline.project.isolation import isolated_copy
+from ml_pipeline.project.isolation import Ended, isolated_copy
 from ml_pipeline.project.protected_files import Protected
 
 
@@ -95,34 +93,22 @@ class ProjectCheck(GateCheck):
                 out=str(place.out),
             )
             with self.protected.watched():
-                done = subprocess.run(
-                    place.command([sys.executable, "-P", "-m", MODULE, request.to_json()]),
-                    cwd=place.root,
-                    env=dict(place.environment),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    check=False,
-                )
-            printed = place.with_original_paths(done.stdout.decode(errors="replace"))
-            sys.stderr.write(printed)
+                ended = place.run_module(MODULE, request.to_json())
             content = place.read(ANSWER, documents.MAX_JSON)
-        return self._verdicts(content, done.returncode, printed)
+        return self._verdicts(content, ended)
 
-    def _verdicts(self, content: bytes | None, exit_code: int, printed: str) -> Sequence[Check]:
+    def _verdicts(self, content: bytes | None, ended: Ended) -> Sequence[Check]:
         """Return the verdicts in the answer.
 
         Raises:
             UsageError: the process says that the check cannot be loaded, or that a setting is
                 wrong.
         """
-        last = next((line for line in reversed(printed.splitlines()) if line.strip()), "")
-        ended = f"its process ended with {exit_code}" + (f": {last.strip()}" if last else "")
-        if exit_code not in (0, UsageError.exit_code):
-            return [inconclusive(ended)]
+        if ended.exit_code not in (0, UsageError.exit_code):
+            return [inconclusive(f"its process {ended}")]
         try:
             answer = documents.parse_json(content or b"", ANSWER)
-            if exit_code == UsageError.exit_code:
+            if ended.exit_code == UsageError.exit_code:
                 raise UsageError(
                     str(answer["fault"]),
                     expected=str(answer["expected"]),
@@ -130,4 +116,4 @@ class ProjectCheck(GateCheck):
                 )
             return [Check.model_validate(each) for each in answer["checks"]]
         except (DocumentError, KeyError, TypeError, ValueError):
-            return [inconclusive(f"the check returned no verdict; {ended}")]
+            return [inconclusive(f"the check returned no verdict; its process {ended}")]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from ml_pipeline.core import documents, landlock
 from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused, UsageError
 from ml_pipeline.core.project_modules import load_object
-from ml_pipeline.project.isolation import IsolatedCopy, isolated_copy
+from ml_pipeline.project.isolation import Ended, IsolatedCopy, isolated_copy
 from ml_pipeline.project.test_context import move_search_path
 from ml_pipeline.training.estimators.base import FitSettings, Objective
 from ml_pipeline.training.estimators.own import FitResult, OwnEstimator, output_of
@@ -91,21 +90,12 @@ class _Process:
             settings=asdict(request.settings),
             out=str(place.out),
         )
-        command = [sys.executable, "-P", "-m", MODULE, json.dumps(asdict(wanted))]
         with self.protected.watched():
-            done = subprocess.run(
-                place.command(command),
-                cwd=place.root,
-                env=dict(place.environment) | {"PYTHONHASHSEED": "0"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=False,
+            ended = place.run_module(
+                MODULE, json.dumps(asdict(wanted)), variables={"PYTHONHASHSEED": "0"}
             )
-        printed = place.with_original_paths(done.stdout.decode(errors="replace"))
-        sys.stderr.write(printed)
-        if done.returncode != 0:
-            raise self._error(done.returncode, printed)
+        if ended.exit_code != 0:
+            raise self._error(ended)
         limit = (1 << 20) + 8 * len(request.tested) * request.objective.outputs
         onnx, predictions = place.read(ONNX, MAX_ONNX), place.read(PREDICTIONS, limit)
         if onnx is None or predictions is None:
@@ -115,7 +105,7 @@ class _Process:
             )
         return FitResult(onnx, _array(self.reference, predictions))
 
-    def _error(self, exit_code: int, printed: str) -> PipelineError:
+    def _error(self, ended: Ended) -> PipelineError:
         """Return the error that the process ended with."""
         content = self.place.read(ANSWER, documents.MAX_JSON)
         try:
@@ -126,10 +116,8 @@ class _Process:
                 for key in ("fault", "expected", "hint")
             )
         except (DocumentError, KeyError, TypeError):
-            last = next((line for line in reversed(printed.splitlines()) if line.strip()), "")
             return UsageError(
-                f"the process of {self.reference} ended with {exit_code}"
-                + (f": {last.strip()}" if last else ""),
+                f"the process of {self.reference} {ended}",
                 expected="an estimator that is fitted and converted",
             )
         refused = "PermissionError" in fault and landlock.abi()

@@ -10,7 +10,6 @@ values are the same to the bit.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +24,7 @@ from ml_pipeline.data import parquet
 from ml_pipeline.features.decorator import load_modules
 from ml_pipeline.problem import FeatureFunction, Matrix, Problem
 from ml_pipeline.problems.loader import load_problem
-from ml_pipeline.project.isolation import IsolatedCopy, isolated_copy
+from ml_pipeline.project.isolation import Ended, IsolatedCopy, isolated_copy
 from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.project.test_context import move_search_path
 
@@ -83,21 +82,12 @@ def matrix(protected: Protected, problem: Problem, rows: Path, frame: pd.DataFra
             rows=str(rows.resolve()),
             out=str(place.out),
         )
-        here = place.path_in_copy(str(Path.cwd()))
-        command = [sys.executable, "-P", "-m", MODULE, json.dumps(asdict(request))]
+        here = Path(place.path_in_copy(str(Path.cwd())))
         with protected.watched():
-            done = subprocess.run(
-                place.command(command),
-                cwd=here if Path(here).is_dir() else place.root,
-                env=dict(place.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=False,
+            ended = place.run_module(
+                MODULE, json.dumps(asdict(request)), cwd=here if here.is_dir() else None
             )
-        printed = place.with_original_paths(done.stdout.decode(errors="replace"))
-        sys.stderr.write(printed)
-        scope = _scope(place, done.returncode, printed)
+        scope = _scope(place, ended)
         limit = MIN_BYTES + len(frame) * MAX_BYTES_PER_ROW
         content = place.read(FEATURES, limit)
     if content is None:
@@ -113,7 +103,7 @@ def _zeros(block: pd.DataFrame) -> pd.Series:
     return pd.Series(0.0, index=block.index)
 
 
-def _scope(place: IsolatedCopy, exit_code: int, printed: str) -> Any:
+def _scope(place: IsolatedCopy, ended: Ended) -> Any:
     """Return the scope in the answer of the process.
 
     Raises:
@@ -122,17 +112,15 @@ def _scope(place: IsolatedCopy, exit_code: int, printed: str) -> Any:
     content = place.read(ANSWER, documents.MAX_JSON)
     try:
         answer = documents.parse_json(content or b"", ANSWER)
-        if isinstance(answer, dict) and exit_code == 0:
+        if isinstance(answer, dict) and ended.exit_code == 0:
             return {name: name for name in ("row", "entity", "day")}[answer["scope"]]
         kind = {each.__name__: each for each in _KINDS}[answer["error"]]
         parts = [
             place.with_original_paths(str(answer[key])) for key in ("fault", "expected", "hint")
         ]
     except (DocumentError, KeyError, TypeError):
-        last = next((line for line in reversed(printed.splitlines()) if line.strip()), "")
         raise UsageError(
-            f"the process of the feature modules ended with {exit_code}"
-            + (f": {last.strip()}" if last else ""),
+            f"the process of the feature modules {ended}",
             expected="features that are computed and returned",
         ) from None
     refused = "PermissionError" in parts[0] and landlock.abi()

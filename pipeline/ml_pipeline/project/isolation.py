@@ -7,12 +7,14 @@ afterwards (``ml_pipeline.project.protected_files``), not prevented.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ml_pipeline.core import documents, landlock, supervisor
 from ml_pipeline.core.documents import DocumentError
@@ -28,6 +30,17 @@ CACHES = ("MPLCONFIGDIR", "NUMBA_CACHE_DIR")
 """Variables of libraries that need a folder to write to, and else take one in the user's home."""
 MAX_READ_BYTES = 256 << 20
 """Bytes that are read of a file which the project's code wrote."""
+
+
+class Ended(NamedTuple):
+    """How a process of the project's code ended, and what it printed."""
+
+    exit_code: int
+    printed: str
+
+    def __str__(self) -> str:
+        last = next((line for line in reversed(self.printed.splitlines()) if line.strip()), "")
+        return f"ended with {self.exit_code}" + (f": {last.strip()}" if last else "")
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,35 @@ class IsolatedCopy:
         The program is confined where the system can do that.
         """
         return supervisor.command(landlock.command(self.rules, program))
+
+    def run_module(
+        self,
+        module: str,
+        request: str,
+        *,
+        cwd: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Ended:
+        """Run a module of this package with the project's code, and show what it prints.
+
+        Args:
+            module: The module; ``request`` is its argument.
+            request: What is to be done, as JSON.
+            cwd: Where it starts; the copy if left out.
+            variables: Of the environment, beside those of the copy.
+        """
+        done = subprocess.run(
+            self.command([sys.executable, "-P", "-m", module, request]),
+            cwd=cwd or self.root,
+            env={**self.environment, **(variables or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        printed = self.with_original_paths(done.stdout.decode(errors="replace"))
+        sys.stderr.write(printed)
+        return Ended(done.returncode, printed)
 
     def path_in_copy(self, text: str) -> str:
         """Return a path of the project as that of its copy; any other text as it is."""

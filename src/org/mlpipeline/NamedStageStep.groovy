@@ -13,7 +13,7 @@ class NamedStageStep implements Serializable {
         StepTable library = new StepTable(json)
         String step = library.stepOf(stage)
         if (step != null) {
-            return new StageStep(steps).run(step, arguments)
+            return new StageStep(steps).run(step, arguments, library)
         }
         if (!(stage ==~ '[a-z][a-z0-9]*(-[a-z0-9]+)*')) {
             new BuildDescription(steps).fail(arguments, "mlStage: '${stage?.take(60)}' is no name of a stage; expected lower-case letters, digits and -")

@@ -22,8 +22,8 @@ from ml_pipeline.training.estimators.base import (
     Predictions,
     Vector,
 )
-from ml_pipeline.training.imputation import Medians
 from ml_pipeline.training.onnx_graph import INPUT, OnnxGraph, two_columns
+from ml_pipeline.training.standardization import Standardization
 
 
 class LogisticRegressionParameters(Section):
@@ -46,9 +46,7 @@ class Logistic:
     class.
     """
 
-    medians: Medians
-    mean: Vector
-    scale: Vector
+    standardization: Standardization
     weights: Vector
     intercept: float | Vector
     iterations: int
@@ -58,14 +56,12 @@ class Logistic:
     def predict(self, x: Encoded) -> Predictions:
         from scipy.special import expit, softmax
 
-        standard = (self.medians.fill(x).astype(np.float64) - self.mean) / self.scale
+        standard = self.standardization.transform(x)
         score = standard @ self.weights + self.intercept
         return np.asarray(expit(score) if score.ndim == 1 else softmax(score, axis=1))
 
     def add_to(self, graph: OnnxGraph) -> str:
-        filled = graph.cast(self.medians.add_to(graph, INPUT), np.float64)
-        centred = graph.node("Sub", filled, graph.constant(self.mean, np.float64))
-        standard = graph.node("Div", centred, graph.constant(self.scale, np.float64))
+        standard = self.standardization.add_to(graph, INPUT)
         several = self.weights.ndim > 1
         columns = self.weights if several else self.weights[:, None]
         score = graph.node("MatMul", standard, graph.constant(columns, np.float64))
@@ -113,14 +109,11 @@ class LogisticRegression:
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         progress("logistic regression", 0.0)
-        medians = Medians.of(train.x)
-        filled = medians.fill(train.x).astype(np.float64)
-        mean, scale = filled.mean(axis=0), filled.std(axis=0)
-        scale[scale <= np.finfo(np.float32).eps * np.abs(mean)] = 1.0
+        standardization = Standardization.of(train.x)
         model = LogisticRegression(random_state=settings.seed, **params.model_dump())
         with warnings.catch_warnings(), threadpool_limits(settings.threads):
             warnings.simplefilter("ignore", ConvergenceWarning)  # reported by converged()
-            model.fit((filled - mean) / scale, train.y)
+            model.fit(standardization.transform(train.x), train.y)
         progress("logistic regression", 1.0)
         weights = model.coef_[0]
         intercept: float | Vector = float(model.intercept_[0])
@@ -130,9 +123,7 @@ class LogisticRegression:
                 weights = np.concatenate([np.zeros_like(weights), weights], axis=1)
                 intercept = np.concatenate([[0.0], intercept])
         return Logistic(
-            medians=medians,
-            mean=mean,
-            scale=scale,
+            standardization=standardization,
             weights=weights,
             intercept=intercept,
             iterations=int(model.n_iter_[0]),

@@ -21,8 +21,8 @@ from ml_pipeline.training.estimators.base import (
     Predictions,
     Vector,
 )
-from ml_pipeline.training.imputation import Medians
 from ml_pipeline.training.onnx_graph import INPUT, OnnxGraph
+from ml_pipeline.training.standardization import Standardization
 
 
 class RidgeParameters(Section):
@@ -38,21 +38,17 @@ class RidgeParameters(Section):
 class LinearModel:
     """``((x - mean) / scale) . weights + intercept`` in double precision."""
 
-    medians: Medians
-    mean: Vector
-    scale: Vector
+    standardization: Standardization
     weights: Vector
     intercept: float
     best_round: ClassVar[int | None] = None
 
     def predict(self, x: Encoded) -> Predictions:
-        standard = (self.medians.fill(x).astype(np.float64) - self.mean) / self.scale
+        standard = self.standardization.transform(x)
         return np.asarray(standard @ self.weights + self.intercept)
 
     def add_to(self, graph: OnnxGraph) -> str:
-        filled = graph.cast(self.medians.add_to(graph, INPUT), np.float64)
-        centred = graph.node("Sub", filled, graph.constant(self.mean, np.float64))
-        standard = graph.node("Div", centred, graph.constant(self.scale, np.float64))
+        standard = self.standardization.add_to(graph, INPUT)
         weights = graph.constant(self.weights[:, None], np.float64)
         score = graph.node("MatMul", standard, weights)
         shifted = graph.node("Add", score, graph.constant([[self.intercept]], np.float64))
@@ -87,16 +83,13 @@ class Ridge:
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         progress("ridge regression", 0.0)
-        medians = Medians.of(train.x)
-        filled = medians.fill(train.x).astype(np.float64)
-        mean, scale = filled.mean(axis=0), filled.std(axis=0)
-        scale[scale <= np.finfo(np.float32).eps * np.abs(mean)] = 1.0
+        standardization = Standardization.of(train.x)
         model = Estimator(solver="cholesky", random_state=settings.seed, **params.model_dump())
         with threadpool_limits(settings.threads):
-            model.fit((filled - mean) / scale, train.y)
+            model.fit(standardization.transform(train.x), train.y)
         progress("ridge regression", 1.0)
         weights, intercept = np.asarray(model.coef_), float(model.intercept_)
-        return LinearModel(medians, mean, scale, weights, intercept)
+        return LinearModel(standardization, weights, intercept)
 
     def predict_native(self, path: Path, x: Encoded) -> Never:
         raise NotImplementedError(f"{self.title} has no native file")

@@ -12,7 +12,8 @@ from pydantic import AliasChoices, Field
 
 from ml_pipeline.config import Section
 from ml_pipeline.core.errors import UsageError
-from ml_pipeline.core.report import Check, Progress, Verdict
+from ml_pipeline.core.report import Check, Progress
+from ml_pipeline.training.estimators import early_stopping
 from ml_pipeline.training.estimators.base import (
     Encoded,
     FitSettings,
@@ -120,15 +121,7 @@ class Booster:
         return bytes(self.trees.save_raw("ubj"))
 
     def converged(self) -> Check:
-        stopped = self.rounds < self.limit
-        return Check(
-            name="early stopping",
-            verdict=Verdict.PASS if stopped else Verdict.INCONCLUSIVE,
-            required=False,
-            observed=f"round {self.best_round} of {self.rounds} is the best",
-            expected=f"to stop before round {self.limit}",
-            why="" if stopped else "boosting ended at train.max_epochs: more rounds might gain",
-        )
+        return early_stopping.check(self.best_round, self.rounds, self.limit)
 
 
 class XGBoost:
