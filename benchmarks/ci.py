@@ -36,7 +36,8 @@ GOAL = 1.2
 SAME = 1e-4
 """Largest difference between both sides' value of a metric on the holdout."""
 
-PYTEST = (sys.executable, "-m", "pytest", "-q")
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:ml-pipeline")
+BARE_PYTEST = (*PYTEST, "-p", "bare_fixtures")
 SCRIPTS: Mapping[str, Sequence[Sequence[str]]] = {
     "lint": (
         (str(TOOLS / "ruff"), "check", "--output-format=json", "."),
@@ -54,12 +55,12 @@ SCRIPTS: Mapping[str, Sequence[Sequence[str]]] = {
     ),
     "validate-data": (
         (sys.executable, str(BARE / "validate.py")),
-        (*PYTEST, "-p", "bare_fixtures", "tests/data", "--junitxml=build/bare/data.xml"),
+        (*BARE_PYTEST, "tests/data", "--junitxml=build/bare/data.xml"),
     ),
     "train": ((sys.executable, str(BARE / "train.py")),),
     "evaluate": (
         (sys.executable, str(BARE / "evaluate.py")),
-        (*PYTEST, "-p", "bare_fixtures", "tests/model", "--junitxml=build/bare/model.xml"),
+        (*BARE_PYTEST, "tests/model", "--junitxml=build/bare/model.xml"),
     ),
     "package": ((sys.executable, str(BARE / "package.py")),),
 }

@@ -25,7 +25,7 @@ MODEL, BUNDLE = OUT / "model", OUT / "bundle"
 TOLERANCE = 1e-5
 PACKAGES = (
     "TA-Lib", "numpy", "onnx", "onnxmltools", "pandas", "pyarrow", "scikit-learn", "scipy",
-    "skl2onnx", "xgboost",
+    "skl2onnx", "xgboost-cpu" if sys.platform == "linux" else "xgboost",
 )  # fmt: skip
 
 
