@@ -31,7 +31,7 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     else:
         verbs = all_verbs()
         check_verb(arguments, [verb.name for verb in verbs], parser)
-    _add(parser, verbs)
+    _add(parser, verbs, called=arguments[0])
     if verbs[0].parses_itself and arguments[0] == verbs[0].name:
         return {"verb": verbs[0], "words": list(arguments[1:])}
     options, unknown = parser.parse_known_args(arguments)
@@ -118,13 +118,18 @@ def _program() -> Parser:
     return parser
 
 
-def _add(parser: Parser, verbs: Iterable[Verb]) -> None:
+def _add(parser: Parser, verbs: Iterable[Verb], called: str) -> None:
+    """Add a parser for each verb; only that of the called one, if any, gets its flags."""
     added = parser.add_subparsers(metavar="VERB", required=True, title="stages and other verbs")
     for verb in verbs:
         sub: Parser = added.add_parser(
-            verb.name, help=verb.summary, description=verb.description or verb.summary
+            verb.name,
+            help=verb.summary,
+            description=verb.description or verb.summary,
+            add_help=verb.name == called,
         )
-        sub.set_defaults(verb=verb, parser=sub, kinds=_add_arguments(sub, verb))
+        if verb.name == called:
+            sub.set_defaults(verb=verb, parser=sub, kinds=_add_arguments(sub, verb))
 
 
 def _add_arguments(sub: Parser, verb: Verb) -> dict[str, type]:
