@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ml_pipeline.evaluation.holdout import Sample
-from ml_pipeline.evaluation.metric_table import as_text, left_out, measure
+from ml_pipeline.evaluation.metric_table import as_text, measure
 
 
 def dated(days=30, entities=20, seed=1):
@@ -86,7 +86,9 @@ class TestMeasure:
     def test_days_with_one_class_are_counted(self):
         rows, _ = dated()
         rows.loc[rows["__time"] == "2024-01-03", "__label"] = 1.0
-        assert left_out(Sample.of(rows)) == 1
+        sample = Sample.of(rows)
+        counted = sample.task.unit_summary(sample.labels, sample.codes, sample.clusters)
+        assert counted == {"units_with_one_class": 1}
 
     def test_no_rows_and_no_number_are_refused(self):
         rows, p = dated()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.statistics.resampling import percentile_intervals
-from ml_pipeline.tasks.binary_classification import BINARY, units_of_one_class
+from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,11 +107,6 @@ def measure(
                 interval.high if interval else None,
             )
     return table
-
-
-def left_out(sample: Sample) -> int:
-    """Return how many clusters have one class only, and so no AUC of their own."""
-    return units_of_one_class(sample.labels, sample.codes, sample.clusters)
 
 
 def as_text(

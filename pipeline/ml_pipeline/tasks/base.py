@@ -66,6 +66,8 @@ class Task(Protocol):
     """Metrics that rows alone define, for the comparison of groups."""
     summary_metrics: ClassVar[tuple[str, ...]]
     """Metrics of the one line of the stage evaluate, before the comparison with the baseline."""
+    summary_format: ClassVar[str]
+    """Format specification of a metric's value in that line."""
     baseline: ClassVar[str]
     """Name of the constant predictor, learned on the training labels."""
     baseline_title: ClassVar[str]
@@ -136,6 +138,21 @@ class Task(Protocol):
 
     def label_summary(self, labels: Floats) -> dict[str, Any]:
         """Return what reports and the training record say of labels; keys are snake case."""
+
+    def unit_summary(  # by default nothing
+        self,
+        labels: Floats,  # noqa: ARG002
+        codes: Any,  # noqa: ARG002
+        clusters: int,  # noqa: ARG002
+    ) -> dict[str, int]:
+        """Return what the report of evaluate says of the sample's units (days or clusters).
+
+        Args:
+            labels: of the sample [n].
+            codes: each row's unit, from 0 to ``clusters`` - 1 [n].
+            clusters: how many units there are.
+        """
+        return {}
 
     def card_rows(self) -> Sequence[tuple[str, str]]:
         """Return rows of the model card's table about what training learned of the labels."""

@@ -41,6 +41,7 @@ class BinaryClassification(Task):
         "calibration_error",
     )
     summary_metrics: ClassVar[tuple[str, ...]] = ("auc", "within_day_auc")
+    summary_format: ClassVar[str] = ".2f"
     baseline: ClassVar[str] = "base_rate"
     baseline_title: ClassVar[str] = "base rate"
     linear_baseline: ClassVar[str] = "logistic_regression"
@@ -114,6 +115,9 @@ class BinaryClassification(Task):
 
     def label_summary(self, labels: Floats) -> dict[str, Any]:
         return {"positive_rate": float(labels.mean())}
+
+    def unit_summary(self, labels: Floats, codes: Any, clusters: int) -> dict[str, int]:
+        return {"units_with_one_class": units_of_one_class(labels, codes, clusters)}
 
     def card_rows(self) -> Sequence[tuple[str, str]]:
         return ()

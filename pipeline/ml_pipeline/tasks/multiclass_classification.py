@@ -44,6 +44,7 @@ class MulticlassClassification(Task):
         "balanced_accuracy",
     )
     summary_metrics: ClassVar[tuple[str, ...]] = ("balanced_accuracy", "accuracy")
+    summary_format: ClassVar[str] = ".4g"
     baseline: ClassVar[str] = "class_shares"
     baseline_title: ClassVar[str] = "class shares"
     linear_baseline: ClassVar[str] = "logistic_regression"

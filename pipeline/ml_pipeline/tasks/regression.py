@@ -61,6 +61,7 @@ class Regression(Task):
     training_metric: ClassVar[str] = "mse"
     group_metrics: ClassVar[tuple[str, ...]] = ("mae", "mse", "rmse", "r2")
     summary_metrics: ClassVar[tuple[str, ...]] = ("mae", "rmse", "r2", "coverage")
+    summary_format: ClassVar[str] = ".4g"
     baseline: ClassVar[str] = "mean"
     baseline_title: ClassVar[str] = "mean of the training labels"
     linear_baseline: ClassVar[str] = "ridge"

@@ -1,0 +1,72 @@
+"""Predictions for the holdout: those of the model, of its baselines and of the heuristics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ml_pipeline.core import workdir
+from ml_pipeline.evaluation import baselines, heuristics
+from ml_pipeline.tasks.base import as_column
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from ml_pipeline.features.schema import FeatureSchema
+    from ml_pipeline.problem import Problem
+    from ml_pipeline.tasks.base import Task
+
+    Floats = NDArray[np.float64]
+
+
+def encode(rows: pd.DataFrame, schema: FeatureSchema) -> NDArray[np.float32]:
+    """Return the encoded features of rows of ``matrix.parquet`` or ``holdout.parquet``."""
+    columns: dict[str, Any] = {name: rows[name] for name in schema.names}
+    return schema.encode(columns)
+
+
+def baseline_predictions(
+    matrix: pd.DataFrame,
+    clean: pd.DataFrame,
+    holdout: pd.DataFrame,
+    schema: FeatureSchema,
+    problem: Problem,
+    task: Task,
+    seed: int,
+) -> dict[str, Floats]:
+    """Return what the baselines, fitted to the training part, predict for the holdout.
+
+    Args:
+        matrix: ``matrix.parquet``, with ``__part`` and ``__label``.
+        clean: ``clean.parquet``.
+        holdout: ``holdout.parquet``; the predictions are in its order.
+        schema: How raw features are encoded for the linear model.
+        problem: Has the heuristics.
+        task: What is predicted.
+        seed: Of the linear model's solver.
+
+    Raises:
+        Refused: no baseline can be fitted to the training labels.
+    """
+    train = matrix[(matrix["__part"] == "train").to_numpy()]
+    predictions = heuristics.predict(matrix, clean, problem, task)
+    predictions[task.linear_baseline] = baselines.linear(
+        encode(train, schema).astype("float64"),
+        train["__label"].to_numpy(dtype="float64"),
+        encode(holdout, schema).astype("float64"),
+        seed,
+        task,
+    )
+    return predictions
+
+
+def write(path: Path, holdout: pd.DataFrame, predictions: Mapping[str, Floats]) -> None:
+    """Write the holdout's keys and a column of predictions for each predictor."""
+    columns = {name: as_column(values) for name, values in predictions.items()}
+    frame = holdout[[name for name in heuristics.KEYS if name in holdout]].assign(**columns)
+    with workdir.atomic_path(path) as temporary:
+        frame.to_parquet(temporary, index=False)
