@@ -48,11 +48,11 @@ def test_the_package_that_runs_the_script_is_found_after_what_the_path_has(
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     build = jenkins.run(
-        "node { echo sh(script: 'command -v ml-pipeline; command -v sh', returnStdout: true) }\n",
+        "node { echo sh(script: 'command -v jenkinsfile; command -v sh', returnStdout: true) }\n",
         mode="live",
     )
     found = build.echoes[0].split()
-    assert found[0] == str(Path(sys.executable).parent / "ml-pipeline")
+    assert found[0] == str(Path(sys.executable).parent / "jenkinsfile")
     assert found[1] in ("/usr/bin/sh", "/bin/sh")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/how-to/test-a-jenkinsfile.md").read_text(encoding="utf-8")
-DELIVERY = "@Library('ml-pipeline@v1') _\nmlPipeline()\n"
+DELIVERY = "@Library('ml-pipeline') _\nmlPipeline()\n"
 LIGHT = "def test_a_script(jenkins):\n    assert jenkins.run(\"echo 'x'\").echoes == ['x']\n"
 
 

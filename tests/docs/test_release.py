@@ -1,17 +1,25 @@
-"""bin/release in a repository of its own: what it checks, and the tags that it makes."""
+"""bin/release in a repository of its own, and the release that the documentation names."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import ml_pipeline
 import pytest
+import pytest_jenkinsfile
+import strict_jenkins_jobs
 
-SCRIPT = Path(__file__).parents[2] / "bin/release"
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "bin/release"
+PACKAGE = "pipeline/ml_pipeline/__init__.py"
+HARNESS = "harness/src/pytest_jenkinsfile/__init__.py"
+JOBS = "strict-jenkins-jobs/src/strict_jenkins_jobs/__init__.py"
 CHANGES = "# Changelog\n\n## [Unreleased]\n\n## [1.2.0] - 2026-01-31\n\n### Added\n\n- A thing.\n"
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
@@ -25,14 +33,14 @@ pytestmark = pytest.mark.needs("git")
 
 
 class Repository:
-    """A repository with version 1.2.0 in its package and its changelog."""
+    """A repository with version 1.2.0 in its packages and its changelog."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.git("init", "--quiet", "--initial-branch", "main")
         (root / "bin").mkdir()
         shutil.copy(SCRIPT, root / "bin/release")
-        self.write("pipeline/ml_pipeline/__init__.py", '__version__ = "1.2.0"\n')
+        self.set_version("1.2.0")
         self.write("CHANGELOG.md", CHANGES)
         self.commit()
         self.record_passed_tests()
@@ -48,6 +56,10 @@ class Repository:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+    def set_version(self, version: str) -> None:
+        for file in (PACKAGE, HARNESS, JOBS):
+            self.write(file, f'__version__ = "{version}"\n')
 
     def commit(self) -> None:
         self.git("add", "--all")
@@ -91,7 +103,7 @@ def test_makes_the_version_tag_and_the_major_tag(repository: Repository) -> None
 def test_moves_the_major_tag_of_the_release_before(repository: Repository) -> None:
     assert repository.release()[0] == 0
     first = repository.git("rev-parse", "v1")
-    repository.write("pipeline/ml_pipeline/__init__.py", '__version__ = "1.3.0"\n')
+    repository.set_version("1.3.0")
     repository.write(
         "CHANGELOG.md",
         CHANGES.replace("## [1.2.0]", "## [1.3.0] - 2026-02-28\n\n- B.\n\n## [1.2.0]"),
@@ -107,7 +119,7 @@ def test_moves_the_major_tag_of_the_release_before(repository: Repository) -> No
 def test_check_makes_no_tag(repository: Repository) -> None:
     code, output = repository.release("--check")
     assert code == 0, output
-    assert output.startswith("v1.2.0 may be released from ")
+    assert output.startswith("v1.2.0 can be released from ")
     assert repository.git("tag") == ""
 
 
@@ -134,7 +146,10 @@ def changed(name: str, old: str, new: str) -> Callable[[Repository], None]:
     return change
 
 
-PACKAGE = "pipeline/ml_pipeline/__init__.py"
+def newer(repository: Repository) -> None:
+    repository.set_version("1.3.0")
+    repository.commit()
+    repository.record_passed_tests()
 
 
 @pytest.mark.parametrize(
@@ -146,14 +161,18 @@ PACKAGE = "pipeline/ml_pipeline/__init__.py"
         (changed(PACKAGE, "1.2.0", "1.2"), "__version__ is 1.2; expected X.Y.Z"),
         (changed(PACKAGE, "__version__", "version"), "__version__ is missing; expected X.Y.Z"),
         (
-            changed(PACKAGE, "1.2.0", "1.3.0"),
+            changed(HARNESS, "1.2.0", "1.1.0"),
+            f"{HARNESS}: __version__ is 1.1.0, that of {PACKAGE} is 1.2.0; expected one version",
+        ),
+        (
+            newer,
             "the newest version is 1.2.0, __version__ is 1.3.0; expected ## [1.3.0] - DATE",
         ),
         (changed("CHANGELOG.md", "- 2026-01-31", "- soon"), "expected a date, YYYY-MM-DD"),
         (changed("CHANGELOG.md", "### Added\n\n- A thing.\n", ""), "has no entries"),
         (
             changed("CHANGELOG.md", "[Unreleased]\n", "[Unreleased]\n\n- B.\n"),
-            "entries stand under Unreleased; move them to ## [1.2.0] - DATE",
+            "Unreleased has entries; move them to ## [1.2.0] - DATE",
         ),
     ],
     ids=[
@@ -162,6 +181,7 @@ PACKAGE = "pipeline/ml_pipeline/__init__.py"
         "never-tested",
         "short-version",
         "no-version",
+        "other-distribution",
         "other-version",
         "no-date",
         "no-entries",
@@ -186,3 +206,38 @@ def test_a_version_that_is_released_is_refused(repository: Repository) -> None:
         1,
         "bin/release: v1.2.0 is released; raise __version__, now 1.2.0\n",
     )
+
+
+RELEASE = re.compile(
+    r"ml-pipeline(?:-agent|-server(?:-raw)?|-gateway)?(?:\.git@v|@v|:|==)(\d[\w.]*)"
+    r"|defaultVersion: v(\S+)"
+    r"|ml-agent(?:-gpu)?:(\d[\w.]*)"
+    r"|\(`(\d+\.\d+\.)x`\)"
+)
+"""A release of this repository, in the notations of tags, images and requirements."""
+DOCUMENTS = ("README.md", "docs/how-to/*.md", "docker/*.Dockerfile", "examples/nepse/*", "jobs/*.*")
+
+
+def test_the_documentation_names_this_release() -> None:
+    version = ml_pipeline.__version__
+    files = [path for pattern in DOCUMENTS for path in ROOT.glob(pattern) if path.is_file()]
+    named = [
+        (f"{path.relative_to(ROOT)}:{number}", "".join(filter(None, match.groups())))
+        for path in files
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        for match in RELEASE.finditer(line)
+    ]
+    assert len(named) > 15
+    minor = version.rpartition(".")[0] + "."
+    assert [place for place, release in named if release not in (version, minor)] == []
+
+
+def test_the_major_tag_of_the_readme_is_the_one_that_a_release_moves() -> None:
+    major = f"v{ml_pipeline.__version__.split('.')[0]}"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"The tag `{major}`" in readme
+
+
+def test_the_three_distributions_have_one_version() -> None:
+    versions = {pytest_jenkinsfile.__version__, strict_jenkins_jobs.__version__}
+    assert versions == {ml_pipeline.__version__}

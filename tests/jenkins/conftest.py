@@ -14,7 +14,7 @@ from pytest_jenkinsfile import Build, Jenkins, Sh, ShCall
 ROOT = Path(__file__).resolve().parents[2]
 STEPS: Mapping[str, Any] = json.loads((ROOT / "resources/steps.json").read_text())
 EXPLICIT = (ROOT / "Jenkinsfile").read_text()
-TEMPLATE = "@Library('ml-pipeline@v1') _\nmlPipeline(project: 'examples/nepse')\n"
+TEMPLATE = "@Library('ml-pipeline') _\nmlPipeline(project: 'examples/nepse')\n"
 OWN = {step: about["stage"] for step, about in STEPS["steps"].items() if "stage" in about}
 """The step of each stage."""
 
