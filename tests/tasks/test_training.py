@@ -12,7 +12,8 @@ from ml_pipeline.core.report import Verdict
 from ml_pipeline.problems.loader import load_problem
 from ml_pipeline.tasks.base import from_column
 from ml_pipeline.tasks.loader import load_task, read_task
-from ml_pipeline.training.trainer import Limits, train
+from ml_pipeline.training.trained_model import TrainingLimits
+from ml_pipeline.training.trainer import train
 
 ROOT = Path("/nowhere")
 ROWS = 600
@@ -59,7 +60,7 @@ def fitted(table, task, estimator, **section):
         problem,
         SplitSection(),
         TrainSection(**settings | section),
-        Limits(),
+        TrainingLimits(),
         lambda what, share: None,
         task=load_task(task),
     )

@@ -10,7 +10,8 @@ import pytest
 from ml_pipeline.config import ProblemSection, SplitSection, TrainSection
 from ml_pipeline.problems.loader import load_problem
 from ml_pipeline.training import onnx_export
-from ml_pipeline.training.trainer import Limits, train
+from ml_pipeline.training.trained_model import TrainingLimits
+from ml_pipeline.training.trainer import train
 
 
 def auc(label, probability):
@@ -28,7 +29,7 @@ def trained_on(frame, estimator, **options):
         problem,
         SplitSection(),
         section,
-        Limits(),
+        TrainingLimits(),
         lambda what, share: None,
     )
     held = trained.split.rows("holdout")

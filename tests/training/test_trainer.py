@@ -12,7 +12,8 @@ from ml_pipeline.core.errors import PipelineError, Refused, UsageError
 from ml_pipeline.problem import Matrix
 from ml_pipeline.training import parameter_search
 from ml_pipeline.training.newest_rows import hashed_rows, newest_rows
-from ml_pipeline.training.trainer import Limits, recipes_of, train
+from ml_pipeline.training.trained_model import TrainingLimits
+from ml_pipeline.training.trainer import recipes_of, train
 
 SPLIT = SplitSection(
     holdout_days=20,
@@ -69,7 +70,9 @@ def run(
 ):
     rows = rows or matrix()
     frame = rows.features.assign(label=rows.label) if frame is None else frame
-    return train(rows, frame, shape or Shape(), split, section, limits or Limits(), progress)
+    return train(
+        rows, frame, shape or Shape(), split, section, limits or TrainingLimits(), progress
+    )
 
 
 def verdicts(trained):
@@ -174,7 +177,7 @@ class TestSelection:
 
     def test_a_quick_run_takes_the_first_and_says_so(self):
         section = TRAIN.model_copy(update={"search": self.search})
-        trained = run(section=section, limits=Limits(quick=True, max_epochs=2))
+        trained = run(section=section, limits=TrainingLimits(quick=True, max_epochs=2))
         assert trained.recipe.params.learning_rate == 0.001
         check = next(check for check in trained.checks if check.name == "model selection")
         assert check.verdict == "skipped"
@@ -239,7 +242,7 @@ class TestSampling:
         assert sorted(again["signal"]) == sorted(frame.iloc[chosen]["signal"])
 
     def test_a_quick_run_uses_the_quick_sizes(self):
-        trained = run(limits=Limits(quick=True, max_samples=500, max_epochs=2))
+        trained = run(limits=TrainingLimits(quick=True, max_samples=500, max_epochs=2))
         counts = trained.split.counts()
         assert sum(counts.values()) <= 500
         assert counts["holdout"] == 8 * 12

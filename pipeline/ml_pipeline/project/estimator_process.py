@@ -24,7 +24,8 @@ from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused, Us
 from ml_pipeline.core.project_modules import load_object
 from ml_pipeline.project.isolation import Ended, IsolatedCopy, isolated_copy
 from ml_pipeline.project.test_context import move_search_path
-from ml_pipeline.training.estimators.base import FitSettings, Objective
+from ml_pipeline.training.estimators.base import Estimator, FitSettings, Objective
+from ml_pipeline.training.estimators.loader import is_own, load_estimator
 from ml_pipeline.training.estimators.own import FitResult, OwnEstimator, output_of
 from ml_pipeline.training.onnx_graph import INPUT, OPSETS
 
@@ -64,6 +65,22 @@ def own_estimator(protected: Protected) -> Iterator[OwnEstimator]:
     reference = protected.project.config.train.estimator
     with isolated_copy(protected) as place:
         yield OwnEstimator(reference, _Process(protected, place, reference))
+
+
+@contextmanager
+def configured_estimator(protected: Protected) -> Iterator[Estimator]:
+    """Yield the estimator of ``train.estimator``: a plug-in, or the project's own.
+
+    Raises:
+        UsageError: no plug-in has that name.
+        EnvironmentFault: the project cannot be copied.
+    """
+    name = protected.project.config.train.estimator
+    if not is_own(name):
+        yield load_estimator(name)
+        return
+    with own_estimator(protected) as estimator:
+        yield estimator
 
 
 @dataclass(frozen=True)

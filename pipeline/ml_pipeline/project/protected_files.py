@@ -25,7 +25,7 @@ from typing import NamedTuple
 from ml_pipeline.bundle import identity
 from ml_pipeline.config import FILE, Project
 from ml_pipeline.core import landlock
-from ml_pipeline.core.errors import UsageError
+from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.core.home import KEYS, MARKER, Home
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.core.workdir import Workdir
@@ -106,6 +106,12 @@ class Protected:
     def changed(self) -> list[str]:
         """What was written, made or removed inside ``watched``, each in a few words."""
         return list(self._changed)
+
+    def require_unchanged(self, code: str, expected: str) -> None:
+        """Raise Refused where something was changed; ``code`` names what ran."""
+        if self._changed:
+            changed = "; ".join(self._changed[:SHOWN])
+            raise Refused(f"{code} changed what later stages read: {changed}", expected=expected)
 
     def check(self) -> Check | None:
         """Return the check that fails where something was changed; None where nothing was."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ml_pipeline.problem import Matrix
     from ml_pipeline.training.estimators.base import Estimator
     from ml_pipeline.training.split import Split
-    from ml_pipeline.training.trainer import Trained
+    from ml_pipeline.training.trained_model import TrainedModel
     from ml_pipeline.training.training_record import TrainingRecord
 
 MATRIX = "data/matrix.parquet"
@@ -37,7 +37,7 @@ def all_or_nothing(folder: Workdir) -> Iterator[None]:
         raise
 
 
-def write(folder: Workdir, trained: Trained, record: TrainingRecord) -> list[Path]:
+def write(folder: Workdir, trained: TrainedModel, record: TrainingRecord) -> list[Path]:
     """Write every file of the stage; return their paths.
 
     The same model gives the same bytes: nothing in them tells time or place.

@@ -34,8 +34,9 @@ from ml_pipeline.training.estimators.base import (
     Vector,
 )
 from ml_pipeline.training.estimators.loader import check_parameters, load_estimator
-from ml_pipeline.training.fitting import Model, Recipe, fit, require_objective
+from ml_pipeline.training.fitting import Recipe, fit, require_objective
 from ml_pipeline.training.split import Split, require_folds, split_by_hash, split_by_time
+from ml_pipeline.training.trained_model import TrainedModel, TrainingLimits
 from ml_pipeline.training.trial_log import TrialLog
 
 if TYPE_CHECKING:
@@ -50,45 +51,6 @@ if TYPE_CHECKING:
 
 PROVEN = 10_000
 """Real rows on which the export is proven, beside the random ones."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the flags of a run lay over the configuration."""
-
-    quick: bool = False
-    max_samples: int | None = None
-    max_epochs: int | None = None
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A model with everything that the files of the stage are made of."""
-
-    matrix: Matrix
-    split: Split
-    schema: FeatureSchema
-    recipe: Recipe
-    trials: tuple[Trial, ...]
-    model: Model
-    onnx: bytes
-    parity: pd.DataFrame
-    """Raw golden and random rows, with the task's column of predictions and ``__golden``."""
-    reference: pd.DataFrame
-    """Raw training rows with the task's column of predictions."""
-    task: Task
-    """What is predicted, with what training learned of it."""
-    labels: dict[str, Any]
-    """What is to be said of the labels of the training part."""
-    checks: tuple[Check, ...]
-    metrics: dict[str, Any]
-    hashed: tuple[str, ...] = ()
-    """The columns that the rows were split by, where they are the champion's and not all."""
-
-    @property
-    def chosen_trial(self) -> Trial | None:
-        params = self.recipe.params.model_dump()
-        return next((trial for trial in self.trials if trial.params == params), None)
 
 
 @dataclass
@@ -139,7 +101,7 @@ def train(
     problem: Problem,
     split_section: SplitSection,
     section: TrainSection,
-    limits: Limits,
+    limits: TrainingLimits,
     progress: Progress,
     *,
     optional: Collection[str] = (),
@@ -148,7 +110,7 @@ def train(
     estimator: Estimator | None = None,
     log: TrialLog | None = None,
     task: Task = BINARY,
-) -> Trained:
+) -> TrainedModel:
     """Sample, split, choose, fit, calibrate, export and prove.
 
     Args:
@@ -157,7 +119,7 @@ def train(
         problem: says whether rows are dated, how far a label looks, and what an unseen category is.
         split_section: the sizes of the parts.
         section: estimator, parameters and limits.
-        limits: what the flags say beyond that.
+        limits: of the run, before those of the section.
         progress: told during anything that takes long.
         optional: names of the features that a request may leave out.
         champion: the schema whose order the features keep; None where there is no champion.
@@ -235,7 +197,7 @@ def train(
     if finite.verdict is Verdict.PASS:
         task = task.calibrated(validation.y, on_validation, expected)
     measured = f"validation_{task.training_metric}"
-    return Trained(
+    return TrainedModel(
         matrix=matrix,
         split=split,
         schema=schema,
@@ -294,7 +256,7 @@ def _sampled(
     problem: Problem,
     split: SplitSection,
     section: TrainSection,
-    limits: Limits,
+    limits: TrainingLimits,
 ) -> tuple[Matrix, pd.DataFrame]:
     limit = limits.max_samples or section.max_samples
     if limit is None or limit >= len(frame):
@@ -348,7 +310,7 @@ def _choose(
     x: Encoded,
     label: Vector,
     settings: FitSettings,
-    limits: Limits,
+    limits: TrainingLimits,
     progress: Progress,
     task: Task,
 ) -> tuple[Recipe, tuple[Trial, ...], Check]:
