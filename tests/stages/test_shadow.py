@@ -262,7 +262,7 @@ def test_production_copies_its_requests_until_they_are_judged(live_delivery):
         assert (started.exit_code, started.report.verdict) == (0, Verdict.SKIPPED)
         too_early = delivery.shadow(judge=True)
         assert too_early.report.verdict is Verdict.INCONCLUSIVE
-        assert too_early.report.summary.endswith("it goes on")
+        assert too_early.report.summary.endswith("the shadow continues")
         again = delivery.shadow(start=True)
         assert again.exit_code == 2
         assert "on these versions; run 'ml-pipeline shadow staging --judge'" in str(again.error)

@@ -155,6 +155,11 @@ class FeatureSchema:
             1 if feature.kind == "numeric" else len(feature.categories) for feature in self.features
         )
 
+    @property
+    def position_contract(self) -> str | None:
+        """The digest that a request by position must carry; None if it needs none."""
+        return self.contract if self.needs_contract else None
+
     @cached_property
     def _numeric_only(self) -> bool:
         return all(feature.kind == "numeric" for feature in self.features)

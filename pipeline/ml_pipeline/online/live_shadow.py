@@ -13,14 +13,18 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.config import ShadowSection
 from ml_pipeline.core import clock, documents, workdir
 from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import ModelRef
 from ml_pipeline.features.schema import FeatureSchema
+from ml_pipeline.gate.compare_models import different_outputs
+from ml_pipeline.online.deployed_version import find_deployment, model_of
 from ml_pipeline.online.shadow import Exchange
-from ml_pipeline.targets.base import CopiesRequests, Copying, Counts, Placement
+from ml_pipeline.targets.base import CopiesRequests, Copying, Counts, Deployment, Placement
 from ml_pipeline.targets.loader import load_target
 from ml_pipeline.traffic import mirror_reader
 from ml_pipeline.traffic.requests import Reply
@@ -66,6 +70,46 @@ class Records:
     exchanges: list[Exchange]
     full: bool
     """Whether further requests were let go, since there is no room for more."""
+
+
+def start_copying(
+    production: Placement,
+    challenger: Placement,
+    served: Deployment,
+    bundle: Bundle,
+    section: ShadowSection,
+) -> Live:
+    """Copy a share of production's requests to the challenger from now on.
+
+    Args:
+        production: Where the champion is served.
+        challenger: Where the challenger is served.
+        served: By the challenger's placement.
+        bundle: The challenger's.
+        section: The share, and the time-out of a copied request.
+
+    Raises:
+        UsageError: the two models predict different things, production's target cannot copy
+            requests, or these very versions are compared already.
+        Refused: production's requests lack a feature of the challenger.
+        EnvironmentFault: production serves nothing, or its server does not copy.
+    """
+    copying_target(production.section.target, production.name)
+    champion = find_deployment(production)
+    champion_bundle = Bundle.open(champion.bundle)
+    if why := different_outputs(bundle.task, champion_bundle.task):
+        raise UsageError(why, expected="a challenger of the champion's task")
+    copying = Copying(
+        champion=champion,
+        challenger=challenger,
+        served=served,
+        positions=positions(champion_bundle.schema, bundle.schema),
+        contract=bundle.schema.position_contract,
+        share=section.share,
+        timeout=section.timeout_ms / 1000,
+        task=bundle.task.to_json(),
+    )
+    return start(production, copying, model_of(served, bundle))
 
 
 def start(placement: Placement, copying: Copying, model: ModelRef) -> Live:

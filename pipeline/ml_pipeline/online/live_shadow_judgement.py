@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ml_pipeline.config import ShadowSection
 from ml_pipeline.core import report
 from ml_pipeline.core.report import Check, Verdict
-from ml_pipeline.online import live_shadow, shadow
+from ml_pipeline.online import live_shadow, shadow, shadow_replay
 from ml_pipeline.online.live_shadow import Live
 from ml_pipeline.online.shadow import Comparison
 from ml_pipeline.targets.base import Counts, Placement
@@ -19,15 +20,38 @@ from ml_pipeline.tasks.loader import read_task
 class Judgement:
     """A comparison, with the proof that it is about the two versions of the start."""
 
+    live: Live
+    minutes: float
+    """For how long the shadow ran when it was judged."""
     comparison: Comparison
     offered: int | None
     """Requests that production's server offered; None where it no longer copies."""
     is_over: bool
     """Whether the shadow has ended: it goes on as long as it is inconclusive."""
 
+    @property
+    def summary(self) -> str:
+        summary = shadow_replay.summarize(
+            self.comparison,
+            f"{self.comparison.metrics['requests']} live requests in {self.minutes:.1f} min",
+            f"the champion, version {self.live.champion_version}",
+        )
+        return summary if self.is_over else f"{summary}; the shadow continues"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the metrics of the stage's report."""
+        return {
+            "source": "live",
+            "champion_version": self.live.champion_version,
+            "minutes": self.minutes,
+            "offered": self.offered,
+            **self.comparison.metrics,
+        }
+
 
 def judge_live(live: Live, section: ShadowSection, same_versions: Check) -> Judgement:
     """Compare what was answered so far; end the shadow where that is conclusive."""
+    minutes = live.minutes
     counts = live_shadow.copied(live)
     comparison = _compare(live, section, counts)
     verdict = report.judge([same_versions, *comparison.checks])
@@ -36,9 +60,8 @@ def judge_live(live: Live, section: ShadowSection, same_versions: Check) -> Judg
         counts = live_shadow.end(live) or counts
         comparison = _compare(live, section, counts, ended=True)
     checks = (same_versions, _check_copied(counts), *comparison.checks)
-    return Judgement(
-        Comparison(checks, comparison.metrics), None if counts is None else counts.offered, is_over
-    )
+    offered = None if counts is None else counts.offered
+    return Judgement(live, minutes, Comparison(checks, comparison.metrics), offered, is_over)
 
 
 def check_same_versions(live: Live, champion: Placement, challenger: Placement) -> Check:

@@ -44,11 +44,6 @@ class ReplayRequests:
     task: Task = BINARY
 
 
-def contract_needed(bundle: Bundle) -> str | None:
-    """Return the contract digest that requests by position must carry; None if they need none."""
-    return bundle.schema.contract if bundle.schema.needs_contract else None
-
-
 def _check_outputs(bundle: Bundle, champion: Bundle) -> None:
     """Raise UsageError where the predictions of the two cannot be compared."""
     if why := different_outputs(bundle.task, champion.task):
@@ -86,13 +81,50 @@ def recorded_replay(rows: Sequence[Recorded], bundle: Bundle, champion: Bundle) 
         source="recorded",
         ids=[f"{row.request_id}-{index}" for index, row in enumerate(rows)],
         champion=[row.features for row in rows],
-        contract=contract_needed(bundle),
-        champion_contract=contract_needed(champion),
+        contract=bundle.schema.position_contract,
+        champion_contract=champion.schema.position_contract,
         task=bundle.task,
         challenger=[
             row.features if moved is None else arranged(row.features, moved) for row in rows
         ],
     )
+
+
+def choose_requests(
+    take: Callable[[str], Path],
+    project: Project,
+    bundle: Bundle,
+    champion: Bundle | None,
+    recorded: Sequence[Recorded],
+    *,
+    has_holdout: bool,
+) -> ReplayRequests:
+    """Return the requests of ``shadow.source``: recorded ones if there are enough, or the holdout.
+
+    Args:
+        take: returns the path of an artefact of the working folder, given its name.
+        project: says how many rows, and how features are computed.
+        bundle: the challenger's.
+        champion: None where there is none.
+        recorded: requests that the champion answered in production.
+        has_holdout: whether the working folder holds the training run of the challenger.
+
+    Raises:
+        UsageError: there are no such requests, or the two models predict different things.
+        Refused: recorded requests lack a feature of the challenger.
+    """
+    section = project.config.shadow
+    if champion is not None and section.source != "holdout":
+        enough = len(recorded) >= section.min_requests and fits_challenger(bundle, champion)
+        if section.source == "recorded" or enough:
+            return recorded_replay(recorded, bundle, champion)
+    if not has_holdout:
+        raise UsageError(
+            "the working folder does not hold the holdout of the deployed model",
+            expected="the files of the run that trained it",
+            hint="run 'ml-pipeline run cd', or set shadow.source to recorded",
+        )
+    return holdout_replay(take, project, bundle, champion)
 
 
 def holdout_replay(
@@ -131,8 +163,8 @@ def holdout_replay(
         ids=[f"holdout-{index}" for index in newest.index],
         challenger=json_rows(newest, bundle.schema.names),
         champion=rows,
-        contract=contract_needed(bundle),
-        champion_contract=None if champion is None else contract_needed(champion),
+        contract=bundle.schema.position_contract,
+        champion_contract=None if champion is None else champion.schema.position_contract,
         trained=trained,
         task=bundle.task,
         groups=[]
