@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,29 +13,25 @@ from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import production_history
 from ml_pipeline.promotion.agreement import agreed_champion
+from ml_pipeline.promotion.desired_source import read_desired
 from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.lease_history import last_done
 from ml_pipeline.promotion.reconcile import Reconciled, reconcile_production
 from ml_pipeline.promotion.restore import restore
 from ml_pipeline.promotion.rollback import rollback
-from ml_pipeline.stages.reconcile import _desired
-from ml_pipeline.stages.table import ReconcileFlags
 
 Delivery = Any
 
 
 def reconciled(delivery: Delivery) -> Reconciled:
     """Run ``reconcile production`` without ``--file``."""
-    context: Any = SimpleNamespace(
-        home=delivery.home, flags=ReconcileFlags(), config=SimpleNamespace(gitops=GitopsSection())
-    )
     return reconcile_production(
         delivery.registry,
         delivery.policy,
         [delivery.signer.public_key],
         production(delivery),
-        lambda: _desired(context, delivery.registry),
+        lambda: read_desired(delivery.registry, delivery.home, GitopsSection(), None),
         by="timer",
         reason="as it was",
         run_id="reconcile-1",

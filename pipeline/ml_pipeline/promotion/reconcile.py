@@ -15,8 +15,8 @@ from ml_pipeline.approval.policy import Policy
 from ml_pipeline.approval.statement import Approval
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused
 from ml_pipeline.core.home import Home
-from ml_pipeline.core.report import Progress
-from ml_pipeline.promotion import production_history
+from ml_pipeline.core.report import Check, Progress, Verdict
+from ml_pipeline.promotion import production_history, recovery
 from ml_pipeline.promotion.desired_state import Desired
 from ml_pipeline.promotion.environment import Production, alone, fetched
 from ml_pipeline.promotion.journal import FaultHook, no_faults
@@ -56,6 +56,56 @@ class Reconciled:
     """What else was changed, in words: the alias, the home's files, a promotion."""
     registry: str = ""
     """How the registry differs or why it was not told; empty where it agrees."""
+
+    def summary(self, environment: str) -> str:
+        """Return one line: what is served, and what was changed."""
+        changes = [f"before, {self.drift}"] if self.drift else []
+        changes += [*self.changed, *self.recovered]
+        served = f"{environment} serves version {self.version.number} at {self.deployment.url}"
+        summary = f"{served}; {'; '.join(changes) or 'nothing to change'}"
+        return f"{summary}; the registry differs: {self.registry}" if self.registry else summary
+
+    def checks(self) -> list[Check]:
+        """Return the checks of the stage's report."""
+        version = f"version {self.version.number}"
+        every = recovery.checks(self.recovered)
+        every.append(
+            Check(
+                name="serves what it is to serve",
+                verdict=Verdict.PASS,
+                observed=f"{version}, bundle {self.deployment.digest[:12]}",
+                expected=f"bundle {self.version.digest[:12]}",
+                why=f"before, {self.drift}" if self.drift else "",
+            )
+        )
+        if self.changed:
+            every.append(
+                Check(
+                    name="set right",
+                    verdict=Verdict.PASS,
+                    observed="; ".join(self.changed),
+                    expected="home and registry as the version that serves asks for",
+                )
+            )
+        if self.approved:
+            every.append(
+                Check(
+                    name="approval",
+                    verdict=Verdict.PASS,
+                    observed=self.approved,
+                    expected="a signature by a trusted key",
+                )
+            )
+            every.append(
+                Check(
+                    name="champion in the registry",
+                    verdict=Verdict.FAIL if self.registry else Verdict.PASS,
+                    required=False,
+                    observed=self.registry or version,
+                    expected=version,
+                )
+            )
+        return every
 
 
 def reconcile_production(

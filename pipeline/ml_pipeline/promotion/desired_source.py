@@ -1,0 +1,60 @@
+"""Where the desired state of production is read from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ml_pipeline.config import GitopsSection
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.home import Home
+from ml_pipeline.promotion import desired_state, gitops, production_history
+from ml_pipeline.promotion.desired_state import Desired, Digests
+from ml_pipeline.promotion.environment import proposed
+from ml_pipeline.promotion.lease_history import is_behind, last_done, present_champion
+from ml_pipeline.registry.registry import Registry
+
+
+def read_desired(
+    registry: Registry, home: Home, section: GitopsSection, file: str | None
+) -> Desired:
+    """Return the desired state of production.
+
+    It is read from ``file`` if one is named, else from the repository of ``gitops`` in ``ml.yaml``,
+    else from the home. The home's own file counts too while its last change waits for a pull
+    request. Where another home changed production since, the registry counts in place of it.
+
+    Raises:
+        UsageError: the file cannot be read.
+        EnvironmentFault: the repository is unavailable.
+    """
+    if file:
+        return desired_state.read(Path(file))
+    own = home / production_history.PRODUCTION_MODEL
+    if section.repository is None:
+        return _promoted_elsewhere(registry, home) or desired_state.read(own)
+    history = production_history.read_history(home)
+    number = history[-1].version if history else 0
+    content = gitops.fetch(section, proposed=proposed(registry.name, number))
+    if content is None:
+        return desired_state.read(own)
+    return desired_state.parse(content, f"{section.path} of {section.branch}")
+
+
+def _promoted_elsewhere(registry: Registry, home: Home) -> Desired | None:
+    """Return the champion of another home, or of this one before its history was lost."""
+    history = production_history.read_history(home)
+    try:
+        state = registry.read()
+        last, champion = last_done(registry.leases.read(state)), present_champion(state)
+    except EnvironmentFault:
+        return None
+    if last is None or last.subject is None or champion is None:
+        return None
+    if not last.is_about(champion.number, champion.digest):
+        return None
+    if is_behind(home, last):
+        return None
+    if history and (history[-1].version, history[-1].bundle) == (champion.number, champion.digest):
+        return None
+    digests = Digests(bundle=last.subject.bundle, approval=last.subject.approval)
+    return Desired(model_name=registry.name, model_version=champion.number, digests=digests)
