@@ -97,3 +97,14 @@ class ModelComparison:
     def against(self) -> str:
         """What the challenger was compared with."""
         return self.comparisons.primary.against
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the comparison as the gate's report and record contain it."""
+        return {
+            "goal": self.goal,
+            "against": self.against,
+            "first": self.first_day,
+            **self.comparisons.to_json(),
+            "models": self.models,
+            "table": self.table,
+        }

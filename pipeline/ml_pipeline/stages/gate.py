@@ -112,15 +112,10 @@ def run(context: Context[NoFlags]) -> Outcome:
     summary = contract.headline(summary)
     metrics: dict[str, Any] = {
         "nothing_to_promote": False,
-        "goal": comparison.goal,
-        "against": comparison.against,
         "challenger_version": challenger.number,
         "champion_version": champion.number if champion else None,
-        "first": comparison.first_day,
         "contract": contract.to_json(),
-        **comparison.comparisons.to_json(),
-        "models": comparison.models,
-        "table": comparison.table,
+        **comparison.to_json(),
     }
     content = record(
         checks,
