@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.bundle.reader import MODEL, OnnxModel
-from ml_pipeline.bundle.writer import IS_GOLDEN, PARITY, read_schema
+from ml_pipeline.bundle.writer import read_schema
+from ml_pipeline.core.artefacts import GOLDEN_COLUMN, PARITY_FILE
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.data import parquet
 from ml_pipeline.tasks.base import from_column
@@ -44,10 +45,10 @@ def compare(model: Path, training: TrainingRecord) -> Parity:
     """
     task = read_task(training.task)
     schema = read_schema(model)
-    frame = parquet.read(model / PARITY)
+    frame = parquet.read(model / PARITY_FILE)
     encoded = schema.encode({name: frame[name].to_numpy() for name in schema.names})
     expected = from_column(frame[task.column])
-    is_golden = frame[IS_GOLDEN].to_numpy(dtype=bool)
+    is_golden = frame[GOLDEN_COLUMN].to_numpy(dtype=bool)
     onnx = OnnxModel(model / MODEL, task).predict(encoded)
     checks = [
         _agreement("ONNX on golden rows", onnx[is_golden], expected[is_golden], 1, task),

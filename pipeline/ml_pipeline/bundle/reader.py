@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.core import documents
+from ml_pipeline.core import artefacts, documents
 from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.features.schema import FeatureError, FeatureSchema
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 SCHEMA = "ml-pipeline/bundle/1"
 MANIFEST = "manifest.json"
-MODEL = "model.onnx"
+MODEL = artefacts.ONNX_FILE
 GOLDEN = "golden.json"
 REQUIRED = frozenset(
-    {MODEL, GOLDEN, "reference.parquet", "source.tar.gz", "sbom.cdx.json", "MODEL_CARD.md"}
+    {MODEL, GOLDEN, artefacts.REFERENCE_FILE, "source.tar.gz", "sbom.cdx.json", "MODEL_CARD.md"}
 )
 NATIVE = re.compile(r"model\.(?!pkl|pickle|joblib)[a-z0-9]{1,16}")
 """The estimator's native file, of which there may be one: a format that is safe to load."""

@@ -15,7 +15,7 @@ from ml_pipeline.bundle.request_rows import json_rows
 from ml_pipeline.bundle.sbom import sbom
 from ml_pipeline.bundle.source import archive
 from ml_pipeline.config import Project
-from ml_pipeline.core import workdir
+from ml_pipeline.core import artefacts, workdir
 from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.data import parquet
 from ml_pipeline.features.schema import FeatureSchema
@@ -24,10 +24,6 @@ from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.tasks.loader import read_task
 from ml_pipeline.training.estimators.loader import load_estimator
 from ml_pipeline.training.training_record import TrainingRecord
-
-REFERENCE = "reference.parquet"
-PARITY = "parity.parquet"
-IS_GOLDEN = "__golden"
 
 REPEATED = ("project", "problem", "profile", "identity", "identity_parts", "cutoffs")
 """Keys of the training record that the manifest gives at its top."""
@@ -47,14 +43,16 @@ def write(destination: Path, *, model: Path, project: Project) -> Bundle:
     check_unchanged(project, training)
     if training.identity_parts.get("contract") != schema.contract:
         raise Refused(
-            f"{model / 'schema.json'} is not the contract that the model's identity names",
+            f"{model / artefacts.SCHEMA_FILE} is not the contract that the model's identity names",
             hint="run 'ml-pipeline train' again",
         )
     with workdir.atomic_folder(destination) as folder:
-        for name in (MODEL, native_file(training), REFERENCE):
+        for name in (MODEL, native_file(training), artefacts.REFERENCE_FILE):
             if name is not None and (model / name).is_file():
                 shutil.copyfile(model / name, folder / name)
-        _write_json(folder / GOLDEN, golden(model / PARITY, schema, read_task(training.task)))
+        _write_json(
+            folder / GOLDEN, golden(model / artefacts.PARITY_FILE, schema, read_task(training.task))
+        )
         (folder / "source.tar.gz").write_bytes(archive(project))
         (folder / "MODEL_CARD.md").write_text(card(training, schema), encoding="utf-8")
         model_sha256 = workdir.digest(folder / MODEL)
@@ -68,7 +66,7 @@ def write(destination: Path, *, model: Path, project: Project) -> Bundle:
 
 def read_training(model: Path) -> TrainingRecord:
     """Return the record that train wrote; raises Refused where it is broken."""
-    path = model / "training.json"
+    path = model / artefacts.TRAINING_FILE
     return TrainingRecord.from_json(read_json(path.read_bytes(), path))
 
 
@@ -79,7 +77,7 @@ def native_file(training: TrainingRecord) -> str | None:
 
 def read_schema(model: Path) -> FeatureSchema:
     """Return the feature schema that train wrote; raises Refused where it is broken."""
-    path = model / "schema.json"
+    path = model / artefacts.SCHEMA_FILE
     try:
         return FeatureSchema.from_json(read_json(path.read_bytes(), path))
     except (ValueError, TypeError, KeyError) as error:
@@ -111,7 +109,7 @@ def golden(parity: Path, schema: FeatureSchema, task: Task = BINARY) -> dict[str
         task: what is predicted.
     """
     frame = parquet.read(parity)
-    frame = frame[frame[IS_GOLDEN]]
+    frame = frame[frame[artefacts.GOLDEN_COLUMN]]
     return {
         "features": list(schema.names),
         "inputs": json_rows(frame, schema.names),

@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ml_pipeline.core.artefacts import (
+    CLUSTER_COLUMN,
+    ENTITY_COLUMN,
+    GROUP_COLUMN,
+    LABEL_COLUMN,
+    PART_COLUMN,
+    TIME_COLUMN,
+)
 from ml_pipeline.evaluation import baselines
 from ml_pipeline.evaluation.row_alignment import positions
 from ml_pipeline.tasks.binary_classification import BINARY
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-KEYS = ("__time", "__entity", "__group", "__cluster", "__label")
+KEYS = (TIME_COLUMN, ENTITY_COLUMN, GROUP_COLUMN, CLUSTER_COLUMN, LABEL_COLUMN)
 
 
 def predict(
@@ -35,11 +43,11 @@ def predict(
     """
     import pandas as pd
 
-    part = matrix["__part"]
+    part = matrix[PART_COLUMN]
     train, held = (part == "train").to_numpy(), (part == "holdout").to_numpy()
-    labels = matrix.loc[train, "__label"].to_numpy(dtype="float64")
+    labels = matrix.loc[train, LABEL_COLUMN].to_numpy(dtype="float64")
     found = {task.baseline: baselines.constant(labels, int(held.sum()), task)}
-    if pd.api.types.is_datetime64_any_dtype(matrix["__time"]):
+    if pd.api.types.is_datetime64_any_dtype(matrix[TIME_COLUMN]):
         found |= task.dated_baselines(matrix.loc[train], matrix.loc[held])
     for name, signal in _signals(matrix, clean, problem).items():
         found[name] = baselines.from_signal(signal[train], labels, signal[held], task)
@@ -60,7 +68,7 @@ def _signals(matrix: pd.DataFrame, clean: pd.DataFrame, problem: Problem) -> Map
     keys = every[[name for name in KEYS[:-1] if name in every]]
     whole = Matrix(
         features=every[[name for name in every.columns if not name.startswith("__")]],
-        label=every["__label"],
+        label=every[LABEL_COLUMN],
         keys=keys.rename(columns=lambda name: name.removeprefix("__")),
     )
     signals = problem.heuristic(clean, whole)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ml_pipeline.core.artefacts import CLUSTER_COLUMN, LABEL_COLUMN, TIME_COLUMN
 from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Sample:
         import numpy as np
         import pandas as pd
 
-        labels = rows["__label"].to_numpy(dtype=np.float64)
+        labels = rows[LABEL_COLUMN].to_numpy(dtype=np.float64)
         clusters, unit = _clusters(rows)
         codes, names = pd.factorize(clusters, sort=True)
         called = tuple(_name(name) for name in names)
@@ -60,10 +61,10 @@ def _clusters(rows: pd.DataFrame) -> tuple[pd.Series, Unit]:
     import numpy as np
     import pandas as pd
 
-    time = rows["__time"]
+    time = rows[TIME_COLUMN]
     dated = pd.api.types.is_datetime64_any_dtype(time) and time.notna().all()
     day = time.dt.normalize() if dated else None
-    given = rows.get("__cluster")
+    given = rows.get(CLUSTER_COLUMN)
     if given is None or not given.notna().all():
         return (day, "day") if day is not None else (pd.Series(np.arange(len(rows))), "row")
     given = given.reset_index(drop=True)

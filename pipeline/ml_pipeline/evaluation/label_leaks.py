@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ml_pipeline.core.artefacts import LABEL_COLUMN, PART_COLUMN
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.evaluation import baselines
 from ml_pipeline.tasks.binary_classification import BINARY
@@ -44,10 +45,10 @@ def feature_aucs(
     import numpy as np
     import pandas as pd
 
-    rows = matrix[matrix["__label"].notna()]
-    train, held = rows[rows["__part"] == "train"], rows[rows["__part"] == "holdout"]
-    learned = train["__label"].to_numpy(dtype="float64")
-    labels = held["__label"].to_numpy(dtype="float64")
+    rows = matrix[matrix[LABEL_COLUMN].notna()]
+    train, held = rows[rows[PART_COLUMN] == "train"], rows[rows[PART_COLUMN] == "holdout"]
+    learned = train[LABEL_COLUMN].to_numpy(dtype="float64")
+    labels = held[LABEL_COLUMN].to_numpy(dtype="float64")
     if not len(learned) or not len(labels):
         return {}
     views = task.binary_labels(learned, labels)

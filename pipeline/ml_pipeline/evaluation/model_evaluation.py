@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ml_pipeline.core.artefacts import GROUP_COLUMN, LABEL_COLUMN
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.evaluation import baselines, checks, label_leaks, metric_table
 from ml_pipeline.evaluation.fairness import ByGroup, by_group
@@ -168,7 +169,7 @@ def evaluate(
     Raises:
         ValueError: a prediction is not finite.
     """
-    labelled = holdout["__label"].notna().to_numpy()
+    labelled = holdout[LABEL_COLUMN].notna().to_numpy()
     sample = Sample.of(holdout[labelled], task)
     known = {name: values[labelled] for name, values in predictions.items()}
     table = metric_table.measure(sample, known, resamples=section.resamples, seed=seed)
@@ -194,7 +195,7 @@ def evaluate(
 
 def _groups(rows: pd.DataFrame, sample: Sample, predictions: Floats) -> tuple[ByGroup | None, str]:
     """Return the metrics by group, or why there are none."""
-    group = rows["__group"]
+    group = rows[GROUP_COLUMN]
     has_group = group.notna().to_numpy() & (group.astype("object") != "").to_numpy()
     if group[has_group].nunique() < 2:
         return None, "the rows are of fewer than two groups"

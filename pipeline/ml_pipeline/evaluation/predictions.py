@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.core import workdir
+from ml_pipeline.core.artefacts import LABEL_COLUMN, PART_COLUMN
 from ml_pipeline.evaluation import baselines, heuristics
 from ml_pipeline.tasks.base import as_column
 
@@ -52,11 +53,11 @@ def baseline_predictions(
     Raises:
         Refused: no baseline can be fitted to the training labels.
     """
-    train = matrix[(matrix["__part"] == "train").to_numpy()]
+    train = matrix[(matrix[PART_COLUMN] == "train").to_numpy()]
     predictions = heuristics.predict(matrix, clean, problem, task)
     predictions[task.linear_baseline] = baselines.linear(
         encode(train, schema).astype("float64"),
-        train["__label"].to_numpy(dtype="float64"),
+        train[LABEL_COLUMN].to_numpy(dtype="float64"),
         encode(holdout, schema).astype("float64"),
         seed,
         task,

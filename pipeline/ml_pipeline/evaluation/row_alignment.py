@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ml_pipeline.core.artefacts import ENTITY_COLUMN, TIME_COLUMN
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -40,8 +42,8 @@ def positions(
     )
     wanted = pd.MultiIndex.from_arrays(
         [
-            pd.to_datetime(matrix["__time"]).astype("datetime64[ns]"),
-            matrix["__entity"].astype("object").astype(str),
+            pd.to_datetime(matrix[TIME_COLUMN]).astype("datetime64[ns]"),
+            matrix[ENTITY_COLUMN].astype("object").astype(str),
         ]
     )
     if not every.is_unique:

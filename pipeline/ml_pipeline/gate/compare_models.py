@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.core.artefacts import LABEL_COLUMN, PART_COLUMN
 from ml_pipeline.core.report import Progress
 from ml_pipeline.data import parquet
 from ml_pipeline.evaluation import baselines, heuristics, metric_table
@@ -81,7 +82,7 @@ def compare_models(
     )
     comparison = replace(comparison, goal=goal)
     holdout = inputs.holdout
-    labelled = holdout["__label"].notna().to_numpy()
+    labelled = holdout[LABEL_COLUMN].notna().to_numpy()
     comparable = comparable_rows(holdout[labelled], challenger, champion)
     if comparable.rows is None:
         return without_rows(comparison, rules, against, comparable.why)
@@ -172,8 +173,8 @@ def _predictions(inputs: ComparisonInputs, rows: NDArray[np.bool_]) -> dict[str,
     They are computed here: a file of predictions would have to be believed.
     """
     matrix = parquet.read(inputs.matrix)
-    labels = matrix.loc[matrix["__part"] == "holdout", "__label"].reset_index(drop=True)
-    if not labels.equals(inputs.holdout["__label"]):
+    labels = matrix.loc[matrix[PART_COLUMN] == "holdout", LABEL_COLUMN].reset_index(drop=True)
+    if not labels.equals(inputs.holdout[LABEL_COLUMN]):
         raise champions.NoPredictionsError("the holdout is not the one of the matrix")
     found = heuristics.predict(
         matrix, parquet.read(inputs.clean), inputs.problem, inputs.challenger.task
@@ -205,7 +206,7 @@ def _predictions_by_own_code(
     place = positions(frame, matrix, inputs.problem)
     if place is None:
         raise champions.NoPredictionsError("the holdout's rows are not found in the clean data")
-    wanted = place[(matrix["__part"] == "holdout").to_numpy()][rows]
+    wanted = place[(matrix[PART_COLUMN] == "holdout").to_numpy()][rows]
     return champions.score(champion, champions.features_by_own_code(champion, inputs.clean, wanted))
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from ml_pipeline.core.artefacts import TIME_COLUMN
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -104,7 +106,7 @@ def comparable_rows(
             return ComparableRows(why="not comparable: other data number their clusters anew")
         return ComparableRows(np.ones(len(holdout), dtype=bool))
     first = max(lineage.holdout_start or date.max for lineage in lineages.values())
-    rows = (holdout["__time"] >= pd.Timestamp(first)).to_numpy()
+    rows = (holdout[TIME_COLUMN] >= pd.Timestamp(first)).to_numpy()
     if not rows.any():
         return ComparableRows(why=f"no labelled row lies on or after {first}, after both cutoffs")
     return ComparableRows(rows, first.isoformat())

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.config import Project
+from ml_pipeline.core import artefacts
+from ml_pipeline.core.artefacts import GROUP_COLUMN, PART_COLUMN
 from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.data import parquet
 from ml_pipeline.gate.compare_models import different_outputs
@@ -146,18 +148,18 @@ def holdout_replay(
 
     from ml_pipeline.bundle.request_rows import json_rows
 
-    holdout = parquet.read(take("data/holdout.parquet")).reset_index(drop=True)
+    holdout = parquet.read(take(artefacts.HOLDOUT)).reset_index(drop=True)
     newest = holdout.tail(project.config.shadow.requests)
     trained: list[Value] = []
     rows: list[list[Any]] = []
     if champion is None:
-        predictions = parquet.read(take("data/predictions.parquet"))
+        predictions = parquet.read(take(artefacts.PREDICTIONS))
         trained = values_of(from_column(predictions["model"].tail(len(newest))))
     else:
         _check_outputs(bundle, champion)
         features = _champion_features(take, project, bundle, champion, newest)
         rows = json_rows(features, champion.schema.names)
-    groups = newest.get("__group")
+    groups = newest.get(GROUP_COLUMN)
     return ReplayRequests(
         source="holdout",
         ids=[f"holdout-{index}" for index in newest.index],
@@ -189,8 +191,8 @@ def _champion_features(
     theirs = champion.manifest["training"].get("identity_parts", {})
     if champion_predictions.has_same_feature_code(own, theirs):
         return newest
-    clean = take("data/clean.parquet")
-    matrix = parquet.read(take("data/matrix.parquet"))
+    clean = take(artefacts.CLEAN)
+    matrix = parquet.read(take(artefacts.MATRIX))
     problem = load_problem(project.config.problem, project.root)
     place = positions(parquet.read(clean), matrix, problem)
     if place is None:
@@ -198,7 +200,7 @@ def _champion_features(
             "the holdout's rows are not found in the clean data, so the champion cannot be asked",
             hint=RECORDED_INSTEAD,
         )
-    wanted = place[(matrix["__part"] == "holdout").to_numpy()][newest.index]
+    wanted = place[(matrix[PART_COLUMN] == "holdout").to_numpy()][newest.index]
     try:
         return champion_predictions.features_by_own_code(champion, clean, wanted)
     except champion_predictions.NoPredictionsError as error:

@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ml_pipeline.core import artefacts
+from ml_pipeline.core.artefacts import LABEL_COLUMN
 from ml_pipeline.core.report import Check, Profile, StageReport
 from ml_pipeline.core.workdir import Workdir
 from ml_pipeline.gate.checks.base import GateCheck, NoSettings, as_required
@@ -44,15 +46,15 @@ class ComparisonTests(GateCheck):
             holdout, predictions = Path(name, "holdout.parquet"), Path(name, "predictions.parquet")
             rows.frame.to_parquet(holdout)
             other = as_column(rows.other)
-            rows.frame[["__label"]].assign(champion=other).to_parquet(predictions)
+            rows.frame[[LABEL_COLUMN]].assign(champion=other).to_parquet(predictions)
             checks = run_user_tests(
                 self.protected.project,
                 Workdir(Path(name)),
                 self.folder,
                 "model",
                 {
-                    "model": str(self.take("model/model.onnx")),
-                    "schema": str(self.take("model/schema.json")),
+                    "model": str(self.take(artefacts.ONNX)),
+                    "schema": str(self.take(artefacts.SCHEMA)),
                     "holdout": str(holdout),
                     "predictions": str(predictions),
                     "baseline": "champion",
@@ -71,7 +73,7 @@ class ComparisonTests(GateCheck):
         """Return the training record, by which the fixtures know a task other than the default."""
         if rows.sample.task.name == BINARY.name:
             return {}
-        return {"training": str(self.take("model/training.json"))}
+        return {"training": str(self.take(artefacts.TRAINING))}
 
 
 def reported_comparisons(report: StageReport | None, expected: str) -> list[Check]:

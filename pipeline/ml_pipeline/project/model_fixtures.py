@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml_pipeline.core.artefacts import LABEL_COLUMN
 from ml_pipeline.tasks.base import from_column
 from ml_pipeline.tasks.binary_classification import BINARY
 
@@ -104,7 +105,7 @@ def read_holdout(path: Path, task: Task = BINARY) -> tuple[pd.DataFrame, pd.Seri
     import pandas as pd
 
     frame = pd.read_parquet(path).reset_index(drop=True)
-    labelled = frame[frame["__label"].notna()]
+    labelled = frame[frame[LABEL_COLUMN].notna()]
     features = labelled[[name for name in labelled.columns if not name.startswith("__")]]
-    labels = task.label_of(labelled["__label"].to_numpy(dtype="float64"))
+    labels = task.label_of(labelled[LABEL_COLUMN].to_numpy(dtype="float64"))
     return features, pd.Series(labels, index=labelled.index, name="label")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from ml_pipeline.core import artefacts
 from ml_pipeline.project.test_context import TEST_CONTEXT, move_search_path
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ def _read_test_context() -> dict[str, Any] | None:
 
 INPUTS = {
     "df": "data/df.parquet",
-    "model": "model/model.onnx",
-    "schema": "model/schema.json",
-    "holdout": "data/holdout.parquet",
-    "predictions": "data/predictions.parquet",
-    "training": "model/training.json",
+    "model": artefacts.ONNX,
+    "schema": artefacts.SCHEMA,
+    "holdout": artefacts.HOLDOUT,
+    "predictions": artefacts.PREDICTIONS,
+    "training": artefacts.TRAINING,
 }
 """Where a run leaves in the working folder what the fixtures are made of."""
 

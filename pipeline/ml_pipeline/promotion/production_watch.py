@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.bundle.reader import MANIFEST, parse_manifest
-from ml_pipeline.bundle.writer import REFERENCE
 from ml_pipeline.config import WatchSection
 from ml_pipeline.core import report
+from ml_pipeline.core.artefacts import REFERENCE_FILE
 from ml_pipeline.core.errors import PipelineError, Refused, UsageError
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Check, ModelRef, Progress, Verdict
@@ -209,7 +209,7 @@ def training_predictions(home: Home, digest: str) -> Floats | None:
     try:
         manifest = parse_manifest((folder / MANIFEST).read_bytes(), folder / MANIFEST)
         task = read_task(manifest["training"].get("task"))
-        frame = parquet.read(folder / REFERENCE, [task.column])
+        frame = parquet.read(folder / REFERENCE_FILE, [task.column])
     except (OSError, UsageError, Refused):
         return None
     return task.histogram_values(from_column(frame[task.column]))

@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from ml_pipeline.bundle.reader import OnnxModel
+from ml_pipeline.core import artefacts
+from ml_pipeline.core.artefacts import LABEL_COLUMN
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.report import Check, ModelRef, Verdict
 from ml_pipeline.data import parquet
@@ -30,14 +32,14 @@ def run(context: Context[NoFlags]) -> Outcome:
     """Write the predictions of the model and its baselines, and the metrics of each."""
     problem = load_problem(context.config.problem, context.project.root)
     check_metrics(context.config, problem)
-    matrix = parquet.read(context.take("data/matrix.parquet"))
-    holdout = parquet.read(context.take("data/holdout.parquet")).reset_index(drop=True)
-    schema = FeatureSchema.from_json(json.loads(context.take("model/schema.json").read_text()))
-    training = json.loads(context.take("model/training.json").read_text())
+    matrix = parquet.read(context.take(artefacts.MATRIX))
+    holdout = parquet.read(context.take(artefacts.HOLDOUT)).reset_index(drop=True)
+    schema = FeatureSchema.from_json(json.loads(context.take(artefacts.SCHEMA).read_text()))
+    training = json.loads(context.take(artefacts.TRAINING).read_text())
     task = read_task(training.get("task"))
-    model = OnnxModel(context.take("model/model.onnx"), task)
+    model = OnnxModel(context.take(artefacts.ONNX), task)
     about = ModelRef(name=training["project"], identity=training["identity"])
-    if not holdout["__label"].notna().any():
+    if not holdout[LABEL_COLUMN].notna().any():
         raise Refused("the holdout has no labelled row", expected="rows to measure the model on")
 
     context.progress("predicting the holdout", 0.05)
@@ -49,14 +51,14 @@ def run(context: Context[NoFlags]) -> Outcome:
     context.progress("fitting the baselines", 0.15)
     by_predictor = {"model": predicted} | predictions.baseline_predictions(
         matrix,
-        parquet.read(context.take("data/clean.parquet")),
+        parquet.read(context.take(artefacts.CLEAN)),
         holdout,
         schema,
         problem,
         task,
         training["seed"],
     )
-    written = context.workdir / "data/predictions.parquet"
+    written = context.workdir / artefacts.PREDICTIONS
     predictions.write(written, holdout, by_predictor)
 
     context.progress("measuring, with intervals", 0.4)
@@ -88,13 +90,13 @@ def run(context: Context[NoFlags]) -> Outcome:
 
 def _model_tests(context: Context[NoFlags], written: Path, best_heuristic: str) -> list[Check]:
     inputs: Mapping[str, str] = {
-        "model": str(context.workdir / "model/model.onnx"),
-        "schema": str(context.workdir / "model/schema.json"),
-        "holdout": str(context.workdir / "data/holdout.parquet"),
+        "model": str(context.workdir / artefacts.ONNX),
+        "schema": str(context.workdir / artefacts.SCHEMA),
+        "holdout": str(context.workdir / artefacts.HOLDOUT),
         "predictions": str(written),
         "baseline": best_heuristic,
         "profile": str(context.profile),
-        "training": str(context.workdir / "model/training.json"),
+        "training": str(context.workdir / artefacts.TRAINING),
     }
     tests = run_user_tests(
         context.project,

@@ -12,7 +12,7 @@ from ml_pipeline.approval import policy as policies
 from ml_pipeline.approval.keys import trusted_keys
 from ml_pipeline.approval.subject import check_nothing_to_promote
 from ml_pipeline.bundle.reader import Bundle
-from ml_pipeline.core import report
+from ml_pipeline.core import artefacts, report
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.data import parquet
 from ml_pipeline.gate.checks.base import judge_all
@@ -140,19 +140,19 @@ def _compare(
     comparison: ModelComparison,
 ) -> ModelComparison:
     """Return the comparison with its rows, if the bundle in the working folder is registered."""
-    holdout = parquet.read(context.take("data/holdout.parquet"))
-    bundle = Bundle.open(context.take("bundle"))
+    holdout = parquet.read(context.take(artefacts.HOLDOUT))
+    bundle = Bundle.open(context.take(artefacts.BUNDLE))
     if bundle.digest != challenger.digest:
         why = f"the bundle here is {bundle.digest[:12]}, the challenger {challenger.digest[:12]}"
         return without_rows(comparison, rules, comparison.against, why)
-    context.take("data/predictions.parquet")  # a changed one means others changed too
+    context.take(artefacts.PREDICTIONS)  # a changed one means others changed too
     with tempfile.TemporaryDirectory(prefix="gate-") as name:
         if champion is not None:
             context.progress("fetching the champion", 0.1)
         inputs = ComparisonInputs(
             holdout=holdout.reset_index(drop=True),
-            matrix=context.take("data/matrix.parquet"),
-            clean=context.take("data/clean.parquet"),
+            matrix=context.take(artefacts.MATRIX),
+            clean=context.take(artefacts.CLEAN),
             challenger=bundle,
             champion=Bundle.open(registry.bundles.download(champion, Path(name, "champion")))
             if champion

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.core import artefacts
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.data import parquet
 from ml_pipeline.online import load_test, load_test_plot
@@ -76,5 +77,5 @@ def _rows(context: Context[NoFlags], bundle: Bundle) -> tuple[list[list[Any]], s
 
     from ml_pipeline.bundle.request_rows import json_rows
 
-    holdout = parquet.read(context.take("data/holdout.parquet")).tail(ROWS)
+    holdout = parquet.read(context.take(artefacts.HOLDOUT)).tail(ROWS)
     return json_rows(holdout, bundle.schema.names), "holdout"

@@ -5,13 +5,22 @@ from __future__ import annotations
 from ml_pipeline.bundle import parity, writer
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import report
+from ml_pipeline.core.artefacts import (
+    BUNDLE,
+    MODEL,
+    ONNX_FILE,
+    PARITY_FILE,
+    REFERENCE_FILE,
+    SCHEMA_FILE,
+    TRAINING_FILE,
+)
 from ml_pipeline.core.report import Check, ModelRef, Verdict
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import PackageFlags
 from ml_pipeline.targets.kubernetes import image
 from ml_pipeline.tasks.loader import read_task
 
-NEEDED = ("training.json", "schema.json", "model.onnx", "parity.parquet", "reference.parquet")
+NEEDED = (TRAINING_FILE, SCHEMA_FILE, ONNX_FILE, PARITY_FILE, REFERENCE_FILE)
 
 
 def run(context: Context[PackageFlags]) -> Outcome:
@@ -23,10 +32,10 @@ def run(context: Context[PackageFlags]) -> Outcome:
     """
     wanted = _wanted(context)
     for name in NEEDED:
-        context.take(f"model/{name}")
-    model = context.workdir / "model"
+        context.take(f"{MODEL}/{name}")
+    model = context.workdir / MODEL
     training = writer.read_training(model)
-    native = f"model/{writer.native_file(training)}"
+    native = f"{MODEL}/{writer.native_file(training)}"
     if native in context.report_of("train").outputs:
         context.take(native)
     context.progress("comparing the served model with the trained one", 0.1)
@@ -39,7 +48,7 @@ def run(context: Context[PackageFlags]) -> Outcome:
             metrics=found.metrics,
         )
     context.progress("writing the bundle", 0.6)
-    bundle = writer.write(context.workdir / "bundle", model=model, project=context.project)
+    bundle = writer.write(context.workdir / BUNDLE, model=model, project=context.project)
     difference = bundle.check_golden()
     golden = Check(
         name="bundle opens and answers its golden rows",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ml_pipeline.approval import policy as policies
 from ml_pipeline.approval.keys import trusted_keys
 from ml_pipeline.approval.subject import check_nothing_to_promote
+from ml_pipeline.core import artefacts
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.promotion import production_history, recovery
@@ -37,7 +38,7 @@ def run(context: Context[PromoteFlags]) -> Outcome:
         policy,
         trusted_keys(context.home, policy),
         Production(load_target(placement.section.target), placement, context.config.gitops),
-        profile=context.workdir / "data/profile.json",
+        profile=context.workdir / artefacts.PROFILE,
         run_id=context.run_id,
         progress=context.progress,
         expected=context.flags.expect_version,

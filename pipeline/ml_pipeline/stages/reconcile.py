@@ -7,6 +7,7 @@ from dataclasses import replace
 from ml_pipeline.approval import policy as policies
 from ml_pipeline.approval.current_user import user
 from ml_pipeline.approval.keys import trusted_keys
+from ml_pipeline.core import artefacts
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.promotion import production_history
 from ml_pipeline.promotion.cleanup import clean
@@ -58,7 +59,7 @@ def run(context: Context[ReconcileFlags]) -> Outcome:
         reason=f"{production_history.PRODUCTION_MODEL} says so",
         run_id=context.run_id,
         progress=context.progress,
-        profile=context.workdir / "data/profile.json",
+        profile=context.workdir / artefacts.PROFILE,
     )
     return _outcome(context, name, replace(done, changed=(*restored, *done.changed)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ml_pipeline.approval.authors import COMMIT_TAG, DIRTY_TAG, DIRTY_WHY_TAG
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import git
+from ml_pipeline.core.artefacts import BUNDLE
 from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.registry import commit
@@ -24,7 +25,7 @@ def run(context: Context[NoFlags]) -> Outcome:
         raise Refused(
             "a quick model is not registered", hint="run 'ml-pipeline run cd' for a full one"
         )
-    path = context.take("bundle")
+    path = context.take(BUNDLE)
     bundle = Bundle.open(path)
     registry = Registry.of(context.project, context.home, context.progress)
     before = {version.number for version in registry.read().versions}

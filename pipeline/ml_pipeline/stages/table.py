@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ml_pipeline.core import artefacts
 from ml_pipeline.stages.record import (
     NoFlags,
     Stage,
@@ -62,8 +63,8 @@ VALIDATE_DATA = Stage(
     flags=ValidateDataFlags,
     ci=ValidateDataFlags(ci_data=True),
     reads_home=True,
-    writes=("data/clean.parquet", "data/quarantine.parquet", "data/profile.json"),
-    stashes=("data/profile.json",),
+    writes=(artefacts.CLEAN, artefacts.QUARANTINE, artefacts.PROFILE),
+    stashes=(artefacts.PROFILE,),
     credentials=("dataPassword",),
     gate_requires_report=True,
     names_model=False,
@@ -86,8 +87,8 @@ TRAIN = Stage(
     ci=TrainFlags(quick=True),
     reads_home=True,
     profile_of="validate-data",
-    writes=("data/matrix.parquet", "data/holdout.parquet", "model/*"),
-    stashes=("data/holdout.parquet",),
+    writes=(artefacts.MATRIX, artefacts.HOLDOUT, "model/*"),
+    stashes=(artefacts.HOLDOUT,),
     needs=("validate-data",),
     gate_requires_report=True,
 )
@@ -101,8 +102,8 @@ EVALUATE = Stage(
     phase="delivery",
     ci=NoFlags(),
     profile_of="train",
-    writes=("data/predictions.parquet",),
-    stashes=("data/predictions.parquet",),
+    writes=(artefacts.PREDICTIONS,),
+    stashes=(artefacts.PREDICTIONS,),
     needs=("validate-data", "train"),
     gate_requires_report=True,
 )
@@ -127,7 +128,7 @@ PACKAGE = Stage(
     flags=PackageFlags,
     ci=PackageFlags(),
     profile_of="train",
-    writes=("bundle",),
+    writes=(artefacts.BUNDLE,),
     stashes=("bundle/**",),
     needs=("train",),
     engine_with=("push",),

@@ -6,6 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+from ml_pipeline.core import artefacts
 from ml_pipeline.core.report import ModelRef
 from ml_pipeline.data import parquet
 from ml_pipeline.stages.context import Context, Outcome
@@ -43,7 +44,7 @@ def run(context: Context[TrainFlags]) -> Outcome:
     check_metrics(config, problem)
     with model_files.all_or_nothing(context.workdir):
         champion = _champion(context)
-        clean = context.take("data/clean.parquet")
+        clean = context.take(artefacts.CLEAN)
         frame = parquet.read(clean)
         protected = Protected(context.project, context.workdir, context.home)
         context.progress("computing features", 0.0)
@@ -99,7 +100,7 @@ def _champion(context: Context[TrainFlags]) -> ChampionContract | None:
 
 
 def _fingerprint(context: Context[TrainFlags]) -> str:
-    return str(json.loads(context.take("data/profile.json").read_text())["fingerprint"])
+    return str(json.loads(context.take(artefacts.PROFILE).read_text())["fingerprint"])
 
 
 def _train(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_pipeline.config import Source
+from ml_pipeline.core import artefacts
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import Check
 from ml_pipeline.core.workdir import write_text
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CI_SAMPLE = 2500
-CLEAN, QUARANTINE, PROFILE = "data/clean.parquet", "data/quarantine.parquet", "data/profile.json"
 USERS_VIEW = "data/df.parquet"
 
 
@@ -69,9 +69,9 @@ def _write(context: Context[ValidateDataFlags], validated: ValidatedSource) -> l
     context.progress("writing the clean rows", 0.9)
     figures = json.dumps(validated.profile, indent=2, sort_keys=True) + "\n"
     return [
-        parquet.write(workdir / CLEAN, validation.clean),
-        parquet.write(workdir / QUARANTINE, validation.quarantine),
-        write_text(workdir / PROFILE, figures),
+        parquet.write(workdir / artefacts.CLEAN, validation.clean),
+        parquet.write(workdir / artefacts.QUARANTINE, validation.quarantine),
+        write_text(workdir / artefacts.PROFILE, figures),
     ]
 
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from ml_pipeline.core.artefacts import ENTITY_COLUMN, LABEL_COLUMN, TIME_COLUMN
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.tasks.base import Objective, Task, Value
 
@@ -267,11 +268,11 @@ class Regression(Task):
         """Return the last label of each row's entity in training; of a new one, the last of all."""
         import numpy as np
 
-        ordered = train.sort_values("__time", kind="stable")
-        last_day = ordered["__time"] == ordered["__time"].iloc[-1]
-        of_all = float(ordered.loc[last_day, "__label"].mean())
-        last = ordered.groupby("__entity")["__label"].last()
-        found = rows["__entity"].map(last).fillna(of_all).to_numpy(dtype=np.float64)
+        ordered = train.sort_values(TIME_COLUMN, kind="stable")
+        last_day = ordered[TIME_COLUMN] == ordered[TIME_COLUMN].iloc[-1]
+        of_all = float(ordered.loc[last_day, LABEL_COLUMN].mean())
+        last = ordered.groupby(ENTITY_COLUMN)[LABEL_COLUMN].last()
+        found = rows[ENTITY_COLUMN].map(last).fillna(of_all).to_numpy(dtype=np.float64)
         return {"last_value": found}
 
     def binary_labels(self, train: Floats, held: Floats) -> Sequence[tuple[Floats, Floats]]:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.core import workdir
+from ml_pipeline.core import artefacts, workdir
+from ml_pipeline.core.artefacts import LABEL_COLUMN, PART_COLUMN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from ml_pipeline.training.split import Split
     from ml_pipeline.training.trained_model import TrainedModel
     from ml_pipeline.training.training_record import TrainingRecord
-
-MATRIX = "data/matrix.parquet"
-HOLDOUT = "data/holdout.parquet"
-MODEL = "model"
 
 
 @contextmanager
@@ -44,20 +41,23 @@ def write(folder: Workdir, trained: TrainedModel, record: TrainingRecord) -> lis
     """
     table = matrix_table(trained.matrix, trained.split)
     written = []
-    for name, rows in ((MATRIX, table), (HOLDOUT, table[table["__part"] == "holdout"])):
+    for name, rows in (
+        (artefacts.MATRIX, table),
+        (artefacts.HOLDOUT, table[table[PART_COLUMN] == "holdout"]),
+    ):
         _write_table(folder / name, rows.reset_index(drop=True))
         written.append(folder / name)
-    with workdir.atomic_folder(folder / MODEL) as model:
-        _write_json(model / "schema.json", trained.schema.to_json())
-        _write_json(model / "training.json", record.to_json())
-        (model / "model.onnx").write_bytes(trained.onnx)
+    with workdir.atomic_folder(folder / artefacts.MODEL) as model:
+        _write_json(model / artefacts.SCHEMA_FILE, trained.schema.to_json())
+        _write_json(model / artefacts.TRAINING_FILE, record.to_json())
+        (model / artefacts.ONNX_FILE).write_bytes(trained.onnx)
         native = trained.model.fitted.native()
         if native is not None:
             (model / _native_file(trained.recipe.estimator)).write_bytes(native)
-        trained.parity.to_parquet(model / "parity.parquet", index=False)
-        trained.reference.to_parquet(model / "reference.parquet", index=False)
+        trained.parity.to_parquet(model / artefacts.PARITY_FILE, index=False)
+        trained.reference.to_parquet(model / artefacts.REFERENCE_FILE, index=False)
         names = sorted(path.name for path in model.iterdir())
-    return written + [folder / MODEL / name for name in names]
+    return written + [folder / artefacts.MODEL / name for name in names]
 
 
 def _native_file(estimator: Estimator) -> str:
@@ -71,8 +71,8 @@ def matrix_table(matrix: Matrix, split: Split) -> pd.DataFrame:
     import pandas as pd
 
     keys = matrix.keys.add_prefix("__")
-    keys["__label"] = matrix.label
-    keys["__part"] = split.part.astype(object)
+    keys[LABEL_COLUMN] = matrix.label
+    keys[PART_COLUMN] = split.part.astype(object)
     return pd.concat([keys, matrix.features], axis=1)
 
 
@@ -86,7 +86,7 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 def _remove(folder: Workdir) -> None:
-    for name in (MATRIX, HOLDOUT):
+    for name in (artefacts.MATRIX, artefacts.HOLDOUT):
         (folder / name).unlink(missing_ok=True)
-    if (folder / MODEL).exists():
-        shutil.rmtree(folder / MODEL)
+    if (folder / artefacts.MODEL).exists():
+        shutil.rmtree(folder / artefacts.MODEL)

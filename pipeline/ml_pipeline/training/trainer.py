@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml_pipeline.config.train import SearchSection
+from ml_pipeline.core.artefacts import GOLDEN_COLUMN
 from ml_pipeline.core.errors import Refused, UsageError, nearest
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.features import request_contract
@@ -388,7 +389,7 @@ def _parity(features: pd.DataFrame, schema: FeatureSchema, split: Split, seed: i
         features.iloc[representative_rows.spread(train, representative_rows.RANDOM)], schema, seed
     )
     both = pd.concat([golden, random.astype(features.dtypes.to_dict())], ignore_index=True)
-    both["__golden"] = np.arange(len(both)) < len(golden)
+    both[GOLDEN_COLUMN] = np.arange(len(both)) < len(golden)
     return both
 
 

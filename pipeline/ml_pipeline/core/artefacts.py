@@ -1,0 +1,43 @@
+"""Names of the artefacts that several stages read, and of the columns of their tables.
+
+Paths are relative to the working folder.
+"""
+
+from __future__ import annotations
+
+CLEAN = "data/clean.parquet"
+"""The rows that passed the data tests."""
+PROFILE = "data/profile.json"
+"""Their profile, with the fingerprint of the data."""
+QUARANTINE = "data/quarantine.parquet"
+"""The rows that did not pass, with the reasons."""
+MATRIX = "data/matrix.parquet"
+"""Features, keys, labels and parts of the rows that were used for training."""
+HOLDOUT = "data/holdout.parquet"
+"""The rows of ``MATRIX`` in the part ``holdout``."""
+PREDICTIONS = "data/predictions.parquet"
+"""The predictions of the model and its baselines for ``HOLDOUT``."""
+MODEL = "model"
+"""The folder of the trained model."""
+ONNX_FILE = "model.onnx"
+SCHEMA_FILE = "schema.json"
+TRAINING_FILE = "training.json"
+PARITY_FILE = "parity.parquet"
+"""Rows with the predictions that the export must give."""
+REFERENCE_FILE = "reference.parquet"
+"""Training rows with their predictions, which later data are compared with."""
+ONNX = f"{MODEL}/{ONNX_FILE}"
+SCHEMA = f"{MODEL}/{SCHEMA_FILE}"
+TRAINING = f"{MODEL}/{TRAINING_FILE}"
+BUNDLE = "bundle"
+"""The folder of the packaged model."""
+
+TIME_COLUMN = "__time"
+ENTITY_COLUMN = "__entity"
+GROUP_COLUMN = "__group"
+CLUSTER_COLUMN = "__cluster"
+LABEL_COLUMN = "__label"
+PART_COLUMN = "__part"
+"""One of ``ml_pipeline.training.split.PARTS``."""
+GOLDEN_COLUMN = "__golden"
+"""Whether a row of ``parity.parquet`` is one of the golden rows."""
