@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from jsonschema import Draft202012Validator
+from ml_pipeline.core import report
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import (
     Check,
     StageReport,
     Verdict,
+    blocking,
     headline,
     judge,
     junit_names,
@@ -21,6 +24,11 @@ from ml_pipeline.core.report import (
     to_junit,
 )
 
+COPY = re.compile(
+    r"\.required\s+and\s+\w+\.verdict\s+(is not|not in|!=)"
+    r"|\(Verdict\.PASS, Verdict\.SKIPPED\)"
+)
+"""A condition that asks which checks keep a stage from passing."""
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -171,3 +179,42 @@ def test_the_summary_of_a_failed_stage_names_the_check_that_failed(
 ) -> None:
     passed = Check(name="finite", verdict=Verdict.PASS)
     assert headline(summary, [passed, check]) == line
+
+
+class TestBlocking:
+    @pytest.mark.parametrize(
+        ("verdict", "required", "blocks"),
+        [
+            (Verdict.PASS, True, False),
+            (Verdict.SKIPPED, True, False),
+            (Verdict.FAIL, True, True),
+            (Verdict.INCONCLUSIVE, True, True),
+            (Verdict.ERROR, True, True),
+            (Verdict.FAIL, False, False),
+            (Verdict.ERROR, False, False),
+        ],
+    )
+    def test_a_required_check_blocks_unless_it_passed_or_was_skipped(
+        self, verdict, required, blocks
+    ):
+        check = Check(name="limit", verdict=verdict, required=required)
+        assert check.blocks is blocks
+        assert blocking([check]) == ([check] if blocks else [])
+
+    def test_the_order_stays(self):
+        checks = [
+            Check(name="first", verdict=Verdict.INCONCLUSIVE),
+            Check(name="not run", verdict=Verdict.SKIPPED),
+            Check(name="second", verdict=Verdict.FAIL),
+        ]
+        assert [check.name for check in blocking(checks)] == ["first", "second"]
+
+    def test_every_room_asks_this_function(self):
+        """A copy of the rule can forget ``skipped``, as the one of ``verify`` did."""
+        package = Path(report.__file__).parents[1]
+        copies = [
+            path.name
+            for path in package.rglob("*.py")
+            if path != Path(report.__file__) and COPY.search(path.read_text())
+        ]
+        assert copies == []

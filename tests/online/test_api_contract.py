@@ -193,3 +193,12 @@ class TestProbe:
     def test_refuses_where_nothing_answers(self, bundle):
         with pytest.raises(Refused, match="does not answer as a server"):
             probe("http://127.0.0.1:1", bundle, 3)
+
+
+def test_the_summary_counts_no_skipped_check():
+    checks = [
+        report.Check(name="raw rows", verdict=Verdict.SKIPPED, why="the bundle takes none"),
+        report.Check(name="batch", verdict=Verdict.FAIL, why="status 500"),
+    ]
+    made = api_contract.summarize("http://127.0.0.1:1", checks, api_contract.Contract((), {}))
+    assert made == "1 of 2 checks fail, first batch: status 500 (http://127.0.0.1:1)"

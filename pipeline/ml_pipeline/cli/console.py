@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from ml_pipeline.core.report import Check, StageReport, Verdict, file_name
+from ml_pipeline.core.report import Check, StageReport, Verdict, blocking, file_name
 
 STYLES: Mapping[Verdict, str] = {
     Verdict.PASS: "green",
@@ -76,7 +76,7 @@ class Screen:
             f"{name}[{STYLES[report.verdict]}]{report.verdict:<13}[/]"
             f"[dim]{report.seconds:6.1f} s[/]{text}"
         )
-        for check in troubles(report.checks):
+        for check in blocking(report.checks):
             if check.name != report.stage:  # what stopped the stage itself is its summary
                 self.trouble(check)
 
@@ -196,15 +196,6 @@ class Screen:
 
 def label(stage: str, environment: str | None) -> str:
     return f"{stage} {environment}" if environment else stage
-
-
-def troubles(checks: Iterable[Check]) -> list[Check]:
-    """Return the required checks that are neither passed nor skipped."""
-    return [
-        check
-        for check in checks
-        if check.required and check.verdict not in (Verdict.PASS, Verdict.SKIPPED)
-    ]
 
 
 def verdict_of(check: Check) -> str:

@@ -32,6 +32,11 @@ class Verdict(StrEnum):
     SKIPPED = "skipped"
     ERROR = "error"
 
+    @property
+    def blocks(self) -> bool:
+        """Whether a required check of this verdict keeps its stage from passing."""
+        return self not in (Verdict.PASS, Verdict.SKIPPED)
+
 
 class Profile(StrEnum):
     QUICK = "quick"
@@ -61,6 +66,11 @@ class Check(_Record):
     @classmethod
     def _finite(cls, value: Any) -> Any:
         return jsonable(value)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the check keeps its stage from passing: required, and not passed or skipped."""
+        return self.required and self.verdict.blocks
 
     @property
     def shown(self) -> str:
@@ -203,11 +213,16 @@ def junit_names(suite: str, name: str) -> dict[str, str]:
     return {"classname": ".".join([suite, *words]), "name": found["test"]}
 
 
+def blocking(checks: Iterable[Check]) -> list[Check]:
+    """Return the checks that keep a stage from passing, in their order."""
+    return [check for check in checks if check.blocks]
+
+
 def first_failure(checks: Iterable[Check]) -> Check | None:
     """Return the check that decided against the stage: the first required one of the verdict."""
     checks = tuple(checks)
     verdict = judge(checks)
-    if verdict in (Verdict.PASS, Verdict.SKIPPED):
+    if not verdict.blocks:
         return None
     return next((check for check in checks if check.required and check.verdict is verdict), None)
 
@@ -237,9 +252,7 @@ def to_junit(report: StageReport) -> bytes:
         case = ElementTree.SubElement(suite, "testcase", junit_names(name, check.name))
         text = xml_text(f"observed {check.shown}, expected {check.expected}. {check.why}".strip())
         message = xml_text(check.why) or text
-        if check.verdict is Verdict.SKIPPED or (
-            not check.required and check.verdict is not Verdict.PASS
-        ):
+        if check.verdict is not Verdict.PASS and not check.blocks:
             counts["skipped"] += 1
             ElementTree.SubElement(case, "skipped", message=message)
         elif check.verdict is Verdict.ERROR:

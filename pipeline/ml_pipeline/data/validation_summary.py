@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.core.report import Check, blocking
 from ml_pipeline.data.observations import notes_of
 from ml_pipeline.data.rules import LINES
 from ml_pipeline.data.validation import REMEDY, Validation
@@ -28,8 +28,7 @@ def span_of(clean: pd.DataFrame, entity: str | None, time: str | None) -> dict[s
 
 def summarize(rows: int, found: Validation, checks: Sequence[Check]) -> str:
     """Return a line: the first check that fails, or what was done with the rows."""
-    failed = [c for c in checks if c.required and c.verdict not in (Verdict.PASS, Verdict.SKIPPED)]
-    if failed:
+    if failed := blocking(checks):
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         detail = failed[0].why or f"observed {failed[0].shown}, expected {failed[0].expected}"
         return f"{failed[0].name}: {detail}{more}"

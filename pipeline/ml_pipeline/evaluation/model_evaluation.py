@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.core.artefacts import GROUP_COLUMN, LABEL_COLUMN
-from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.core.report import Check, Verdict, blocking
 from ml_pipeline.evaluation import baselines, checks, label_leaks, metric_table
 from ml_pipeline.evaluation.fairness import ByGroup, by_group
 from ml_pipeline.evaluation.holdout import Sample
@@ -120,8 +120,7 @@ class Evaluation:
             f"{task.metrics[loss].title} {model[loss].value:.4f} vs "
             f"{constant[loss].value:.4f} {task.baseline_title}"
         )
-        passing = (Verdict.PASS, Verdict.SKIPPED)
-        failed = [one.name for one in every_check if one.required and one.verdict not in passing]
+        failed = [check.name for check in blocking(every_check)]
         if failed:
             more = " and more" if len(failed) > 3 else ""
             parts.insert(0, f"failed: {', '.join(failed[:3])}{more}")

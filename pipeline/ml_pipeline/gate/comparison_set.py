@@ -148,7 +148,7 @@ def no_comparison(
 
 def headline(checks: Sequence[Check], primary: Comparison, goal: Goal) -> str:
     """Return the gate's one line: what it decided and on what."""
-    from ml_pipeline.core.report import Verdict, judge
+    from ml_pipeline.core.report import Verdict, blocking, judge
     from ml_pipeline.gate.decision import describe
 
     verdict = judge(checks)
@@ -162,11 +162,7 @@ def headline(checks: Sequence[Check], primary: Comparison, goal: Goal) -> str:
         )
     if verdict is Verdict.PASS:
         return f"may be promoted: {numbers}"
-    stops = [
-        check
-        for check in checks
-        if check.required and check.verdict not in (Verdict.PASS, Verdict.SKIPPED)
-    ]
+    stops = blocking(checks)
     first = stops[0] if stops else None
     reason = f"{first.name}: {first.why or first.shown}" if first else "nothing was checked"
     more = f" (and {len(stops) - 1} more)" if len(stops) > 1 else ""

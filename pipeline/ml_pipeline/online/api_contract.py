@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.bundle.reader import TOLERANCE, Bundle, check_golden
 from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
-from ml_pipeline.core.report import Check, Verdict, judge
+from ml_pipeline.core.report import Check, Verdict, blocking
 from ml_pipeline.targets import server_arguments
 from ml_pipeline.targets.base import Deployment, Placement
 from ml_pipeline.tasks.base import difference
@@ -471,8 +471,7 @@ def expected_of(deployment: Deployment | None, url: str, placement: Placement) -
 
 def summarize(url: str, every: Sequence[Check], contract: Contract) -> str:
     """Return a line: the first check that fails, or that the contract holds."""
-    failed = [check for check in every if check.required and check.verdict is not Verdict.PASS]
-    if judge(every) is not Verdict.PASS and failed:
+    if failed := blocking(every):
         first = f"{failed[0].name}: {failed[0].why}"
         return f"{len(failed)} of {len(every)} checks fail, first {first} ({url})"
     median = contract.metrics.get("latency_median_ms")

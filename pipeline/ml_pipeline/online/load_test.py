@@ -160,7 +160,7 @@ def summarize(found: Load, limits: list[Check], rate: float) -> str:
         f"p50 {found.p50:.1f}, p95 {found.p95:.1f}, p99 {found.p99:.1f}, max {found.max:.1f} ms, "
         f"{found.errors} errors"
     )
-    not_passed = [check for check in limits if check.verdict is not Verdict.PASS]
+    not_passed = [check for check in limits if check.verdict.blocks]
     worst = next((check for check in not_passed if check.verdict is Verdict.FAIL), None)
     if worst is not None:
         return f"{worst.name}: {worst.shown}, expected {worst.expected}; {figures}"

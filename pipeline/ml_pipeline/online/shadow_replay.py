@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.config import ServingSection, ShadowSection
-from ml_pipeline.core.report import Verdict
+from ml_pipeline.core.report import blocking
 from ml_pipeline.online import shadow
 from ml_pipeline.online.replay_requests import ReplayRequests
 from ml_pipeline.online.shadow import Comparison, Exchange
@@ -119,10 +119,7 @@ def summarize(comparison: Comparison, sent: str, beside: str) -> str:
         sent: how many requests of which source.
         beside: what the challenger was compared with.
     """
-    not_passed = [check for check in comparison.checks if check.verdict is not Verdict.PASS]
-    blocking = [
-        check for check in not_passed if check.required and check.verdict is not Verdict.SKIPPED
-    ]
+    broken = blocking(comparison.checks)
     metrics = comparison.metrics
     figures = f"{sent} beside {beside}: p99 {metrics['p99_ms']['challenger']:.1f} ms"
     if "largest_difference" in metrics:
@@ -131,8 +128,8 @@ def summarize(comparison: Comparison, sent: str, beside: str) -> str:
         figures += f", PSI {metrics['psi']:.3f}, KS {metrics['ks']:.3f}"
         if metrics["changed"] is not None:
             figures += f", {metrics['changed']:.1%} of decisions change"
-    if blocking:
-        first = blocking[0]
+    if broken:
+        first = broken[0]
         fault = f"{first.name}: {first.shown}, expected {first.expected}"
         return f"{fault}{f' ({first.why})' if first.why else ''}; {figures}"
     return figures

@@ -200,8 +200,7 @@ def _covered(files: dict[str, Any], coverage: float | None, least: float) -> Che
 
 def _is_news(check: Check, found: PytestRun) -> bool:
     """Tell whether JUnit needs a case for the check, since no test of its own failed."""
-    failing = check.verdict not in (Verdict.PASS, Verdict.SKIPPED)
-    return failing and not (
+    return check.verdict.blocks and not (
         check.name == "unit tests" and (found.count("failed") or found.count("error"))
     )
 

@@ -62,7 +62,7 @@ def execute(context: Context[Any]) -> Result:
         verdict, exit_code = report.judge(outcome.checks), errors.PASS
         if outcome.waits:
             verdict, exit_code = Verdict.INCONCLUSIVE, WaitingForPerson.exit_code
-        elif verdict not in (Verdict.PASS, Verdict.SKIPPED):
+        elif verdict.blocks:
             exit_code = errors.Refused.exit_code
     except PipelineError as caught:
         error, exit_code = caught, caught.exit_code
