@@ -8,7 +8,7 @@ import time
 
 import httpx
 import msgspec
-from ml_pipeline.serving.prediction_log import Logged, Source
+from ml_pipeline.serving.prediction_log import LoggedModel, LoggedRequest
 
 TOKEN = "t0ken-of-the-tests"
 """Asked for by servers that always ask for one."""
@@ -46,9 +46,10 @@ def served_version(url):
 
 def log_predictions(path, version, features, requests):
     """Write a file of a prediction log: each request's rows by its id, all answered with 0.5."""
-    lines = [Source("small", version, "d", features)]
+    lines = [LoggedModel("small", version, "d", features)]
     lines += [
-        Logged(number, 1.0, version, rows, [0.5] * len(rows)) for number, rows in requests.items()
+        LoggedRequest(number, 1.0, version, rows, [0.5] * len(rows))
+        for number, rows in requests.items()
     ]
     path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 

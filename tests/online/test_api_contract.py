@@ -9,11 +9,11 @@ from ml_pipeline.core.errors import EnvironmentFault, Refused
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.online import api_contract
 from ml_pipeline.online.api_contract import Expected, contract
-from ml_pipeline.serving.app import Limits, State, make_app
+from ml_pipeline.serving.app import RequestLimits, ServerProcessState, make_app
 from ml_pipeline.traffic.probe import probe
 from starlette.responses import JSONResponse
 
-LIMITS = Limits(max_body=5_000, max_rows=10)
+LIMITS = RequestLimits(max_body=5_000, max_rows=10)
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def bundle(make_bundle):
 
 @pytest.fixture
 def app(bundle):
-    return make_app(bundle, 3, LIMITS, State())
+    return make_app(bundle, 3, LIMITS, ServerProcessState())
 
 
 class Changed:
@@ -67,7 +67,7 @@ def test_nothing_there_is_a_fault_of_the_environment():
 
 
 def test_a_token_is_sent(serve, bundle):
-    serve(make_app(bundle, 3, LIMITS, State(), token="s3cret"))
+    serve(make_app(bundle, 3, LIMITS, ServerProcessState(), token="s3cret"))
     assert verdicts(contract("http://api", Expected(), "s3cret"))["one row"] is Verdict.PASS
     assert verdicts(contract("http://api", Expected()))["one row"] is Verdict.FAIL
 
@@ -171,7 +171,7 @@ class TestProbe:
 
     @pytest.mark.parametrize("size", [1, 2])
     def test_keeps_to_the_number_of_rows_that_is_allowed(self, serve, bundle, size):
-        serve(make_app(bundle, 3, Limits(5_000, size), State()))
+        serve(make_app(bundle, 3, RequestLimits(5_000, size), ServerProcessState()))
         assert probe("http://api", bundle, 3) < 1e-6
 
     @pytest.mark.parametrize(

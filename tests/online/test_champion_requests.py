@@ -7,22 +7,23 @@ import pytest
 from ml_pipeline.bundle.reader import Bundle, Golden
 from ml_pipeline.features.schema import Feature, FeatureSchema
 from ml_pipeline.online.champion_requests import ChampionRequests, replay
-from ml_pipeline.serving.app import Limits, State, make_app
+from ml_pipeline.serving.app import RequestLimits, ServerProcessState, make_app
 
 X, C = Feature("x", "numeric"), Feature("c", "categorical", ("north", "south"))
 CHAMPION = FeatureSchema((X, C))
 ROWS = [[1.0, "north"], [None, "south"], [-2.0, None]]
+LIMITS = RequestLimits(5_000, 10)
 
 
 @pytest.fixture
 def asked(serve, make_bundle):
     """Send the champion's rows to a challenger that takes other features."""
 
-    def ask(*features, rows=ROWS, limits=Limits(5_000, 10), champion=CHAMPION, unseen="missing"):  # noqa: B008
+    def ask(*features, rows=ROWS, limits=LIMITS, champion=CHAMPION, unseen="missing"):
         bundle = Bundle.open(make_bundle())
         bundle.schema = FeatureSchema(features, unseen)
         bundle.golden = Golden([[None] * len(features)], [0.5])
-        serve(make_app(bundle, 3, limits, State()))
+        serve(make_app(bundle, 3, limits, ServerProcessState()))
         requests = ChampionRequests("recorded", 2, champion, rows)
         return replay("http://api", requests, bundle.schema, None)
 
@@ -71,7 +72,7 @@ def test_what_is_refused_is_counted_row_by_row(asked):
 
 
 def test_limits_of_the_server_are_kept_to(asked):
-    assert asked(X, C, rows=ROWS * 60, limits=Limits(5_000, 1)).verdict == "pass"
+    assert asked(X, C, rows=ROWS * 60, limits=RequestLimits(5_000, 1)).verdict == "pass"
 
 
 def test_texts_that_are_no_unicode_are_sent_as_the_client_did(asked):

@@ -9,7 +9,7 @@ import pytest
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.online import metrics_scraper
 from ml_pipeline.online.metrics_scraper import Servers
-from ml_pipeline.serving.metrics import Metrics
+from ml_pipeline.serving.server_metrics import Metrics
 
 from tests.servers import free_port
 
@@ -26,8 +26,8 @@ def server(digest="d", requests=0, started=0.0):
 
 def answer(metrics, requests, status=200, path="/predict"):
     for _ in range(requests):
-        metrics.answered(path, status, 0.003)
-        metrics.predicted([0.42])
+        metrics.record(path, status, 0.003)
+        metrics.count_predictions([0.42])
 
 
 class Address:
@@ -79,7 +79,7 @@ class Address:
 def test_a_page_says_what_was_asked_for_predictions_and_how_it_ended():
     metrics = server(requests=3, started=7.5)
     answer(metrics, 2, 422, "/invocations")
-    metrics.answered("/metrics", 200, 0.1)
+    metrics.record("/metrics", 200, 0.1)
     page = metrics_scraper.parse(metrics.page("")[0].decode())
     assert (page.digest, page.started) == ("d", 7.5)
     assert page.statuses == {200: 3, 422: 2}

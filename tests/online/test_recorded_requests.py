@@ -45,5 +45,5 @@ def test_no_log_is_an_empty_log(tmp_path):
 
 def test_another_file_is_no_log(tmp_path):
     (tmp_path / "1.jsonl").write_text("{}\n")
-    with pytest.raises(Refused, match="no line of a prediction log"):
+    with pytest.raises(Refused, match="is not a line of a prediction log"):
         found(tmp_path)

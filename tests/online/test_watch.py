@@ -11,7 +11,7 @@ from ml_pipeline.core import report
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.online import watch
 from ml_pipeline.online.metrics_scraper import Seen
-from ml_pipeline.serving.metrics import SECONDS, Histogram
+from ml_pipeline.serving.server_metrics import SECONDS, Histogram
 from ml_pipeline.tasks.binary_classification import BINS
 
 SECTION = WatchSection()

@@ -93,7 +93,7 @@ class Machine:
 
 def told(fault_point: Callable[[str], None]) -> None:
     """Report to a fault hook the target's own steps too: before and after each word to a server."""
-    ask, start = control_socket.ask, server_process.start
+    ask, start = control_socket.send_command, server_process.start
 
     def asked(path: Path, command: str, *more: Any, **options: Any) -> Any:
         if command == "status":
@@ -108,7 +108,7 @@ def told(fault_point: Callable[[str], None]) -> None:
         fault_point("within deploy, server started")
         return made
 
-    control_socket.ask, server_process.start = asked, started
+    control_socket.send_command, server_process.start = asked, started
 
 
 def points(machine: Machine) -> list[str]:

@@ -13,7 +13,7 @@ from ml_pipeline.data.simulated import simulate
 from ml_pipeline.features.schema import Feature, FeatureSchema
 from ml_pipeline.problems.bars import Bars
 from ml_pipeline.scoring.feature_worker import CSV, FeatureCode, answer
-from ml_pipeline.serving.feature_messages import Failure, Features
+from ml_pipeline.serving.feature_messages import ComputedFeatures, Failure
 
 from tests.raw_rows import ROW, make_raw_bundle, make_raw_project
 
@@ -40,7 +40,9 @@ def ask(code, rows, max_rows=100, **more):
 
 def test_features_are_in_the_models_order_with_the_places_of_their_rows(code):
     found = ask(code, [ROW, ROW | {"spent": None, "c": "south"}])
-    assert found == Features(rows=[[1.5, "north"], [None, "south"]], places=[0, 1], set_aside=[])
+    assert found == ComputedFeatures(
+        rows=[[1.5, "north"], [None, "south"]], places=[0, 1], set_aside=[]
+    )
 
 
 def test_answers_are_those_of_score_to_the_bit(code, bundle, project, tmp_path):

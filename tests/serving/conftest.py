@@ -1,24 +1,24 @@
-"""The application of a small bundle, asked without a socket."""
+"""The application of a small bundle, called without a socket."""
 
 import asyncio
 
 import httpx
 import pytest
 from ml_pipeline.bundle.reader import Bundle
-from ml_pipeline.serving.app import State
+from ml_pipeline.serving.app import ServerProcessState
 
 
 class Api:
     def __init__(self, app):
         self.app = app
 
-    async def ask(self, method, path, **options):
+    async def send(self, method, path, **options):
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
             return await client.request(method, path, **options)
 
     def request(self, method, path, **options):
-        return asyncio.run(self.ask(method, path, **options))
+        return asyncio.run(self.send(method, path, **options))
 
     def get(self, path, **options):
         return self.request("GET", path, **options)
@@ -31,7 +31,7 @@ class Api:
 
 @pytest.fixture
 def state():
-    return State()
+    return ServerProcessState()
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def bundle(make_bundle):
 
 @pytest.fixture
 def slow(bundle, monkeypatch):
-    """Make the model slow: it takes ``seconds`` a request from now on, and can be held up."""
+    """Make the model slow: it takes ``seconds`` for each call, and can be blocked."""
     import hashlib
     import threading
     import time
@@ -59,10 +59,10 @@ def slow(bundle, monkeypatch):
             self.calls += 1
             end = time.thread_time() + self.seconds
             while time.thread_time() < end:
-                hashlib.sha256(block)  # works without the interpreter, as ONNX Runtime does
+                hashlib.sha256(block)  # releases the GIL, as ONNX Runtime does
             self.free.wait(10)
             return quick(encoded)
 
-    quick, made = bundle.predict_list, Slow()
-    monkeypatch.setattr(bundle, "predict_list", made)
-    return made
+    quick, slow_model = bundle.predict_list, Slow()
+    monkeypatch.setattr(bundle, "predict_list", slow_model)
+    return slow_model

@@ -9,15 +9,15 @@ from dataclasses import replace
 import httpx
 import pytest
 from ml_pipeline.features.schema import Feature, FeatureSchema
-from ml_pipeline.serving.app import Limits, make_app
+from ml_pipeline.serving.app import RequestLimits, make_app
 from ml_pipeline.serving.examples import Examples
-from ml_pipeline.serving.predict_formats import Features, by_position
+from ml_pipeline.serving.predict_formats import PredictFormat, by_position
 from ml_pipeline.serving.prediction_log import PROBE
-from ml_pipeline.serving.requests import RequestError
+from ml_pipeline.serving.request_checks import RequestError
 
 from tests.serving.conftest import Api
 
-LIMITS = Limits(max_body=2_000, max_rows=4)
+LIMITS = RequestLimits(max_body=2_000, max_rows=4)
 
 
 @pytest.fixture
@@ -58,14 +58,14 @@ class TestPredict:
         assert api.predict(content=plain).json() == api.predict(content=escaped).json()
         assert api.predict([1.0, "काठमाडौं"]).status_code == 200
 
-    def test_a_bundle_without_a_number_says_null(self, bundle, state):
+    def test_an_unregistered_bundle_has_version_null(self, bundle, state):
         answer = Api(make_app(bundle, None, LIMITS, state)).predict([1.0, None]).json()
         assert answer["model_version"] is None
 
 
 class TestRefused:
     @pytest.mark.parametrize(
-        ("row", "told"),
+        ("row", "expected_message"),
         [
             ([1.0], "x, c"),
             ([1.0, "north", 2.0], "x, c"),
@@ -84,14 +84,14 @@ class TestRefused:
             ([[1.0, "north"], [1.0, 5]], "'c' of row 1"),
         ],
     )
-    def test_a_row_that_does_not_fit_is_422_and_names_the_place(self, api, row, told):
+    def test_a_row_that_does_not_fit_is_422_and_names_the_place(self, api, row, expected_message):
         response = api.predict(row)
         assert response.status_code == 422
         assert list(response.json()) == ["error"]
-        assert told in response.json()["error"]
+        assert expected_message in response.json()["error"]
 
     @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400])
-    def test_what_is_no_finite_number_is_422_and_names_the_feature(self, api, number):
+    def test_a_number_that_is_not_finite_is_422_and_names_the_feature(self, api, number):
         response = api.predict(content=f'{{"features": [{number}, "north"]}}')
         assert response.status_code == 422
         assert "'x'" in response.json()["error"]
@@ -110,13 +110,13 @@ class TestRefused:
             b'{"features": ' + b"[" * 900,
         ],
     )
-    def test_what_is_not_json_or_has_a_key_twice_is_400(self, api, body):
+    def test_invalid_json_or_a_duplicate_key_is_400(self, api, body):
         response = api.predict(content=body)
         assert response.status_code == 400
         assert response.json()["error"].startswith("the body is not JSON")
 
-    def test_deep_nesting_is_no_fault(self, bundle, state):
-        api = Api(make_app(bundle, 3, Limits(max_body=1_000_000, max_rows=4), state))
+    def test_deep_nesting_is_a_client_error(self, bundle, state):
+        api = Api(make_app(bundle, 3, RequestLimits(max_body=1_000_000, max_rows=4), state))
         body = b'{"features": ' + b"[" * 400_000 + b"]" * 400_000 + b"}"
         assert api.predict(content=body).status_code in (400, 422)
 
@@ -132,7 +132,7 @@ class TestRefused:
             b'{"features": [1.0, "north"], "id": 5}',
         ],
     )
-    def test_another_shape_is_422(self, api, body):
+    def test_another_structure_is_422(self, api, body):
         assert api.predict(content=body).status_code == 422
 
     def test_a_lone_surrogate_is_answered(self, api):
@@ -169,7 +169,7 @@ class TestRefused:
         response = api.predict([1.0, None], headers={"content-encoding": "gzip"})
         assert response.status_code == 415
 
-    def test_no_message_is_long_or_shows_the_inside(self, api):
+    def test_error_messages_are_short_and_have_no_traceback(self, api):
         message = api.predict(["t" * 1_500, "north"]).json()["error"]
         assert len(message) < 200
         assert "Traceback" not in message
@@ -179,13 +179,13 @@ class TestPaths:
     def test_health_and_metadata(self, api, bundle):
         assert api.request("GET", "/health/live").json() == {"status": "live"}
         assert api.request("GET", "/health/ready").json() == {"status": "ready"}
-        told = api.request("GET", "/metadata").json()
-        assert told["digest"] == bundle.digest
-        assert told["model_version"] == 3
-        assert [feature["name"] for feature in told["features"]] == ["x", "c"]
-        assert told["features"][1]["categories"] == ["north", "south"]
-        assert (told["max_body"], told["max_rows"]) == (2_000, 4)
-        assert str(bundle.path) not in json.dumps(told)
+        expected_message = api.request("GET", "/metadata").json()
+        assert expected_message["digest"] == bundle.digest
+        assert expected_message["model_version"] == 3
+        assert [feature["name"] for feature in expected_message["features"]] == ["x", "c"]
+        assert expected_message["features"][1]["categories"] == ["north", "south"]
+        assert (expected_message["max_body"], expected_message["max_rows"]) == (2_000, 4)
+        assert str(bundle.path) not in json.dumps(expected_message)
 
     @pytest.mark.parametrize(
         ("method", "path", "status"),
@@ -199,13 +199,13 @@ class TestPaths:
             ("DELETE", "/health/live", 405),
         ],
     )
-    def test_others_are_json_errors(self, api, method, path, status):
+    def test_unknown_paths_and_methods_are_json_errors(self, api, method, path, status):
         response = api.request(method, path)
         assert response.status_code == status
         assert list(response.json()) == ["error"]
 
     @pytest.mark.parametrize(
-        ("method", "path", "told"),
+        ("method", "path", "expected_message"),
         [
             (
                 "GET",
@@ -226,23 +226,23 @@ class TestPaths:
             ("POST", "/health/live", "/health/live takes "),
         ],
     )
-    def test_another_method_is_answered_with_the_right_one_and_an_example(
-        self, api, method, path, told
+    def test_a_wrong_method_names_the_allowed_one_with_an_example(
+        self, api, method, path, expected_message
     ):
         response = api.request(method, path)
         message = response.json()["error"]
-        assert message.startswith(told)
+        assert message.startswith(expected_message)
         assert "http://HOST:PORT" + path in message
         allowed = response.headers["allow"]
         assert f"takes {allowed} and" in message
 
-    def test_the_example_is_answered(self, api):
-        """What a client copies from the refusal is a request that the model takes."""
+    def test_the_example_is_a_valid_request(self, api):
+        """The example in the error is a request that the model accepts."""
         message = api.request("GET", "/predict").json()["error"]
         body = message.partition("-d '")[2].partition("' http")[0]
         assert api.request("POST", "/predict", content=body.encode()).status_code == 200
 
-    def test_the_example_is_one_argument_of_a_shell_whatever_a_category_is_called(self):
+    def test_the_example_is_quoted_for_a_shell(self):
         schema = FeatureSchema((Feature("name", "categorical", categories=("O'Brien; id #",)),))
         words = shlex.split(Examples(schema).command("/predict"))
         assert json.loads(words[4]) == {"features": {"name": "O'Brien; id #"}}
@@ -265,24 +265,24 @@ class TestToken:
     @pytest.mark.parametrize(
         "header", [None, "", "Bearer", "Bearer wrong", "Basic s3cret", "s3cret", "Bearer s3cret x"]
     )
-    def test_without_the_right_one_nothing_is_told(self, api, header):
+    def test_without_the_right_token_the_response_is_401(self, api, header):
         headers = {} if header is None else {"authorization": header}
         for method, path in (("POST", "/predict"), ("GET", "/metadata")):
             response = api.request(method, path, headers=headers)
             assert response.status_code == 401
             assert "s3cret" not in response.text
 
-    def test_with_it_both_answer(self, api):
+    def test_with_the_token_both_paths_respond(self, api):
         headers = {"authorization": "Bearer s3cret"}
         assert api.predict([1.0, None], headers=headers).status_code == 200
         assert api.request("GET", "/metadata", headers=headers).status_code == 200
 
-    def test_health_needs_none(self, api):
+    def test_health_needs_no_token(self, api):
         assert api.request("GET", "/health/live").status_code == 200
         assert api.request("GET", "/health/ready").status_code == 200
 
 
-def test_a_fault_of_the_server_tells_nothing_of_it(bundle, state, monkeypatch):
+def test_an_internal_error_reveals_nothing(bundle, state, monkeypatch):
     def broken(encoded):
         raise RuntimeError("secret path")
 
@@ -300,7 +300,7 @@ def test_a_fault_of_the_server_tells_nothing_of_it(bundle, state, monkeypatch):
 
 
 class TestByName:
-    """Clients that name their features need not know an order."""
+    """Rows by name, in any order."""
 
     ROW = {"c": "north", "x": 1.0}  # noqa: RUF012
 
@@ -314,7 +314,7 @@ class TestByName:
         assert alone.json() == [one.json()]
 
     @pytest.mark.parametrize(
-        ("body", "status", "told"),
+        ("body", "status", "expected_message"),
         [
             ({"rows": [{"x": 1.0, "cc": "north"}]}, 422, "row 0: unknown feature 'cc'; did you"),
             ({"rows": [ROW, {"x": 1.0}]}, 422, "row 1 lacks the feature 'c'; expected x, c"),
@@ -336,10 +336,12 @@ class TestByName:
             ({"rows": [ROW] * 5}, 413, "at most 4"),
         ],
     )
-    def test_what_does_not_fit_names_row_and_feature(self, api, body, status, told):
+    def test_a_schema_error_names_the_row_and_the_feature(
+        self, api, body, status, expected_message
+    ):
         response = api.request("POST", "/predict", json=body)
         assert (response.status_code, list(response.json())) == (status, ["error"])
-        assert told in response.json()["error"]
+        assert expected_message in response.json()["error"]
         assert len(response.json()["error"]) < 200
 
     @pytest.mark.parametrize(
@@ -359,13 +361,13 @@ class TestByName:
         assert "is given twice" in response.json()["error"]
 
     @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "9" * 400])
-    def test_what_is_no_finite_number_is_422_and_names_the_feature(self, api, number):
+    def test_a_number_that_is_not_finite_is_422_and_names_the_feature(self, api, number):
         response = api.predict(content=f'{{"rows": [{{"x": {number}, "c": null}}]}}')
         assert response.status_code == 422
         assert "'x' of row 0" in response.json()["error"]
 
-    def test_the_prediction_is_logged_in_the_models_order(self, bundle):
-        form = Features(3, bundle.schema)
+    def test_rows_by_name_are_parsed_in_the_models_order(self, bundle):
+        form = PredictFormat(3, bundle.schema)
         body = json.dumps({"rows": [self.ROW]}).encode()
         rows, many = form.parse(body, {})
         assert ([list(row) for row in rows], many) == ([[1.0, "north"]], True)
@@ -373,7 +375,7 @@ class TestByName:
 
 
 class TestContract:
-    """A client may say which contract it was written for."""
+    """A client may send the digest of its request contract."""
 
     FORMS = (
         {"features": [1.0, "north"]},
@@ -383,7 +385,9 @@ class TestContract:
     )
 
     @pytest.mark.parametrize("form", FORMS)
-    def test_its_own_is_accepted_and_another_is_409_with_both(self, api, bundle, form):
+    def test_the_models_contract_is_accepted_and_another_is_409_with_both_digests(
+        self, api, bundle, form
+    ):
         own = api.get("/metadata").json()["contract"]
         assert own == bundle.schema.contract
         answer = api.request("POST", "/predict", json=form | {"contract": own})
@@ -394,14 +398,14 @@ class TestContract:
         assert own in refused.json()["error"]
         assert other in refused.json()["error"]
 
-    @pytest.mark.parametrize("given", [None, 5, "", [], {"a": 1}, "f" * 900])
-    def test_what_is_no_digest_is_409(self, api, given):
-        body = {"features": [1.0, None], "contract": given}
+    @pytest.mark.parametrize("digest", [None, 5, "", [], {"a": 1}, "f" * 900])
+    def test_an_invalid_digest_is_409(self, api, digest):
+        body = {"features": [1.0, None], "contract": digest}
         response = api.request("POST", "/predict", json=body)
         assert response.status_code == 409
         assert len(response.json()["error"]) < 250
 
-    def test_one_that_this_model_succeeds_is_accepted(self, bundle, state):
+    def test_an_accepted_earlier_contract_is_accepted(self, bundle, state):
         bundle.schema = replace(bundle.schema, accepts=("a" * 64,))
         api = Api(make_app(bundle, 3, LIMITS, state))
         body = {"features": [1.0, None], "contract": "a" * 64}
@@ -409,7 +413,7 @@ class TestContract:
 
 
 class TestNeedsContract:
-    """After another order an old row by position must not be read as something else."""
+    """After a change of the order, a row by position needs the contract."""
 
     @pytest.fixture
     def api(self, bundle, state):
@@ -424,7 +428,7 @@ class TestNeedsContract:
         body = {"features": row, "contract": bundle.schema.contract}
         assert api.request("POST", "/predict", json=body).status_code == 200
 
-    def test_names_need_none_and_neither_do_the_programs_own_probes(self, api):
+    def test_rows_by_name_and_probes_need_no_contract(self, api):
         named = {"features": {"c": "north", "x": 1.0}}
         assert api.request("POST", "/predict", json=named).status_code == 200
         assert api.predict([1.0, "north"], headers={"x-request-id": PROBE}).status_code == 200
@@ -446,7 +450,7 @@ class TestNeedsContract:
 
 
 class TestOptional:
-    """A feature that may be left out is missing then, by name and at the end of a row."""
+    """An omitted optional feature is missing, by name and at the end of a row."""
 
     @pytest.fixture
     def api(self, bundle, state):
@@ -462,19 +466,19 @@ class TestOptional:
             {"features": [1.0], "contract": None},
         ],
     )
-    def test_it_may_be_left_out(self, api, form):
+    def test_an_optional_feature_may_be_omitted(self, api, form):
         if "contract" in form:
             form = form | {"contract": api.get("/metadata").json()["contract"]}
         expected = api.predict([1.0, None])
         assert api.request("POST", "/predict", json=form).json() == expected.json()
 
-    def test_rows_of_either_length_stand_side_by_side(self, api):
+    def test_rows_with_and_without_the_optional_feature_can_be_mixed(self, api):
         expected = api.predict([[1.0, None], [1.0, "north"]]).json()
         assert api.predict([[1.0], [1.0, "north"]]).json() == expected
         rows = {"rows": [{"x": 1.0}, {"c": "north", "x": 1.0}]}
         assert api.request("POST", "/predict", json=rows).json() == expected
 
-    def test_a_required_one_may_not(self, api):
+    def test_a_required_feature_may_not_be_omitted(self, api):
         assert "'x'" in api.request("POST", "/predict", json={"rows": [{"c": "a"}]}).text
         refused = api.predict([])
         assert refused.status_code == 422
@@ -487,9 +491,9 @@ class TestNames:
     @pytest.mark.parametrize(
         "name", ["a:b", 'say "x"', "back\\slash", "rows", "features", "contract", "वर्ष", " ", "f0"]
     )
-    def test_each_is_answered_by_name_and_a_duplicate_is_refused(self, name):
+    def test_every_column_name_works_and_a_duplicate_is_refused(self, name):
         schema = FeatureSchema((Feature("x", "numeric"), Feature(name, "numeric")))
-        form = Features(1, schema)
+        form = PredictFormat(1, schema)
         body = json.dumps({"rows": [{name: 2, "x": 1}]}).encode()
         assert [[*row] for row in form.parse(body, {})[0]] == [[1, 2]]
         twice = b'{"features": {"x": 1, %b: 2, %b: 3}}' % ((json.dumps(name).encode(),) * 2)
@@ -500,15 +504,15 @@ class TestNames:
 class TestParse:
     @pytest.fixture
     def form(self, bundle):
-        return Features(1, bundle.schema)
+        return PredictFormat(1, bundle.schema)
 
-    def test_the_quick_way_and_the_careful_way_agree(self, form):
+    def test_fast_and_strict_parsing_agree(self, form):
         quick = json.dumps({"features": [1.5, "text"]}).encode()
         careful = json.dumps({"features": [1.5, "te:xt"]}).encode()
         assert form.parse(quick, {}) == ([[1.5, "text"]], False)
         assert form.parse(careful, {}) == ([[1.5, "te:xt"]], False)
 
-    def test_the_word_features_as_a_category_is_no_second_key(self, form):
+    def test_a_category_called_features_is_no_duplicate_key(self, form):
         assert form.parse(b'{"features": [1, "features"]}', {}) == ([[1, "features"]], False)
 
     def test_a_key_twice_is_refused(self, form):

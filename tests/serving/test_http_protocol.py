@@ -1,4 +1,4 @@
-"""The short way for whole requests: nobody can tell it from uvicorn's, wherever bytes are split."""
+"""The fast path: its responses equal those of uvicorn, wherever the bytes are split."""
 
 import asyncio
 import itertools
@@ -10,18 +10,25 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.serving import http_protocol, inference, server
-from ml_pipeline.serving.app import Limits, State, make_app
+from ml_pipeline.serving.app import RequestLimits, ServerProcessState, make_app
 from ml_pipeline.serving.http_protocol import BoundedProtocol
 from uvicorn.server import ServerState
 
 TOKEN = "t0ken"
-SAYS = f"authorization: Bearer {TOKEN}"
-LIMITS = Limits(max_body=300, max_rows=3)
+AUTHORIZATION = f"authorization: Bearer {TOKEN}"
+LIMITS = RequestLimits(max_body=300, max_rows=3)
 DATE = (b"date", b"today")
 
 
 def request(
-    body, *fields, method="POST", target="/predict", version="1.1", token=SAYS, chunks=None, tail=""
+    body,
+    *fields,
+    method="POST",
+    target="/predict",
+    version="1.1",
+    token=AUTHORIZATION,
+    chunks=None,
+    tail="",
 ):
     """Return a request's bytes; ``chunks`` sends the body in that many, with ``tail`` after it."""
     lines = [f"{method} {target} HTTP/{version}", "host: x", *fields]
@@ -52,12 +59,12 @@ REQUESTS = {
     "too many rows": request('{"features": [[1, null], [1, null], [1, null], [1, null]]}'),
     "no token": request(ROW, token=None),
     "another token": request(ROW, token="authorization: Bearer other"),
-    "two tokens": request(ROW, SAYS),
+    "two tokens": request(ROW, AUTHORIZATION),
     "too large": request(ROW + " " * 300),
     "too large in chunks": request(ROW + " " * 300, chunks=4),
     "in chunks": request(ROWS, chunks=3),
     "with a trailer": request(ROW, chunks=1, tail="x-request-id: late\r\n"),
-    "with a token as a trailer": request(ROW, chunks=2, token=None, tail=f"{SAYS}\r\n"),
+    "with a token as a trailer": request(ROW, chunks=2, token=None, tail=f"{AUTHORIZATION}\r\n"),
     "compressed": request(ROW, "content-encoding: gzip"),
     "an id that is none": request(ROW, "x-request-id: a b"),
     "the last one": request(ROW, "connection: close"),
@@ -82,7 +89,7 @@ BAD_CHUNK = b"\r\nnone\r\n"
 
 
 class Transport(asyncio.Transport):
-    """What a protocol writes, and the end of its connection."""
+    """Records what a protocol writes, and whether the connection was closed."""
 
     def __init__(self, loop):
         super().__init__()
@@ -113,13 +120,13 @@ class Transport(asyncio.Transport):
         pass
 
 
-class Connection:
-    """A connection to an application of its own."""
+class ProtocolConnection:
+    """A protocol with a transport double and its own application."""
 
-    def __init__(self, bundle, *, short, app=None):
-        self.state = State()
+    def __init__(self, bundle, *, fast, app=None):
+        self.state = ServerProcessState()
         self.app = app or make_app(bundle, 3, LIMITS, self.state, TOKEN)
-        if not short:
+        if not fast:
             self.app.fast_path = {}
         self.server_state = ServerState()
         self.server_state.default_headers = [DATE]
@@ -130,8 +137,8 @@ class Connection:
         self.transport.protocol = self.protocol
         self.protocol.connection_made(self.transport)
 
-    async def give(self, *pieces):
-        """Receive the pieces, one an iteration of the loop; return all that was answered."""
+    async def receive(self, *pieces):
+        """Receive the pieces, one each iteration of the loop; return all responses."""
         for piece in pieces:
             if not self.transport.ended:
                 self.protocol.data_received(piece)
@@ -140,12 +147,12 @@ class Connection:
             await asyncio.sleep(0)
         return b"".join(self.transport.written)
 
-    async def worked_off(self):
+    async def wait_for_backlog(self):
         """Wait until no request of the connection is queued."""
         while self.protocol.has_backlog and not self.transport.ended:  # noqa: ASYNC110  # no event
             await asyncio.sleep(0)
 
-    def counted(self):
+    def counters(self):
         metrics = self.app.metrics
         return metrics._requests, metrics.predictions.counts, self.server_state.total_requests
 
@@ -155,19 +162,19 @@ class Connection:
         await asyncio.sleep(0)
 
 
-def as_given(answers):
-    """Leave out the ids that the server made up."""
+def without_generated_ids(answers):
+    """Replace the request ids that the server generated."""
     return re.sub(rb"x-request-id: [0-9a-f]{16}-[0-9a-f]+", b"x-request-id: new", answers)
 
 
-async def exchange(bundle, pieces, *, short):
-    connection = Connection(bundle, short=short)
-    answers = await connection.give(*pieces)
-    ended, counted = connection.transport.ended, connection.counted()
+async def exchange(bundle, pieces, *, fast):
+    connection = ProtocolConnection(bundle, fast=fast)
+    answers = await connection.receive(*pieces)
+    ended, counters = connection.transport.ended, connection.counters()
     await connection.end()
     if BAD_CHUNK in b"".join(pieces):
-        counted = None  # whether it counts depends on what had arrived of it
-    return as_given(answers), ended, counted
+        counters = None  # whether it is counted depends on what has arrived
+    return without_generated_ids(answers), ended, counters
 
 
 @pytest.fixture(scope="module")
@@ -177,61 +184,63 @@ def opened(tmp_path_factory, write_bundle):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """A row is quick, however busy the machine is."""
-    monkeypatch.setattr(inference, "QUICK_SECONDS", 60.0)
+    """A row is fast, however busy the machine is."""
+    monkeypatch.setattr(inference, "MAX_INLINE_SECONDS", 60.0)
 
 
-def split(content, places):
+def split(content, positions):
     """Return the content cut at the places."""
-    cuts = sorted({min(place, len(content)) for place in places} | {0, len(content)})
+    cuts = sorted({min(position, len(content)) for position in positions} | {0, len(content)})
     return [content[start:end] for start, end in itertools.pairwise(cuts)]
 
 
-PLACES = st.lists(st.integers(min_value=1, max_value=1500), max_size=12)
+POSITIONS = st.lists(st.integers(min_value=1, max_value=1500), max_size=12)
 
 
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(asked=st.lists(st.sampled_from(sorted(REQUESTS)), min_size=1, max_size=5), places=PLACES)
-@example(asked=["a row", "a page", "rows", "a row"], places=[])
-@example(asked=["a page", "no HTTP"], places=[])
-@example(asked=["a page", "a head", "a bad chunk"], places=[])
-@example(asked=["1.0, keeps alive", "a bad chunk"], places=[])
-@example(asked=["a row", "the last one", "a row"], places=[])
-@example(asked=["a row", "a row"], places=[30, 31, 100])
-def test_answers_do_not_tell_how_they_were_made(opened, asked, places):
-    requests = [REQUESTS[each] for each in asked]
-    pieces = split(b"".join(requests), places)
-    by_uvicorn = asyncio.run(exchange(opened, requests, short=False))
-    assert asyncio.run(exchange(opened, requests, short=True)) == by_uvicorn
-    assert asyncio.run(exchange(opened, pieces, short=True)) == by_uvicorn
+@given(
+    names=st.lists(st.sampled_from(sorted(REQUESTS)), min_size=1, max_size=5), positions=POSITIONS
+)
+@example(names=["a row", "a page", "rows", "a row"], positions=[])
+@example(names=["a page", "no HTTP"], positions=[])
+@example(names=["a page", "a head", "a bad chunk"], positions=[])
+@example(names=["1.0, keeps alive", "a bad chunk"], positions=[])
+@example(names=["a row", "the last one", "a row"], positions=[])
+@example(names=["a row", "a row"], positions=[30, 31, 100])
+def test_the_fast_path_gives_the_responses_of_uvicorn(opened, names, positions):
+    requests = [REQUESTS[each] for each in names]
+    pieces = split(b"".join(requests), positions)
+    by_uvicorn = asyncio.run(exchange(opened, requests, fast=False))
+    assert asyncio.run(exchange(opened, requests, fast=True)) == by_uvicorn
+    assert asyncio.run(exchange(opened, pieces, fast=True)) == by_uvicorn
 
 
-def test_at_every_byte(opened):
+def test_a_request_may_be_split_at_every_byte(opened):
     requests = [REQUESTS["a row"], REQUESTS["in chunks"], REQUESTS["no JSON"]]
     content = b"".join(requests)
 
     async def ask():
-        whole = await exchange(opened, requests, short=False)
-        for place in range(1, len(content)):
-            found = await exchange(opened, [content[:place], content[place:]], short=True)
-            assert found == whole, f"split at {place}"
-        single = [content[place : place + 1] for place in range(len(content))]
-        assert await exchange(opened, single, short=True) == whole
+        whole = await exchange(opened, requests, fast=False)
+        for position in range(1, len(content)):
+            found = await exchange(opened, [content[:position], content[position:]], fast=True)
+            assert found == whole, f"split at {position}"
+        single = [content[position : position + 1] for position in range(len(content))]
+        assert await exchange(opened, single, fast=True) == whole
 
     asyncio.run(ask())
 
 
-def test_an_upgrade_that_there_is_not_is_left_to_uvicorn(opened):
-    asked = [request(ROW, "connection: upgrade", "upgrade: h2c")]
-    by_uvicorn = asyncio.run(exchange(opened, asked, short=False))
-    assert asyncio.run(exchange(opened, asked, short=True)) == by_uvicorn
+def test_an_unsupported_upgrade_is_processed_by_uvicorn(opened):
+    names = [request(ROW, "connection: upgrade", "upgrade: h2c")]
+    by_uvicorn = asyncio.run(exchange(opened, names, fast=False))
+    assert asyncio.run(exchange(opened, names, fast=True)) == by_uvicorn
 
 
-def test_the_usual_request_is_answered_in_the_next_turn_of_the_loop_by_one_write(opened):
+def test_the_fast_path_responds_in_the_next_loop_iteration_with_one_write(opened):
     async def ask():
-        connection = Connection(opened, short=True)
+        connection = ProtocolConnection(opened, fast=True)
         connection.protocol.data_received(REQUESTS["a row"])
         await asyncio.sleep(0)
         written, tasks = list(connection.transport.written), set(connection.server_state.tasks)
@@ -245,13 +254,13 @@ def test_the_usual_request_is_answered_in_the_next_turn_of_the_loop_by_one_write
 
 
 @pytest.mark.parametrize("why", ["draining", "slow", "crowded", "client reads nothing"])
-def test_what_is_not_usual_is_left_to_uvicorn(opened, why, monkeypatch):
+def test_a_request_off_the_fast_path_is_processed_by_uvicorn(opened, why, monkeypatch):
     async def ask():
-        connection = Connection(opened, short=True)
+        connection = ProtocolConnection(opened, fast=True)
         if why == "draining":
             connection.state.draining = True
         elif why == "slow":
-            monkeypatch.setattr(inference, "QUICK_SECONDS", 0.0)
+            monkeypatch.setattr(inference, "MAX_INLINE_SECONDS", 0.0)
         elif why == "crowded":
             connection.protocol.limit_concurrency = 1
         else:
@@ -259,10 +268,10 @@ def test_what_is_not_usual_is_left_to_uvicorn(opened, why, monkeypatch):
         connection.protocol.data_received(REQUESTS["a row"])
         early = list(connection.transport.written)
         if why == "client reads nothing":
-            await connection.give()
+            await connection.receive()
             assert connection.transport.written == []
             connection.protocol.resume_writing()
-        while not connection.protocol.cycle.response_complete:  # noqa: ASYNC110  # it tells nobody
+        while not connection.protocol.cycle.response_complete:  # noqa: ASYNC110  # no event
             await asyncio.sleep(0.001)
         answer = b"".join(connection.transport.written)
         closed = connection.transport.ended
@@ -277,13 +286,13 @@ def test_what_is_not_usual_is_left_to_uvicorn(opened, why, monkeypatch):
 
 
 class TestBacklog:
-    """Pipelined requests of one connection: answered in order, held in bounded memory."""
+    """Pipelined requests of one connection: answered in order, in bounded memory."""
 
     PAGE = request("", method="GET", target="/health/live")
 
-    def test_a_queue_is_bounded_however_much_arrives_in_one_read(self, opened):
+    def test_the_queue_is_bounded_however_much_arrives_in_one_read(self, opened):
         async def ask():
-            connection = Connection(opened, short=True)
+            connection = ProtocolConnection(opened, fast=True)
             longest = []
 
             class Counted(type(connection.protocol.pipeline)):
@@ -297,7 +306,7 @@ class TestBacklog:
             while connection.protocol.has_backlog:
                 reading.append(connection.protocol.flow.read_paused)
                 await asyncio.sleep(0)
-            answers = await connection.give()
+            answers = await connection.receive()
             paused = connection.protocol.flow.read_paused
             await connection.end()
             return max(longest), all(reading), paused, answers.count(b"HTTP/1.1 200 OK")
@@ -309,30 +318,30 @@ class TestBacklog:
         assert not is_paused
         assert answered == 3000
 
-    @pytest.mark.parametrize("short", [True, False])
-    def test_order_is_kept_over_a_full_queue(self, opened, short):
-        asked = [REQUESTS["a page"]] * 40 + [REQUESTS["rows"], REQUESTS["another path"]] * 40
-        asked += [REQUESTS["in chunks"], REQUESTS["another method"], REQUESTS["a row"]] * 40
+    @pytest.mark.parametrize("fast", [True, False])
+    def test_order_is_kept_over_a_full_queue(self, opened, fast):
+        names = [REQUESTS["a page"]] * 40 + [REQUESTS["rows"], REQUESTS["another path"]] * 40
+        names += [REQUESTS["in chunks"], REQUESTS["another method"], REQUESTS["a row"]] * 40
 
         async def ask(pieces):
-            connection = Connection(opened, short=short)
+            connection = ProtocolConnection(opened, fast=fast)
             for piece in pieces:
                 connection.protocol.data_received(piece)
-                await connection.worked_off()
-            answers = await connection.give()
+                await connection.wait_for_backlog()
+            answers = await connection.receive()
             await connection.end()
-            return as_given(answers)
+            return without_generated_ids(answers)
 
-        assert asyncio.run(ask([b"".join(asked)])) == asyncio.run(ask(asked))
+        assert asyncio.run(ask([b"".join(names)])) == asyncio.run(ask(names))
 
     def test_a_request_that_is_split_by_a_full_queue_is_answered(self, opened):
         content = self.PAGE * 500 + request(ROW, "x-note: " + "n" * 6000)
 
         async def ask():
-            connection = Connection(opened, short=True)
+            connection = ProtocolConnection(opened, fast=True)
             connection.protocol.data_received(content)
-            await connection.worked_off()
-            answers = await connection.give()
+            await connection.wait_for_backlog()
+            answers = await connection.receive()
             await connection.end()
             return answers
 
@@ -340,12 +349,12 @@ class TestBacklog:
         assert answers.count(b"HTTP/1.1 200 OK") == 501
         assert answers.rstrip().endswith(b'"model_version":3}')
 
-    def test_what_is_no_http_behind_a_full_queue_is_refused_after_the_answers(self, opened):
+    def test_invalid_http_after_a_full_queue_is_refused_after_the_responses(self, opened):
         async def ask():
-            connection = Connection(opened, short=True)
+            connection = ProtocolConnection(opened, fast=True)
             connection.protocol.data_received(self.PAGE * 500 + b"nonsense\r\n\r\n" + self.PAGE)
-            await connection.worked_off()
-            answers = await connection.give()
+            await connection.wait_for_backlog()
+            answers = await connection.receive()
             assert connection.transport.ended
             return answers
 
@@ -358,7 +367,7 @@ class TestBacklog:
         monkeypatch.setattr(http_protocol, "WRITE_SECONDS", 0.01)
 
         async def ask(*, reads):
-            connection = Connection(opened, short=True)
+            connection = ProtocolConnection(opened, fast=True)
             aborted = asyncio.Event()
             connection.transport.abort = aborted.set
             connection.protocol.pause_writing()
@@ -374,9 +383,9 @@ class TestBacklog:
         assert asyncio.run(ask(reads=False))
         assert not asyncio.run(ask(reads=True))
 
-    def test_a_connection_that_is_lost_keeps_nothing(self, opened):
+    def test_a_lost_connection_releases_its_queue(self, opened):
         async def ask():
-            connection = Connection(opened, short=True)
+            connection = ProtocolConnection(opened, fast=True)
             connection.protocol.data_received(self.PAGE * 3000)
             assert connection.protocol.has_backlog
             await connection.end()
@@ -385,24 +394,24 @@ class TestBacklog:
         assert not asyncio.run(ask())
 
 
-class TestTogether:
-    """What arrives on several connections in one turn of the loop is one call of the model."""
+class TestBatches:
+    """Requests of several connections in one iteration of the loop are one call of the model."""
 
     @pytest.fixture
     def calls(self, opened, monkeypatch):
-        """The numbers of rows with which the model is called, from the first request on."""
+        """The number of rows of each call of the model."""
         found, model = [], opened.predict_list
 
-        def counted(encoded):
+        def counters(encoded):
             found.append(len(encoded))
             return model(encoded)
 
-        monkeypatch.setattr(opened, "predict_list", counted)
+        monkeypatch.setattr(opened, "predict_list", counters)
         return found
 
-    async def answers(self, connections, *asked):
-        """Give each connection a request, in one turn; return each answer's status and body."""
-        for connection, each in zip(connections, asked, strict=True):
+    async def answers(self, connections, *names):
+        """Send each connection a request, in one iteration; return status and body of each."""
+        for connection, each in zip(connections, names, strict=True):
             connection.protocol.data_received(each)
         await asyncio.sleep(0)
         found = []
@@ -413,49 +422,47 @@ class TestTogether:
         return found
 
     def connections(self, opened, number):
-        first = Connection(opened, short=True)
-        more = [Connection(opened, short=True, app=first.app) for _ in range(number - 1)]
+        first = ProtocolConnection(opened, fast=True)
+        more = [ProtocolConnection(opened, fast=True, app=first.app) for _ in range(number - 1)]
         return [first, *more]
 
-    def test_each_is_answered_as_if_it_were_alone(self, opened, calls):
+    def test_batched_requests_get_the_responses_of_single_ones(self, opened, calls):
         rows = [[number / 10, "north"] for number in range(20)]
-        asked = [request(json.dumps({"features": row})) for row in rows]
+        names = [request(json.dumps({"features": row})) for row in rows]
 
         async def ask():
             connections = self.connections(opened, len(rows))
             before = len(calls)
-            batched = await self.answers(connections, *asked)
-            counted = calls[before:]
-            alone = [await self.answers(connections[:1], each) for each in asked]
+            batched = await self.answers(connections, *names)
+            counters = calls[before:]
+            alone = [await self.answers(connections[:1], each) for each in names]
             for connection in connections:
                 await connection.end()
-            return batched, counted, [each for (each,) in alone]
+            return batched, counters, [each for (each,) in alone]
 
-        batched, counted, alone = asyncio.run(ask())
-        assert counted == [20]
+        batched, counters, alone = asyncio.run(ask())
+        assert counters == [20]
         assert [status for status, _ in batched] == [200] * 20
-        assert len({told["probability"] for _, told in batched}) == 20
+        assert len({response["probability"] for _, response in batched}) == 20
         assert batched == alone
 
-    def test_who_is_refused_is_refused_alone(self, opened, calls):
+    def test_a_refused_request_does_not_affect_the_batch(self, opened, calls):
         schema_error, none = request('{"features": ["text", "north"]}'), request(ROW, token=None)
 
         async def ask():
             connections = self.connections(opened, 4)
             before = len(calls)
-            asked = [REQUESTS["a row"], schema_error, none, REQUESTS["a row"]]
-            found = await self.answers(connections, *asked), calls[before:]
+            names = [REQUESTS["a row"], schema_error, none, REQUESTS["a row"]]
+            found = await self.answers(connections, *names), calls[before:]
             for connection in connections:
                 await connection.end()
             return found
 
-        answers, counted = asyncio.run(ask())
+        answers, counters = asyncio.run(ask())
         assert [status for status, _ in answers] == [200, 422, 401, 200]
-        assert counted == [2]
+        assert counters == [2]
 
-    def test_a_model_that_fails_is_told_to_all_of_them_and_to_no_one_later(
-        self, opened, monkeypatch
-    ):
+    def test_an_exception_of_the_model_fails_this_batch_only(self, opened, monkeypatch):
         def fails(_):
             raise RuntimeError("the model's fault")
 
@@ -473,8 +480,8 @@ class TestTogether:
         assert [status for status, _ in first] == [500] * 3
         assert [status for status, _ in second] == [200] * 3
 
-    def test_there_is_a_most_of_them(self, opened, calls, monkeypatch):
-        monkeypatch.setattr(inference, "TOGETHER", 4)
+    def test_the_size_of_a_batch_is_limited(self, opened, calls, monkeypatch):
+        monkeypatch.setattr(inference, "MAX_BATCH", 4)
 
         async def ask():
             connections = self.connections(opened, 10)
@@ -484,11 +491,11 @@ class TestTogether:
                 await connection.end()
             return found
 
-        answers, counted = asyncio.run(ask())
+        answers, counters = asyncio.run(ask())
         assert [status for status, _ in answers] == [200] * 10
-        assert counted == [4, 4, 2]
+        assert counters == [4, 4, 2]
 
-    def test_who_hangs_up_costs_the_others_nothing(self, opened):
+    def test_a_disconnect_does_not_affect_the_batch(self, opened):
         async def ask():
             connections = self.connections(opened, 3)
             for connection in connections:
@@ -505,19 +512,21 @@ class TestTogether:
 
         assert asyncio.run(ask()) == ([1, 0, 1], None)
 
-    def test_a_fault_after_one_answer_costs_the_others_nothing(self, opened, monkeypatch, caplog):
+    def test_an_exception_after_a_response_does_not_affect_the_batch(
+        self, opened, monkeypatch, caplog
+    ):
         async def ask():
             connections = self.connections(opened, 3)
             metrics = connections[0].app.metrics
-            count, counted = metrics.answered, []
+            count, counters = metrics.record, []
 
             def fails_second(*facts):
-                counted.append(facts)
-                if len(counted) == 2:
+                counters.append(facts)
+                if len(counters) == 2:
                     raise RuntimeError("not counted")
                 count(*facts)
 
-            monkeypatch.setattr(metrics, "answered", fails_second)
+            monkeypatch.setattr(metrics, "record", fails_second)
             first = await self.answers(connections, *[REQUESTS["a row"]] * 3)
             second = await self.answers(connections, *[REQUESTS["a row"]] * 3)
             for connection in connections:
@@ -529,9 +538,9 @@ class TestTogether:
         assert [record.message for record in caplog.records] == ["fault"]
 
     @pytest.mark.parametrize("end", ["eof_received", "shutdown"])
-    def test_a_connection_that_ends_is_answered_before(self, opened, end):
+    def test_pending_requests_are_answered_before_the_connection_ends(self, opened, end):
         async def ask():
-            connection = Connection(opened, short=True)
+            connection = ProtocolConnection(opened, fast=True)
             connection.protocol.data_received(REQUESTS["a row"])
             getattr(connection.protocol, end)()
             written = list(connection.transport.written)
@@ -543,17 +552,17 @@ class TestTogether:
 
 
 class TestIdleness:
-    """A connection without a request is closed after a time, and at the process' end."""
+    """A connection without a request is closed after the keep-alive time, and at shutdown."""
 
-    async def idle(self, bundle, seconds, *asked):
-        connection = Connection(bundle, short=True)
+    async def idle(self, bundle, seconds, *names):
+        connection = ProtocolConnection(bundle, fast=True)
         connection.protocol.timeout_keep_alive = seconds
-        for each in asked:
+        for each in names:
             connection.protocol.data_received(each)
             await asyncio.sleep(seconds * 0.6)
         return connection
 
-    def test_it_is_closed_once_it_was_idle_long_enough(self, opened):
+    def test_an_idle_connection_is_closed_after_the_keep_alive_time(self, opened):
         async def ask():
             connection = await self.idle(opened, 0.1, *[REQUESTS["a row"]] * 4)
             before = connection.transport.ended
@@ -563,7 +572,7 @@ class TestIdleness:
         assert asyncio.run(ask()) == (False, True)
 
     @pytest.mark.parametrize("last", [REQUESTS["a page"], REQUESTS["a row"][:20]])
-    def test_not_while_another_timer_watches_it(self, opened, last):
+    def test_it_stays_open_while_another_timer_is_set(self, opened, last):
         async def ask():
             connection = await self.idle(opened, 0.1, REQUESTS["a row"], last)
             before = connection.transport.ended
@@ -572,7 +581,7 @@ class TestIdleness:
 
         assert asyncio.run(ask()) is False
 
-    def test_not_when_a_request_has_come_in_the_same_turn(self, opened):
+    def test_it_stays_open_if_a_request_arrives_in_the_same_iteration(self, opened):
         async def ask():
             connection = await self.idle(opened, 0.05, REQUESTS["a row"])
             connection.transport.written.clear()
@@ -589,7 +598,7 @@ class TestIdleness:
         assert answer.startswith(b"HTTP/1.1 200")
         assert (before, after) == (False, True)
 
-    def test_a_process_that_ends_closes_it(self, opened):
+    def test_shutdown_closes_an_idle_connection(self, opened):
         async def ask():
             connection = await self.idle(opened, 0.01, REQUESTS["a row"])
             connection.protocol.timeout_keep_alive = 60
@@ -599,10 +608,10 @@ class TestIdleness:
         assert asyncio.run(ask())
 
 
-def test_what_is_no_http_is_answered_after_the_request_before_it(opened):
+def test_invalid_http_is_answered_after_the_request_before_it(opened):
     async def ask():
-        connection = Connection(opened, short=True)
-        answers = await connection.give(REQUESTS["a page"] + REQUESTS["no HTTP"])
+        connection = ProtocolConnection(opened, fast=True)
+        answers = await connection.receive(REQUESTS["a page"] + REQUESTS["no HTTP"])
         await connection.end()
         return answers
 

@@ -1,11 +1,11 @@
-"""A slow model: nobody is kept waiting without end, and the rest of the server answers."""
+"""A slow model: waiting is bounded, and the rest of the server keeps responding."""
 
 import asyncio
 import threading
 import time
 
 import pytest
-from ml_pipeline.serving.app import Limits, make_app
+from ml_pipeline.serving.app import RequestLimits, make_app
 from ml_pipeline.serving.inference import Inference
 
 from tests.serving.conftest import Api
@@ -14,25 +14,25 @@ ROW = [1.0, "north"]
 
 
 def limits(queue, seconds=60.0):
-    return Limits(max_body=100_000, max_rows=1_000, max_queue=queue, max_seconds=seconds)
+    return RequestLimits(max_body=100_000, max_rows=1_000, max_queue=queue, max_seconds=seconds)
 
 
-def asked(api, *more, number):
-    async def all_at_once():
+def send_concurrently(api, *more, number):
+    async def gather():
         body = {"features": ROW}
         return await asyncio.gather(
-            *(api.ask("POST", "/predict", json=body) for _ in range(number)),
-            *(api.ask(*each) for each in more),
+            *(api.send("POST", "/predict", json=body) for _ in range(number)),
+            *(api.send(*each) for each in more),
         )
 
-    return asyncio.run(all_at_once())
+    return asyncio.run(gather())
 
 
-def test_beyond_the_queue_it_says_429_at_once(bundle, state, slow):
+def test_beyond_the_queue_requests_are_429_at_once(bundle, state, slow):
     slow.seconds = 0.2
     api = Api(make_app(bundle, 3, limits(queue=3), state))
     before = slow.calls
-    answers = asked(api, number=8)
+    answers = send_concurrently(api, number=8)
     assert sorted(each.status_code for each in answers) == [200] * 3 + [429] * 5
     refused = [each for each in answers if each.status_code == 429]
     assert all(int(each.headers["retry-after"]) >= 1 for each in refused)
@@ -40,10 +40,10 @@ def test_beyond_the_queue_it_says_429_at_once(bundle, state, slow):
     assert api.predict(ROW).status_code == 200, "the queue is empty again"
 
 
-def test_who_waits_too_long_is_answered_503(bundle, state, slow):
+def test_a_request_that_waits_too_long_is_503(bundle, state, slow):
     api = Api(make_app(bundle, 3, limits(queue=9, seconds=0.2), state))
     slow.free.clear()
-    answers = asked(api, number=3)
+    answers = send_concurrently(api, number=3)
     assert [each.status_code for each in answers] == [503] * 3
     assert all(each.headers["retry-after"] == "1" for each in answers)
     assert "0.2 s" in answers[0].json()["error"]
@@ -53,8 +53,8 @@ def test_who_waits_too_long_is_answered_503(bundle, state, slow):
 def test_a_model_that_hangs_fills_the_queue_and_nothing_else(bundle, state, slow):
     api = Api(make_app(bundle, 3, limits(queue=2, seconds=0.1), state))
     slow.free.clear()
-    assert {each.status_code for each in asked(api, number=2)} == {503}
-    *refused, live = asked(api, ("GET", "/health/live"), number=4)
+    assert {each.status_code for each in send_concurrently(api, number=2)} == {503}
+    *refused, live = send_concurrently(api, ("GET", "/health/live"), number=4)
     assert {each.status_code for each in refused} == {429}
     assert live.status_code == 200
     calls = slow.calls
@@ -80,9 +80,9 @@ def test_quick_requests_overtake_slow_ones(bundle, state, monkeypatch):
     api.app._service.inference._row_seconds = 0.0001
 
     async def both():
-        many = asyncio.create_task(api.ask("POST", "/predict", json={"features": [ROW] * 200}))
+        many = asyncio.create_task(api.send("POST", "/predict", json={"features": [ROW] * 200}))
         await asyncio.sleep(0.1)
-        one = await api.ask("POST", "/predict", json={"features": ROW})
+        one = await api.send("POST", "/predict", json={"features": ROW})
         done = many.done()
         free.set()
         return one, done, await many
@@ -92,7 +92,7 @@ def test_quick_requests_overtake_slow_ones(bundle, state, monkeypatch):
     assert len(many.json()) == 200
 
 
-def test_what_is_wrong_with_a_row_is_told_from_the_thread_too(bundle, state, slow):
+def test_a_schema_error_in_the_thread_is_422(bundle, state, slow):
     api = Api(make_app(bundle, 3, limits(queue=3), state))
     response = api.predict(["text", "north"])
     assert response.status_code == 422
@@ -115,7 +115,7 @@ def test_a_fault_in_the_thread_is_a_500_and_the_thread_goes_on(bundle, state, sl
     assert api.predict(ROW).status_code == 200
 
 
-def test_who_waits_for_the_processor_has_no_slow_model(bundle, monkeypatch):
+def test_waiting_for_the_cpu_does_not_make_a_model_slow(bundle, monkeypatch):
     quick = bundle.predict_list
 
     def without_processor(encoded):
@@ -124,5 +124,5 @@ def test_who_waits_for_the_processor_has_no_slow_model(bundle, monkeypatch):
 
     monkeypatch.setattr(bundle, "predict_list", without_processor)
     inference = Inference(bundle, max_queue=1, max_seconds=1.0)
-    inference.now([ROW])
+    inference.predict_inline([ROW])
     assert inference.fits_event_loop(1)

@@ -1,4 +1,4 @@
-"""What a client of MLflow's scoring server sends, it may send here."""
+"""Requests of MLflow's clients are accepted."""
 
 import json
 import math
@@ -7,14 +7,14 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from ml_pipeline.features.schema import Feature, FeatureSchema
-from ml_pipeline.serving.app import Limits, make_app
+from ml_pipeline.serving.app import RequestLimits, make_app
 from mlflow.utils.proto_json_utils import dump_input_data
 
 from tests.serving.conftest import Api
 
 ROWS = [[1.0, "north"], [None, "south"]]
 EXPECTED = [1 / (1 + math.exp(-1.5)), 1 / (1 + math.exp(0.5))]
-LIMITS = Limits(max_body=4_000, max_rows=4)
+LIMITS = RequestLimits(max_body=4_000, max_rows=4)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def invoke(api, payload, kind="application/json"):
         '{"inputs": [[1.0, "north"], [NaN, "south"]]}',
     ],
 )
-def test_each_form_gives_a_list_of_predictions(api, payload):
+def test_each_format_gives_a_list_of_predictions(api, payload):
     response = invoke(api, payload)
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "application/json"
@@ -61,13 +61,13 @@ def test_each_form_gives_a_list_of_predictions(api, payload):
         "\ufeffx , c\n 1e0,north\n\nNA,south\n\n",
     ],
 )
-def test_a_csv_with_a_line_of_names(api, kind, text):
+def test_a_csv_with_a_header_line(api, kind, text):
     response = invoke(api, text, kind)
     assert response.json() == {"predictions": pytest.approx(EXPECTED, abs=1e-6)}
 
 
-def test_what_mlflows_client_sends_of_a_frame(api):
-    """Its JSON has NaN where the frame has."""
+def test_a_frame_as_mlflows_client_sends_it(api):
+    """Its JSON contains NaN."""
     frame = pd.DataFrame(ROWS, columns=["x", "c"])
     sent = dump_input_data(frame)
     assert "NaN" in sent
@@ -79,7 +79,7 @@ def test_no_rows_give_no_predictions(api):
 
 
 @pytest.mark.parametrize(
-    ("payload", "told"),
+    ("payload", "expected_message"),
     [
         ("{", "not JSON"),
         ("[]", "dataframe_split"),
@@ -117,16 +117,16 @@ def test_no_rows_give_no_predictions(api):
         ('{"inputs": [[1.0, "a"]], "inputs": [[2.0, "a"]]}', "'inputs' is given twice"),
     ],
 )
-def test_what_does_not_fit_is_400_as_mlflow_says_it(api, payload, told):
+def test_a_schema_error_is_400_in_mlflows_format(api, payload, expected_message):
     response = invoke(api, payload)
     assert response.status_code == 400
     assert set(response.json()) == {"error_code", "message"}
     assert response.json()["error_code"] == "BAD_REQUEST"
-    assert told in response.json()["message"]
+    assert expected_message in response.json()["message"]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected_message"),
     [
         ("", "empty"),
         ("x\n1\n", "'c'"),
@@ -139,7 +139,7 @@ def test_what_does_not_fit_is_400_as_mlflow_says_it(api, payload, told):
         ("x,c\nkey7,1,north\n", "row 0 (line 2) has 3 values"),
         ('x,c\n\n1,"no\nrth",2\n', "row 0 (line 4) has 3 values"),
         ("x,c,id\n1,north,5\n", "unknown feature 'id'"),
-        ("x,c,c\n1,north,5\n", "'c' stands twice"),
+        ("x,c,c\n1,north,5\n", "'c' is given twice"),
         ("x,c,\n1,north,5\n", "unknown feature ''"),
         ("x,c\n1_000,north\n", "'x' of row 0"),
         ("x,c\n\u0661\u0662,north\n", "'x' of row 0"),
@@ -148,10 +148,10 @@ def test_what_does_not_fit_is_400_as_mlflow_says_it(api, payload, told):
         ("x;c\n1;north\n", "unknown feature 'x;c'"),
     ],
 )
-def test_a_csv_that_does_not_fit_is_400(api, text, told):
+def test_a_csv_that_does_not_fit_is_400(api, text, expected_message):
     response = invoke(api, text, "text/csv")
     assert response.status_code == 400
-    assert told in response.json()["message"]
+    assert expected_message in response.json()["message"]
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/json; charset=latin-1"])
@@ -159,25 +159,25 @@ def test_another_content_type_is_415(api, kind):
     assert invoke(api, {"inputs": ROWS}, kind).status_code == 415
 
 
-def test_limits_hold_here_too(api):
+def test_limits_apply_to_invocations(api):
     assert invoke(api, {"inputs": [[1.0, None]] * 5}).status_code == 413
     assert invoke(api, " " * 5_000).status_code == 413
 
 
-def test_the_token_is_asked_for(bundle, state):
+def test_invocations_require_the_token(bundle, state):
     api = Api(make_app(bundle, 3, LIMITS, state, token="s3cret"))
     response = invoke(api, {"inputs": ROWS})
     assert (response.status_code, response.json()["error_code"]) == (401, "UNAUTHENTICATED")
 
 
-def test_its_other_paths(api, state):
+def test_mlflows_health_and_version_paths(api, state):
     assert api.get("/ping").status_code == api.get("/health").status_code == 200
     assert api.get("/version").text
     state.draining = True
     assert api.get("/ping").status_code == api.get("/health").status_code == 503
 
 
-def test_a_category_that_is_written_as_a_missing_value_is_a_category(bundle, state):
+def test_a_category_that_looks_like_a_missing_value_is_a_category(bundle, state):
     x, _ = bundle.schema.features
     bundle.schema = FeatureSchema((x, Feature("c", "categorical", ("NA", "south"))))
     api = Api(make_app(bundle, 3, LIMITS, state))

@@ -6,11 +6,11 @@ import logging
 
 import pytest
 from ml_pipeline.serving import logs
-from ml_pipeline.serving.app import Limits, make_app
+from ml_pipeline.serving.app import RequestLimits, make_app
 
 from tests.serving.conftest import Api
 
-LIMITS = Limits(max_body=2_000, max_rows=4)
+LIMITS = RequestLimits(max_body=2_000, max_rows=4)
 
 
 @pytest.fixture
@@ -32,33 +32,33 @@ def api(bundle, state):
 
 
 class TestRequestId:
-    @pytest.mark.parametrize("given", ["a", "4bf92f35-77b3", "x" * 128, "A.b_c:d/e+f=@"])
+    @pytest.mark.parametrize("client_id", ["a", "4bf92f35-77b3", "x" * 128, "A.b_c:d/e+f=@"])
     @pytest.mark.parametrize("path", ["/predict", "/metadata", "/no-such-path"])
-    def test_a_well_formed_one_comes_back(self, api, given, path):
+    def test_a_well_formed_id_is_returned(self, api, client_id, path):
         method = "POST" if path == "/predict" else "GET"
-        response = api.request(method, path, headers={"x-request-id": given})
-        assert response.headers["x-request-id"] == given
+        response = api.request(method, path, headers={"x-request-id": client_id})
+        assert response.headers["x-request-id"] == client_id
 
     @pytest.mark.parametrize(
-        "given", [b"", b"x" * 129, b"a b", b"a\tb", "ä".encode(), b'"', b"<a>"]
+        "client_id", [b"", b"x" * 129, b"a b", b"a\tb", "ä".encode(), b'"', b"<a>"]
     )
-    def test_another_one_is_replaced(self, api, given):
-        response = api.predict([1.0, "north"], headers={"x-request-id": given})
-        assert response.headers["x-request-id"].encode() != given
+    def test_an_invalid_id_is_replaced(self, api, client_id):
+        response = api.predict([1.0, "north"], headers={"x-request-id": client_id})
+        assert response.headers["x-request-id"].encode() != client_id
         assert len(response.headers["x-request-id"]) < 40
 
-    def test_no_two_requests_have_the_same_one(self, api):
-        found = {api.predict([1.0, None]).headers["x-request-id"] for _ in range(20)}
-        assert len(found) == 20
+    def test_generated_ids_are_unique(self, api):
+        ids = {api.predict([1.0, None]).headers["x-request-id"] for _ in range(20)}
+        assert len(ids) == 20
 
 
 class TestLines:
-    def test_by_default_what_succeeds_is_not_logged(self, api, written):
+    def test_successful_requests_are_not_logged_by_default(self, api, written):
         api.predict([1.0, "north"])
         api.get("/metadata")
         assert written() == []
 
-    def test_all_of_it_if_asked_for(self, bundle, state, written):
+    def test_with_a_share_of_one_every_request_is_logged(self, bundle, state, written):
         api = Api(make_app(bundle, 3, LIMITS, state, log_requests=1.0))
         api.predict([1.0, "north"], headers={"x-request-id": "this-one"})
         (line,) = written()
@@ -68,7 +68,7 @@ class TestLines:
         assert (line["level"], line["request_id"], line["status"]) == ("info", "this-one", 200)
         assert line["time"].endswith("+00:00")
 
-    def test_or_a_share(self, bundle, state, written):
+    def test_a_share_of_the_requests_is_logged(self, bundle, state, written):
         api = Api(make_app(bundle, 3, LIMITS, state, log_requests=0.5))
         for _ in range(100):
             api.get("/health/live")
@@ -83,19 +83,21 @@ class TestLines:
 
     def test_refused_requests_do_not_fill_the_disk(self, api, written, monkeypatch):
         monkeypatch.setattr(logs.time, "monotonic", lambda: 7.5)
-        for _ in range(logs.REFUSALS_A_SECOND + 20):
+        for _ in range(logs.MAX_REFUSED_LINES + 20):
             api.get("/no-such-path")
-        assert len(written()) == logs.REFUSALS_A_SECOND
+        assert len(written()) == logs.MAX_REFUSED_LINES
         monkeypatch.setattr(logs.time, "monotonic", lambda: 8.5)
         api.get("/no-such-path")
         assert written()[-1]["left_out"] == 20
 
     @pytest.mark.parametrize("path", ["/predict", "/metrics"])
-    def test_a_fault_has_its_traceback_and_the_requests_id(self, api, written, monkeypatch, path):
+    def test_an_internal_error_is_logged_with_traceback_and_request_id(
+        self, api, written, monkeypatch, path
+    ):
         def broken(*_):
             raise RuntimeError("inside")
 
-        monkeypatch.setattr(api.app._service.inference, "now", broken)
+        monkeypatch.setattr(api.app._service.inference, "predict_inline", broken)
         monkeypatch.setattr(api.app.metrics, "page", broken)
         method = "POST" if path == "/predict" else "GET"
         response = api.request(method, path, json={"features": [1.0, None]})

@@ -1,4 +1,4 @@
-"""What one client can make the server hold in memory, without a token."""
+"""The memory that a client without a token can make the server use."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from tests.servers import TOKEN, await_ready, free_port
 pytestmark = pytest.mark.slow
 
 MARGIN = 40 << 20
-"""Bytes by which a server may grow; without a bound it grew by this within a second."""
+"""Bytes by which the server may grow; without bounds it grew by this within a second."""
 SECONDS = 2.0
 PAGE = b"GET /health/live HTTP/1.1\r\n\r\n"
 ROW = b"POST /predict HTTP/1.1\r\ncontent-length: 1\r\n\r\n{"
@@ -25,7 +25,7 @@ PIPELINED = (PAGE * 2000, ROW * 2000, b"GET /docs HTTP/1.1\r\n\r\n" * 2000)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, write_bundle):
-    """A server that asks for a token; its process and its port."""
+    """A server that requires a token; its process and its port."""
     port = free_port()
     bundle = write_bundle(tmp_path_factory.mktemp("memory") / "bundle")
     command = [sys.executable, "-P", "-m", "ml_pipeline.serving", "--bundle", str(bundle)]
@@ -38,8 +38,8 @@ def server(tmp_path_factory, write_bundle):
     process.wait()
 
 
-class Client:
-    """A connection that sends one content over and over, as fast as the server takes it."""
+class FloodingClient:
+    """A connection that sends the same content repeatedly, as fast as the server reads."""
 
     def __init__(self, port, content):
         self._port = port
@@ -52,7 +52,7 @@ class Client:
         self._sent = 0
 
     def push(self):
-        """Send what the server takes now; connect again where it closed the connection."""
+        """Send what the server reads now; reconnect if it closed the connection."""
         try:
             self._sent += self.socket.send(self._content[self._sent :])
         except BlockingIOError:
@@ -71,14 +71,14 @@ class Client:
 @contextlib.contextmanager
 def clients(port, number, content):
     with contextlib.ExitStack() as stack:
-        opened = [Client(port, content) for _ in range(number)]
+        opened = [FloodingClient(port, content) for _ in range(number)]
         for each in opened:
             stack.callback(lambda client=each: client.socket.close())
         yield opened
 
 
 def growth(process, act):
-    """Return by how many bytes the process grew at most while ``act`` was called for a while."""
+    """Return the largest growth of the process in bytes while ``act`` is called repeatedly."""
     before = most = process.memory_info().rss
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
@@ -89,7 +89,7 @@ def growth(process, act):
 
 @pytest.mark.parametrize("content", PIPELINED, ids=["pages", "refused rows", "large pages"])
 @pytest.mark.parametrize("reads", [True, False], ids=["read", "unread"])
-def test_pipelining_is_held_in_bounded_memory(server, content, reads):
+def test_pipelining_uses_bounded_memory(server, content, reads):
     process, port = server
     with clients(port, 4, content) as opened:
 

@@ -1,4 +1,4 @@
-"""The description of the API, and whether the API keeps to it."""
+"""The OpenAPI document, and whether the API conforms to it."""
 
 import json
 import re
@@ -10,13 +10,13 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from ml_pipeline.features.schema import Feature, FeatureSchema
 from ml_pipeline.serving import openapi
-from ml_pipeline.serving.app import PATHS, Limits, make_app
+from ml_pipeline.serving.app import PATHS, RequestLimits, make_app
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 
 from tests.serving.conftest import Api
 
-LIMITS = Limits(max_body=20_000, max_rows=3)
+LIMITS = RequestLimits(max_body=20_000, max_rows=3)
 POSTED = ("/predict", "/invocations")
 CHECKED = (
     "not_a_server_error",
@@ -38,17 +38,17 @@ def api(app):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_what_fits_the_description_is_answered_as_described(app, path):
+def test_valid_requests_get_the_documented_responses(app, path):
     assert 200 in fuzzed(app, path, GenerationMode.POSITIVE)
 
 
 @pytest.mark.parametrize("path", POSTED)
-def test_what_does_not_fit_makes_it_neither_fail_nor_answer_what_is_not_described(app, path):
+def test_invalid_requests_get_documented_errors(app, path):
     assert fuzzed(app, path, GenerationMode.NEGATIVE) & {400, 415, 422}
 
 
 def fuzzed(app, path, mode):
-    """Send what schemathesis makes up, check each answer, and return the statuses."""
+    """Send requests that schemathesis generates, check each response, return the statuses."""
     described = schemathesis.openapi.from_asgi("/openapi.json", app)
     method = "POST" if path in POSTED else "GET"
     checks = CHECKS.get_by_names(CHECKED)
@@ -72,7 +72,7 @@ def fuzzed(app, path, mode):
 
 
 class TestDocument:
-    def test_it_describes_every_path(self, api):
+    def test_the_document_has_every_path(self, api):
         document = api.get("/openapi.json").json()
         assert set(document["paths"]) == set(PATHS)
         assert document["openapi"].startswith("3.1")
@@ -91,7 +91,7 @@ class TestDocument:
             ([1e39, "north"], False),
         ],
     )
-    def test_a_row_that_fits_the_description_is_answered_and_no_other(self, api, row, fits):
+    def test_exactly_the_rows_that_match_the_schema_are_predicted(self, api, row, fits):
         document = api.get("/openapi.json").json()
         body = {"features": row}
         schema = {"$ref": "#/components/schemas/Row", "components": document["components"]}
@@ -112,14 +112,14 @@ class TestDocument:
             ([1.0, "north"], False),
         ],
     )
-    def test_a_record_that_fits_the_description_is_answered_and_no_other(self, api, record, fits):
+    def test_exactly_the_records_that_match_the_schema_are_predicted(self, api, record, fits):
         document = api.get("/openapi.json").json()
         schema = {"$ref": "#/components/schemas/Record", "components": document["components"]}
         assert jsonschema.Draft202012Validator(schema).is_valid(record) == fits
         response = api.request("POST", "/predict", json={"rows": [record]})
         assert response.status_code == (200 if fits else 422)
 
-    def test_what_may_be_left_out_is_not_required(self):
+    def test_an_optional_feature_is_not_required(self):
         features = (Feature("a", "numeric"), Feature("b", "numeric", optional=True))
         document = openapi.document(FeatureSchema(features), max_rows=1, version="1", secured=False)
         schemas = document["components"]["schemas"]
@@ -140,13 +140,13 @@ class TestDocument:
         assert not fits({"rows": [[1.0]]})
         assert not fits({"features": [1.0], "contract": "0" * 64})
 
-    def test_a_category_is_one_of_a_list_where_others_are_refused(self):
+    def test_categories_are_an_enum_if_unseen_ones_are_refused(self):
         schema = FeatureSchema((Feature("c", "categorical", ("a", "b")),), "refuse")
         document = openapi.document(schema, max_rows=1, version="1", secured=False)
         items = document["components"]["schemas"]["Row"]["prefixItems"]
         assert items == [{"title": "c", "enum": ["a", "b", None]}]
 
-    def test_with_a_token_it_is_asked_for_and_says_where(self, bundle, state):
+    def test_with_a_token_the_document_marks_the_secured_paths(self, bundle, state):
         api = Api(make_app(bundle, 3, LIMITS, state, token="s3cret"))
         assert api.get("/openapi.json").status_code == 401
         headers = {"authorization": "Bearer s3cret"}
@@ -163,7 +163,7 @@ class TestDocument:
             assert refused == (path in secured), path
 
 
-class Page(HTMLParser):
+class ParsedPage(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.attributes = set(), set()
@@ -175,14 +175,14 @@ class Page(HTMLParser):
 
 
 class TestPage:
-    def test_it_names_every_path(self, api):
+    def test_the_page_names_every_path(self, api):
         text = api.get("/docs").text
         for path in PATHS:
             assert f" {path}</code>" in text
 
-    def test_it_loads_nothing_and_runs_under_a_strict_policy(self, api):
+    def test_the_page_loads_nothing_and_has_a_strict_policy(self, api):
         response = api.get("/docs")
-        page = Page(response.text)
+        page = ParsedPage(response.text)
         assert not page.tags & {"script", "link", "img", "iframe", "form", "object"}
         assert not page.attributes & {"src", "href", "style", "onclick"}
         policy = response.headers["content-security-policy"]
@@ -190,7 +190,7 @@ class TestPage:
         assert "unsafe" not in policy
         assert re.search(r"style-src 'sha256-[A-Za-z0-9+/]+='", policy)
 
-    def test_it_tells_nothing_of_the_model(self, bundle, state):
+    def test_the_page_contains_nothing_about_the_model(self, bundle, state):
         api = Api(make_app(bundle, 3, LIMITS, state, token="s3cret"))
         text = api.get("/docs").text
         assert "north" not in text

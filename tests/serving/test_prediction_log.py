@@ -1,4 +1,4 @@
-"""The prediction log: what goes in comes out, it is bounded, and nothing is lost at the end."""
+"""The prediction log: entries are read back, its size is bounded, shutdown loses nothing."""
 
 import asyncio
 import os
@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ml_pipeline.core.errors import EnvironmentFault, Refused
 from ml_pipeline.serving import prediction_log
-from ml_pipeline.serving.app import Limits, make_app
-from ml_pipeline.serving.prediction_log import PredictionLog, Rotation, Source, files, read
+from ml_pipeline.serving.app import RequestLimits, make_app
+from ml_pipeline.serving.prediction_log import LoggedModel, PredictionLog, Rotation, files, read
 
 from tests.serving.conftest import Api
 
-SOURCE = Source("small", 3, "d" * 64, ["x", "c"])
+SOURCE = LoggedModel("small", 3, "d" * 64, ["x", "c"])
 VALUES = st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text()
 
 
@@ -38,9 +38,9 @@ def logged(folder, *requests, **rotation):
     return log
 
 
-def test_an_answered_request_is_logged_as_it_was_asked(bundle, state, folder):
+def test_an_answered_request_is_logged_as_sent(bundle, state, folder):
     log = PredictionLog(Rotation(folder), SOURCE)
-    api = Api(make_app(bundle, 3, Limits(2_000, 4), state, log=log))
+    api = Api(make_app(bundle, 3, RequestLimits(2_000, 4), state, log=log))
     before = time.time()
     one = api.predict([1, "north"], headers={"x-request-id": "first"}).json()
     many = api.predict([[0.5, None], [None, "west"]]).json()
@@ -61,7 +61,7 @@ def test_an_answered_request_is_logged_as_it_was_asked(bundle, state, folder):
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rows=st.lists(st.lists(VALUES, min_size=2, max_size=2), min_size=1, max_size=3))
-def test_whatever_a_row_holds_comes_back(tmp_path_factory, rows):
+def test_any_row_is_read_back_unchanged(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("log")
     logged(folder, ("id", rows, [0.5] * len(rows)))
     ((_, entry),) = read(folder)
@@ -69,13 +69,13 @@ def test_whatever_a_row_holds_comes_back(tmp_path_factory, rows):
 
 
 @pytest.mark.parametrize("value", [10**30, "\ud800"])
-def test_so_does_what_json_can_say_and_utf8_or_64_bits_cannot(folder, value):
+def test_large_integers_and_lone_surrogates_are_read_back_unchanged(folder, value):
     log = logged(folder, ("a", [[value]], [0.5]), ("b", [[1.0]], [0.5]))
     assert log.dropped == 0
     assert [entry.features[0][0] for _, entry in read(folder)] == [value, 1.0]
 
 
-def test_files_take_turns_by_size_and_the_oldest_go(folder):
+def test_files_are_rotated_by_size_and_the_oldest_are_removed(folder):
     requests = [(f"id-{number}", [[float(number), "north"]], [0.5]) for number in range(300)]
     log = logged(folder, *requests, max_bytes=4_000, keep=3)
     kept = files(folder)
@@ -86,13 +86,13 @@ def test_files_take_turns_by_size_and_the_oldest_go(folder):
     assert log.written == 300
 
 
-def test_a_request_larger_than_a_file_is_a_file(folder):
+def test_a_request_larger_than_a_file_gets_its_own_file(folder):
     logged(folder, ("a", [[1.0]] * 500, [0.5] * 500), ("b", [[1.0]], [0.5]), max_bytes=500)
     assert [entry.request_id for _, entry in read(folder)] == ["a", "b"]
     assert len(files(folder)) == 2
 
 
-def test_what_the_disk_does_not_keep_up_with_is_dropped_and_counted(folder, monkeypatch):
+def test_requests_beyond_the_pending_limit_are_dropped_and_counted(folder, monkeypatch):
     monkeypatch.setattr(prediction_log, "MAX_PENDING", 1_000)
     requests = [(f"id-{number}", [[1.0, None]], [0.5]) for number in range(100)]
     monkeypatch.setattr(prediction_log, "FLUSH_SECONDS", 60.0)
@@ -102,7 +102,7 @@ def test_what_the_disk_does_not_keep_up_with_is_dropped_and_counted(folder, monk
     assert log.dropped == 100 - len(entries)
 
 
-def test_a_disk_that_is_full_costs_entries_and_not_the_log(folder, monkeypatch, caplog):
+def test_a_full_disk_drops_entries_and_logging_continues(folder, monkeypatch, caplog):
     log = PredictionLog(Rotation(folder), SOURCE)
     write, full = os.write, []
 
@@ -117,7 +117,7 @@ def test_a_disk_that_is_full_costs_entries_and_not_the_log(folder, monkeypatch, 
     async def add(number):
         before = log.written + log.dropped
         log.add(f"id-{number}", [[1.0, None]], [0.5])
-        while log.written + log.dropped == before:  # noqa: ASYNC110  # the thread tells nobody
+        while log.written + log.dropped == before:  # noqa: ASYNC110  # no event
             await asyncio.sleep(0.01)
 
     asyncio.run(add(1))
@@ -137,14 +137,14 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
         PredictionLog(Rotation(tmp_path / "file/log"), SOURCE)
 
 
-def test_only_its_owner_reads_it(folder):
+def test_the_log_is_readable_by_its_owner_only(folder):
     logged(folder, ("a", [[1.0]], [0.5]))
     assert folder.stat().st_mode & 0o77 == 0
     assert files(folder)[0].stat().st_mode & 0o77 == 0
 
 
 class TestRead:
-    def test_a_folder_that_is_not_there_holds_nothing(self, folder):
+    def test_a_missing_folder_is_an_empty_log(self, folder):
         assert list(read(folder)) == []
 
     def test_since_a_time(self, folder):
@@ -153,7 +153,7 @@ class TestRead:
         assert len(list(read(folder, since=now - timedelta(minutes=1)))) == 1
         assert list(read(folder, since=now + timedelta(minutes=1))) == []
 
-    def test_the_line_of_a_process_that_was_killed_is_left_out(self, folder):
+    def test_the_incomplete_line_of_a_killed_process_is_ignored(self, folder):
         logged(folder, ("a", [[1.0]], [0.5]), ("b", [[1.0]], [0.5]))
         (path,) = files(folder)
         path.write_bytes(path.read_bytes()[:-5])
@@ -163,11 +163,11 @@ class TestRead:
 
     @pytest.mark.parametrize("line", [b"{}\n", b"text\n", b'{"schema": "other/1"}\n', b"[[]]\n"])
     @pytest.mark.parametrize("number", [1, 2])
-    def test_what_is_no_log_is_refused_with_its_place(self, folder, line, number):
+    def test_an_invalid_line_is_refused_with_its_number(self, folder, line, number):
         logged(folder, ("a", [[1.0]], [0.5]))
         (path,) = files(folder)
         lines = path.read_bytes().splitlines(keepends=True)
         lines[number - 1] = line
         path.write_bytes(b"".join(lines))
-        with pytest.raises(Refused, match=f"line {number}: no line of a prediction log"):
+        with pytest.raises(Refused, match=f"line {number} is not a line of a prediction log"):
             list(read(folder))

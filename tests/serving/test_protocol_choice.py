@@ -1,4 +1,4 @@
-"""The start-up check of the bounded protocol, and what uvicorn's plain one still answers."""
+"""The start-up check of the bounded protocol, and the fallback to uvicorn's plain one."""
 
 import ast
 import inspect
@@ -16,7 +16,7 @@ import httpx
 import pytest
 import uvicorn
 from ml_pipeline.serving import http_protocol, protocol_choice, server
-from ml_pipeline.serving.app import Limits
+from ml_pipeline.serving.app import RequestLimits
 from ml_pipeline.serving.http_protocol import BoundedProtocol
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -150,7 +150,9 @@ def test_the_plain_protocol_answers_and_bounds_body_and_headers(make_bundle, mon
     thread = threading.Thread(target=client)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        server.run(make_bundle(), version=4, limits=Limits(1000, 1), host="127.0.0.1", port=port)
+        server.run(
+            make_bundle(), version=4, limits=RequestLimits(1000, 1), host="127.0.0.1", port=port
+        )
     thread.join()
     assert results.pop("head") < 10_000_000
     assert results == {"health": 200, "version": 4, "large": 413}
@@ -160,7 +162,7 @@ def test_the_plain_protocol_answers_and_bounds_body_and_headers(make_bundle, mon
 
 
 def endless_head(port):
-    """Return the bytes of a head that were accepted before the connection was closed."""
+    """Return the bytes of headers that were accepted before the connection was closed."""
     sent = 0
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nx: ")

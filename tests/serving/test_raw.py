@@ -11,8 +11,8 @@ import psutil
 import pytest
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.serving import feature_worker_process
-from ml_pipeline.serving.app import Limits, State, make_app
-from ml_pipeline.serving.feature_worker_process import RawLimits
+from ml_pipeline.serving.app import RequestLimits, ServerProcessState, make_app
+from ml_pipeline.serving.feature_worker_process import RawRowLimits
 from ml_pipeline.serving.prediction_log import read
 
 from tests.raw_rows import CRASHES, ROW, make_raw_bundle, make_raw_project
@@ -45,22 +45,22 @@ def predict(client, rows, **more):
     return client.post("/predict/raw", json={"rows": rows} | more)
 
 
-def test_rows_are_answered_as_their_features_are(served):
+def test_raw_rows_get_the_predictions_of_their_features(served):
     _, client, _ = served
-    found = predict(client, [ROW, ROW | {"spent": 3.0}], since="2024-01-01")
-    assert found.status_code == 200
+    response = predict(client, [ROW, ROW | {"spent": 3.0}], since="2024-01-01")
+    assert response.status_code == 200
     direct = client.post("/predict", json={"features": [[1.5, "north"], [0.5, "north"]]}).json()
-    assert found.json() == {
+    assert response.json() == {
         "predictions": [
             {"row": row, "probability": each["probability"]} for row, each in enumerate(direct)
         ],
         "model_version": 3,
         "set_aside": [],
     }
-    assert found.headers["x-request-id"]
+    assert response.headers["x-request-id"]
 
 
-def test_the_worker_does_not_know_the_token(served):
+def test_the_worker_does_not_get_the_token(served):
     """The feature x would be larger by 1 if SECRET were in the worker's environment."""
     _, client, _ = served
     alone = client.post("/predict", json={"features": [1.5, "north"]}).json()["probability"]
@@ -73,40 +73,42 @@ def test_features_are_in_the_prediction_log(served):
     client.post("/predict/raw", json={"rows": [ROW]}, headers=headers)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        found = [e for _, e in read(log) if e.request_id == "raw-rows-of-a-test"]
-        if found:
+        response = [e for _, e in read(log) if e.request_id == "raw-rows-of-a-test"]
+        if response:
             break
         time.sleep(0.05)
-    assert [entry.features for entry in found] == [[[1.5, "north"]]]
+    assert [entry.features for entry in response] == [[[1.5, "north"]]]
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "told"),
+    ("body", "status", "expected_message"),
     [
         ({"rows": [ROW | {"client": None}]}, 422, "customer_present"),
         ({"rows": [ROW] * 51}, 413, "51 rows; at most 50 in one request"),
         ({"features": [1.5, "north"]}, 422, "expected an object"),
     ],
 )
-def test_what_does_not_fit_is_refused(served, body, status, told):
+def test_invalid_raw_rows_are_refused(served, body, status, expected_message):
     _, client, _ = served
-    found = client.post("/predict/raw", json=body)
-    assert (found.status_code, told in found.json()["error"]) == (status, True), found.text
+    response = client.post("/predict/raw", json=body)
+    assert (response.status_code, expected_message in response.json()["error"]) == (status, True), (
+        response.text
+    )
 
 
-def test_half_a_character_is_the_clients_fault(served):
-    """A 500 would count against the version while it is watched."""
+def test_a_lone_surrogate_is_a_client_error(served):
+    """A 500 would count against the version during ``watch``."""
     _, client, _ = served
     body = b'{"dataframe_records": [{"day": "2024-01-02", "client": "\\ud800"}]}'
     headers = {"content-type": "application/json"}
-    found = client.post("/invocations", content=body, headers=headers)
-    assert (found.status_code, "surrogate" in found.text) == (400, True), found.text
+    response = client.post("/invocations", content=body, headers=headers)
+    assert (response.status_code, "surrogate" in response.text) == (400, True), response.text
 
 
-def test_it_asks_for_the_token(served):
+def test_raw_rows_require_the_token(served):
     _, client, _ = served
-    found = client.post("/predict/raw", json={"rows": [ROW]}, headers={"authorization": "none"})
-    assert found.status_code == 401
+    response = client.post("/predict/raw", json={"rows": [ROW]}, headers={"authorization": "none"})
+    assert response.status_code == 401
 
 
 CSV_ROWS = "day,client,spent,visits,c\n2024-01-02,007,9.0,6,north\n2024-01-02,8,,6,south\n"
@@ -114,7 +116,7 @@ ROWS = [ROW, ROW | {"client": "8", "spent": None, "c": "south"}]
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "request_options",
     [
         {"json": {"dataframe_records": ROWS}},
         {"json": {"instances": ROWS}},
@@ -127,28 +129,28 @@ ROWS = [ROW, ROW | {"client": "8", "spent": None, "c": "south"}]
     ],
     ids=["records", "instances", "split", "csv"],
 )
-def test_invocations_take_raw_columns(served, asked):
+def test_invocations_take_raw_columns(served, request_options):
     _, client, _ = served
-    found = client.post("/invocations", **asked)
-    assert found.status_code == 200, found.text
+    response = client.post("/invocations", **request_options)
+    assert response.status_code == 200, response.text
     direct = client.post("/predict", json={"features": [[1.5, "north"], [None, "south"]]}).json()
-    assert found.json() == {"predictions": [each["probability"] for each in direct]}
+    assert response.json() == {"predictions": [each["probability"] for each in direct]}
 
 
-def test_invocations_say_of_other_columns_why_they_are_neither(served):
+def test_an_error_of_invocations_gives_both_reasons(served):
     _, client, _ = served
     rows = [{"x": 1.0, "city": "north"}]
-    found = client.post("/invocations", json={"dataframe_records": rows})
-    assert found.status_code == 400
-    assert "; as raw rows: row 0 lacks the columns 'c', " in found.json()["message"]
+    response = client.post("/invocations", json={"dataframe_records": rows})
+    assert response.status_code == 400
+    assert "; as raw rows: row 0 lacks the columns 'c', " in response.json()["message"]
 
 
-def test_code_that_ends_its_process_breaks_no_other_request(served):
+def test_a_crash_of_the_worker_affects_no_other_request(served):
     server, client, _ = served
     predict(client, [ROW])
-    found = predict(client, [CRASHES])
-    told = "the feature worker failed: it ended with 7; ask again later"
-    assert (found.status_code, found.json()["error"]) == (503, told)
+    response = predict(client, [CRASHES])
+    expected_message = "the feature worker failed: it ended with 7; retry later"
+    assert (response.status_code, response.json()["error"]) == (503, expected_message)
     assert client.post("/predict", json={"features": [1.5, "north"]}).status_code == 200
     assert predict(client, [ROW]).status_code == 200
     assert len(server.children()) == 1
@@ -170,35 +172,42 @@ class TestApplication:
     def bundle(self, make_bundle):
         return Bundle.open(make_bundle())
 
-    def test_it_is_described_where_it_is_taken(self, bundle):
+    def test_enabled_raw_rows_are_in_the_document(self, bundle):
         from tests.serving.conftest import Api
 
-        app = make_app(bundle, 3, Limits(1000, 3), State(), raw=RawLimits(max_rows=7))
+        app = make_app(
+            bundle, 3, RequestLimits(1000, 3), ServerProcessState(), raw=RawRowLimits(max_rows=7)
+        )
         described = Api(app).get("/openapi.json").json()["paths"]["/predict/raw"]["post"]
         body = described["requestBody"]["content"]["application/json"]["schema"]
         assert body["properties"]["rows"]["maxItems"] == 7
         assert "501" in described["responses"]
 
-    def test_where_there_is_no_worker_a_missing_feature_is_the_clients_fault(
-        self, bundle, monkeypatch
-    ):
-        """Else any client of such a server could roll it back while it is watched."""
+    def test_without_a_worker_a_missing_feature_is_a_client_error(self, bundle, monkeypatch):
+        """Otherwise any client could cause a rollback during ``watch``."""
         from tests.serving.conftest import Api
 
-        monkeypatch.setattr(feature_worker_process, "NEEDED", ("ml_pipeline.no_such_room",))
-        api = Api(make_app(bundle, 3, Limits(1000, 3), State(), raw=RawLimits()))
-        found = api.request("POST", "/invocations", json={"dataframe_records": [{"spent": 1}]})
-        assert found.status_code == 400
-        assert "; as raw rows: this server's environment has no packages" in found.json()["message"]
+        monkeypatch.setattr(
+            feature_worker_process, "REQUIRED_MODULES", ("ml_pipeline.no_such_room",)
+        )
+        api = Api(
+            make_app(bundle, 3, RequestLimits(1000, 3), ServerProcessState(), raw=RawRowLimits())
+        )
+        response = api.request("POST", "/invocations", json={"dataframe_records": [{"spent": 1}]})
+        assert response.status_code == 400
+        assert (
+            "; as raw rows: the packages that compute features are not installed"
+            in response.json()["message"]
+        )
         counted = [
             line for line in api.get("/metrics").text.splitlines() if "_requests_total{" in line
         ]
         assert counted == ['ml_serving_requests_total{path="/predict/raw",status="400"} 1.0']
 
     @pytest.mark.slow
-    def test_it_is_no_path_where_it_is_off(self, bundle):
+    def test_disabled_raw_rows_are_404(self, bundle):
         from tests.serving.conftest import Api
 
-        api = Api(make_app(bundle, 3, Limits(1000, 3), State()))
+        api = Api(make_app(bundle, 3, RequestLimits(1000, 3), ServerProcessState()))
         assert api.request("POST", "/predict/raw", json={"rows": [ROW]}).status_code == 404
         assert "/predict/raw" not in api.get("/openapi.json").json()["paths"]

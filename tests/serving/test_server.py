@@ -1,4 +1,4 @@
-"""The process as it really runs: what it imports, when it starts, how it ends."""
+"""The server process: its imports, its start and its end."""
 
 import json
 import os
@@ -13,8 +13,8 @@ import httpx
 import pytest
 from ml_pipeline.core.errors import EnvironmentFault, UsageError
 from ml_pipeline.serving import control_socket, http_protocol, server
-from ml_pipeline.serving.access import token_of
-from ml_pipeline.serving.app import Limits
+from ml_pipeline.serving.access import read_token
+from ml_pipeline.serving.app import RequestLimits
 from ml_pipeline.serving.prediction_log import read
 from ml_pipeline.serving.sockets import bind
 
@@ -45,7 +45,7 @@ def serve():
         process.communicate()
 
 
-def test_answers_and_ends_by_sigterm(serve, make_bundle):
+def test_sigterm_ends_the_server(serve, make_bundle):
     process, url = serve(make_bundle(), "--version", "4")
     await_ready(url)
     response = httpx.post(f"{url}/predict", json={"features": [1.0, "north"]})
@@ -55,7 +55,7 @@ def test_answers_and_ends_by_sigterm(serve, make_bundle):
     assert process.stderr.read() == ""
 
 
-def test_a_request_that_is_under_way_is_answered_before_the_end(serve, make_bundle):
+def test_an_open_request_is_answered_before_the_server_ends(serve, make_bundle):
     process, url = serve(make_bundle())
     await_ready(url)
     half = threading.Event()
@@ -79,7 +79,7 @@ def test_a_request_that_is_under_way_is_answered_before_the_end(serve, make_bund
     process.wait(10)
 
 
-def test_a_body_that_is_larger_than_any_buffer_is_413_and_the_server_goes_on(serve, make_bundle):
+def test_a_very_large_body_is_413_and_the_server_keeps_serving(serve, make_bundle):
     _, url = serve(make_bundle(), "--max-body", "1000")
     await_ready(url)
     with httpx.Client(base_url=url, timeout=60) as client:
@@ -95,7 +95,7 @@ def test_a_body_that_is_larger_than_any_buffer_is_413_and_the_server_goes_on(ser
         b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: " + b"9" * 5000 + b"\r\n\r\n",
     ],
 )
-def test_what_is_no_http_gets_a_400(serve, make_bundle, raw):
+def test_invalid_http_gets_a_400(serve, make_bundle, raw):
     _, url = serve(make_bundle())
     await_ready(url)
     host, port = url.removeprefix("http://").split(":")
@@ -109,20 +109,20 @@ IMPORTS = """
 import json, sys
 from pathlib import Path
 from ml_pipeline.serving import server
-from ml_pipeline.serving.app import Limits
+from ml_pipeline.serving.app import RequestLimits
 
 async def report(self, sockets):
     print(json.dumps(sorted(sys.modules)))
 
-server.Server.serve = report
+server.ModelServer.serve = report
 server.run(
-    Path(sys.argv[1]), version=1, limits=Limits(10, 1), host="127.0.0.1", port=0
+    Path(sys.argv[1]), version=1, limits=RequestLimits(10, 1), host="127.0.0.1", port=0
 )
 """
 
 
 @pytest.mark.parametrize("start", [b"GET /", b"GET / HTTP/1.1\r\nx: "])
-def test_endless_headers_are_cut_off(serve, make_bundle, start):
+def test_endless_headers_close_the_connection(serve, make_bundle, start):
     _, url = serve(make_bundle())
     await_ready(url)
     host, port = url.removeprefix("http://").split(":")
@@ -137,8 +137,8 @@ def test_endless_headers_are_cut_off(serve, make_bundle, start):
     assert sent < 10_000_000
 
 
-def test_a_client_that_sends_nothing_is_cut_off(make_bundle, monkeypatch):
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
+def test_a_client_that_sends_no_headers_is_disconnected(make_bundle, monkeypatch):
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.2)
     port = free_port()
     seen = []
 
@@ -152,7 +152,9 @@ def test_a_client_that_sends_nothing_is_cut_off(make_bundle, monkeypatch):
     thread = threading.Thread(target=client)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        server.run(make_bundle(), version=1, limits=Limits(1000, 1), host="127.0.0.1", port=port)
+        server.run(
+            make_bundle(), version=1, limits=RequestLimits(1000, 1), host="127.0.0.1", port=port
+        )
     thread.join()
     assert seen == [b""]
 
@@ -174,14 +176,16 @@ def test_a_body_that_does_not_arrive_is_a_408(make_bundle, monkeypatch, sent):
     thread = threading.Thread(target=client)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        server.run(make_bundle(), version=1, limits=Limits(1000, 1), host="127.0.0.1", port=port)
+        server.run(
+            make_bundle(), version=1, limits=RequestLimits(1000, 1), host="127.0.0.1", port=port
+        )
     thread.join()
     assert seen[0].startswith(b"HTTP/1.1 408")
 
 
-def test_a_control_connection_that_fails_does_not_end_the_control(tmp_path, monkeypatch):
+def test_a_failed_control_connection_does_not_end_the_thread(tmp_path, monkeypatch):
     monkeypatch.setattr(server, "PAUSE_SECONDS", 0.0)
-    controller = server.Controller(tmp_path / "c.sock", None, None, {"pid": 1})
+    controller = server.ControlThread(tmp_path / "c.sock", None, None, {"pid": 1})
     listening, failed = controller._socket, []
 
     class OutOfDescriptors:
@@ -193,17 +197,17 @@ def test_a_control_connection_that_fails_does_not_end_the_control(tmp_path, monk
 
     controller._socket = OutOfDescriptors()
     controller.start()
-    assert control_socket.ask(tmp_path / "c.sock", "status")[0] == {"pid": 1}
+    assert control_socket.send_command(tmp_path / "c.sock", "status")[0] == {"pid": 1}
     assert failed
 
 
-def test_the_socket_of_a_shadow_takes_no_other_commands(serve, make_bundle, tmp_path):
+def test_the_shadow_socket_refuses_other_commands(serve, make_bundle, tmp_path):
     path = tmp_path / "c.sock"
     _, url = serve(make_bundle(), "--shadow-control", str(path))
     await_ready(url)
     for command in ("lend", "serve", "pause"):
-        assert control_socket.ask(path, command) == ({"refused": command}, None)
-    assert control_socket.ask(path, "mirror")[0] == {"mirroring": False}
+        assert control_socket.send_command(path, command) == ({"refused": command}, None)
+    assert control_socket.send_command(path, "mirror")[0] == {"mirroring": False}
     done = subprocess.run(
         [sys.executable, "-m", "ml_pipeline.serving.control_socket", str(path), "unmirror"],
         capture_output=True,
@@ -231,7 +235,7 @@ class TestRefusesToStart:
         assert process.wait(20) == 1
         assert process.stderr.read().startswith("error: ")
 
-    def test_with_golden_predictions_that_it_does_not_reach(self, serve, make_bundle):
+    def test_with_wrong_golden_predictions(self, serve, make_bundle):
         bundle = make_bundle()
         falsify_golden(bundle)
         process, _ = serve(bundle)
@@ -241,7 +245,7 @@ class TestRefusesToStart:
     def test_on_a_public_address_without_a_token(self, serve, make_bundle):
         process, _ = serve(make_bundle(), "--host", "0.0.0.0")
         assert process.wait(20) == 2
-        assert "no token is asked for" in process.stderr.read()
+        assert "no bearer token is configured" in process.stderr.read()
 
     def test_with_a_port_in_use(self, serve, make_bundle):
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -252,23 +256,23 @@ class TestRefusesToStart:
 
 class TestToken:
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.5", "example.org"])
-    def test_is_needed_where_others_may_reach(self, host):
-        with pytest.raises(UsageError, match="can be reached from elsewhere"):
-            token_of(host, None)
+    def test_is_required_on_other_hosts(self, host):
+        with pytest.raises(UsageError, match="is not a loopback address"):
+            read_token(host, None)
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
     def test_is_not_needed_on_loopback(self, host):
-        assert token_of(host, None) is None
+        assert read_token(host, None) is None
 
     @pytest.mark.parametrize("value", ["", " ", "a\n", "schlüssel", " x"])
-    def test_is_refused_if_it_is_none(self, monkeypatch, value):
+    def test_an_invalid_token_is_refused(self, monkeypatch, value):
         monkeypatch.setenv("API_TOKEN", value)
         with pytest.raises(UsageError, match="API_TOKEN holds no token"):
-            token_of("0.0.0.0", "API_TOKEN")
+            read_token("0.0.0.0", "API_TOKEN")
 
     def test_is_read_by_name(self, monkeypatch):
         monkeypatch.setenv("API_TOKEN", "s3cret")
-        assert token_of("0.0.0.0", "API_TOKEN") == "s3cret"
+        assert read_token("0.0.0.0", "API_TOKEN") == "s3cret"
 
 
 def test_bind_refuses_an_address_that_is_not_of_this_machine():
@@ -277,9 +281,7 @@ def test_bind_refuses_an_address_that_is_not_of_this_machine():
 
 
 class TestPredictionLog:
-    def test_what_was_answered_before_sigterm_is_on_the_disk_after_it(
-        self, serve, make_bundle, tmp_path
-    ):
+    def test_requests_answered_before_sigterm_are_on_disk(self, serve, make_bundle, tmp_path):
         folder = tmp_path / "log"
         process, url = serve(make_bundle(), "--version", "4", "--predictions", str(folder))
         await_ready(url)
@@ -295,7 +297,7 @@ class TestPredictionLog:
         source = entries[0][0]
         assert (source.model, source.model_version, source.features) == ("small", 4, ["x", "c"])
 
-    def test_without_a_folder_there_is_none(self, serve, make_bundle, tmp_path):
+    def test_without_a_folder_there_is_no_log(self, serve, make_bundle, tmp_path):
         process, url = serve(make_bundle())
         await_ready(url)
         assert httpx.post(f"{url}/predict", json={"features": [1.0, None]}).status_code == 200
@@ -320,8 +322,8 @@ def test_its_log_is_json_lines(serve, make_bundle):
     assert "mine" in {line.get("request_id") for line in lines}
 
 
-def test_a_connection_too_many_is_a_503(make_bundle, monkeypatch):
-    monkeypatch.setattr(server, "CONNECTIONS", 3)
+def test_a_connection_beyond_the_limit_is_a_503(make_bundle, monkeypatch):
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 3)
     port = free_port()
     seen = []
 
@@ -337,6 +339,8 @@ def test_a_connection_too_many_is_a_503(make_bundle, monkeypatch):
     thread = threading.Thread(target=client)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        server.run(make_bundle(), version=1, limits=Limits(1000, 1), host="127.0.0.1", port=port)
+        server.run(
+            make_bundle(), version=1, limits=RequestLimits(1000, 1), host="127.0.0.1", port=port
+        )
     thread.join()
     assert seen == [503]

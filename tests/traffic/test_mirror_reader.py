@@ -45,7 +45,7 @@ def test_at_sigterm_it_ends_the_copying_and_notes_what_was_counted(
     config = tmp_path / "settings.json"
     config.write_text(settings.to_json())
     reader = processes("ml_pipeline.traffic.mirror_reader", config)
-    while not control_socket.ask(path, "mirror")[0]["mirroring"]:
+    while not control_socket.send_command(path, "mirror")[0]["mirroring"]:
         time.sleep(0.02)
     ids = {"x-request-id": "r-1"}
     assert httpx.post(f"{url}/predict", json={"features": [1, "a"]}, headers=ids).is_success
@@ -57,4 +57,4 @@ def test_at_sigterm_it_ends_the_copying_and_notes_what_was_counted(
     told = json.loads((tmp_path / mirror_reader.COUNTS).read_text())
     assert (told["offered"], told["dropped"], [one.id for one in found]) == (1, 0, ["r-1"])
     assert found[0].champion.predictions == found[0].challenger.predictions
-    assert control_socket.ask(path, "mirror")[0] == {"mirroring": False}
+    assert control_socket.send_command(path, "mirror")[0] == {"mirroring": False}

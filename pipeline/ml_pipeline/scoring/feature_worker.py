@@ -36,16 +36,16 @@ from ml_pipeline.problems.compute_features import SOURCE_ROW, features_of_rows, 
 from ml_pipeline.problems.loader import load_problem
 from ml_pipeline.serving.feature_messages import (
     CSV,
+    ComputedFeatures,
     Failure,
-    Features,
     Ready,
     encode,
     read_frame,
     write_frame,
 )
 from ml_pipeline.serving.feature_worker_process import UNAVAILABLE
-from ml_pipeline.serving.predict_formats import careful_json
-from ml_pipeline.serving.requests import RequestError
+from ml_pipeline.serving.predict_formats import parse_strict_json
+from ml_pipeline.serving.request_checks import RequestError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +93,7 @@ class FeatureCode:
         expectation_suite.prepare()
         return cls(project, problem, functions, bundle.schema, folder)
 
-    def compute(self, body: bytes, max_rows: int) -> Features:
+    def compute(self, body: bytes, max_rows: int) -> ComputedFeatures:
         """Return the features of a request's rows.
 
         Raises:
@@ -119,7 +119,7 @@ class FeatureCode:
         chosen = table if since is None else table[table[self._time()] >= pd.Timestamp(since)]
         return self._features(chosen, found.set_aside)
 
-    def _compute_csv(self, content: bytes, max_rows: int) -> Features:
+    def _compute_csv(self, content: bytes, max_rows: int) -> ComputedFeatures:
         """Return the features of every row of a CSV file, read as ``score --in`` reads one."""
         path = self.scratch / "rows.csv"
         path.write_bytes(content)
@@ -132,8 +132,8 @@ class FeatureCode:
             raise RequestError(MISFIT, f"row {place} {self._missed(tests, form=read.date_format)}")
         return self._features(found.table, found.set_aside)
 
-    def _features(self, chosen: pd.DataFrame, set_aside: Mapping[int, str]) -> Features:
-        return Features(
+    def _features(self, chosen: pd.DataFrame, set_aside: Mapping[int, str]) -> ComputedFeatures:
+        return ComputedFeatures(
             rows=_values(chosen, self.schema),
             places=[int(place) for place in chosen[SOURCE_ROW]],
             set_aside=sorted(set_aside.items()),
@@ -265,7 +265,7 @@ def _shown(value: object) -> str:
 
 
 def _parse(body: bytes, max_rows: int) -> tuple[list[dict[str, Any]], date | None]:
-    values = careful_json(body)
+    values = parse_strict_json(body)
     if not isinstance(values, dict) or not isinstance(values.get("rows"), list):
         raise RequestError(MISFIT, 'expected an object: {"rows": [{"column": value, …}, …]}')
     if unknown := sorted(set(values) - {"rows", "since"}):
@@ -360,7 +360,7 @@ def _is_number(value: object) -> bool:
     return value is not None and not isinstance(value, str)
 
 
-def answer(code: FeatureCode, body: bytes, max_rows: int) -> Features | Failure:
+def answer(code: FeatureCode, body: bytes, max_rows: int) -> ComputedFeatures | Failure:
     """Return the features, or what the client is to be told instead."""
     try:
         return code.compute(body, max_rows)

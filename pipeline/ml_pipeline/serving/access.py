@@ -1,4 +1,4 @@
-"""Who may ask a server: addresses that are reached from this machine only, and the token."""
+"""Access to a server: loopback addresses, and the bearer token that all others require."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ml_pipeline.core.errors import UsageError
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def token_of(host: str, token_env: str | None) -> str | None:
+def read_token(host: str, token_env: str | None) -> str | None:
     """Return the bearer token from the environment variable ``token_env``.
 
     Raises:
@@ -18,7 +18,7 @@ def token_of(host: str, token_env: str | None) -> str | None:
     if token_env is None:
         if host not in LOOPBACK:
             raise UsageError(
-                f"host {host} can be reached from elsewhere and no token is asked for",
+                f"host {host} is not a loopback address, and no bearer token is configured",
                 expected="serving.token_env: the environment variable with the bearer token",
                 hint="or host 127.0.0.1",
             )

@@ -2,22 +2,22 @@
 
 ==================== ====================================================================
 POST /predict        ``{"features": {"age": 41, ...}}`` gives ``{"probability": p,
-                     "model_version": v}``, or what the model's task answers;
-                     ``{"rows": [{...}, ...]}`` gives the list of such answers; also by position,
+                     "model_version": v}``, or the keys of the model's task;
+                     ``{"rows": [{...}, ...]}`` gives a list of them; also by position,
                      ``{"features": [...]}``
-POST /invocations    the same in the forms of MLflow's scoring server
-POST /predict/raw    rows before features: ``{"rows": [{"column": value}]}``
-GET /health/live     200 while the process answers
-GET /health/ready    200 while it takes requests, 503 while it drains; also as MLflow's
-                     /ping and /health
+POST /invocations    the same in the formats of MLflow's scoring server
+POST /predict/raw    raw rows, before feature computation: ``{"rows": [{"column": value}]}``
+GET /health/live     200 while the process is alive
+GET /health/ready    200 while it accepts requests, 503 while it drains; also at MLflow's
+                     paths /ping and /health
 GET /metadata        the model, its features in order, and the limits of a request
-GET /version         of this server
-GET /metrics         for Prometheus
-GET /openapi.json    this API, for programs; /docs for people
+GET /version         version of this server
+GET /metrics         metrics for Prometheus
+GET /openapi.json    the OpenAPI document; /docs is an HTML page made from it
 ==================== ====================================================================
 
-Errors are one line in ``error`` (``message`` where MLflow has it there); docs/reference/serving.md
-lists them. Every answer has an ``X-Request-ID``.
+An error is one line in ``error`` (in ``message`` on /invocations, as in MLflow);
+docs/reference/serving.md lists the status codes. Every response has an ``X-Request-ID``.
 """
 
 from __future__ import annotations
@@ -39,27 +39,34 @@ from ml_pipeline import __version__
 from ml_pipeline.features.schema import FeatureError
 from ml_pipeline.serving import openapi
 from ml_pipeline.serving.examples import Examples
-from ml_pipeline.serving.feature_messages import Features as ComputedFeatures
+from ml_pipeline.serving.feature_messages import ComputedFeatures
 from ml_pipeline.serving.feature_worker_process import (
     UNAVAILABLE,
-    FeatureProcess,
-    RawLimits,
-    RawPlace,
+    FeatureWorker,
+    RawRowLimits,
+    RawRowsContext,
 )
 from ml_pipeline.serving.inference import Inference
-from ml_pipeline.serving.invocations import Invocations
-from ml_pipeline.serving.logs import FACTS, RequestLog
-from ml_pipeline.serving.metrics import Metrics
-from ml_pipeline.serving.predict_formats import Body, Features, Form, Rows, by_position, error
+from ml_pipeline.serving.invocations import InvocationsFormat
+from ml_pipeline.serving.logs import LOG_FIELDS, RequestLog
+from ml_pipeline.serving.predict_formats import (
+    Body,
+    PredictFormat,
+    RequestFormat,
+    Rows,
+    by_position,
+    error,
+)
 from ml_pipeline.serving.prediction_log import PROBE
-from ml_pipeline.serving.requests import (
+from ml_pipeline.serving.request_checks import (
     RequestError,
     authorise,
     check_headers,
     check_size,
-    read,
-    request_id,
+    choose_request_id,
+    read_body,
 )
+from ml_pipeline.serving.server_metrics import Metrics
 from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
@@ -73,12 +80,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ml_pipeline.serving")
 
-JSON: Final = "application/json"
+JSON_TYPE: Final = "application/json"
 PROBE_ID: Final = PROBE.encode()
-MIRRORED: Final = "/predict"
+MIRRORED_PATH: Final = "/predict"
 """The path whose requests are copied to a challenger."""
-RAW: Final = "/predict/raw"
-FAULT: Final = "a fault of the server; its log tells more"
+RAW_PATH: Final = "/predict/raw"
+INTERNAL_ERROR: Final = "internal server error; see the server's log"
 PATHS: Final = (
     "/predict",
     "/invocations",
@@ -95,35 +102,35 @@ PATHS: Final = (
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The largest request, and how many may wait for how long."""
+class RequestLimits:
+    """Limits on the size of a request and on the queue of the inference thread."""
 
     max_body: int
-    """Bytes of its body."""
+    """Bytes of a request body."""
     max_rows: int
     max_queue: int = 64
-    """Requests that wait for the model where it is slow."""
+    """Requests that may wait for the inference thread."""
     max_seconds: float = 5.0
-    """Longest time that one of them waits."""
+    """Longest time that a request waits for the inference thread."""
 
 
 @dataclass
-class State:
-    """What the process knows of itself; ``draining`` is set once it takes no new connections.
+class ServerProcessState:
+    """Mutable state of the server process; ``draining``: it accepts no new connections.
 
-    ``mirror`` takes copies of answered requests while a challenger is watched; ``offered`` and
-    ``dropped`` count those of mirrors that have ended.
+    ``mirror`` copies answered requests while a live shadow runs; ``offered`` and ``dropped`` are
+    the totals of earlier mirrors.
     """
 
     draining: bool = False
-    features: FeatureProcess | None = None
+    features: FeatureWorker | None = None
     mirror: Mirror | None = None
     offered: int = 0
     dropped: int = 0
 
     @property
     def mirrored(self) -> tuple[int, int]:
-        """Requests that were offered to mirrors until now, and those of them that were dropped."""
+        """Totals of requests offered to mirrors and of those that were dropped."""
         if self.mirror is None:
             return self.offered, self.dropped
         return self.offered + self.mirror.offered, self.dropped + self.mirror.dropped
@@ -131,10 +138,10 @@ class State:
 
 @dataclass(frozen=True)
 class Service:
-    """What both ways to ask for predictions share."""
+    """What all prediction endpoints share."""
 
-    limits: Limits
-    state: State
+    limits: RequestLimits
+    state: ServerProcessState
     token: bytes | None
     inference: Inference
     metrics: Metrics
@@ -142,33 +149,33 @@ class Service:
     log: PredictionLog | None
 
 
-Fields = list[tuple[bytes, bytes]]
-"""Header fields, names in small letters."""
+HeaderFields = list[tuple[bytes, bytes]]
+"""HTTP header fields, names in lower case."""
 
 
-class Answer(NamedTuple):
-    """What is sent."""
+class HttpResponse(NamedTuple):
+    """A response to be sent."""
 
     status: int
-    fields: Fields
+    fields: HeaderFields
     body: bytes
     error: str | None = None
-    """Why the request is refused."""
+    """The error message, if the request failed."""
 
 
-Deliver = Callable[[Answer], None]
+SendResponse = Callable[[HttpResponse], None]
 
 
-class _NeedsFeaturesError(Exception):
-    """The rows are not the model's; they may be raw ones. ``error`` says why they are not."""
+class _RawRowsError(Exception):
+    """The rows do not fit the model and may be raw rows; ``error`` is the schema error."""
 
     def __init__(self, error: FeatureError) -> None:
         super().__init__(str(error))
         self.error = error
 
 
-class _Request:
-    """A request for predictions, as far as it is understood and answered yet."""
+class PredictionRequest:
+    """A request for predictions while it is parsed and answered."""
 
     __slots__ = (
         "body",
@@ -176,49 +183,49 @@ class _Request:
         "fields",
         "headers",
         "many",
-        "number",
         "predictions",
         "raw",
+        "request_id",
         "rows",
         "started",
     )
 
-    def __init__(self, fields: Fields, body: Body = b"") -> None:
+    def __init__(self, fields: HeaderFields, body: Body = b"") -> None:
         self.started = time.perf_counter()
         self.fields = fields
         self.headers = dict(fields)
-        self.number = request_id(self.headers.get(b"x-request-id"))
+        self.request_id = choose_request_id(self.headers.get(b"x-request-id"))
         self.body = body
         self.rows: Rows = []
         self.many = False
         self.raw = False
-        """Whether its rows are raw ones, sent to a path that takes features as well."""
+        """Whether its rows are raw rows, on a path that accepts features as well."""
         self.computed: ComputedFeatures | None = None
         self.predictions: list[Value] = []
 
 
-class Scoring:
-    """``POST`` of rows on one path, the way that has to be fast.
+class PredictionEndpoint:
+    """``POST`` of rows on one path; the latency-critical part of the server.
 
-    It is an ASGI application. A protocol that has a whole request may ask ``fast_path`` instead,
-    which is the same without what lies between.
+    An ASGI application. A protocol that holds a complete request may call ``fast_path`` instead,
+    which gives the same response without the overhead of ASGI.
     """
 
-    def __init__(self, path: str, form: Form, service: Service) -> None:
+    def __init__(self, path: str, request_format: RequestFormat, service: Service) -> None:
         self._path = path
-        self._form = form
+        self._format = request_format
         self._service = service
 
-    def fast_path(self, fields: Fields, body: Body, send: Deliver) -> bool:
-        """Answer a whole request by ``send``, now or in the next turn of the loop.
+    def fast_path(self, fields: HeaderFields, body: Body, send: SendResponse) -> bool:
+        """Answer a complete request through ``send``, now or in the loop's next iteration.
 
-        False, and nothing has happened, where it has to wait for the model's thread, or where the
-        process ends, of which the answer would have to tell.
+        Return False, without any effect, if the request has to wait for the inference thread, or
+        if the server drains and the response needs ``connection: close``.
         """
         if self._service.state.draining:
             return False
-        inference, request = self._service.inference, _Request(fields, body)
-        found: list[Value] | Exception
+        inference, request = self._service.inference, PredictionRequest(fields, body)
+        outcome: list[Value] | Exception
         try:
             self._admit(request)
             self._parse(request)
@@ -228,206 +235,216 @@ class Scoring:
             if len(rows) == 1:
                 inference.batch_single_rows(rows[0], partial(self._send, request, send))
                 return True
-            found = inference.now(rows)
-        except _NeedsFeaturesError:
+            outcome = inference.predict_inline(rows)
+        except _RawRowsError:
             return False
-        except Exception as error:  # noqa: BLE001  # told, and logged if it is the server's
-            found = error
-        self._send(request, send, found)
+        except Exception as error:  # noqa: BLE001  # becomes the error response
+            outcome = error
+        self._send(request, send, outcome)
         return True
 
     def flush(self) -> None:
-        """Answer now what would be answered in the next turn of the loop."""
+        """Answer now the requests that wait for the loop's next iteration."""
         self._service.inference.flush()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
-        request = _Request(scope["headers"])
+        request = PredictionRequest(scope["headers"])
         service.metrics.in_flight += 1
         try:
-            found: list[Value] | Exception
+            outcome: list[Value] | Exception
             try:
                 self._admit(request)
-                request.body = await read(scope, receive, service.limits.max_body)
-                await self._understand(request)
+                request.body = await read_body(scope, receive, service.limits.max_body)
+                await self._read_rows(request)
                 if service.inference.fits_event_loop(len(request.rows)):
-                    found = service.inference.now(request.rows)
+                    outcome = service.inference.predict_inline(request.rows)
                 else:
-                    found = await service.inference.in_thread(request.rows)
-            except Exception as error:  # noqa: BLE001  # told, and logged if it is the server's
-                found = error
-            answer = self._answer(request, found)
-            status, fields, body, _ = answer
+                    outcome = await service.inference.in_thread(request.rows)
+            except Exception as error:  # noqa: BLE001  # becomes the error response
+                outcome = error
+            response = self._respond(request, outcome)
+            status, fields, body, _ = response
             if service.state.draining:
                 fields.append((b"connection", b"close"))
             await send({"type": "http.response.start", "status": status, "headers": fields})
             await send({"type": "http.response.body", "body": body})
         finally:
             service.metrics.in_flight -= 1
-        self._answered(request, answer)
+        self._record(request, response)
 
-    def _admit(self, request: _Request) -> None:
-        """Refuse what its headers forbid, before its body is read."""
+    def _admit(self, request: PredictionRequest) -> None:
+        """Check the headers before the body is read."""
         authorise(request.fields, self._service.token)
         check_headers(request.headers, self._service.limits.max_body)
 
-    async def _understand(self, request: _Request) -> None:
+    async def _read_rows(self, request: PredictionRequest) -> None:
         self._parse(request)
 
-    def _parse(self, request: _Request) -> None:
+    def _parse(self, request: PredictionRequest) -> None:
         limits = self._service.limits
         check_size(request.body, limits.max_body)
-        request.rows, request.many = self._form.parse(request.body, request.headers)
-        number = len(request.rows)
-        if number > limits.max_rows:
-            raise RequestError(413, f"{number} rows; at most {limits.max_rows} in one request")
+        request.rows, request.many = self._format.parse(request.body, request.headers)
+        rows = len(request.rows)
+        if rows > limits.max_rows:
+            raise RequestError(413, f"{rows} rows; at most {limits.max_rows} in one request")
 
-    def _send(self, request: _Request, send: Deliver, found: list[Value] | Exception) -> None:
-        answer = self._answer(request, found)
-        send(answer)
-        self._answered(request, answer)
+    def _send(
+        self, request: PredictionRequest, send: SendResponse, outcome: list[Value] | Exception
+    ) -> None:
+        response = self._respond(request, outcome)
+        send(response)
+        self._record(request, response)
 
-    def _answer(self, request: _Request, found: list[Value] | Exception) -> Answer:
-        if isinstance(found, Exception):
-            return self._refusal(request, found)
-        request.predictions = found
-        body = self._form.answer(found, request.many)
-        return Answer(200, _fields(body, request.number), body)
+    def _respond(
+        self, request: PredictionRequest, outcome: list[Value] | Exception
+    ) -> HttpResponse:
+        if isinstance(outcome, Exception):
+            return self._error_response(request, outcome)
+        request.predictions = outcome
+        body = self._format.answer(outcome, request.many)
+        return HttpResponse(200, _header_fields(body, request.request_id), body)
 
-    def _refusal(self, request: _Request, error: Exception) -> Answer:
-        """Return the answer to a request that ``error`` ended."""
-        more: Fields = []
+    def _error_response(self, request: PredictionRequest, error: Exception) -> HttpResponse:
+        """Return the response for a request that failed with ``error``."""
+        more: HeaderFields = []
         if isinstance(error, RequestError):
-            status, told = error.status, str(error)
+            status, message = error.status, str(error)
             if status == 401:
                 more.append((b"www-authenticate", b"Bearer"))
             if error.retry_after is not None:
                 more.append((b"retry-after", b"%d" % error.retry_after))
         elif isinstance(error, FeatureError):
-            status, told = self._form.schema_error, str(error)
+            status, message = self._format.schema_error, str(error)
         else:
-            facts = {"request_id": request.number.decode()}
-            logger.error("fault", exc_info=error, extra={FACTS: facts})
-            status, told = 500, FAULT
-        body = self._form.error(status, told)
-        return Answer(status, _fields(body, request.number) + more, body, told)
+            facts = {"request_id": request.request_id.decode()}
+            logger.error("fault", exc_info=error, extra={LOG_FIELDS: facts})
+            status, message = 500, INTERNAL_ERROR
+        body = self._format.error(status, message)
+        return HttpResponse(status, _header_fields(body, request.request_id) + more, body, message)
 
-    def _answered(self, request: _Request, answer: Answer) -> None:
-        """Count the request, log it and copy it to a challenger."""
-        service, number = self._service, request.number
-        status, _, body, error = answer
+    def _record(self, request: PredictionRequest, response: HttpResponse) -> None:
+        """Count the request, log it and mirror it to a challenger."""
+        service, request_id = self._service, request.request_id
+        status, _, body, error = response
         seconds = time.perf_counter() - request.started
-        is_probe = number == PROBE_ID
+        is_probe = request_id == PROBE_ID
         if is_probe:
             service.metrics.probes += 1
         else:
-            # Raw rows are counted apart: their cost depends on the client, not on the model.
-            service.metrics.answered(RAW if request.raw else self._path, status, seconds)
-        service.requests.answered(number, "POST", self._path, status, seconds, error)
+            # raw rows are counted separately: their cost depends on the client, not on the model
+            service.metrics.record(RAW_PATH if request.raw else self._path, status, seconds)
+        service.requests.record(request_id, "POST", self._path, status, seconds, error)
         if error is not None:
             return
         if not is_probe:
-            service.metrics.predicted(request.predictions)
+            service.metrics.count_predictions(request.predictions)
         if service.log is not None:
-            service.log.add(number.decode(), request.rows, request.predictions)
+            service.log.add(request_id.decode(), request.rows, request.predictions)
         mirror = service.state.mirror
-        if mirror is not None and self._path == MIRRORED and not is_probe:
-            asked = by_position(request.rows, request.many)
-            mirror.offer(asked, body, seconds, number.decode())
+        if mirror is not None and self._path == MIRRORED_PATH and not is_probe:
+            body_by_position = by_position(request.rows, request.many)
+            mirror.offer(body_by_position, body, seconds, request_id.decode())
 
 
-class RawScoring(Scoring):
-    """``POST`` of rows before features, which a process of its own computes."""
+class RawRowsEndpoint(PredictionEndpoint):
+    """``POST`` of raw rows, whose features a worker process computes."""
 
     def __init__(
         self,
-        form: Form,
+        request_format: RequestFormat,
         service: Service,
-        features: FeatureProcess,
+        features: FeatureWorker,
         version: int | None,
         task: Task = BINARY,
     ) -> None:
-        super().__init__(RAW, form, service)
+        super().__init__(RAW_PATH, request_format, service)
         self._features = features
         self._version = version
         self._task_answer = task.answer
 
-    async def _understand(self, request: _Request) -> None:
+    async def _read_rows(self, request: PredictionRequest) -> None:
         check_size(request.body, self._service.limits.max_body)
         request.computed = await self._features.compute(request.body)
         request.rows = request.computed.rows
 
-    def _answer(self, request: _Request, found: list[Value] | Exception) -> Answer:
-        if isinstance(found, Exception):
-            return self._refusal(request, found)
+    def _respond(
+        self, request: PredictionRequest, outcome: list[Value] | Exception
+    ) -> HttpResponse:
+        if isinstance(outcome, Exception):
+            return self._error_response(request, outcome)
         assert request.computed is not None
-        request.predictions = found
-        predicted = zip(request.computed.places, found, strict=True)
+        request.predictions = outcome
+        placed = zip(request.computed.places, outcome, strict=True)
         body = msgspec.json.encode(
             {
-                "predictions": [{"row": row, **self._task_answer(each)} for row, each in predicted],
+                "predictions": [{"row": row, **self._task_answer(each)} for row, each in placed],
                 "model_version": self._version,
                 "set_aside": [
                     {"row": row, "tests": tests} for row, tests in request.computed.set_aside
                 ],
             }
         )
-        return Answer(200, _fields(body, request.number), body)
+        return HttpResponse(200, _header_fields(body, request.request_id), body)
 
 
-class InvocationScoring(Scoring):
-    """``POST /invocations`` where rows may be raw: those that lack a feature of the model."""
+class InvocationsEndpoint(PredictionEndpoint):
+    """``POST /invocations`` that accepts raw rows too: those that lack a feature of the model."""
 
-    def __init__(self, form: Invocations, service: Service, features: FeatureProcess) -> None:
-        super().__init__("/invocations", form, service)
-        self._invocations = form
+    def __init__(
+        self, request_format: InvocationsFormat, service: Service, features: FeatureWorker
+    ) -> None:
+        super().__init__("/invocations", request_format, service)
+        self._invocations = request_format
         self._features = features
 
-    async def _understand(self, request: _Request) -> None:
+    async def _read_rows(self, request: PredictionRequest) -> None:
         try:
             self._parse(request)
-        except _NeedsFeaturesError as needs:
+        except _RawRowsError as raw_error:
             frame = self._invocations.raw_rows(request.body, request.headers)
             if frame is None:
-                raise needs.error from None
+                raise raw_error.error from None
             request.raw = True
             try:
                 computed = await self._features.compute(frame)
-            except RequestError as refused:
-                is_schema_error = refused.status in (422, UNAVAILABLE)
-                status = self._form.schema_error if is_schema_error else refused.status
-                told = f"{needs.error}; as raw rows: {refused}"
-                raise RequestError(status, told, refused.retry_after) from None
+            except RequestError as refusal:
+                is_schema_error = refusal.status in (422, UNAVAILABLE)
+                status = self._format.schema_error if is_schema_error else refusal.status
+                message = f"{raw_error.error}; as raw rows: {refusal}"
+                raise RequestError(status, message, refusal.retry_after) from None
             request.rows, request.many = computed.rows, True
 
-    def _parse(self, request: _Request) -> None:
+    def _parse(self, request: PredictionRequest) -> None:
         try:
             super()._parse(request)
         except FeatureError as error:
-            raise _NeedsFeaturesError(error) from None
+            raise _RawRowsError(error) from None
 
 
-def _fields(body: bytes, number: bytes) -> Fields:
+def _header_fields(body: bytes, request_id: bytes) -> HeaderFields:
     return [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", number),
+        (b"x-request-id", request_id),
     ]
 
 
 class Application:
     """The whole API as one ASGI application; predictions do not pass through a router."""
 
-    def __init__(self, scoring: Mapping[str, Scoring], pages: Starlette, service: Service) -> None:
-        self._scoring = scoring
+    def __init__(
+        self, endpoints: Mapping[str, PredictionEndpoint], pages: Starlette, service: Service
+    ) -> None:
+        self._endpoints = endpoints
         self._pages = pages
         self._service = service
         self.fast_path = {
             path.encode(): each
-            for path, each in scoring.items()
-            if not isinstance(each, RawScoring)
+            for path, each in endpoints.items()
+            if not isinstance(each, RawRowsEndpoint)
         }
-        """Who may be asked without ASGI, by the target of ``POST``. See ``BoundedProtocol``."""
+        """Endpoints that can answer without ASGI, by path. See ``BoundedProtocol``."""
 
     @property
     def metrics(self) -> Metrics:
@@ -437,9 +454,9 @@ class Application:
         if scope["type"] != "http":
             await self._pages(scope, receive, send)
             return
-        scoring = self._scoring.get(scope["path"])
-        if scoring is not None and scope["method"] == "POST":
-            await scoring(scope, receive, send)
+        endpoint = self._endpoints.get(scope["path"])
+        if endpoint is not None and scope["method"] == "POST":
+            await endpoint(scope, receive, send)
         else:
             await self._page(scope, receive, send)
 
@@ -447,32 +464,32 @@ class Application:
         started = time.perf_counter()
         metrics = self._service.metrics
         metrics.in_flight += 1
-        number = request_id(dict(scope["headers"]).get(b"x-request-id"))
+        request_id = choose_request_id(dict(scope["headers"]).get(b"x-request-id"))
         status = 500
 
-        async def finished(message: Message) -> None:
+        async def send_with_request_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"].append((b"x-request-id", number))
+                message["headers"].append((b"x-request-id", request_id))
                 if self._service.state.draining:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:
-            await self._pages(scope, receive, finished)
-        except Exception:  # the answer, 500, has been sent
-            logger.exception("fault", extra={FACTS: {"request_id": number.decode()}})
+            await self._pages(scope, receive, send_with_request_id)
+        except Exception:  # the 500 response has been sent
+            logger.exception("fault", extra={LOG_FIELDS: {"request_id": request_id.decode()}})
         finally:
             metrics.in_flight -= 1
             seconds = time.perf_counter() - started
             path = scope["path"]
-            metrics.answered(path, status, seconds)
-            self._service.requests.answered(number, scope["method"], path[:200], status, seconds)
+            metrics.record(path, status, seconds)
+            self._service.requests.record(request_id, scope["method"], path[:200], status, seconds)
 
 
-def metadata(bundle: Bundle, version: int | None, limits: Limits) -> dict[str, Any]:
-    """Return what ``/metadata`` tells: enough to make a valid request, nothing of the machine."""
+def metadata(bundle: Bundle, version: int | None, limits: RequestLimits) -> dict[str, Any]:
+    """Return the content of ``/metadata``: what a client needs, nothing about the machine."""
     schema = bundle.schema.to_json()
     return {
         "name": bundle.project,
@@ -496,30 +513,30 @@ def metadata(bundle: Bundle, version: int | None, limits: Limits) -> dict[str, A
 def make_app(
     bundle: Bundle,
     version: int | None,
-    limits: Limits,
-    state: State,
+    limits: RequestLimits,
+    state: ServerProcessState,
     token: str | None = None,
     *,
     log: PredictionLog | None = None,
     log_requests: float = 0.0,
-    raw: RawLimits | None = None,
-    raw_place: RawPlace | None = None,
+    raw: RawRowLimits | None = None,
+    raw_context: RawRowsContext | None = None,
 ) -> Application:
-    """Return the ASGI application that answers for a verified bundle.
+    """Return the ASGI application that serves a verified bundle.
 
     Args:
         bundle: opened and verified; its golden predictions have been checked.
-        version: the registered version; None for a bundle that no registry numbered.
-        limits: the largest request, and how many may wait.
-        state: tells the application that the process drains.
-        token: the bearer token that all but health, version and /docs ask for; None asks for none.
-        log: where answered requests are logged; None logs none.
-        log_requests: share of the requests that get a line in the server's log.
-        raw: the largest request of raw rows; None takes no raw rows.
-        raw_place: where the server runs, for messages about raw rows.
+        version: the registered version; None for a bundle that is not registered.
+        limits: on the size and number of requests.
+        state: shared with the server, which sets ``draining``.
+        token: the bearer token that all paths but health, version and /docs require, if any.
+        log: the prediction log, if any.
+        log_requests: share of the successful requests that are logged, 0 to 1.
+        raw: limits of raw rows; None: raw rows are not accepted.
+        raw_context: the environment, for messages about raw rows.
     """
     task = bundle.task
-    metrics = Metrics(bundle.project, version, bundle.digest, (*PATHS, RAW), task)
+    metrics = Metrics(bundle.project, version, bundle.digest, (*PATHS, RAW_PATH), task)
     inference = Inference(bundle, limits.max_queue, limits.max_seconds)
     metrics.queue = lambda: inference.waiting
     metrics.log = log
@@ -534,24 +551,27 @@ def make_app(
         log=log,
     )
     features, invocations = (
-        Features(version, bundle.schema, task),
-        Invocations(bundle.schema, task),
+        PredictFormat(version, bundle.schema, task),
+        InvocationsFormat(bundle.schema, task),
     )
-    scoring = {
-        "/predict": Scoring("/predict", features, service),
-        "/invocations": Scoring("/invocations", invocations, service),
+    endpoints = {
+        "/predict": PredictionEndpoint("/predict", features, service),
+        "/invocations": PredictionEndpoint("/invocations", invocations, service),
     }
     if raw is not None:
-        state.features = FeatureProcess(bundle.path, raw, raw_place)
-        scoring["/invocations"] = InvocationScoring(invocations, service, state.features)
-        scoring[RAW] = RawScoring(features, service, state.features, version, task)
-    return Application(scoring, _pages(bundle, version, service, scoring), service)
+        state.features = FeatureWorker(bundle.path, raw, raw_context)
+        endpoints["/invocations"] = InvocationsEndpoint(invocations, service, state.features)
+        endpoints[RAW_PATH] = RawRowsEndpoint(features, service, state.features, version, task)
+    return Application(endpoints, _pages(bundle, version, service, endpoints), service)
 
 
 def _pages(
-    bundle: Bundle, version: int | None, service: Service, scoring: Mapping[str, Scoring]
+    bundle: Bundle,
+    version: int | None,
+    service: Service,
+    endpoints: Mapping[str, PredictionEndpoint],
 ) -> Starlette:
-    described = msgspec.json.encode(metadata(bundle, version, service.limits))
+    metadata_json = msgspec.json.encode(metadata(bundle, version, service.limits))
     document = openapi.document(
         bundle.schema,
         task=bundle.task,
@@ -560,35 +580,35 @@ def _pages(
         secured=service.token is not None,
         max_raw_rows=None if service.state.features is None else service.state.features.max_rows,
     )
-    listed = msgspec.json.encode(document)
+    document_json = msgspec.json.encode(document)
     page, policy = openapi.page(document)
     examples = Examples(bundle.schema)
 
-    def told(content: bytes | str, kind: str = JSON, **headers: str) -> Any:
-        async def answer(_: Request) -> Response:
-            return Response(content, headers=headers, media_type=kind)
+    def static(content: bytes | str, content_type: str = JSON_TYPE, **headers: str) -> Any:
+        async def respond(_: Request) -> Response:
+            return Response(content, headers=headers, media_type=content_type)
 
-        return answer
+        return respond
 
     def secured(endpoint: Any) -> Any:
-        async def answer(request: Request) -> Response:
+        async def respond(request: Request) -> Response:
             try:
                 authorise(request.scope["headers"], service.token)
-            except RequestError as refused:
+            except RequestError as refusal:
                 headers = {"www-authenticate": "Bearer"}
-                return Response(error(str(refused)), refused.status, headers, JSON)
+                return Response(error(str(refusal)), refusal.status, headers, JSON_TYPE)
             return await endpoint(request)  # type: ignore[no-any-return]
 
-        return answer
+        return respond
 
     async def ready(_: Request) -> Response:
         if service.state.draining:
-            return Response(b'{"status":"draining"}', 503, media_type=JSON)
-        return Response(b'{"status":"ready"}', media_type=JSON)
+            return Response(b'{"status":"draining"}', 503, media_type=JSON_TYPE)
+        return Response(b'{"status":"ready"}', media_type=JSON_TYPE)
 
-    async def measured(request: Request) -> Response:
-        content, kind = service.metrics.page(request.headers.get("accept", ""))
-        return Response(content, headers={"content-type": kind})
+    async def metrics_page(request: Request) -> Response:
+        content, content_type = service.metrics.page(request.headers.get("accept", ""))
+        return Response(content, headers={"content-type": content_type})
 
     async def http_error(request: Request, fault: Exception) -> Response:
         status = fault.status_code if isinstance(fault, HTTPException) else 500
@@ -596,22 +616,22 @@ def _pages(
         text = {404: "no such path"}.get(status, "refused")
         if status == 405:
             text = examples.other_method(request.url.path, headers.get("Allow", "another"))
-        return Response(error(text), status, headers=dict(headers), media_type=JSON)
+        return Response(error(text), status, headers=dict(headers), media_type=JSON_TYPE)
 
-    async def failed(_: Request, __: Exception) -> Response:
-        return Response(error(FAULT), 500, media_type=JSON)
+    async def internal_error(_: Request, __: Exception) -> Response:
+        return Response(error(INTERNAL_ERROR), 500, media_type=JSON_TYPE)
 
     routes = [
-        *(Route(path, app, methods=["POST"]) for path, app in scoring.items()),
-        Route("/health/live", told(b'{"status":"live"}')),
+        *(Route(path, app, methods=["POST"]) for path, app in endpoints.items()),
+        Route("/health/live", static(b'{"status":"live"}')),
         *(Route(path, ready) for path in ("/health/ready", "/ping", "/health")),
-        Route("/metadata", secured(told(described))),
-        Route("/version", told(__version__, "text/plain")),
-        Route("/metrics", secured(measured)),
-        Route("/openapi.json", secured(told(listed))),
-        Route("/docs", told(page, "text/html", **{"content-security-policy": policy})),
+        Route("/metadata", secured(static(metadata_json))),
+        Route("/version", static(__version__, "text/plain")),
+        Route("/metrics", secured(metrics_page)),
+        Route("/openapi.json", secured(static(document_json))),
+        Route("/docs", static(page, "text/html", **{"content-security-policy": policy})),
     ]
-    handlers: dict[Any, Any] = {HTTPException: http_error, Exception: failed}
+    handlers: dict[Any, Any] = {HTTPException: http_error, Exception: internal_error}
     pages = Starlette(routes=routes, exception_handlers=handlers)
     pages.router.redirect_slashes = False
     return pages

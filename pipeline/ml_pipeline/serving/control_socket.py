@@ -1,25 +1,27 @@
-"""How the deploying process talks to a running server: one line each way over a Unix socket.
+"""Control of a running server by the deploying process: one line each way over a Unix socket.
 
-=========== ===================================== =============================================
-line        what the server does                  what it answers
-=========== ===================================== =============================================
-``status``  nothing                               who it is, and its candidate port
-``lend``    nothing                               the same, and its public listening socket
-``serve``   listens on the socket that came along ``{"serving": true}``
-``pause``   takes no new connections              ``{"serving": false}``
-``mirror``  copies answered requests to the       what it has offered and dropped so far
-            socket that came along, if one did
-``unmirror`` ends that                            what it offered and dropped
-=========== ===================================== =============================================
+============ ========================================= ===========================================
+command      what the server does                      reply
+============ ========================================= ===========================================
+``status``   nothing                                   pid, version, digest and its loopback port
+``lend``     nothing                                   the same, and its public listening socket
+``serve``    listens on the passed socket              ``{"serving": true}``
+``pause``    stops accepting connections               ``{"serving": false}``
+``mirror``   copies answered requests to the passed    the counts of offered and dropped requests
+             socket, if there is one
+``unmirror`` stops copying                             the counts of offered and dropped requests
+============ ========================================= ===========================================
 
-The listening socket itself goes from the old server to the new one. Both then share one queue of
-connections, so that none is lost when the old one closes its end: with two sockets on one port
-(SO_REUSEPORT) what waits in the queue of the closed one is reset.
+The listening socket itself is passed from the old server to the new one. Both then share one queue
+of connections, so no connection is lost when the old server closes its descriptor. With two sockets
+on one port (SO_REUSEPORT) the connections in the queue of the closed one would be reset.
 
-Who may connect is decided by the folder of the socket, which its owner alone may enter. A server
-in a container takes only the commands of live shadows, from those with which it shares the folder.
+The permissions of the socket's folder, which only its owner may enter, decide who may connect. A
+server in a container accepts only the commands of live shadows, from containers that share the
+folder.
 
-``python -m ml_pipeline.serving.control_socket SOCKET COMMAND`` asks from within a container.
+``python -m ml_pipeline.serving.control_socket SOCKET COMMAND`` sends a command from within a
+container.
 """
 
 from __future__ import annotations
@@ -33,25 +35,25 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-LONGEST = 100
-"""Bytes of a Unix socket's address that every system takes."""
+MAX_ADDRESS_BYTES = 100
+"""Bytes of a Unix socket address that every system accepts."""
 MAX_LINE = 4096
-OF_SHADOWS = frozenset({"status", "mirror", "unmirror"})
-COMMANDS = OF_SHADOWS | {"lend", "serve", "pause"}
+SHADOW_COMMANDS = frozenset({"status", "mirror", "unmirror"})
+COMMANDS = SHADOW_COMMANDS | {"lend", "serve", "pause"}
 
 
 @contextlib.contextmanager
 def address(path: Path) -> Iterator[str]:
-    """Yield an address for the socket ``path`` that is short enough for the system.
+    """Yield an address of the socket ``path`` that is short enough for the system.
 
     Raises:
-        OSError: the folder is not there, or the path is too long for a system without /proc.
+        OSError: the folder does not exist, or the path is too long on a system without /proc.
     """
-    if len(os.fsencode(path)) <= LONGEST:
+    if len(os.fsencode(path)) <= MAX_ADDRESS_BYTES:
         yield str(path)
         return
     if not sys.platform.startswith("linux"):
-        raise OSError(0, f"path of a socket longer than {LONGEST} bytes", str(path))
+        raise OSError(0, f"path of a socket longer than {MAX_ADDRESS_BYTES} bytes", str(path))
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"
@@ -74,16 +76,21 @@ def listen(path: Path) -> socket.socket:
     return control
 
 
-def ask(
+def send_command(
     path: Path,
     command: str,
-    lent: socket.socket | None = None,
+    passed_socket: socket.socket | None = None,
     timeout: float = 5.0,
-    **more: float,
+    **parameters: float,
 ) -> tuple[dict[str, Any], socket.socket | None]:
-    """Send one command, with a socket where one goes along; return the answer and what came.
+    """Send one command; return the reply, and the socket that was passed with it.
 
-    ``more`` goes along with the command.
+    Args:
+        path: of the control socket.
+        command: one of ``COMMANDS``.
+        passed_socket: to pass to the server, if any.
+        timeout: seconds.
+        parameters: of the command.
 
     Raises:
         OSError: no server answers there.
@@ -92,33 +99,33 @@ def ask(
         connection.settimeout(timeout)
         with address(path) as name:
             connection.connect(name)
-        send(connection, {"command": command, **more}, lent)
+        send(connection, {"command": command, **parameters}, passed_socket)
         return receive(connection)
 
 
 def send(
-    connection: socket.socket, message: dict[str, Any], lent: socket.socket | None = None
+    connection: socket.socket, message: dict[str, Any], passed_socket: socket.socket | None = None
 ) -> None:
-    """Send one message as a line; a socket goes along as a descriptor of its own."""
+    """Send one message as a line; pass a duplicate of the socket's descriptor with it."""
     line = json.dumps(message).encode() + b"\n"
-    socket.send_fds(connection, [line], [lent.fileno()] if lent else [])
+    socket.send_fds(connection, [line], [passed_socket.fileno()] if passed_socket else [])
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], socket.socket | None]:
-    """Return one message and the socket that came along.
+    """Return one message and the socket that was passed with it.
 
     Raises:
-        OSError: the other end closed, or said something else than one short line of JSON.
+        OSError: the other end closed, or sent something else than one short line of JSON.
     """
     line, descriptors, _, _ = socket.recv_fds(connection, MAX_LINE, 4)
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
     try:
         while not line.endswith(b"\n") and len(line) < MAX_LINE:
-            more = connection.recv(MAX_LINE)
-            if not more:
+            chunk = connection.recv(MAX_LINE)
+            if not chunk:
                 break
-            line += more
+            line += chunk
         message = json.loads(line)
     except ValueError:
         message = None
@@ -132,13 +139,13 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], socket.socket | 
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Ask and print the answer; return 1 where no server answers."""
+    """Send a command and print the reply; return 1 if no server answers."""
     try:
-        told, _ = ask(Path(arguments[0]), arguments[1])
+        response, _ = send_command(Path(arguments[0]), arguments[1])
     except OSError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.write(json.dumps(response) + "\n")
     return 0
 
 

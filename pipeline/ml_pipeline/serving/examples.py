@@ -1,4 +1,4 @@
-"""A request that an address takes, as a command: for the answer to one with another method."""
+"""An example request for each path, as a command, shown when a request has the wrong method."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 HOST = "http://HOST:PORT"
 SHOWN = 20
-"""Features of a model beyond which the example does not list them."""
+"""Number of features above which the example does not list them."""
 
 
 class Examples:
-    """Commands for the addresses of a model's server."""
+    """Example commands for the paths of a model's server."""
 
     def __init__(self, schema: FeatureSchema) -> None:
         row = json.dumps(_row(schema), ensure_ascii=False)
@@ -26,14 +26,14 @@ class Examples:
         }
 
     def command(self, path: str) -> str:
-        """Return the command for an address."""
+        """Return the command for a path."""
         body = self._bodies.get(path)
         if body is None:
             return f"curl {HOST}{path}"
         return f"curl -H 'content-type: application/json' -d {shlex.quote(body)} {HOST}{path}"
 
     def other_method(self, path: str, allowed: str) -> str:
-        """Return the line for a request with a method that an address does not take."""
+        """Return the error message for a request with a method that the path does not accept."""
         return f"{path} takes {allowed} and no other method; for example: {self.command(path)}"
 
 

@@ -1,8 +1,8 @@
-"""What server and feature worker say to each other: frames of JSON over a pipe.
+"""The protocol between server and feature worker: frames of JSON over pipes.
 
-A frame is its length (4 bytes, big-endian) and its content. To the worker goes the body of a
-request as it came, or a CSV behind ``CSV``; back comes ``Features`` or ``Failure``, and ``Ready``
-or ``Failure`` once when the worker has started.
+A frame is its length (4 bytes, big-endian) and its content. The server sends the body of a request
+as received, or a CSV file prefixed with ``CSV``; the worker replies ``ComputedFeatures`` or
+``Failure``. At its start the worker sends ``Ready`` or ``Failure`` once.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ import msgspec
 
 HEADER = struct.Struct(">I")
 CSV = b"\0"
-"""Begins a frame whose rest is a CSV file with a line of column names; no JSON begins so."""
+"""Prefix of a CSV file with a header line; JSON cannot begin with this byte."""
 MAX_FRAME = 256 << 20
-"""Bytes of an answer, beyond which the worker counts as broken."""
+"""Bytes of a reply; a worker that announces more is restarted."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
     """The worker has imported the bundle's code."""
 
 
-class Features(msgspec.Struct, frozen=True, tag=True):
+class ComputedFeatures(msgspec.Struct, frozen=True, tag="Features"):
     """The model's inputs for the rows that are to be predicted."""
 
     rows: list[list[Any]]
     """Values in the order of the schema's features; None is missing."""
     places: list[int]
-    """For each of them its place in the request, from 0."""
+    """Index of each in the request, from 0."""
     set_aside: list[tuple[int, str]]
-    """Rows of the history that missed a data test: place, and the names of the tests."""
+    """Rows of the history that failed a data test: index, and the names of the tests."""
 
 
 class Failure(msgspec.Struct, frozen=True, tag=True):
-    """There are no features; ``status`` and ``error`` are what the client gets."""
+    """The features cannot be computed; ``status`` and ``error`` go to the client."""
 
     status: int
     error: str
 
 
-Message = Ready | Features | Failure
+Message = Ready | ComputedFeatures | Failure
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Message).decode

@@ -1,7 +1,7 @@
-"""The process that computes features of raw rows for a server, started when it is first needed.
+"""The worker process that computes the features of raw rows; started with the first request.
 
-It is bounded: as many requests wait for it as may, each for so long at most. It is ended when it
-takes longer, and started again with the next request; so it is when it has crashed.
+Its queue and the time of a request are bounded. A worker that takes too long is killed; a worker
+that was killed or crashed is started again with the next request.
 """
 
 from __future__ import annotations
@@ -23,100 +23,101 @@ from ml_pipeline.core.subprocess_environment import inherited
 from ml_pipeline.serving.feature_messages import (
     HEADER,
     MAX_FRAME,
+    ComputedFeatures,
     Failure,
-    Features,
     Message,
     Ready,
     decode,
 )
-from ml_pipeline.serving.requests import RequestError
+from ml_pipeline.serving.request_checks import RequestError
 
 START_SECONDS = 60.0
 """Time for the worker to import the bundle's code and the packages that it needs."""
 RETRY_SECONDS = 5.0
-"""After a start that failed for a reason that may pass, requests are refused for so long."""
+"""After a failed start that may succeed later, requests are refused for this long."""
 END_SECONDS = 5.0
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""Beside the system's variables all of the environment that the bundle's code gets: the server's
-token is not in it."""
+"""Passed to the worker besides the system's variables; the server's token is not passed."""
 UNAVAILABLE = 501
-OOM_FIRST = "1000"
+OOM_SCORE_ADJ = "1000"
 MODULE = "ml_pipeline.scoring.feature_worker"
-NEEDED = ("ml_pipeline.scoring", "pandas")
-INSTEAD = "or send the features to /predict"
+REQUIRED_MODULES = ("ml_pipeline.scoring", "pandas")
+ALTERNATIVE = "or send the features to /predict"
 
 logger = logging.getLogger("ml_pipeline.serving")
 
 
 @dataclass(frozen=True)
-class RawLimits:
-    """The largest request of raw rows, and how many may wait for how long."""
+class RawRowLimits:
+    """Limits on requests of raw rows and on their queue."""
 
     max_rows: int = 10_000
-    """Rows of a request, the history included."""
+    """Rows of a request, including history."""
     max_queue: int = 8
     max_seconds: float = 10.0
     max_memory: int = 2 << 30
-    """Bytes that the worker may hold after an answer; beyond, it ends and is started again."""
+    """Bytes of memory after a response, above which the worker exits and is started again."""
 
 
 @dataclass(frozen=True)
-class RawPlace:
-    """Where the server runs, as far as messages about raw rows name it."""
+class RawRowsContext:
+    """The server's environment and the worker's scratch folder."""
 
     environment: str | None = None
-    """None where the server was started by hand."""
-    off: bool = False
+    """Its name, for error messages; None if the server was started by hand."""
+    disabled: bool = False
     """Whether the environment's ``raw_rows`` is false."""
     scratch: Path | None = None
-    """The folder that the worker may write to; the system's for temporary files if None."""
+    """Parent of the folder that the worker may write to; None: the system's temporary folder."""
 
     @property
-    def switched_off(self) -> str:
-        """What a client is told where raw rows are off."""
+    def disabled_message(self) -> str:
+        """The error message if raw rows are disabled."""
         if self.environment is None:
-            return f"this server was started with --raw-off: start it without, {INSTEAD}"
+            return f"this server was started with --raw-off: start it without, {ALTERNATIVE}"
         return (
-            "this environment does not compute features: whoever deploys it sets 'environments."
-            f"{self.environment}.raw_rows: true' in ml.yaml and deploys again, {INSTEAD}"
+            "this environment does not compute features: set 'environments."
+            f"{self.environment}.raw_rows: true' in ml.yaml and deploy again, {ALTERNATIVE}"
         )
 
     @property
-    def not_installed(self) -> str:
-        """What a client is told where the packages are lacking."""
-        lacking = "this server's environment has no packages to compute features"
+    def not_installed_message(self) -> str:
+        """The error message if required packages are not installed."""
+        missing = "the packages that compute features are not installed with this server"
         if self.environment is None:
-            return f"{lacking}: start it where jenkins-ml-pipeline is installed, {INSTEAD}"
+            return f"{missing}: start it where jenkins-ml-pipeline is installed, {ALTERNATIVE}"
         key = f"environments.{self.environment}.image"
         return (
-            f"{lacking}: whoever deploys it sets {key} in ml.yaml to an image of "
-            f"docker/server-raw.Dockerfile, or removes {key}, and deploys again, {INSTEAD}"
+            f"{missing}: set {key} in ml.yaml to an image of "
+            f"docker/server-raw.Dockerfile, or remove {key}, and deploy again, {ALTERNATIVE}"
         )
 
 
 class WorkerError(Exception):
-    """The worker ended, or answers with something else than messages."""
+    """The worker ended or sent an invalid message."""
 
 
-class FeatureProcess:
-    """Computes features in a worker process, one request after the other.
+class FeatureWorker:
+    """Computes features in a worker process, one request at a time.
 
     Args:
-        bundle: its folder; the bundle was verified.
-        limits: of rows, queue, time and memory.
-        place: where the server runs.
+        bundle: folder of a verified bundle.
+        limits: on rows, queue, time and memory.
+        context: the server's environment.
     """
 
-    def __init__(self, bundle: Path, limits: RawLimits, place: RawPlace | None = None) -> None:
+    def __init__(
+        self, bundle: Path, limits: RawRowLimits, context: RawRowsContext | None = None
+    ) -> None:
         self._bundle = bundle
         self._limits = limits
-        self._where = place or RawPlace()
+        self._context = context or RawRowsContext()
         self._scratch: TemporaryDirectory[str] | None = None
-        """Where the worker may write: nowhere else, where the system can confine it."""
+        """The only folder that the worker may write to, where the system can enforce it."""
         self._process: Process | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._refusal: tuple[Failure, float] | None = None
-        """Why the last start failed, and until when that stands."""
+        """Failure of the last start, and the loop time until which it is returned."""
         self.waiting = 0
         """Requests in the queue or in the worker."""
         self.starts = 0
@@ -125,37 +126,37 @@ class FeatureProcess:
     def max_rows(self) -> int:
         return self._limits.max_rows
 
-    async def compute(self, body: bytes | bytearray) -> Features:
+    async def compute(self, body: bytes | bytearray) -> ComputedFeatures:
         """Return the features of a request's rows.
 
         Raises:
-            RequestError: 4xx as the worker says; 429 where the queue is full; 501 where the
-                bundle's code cannot run here; 503 where the worker ended or took too long.
+            RequestError: 4xx as the worker returns it; 429 if the queue is full; 501 if the
+                bundle's code cannot run here; 503 if the worker ended or took too long.
         """
-        if self._where.off:
-            raise RequestError(UNAVAILABLE, self._where.switched_off)
+        if self._context.disabled:
+            raise RequestError(UNAVAILABLE, self._context.disabled_message)
         limits = self._limits
         if self.waiting >= limits.max_queue:
             raise RequestError(
-                429, f"{self.waiting} requests of raw rows wait already; ask again later", 1
+                429, f"{self.waiting} requests of raw rows wait already; retry later", 1
             )
         self.waiting += 1
         try:
             try:
                 async with asyncio.timeout(limits.max_seconds + START_SECONDS):
-                    await self._turn.acquire()
+                    await self._lock.acquire()
             except TimeoutError:
-                told = "no turn for raw rows in time; ask again later"
-                raise RequestError(503, told, 1) from None
+                reason = "raw rows: the requests before this one took too long; retry later"
+                raise RequestError(503, reason, 1) from None
             try:
-                answer = await self._answer(bytes(body))
+                features = await self._request(bytes(body))
             finally:
-                self._turn.release()
+                self._lock.release()
         finally:
             self.waiting -= 1
-        if isinstance(answer, Failure):
-            raise RequestError(answer.status, answer.error)
-        return answer
+        if isinstance(features, Failure):
+            raise RequestError(features.status, features.error)
+        return features
 
     async def close(self) -> None:
         """End the worker."""
@@ -177,35 +178,35 @@ class FeatureProcess:
         except TimeoutError:
             await _kill(process)
 
-    async def _answer(self, body: bytes) -> Features | Failure:
-        failed = await self._started()
-        if failed is not None:
-            return failed
+    async def _request(self, body: bytes) -> ComputedFeatures | Failure:
+        failure = await self._ensure_started()
+        if failure is not None:
+            return failure
         assert self._process is not None
         process = self._process
         try:
             async with asyncio.timeout(self._limits.max_seconds):
-                found = await _exchange(process, body)
+                message = await _exchange(process, body)
         except TimeoutError:
             fault = f"the features took over {self._limits.max_seconds:g} s"
         except (WorkerError, OSError) as error:
             fault = f"the feature worker failed: {error}"
-        except asyncio.CancelledError:  # the answer to come would be taken for the next request's
+        except asyncio.CancelledError:  # its response would be read as that of the next request
             self._process = None
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             raise
         else:
-            if not isinstance(found, Ready):
-                return found
-            fault = "the feature worker failed: it answers out of turn"
+            if not isinstance(message, Ready):
+                return message
+            fault = "the feature worker failed: unexpected message"
         logger.warning("%s; it is started again with the next request", fault)
         self._process = None
         await _kill(process)
-        raise RequestError(503, f"{fault}; ask again later", retry_after=1)
+        raise RequestError(503, f"{fault}; retry later", retry_after=1)
 
-    async def _started(self) -> Failure | None:
-        """Start the worker unless it runs; return why it does not."""
+    async def _ensure_started(self) -> Failure | None:
+        """Start the worker unless it runs; return the failure if it cannot be started."""
         now = asyncio.get_running_loop().time()
         if self._refusal is not None and now < self._refusal[1]:
             return self._refusal[0]
@@ -213,61 +214,63 @@ class FeatureProcess:
             if self._process.returncode is None:
                 return None
             logger.warning("the feature worker ended with %s", self._process.returncode)
-        if any(find_spec(name) is None for name in NEEDED):
-            return Failure(UNAVAILABLE, self._where.not_installed)
+        if any(find_spec(name) is None for name in REQUIRED_MODULES):
+            return Failure(UNAVAILABLE, self._context.not_installed_message)
         self._process = await self._spawn()
         self.starts += 1
         try:
             async with asyncio.timeout(START_SECONDS):
                 message = await _receive(self._process)
         except (TimeoutError, WorkerError, OSError) as error:
-            told = str(error) or f"not ready within {START_SECONDS:g} s"
-            message = Failure(503, f"the feature worker does not start: {told}")
+            reason = str(error) or f"not ready within {START_SECONDS:g} s"
+            message = Failure(503, f"the feature worker does not start: {reason}")
         if isinstance(message, Ready):
             self._refusal = None
             return None
         process, self._process = self._process, None
         await _kill(process)
-        if isinstance(message, Features):
-            message = Failure(503, "the feature worker does not start: it answers out of turn")
+        if isinstance(message, ComputedFeatures):
+            message = Failure(503, "the feature worker does not start: unexpected message")
         logger.warning(message.error)
-        lasts = float("inf") if message.status == UNAVAILABLE else now + RETRY_SECONDS
-        self._refusal = message, lasts
+        until = float("inf") if message.status == UNAVAILABLE else now + RETRY_SECONDS
+        self._refusal = message, until
         return message
 
     async def _spawn(self) -> Process:
-        from ml_pipeline.core import landlock  # not in the image without the packages
+        from ml_pipeline.core import landlock  # missing in the image without the packages
         from ml_pipeline.core.home import secret_files
         from ml_pipeline.core.landlock import Rules
 
         command = [sys.executable, "-P", "-m", MODULE, "--bundle", str(self._bundle)]
         command += ["--max-rows", str(self._limits.max_rows)]
         command += ["--max-memory", str(self._limits.max_memory)]
-        scratch = self._place()
-        confined = landlock.command(Rules((scratch,), secret_files(near=(self._bundle,))), command)
+        scratch = self._scratch_folder()
+        confined_command = landlock.command(
+            Rules((scratch,), secret_files(near=(self._bundle,))), command
+        )
         process = await asyncio.create_subprocess_exec(
-            *confined, stdin=PIPE, stdout=PIPE, stderr=None if _has_stderr() else DEVNULL,
+            *confined_command, stdin=PIPE, stdout=PIPE, stderr=None if _has_stderr() else DEVNULL,
             env=inherited(*THREADS) | {"TMPDIR": str(scratch)} | self._home(scratch),
         )  # fmt: skip
-        _end_first(process.pid)
+        _prefer_for_oom_kill(process.pid)
         return process
 
     def _home(self, scratch: Path) -> dict[str, str]:
-        """Return a HOME that can be written to, where the server's own cannot."""
-        return {} if self._where.scratch is None else {"HOME": str(scratch)}
+        """Return a writable HOME, if the server's own is read-only."""
+        return {} if self._context.scratch is None else {"HOME": str(scratch)}
 
-    def _place(self) -> Path:
+    def _scratch_folder(self) -> Path:
         if self._scratch is None:
             self._scratch = TemporaryDirectory(
-                prefix="features-", dir=self._where.scratch, ignore_cleanup_errors=True
+                prefix="features-", dir=self._context.scratch, ignore_cleanup_errors=True
             )
         return Path(self._scratch.name).resolve()
 
 
-def _end_first(pid: int) -> None:
-    """Let the kernel end the worker before the server, where a container's memory is full."""
-    with contextlib.suppress(OSError):  # there is no such file where the system is not Linux
-        Path(f"/proc/{pid}/oom_score_adj").write_text(OOM_FIRST)
+def _prefer_for_oom_kill(pid: int) -> None:
+    """Let the kernel kill the worker before the server when memory runs out."""
+    with contextlib.suppress(OSError):  # the file exists on Linux only
+        Path(f"/proc/{pid}/oom_score_adj").write_text(OOM_SCORE_ADJ)
 
 
 def _has_stderr() -> bool:
@@ -290,7 +293,7 @@ async def _receive(process: Process) -> Message:
     try:
         (length,) = HEADER.unpack(await process.stdout.readexactly(HEADER.size))
         if length > MAX_FRAME:
-            raise WorkerError(f"it answers with {length} bytes")
+            raise WorkerError(f"message of {length} bytes")
         message: Message = decode(await process.stdout.readexactly(length))
     except asyncio.IncompleteReadError:
         with contextlib.suppress(TimeoutError):
@@ -298,7 +301,7 @@ async def _receive(process: Process) -> Message:
                 await process.wait()
         raise WorkerError(f"it ended with {process.returncode}") from None
     except msgspec.DecodeError as error:
-        raise WorkerError(f"it answers with no message: {error}") from None
+        raise WorkerError(f"invalid message: {error}") from None
     return message
 
 

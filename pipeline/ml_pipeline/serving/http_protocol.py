@@ -1,10 +1,9 @@
-"""uvicorn's fast HTTP protocol, with bounds on a request and a short way for the usual one.
+"""uvicorn's httptools protocol with bounds on each request, and a fast path for predictions.
 
-What uvicorn does between a request and its application (a scope, a cycle, a task, two messages)
-takes longer than a quick model. So a request for predictions that arrived whole in one read, and
-that is nothing special, is answered without, by one write: in the loop's next turn, together with
-those that arrived on other connections. Every other request takes uvicorn's way, as if this one did
-not exist.
+The work of uvicorn between a request and its application (a scope, a cycle, a task, two messages)
+takes longer than a fast model. So an ordinary request for predictions that arrived completely is
+answered without it, by one write: in the loop's next iteration, batched with requests of other
+connections. All other requests are processed by uvicorn as usual.
 """
 
 from __future__ import annotations
@@ -15,33 +14,33 @@ from typing import TYPE_CHECKING, Any, cast
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from ml_pipeline.serving.requests import BODY_TIMED_OUT
+from ml_pipeline.serving.request_checks import BODY_TIMED_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ml_pipeline.serving.app import Answer, Scoring
+    from ml_pipeline.serving.app import HttpResponse, PredictionEndpoint
 
-MAX_HEAD = 64 << 10
-"""Bytes of a request line and its headers, to within one read of the socket."""
-HEAD_SECONDS = 10.0
-"""Time for them to arrive."""
+MAX_HEADER_BYTES = 64 << 10
+"""Bytes of a request line and headers, checked after each read of the socket."""
+HEADER_SECONDS = 10.0
+"""Time for the headers to arrive."""
 BODY_SECONDS = 10.0
-"""Time for a body to arrive, once its headers have."""
-TOO_LATE = b'{"error":"no whole body in time"}'
+"""Time for a body to arrive, after its headers."""
+BODY_TIMEOUT_RESPONSE = b'{"error":"the body did not arrive in time"}'
 MAX_QUEUED = 32
-"""Requests of one connection that wait for an answer, beyond which its input stays unparsed."""
+"""Queued requests of one connection, beyond which its input is not parsed."""
 SLICE = 4 << 10
-"""Bytes that are parsed before the length of that queue is checked again."""
+"""Bytes that are parsed before the length of the queue is checked again."""
 WRITE_SECONDS = 30.0
-"""Time for a client to read enough of its answers, once the transport's buffer is full."""
+"""Time for a client to read its responses, once the transport's buffer is full."""
 
 
 class QueueAwareFlow(FlowControl):
     """Keeps reading paused while requests of the connection are queued or unparsed.
 
-    uvicorn resumes reading after each answer, so that a client which sends faster than it is
-    answered would fill the memory.
+    uvicorn resumes reading after each response, so a client that sends faster than it is answered
+    would fill the memory.
     """
 
     def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
@@ -54,32 +53,33 @@ class QueueAwareFlow(FlowControl):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection whose request is too long in its head, or does not arrive.
+    """Bounds the headers, the time and the queue of a connection.
 
-    A body that does not arrive is answered with 408 here, where a timer costs only the requests
-    that wait for one. Pipelined requests are queued up to ``MAX_QUEUED``; a client that does not
-    read its answers is disconnected after ``WRITE_SECONDS``.
+    A connection is closed if its request's headers are too long or late. A late body is answered
+    with 408 here, where only requests that wait for a body pay for a timer. Pipelined requests are
+    queued up to ``MAX_QUEUED``; a client that does not read its responses is disconnected after
+    ``WRITE_SECONDS``.
 
-    The application's ``fast_path``, if it has one, names who answers on the short way.
+    The application's ``fast_path``, if it has one, maps paths to the endpoints of the fast path.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._in_head = True
-        self._head = 0
+        self._in_headers = True
+        self._header_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._fast_path: Mapping[bytes, Scoring] = getattr(self.app, "fast_path", {})
-        self._scoring: Scoring | None = None
-        """Who may answer the request that is being parsed, of which uvicorn does not know yet."""
+        self._fast_path: Mapping[bytes, PredictionEndpoint] = getattr(self.app, "fast_path", {})
+        self._endpoint: PredictionEndpoint | None = None
+        """Endpoint of the request that is being parsed and was not passed to uvicorn yet."""
         self._body = b""
-        self._waits_for: Scoring | None = None
-        """Who answers the last request in the loop's next turn."""
-        self._refusal: str | None = None
-        """What is wrong with that which came after a request that is not answered yet."""
+        self._pending: PredictionEndpoint | None = None
+        """Endpoint that answers the last request in the loop's next iteration."""
+        self._parse_error: str | None = None
+        """Parse error in the input after a request that is not answered yet."""
         self._idle_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._unparsed = b""
-        """What arrived behind a full queue of requests."""
+        """Input that arrived while the queue of requests was full."""
         self._write_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -90,7 +90,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
         self.flow = QueueAwareFlow(self.transport, self)
-        self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self._timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
         self._flush_pending()
@@ -105,26 +105,26 @@ class BoundedProtocol(HttpToolsProtocol):
             super().data_received(data)
         else:
             data = self._feed_slices(data)
-        if self._scoring is not None:
-            self._leave_to_uvicorn()
+        if self._endpoint is not None:
+            self._hand_to_uvicorn()
         if self._unparsed:
             self._stop_timer()
             return
-        if self._in_head:
-            self._head += len(data)
-            if self._head > MAX_HEAD and not self.transport.is_closing():
+        if self._in_headers:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
                 self.send_400_response("The request's headers are too long.")
             if self._timer is None:
-                self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+                self._timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
         else:
-            self._head = 0
+            self._header_bytes = 0
             if self._timer is None and self.cycle is not None and self.cycle.more_body:
-                self._timer = self.loop.call_later(BODY_SECONDS, self._body_is_late)
+                self._timer = self.loop.call_later(BODY_SECONDS, self._time_out_body)
 
     def _feed_slices(self, data: bytes) -> bytes:
         """Parse slices until the queue is full, and keep the rest; return what was parsed."""
         for start in range(0, len(data), SLICE):
-            if self.transport.is_closing() or self._refusal is not None:
+            if self.transport.is_closing() or self._parse_error is not None:
                 break
             if len(self.pipeline) >= MAX_QUEUED:
                 self._unparsed = data[start:]
@@ -135,61 +135,61 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _feed_unparsed(self) -> None:
         if self.pipeline or self.transport.is_closing():
-            return  # the answer to the last queued request schedules this again
+            return  # the response to the last queued request schedules this again
         data, self._unparsed = self._unparsed, b""
         self._feed(data)
         self.flow.resume_reading()
 
     def on_message_begin(self) -> None:
         self._flush_pending()
-        self._in_head = True
+        self._in_headers = True
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            return  # what comes after a chunked body says nothing of the request
+        if not self._in_headers:
+            return  # trailers of a chunked body are ignored
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._in_headers = False
         self._stop_timer()
-        scoring = self._fast_path.get(self.url)
-        if scoring is not None and self._is_usual():
-            self._scoring, self._body = scoring, b""
+        endpoint = self._fast_path.get(self.url)
+        if endpoint is not None and self._is_fast():
+            self._endpoint, self._body = endpoint, b""
         else:
-            self._tell_uvicorn()
+            self._start_in_uvicorn()
 
     def on_body(self, body: bytes) -> None:
-        if self._scoring is None:
+        if self._endpoint is None:
             super().on_body(body)
         else:
             self._body += body
 
     def on_message_complete(self) -> None:
         self._stop_timer()
-        if self._scoring is not None:
-            self._waits_for = self._scoring
-            if self._scoring.fast_path(self.headers, self._body, self._send):
-                self._scoring = None
+        if self._endpoint is not None:
+            self._pending = self._endpoint
+            if self._endpoint.fast_path(self.headers, self._body, self._send):
+                self._endpoint = None
                 return
-            self._waits_for = None
-            self._leave_to_uvicorn()
+            self._pending = None
+            self._hand_to_uvicorn()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, after the requests before it."""
+        """Answer invalid HTTP, after the requests before it."""
         self._flush_pending()
-        if not self._is_uvicorns() or (self.cycle.more_body and not self.pipeline):
+        if not self._uvicorn_is_busy() or (self.cycle.more_body and not self.pipeline):
             super().send_400_response(msg)
             return
-        if self.cycle.more_body:  # its own body is at fault, and it waits for others
+        if self.cycle.more_body:  # the error is in its own body, and it waits for others
             self.pipeline.popleft()[0].response_complete = True
-        self._refusal = msg
+        self._parse_error = msg
         self.flow.pause_reading()
 
     def on_response_complete(self) -> None:
@@ -197,8 +197,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             return
-        if is_last and self._refusal is not None:
-            super().send_400_response(self._refusal)
+        if is_last and self._parse_error is not None:
+            super().send_400_response(self._parse_error)
         elif self.pipeline:
             return
         elif self._unparsed:
@@ -223,7 +223,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._flush_pending()
 
     def shutdown(self) -> None:
-        """Close the connection once it has its answers."""
+        """Close the connection after its pending responses."""
         self._flush_pending()
         super().shutdown()
 
@@ -236,8 +236,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self.pipeline.clear()
         self._unparsed = b""
 
-    def _is_usual(self) -> bool:
-        """Whether the request, by its headers, can be answered without uvicorn's care."""
+    def _is_fast(self) -> bool:
+        """Whether the headers permit the fast path."""
         parser, limit = self.parser, self.limit_concurrency
         return (
             parser.get_method() == b"POST"
@@ -245,73 +245,75 @@ class BoundedProtocol(HttpToolsProtocol):
             and parser.should_keep_alive()
             and not parser.should_upgrade()
             and not self.expect_100_continue
-            and not self._is_uvicorns()
+            and not self._uvicorn_is_busy()
             and not self.flow.write_paused
             and not self.transport.is_closing()
             and (limit is None or max(len(self.connections), len(self.tasks)) < limit)
         )
 
     def _flush_pending(self) -> None:
-        """Have the last request answered now, before anything else happens to the connection."""
-        if self._waits_for is not None:
-            self._waits_for.flush()
+        """Answer the last request now, before anything else happens on the connection."""
+        if self._pending is not None:
+            self._pending.flush()
 
-    def _send(self, answer: Answer) -> None:
-        self._waits_for = None
+    def _send(self, response: HttpResponse) -> None:
+        self._pending = None
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        fields = map(b": ".join, [*self.server_state.default_headers, *answer.fields])
-        head = STATUS_LINE[answer.status] + b"\r\n".join(fields)
-        self.transport.write(head + b"\r\n\r\n" + answer.body)
+        fields = map(b": ".join, [*self.server_state.default_headers, *response.fields])
+        head = STATUS_LINE[response.status] + b"\r\n".join(fields)
+        self.transport.write(head + b"\r\n\r\n" + response.body)
         self._idle_since = self.loop.time()
         if self._idle_timer is None:
-            self._watch_idleness(self.timeout_keep_alive)
+            self._start_idle_timer(self.timeout_keep_alive)
 
-    def _watch_idleness(self, seconds: float) -> None:
+    def _start_idle_timer(self, seconds: float) -> None:
         self._idle_timer = self.loop.call_later(seconds, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        """Close the connection if it asked for nothing since its last answer, long ago.
+        """Close the connection if it has been idle for the keep-alive time.
 
-        One timer a connection: uvicorn's, one a request, is as dear as parsing the request.
+        There is one timer for each connection: uvicorn's timer for each request costs as much as
+        parsing the request.
         """
-        # a request of this turn; the timer is still there, so none begins anew
+        # a request of this iteration; the timer is still set, so no other is started
         self._flush_pending()
         self._idle_timer = None
-        if self._in_head or self._is_uvicorns() or self.timeout_keep_alive_task is not None:
-            return  # the next answer begins anew
-        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left > 0:
-            self._watch_idleness(left)
+        if self._in_headers or self._uvicorn_is_busy() or self.timeout_keep_alive_task is not None:
+            return  # the next response starts the timer
+        remaining = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if remaining > 0:
+            self._start_idle_timer(remaining)
         else:
             self.transport.close()
 
-    def _is_uvicorns(self) -> bool:
-        """Whether uvicorn has a request that is not answered yet."""
+    def _uvicorn_is_busy(self) -> bool:
+        """Whether uvicorn has an unanswered request."""
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _tell_uvicorn(self) -> None:
-        """Let uvicorn begin the request whose headers are complete."""
+    def _start_in_uvicorn(self) -> None:
+        """Pass the request whose headers are complete to uvicorn."""
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, headers, expect
         self.scope["headers"] = headers
         super().on_headers_complete()
 
-    def _leave_to_uvicorn(self) -> None:
-        """Let it have a request that was to be answered at once, as far as it has arrived."""
-        self._scoring = None
-        self._tell_uvicorn()
+    def _hand_to_uvicorn(self) -> None:
+        """Pass a request of the fast path to uvicorn, with the body received so far."""
+        self._endpoint = None
+        self._start_in_uvicorn()
         if self._body:
             super().on_body(self._body)
 
-    def _body_is_late(self) -> None:
+    def _time_out_body(self) -> None:
         if not self.cycle.response_started and not self.transport.is_closing():
             self.cycle.scope["state"][BODY_TIMED_OUT] = True
             self.transport.write(
                 b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n"
-                b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(TOO_LATE), TOO_LATE)
+                b"content-length: %d\r\nconnection: close\r\n\r\n%b"
+                % (len(BODY_TIMEOUT_RESPONSE), BODY_TIMEOUT_RESPONSE)
             )
         self.transport.close()
 

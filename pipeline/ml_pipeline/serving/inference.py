@@ -1,15 +1,14 @@
-"""Runs the model: at once where that is quick, otherwise in a thread behind a bounded queue.
+"""Runs the model: on the event loop if it is fast, otherwise in a thread with a bounded queue.
 
-A row takes microseconds, less than handing it to a thread does; so it is answered on the event
-loop, where no more can wait than there are connections. Single rows that arrive in one turn of the
-loop are answered by one call of the model. None of them waits for that: the loop writes no answer
-before it has read all that has arrived. What takes longer (many rows, a large model) would hold
-everybody up there. It waits for a thread instead, ``max_queue`` requests at most and
-``max_seconds`` at most. ONNX Runtime lets go of the interpreter meanwhile, so quick requests
-overtake. How long a row takes is measured all the time, in time of the thread on the processor:
-where others keep that busy, or the event loop the interpreter, a quick model stays one. (By the
-clock it would go to the thread, wait more there, and so stay there until requests are refused.) The
-lesser of two measurements in a row counts.
+Predicting a row takes microseconds, less than passing it to a thread, so it is done on the event
+loop, where the number of connections bounds the requests. Single rows that arrive in one iteration
+of the loop are predicted by one call of the model; none of them is delayed by this, since the loop
+writes no response before it has read all input. Slower requests (many rows, a large model) would
+block the loop. They wait for a thread, at most ``max_queue`` requests for at most ``max_seconds``.
+ONNX Runtime releases the GIL, so fast requests overtake them. The time of a row is measured
+continuously, as CPU time of the thread: with wall time, a fast model on a busy machine would be
+moved to the thread, wait longer there, and stay there. The lesser of the last two measurements
+counts.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.serving.requests import RequestError
+from ml_pipeline.serving.request_checks import RequestError
 
 if TYPE_CHECKING:
     from ml_pipeline.bundle.reader import Bundle
@@ -32,30 +31,30 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ml_pipeline.serving")
 
-QUICK_SECONDS = 0.001
-"""Longest estimated time of a prediction on the event loop."""
-TOGETHER = 64
-"""Most rows of one call of the model for several requests."""
+MAX_INLINE_SECONDS = 0.001
+"""Longest estimated time of a request that is predicted on the event loop."""
+MAX_BATCH = 64
+"""Rows of one call of the model for several requests."""
 
 Rows = list[Any]
-Told = Callable[["list[Value] | Exception"], None]
-"""Takes the predictions for a request's rows, or the exception that prevents them."""
+Callback = Callable[["list[Value] | Exception"], None]
+"""Receives the predictions for a request's rows, or the exception that was raised."""
 
 
 @dataclass
 class _Job:
     rows: Rows
-    answer: asyncio.Future[list[Value]]
+    future: asyncio.Future[list[Value]]
     loop: asyncio.AbstractEventLoop
 
 
 class Inference:
-    """Answers rows with predictions.
+    """Predicts rows.
 
     Args:
-        bundle: opened, verified and warm.
-        max_queue: requests that may wait for the thread or be in it.
-        max_seconds: longest time that one of them waits for its answer.
+        bundle: opened and verified.
+        max_queue: requests that may wait for the thread or be processed by it.
+        max_seconds: longest time that one of them waits for its predictions.
     """
 
     def __init__(self, bundle: Bundle, max_queue: int, max_seconds: float) -> None:
@@ -65,96 +64,96 @@ class Inference:
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self.waiting = 0
-        """Requests in the queue or in the thread."""
-        self._gathered: list[Told] = []
-        self._matrix = bundle.schema.empty(TOGETHER)
+        """Requests that wait for the thread or are processed by it."""
+        self._batch: list[Callback] = []
+        self._matrix = bundle.schema.empty(MAX_BATCH)
         self._row_seconds = 0.0
         rows = bundle.golden.inputs[:1]
-        self._predict(rows)  # the first one also loads
+        self._predict(rows)  # the first call also loads the model
         started = time.thread_time()
         self._predict(rows)
-        self._row_seconds = self._measured = time.thread_time() - started
+        self._row_seconds = self._last_row_seconds = time.thread_time() - started
 
     def fits_event_loop(self, rows: int) -> bool:
-        """Whether a request of that many rows is to be answered by ``now``."""
-        return rows * self._row_seconds <= QUICK_SECONDS
+        """Whether a request of this many rows can be predicted by ``predict_inline``."""
+        return rows * self._row_seconds <= MAX_INLINE_SECONDS
 
-    def now(self, rows: Rows) -> list[Value]:
+    def predict_inline(self, rows: Rows) -> list[Value]:
         """Return the prediction for each row.
 
         Raises:
             FeatureError: a row does not fit the model.
         """
         started = time.thread_time()
-        found = self._predict(rows)
+        predictions = self._predict(rows)
         self._measure(time.thread_time() - started, len(rows))
-        return found
+        return predictions
 
-    def batch_single_rows(self, row: Sequence[object], told: Told) -> None:
-        """Answer one row with the others that come in this turn of the event loop.
+    def batch_single_rows(self, row: Sequence[object], callback: Callback) -> None:
+        """Predict one row together with others of this iteration of the event loop.
 
-        ``told`` is called in the loop's next turn, or by ``flush``.
+        ``callback`` is called in the loop's next iteration, or by ``flush``.
 
         Raises:
-            FeatureError: the row does not fit the model; ``told`` is not called.
+            FeatureError: the row does not fit the model; ``callback`` is not called.
         """
-        gathered = self._gathered
-        self._bundle.schema.encode_into(self._matrix, len(gathered), row)
-        gathered.append(told)
-        if len(gathered) == 1:
+        batch = self._batch
+        self._bundle.schema.encode_into(self._matrix, len(batch), row)
+        batch.append(callback)
+        if len(batch) == 1:
             asyncio.get_running_loop().call_soon(self.flush)
-        elif len(gathered) == TOGETHER:
+        elif len(batch) == MAX_BATCH:
             self.flush()
 
     def flush(self) -> None:
-        """Answer the single rows that are waiting for their batch."""
-        gathered, self._gathered = self._gathered, []
-        if not gathered:
+        """Predict the single rows of the current batch."""
+        batch, self._batch = self._batch, []
+        if not batch:
             return
         started = time.thread_time()
         try:
-            found = self._bundle.predict_list(self._matrix[: len(gathered)])
-        except Exception as error:  # noqa: BLE001  # it is the requests' to tell
-            for told in gathered:
-                _tell(told, error)
+            predictions = self._bundle.predict_list(self._matrix[: len(batch)])
+        except Exception as error:  # noqa: BLE001  # passed to the requests
+            for callback in batch:
+                _call(callback, error)
             return
-        self._measure(time.thread_time() - started, len(gathered))
-        for told, prediction in zip(gathered, found, strict=True):
-            _tell(told, [prediction])
+        self._measure(time.thread_time() - started, len(batch))
+        for callback, prediction in zip(batch, predictions, strict=True):
+            _call(callback, [prediction])
 
     async def in_thread(self, rows: Rows) -> list[Value]:
-        """Return the prediction for each row, once the thread has got to it.
+        """Return the prediction for each row, computed in the thread.
 
         Raises:
             FeatureError: a row does not fit the model.
-            RequestError: 429 where the queue is full, 503 where the answer is not there in time.
+            RequestError: 429 if the queue is full, 503 if the predictions are not ready in time.
         """
         if self.waiting >= self._max_queue:
             seconds = self._row_seconds * len(rows) * self.waiting
             raise RequestError(
                 429,
-                f"{self.waiting} requests wait already; ask again later",
+                f"{self.waiting} requests wait already; retry later",
                 retry_after=max(1, math.ceil(min(seconds, self._max_seconds))),
             )
         loop = asyncio.get_running_loop()
         job = _Job(rows, loop.create_future(), loop)
         self.waiting += 1
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
+            self._thread = threading.Thread(target=self._run_jobs, name="inference", daemon=True)
             self._thread.start()
         self._jobs.put(job)
         try:
             async with asyncio.timeout(self._max_seconds):
-                return await job.answer
+                return await job.future
         except TimeoutError:
             raise RequestError(
-                503, f"no answer within {self._max_seconds:g} s; ask again later", retry_after=1
+                503, f"no prediction within {self._max_seconds:g} s; retry later", retry_after=1
             ) from None
 
     def _measure(self, seconds: float, rows: int) -> None:
         measured = seconds / (rows or 1)
-        self._row_seconds = min(measured, self._measured)
-        self._measured = measured
+        self._row_seconds = min(measured, self._last_row_seconds)
+        self._last_row_seconds = measured
 
     def _predict(self, rows: Rows) -> list[Value]:
         if not rows:
@@ -162,33 +161,33 @@ class Inference:
         bundle = self._bundle
         return bundle.predict_list(bundle.schema.encode_rows(rows))
 
-    def _work(self) -> None:
+    def _run_jobs(self) -> None:
         while True:
             job = self._jobs.get()
-            found: list[Value] | BaseException = []
-            if not job.answer.cancelled():
+            predictions: list[Value] | BaseException = []
+            if not job.future.cancelled():
                 try:
-                    found = self.now(job.rows)
-                except BaseException as error:  # noqa: BLE001  # it is the request's to tell
-                    found = error
+                    predictions = self.predict_inline(job.rows)
+                except BaseException as error:  # noqa: BLE001  # passed to the request
+                    predictions = error
             try:
-                job.loop.call_soon_threadsafe(self._deliver, job, found)
+                job.loop.call_soon_threadsafe(self._resolve, job, predictions)
             except RuntimeError:
-                self.waiting -= 1  # the loop is closed: nobody asks any more
+                self.waiting -= 1  # the loop is closed, so the server has ended
 
-    def _deliver(self, job: _Job, found: list[Value] | BaseException) -> None:
+    def _resolve(self, job: _Job, predictions: list[Value] | BaseException) -> None:
         self.waiting -= 1
-        if job.answer.done():
+        if job.future.done():
             return
-        if isinstance(found, BaseException):
-            job.answer.set_exception(found)
+        if isinstance(predictions, BaseException):
+            job.future.set_exception(predictions)
         else:
-            job.answer.set_result(found)
+            job.future.set_result(predictions)
 
 
-def _tell(told: Told, found: list[Value] | Exception) -> None:
-    """Answer one request. An exception in one callback does not affect the rest of the batch."""
+def _call(callback: Callback, predictions: list[Value] | Exception) -> None:
+    """Call one callback. Its exception does not affect the rest of the batch."""
     try:
-        told(found)
+        callback(predictions)
     except Exception:
         logger.exception("fault")

@@ -1,10 +1,10 @@
-"""``POST /invocations`` as MLflow's scoring server takes and answers it.
+"""``POST /invocations``, compatible with MLflow's scoring server.
 
-Source: MLflow 3.17, ``mlflow/pyfunc/scoring_server``. As there, NaN and what pandas reads from a
-CSV as missing is missing, and other keys of the object are ignored, ``params`` among them. Unlike
-there, a row has a value for each column and no other, a column is one of the model's and is given
-once, and a row lacks only what is optional: what MLflow fills with NaN or leaves out is a wrong
-prediction where a name is misspelt or a cell is too many.
+Source: MLflow 3.17, ``mlflow/pyfunc/scoring_server``. As there, NaN and the CSV cells
+that pandas reads as missing are missing values, and other keys of the object, such as ``params``,
+are ignored. Unlike there, a row has exactly one value for each column, columns are unique and
+known to the model, and only optional features may be missing: MLflow fills or drops the others,
+which gives a wrong prediction when a name is misspelt or a row has an extra cell.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ml_pipeline.serving.feature_messages import CSV
-from ml_pipeline.serving.named_rows import Named
-from ml_pipeline.serving.predict_formats import Body, Rows, careful_json, printable
-from ml_pipeline.serving.requests import RequestError
+from ml_pipeline.serving.named_rows import NamedRows
+from ml_pipeline.serving.predict_formats import Body, Rows, parse_strict_json, printable
+from ml_pipeline.serving.request_checks import RequestError
 from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ MISSING = frozenset(
         *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
     }
 )
-"""Cells of a CSV that ``pandas.read_csv`` takes as missing."""
+"""Cells of a CSV that ``pandas.read_csv`` reads as missing."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-"""A cell of a CSV that is a number: Python alone would take 1_000 for one."""
+"""A cell of a CSV that is a number; Python's ``float`` would also accept 1_000."""
 CODES = {
     400: "BAD_REQUEST",
     401: "UNAUTHENTICATED",
@@ -53,15 +53,15 @@ _decode = msgspec.json.decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Invocations:
-    """The four JSON forms and CSV; the answer is ``{"predictions": [...]}``, one a row."""
+class InvocationsFormat:
+    """The four JSON formats and CSV; the response is ``{"predictions": [...]}``, one a row."""
 
     schema_error = 400
 
     def __init__(self, schema: FeatureSchema, task: Task = BINARY) -> None:
         self._schema = schema
         self._answer = task.invocation
-        self._named = Named(schema)
+        self._named_rows = NamedRows(schema)
         self._texts = tuple(
             frozenset(one.categories) if one.kind == "categorical" else None
             for one in schema.features
@@ -80,14 +80,14 @@ class Invocations:
         raise RequestError(415, "the content type is neither application/json nor text/csv")
 
     def raw_rows(self, body: Body, headers: Mapping[bytes, bytes]) -> bytes | None:
-        """Return a request's rows as a frame for the feature worker; None where they have no names.
+        """Return a request's rows as a frame for the feature worker; None if they have no names.
 
         Raises:
-            RequestError: the body is none of the forms.
+            RequestError: the body has none of the formats.
         """
         if headers.get(b"content-type", b"").strip().lower().startswith(b"text/csv"):
             return CSV + bytes(body)
-        values = careful_json(body)
+        values = parse_strict_json(body)
         form = next(name for name in FORMS if name in values)
         data = values[form]
         if form == "dataframe_split" and "columns" in data:
@@ -98,33 +98,33 @@ class Invocations:
             rows = data
         else:
             return None
-        found = {
+        body_json = {
             "rows": [dict(zip(row, _without_nan([*row.values()]), strict=True)) for row in rows]
         }
         try:
-            return _encode(found)
-        except ValueError:  # half of a surrogate pair, which the worker refuses
-            return json.dumps(found).encode()
+            return _encode(body_json)
+        except ValueError:  # a lone surrogate, which the worker refuses
+            return json.dumps(body_json).encode()
 
     def answer(self, predictions: Sequence[Value], many: bool) -> bytes:  # noqa: ARG002
         return _encode({"predictions": [*map(self._answer, predictions)]})
 
     def error(self, status: int, message: str) -> bytes:
-        told = {"error_code": CODES.get(status, "BAD_REQUEST"), "message": printable(message)}
-        return _encode(told)
+        content = {"error_code": CODES.get(status, "BAD_REQUEST"), "message": printable(message)}
+        return _encode(content)
 
     def _json(self, body: Body) -> Rows:
         try:
-            values, careful = _decode(body), False
+            values, strict = _decode(body), False
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            values, careful = careful_json(body), True
-        if not careful and body.count(b":") != _keys(values):
-            careful_json(body)  # a key may be given twice
-        given = [name for name in FORMS if isinstance(values, dict) and name in values]
-        if len(given) != 1:
-            raise _bad(f"expected an object with one of {', '.join(FORMS)}")
-        rows = self._rows(given[0], values[given[0]])
-        return [_without_nan(row) for row in rows] if careful else rows
+            values, strict = parse_strict_json(body), True
+        if not strict and body.count(b":") != _keys(values):
+            parse_strict_json(body)  # a key may be given twice
+        present = [name for name in FORMS if isinstance(values, dict) and name in values]
+        if len(present) != 1:
+            raise _bad_request(f"expected an object with one of {', '.join(FORMS)}")
+        rows = self._rows(present[0], values[present[0]])
+        return [_without_nan(row) for row in rows] if strict else rows
 
     def _rows(self, form: str, data: Any) -> Rows:
         if form == "dataframe_split":
@@ -132,52 +132,54 @@ class Invocations:
         if isinstance(data, dict) and form in ("inputs", "instances"):
             return self._columns(data)
         if not isinstance(data, list):
-            raise _bad(f"{form!r} is no list of rows")
+            raise _bad_request(f"{form!r} is not a list of rows")
         if data and all(isinstance(each, dict) for each in data):
-            return [self._named.row(record, number) for number, record in enumerate(data)]
+            return [self._named_rows.arrange(record, number) for number, record in enumerate(data)]
         if form == "dataframe_records" and data:
-            raise _bad("'dataframe_records' is no list of objects")
+            raise _bad_request("'dataframe_records' is not a list of objects")
         if not all(isinstance(each, list) for each in data):
-            raise _bad(f"{form!r} holds something else than rows")
-        return self._filled(data)
+            raise _bad_request(f"{form!r} has elements that are not rows")
+        return self._fill_optional(data)
 
     def _split(self, data: Any) -> Rows:
         rows = data.get("data") if isinstance(data, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
-            raise _bad("'dataframe_split' is no object with 'data', a list of rows")
+            raise _bad_request("'dataframe_split' is not an object with 'data', a list of rows")
         if "columns" not in data:
-            return self._filled(rows)
+            return self._fill_optional(rows)
         columns = data["columns"]
         if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
-            raise _bad("'columns' is no list of names")
+            raise _bad_request("'columns' is not a list of names")
         for number, row in enumerate(rows):
             _check_length(row, columns, f"row {number}")
-        return _arranged(rows, self._places(columns))
+        return _reorder(rows, self._places(columns))
 
     def _places(self, columns: Sequence[str]) -> list[int | None] | None:
-        """Return where the model's features are among the columns; None if at the same places.
+        """Return the index of each model feature among the columns; None if they are the same.
 
         Raises:
             RequestError: a column is given twice.
-            FeatureError: a column is none of the model's, or a required one is missing.
+            FeatureError: a column is unknown to the model, or a required one is missing.
         """
         if tuple(columns) == self._schema.names:
             return None
         where = {name: place for place, name in enumerate(columns)}
         if len(where) != len(columns):
             twice = next(name for place, name in enumerate(columns) if where[name] != place)
-            raise _bad(f"column '{twice[:SHOWN]}' stands twice")
-        self._named.check(where, "the line of columns")
+            raise _bad_request(f"column '{twice[:SHOWN]}' is given twice")
+        self._named_rows.check(where, "the columns")
         return [where.get(name) for name in self._schema.names]
 
-    def _filled(self, rows: Rows) -> Rows:
-        """Return rows by position with None for the optional features that they end before.
+    def _fill_optional(self, rows: Rows) -> Rows:
+        """Return rows by position, padded with None for trailing optional features.
 
         Raises:
-            RequestError: rows by position need the contract, which these forms cannot give.
+            RequestError: rows by position need the contract, which these formats cannot carry.
         """
         if self._schema.needs_contract:
-            raise _bad("the rows have no names, and the order of the features has changed")
+            raise _bad_request(
+                "the rows have no names, and the order of the features has changed; send names"
+            )
         width, least = len(self._schema.features), self._schema.required
         if least == width:
             return rows
@@ -187,12 +189,14 @@ class Invocations:
         ]
 
     def _columns(self, data: dict[str, Any]) -> Rows:
-        self._named.check(data, "the object of columns")
+        self._named_rows.check(data, "the columns")
         if not all(isinstance(values, list) for values in data.values()):
-            raise _bad("a column is no list of values")
+            raise _bad_request("a column is not a list of values")
         lengths = {len(values) for values in data.values()}
         if len(lengths) > 1:
-            raise _bad(f"the columns are of different lengths: {min(lengths)} to {max(lengths)}")
+            raise _bad_request(
+                f"the columns are of different lengths: {min(lengths)} to {max(lengths)}"
+            )
         missing = [None] * max(lengths, default=0)
         columns = [data.get(name, missing) for name in self._schema.names]
         return [list(row) for row in zip(*columns, strict=True)]
@@ -203,23 +207,23 @@ class Invocations:
             reader = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
             lines = [(reader.line_num, cells) for cells in reader if cells]
         except (UnicodeDecodeError, csv.Error) as error:
-            told = str(error) if isinstance(error, csv.Error) else "it is not UTF-8"
-            raise _bad(f"the body is no CSV: {told}") from None
+            reason = str(error) if isinstance(error, csv.Error) else "it is not UTF-8"
+            raise _bad_request(f"the body is not CSV: {reason}") from None
         if not lines:
-            raise _bad("the CSV is empty; expected a line with the names of the columns")
+            raise _bad_request("the CSV is empty; expected a header line")
         columns = [name.strip() for name in lines[0][1]]
         for number, (line, cells) in enumerate(lines[1:]):
             _check_length(cells, columns, f"row {number} (line {line})")
-        rows = _arranged([cells for _, cells in lines[1:]], self._places(columns))
+        rows = _reorder([cells for _, cells in lines[1:]], self._places(columns))
         return [[_cell(*pair) for pair in zip(row, self._texts, strict=True)] for row in rows]
 
 
 SHOWN = 40
-"""Characters of a client's name that an error shows."""
+"""Characters of a name from the request that an error shows."""
 
 
 def _keys(values: Any) -> int:
-    """Return how many keys the object has, down to those of its records or columns."""
+    """Return the number of keys of the object and of its records or columns."""
     if not isinstance(values, dict):
         return 0
     count = len(values)
@@ -233,17 +237,17 @@ def _keys(values: Any) -> int:
 
 def _check_length(row: Sequence[Any], columns: Sequence[str], where: str) -> None:
     if len(row) != len(columns):
-        raise _bad(f"{where} has {len(row)} values for {len(columns)} columns")
+        raise _bad_request(f"{where} has {len(row)} values for {len(columns)} columns")
 
 
-def _arranged(rows: list[list[Any]], places: Sequence[int | None] | None) -> Rows:
+def _reorder(rows: list[list[Any]], places: Sequence[int | None] | None) -> Rows:
     if places is None:
         return rows
     return [[None if place is None else row[place] for place in places] for row in rows]
 
 
 def _cell(text: str | None, categories: frozenset[str] | None) -> float | str | None:
-    """Return a cell's value; ``categories`` are those of a text, None for a number."""
+    """Return a cell's value; ``categories`` are those of a categorical feature, else None."""
     if text is None:
         return None
     if categories is not None:
@@ -251,12 +255,14 @@ def _cell(text: str | None, categories: frozenset[str] | None) -> float | str | 
     plain = text.strip()
     if plain in MISSING:
         return None
-    return float(plain) if NUMBER.fullmatch(plain) else text  # text: the schema names the place
+    return (
+        float(plain) if NUMBER.fullmatch(plain) else text
+    )  # the schema refuses the text and names the place
 
 
 def _without_nan(row: list[Any]) -> list[Any]:
     return [None if isinstance(v, float) and math.isnan(v) else v for v in row]
 
 
-def _bad(message: str) -> RequestError:
+def _bad_request(message: str) -> RequestError:
     return RequestError(400, message)

@@ -10,31 +10,31 @@ import time
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-FACTS = "facts"
-"""Attribute of a record with what else its line says."""
-REFUSALS_A_SECOND = 50
-"""Lines about refused requests, so that no client fills the disk."""
+LOG_FIELDS = "log_fields"
+"""Attribute of a log record with further keys of its line."""
+MAX_REFUSED_LINES = 50
+"""Lines a second about refused requests, so that no client can fill the disk."""
 
 logger = logging.getLogger("ml_pipeline.serving")
 
 
 class JsonFormatter(logging.Formatter):
-    """``time``, ``level``, ``message``, the facts of the record, and ``traceback`` of a fault."""
+    """``time``, ``level``, ``message``, the log fields, and ``traceback`` of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, Any] = {
+        line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
-            **getattr(record, FACTS, {}),
+            **getattr(record, LOG_FIELDS, {}),
         }
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(told)
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
 
 
 def configure(stream: TextIO | None = None) -> None:
-    """Let everything that is logged in this process go to ``stream`` (stderr) as JSON lines."""
+    """Send all log records of this process to ``stream`` (stderr) as JSON lines."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -42,10 +42,10 @@ def configure(stream: TextIO | None = None) -> None:
 
 
 class RequestLog:
-    """One line a request that is logged.
+    """Logs requests, one line each.
 
-    That is a ``share`` (0 to 1) of those that succeed, every fault, and the refused ones up to a
-    number a second; the next line then tells how many were left out.
+    Logged are a ``share`` (0 to 1) of the successful requests, every internal error, and refused
+    requests up to ``MAX_REFUSED_LINES`` a second; the next line has the number left out.
     """
 
     def __init__(self, share: float) -> None:
@@ -53,7 +53,7 @@ class RequestLog:
         self._second = 0
         self._lines = self._left_out = 0
 
-    def answered(
+    def record(
         self,
         request_id: bytes,
         method: str,
@@ -62,7 +62,7 @@ class RequestLog:
         seconds: float,
         error: str | None = None,
     ) -> None:
-        """Log an answered request if it is one of those that are logged."""
+        """Log an answered request, if it is in the share or the rate limit allows."""
         if status < 400:
             if self._share == 0 or random.random() >= self._share:  # noqa: S311  # a sample
                 return
@@ -73,7 +73,7 @@ class RequestLog:
             level = logging.WARNING
         else:
             return
-        facts: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "request_id": request_id.decode(),
             "method": method,
             "path": path,
@@ -81,17 +81,17 @@ class RequestLog:
             "seconds": round(seconds, 6),
         }
         if error is not None:
-            facts["error"] = error
+            fields["error"] = error
         if self._left_out and level == logging.WARNING:
-            facts["left_out"], self._left_out = self._left_out, 0
-        logger.log(level, "answered" if status < 400 else "refused", extra={FACTS: facts})
+            fields["left_out"], self._left_out = self._left_out, 0
+        logger.log(level, "answered" if status < 400 else "refused", extra={LOG_FIELDS: fields})
 
     def _may_log_refusal(self) -> bool:
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._lines = second, 0
         self._lines += 1
-        if self._lines > REFUSALS_A_SECOND:
+        if self._lines > MAX_REFUSED_LINES:
             self._left_out += 1
             return False
         return True

@@ -1,4 +1,4 @@
-"""The API as an OpenAPI 3.1 document, and as a page for people that is made from it."""
+"""The API as an OpenAPI 3.1 document, and as an HTML page made from it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ml_pipeline.features.schema import Feature, FeatureSchema
     from ml_pipeline.tasks.base import Task
 
-LARGEST = 3.4028234663852886e38
-"""Of the numbers that a float32 holds."""
+FLOAT32_MAX = 3.4028234663852886e38
+"""Largest finite float32."""
 
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:46em;margin:2em auto;padding:0 1em}"
@@ -25,17 +25,17 @@ STYLE = (
 )
 
 STATUSES = {
-    "400": "The body is none of the described form.",
-    "401": "The bearer token is missing or another one.",
-    "408": "The body does not arrive in time.",
-    "409": "The request is written for another contract; both digests are named.",
+    "400": "The body does not have the described format.",
+    "401": "The bearer token is missing or wrong.",
+    "408": "The body did not arrive in time.",
+    "409": "The request is for another contract; the error names both digests.",
     "413": "Too many bytes or rows.",
     "415": "A compressed body, or another content type than the described ones.",
-    "422": "The rows do not fit the model; the feature and the row are named.",
-    "429": "As many requests wait for the model as may; ask again after Retry-After.",
-    "500": "A fault of the server.",
-    "501": "The model's code cannot compute features here; the answer says why.",
-    "503": "No answer in time, too many connections, or the server ends.",
+    "422": "The rows do not fit the model; the error names the feature and the row.",
+    "429": "The queue of requests for the model is full; retry after Retry-After.",
+    "500": "Internal server error.",
+    "501": "The model's code cannot compute features here; the error says why.",
+    "503": "No prediction in time, too many connections, or the server is shutting down.",
 }
 
 
@@ -51,12 +51,12 @@ def document(
     """Return the document of a model's API.
 
     Args:
-        schema: the model's features; names and types of a row stand in the document.
+        schema: the model's features; the document has the names and types of a row.
         max_rows: most rows of a request.
         version: of the server.
-        secured: whether a bearer token is asked for.
-        max_raw_rows: most raw rows of a request; None where the server takes none.
-        task: what a row is answered with.
+        secured: whether a bearer token is required.
+        max_raw_rows: most raw rows of a request; None if they are not accepted.
+        task: the model's task.
     """
     row = _row(schema)
     columns = {feature.name: _value(feature, schema) for feature in schema.features}
@@ -95,8 +95,8 @@ def document(
     paths = {
         "/predict": {"post": _predict(schema, task)},
         "/invocations": {"post": _invocations(schema, max_rows, task)},
-        "/health/live": {"get": _get("Whether the process answers", _json(_ref("Status")))},
-        "/health/ready": {"get": _ready("Whether it takes requests")},
+        "/health/live": {"get": _get("Whether the process is alive", _json(_ref("Status")))},
+        "/health/ready": {"get": _ready("Whether it accepts requests")},
         "/ping": {"get": _ready("As /health/ready, for MLflow's clients")},
         "/health": {"get": _ready("As /health/ready, for MLflow's clients")},
         "/version": {"get": _get("Version of this server", _text("text/plain"))},
@@ -111,18 +111,18 @@ def document(
             "get": _get("Counters and histograms for Prometheus", _text("text/plain"), secured=True)
         },
         "/openapi.json": {"get": _get("This document", _json({"type": "object"}), secured=True)},
-        "/docs": {"get": _get("This API, for people", _text("text/html"))},
+        "/docs": {"get": _get("This API as a page", _text("text/html"))},
     }
     if max_raw_rows is not None:
         paths["/predict/raw"] = {"post": _raw(max_raw_rows, task)}
-    found: dict[str, Any] = {
+    api: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "ml-pipeline server", "version": version},
         "paths": paths,
         "components": {"schemas": schemas},
     }
     if secured:
-        found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        api["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         for path in paths.values():
             for operation in path.values():
                 if "401" in operation["responses"]:
@@ -131,23 +131,23 @@ def document(
         for path in paths.values():
             for operation in path.values():
                 operation["responses"].pop("401", None)
-    return found
+    return api
 
 
 def page(api: dict[str, Any]) -> tuple[str, str]:
-    """Return the document as HTML without scripts, and the Content-Security-Policy it lives under.
+    """Return the document as HTML without scripts, and its Content-Security-Policy.
 
-    It tells nothing of the model, since it is shown without a token.
+    It contains nothing about the model, since it is shown without a token.
     """
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>ml-pipeline server</title>",
         "<meta name=viewport content='width=device-width'>",
         f"<style>{STYLE}</style><h1>ml-pipeline server</h1>",
         "<p>The model's features, in order, are in <code>/metadata</code>.",
-        "<p>The whole description, for programs, is in <code>/openapi.json</code>.",
+        "<p>The OpenAPI document is in <code>/openapi.json</code>.",
     ]
     if "securitySchemes" in api["components"]:
-        parts.append("<p>Paths marked * ask for <code>Authorization: Bearer TOKEN</code>.")
+        parts.append("<p>Paths marked * require <code>Authorization: Bearer TOKEN</code>.")
     for path, operations in api["paths"].items():
         for method, operation in operations.items():
             mark = " *" if "security" in operation else ""
@@ -156,8 +156,8 @@ def page(api: dict[str, Any]) -> tuple[str, str]:
             examples = operation.get("x-examples", ())
             parts += [f"<p><code>{escape(text)}</code>" for text in examples]
             rows = [
-                f"<tr><th>{status}<td>{escape(answer['description'])}"
-                for status, answer in operation["responses"].items()
+                f"<tr><th>{status}<td>{escape(response_schema['description'])}"
+                for status, response_schema in operation["responses"].items()
             ]
             parts.append(f"<table>{''.join(rows)}</table>")
     digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -186,7 +186,9 @@ def _predict(schema: FeatureSchema, task: Task) -> dict[str, Any]:
             for key, value, required in forms
         ]
     }
-    answer = {"anyOf": [_ref("Prediction"), {"type": "array", "items": _ref("Prediction")}]}
+    response_schema = {
+        "anyOf": [_ref("Prediction"), {"type": "array", "items": _ref("Prediction")}]
+    }
     errors = ("400", "401", "408", "409", "413", "415", "422", "429", "500", "503")
     return {
         "summary": "Predict one row, or a list of rows, by the names of the features or in their "
@@ -200,7 +202,10 @@ def _predict(schema: FeatureSchema, task: Task) -> dict[str, Any]:
             '{"features": [41, "pro"]} and {"features": [[...], [...]]}: in the order of /metadata',
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": {"200": _answer("Predicted.", _json(answer)), **_errors(errors, "Error")},
+        "responses": {
+            "200": _response("Predicted.", _json(response_schema)),
+            **_errors(errors, "Error"),
+        },
     }
 
 
@@ -217,7 +222,7 @@ def _raw(max_rows: int, task: Task) -> dict[str, Any]:
         "additionalProperties": False,
     }
     number = {"type": "integer", "minimum": 0}
-    answer = _object(
+    response_schema = _object(
         predictions={
             "type": "array",
             "items": _object(row=number, **task.answer_schema()),
@@ -239,7 +244,10 @@ def _raw(max_rows: int, task: Task) -> dict[str, Any]:
             )
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": {"200": _answer("Predicted.", _json(answer)), **_errors(errors, "Error")},
+        "responses": {
+            "200": _response("Predicted.", _json(response_schema)),
+            **_errors(errors, "Error"),
+        },
     }
 
 
@@ -255,7 +263,7 @@ def _invocations(schema: FeatureSchema, max_rows: int, task: Task) -> dict[str, 
         _object(inputs={"anyOf": [_ref("Rows"), records]}),
         _object(instances={"anyOf": [_ref("Rows"), records]}),
     ]
-    answer = _object(predictions={"type": "array", "items": task.invocation_schema()})
+    response_schema = _object(predictions={"type": "array", "items": task.invocation_schema()})
     errors = ("400", "401", "408", "413", "415", "429", "500", "503")
     return {
         "summary": "Predict rows as MLflow's scoring server does: dataframe_split, "
@@ -274,7 +282,7 @@ def _invocations(schema: FeatureSchema, max_rows: int, task: Task) -> dict[str, 
             },
         },
         "responses": {
-            "200": _answer("Predicted.", _json(answer)),
+            "200": _response("Predicted.", _json(response_schema)),
             **_errors(errors, "MlflowError"),
         },
     }
@@ -282,22 +290,22 @@ def _invocations(schema: FeatureSchema, max_rows: int, task: Task) -> dict[str, 
 
 def _ready(summary: str) -> dict[str, Any]:
     operation = _get(summary, _json(_ref("Status")))
-    operation["responses"]["503"] = _answer("It ends.", _json(_ref("Status")))
+    operation["responses"]["503"] = _response("The server is draining.", _json(_ref("Status")))
     return operation
 
 
 def _get(summary: str, content: dict[str, Any], *, secured: bool = False) -> dict[str, Any]:
-    responses = {"200": _answer("Answered.", content)}
+    responses = {"200": _response("OK.", content)}
     if secured:
         responses |= _errors(("401",), "Error")
     return {"summary": summary, "responses": responses}
 
 
 def _errors(statuses: tuple[str, ...], schema: str) -> dict[str, Any]:
-    return {status: _answer(STATUSES[status], _json(_ref(schema))) for status in statuses}
+    return {status: _response(STATUSES[status], _json(_ref(schema))) for status in statuses}
 
 
-def _answer(description: str, content: dict[str, Any]) -> dict[str, Any]:
+def _response(description: str, content: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": content}
 
 
@@ -331,7 +339,7 @@ def _row(schema: FeatureSchema) -> dict[str, Any]:
 
 def _value(feature: Feature, schema: FeatureSchema) -> dict[str, Any]:
     if feature.kind == "numeric":
-        return {"type": ["number", "null"], "minimum": -LARGEST, "maximum": LARGEST}
+        return {"type": ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
     if schema.unseen == "refuse":
         return {"enum": [*feature.categories, None]}
     return {"type": ["string", "null"]}

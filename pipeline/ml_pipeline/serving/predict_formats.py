@@ -1,4 +1,4 @@
-"""How a request of ``POST /predict`` says its rows, and how they are answered."""
+"""The request and response format of ``POST /predict``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import msgspec
 from msgspec import UNSET
 
 from ml_pipeline.core import documents
-from ml_pipeline.serving.named_rows import Named
+from ml_pipeline.serving.named_rows import NamedRows
 from ml_pipeline.serving.prediction_log import PROBE
-from ml_pipeline.serving.requests import RequestError
+from ml_pipeline.serving.request_checks import RequestError
 from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
@@ -27,17 +27,17 @@ DIGEST_SHOWN = 64
 PROBE_ID = PROBE.encode()
 
 
-class Form(Protocol):
-    """A way to ask for predictions."""
+class RequestFormat(Protocol):
+    """A format of requests for predictions and of their responses."""
 
     schema_error: int
-    """The status for what does not fit the model."""
+    """Status code for rows that do not fit the model."""
 
     def parse(self, body: Body, headers: Mapping[bytes, bytes]) -> tuple[Rows, bool]:
-        """Return the rows in the model's order, and whether a list of answers is expected.
+        """Return the rows in the model's order, and whether the response is a list.
 
         Raises:
-            RequestError: the body is none of this form.
+            RequestError: the body does not have this format.
             FeatureError: a row by name does not fit the model.
         """
 
@@ -49,15 +49,15 @@ class Form(Protocol):
 _encode = msgspec.json.Encoder().encode
 
 
-class Features:
+class PredictFormat:
     """Rows by name, ``{"rows": [{...}]}`` or ``{"features": {...}}``, or by position.
 
-    By position: ``{"features": [...]}``, a row or a list of rows. With each of them ``contract``,
-    the digest that the client was written for, may be given; another one is refused with 409. Where
-    the schema needs it for rows by position, only requests of this program go without.
+    By position: ``{"features": [...]}``, a row or a list of rows. Each of them may have
+    ``contract``, the digest of the request contract that the client was written for; another digest
+    is refused with 409. If the schema requires it for rows by position, only probes may omit it.
 
-    What fits is decoded in one call. It is decoded again with care where that fails, and where the
-    number of colons is not that of the keys: a key may then be given twice.
+    A valid body is decoded in one call. If that fails, or if the body has more colons than keys and
+    a key may be given twice, it is parsed again strictly.
     """
 
     schema_error = 422
@@ -66,7 +66,7 @@ class Features:
         self._version = version
         self._answer = task.answer
         self._schema = schema
-        self._named = Named(schema)
+        self._named_rows = NamedRows(schema)
         self._decode = _decoder(schema)
         self._has_optional = any(feature.optional for feature in schema.features)
         self._width = len(schema.features)
@@ -74,36 +74,36 @@ class Features:
         self._contracts = {schema.contract, *schema.accepts}
 
     def parse(self, body: Body, headers: Mapping[bytes, bytes]) -> tuple[Rows, bool]:
-        needs = self._schema.needs_contract and headers.get(b"x-request-id") != PROBE_ID
+        contract_required = self._schema.needs_contract and headers.get(b"x-request-id") != PROBE_ID
         try:
             query = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._with_care(body, needs)
+            return self._parse_strictly(body, contract_required)
         rows, features, contract = query.rows, query.features, query.contract
         many = False
         if type(features) is list:
             colons = 1
             many = bool(features) and type(features[0]) is list
-            found = features if many else [features]
+            parsed = features if many else [features]
         elif features is not UNSET:
-            found = [_values(features)]
+            parsed = [_values(features)]
             colons = 1 + self._colons
         elif rows is not UNSET and rows:
-            found, many = [*map(_values, rows)], True
-            colons = 1 + self._colons * len(found)
+            parsed, many = [*map(_values, rows)], True
+            colons = 1 + self._colons * len(parsed)
         else:
-            return self._with_care(body, needs)
+            return self._parse_strictly(body, contract_required)
         colons += (contract is not UNSET) + (rows is not UNSET and features is not UNSET)
         if self._has_optional:
-            colons -= sum(row.count(UNSET) for row in found if type(row) is tuple)
-            found = [*map(self._filled, found)]
+            colons -= sum(row.count(UNSET) for row in parsed if type(row) is tuple)
+            parsed = [*map(self._fill_optional, parsed)]
         if body.count(b":") != colons or (rows is not UNSET and features is not UNSET):
-            return self._with_care(body, needs)
+            return self._parse_strictly(body, contract_required)
         if contract is not UNSET:
             self._check_contract(contract)
-        elif needs and type(features) is list:
-            raise self._without_contract()
-        return found, many
+        elif contract_required and type(features) is list:
+            raise self._contract_error()
+        return parsed, many
 
     def answer(self, predictions: Sequence[Value], many: bool) -> bytes:
         version = self._version
@@ -115,15 +115,15 @@ class Features:
     def error(self, status: int, message: str) -> bytes:  # noqa: ARG002
         return error(message)
 
-    def _with_care(self, body: Body, needs: bool) -> tuple[Rows, bool]:
-        """Parse as Python does, which knows NaN, and say what is wrong.
+    def _parse_strictly(self, body: Body, contract_required: bool) -> tuple[Rows, bool]:
+        """Parse with Python's JSON parser, which accepts NaN, and report what is wrong.
 
         Raises:
-            RequestError: 400 where the body is not JSON or gives a key twice, 409 where it is
-                written for another contract, 422 where it is of another shape.
+            RequestError: 400 if the body is not JSON or has a key twice, 409 if its contract is
+                another one, 422 if it has another structure.
             FeatureError: a row by name has an unknown name, or lacks a required one.
         """
-        values = careful_json(body)
+        values = parse_strict_json(body)
         if not isinstance(values, dict) or not {"rows", "features"} & {*values}:
             raise RequestError(422, f"expected an object: {SHAPE}")
         if {"rows", "features"} <= {*values}:
@@ -138,49 +138,50 @@ class Features:
             return self._by_name(values["rows"]), True
         features = values["features"]
         if isinstance(features, dict):
-            return [self._named.row(features, 0)], False
+            return [self._named_rows.arrange(features, 0)], False
         if not isinstance(features, list):
             raise RequestError(
-                422, "'features' is neither an object, nor a list: a row, or a list of rows"
+                422, "'features' is neither an object nor a list; expected a row or a list of rows"
             )
-        if needs and "contract" not in values:
-            raise self._without_contract()
+        if contract_required and "contract" not in values:
+            raise self._contract_error()
         if features and all(isinstance(row, dict) for row in features):
             raise RequestError(422, "a list of objects is expected under 'rows', not 'features'")
         many = bool(features) and isinstance(features[0], list)
-        found = features if many else [features]
-        return [*map(self._filled, found)] if self._has_optional else found, many
+        parsed = features if many else [features]
+        return [*map(self._fill_optional, parsed)] if self._has_optional else parsed, many
 
     def _by_name(self, rows: Any) -> Rows:
         if not isinstance(rows, list) or not rows:
-            raise RequestError(422, "'rows' is no list of at least one object")
+            raise RequestError(422, "'rows' is not a list of at least one object")
         for number, row in enumerate(rows):
             if not isinstance(row, dict):
                 raise RequestError(
-                    422, f"row {number} of 'rows' is no object; by position is 'features'"
+                    422,
+                    f"row {number} of 'rows' is not an object; by position use 'features'",
                 )
-        return [self._named.row(row, number) for number, row in enumerate(rows)]
+        return [self._named_rows.arrange(row, number) for number, row in enumerate(rows)]
 
-    def _filled(self, row: Any) -> Any:
-        """Return the row with None for each optional feature that it leaves out."""
+    def _fill_optional(self, row: Any) -> Any:
+        """Return the row with None for each optional feature that it omits."""
         if type(row) is tuple:
             return [None if value is UNSET else value for value in row]
         if type(row) is list and self._schema.required <= len(row) < self._width:
             return [*row, *[None] * (self._width - len(row))]
         return row
 
-    def _without_contract(self) -> RequestError:
+    def _contract_error(self) -> RequestError:
         return RequestError(
             409,
             "a row by position needs 'contract', since the features of this model or their order "
-            'have changed; name them, as in {"features": {"NAME": VALUE}}, or compare GET '
+            'have changed; send names, as in {"features": {"NAME": VALUE}}, or compare GET '
             f'/metadata and give "contract": "{self._schema.contract}"',
         )
 
-    def _check_contract(self, given: Any) -> None:
-        if isinstance(given, str) and given in self._contracts:
+    def _check_contract(self, digest: Any) -> None:
+        if isinstance(digest, str) and digest in self._contracts:
             return
-        shown = given[:DIGEST_SHOWN] if isinstance(given, str) else "no text"
+        shown = digest[:DIGEST_SHOWN] if isinstance(digest, str) else "that is not a string"
         raise RequestError(
             409,
             f"the request is for contract {shown}; this model's is {self._schema.contract}: its "
@@ -202,7 +203,7 @@ def _decoder(schema: FeatureSchema) -> Any:
             kw_only=True,
             gc=False,
         )
-    except ValueError:  # a name that msgspec does not take, such as one with a quote
+    except ValueError:  # a name that msgspec does not accept, such as one with a quote
         row = msgspec.defstruct("Row", [("none", int)], forbid_unknown_fields=True)
     query = msgspec.defstruct(
         "Query",
@@ -228,31 +229,31 @@ def by_position(rows: Rows, many: bool) -> bytes:
     values = {"features": rows if many else rows[0]}
     try:
         return _encode(values)
-    except (ValueError, OverflowError):  # an integer over 64 bits, or half a character
+    except (ValueError, OverflowError):  # an integer over 64 bits, or a lone surrogate
         return json.dumps(values).encode()
 
 
 def error(message: str) -> bytes:
-    """Return the answer to a request that is refused."""
+    """Return the body of an error response."""
     return _encode({"error": printable(message)})
 
 
 def printable(text: str) -> str:
-    """Return the text without halves of characters, which JSON lets through and UTF-8 does not."""
+    """Return the text with lone surrogates escaped, which JSON allows and UTF-8 does not."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def careful_json(body: Body) -> Any:
-    """Parse JSON as Python does, with NaN and numbers of any size, but no key twice.
+def parse_strict_json(body: Body) -> Any:
+    """Parse JSON with NaN and numbers of any size, but refuse duplicate keys.
 
     Raises:
-        RequestError: 400 where it is none.
+        RequestError: 400 if the body is not JSON.
     """
     try:
         return json.loads(body, object_pairs_hook=documents.unique)
     except documents.KeyTwiceError as error:
-        told = f"the key {str(error)[:40]!r} is given twice"
-        raise RequestError(400, f"the body is not JSON: {told}") from None
+        reason = f"the key {str(error)[:40]!r} is given twice"
+        raise RequestError(400, f"the body is not JSON: {reason}") from None
     except (ValueError, RecursionError) as error:
-        told = str(error) if isinstance(error, json.JSONDecodeError) else "unreadable"
-        raise RequestError(400, f"the body is not JSON: {told}") from None
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else "unreadable"
+        raise RequestError(400, f"the body is not JSON: {reason}") from None

@@ -1,8 +1,8 @@
-"""The prediction log: what was asked and answered, as JSON lines in rotated files.
+"""The prediction log: requests and predictions as JSON lines in rotated files.
 
-A file begins with a line that tells the model (``Source``); each line after it is a request
-(``Logged``). Every server process writes files of its own, named by their time of creation, and
-never touches one again once the next is begun; the oldest are removed.
+The first line of a file names the model (``LoggedModel``); each further line is a request
+(``LoggedRequest``). Every server process writes its own files, named by their creation time. A file
+is never changed after the next one was created; the oldest files are removed.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from ml_pipeline.core.errors import EnvironmentFault, Refused
 
 SCHEMA = "ml-pipeline/predictions/1"
 SUFFIX = ".jsonl"
-NAMED = "%Y%m%dT%H%M%S.%fZ"
-BEGINNING = re.compile(r"\d{8}T\d{6}\.\d{6}Z-")
-"""Of a file's name: its time of creation, as ``NAMED``."""
+TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
+TIME_PREFIX = re.compile(r"\d{8}T\d{6}\.\d{6}Z-")
+"""Prefix of a file name: its creation time as ``TIME_FORMAT``."""
 MICROSECOND = timedelta(microseconds=1)
 FLUSH_SECONDS = 0.1
-"""How long an answered request waits for the disk, unless the disk is slow."""
+"""Time after which an answered request is written, unless the disk is slow."""
 MAX_PENDING = 16 << 20
-"""Bytes that wait for the disk; what comes beyond is dropped and counted."""
+"""Bytes that wait for the disk; further requests are dropped and counted."""
 END_SECONDS = 10.0
 PROBE = "ml-pipeline-probe"
-"""The request id of what deploy, promote, verify and load-test ask: no client asked for it."""
+"""Request id of probes: the requests of deploy, promote, verify and load-test."""
 
 logger = logging.getLogger("ml_pipeline.serving")
 
 
-class Source(msgspec.Struct, frozen=True, tag_field="schema", tag=SCHEMA):
-    """The first line of a file: the model that its requests were answered by."""
+class LoggedModel(msgspec.Struct, frozen=True, tag_field="schema", tag=SCHEMA):
+    """The first line of a file: the model that answered the requests."""
 
     model: str
     model_version: int | None
@@ -55,31 +55,31 @@ class Source(msgspec.Struct, frozen=True, tag_field="schema", tag=SCHEMA):
     features: list[str]
 
 
-class Logged(msgspec.Struct, frozen=True, gc=False):
-    """A request that was answered."""
+class LoggedRequest(msgspec.Struct, frozen=True, gc=False):
+    """An answered request."""
 
     request_id: str
     time: float
-    """Of the answer, in seconds since the epoch."""
+    """Time of the response, in seconds since the epoch."""
     model_version: int | None
     features: list[list[Any]]
-    """Its rows in the order of the model's features, as they were asked; None where missing."""
+    """Its rows as sent, in the order of the model's features; None is missing."""
     probability: list[float] | msgspec.UnsetType = msgspec.UNSET
-    """Of class 1, one a row, where the model is a binary classifier."""
+    """Binary classification: the probability of class 1 for each row."""
     prediction: list[float] | msgspec.UnsetType = msgspec.UNSET
-    """One number a row, where it is a regression."""
+    """Regression: the predicted number for each row."""
     probabilities: list[list[float]] | msgspec.UnsetType = msgspec.UNSET
-    """One list a row, a probability a class, where it is a multi-class classifier."""
+    """Multi-class classification: for each row a list with the probability of each class."""
 
     @property
     def is_probe(self) -> bool:
-        """Whether no client asked for it: a request of deploy, promote, verify or load-test."""
+        """Whether it is a probe: a request of deploy, promote, verify or load-test."""
         return self.request_id == PROBE
 
 
 @dataclass(frozen=True)
 class Rotation:
-    """How much a folder holds: ``keep`` files of ``max_bytes`` bytes, give or take a request."""
+    """Rotation of the files: at most ``keep`` files of about ``max_bytes`` bytes."""
 
     folder: Path
     max_bytes: int = 64 << 20
@@ -87,10 +87,10 @@ class Rotation:
 
 
 class PredictionLog:
-    """Takes requests on the event loop and writes them in a thread of its own.
+    """Accepts requests on the event loop and writes them in a thread.
 
-    ``add`` never waits. A disk that is full or too slow costs entries, which are counted, and no
-    answer.
+    ``add`` never blocks. If the disk is full or too slow, entries are dropped and counted;
+    responses are not affected.
 
     Raises:
         EnvironmentFault: the folder cannot be written.
@@ -99,48 +99,48 @@ class PredictionLog:
     def __init__(
         self,
         rotation: Rotation,
-        source: Source,
+        model: LoggedModel,
         key: Literal["probability", "prediction", "probabilities"] = "probability",
     ) -> None:
         self._key = key
         try:
             rotation.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise _unwritable(rotation.folder, error.strerror) from None
+            raise _not_writable(rotation.folder, error.strerror) from None
         if not os.access(rotation.folder, os.W_OK | os.X_OK):
-            raise _unwritable(rotation.folder, "no permission")
+            raise _not_writable(rotation.folder, "no permission")
         self.written = 0
-        self._overflowed = self._lost = 0
-        self._source = source
-        self._files = _Files(rotation, source)
+        self._dropped_in_memory = self._dropped_by_disk = 0
+        self._model = model
+        self._files = _RotatedFiles(rotation, model)
         self._lines: list[bytes] = []
-        self._added = self._taken = 0
+        self._queued_bytes = self._processed_bytes = 0
         self._batches: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
         self._scheduled = False
-        self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 
     @property
     def dropped(self) -> int:
         """Requests that were not written."""
-        return self._overflowed + self._lost
+        return self._dropped_in_memory + self._dropped_by_disk
 
     def add(self, request_id: str, rows: list[Any], predictions: list[Any]) -> None:
-        """Log a request; called on the event loop, after the answer was sent."""
-        if self._added - self._taken > MAX_PENDING:
-            self._overflowed += 1
+        """Log a request; called on the event loop, after the response was sent."""
+        if self._queued_bytes - self._processed_bytes > MAX_PENDING:
+            self._dropped_in_memory += 1
             return
-        version = self._source.model_version
-        entry = Logged(request_id, time.time(), version, rows, **{self._key: predictions})
+        version = self._model.model_version
+        entry = LoggedRequest(request_id, time.time(), version, rows, **{self._key: predictions})
         line = _line(entry)
-        self._added += len(line)
+        self._queued_bytes += len(line)
         self._lines.append(line)
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
 
     def close(self) -> None:
-        """Write what is pending, and end."""
+        """Write pending entries and end the thread."""
         self._flush()
         self._batches.put(None)
         self._thread.join(END_SECONDS)
@@ -150,14 +150,14 @@ class PredictionLog:
         self._batches.put(self._lines)
         self._lines = []
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         for batch in iter(self._batches.get, None):
             content = b"".join(batch)
             if len(content) <= self._files.room:
                 self._write(batch, content)
             else:
                 self._write_in_parts(batch)
-            self._taken += len(content)
+            self._processed_bytes += len(content)
         self._files.finish()
 
     def _write_in_parts(self, batch: list[bytes]) -> None:
@@ -172,30 +172,30 @@ class PredictionLog:
             self._files.write(content)
             self.written += len(lines)
         except OSError as error:
-            self._lost += len(lines)
-            logger.error("prediction log: %s; %d requests are lost", error.strerror, len(lines))  # noqa: TRY400  # the disk's fault, not the program's
+            self._dropped_by_disk += len(lines)
+            logger.error("prediction log: %s; %d requests are lost", error.strerror, len(lines))  # noqa: TRY400  # no traceback: an error of the disk
 
 
-class _Files:
-    """The file that is written now, and the ones before it."""
+class _RotatedFiles:
+    """Writes the current file, and removes the oldest ones."""
 
-    def __init__(self, rotation: Rotation, source: Source) -> None:
+    def __init__(self, rotation: Rotation, model: LoggedModel) -> None:
         self._rotation = rotation
-        self._head = msgspec.json.encode(source) + b"\n"
+        self._header = msgspec.json.encode(model) + b"\n"
         self._file: int | None = None
         self._size = 0
 
     @property
     def room(self) -> int:
-        """Bytes that still go into the file, or into the next one if it has none left."""
-        left = self._rotation.max_bytes - self._size if self._file is not None else 0
-        return left if left > 0 else self._rotation.max_bytes - len(self._head)
+        """Bytes that fit into the current file, or into the next one if it is full."""
+        remaining = self._rotation.max_bytes - self._size if self._file is not None else 0
+        return remaining if remaining > 0 else self._rotation.max_bytes - len(self._header)
 
     def write(self, content: bytes) -> None:
-        """Append whole lines; begin the next file where this one is full.
+        """Append whole lines; start the next file if this one is full.
 
         Raises:
-            OSError: the disk does not take them. What it took of them is the end of its file.
+            OSError: they cannot be written. A partially written line ends its file.
         """
         if self._file is not None and self._size + len(content) > self._rotation.max_bytes:
             self.finish()
@@ -216,34 +216,34 @@ class _Files:
         self._file = None
 
     def _begin(self) -> None:
-        earlier = files(self._rotation.folder)
-        name = f"{_after(earlier, datetime.now(UTC))}-{secrets.token_hex(3)}{SUFFIX}"
-        for old in earlier[: -(self._rotation.keep - 1) or None]:
+        existing = files(self._rotation.folder)
+        name = f"{_next_time_prefix(existing, datetime.now(UTC))}-{secrets.token_hex(3)}{SUFFIX}"
+        for old in existing[: -(self._rotation.keep - 1) or None]:
             old.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(self._rotation.folder / name, flags, 0o600)
         self._size = 0
-        self._append(self._head)
+        self._append(self._header)
 
     def _append(self, content: bytes) -> None:
-        left = memoryview(content)
-        while left and self._file is not None:
-            count = os.write(self._file, left)
+        remaining = memoryview(content)
+        while remaining and self._file is not None:
+            count = os.write(self._file, remaining)
             self._size += count
-            left = left[count:]
+            remaining = remaining[count:]
 
 
-def _after(earlier: Sequence[Path], now: datetime) -> str:
-    """Return the beginning of a name that sorts after those of all files, whatever the clock says.
+def _next_time_prefix(existing: Sequence[Path], now: datetime) -> str:
+    """Return a time prefix that sorts after those of all files.
 
-    Else a clock that was set back would make the newest file the one that is removed next.
+    So the newest file is not removed as the oldest one after the clock was set back.
     """
-    last = max((path.name for path in earlier if BEGINNING.match(path.name)), default="")
-    name = now.strftime(NAMED)
+    last = max((path.name for path in existing if TIME_PREFIX.match(path.name)), default="")
+    name = now.strftime(TIME_FORMAT)
     if name > last:
         return name
-    newest = datetime.strptime(last[: len(name)], NAMED).replace(tzinfo=UTC)
-    return (newest + MICROSECOND).strftime(NAMED)
+    newest = datetime.strptime(last[: len(name)], TIME_FORMAT).replace(tzinfo=UTC)
+    return (newest + MICROSECOND).strftime(TIME_FORMAT)
 
 
 def files(folder: Path) -> list[Path]:
@@ -251,70 +251,72 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{SUFFIX}"))
 
 
-def read(folder: Path, since: datetime | None = None) -> Iterator[tuple[Source, Logged]]:
+def read(
+    folder: Path, since: datetime | None = None
+) -> Iterator[tuple[LoggedModel, LoggedRequest]]:
     """Yield the requests of a prediction log, each with the model that answered it.
 
-    In the order of their files; the files of two processes that served at once may overlap in
-    time. A last line that its process did not finish is left out.
+    Files are read in order; those of two processes that served at the same time may overlap in
+    time. An incomplete last line is ignored.
 
     Args:
-        folder: of the log; one that is not there holds nothing.
-        since: only requests answered then or later; with a time zone.
+        folder: of the log; it need not exist.
+        since: only requests answered at this time or later; with a time zone.
 
     Raises:
-        Refused: a file holds something else.
+        Refused: a line is not of a prediction log.
     """
     start = 0.0 if since is None else since.timestamp()
     for path in files(folder):
         try:
             if path.stat().st_mtime >= start:
-                for source, logged in _entries(path):
-                    if logged.time >= start:
-                        yield source, logged
+                for model, request in _entries(path):
+                    if request.time >= start:
+                        yield model, request
         except FileNotFoundError:
-            continue  # removed meanwhile, as the oldest one
+            continue  # removed by the rotation
 
 
-def _entries(path: Path) -> Iterator[tuple[Source, Logged]]:
-    source: Source | None = None
+def _entries(path: Path) -> Iterator[tuple[LoggedModel, LoggedRequest]]:
+    model: LoggedModel | None = None
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.endswith(b"\n"):
                 return
             try:
-                if source is None:
-                    source = _decode_source(line)
+                if model is None:
+                    model = _decode_source(line)
                 else:
-                    yield source, _decoded(line)
+                    yield model, _decode_request(line)
             except (ValueError, TypeError, RecursionError):
                 raise Refused(
-                    f"{path}, line {number}: no line of a prediction log",
+                    f"{path}, line {number} is not a line of a prediction log",
                     expected=f"a file of the schema {SCHEMA}",
                 ) from None
 
 
-_decode_source = msgspec.json.Decoder(Source).decode
-_decode = msgspec.json.Decoder(Logged).decode
+_decode_source = msgspec.json.Decoder(LoggedModel).decode
+_fast_decode = msgspec.json.Decoder(LoggedRequest).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def _line(entry: Logged) -> bytes:
+def _line(entry: LoggedRequest) -> bytes:
     try:
         return _encode(entry) + b"\n"
-    except (ValueError, OverflowError):  # an integer over 64 bits, or half a character
+    except (ValueError, OverflowError):  # an integer over 64 bits, or a lone surrogate
         values = msgspec.structs.asdict(entry)
-        known = {key: value for key, value in values.items() if value is not msgspec.UNSET}
-        return json.dumps(known).encode() + b"\n"
+        present = {key: value for key, value in values.items() if value is not msgspec.UNSET}
+        return json.dumps(present).encode() + b"\n"
 
 
-def _decoded(line: bytes) -> Logged:
+def _decode_request(line: bytes) -> LoggedRequest:
     try:
-        return _decode(line)
+        return _fast_decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return msgspec.convert(json.loads(line), Logged)
+        return msgspec.convert(json.loads(line), LoggedRequest)
 
 
-def _unwritable(folder: Path, why: str | None) -> EnvironmentFault:
+def _not_writable(folder: Path, why: str | None) -> EnvironmentFault:
     return EnvironmentFault(
         f"prediction log: cannot write to {folder}: {why}",
         hint="set serving.prediction_log.folder, or serving.prediction_log.enabled to false",

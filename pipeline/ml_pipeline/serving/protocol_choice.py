@@ -1,4 +1,4 @@
-"""Choose the HTTP protocol: the bounded one on the releases that it is written for, else uvicorn's.
+"""Choose the HTTP protocol: the bounded one with supported releases of uvicorn, else uvicorn's own.
 
 ``http_protocol`` subclasses a class of uvicorn that is not public, so another release may rename
 what it overrides. It is imported only after the check.
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ml_pipeline.serving")
 
 PLAIN: Final = "h11"
-"""uvicorn's protocol in pure Python. Unlike its httptools one it bounds the bytes of a head."""
+"""uvicorn's protocol in pure Python; unlike its httptools protocol it bounds the headers."""
 SUPPORTED: Final = {"uvicorn": ((0, 54), (0, 55)), "httptools": ((0, 9), (0, 10))}
-"""First minor release, and the first that is too new; pyproject.toml has the same bounds."""
+"""First supported minor release, and the first that is too new; as in pyproject.toml."""
 REQUIRED: Final = {
     "uvicorn.protocols.http.httptools_impl:STATUS_LINE": "",
     "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol": (
@@ -38,7 +38,7 @@ REQUIRED: Final = {
     "uvicorn.server:ServerState": "default_headers total_requests",
     "httptools:HttpRequestParser": "get_http_version get_method should_keep_alive should_upgrade",
 }
-"""Names that ``http_protocol`` imports; of each class its methods, and attributes that they set."""
+"""Names that ``http_protocol`` uses; for a class its methods and the attributes they set."""
 
 
 def choose_protocol() -> type[asyncio.Protocol] | Literal["h11"]:
@@ -48,13 +48,13 @@ def choose_protocol() -> type[asyncio.Protocol] | Literal["h11"]:
         from ml_pipeline.serving.http_protocol import BoundedProtocol
 
         return BoundedProtocol
-    wanted = " ".join(f"'{_requirement(name)}'" for name in SUPPORTED)
+    requirements = " ".join(f"'{_requirement(name)}'" for name in SUPPORTED)
     logger.warning(
         "%s: uvicorn's plain protocol (%s) is used, which is slower and does not disconnect slow "
         "clients (docs/reference/serving.md, Plain protocol); install %s",
         reason,
         PLAIN,
-        wanted,
+        requirements,
     )
     return PLAIN
 

@@ -7,7 +7,7 @@ import socket
 from ml_pipeline.core.errors import EnvironmentFault
 
 BACKLOG = 2048
-"""Connections that may wait; it has to hold those that come while one server hands over."""
+"""Connections that may wait; must hold those that arrive during a handover."""
 
 
 def bind(host: str, port: int) -> socket.socket:

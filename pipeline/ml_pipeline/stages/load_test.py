@@ -10,7 +10,7 @@ from ml_pipeline.core.report import Verdict
 from ml_pipeline.data import parquet
 from ml_pipeline.online import load_test, load_test_plot
 from ml_pipeline.online.deployed_version import check_served_version, find_deployment, model_of
-from ml_pipeline.serving.access import token_of
+from ml_pipeline.serving.access import read_token
 from ml_pipeline.serving.prediction_log import PROBE
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.record import NoFlags
@@ -31,7 +31,7 @@ def run(context: Context[NoFlags]) -> Outcome:
     section = context.config.load_test
     deployment = find_deployment(Placement.of(context.project, name, context.home))
     bundle = Bundle.open(deployment.bundle)
-    token = token_of("127.0.0.1", context.config.serving.token_env)
+    token = read_token("127.0.0.1", context.config.serving.token_env)
     served = check_served_version(deployment, bundle, token)
     if served.verdict is not Verdict.PASS:
         model = model_of(deployment, bundle)

@@ -16,7 +16,7 @@ from ml_pipeline.online.replay_requests import ReplayRequests, choose_requests
 from ml_pipeline.promotion.environment import PRODUCTION
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.registry.versions import Version
-from ml_pipeline.serving.access import token_of
+from ml_pipeline.serving.access import read_token
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import ShadowFlags
 from ml_pipeline.targets.base import Deployment, Placement
@@ -42,7 +42,7 @@ def run(context: Context[ShadowFlags]) -> Outcome:
         return _judge(context, placement)
     deployment = find_deployment(placement)
     bundle = Bundle.open(deployment.bundle)
-    token = token_of("127.0.0.1", context.config.serving.token_env)
+    token = read_token("127.0.0.1", context.config.serving.token_env)
     served = check_served_version(deployment, bundle, token)
     if served.verdict is not Verdict.PASS:
         model = model_of(deployment, bundle)

@@ -14,7 +14,7 @@ from ml_pipeline.project import isolation
 from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.project.user_tests import run_user_tests
 from ml_pipeline.promotion.environment import PRODUCTION
-from ml_pipeline.serving.access import token_of
+from ml_pipeline.serving.access import read_token
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import VerifyFlags
 from ml_pipeline.targets.base import Deployment, Placement
@@ -39,7 +39,7 @@ def run(context: Context[VerifyFlags]) -> Outcome:
     placement = Placement.of(context.project, name, context.home)
     deployment = load_target(placement.section.target).status(placement)
     url = _url(context.flags.url, deployment, name)
-    token = token_of("127.0.0.1", placement.serving.token_env)
+    token = read_token("127.0.0.1", placement.serving.token_env)
     context.progress(f"testing {url}", 0.1)
     expected = api_contract.expected_of(deployment, url, placement)
     contract = api_contract.contract(url, expected, token)

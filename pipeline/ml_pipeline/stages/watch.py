@@ -13,7 +13,7 @@ from ml_pipeline.promotion.production_watch import ProductionWatch, skipped
 from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.promotion.switch import Changed
 from ml_pipeline.registry.registry import Registry
-from ml_pipeline.serving.access import token_of
+from ml_pipeline.serving.access import read_token
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import WatchFlags
 from ml_pipeline.targets.base import Placement
@@ -61,7 +61,7 @@ def run(context: Context[WatchFlags]) -> Outcome:
         Servers(
             promotion.endpoint,
             promotion.bundle,
-            token_of("127.0.0.1", context.config.serving.token_env),
+            read_token("127.0.0.1", context.config.serving.token_env),
         ),
         production_watch.training_predictions(context.home, promotion.bundle),
     )

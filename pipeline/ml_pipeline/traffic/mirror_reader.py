@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ml_pipeline.serving import control_socket, mirror
-from ml_pipeline.serving.access import token_of
+from ml_pipeline.serving.access import read_token
 from ml_pipeline.tasks.loader import read_task
 from ml_pipeline.traffic.open_loop import Answer, Client, Place
 from ml_pipeline.traffic.requests import Reply, read, reply
@@ -68,7 +68,7 @@ class Settings:
     def token(self) -> str | None:
         if self.token_file is not None:
             return Path(self.token_file).read_text(encoding="ascii")
-        return token_of("127.0.0.1", self.token_env)
+        return read_token("127.0.0.1", self.token_env)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -102,7 +102,7 @@ class Reader:
     def _take(self) -> None:
         while len(self._tasks) < IN_FLIGHT:
             try:
-                message = self._queue.recv(mirror.LARGEST)
+                message = self._queue.recv(mirror.MAX_MESSAGE_BYTES)
             except BlockingIOError:
                 return
             except OSError:
@@ -124,7 +124,7 @@ class Reader:
         if full and not self._ended.is_set():
             self._loop.add_reader(self._queue, self._take)
 
-    async def _ask(self, copy: mirror.Copy) -> None:
+    async def _ask(self, copy: mirror.MirroredRequest) -> None:
         request_id, body, answer, ms = copy
         start = time.perf_counter()
         request = self._place.request(
@@ -184,16 +184,16 @@ def main(arguments: Sequence[str]) -> None:
 
 def _asked_for(settings: Settings) -> socket.socket:
     """Return the reader's end of a queue that the server was given."""
-    ours, theirs = mirror.pair()
+    ours, theirs = mirror.socket_pair()
     with ours:
-        control_socket.ask(Path(settings.control), "mirror", ours, share=settings.share)
+        control_socket.send_command(Path(settings.control), "mirror", ours, share=settings.share)
     return theirs
 
 
 def _end(settings: Settings) -> None:
     """Let the server close its end, and write down what it counted."""
     try:
-        told, _ = control_socket.ask(Path(settings.control), "unmirror")
+        told, _ = control_socket.send_command(Path(settings.control), "unmirror")
     except OSError as error:
         sys.stderr.write(f"error: {error}\n")
         return

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused, UsageError
 from ml_pipeline.core.home import Home
-from ml_pipeline.serving.access import token_of
+from ml_pipeline.serving.access import read_token
 from ml_pipeline.targets import copy_prediction_log, environment_lock, server_arguments
 from ml_pipeline.targets.base import Copying, Counts, Deployment, Placement
 from ml_pipeline.targets.docker import container, engine, gateway
@@ -58,7 +58,7 @@ class DockerTarget:
     def handover(self, placement: Placement, bundle: Path, version: int | None) -> DockerHandover:
         """See ``Target.handover``. Nobody else deploys to the environment until it is decided."""
         section, home = placement.section, placement.home
-        token = token_of(section.host, placement.serving.token_env)
+        token = read_token(section.host, placement.serving.token_env)
         client = engine.connect()
         lock: FileLock | None = None
         try:

@@ -16,7 +16,7 @@ from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import workdir
 from ml_pipeline.core.documents import DocumentError, read_json
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused
-from ml_pipeline.serving.access import token_of
+from ml_pipeline.serving.access import read_token
 from ml_pipeline.targets import environment_lock
 from ml_pipeline.targets.base import Deployment, Placement
 from ml_pipeline.targets.handover import BaseHandover
@@ -54,7 +54,7 @@ class KubernetesTarget:
         self, placement: Placement, bundle: Path, version: int | None
     ) -> KubernetesHandover:
         """See ``Target.handover``. The cluster is the one of the kubeconfig's context."""
-        token = token_of("0.0.0.0", placement.serving.token_env)  # noqa: S104  pods are reached so
+        token = read_token("0.0.0.0", placement.serving.token_env)  # noqa: S104  pods are reached so
         lock = environment_lock.hold(placement)
         try:
             released = release(bundle, placement.home)

@@ -61,7 +61,7 @@ class Reader:
 
     def _told(self, command: str) -> Counts | None:
         try:
-            told, _ = control_socket.ask(Path(self.control), command)
+            told, _ = control_socket.send_command(Path(self.control), command)
         except OSError:
             return None
         return counts_of(told)
@@ -100,14 +100,14 @@ def start(server: str, records: Path, copying: Copying) -> Reader:
         token_env=token_env,
     )
     try:
-        ours, theirs = mirror.pair()
+        ours, theirs = mirror.socket_pair()
     except OSError as error:
         raise EnvironmentFault(f"this system cannot copy requests: {error}") from None
     with ours, theirs:
         pid, started = _reader(records.with_suffix(""), settings, theirs)
         theirs.close()
         try:
-            control_socket.ask(Path(server), "mirror", ours, share=copying.share)
+            control_socket.send_command(Path(server), "mirror", ours, share=copying.share)
         except OSError as error:
             raise EnvironmentFault(f"production does not copy its requests: {error}") from None
     return Reader(pid, started, server, copying.timeout, str(records))

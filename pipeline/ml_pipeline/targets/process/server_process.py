@@ -153,7 +153,7 @@ def _wait(process: subprocess.Popen[bytes], path: Path, log: Path, before: int) 
             raise _failed(process.returncode, log, before)
         if path.exists():
             try:
-                return control_socket.ask(path, "status")[0]
+                return control_socket.send_command(path, "status")[0]
             except OSError:
                 pass  # bound, and not yet listening
         time.sleep(0.01)

@@ -23,7 +23,7 @@ from filelock import FileLock
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused, UsageError
 from ml_pipeline.serving import control_socket
-from ml_pipeline.serving.access import token_of
+from ml_pipeline.serving.access import read_token
 from ml_pipeline.serving.sockets import bind
 from ml_pipeline.targets import (
     container_detection,
@@ -54,7 +54,7 @@ class ProcessTarget:
     def handover(self, placement: Placement, bundle: Path, version: int | None) -> ProcessHandover:
         """See ``Target.handover``. Nobody else deploys to the environment until it is decided."""
         place = _Slot(placement)
-        token = token_of(placement.section.host, placement.serving.token_env)
+        token = read_token(placement.section.host, placement.serving.token_env)
         _refuse_inside_container(placement)
         lock = environment_lock.hold(placement)
         try:
@@ -260,9 +260,9 @@ def _start(place: _Slot, wanted: _Wanted, former: Server | None) -> Server:
             probe.probe(started.url, wanted.bundle, wanted.version, wanted.token)
             priority.restore(started.pid)
             server_records.write(place.state, State(new, former))
-            control_socket.ask(started.control, "serve", public)
+            control_socket.send_command(started.control, "serve", public)
             if former is not None:
-                control_socket.ask(Path(former.control), "pause")
+                control_socket.send_command(Path(former.control), "pause")
             probe.probe(new.url, wanted.bundle, wanted.version, wanted.token)
         except OSError as error:
             _take_back(place, new, former, before.serving)
@@ -276,7 +276,7 @@ def _start(place: _Slot, wanted: _Wanted, former: Server | None) -> Server:
 def _public_socket(wanted: _Wanted, former: Server | None) -> socket.socket:
     """Return the socket that the former server listens on, or a new one at the address."""
     if former is not None and wanted.at_address_of(former):
-        lent = control_socket.ask(Path(former.control), "lend")[1]
+        lent = control_socket.send_command(Path(former.control), "lend")[1]
         if lent is not None:
             return lent
     try:
@@ -304,7 +304,7 @@ def _take_back(place: _Slot, new: Server, former: Server | None, known: Server |
     lost: OSError | None = None
     if former is not None:
         try:
-            control_socket.ask(Path(former.control), "serve")
+            control_socket.send_command(Path(former.control), "serve")
         except OSError as error:
             lost = error
     server_process.end(_running(new))
@@ -329,7 +329,7 @@ def _without_leftovers(place: _Slot) -> State:
         if known.serving is not None:
             _end_silent(known.serving)
         try:
-            control_socket.ask(Path(known.former.control), "serve")
+            control_socket.send_command(Path(known.former.control), "serve")
         except OSError:
             server_process.end(_running(known.former))
         recovered = State(known.former)
@@ -353,7 +353,9 @@ def _running(server: Server) -> psutil.Process | None:
     if process is not None:
         return process
     try:
-        facts, _ = control_socket.ask(Path(server.control), "status", timeout=STATUS_SECONDS)
+        facts, _ = control_socket.send_command(
+            Path(server.control), "status", timeout=STATUS_SECONDS
+        )
         if (facts.get("pid"), facts.get("digest")) == (server.pid, server.digest):
             return psutil.Process(server.pid)
     except (OSError, psutil.NoSuchProcess):
@@ -371,7 +373,7 @@ def _end_unknown(place: _Slot, known: State) -> None:
         if not own.fullmatch(path.name) or str(path) in recorded:
             continue
         try:
-            facts, _ = control_socket.ask(path, "status", timeout=STATUS_SECONDS)
+            facts, _ = control_socket.send_command(path, "status", timeout=STATUS_SECONDS)
             server_process.end(psutil.Process(int(facts["pid"])))
         except (OSError, KeyError, psutil.NoSuchProcess):
             pass  # nobody listens there any more
@@ -383,7 +385,9 @@ def _answers(server: Server | None) -> bool:
     if server is None:
         return False
     try:
-        facts, _ = control_socket.ask(Path(server.control), "status", timeout=STATUS_SECONDS)
+        facts, _ = control_socket.send_command(
+            Path(server.control), "status", timeout=STATUS_SECONDS
+        )
         with probe.client(server.url, timeout=STATUS_SECONDS) as api:
             response = api.get("/health/ready")
     except (OSError, httpx.HTTPError, PipelineError):

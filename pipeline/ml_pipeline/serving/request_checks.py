@@ -1,4 +1,4 @@
-"""A request before it is understood: its number, its right to be answered, its body."""
+"""Checks of a request before its body is parsed: id, authorisation, headers, size."""
 
 from __future__ import annotations
 
@@ -13,84 +13,84 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope
 
 WELL_FORMED = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-"""An X-Request-ID that is taken over; another one is replaced."""
+"""A valid X-Request-ID; any other is replaced."""
 BODY_TIMED_OUT = "late"
-"""Key of the connection's state by which the protocol says that a body came too late."""
+"""Key in the scope's state that the protocol sets when the body timed out."""
 
 
 class RequestError(Exception):
-    """A request that is answered with ``status`` and one line."""
+    """A request that gets an error response with ``status`` and one line."""
 
     def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
-        """Seconds after which it may be asked again."""
+        """Seconds after which the client may retry."""
 
 
 _process = os.urandom(8).hex()
 _numbers = count(1)
 
 
-def request_id(given: bytes | None) -> bytes:
-    """Return the id that a client gave, if it is well-formed, or a new one."""
-    if given is not None and WELL_FORMED.fullmatch(given):
-        return given
+def choose_request_id(client_id: bytes | None) -> bytes:
+    """Return the client's request id if it is well-formed, otherwise a new one."""
+    if client_id is not None and WELL_FORMED.fullmatch(client_id):
+        return client_id
     return f"{_process}-{next(_numbers):x}".encode()
 
 
 def authorise(fields: Iterable[tuple[bytes, bytes]], token: bytes | None) -> None:
-    """Compare the bearer token in a request's header fields with ``token``; None asks for none.
+    """Compare the bearer token in a request's header fields with ``token``, if there is one.
 
     Raises:
-        RequestError: 401 where it is missing, given twice or another one.
+        RequestError: 401 if it is missing, duplicate or wrong.
     """
     if token is None:
         return
-    given = [value for name, value in fields if name == b"authorization"]
-    scheme, _, credential = (given[0] if len(given) == 1 else b"").partition(b" ")
+    values = [value for name, value in fields if name == b"authorization"]
+    scheme, _, credential = (values[0] if len(values) == 1 else b"").partition(b" ")
     if scheme.lower() != b"bearer" or not hmac.compare_digest(credential.strip(), token):
-        raise RequestError(401, "a bearer token is needed, and this is none or not the right one")
+        raise RequestError(401, "the bearer token is missing or wrong")
 
 
 def check_headers(headers: Mapping[bytes, bytes], limit: int) -> None:
-    """Refuse a body by what its headers say of it.
+    """Check the headers that describe the body.
 
     Raises:
-        RequestError: 413 where it is longer than ``limit`` bytes, 415 where it is compressed.
+        RequestError: 413 if it is longer than ``limit`` bytes, 415 if it is compressed.
     """
     length = headers.get(b"content-length")
     if length is not None and length.isdigit() and int(length[:20]) > limit:
         raise _too_large(limit)
     encoding = headers.get(b"content-encoding")
     if encoding is not None and encoding.lower() != b"identity":
-        raise RequestError(415, "the body is compressed; send it plain")
+        raise RequestError(415, "the body is compressed; send it uncompressed")
 
 
 def check_size(body: bytes | bytearray, limit: int) -> None:
-    """Refuse a body that is longer than ``limit`` bytes.
+    """Check the length of a body.
 
     Raises:
-        RequestError: 413.
+        RequestError: 413 if it is longer than ``limit`` bytes.
     """
     if len(body) > limit:
         raise _too_large(limit)
 
 
-async def read(scope: Scope, receive: Receive, limit: int) -> bytes | bytearray:
-    """Return the body, or ``limit`` bytes of it and a chunk more where it is longer.
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | bytearray:
+    """Return the body; of a body over ``limit`` bytes, that much and at most one more chunk.
 
     Raises:
-        RequestError: 408 and 400 where it does not arrive as a whole.
+        RequestError: 408 if it timed out, 400 if the client disconnected.
     """
     message = await receive()
     body: bytes | bytearray = message.get("body", b"")
     if message.get("more_body", False) or message["type"] == "http.disconnect":
-        body = await _rest(scope, message, bytearray(body), receive, limit)
+        body = await _read_rest(scope, message, bytearray(body), receive, limit)
     return body
 
 
-async def _rest(
+async def _read_rest(
     scope: Scope, message: Mapping[str, object], body: bytearray, receive: Receive, limit: int
 ) -> bytearray:
     while len(body) <= limit:
@@ -100,8 +100,8 @@ async def _rest(
         if not message.get("more_body", False):
             break
         message = await receive()
-        more = message.get("body", b"")
-        body += more if isinstance(more, bytes | bytearray) else b""
+        chunk = message.get("body", b"")
+        body += chunk if isinstance(chunk, bytes | bytearray) else b""
     return body
 
 

@@ -1,7 +1,7 @@
-"""What the server counts, and the page that Prometheus reads.
+"""The metrics of the server, exposed for Prometheus.
 
-Counting is in the way of every request, so it is an addition to a number in a list: 0.5 µs where a
-counter and a histogram of prometheus_client take 4 µs together. The page is prometheus_client's.
+Every request pays for counting, so a count is an addition in a list: 0.5 µs, where a counter and a
+histogram of prometheus_client take 4 µs together. prometheus_client renders the exposition.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ SECONDS = (
     *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 OTHER = "other"
-"""Stands for every path that there is not, so that clients cannot make up series."""
+"""Label of all unknown paths, so that clients cannot create time series."""
 PREFIX = "ml_serving_"
 
 
 class Histogram:
-    """Counts by upper bound, and the sum."""
+    """Counts by upper bound, and the sum of the values."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
@@ -49,24 +49,24 @@ class Histogram:
         self.sum += value
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Return upper bounds, as text, with the number of values up to each."""
-        total, found = 0, []
+        """Return each upper bound, as text, with the cumulative count."""
+        total, cumulative = 0, []
         names = [*(str(float(bound)) for bound in self.bounds), "+Inf"]
         for name, count in zip(names, self.counts, strict=True):
             total += count
-            found.append((name, float(total)))
-        return found
+            cumulative.append((name, float(total)))
+        return cumulative
 
 
 class Metrics(Collector):
-    """The numbers of one server process.
+    """The metrics of one server process.
 
     Args:
-        model: name of the project whose model is served.
+        model: name of the project.
         version: registered version.
         digest: of the bundle.
-        paths: those for which requests are counted; all others count together.
-        task: what is predicted; it gives the bins of the histogram of predictions.
+        paths: values of the label ``path``; all other paths count as ``OTHER``.
+        task: the model's task, which gives the bins of the histogram of predictions.
     """
 
     def __init__(
@@ -87,20 +87,20 @@ class Metrics(Collector):
         self._requests: dict[tuple[str, int], int] = {}
         self.predictions = Histogram(task.bins)
         self._value = task.histogram_value
-        self._noun = "probabilities" if task.name == BINARY.name else "values"
+        self._unit = "probabilities" if task.name == BINARY.name else "values"
         self.probes = 0
-        """Requests of ours, which are counted nowhere else: no client asked for them."""
+        """Requests of ml-pipeline itself, which no other metric counts."""
         self.in_flight = 0
         self.queue: Callable[[], int] = int
-        """Tells how many requests wait for the model."""
+        """Returns the number of requests that wait for the inference thread."""
         self.log: PredictionLog | None = None
         self.mirrored: Callable[[], tuple[int, int]] = lambda: (0, 0)
-        """Tells how many requests were to be copied to a shadow, and how many were not."""
+        """Returns the numbers of requests offered to a shadow and dropped."""
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
-    def answered(self, path: str, status: int, seconds: float) -> None:
+    def record(self, path: str, status: int, seconds: float) -> None:
         """Count a request that was answered with ``status`` after ``seconds``."""
         histogram = self._seconds.get(path)
         if histogram is None:
@@ -109,8 +109,8 @@ class Metrics(Collector):
         key = (path, status)
         self._requests[key] = self._requests.get(key, 0) + 1
 
-    def predicted(self, predictions: list[Value]) -> None:
-        """Count the predictions of a request: of several classes, the most probable one."""
+    def count_predictions(self, predictions: list[Value]) -> None:
+        """Count the predictions of a request; with several classes, the largest probability."""
         histogram = self.predictions
         counts, bounds = histogram.counts, histogram.bounds
         for value in map(self._value, predictions):
@@ -118,12 +118,12 @@ class Metrics(Collector):
             histogram.sum += value
 
     def page(self, accept: str) -> tuple[bytes, str]:
-        """Return the page in the format that a scraper accepts, and its content type."""
+        """Return the exposition in the format that the scraper accepts, and its content type."""
         encoder, content_type = choose_encoder(accept)
         return encoder(self._registry), content_type
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families, as prometheus_client asks for them."""
+        """Yield the metric families; called by prometheus_client."""
         info = GaugeMetricFamily(f"{PREFIX}model", "What is served.", labels=list(self._info))
         info.add_metric(list(self._info.values()), 1)
         yield info
@@ -149,7 +149,7 @@ class Metrics(Collector):
         yield seconds
         yield HistogramMetricFamily(
             f"{PREFIX}prediction",
-            f"Predicted {self._noun}, one a row.",
+            f"Predicted {self._unit}, one a row.",
             self.predictions.buckets(),
             self.predictions.sum,
         )
@@ -165,9 +165,9 @@ class Metrics(Collector):
         yield _counter("shadow_dropped", "Requests of these that were not copied.", dropped)
 
 
-def _gauge(name: str, told: str, value: float) -> Metric:
-    return GaugeMetricFamily(PREFIX + name, told, value)
+def _gauge(name: str, description: str, value: float) -> Metric:
+    return GaugeMetricFamily(PREFIX + name, description, value)
 
 
-def _counter(name: str, told: str, value: float) -> Metric:
-    return CounterMetricFamily(PREFIX + name, told, value)
+def _counter(name: str, description: str, value: float) -> Metric:
+    return CounterMetricFamily(PREFIX + name, description, value)

@@ -1,16 +1,16 @@
-"""The page for Prometheus, read with Prometheus' own parser."""
+"""The metrics, parsed with Prometheus' own parser."""
 
 import time
 
 import pytest
-from ml_pipeline.serving.app import Limits, make_app
-from ml_pipeline.serving.prediction_log import PROBE, PredictionLog, Rotation, Source
+from ml_pipeline.serving.app import RequestLimits, make_app
+from ml_pipeline.serving.prediction_log import PROBE, LoggedModel, PredictionLog, Rotation
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as text_format
 
 from tests.serving.conftest import Api
 
-LIMITS = Limits(max_body=2_000, max_rows=4)
+LIMITS = RequestLimits(max_body=2_000, max_rows=4)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_latency_by_path_and_predictions_by_row(api):
     assert found[("prediction_sum",)] == pytest.approx(0.5 + 2 * 0.817574, abs=1e-5)
 
 
-def test_requests_of_our_own_are_counted_apart_and_nowhere_else(api):
+def test_probes_are_counted_in_their_own_metric_only(api):
     own = {"x-request-id": PROBE}
     for features in ([1.0, "north"], ["text", "north"]):
         api.predict(features, headers=own)
@@ -65,18 +65,18 @@ def test_requests_of_our_own_are_counted_apart_and_nowhere_else(api):
     assert not [key for key in found if key[0] in ("requests_total", "errors_total")]
 
 
-def test_since_when_it_counts(bundle, state):
+def test_the_start_time_is_that_of_the_application(bundle, state):
     one, other = (samples(Api(make_app(bundle, 3, LIMITS, state))) for _ in range(2))
     began = [found[("start_time_seconds",)] for found in (one, other)]
     assert time.time() - 60 < began[0] < began[1] <= time.time()
 
 
-def test_which_model_it_is(api, bundle):
+def test_the_model_metric_identifies_the_bundle(api, bundle):
     labels = [("digest", bundle.digest), ("model", "small"), ("version", "3")]
     assert samples(api)["model", *labels] == 1
 
 
-def test_paths_that_clients_make_up_are_one_series(api):
+def test_unknown_paths_are_one_time_series(api):
     for number in range(50):
         api.get(f"/made-up/{number}")
     found = samples(api)
@@ -90,12 +90,12 @@ def test_the_request_itself_is_in_flight_and_the_queue_is_empty(api):
     assert found[("queue",)] == 0
 
 
-def test_what_the_prediction_log_and_the_shadow_lack(bundle, state, tmp_path):
-    log = PredictionLog(Rotation(tmp_path), Source("small", 3, "d", []))
+def test_dropped_requests_of_prediction_log_and_shadow(bundle, state, tmp_path):
+    log = PredictionLog(Rotation(tmp_path), LoggedModel("small", 3, "d", []))
     api = Api(make_app(bundle, 3, LIMITS, state, log=log))
     api.predict([1.0, "north"])
     log.close()
-    log._lost, state.offered, state.dropped = 4, 9, 5
+    log._dropped_by_disk, state.offered, state.dropped = 4, 9, 5
     found = samples(api)
     assert found[("prediction_log_written_total",)] == 1
     assert found[("prediction_log_dropped_total",)] == 4
@@ -103,13 +103,13 @@ def test_what_the_prediction_log_and_the_shadow_lack(bundle, state, tmp_path):
     assert found[("shadow_dropped_total",)] == 5
 
 
-def test_openmetrics_where_it_is_asked_for(api):
+def test_openmetrics_if_the_scraper_accepts_it(api):
     found = samples(api, openmetrics, accept="application/openmetrics-text; version=1.0.0")
     assert found[("queue",)] == 0
     assert found[("process_resident_memory_bytes",)] > 0
 
 
-def test_behind_the_token_as_predict_is(bundle, state):
+def test_metrics_require_the_token(bundle, state):
     api = Api(make_app(bundle, 3, LIMITS, state, token="s3cret"))
     assert api.get("/metrics").status_code == 401
     assert samples(api, authorization="Bearer s3cret")
