@@ -42,8 +42,8 @@ def script(name: str) -> Path:
 
 
 def recording(name: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((RECORDINGS / f"{name}.json").read_text(encoding="utf-8"))
-    return told
+    values: dict[str, Any] = json.loads((RECORDINGS / f"{name}.json").read_text(encoding="utf-8"))
+    return values
 
 
 def recorded(name: str) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ def normal(line: str) -> str:
     return re.sub(r"used the following variable\(s\).*", "", line).rstrip()
 
 
-def meant(lines: list[str], beside: str = "") -> list[int]:
+def compared_lines(lines: list[str], beside: str = "") -> list[int]:
     """The positions of the lines that count."""
     left_out = re.compile(beside)
     return [
@@ -84,7 +84,7 @@ def difference(build: Build, real: dict[str, Any], beside: str = "") -> str:
     """
     if build.result != real["result"]:
         return f"result {build.result}, in Jenkins {real['result']}"
-    theirs = [normal(real["console"][index]) for index in meant(real["console"], beside)]
+    theirs = [normal(real["console"][index]) for index in compared_lines(real["console"], beside)]
     shown = [
         (part, branch)
         for line, branch in zip(build.console, build.branches, strict=True)
@@ -92,7 +92,7 @@ def difference(build: Build, real: dict[str, Any], beside: str = "") -> str:
     ]
     ours = [
         (normal(shown[index][0]), shown[index][1])
-        for index in meant([line for line, _ in shown], beside)
+        for index in compared_lines([line for line, _ in shown], beside)
     ]
     at = 0
     while ours:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pytest_jenkinsfile import Jenkins, NotInHarness, Sh, ShCall
+from pytest_jenkinsfile import Jenkins, Sh, ShCall, UnsupportedError
 
 from .conftest import CREDENTIALS, HERE
 
@@ -60,13 +60,13 @@ def test_label_expressions_are_those_of_jenkins(label: str, fits: bool, jenkins:
     assert (build.result, build.echoes) == (("SUCCESS", ["here"]) if fits else ("ABORTED", []))
 
 
-def test_any_label_may_fit_but_a_pod_is_for_its_own(jenkins: Jenkins) -> None:
+def test_an_agent_with_any_label_matches_all_and_a_pod_only_its_own(jenkins: Jenkins) -> None:
     script = "node('gpu && !cpu') { echo env.NODE_NAME }\npodTemplate { node('x') { echo env.NODE_NAME } }\n"
     build = jenkins.run(script, agents="any", plugins=["kubernetes"])
     assert build.echoes == ["built-in", "built-in"]
 
 
-def test_a_label_that_no_agent_has_ends_the_build_at_once_with_the_labels_there_are(
+def test_an_unknown_label_aborts_the_build_and_lists_the_known_labels(
     jenkins: Jenkins,
 ) -> None:
     build = jenkins.run(
@@ -75,12 +75,12 @@ def test_a_label_that_no_agent_has_ends_the_build_at_once_with_the_labels_there_
     assert (build.result, build.echoes) == ("ABORTED", [])
     assert (
         "No agent of the scenario has the label 'linx'; there are: one linux, two linux gpu. "
-        "Give one: agents={'NAME': ['LABEL']}, or --agent LABELS of the command" in build.console
+        "Add one: agents={'NAME': ['LABEL']}, or --agent LABELS of the command" in build.console
     )
     assert "Timeout has been exceeded" not in build.text
 
 
-def test_builds_beside_each_other_have_workspaces_of_their_own(jenkins: Jenkins) -> None:
+def test_concurrent_builds_have_separate_workspaces(jenkins: Jenkins) -> None:
     build = jenkins.run(
         "node { echo env.WORKSPACE.tokenize('/').last(); sleep 60 }\n", starts=[0, 1]
     )
@@ -92,7 +92,7 @@ def test_a_third_build_waits_for_one_of_two_executors(jenkins: Jenkins) -> None:
     assert [one.result for one in build.builds] == ["SUCCESS"] * 3
 
 
-def test_a_container_has_its_image_pulled_when_it_is_not_there(
+def test_a_missing_image_is_pulled(
     jenkins: Jenkins, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake = tmp_path / "docker"
@@ -165,7 +165,7 @@ def test_a_secret_is_masked_while_it_is_bound(jenkins: Jenkins) -> None:
     )  # read inside and kept outside it is readable, as in Jenkins
 
 
-def test_a_credential_of_another_kind_or_none_is_named(jenkins: Jenkins) -> None:
+def test_a_missing_credential_or_one_of_another_type_is_named(jenkins: Jenkins) -> None:
     script = "withCredentials([{0}(credentialsId: '{1}', variable: 'T')]) {{ echo 'never' }}\n"
     missing = jenkins.run(script.format("string", "nope"), credentials=CREDENTIALS)
     assert "ERROR: Could not find credentials entry with ID 'nope'" in missing.console
@@ -187,7 +187,7 @@ def test_a_pod_is_an_agent_with_the_containers_of_its_template(jenkins: Jenkins)
     assert build.calls("sh")[0].node == build.calls("node")[0].arguments["label"]
 
 
-def test_a_pod_is_for_those_only_who_name_it(jenkins: Jenkins) -> None:
+def test_a_pod_is_allocated_only_by_its_label(jenkins: Jenkins) -> None:
     build = jenkins.run(POD % "node { sh 'plain' }", plugins=["kubernetes"])
     assert build.calls("sh")[0].node == "built-in"
 
@@ -250,12 +250,12 @@ def test_a_declarative_pod(
     assert build.calls("sh")[0].node == build.calls("node")[0].arguments["label"]
 
 
-def test_a_pod_without_its_plugin_is_no_result(jenkins: Jenkins) -> None:
-    with pytest.raises(NotInHarness, match=r"^WorkflowScript:1: the agent type 'kubernetes'"):
+def test_a_pod_without_its_plugin_is_unsupported(jenkins: Jenkins) -> None:
+    with pytest.raises(UnsupportedError, match=r"^WorkflowScript:1: the agent type 'kubernetes'"):
         jenkins.run(in_pod("yaml ''", "sh 'x'"))
 
 
-def test_a_pod_that_is_no_yaml_is_named(jenkins: Jenkins) -> None:
+def test_a_pod_with_invalid_yaml_is_an_error(jenkins: Jenkins) -> None:
     build = jenkins.run(in_pod("yaml '[1'", "sh 'x'"), plugins=["kubernetes"])
     assert build.result == "FAILURE"
-    assert "ERROR: this is no YAML: " in build.text
+    assert "ERROR: this is not YAML: " in build.text

@@ -19,7 +19,7 @@ def test_causes_are_maps_and_never_strings(jenkins: Jenkins) -> None:
     )
 
 
-def test_a_replayed_build_has_the_person_and_the_replay_as_causes(jenkins: Jenkins) -> None:
+def test_a_replayed_build_has_the_user_and_the_replay_as_causes(jenkins: Jenkins) -> None:
     build = jenkins.run(
         'echo "${currentBuild.getBuildCauses().collect { it._class }}"\n', cause="replay", builds=2
     )
@@ -74,7 +74,7 @@ def test_an_older_build_cannot_pass_a_milestone_that_a_newer_one_passed(jenkins:
     assert [one.result for one in build.builds] == ["NOT_BUILT", "SUCCESS"]
 
 
-def test_abort_previous_ends_the_build_before_as_not_built(jenkins: Jenkins) -> None:
+def test_abort_previous_ends_the_previous_build_as_not_built(jenkins: Jenkins) -> None:
     script = (
         "pipeline { agent none\n options { disableConcurrentBuilds(abortPrevious: true) }\n"
         "stages { stage('s') { steps { sleep 60; echo 'end' } } }\n"
@@ -96,14 +96,14 @@ def test_without_concurrent_builds_the_next_one_waits(jenkins: Jenkins) -> None:
     assert [one.echoes for one in build.builds] == [["null"], ["SUCCESS"]]
 
 
-def test_a_lock_lets_one_build_in_after_the_other(jenkins: Jenkins) -> None:
+def test_a_lock_serialises_builds(jenkins: Jenkins) -> None:
     script = "lock('l') { echo \"in ${currentBuild.number}\"; sleep 60 }\n"
     build = jenkins.run(script, starts=[0, 10])
     assert "[Resource: l] is not free, waiting for execution ..." in build.console
     assert [one.result for one in build.builds] == ["SUCCESS", "SUCCESS"]
 
 
-def test_another_job_is_started_with_parameters_as_they_are(jenkins: Jenkins) -> None:
+def test_another_job_gets_its_parameters_unchanged(jenkins: Jenkins) -> None:
     hostile = '$(touch /nope) "q" ../ ü'
     build = jenkins.run(
         "def r = build(job: 'other', parameters: [string(name: 'P', value: '''"
@@ -120,7 +120,9 @@ def test_another_job_is_started_with_parameters_as_they_are(jenkins: Jenkins) ->
     ]
 
 
-def test_a_failed_other_job_fails_the_caller_unless_told_not_to(jenkins: Jenkins) -> None:
+def test_a_failed_downstream_job_fails_the_caller_unless_propagate_is_false(
+    jenkins: Jenkins,
+) -> None:
     jobs = {"other": "error 'broken'\n"}
     assert jenkins.run("build 'other'\n", jobs=jobs).result == "FAILURE"
     build = jenkins.run("echo build(job: 'other', propagate: false).result\n", jobs=jobs)
@@ -128,7 +130,7 @@ def test_a_failed_other_job_fails_the_caller_unless_told_not_to(jenkins: Jenkins
     assert "ERROR: No item named nope found" in jenkins.run("build 'nope'\n").console
 
 
-def test_not_waiting_for_another_job_gives_null(jenkins: Jenkins) -> None:
+def test_build_without_wait_returns_null(jenkins: Jenkins) -> None:
     build = jenkins.run(
         "echo \"${build(job: 'other', wait: false)}\"\n", jobs={"other": "echo 'x'\n"}
     )
@@ -144,7 +146,7 @@ def test_a_result_never_gets_better(step: str, jenkins: Jenkins) -> None:
     assert (build.result, build.echoes) == ("FAILURE", ["FAILURE"])
 
 
-def test_changes_are_empty_unless_the_scenario_gives_some(jenkins: Jenkins) -> None:
+def test_change_sets_are_empty_without_changes_in_the_scenario(jenkins: Jenkins) -> None:
     assert jenkins.run('echo "${currentBuild.changeSets.size()}"\n').echoes == ["0"]
     assert jenkins.run(
         'echo "${currentBuild.changeSets[0].items[0].msg}"\n', changes=[{"items": [{"msg": "m"}]}]
@@ -188,14 +190,14 @@ def test_the_variables_of_a_multibranch_job(jenkins: Jenkins) -> None:
     assert seen(tag="v1") == {"JOB_NAME": "job/v1", "BRANCH_NAME": "v1", "TAG_NAME": "v1"}
 
 
-def test_what_is_assigned_to_env_becomes_text_and_yields_to_with_env(jenkins: Jenkins) -> None:
+def test_values_assigned_to_env_become_text_and_with_env_overrides_them(jenkins: Jenkins) -> None:
     build = jenkins.run(
         "env.A = 5\necho env.A.getClass().simpleName\nwithEnv(['A=6']) { echo env.A; env.A = 7; echo env.A }\necho env.A\n"
     )
     assert build.echoes == ["String", "6", "6", "7"]
 
 
-def test_the_job_behind_a_build_knows_its_branch_whatever_the_environment_says(
+def test_the_job_of_a_build_has_its_branch_whatever_the_environment_holds(
     jenkins: Jenkins,
 ) -> None:
     script = """

@@ -12,7 +12,7 @@ def stages(*bodies: str, rest: str = "", agent: str = "none") -> str:
     return f"pipeline {{\nagent {agent}\nstages {{\n{named}\n}}\n{rest}\n}}\n"
 
 
-def test_a_person_is_asked_before_when_unless_told_otherwise(jenkins: Jenkins) -> None:
+def test_input_precedes_when_without_before_input(jenkins: Jenkins) -> None:
     when = "when {{ {0}\n expression {{ echo 'when'; false }} }}\n input {{ message 'm'\n id 'Go' }}\n steps {{ echo 'never' }}"
     asked = jenkins.run(stages(when.format("")), approve_as="alice")
     assert (asked.echoes, len(asked.calls("input"))) == (["when"], 1)
@@ -20,7 +20,7 @@ def test_a_person_is_asked_before_when_unless_told_otherwise(jenkins: Jenkins) -
     assert (unasked.result, unasked.echoes, unasked.calls("input")) == ("SUCCESS", ["when"], [])
 
 
-def test_when_may_come_before_options_input_and_agent(jenkins: Jenkins) -> None:
+def test_when_can_precede_options_input_and_agent(jenkins: Jenkins) -> None:
     body = (
         "options {{ timeout(time: 1, unit: 'HOURS') }}\n agent any\n"
         " when {{ {0}\n expression {{ echo \"node=${{env.NODE_NAME}}\"; false }} }}\n steps {{ echo 'never' }}"
@@ -47,7 +47,7 @@ def test_options_of_a_stage_wrap_its_input(jenkins: Jenkins) -> None:
     assert build.result == "ABORTED"
 
 
-def test_the_time_limit_of_the_pipeline_does_not_cover_the_wait_for_its_agent(
+def test_the_timeout_of_the_pipeline_excludes_the_wait_for_its_agent(
     jenkins: Jenkins,
 ) -> None:
     build = jenkins.run(
@@ -61,7 +61,7 @@ def test_the_time_limit_of_the_pipeline_does_not_cover_the_wait_for_its_agent(
     assert "Aborted by admin" in build.console
 
 
-def test_a_stage_whose_agent_never_came_runs_no_post_of_its_own(jenkins: Jenkins) -> None:
+def test_a_stage_without_an_agent_does_not_run_its_post(jenkins: Jenkins) -> None:
     build = jenkins.run(
         stages(
             "agent { label 'nowhere' }\n steps { echo 'never' }\n post { always { echo 'stage' } }",
@@ -112,7 +112,7 @@ def test_when(condition: str, branch: str | None, holds: bool, jenkins: Jenkins)
     assert build.stage("s1").status == ("SUCCESS" if holds else "SKIPPED")
 
 
-def test_a_tag_is_seen_by_when(jenkins: Jenkins) -> None:
+def test_when_matches_tags(jenkins: Jenkins) -> None:
     script = stages(
         "when { buildingTag() }\n steps { echo env.TAG_NAME }",
         "when { tag 'v*' }\n steps { echo 'v' }",
@@ -144,7 +144,7 @@ POST = (
 ALTERNATING = "steps {{ script {{ if (currentBuild.number == {0}) {{ error 'broken' }} }} }}"
 
 
-def test_post_conditions_compare_with_the_build_before(jenkins: Jenkins) -> None:
+def test_post_conditions_compare_with_the_previous_build(jenkins: Jenkins) -> None:
     build = jenkins.run(stages(ALTERNATING.format(2), rest=POST), builds=4)
     assert [one.echoes for one in build.builds] == [
         ["always", "changed", "success", "cleanup"],
@@ -198,7 +198,7 @@ def test_parallel_stages_fail_fast_by_option(jenkins: Jenkins) -> None:
     assert stopped.stage("b").status == "ABORTED"
 
 
-def test_environment_values_may_use_those_above_and_call_steps(jenkins: Jenkins) -> None:
+def test_environment_values_can_use_earlier_values_and_call_steps(jenkins: Jenkins) -> None:
     build = jenkins.run(
         "pipeline {\nagent any\nenvironment {\n A = 'a'\n B = \"${A}b\"\n C = sh(script: 'x', returnStdout: true)\n D = 'x' + \"${B}\"\n}\n"
         "stages { stage('s') { steps { echo \"${A} ${B} ${C} ${D}\" } } } }\n",
@@ -207,7 +207,7 @@ def test_environment_values_may_use_those_above_and_call_steps(jenkins: Jenkins)
     assert build.echoes == ["a ab out xab"]
 
 
-def test_parameters_are_the_defaults_at_once_and_variables_from_the_next_build(
+def test_parameters_have_defaults_in_the_first_build_and_are_variables_from_the_second(
     jenkins: Jenkins,
 ) -> None:
     script = stages(

@@ -28,7 +28,7 @@ def test_the_errors_are_those_of_a_controller(number: int, jenkins: Jenkins) -> 
     assert [line.strip() for line in errors] == [line.strip() for line in case["errors"]]
 
 
-def test_what_is_composed_is_not_checked(jenkins: Jenkins) -> None:
+def test_composed_arguments_are_not_checked(jenkins: Jenkins) -> None:
     script = """
         def five = 5
         pipeline { agent any

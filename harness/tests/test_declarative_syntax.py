@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from pytest_jenkinsfile import Jenkins, NotInHarness
+from pytest_jenkinsfile import Jenkins, UnsupportedError
 
 from . import replay
 
@@ -295,39 +295,43 @@ REFUSED = {
 
 # What a plugin may bring: Jenkins may know it, so it is no result.
 LACKING = {
-    "options { colours() }": "the option 'colours' is not in this harness, which knows [",
+    "options { colours() }": "the option 'colours' is not supported by pytest-jenkinsfile; supported: [",
     "options { gitLabConnection('x') }": "the option 'gitLabConnection' needs the plugin gitlab-plugin",
-    "triggers { moon('x') }": "the trigger 'moon' is not in this harness, which knows [",
+    "triggers { moon('x') }": "the trigger 'moon' is not supported by pytest-jenkinsfile; supported: [",
     "triggers { gitlab(triggerOnPush: true) }": "the trigger 'gitlab' needs the plugin gitlab-plugin",
-    "parameters { colour(name: 'x') }": "the parameter 'colour' is not in this harness",
-    "tools { maven 'M3' }": "the tool maven 'M3' is not in this scenario: tools={'maven': ['M3']}, or --tool maven=M3",
-    "agent { ecs { cloud 'x' } }": "the agent type 'ecs' is not in this harness",
+    "parameters { colour(name: 'x') }": "the parameter 'colour' is not supported by pytest-jenkinsfile",
+    "tools { maven 'M3' }": "the tool maven 'M3' is not configured in this scenario: tools={'maven': ['M3']}, or --tool maven=M3",
+    "agent { ecs { cloud 'x' } }": "the agent type 'ecs' is not supported by pytest-jenkinsfile",
 }
 LACKING_IN_A_STAGE = {
-    "when { moonPhase 'full' }": "the when condition 'moonPhase' is not in this harness",
-    "when { not { moonPhase 'full' } }": "the when condition 'moonPhase' is not in this harness",
+    "when { moonPhase 'full' }": "the when condition 'moonPhase' is not supported by pytest-jenkinsfile",
+    "when { not { moonPhase 'full' } }": "the when condition 'moonPhase' is not supported by pytest-jenkinsfile",
     "agent { kubernetes { yaml '' } }": "the agent type 'kubernetes' needs the plugin kubernetes",
-    "tools { jdk 'x' }": "the tool jdk 'x' is not in this scenario",
+    "tools { jdk 'x' }": "the tool jdk 'x' is not configured in this scenario",
 }
 
 
 @pytest.mark.parametrize("section", LACKING)
-def test_what_a_plugin_may_bring_is_no_result(section: str, jenkins: Jenkins) -> None:
+def test_a_feature_of_an_unknown_plugin_is_unsupported(section: str, jenkins: Jenkins) -> None:
     agent = "" if section.startswith("agent") else "agent any"
     script = f"pipeline {{ {agent}\n{section}\n" + STAGE.format("steps { sh 'never' }") + "\n}\n"
-    with pytest.raises(NotInHarness, match=rf"^WorkflowScript:2: {re.escape(LACKING[section])}"):
+    with pytest.raises(
+        UnsupportedError, match=rf"^WorkflowScript:2: {re.escape(LACKING[section])}"
+    ):
         jenkins.run(script, sh={})
 
 
 @pytest.mark.parametrize("section", LACKING_IN_A_STAGE)
-def test_what_a_plugin_may_bring_to_a_stage_is_no_result(section: str, jenkins: Jenkins) -> None:
+def test_a_feature_of_an_unknown_plugin_in_a_stage_is_unsupported(
+    section: str, jenkins: Jenkins
+) -> None:
     script = "pipeline { agent any\n" + STAGE.format(f"\n{section}\nsteps {{ sh 'x' }}") + "\n}\n"
-    said = re.escape(LACKING_IN_A_STAGE[section])
-    with pytest.raises(NotInHarness, match=rf"^WorkflowScript:3: {said}"):
+    message = re.escape(LACKING_IN_A_STAGE[section])
+    with pytest.raises(UnsupportedError, match=rf"^WorkflowScript:3: {message}"):
         jenkins.run(script, sh={})
 
 
-def test_what_jenkins_refuses_for_certain_goes_before_what_is_lacking(jenkins: Jenkins) -> None:
+def test_errors_of_jenkins_take_precedence_over_unsupported_features(jenkins: Jenkins) -> None:
     script = "pipeline { agent any\noptions { colours() }\nnonsense { }\n"
     build = jenkins.run(script + STAGE.format("steps { echo 'x' }") + "\n}\n")
     assert (build.result, 'Undefined section "nonsense"' in build.text) == ("FAILURE", True)
@@ -342,12 +346,12 @@ def test_a_whole_pipeline_in_a_library_is_checked_only_where_it_is_called(
         text + STAGE.format("steps { echo 'x' }") + "\n}\n}\n"
     )
     assert jenkins.run("echo 'whole'\n", library=tmp_path).result == "SUCCESS"
-    with pytest.raises(NotInHarness, match=r"vars/whole\.groovy:3: the option 'colours'"):
+    with pytest.raises(UnsupportedError, match=r"vars/whole\.groovy:3: the option 'colours'"):
         jenkins.run("whole()\n", library=tmp_path)
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_is_refused_by_name_and_line(name: str, jenkins: Jenkins) -> None:
+def test_an_error_has_name_and_line(name: str, jenkins: Jenkins) -> None:
     script, line, message = REFUSED[name]
     build = jenkins.run(script + "\n")
     assert build.result == "FAILURE"
@@ -356,14 +360,14 @@ def test_is_refused_by_name_and_line(name: str, jenkins: Jenkins) -> None:
     assert "[Pipeline] Start of Pipeline" not in build.console
 
 
-def test_the_method_of_an_object_is_refused_as_by_jenkins(jenkins: Jenkins) -> None:
+def test_a_method_call_on_an_object_is_an_error_as_in_jenkins(jenkins: Jenkins) -> None:
     build = jenkins.run(replay.script("object-method-in-steps"))
     real = replay.recorded("object-method-in-steps")[0]
     first = next(line for line in real["console"] if line.startswith("WorkflowScript: 6:"))
     assert first in build.console
 
 
-def test_every_fault_is_named_at_once(jenkins: Jenkins) -> None:
+def test_all_errors_are_reported_at_once(jenkins: Jenkins) -> None:
     build = jenkins.run(
         "pipeline {\n agent any\n tool { x 'y' }\n stages { stage('a') { steps { 1 + 1 } } }\n}\n"
     )
@@ -371,7 +375,7 @@ def test_every_fault_is_named_at_once(jenkins: Jenkins) -> None:
     assert "WorkflowScript: 4:" in build.text
 
 
-def test_a_pipeline_inside_other_code_is_not_understood(jenkins: Jenkins) -> None:
+def test_a_pipeline_inside_other_code_is_an_error(jenkins: Jenkins) -> None:
     build = jenkins.run("if (true) {\n pipeline { agent any }\n}\n")
     assert build.result == "FAILURE"
     assert "statement of its own" in build.text

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from pytest_jenkinsfile import Answer, Jenkins, NotInHarness, Sh, ShCall
+from pytest_jenkinsfile import Answer, Jenkins, Sh, ShCall, UnsupportedError
 
 from .echoes import echoes
 
@@ -53,13 +53,13 @@ def test_a_script_does_not_see(script: str, jenkins: Jenkins) -> None:
     assert not {"X", "a.b", "a-b"} & set(calls[0].environment)
 
 
-def test_an_emptied_variable_of_the_agent_shows_the_agents_value(jenkins: Jenkins) -> None:
+def test_an_empty_variable_shows_the_value_of_the_agent(jenkins: Jenkins) -> None:
     calls: list[ShCall] = []
     jenkins.run("node { withEnv(['HOME=']) { sh 'true' } }\n", sh=calls.append)
     assert calls[0].environment["HOME"]
 
 
-def test_a_container_keeps_what_it_was_started_with(jenkins: Jenkins) -> None:
+def test_a_container_keeps_the_variables_of_its_start(jenkins: Jenkins) -> None:
     calls: list[ShCall] = []
     jenkins.run(
         "node { withEnv(['X=outer', 'Y=outer']) { docker.image('i').inside {\n"
@@ -87,7 +87,7 @@ def test_a_variable_over_128_kib_makes_every_later_script_fail(jenkins: Jenkins)
     assert all("Argument list too long" in line for line in others)
 
 
-def test_a_path_that_leads_nowhere_hangs_the_script(jenkins: Jenkins) -> None:
+def test_a_path_without_a_shell_hangs_the_script(jenkins: Jenkins) -> None:
     script = "timeout(time: 9, unit: 'SECONDS') { withEnv(['path=/none']) { sh 'true' } }"
     calls: list[ShCall] = []
     build = jenkins.run(f"node {{ {script} }}\n", sh=calls.append)
@@ -112,7 +112,7 @@ def test_parameters_replace_variables_from_the_second_build_on(jenkins: Jenkins)
     assert second == ["given 2 job/main [] x true pw", given]
 
 
-def test_in_a_build_by_indexing_parameters_do_not(jenkins: Jenkins) -> None:
+def test_a_build_by_indexing_has_no_parameters(jenkins: Jenkins) -> None:
     build = jenkins.run(
         textwrap.dedent(PARAMETERS), builds=2, branch="main", sandbox=False, cause="indexing"
     )
@@ -138,7 +138,7 @@ def test_environment_of_declarative(jenkins: Jenkins) -> None:
     assert build.echoes == ["null null after 5 true own outer", "after"]
 
 
-def test_a_restart_keeps_env_artefacts_and_parameters_and_nothing_else(jenkins: Jenkins) -> None:
+def test_a_restart_keeps_only_env_artifacts_and_parameters(jenkins: Jenkins) -> None:
     script = """
         pipeline { agent any
           parameters { string(name: 'P', defaultValue: 'd') }
@@ -156,13 +156,13 @@ def test_a_restart_keeps_env_artefacts_and_parameters_and_nothing_else(jenkins: 
     assert "Copying 1 artifact(s) from #1" in build.console
 
 
-def test_a_replay_keeps_none_of_it(jenkins: Jenkins) -> None:
+def test_a_replay_keeps_neither_env_nor_artifacts_nor_parameters(jenkins: Jenkins) -> None:
     script = 'echo "old ${env.MADE}"\nenv.MADE = "x"\n'
     build = jenkins.run(script, builds=2, cause="replay", replay_with=script.replace("old", "new"))
     assert [one.echoes for one in build.builds] == [["old null"], ["new null"]]
 
 
-def test_queued_builds_that_are_the_same_are_one_with_both_causes(jenkins: Jenkins) -> None:
+def test_equal_queued_builds_are_merged_with_both_causes(jenkins: Jenkins) -> None:
     script = 'properties([disableConcurrentBuilds()])\necho "${currentBuild.buildCauses.size()}"\nsleep 60\n'
     build = jenkins.run(script, starts=[0, 5, 10])
     assert [one.echoes for one in build.builds] == [["1"], ["2"]]
@@ -214,25 +214,27 @@ def test_recursion_has_a_limit(jenkins: Jenkins) -> None:
     assert "StackOverflowError: Excessively nested closures/functions" in long
 
 
-def test_an_unknown_argument_is_told_and_left_out(jenkins: Jenkins) -> None:
+def test_an_unknown_argument_is_logged_and_dropped(jenkins: Jenkins) -> None:
     build = jenkins.run("node { sh(script: 'true', nonesuch: 1) }\n")
     name = "org.jenkinsci.plugins.workflow.steps.durable_task.ShellStep"
     assert build.result == "SUCCESS"
     assert f"WARNING: Unknown parameter(s) found for class type '{name}': nonesuch" in build.console
 
 
-def test_a_lock_inside_itself_waits_until_somebody_aborts(jenkins: Jenkins) -> None:
+def test_a_nested_lock_of_the_same_resource_waits_until_the_build_is_aborted(
+    jenkins: Jenkins,
+) -> None:
     build = jenkins.run("lock('a') { lock('a') { echo 'in' } }\n")
     assert (build.result, build.echoes) == ("ABORTED", [])
     assert "Aborted by admin" in build.console
 
 
-def test_a_mail_server_makes_mail_work(jenkins: Jenkins) -> None:
+def test_mail_succeeds_with_a_mail_server(jenkins: Jenkins) -> None:
     script = "mail(to: 'a@example.org', subject: 's', body: 'b')\n"
     assert jenkins.run(script, mail_server=True).result == "SUCCESS"
 
 
-def test_publishing_a_missing_folder_fails_the_build_without_an_error(jenkins: Jenkins) -> None:
+def test_publishing_a_missing_folder_fails_the_build_without_an_exception(jenkins: Jenkins) -> None:
     script = "node { publishHTML(target: [reportName: 'r', reportDir: 'none', reportFiles: 'i'%s]) }\necho 'on'\n"
     plugins = ["htmlpublisher"]
     assert jenkins.run(script % "", plugins=plugins).result == "FAILURE"
@@ -240,25 +242,25 @@ def test_publishing_a_missing_folder_fails_the_build_without_an_error(jenkins: J
     assert jenkins.run(script % ", allowMissing: true", plugins=plugins).result == "SUCCESS"
 
 
-def test_null_in_json_is_no_null(jenkins: Jenkins) -> None:
+def test_null_in_json_is_not_null_in_groovy(jenkins: Jenkins) -> None:
     script = 'def j = readJSON(text: \'{"a": null}\')\necho "${j.a == null} ${j.a.class.name}"\n'
     build = jenkins.run(script, plugins=["pipeline-utility-steps"])
     assert build.echoes == ["false net.sf.json.JSONNull"]
 
 
 @pytest.mark.parametrize("values", [{"OTHER": "x"}, {"LEVEL": "four"}])
-def test_a_form_that_does_not_fit_is_an_error_and_the_prompt_waits(
+def test_an_invalid_form_is_an_error_and_the_prompt_remains_open(
     values: dict[str, str], jenkins: Jenkins
 ) -> None:
     build = jenkins.run(
         "def r = input(message: 'm', id: 'Go', parameters: [choice(name: 'LEVEL', choices: ['one', 'two'])])\necho r\n",
         answers=[Answer(by="alice", values=values), Answer(by="alice", values={"LEVEL": "two"})],
     )
-    assert build.refusals == [{"input": "Go", "by": "alice", "status": 500}]
+    assert build.refused_submissions == [{"input": "Go", "by": "alice", "status": 500}]
     assert build.echoes == ["two"]
 
 
-def test_a_rejection_and_a_stop_name_the_person(jenkins: Jenkins) -> None:
+def test_a_rejection_and_an_abort_name_the_user(jenkins: Jenkins) -> None:
     script = "try { input(message: 'm') } catch (e) { echo e.causes[0].user.id; throw e }\n"
     for decision in ("reject", "abort"):
         build = jenkins.run(script, answers=[Answer(by="carol", do=decision)])  # type: ignore[arg-type]
@@ -280,13 +282,13 @@ def test_the_post_of_a_stage_takes_over_its_result(jenkins: Jenkins) -> None:
     assert jenkins.run(textwrap.dedent(script) % (caught, "")).result == "UNSTABLE"
 
 
-def test_the_limit_of_activity_starts_anew_with_each_line(jenkins: Jenkins) -> None:
+def test_each_line_restarts_the_activity_timeout(jenkins: Jenkins) -> None:
     script = "node { timeout(time: 9, unit: 'SECONDS', activity: true) { 4.times { sh 'x' } } }\n"
     assert jenkins.run(script, sh=lambda _: Sh(stdout="said\n", seconds=6)).result == "SUCCESS"
 
 
-def test_a_step_of_another_plugin_is_refused_not_failed(jenkins: Jenkins) -> None:
-    with pytest.raises(NotInHarness, match="compareVersions"):
+def test_a_step_of_a_missing_plugin_is_unsupported_and_no_failure(jenkins: Jenkins) -> None:
+    with pytest.raises(UnsupportedError, match="compareVersions"):
         jenkins.run("compareVersions(v1: '1', v2: '2')\n", plugins=["pipeline-utility-steps"])
 
 

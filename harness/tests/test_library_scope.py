@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pytest_jenkinsfile import Jenkins, NotInHarness
+from pytest_jenkinsfile import Jenkins, UnsupportedError
 
 COUNTER = """import groovy.transform.Field
 @Field int count = 0
@@ -47,7 +47,7 @@ def broken(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_file_that_does_not_compile_matters_only_to_those_who_use_it(
+def test_a_library_file_that_does_not_compile_fails_only_scripts_that_use_it(
     jenkins: Jenkins, broken: Path
 ) -> None:
     build = jenkins.run("echo 'broken'\ngood()\n", library=broken)
@@ -63,7 +63,7 @@ def test_a_file_that_does_not_compile_matters_only_to_those_who_use_it(
         ("new org.NeedsBroken()", "src/org/NeedsBroken.groovy: 2"),
     ],
 )
-def test_who_uses_it_fails_with_its_line(
+def test_a_script_that_uses_it_fails_with_its_line(
     script: str, file: str, jenkins: Jenkins, broken: Path
 ) -> None:
     build = jenkins.run(f"{script}\n", library=broken)
@@ -82,10 +82,12 @@ def test_who_uses_it_fails_with_its_line(
         ("library 'ours@v1'\n", "ERROR: No library named ours found"),
     ],
 )
-def test_without_any_library_there_is_no_result(
+def test_an_unknown_library_is_unsupported_in_a_scenario_without_libraries(
     script: str, missing: str, jenkins: Jenkins
 ) -> None:
-    with pytest.raises(NotInHarness, match=r"'ours@v1' is not in this scenario.*--library DIR"):
+    with pytest.raises(
+        UnsupportedError, match=r"'ours@v1' is not configured in this scenario.*--library DIR"
+    ):
         jenkins.run(script, library={})
     build = jenkins.run(script, library={"other": Path(__file__).parent})
     assert missing in build.console

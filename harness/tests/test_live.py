@@ -43,7 +43,7 @@ def test_a_script_with_a_shebang_runs_as_it_is(jenkins: Jenkins) -> None:
     assert "bash" in build.console
 
 
-def test_the_package_that_runs_the_script_is_found_after_what_the_path_has(
+def test_commands_beside_python_are_found_last_on_the_path(
     jenkins: Jenkins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
@@ -85,7 +85,7 @@ def test_the_real_clock_sleeps_and_the_other_jumps(jenkins: Jenkins) -> None:
     assert time.monotonic() - before < 500
 
 
-def test_even_the_real_clock_does_not_wait_for_a_person_who_never_comes(jenkins: Jenkins) -> None:
+def test_the_real_clock_does_not_wait_for_an_unanswered_prompt(jenkins: Jenkins) -> None:
     build = jenkins.run(
         "timeout(time: 3, unit: 'DAYS') { input 'm' }\n", mode="live", answers=[Answer(do="ignore")]
     )
@@ -103,7 +103,7 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("cookie", "survives"), [("", False), ("JENKINS_NODE_COOKIE=dontKillMe ", True)]
 )
-def test_processes_left_behind_are_ended_with_the_build(
+def test_background_processes_are_ended_with_the_build(
     cookie: str, survives: bool, jenkins: Jenkins
 ) -> None:
     """The shell's child has its environment only once it runs, hence the second of sleep."""
@@ -128,9 +128,7 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def test_checkout_brings_the_repository_and_what_is_not_committed_yet(
-    jenkins: Jenkins, tmp_path: Path
-) -> None:
+def test_checkout_includes_uncommitted_changes(jenkins: Jenkins, tmp_path: Path) -> None:
     git(tmp_path, "init", "-b", "main")
     (tmp_path / "Jenkinsfile").write_text(
         "pipeline { agent any\n stages { stage('s') { steps { echo \"${readFile('a')} ${readFile('b')}\"\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_jenkinsfile import Jenkins, NotInHarness, Sh
+from pytest_jenkinsfile import Jenkins, Sh, UnsupportedError
 
 
 def pipeline(stage: str, rest: str = "", agent: str = "any") -> str:
@@ -97,7 +97,7 @@ def test_a_cell_that_fails_stops_the_others_only_with_fail_fast(jenkins: Jenkins
     assert (fast.result, fast.echoes) == ("FAILURE", ["post"])
 
 
-def test_a_matrix_may_have_more_cells_than_a_list_may_have_elements(jenkins: Jenkins) -> None:
+def test_a_matrix_can_have_more_than_250_cells(jenkins: Jenkins) -> None:
     values = [str(number) for number in range(17)]
     rest = f"excludes {{ exclude {{ {axis('A', *values[1:])} }} }}"
     cells = matrix(SAYS, axis("A", *values), axis("B", *values), rest=rest)
@@ -115,9 +115,7 @@ RETRIED = """
 
 
 @pytest.mark.parametrize("where", ["pipeline", "stage"])
-def test_an_option_retry_forgets_the_error_but_not_what_was_said(
-    where: str, jenkins: Jenkins
-) -> None:
+def test_the_option_retry_discards_errors_but_not_warnings(where: str, jenkins: Jenkins) -> None:
     options = "options { retry(2) }"
     stage = f"{options if where == 'stage' else ''}\nsteps {{ {RETRIED} }}"
     post = "post { always { echo currentBuild.currentResult } }"
@@ -145,14 +143,14 @@ def test_tools_are_on_the_path_of_their_stages(jenkins: Jenkins) -> None:
     assert "Declarative: Tool Install" in [stage.name for stage in build.stages]
 
 
-def test_a_tool_that_is_not_installed_is_refused_as_by_jenkins(jenkins: Jenkins) -> None:
+def test_a_tool_that_is_not_installed_is_an_error_as_in_jenkins(jenkins: Jenkins) -> None:
     build = jenkins.run(pipeline("steps { sh 'x' }", rest="tools { jdk '18' }"), tools=TOOLS, sh={})
     assert build.result == "FAILURE"
-    said = 'Tool type "jdk" does not have an install of "18" configured - did you mean "17"?'
-    assert f"WorkflowScript: 3: {said}" in build.text
+    message = 'Tool type "jdk" does not have an install of "18" configured - did you mean "17"?'
+    assert f"WorkflowScript: 3: {message}" in build.text
     missing = jenkins.run("node { tool 'M4' }\n", tools=TOOLS)
     assert "ERROR: No tool named M4 found" in missing.console
-    with pytest.raises(NotInHarness, match="'M4' is not in this scenario"):
+    with pytest.raises(UnsupportedError, match="'M4' is not configured in this scenario"):
         jenkins.run("node { tool 'M4' }\n")
 
 
@@ -204,7 +202,7 @@ def test_conditions_are_those_of_jenkins(condition: str, met: bool, jenkins: Jen
     assert (build.result, build.echoes) == ("SUCCESS", ["met"] if met else [])
 
 
-def test_a_build_without_changes_says_so(jenkins: Jenkins) -> None:
+def test_a_build_without_changes_logs_a_warning(jenkins: Jenkins) -> None:
     script = pipeline("when { changeset '**' }\nsteps { echo 'never' }", agent="none")
     build = jenkins.run(script, builds=2)
     assert [one.echoes for one in build.builds] == [
@@ -221,7 +219,7 @@ def test_a_timer_and_a_restart_are_conditions(jenkins: Jenkins) -> None:
     assert [one.echoes for one in builds] == [[], ["met"]]
 
 
-def test_changes_are_what_the_script_sees(jenkins: Jenkins) -> None:
+def test_the_script_sees_the_changes_of_the_scenario(jenkins: Jenkins) -> None:
     script = 'def c = currentBuild.changeSets[0].items[0]\necho "${c.msg} ${c.affectedPaths}"\n'
     assert jenkins.run(script, changes=[COMMIT]).echoes == [
         "Fix the door [src/Door.java, README.md]"
@@ -246,16 +244,16 @@ def test_wait_until_polls_ever_more_slowly(
     )
 
 
-def test_wait_until_ends_with_its_time_limit_and_wants_a_boolean(jenkins: Jenkins) -> None:
+def test_wait_until_ends_with_its_timeout_and_needs_a_boolean(jenkins: Jenkins) -> None:
     late = jenkins.run("timeout(time: 3, unit: 'SECONDS') { waitUntil { false } }\n")
     assert (late.result, "Timeout has been exceeded" in late.text) == ("ABORTED", True)
     odd = jenkins.run("waitUntil { 'text' }\n")
     assert "java.lang.ClassCastException: body return value text is not boolean" in odd.text
 
 
-def test_a_wait_that_nothing_ends_is_no_result(jenkins: Jenkins) -> None:
+def test_a_wait_until_that_stays_false_is_unsupported(jenkins: Jenkins) -> None:
     with pytest.raises(
-        NotInHarness, match=r"^WorkflowScript:1: waitUntil is still false after 1 min"
+        UnsupportedError, match=r"^WorkflowScript:1: waitUntil is still false after 1 min"
     ):
         jenkins.run("waitUntil { false }\n", poll_limit=60)
 
@@ -269,7 +267,7 @@ def test_yaml_is_read_and_written(jenkins: Jenkins) -> None:
     build = jenkins.run(script, plugins=["pipeline-utility-steps"])
     assert build.echoes == ["x 2", "v"]
     wrong = jenkins.run("readYaml(text: '[1')\n", plugins=["pipeline-utility-steps"])
-    assert "ERROR: this is no YAML: " in wrong.text
+    assert "ERROR: this is not YAML: " in wrong.text
 
 
 def test_a_checkout_goes_to_its_folder_and_trusted_files_come_from_the_source(
@@ -293,7 +291,7 @@ def test_a_checkout_goes_to_its_folder_and_trusted_files_come_from_the_source(
         ),
     ],
 )
-def test_what_a_plugin_brings_is_kept_with_the_job(
+def test_options_and_triggers_of_plugins_are_properties_of_the_job(
     rest: str, plugin: str, jenkins: Jenkins
 ) -> None:
     build = jenkins.run(pipeline("steps { echo 'ran' }", rest=rest), plugins=[plugin])

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from pytest_jenkinsfile import Jenkins, NotInHarness, ShCall
+from pytest_jenkinsfile import Jenkins, ShCall, UnsupportedError
 
 from .echoes import TELL, echoes
 
@@ -56,8 +56,8 @@ def test_load(name: str, jenkins: Jenkins) -> None:
         "def other() { 1 }\nnode { writeFile(file: 'l.groovy', text: '''%s'''); tell('t') { %s } }"
     )
     for reload in (True, False):
-        told = echoes(jenkins, script % (text, call), restart_everywhere=reload)
-        assert told[-1].startswith(expected)
+        messages = echoes(jenkins, script % (text, call), restart_everywhere=reload)
+        assert messages[-1].startswith(expected)
 
 
 def test_load_is_a_block_and_a_missing_file_is_an_error(jenkins: Jenkins) -> None:
@@ -69,8 +69,8 @@ def test_load_is_a_block_and_a_missing_file_is_an_error(jenkins: Jenkins) -> Non
         "[Pipeline] }",
         "[Pipeline] // load",
     ]
-    (told,) = echoes(jenkins, "node { tell('t') { load 'none' } }")
-    assert told.startswith("t: java.nio.file.NoSuchFileException: ")
+    (message,) = echoes(jenkins, "node { tell('t') { load 'none' } }")
+    assert message.startswith("t: java.nio.file.NoSuchFileException: ")
 
 
 def test_evaluate_runs_steps(jenkins: Jenkins) -> None:
@@ -127,8 +127,8 @@ def test_a_step_by_another_name(call: str, jenkins: Jenkins) -> None:
         ),
     ],
 )
-def test_what_is_not_played_is_refused_by_name(script: str, why: str, jenkins: Jenkins) -> None:
-    with pytest.raises(NotInHarness, match=why):
+def test_an_unsupported_call_is_named(script: str, why: str, jenkins: Jenkins) -> None:
+    with pytest.raises(UnsupportedError, match=why):
         jenkins.run(f"node {{ {script} }}\n")
 
 
@@ -147,7 +147,7 @@ def test_a_repository_of_the_scenario(call: str, jenkins: Jenkins) -> None:
     assert second == "text"
 
 
-def test_a_repository_that_is_really_cloned(jenkins: Jenkins, tmp_path: Path) -> None:
+def test_a_repository_is_cloned_in_live_mode(jenkins: Jenkins, tmp_path: Path) -> None:
     def git(*words: str) -> str:
         command = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", *words]
         return subprocess.run(
@@ -166,10 +166,12 @@ def test_a_repository_that_is_really_cloned(jenkins: Jenkins, tmp_path: Path) ->
           tell('gone') {{ dir('x') {{ git(url: '{tmp_path}/gone', branch: 'main') }} }}
         }}
     """
-    told = echoes(jenkins, script, mode="live")
-    assert told[0] == f"main: {commit}one"
-    assert told[1].startswith("none: hudson.AbortException: Couldn't find any revision to build.")
-    assert told[2] == "gone: hudson.AbortException: Error cloning remote repo 'origin'"
+    messages = echoes(jenkins, script, mode="live")
+    assert messages[0] == f"main: {commit}one"
+    assert messages[1].startswith(
+        "none: hudson.AbortException: Couldn't find any revision to build."
+    )
+    assert messages[2] == "gone: hudson.AbortException: Error cloning remote repo 'origin'"
 
 
 RESOURCES = {"a": ["printers"], "b": ["printers"]}
@@ -189,7 +191,7 @@ def test_labels_of_lockable_resources(call: str, jenkins: Jenkins) -> None:
     assert echoes(jenkins, f"tell('t') {{ {call} }}", resources=RESOURCES)[-1] == LABELS[call]
 
 
-def test_who_waits_for_a_label_goes_on_when_one_is_free(jenkins: Jenkins) -> None:
+def test_a_build_that_waits_for_a_label_continues_when_a_resource_is_free(jenkins: Jenkins) -> None:
     script = """
         parallel(
           a: { lock(label: 'printers', quantity: 1, variable: 'L') { sleep 3; echo "a ${env.L}" } },
@@ -199,21 +201,23 @@ def test_who_waits_for_a_label_goes_on_when_one_is_free(jenkins: Jenkins) -> Non
     assert echoes(jenkins, script, resources=RESOURCES) == ["a a", "c a", "b b"]
 
 
-def test_a_global_path_prefix_goes_before_that_of_with_env(jenkins: Jenkins) -> None:
+def test_a_global_path_prefix_precedes_that_of_with_env(jenkins: Jenkins) -> None:
     seen: list[ShCall] = []
     script = """
         echo "${env.PATH}"
         node { withEnv(['PATH+OWN=/own']) { echo "${env.PATH.startsWith('/own:/glob:')}"; sh 'x' } }
     """
-    told = echoes(jenkins, script, env={"PATH+G": "/glob"}, sh=seen.append)
-    assert told == ["null", "true"]
+    messages = echoes(jenkins, script, env={"PATH+G": "/glob"}, sh=seen.append)
+    assert messages == ["null", "true"]
     assert seen[0].environment["PATH"].startswith("/glob:/own:/glob:")
 
 
-def test_a_field_that_is_not_declared_is_told(jenkins: Jenkins) -> None:
+def test_an_undeclared_field_is_logged(jenkins: Jenkins) -> None:
     build = jenkins.run("x = 1\ndef y = 2\nx = null\n")
-    told = [line for line in build.console if line.startswith("Did you forget the `def` keyword?")]
-    assert told == [
+    messages = [
+        line for line in build.console if line.startswith("Did you forget the `def` keyword?")
+    ]
+    assert messages == [
         (
             "Did you forget the `def` keyword? WorkflowScript seems to be setting a field named x (to a "
             "value of type Integer) which could lead to memory leaks or other issues."
@@ -221,15 +225,17 @@ def test_a_field_that_is_not_declared_is_told(jenkins: Jenkins) -> None:
     ]
 
 
-def test_a_secret_in_an_error_is_masked_and_its_file_goes_with_its_block(jenkins: Jenkins) -> None:
+def test_a_secret_in_an_error_is_masked_and_its_file_is_deleted_with_its_block(
+    jenkins: Jenkins,
+) -> None:
     script = """
         node {
           tell('e') { withCredentials([string(credentialsId: 's', variable: 'S')]) { error "bad ${S}" } }
           tell('f') { def f; withCredentials([file(credentialsId: 'k', variable: 'F')]) { f = F }; fileExists f }
         }
     """
-    told = echoes(jenkins, script, credentials={"s": {"secret": "hidden"}, "k": {"file": "x"}})
-    assert told == [
+    messages = echoes(jenkins, script, credentials={"s": {"secret": "hidden"}, "k": {"file": "x"}})
+    assert messages == [
         "e: org.jenkinsci.plugins.credentialsbinding.impl.MaskedException: bad ****",
         "f: false",
     ]

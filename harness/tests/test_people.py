@@ -38,7 +38,7 @@ def test_the_shape_of_the_answer(name: str, jenkins: Jenkins) -> None:
     assert build.echoes == [expected]
 
 
-def test_approve_as_sends_the_form_as_it_is_filled_in(jenkins: Jenkins) -> None:
+def test_approve_as_submits_the_defaults_of_the_form(jenkins: Jenkins) -> None:
     asked = (
         "[string(name: 'WHY'), string(name: 'WHERE', defaultValue: 'here'), "
         "booleanParam(name: 'SURE', defaultValue: true), choice(name: 'HOW', choices: ['one', 'two'])]"
@@ -76,7 +76,7 @@ def test_declarative_exports_the_answer_to_the_stage_only(jenkins: Jenkins) -> N
         ("approvers", "mallory", False),
     ],
 )
-def test_who_may_approve(submitter: str, by: str, passes: bool, jenkins: Jenkins) -> None:
+def test_permission_to_approve(submitter: str, by: str, passes: bool, jenkins: Jenkins) -> None:
     build = jenkins.run(
         f"input(message: 'm', id: 'Go', submitter: '{submitter}')\n",
         answers=[Answer(by=by)],
@@ -85,21 +85,21 @@ def test_who_may_approve(submitter: str, by: str, passes: bool, jenkins: Jenkins
         started_by="starter",
     )
     assert build.result == ("SUCCESS" if passes else None)
-    refusals = [] if passes else [{"input": "Go", "by": by, "status": 400}]
-    assert build.refusals == refusals
-    assert build.waits_at == (None if passes else "Go")
+    refused = [] if passes else [{"input": "Go", "by": by, "status": 400}]
+    assert build.refused_submissions == refused
+    assert build.pending_input == (None if passes else "Go")
 
 
-def test_after_a_refused_answer_the_next_one_counts(jenkins: Jenkins) -> None:
+def test_after_a_refused_submission_the_next_answer_is_used(jenkins: Jenkins) -> None:
     build = jenkins.run(
         "def w = input(message: 'm', id: 'Go', submitter: 'alice', submitterParameter: 'W')\necho w\n",
         answers=[Answer(by="mallory"), Answer(by="alice")],
     )
     assert build.echoes == ["alice"]
-    assert [refusal["by"] for refusal in build.refusals] == ["mallory"]
+    assert [form["by"] for form in build.refused_submissions] == ["mallory"]
 
 
-def test_ids_get_a_capital_and_must_be_safe(jenkins: Jenkins) -> None:
+def test_ids_are_capitalised_and_must_be_safe(jenkins: Jenkins) -> None:
     prompts: list[Prompt] = []
 
     def answer(prompt: Prompt) -> Answer:
@@ -124,7 +124,7 @@ def test_rejection_is_an_interruption_with_its_cause(jenkins: Jenkins) -> None:
     assert "Rejected by alice" in build.console
 
 
-def test_a_build_stopped_at_a_prompt_knows_who_stopped_it(jenkins: Jenkins) -> None:
+def test_a_build_aborted_at_a_prompt_names_the_user(jenkins: Jenkins) -> None:
     build = jenkins.run(
         "parallel a: { try { input(message: 'm', id: 'Go') } catch (e) {\n"
         "echo \"${e.result} ${e.causes[0].class.name}\"\nthrow e } }, b: { sleep 60; echo 'late' }\n",
@@ -144,7 +144,7 @@ def test_a_rejected_stage_input_runs_no_post_of_that_stage(jenkins: Jenkins) -> 
     assert (build.result, build.echoes) == ("ABORTED", ["aborted"])
 
 
-def test_a_prompt_left_alone_runs_into_its_time_limit(jenkins: Jenkins) -> None:
+def test_an_unanswered_prompt_times_out(jenkins: Jenkins) -> None:
     build = jenkins.run(
         "timeout(time: 3, unit: 'DAYS') { input(message: 'm', id: 'Go') }\n",
         answers=[Answer(do="ignore")],
@@ -155,7 +155,7 @@ def test_a_prompt_left_alone_runs_into_its_time_limit(jenkins: Jenkins) -> None:
 
 def test_without_an_answer_the_build_waits(jenkins: Jenkins) -> None:
     build = jenkins.run("echo 'before'\ninput(message: 'm', id: 'Go')\necho 'after'\n")
-    assert (build.result, build.waits_at, build.echoes) == (None, "Go", ["before"])
+    assert (build.result, build.pending_input, build.echoes) == (None, "Go", ["before"])
 
 
 def test_an_answer_in_time_beats_the_limit(jenkins: Jenkins) -> None:
@@ -189,7 +189,7 @@ def test_an_input_inside_node_holds_the_executor(jenkins: Jenkins) -> None:
     ]
 
 
-@pytest.mark.parametrize("given", ["x", {"who": "alice"}, {"do": "perhaps"}])
-def test_a_wrong_answer_is_named(given: object) -> None:
+@pytest.mark.parametrize("entry", ["x", {"who": "alice"}, {"do": "perhaps"}])
+def test_a_wrong_answer_is_named(entry: object) -> None:
     with pytest.raises(UsageError, match="answer"):
-        Answer.parse(given)
+        Answer.parse(entry)

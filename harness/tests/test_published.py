@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pytest_jenkinsfile import Jenkins, NotInHarness
+from pytest_jenkinsfile import Jenkins, UnsupportedError
 
 from .conftest import CREDENTIALS
 
@@ -95,7 +95,7 @@ def test_a_step_of_a_plugin_needs_the_plugin(call: str, plugin: str, jenkins: Je
     script = f"node {{ {call} }}\n"
     name = call.partition("(")[0]
     with pytest.raises(
-        NotInHarness, match=rf"'{name}' needs the plugin {plugin}.*--plugin {plugin}"
+        UnsupportedError, match=rf"'{name}' needs the plugin {plugin}.*--plugin {plugin}"
     ):
         jenkins.run(script)
     caught = jenkins.run(f"try {{ {name}() }} catch (NoSuchMethodError e) {{ echo e.message }}\n")
@@ -112,7 +112,7 @@ def test_an_option_of_a_plugin(option: str, jenkins: Jenkins) -> None:
     assert (build.result, build.echoes) == ("SUCCESS", ["ran"])
 
 
-def test_a_warning_goes_on_and_makes_the_build_unstable(jenkins: Jenkins) -> None:
+def test_warn_error_continues_and_makes_the_build_unstable(jenkins: Jenkins) -> None:
     build = jenkins.run("warnError('odd') { error 'broken' }\necho 'on'\n")
     assert (build.result, build.echoes) == ("UNSTABLE", ["on"])
 
@@ -125,12 +125,12 @@ def test_a_warning_goes_on_and_makes_the_build_unstable(jenkins: Jenkins) -> Non
         "withDockerServer(uri: 'u') {",
     ],
 )
-def test_a_block_runs_what_is_inside(block: str, jenkins: Jenkins) -> None:
+def test_a_block_step_runs_its_body(block: str, jenkins: Jenkins) -> None:
     build = jenkins.run(f"node {{ {block} echo 'inside' }} }}\n")
     assert (build.result, build.echoes) == ("SUCCESS", ["inside"])
 
 
-def test_a_tag_build_is_told_from_a_branch(jenkins: Jenkins) -> None:
+def test_a_tag_build_is_distinguished_from_a_branch(jenkins: Jenkins) -> None:
     script = pipeline(stage="when { buildingTag() }")
     assert jenkins.run(script, tag="v1").echoes == ["ran"]
     assert jenkins.run(script, branch="main").echoes == []
@@ -143,7 +143,7 @@ def test_a_tag_build_is_told_from_a_branch(jenkins: Jenkins) -> None:
         ("string(credentialsId: 'a-token', variable: 'V')", "s3cret-token"),
     ],
 )
-def test_a_value_kept_after_its_binding_is_readable(
+def test_a_secret_can_be_read_after_its_binding(
     credential: str, variables: str, jenkins: Jenkins
 ) -> None:
     script = (

@@ -94,7 +94,7 @@ def test_the_command(repository: Path) -> None:
     assert "deploy VERSION=7" in lines
 
 
-def test_nothing_here_knows_of_machine_learning() -> None:
+def test_the_sources_do_not_mention_machine_learning() -> None:
     word = re.compile(r"ml[-_]?pipeline|mlflow|\bML_|machine.learning", re.IGNORECASE)
     files = [*HARNESS.glob("*.*"), *HARNESS.glob("docs/*"), *HARNESS.glob("src/**/*.*")]
     texts = {file: file.read_text(encoding="utf-8") for file in files if file.suffix != ".pyc"}
@@ -102,5 +102,5 @@ def test_nothing_here_knows_of_machine_learning() -> None:
     assert not [file for file, text in texts.items() if word.search(text)]
 
 
-def test_the_number_of_recordings_is_the_one_told() -> None:
+def test_the_number_of_recordings_is_stated() -> None:
     assert f"for {len(list(replay.RECORDINGS.glob('*.jenkinsfile')))} scripts" in README

@@ -108,7 +108,7 @@ BESIDE = {
     ),
     "killed-in-sh": (
         r"Timeout set to expire in 9 min 2 sec",
-        "told again after the restart, which takes no time here",
+        "printed again after the restart, which takes no time here",
     ),
     "sh-ended": (r"got TERM", "the controller read the output no more when the trap printed it"),
     "timeout-more": (
@@ -121,25 +121,25 @@ BESIDE = {
     ),
     "values-over-restart": (
         r"Timeout set to expire in 18 min",
-        "told again after the restart, which takes no time here",
+        "printed again after the restart, which takes no time here",
     ),
 }
 NAMES = sorted(path.stem for path in replay.RECORDINGS.glob("*.jenkinsfile"))
 
 
-def played(name: str, jenkins: Jenkins) -> list[Build]:
+def replay_builds(name: str, jenkins: Jenkins) -> list[Build]:
     """Run a script in the circumstances of its recording."""
     options: dict[str, Any] = {"approve_as": "alice", "restart_everywhere": True, "clock": "jump"}
     if replay.recording(name)["jenkins"] != "2.568.2":
         options |= SECOND_ROUND | {"job": f"probe-{name}"}
     options |= OPTIONS.get(name, {})
     text = replay.script(name).read_text(encoding="utf-8")
-    for told, shorter in SHORTER:
-        text = text.replace(told, shorter)
+    for text_part, shorter in SHORTER:
+        text = text.replace(text_part, shorter)
     build = jenkins.run(
         text + "\n",
         mode="live",
-        mismatches="warn",
+        cps_mismatches="warn",
         credentials=CREDENTIALS,
         **options,
     )
@@ -153,7 +153,7 @@ def played(name: str, jenkins: Jenkins) -> list[Build]:
 def test_replays(name: str, jenkins: Jenkins, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("USER", "jenkins")
-    builds = played(name, jenkins)
+    builds = replay_builds(name, jenkins)
     recorded = replay.recorded(name)
     assert len(builds) == len(recorded)
     for own, real in zip(builds, recorded, strict=True):
@@ -165,7 +165,7 @@ def test_polls_as_recorded(jenkins: Jenkins) -> None:
     (real,) = replay.recorded("wait-until")
     assert build.result == real["result"]
     ours, theirs = (
-        [replay.normal(lines[at]) for at in replay.meant(lines)]
+        [replay.normal(lines[at]) for at in replay.compared_lines(lines)]
         for lines in (build.console, real["console"])
     )
     polled, ended = "Will try again after 0.43 sec", "Cancelling nested steps due to timeout"
@@ -174,7 +174,7 @@ def test_polls_as_recorded(jenkins: Jenkins) -> None:
     assert ours == theirs
 
 
-def test_a_difference_is_found(jenkins: Jenkins) -> None:
+def test_a_difference_is_detected(jenkins: Jenkins) -> None:
     build = jenkins.run("node { echo 'one'; echo 'two' }")
     same = {"result": build.result, "console": list(build.console)}
     swapped = {"result": build.result, "console": list(build.console)}
@@ -185,7 +185,7 @@ def test_a_difference_is_found(jenkins: Jenkins) -> None:
     assert "result" in replay.difference(build, {**same, "result": "FAILURE"})
 
 
-def test_branches_keep_their_order_but_may_interleave() -> None:
+def test_lines_of_parallel_branches_can_interleave_in_order() -> None:
     block = [("a1", "a"), ("a2", "a"), ("b1", "b")]
     assert replay.interleaved(("a1", "b1", "a2"), block)
     assert not replay.interleaved(("a2", "a1", "b1"), block)
@@ -193,7 +193,7 @@ def test_branches_keep_their_order_but_may_interleave() -> None:
 
 
 @pytest.mark.parametrize("name", ["docker-agent", "docker-inside"])
-def test_docker_is_called_as_by_jenkins(
+def test_docker_gets_the_arguments_that_jenkins_passes(
     name: str, jenkins: Jenkins, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     calls = tmp_path / "calls"

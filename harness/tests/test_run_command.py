@@ -1,5 +1,5 @@
 # ruff: noqa: E501  scripts stand in one line, with the quotation marks that Jenkins prints
-"""`ml-pipeline jenkinsfile run`."""
+"""The command `jenkinsfile run`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_results_and_consoles_as_json(called: Call, script: Path, tmp_path: Path
     assert {"v=w by ", "alice v=w"} <= set(report["builds"][0]["console"])
 
 
-def test_the_console_as_it_comes(called: Call, script: Path) -> None:
+def test_the_console_is_printed_line_by_line(called: Call, script: Path) -> None:
     code, lines = called(
         script, "--approve-as", "alice", "--branch", "main", "--restart-everywhere"
     )
@@ -73,11 +73,14 @@ def test_a_failure_or_a_mismatch(called: Call, text: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none"], "there is no none"),
+        (["none"], "none is not a file"),
         (["{script}", "--var", "x"], "expected NAME=VALUE"),
         (["{script}", "--answers", "{script}"], "a JSON list"),
         (["{script}", "--credentials", "{script}"], "a JSON object"),
-        (["{gap}"], "gap:1: the step 'resolveScm' is not in this harness.*jenkinsfile-syntax.md"),
+        (
+            ["{gap}"],
+            "gap:1: the step 'resolveScm' is not supported by pytest-jenkinsfile.*jenkinsfile-syntax.md",
+        ),
         (["{script}", "--library", "{script}"], "is not a folder"),
         (["{script}", "--step", "a b"], "expected NAME or NAME=VALUE"),
     ],
@@ -91,7 +94,7 @@ def test_wrong_arguments_are_named(
         called(*[one.format(script=script, gap=gap) for one in arguments])
 
 
-def test_the_library_beside_the_script_is_taken(called: Call, tmp_path: Path) -> None:
+def test_the_library_beside_the_script_is_the_default(called: Call, tmp_path: Path) -> None:
     (tmp_path / "vars").mkdir()
     (tmp_path / "vars" / "greet.groovy").write_text("def call() { echo 'hi' }\n")
     (tmp_path / "Jenkinsfile").write_text("greet()\n")
@@ -105,7 +108,7 @@ def greeting(folder: Path, word: str) -> Path:
     return folder
 
 
-def test_the_library_of_the_environment_goes_before_the_own_and_after_the_given(
+def test_the_library_variable_precedes_the_scripts_folder_and_follows_the_flag(
     called: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = greeting(tmp_path / "own", "own") / "Jenkinsfile"
@@ -118,7 +121,7 @@ def test_the_library_of_the_environment_goes_before_the_own_and_after_the_given(
         called(script)
 
 
-def test_any_label_fits_unless_agents_are_given(called: Call, tmp_path: Path) -> None:
+def test_any_label_matches_without_the_flag_agent(called: Call, tmp_path: Path) -> None:
     path = tmp_path / "Jenkinsfile"
     path.write_text("node('gpu && !windows') { echo env.NODE_NAME }\n")
     assert called(path)[0] == 0
@@ -129,7 +132,7 @@ def test_any_label_fits_unless_agents_are_given(called: Call, tmp_path: Path) ->
     assert any("has the label 'gpu && !windows'" in line and "--agent" in line for line in lines)
 
 
-def test_what_the_scenario_lacks_is_named_with_its_option(called: Call, tmp_path: Path) -> None:
+def test_an_error_about_the_scenario_names_the_option(called: Call, tmp_path: Path) -> None:
     path = tmp_path / "Jenkinsfile"
     path.write_text("node { checkout scm }\n")
     with pytest.raises(UsageError, match=r"--branch NAME .* or --scm DIR"):
@@ -146,7 +149,7 @@ def test_what_the_scenario_lacks_is_named_with_its_option(called: Call, tmp_path
         called(path, "--tool", "maven")
 
 
-def test_a_step_may_be_answered(called: Call, tmp_path: Path) -> None:
+def test_a_step_can_be_stubbed(called: Call, tmp_path: Path) -> None:
     path = tmp_path / "Jenkinsfile"
     path.write_text("withMaven { echo 'in' }\necho \"${git('x').SHA} ${tool 'M3'}\"\n")
     code, lines = called(

@@ -63,7 +63,7 @@ SHOW = 'try { echo "${%s}" } catch (e) { echo "${e.class.simpleName}: ${e.messag
         ),
     ],
 )
-def test_what_a_step_gives(call: str, shown: str, jenkins: Jenkins) -> None:
+def test_the_result_of_a_step(call: str, shown: str, jenkins: Jenkins) -> None:
     build = jenkins.run("node {\n" + SHOW % call + "}\n", sh={"fail": 3, "a": "out\n"})
     assert build.echoes == [shown]
 
@@ -89,7 +89,7 @@ def test_a_time_limit_ends_a_command_of_the_scenario(jenkins: Jenkins) -> None:
     )
 
 
-def test_replies_may_come_one_after_the_other(jenkins: Jenkins) -> None:
+def test_a_list_of_replies_is_used_in_turn(jenkins: Jenkins) -> None:
     build = jenkins.run(
         "node { retry(3) { sh 'flaky' }; echo 'passed' }\n", sh={"flaky": [1, 1, 0]}
     )
@@ -97,7 +97,7 @@ def test_replies_may_come_one_after_the_other(jenkins: Jenkins) -> None:
 
 
 def test_a_command_without_reply_is_an_error_of_the_scenario(jenkins: Jenkins) -> None:
-    with pytest.raises(HarnessError, match="no answer for sh 'other'"):
+    with pytest.raises(HarnessError, match="no reply for sh 'other'"):
         jenkins.run("node { sh 'other' }\n", sh={"this": 0})
 
 
@@ -152,7 +152,7 @@ def test_a_job_keeps_what_properties_set(jenkins: Jenkins) -> None:
     assert {"buildDiscarder": {"value": {"logRotator": {"numToKeepStr": "5"}}}} in build.properties
 
 
-def test_steps_are_answered_by_the_scenario(jenkins: Jenkins) -> None:
+def test_steps_are_stubbed_by_the_scenario(jenkins: Jenkins) -> None:
     sent: list[object] = []
     build = jenkins.run(
         "slackSend(channel: 'c', message: \"m ${1}\")\necho waitUntil { false }.toString()\n",
@@ -162,7 +162,7 @@ def test_steps_are_answered_by_the_scenario(jenkins: Jenkins) -> None:
     assert build.result == "SUCCESS"
 
 
-def test_an_answer_goes_before_the_step_itself(jenkins: Jenkins) -> None:
+def test_a_stub_replaces_an_implemented_step(jenkins: Jenkins) -> None:
     build = jenkins.run(
         "lock('r') { echo 'inside' }\necho \"${isUnix()}\"\n",
         steps={"lock": None, "isUnix": lambda arguments: False},
@@ -188,14 +188,14 @@ def test_hostile_values_reach_the_script_unchanged(jenkins: Jenkins) -> None:
     assert build.echoes == [hostile, hostile]
 
 
-def test_the_library_steps_of_a_build_are_told_from_jenkins_own(jenkins: Jenkins) -> None:
+def test_library_variables_are_distinguished_from_steps_of_jenkins(jenkins: Jenkins) -> None:
     build = jenkins.run("@Library('probe-lib@v1') _\nhello('you')\n")
     assert build.echoes == ["twice 21", "hello you from the library v=42"]
     assert [step.arguments for step in build.calls("hello")] == [["you"]]
     assert build.calls("hello")[0].library
 
 
-def test_a_library_is_seen_when_it_is_asked_for(jenkins: Jenkins) -> None:
+def test_a_library_is_visible_after_it_is_loaded(jenkins: Jenkins) -> None:
     folder = Path(__file__).parent / "library"
     with Jenkins(library={"named": folder}, implicit=False) as other:
         assert "No such DSL method 'hello'" in other.run("hello()\n").text
@@ -216,6 +216,6 @@ def test_a_library_is_trusted_and_the_script_is_not(jenkins: Jenkins) -> None:
     ]
 
 
-def test_a_script_that_is_not_there_is_named(jenkins: Jenkins) -> None:
-    with pytest.raises(Exception, match="there is no script 'Jenkinsfil'"):
+def test_a_missing_script_is_named(jenkins: Jenkins) -> None:
+    with pytest.raises(Exception, match="'Jenkinsfil' is not a file"):
         jenkins.run("Jenkinsfil")

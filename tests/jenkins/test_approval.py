@@ -137,7 +137,7 @@ def test_somebody_else_is_not_taken(deliver: Deliver, package: Package) -> None:
         {"input": "*", "by": "alice", "values": {"REASON": "better"}},
     ]
     build = deliver(ask(", submitters: 'alice'"), answers=answers)
-    assert [refusal["by"] for refusal in build.refusals] == ["mallory"]
+    assert [form["by"] for form in build.refused_submissions] == ["mallory"]
     assert package.given("approve")["by"] == "alice"
 
 

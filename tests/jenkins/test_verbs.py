@@ -77,7 +77,7 @@ def test_the_variable_of_the_library_names_its_checkout(
 @pytest.mark.parametrize(
     ("script_text", "code", "message"),
     [
-        ("resolveScm 'x'\n", 2, "the step 'resolveScm' is not in this harness"),
+        ("resolveScm 'x'\n", 2, "the step 'resolveScm' is not supported by pytest-jenkinsfile"),
         ("node { checkout scm }\n", 2, "--branch NAME"),
         ("error 'x'\n", 1, ""),
     ],

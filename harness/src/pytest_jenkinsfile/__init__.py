@@ -9,7 +9,7 @@ from pytest_jenkinsfile.errors import (
     CpsMismatch,
     EngineError,
     HarnessError,
-    NotInHarness,
+    UnsupportedError,
     UsageError,
 )
 from pytest_jenkinsfile.jenkins import Jenkins
@@ -24,11 +24,11 @@ __all__ = [
     "EngineError",
     "HarnessError",
     "Jenkins",
-    "NotInHarness",
     "Prompt",
     "Sh",
     "ShCall",
     "Stage",
     "Step",
+    "UnsupportedError",
     "UsageError",
 ]

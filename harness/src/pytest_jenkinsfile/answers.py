@@ -1,4 +1,4 @@
-"""Who answers an ``input`` prompt, and how."""
+"""Answers to ``input`` prompts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ KEYS = ("input", "by", "do", "values", "after", "build")
 
 @dataclass(frozen=True)
 class Answer:
-    """One person's answer to the prompt ``input`` (``*``: any prompt).
+    """An answer of the user ``by`` to the prompt with the id ``input`` (``*``: any prompt).
 
-    ``values`` are the fields of the form that the client sends; what it leaves out stays out, as
-    in Jenkins. ``after`` is how many seconds the person takes.
+    ``values`` are the submitted fields of the form; as in Jenkins, defaults do not replace missing
+    ones. ``after`` is the delay of the answer in seconds.
     """
 
     input: str = "*"
@@ -31,18 +31,18 @@ class Answer:
     build: int | None = None
 
     @classmethod
-    def parse(cls, given: object) -> Self:
+    def parse(cls, entry: object) -> Self:
         """Read one entry of an answers file.
 
         Raises:
-            UsageError: it is no object, or has an unknown key or decision.
+            UsageError: it is not an object, or has an unknown key or decision.
         """
-        if not isinstance(given, dict):
-            raise UsageError(f"answer {given!r}", expected="an object")
-        for key in given:
+        if not isinstance(entry, dict):
+            raise UsageError(f"answer {entry!r}", expected="an object")
+        for key in entry:
             if key not in KEYS:
                 raise UsageError(f"answer has the unknown key '{key}'", hint=nearest(key, KEYS))
-        answer = cls(**given)
+        answer = cls(**entry)
         if answer.do not in DECISIONS:
             raise UsageError(f"answer: do '{answer.do}'", expected=" | ".join(DECISIONS))
         return answer
@@ -54,7 +54,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What an ``input`` step shows: the id as Jenkins capitalises it, None if it has none."""
+    """An ``input`` step that waits; ``id`` is capitalised as in Jenkins, None if it is not set."""
 
     id: str | None
     message: str | None
@@ -73,50 +73,50 @@ def read_answers(file: Path) -> list[Answer]:
     """Read an answers file: a JSON list of ``{input, by, do, values}``.
 
     Raises:
-        UsageError: it cannot be read or holds something else.
+        UsageError: it cannot be read, or is not such a list.
     """
     try:
-        given = json.loads(file.read_text(encoding="utf-8"))
+        entries = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"--answers {file}: {error}", expected="a JSON list") from None
-    if not isinstance(given, list):
+    if not isinstance(entries, list):
         raise UsageError(f"--answers {file}", expected="a JSON list")
-    return [Answer.parse(entry) for entry in given]
+    return [Answer.parse(entry) for entry in entries]
 
 
-def filled_form(prompt: Prompt, by: str) -> dict[str, Any]:
-    """Return the form as a browser sends it: the defaults, and a word where a text has none."""
+def default_form(prompt: Prompt, by: str) -> dict[str, Any]:
+    """Return the form as a browser submits it: the defaults, and a text where there is none."""
     values: dict[str, Any] = {}
     for parameter in prompt.parameters:
-        ((kind, about),) = parameter.items()
-        choices = about.get("choices") or [""]
-        listed = choices.splitlines() if isinstance(choices, str) else choices
-        value = listed[0] if kind == "choice" and listed else about.get("defaultValue")
+        ((kind, settings),) = parameter.items()
+        choices = settings.get("choices") or [""]
+        options = choices.splitlines() if isinstance(choices, str) else choices
+        value = options[0] if kind == "choice" and options else settings.get("defaultValue")
         empty = value is None or value == ""
         if kind == "booleanParam":
-            values[about["name"]] = value is True
+            values[settings["name"]] = value is True
         else:
-            values[about["name"]] = f"approved by {by}, in a trial" if empty else value
+            values[settings["name"]] = f"approved by {by}, in a trial" if empty else value
     return values
 
 
 class PromptAnswers:
     """Answers prompts in order.
 
-    Each answer is used once in a build, the last that matches again and again.
+    Each answer is used once in a build; the last one that matches is used repeatedly.
     """
 
     def __init__(self, answers: Answers | None, approve_as: str | None) -> None:
         self._decide = cast("Callable[[Prompt], Answer]", answers) if callable(answers) else None
-        listed = [] if answers is None or callable(answers) else list(answers)
-        self._answers = [one if isinstance(one, Answer) else Answer.parse(one) for one in listed]
+        entries = [] if answers is None or callable(answers) else list(answers)
+        self._answers = [one if isinstance(one, Answer) else Answer.parse(one) for one in entries]
         self._approver = approve_as
         self._used: dict[tuple[str, int], set[int]] = {}
-        self.unanswered: list[str] = []
+        self.unanswered_inputs: list[str] = []
         """Ids of prompts that no answer matched."""
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer the request that an ``input`` step sends, in the form that the engine reads."""
+        """Return the response to the request of an ``input`` step."""
         prompt = Prompt(
             id=request["id"],
             message=request["message"],
@@ -137,16 +137,16 @@ class PromptAnswers:
 
     def _choose(self, prompt: Prompt, job: str) -> Answer:
         if self._decide is not None:
-            given = self._decide(prompt)
-            return given if isinstance(given, Answer) else Answer.parse(given)
+            answer = self._decide(prompt)
+            return answer if isinstance(answer, Answer) else Answer.parse(answer)
         used = self._used.setdefault((job, prompt.build), set())
         matching = [index for index, one in enumerate(self._answers) if one.matches(prompt)]
         unused = [index for index in matching if index not in used]
         if not matching and self._approver is not None and not prompt.attempt:
-            return Answer(by=self._approver, values=filled_form(prompt, self._approver))
+            return Answer(by=self._approver, values=default_form(prompt, self._approver))
         if not unused and (prompt.attempt or not matching):
             if not matching and self._approver is None:
-                self.unanswered.append(prompt.id or "input")
+                self.unanswered_inputs.append(prompt.id or "input")
             return Answer(do="ignore")
         index = unused[0] if unused else matching[-1]
         used.add(index)

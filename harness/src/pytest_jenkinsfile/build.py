@@ -1,4 +1,4 @@
-"""What a run gives back."""
+"""The result of a run: builds with stages and steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage in the order of its start; ``status`` is a result, or ``SKIPPED``."""
+    """A stage; ``status`` is a result, or ``SKIPPED``."""
 
     name: str
     status: str
@@ -19,7 +19,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Step:
-    """A step that was called; ``library`` tells a library's variable from a step of Jenkins."""
+    """A call of a step, or of a variable of a shared library if ``library`` is true."""
 
     name: str
     arguments: Any
@@ -35,17 +35,20 @@ class Step:
 class Build:
     """One build, as Jenkins would show it.
 
-    ``result`` is None when it still waits at the prompt ``waits_at``. ``refusals`` are the answers
-    that the prompt did not take (HTTP 400). ``branches`` tells the parallel branch of each line of
-    the console. ``builds`` are all builds of the run, this one too, and ``unanswered`` the prompts
-    in them that no answer matched.
+    ``result`` is None while the build waits at the prompt ``pending_input``.
+    ``refused_submissions`` are the submitted forms that a prompt refused, with HTTP status.
+    ``branches`` has the parallel branch of each line of ``console``. ``builds`` are all builds of
+    the run including this one, and ``unanswered_inputs`` the prompts in them that no answer
+    matched. ``cps_mismatches`` are the CPS method mismatches that the console warns about, and
+    ``unsupported`` the features that the harness lacks; with either ``Jenkins.run`` raises by
+    default.
     """
 
     job: str
     number: int
     result: str | None
     description: str | None
-    waits_at: str | None
+    pending_input: str | None
     display_name: str
     console: list[str] = field(repr=False)
     branches: list[str | None] = field(repr=False)
@@ -53,11 +56,11 @@ class Build:
     steps: list[Step] = field(repr=False)
     artifacts: dict[str, Path] = field(repr=False)
     properties: Any = field(repr=False)
-    mismatches: list[str] = field(repr=False)
-    refusals: list[Mapping[str, Any]] = field(repr=False)
-    gaps: list[str] = field(repr=False)
+    cps_mismatches: list[str] = field(repr=False)
+    refused_submissions: list[Mapping[str, Any]] = field(repr=False)
+    unsupported: list[str] = field(repr=False)
     builds: tuple[Build, ...] = field(default=(), repr=False, compare=False)
-    unanswered: tuple[str, ...] = field(default=(), repr=False)
+    unanswered_inputs: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def text(self) -> str:
@@ -65,53 +68,54 @@ class Build:
 
     @property
     def echoes(self) -> list[str]:
-        """The messages of ``echo`` in their order."""
+        """The messages of ``echo``, in order."""
         return [str(step.arguments.get("message")) for step in self.steps if step.name == "echo"]
 
     def stage(self, name: str) -> Stage:
-        """Return the last stage of this name.
+        """Return the last stage with this name.
 
         Raises:
-            KeyError: there was none.
+            KeyError: there is none.
         """
         for stage in reversed(self.stages):
             if stage.name == name:
                 return stage
-        raise KeyError(f"no stage {name!r}; there were {[stage.name for stage in self.stages]}")
+        raise KeyError(f"no stage {name!r}; the stages are {[stage.name for stage in self.stages]}")
 
     def calls(self, name: str) -> list[Step]:
-        """Return the calls of a step or of a library's variable."""
+        """Return the calls of a step, or of a variable of a library."""
         return [step for step in self.steps if step.name == name]
 
     @classmethod
-    def read(cls, given: Mapping[str, Any]) -> Self:
-        names = {stage["id"]: stage["name"] for stage in given["stages"]}
+    def from_engine(cls, record: Mapping[str, Any]) -> Self:
+        """Return the build that the engine describes."""
+        names = {stage["id"]: stage["name"] for stage in record["stages"]}
         return cls(
-            job=given["job"],
-            number=given["number"],
-            result=given["result"],
-            console=list(given["console"]),
-            branches=list(given["branches"]),
+            job=record["job"],
+            number=record["number"],
+            result=record["result"],
+            console=list(record["console"]),
+            branches=list(record["branches"]),
             stages=[
                 Stage(
                     stage["name"],
                     stage["status"],
                     tuple(names[parent] for parent in stage["parents"]),
                 )
-                for stage in given["stages"]
+                for stage in record["stages"]
             ],
             steps=[
                 Step(**{**step, "stage": names.get(step["stage"]), "error": step.get("error")})
-                for step in (_with_defaults(step) for step in given["steps"])
+                for step in (_with_defaults(step) for step in record["steps"])
             ],
-            description=given["description"],
-            display_name=given["displayName"],
-            artifacts={entry["path"]: Path(entry["file"]) for entry in given["archived"]},
-            properties=given["properties"],
-            mismatches=list(given["mismatches"]),
-            refusals=list(given["refusals"]),
-            gaps=list(given["gaps"]),
-            waits_at=given["waitsAt"],
+            description=record["description"],
+            display_name=record["displayName"],
+            artifacts={entry["path"]: Path(entry["file"]) for entry in record["archived"]},
+            properties=record["properties"],
+            cps_mismatches=list(record["cpsMismatches"]),
+            refused_submissions=list(record["refusedSubmissions"]),
+            unsupported=list(record["unsupported"]),
+            pending_input=record["pendingInput"],
         )
 
 

@@ -16,7 +16,7 @@ CHOICE = re.compile(r"argument (.+): invalid choice: '?(.*?)'? \(choose from (.*
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises UsageError, with the nearest name where there is one."""
+    """An argument parser that raises UsageError, with the nearest known name."""
 
     def __init__(self, **options: Any) -> None:
         self.flags: list[str] = []
@@ -29,17 +29,18 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         see = f"see '{self.prog} --help'"
-        if found := CHOICE.fullmatch(message):
-            known = [name.strip(" '\"") for name in found[3].split(",")]
-            name = f"{found[1]} is" if found[1].startswith("-") else "unknown command"
-            raise UsageError(f"{name} '{found[2]}'; {nearest(found[2], known)}", hint=see)
+        if match := CHOICE.fullmatch(message):
+            known = [name.strip(" '\"") for name in match[3].split(",")]
+            name = f"{match[1]} is" if match[1].startswith("-") else "unknown command"
+            raise UsageError(f"{name} '{match[2]}'; {nearest(match[2], known)}", hint=see)
         raise UsageError(message, hint=see)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     parser = Parser(
-        prog="jenkinsfile", description="Run a Jenkinsfile in Jenkins' engine, without a Jenkins."
+        prog="jenkinsfile",
+        description="Run a Jenkinsfile in the engine of Jenkins, without a controller.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     actions = parser.add_subparsers(metavar="COMMAND", required=True)

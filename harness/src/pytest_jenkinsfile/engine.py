@@ -15,7 +15,7 @@ Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class Engine:
-    """One Java process for many scenarios, started when the first one comes."""
+    """A Java process that runs scenarios; it starts with the first one."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -23,7 +23,7 @@ class Engine:
     def run(
         self, scenario: Mapping[str, Any], handlers: Mapping[str, Handler], on_line: Handler
     ) -> list[Mapping[str, Any]]:
-        """Run a scenario; ``handlers`` answer what the engine asks.
+        """Run a scenario; ``handlers`` respond to the requests of the engine, by kind.
 
         Raises:
             HarnessError: the engine failed.
@@ -43,7 +43,7 @@ class Engine:
                 on_line(message)
                 continue
             try:
-                reply = handlers[message["ask"]](message)
+                reply = handlers[message["request"]](message)
             except Exception as error:  # noqa: BLE001  raised again when the engine has stopped
                 failure = failure or error
                 reply = {"abort": str(error)}
@@ -71,7 +71,7 @@ class Engine:
             stdin.flush()
         except OSError as error:
             self.close()
-            raise HarnessError(f"the engine has ended: {error}") from None
+            raise HarnessError(f"the Java process of the engine has ended: {error}") from None
 
     def _receive(self) -> Mapping[str, Any]:
         if self._process is None:
@@ -81,7 +81,10 @@ class Engine:
         if not line:
             code = self._process.wait()
             self.close()
-            raise HarnessError(f"the engine ended with {code}")
+            raise HarnessError(
+                f"the Java process of the engine ended with exit code {code}",
+                hint="its error output is above",
+            )
         message: Mapping[str, Any] = json.loads(line)
         return message
 

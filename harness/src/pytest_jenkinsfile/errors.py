@@ -2,11 +2,11 @@
 
 ::
 
-    HarnessError          5  the harness cannot run the script; says nothing about Jenkins
-    ├── UsageError        2  an argument, a flag or an answers file is wrong
-    │   └── NotInHarness     the script needs what Jenkins may have and this harness lacks
-    └── EngineError       3  the engine cannot be fetched or started: retrying may help
-    CpsMismatch              an AssertionError: Jenkins would go on with a wrong value
+    HarnessError                5  the harness cannot run the script; not a result of the pipeline
+    ├── UsageError              2  an argument, a flag or an answers file is wrong
+    │   └── UnsupportedError       the script uses a feature that the harness does not support
+    └── EngineError             3  the engine cannot be fetched or started: retrying may help
+    CpsMismatch                    an AssertionError: Jenkins would continue with a wrong value
 
 The numbers are the exit codes of the command.
 """
@@ -22,11 +22,11 @@ DOCUMENTATION = "docs/jenkinsfile-syntax.md of pytest-jenkinsfile"
 USER_INFO = re.compile(r"(?<=://)([^\s:/@|()^\[\]'\"<>]*):([^\s'\"<>]*)@")
 """User and password of a URL; a password that was not quoted may hold ``/``, ``:`` and ``@``."""
 TOKEN = re.compile(r"(?<=://)[^\s:/@'\"<>]{16,}@")
-"""A token in a user's place."""
+"""A token in place of a user."""
 
 
 class HarnessError(Exception):
-    """The harness itself could not run the script; says nothing about Jenkins."""
+    """The harness cannot run the script; this is not a result of the pipeline."""
 
     exit_code: ClassVar[int] = 5
 
@@ -37,16 +37,16 @@ class HarnessError(Exception):
 
 
 class UsageError(HarnessError):
-    """An argument, a flag or a file that the caller named is wrong."""
+    """An argument, a flag or a file of the caller is wrong."""
 
     exit_code = 2
 
 
-class NotInHarness(UsageError):
-    """The script asks for something that Jenkins may have and this harness lacks."""
+class UnsupportedError(UsageError):
+    """The script uses a feature of Jenkins or a plugin that the harness does not support."""
 
-    def __init__(self, gap: str) -> None:
-        super().__init__(gap, hint=f"see {DOCUMENTATION}")
+    def __init__(self, feature: str) -> None:
+        super().__init__(feature, hint=f"see {DOCUMENTATION}")
 
 
 class EngineError(HarnessError):
@@ -56,11 +56,11 @@ class EngineError(HarnessError):
 
 
 class CpsMismatch(AssertionError):
-    """Code that is not CPS called CPS code: a value is wrong although Jenkins only warns."""
+    """Non-CPS code called CPS code: a value is wrong, although Jenkins only logs a warning."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``"did you mean 'X'?"``, or the known words where none is near."""
+    """Return ``"did you mean 'X'?"``, or the known words if none is close."""
     words = sorted(known)
     close = difflib.get_close_matches(word, words, n=1)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(words)}"

@@ -1,4 +1,4 @@
-"""Runs a Jenkinsfile: ``with Jenkins(library='.') as jenkins: jenkins.run('Jenkinsfile')``."""
+"""Runs Jenkinsfiles: ``with Jenkins(library='.') as jenkins: jenkins.run('Jenkinsfile')``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pytest_jenkinsfile import yaml_documents
 from pytest_jenkinsfile.answers import Answers, PromptAnswers
 from pytest_jenkinsfile.build import Build
 from pytest_jenkinsfile.engine import Engine
-from pytest_jenkinsfile.errors import CpsMismatch, NotInHarness, UsageError
-from pytest_jenkinsfile.shell import Shell, ShellAnswers
+from pytest_jenkinsfile.errors import CpsMismatch, UnsupportedError, UsageError
+from pytest_jenkinsfile.shell import Shell, ShellReplies
 
 Library = str | Path | Mapping[str, str | Path]
 Scm = str | Path | Mapping[str, str]
@@ -23,13 +23,14 @@ Mode = Literal["scripted", "live"]
 
 
 class Jenkins:
-    """A Jenkins without a controller; owns one Java process for all its runs.
+    """Runs scripts as Jenkins would, without a controller, in one Java process.
 
     Args:
         library: the folder of a shared library (``vars``, ``src``, ``resources``), or several by
             name. They are trusted, as global libraries are.
-        implicit: whether scripts see the library without ``@Library``.
-        plugins: optional plugins that are installed, such as ``pipeline-utility-steps``.
+        implicit: whether the library is loaded without ``@Library``.
+        plugins: installed plugins beyond those that Jenkins suggests, such as
+            ``pipeline-utility-steps``.
     """
 
     def __init__(
@@ -106,65 +107,69 @@ class Jenkins:
         clock: Literal["jump", "real"] | None = None,
         tools: Mapping[str, Sequence[str] | Mapping[str, str | None]] | None = None,
         poll_limit: float = 86_400,
-        mismatches: Literal["fail", "warn"] = "fail",
+        cps_mismatches: Literal["fail", "warn"] = "fail",
         on_line: Callable[[str], None] | None = None,
         folder: Path | None = None,
     ) -> Build:
-        """Run a script and return its (last) build.
+        """Run a script and return its last build.
 
-        ``script`` is a Jenkinsfile's path, or its text. Further:
+        ``script`` is the path of a Jenkinsfile, or its text. The other arguments:
 
-        - ``mode``: ``scripted``: the scenario answers ``sh``; ``live``: it really runs.
-        - ``branch`` (or pull request, ``PR-7``), ``tag``: of a multibranch job, whose main branch
-          is ``primary``; ``fork`` and ``author`` are the pull request's.
-        - ``parameters``, ``env``: of the build, and variables of the controller.
-        - ``answers``: who answers prompts, a list or a function of the prompt; ``approve_as``
-          approves what the list leaves open. ``groups``, ``administrators``, ``started_by``: who
-          belongs where.
-        - ``sh``: in scripted mode, what commands give: a function, or replies by regular
-          expression. ``steps``: answers (a value, or a function of the arguments) by step.
+        - ``mode``: in ``scripted`` mode ``sh`` is stubbed; in ``live`` mode commands run.
+        - ``branch`` (or pull request, ``PR-7``), ``tag``: of a multibranch job with the main branch
+          ``primary``; ``fork`` and ``author`` are those of the pull request.
+        - ``parameters``: of the build. ``env``: variables of the controller.
+        - ``answers``: answers to prompts, a list or a function of the prompt; ``approve_as``: the
+          user who approves prompts without an answer. ``groups``: members by group.
+          ``administrators``, ``started_by``: users.
+        - ``sh``: results of commands in scripted mode: a function, or replies by regular
+          expression. ``steps``: stubs by step: a return value, or a function of the arguments.
         - ``credentials``: by id, each with ``secret``, ``username`` and ``password``, ``file`` or
-          ``key``. ``plugins``, ``library``, ``implicit``: others than those of this object.
-          ``tools``: names of installations by type, ``{"maven": ["M3"]}``, or with their homes.
-        - ``scm``: what ``checkout scm`` brings: a folder, or files by path; ``repositories``: the
-          same by the address that ``git`` and ``checkout`` name. ``changes``: commits
-          since the build before, ``{"message": …, "paths": […]}``, or whole change sets.
-          ``jobs``: scripts of other jobs that ``build`` starts.
-        - ``agents``: labels by agent, each with ``executors``; by default one, ``built-in``,
-          without labels; ``"any"``: one that every label expression fits. Of several that fit, the
-          one used longest ago is taken: files do not travel by luck.
-          ``resources``: labels by lockable resource of the controller; ``lock`` makes others.
-        - ``builds``: how many, one after the other; ``starts``: the seconds at which they start
-          beside each other. ``cause`` of the last one: ``user``, ``scm``, ``indexing``, ``timer``,
-          ``replay``, ``restart`` or the causes themselves; ``restart_from`` restarts the build
-          before it at a stage; ``replay_with`` is the changed script of a replay.
+          ``key``. ``tools``: names of installations by type, ``{"maven": ["M3"]}``, or with their
+          homes. ``plugins``, ``library``, ``implicit``: override those of this object.
+        - ``scm``: the source for ``checkout scm``: a folder, or files by path. ``repositories``:
+          likewise, by the address that ``git`` and ``checkout`` name. ``changes``: commits since
+          the previous build, ``{"message": …, "paths": […]}``, or change sets. ``jobs``: scripts
+          of other jobs that ``build`` starts, by name.
+        - ``agents``: labels by agent, each with ``executors``; by default the agent ``built-in``
+          without labels. ``"any"``: one agent that matches every label expression. Of several
+          matching agents the least recently used one is allocated, so a script that depends on
+          files of an earlier ``node`` block fails. ``resources``: labels by lockable resource;
+          ``lock`` creates others.
+        - ``builds``: number of builds, one after the other. ``starts``: start times in seconds of
+          concurrent builds. ``cause`` of the last one: ``user``, ``scm``, ``indexing``, ``timer``,
+          ``replay``, ``restart`` or a list of causes. ``restart_from``: the stage from which the
+          previous build is restarted. ``replay_with``: the changed script of a replay.
         - ``restart_everywhere``: reload the program at every step (default in scripted mode).
         - ``sandbox``: whether the script is untrusted (default for branches and tags).
-        - ``clock``: ``jump`` passes over waits (default in scripted mode), ``real`` sleeps.
-          ``poll_limit``: the seconds after which a ``waitUntil`` that stays false is refused.
-        - ``mismatches``: ``warn`` prints CPS mismatches as Jenkins does, and goes on.
-        - ``on_line`` gets the console as it comes; ``folder`` keeps workspaces and archived files.
+        - ``clock``: ``jump`` skips waits (default in scripted mode), ``real`` sleeps.
+          ``poll_limit``: seconds after which a ``waitUntil`` that stays false is an error.
+        - ``cps_mismatches``: with ``warn`` CPS mismatches are logged as in Jenkins.
+        - ``on_line``: is called with each line of the console. ``folder``: keeps workspaces and
+          archived files.
 
         Raises:
-            CpsMismatch: code that is not CPS called CPS code.
-            NotInHarness: the script needs what this harness lacks.
-            HarnessError: the engine failed, or the scenario lacks an answer.
+            CpsMismatch: non-CPS code called CPS code.
+            UnsupportedError: the script uses a feature that this harness does not support.
+            HarnessError: the engine failed, or the scenario has no reply to a command.
         """
         text, path = _script(script)
         self._runs += 1
         root = folder or self._new_folder()
         installed = self._plugins if plugins is None else list(plugins)
-        answered = dict(steps or {})
+        stubs = dict(steps or {})
         multibranch = scenarios.multibranch(branch, tag, primary, fork, author)
-        usual = scenarios.causes("user", started_by, branch)
-        last = "restart" if restart_from is not None and cause == "user" else cause
+        default_causes = scenarios.causes("user", started_by, branch)
+        last_cause = "restart" if restart_from is not None and cause == "user" else cause
         reload = mode == "scripted" if restart_everywhere is None else restart_everywhere
         real = mode == "live" if clock is None else clock == "real"
-        given = dict(parameters or {})
+        values = dict(parameters or {})
         times: list[float | None] = list(starts) if starts is not None else [None] * builds
-        started = scenarios.causes(last, started_by, branch, max(1, len(times) - 1), restart_from)
-        changed = {} if replay_with is None else {"script": _script(replay_with)[0]}
-        order = {
+        last_causes = scenarios.causes(
+            last_cause, started_by, branch, max(1, len(times) - 1), restart_from
+        )
+        replayed = {} if replay_with is None else {"script": _script(replay_with)[0]}
+        scenario = {
             "root": str(root),
             "job": scenarios.job_name(job, branch, tag),
             "script": text,
@@ -181,7 +186,7 @@ class Jenkins:
             "credentials": {name: dict(value) for name, value in (credentials or {}).items()},
             "credentialsUnknown": credentials is None and mode == "live",
             "plugins": installed,
-            "steps": list(answered),
+            "steps": list(stubs),
             "scm": _scm(scm, path, bool(multibranch), mode),
             "repositories": {url: _source(one) for url, one in (repositories or {}).items()},
             "scmUrl": "http://scm.example/repository.git",
@@ -197,22 +202,24 @@ class Jenkins:
             "administrators": list(administrators),
             "changes": list(changes),
             "stream": on_line is not None,
-            "builds": [{"at": time, "causes": usual, "parameters": given} for time in times[:-1]]
+            "builds": [
+                {"at": time, "causes": default_causes, "parameters": values} for time in times[:-1]
+            ]
             + [
                 {
                     "at": times[-1],
-                    "causes": started,
-                    "parameters": given,
+                    "causes": last_causes,
+                    "parameters": values,
                     "restartFrom": restart_from,
-                    **changed,
+                    **replayed,
                 }
             ],
         }
-        shell = ShellAnswers(sh)
+        shell = ShellReplies(sh)
         prompts = PromptAnswers(answers, approve_as)
 
         def step(request: Mapping[str, Any]) -> Mapping[str, Any]:
-            value = answered[request["name"]]
+            value = stubs[request["name"]]
             return {"value": value(request["arguments"]) if callable(value) else value}
 
         def line(message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -220,19 +227,19 @@ class Jenkins:
                 on_line(message["line"])
             return {}
 
-        done = self._engine.run(
-            order,
+        records = self._engine.run(
+            scenario,
             {
-                "sh": shell.answer,
+                "sh": shell.reply,
                 "input": prompts.answer,
                 "step": step,
                 "yaml": yaml_documents.answer,
             },
             line,
         )
-        read = [Build.read(one) for one in done]
-        build = _checked(read, path, order["job"], len(times), mismatches)
-        return dataclasses.replace(build, unanswered=tuple(prompts.unanswered))
+        all_builds = [Build.from_engine(record) for record in records]
+        build = _last_build(all_builds, path, scenario["job"], len(times), cps_mismatches)
+        return dataclasses.replace(build, unanswered_inputs=tuple(prompts.unanswered_inputs))
 
     def _new_folder(self) -> Path:
         if self._folder is None:
@@ -240,35 +247,41 @@ class Jenkins:
         return Path(self._folder.name) / f"run-{self._runs}"
 
 
-def _checked(
+def _last_build(
     builds: list[Build],
     script: Path | None,
     job: str,
-    asked: int,
-    mismatches: Literal["fail", "warn"],
+    count: int,
+    cps_mismatches: Literal["fail", "warn"],
 ) -> Build:
+    """Return the last of the requested builds, with all builds of the run.
+
+    Raises:
+        UnsupportedError: a build used an unsupported feature.
+        CpsMismatch: a build had a mismatch, and ``cps_mismatches`` is ``fail``.
+    """
     for build in builds:
-        if build.gaps:
-            gap = build.gaps[0]
-            if script is not None and gap.startswith("WorkflowScript:"):
-                gap = f"{script}{gap.removeprefix('WorkflowScript')}"
-            raise NotInHarness(gap)
-        if build.mismatches and mismatches == "fail":
-            raise CpsMismatch("\n".join(build.mismatches))
-    own = [build for build in builds if build.job == job]
-    triggered = {one.number for one in own if _by_upstream(one)}
-    wanted = [build for build in own if build.number not in triggered][:asked]
-    return dataclasses.replace(wanted[-1], builds=tuple(builds))
+        if build.unsupported:
+            feature = build.unsupported[0]
+            if script is not None and feature.startswith("WorkflowScript:"):
+                feature = f"{script}{feature.removeprefix('WorkflowScript')}"
+            raise UnsupportedError(feature)
+        if build.cps_mismatches and cps_mismatches == "fail":
+            raise CpsMismatch("\n".join(build.cps_mismatches))
+    requested = [build for build in builds if build.job == job and not _has_upstream(build)][:count]
+    return dataclasses.replace(requested[-1], builds=tuple(builds))
 
 
-def _by_upstream(build: Build) -> bool:
+def _has_upstream(build: Build) -> bool:
     return bool(build.console) and build.console[0].startswith("Started by upstream project")
 
 
 def _script(script: str | Path) -> tuple[str, Path | None]:
     if isinstance(script, str) and ("\n" in script or not Path(script).is_file()):
         if not any(mark in script for mark in "\n({'\""):
-            raise UsageError(f"there is no script {script!r}")
+            raise UsageError(
+                f"{script!r} is not a file", expected="the path or the text of a Jenkinsfile"
+            )
         return script, None
     path = Path(script)
     return path.read_text(encoding="utf-8"), path
@@ -297,10 +310,10 @@ def _libraries(library: Library | None) -> dict[str, str]:
     return {"*": str(Path(library).resolve())}
 
 
-def _source(given: Scm) -> dict[str, Any]:
-    if isinstance(given, Mapping):
-        return {"files": dict(given)}
-    return {"folder": str(Path(given).resolve())}
+def _source(scm: Scm) -> dict[str, Any]:
+    if isinstance(scm, Mapping):
+        return {"files": dict(scm)}
+    return {"folder": str(Path(scm).resolve())}
 
 
 def _scm(scm: Scm | None, path: Path | None, multibranch: bool, mode: Mode) -> Any:

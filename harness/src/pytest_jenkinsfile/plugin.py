@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def jenkins_library(pytestconfig: pytest.Config) -> Path | None:
-    """The shared library that scripts see: the repository's own if it has ``vars``.
+    """The shared library of the scripts: the repository itself if it has ``vars``.
 
-    Override it to return the checkout of another one, or several by name.
+    Override this fixture to return the folder of another library, or several by name.
     """
     root = pytestconfig.rootpath
     return root if (root / "vars").is_dir() else None

@@ -22,19 +22,26 @@ NO_SCM = "‘checkout scm’ is only available when using"  # noqa: RUF001  as J
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments; ``run`` takes what they parse to."""
+    """Add the arguments of the command, which ``run`` gets as options."""
     add = parser.add_argument
-    add("file", nargs="?", default="Jenkinsfile", type=Path, help="the script; Jenkinsfile")
+    add(
+        "file", nargs="?", default="Jenkinsfile", type=Path, help="the script; default: Jenkinsfile"
+    )
     add(
         "--builds",
         type=_positive,
         default=1,
         metavar="N",
-        help="how many builds, one after the other",
+        help="number of builds, one after the other",
     )
-    add("--answers", type=Path, help="a JSON list of {input, by, do, values}: who answers prompts")
-    add("--approve-as", metavar="USER", help="approve what the answers leave open as this user")
-    add("--started-by", default="admin", metavar="USER", help="who started the build; admin")
+    add("--answers", type=Path, help="answers to prompts: a JSON list of {input, by, do, values}")
+    add("--approve-as", metavar="USER", help="approve prompts without an answer as this user")
+    add(
+        "--started-by",
+        default="admin",
+        metavar="USER",
+        help="user who starts the build; default: admin",
+    )
     add("--branch", help="a branch or pull request (PR-7) of a multibranch job")
     add("--tag", help="a tag of a multibranch job")
     add("--var", action="append", default=[], metavar="K=V", help="a parameter of the build")
@@ -43,24 +50,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--library",
         type=Path,
         metavar="DIR",
-        help=f"a shared library; else ${LIBRARY}, else the script's folder if it has vars/",
+        help=f"a shared library; default: ${LIBRARY}, or the script's folder if it has vars/",
     )
     add(
         "--agent",
         action="append",
         default=[],
         metavar="LABELS",
-        help="an agent with these labels, instead of one that every label fits",
+        help="an agent with these labels; default: one agent that matches every label",
     )
     add(
         "--step",
         action="append",
         default=[],
         metavar="NAME[=VALUE]",
-        help="a step that is not run: it returns VALUE (JSON or a text), and its body is run",
+        help="stub a step: it returns VALUE (JSON or a text), and its body runs",
     )
     add("--credentials", type=Path, help="a JSON object: credentials by id")
-    add("--plugin", action="append", default=[], metavar="NAME", help="an optional plugin")
+    add("--plugin", action="append", default=[], metavar="NAME", help="an installed plugin")
     add(
         "--tool",
         action="append",
@@ -68,16 +75,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE=NAME[=HOME]",
         help="an installed tool, such as maven=M3",
     )
-    add("--scm", type=Path, help="what checkout brings; with a branch the script's folder")
+    add(
+        "--scm",
+        type=Path,
+        help="the source for checkout scm; with a branch by default the script's folder",
+    )
     add(
         "--repository",
         action="append",
         default=[],
         metavar="URL=DIR",
-        help="what git and checkout of this address bring, instead of a clone of it",
+        help="the source for git and checkout of this address, which is not cloned then",
     )
-    add("--folder", type=Path, help="keep workspaces and archived files here")
-    add("--clock", choices=("real", "jump"), default="real", help="jump: sleep takes no time")
+    add("--folder", type=Path, help="folder that keeps workspaces and archived files")
+    add("--clock", choices=("real", "jump"), default="real", help="with jump, waits take no time")
     add("--sandbox", action=argparse.BooleanOptionalAction, help="default: with a branch or tag")
     add("--restart-everywhere", action="store_true", help="reload the program at every step")
     add("--json", action="store_true", help="print results and consoles as JSON")
@@ -96,22 +107,22 @@ def run(
     jenkins: Jenkins | None = None,
     env: Mapping[str, str] | None = None,
 ) -> int:
-    """Run the script with real ``sh`` and return 0 for success, 4 if it waits for a person, else 1.
+    """Run the script in live mode; return 0 for success, 4 if a prompt is unanswered, otherwise 1.
 
     Args:
-        options: what :func:`add_arguments` parses to.
+        options: the parsed arguments of :func:`add_arguments`.
         write: prints a line.
-        jenkins: its Java process is used; without it one is started and ended.
-        env: variables of the controller that ``--env`` may override.
+        jenkins: runs the script; without it a Java process is started for this call.
+        env: variables of the controller, which ``--env`` overrides.
 
     Raises:
         UsageError: an argument is wrong.
-        NotInHarness: the script needs what the harness lacks.
+        UnsupportedError: the script uses a feature that the harness does not support.
         EngineError: the engine cannot be fetched or started.
     """
     file = options["file"]
     if not file.is_file():
-        raise UsageError(f"there is no {file}")
+        raise UsageError(f"{file} is not a file", expected="the path of a Jenkinsfile")
     if options["branch"] and options["tag"]:
         raise UsageError("--branch and --tag exclude each other")
     as_json = options["json"]
@@ -140,70 +151,72 @@ def run(
             clock=options["clock"],
             sandbox=options["sandbox"],
             restart_everywhere=options["restart_everywhere"],
-            mismatches="warn",
+            cps_mismatches="warn",
             on_line=None if as_json else write,
         )
     if any(NO_SCM in line for one in build.builds for line in one.console):
         raise UsageError(
-            f"{file} checks out the source that it comes from, and none was given",
-            expected="--branch NAME (then it is the script's folder) or --scm DIR",
+            f"{file} calls 'checkout scm', and it has no source",
+            expected="--branch NAME (its source is the script's folder) or --scm DIR",
         )
     if as_json:
         write(json.dumps(report(build), ensure_ascii=False, indent=2))
     else:
         for line in _problems(build):
             write(line)
-    return WAITING if build.unanswered else exit_code(build.builds)
+    return WAITING if build.unanswered_inputs else exit_code(build.builds)
 
 
 def report(build: Build) -> dict[str, Any]:
-    """All builds of the run in the shape ``{"builds": [{"result", "console"}]}``."""
+    """Return all builds of the run in the form ``{"builds": [{"result", "console"}]}``."""
     return {"builds": [{"result": one.result, "console": one.console} for one in build.builds]}
 
 
 def exit_code(builds: Sequence[Build]) -> int:
     if any(build.result is None for build in builds):
         return WAITING
-    if any(build.result != "SUCCESS" or build.mismatches for build in builds):
+    if any(build.result != "SUCCESS" or build.cps_mismatches for build in builds):
         return FAILED
     return PASS
 
 
 def _problems(build: Build) -> list[str]:
-    waits = {one.waits_at for one in build.builds if one.waits_at} | set(build.unanswered)
+    pending = {one.pending_input for one in build.builds if one.pending_input}
     waiting = [
         f"The prompt {prompt} has no answer: give --approve-as or --answers"
-        for prompt in sorted(waits)
+        for prompt in sorted(pending | set(build.unanswered_inputs))
     ]
     return waiting + [
-        f"Wrong value: {mismatch}" for one in build.builds for mismatch in one.mismatches
+        f"CPS mismatch: {mismatch}" for one in build.builds for mismatch in one.cps_mismatches
     ]
 
 
-def _library(given: Path | None, file: Path) -> Path | None:
-    if given is not None and not given.is_dir():
-        raise UsageError(f"--library {given} is not a folder", expected="a checkout with vars/")
-    named = os.environ.get(LIBRARY)
-    if given is None and named:
-        if not Path(named).is_dir():
-            raise UsageError(f"{LIBRARY}={named} is not a folder", expected="a checkout with vars/")
-        return Path(named)
-    own = file.resolve().parent
-    return own if given is None and (own / "vars").is_dir() else given
+def _library(folder: Path | None, file: Path) -> Path | None:
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"--library {folder} is not a folder", expected="a checkout with vars/")
+    variable = os.environ.get(LIBRARY)
+    if folder is None and variable:
+        if not Path(variable).is_dir():
+            raise UsageError(
+                f"{LIBRARY}={variable} is not a folder", expected="a checkout with vars/"
+            )
+        return Path(variable)
+    parent = file.resolve().parent
+    return parent if folder is None and (parent / "vars").is_dir() else folder
 
 
-def _agents(given: Sequence[str]) -> Mapping[str, Sequence[str]] | Literal["any"]:
-    if not given:
+def _agents(agents: Sequence[str]) -> Mapping[str, Sequence[str]] | Literal["any"]:
+    if not agents:
         return "any"
     return {
         f"agent-{number}": labels.replace(",", " ").split()
-        for number, labels in enumerate(given, start=1)
+        for number, labels in enumerate(agents, start=1)
     }
 
 
-def _tools(given: Sequence[str]) -> dict[str, dict[str, str | None]]:
+def _tools(arguments: Sequence[str]) -> dict[str, dict[str, str | None]]:
     tools: dict[str, dict[str, str | None]] = {}
-    for tool in given:
+    for tool in arguments:
         kind, _, rest = tool.partition("=")
         name, _, home = rest.partition("=")
         if not kind or not name:
@@ -212,34 +225,34 @@ def _tools(given: Sequence[str]) -> dict[str, dict[str, str | None]]:
     return tools
 
 
-def _steps(given: Sequence[str]) -> dict[str, Any]:
-    answers: dict[str, Any] = {}
-    for step in given:
+def _steps(arguments: Sequence[str]) -> dict[str, Any]:
+    stubs: dict[str, Any] = {}
+    for step in arguments:
         name, _, value = step.partition("=")
         if not name.isidentifier():
             raise UsageError(f"--step {step}", expected="NAME or NAME=VALUE")
         try:
-            answers[name] = json.loads(value) if value else None
+            stubs[name] = json.loads(value) if value else None
         except ValueError:
-            answers[name] = value
-    return answers
+            stubs[name] = value
+    return stubs
 
 
-def _repositories(given: Sequence[str]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for pair in given:
+def _repositories(arguments: Sequence[str]) -> dict[str, Path]:
+    folders: dict[str, Path] = {}
+    for pair in arguments:
         url, _, folder = pair.rpartition("=")
         if not url or not Path(folder).is_dir():
             raise UsageError(f"--repository {pair}", expected="URL=DIR with a folder that exists")
-        found[url] = Path(folder)
-    return found
+        folders[url] = Path(folder)
+    return folders
 
 
-def _pairs(flag: str, given: Sequence[str]) -> dict[str, str]:
+def _pairs(flag: str, arguments: Sequence[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
-    for pair in given:
-        name, found, value = pair.partition("=")
-        if not found or not name:
+    for pair in arguments:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
             raise UsageError(f"{flag} {pair}", expected="NAME=VALUE")
         pairs[name] = value
     return pairs
@@ -249,7 +262,7 @@ def _credentials(file: Path | None) -> dict[str, dict[str, str]] | None:
     if file is None:
         return None
     try:
-        given: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))
+        credentials: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"--credentials {file}: {error}", expected="a JSON object") from None
-    return given
+    return credentials

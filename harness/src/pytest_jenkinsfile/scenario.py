@@ -1,4 +1,4 @@
-"""The job, causes and variables around a script, as the engine reads them."""
+"""Job name, causes and variables of a build, in the form that the engine reads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AGENT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 def multibranch(
     branch: str | None, tag: str | None, primary: str, fork: str | None, author: str
 ) -> dict[str, str]:
-    """The variables that a multibranch job gives to a branch, pull request (``PR-7``) or tag."""
+    """Return the variables of a multibranch job for a branch, pull request (``PR-7``) or tag."""
     if tag is not None:
         return {
             "BRANCH_NAME": tag,
@@ -58,7 +58,7 @@ def multibranch(
 
 
 def job_name(job: str, branch: str | None, tag: str | None) -> str:
-    """``folder/feature%2Fone`` for a branch of a multibranch job, else the job itself."""
+    """Return ``folder/feature%2Fone`` for a branch of a multibranch job, otherwise the job."""
     name = tag or branch
     return job if name is None else f"{job}/{quote(name, safe='')}"
 
@@ -70,35 +70,35 @@ def causes(
     origin: int = 1,
     stage: str | None = None,
 ) -> list[dict[str, str]]:
-    """The causes as ``getBuildCauses`` gives them: maps, the person who started first.
+    """Return the causes as ``getBuildCauses`` does: maps, the user first.
 
-    ``origin`` is the build that is replayed, or restarted at ``stage``.
+    ``origin`` is the number of the build that is replayed, or restarted from ``stage``.
 
     Raises:
         KeyError: the name of the cause is unknown.
     """
     if not isinstance(cause, str):
         return [dict(one) for one in cause]
-    person = {
+    user_cause = {
         "_class": "hudson.model.Cause$UserIdCause",
         "shortDescription": f"Started by user {user}",
         "userId": user,
         "userName": user,
     }
     if cause == "user":
-        return [person]
+        return [user_cause]
     kind, description = CAUSES[cause]
-    given = {
+    named_cause = {
         "_class": kind,
         "shortDescription": description.format(branch=branch, origin=origin, stage=stage),
     }
-    return [person, given] if cause in ("replay", "restart") else [given]
+    return [user_cause, named_cause] if cause in ("replay", "restart") else [named_cause]
 
 
 def agent_variables(mode: str) -> dict[str, str]:
-    """The agent's own environment: in live mode that of this process, else the few that matter.
+    """Return the agent's environment: in live mode that of this process, otherwise a few variables.
 
-    Live, the commands beside this Python are found last.
+    In live mode PATH ends with the folder of this Python, so that its commands are found last.
     """
     if mode == "live":
         path = os.environ.get("PATH", os.defpath)

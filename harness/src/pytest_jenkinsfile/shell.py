@@ -1,4 +1,4 @@
-"""How a scenario answers ``sh``."""
+"""Replies of a scenario to ``sh``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_jenkinsfile.errors import HarnessError
 
 @dataclass(frozen=True)
 class Sh:
-    """What a command gives; ``seconds`` of the scenario's clock pass while it runs."""
+    """The result of a command, which takes ``seconds`` of the scenario's clock."""
 
     status: int = 0
     stdout: str = ""
@@ -36,21 +36,21 @@ class ShCall:
     build: int
 
 
-# A result, an exit status, the output, nothing (0), several one after the other, or a function.
+# A result, an exit status, an output, None (status 0), a list of replies in turn, or a function.
 Reply = Union[Sh, int, str, None, list["Reply"], Callable[[ShCall], "Reply"]]  # noqa: UP007  recursive
 
 Shell = Callable[[ShCall], Reply] | Mapping[str, Reply]
 
 
-class ShellAnswers:
-    """Answers ``sh`` by a function, or by the first regular expression found in the script."""
+class ShellReplies:
+    """Replies to ``sh`` by a function, or by the first regular expression found in the script."""
 
     def __init__(self, shell: Shell | None) -> None:
         self._shell = shell
         self._turns: dict[str, int] = {}
 
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer in the form that the engine reads.
+    def reply(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the response to a request of an ``sh`` step.
 
         Raises:
             HarnessError: a mapping has no pattern for the script.
@@ -78,7 +78,10 @@ class ShellAnswers:
         for pattern, reply in self._shell.items():
             if re.search(pattern, call.script):
                 return self._to_sh(reply, call, pattern)
-        raise HarnessError(f"the scenario has no answer for sh {call.script!r}")
+        raise HarnessError(
+            f"the scenario has no reply for sh {call.script!r}",
+            expected="a pattern of sh={...} that matches",
+        )
 
     def _to_sh(self, reply: Reply, call: ShCall, key: str) -> Sh:
         if isinstance(reply, Sh):

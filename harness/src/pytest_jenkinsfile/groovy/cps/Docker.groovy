@@ -21,7 +21,7 @@ class Docker implements Serializable {
         script.withDockerRegistry(arguments) { body.call() }
     }
 
-    /** The tag under which Declarative builds a Dockerfile: derived from where it lies. */
+    /** The tag under which Declarative builds a Dockerfile, derived from its path. */
     String nameOf(Map values) { Integer.toHexString("${values.dir ?: '.'}/${values.filename ?: 'Dockerfile'}".toString().hashCode()) }
 
     static class Image implements Serializable {

@@ -3,7 +3,7 @@ package jenkinsfile.cps
 import jenkinsfile.Declarative
 import jenkinsfile.DeclarativeParser
 import jenkinsfile.EnvironmentScope
-import jenkinsfile.LaterVariable
+import jenkinsfile.ForwardReference
 
 /** Runs the model of a Declarative pipeline, in Jenkins' order. CPS code: it is saved and reloaded with the rest. */
 class ModelInterpreter implements Serializable {
@@ -12,7 +12,7 @@ class ModelInterpreter implements Serializable {
 
     ModelInterpreter(Object script) { this.script = script }
 
-    def call(Closure notParsed) {
+    def call(Closure unparsed) {
         throw new IllegalStateException('pipeline { } is only understood as a statement of its own in a Jenkinsfile or in `call` of a library variable')
     }
 
@@ -23,18 +23,18 @@ class ModelInterpreter implements Serializable {
         for (library in (root.libraries ?: [])) { script.library(library.call().toString()) }
         setProperties()
         def error = null
-        def posted = false
+        def postRan = false
         try {
             inAgent(root.agent, false, root.options) {
                 withCredentials(root.environment) {
                     withEnvironment(root.environment) {
                         def attempts = 0
                         inWrappers(wrappers(root.options)) {
-                            if (attempts++ > 0) { Declarative.again() }
+                            if (attempts++ > 0) { Declarative.retryStages() }
                             error = null
                             withTools(root.tools, root.agent, null, false) {
                                 error = stages(root.stages, null, null, Declarative.restartFrom(), null)
-                                posted = true
+                                postRan = true
                                 error = postOfPipeline(error)
                             }
                             if (error != null) { throw error }
@@ -46,7 +46,7 @@ class ModelInterpreter implements Serializable {
             Declarative.failed(e)
             if (error == null) { error = e }
         }
-        if (!posted) { error = postOfPipeline(error) }
+        if (!postRan) { error = postOfPipeline(error) }
         if (error != null) { throw error }
     }
 
@@ -59,12 +59,12 @@ class ModelInterpreter implements Serializable {
             }
         }
         if (hasFlag(root.options, 'preserveStashes')) { Declarative.preserveStashes() }
-        def parameters = evaluated(root.parameters)
-        def triggers = evaluated(root.triggers)
+        def parameters = evaluateAll(root.parameters)
+        def triggers = evaluateAll(root.triggers)
         Declarative.properties(options, parameters, triggers)
     }
 
-    /** Gives every matrix its cells: branches of `parallel`, named by their values. */
+    /** Expand each matrix into its cells: branches of `parallel`, named by their values. */
     private void expandMatrices(List stages) {
         for (stage in (stages ?: [])) {
             if (stage.matrix) {
@@ -81,13 +81,13 @@ class ModelInterpreter implements Serializable {
         }
     }
 
-    private List evaluated(List closures) {
+    private List evaluateAll(List closures) {
         def values = []
         for (closure in (closures ?: [])) { values << closure.call() }
         return values
     }
 
-    /** Runs stages one after the other and returns the first error. */
+    /** Run stages one after the other; return the first error. */
     private Throwable stages(List stages, Throwable error, Map skipped, String restartFrom, Map parent) {
         def first = error
         def reason = skipped
@@ -110,12 +110,12 @@ class ModelInterpreter implements Serializable {
     private void stage(Map stage, Throwable before, Map skipped, Map parent) {
         def error = before
         script.stage(stage.name) {
-            def reason = skipped ?: reasonToSkip(stage, error)
+            def reason = skipped ?: skipReason(stage, error)
             try {
                 if (reason != null) {
                     skip(stage, error, reason)
                 } else {
-                    inCell(stage) {
+                    withCell(stage) {
                         if (!run(stage, parent)) {
                             reason = [why: 'due to when conditional']
                             skip(stage, error, [why: 'due to when conditional', text: message(stage, 'due to when conditional')])
@@ -131,7 +131,7 @@ class ModelInterpreter implements Serializable {
         }
     }
 
-    private Map reasonToSkip(Map stage, Throwable error) {
+    private Map skipReason(Map stage, Throwable error) {
         def why = null
         if (error != null) { why = 'due to earlier failure(s)' }
         if (error == null && Declarative.isUnstable() && hasFlag(root.options, 'skipStagesAfterUnstable')) {
@@ -158,23 +158,23 @@ class ModelInterpreter implements Serializable {
         }
     }
 
-    /** Returns false when `when` says no. */
+    /** Run the stage unless `when` excludes it; return whether it ran. */
     private boolean run(Map stage, Map parent) {
-        stage.around = stage.agent ?: parent?.around ?: root.agent
+        stage.enclosingAgent = stage.agent ?: parent?.enclosingAgent ?: root.agent
         def when = stage.when
         def passed = when == null ? true : null
-        if (passed == null && when.beforeOptions) { passed = holds(when) }
+        if (passed == null && when.beforeOptions) { passed = allMet(when) }
         if (passed == false) { return false }
         def attempts = 0
         inWrappers(wrappers(stage.options)) {
-            if (attempts++ > 0) { Declarative.again() }
-            if (passed == null && when.beforeInput) { passed = holds(when) }
+            if (attempts++ > 0) { Declarative.retryStages() }
+            if (passed == null && when.beforeInput) { passed = allMet(when) }
             if (passed != false) {
                 withInput(stage.input) {
-                    if (passed == null && when.beforeAgent) { passed = holds(when) }
+                    if (passed == null && when.beforeAgent) { passed = allMet(when) }
                     if (passed != false) {
                         inAgent(stage.agent, true, stage.options) {
-                            if (passed == null) { passed = holds(when) }
+                            if (passed == null) { passed = allMet(when) }
                             if (passed != false) {
                                 withCredentials(stage.environment) {
                                     withEnvironment(stage.environment) {
@@ -218,15 +218,15 @@ class ModelInterpreter implements Serializable {
         try {
             stage.steps.call()
         } catch (Throwable e) {
-            error = needingNode(e, stage.around)
+            error = nodeError(e, stage.enclosingAgent)
             if (stage.post) { Declarative.failed(error) }
         }
         error = postOfStage(stage, error)
         if (error != null) { throw error }
     }
 
-    /** A step without the node that it needs fails in other words where there is no agent. */
-    private Throwable needingNode(Throwable error, Map agent) {
+    /** Under `agent none`, replace the error of a step that needs a node by the one that Jenkins raises. */
+    private Throwable nodeError(Throwable error, Map agent) {
         if (!Declarative.lacksNode(error) || (agent != null && agent.type != 'none')) { return error }
         try {
             script.error(Declarative.NO_NODE)
@@ -240,7 +240,7 @@ class ModelInterpreter implements Serializable {
         if (!anySatisfied(stage.post, error, true)) { return error }
         Declarative.log('Post stage')
         Declarative.resultSoFar()
-        return post(stage.post, error, true, stage.around)
+        return post(stage.post, error, true, stage.enclosingAgent)
     }
 
     private Throwable postOfPipeline(Throwable error) {
@@ -266,8 +266,8 @@ class ModelInterpreter implements Serializable {
                 try {
                     conditions[name].call()
                 } catch (Throwable e) {
-                    def failure = needingNode(e, agent)
-                    Declarative.postFailed(name, failure)
+                    def failure = nodeError(e, agent)
+                    Declarative.recordPostFailure(name, failure)
                     if (first == null) { first = failure }
                 }
             }
@@ -282,7 +282,7 @@ class ModelInterpreter implements Serializable {
         return false
     }
 
-    private boolean holds(Map when) {
+    private boolean allMet(Map when) {
         for (condition in when.conditions) {
             if (!isMet(condition)) { return false }
         }
@@ -326,8 +326,8 @@ class ModelInterpreter implements Serializable {
         return Declarative.changed(kind, values)
     }
 
-    /** The values of a matrix cell, seen by all that its stage has. */
-    private void inCell(Map stage, Closure body) {
+    /** Set the axis values of a matrix cell for all directives of its stage. */
+    private void withCell(Map stage, Closure body) {
         if (stage.cell) {
             script.withEnv(Declarative.environmentOf(stage.cell).toList()) { body.call() }
         } else {
@@ -336,23 +336,23 @@ class ModelInterpreter implements Serializable {
     }
 
     private void withTools(Map tools, Map agent, Map outer, boolean inStage, Closure body) {
-        def wanted = Declarative.mergedTools(tools, outer)
-        if (!wanted || agent == null || agent.type == 'none') {
+        def all = Declarative.mergedTools(tools, outer)
+        if (!all || agent == null || agent.type == 'none') {
             body.call()
             return
         }
         def variables = []
         if (inStage) {
-            variables = installed(wanted)
+            variables = toolVariables(all)
         } else {
-            script.stage('Declarative: Tool Install') { variables = installed(wanted) }
+            script.stage('Declarative: Tool Install') { variables = toolVariables(all) }
         }
         script.withEnv(variables) { body.call() }
     }
 
-    private List installed(List wanted) {
+    private List toolVariables(List tools) {
         def variables = []
-        for (tool in wanted) {
+        for (tool in tools) {
             def version = tool.version.call().toString()
             script.tool(name: version, type: tool.type)
             variables.addAll(script.envVarsForTool(toolId: tool.type, toolVersion: version))
@@ -366,7 +366,7 @@ class ModelInterpreter implements Serializable {
             return
         }
         def values = input.values.call()
-        def parameters = evaluated(input.parameters)
+        def parameters = evaluateAll(input.parameters)
         def arguments = [message: values.message]
         for (name in ['id', 'ok', 'submitter', 'submitterParameter']) {
             if (values[name]) { arguments[name] = values[name] }
@@ -404,9 +404,9 @@ class ModelInterpreter implements Serializable {
     }
 
     private void withEnvironment(List environment, Closure body) {
-        def around = []
-        for (entry in (root.environment ?: [])) { around << entry.name }
-        def scope = new EnvironmentScope(around)
+        def outerNames = []
+        for (entry in (root.environment ?: [])) { outerNames << entry.name }
+        def scope = new EnvironmentScope(outerNames)
         for (entry in (environment ?: [])) {
             if (!entry.credentials) { scope.add(entry.name, entry.value) }
         }
@@ -421,14 +421,14 @@ class ModelInterpreter implements Serializable {
         }
     }
 
-    /** A value that names one further down is evaluated again when that is known. */
+    /** Evaluate a value; one that refers to a later variable is evaluated again after that variable. */
     private void evaluate(EnvironmentScope scope, String name) {
         while (!scope.has(name)) {
             def later = null
             try {
                 def value = scope.enter(name)
                 scope.leave(name, value.call())
-            } catch (LaterVariable missing) {
+            } catch (ForwardReference missing) {
                 later = missing.variable
             }
             if (later != null) { evaluate(scope, later) }
@@ -436,11 +436,11 @@ class ModelInterpreter implements Serializable {
     }
 
     private List wrappers(List options) {
-        def found = []
+        def selected = []
         for (option in (options ?: [])) {
-            if (option.name in DeclarativeParser.WRAPPERS) { found << option }
+            if (option.name in DeclarativeParser.WRAPPERS) { selected << option }
         }
-        return found
+        return selected
     }
 
     private boolean hasFlag(List options, String name) {
@@ -480,11 +480,11 @@ class ModelInterpreter implements Serializable {
         def checkout = !(hasFlag(root.options, 'skipDefaultCheckout') || hasFlag(options, 'skipDefaultCheckout'))
         def subdirectory = subdirectory(options) ?: subdirectory(root.options)
         if (used.type in ['docker', 'dockerfile']) {
-            onNode(values, values.reuseNode && inStage) { inContainer(used.type, values, inStage, [wanted: checkout, subdirectory: subdirectory], body) }
+            onNode(values, values.reuseNode && inStage) { inContainer(used.type, values, inStage, [enabled: checkout, subdirectory: subdirectory], body) }
         } else if (used.type == 'kubernetes') {
-            inPod(values) { checkedOut(checkout, inStage, subdirectory, body) }
+            inPod(values) { withCheckout(checkout, inStage, subdirectory, body) }
         } else {
-            onNode(values, false) { checkedOut(checkout, inStage, subdirectory, body) }
+            onNode(values, false) { withCheckout(checkout, inStage, subdirectory, body) }
         }
     }
 
@@ -530,8 +530,8 @@ class ModelInterpreter implements Serializable {
         }
     }
 
-    private void checkedOut(boolean wanted, boolean inStage, String subdirectory, Closure body) {
-        if (!wanted || !Declarative.hasScm()) {
+    private void withCheckout(boolean enabled, boolean inStage, String subdirectory, Closure body) {
+        if (!enabled || !Declarative.hasScm()) {
             body.call()
             return
         }
@@ -553,7 +553,7 @@ class ModelInterpreter implements Serializable {
 
     private void inContainer(String type, Map values, boolean inStage, Map checkout, Closure body) {
         def reused = values.reuseNode && inStage
-        checkedOut(checkout.wanted && !reused, inStage, checkout.subdirectory) {
+        withCheckout(checkout.enabled && !reused, inStage, checkout.subdirectory) {
             def docker = script.docker
             if (type == 'dockerfile') {
                 def image = null

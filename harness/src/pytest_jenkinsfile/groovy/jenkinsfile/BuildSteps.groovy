@@ -6,7 +6,7 @@ import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
 import org.jenkinsci.plugins.workflow.support.steps.build.DownstreamFailureCause
 import org.jenkinsci.plugins.workflow.support.steps.build.RunWrapper
 
-/** `build`: another job of the scenario, or this one again. */
+/** `build`: starts another job of the scenario, or this one. */
 class BuildSteps {
     static void register() {
         Steps.define(name: 'build', main: 'job', start: { Call call ->
@@ -18,7 +18,7 @@ class BuildSteps {
             Map cause = [_class: 'org.jenkinsci.plugins.workflow.support.steps.build.BuildUpstreamCause',
                          shortDescription: "Started by upstream project \"${run.job.name}\" build number ${run.number}" as String,
                          upstreamBuild: run.number, upstreamProject: run.job.name]
-            Run child = run.world.build(name, scenario, [cause], parameters)
+            Run child = run.controller.build(name, scenario, [cause], parameters)
             if (call.flag('wait', true)) {
                 call.state.job = name
                 call.state.number = child.number
@@ -36,9 +36,9 @@ class BuildSteps {
         run.scenario + [script: jobs[name], branch: null, branchEnvironment: [:]]
     }
 
-    /** A build ended: whoever waits for it goes on. */
+    /** Complete the `build` steps that wait for this build. */
     static void ended(Run child) {
-        child.world.runs().findAll { it.program != null && !it.finished }.each { Run parent ->
+        child.controller.runs().findAll { it.program != null && !it.finished }.each { Run parent ->
             parent.program.threads*.call.findAll { it?.name == 'build' && it.outcome == null && it.state.job == child.job.name && it.state.number == child.number }
                 .each { complete(it, child) }
         }

@@ -17,13 +17,13 @@ import org.jenkinsci.plugins.workflow.libs.Library
 /** The compiled classes of a Jenkinsfile, its libraries and the harness' own CPS code. */
 class Code {
     static File harness
-    private static final Map<String, Compiled> CACHE = [:]
+    private static final Map<String, CompilationResult> CACHE = [:]
 
     final Map<String, byte[]> classes = [:]
-    /** Why a class of a library cannot be used, by its name: as in Jenkins, this matters to those only who use it. */
+    /** Errors of library classes that do not compile, by class name; as in Jenkins, only a script that uses the class fails. */
     final Map<String, Throwable> unusable = [:]
     final Set<String> libraryVariables = [] as Set
-    final List<String> askedLibraries = []
+    final List<String> requestedLibraries = []
     final Map<String, File> libraries
     final Set<String> loaded = [] as Set
     boolean visible
@@ -34,7 +34,7 @@ class Code {
         classes.putAll(compile(new File(harness, 'cps').listFiles().toList().sort(), [:], installation).classes)
         this.libraries.values().each { File root -> addLibrary(root, installation) }
         addScript(script, sandbox, installation)
-        visible = implicit || askedLibraries.any { library(it) != null }
+        visible = implicit || requestedLibraries.any { library(it) != null }
     }
 
     /** Make a library visible to the script. */
@@ -47,16 +47,16 @@ class Code {
 
     File library(String name) { libraries[name.split('@')[0]] ?: libraries['*'] }
 
-    ClassLoader newLoader() { new FreshLoader(classes, unusable) }
+    ClassLoader newLoader() { new ProgramClassLoader(classes, unusable) }
 
     String resource(String path, String encoding) {
-        File found = libraries.values().collect { new File(it, 'resources').toPath() }
+        File file = libraries.values().collect { new File(it, 'resources').toPath() }
             .collect { folder -> [folder, folder.resolve(path).normalize()] }
-            .find { folder, file -> file.startsWith(folder) && file.toFile().file }?.last()?.toFile()
-        encoding == 'Base64' ? found?.bytes?.encodeBase64()?.toString() : found?.getText(encoding)
+            .find { folder, candidate -> candidate.startsWith(folder) && candidate.toFile().file }?.last()?.toFile()
+        encoding == 'Base64' ? file?.bytes?.encodeBase64()?.toString() : file?.getText(encoding)
     }
 
-    /** `src` first, then each variable alone: compiled together, `other.step()` would mean the class of that name. */
+    /** Compile `src` first, then each variable alone: compiled together, `other.step()` would resolve to the class of that name. */
     private void addLibrary(File root, Map installation) {
         List<File> variables = (new File(root, 'vars').listFiles()?.toList() ?: []).findAll { it.name.endsWith('.groovy') }.sort()
         List<File> sources = []
@@ -68,26 +68,26 @@ class Code {
             String name = file.name.replaceAll(/\.groovy$/, '')
             libraryVariables << name
             try {
-                Compiled compiled = compile([file], known, installation, sourcesUnusable())
+                CompilationResult compiled = compile([file], known, installation, unusableSources())
                 classes.putAll(compiled.classes)
-                if (compiled.gaps) { unusable[name] = new NotInHarness(compiled.gaps[0], true) }
-            } catch (NotCompiled | NotInHarness error) {
+                if (compiled.unsupported) { unusable[name] = new UnsupportedError(compiled.unsupported[0], true) }
+            } catch (CompilationError | UnsupportedError error) {
                 unusable[name] = error
             }
         }
     }
 
-    /** Leaves out the files that do not compile, and those that need them, until the rest does. */
+    /** Compile all files but those with errors and those that depend on them. */
     private void addSources(File folder, List<File> sources, Map installation) {
-        List<File> left = sources
-        while (left) {
+        List<File> remaining = sources
+        while (remaining) {
             try {
-                classes.putAll(compile(left, classes, installation).classes)
+                classes.putAll(compile(remaining, classes, installation).classes)
                 return
-            } catch (NotCompiled | NotInHarness why) {
-                List<File> bad = left.findAll { "\n${why.message}" =~ /\n\Q${it.path}\E: ?\d/ }
-                (bad ?: left).each { unusable[className(folder, it)] = why }
-                left = bad ? left - bad : []
+            } catch (CompilationError | UnsupportedError error) {
+                List<File> failing = remaining.findAll { "\n${error.message}" =~ /\n\Q${it.path}\E: ?\d/ }
+                (failing ?: remaining).each { unusable[className(folder, it)] = error }
+                remaining = failing ? remaining - failing : []
             }
         }
     }
@@ -99,44 +99,44 @@ class Code {
     private void addScript(String script, boolean sandbox, Map installation) {
         String key = digest(["${sandbox} ${installation}", script] + classes.keySet().sort() + classes.values().collect { Arrays.hashCode(it) as String })
         if (!CACHE.containsKey(key)) {
-            Found found = new Found()
-            CompilationUnit unit = unit(sandbox ? new SandboxTransformer() : new PipelineTransformer(), new FreshLoader(classes, sourcesUnusable()), found, installation)
+            CompilationFindings findings = new CompilationFindings()
+            CompilationUnit unit = unit(sandbox ? new SandboxTransformer() : new PipelineTransformer(), new ProgramClassLoader(classes, unusableSources()), findings, installation)
             unit.addSource('WorkflowScript', script)
-            CACHE[key] = bytes(unit, found)
+            CACHE[key] = bytes(unit, findings)
         }
-        Compiled compiled = CACHE[key]
-        if (compiled.gaps) { throw new NotInHarness(compiled.gaps[0], true) }
+        CompilationResult compiled = CACHE[key]
+        if (compiled.unsupported) { throw new UnsupportedError(compiled.unsupported[0], true) }
         classes.putAll(compiled.classes)
         scriptClass = compiled.classes.keySet().find { it == 'WorkflowScript' || it.endsWith('.WorkflowScript') }
-        askedLibraries.addAll(compiled.libraries)
+        requestedLibraries.addAll(compiled.libraries)
     }
 
-    /** A script that the build reads while it runs. */
-    void addEvaluated(String name, String text, boolean sandbox, Map installation) {
-        Found found = new Found()
-        CompilationUnit unit = unit(sandbox ? new SandboxTransformer() : new PipelineTransformer(), new FreshLoader(classes, sourcesUnusable()), found, installation)
+    /** Compile a script that the build loads while it runs. */
+    void addAtRunTime(String name, String text, boolean sandbox, Map installation) {
+        CompilationFindings findings = new CompilationFindings()
+        CompilationUnit unit = unit(sandbox ? new SandboxTransformer() : new PipelineTransformer(), new ProgramClassLoader(classes, unusableSources()), findings, installation)
         unit.addSource(name, text)
-        Compiled compiled = bytes(unit, found)
-        if (compiled.gaps) { throw new NotInHarness(compiled.gaps[0], true) }
+        CompilationResult compiled = bytes(unit, findings)
+        if (compiled.unsupported) { throw new UnsupportedError(compiled.unsupported[0], true) }
         classes.putAll(compiled.classes)
     }
 
-    /** A name of a library's variable is no class for the compiler. */
-    private Map<String, Throwable> sourcesUnusable() { unusable.findAll { !(it.key in libraryVariables) } }
+    /** Errors of classes only: the compiler does not see a library's variables as classes. */
+    private Map<String, Throwable> unusableSources() { unusable.findAll { !(it.key in libraryVariables) } }
 
-    private static Compiled compile(List<File> sources, Map<String, byte[]> known, Map installation, Map<String, Throwable> unusable = [:]) {
-        if (sources.empty) { return new Compiled([:], [], []) }
+    private static CompilationResult compile(List<File> sources, Map<String, byte[]> known, Map installation, Map<String, Throwable> unusable = [:]) {
+        if (sources.empty) { return new CompilationResult([:], [], []) }
         String key = digest(["${installation}" as String] + sources.collect { "${it.path}\n${it.getText('UTF-8')}" as String })
         if (!CACHE.containsKey(key)) {
-            Found found = new Found()
-            CompilationUnit unit = unit(new PipelineTransformer(), new FreshLoader(known, unusable), found, installation)
+            CompilationFindings findings = new CompilationFindings()
+            CompilationUnit unit = unit(new PipelineTransformer(), new ProgramClassLoader(known, unusable), findings, installation)
             sources.each { unit.addSource(it) }
-            CACHE[key] = bytes(unit, found)
+            CACHE[key] = bytes(unit, findings)
         }
         CACHE[key]
     }
 
-    private static CompilationUnit unit(CpsTransformer transformer, ClassLoader known, Found found, Map installation) {
+    private static CompilationUnit unit(CpsTransformer transformer, ClassLoader known, CompilationFindings findings, Map installation) {
         transformer.configuration = new TransformerConfiguration().withClosureType(CpsClosure2)
         ImportCustomizer imports = new ImportCustomizer()
         imports.addStarImports(NonCPS.package.name, 'hudson.model', 'jenkins.model', Library.package.name)
@@ -144,27 +144,27 @@ class Code {
         configuration.sourceEncoding = 'UTF-8'
         configuration.targetBytecode = CompilerConfiguration.JDK7 // Java checks these classes faster
         configuration.scriptBaseClass = PipelineScript.name
-        configuration.addCompilationCustomizers(imports, new DeclarativeParser(found, installation), new SerialVersion(), transformer, new LateTrees())
+        configuration.addCompilationCustomizers(imports, new DeclarativeParser(findings, installation), new SerialVersion(), transformer, new LazyTrees())
         new CompilationUnit(configuration, null, new GroovyClassLoader(known, configuration))
     }
 
-    private static Compiled bytes(CompilationUnit unit, Found found) {
+    private static CompilationResult bytes(CompilationUnit unit, CompilationFindings findings) {
         try {
             unit.compile(Phases.CLASS_GENERATION)
         } catch (GroovyBugError error) {
-            if (error.cause instanceof NotCompiled) { throw error.cause }
+            if (error.cause instanceof CompilationError) { throw error.cause }
             throw error
         } catch (MultipleCompilationErrorsException error) {
             ExceptionMessage fault = error.errorCollector.errors.find { it instanceof ExceptionMessage && isOwn(it.cause) } as ExceptionMessage
-            if (fault) { throw new IllegalStateException('the harness cannot compile this', fault.cause) }
+            if (fault) { throw new IllegalStateException('the harness cannot compile this script', fault.cause) }
             String missing = Plugins.missingClass(error.message)
-            if (missing) { throw new NotInHarness(missing, true) }
-            throw new NotCompiled(error.message)
+            if (missing) { throw new UnsupportedError(missing, true) }
+            throw new CompilationError(error.message)
         }
-        new Compiled(unit.classes.collectEntries { [it.name, it.bytes] } as Map<String, byte[]>, found.libraries, found.gaps)
+        new CompilationResult(unit.classes.collectEntries { [it.name, it.bytes] } as Map<String, byte[]>, findings.libraries, findings.unsupported)
     }
 
-    /** Groovy reports a method that is too large as an exception too; these are faults of the harness' customizers. */
+    /** Whether a compiler exception is a bug of the harness' customizers; Groovy also reports a method that is too large as an exception. */
     private static boolean isOwn(Throwable cause) {
         [MissingMethodException, MissingPropertyException, ClassCastException, NullPointerException].any { it.isInstance(cause) }
     }
@@ -174,23 +174,23 @@ class Code {
     }
 }
 
-/** What a compilation gave: classes, libraries that were asked for, and what this harness lacks. */
+/** The result of a compilation: classes, the libraries that `@Library` names, and unsupported features. */
 @groovy.transform.TupleConstructor
-class Compiled {
+class CompilationResult {
     Map<String, byte[]> classes
     List<String> libraries
-    List<String> gaps
+    List<String> unsupported
 }
 
-/** Filled while a script is compiled. */
-class Found {
+/** What the customizers record while a script is compiled. */
+class CompilationFindings {
     final List<String> libraries = []
-    final List<String> gaps = []
+    final List<String> unsupported = []
 }
 
 /** A source does not compile. Unlike Groovy's exception it can be saved with the program. */
-class NotCompiled extends RuntimeException {
-    NotCompiled(String message) { super(message) }
+class CompilationError extends RuntimeException {
+    CompilationError(String message) { super(message) }
 
     @Override
     String toString() { "${MultipleCompilationErrorsException.name}: ${message}" }

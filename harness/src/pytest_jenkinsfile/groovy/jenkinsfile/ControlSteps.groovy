@@ -6,7 +6,7 @@ import hudson.remoting.ProxyException
 import hudson.util.Secret
 import org.eclipse.angus.mail.util.MailConnectException
 
-/** Steps that say something or change the build, at once. */
+/** Steps that log or change the build without waiting. */
 class ControlSteps {
     static void register() {
         Steps.define(name: 'echo', main: 'message', sync: true, start: { Call call ->
@@ -40,7 +40,7 @@ class ControlSteps {
                 call.succeed()
             } else {
                 call.log("Sleeping for ${Text.span(wait)}")
-                call.run.world.at(wait, call, 'sleep')
+                call.run.controller.scheduleEvent(wait, call, 'sleep')
             }
         }, event: { Call call, String what -> call.succeed() })
     }
@@ -59,7 +59,7 @@ class ControlSteps {
         call.succeed(new LoadedClasses(''))
     }
 
-    /** Every installation has the step; where there is no mail server, it throws, in a trusted library wrapped by what carries it. */
+    /** Without a mail server the step throws; in a trusted library the exception is wrapped in a `ProxyException`. */
     private static void mail(Call call) {
         if (!call.text('subject')?.trim() || !call.text('body')?.trim()) {
             throw new AbortException("Email not sent. All mandatory properties must be supplied ('subject', 'body').")
@@ -73,7 +73,7 @@ class ControlSteps {
         call.succeed()
     }
 
-    /** Mark every stage around the call. */
+    /** Record a warning for every stage that encloses the call. */
     static void warn(Call call, Result result) {
         call.context.all('stage').each { String id ->
             Result known = call.run.warnings[id]
@@ -82,10 +82,10 @@ class ControlSteps {
     }
 }
 
-/** What `properties` and a Declarative pipeline set for the job's next builds. */
+/** The job properties that `properties` and a Declarative pipeline set for the next builds. */
 class JobProperties {
     static void set(Job job, List<Describable> values) {
-        Map properties = [parameters: [], declared: Plain.of(values)]
+        Map properties = [parameters: [], declared: JsonValue.of(values)]
         values.each { Describable value ->
             if (value.symbol == 'parameters') {
                 properties.parameters = (value['value'] as List).collect { [name: it['name'], value: defaultOf(it as Describable), definition: it] }
@@ -93,7 +93,7 @@ class JobProperties {
                 properties.disableConcurrentBuilds = true
                 properties.abortPrevious = value['abortPrevious'] as boolean
             } else {
-                properties[value.symbol] = Plain.of(value.arguments)
+                properties[value.symbol] = JsonValue.of(value.arguments)
             }
         }
         job.properties = properties
@@ -103,7 +103,7 @@ class JobProperties {
         switch (parameter.symbol) {
             case 'booleanParam': return parameter['defaultValue'] as boolean
             case 'choice': return choices(parameter)[0]
-            default: return given(parameter, parameter['defaultValue'] == null ? '' : parameter['defaultValue'])
+            default: return convert(parameter, parameter['defaultValue'] == null ? '' : parameter['defaultValue'])
         }
     }
 
@@ -112,8 +112,8 @@ class JobProperties {
         choices instanceof CharSequence ? choices.toString().readLines() : choices as List
     }
 
-    /** The value of a parameter as the build has it. */
-    static Object given(Describable definition, Object value) {
+    /** Convert a submitted value to the type of its parameter. */
+    static Object convert(Describable definition, Object value) {
         switch (definition?.symbol) {
             case 'booleanParam': return (value as String).toBoolean()
             case 'password': return new Secret(value as String)

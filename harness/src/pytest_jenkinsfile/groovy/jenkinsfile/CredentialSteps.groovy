@@ -4,7 +4,7 @@ import com.cloudbees.groovy.cps.Outcome
 import org.jenkinsci.plugins.credentialsbinding.impl.CredentialNotFoundException
 import org.jenkinsci.plugins.credentialsbinding.impl.MaskedException
 
-/** `withCredentials`: the scenario's credentials, bound for one body and masked in the console. */
+/** `withCredentials`: binds the scenario's credentials for its body and masks them in the console. */
 class CredentialSteps {
     private static final Map<String, String> KINDS = [secret: 'Secret text', file: 'Secret file', key: 'SSH Username with private key', password: 'Username with password']
     private static final Map<String, String> INTERFACES = [
@@ -78,7 +78,7 @@ class CredentialSteps {
     }
 
     private static String keyFile(Call call, String id, String name, String content) {
-        String tmp = call.context['workspace'] ? "${call.context['workspace']}@tmp" : new File(call.run.world.root, 'secrets').path
+        String tmp = call.context['workspace'] ? "${call.context['workspace']}@tmp" : new File(call.run.controller.root, 'secrets').path
         File file = new File(tmp, "secretFiles/${id}/${name}")
         file.parentFile.mkdirs()
         file.setText(content, 'UTF-8')
@@ -86,7 +86,7 @@ class CredentialSteps {
         file.path
     }
 
-    /** The binding that `credentials('id')` of a Declarative environment means. */
+    /** The binding for `credentials('id')` in a Declarative `environment`. */
     static Describable declared(Run run, String variable, String id) {
         Map credential = (run.scenario.credentials as Map)[id] as Map
         if (credential == null) { throw new CredentialNotFoundException(id) }

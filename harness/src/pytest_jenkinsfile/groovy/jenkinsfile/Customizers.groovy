@@ -23,7 +23,7 @@ import org.codehaus.groovy.control.customizers.CompilationCustomizer
 import org.codehaus.groovy.syntax.Token
 import org.codehaus.groovy.syntax.Types
 
-/** Gives classes a serial version: Java would compute one from all their members at every reload. */
+/** Adds a serialVersionUID; without it Java computes one from all members of a class at every reload. */
 class SerialVersion extends CompilationCustomizer {
     private static final String NAME = 'serialVersionUID'
 
@@ -37,36 +37,36 @@ class SerialVersion extends CompilationCustomizer {
     }
 }
 
-/** Builds the tree of a method when it is first called; `CpsTransformer` builds all when their class is loaded. */
-class LateTrees extends CompilationCustomizer {
-    LateTrees() { super(CompilePhase.CANONICALIZATION) }
+/** Builds the CPS tree of a method at its first call; `CpsTransformer` builds those of all methods when the class is loaded. */
+class LazyTrees extends CompilationCustomizer {
+    LazyTrees() { super(CompilePhase.CANONICALIZATION) }
 
     @Override
     void call(SourceUnit source, GeneratorContext context, ClassNode type) {
         type.methods.each { MethodNode method ->
             FieldNode tree = treeOf(method.code)
-            if (tree?.initialValueExpression) { method.code = new BlockStatement([late(tree), method.code], method.variableScope) }
+            if (tree?.initialValueExpression) { method.code = new BlockStatement([buildOnFirstCall(tree), method.code], method.variableScope) }
         }
     }
 
-    private static Statement late(FieldNode tree) {
-        Expression kept = new VariableExpression(tree)
-        Expression missing = new BinaryExpression(kept, Token.newSymbol(Types.COMPARE_EQUAL, -1, -1), ConstantExpression.NULL)
-        Expression built = new BinaryExpression(kept, Token.newSymbol(Types.EQUAL, -1, -1), tree.initialValueExpression)
+    private static Statement buildOnFirstCall(FieldNode tree) {
+        Expression field = new VariableExpression(tree)
+        Expression missing = new BinaryExpression(field, Token.newSymbol(Types.COMPARE_EQUAL, -1, -1), ConstantExpression.NULL)
+        Expression assignment = new BinaryExpression(field, Token.newSymbol(Types.EQUAL, -1, -1), tree.initialValueExpression)
         tree.initialValueExpression = null
         tree.modifiers &= ~Opcodes.ACC_FINAL
-        new IfStatement(new BooleanExpression(missing), new ExpressionStatement(built), EmptyStatement.INSTANCE)
+        new IfStatement(new BooleanExpression(missing), new ExpressionStatement(assignment), EmptyStatement.INSTANCE)
     }
 
-    /** The field that `CpsTransformer` made for a method, which then does nothing but throw it. */
+    /** The field in which `CpsTransformer` stores the tree of a method. */
     private static FieldNode treeOf(Statement code) {
-        FieldNode found = null
+        FieldNode tree = null
         code?.visit(new CodeVisitorSupport() {
             @Override
             void visitVariableExpression(VariableExpression variable) {
-                if (variable.name.startsWith('___cps___')) { found = variable.accessedVariable as FieldNode }
+                if (variable.name.startsWith('___cps___')) { tree = variable.accessedVariable as FieldNode }
             }
         })
-        found
+        tree
     }
 }

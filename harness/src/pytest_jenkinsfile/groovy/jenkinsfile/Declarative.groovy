@@ -6,7 +6,7 @@ import org.jenkinsci.plugins.workflow.cps.steps.ParallelStep
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
 import org.jenkinsci.plugins.workflow.steps.MissingContextVariableException
 
-/** What the interpreter of Declarative pipelines asks of the build: plain code, no steps. */
+/** Functions of `ModelInterpreter` that run outside CPS and call no steps. */
 class Declarative {
     static final List<String> FLAGS = ['newContainerPerStage', 'parallelsAlwaysFailFast', 'preserveStashes', 'skipDefaultCheckout', 'skipStagesAfterUnstable']
 
@@ -46,19 +46,19 @@ class Declarative {
         new Describable(symbol: name, arguments: values && values[0] instanceof Map ? values[0] : values ? [value: values[0]] : [:])
     }
 
-    /** The branch that made `failFast` stop the others decides the result. */
+    /** Worsen the result by an error; errors of branches that `failFast` stopped do not count. */
     static void failed(Throwable error) {
-        Engine.run.refuseMissingPlugin(error)
+        Engine.run.reportMissingPlugin(error)
         boolean failFast = error instanceof FlowInterruptedException && error.causes.any { it instanceof ParallelStep.FailFastCause }
-        if (!failFast) { Engine.run.worsenForNow(Run.resultOf(error)) }
+        if (!failFast) { Engine.run.worsenUntilRetry(Run.resultOf(error)) }
     }
 
-    /** An option `retry` runs its stages again: the errors of the last attempt count no more. */
-    static void again() { Engine.run.forgetErrors() }
+    /** Discard the errors of the last attempt before the option `retry` runs the stages again. */
+    static void retryStages() { Engine.run.discardStageErrors() }
 
     static void succeededSoFar() { if (Engine.run.result == null) { Engine.run.result = Result.SUCCESS } }
 
-    /** Before a stage's `post` a build that has a result takes that of the stage, if it is worse; one that has none succeeded so far. */
+    /** Set the build's result before the `post` of a stage: the worse of its own and the stage's warnings, or SUCCESS if it has none. */
     static void resultSoFar() {
         Result own = Engine.run.warnings[Engine.thread.context['stage']]
         if (own != null && Engine.run.result != null) { Engine.run.worsen(own) }
@@ -67,7 +67,7 @@ class Declarative {
 
     static void skipped() { Engine.run.stages.find { it.id == Engine.thread.context['stage'] }?.status = 'SKIPPED' }
 
-    static void postFailed(String condition, Throwable error) {
+    static void recordPostFailure(String condition, Throwable error) {
         failed(error)
         log("Error when executing ${condition} post condition:")
         log(error.toString())
@@ -75,17 +75,17 @@ class Declarative {
 
     static String[] environmentOf(Map values) { values.collect { k, v -> "${k}=${v}" as String } }
 
-    /** The combinations of the axes, the first one changing fastest, without those that are excluded. */
+    /** The combinations of the axes, the first axis changing fastest, without excluded ones. */
     static List<Map<String, String>> cells(String combinations) {
-        Map given = new JsonSlurperClassic().parseText(combinations) as Map
+        Map matrix = new JsonSlurperClassic().parseText(combinations) as Map
         List<Map<String, String>> cells = [[:]]
-        given.axes.each { axis -> cells = axis.values.collectMany { value -> cells.collect { it + [(axis.name): value] } } }
-        cells.findAll { cell -> !given.excludes.any { exclude -> exclude.every { (cell[it.name] in it.values) != it.inverse } } }
+        matrix.axes.each { axis -> cells = axis.values.collectMany { value -> cells.collect { it + [(axis.name): value] } } }
+        cells.findAll { cell -> !matrix.excludes.any { exclude -> exclude.every { (cell[it.name] in it.values) != it.inverse } } }
     }
 
     static String cellName(Map values) { "Matrix - ${values.collect { name, value -> "${name} = '${value}'" }.join(', ')}" }
 
-    /** The tools of a stage, in addition to those around it. */
+    /** The tools of a stage, in addition to those outerNames it. */
     static List<Map> mergedTools(Map own, Map outer) {
         ((outer ?: [:]) + (own ?: [:])).collect { type, version -> [type: type, version: version] }
     }
@@ -109,8 +109,8 @@ class Declarative {
 
     static boolean environment(Map<String, String> env, Map values) {
         String value = env[values.name as String] ?: ''
-        String wanted = values.value ?: ''
-        values.ignoreCase ? value.equalsIgnoreCase(wanted) : value == wanted
+        String expected = values.value ?: ''
+        values.ignoreCase ? value.equalsIgnoreCase(expected) : value == expected
     }
 
     /** The changes of the build: each with `msg`, `comment` and `affectedPaths`. */
@@ -141,16 +141,16 @@ class Declarative {
     static boolean changeRequest(Map<String, String> env, Map values) {
         Map names = [id: 'CHANGE_ID', target: 'CHANGE_TARGET', branch: 'CHANGE_BRANCH', fork: 'CHANGE_FORK', url: 'CHANGE_URL', title: 'CHANGE_TITLE',
                      author: 'CHANGE_AUTHOR', authorDisplayName: 'CHANGE_AUTHOR_DISPLAY_NAME', authorEmail: 'CHANGE_AUTHOR_EMAIL']
-        env.CHANGE_ID && values.findAll { it.value && names[it.key] && it.key != 'url' }.every { key, wanted ->
-            compare(values.comparator as String, 'EQUALS', wanted as String, env[names[key]] ?: '')
+        env.CHANGE_ID && values.findAll { it.value && names[it.key] && it.key != 'url' }.every { key, expected ->
+            compare(values.comparator as String, 'EQUALS', expected as String, env[names[key]] ?: '')
         }
     }
 
     static boolean triggeredBy(Map values) {
-        String wanted = values.cause ?: values.value
+        String cause = values.cause ?: values.value
         Engine.run.causes.any {
             String type = (it._class as String).tokenize('.$').last()
-            type == 'UserIdCause' && wanted == type ? values.detail == null || it.userId == values.detail : type ==~ "(?i)\\.*${wanted}.*"
+            type == 'UserIdCause' && cause == type ? values.detail == null || it.userId == values.detail : type ==~ "(?i)\\.*${cause}.*"
         }
     }
 
@@ -189,15 +189,15 @@ class Declarative {
     }
 }
 
-/** Lets a value of `environment { }` use the other ones, in any order; one that is empty is no variable, so it is read as null. */
+/** Resolves references between the values of an `environment { }` block, in any order. An empty value is read as null. */
 class EnvironmentScope implements Serializable {
     private final Map<String, Closure> entries = [:]
     private final Map<String, String> values = [:]
     private final Set<String> open = [] as Set
-    /** What the pipeline's own block sets: gone if its value is empty, but no unknown name. */
-    private final List<String> around
+    /** Names that the pipeline's block sets: with an empty value such a name is null, not an unknown property. */
+    private final List<String> outerNames
 
-    EnvironmentScope(List<String> around) { this.around = around }
+    EnvironmentScope(List<String> outerNames) { this.outerNames = outerNames }
 
     void add(String name, Closure value) {
         value.delegate = this
@@ -217,7 +217,7 @@ class EnvironmentScope implements Serializable {
         values[name] = value?.toString()
     }
 
-    /** The values, in the order of the block, composed as Jenkins does: a secret in one is warned about. */
+    /** `NAME=VALUE` in the order of the block, as GStrings: a secret that is interpolated causes a warning, as in Jenkins. */
     List<GString> pairs() {
         List<GString> all = []
         for (String name in entries.keySet()) { all << "${name}=${values[name]}" }
@@ -225,37 +225,37 @@ class EnvironmentScope implements Serializable {
     }
 
     Object getProperty(String name) {
-        if (name == 'env') { return new EnvironmentOfScope(this) }
-        if (isOwn(name)) { return own(name) }
-        boolean gone = name in around && Engine.run.variables(Engine.thread.context)[name] == null
+        if (name == 'env') { return new ScopedEnvironment(this) }
+        if (isOwn(name)) { return lookUp(name) }
+        boolean gone = name in outerNames && Engine.run.variables(Engine.thread.context)[name] == null
         if (gone) { return null }
         throw new MissingPropertyException(name, entries.values().first().thisObject.getClass())
     }
 
-    /** Whether a name means a variable of this block, and not the one around that the value is made of. */
+    /** Whether a name refers to a variable of this block, not to the outer one of which its value is being computed. */
     boolean isOwn(String name) { entries.containsKey(name) && !(name in open) }
 
-    String own(String name) {
-        if (!values.containsKey(name)) { throw new LaterVariable(name) }
+    String lookUp(String name) {
+        if (!values.containsKey(name)) { throw new ForwardReference(name) }
         values[name]
     }
 }
 
-/** `env` within a value of `environment { }`: variables of the block, then those around. */
-class EnvironmentOfScope extends EnvironmentVariables {
+/** `env` in a value of `environment { }`: variables of the block, then those of enclosing blocks. */
+class ScopedEnvironment extends EnvironmentVariables {
     private final EnvironmentScope scope
 
-    EnvironmentOfScope(EnvironmentScope scope) { this.scope = scope }
+    ScopedEnvironment(EnvironmentScope scope) { this.scope = scope }
 
     @Override
-    Object getProperty(String name) { scope.isOwn(name) ? scope.own(name) : super.getProperty(name) }
+    Object getProperty(String name) { scope.isOwn(name) ? scope.lookUp(name) : super.getProperty(name) }
 }
 
-/** A value of `environment { }` names a variable that has none yet. */
-class LaterVariable extends RuntimeException {
+/** A value of `environment { }` refers to a variable that is not evaluated yet. */
+class ForwardReference extends RuntimeException {
     final String variable
 
-    LaterVariable(String variable) {
+    ForwardReference(String variable) {
         super(variable)
         this.variable = variable
     }

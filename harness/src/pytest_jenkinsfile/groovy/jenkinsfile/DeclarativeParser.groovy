@@ -33,8 +33,8 @@ import org.codehaus.groovy.control.messages.SyntaxErrorMessage
 import org.codehaus.groovy.syntax.SyntaxException
 
 /**
- * Turns `pipeline { … }` into a model (maps, lists and closures) that `ModelInterpreter` runs, before CPS.
- * What is not in the published syntax is refused by name and line.
+ * Converts `pipeline { … }` into a model (maps, lists and closures) that `ModelInterpreter` runs, before the CPS transformation.
+ * Anything outside the published syntax is an error with name and line.
  */
 class DeclarativeParser extends CompilationCustomizer {
     static final Map<String, List<String>> SECTIONS = [
@@ -45,7 +45,7 @@ class DeclarativeParser extends CompilationCustomizer {
         exclude: ['name', 'notValues', 'values'],
         input: ['id', 'message', 'ok', 'parameters', 'submitter', 'submitterParameter'],
     ]
-    /** Sections of early versions, which Jenkins names in its own words. */
+    /** Sections of early versions, with the message of Jenkins. */
     private static final Map<String, String> RENAMED = [
         jobProperties: 'The ‘jobProperties’ section has been renamed as of version 0.7. Use ‘properties’ instead.',
         notifications: 'The ‘notifications’ section has been removed as of version 0.6. Use ‘post’ for all post-build actions.',
@@ -69,7 +69,7 @@ class DeclarativeParser extends CompilationCustomizer {
         'tag', 'triggeredBy']
     static final List<String> WRAPPERS = ['ansiColor', 'catchError', 'lock', 'podTemplate', 'retry', 'timeout', 'timestamps', 'warnError', 'withChecks',
         'withCredentials', 'withEnv']
-    /** Options that are properties of the job, by the plugin they come from; they change nothing in a build. */
+    /** Options that set a property of the job and have no effect on a build, with their plugin. */
     static final Map<String, String> PLUGIN_OPTIONS = [
         authorizationMatrix: 'matrix-auth', copyArtifactPermission: 'copyartifact', githubProjectProperty: 'github', gitLabConnection: 'gitlab-plugin',
         office365ConnectorWebhooks: 'Office-365-Connector', rebuild: 'rebuild', throttleJobProperty: 'throttle-concurrents',
@@ -90,26 +90,26 @@ class DeclarativeParser extends CompilationCustomizer {
     ]
     private static final Map<String, List<String>> REQUIRED = [docker: ['image'], label: ['label'], node: ['label']]
     static final List<String> TRIGGERS = ['cron', 'githubPush', 'pollSCM', 'upstream']
-    /** Triggers by the plugin they come from. */
+    /** Triggers of plugins, with their plugin. */
     static final Map<String, String> PLUGIN_TRIGGERS = [
         bitBucketTrigger: 'bitbucket', bitbucketPush: 'bitbucket', dockerHubTrigger: 'dockerhub-notification', GenericTrigger: 'generic-webhook-trigger',
         gerrit: 'gerrit-trigger', githubPullRequests: 'github-pullrequest', gitlab: 'gitlab-plugin',
         issueCommentTrigger: 'github-pr-comment-build', parameterizedCron: 'parameterized-scheduler', URLTrigger: 'urltrigger',
     ]
     static final List<String> PARAMETERS = ['booleanParam', 'choice', 'credentials', 'file', 'password', 'run', 'string', 'text']
-    /** Parameters by the plugin they come from. */
+    /** Parameters of plugins, with their plugin. */
     static final Map<String, String> PLUGIN_PARAMETERS = [gitParameter: 'git-parameter', persistentString: 'persistent-parameter', validatingString: 'validating-string-parameter']
 
-    private final Found found
+    private final CompilationFindings findings
     private final Map installation
     private final StepArguments arguments = new StepArguments({ ASTNode node, CharSequence message -> invalid(node, message as String) })
-    /** What Jenkins finds only when it has read the whole pipeline. */
+    /** Checks that Jenkins makes after it has read the whole pipeline. */
     private final List<Closure> invalid = []
     private SourceUnit source
 
-    DeclarativeParser(Found found, Map installation) {
+    DeclarativeParser(CompilationFindings findings, Map installation) {
         super(CompilePhase.CONVERSION)
-        this.found = found
+        this.findings = findings
         this.installation = installation
     }
 
@@ -135,23 +135,23 @@ class DeclarativeParser extends CompilationCustomizer {
     private void libraries(AnnotatedNode node) {
         node.annotations.findAll { it.classNode.nameWithoutPackage == 'Library' }.each { annotation ->
             Expression value = annotation.getMember('value')
-            (value instanceof ListExpression ? value.expressions : [value]).each { found.libraries << it.text }
+            (value instanceof ListExpression ? value.expressions : [value]).each { findings.libraries << it.text }
         }
     }
 
     private Expression pipeline(Section pipeline) {
-        Map<String, Section> found = sections(pipeline, 'pipeline')
-        ['stages', 'agent'].findAll { !found[it] }.each { error(pipeline.node, "Missing required section \"${it}\"") }
+        Map<String, Section> parts = sections(pipeline, 'pipeline')
+        ['stages', 'agent'].findAll { !parts[it] }.each { error(pipeline.node, "Missing required section \"${it}\"") }
         Expression model = map([ // in the order in which Jenkins checks them
-            stages: stages(found.stages),
-            post: post(found.post),
-            environment: environment(found.environment),
-            agent: found.agent ? agent(found.agent) : null,
-            tools: tools(found.tools),
-            options: options(found.options, OPTIONS, PLUGIN_OPTIONS),
-            parameters: describables(found.parameters, PARAMETERS, PLUGIN_PARAMETERS, 'parameter'),
-            triggers: describables(found.triggers, TRIGGERS, PLUGIN_TRIGGERS, 'trigger'),
-            libraries: libraries(found.libraries),
+            stages: stages(parts.stages),
+            post: post(parts.post),
+            environment: environment(parts.environment),
+            agent: parts.agent ? agent(parts.agent) : null,
+            tools: tools(parts.tools),
+            options: options(parts.options, OPTIONS, PLUGIN_OPTIONS),
+            parameters: describables(parts.parameters, PARAMETERS, PLUGIN_PARAMETERS, 'parameter'),
+            triggers: describables(parts.triggers, TRIGGERS, PLUGIN_TRIGGERS, 'trigger'),
+            libraries: libraries(parts.libraries),
         ])
         invalid.each { it.call() }
         invalid.clear()
@@ -164,18 +164,18 @@ class DeclarativeParser extends CompilationCustomizer {
             error(section.node, "Expected a block for ${section.name}")
             return null
         }
-        List<Expression> found = statements(section.body).collect { statement ->
-            Section stage = Section.of(statement)
-            if (stage?.name != 'stage') {
+        List<Expression> stages = statements(section.body).collect { statement ->
+            Section child = Section.of(statement)
+            if (child?.name != 'stage') {
                 error(statement, 'Expected a stage')
                 return null
             }
-            this.stage(stage, inBranch)
+            stage(child, inBranch)
         }
-        if (found.empty) { error(section.node, 'No stages specified') }
-        List<String> names = found.findAll().collect { (it as MapExpression).mapEntryExpressions[0].valueExpression.text }
+        if (stages.empty) { error(section.node, 'No stages specified') }
+        List<String> names = stages.findAll().collect { (it as MapExpression).mapEntryExpressions[0].valueExpression.text }
         names.findAll { names.count(it) > 1 }.unique().each { error(section.node, "Duplicate stage name: \"${it}\"") }
-        list(found.findAll())
+        list(stages.findAll())
     }
 
     private Expression stage(Section stage, boolean inBranch) {
@@ -192,30 +192,30 @@ class DeclarativeParser extends CompilationCustomizer {
             error(stage.node, 'Expected a block for stage')
             return null
         }
-        Map<String, Section> found = sections(stage, 'stage')
-        Map<String, Expression> around = [
+        Map<String, Section> parts = sections(stage, 'stage')
+        Map<String, Expression> directives = [
             name: name,
-            agent: found.agent ? agent(found.agent) : null,
-            when: when(found.when),
-            post: post(found.post),
-            tools: tools(found.tools),
-            environment: environment(found.environment),
-            options: options(found.options, STAGE_OPTIONS, [:]),
-            input: input(found.input),
+            agent: parts.agent ? agent(parts.agent) : null,
+            when: when(parts.when),
+            post: post(parts.post),
+            tools: tools(parts.tools),
+            environment: environment(parts.environment),
+            options: options(parts.options, STAGE_OPTIONS, [:]),
+            input: input(parts.input),
         ]
-        checkContent(stage, name.value as String, found, inBranch)
-        map(around + [
-            failFast: found.failFast ? truth(found.failFast) : null,
-            steps: found.steps ? steps(found.steps) : null,
-            parallel: stages(found.parallel, true),
-            matrix: matrix(found.matrix),
-            stages: stages(found.stages, inBranch),
+        checkContent(stage, name.value as String, parts, inBranch)
+        map(directives + [
+            failFast: parts.failFast ? truth(parts.failFast) : null,
+            steps: parts.steps ? steps(parts.steps) : null,
+            parallel: stages(parts.parallel, true),
+            matrix: matrix(parts.matrix),
+            stages: stages(parts.stages, inBranch),
         ])
     }
 
-    private void checkContent(Section stage, String name, Map<String, Section> found, boolean inBranch) {
-        List<String> content = ['steps', 'stages', 'parallel', 'matrix'].findAll { found[it] }
-        Section branches = found.matrix ?: found.parallel
+    private void checkContent(Section stage, String name, Map<String, Section> parts, boolean inBranch) {
+        List<String> content = ['steps', 'stages', 'parallel', 'matrix'].findAll { parts[it] }
+        Section branches = parts.matrix ?: parts.parallel
         if (inBranch && branches) {
             invalid(branches.node, '"matrix" or "parallel" cannot be nested inside another "matrix" or "parallel".')
         } else if (content.size() > 1) {
@@ -223,40 +223,40 @@ class DeclarativeParser extends CompilationCustomizer {
         } else if (content.empty) {
             invalid(stage.node, "Expected one of \"steps\", \"stages\", or \"parallel\" for stage \"${name}\"")
         } else if (branches) {
-            ['agent', 'tools'].findAll { found[it] }.each {
-                invalid(found[it].node, "\"${it}\" is not allowed in stage \"${name}\" as it contains parallel or matrix stages")
+            ['agent', 'tools'].findAll { parts[it] }.each {
+                invalid(parts[it].node, "\"${it}\" is not allowed in stage \"${name}\" as it contains parallel or matrix stages")
             }
         }
     }
 
-    /** The cells, each with the value of every axis, and the stage that each of them is. */
+    /** The axes and excludes of a matrix as JSON, and the model of the stage that each cell runs. */
     private Expression matrix(Section section) {
         if (section == null) { return null }
         if (!section.body) {
             error(section.node, 'Expected a block for matrix')
             return null
         }
-        Map<String, Section> found = sections(section, 'matrix')
-        ['axes', 'stages'].findAll { !found[it] }.each { error(section.node, "Missing required section \"${it}\"") }
-        if (!found.axes || !found.stages) { return null }
-        String combinations = JsonOutput.toJson([axes: axes(found.axes, 'axis'), excludes: excludes(found.excludes)])
+        Map<String, Section> parts = sections(section, 'matrix')
+        ['axes', 'stages'].findAll { !parts[it] }.each { error(section.node, "Missing required section \"${it}\"") }
+        if (!parts.axes || !parts.stages) { return null }
+        String combinations = JsonOutput.toJson([axes: axes(parts.axes, 'axis'), excludes: excludes(parts.excludes)])
         map([combinations: new ConstantExpression(combinations), template: value(map([
-            agent: found.agent ? agent(found.agent) : null,
-            environment: environment(found.environment),
-            options: options(found.options, STAGE_OPTIONS, [:]),
-            input: input(found.input),
-            when: when(found.when),
-            tools: tools(found.tools),
-            stages: stages(found.stages, true),
-            post: post(found.post),
+            agent: parts.agent ? agent(parts.agent) : null,
+            environment: environment(parts.environment),
+            options: options(parts.options, STAGE_OPTIONS, [:]),
+            input: input(parts.input),
+            when: when(parts.when),
+            tools: tools(parts.tools),
+            stages: stages(parts.stages, true),
+            post: post(parts.post),
         ]), section.node)])
     }
 
     private List<List<Axis>> excludes(Section section) {
         if (section == null) { return [] }
-        List<Section> found = blocks(section, 'exclude')
-        if (found.empty) { error(section.node, 'No exclude directives specified') }
-        found.collect { axes(it, 'exclude') }
+        List<Section> excludes = blocks(section, 'exclude')
+        if (excludes.empty) { error(section.node, 'No exclude directives specified') }
+        excludes.collect { axes(it, 'exclude') }
     }
 
     private List<Section> blocks(Section section, String name) {
@@ -275,29 +275,29 @@ class DeclarativeParser extends CompilationCustomizer {
     }
 
     private List<Axis> axes(Section section, String kind) {
-        List<Axis> found = blocks(section, 'axis').collect { axis(it, kind) }.findAll()
+        List<Axis> axes = blocks(section, 'axis').collect { axis(it, kind) }.findAll()
         if (statements(section.body ?: new BlockStatement()).empty) { error(section.node, 'No axis directives specified') }
-        List<String> names = found*.name
+        List<String> names = axes*.name
         names.findAll { names.count(it) > 1 }.unique().each { error(section.node, "Duplicate axis name: \"${it}\"") }
-        found
+        axes
     }
 
     private Axis axis(Section section, String kind) {
-        Map<String, Section> found = sections(section, kind)
-        Section values = found.values ?: found.notValues
-        if (found.values && found.notValues) { error(section.node, 'Exclude axis must contain either "values" or "notValues"') }
-        if (!found.name) { error(section.node, 'Missing required section "name"') }
+        Map<String, Section> parts = sections(section, kind)
+        Section values = parts.values ?: parts.notValues
+        if (parts.values && parts.notValues) { error(section.node, 'Exclude axis must contain either "values" or "notValues"') }
+        if (!parts.name) { error(section.node, 'Missing required section "name"') }
         if (!values?.arguments) { error(section.node, 'Missing required section "values"') }
-        if (!found.name || !values) { return null }
-        String name = found.name.arguments ? found.name.arguments[0].text : ''
+        if (!parts.name || !values) { return null }
+        String name = parts.name.arguments ? parts.name.arguments[0].text : ''
         if (!(name ==~ /[A-Za-z_][A-Za-z0-9_]*/)) {
-            error(found.name.node, "\"${name}\" is not a valid identifier and cannot be used for an environment variable. " +
+            error(parts.name.node, "\"${name}\" is not a valid identifier and cannot be used for an environment variable. " +
                 'Identifiers must start with a letter or underscore and can contain only letters, numbers or underscores.')
         }
         values.arguments.findAll { !(it instanceof ConstantExpression) }.each { error(it, "Expected string literal but got ${text(it)}") }
         List<String> texts = values.arguments*.text
         texts.findAll { texts.count(it) > 1 }.unique().each { error(values.node, "Duplicate axis value: \"${it}\"") }
-        new Axis(name: name, values: texts, inverse: found.notValues != null)
+        new Axis(name: name, values: texts, inverse: parts.notValues != null)
     }
 
     private Expression tools(Section section) {
@@ -306,7 +306,7 @@ class DeclarativeParser extends CompilationCustomizer {
             error(section.node, 'Expected a block for tools')
             return null
         }
-        List<Section> found = statements(section.body).collect { statement ->
+        List<Section> tools = statements(section.body).collect { statement ->
             Section tool = Section.of(statement)
             if (tool == null || tool.arguments.size() != 1) {
                 error(statement, 'Expected to find ‘someTool "someVersion"’')
@@ -315,26 +315,26 @@ class DeclarativeParser extends CompilationCustomizer {
             checkTool(tool)
             tool
         }.findAll()
-        if (found.empty) { error(section.node, 'No tools specified') }
-        map(found.collectEntries { [it.name, value(it.arguments[0], it.node)] })
+        if (tools.empty) { error(section.node, 'No tools specified') }
+        map(tools.collectEntries { [it.name, value(it.arguments[0], it.node)] })
     }
 
     private void checkTool(Section tool) {
         Map known = installation.tools as Map ?: [:]
         Expression version = tool.arguments[0]
         boolean literal = version instanceof ConstantExpression
-        String wanted = literal ? version.text : 'NAME'
+        String name = literal ? version.text : 'NAME'
         if (!known.containsKey(tool.name)) {
-            noteGap(tool.node, "the tool ${tool.name} '${wanted}' is not in this scenario: tools={'${tool.name}': ['${wanted}']}, or --tool ${tool.name}=${wanted}")
-        } else if (literal && !(known[tool.name] as Map).containsKey(wanted)) {
-            String nearest = Text.nearest(wanted, (known[tool.name] as Map).keySet())
-            error(version, "Tool type \"${tool.name}\" does not have an install of \"${wanted}\" configured - did you mean \"${nearest}\"?")
+            noteUnsupported(tool.node, "the tool ${tool.name} '${name}' is not configured in this scenario: tools={'${tool.name}': ['${name}']}, or --tool ${tool.name}=${name}")
+        } else if (literal && !(known[tool.name] as Map).containsKey(name)) {
+            String nearest = Text.nearest(name, (known[tool.name] as Map).keySet())
+            error(version, "Tool type \"${tool.name}\" does not have an install of \"${name}\" configured - did you mean \"${nearest}\"?")
         }
     }
 
     private Expression libraries(Section section) {
         if (section == null) { return null }
-        List<Expression> found = statements(section.body ?: new BlockStatement()).collect { statement ->
+        List<Expression> libraries = statements(section.body ?: new BlockStatement()).collect { statement ->
             Section library = Section.of(statement)
             if (library?.name != 'lib' || library.body || library.arguments.size() != 1) {
                 error(statement, "Expected a \"lib(...)\" but got ${text(statement)}")
@@ -342,8 +342,8 @@ class DeclarativeParser extends CompilationCustomizer {
             }
             value(library.arguments[0], library.node)
         }.findAll()
-        if (found.empty) { error(section.node, 'libraries can not be empty') }
-        list(found)
+        if (libraries.empty) { error(section.node, 'libraries can not be empty') }
+        list(libraries)
     }
 
     private Expression truth(Section flag) {
@@ -353,9 +353,9 @@ class DeclarativeParser extends CompilationCustomizer {
         ConstantExpression.FALSE
     }
 
-    /** The sections of a block by name; unknown and repeated ones are refused. */
+    /** The sections of a block by name; unknown and repeated ones are errors. */
     private Map<String, Section> sections(Section outer, String kind) {
-        Map<String, Section> found = [:]
+        Map<String, Section> parts = [:]
         statements(outer.body).each { statement ->
             Section section = Section.of(statement)
             Expression call = statement instanceof ExpressionStatement ? statement.expression : null
@@ -370,13 +370,13 @@ class DeclarativeParser extends CompilationCustomizer {
                 error(section.node, unknownSection(kind, section.name))
             } else if (!section.body && kind in ['pipeline', 'stage', 'matrix'] && !(section.name in ['agent', 'failFast'])) {
                 error(section.node, "Expected a block for ${section.name}")
-            } else if (found[section.name]) {
+            } else if (parts[section.name]) {
                 error(section.node, "Multiple occurrences of the ${section.name} section")
             } else {
-                found[section.name] = section
+                parts[section.name] = section
             }
         }
-        found
+        parts
     }
 
     private static String unknownSection(String kind, String name) {
@@ -450,9 +450,9 @@ class DeclarativeParser extends CompilationCustomizer {
             String name = (expression.leftExpression as VariableExpression).name
             if (!names.add(name)) { error(statement, "Duplicate environment variable name: \"${name}\"") }
             boolean credentials = right instanceof MethodCallExpression && right.implicitThis && right.methodAsString == 'credentials'
-            Expression taken = credentials ? (right.arguments as TupleExpression).expressions[0] : right
+            Expression argument = credentials ? (right.arguments as TupleExpression).expressions[0] : right
             map([name: new ConstantExpression((expression.leftExpression as VariableExpression).name),
-                 credentials: new ConstantExpression(credentials), value: value(taken, expression)])
+                 credentials: new ConstantExpression(credentials), value: value(argument, expression)])
         }.findAll())
     }
 
@@ -467,7 +467,7 @@ class DeclarativeParser extends CompilationCustomizer {
 
     private Expression options(Section section, List<String> known, Map<String, String> ofPlugins) {
         if (section == null) { return null }
-        List<Section> found = statements(section.body).collect { statement ->
+        List<Section> options = statements(section.body).collect { statement ->
             Section option = Section.of(statement)
             if (option?.name in ['parameters', 'pipelineTriggers']) {
                 String directive = option.name == 'parameters' ? 'parameters' : 'triggers'
@@ -477,18 +477,18 @@ class DeclarativeParser extends CompilationCustomizer {
             named(statement, known, ofPlugins, 'option')
         }.findAll()
         if (statements(section.body).empty) { error(section.node, 'options can not be empty') }
-        checkDuplicates(section, found, 'option')
-        found.each { checkCall(it) }
-        list(found.collect { map([name: new ConstantExpression(it.name), values: value(list(it.arguments), it.node)]) })
+        checkDuplicates(section, options, 'option')
+        options.each { checkCall(it) }
+        list(options.collect { map([name: new ConstantExpression(it.name), values: value(list(it.arguments), it.node)]) })
     }
 
     private Expression describables(Section section, List<String> known, Map<String, String> ofPlugins, String what) {
         if (section == null) { return null }
-        List<Section> found = statements(section.body).collect { named(it, known, ofPlugins, what) }.findAll()
+        List<Section> values = statements(section.body).collect { named(it, known, ofPlugins, what) }.findAll()
         if (statements(section.body).empty) { error(section.node, "${section.name} can not be empty") }
-        if (what == 'trigger') { checkDuplicates(section, found, what) }
-        found.each { checkCall(it) }
-        list(found.collect { value(it.node as Expression, it.node) })
+        if (what == 'trigger') { checkDuplicates(section, values, what) }
+        values.each { checkCall(it) }
+        list(values.collect { value(it.node as Expression, it.node) })
     }
 
     private void checkCall(Section call) {
@@ -496,8 +496,8 @@ class DeclarativeParser extends CompilationCustomizer {
         if (model != null) { arguments.checkCall(call.name, model, call.arguments, call.node) }
     }
 
-    private void checkDuplicates(Section section, List<Section> found, String what) {
-        List<String> names = found*.name
+    private void checkDuplicates(Section section, List<Section> calls, String what) {
+        List<String> names = calls*.name
         names.findAll { names.count(it) > 1 }.unique().each { error(section.node, "Duplicate ${what} name: \"${it}\"") }
     }
 
@@ -507,10 +507,10 @@ class DeclarativeParser extends CompilationCustomizer {
             error(section.node, 'Expected a block for input')
             return null
         }
-        Map<String, Section> found = sections(section, 'input')
-        if (!found.message) { error(section.node, 'No message specified for input') }
-        Map<String, Expression> values = found.findAll { it.key != 'parameters' }.collectEntries { name, option -> [name, option.arguments[0]] }
-        map([values: value(map(values), section.node), parameters: describables(found.parameters, PARAMETERS, PLUGIN_PARAMETERS, 'parameter')])
+        Map<String, Section> parts = sections(section, 'input')
+        if (!parts.message) { error(section.node, 'No message specified for input') }
+        Map<String, Expression> values = parts.findAll { it.key != 'parameters' }.collectEntries { name, option -> [name, option.arguments[0]] }
+        map([values: value(map(values), section.node), parameters: describables(parts.parameters, PARAMETERS, PLUGIN_PARAMETERS, 'parameter')])
     }
 
     private Expression when(Section section) {
@@ -518,11 +518,11 @@ class DeclarativeParser extends CompilationCustomizer {
         Map<String, Expression> flags = [:]
         List<Expression> conditions = []
         statements(section.body).each { statement ->
-            Section found = Section.of(statement)
-            if (found?.name in WHEN_FLAGS) {
-                flags[found.name] = truth(found)
+            Section condition = Section.of(statement)
+            if (condition?.name in WHEN_FLAGS) {
+                flags[condition.name] = truth(condition)
             } else {
-                conditions << condition(statement)
+                conditions << this.condition(statement)
             }
         }
         if (conditions.empty) { error(section.node, 'Empty when closure, remove the property or add some content.') }
@@ -530,47 +530,47 @@ class DeclarativeParser extends CompilationCustomizer {
     }
 
     private Expression condition(Statement statement) {
-        Section found = named(statement, WHEN + WHEN_NESTED + ['expression'], [:], 'when condition')
-        if (found == null) { return null }
-        if (found.body && !(found.name in WHEN_NESTED + ['expression'])) {
-            error(found.node, "No children when conditions are allowed for when condition \"${found.name}\".")
+        Section section = named(statement, WHEN + WHEN_NESTED + ['expression'], [:], 'when condition')
+        if (section == null) { return null }
+        if (section.body && !(section.name in WHEN_NESTED + ['expression'])) {
+            error(section.node, "No children when conditions are allowed for when condition \"${section.name}\".")
             return null
         }
-        if (!found.body && found.name in WHEN_NESTED + ['expression']) {
-            error(found.node, "Nested when condition \"${found.name}\" requires at least one child condition.")
+        if (!section.body && section.name in WHEN_NESTED + ['expression']) {
+            error(section.node, "Nested when condition \"${section.name}\" requires at least one child condition.")
             return null
         }
-        Expression kind = new ConstantExpression(found.name)
-        if (found.name == 'expression') { return map([kind: kind, body: found.closure]) }
-        if (found.name in WHEN_NESTED) {
-            if (found.arguments) { error(found.node, "No additional arguments are allowed for children when condition \"${found.name}\".") }
-            List<Expression> inner = statements(found.body).collect { condition(it) }.findAll()
-            int size = statements(found.body).size()
-            if (found.name == 'not' && size != 1) { error(found.node, 'Nested when condition "not" requires exactly 1 child condition(s).') }
-            if (size == 0 && found.name != 'not') { error(found.node, "Nested when condition \"${found.name}\" requires at least one child condition.") }
+        Expression kind = new ConstantExpression(section.name)
+        if (section.name == 'expression') { return map([kind: kind, body: section.closure]) }
+        if (section.name in WHEN_NESTED) {
+            if (section.arguments) { error(section.node, "No additional arguments are allowed for children when condition \"${section.name}\".") }
+            List<Expression> inner = statements(section.body).collect { condition(it) }.findAll()
+            int size = statements(section.body).size()
+            if (section.name == 'not' && size != 1) { error(section.node, 'Nested when condition "not" requires exactly 1 child condition(s).') }
+            if (size == 0 && section.name != 'not') { error(section.node, "Nested when condition \"${section.name}\" requires at least one child condition.") }
             return map([kind: kind, conditions: list(inner)])
         }
-        arguments.check(found.name, StepModel.CONDITIONS[found.name], found.arguments, found.node)
-        map([kind: kind, values: value(list(found.arguments), found.node)])
+        arguments.check(section.name, StepModel.CONDITIONS[section.name], section.arguments, section.node)
+        map([kind: kind, values: value(list(section.arguments), section.node)])
     }
 
     private Expression post(Section section) {
         if (section == null) { return null }
-        Map<String, Expression> found = [:]
+        Map<String, Expression> parts = [:]
         statements(section.body).each { statement ->
             Section condition = Section.of(statement)
             if (condition == null || !condition.body) {
                 error(statement, "The ‘post’ section can only contain build condition names with code blocks. Valid condition names are ${POST}")
             } else if (!(condition.name in POST)) {
                 error(statement, "Invalid condition \"${condition.name}\" - valid conditions are ${POST}")
-            } else if (found[condition.name]) {
+            } else if (parts[condition.name]) {
                 error(section.node, "Duplicate build condition name: \"${condition.name}\"")
             } else {
-                found[condition.name] = steps(condition)
+                parts[condition.name] = steps(condition)
             }
         }
         if (statements(section.body).empty) { error(section.node, 'post can not be empty') }
-        map(found)
+        map(parts)
     }
 
     private Expression steps(Section section) {
@@ -595,7 +595,7 @@ class DeclarativeParser extends CompilationCustomizer {
         }
     }
 
-    /** A call that is none of a step is checked like one of `error`, as Jenkins does. */
+    /** Check a call; as in Jenkins, one that is not a step is checked as `error`. */
     private void checkStep(Section step, Statement statement) {
         MethodCallExpression call = step.node as MethodCallExpression
         Expression receiver = call.objectExpression
@@ -616,7 +616,7 @@ class DeclarativeParser extends CompilationCustomizer {
         if (step.body) { checkSteps(step.body) }
     }
 
-    /** Whether a name means a class that every Groovy script sees. */
+    /** Whether a name is a class that Groovy imports by default. */
     private static boolean isClass(String name) {
         ResolveVisitor.DEFAULT_IMPORTS.any { String of ->
             try {
@@ -627,35 +627,35 @@ class DeclarativeParser extends CompilationCustomizer {
         }
     }
 
-    /** A name that any plugin may bring: one that is unknown here may be known in Jenkins. */
+    /** A section whose name a plugin may add: one that is unknown here is unsupported, not an error of the pipeline. */
     private Section named(Statement statement, List<String> known, Map<String, String> ofPlugins, String what) {
-        Section found = Section.of(statement)
-        if (found == null) {
+        Section section = Section.of(statement)
+        if (section == null) {
             error(statement, "Expected ${what == 'option' ? 'an' : 'a'} ${what}")
-        } else if (found.body && BLOCKLESS[what]) {
+        } else if (section.body && BLOCKLESS[what]) {
             error(statement, BLOCKLESS[what])
             return null
-        } else if (known == STAGE_OPTIONS && found.name in OPTIONS && !(found.name in STAGE_OPTIONS)) {
-            error(statement, "Invalid option type \"${found.name}\". Valid option types: ${STAGE_OPTIONS}")
+        } else if (known == STAGE_OPTIONS && section.name in OPTIONS && !(section.name in STAGE_OPTIONS)) {
+            error(statement, "Invalid option type \"${section.name}\". Valid option types: ${STAGE_OPTIONS}")
             return null
-        } else if (ofPlugins[found.name] && !(ofPlugins[found.name] in (installation.plugins as List))) {
-            String plugin = ofPlugins[found.name]
-            noteGap(found.node, "the ${what} '${found.name}' needs the plugin ${plugin}, which the scenario does not have: plugins=['${plugin}'], or --plugin ${plugin}")
+        } else if (ofPlugins[section.name] && !(ofPlugins[section.name] in (installation.plugins as List))) {
+            String plugin = ofPlugins[section.name]
+            noteUnsupported(section.node, "the ${what} '${section.name}' needs the plugin ${plugin}, which is not installed in this scenario: plugins=['${plugin}'], or --plugin ${plugin}")
             return null
-        } else if (!(found.name in known) && !ofPlugins[found.name]) {
+        } else if (!(section.name in known) && !ofPlugins[section.name]) {
             List<String> all = (known + ofPlugins.keySet()).unique().sort()
-            noteGap(found.node, "the ${what} '${found.name}' is not in this harness, which knows ${all}")
+            noteUnsupported(section.node, "the ${what} '${section.name}' is not supported by pytest-jenkinsfile; supported: ${all}")
             return null
         }
-        found
+        section
     }
 
-    /** Jenkins, or a plugin of it, may have this. */
-    private void noteGap(ASTNode node, String what) { found.gaps << "${source.name}:${node.lineNumber}: ${what}".toString() }
+    /** Record a feature of Jenkins or of a plugin that this harness does not support. */
+    private void noteUnsupported(ASTNode node, String what) { findings.unsupported << "${source.name}:${node.lineNumber}: ${what}".toString() }
 
     private void invalid(ASTNode node, String message) { invalid << { -> error(node, message) } }
 
-    /** After ten errors Groovy gives up. */
+    /** Groovy stops after ten errors. */
     private void error(ASTNode node, String message) {
         source.errorCollector.addError(new SyntaxErrorMessage(new SyntaxException(message, node.lineNumber, node.columnNumber), source))
     }
@@ -667,11 +667,11 @@ class DeclarativeParser extends CompilationCustomizer {
     private static ClosureExpression value(Expression expression, ASTNode at) { closure(new ExpressionStatement(expression), at) }
 
     private static ClosureExpression closure(Statement statement, ASTNode at) {
-        ClosureExpression made = new ClosureExpression(Parameter.EMPTY_ARRAY, new BlockStatement([statement], new VariableScope()))
-        made.variableScope = new VariableScope()
+        ClosureExpression closure = new ClosureExpression(Parameter.EMPTY_ARRAY, new BlockStatement([statement], new VariableScope()))
+        closure.variableScope = new VariableScope()
         statement.sourcePosition = at
-        made.sourcePosition = at
-        made
+        closure.sourcePosition = at
+        closure
     }
 
     private static MapExpression map(Map<String, Expression> entries) {
@@ -706,7 +706,7 @@ class Section {
     }
 }
 
-/** An axis of a matrix, or of an exclude in it; `inverse`: all values but these. */
+/** An axis of a matrix or of an exclude; with `inverse` it selects all other values. */
 class Axis {
     String name
     List<String> values

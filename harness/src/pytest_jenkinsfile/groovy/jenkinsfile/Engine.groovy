@@ -8,29 +8,29 @@ import com.cloudbees.groovy.cps.impl.CpsCallableInvocation
 import com.cloudbees.groovy.cps.impl.SourceLocation
 import groovy.transform.CompileStatic
 
-/** Runs a thread of a program to its next step; saves and reloads the program there. */
+/** Runs a thread of a program to its next step, where the program is saved and reloaded. */
 class Engine {
     static Run run
     static CpsThread thread
-    private static final List CATEGORIES = Continuable.categories + [Iterators]
+    private static final List CATEGORIES = Continuable.categories + [SerializableIterators]
 
     /** Continue `thread` with the outcome of its step, up to its next step or its end. */
     static void resume(Run current, CpsThread resumed, Outcome outcome) {
         run = current
         thread = resumed
         resumed.call = null
-        World.current.unsavedRuns << current
+        Controller.current.unsavedRuns << current
         CpsCallableInvocation.registerMismatchHandler(Engine.&mismatch as CpsCallableInvocation.MismatchHandler)
         Thread.currentThread().contextClassLoader = current.loader
         Outcome result
         try {
             result = resumed.program.run0(outcome, CATEGORIES)
         } finally {
-            World.current.clock.paused()
+            Controller.current.clock.paused()
             CpsCallableInvocation.registerMismatchHandler(null)
         }
         current.locateMismatches(resumed)
-        current.locateGaps(resumed)
+        current.locateUnsupported(resumed)
         if (resumed.program.resumable) {
             suspended(current, resumed.id)
         } else {
@@ -39,9 +39,9 @@ class Engine {
         }
     }
 
-    /** A step was called by CPS code, or by code that is not CPS. */
+    /** Start a step that CPS or non-CPS code called. */
     static Object invokeStep(String name, Object[] args, boolean fromLibrary = false) {
-        if (run.gaps) { throw run.gaps[0].error as Throwable }
+        if (run.unsupported) { throw run.unsupported[0].error as Throwable }
         StepDefinition step = Steps.find(run, name, args)
         if (step.symbol) { return step.symbol }
         CpsThread caller = thread
@@ -56,7 +56,7 @@ class Engine {
         Continuable.suspend(name, call.id)
     }
 
-    /** A continuable that calls `body`; the value instead if the closure is no CPS code. */
+    /** A continuable that calls `body`, or its outcome if the closure is not CPS code. */
     static Object start(Run current, Closure body, Object[] args) {
         run = current
         try {
@@ -70,27 +70,27 @@ class Engine {
 
     private static void suspended(Run current, int threadId) {
         Call call = current.program.thread(threadId).call
-        if (call.outcome != null) { World.current.ready(current, call) }
-        current.interruptIfAsked(current.program.thread(threadId))
+        if (call.outcome != null) { Controller.current.ready(current, call) }
+        current.deliverInterruption(current.program.thread(threadId))
     }
 
-    /** Save a program of which no thread can go on by itself, as Jenkins does; load it again where a restart is played. */
+    /** Save a program when all of its threads wait, as Jenkins does; load it again if restarts are simulated. */
     static void checkpoint(Run current) {
         if (current.finished || !current.program.threads) { return }
         try {
             byte[] saved = save(current.program)
             if (current.reloads) { current.program = load(current, saved) }
         } catch (ObjectStreamException | UnsupportedOperationException | ClassNotFoundException error) {
-            notSaved(current, error)
+            failSerialization(current, error)
         }
     }
 
-    /** The thread that was started last gets the error: Jenkins does not look for the one at fault. */
-    private static void notSaved(Run current, Exception error) {
+    /** Fail the newest thread, as Jenkins does, whichever thread holds the object. */
+    private static void failSerialization(Run current, Exception error) {
         CpsThread thread = current.program.threads.max { it.id }
-        current.notSaved(thread)
+        current.failSerialization(thread)
         Call call = thread.call
-        World.current.abandon(current, call)
+        Controller.current.detach(current, call)
         call.outcome = null
         call.run = current
         call.fail(error)
@@ -105,7 +105,7 @@ class Engine {
     private static Program load(Run current, byte[] saved) {
         current.loader = current.code.newLoader()
         ClassLoader loader = current.loader
-        Program program = new ReloadingStream(new ByteArrayInputStream(saved), loader).withCloseable { it.readObject() }
+        Program program = new ProgramInputStream(new ByteArrayInputStream(saved), loader).withCloseable { it.readObject() }
         program.threads.each { it.call?.run = current }
         program
     }
@@ -123,25 +123,25 @@ class Engine {
 
     private static String named(Object receiver) { receiver instanceof Class ? receiver.name : receiver.getClass().name }
 
-    /** Whether a method of the pipeline stands on the Java stack, which CPS code never does. */
+    /** Whether a method of the pipeline is on the Java stack, where CPS code never is. */
     private static boolean calledFromNonCps() {
         StackWalker.getInstance(StackWalker.Option.RETAIN_CLASS_REFERENCE).walk { frames ->
             frames.takeWhile { !it.className.startsWith('com.cloudbees.groovy.cps.impl.') }
-                .anyMatch { it.declaringClass.classLoader instanceof FreshLoader }
+                .anyMatch { it.declaringClass.classLoader instanceof ProgramClassLoader }
         }
     }
 }
 
-/** Reads a saved program with the classes of one loader. */
+/** Reads a saved program with the classes of one class loader. */
 @CompileStatic
-class ReloadingStream extends ObjectInputStream {
+class ProgramInputStream extends ObjectInputStream {
     private static final Map<String, Class> PRIMITIVES = [
         boolean: Boolean.TYPE, byte: Byte.TYPE, char: Character.TYPE, short: Short.TYPE, int: Integer.TYPE,
         long: Long.TYPE, float: Float.TYPE, double: Double.TYPE, void: Void.TYPE,
     ] as Map<String, Class>
     private final ClassLoader loader
 
-    ReloadingStream(InputStream stream, ClassLoader loader) {
+    ProgramInputStream(InputStream stream, ClassLoader loader) {
         super(stream)
         this.loader = loader
     }

@@ -4,7 +4,7 @@ import groovy.transform.CompileStatic
 import java.util.regex.Matcher
 import java.util.regex.Pattern
 
-/** Variables by name, compared without case, as in `hudson.EnvVars`: the first spelling of a name stays. */
+/** Environment variables with case-insensitive names, as in `hudson.EnvVars`; the first spelling of a name is kept. */
 @CompileStatic
 class EnvVars extends TreeMap<String, String> {
     private static final Pattern REFERENCE = Pattern.compile(/\$(?:([A-Za-z0-9_]+)|\{([A-Za-z0-9_.]+)\}|(\$))/)
@@ -16,8 +16,8 @@ class EnvVars extends TreeMap<String, String> {
         putAll(values)
     }
 
-    /** The agent's, those of its `node` block over them, then the build's, what was assigned, and the changes of the blocks around. */
-    static EnvVars inLayers(EnvVars agent, Map<String, String> node, EnvVars own, Map<String, String> assigned, List<Map<String, String>> changes) {
+    /** Merge in order of precedence: the agent's variables, its `node` block's, the build's, those assigned to `env`, those of enclosing blocks. */
+    static EnvVars layered(EnvVars agent, Map<String, String> node, EnvVars own, Map<String, String> assigned, List<Map<String, String>> changes) {
         EnvVars all = agent == null ? new EnvVars() : new EnvVars(agent)
         if (agent != null) { all.putAll(node) }
         all.putAll(own)
@@ -27,7 +27,7 @@ class EnvVars extends TreeMap<String, String> {
         all
     }
 
-    /** Set a variable; an empty value removes it, `NAME+X` goes before the value of NAME. */
+    /** Set a variable; an empty value removes it, `NAME+X` is prepended to the value of NAME. */
     void override(String name, String value) {
         if (!value) {
             remove(name)
@@ -43,7 +43,7 @@ class EnvVars extends TreeMap<String, String> {
         }
     }
 
-    /** A variable `NAME+X` of the controller goes before the value of NAME on a node, and once more, as it stays, before that of every process. */
+    /** Prepend variables `NAME+X` of the controller to NAME on a node. They are kept, so that they are prepended again for every process. */
     void prependAll(Map<String, String> values) {
         for (Map.Entry<String, String> entry : values.entrySet()) {
             if (entry.key.indexOf('+') > 0) { override(entry.key, entry.value) }
@@ -66,29 +66,29 @@ class EnvVars extends TreeMap<String, String> {
         StringBuffer result = new StringBuffer()
         while (reference.find()) {
             String name = reference.group(1) ?: reference.group(2)
-            String found = name == null ? '$' : get(name)
-            reference.appendReplacement(result, Matcher.quoteReplacement(found == null ? reference.group() : found))
+            String value = name == null ? '$' : get(name)
+            reference.appendReplacement(result, Matcher.quoteReplacement(value == null ? reference.group() : value))
         }
         reference.appendTail(result)
         result.toString()
     }
 }
 
-/** What a process gets of the variables, and what Linux takes of them. */
+/** The environment of a process, and the limits that Linux sets to it. */
 @CompileStatic
 class ProcessEnvironment {
     private static final Pattern IDENTIFIER = Pattern.compile(/[A-Za-z_][A-Za-z0-9_]*/)
-    private static final int LONGEST = 131_072
-    private static final int ALL_TOGETHER = 2_097_152
+    private static final int MAX_BYTES = 131_072
+    private static final int MAX_TOTAL_BYTES = 2_097_152
 
-    /** The agent's own variables and over them those of the step; the shell drops names that are no identifiers. */
+    /** The agent's variables overridden by those of the step; the shell drops names that are not identifiers. */
     static EnvVars of(EnvVars agent, EnvVars variables) {
         EnvVars all = new EnvVars(agent)
         all.overrideAll(variables)
         identifiers(all)
     }
 
-    /** A container keeps what it was started with: `docker exec` can only set variables. */
+    /** The environment in a container: `docker exec` can set variables of its start, not remove them. */
     static EnvVars inContainer(Map<String, String> agent, Map<String, String> started, Map<String, String> passed) {
         EnvVars all = new EnvVars(agent.findAll { it.key in ['PATH', 'HOME'] })
         all.putAll(started)
@@ -103,17 +103,17 @@ class ProcessEnvironment {
         all
     }
 
-    /** What Java says when the kernel refuses to start a process with these variables. */
+    /** Raise the error of Java if the kernel would refuse to start a process with these variables. */
     static void check(Map<String, String> variables, String program, String folder) {
         long sum = 0
         for (Map.Entry<String, String> entry : variables.entrySet()) {
             long size = entry.key.length() + 2L + bytes(entry.value)
             sum += size + 8
-            if (size > LONGEST || sum > ALL_TOGETHER) {
+            if (size > MAX_BYTES || sum > MAX_TOTAL_BYTES) {
                 throw new IOException("Cannot run program \"${program}\" (in directory \"${folder}\"): error=7, Argument list too long")
             }
         }
     }
 
-    private static long bytes(String value) { value.length() * 4L < LONGEST ? value.length() : value.getBytes('UTF-8').length }
+    private static long bytes(String value) { value.length() * 4L < MAX_BYTES ? value.length() : value.getBytes('UTF-8').length }
 }

@@ -13,7 +13,7 @@ import java.nio.file.StandardCopyOption
 import org.xml.sax.SAXParseException
 import org.xml.sax.helpers.DefaultHandler
 
-/** Steps on files of the workspace, and what leaves it. */
+/** Steps on files of the workspace, stashes and artifacts. */
 class FileSteps {
     private static final String BASE64 = 'Base64'
 
@@ -35,7 +35,7 @@ class FileSteps {
         Steps.define(name: 'stash', main: 'name', needsWorkspace: true, start: { Call call -> stash(call) })
         Steps.define(name: 'unstash', main: 'name', needsWorkspace: true, start: { Call call -> unstash(call) })
         Steps.define(name: 'archiveArtifacts', main: 'artifacts', needsWorkspace: true, start: { Call call -> archive(call) })
-        Steps.define(name: 'archive', main: 'includes', needsWorkspace: true, start: { Call call -> archiveOfOld(call) })
+        Steps.define(name: 'archive', main: 'includes', needsWorkspace: true, start: { Call call -> archiveDeprecated(call) })
         Steps.define(name: 'fingerprint', main: 'targets', needsWorkspace: true, start: { Call call ->
             call.log('Recording fingerprints')
             call.succeed()
@@ -51,14 +51,14 @@ class FileSteps {
     static File cwd(Call call) { new File(call.context['cwd'] as String) }
 
     static File file(Call call, String path) {
-        if (path == null) { throw new AsInJenkins(new NullPointerException('Cannot invoke "String.startsWith(String)" because "rel" is null')) }
-        File given = new File(path)
-        (given.absolute ? given : new File(cwd(call), path)).toPath().normalize().toFile()
+        if (path == null) { throw new JenkinsException(new NullPointerException('Cannot invoke "String.startsWith(String)" because "rel" is null')) }
+        File file = new File(path)
+        (file.absolute ? file : new File(cwd(call), path)).toPath().normalize().toFile()
     }
 
     private static void write(Call call) {
         File target = file(call, call.text('file'))
-        if (call['text'] == null) { throw new AsInJenkins(new NullPointerException()) }
+        if (call['text'] == null) { throw new JenkinsException(new NullPointerException()) }
         if (target.directory) { throw new FileSystemException(target.path, null, 'Is a directory') }
         byte[] content = call.text('encoding') == BASE64 ? call.text('text').decodeBase64() : call.text('text').getBytes(charset(call))
         target.parentFile.mkdirs()
@@ -66,7 +66,7 @@ class FileSteps {
         call.succeed()
     }
 
-    /** The text of a file, of a folder an empty one. An agent wraps what it could not read in an error of its own. */
+    /** The text of a file; empty for a folder. On an agent other than the built-in node a missing file is wrapped in an IOException. */
     private static String read(Call call) {
         File source = file(call, call.text('file'))
         if (source.directory) { return '' }
@@ -82,7 +82,7 @@ class FileSteps {
         try {
             if (Charset.isSupported(name)) { return name }
         } catch (IllegalCharsetNameException ignored) {
-            // not even the name of one
+            // the name is malformed
         }
         throw new UnsupportedEncodingException(name)
     }
@@ -131,20 +131,20 @@ class FileSteps {
             if (!call.flag('allowEmptyArchive')) { throw new AbortException(message) }
             call.log(message)
         } else {
-            keep(call, paths)
+            storeArtifacts(call, paths)
             if (call.flag('fingerprint')) { call.log('Recording fingerprints') }
         }
         call.succeed()
     }
 
-    private static void archiveOfOld(Call call) {
+    private static void archiveDeprecated(Call call) {
         call.log('The archive step is deprecated, please use archiveArtifacts instead.')
         List<String> paths = Text.files(cwd(call), call.text('includes'), call.text('excludes'))
-        if (paths) { keep(call, paths) } else { call.log("No files found to archive for pattern \"${call.text('includes')}\"; continuing.") }
+        if (paths) { storeArtifacts(call, paths) } else { call.log("No files found to archive for pattern \"${call.text('includes')}\"; continuing.") }
         call.succeed()
     }
 
-    private static void keep(Call call, List<String> paths) {
+    private static void storeArtifacts(Call call, List<String> paths) {
         copy(cwd(call), new File(call.run.folder, 'archive'), paths)
         paths.each { call.run.archived << [path: it, file: new File(call.run.folder, "archive/${it}").path] }
     }
@@ -153,7 +153,7 @@ class FileSteps {
         call.log('Recording test results')
         if (call['testResults'] == null) {
             call.log('null')
-            throw new AsInJenkins(new NullPointerException())
+            throw new JenkinsException(new NullPointerException())
         }
         List<String> paths = Text.files(cwd(call), call.text('testResults'))
         if (!paths) {
@@ -189,7 +189,7 @@ class FileSteps {
         tests.each { test ->
             if (!test.@classname.text() && !test.parent().@name.text()) { // a test without any class
                 call.log('null')
-                throw new AsInJenkins(new NullPointerException())
+                throw new JenkinsException(new NullPointerException())
             }
             List<String> children = test.children().list()*.name()
             summary.totalCount++
@@ -204,27 +204,27 @@ class FileSteps {
     }
 }
 
-/** What is committed beside the script. */
+/** Files of the commit that the script comes from. */
 class TrustedFiles {
     static String read(Run run, String path) {
         Map source = run.scenario.scm as Map ?: [:]
-        String given = (source.files as Map)?.get(path)
+        String text = (source.files as Map)?.get(path)
         File root = source.folder ? new File(source.folder as String) : null
         File file = root == null ? null : new File(root, path)
-        if (file?.file && file.canonicalFile.toPath().startsWith(root.canonicalFile.toPath())) { given = file.getText('UTF-8') }
-        if (given == null) { throw new AbortException("${path} not found in the source of the script") }
-        given
+        if (file?.file && file.canonicalFile.toPath().startsWith(root.canonicalFile.toPath())) { text = file.getText('UTF-8') }
+        if (text == null) { throw new AbortException("${path} not found in the source of the script") }
+        text
     }
 }
 
-/** `checkout scm`: a clone of the local repository, a copy of a folder, or the files that the scenario gives. */
+/** `checkout scm`: clones the local repository, copies a folder, or writes the files of the scenario. */
 class Checkout {
     static Map<String, String> into(Call call) {
-        call['scm'] instanceof Scm ? own(call, FileSteps.cwd(call)) : GitSource.of(call).into(FileSteps.cwd(call))
+        call['scm'] instanceof Scm ? scriptSource(call, FileSteps.cwd(call)) : GitSource.of(call).into(FileSteps.cwd(call))
     }
 
-    /** The source that the script itself comes from. */
-    static Map<String, String> own(Call call, File folder) {
+    /** Check out the source that the script comes from. */
+    static Map<String, String> scriptSource(Call call, File folder) {
         Run run = call.run
         File target = folder
         Map source = run.scenario.scm as Map
@@ -247,7 +247,7 @@ class Checkout {
         }
     }
 
-    /** Clone with what is not committed yet, so that a pipeline can be tried before it is pushed. */
+    /** Clone, with uncommitted changes, so that a pipeline can be tried before it is pushed. */
     private static String copy(File source, File target) {
         if (!new File(source, '.git').exists()) {
             FileSteps.copy(source, target, Text.files(source, '**', null, false))

@@ -7,10 +7,10 @@ import org.jenkinsci.plugins.pipeline.milestone.CancelledCause
 import org.jenkinsci.plugins.workflow.cps.steps.ParallelStep
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
 
-/** Steps with bodies: where, how long, how often and beside what a body runs. */
+/** Block steps: agents, workspaces, time limits, retries, parallel branches and locks. */
 class FlowSteps {
-    private static final long SHORTEST_POLL = 250
-    private static final long LONGEST_POLL = 15_000
+    private static final long MIN_POLL_MILLIS = 250
+    private static final long MAX_POLL_MILLIS = 15_000
 
     static void register() {
         defineBlocks()
@@ -37,8 +37,8 @@ class FlowSteps {
             call.run.startBody(call, context: [cwd: folder.path])
         })
         Steps.define(name: 'ws', main: 'dir', block: true, needsWorkspace: true, start: { Call call ->
-            File given = new File(call.text('dir'))
-            File folder = given.absolute ? given : new File(new File(call.context['workspace'] as String).parentFile, call.text('dir'))
+            File path = new File(call.text('dir'))
+            File folder = path.absolute ? path : new File(new File(call.context['workspace'] as String).parentFile, call.text('dir'))
             folder.mkdirs()
             call.log("Running in ${folder.path}")
             call.run.startBody(call, context: [cwd: folder.path, workspace: folder.path,
@@ -66,7 +66,7 @@ class FlowSteps {
             if (outcome.success || interrupted || call['conditions'] || (call.state.left as int) <= 0) {
                 pass(call, outcome)
             } else {
-                call.run.refuseMissingPlugin(error)
+                call.run.reportMissingPlugin(error)
                 if (!(error instanceof AbortException) && !(error instanceof FlowInterruptedException)) { call.log('ERROR: Execution failed') }
                 call.run.explain(error, call.context)
                 call.log('Retrying')
@@ -77,8 +77,8 @@ class FlowSteps {
 
     private static void polling() {
         Steps.define(name: 'waitUntil', main: 'initialRecurrencePeriod', block: true, start: { Call call ->
-            call.state.period = Math.max(SHORTEST_POLL, Math.min((call['initialRecurrencePeriod'] ?: 0) as long, LONGEST_POLL))
-            call.state.begun = call.run.world.clock.now
+            call.state.period = Math.max(MIN_POLL_MILLIS, Math.min((call['initialRecurrencePeriod'] ?: 0) as long, MAX_POLL_MILLIS))
+            call.state.begun = call.run.controller.clock.now
             call.run.startBody(call)
         }, event: { Call call, String what -> call.run.startBody(call) }, bodyEnded: { Call call, CpsThread body, Outcome outcome ->
             if (outcome.failure) {
@@ -94,65 +94,65 @@ class FlowSteps {
     }
 
     private static void pollAgain(Call call, CpsThread body) {
-        World world = call.run.world
+        Controller controller = call.run.controller
         long period = call.state.period as long
-        long limit = Text.millis(world.scenario.pollLimit, 'SECONDS')
-        if (world.clock.now + period - (call.state.begun as long) > limit) {
-            Steps.refuseGap(call.run, "waitUntil is still false after ${Text.span(limit)} of the scenario's clock, and Jenkins would go on; " +
-                'put a timeout around it, or let the scenario make it true')
+        long limit = Text.millis(controller.scenario.pollLimit, 'SECONDS')
+        if (controller.clock.now + period - (call.state.begun as long) > limit) {
+            Steps.reportUnsupported(call.run, "waitUntil is still false after ${Text.span(limit)} of the scenario's clock, and Jenkins would poll on; " +
+                'put a timeout around it, or make the condition true in the scenario')
         }
         if (!call.flag('quiet')) { call.run.log("Will try again after ${Text.span(period)}", body.context) }
-        world.at(period, call, 'waitUntil')
-        call.state.period = Math.min((period * 1.2f) as long, LONGEST_POLL)
+        controller.scheduleEvent(period, call, 'waitUntil')
+        call.state.period = Math.min((period * 1.2f) as long, MAX_POLL_MILLIS)
     }
 
     private static void guards() {
         Steps.define(name: 'catchError', main: 'message', block: true, start: { Call call -> call.run.startBody(call) },
             bodyEnded: { Call call, CpsThread body, Outcome outcome ->
-                caught(call, outcome, result(call, 'buildResult'), call.arguments.containsKey('stageResult') ? result(call, 'stageResult') : result(call, 'buildResult'))
+                handleError(call, outcome, result(call, 'buildResult'), call.arguments.containsKey('stageResult') ? result(call, 'stageResult') : result(call, 'buildResult'))
             })
         Steps.define(name: 'warnError', main: 'message', block: true, start: { Call call -> call.run.startBody(call) },
-            bodyEnded: { Call call, CpsThread body, Outcome outcome -> caught(call, outcome, Result.UNSTABLE, Result.UNSTABLE) })
-        Steps.define(name: 'lock', main: 'resource', block: true, start: { Call call -> Locks.ask(call) },
+            bodyEnded: { Call call, CpsThread body, Outcome outcome -> handleError(call, outcome, Result.UNSTABLE, Result.UNSTABLE) })
+        Steps.define(name: 'lock', main: 'resource', block: true, start: { Call call -> Locks.request(call) },
             event: { Call call, String what -> Locks.tryAgain(call) },
             bodyEnded: { Call call, CpsThread body, Outcome outcome ->
                 Locks.release(call)
                 pass(call, outcome)
-            }, stop: { Call call, Throwable error -> Locks.forget(call) })
+            }, stop: { Call call, Throwable error -> Locks.dequeue(call) })
         Steps.define(name: 'milestone', main: 'ordinal', sync: true, start: { Call call -> milestone(call) })
     }
 
     static void pass(Call call, Outcome outcome) { outcome.failure ? call.fail(outcome.abnormal) : call.succeed(outcome.normal) }
 
     private static void allocate(Call call) {
-        World world = call.run.world
+        Controller controller = call.run.controller
         String label = call.text('label', '')
-        Agent agent = world.fitting(label).findAll { it.free }.min { it.lastUsed }
+        Agent agent = controller.matchingAgents(label).findAll { it.free }.min { it.lastUsed }
         if (agent == null) {
             if (!call.state.queued) {
                 call.state.queued = true
-                world.missing(label).each { String line -> call.log(line) }
-                world.agentQueue << [run: call.run, call: call.id, label: label]
+                controller.noMatchingAgent(label).each { String line -> call.log(line) }
+                controller.agentQueue << [run: call.run, call: call.id, label: label]
             }
             return
         }
-        world.agentQueue.removeAll { it.run.is(call.run) && it.call == call.id }
-        agent.lastUsed = world.order()
-        Map taken = agent.take(call.run.job.name, call.text('customWorkspace'))
-        call.state.putAll(taken)
+        controller.agentQueue.removeAll { it.run.is(call.run) && it.call == call.id }
+        agent.lastUsed = controller.order()
+        Map allocation = agent.take(call.run.job.name, call.text('customWorkspace'))
+        call.state.putAll(allocation)
         call.state.cookie = UUID.randomUUID() as String
-        call.log("Running on ${agent.name == 'built-in' ? 'Jenkins' : agent.name} in ${taken.workspace}")
-        call.run.startBody(call, context: [node: agent.name, workspace: taken.workspace, cwd: taken.workspace, nodeVariables: [
-            NODE_NAME: agent.name, NODE_LABELS: ([agent.name] + agent.labels).unique().join(' '), EXECUTOR_NUMBER: taken.executor as String,
-            WORKSPACE: taken.workspace, WORKSPACE_TMP: "${taken.workspace}@tmp" as String, JENKINS_NODE_COOKIE: call.state.cookie,
+        call.log("Running on ${agent.name == 'built-in' ? 'Jenkins' : agent.name} in ${allocation.workspace}")
+        call.run.startBody(call, context: [node: agent.name, workspace: allocation.workspace, cwd: allocation.workspace, nodeVariables: [
+            NODE_NAME: agent.name, NODE_LABELS: ([agent.name] + agent.labels).unique().join(' '), EXECUTOR_NUMBER: allocation.executor as String,
+            WORKSPACE: allocation.workspace, WORKSPACE_TMP: "${allocation.workspace}@tmp" as String, JENKINS_NODE_COOKIE: call.state.cookie,
         ]])
     }
 
     private static void release(Call call) {
-        World world = call.run.world
+        Controller controller = call.run.controller
         Shell.killLeftovers(call.run, call.state.cookie as String)
-        world.agents.find { it.name == call.state.agent }?.busy?.remove(call.state.executor as int)
-        world.wake(world.agentQueue)
+        controller.agents.find { it.name == call.state.agent }?.busy?.remove(call.state.executor as int)
+        controller.wake(controller.agentQueue)
     }
 
     private static void parallel(Call call) {
@@ -204,7 +204,7 @@ class FlowSteps {
         }
     }
 
-    /** Of several errors the one that tells most: any other before an abort, that before an interruption; then the worse result, then the first. */
+    /** The error that `parallel` throws: any other exception before an AbortException, that before an interruption; then the worse result, then the first. */
     private static Throwable worst(List<Throwable> errors) {
         errors.toSorted { a, b ->
             severity(a) <=> severity(b) ?: (a instanceof FlowInterruptedException ? b.result.ordinal() <=> a.result.ordinal() : 0)
@@ -213,22 +213,22 @@ class FlowSteps {
 
     private static int severity(Throwable error) { error instanceof FlowInterruptedException ? 2 : error instanceof AbortException ? 1 : 0 }
 
-    /** A result given as null changes nothing. */
+    /** The result in an argument; null leaves the result unchanged. */
     private static Result result(Call call, String name) {
         if (!call.arguments.containsKey(name)) { return Result.FAILURE }
         call[name] == null ? Result.SUCCESS : Result.fromString(call.text(name))
     }
 
-    /** Both steps give null, whatever their body gives. */
-    private static void caught(Call call, Outcome outcome, Result buildResult, Result stageResult) {
+    /** End `catchError` or `warnError`, which return null whatever their body returns. */
+    private static void handleError(Call call, Outcome outcome, Result buildResult, Result stageResult) {
         Throwable error = outcome.abnormal
         boolean interruption = error instanceof FlowInterruptedException
-        if (error == null || error instanceof NotInHarness ||
+        if (error == null || error instanceof UnsupportedError ||
             (interruption && error.actualInterruption && !call.flag('catchInterruptions', true))) {
             error == null ? call.succeed() : call.fail(error)
             return
         }
-        call.run.refuseMissingPlugin(error)
+        call.run.reportMissingPlugin(error)
         if (call['message']) { call.log("ERROR: ${call['message']}") }
         call.run.explain(error, call.context)
         Result build = interruption ? error.result : buildResult
@@ -258,7 +258,7 @@ class FlowSteps {
         Integer previous = run.milestone
         run.milestone = ordinal
         run.job.runs.findAll { it.number < run.number && !it.finished && it.started != null && it.milestone == previous }.each {
-            it.world.interrupt(it, Result.NOT_BUILT, superseded(run))
+            it.controller.interrupt(it, Result.NOT_BUILT, superseded(run))
         }
         call.succeed()
     }

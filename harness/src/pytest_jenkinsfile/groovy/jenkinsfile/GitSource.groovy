@@ -2,10 +2,10 @@ package jenkinsfile
 
 import hudson.AbortException
 
-/** `git`, and `checkout` of a repository that the script names. */
+/** `git`, and `checkout` of a repository whose address is in the script. */
 class GitSource {
-    /** Extensions that change nothing in what a workspace holds at the end. */
-    private static final List<String> HARMLESS = [
+    /** Extensions without effect on the files of a workspace. */
+    private static final List<String> NO_EFFECT = [
         'AuthorInChangelog', 'ChangelogToBranch', 'CheckoutOption', 'CleanBeforeCheckout', 'CleanCheckout', 'CloneOption', 'GitLFSPull',
         'IgnoreNotifyCommit', 'PruneStaleBranch', 'PruneStaleTag', 'WipeWorkspace', 'authorInChangelog', 'checkoutOption', 'cleanAfterCheckout',
         'cleanBeforeCheckout', 'cloneOption', 'lfs', 'pruneStaleBranch', 'pruneTags',
@@ -26,28 +26,28 @@ class GitSource {
         this.credentialsId = credentialsId
     }
 
-    /** Of `[$class: 'GitSCM', …]` or `scmGit(…)`. */
+    /** The source that `[$class: 'GitSCM', …]` or `scmGit(…)` describes. */
     static GitSource of(Call call) {
-        Object given = call['scm']
-        Map values = given instanceof Describable ? given.arguments : given instanceof Map ? given : [:]
-        String type = given instanceof Describable ? given.symbol : values['$class']
+        Object scm = call['scm']
+        Map values = scm instanceof Describable ? scm.arguments : scm instanceof Map ? scm : [:]
+        String type = scm instanceof Describable ? scm.symbol : values['$class']
         if (!(type in ['GitSCM', 'hudson.plugins.git.GitSCM', 'scmGit'])) {
-            Steps.refuseGap(call.run, "checkout of ${type ?: given} is not in this harness, which knows scm, GitSCM and scmGit; " +
-                "give its answer with steps={'checkout': ...}, or --step checkout")
+            Steps.reportUnsupported(call.run, "checkout of ${type ?: scm} is not supported by pytest-jenkinsfile; supported: scm, GitSCM, scmGit; " +
+                "stub it with steps={'checkout': ...}, or --step checkout")
         }
         Map remote = (values.userRemoteConfigs as List ?: [[:]])[0] as Map
         GitSource source = null
         String local = null
         String folder = null
         (values.extensions as List ?: []).each { extension ->
-            Map about = extension instanceof Describable ? [name: extension.symbol] + extension.arguments : [name: extension['$class']] + (extension as Map)
-            String name = (about.name as String).tokenize('.').last()
+            Map extensionArguments = extension instanceof Describable ? [name: extension.symbol] + extension.arguments : [name: extension['$class']] + (extension as Map)
+            String name = (extensionArguments.name as String).tokenize('.').last()
             if (name in ['LocalBranch', 'localBranch']) {
-                local = about.localBranch
+                local = extensionArguments.localBranch
             } else if (name == 'RelativeTargetDirectory') {
-                folder = about.relativeTargetDir
-            } else if (!(name in HARMLESS)) {
-                Steps.refuseGap(call.run, "the extension '${name}' of GitSCM is not in this harness, which knows ${(HARMLESS + ['LocalBranch', 'RelativeTargetDirectory']).sort()}")
+                folder = extensionArguments.relativeTargetDir
+            } else if (!(name in NO_EFFECT)) {
+                Steps.reportUnsupported(call.run, "the extension '${name}' of GitSCM is not supported by pytest-jenkinsfile; supported: ${(NO_EFFECT + ['LocalBranch', 'RelativeTargetDirectory']).sort()}")
             }
         }
         String branch = (values.branches as List ?: [[name: '*/master']])[0]['name']
@@ -56,7 +56,7 @@ class GitSource {
         source
     }
 
-    /** Bring the files and give what Jenkins gives about them. */
+    /** Check out the files; return the variables that `checkout` returns. */
     Map<String, String> into(File workspace) {
         File target = folder ? new File(workspace, folder) : workspace
         Map scenario = call.run.scenario
@@ -65,12 +65,12 @@ class GitSource {
         call.log('The recommended git tool is: NONE')
         credentials()
         target.mkdirs()
-        if (source == null && ofScript) { return new TreeMap<>(Checkout.own(call, target)) }
-        if (source?.files != null) { return checkoutVariables(written(source.files as Map, target)) }
+        if (source == null && ofScript) { return new TreeMap<>(Checkout.scriptSource(call, target)) }
+        if (source?.files != null) { return checkoutVariables(writeFiles(source.files as Map, target)) }
         if (source == null && scenario.mode != 'live') {
-            Steps.refuseGap(call.run, "the repository ${url} is not in this scenario: repositories={'${url}': FOLDER or {PATH: TEXT}}")
+            Steps.reportUnsupported(call.run, "the repository ${url} is not configured in this scenario: repositories={'${url}': FOLDER or {PATH: TEXT}}")
         }
-        checkoutVariables(cloned(source?.folder as String ?: url, target))
+        checkoutVariables(cloneRepository(source?.folder as String ?: url, target))
     }
 
     private void credentials() {
@@ -83,12 +83,12 @@ class GitSource {
         }
     }
 
-    private static String written(Map files, File target) {
+    private static String writeFiles(Map files, File target) {
         Checkout.write(files, target)
         '0' * 40
     }
 
-    private String cloned(String remote, File target) {
+    private String cloneRepository(String remote, File target) {
         boolean known = new File(target, '.git').exists()
         call.log(known ? 'Fetching changes from the remote Git repository' : 'Cloning the remote Git repository')
         try {

@@ -4,7 +4,7 @@ import hudson.AbortException
 import org.codehaus.groovy.runtime.InvokerHelper
 import org.jenkinsci.plugins.workflow.support.steps.build.RunWrapper
 
-/** The global variables of a pipeline: `env`, `params`, `currentBuild`, `scm`, `docker`, `steps`, and a library's. */
+/** The global variables of a pipeline: `env`, `params`, `currentBuild`, `scm`, `docker`, `steps`, and those of libraries. */
 class Globals {
     static final List<String> NAMES = ['env', 'params', 'currentBuild', 'scm', 'docker', 'steps', 'pipeline']
 
@@ -23,38 +23,38 @@ class Globals {
         }
     }
 
-    /** What answers to a call by this name, or null when it is a step. */
+    /** The global variable that is called by this name, or null if the name is a step. */
     static Object callable(PipelineScript script, String name) {
         name == 'pipeline' || Engine.run.code.isVariable(name) ? get(script, name) : null
     }
 
     private static Object cps(String type, PipelineScript script) {
-        Map kept = Engine.run.program.libraryVariables
-        if (kept[type] == null) { kept[type] = Engine.run.loader.loadClass(type).newInstance(script) }
-        kept[type]
+        Map created = Engine.run.program.libraryVariables
+        if (created[type] == null) { created[type] = Engine.run.loader.loadClass(type).newInstance(script) }
+        created[type]
     }
 
-    /** One for each script that uses it, kept in that script's binding: two that use it share no fields. */
+    /** A library variable; each script that uses it has an instance in its binding, so scripts share no fields. */
     private static Object libraryVariable(PipelineScript script, String name) {
-        Map kept = script.binding.variables
-        if (kept[name] == null) {
-            Throwable why = Engine.run.code.unusable[name]
-            if (why instanceof NotInHarness) { Engine.run.gaps << [what: why.message, error: why] }
-            kept[name] = InvokerHelper.createScript(Engine.run.loader.loadClass(name), new Binding())
+        Map variables = script.binding.variables
+        if (variables[name] == null) {
+            Throwable error = Engine.run.code.unusable[name]
+            if (error instanceof UnsupportedError) { Engine.run.unsupported << [what: error.message, error: error] }
+            variables[name] = InvokerHelper.createScript(Engine.run.loader.loadClass(name), new Binding())
         }
-        kept[name]
+        variables[name]
     }
 }
 
-/** `env`. What is assigned becomes text. */
+/** `env`; assigned values are converted to text. */
 class EnvironmentVariables implements Serializable {
     Object getProperty(String name) { Engine.run.variables(Engine.thread.context)[name] }
 
     void setProperty(String name, Object value) { Engine.run.assign(name, value) }
 
-    /** What holds everywhere in the build: neither the node's nor those of the blocks around. */
+    /** Variables of the whole build, without those of the node and of enclosing blocks. */
     Map<String, String> getEnvironment() {
-        EnvVars all = new EnvVars(Engine.run.own())
+        EnvVars all = new EnvVars(Engine.run.buildVariables())
         all.putAll(Engine.run.assigned)
         all
     }
@@ -76,7 +76,7 @@ class EnvironmentVariables implements Serializable {
     String toString() { 'org.jenkinsci.plugins.workflow.cps.EnvActionImpl' }
 }
 
-/** `scm`: only where the script itself came out of version control. */
+/** `scm`: defined only if the script comes from version control. */
 class Scm implements Serializable {
     String branch
     String url

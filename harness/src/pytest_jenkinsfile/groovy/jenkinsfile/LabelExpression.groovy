@@ -1,8 +1,8 @@
 package jenkinsfile
 
 /**
- * Whether a label expression fits the labels of an agent. Weakest first: `<->`, `->` (not chained), `||`, `&&`, `!`,
- * parentheses; labels may be quoted. A text that is no expression is one label, as in Jenkins.
+ * Whether a label expression matches the labels of an agent. Operators by increasing precedence: `<->`, `->` (not chained),
+ * `||`, `&&`, `!`, parentheses; labels may be quoted. As in Jenkins, a text that is not an expression is one label.
  */
 class LabelExpression {
     private static final String OPERATORS = /&&|\|\||<->|->|[!()]/
@@ -22,9 +22,9 @@ class LabelExpression {
         try {
             LabelExpression parsed = new LabelExpression(labels as Set, tokensOf(text))
             boolean value = parsed.equivalence()
-            if (parsed.tokens) { throw new NoExpression() }
+            if (parsed.tokens) { throw new LabelSyntaxError() }
             return value
-        } catch (NoExpression ignored) {
+        } catch (LabelSyntaxError ignored) {
             return expression.trim() in labels || text in labels
         }
     }
@@ -33,10 +33,10 @@ class LabelExpression {
         List<String> tokens = []
         String rest = text.trim()
         while (rest) {
-            def found = rest =~ /^(?:${OPERATORS}|${QUOTED}|${ATOM})/
-            if (!found.find()) { throw new NoExpression() }
-            tokens << found.group()
-            rest = rest.substring(found.end()).trim()
+            def token = rest =~ /^(?:${OPERATORS}|${QUOTED}|${ATOM})/
+            if (!token.find()) { throw new LabelSyntaxError() }
+            tokens << token.group()
+            rest = rest.substring(token.end()).trim()
         }
         tokens
     }
@@ -73,10 +73,10 @@ class LabelExpression {
     private boolean operand() {
         if (take('(')) {
             boolean value = equivalence()
-            if (!take(')')) { throw new NoExpression() }
+            if (!take(')')) { throw new LabelSyntaxError() }
             return value
         }
-        if (tokens.empty || tokens[0] ==~ OPERATORS) { throw new NoExpression() }
+        if (tokens.empty || tokens[0] ==~ OPERATORS) { throw new LabelSyntaxError() }
         String atom = tokens.remove(0)
         (atom.startsWith('"') ? unquoted(atom) : atom) in labels
     }
@@ -88,5 +88,5 @@ class LabelExpression {
     }
 }
 
-/** The text is one label. */
-class NoExpression extends Exception { }
+/** The text is not a label expression. */
+class LabelSyntaxError extends Exception { }

@@ -2,7 +2,7 @@ package jenkinsfile
 
 import org.codehaus.groovy.runtime.InvokerHelper
 
-/** What `library` returns: packages by name, and in them classes with static methods and `new`. */
+/** The return value of `library`: packages by name, and their classes with static methods and `new`. */
 class LoadedClasses implements Serializable {
     private final String path
 

@@ -8,11 +8,11 @@ import hudson.model.Result
 import net.sf.json.JSONNull
 import org.jenkinsci.plugins.pipeline.utility.steps.fs.FileWrapper
 
-/** Steps of plugins that an installation may lack, and steps that a scenario answers. */
+/** Steps of optional plugins, and steps that the scenario stubs. */
 class OptionalSteps {
-    static final StepDefinition ANSWERED = new StepDefinition(name: 'answered', main: 'value', start: { Call call ->
-        Map reply = call.run.world.ask.call([ask: 'step', job: call.run.job.name, build: call.run.number, name: call.name,
-                                             arguments: Plain.of(call.arguments), stage: ShellSteps.stageName(call)]) as Map
+    static final StepDefinition STUBBED = new StepDefinition(name: 'stubbed', main: 'value', start: { Call call ->
+        Map reply = call.run.controller.request.call([request: 'step', job: call.run.job.name, build: call.run.number, name: call.name,
+                                             arguments: JsonValue.of(call.arguments), stage: ShellSteps.stageName(call)]) as Map
         call.state.value = reply.value
         call.body == null ? call.succeed(reply.value) : call.run.startBody(call)
     })
@@ -42,8 +42,8 @@ class OptionalSteps {
         })
         Steps.define(name: 'findFiles', plugin: utility, needsWorkspace: true, start: { Call call ->
             File folder = FileSteps.cwd(call)
-            List<String> found = call.text('glob') ? Text.files(folder, call.text('glob'), call.text('excludes')) : (folder.list() ?: []).sort()
-            call.succeed(found.collect { new FileWrapper(folder, it) } as FileWrapper[])
+            List<String> paths = call.text('glob') ? Text.files(folder, call.text('glob'), call.text('excludes')) : (folder.list() ?: []).sort()
+            call.succeed(paths.collect { new FileWrapper(folder, it) } as FileWrapper[])
         })
         Steps.define(name: 'touch', main: 'file', plugin: utility, needsWorkspace: true, start: { Call call ->
             File file = FileSteps.file(call, call.text('file'))
@@ -95,7 +95,7 @@ class OptionalSteps {
         }
     }
 
-    /** A folder that is not there makes the build fail, but throws nothing. */
+    /** A missing folder fails the build without an exception. */
     private static void publishHtml(Call call) {
         Map target = call['target'] instanceof Map ? call['target'] as Map : call.arguments
         File folder = FileSteps.file(call, (target.reportDir ?: '') as String)
@@ -114,7 +114,7 @@ class OptionalSteps {
     private static void kubernetes() {
         Steps.define(name: 'podTemplate', main: 'name', block: true, plugin: Plugins.of('podTemplate'), start: { Call call -> podTemplate(call) },
             bodyEnded: { Call call, CpsThread body, Outcome outcome ->
-                call.run.world.agents.removeAll { it.name == call.state.pod }
+                call.run.controller.agents.removeAll { it.name == call.state.pod }
                 FlowSteps.pass(call, outcome)
             })
         Steps.define(name: 'container', main: 'name', block: true, plugin: Plugins.of('container'), needsWorkspace: true, start: { Call call -> enter(call) },
@@ -124,7 +124,7 @@ class OptionalSteps {
             })
     }
 
-    /** The container of the agent itself is the agent; another one is a container of its image. */
+    /** Run the body on the agent for the container `jnlp`, otherwise in a container of its image. */
     private static void enter(Call call) {
         Map containers = call.context['containers'] as Map ?: [:]
         String name = call.text('name')
@@ -139,17 +139,17 @@ class OptionalSteps {
         }
     }
 
-    /** The cluster always has room for one pod of a template. `POD_LABEL` is there unless the script gives a label. */
+    /** Add a pod of the template as an agent. `POD_LABEL` is set unless the script gives a label. */
     private static void podTemplate(Call call) {
-        World world = call.run.world
+        Controller controller = call.run.controller
         String label = call.text('label') ?: "${call.run.job.name.replaceAll('[^A-Za-z0-9_.-]', '_')}-${call.id}"
         Map containers = (call.context['containers'] as Map ?: [:]) + containersOf(call)
         call.state.pod = label
-        world.agents << new Pod(label, world.root, world.scenario)
+        controller.agents << new Pod(label, controller.root, controller.scenario)
         call.run.startBody(call, context: [containers: containers, variables: call.text('label') ? [:] : [POD_LABEL: label]])
     }
 
-    /** Images by the name of their container, from YAML and from templates. */
+    /** Images by container name, from YAML and from container templates. */
     private static Map<String, String> containersOf(Call call) {
         Map<String, String> images = [:]
         if (call.text('yaml')) {
@@ -161,18 +161,18 @@ class OptionalSteps {
     }
 }
 
-/** YAML is read and written by the scenario's side. */
+/** Reads and writes YAML by requests to Python. */
 class Yaml {
     static List read(Run run, String text) {
-        Map reply = run.world.ask.call([ask: 'yaml', read: text]) as Map
-        if (reply.error) { throw new AbortException("this is no YAML: ${reply.error}") }
+        Map reply = run.controller.request.call([request: 'yaml', read: text]) as Map
+        if (reply.error) { throw new AbortException("this is not YAML: ${reply.error}") }
         reply.documents as List
     }
 
-    static String write(Run run, List documents) { (run.world.ask.call([ask: 'yaml', write: Plain.of(documents)]) as Map).text }
+    static String write(Run run, List documents) { (run.controller.request.call([request: 'yaml', write: JsonValue.of(documents)]) as Map).text }
 }
 
-/** An agent that only those get who name it. */
+/** An agent that is allocated only by its label. */
 class Pod extends Agent {
     Pod(String name, File root, Map scenario) { super(name, [], root, scenario + [executors: 1, anyLabel: false]) }
 

@@ -3,12 +3,12 @@ package jenkinsfile
 import com.cloudbees.groovy.cps.SerializableScript
 import org.codehaus.groovy.runtime.InvokerHelper
 
-/** The base class of a Jenkinsfile and of a library's `vars`: what they do not define is a step. */
+/** The base class of a Jenkinsfile and of a library's `vars`; calls to undefined methods are steps. */
 abstract class PipelineScript extends SerializableScript {
-    /** The script that loaded this one, whose undeclared variables it shares. */
+    /** The script that loaded this one; undeclared variables are shared with it. */
     private PipelineScript shares
 
-    /** A property of a script would be one of its variables. */
+    /** A method, since a property of a script is one of its variables. */
     void shareWith(PipelineScript other) { this.@shares = other }
 
     @Override
@@ -16,7 +16,7 @@ abstract class PipelineScript extends SerializableScript {
         Object[] list = InvokerHelper.asArray(args)
         Object variable = Globals.callable(this, name)
         if (variable != null) {
-            Engine.run.libraryCall(name, list)
+            Engine.run.recordLibraryCall(name, list)
             return InvokerHelper.getMetaClass(variable).invokeMethod(variable, 'call', list)
         }
         Engine.invokeStep(name, list, shares == null && this.class.name != 'WorkflowScript')
@@ -31,8 +31,8 @@ abstract class PipelineScript extends SerializableScript {
             if (shares?.binding?.hasVariable(name)) { return shares.binding.getVariable(name) }
             String value = Engine.run.variables(Engine.thread.context)[name]
             if (value != null) { return value }
-            if (Plugins.GLOBALS[name]) { Steps.refuseGap(Engine.run, "the global variable '${name}' of the plugin ${Plugins.GLOBALS[name]} is not in this harness") }
-            if (name in Plugins.PACKAGES) { Steps.refuseGap(Engine.run, "classes of Jenkins whose name starts with '${name}.' are in this harness only as far as it needs them") }
+            if (Plugins.GLOBALS[name]) { Steps.reportUnsupported(Engine.run, "the global variable '${name}' of the plugin ${Plugins.GLOBALS[name]} is not supported by pytest-jenkinsfile") }
+            if (name in Plugins.PACKAGES) { Steps.reportUnsupported(Engine.run, "classes of Jenkins in '${name}' are not supported by pytest-jenkinsfile, except those that it needs itself") }
             throw missing
         }
     }
@@ -51,11 +51,11 @@ abstract class PipelineScript extends SerializableScript {
         }
     }
 
-    /** A text is compiled as the script itself is. */
+    /** Compile and run a text as the script itself is compiled. */
     @Override
-    Object evaluate(String text) { Engine.run.evaluated(text).run() }
+    Object evaluate(String text) { Engine.run.compileScript(text).run() }
 
-    /** Groovy would find its own `sleep` before the step. */
+    /** Calls the step; Groovy would call its own `sleep`. */
     Object sleep(long seconds) { invokeMethod('sleep', [seconds] as Object[]) }
 
     @Override
@@ -77,7 +77,7 @@ abstract class PipelineScript extends SerializableScript {
     String toString() { "${this.class.name}@${Integer.toHexString(hashCode())}" }
 }
 
-/** `steps`: lets library classes call steps. */
+/** `steps`: calls steps from library classes. */
 class StepsObject implements Serializable {
     Object invokeMethod(String name, Object args) { Engine.invokeStep(name, InvokerHelper.asArray(args), true) }
 

@@ -1,13 +1,13 @@
 package jenkinsfile
 
-/** Names that Jenkins may know although this harness does not play them: they are refused, and no result of a build. */
+/** Names of Jenkins and its plugins that this harness does not support: their use is an error of the test, not a result of the build. */
 class Plugins {
-    /** Steps that every usual Jenkins has and this harness lacks. */
-    static final List<String> USUAL_STEPS = [
+    /** Unsupported steps of the plugins that Jenkins suggests. */
+    static final List<String> SUGGESTED_PLUGIN_STEPS = [
         'dockerFingerprintFrom', 'dockerFingerprintRun', 'nodesByLabel', 'resolveScm', 'svn', 'unarchive', 'validateDeclarativePipeline',
         'waitForBuild', 'withContext',
     ]
-    /** Steps by the plugin that brings them. */
+    /** Steps by plugin. */
     private static final Map<String, List<String>> STEPS = [
         'allure-jenkins-plugin': ['allure'],
         'anchore-container-scanner': ['anchore'],
@@ -124,29 +124,29 @@ class Plugins {
     /** Global variables of plugins. */
     static final Map<String, String> GLOBALS = [Artifactory: 'artifactory', manager: 'groovy-postbuild', openshift: 'openshift-client', pullRequest: 'pipeline-github']
 
-    /** Where the classes of Jenkins and its plugins are. */
+    /** Packages of Jenkins and its plugins. */
     static final List<String> PACKAGES = ['hudson', 'jenkins', 'org.jenkinsci', 'org.jenkins', 'io.jenkins', 'com.cloudbees', 'org.csanchez', 'org.kohsuke', 'net.sf.json']
 
-    /** The place and name of a class of Jenkins that a script wants and that is not here, or null. */
+    /** A message with place and name of a class of Jenkins that is missing here, or null. */
     static String missingClass(String error) {
-        def found = error =~ /(?m)^(\S+): (\d+): unable to resolve class ((?:${PACKAGES*.replace('.', '\\.').join('|')})\.[\w.]+)/
-        found.find() ? "${found.group(1)}:${found.group(2)}: the class ${found.group(3)} of Jenkins is not in this harness" : null
+        def match = error =~ /(?m)^(\S+): (\d+): unable to resolve class ((?:${PACKAGES*.replace('.', '\\.').join('|')})\.[\w.]+)/
+        match.find() ? "${match.group(1)}:${match.group(2)}: the class ${match.group(3)} of Jenkins is not supported by pytest-jenkinsfile" : null
     }
 
-    /** The plugin that brings a step, or null. */
+    /** The plugin of a step, or null. */
     static String of(String step) { BY_STEP[step] }
 
-    /** What is said of a step that exists in Jenkins, or in a plugin, but not here. */
-    static String gapOfStep(String step) {
+    /** The message about a step of Jenkins or a plugin that is not supported. */
+    static String unsupportedStep(String step) {
         String plugin = of(step)
-        "the step '${step}'${plugin ? " of the plugin ${plugin}" : ''} is not in this harness; give its answer with steps={'${step}': ...}, or --step ${step}"
+        "the step '${step}'${plugin ? " of the plugin ${plugin}" : ''} is not supported by pytest-jenkinsfile; stub it with steps={'${step}': ...}, or --step ${step}"
     }
 
-    /** Why a step was not found although a Jenkins may have it; null for a name that no plugin here is known for. */
-    static String gap(String step) {
+    /** The message about a step of a plugin that is not installed or not supported; null if no known plugin has the step. */
+    static String missingPlugin(String step) {
         String plugin = of(step)
         if (plugin == null) { return null }
-        if (Steps.isPlayed(step)) { return "the step '${step}' needs the plugin ${plugin}, which the scenario does not have: plugins=['${plugin}'], or --plugin ${plugin}" }
-        gapOfStep(step)
+        if (Steps.isImplemented(step)) { return "the step '${step}' needs the plugin ${plugin}, which is not installed in this scenario: plugins=['${plugin}'], or --plugin ${plugin}" }
+        unsupportedStep(step)
     }
 }

@@ -3,14 +3,14 @@ package jenkinsfile
 import com.cloudbees.groovy.cps.Continuable
 import com.cloudbees.groovy.cps.Outcome
 
-/** All that a build keeps over a restart of the controller: one object graph, saved as a whole. */
+/** The state of a build that survives a restart of the controller: one object graph, saved as a whole. */
 class Program implements Serializable {
     final List<CpsThread> threads = []
     final Map<String, Object> libraryVariables = [:]
     boolean declarativeStarted
     PipelineScript script
-    /** How many texts were compiled while the build ran. */
-    int evaluated
+    /** Number of scripts compiled while the build ran. */
+    int compiledScripts
     private int lastId
 
     int nextId() { ++lastId }
@@ -19,14 +19,14 @@ class Program implements Serializable {
 
     Call call(int id) { threads*.call.find { it?.id == id } }
 
-    /** Whether branches run side by side; one that has ended counts until all have. */
+    /** Whether `parallel` runs more than one branch, ended ones included. */
     boolean isBranched() { threads*.call.any { it?.name == 'parallel' && it.outcome == null && it.state.branches > 1 } }
 
-    /** The threads that run a body of this call. */
+    /** The threads that run the bodies of a call. */
     List<CpsThread> bodies(Call call) { threads.findAll { it.ownerCall == call.id } }
 }
 
-/** A flow of control: the script itself, or the body of a block step. */
+/** A CPS thread: runs the script, or the body of a block step. */
 class CpsThread implements Serializable {
     int id
     Continuable program
@@ -35,11 +35,11 @@ class CpsThread implements Serializable {
     Integer ownerCall
     String branch
     Throwable interruption
-    /** Whether the interruption came before the body could begin: then it never does. */
+    /** Whether the thread was interrupted before its body began, which then does not run. */
     boolean cancelled
 }
 
-/** A step that was called and, while `outcome` is null, is still running. */
+/** A call of a step; it runs while `outcome` is null. */
 class Call implements Serializable {
     int id
     int thread
@@ -75,7 +75,7 @@ class Call implements Serializable {
     }
 }
 
-/** What surrounds a step: variables, workspace, container, secrets, stage. Immutable. */
+/** The context of a step: variables, workspace, container, secrets, stage. Immutable. */
 class Context implements Serializable {
     private final Context outer
     private final Map<String, Object> values

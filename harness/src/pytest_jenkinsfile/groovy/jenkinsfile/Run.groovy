@@ -10,13 +10,13 @@ import org.jenkinsci.plugins.credentialsbinding.impl.CredentialNotFoundException
 import org.jenkinsci.plugins.workflow.actions.ErrorAction
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
 
-/** One build: its program, variables, result, console and what it did. */
+/** One build: program, variables, result, console, stages and steps. */
 class Run {
     final Job job
     final int number
     final Map scenario
     final List<Map> causes
-    final World world = World.current
+    final Controller controller = Controller.current
     final boolean reloads
     final boolean hasScm
     final List<String> console = []
@@ -24,40 +24,40 @@ class Run {
     final List<String> lineBranches = []
     final List<Map> stages = []
     final List<Map> steps = []
-    final List<String> mismatches = []
-    private final List<String> unlocated = []
-    final List<Map> refusals = []
-    /** What this harness lacks and the script asked for: `what`, the `error` raised for it, and its `place` in the script. */
-    final List<Map> gaps = []
+    final List<String> cpsMismatches = []
+    private final List<String> unlocatedMismatches = []
+    final List<Map> refusedSubmissions = []
+    /** Unsupported features that the script uses: `what`, the `error` raised for it, and its `place` in the script. */
+    final List<Map> unsupported = []
     private boolean stopping
     final List<Map> archived = []
-    /** What was assigned to `env`, in the order of names: of several spellings of a name the last one counts. */
+    /** Values assigned to `env`, sorted by name: of several spellings of a name the last one counts. */
     final SortedMap<String, String> assigned = new TreeMap<>()
     final EnvVars agentVariables
-    /** As long as the build keeps its name they are the same. */
-    private EnvVars ownVariables
-    private String namedWhenMade
+    /** The build's variables, computed again when its display name changes. */
+    private EnvVars cachedVariables
+    private String cachedDisplayName
     final Map<String, Object> parameterValues = [:]
     final Map<String, Result> warnings = [:]
     Long started
     boolean finished
     boolean keepLog
     Result result
-    /** The result without what may still be undone. */
-    private Result lasting
+    /** The result without the errors of stages, which `retry` may discard. */
+    private Result permanentResult
     String description
     String displayName
-    String waitsAt
+    String pendingInput
     String commit
     /** Commits by the address of their repository. */
     final Map<String, String> sources = [:]
-    /** The path to what could not be saved. */
-    String unsaved
-    /** Causes of an interruption that the console has already. */
+    /** Describes the object that could not be serialized. */
+    String serializationFailure
+    /** Causes of interruption that are in the console already. */
     final Set<String> loggedCauses = [] as Set
     Integer milestone
     String restartFrom
-    /** The build that this one restarts at a stage. */
+    /** The build that this one restarts from a stage. */
     final Run origin
     Code code
     ClassLoader loader
@@ -75,12 +75,12 @@ class Run {
         this.displayName = "#${number}"
         this.restartFrom = scenario.restartFrom
         this.origin = restartFrom == null ? null : job.runs.findAll { it.finished }.max { it.number }
-        boolean byIndexing = causes.any { it._class == 'jenkins.branch.BranchIndexingCause' } // has no parameters of its own
+        boolean byIndexing = causes.any { it._class == 'jenkins.branch.BranchIndexingCause' } // has no parameters
         List<Map> defined = byIndexing ? [] : job.properties.parameters as List<Map>
         defined.each { parameterValues[it.name as String] = it.value }
         (scenario.parameters as Map)?.each { name, value ->
             Describable definition = defined.find { it.name == name }?.definition as Describable
-            parameterValues[name as String] = JobProperties.given(definition, value)
+            parameterValues[name as String] = JobProperties.convert(definition, value)
         }
         if (origin) {
             parameterValues.putAll(origin.parameterValues)
@@ -90,18 +90,18 @@ class Run {
 
     String getUrl() { "http://jenkins.example/job/${job.name.split('/').join('/job/')}/${number}/" }
 
-    File getFolder() { new File(world.root, "jobs/${job.name}/builds/${number}") }
+    File getFolder() { new File(controller.root, "jobs/${job.name}/builds/${number}") }
 
     Invoker invoker() { scenario.sandbox ? new SandboxInvoker() : new ClockInvoker() }
 
     void start() {
-        started = world.clock.now
+        started = controller.clock.now
         causes.each { cause -> log(cause.shortDescription as String) }
         try {
             code = new Code(scenario.script as String, scenario.libraries as Map, scenario.implicit as boolean, scenario.sandbox as boolean,
                 [plugins: scenario.plugins, tools: scenario.tools])
             loadLibraries()
-            if (origin) { Restart.keep(this) }
+            if (origin) { StageRestart.restoreFiles(this) }
             loader = code.newLoader()
             program = new Program()
             PipelineScript script = InvokerHelper.createScript(loader.loadClass(code.scriptClass), new Binding()) as PipelineScript
@@ -109,12 +109,12 @@ class Run {
             program.threads << main
             program.script = script
             log('[Pipeline] Start of Pipeline')
-            world.ready(this, main)
-        } catch (NotCompiled error) {
+            controller.ready(this, main)
+        } catch (CompilationError error) {
             log(error.toString())
             end(Result.FAILURE)
-        } catch (NotInHarness error) {
-            if (!gaps) { gaps << [what: error.message, error: error] }
+        } catch (UnsupportedError error) {
+            if (!unsupported) { unsupported << [what: error.message, error: error] }
             end(Result.FAILURE)
         } catch (AbortException error) {
             log("ERROR: ${error.message}")
@@ -123,25 +123,25 @@ class Run {
     }
 
     private void loadLibraries() {
-        code.askedLibraries.each { name ->
+        code.requestedLibraries.each { name ->
             log("Loading library ${name}")
             findLibrary(name)
         }
     }
 
-    /** A script of its own made of a text, as `load` and `evaluate` do. */
-    PipelineScript evaluated(String text) {
-        String name = "Script${++program.evaluated}"
-        code.addEvaluated(name, text, scenario.sandbox as boolean, [plugins: scenario.plugins, tools: scenario.tools])
-        PipelineScript made = InvokerHelper.createScript(loader.loadClass(name), new Binding()) as PipelineScript
-        made.shareWith(program.script)
-        made
+    /** Compile a text to a script, for `load` and `evaluate`. */
+    PipelineScript compileScript(String text) {
+        String name = "Script${++program.compiledScripts}"
+        code.addAtRunTime(name, text, scenario.sandbox as boolean, [plugins: scenario.plugins, tools: scenario.tools])
+        PipelineScript script = InvokerHelper.createScript(loader.loadClass(name), new Binding()) as PipelineScript
+        script.shareWith(program.script)
+        script
     }
 
     void findLibrary(String name) {
         if (code.library(name) != null) { return }
         if (!code.libraries) {
-            throw refuse("the library '${name}' is not in this scenario: library=PATH, or --library DIR or JENKINSFILE_LIBRARY of the command")
+            throw reportUnsupported("the library '${name}' is not configured in this scenario: library=PATH, or --library DIR or JENKINSFILE_LIBRARY of the command")
         }
         throw new AbortException("Could not find any definition of libraries [${name}]")
     }
@@ -153,7 +153,7 @@ class Run {
         Collections.unmodifiableMap(values)
     }
 
-    /** What the job sets by itself, whatever the build was started with. */
+    /** Variables of the job, independent of the build. */
     Map<String, String> jobVariables() {
         Map<String, String> own = [
             CI: 'true', HUDSON_URL: 'http://jenkins.example/', JENKINS_URL: 'http://jenkins.example/', JOB_NAME: job.name, JOB_BASE_NAME: job.name.tokenize('/').last(),
@@ -162,16 +162,16 @@ class Run {
         own + (scenario.branchEnvironment as Map)
     }
 
-    /** `env` at this place: the node's, then the build's with its parameters, then what was assigned, then the blocks around. */
+    /** `env` in a context: variables of the node, of the build and its parameters, assigned ones, those of enclosing blocks. */
     EnvVars variables(Context context) {
         EnvVars agent = context['node'] ? agentVariables : null
-        EnvVars.inLayers(agent, context['nodeVariables'] as Map<String, String>, own(), assigned, context.all('variables') as List<Map<String, String>>)
+        EnvVars.layered(agent, context['nodeVariables'] as Map<String, String>, buildVariables(), assigned, context.all('variables') as List<Map<String, String>>)
     }
 
-    /** The build's own variables; parameters go before all others of their name. */
-    EnvVars own() {
-        if (ownVariables != null && namedWhenMade == displayName) { return ownVariables }
-        namedWhenMade = displayName
+    /** Variables of the build; parameters override others of their name. */
+    EnvVars buildVariables() {
+        if (cachedVariables != null && cachedDisplayName == displayName) { return cachedVariables }
+        cachedDisplayName = displayName
         EnvVars all = new EnvVars(jobVariables())
         all.putAll([
             BUILD_NUMBER: number as String, BUILD_ID: number as String, BUILD_DISPLAY_NAME: displayName, BUILD_URL: url,
@@ -182,33 +182,33 @@ class Run {
         all.putAll(scenario.environment as Map)
         parameterValues.each { name, value -> if (value != null) { all[name] = value as String } }
         all.resolve()
-        ownVariables = all
+        cachedVariables = all
     }
 
-    /** `currentBuild.changeSets`: what the scenario gives, plain changes in a set of their own. */
+    /** `currentBuild.changeSets`: the change sets of the scenario, and one for its single changes. */
     List<Map> changeSets() {
-        List<Map> given = scenario.changes as List ?: []
-        List<Map> plain = given.findAll { !it.containsKey('items') }.collect { Map change ->
+        List<Map> changes = scenario.changes as List ?: []
+        List<Map> plain = changes.findAll { !it.containsKey('items') }.collect { Map change ->
             String message = change.message ?: ''
             List<String> paths = change.paths as List ?: []
             [msg: message.readLines().find() ?: '', comment: "${message}\n" as String, commitId: change.commit ?: '0' * 40,
              author: [fullName: change.author ?: 'dev', displayName: change.author ?: 'dev'], affectedPaths: paths,
              affectedFiles: paths.collect { [path: it, editType: [name: 'edit']] }]
         }
-        given.findAll { it.containsKey('items') } + (plain ? [[kind: 'git', items: plain]] : [])
+        changes.findAll { it.containsKey('items') } + (plain ? [[kind: 'git', items: plain]] : [])
     }
 
     void assign(String name, Object value) { assigned[name] = String.valueOf(value) }
 
     void worsen(Result other) {
-        worsenForNow(other)
-        lasting = lasting == null ? other : lasting.combine(other)
+        worsenUntilRetry(other)
+        permanentResult = permanentResult == null ? other : permanentResult.combine(other)
     }
 
-    /** By the error of a stage, which a `retry` around it may still undo. */
-    void worsenForNow(Result other) { result = result == null ? other : result.combine(other) }
+    /** Worsen the result by the error of a stage, which an enclosing `retry` may discard. */
+    void worsenUntilRetry(Result other) { result = result == null ? other : result.combine(other) }
 
-    void forgetErrors() { result = lasting }
+    void discardStageErrors() { result = permanentResult }
 
     void log(String line, Context context = null) {
         String masked = line
@@ -217,12 +217,12 @@ class Run {
         masked.split('\n', -1).each {
             console << it
             lineBranches << (context == null ? null : context['branch'] as String)
-            world.ask.call([event: 'log', job: job.name, build: number, line: it])
+            controller.request.call([event: 'log', job: job.name, build: number, line: it])
         }
     }
 
-    void libraryCall(String name, Object[] args) {
-        steps << [name: name, library: true, arguments: Plain.of(args.toList()), stage: Engine.thread.context['stage'], branch: Engine.thread.context['branch']]
+    void recordLibraryCall(String name, Object[] args) {
+        steps << [name: name, library: true, arguments: JsonValue.of(args.toList()), stage: Engine.thread.context['stage'], branch: Engine.thread.context['branch']]
     }
 
     void startStep(StepDefinition step, Call call, Object[] args) {
@@ -237,11 +237,11 @@ class Run {
             Secrets.warn(call, args)
             record(call)
             step.start.call(call)
-        } catch (AsInJenkins refused) {
+        } catch (JenkinsException refused) {
             call.fail(refused.cause)
         } catch (MissingMethodException | MissingPropertyException | ClassCastException | NullPointerException error) {
             List<StackTraceElement> where = error.stackTrace.findAll { it.className.startsWith('jenkinsfile.') }.take(4)
-            call.fail(refuse("fault of the harness in the step ${call.name}: ${error} at ${where}"))
+            call.fail(reportUnsupported("bug of pytest-jenkinsfile in the step ${call.name}: ${error} at ${where}"))
         } catch (Throwable error) {
             call.fail(error)
         } finally {
@@ -252,14 +252,14 @@ class Run {
     private void record(Call call) {
         Map step = [name: call.name, call: call.id, library: false, stage: call.context['stage'], branch: call.context['branch'],
                     container: call.context['container']?.image, node: call.context['node'],
-                    arguments: Secrets.hide(Plain.of(call.arguments), call.context)]
+                    arguments: Secrets.hide(JsonValue.of(call.arguments), call.context)]
         steps << step
         if (call.name == 'stage') {
             stages << [name: call.text('name'), call: call.id, id: "${call.id}" as String, parents: call.context.all('stage'), status: 'RUNNING']
         }
     }
 
-    /** Called by a step that has its outcome. */
+    /** End a call that has its outcome. */
     void finished(Call call) {
         if (call.outcome.failure) { ErrorAction.mark(call.outcome.abnormal) }
         StepDefinition step = Steps.of(call)
@@ -267,7 +267,7 @@ class Run {
         if (step.block && !withoutBody) { log("[Pipeline] // ${call.name}", call.context) }
         steps.find { it.call == call.id }?.error = call.outcome.abnormal?.toString()
         if (call.name == 'stage') { endStage(call) }
-        if (!call.is(starting)) { world.ready(this, call) }
+        if (!call.is(starting)) { controller.ready(this, call) }
     }
 
     private void endStage(Call call) {
@@ -278,7 +278,7 @@ class Run {
         stage.status = worst.name()
     }
 
-    /** Start a body of a block step in a thread of its own. */
+    /** Run the body of a block step in a new thread. */
     void startBody(Map options = [:], Call call) {
         Context context = options.context != null ? call.context + options.context : call.context
         log("[Pipeline] {${options.label ? " (${options.label})" : ''}", context)
@@ -287,21 +287,21 @@ class Run {
         call.state.started = true
         program.threads << body
         Object runs = options.body ?: call.body
-        Object begun = runs instanceof PipelineScript ? Engine.start(this, runs) : Engine.start(this, runs as Closure, (options.arguments ?: []) as Object[])
+        Object bodyProgram = runs instanceof PipelineScript ? Engine.start(this, runs) : Engine.start(this, runs as Closure, (options.arguments ?: []) as Object[])
         Engine.thread = caller
-        if (begun instanceof Continuable) {
-            body.program = begun
-            world.ready(this, body)
+        if (bodyProgram instanceof Continuable) {
+            body.program = bodyProgram
+            controller.ready(this, body)
         } else {
-            world.later(0) {
+            controller.schedule(0) {
                 CpsThread ended = program.thread(body.id)
                 program.threads.remove(ended)
-                this.ended(ended, begun as Outcome)
+                this.ended(ended, bodyProgram as Outcome)
             }
         }
     }
 
-    /** A thread ran to its end. */
+    /** Handle the end of a thread. */
     void ended(CpsThread thread, Outcome outcome) {
         if (thread.ownerCall == null) {
             finish(outcome)
@@ -314,7 +314,7 @@ class Run {
         try {
             Steps.of(owner).bodyEnded.call(owner, thread, outcome)
         } catch (Throwable error) {
-            gaps.findAll { !it.place }.each { it.place = place(program.thread(owner.thread).program.stackTrace.toList()) }
+            unsupported.findAll { !it.place }.each { it.place = place(program.thread(owner.thread).program.stackTrace.toList()) }
             owner.fail(error)
         }
     }
@@ -339,11 +339,11 @@ class Run {
             return
         }
         if (Steps.of(call).stop?.call(call, error) == 'later') { return }
-        world.forget(this, call)
+        controller.dequeue(this, call)
         call.fail(error)
     }
 
-    void interruptIfAsked(CpsThread thread) {
+    void deliverInterruption(CpsThread thread) {
         if (thread.interruption != null && thread.call.outcome == null) {
             Throwable error = thread.interruption
             thread.interruption = null
@@ -352,62 +352,62 @@ class Run {
     }
 
     void mismatch(String message) {
-        unlocated << message
+        unlocatedMismatches << message
         log(message)
     }
 
-    /** The CPS stack is known again only at the next step, so that is what a mismatch can name. */
+    /** Add the place of the next step to mismatches: the CPS stack is unknown before it. */
     void locateMismatches(CpsThread thread) {
         StackTraceElement where = thread.program.stackTrace.find()
-        unlocated.each { mismatches << "${it} (${where ? "at or before ${where}" : 'after the last step'})".toString() }
-        unlocated.clear()
+        unlocatedMismatches.each { cpsMismatches << "${it} (${where ? "at or before ${where}" : 'after the last step'})".toString() }
+        unlocatedMismatches.clear()
     }
 
-    /** The script asks for what this harness lacks: its build has no result, and no further step starts. */
-    NotInHarness refuse(String what) {
-        NotInHarness error = new NotInHarness(what)
-        gaps << [what: what, error: error]
+    /** Record an unsupported feature: the build gets no result, and no further step starts. */
+    UnsupportedError reportUnsupported(String what) {
+        UnsupportedError error = new UnsupportedError(what)
+        unsupported << [what: what, error: error]
         error
     }
 
-    /** A step that a plugin would bring ended the build, or a part of it: Jenkins may well have that plugin. */
-    void refuseMissingPlugin(Throwable error) {
+    /** Record the plugin of a step that was not found. */
+    void reportMissingPlugin(Throwable error) {
         String name = error instanceof NoSuchMethodError ? (error.message =~ /^No such DSL method '(\w+)'/).collect { it[1] }.find() : null
-        String gap = name == null ? null : Plugins.gap(name)
-        if (gap != null) { gaps << [what: gap, error: error] }
+        String message = name == null ? null : Plugins.missingPlugin(name)
+        if (message != null) { unsupported << [what: message, error: error] }
     }
 
-    /** An unknown name ended the build, and no library was given that could have it. */
-    void refuseUnknown(Throwable error) {
-        refuseMissingPlugin(error)
-        if (gaps) { return }
+    /** Record an unknown step that ended a build of a scenario without a library, which might define it. */
+    void reportUnknownStep(Throwable error) {
+        reportMissingPlugin(error)
+        if (unsupported) { return }
         if (error instanceof CredentialNotFoundException && scenario.credentialsUnknown) {
-            gaps << [what: "the scenario has no credentials, and the script wants some (${error.message}): credentials={'ID': {...}}, or --credentials FILE", error: error]
+            unsupported << [what: "the scenario has no credentials, and the script uses some (${error.message}): credentials={'ID': {...}}, or --credentials FILE", error: error]
         }
         if (code.libraries || !(error instanceof NoSuchMethodError)) { return }
         (error.message =~ /^No such DSL method '(\w+)'/).each { whole, name ->
             if (name in DeclarativeParser.SECTIONS.pipeline + DeclarativeParser.SECTIONS.stage) { return }
-            gaps << [what: "'${name}' is no step that this harness knows, and the scenario has no library: library=PATH, or --library DIR or " +
-                     "JENKINSFILE_LIBRARY of the command; a step is answered with steps={'${name}': ...}, or --step ${name}", error: error]
+            unsupported << [what: "'${name}' is not a known step, and the scenario has no library: library=PATH, or --library DIR or " +
+                     "JENKINSFILE_LIBRARY of the command; a step is stubbed with steps={'${name}': ...}, or --step ${name}", error: error]
         }
     }
 
-    void locateGaps(CpsThread thread) {
-        gaps.findAll { !it.place }.each { Map gap ->
-            gap.place = place((gap.error as Throwable).stackTrace.toList() + thread.program.stackTrace.toList())
+    void locateUnsupported(CpsThread thread) {
+        unsupported.findAll { !it.place }.each { Map feature ->
+            feature.place = place((feature.error as Throwable).stackTrace.toList() + thread.program.stackTrace.toList())
         }
-        if (gaps && !stopping) {
+        if (unsupported && !stopping) {
             stopping = true
-            interruptAll(gaps[0].error as Throwable)
+            interruptAll(unsupported[0].error as Throwable)
         }
     }
 
-    /** What the script asked for and did not get, each with its place. */
-    List<String> describeGaps() {
-        gaps.collect { Map gap ->
-            boolean located = gap.error instanceof NotInHarness && gap.error.located
-            String where = located ? null : gap.place ?: place((gap.error as Throwable).stackTrace.toList())
-            where ? "${where}: ${gap.what}".toString() : gap.what as String
+    /** Messages about the unsupported features, each with its place. */
+    List<String> describeUnsupported() {
+        unsupported.collect { Map feature ->
+            boolean located = feature.error instanceof UnsupportedError && feature.error.located
+            String where = located ? null : feature.place ?: place((feature.error as Throwable).stackTrace.toList())
+            where ? "${where}: ${feature.what}".toString() : feature.what as String
         }
     }
 
@@ -418,10 +418,10 @@ class Run {
 
     private boolean ofLibrary(String type) { code?.classes?.containsKey(type) && !type.startsWith('jenkinsfile.') }
 
-    void notSaved(CpsThread thread) {
+    void failSerialization(CpsThread thread) {
         StackTraceElement where = thread.program.stackTrace.find { it.fileName != 'ModelInterpreter.groovy' }
-        List<String> way = Unsaved.path(program).collect { "in field ${it}" } + "in ${where}"
-        unsaved = "an exception which occurred:\n\t${way.join('\n\t')}"
+        List<String> way = SerializationPath.path(program).collect { "in field ${it}" } + "in ${where}"
+        serializationFailure = "an exception which occurred:\n\t${way.join('\n\t')}"
         killCall(thread.call)
     }
 
@@ -439,10 +439,10 @@ class Run {
 
     private void finish(Outcome outcome) {
         log('[Pipeline] End of Pipeline')
-        if (unsaved && outcome.failure) { log(unsaved) }
-        if (outcome.failure) { refuseUnknown(outcome.abnormal) }
-        boolean worse = result?.isWorseThan(Result.FAILURE) // then Jenkins says no more
-        if (outcome.failure && !gaps && (!worse || outcome.abnormal instanceof FlowInterruptedException)) { explain(outcome.abnormal) }
+        if (serializationFailure && outcome.failure) { log(serializationFailure) }
+        if (outcome.failure) { reportUnknownStep(outcome.abnormal) }
+        boolean worse = result?.isWorseThan(Result.FAILURE) // then Jenkins prints no error
+        if (outcome.failure && !unsupported && (!worse || outcome.abnormal instanceof FlowInterruptedException)) { explain(outcome.abnormal) }
         end(outcome.failure ? resultOf(outcome.abnormal) : Result.SUCCESS)
     }
 
@@ -450,9 +450,9 @@ class Run {
         worsen(last)
         finished = true
         stages.findAll { it.status == 'RUNNING' }.each { it.status = last.name() }
-        if (!gaps) { log("Finished: ${result}") }
+        if (!unsupported) { log("Finished: ${result}") }
         BuildSteps.ended(this)
-        job.freed()
+        job.startNext()
     }
 
     /** The lines that Jenkins prints about an error. */
@@ -466,7 +466,7 @@ class Run {
         }
     }
 
-    /** The trace of an error, its cause first, with the frames of scripts, which are what a reader of the console wants. */
+    /** The stack trace of an error, its cause first, with the frames of scripts only. */
     private static List<String> trace(Throwable error, Set<Throwable> seen = Collections.newSetFromMap(new IdentityHashMap<>())) {
         if (!seen.add(error)) { return [] }
         Throwable cause = error.cause
@@ -483,8 +483,8 @@ class Run {
     }
 }
 
-/** Values as JSON can carry them. */
-class Plain {
+/** Converts values to JSON types. */
+class JsonValue {
     static Object of(Object value) {
         switch (value) {
             case null: case Boolean: case Number: return value

@@ -10,28 +10,28 @@ import org.jenkinsci.plugins.workflow.cps.CpsClosure2
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
 import org.jenkinsci.plugins.workflow.support.steps.build.RunWrapper
 
-/** Marks a Jenkinsfile's call sites, so that the sandbox knows them from a trusted library's. */
+/** Tags the call sites of a Jenkinsfile, which the sandbox checks; those of trusted libraries have no tag. */
 class SandboxTransformer extends PipelineTransformer {
     @Override
     protected Class getTrustTag() { Untrusted }
 }
 
-/** Lets a script see the time of the scenario. */
+/** Replaces the system time by that of the scenario. */
 class ClockInvoker extends DefaultInvoker {
     @Override
     Object methodCall(Object receiver, String method, Object[] args) throws Throwable {
-        receiver.is(System) && method == 'currentTimeMillis' && args.length == 0 ? World.current.clock.read() : super.methodCall(receiver, method, args)
+        receiver.is(System) && method == 'currentTimeMillis' && args.length == 0 ? Controller.current.clock.read() : super.methodCall(receiver, method, args)
     }
 
     @Override
     Object constructorCall(Class type, Object[] args) throws Throwable {
-        type.is(Date) && args.length == 0 ? new Date(World.current.clock.read()) : super.constructorCall(type, args)
+        type.is(Date) && args.length == 0 ? new Date(Controller.current.clock.read()) : super.constructorCall(type, args)
     }
 }
 
 /**
- * Refuses, in untrusted CPS code, the calls that scripts most often try and Jenkins' sandbox does
- * not permit. It is a list of what is refused: what is not on it passes here and may not in Jenkins.
+ * Refuses, in untrusted CPS code, frequent calls that the sandbox of Jenkins does not permit. It is a
+ * deny list: a call that passes here may still be refused by Jenkins, which has an allow list.
  */
 class SandboxInvoker extends ClockInvoker {
     private static final String DEFAULT_METHODS = 'org.codehaus.groovy.runtime.DefaultGroovyMethods'

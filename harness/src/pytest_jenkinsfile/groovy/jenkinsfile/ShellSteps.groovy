@@ -5,7 +5,7 @@ import hudson.AbortException
 import java.nio.file.Files
 import java.util.concurrent.TimeUnit
 
-/** `sh`, answered by the scenario or really run; containers of docker-workflow. */
+/** `sh`, stubbed by the scenario or run; containers of docker-workflow. */
 class ShellSteps {
     static void register() {
         Steps.define(name: 'sh', main: 'script', needsWorkspace: true, start: { Call call -> start(call) },
@@ -40,7 +40,7 @@ class ShellSteps {
         String container = call.context['container'] ? 'docker' : 'nohup'
         ProcessEnvironment.check(variables, container, call.context['cwd'] as String)
         FileSteps.cwd(call).mkdirs()
-        if (container == 'nohup' && !Shell.finds('nohup', variables, call.run.agentVariables)) {
+        if (container == 'nohup' && !Shell.isOnPath('nohup', variables, call.run.agentVariables)) {
             call.state.hangs = true
         } else if (call.text('script').empty) {
             call.log('Warning: was asked to run an empty script')
@@ -50,19 +50,19 @@ class ShellSteps {
         }
     }
 
-    /** An agent of this harness has no PowerShell. */
+    /** Fail as on an agent without PowerShell. */
     private static void startShellOfOtherSystem(Call call) {
-        if (Shell.finds(call.name, environment(call), new EnvVars())) {
-            Steps.refuseGap(call.run, "the step '${call.name}' is not in this harness, and this machine has the program; " +
-                "give its answer with steps={'${call.name}': ...}, or --step ${call.name}")
+        if (Shell.isOnPath(call.name, environment(call), new EnvVars())) {
+            Steps.reportUnsupported(call.run, "the step '${call.name}' is not supported by pytest-jenkinsfile, and this machine has the program; " +
+                "stub it with steps={'${call.name}': ...}, or --step ${call.name}")
         }
         throw new IOException("Cannot run program \"${call.name}\" (in directory \"${call.context['cwd']}\"): error=2, No such file or directory")
     }
 
-    /** The status of a script that has ended; one that was interrupted has only now stopped. */
+    /** Complete the step when its script has ended, also after an interruption. */
     static void finish(Call call, int status, String stdout) {
         if (call.state.interruption) {
-            call.run.world.forget(call.run, call)
+            call.run.controller.dequeue(call.run, call)
             call.fail(call.state.interruption as Throwable)
         } else if (!FileSteps.cwd(call).directory) {
             call.fail(new AbortException("missing workspace ${call.context['cwd']} on ${call.context['node']}"))
@@ -76,13 +76,13 @@ class ShellSteps {
         }
     }
 
-    /** A process that runs gets twenty seconds to end, and the step ends with it. */
+    /** Signal the process; the step ends with it, or after twenty seconds. */
     private static String stop(Call call, Throwable error) {
         if (call.state.interruption) { return 'later' }
         call.log('Sending interrupt signal to process')
         if (!Shell.signal(call)) { return null }
         call.state.interruption = error
-        call.run.world.at(20_000, call, 'grace')
+        call.run.controller.scheduleEvent(20_000, call, 'grace')
         'later'
     }
 
@@ -91,8 +91,8 @@ class ShellSteps {
         Map reply = [status: 0, stdout: '']
         String script = call.text('script')
         if (!script.startsWith('docker inspect -f . ') && !script.startsWith('docker pull ')) {
-            reply = call.run.world.ask.call([
-                ask: 'sh', job: call.run.job.name, build: call.run.number, script: script,
+            reply = call.run.controller.request.call([
+                request: 'sh', job: call.run.job.name, build: call.run.number, script: script,
                 label: call['label'], cwd: context['cwd'], workspace: context['workspace'], stage: stageName(call),
                 branch: context['branch'], node: context['node'], container: context['container']?.image,
                 environment: variables,
@@ -104,13 +104,13 @@ class ShellSteps {
         if (reply.seconds) {
             call.state.status = reply.status
             call.state.stdout = stdout
-            call.run.world.at(Text.millis(reply.seconds, 'SECONDS'), call, 'sh')
+            call.run.controller.scheduleEvent(Text.millis(reply.seconds, 'SECONDS'), call, 'sh')
         } else {
             finish(call, reply.status as int, stdout)
         }
     }
 
-    /** The variables that the script sees. */
+    /** The environment of the script. */
     static EnvVars environment(Call call) {
         Map container = call.context['container'] as Map
         container == null ? ProcessEnvironment.of(call.run.agentVariables, call.run.variables(call.context)) :
@@ -122,7 +122,7 @@ class ShellSteps {
         id == null ? null : call.run.stages.find { it.id == id }?.name
     }
 
-    /** Run the body of the step in a container of this image, which has the workspace. */
+    /** Run the body of the step in a container of this image, with the workspace mounted. */
     static void enter(Call call, String image, String arguments) {
         String workspace = call.context['workspace']
         Map<String, String> variables = call.run.variables(call.context)
@@ -159,7 +159,7 @@ class ShellSteps {
         }
     }
 
-    /** Words of a command line, quotes respected. */
+    /** Split a command line into words, respecting quotes. */
     static List<String> words(String line) {
         (line =~ /(?:[^\s"']|"[^"]*"|'[^']*')+/)*.replaceAll(/["']/, '')
     }
@@ -167,13 +167,13 @@ class ShellSteps {
 
 /** Processes of `sh` in live mode. */
 class Shell {
-    private static final int SETTLING = 40
+    private static final int MAX_POLLS = 40
     private static final long POLL_MILLIS = 20
 
-    /** Run a command of the harness itself and return its output. */
+    /** Run a command of the harness and return its output. */
     static String run(List<String> command, File folder, Map<String, String> environment = null) {
-        List<String> found = [findProgram(command[0], environment ?: System.getenv())] + command.tail()
-        ProcessBuilder builder = new ProcessBuilder(found).directory(folder).redirectErrorStream(true)
+        List<String> arguments = [findProgram(command[0], environment ?: System.getenv())] + command.tail()
+        ProcessBuilder builder = new ProcessBuilder(arguments).directory(folder).redirectErrorStream(true)
         if (environment != null) {
             builder.environment().clear()
             builder.environment().putAll(environment)
@@ -190,7 +190,7 @@ class Shell {
         output
     }
 
-    /** Java would look for a command in its own PATH, not in the agent's. */
+    /** The path of a command in the agent's PATH; Java would search its own. */
     private static String findProgram(String command, Map<String, String> environment) {
         if (command.contains('/')) { return command }
         (environment.PATH ?: '').tokenize(':').collect { new File(it, command) }.find { it.file && it.canExecute() }?.path ?: command
@@ -201,10 +201,10 @@ class Shell {
         "${attributes.uid}:${attributes.gid}"
     }
 
-    /** Run a script: its output goes to files, which are read as they grow, so that a process it leaves does not hold the step. */
+    /** Run a script with its output in files, which are read as they grow: a background process does not keep the step open. */
     static void start(Call call, EnvVars variables) {
         Run run = call.run
-        World world = run.world
+        Controller controller = run.controller
         Context context = call.context
         int id = call.id
         String key = key(call)
@@ -219,16 +219,16 @@ class Shell {
         ProcessBuilder builder = builder(call, script, variables).redirectInput(new File('/dev/null')).redirectOutput(capture ? output : log)
         if (capture) { builder.redirectError(log) } else { builder.redirectErrorStream(true) }
         Process process = builder.start()
-        world.processes[key] = process
+        controller.processes[key] = process
         String encoding = call.text('encoding', 'UTF-8')
         Thread.startDaemon {
-            LogTail tail = new LogTail(log, encoding, { String line -> world.reports << { run.log(line, context) } })
+            LogTail tail = new LogTail(log, encoding, { String line -> controller.reports << { run.log(line, context) } })
             while (!process.waitFor(POLL_MILLIS, TimeUnit.MILLISECONDS)) { tail.read() }
             tail.readToEnd()
             String captured = capture ? new String(output.bytes, encoding) : ''
             int status = process.exitValue()
-            world.reports << {
-                world.processes.remove(key)
+            controller.reports << {
+                controller.processes.remove(key)
                 folder.deleteDir()
                 Call now = run.program?.call(id)
                 if (now != null && now.outcome == null) { ShellSteps.finish(now, status, captured) }
@@ -240,12 +240,12 @@ class Shell {
 
     private static String cookie(Call call) { "durable-${call.run.job.name.hashCode()}-${call.run.number}-${call.id}" }
 
-    /** Whether PATH leads to a command; the agent's own does. */
-    static boolean finds(String command, Map<String, String> variables, Map<String, String> agent) {
+    /** Whether a command is on PATH; assumed for the agent's own PATH. */
+    static boolean isOnPath(String command, Map<String, String> variables, Map<String, String> agent) {
         variables.PATH == agent.PATH || findProgram(command, variables) != command
     }
 
-    /** What is set in a container: neither PATH nor what is the agent's own. */
+    /** Variables that are set in a container: without PATH and those of the agent. */
     static EnvVars passedToContainer(Call call) {
         EnvVars own = call.run.agentVariables
         new EnvVars(call.run.variables(call.context).findAll { name, value -> !name.equalsIgnoreCase('PATH') && own[name] != value })
@@ -264,41 +264,41 @@ class Shell {
                 inner.collectMany { name, value -> ['--env', "${name}=${value}" as String] } + [container.id as String] + command
             own = ProcessEnvironment.of(call.run.agentVariables, call.run.variables(context))
         }
-        List<String> found = [findProgram(command[0], own)] + command.tail()
-        ProcessBuilder builder = new ProcessBuilder(found).directory(FileSteps.cwd(call))
+        List<String> arguments = [findProgram(command[0], own)] + command.tail()
+        ProcessBuilder builder = new ProcessBuilder(arguments).directory(FileSteps.cwd(call))
         builder.environment().clear()
         builder.environment().putAll(own)
         builder
     }
 
-    /** Ask the processes of a script to end; false if there is none. */
+    /** Send SIGTERM to the processes of a script; false if there is none. */
     static boolean signal(Call call) {
-        Process process = call.run.world.processes[key(call)] as Process
+        Process process = call.run.controller.processes[key(call)] as Process
         if (process == null) { return false }
         List<ProcessHandle> all = new ArrayList<>(process.descendants().toList())
         if (call.context['container']) { all << process.toHandle() }
-        all.addAll(marked("JENKINS_SERVER_COOKIE=${cookie(call)}").collect { ProcessHandle.of(it.name as long).orElse(null) }.findAll())
+        all.addAll(processesWith("JENKINS_SERVER_COOKIE=${cookie(call)}").collect { ProcessHandle.of(it.name as long).orElse(null) }.findAll())
         all.unique { it.pid() }.each { it.destroy() }
         true
     }
 
-    /** Ends what a `node` block left behind, as Jenkins does by the cookie in the environment. */
+    /** End processes that a `node` block left running, found by the cookie in their environment as in Jenkins. */
     static void killLeftovers(Run run, String cookie) {
         if (run.scenario.mode != 'live') { return }
         String variable = "JENKINS_NODE_COOKIE=${cookie}"
-        List<File> left = marked(variable)
-        for (int wait = 0; wait < SETTLING && left.any { read(it, 'cmdline').contains('/durable-') }; wait++) {
-            Thread.sleep(50) // a shell that was just forked has not the environment of its command yet
-            left = marked(variable)
+        List<File> left = processesWith(variable)
+        for (int wait = 0; wait < MAX_POLLS && left.any { read(it, 'cmdline').contains('/durable-') }; wait++) {
+            Thread.sleep(50) // a shell that has just forked does not have the environment of its command yet
+            left = processesWith(variable)
         }
         left.each { process -> ProcessHandle.of(process.name as long).ifPresent { it.destroy() } }
     }
 
-    private static List<File> marked(String variable) {
+    private static List<File> processesWith(String variable) {
         (new File('/proc').listFiles()?.toList() ?: []).findAll { it.name.number && "\0${read(it, 'environ')}".contains("\0${variable}\0") }
     }
 
-    /** Empty for a process that has ended or is another user's. */
+    /** The content of a file of a process; empty if it has ended or is another user's. */
     private static String read(File process, String file) {
         try {
             new File(process, file).getText('UTF-8')
@@ -308,7 +308,7 @@ class Shell {
     }
 }
 
-/** Gives the lines of a file that grows. */
+/** Reads the lines of a growing file. */
 class LogTail {
     private final File file
     private final String encoding

@@ -21,9 +21,9 @@ import org.codehaus.groovy.ast.expr.TupleExpression
 import org.codehaus.groovy.runtime.InvokerHelper
 import org.codehaus.groovy.runtime.typehandling.DefaultTypeTransformation
 
-/** What the spread operators give: groovy-cps 1.31 has none, Jenkins' own version has those of lists, maps and arguments. */
+/** Spread operators of lists, maps and arguments, which groovy-cps 1.31 lacks and the version in Jenkins has. */
 class Spread {
-    /** The elements of an operand of `*`. */
+    /** The elements of the operand of `*`. */
     static List elements(Object value) {
         if (value == null) { return [null] }
         if (value instanceof List) { return value }
@@ -51,13 +51,13 @@ class Spread {
     }
 }
 
-/** Builds the trees of CPS code, those of spread operators too. */
+/** Builds the trees of CPS code, including spread operators. */
 class PipelineTransformer extends CpsTransformer {
     protected static final ClassNode SPREAD = ClassHelper.make(Spread)
 
     @Override
     void visitListExpression(ListExpression list) {
-        spreads(list.expressions) ? visit(joined(list.expressions)) : super.visitListExpression(list)
+        hasSpread(list.expressions) ? visit(concatenation(list.expressions)) : super.visitListExpression(list)
     }
 
     @Override
@@ -72,48 +72,48 @@ class PipelineTransformer extends CpsTransformer {
     }
 
     @Override
-    void visitMethodCallExpression(MethodCallExpression called) {
-        List<Expression> arguments = argumentsOf(called.arguments)
-        if (called.spreadSafe || !spreads(arguments)) {
-            super.visitMethodCallExpression(called)
+    void visitMethodCallExpression(MethodCallExpression invocation) {
+        List<Expression> arguments = argumentsOf(invocation.arguments)
+        if (invocation.spreadSafe || !hasSpread(arguments)) {
+            super.visitMethodCallExpression(invocation)
             return
         }
         makeNode('staticCall', {
-            loc(called)
+            loc(invocation)
             literal(SPREAD)
             literal('call')
-            called.implicitThis && called.objectExpression.text == 'this' ? makeNode('javaThis_') : visit(called.objectExpression)
-            visit(called.method)
-            visit(new ConstantExpression(called.safe))
-            visit(joined(arguments))
+            invocation.implicitThis && invocation.objectExpression.text == 'this' ? makeNode('javaThis_') : visit(invocation.objectExpression)
+            visit(invocation.method)
+            visit(new ConstantExpression(invocation.safe))
+            visit(concatenation(arguments))
         } as Runnable)
     }
 
     @Override
-    void visitStaticMethodCallExpression(StaticMethodCallExpression called) {
-        List<Expression> arguments = argumentsOf(called.arguments)
-        if (!spreads(arguments)) {
-            super.visitStaticMethodCallExpression(called)
+    void visitStaticMethodCallExpression(StaticMethodCallExpression invocation) {
+        List<Expression> arguments = argumentsOf(invocation.arguments)
+        if (!hasSpread(arguments)) {
+            super.visitStaticMethodCallExpression(invocation)
             return
         }
-        visit(spread('call', new ClassExpression(called.ownerType), new ConstantExpression(called.method), ConstantExpression.FALSE, joined(arguments)))
+        visit(spread('call', new ClassExpression(invocation.ownerType), new ConstantExpression(invocation.method), ConstantExpression.FALSE, concatenation(arguments)))
     }
 
     @Override
-    void visitConstructorCallExpression(ConstructorCallExpression called) {
-        List<Expression> arguments = argumentsOf(called.arguments)
-        if (called.specialCall || !spreads(arguments)) {
-            super.visitConstructorCallExpression(called)
+    void visitConstructorCallExpression(ConstructorCallExpression invocation) {
+        List<Expression> arguments = argumentsOf(invocation.arguments)
+        if (invocation.specialCall || !hasSpread(arguments)) {
+            super.visitConstructorCallExpression(invocation)
             return
         }
-        visit(spread('construct', new ClassExpression(called.type), joined(arguments)))
+        visit(spread('construct', new ClassExpression(invocation.type), concatenation(arguments)))
     }
 
     protected static List<Expression> argumentsOf(Expression arguments) { arguments instanceof TupleExpression ? arguments.expressions : [arguments] }
 
-    protected static boolean spreads(List<Expression> expressions) { expressions.any { it instanceof SpreadExpression } }
+    protected static boolean hasSpread(List<Expression> expressions) { expressions.any { it instanceof SpreadExpression } }
 
-    protected static Expression joined(List<Expression> expressions) {
+    protected static Expression concatenation(List<Expression> expressions) {
         spread('list', new ListExpression(expressions.collect { Expression one ->
             one instanceof SpreadExpression ? spread('elements', one.expression) : new ListExpression([one])
         }))

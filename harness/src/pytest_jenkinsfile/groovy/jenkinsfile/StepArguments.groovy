@@ -9,81 +9,81 @@ import org.codehaus.groovy.ast.expr.MethodCallExpression
 import org.codehaus.groovy.ast.expr.TupleExpression
 import org.codehaus.groovy.runtime.ScriptBytecodeAdapter
 
-/** Checks what a Declarative pipeline gives to steps, options, parameters, triggers and conditions, as Jenkins does before a build starts. */
+/** Checks the literal arguments of steps, options, parameters, triggers and conditions of a Declarative pipeline, as Jenkins does before a build starts. */
 class StepArguments {
     private final Closure report
 
-    /** `report` takes the place and the words of what is wrong. */
+    /** `report` is called with place and message of each error. */
     StepArguments(Closure report) { this.report = report }
 
-    /** The arguments of a step, without its body. */
-    void check(String name, StepModel model, List<Expression> given, ASTNode step, boolean takesBody = false) {
-        if (given.size() > 1) {
+    /** Check the arguments of a step, without its body. */
+    void check(String name, StepModel model, List<Expression> arguments, ASTNode step, boolean takesBody = false) {
+        if (arguments.size() > 1) {
             report(step, "Arguments to \"${name}\" must be explicitly named.")
-        } else if (given.empty || isNamed(given[0])) {
-            named(model, given ? (given[0] as MapExpression).mapEntryExpressions : [], step, takesBody)
+        } else if (arguments.empty || isNamed(arguments[0])) {
+            named(model, arguments ? (arguments[0] as MapExpression).mapEntryExpressions : [], step, takesBody)
         } else if (takesBody || model.soleRequired) {
-            literal(given[0], model.soleRequired == null ? null : model.parameters[model.soleRequired])
+            literal(arguments[0], model.soleRequired == null ? null : model.parameters[model.soleRequired])
         } else {
             report(step, 'Step does not take a single required parameter - use named parameters instead')
         }
     }
 
-    /** A call such as `logRotator(numToKeepStr: '5')`. */
-    void checkCall(String name, StepModel model, List<Expression> given, ASTNode call) {
-        List<MapExpression> maps = given.findAll { it instanceof MapExpression } as List<MapExpression>
+    /** Check a call such as `logRotator(numToKeepStr: '5')`. */
+    void checkCall(String name, StepModel model, List<Expression> arguments, ASTNode call) {
+        List<MapExpression> maps = arguments.findAll { it instanceof MapExpression } as List<MapExpression>
         if (maps) {
-            if (maps.size() < given.size()) {
+            if (maps.size() < arguments.size()) {
                 report(call, 'Cannot mix named and unnamed arguments')
                 return
             }
             maps*.mapEntryExpressions.flatten().each { MapEntryExpression entry ->
                 if (isKnown(model, entry)) { value(entry.valueExpression, model.parameters[entry.keyExpression.text], entry.keyExpression.text) }
             }
-        } else if (given.size() > 1) {
+        } else if (arguments.size() > 1) {
             report(call, "Arguments to \"${name}\" must be explicitly named.")
-        } else if (given.size() != model.required.size()) {
-            boolean flag = given.empty && model.required.size() == 1 && model.parameters[model.required[0]] == Boolean
-            if (!flag) { report(call, "\"${name}\" should have ${model.required.size()} arguments but has ${given.size()} arguments instead.") }
+        } else if (arguments.size() != model.required.size()) {
+            boolean flag = arguments.empty && model.required.size() == 1 && model.parameters[model.required[0]] == Boolean
+            if (!flag) { report(call, "\"${name}\" should have ${model.required.size()} arguments but has ${arguments.size()} arguments instead.") }
         } else {
-            given.each { value(it, model.parameters[model.required[0]], null) }
+            arguments.each { value(it, model.parameters[model.required[0]], null) }
         }
     }
 
-    private void value(Expression given, Object wanted, String key) {
-        if (!(given instanceof MethodCallExpression)) {
-            literal(given, wanted, key)
+    private void value(Expression expression, Object type, String key) {
+        if (!(expression instanceof MethodCallExpression)) {
+            literal(expression, type, key)
             return
         }
-        StepModel model = given.implicitThis ? StepModel.DESCRIBABLES[given.methodAsString] : null
-        if (model != null && given.arguments instanceof TupleExpression) {
-            checkCall(given.methodAsString, model, (given.arguments as TupleExpression).expressions, given)
+        StepModel model = expression.implicitThis ? StepModel.DESCRIBABLES[expression.methodAsString] : null
+        if (model != null && expression.arguments instanceof TupleExpression) {
+            checkCall(expression.methodAsString, model, (expression.arguments as TupleExpression).expressions, expression)
         }
     }
 
-    /** What names its class is one value. */
-    private static boolean isNamed(Expression given) {
-        given instanceof MapExpression && !given.mapEntryExpressions.any { it.keyExpression.text == '$class' }
+    /** Whether a map holds named arguments; one with `$class` is a single value. */
+    private static boolean isNamed(Expression argument) {
+        argument instanceof MapExpression && !argument.mapEntryExpressions.any { it.keyExpression.text == '$class' }
     }
 
-    private void named(StepModel model, List<MapEntryExpression> given, ASTNode step, boolean takesBody) {
+    private void named(StepModel model, List<MapEntryExpression> entries, ASTNode step, boolean takesBody) {
         boolean valid = true
         Object sole = model.soleRequired == null ? null : model.parameters[model.soleRequired]
         boolean nested = false
-        given.each { entry ->
+        entries.each { entry ->
             String key = entry.keyExpression.text
             if (!model.parameters.containsKey(key) && sole instanceof StepModel) {
                 nested = true
-                named(sole, given, step, false)
+                named(sole, entries, step, false)
             } else if (!isKnown(model, entry)) {
                 valid = false
             } else {
-                boolean alone = given.size() == 1 && key == model.soleRequired && !takesBody
+                boolean alone = entries.size() == 1 && key == model.soleRequired && !takesBody
                 valid &= literal(entry.valueExpression, model.parameters[key], alone ? null : key)
             }
         }
         if (valid && !nested) {
-            (model.required - given*.keyExpression*.text).each { report(step, "Missing required parameter: \"${it}\"") }
+            (model.required - entries*.keyExpression*.text).each { report(step, "Missing required parameter: \"${it}\"") }
         }
     }
 
@@ -94,24 +94,24 @@ class StepArguments {
         known
     }
 
-    /** Only what is written out is checked. */
-    private boolean literal(Expression given, Object wanted, String key = null) {
-        if (!(given instanceof ConstantExpression) || fits(number(given.value), wanted)) { return true }
-        Object value = number(given.value)
-        String type = wanted instanceof StepModel ? "class ${wanted.type}" : String.valueOf(wanted)
-        report(given, "Expecting \"${type}\"${key == null ? '' : " for parameter \"${key}\""} but got \"${value}\" of type ${value.class} instead")
+    /** Check a literal; other expressions are accepted. */
+    private boolean literal(Expression expression, Object type, String key = null) {
+        if (!(expression instanceof ConstantExpression) || fits(number(expression.value), type)) { return true }
+        Object value = number(expression.value)
+        String typeName = type instanceof StepModel ? "class ${type.type}" : String.valueOf(type)
+        report(expression, "Expecting \"${typeName}\"${key == null ? '' : " for parameter \"${key}\""} but got \"${value}\" of type ${value.class} instead")
         false
     }
 
     private static Object number(Object value) { value instanceof BigDecimal ? value.doubleValue() : value }
 
-    private static boolean fits(Object value, Object wanted) {
+    private static boolean fits(Object value, Object type) {
         if (value == null) { return true }
-        if (!(wanted instanceof Class)) { return false }
-        if (wanted == String && (value instanceof Integer || value instanceof Boolean)) { return false }
-        if (wanted == int && (value instanceof String || value instanceof Boolean)) { return false }
+        if (!(type instanceof Class)) { return false }
+        if (type == String && (value instanceof Integer || value instanceof Boolean)) { return false }
+        if (type == int && (value instanceof String || value instanceof Boolean)) { return false }
         try {
-            ScriptBytecodeAdapter.castToType(value, wanted)
+            ScriptBytecodeAdapter.castToType(value, type)
             return true
         } catch (Exception ignored) {
             return false

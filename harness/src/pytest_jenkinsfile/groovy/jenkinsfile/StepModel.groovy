@@ -2,7 +2,7 @@ package jenkinsfile
 
 import java.util.concurrent.TimeUnit
 
-/** How Jenkins makes a step of its arguments: their types, what it takes for another type, what it refuses. */
+/** The parameters of a step in Jenkins: types, conversions, and the errors of wrong arguments. */
 class StepModel {
     private static final String BASIC = 'org.jenkinsci.plugins.workflow.steps'
     private static final String SUPPORT = 'org.jenkinsci.plugins.workflow.support.steps'
@@ -78,14 +78,14 @@ class StepModel {
         sleep: of("${BASIC}.SleepStep", 1, [time: int, unit: TimeUnit]),
         stage: of("${SUPPORT}.StageStep", 1, [name: String, concurrency: Integer]) { it.name },
         stash: of("${SUPPORT}.stash.StashStep", 1, [name: String, allowEmpty: boolean, excludes: String, includes: String,
-            useDefaultExcludes: boolean]) { isGoodName(it.name) },
+            useDefaultExcludes: boolean]) { isValidName(it.name) },
         step: of("${BASIC}.CoreStep", 1, [delegate: 'interface jenkins.tasks.SimpleBuildStep']),
         timeout: of("${BASIC}.TimeoutStep", 1, [time: int, activity: boolean, unit: TimeUnit]),
         timestamps: of('hudson.plugins.timestamper.pipeline.TimestamperStep', 0, [:]),
         tool: of("${BASIC}.ToolStep", 1, [name: String, type: String]),
         touch: of("${UTILITY}.fs.TouchStep", 1, [file: String, timestamp: Long]),
         unstable: of("${BASIC}.UnstableStep", 1, [message: String]) { it.message },
-        unstash: of("${SUPPORT}.stash.UnstashStep", 1, [name: String]) { isGoodName(it.name) },
+        unstash: of("${SUPPORT}.stash.UnstashStep", 1, [name: String]) { isValidName(it.name) },
         unzip: of("${UTILITY}.zip.UnZipStep", 1, [zipFile: String, charset: String, dir: String, file: String, glob: String, quiet: boolean,
             read: boolean, test: boolean]),
         waitUntil: of("${BASIC}.WaitForConditionStep", 0, [initialRecurrencePeriod: long, quiet: boolean]),
@@ -103,7 +103,7 @@ class StepModel {
         zip: of("${UTILITY}.zip.ZipStep", 1, [zipFile: String, archive: boolean, defaultExcludes: boolean, dir: String, exclude: String,
             file: String, glob: String, overwrite: boolean]),
     ]
-    /** What stands in `options`, `parameters` and `triggers` and is no step. */
+    /** Calls in `options`, `parameters` and `triggers` that are not steps. */
     static final Map<String, StepModel> DESCRIBABLES = [
         buildDiscarder: of('jenkins.model.BuildDiscarderProperty', 1, [strategy: Object]),
         logRotator: of('hudson.tasks.LogRotator', 4, [daysToKeepStr: String, numToKeepStr: String, artifactDaysToKeepStr: String,
@@ -149,16 +149,16 @@ class StepModel {
         triggeredBy: of('org.jenkinsci.plugins.pipeline.modeldefinition.when.impl.TriggeredByConditional', 1, [cause: String,
             detail: String]),
     ]
-    /** Steps whose arguments are read as they are given; only Declarative checks them. */
-    private static final List<String> LOOSE = ['archive', 'cleanWs', 'publishHTML', 'step', 'timestamps', 'waitUntil', 'wrap']
+    /** Steps whose arguments are checked in Declarative pipelines only. */
+    private static final List<String> UNCHECKED = ['archive', 'cleanWs', 'publishHTML', 'step', 'timestamps', 'waitUntil', 'wrap']
 
     private static final Map<Class, Class> BOXED = [(boolean): Boolean, (int): Integer, (long): Long, (double): Double]
 
     final String type
-    /** By name, the required ones first: a class, the text that Jenkins has for one that is not here, or the model of what is made there. */
+    /** Types by name, required parameters first: a class, the name of a class of Jenkins, or the model of a nested value. */
     final Map<String, Object> parameters
     final List<String> required
-    /** Of what a parameter that is a list holds; null for anything. */
+    /** The element type of a list parameter; null for any. */
     private final Class element
     private final Closure<Boolean> accepts
 
@@ -178,8 +178,8 @@ class StepModel {
         of(type, required, parameters, null, accepts)
     }
 
-    /** The model by which a step is made while a build runs. */
-    static StepModel atRunTime(String step) { step in LOOSE ? null : ALL[step] }
+    /** The model that checks a step at run time, or null. */
+    static StepModel atRunTime(String step) { step in UNCHECKED ? null : ALL[step] }
 
     /** The only required parameter, or null. */
     String getSoleRequired() { required.size() == 1 ? required[0] : null }
@@ -187,53 +187,53 @@ class StepModel {
     /** Whether a map given to the step is the value of its only parameter. */
     boolean isSole() { parameters.size() == 1 && type =~ /\.(EchoStep|ErrorStep|PushdStep|EnvStep|FileExistsStep|UnstableStep|UnstashStep|WorkspaceStep)$/ }
 
-    /** The arguments as the step has them. Unknown ones are logged and left out. */
+    /** Convert the arguments of a step; unknown ones are logged and dropped. */
     Map<String, Object> instantiate(Map<String, Object> given, Closure warn) {
         List<String> unknown = given.keySet().findAll { !(it in parameters) }.toList()
-        Map<String, Object> taken = [:]
+        Map<String, Object> converted = [:]
         try {
-            parameters.each { name, wanted -> if (given.containsKey(name)) { taken[name] = coerced(name, wanted, given[name]) } }
-            if (accepts != null && !accepts.call(taken)) { throw new java.lang.reflect.InvocationTargetException(null) }
+            parameters.each { name, wanted -> if (given.containsKey(name)) { converted[name] = coerce(name, wanted, given[name]) } }
+            if (accepts != null && !accepts.call(converted)) { throw new java.lang.reflect.InvocationTargetException(null) }
         } catch (Exception error) {
             throw new IllegalArgumentException("Could not instantiate ${String.valueOf((Object) given)} for ${type}: ${error}", error)
         }
         if (unknown) { warn.call("WARNING: Unknown parameter(s) found for class type '${type}': ${unknown.join(',')}") }
-        taken
+        converted
     }
 
-    private Object coerced(String name, Object wanted, Object value) {
-        if (!(wanted instanceof Class) || wanted == Object) { return value }
-        if (value == null) { return wanted == boolean ? false : wanted.primitive ? 0 : null }
-        convert(name, BOXED[wanted] ?: wanted, value)
+    private Object coerce(String name, Object type, Object value) {
+        if (!(type instanceof Class) || type == Object) { return value }
+        if (value == null) { return type == boolean ? false : type.primitive ? 0 : null }
+        convert(name, BOXED[type] ?: type, value)
     }
 
-    private Object convert(String name, Class wanted, Object value) {
-        if (wanted.isInstance(value)) { return wanted == List && element != null ? value.collect { coerced(name, element, it) } : value }
-        if (wanted == TimeUnit && value instanceof String) { return TimeUnit.valueOf(value) }
-        if (wanted == List && value instanceof Describable) {
+    private Object convert(String name, Class type, Object value) {
+        if (type.isInstance(value)) { return type == List && element != null ? value.collect { coerce(name, element, it) } : value }
+        if (type == TimeUnit && value instanceof String) { return TimeUnit.valueOf(value) }
+        if (type == List && value instanceof Describable) {
             throw new UnsupportedOperationException("no known implementation of interface java.util.List is using symbol ‘${value.symbol}’")
         }
-        if (wanted == List && value instanceof Map) { throw new UnsupportedOperationException('must specify $class with an implementation of interface java.util.List') }
-        if (wanted == String && value instanceof Map) { throw new NoStaplerConstructorException('There\'s no @DataBoundConstructor on any constructor of class java.lang.String') }
-        if (Number.isAssignableFrom(wanted) && value instanceof Number) { return value.asType(wanted) }
-        if (wanted == Boolean && value instanceof String) { return value.toBoolean() }
-        if (wanted in [Integer, Long] && value instanceof String) {
-            if (value ==~ /-?\d+/) { return value.asType(wanted) }
-            throw new ClassCastException("${place(name)} expects ${wanted} but was unable to coerce the received value \"${value}\" to that type")
+        if (type == List && value instanceof Map) { throw new UnsupportedOperationException('must specify $class with an implementation of interface java.util.List') }
+        if (type == String && value instanceof Map) { throw new NoStaplerConstructorException('There\'s no @DataBoundConstructor on any constructor of class java.lang.String') }
+        if (Number.isAssignableFrom(type) && value instanceof Number) { return value.asType(type) }
+        if (type == Boolean && value instanceof String) { return value.toBoolean() }
+        if (type in [Integer, Long] && value instanceof String) {
+            if (value ==~ /-?\d+/) { return value.asType(type) }
+            throw new ClassCastException("${place(name)} expects ${type} but was unable to coerce the received value \"${value}\" to that type")
         }
-        String expected = wanted == List ? "java.util.List<${(element ?: Object).name}>" : wanted
+        String expected = type == List ? "java.util.List<${(element ?: Object).name}>" : type
         throw new ClassCastException("${place(name)} expects ${expected} but received ${value.class}")
     }
 
-    /** What is required goes to the constructor of a step, the rest to its setters. */
+    /** The place of a parameter in messages: required ones are in the constructor, others in setters. */
     private String place(String name) { name in required ? "${type}.${name}" : "class ${type}.set${name.capitalize()}()" }
 
     private static boolean isResult(Object name) { name == null || hudson.model.Result.values()*.name().contains((name as String).toUpperCase()) }
 
-    private static boolean isGoodName(String name) { name && !(name =~ /[?*\/\\%!@#$^&|<>\[\]:;]/) && !(name in ['.', '..']) }
+    private static boolean isValidName(String name) { name && !(name =~ /[?*\/\\%!@#$^&|<>\[\]:;]/) && !(name in ['.', '..']) }
 }
 
-/** What Stapler throws of a value for which it has no constructor. */
+/** The exception of Stapler for a value without a constructor. */
 class NoStaplerConstructorException extends Exception {
     NoStaplerConstructorException(String message) { super(message) }
 

@@ -2,15 +2,15 @@ package jenkinsfile
 
 import com.cloudbees.groovy.cps.Outcome
 
-/** A step: how its arguments are read, what it does, and what happens to it later. */
+/** A step: its arguments and its callbacks. */
 class StepDefinition {
     String name
-    /** The argument that may be given without a name. */
+    /** The argument that may be passed without a name. */
     String main
     boolean sync
     boolean block
     boolean needsWorkspace
-    /** Whether a block step brings its own body. */
+    /** Whether a block step supplies its own body. */
     boolean bodyless
     String plugin
     Closure start
@@ -24,7 +24,7 @@ class StepDefinition {
     Object symbol
     StepModel model
 
-    /** Tell the body and the named arguments apart; what cannot be understood is no step yet. */
+    /** Separate the body from the arguments; a malformed call raises before the step starts. */
     void readArguments(Call call, Object[] args) {
         List rest = args.toList()
         if (main == '*' && rest && !(rest[0] instanceof Map)) {
@@ -42,10 +42,10 @@ class StepDefinition {
         if (block && !bodyless && call.body == null && main != '*') { throw new IllegalStateException("${name} step must be called with a body") }
     }
 
-    /** Whether a map holds named arguments; where a step has only one, or the map names its class, it is the value of that. */
+    /** Whether a map holds named arguments; for a step with one parameter, or with `$class`, it is the value. */
     private boolean isNamed(Map given) { main != '*' && !(main && given.containsKey('$class')) && (model == null || !model.sole || (given.size() == 1 && given.containsKey(main))) }
 
-    /** The name in the console. A publisher that cannot be made is only known by the step that would run it. */
+    /** The name in the console; `step` for `archiveArtifacts` with an invalid argument. */
     String heading(Call call) {
         if (name == 'step') { return ScriptSteps.heading(call) }
         name == 'archiveArtifacts' && call['artifacts'] != null && !(call['artifacts'] instanceof String) ? 'step' : call.name
@@ -54,14 +54,14 @@ class StepDefinition {
     /** Check and convert the arguments. */
     void instantiate(Call call) {
         if (model != null) {
-            Map<String, Object> taken
+            Map<String, Object> converted
             try {
-                taken = model.instantiate(call.arguments) { String line -> call.log(line) }
+                converted = model.instantiate(call.arguments) { String line -> call.log(line) }
             } catch (IllegalArgumentException error) {
                 throw heading(call) == name ? error : new IllegalArgumentException("Failed to prepare ${name} step", error)
             }
             call.arguments.clear()
-            call.arguments.putAll(taken)
+            call.arguments.putAll(converted)
         }
     }
 
@@ -75,9 +75,9 @@ class StepDefinition {
     }
 }
 
-/** A value such as `string(name: 'X')`, which is no step. */
+/** A value such as `string(name: 'X')`, which is not a step. */
 class Describable implements Serializable {
-    /** What may also be written as a map with the name of its class. */
+    /** Symbols of the classes that a map with `$class` may name. */
     private static final Map<String, String> CLASSES = [
         BooleanParameterDefinition: 'booleanParam', BooleanParameterValue: 'booleanParam', BuildDiscarderProperty: 'buildDiscarder',
         ChoiceParameterDefinition: 'choice', DisableConcurrentBuildsJobProperty: 'disableConcurrentBuilds', FileBinding: 'file', LogRotator: 'logRotator',
@@ -88,7 +88,7 @@ class Describable implements Serializable {
     String symbol
     Map<String, Object> arguments
 
-    /** The same map, or what its class is known as. */
+    /** The value that a map with a known `$class` describes; other maps unchanged. */
     static Object of(Map given) {
         String symbol = CLASSES[(given['$class'] as String)?.tokenize('.')?.last()]
         if (symbol == null) { return given }
@@ -102,7 +102,7 @@ class Describable implements Serializable {
     String toString() { "@${symbol}(${arguments.collect { k, v -> "${k}=${v}" }.join(',')})" }
 }
 
-/** The steps that this harness runs, those that only Jenkins has, and symbols. */
+/** The registry of steps and symbols. */
 class Steps {
     private static final Map<String, StepDefinition> ALL = [:]
     static final List<String> SYMBOLS = [
@@ -121,7 +121,7 @@ class Steps {
         FlowSteps.register()
         FileSteps.register()
         ShellSteps.register()
-        PersonSteps.register()
+        InputSteps.register()
         BuildSteps.register()
         CredentialSteps.register()
         ToolSteps.register()
@@ -135,7 +135,7 @@ class Steps {
         step
     }
 
-    static boolean isPlayed(String name) { ALL.containsKey(name) }
+    static boolean isImplemented(String name) { ALL.containsKey(name) }
 
     /** Whether an installation with these plugins has the step. */
     static boolean isInstalled(String name, List<String> plugins) { ALL.containsKey(name) && (ALL[name].plugin == null || ALL[name].plugin in plugins) }
@@ -144,17 +144,17 @@ class Steps {
 
     static boolean takesBody(String name) { ALL[name]?.block && !ALL[name].bodyless }
 
-    static StepDefinition of(Call call) { answers(call.run, call.name) ? OptionalSteps.ANSWERED : ALL[call.name] }
+    static StepDefinition of(Call call) { isStubbed(call.run, call.name) ? OptionalSteps.STUBBED : ALL[call.name] }
 
-    /** What the scenario answers goes before what the harness would do. */
-    private static boolean answers(Run run, String name) { name in (run.scenario.steps as List) }
+    /** Whether the scenario stubs a step; a stub replaces the step of the harness. */
+    private static boolean isStubbed(Run run, String name) { name in (run.scenario.steps as List) }
 
     static StepDefinition find(Run run, String name, Object[] args) {
-        if (answers(run, name)) { return OptionalSteps.ANSWERED }
+        if (isStubbed(run, name)) { return OptionalSteps.STUBBED }
         StepDefinition step = ALL[name]
         if (step != null && (step.plugin == null || step.plugin in run.scenario.plugins)) { return step }
         if (name in SYMBOLS || pluginOfSymbol(name) in run.scenario.plugins) { return new StepDefinition(symbol: symbol(name, args)) }
-        if (step == null && (name in Plugins.USUAL_STEPS || Plugins.of(name) in run.scenario.plugins)) { refuseGap(run, Plugins.gapOfStep(name)) }
+        if (step == null && (name in Plugins.SUGGESTED_PLUGIN_STEPS || Plugins.of(name) in run.scenario.plugins)) { reportUnsupported(run, Plugins.unsupportedStep(name)) }
         List<String> known = (ALL.values().findAll { !it.plugin || it.plugin in run.scenario.plugins }*.name + (run.scenario.steps as List)).unique().sort()
         throw new NoSuchMethodError("No such DSL method '${name}' found among steps ${known} or symbols ${SYMBOLS} or globals ${Globals.NAMES}")
     }
@@ -163,7 +163,7 @@ class Steps {
         OPTIONAL_SYMBOLS[name] ?: DeclarativeParser.PLUGIN_TRIGGERS[name] ?: DeclarativeParser.PLUGIN_PARAMETERS[name] ?: DeclarativeParser.PLUGIN_OPTIONS[name]
     }
 
-    static void refuseGap(Run run, String what) { throw run.refuse(what) }
+    static void reportUnsupported(Run run, String what) { throw run.reportUnsupported(what) }
 
     private static Describable symbol(String name, Object[] args) {
         if (args.length == 1 && args[0] instanceof Map) { return new Describable(symbol: name, arguments: new LinkedHashMap(args[0])) }
@@ -171,17 +171,17 @@ class Steps {
     }
 }
 
-/** An error of a kind that would mean a fault of the harness, were it not Jenkins' own. */
-class AsInJenkins extends RuntimeException {
-    AsInJenkins(Throwable error) { super(error) }
+/** Wraps an error that Jenkins raises too and that would otherwise count as a bug of the harness. */
+class JenkinsException extends RuntimeException {
+    JenkinsException(Throwable error) { super(error) }
 }
 
-/** A gap of this harness, which must not look like a result of Jenkins. */
-class NotInHarness extends Error {
-    /** Whether the message names the place, as one of the compiler does. */
+/** The script uses a feature that this harness does not support; not a result of Jenkins. */
+class UnsupportedError extends Error {
+    /** Whether the message contains the place, as those of the compiler do. */
     final boolean located
 
-    NotInHarness(String message, boolean located = false) {
+    UnsupportedError(String message, boolean located = false) {
         super(message)
         this.located = located
     }

@@ -2,7 +2,7 @@ package jenkinsfile
 
 import java.util.regex.Pattern
 
-/** How Jenkins writes durations and matches Ant patterns. */
+/** Durations as Jenkins writes them, and Ant patterns. */
 class Text {
     private static final List<String> DEFAULT_EXCLUDES = [
         '**/*~', '**/#*#', '**/.#*', '**/%*%', '**/._*', '**/CVS', '**/CVS/**', '**/.svn', '**/.svn/**',
@@ -25,7 +25,7 @@ class Text {
         "${millis} ms"
     }
 
-    /** The smaller unit is shown only beside less than ten of the greater. */
+    /** Two units; the smaller one is shown only if the amount of the greater is below ten. */
     private static String two(long great, String unit, long small, String smaller) {
         great < 10 ? "${great} ${unit} ${small} ${smaller}" : "${great} ${unit}"
     }
@@ -38,18 +38,18 @@ class Text {
 
     /** The files under `root` that Ant patterns select, as sorted relative paths. */
     static List<String> files(File root, String includes, String excludes = null, boolean defaults = true, boolean caseSensitive = true) {
-        List<Pattern> wanted = patterns(includes ?: '**', caseSensitive)
-        List<Pattern> unwanted = patterns(excludes, caseSensitive) + (defaults ? DEFAULT_EXCLUDES.collect { ant(it) } : [])
-        List<String> found = []
+        List<Pattern> included = patterns(includes ?: '**', caseSensitive)
+        List<Pattern> excluded = patterns(excludes, caseSensitive) + (defaults ? DEFAULT_EXCLUDES.collect { ant(it) } : [])
+        List<String> paths = []
         if (root.directory) {
             root.eachFileRecurse { File file ->
                 String path = root.toPath().relativize(file.toPath())
-                if (file.file && wanted.any { it.matcher(path).matches() } && !unwanted.any { it.matcher(path).matches() }) {
-                    found << path
+                if (file.file && included.any { it.matcher(path).matches() } && !excluded.any { it.matcher(path).matches() }) {
+                    paths << path
                 }
             }
         }
-        found.sort()
+        paths.sort()
     }
 
     static boolean matches(String pattern, String path, boolean caseSensitive = true) {
@@ -63,15 +63,15 @@ class Text {
         List<Integer> row = (0..other.length()).toList()
         one.eachWithIndex { letter, i ->
             List<Integer> next = [i + 1]
-            other.eachWithIndex { String wanted, int j -> next << [next[j] + 1, row[j + 1] + 1, row[j] + (letter == wanted ? 0 : 1)].min() }
+            other.eachWithIndex { String target, int j -> next << [next[j] + 1, row[j + 1] + 1, row[j] + (letter == target ? 0 : 1)].min() }
             row = next
         }
         row.last()
     }
 
     private static List<Pattern> patterns(String list, boolean caseSensitive = true) {
-        List<Pattern> found = (list ?: '').split(',').toList()*.trim().findAll { it }.collect { ant(it.endsWith('/') ? "${it}**" : it) }
-        caseSensitive ? found : found.collect { Pattern.compile(it.pattern(), Pattern.CASE_INSENSITIVE) }
+        List<Pattern> patterns = (list ?: '').split(',').toList()*.trim().findAll { it }.collect { ant(it.endsWith('/') ? "${it}**" : it) }
+        caseSensitive ? patterns : patterns.collect { Pattern.compile(it.pattern(), Pattern.CASE_INSENSITIVE) }
     }
 
     private static Pattern ant(String pattern) {

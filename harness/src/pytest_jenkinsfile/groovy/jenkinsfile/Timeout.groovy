@@ -5,7 +5,7 @@ import hudson.model.Result
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
 import org.jenkinsci.plugins.workflow.steps.TimeoutStepExecution
 
-/** `timeout`: a limit on a body, or on how long it prints nothing. */
+/** `timeout`: limits the duration of a body, or the time without output. */
 class Timeout {
     static void start(Call call) {
         long limit = call['time'] == null ? 0 : Text.millis(call['time'], (call['unit'] ?: 'MINUTES') as String)
@@ -33,21 +33,21 @@ class Timeout {
     }
 
     private static void arm(Call call, long limit) {
-        call.state.deadline = call.run.world.clock.now + limit
-        if (limit > 0) { call.run.world.at(limit, call, 'timeout') }
+        call.state.deadline = call.run.controller.clock.now + limit
+        if (limit > 0) { call.run.controller.scheduleEvent(limit, call, 'timeout') }
     }
 
-    /** A line printed by the body: the time starts anew. */
+    /** Extend the deadline when the body prints a line. */
     static void activity(Run run, int id) {
         Call call = run.program?.call(id)
-        if (call?.outcome == null && call?.state?.deadline != null) { call.state.deadline = run.world.clock.now + (call.state.limit as long) }
+        if (call?.outcome == null && call?.state?.deadline != null) { call.state.deadline = run.controller.clock.now + (call.state.limit as long) }
     }
 
     static void expire(Call call) {
         if (call.state.expired) { return }
-        long left = (call.state.deadline as long) - call.run.world.clock.now
+        long left = (call.state.deadline as long) - call.run.controller.clock.now
         if (left > 0) {
-            call.run.world.at(left, call, 'timeout')
+            call.run.controller.scheduleEvent(left, call, 'timeout')
             return
         }
         announce(call)
@@ -55,9 +55,9 @@ class Timeout {
         call.run.program.bodies(call).each { call.run.interrupt(it, error) }
     }
 
-    /** A body that took its time without a step has run out of it all the same. */
+    /** Expire the limit of a body that computed past its deadline without a step. */
     static void check(Call call) {
-        if (!call.state.expired && call.state.limit > 0 && call.run.world.clock.now > (call.state.deadline as long)) {
+        if (!call.state.expired && call.state.limit > 0 && call.run.controller.clock.now > (call.state.deadline as long)) {
             announce(call)
             call.state.late = true
         }

@@ -2,9 +2,9 @@ package jenkinsfile
 
 import hudson.AbortException
 
-/** Tools that the scenario says are installed. */
+/** Steps for the tools that the scenario configures. */
 class ToolSteps {
-    /** What a tool adds to the environment, besides its commands on the path. */
+    /** Variables of a tool, besides its commands on PATH. */
     private static final Map<String, List<String>> HOMES = [
         ant: ['ANT_HOME'], go: ['GOROOT'], gradle: ['GRADLE_HOME'], jdk: ['JAVA_HOME'], maven: ['M2_HOME', 'MAVEN_HOME'], nodejs: ['NODEJS_HOME'],
     ]
@@ -23,10 +23,10 @@ class ToolSteps {
     private static String home(Call call, String type, String name) {
         Map<String, Map> tools = call.run.scenario.tools as Map
         if (!tools) {
-            Steps.refuseGap(call.run, "the tool '${name}' is not in this scenario: tools={'${type ?: 'TYPE'}': ['${name}']}, or --tool ${type ?: 'TYPE'}=${name}")
+            Steps.reportUnsupported(call.run, "the tool '${name}' is not configured in this scenario: tools={'${type ?: 'TYPE'}': ['${name}']}, or --tool ${type ?: 'TYPE'}=${name}")
         }
-        String found = type in tools.keySet() ? type : tools.find { it.value.containsKey(name) }?.key
-        if (found == null || !tools[found].containsKey(name)) { throw new AbortException("No ${type ?: 'tool'} named ${name} found") }
-        tools[found][name] ?: new File(call.run.world.root, "tools/${found}/${name}").path
+        String toolType = type in tools.keySet() ? type : tools.find { it.value.containsKey(name) }?.key
+        if (toolType == null || !tools[toolType].containsKey(name)) { throw new AbortException("No ${type ?: 'tool'} named ${name} found") }
+        tools[toolType][name] ?: new File(call.run.controller.root, "tools/${toolType}/${name}").path
     }
 }

@@ -1,6 +1,6 @@
 package org.jenkinsci.plugins.workflow.job
 
-import jenkinsfile.World
+import jenkinsfile.Controller
 import org.jenkinsci.plugins.workflow.support.steps.build.RunWrapper
 
 /** The job behind a build. Not serialisable, as in Jenkins. */
@@ -17,7 +17,7 @@ class WorkflowJob {
     Map<String, String> getEnvironment(Object node, Object listener) {
         Objects.requireNonNull(listener, 'listener')
         if (node != null) { throw new IllegalArgumentException('this harness knows the environment of a job without a node only') }
-        World.current.run(build.fullProjectName, build.number).jobVariables()
+        Controller.current.run(build.fullProjectName, build.number).jobVariables()
     }
 
     String toString() { build.fullProjectName }

@@ -2,7 +2,7 @@ package org.jenkinsci.plugins.workflow.job
 
 import hudson.model.Cause
 import jenkinsfile.EnvVars
-import jenkinsfile.World
+import jenkinsfile.Controller
 import org.jenkinsci.plugins.workflow.support.steps.build.RunWrapper
 
 /** Not serialisable, as in Jenkins. */
@@ -20,7 +20,7 @@ class WorkflowRun {
     /** What Jenkins' configuration, the job and the parameters set: no `withEnv`, `environment {}` or `env.X = …` is in it. */
     EnvVars getEnvironment(Object listener) {
         Objects.requireNonNull(listener, 'listener')
-        new EnvVars(World.current.run(build.fullProjectName, build.number).own())
+        new EnvVars(Controller.current.run(build.fullProjectName, build.number).buildVariables())
     }
 
     String toString() { "${build.fullProjectName} #${build.number}" }

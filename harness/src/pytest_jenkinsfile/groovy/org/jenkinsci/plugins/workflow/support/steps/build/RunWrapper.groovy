@@ -3,7 +3,7 @@ package org.jenkinsci.plugins.workflow.support.steps.build
 import hudson.model.Result
 import jenkinsfile.Run
 import jenkinsfile.Text
-import jenkinsfile.World
+import jenkinsfile.Controller
 import net.sf.json.JSONArray
 import net.sf.json.JSONObject
 import org.jenkinsci.plugins.workflow.job.WorkflowRun
@@ -18,7 +18,7 @@ class RunWrapper implements Serializable {
         this.runNumber = runNumber
     }
 
-    private Run run() { World.current.run(jobName, runNumber) }
+    private Run run() { Controller.current.run(jobName, runNumber) }
 
     String getResult() { run().result?.name() }
 
@@ -50,11 +50,11 @@ class RunWrapper implements Serializable {
 
     String getAbsoluteUrl() { run().url }
 
-    long getDuration() { World.current.clock.now - run().started }
+    long getDuration() { Controller.current.clock.now - run().started }
 
     String getDurationString() { "${Text.span(duration)} and counting" }
 
-    long getStartTimeInMillis() { World.EPOCH + run().started }
+    long getStartTimeInMillis() { Controller.EPOCH + run().started }
 
     long getTimeInMillis() { startTimeInMillis }
 

@@ -6,42 +6,42 @@ import java.lang.reflect.Field
 import java.lang.reflect.InaccessibleObjectException
 import java.lang.reflect.Modifier
 
-/** An object, and the field that it was found in, if it was one. */
+/** An object and, if it is the value of a field, the name of that field. */
 @CompileStatic
 @TupleConstructor
-class Part {
+class FieldReference {
     Object value
     String field
 }
 
-/** Names the fields that lead to what cannot be saved, innermost first, as Jenkins does. */
+/** Lists the fields that lead to an object that is not serializable, innermost first, as Jenkins does. */
 @CompileStatic
-class Unsaved {
-    private static final int LONGEST = 100
+class SerializationPath {
+    private static final int MAX_LENGTH = 100
 
     static List<String> path(Object root) {
-        Object offender = findUnserialisable(root)
+        Object offender = findOffender(root)
         if (offender == null) { return [] }
-        Map<Object, Part> owners = new IdentityHashMap<>()
+        Map<Object, FieldReference> owners = new IdentityHashMap<>()
         Deque<Object> queue = new ArrayDeque<>([root])
         while (queue && !owners.containsKey(offender)) {
             Object owner = queue.poll()
-            for (Part part in parts(owner)) {
+            for (FieldReference part in parts(owner)) {
                 if (part.value != null && !owners.containsKey(part.value)) {
-                    owners.put(part.value, new Part(owner, part.field))
+                    owners.put(part.value, new FieldReference(owner, part.field))
                     queue.add(part.value)
                 }
             }
         }
         List<String> way = []
-        for (Part step = owners.get(offender); step != null && way.size() < LONGEST; step = owners.get(step.value)) {
+        for (FieldReference step = owners.get(offender); step != null && way.size() < MAX_LENGTH; step = owners.get(step.value)) {
             if (step.field) { way << step.field }
         }
         way
     }
 
-    private static Object findUnserialisable(Object root) {
-        Watching stream = new Watching(OutputStream.nullOutputStream())
+    private static Object findOffender(Object root) {
+        OffenderRecorder stream = new OffenderRecorder(OutputStream.nullOutputStream())
         try {
             stream.writeObject(root)
         } catch (NotSerializableException ignored) {
@@ -50,13 +50,13 @@ class Unsaved {
         null
     }
 
-    /** What a saved object holds: its elements, or its fields with their names. */
-    private static List<Part> parts(Object owner) {
+    /** The elements of an object, or its fields with their names. */
+    private static List<FieldReference> parts(Object owner) {
         if (owner instanceof Class) { return [] }
-        if (owner instanceof Map) { return (owner.keySet().toList() + owner.values().toList()).collect { new Part(it) } }
-        if (owner instanceof Collection) { return owner.collect { new Part(it) } }
-        if (owner instanceof Object[]) { return owner.toList().collect { new Part(it) } }
-        fields(owner.getClass()).collect { Field field -> new Part(field.get(owner), "${field.declaringClass.name}.${field.name}".toString()) }
+        if (owner instanceof Map) { return (owner.keySet().toList() + owner.values().toList()).collect { new FieldReference(it) } }
+        if (owner instanceof Collection) { return owner.collect { new FieldReference(it) } }
+        if (owner instanceof Object[]) { return owner.toList().collect { new FieldReference(it) } }
+        fields(owner.getClass()).collect { Field field -> new FieldReference(field.get(owner), "${field.declaringClass.name}.${field.name}".toString()) }
     }
 
     private static List<Field> fields(Class type) {
@@ -76,12 +76,12 @@ class Unsaved {
     }
 }
 
-/** Remembers the object that cannot be written. */
+/** Records the object that is not serializable. */
 @CompileStatic
-class Watching extends ObjectOutputStream {
+class OffenderRecorder extends ObjectOutputStream {
     Object offender
 
-    Watching(OutputStream sink) {
+    OffenderRecorder(OutputStream sink) {
         super(sink)
         enableReplaceObject(true)
     }

@@ -1,8 +1,8 @@
 package jenkinsfile
 
-/** What a build that is restarted at a stage has of the one before: its artefacts, and its stashes where they are preserved. */
-class Restart {
-    static void keep(Run run) {
+/** Copies artifacts, and stashes if `preserveStashes` is set, from the original build to one that is restarted at a stage. */
+class StageRestart {
+    static void restoreFiles(Run run) {
         Run origin = run.origin
         if (origin.archived) {
             run.log("Copying ${origin.archived.size()} artifact(s) from ${origin.displayName}")

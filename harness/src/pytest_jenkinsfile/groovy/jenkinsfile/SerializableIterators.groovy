@@ -2,20 +2,20 @@ package jenkinsfile
 
 import groovy.transform.CompileStatic
 
-/** The category that Jenkins adds to CPS code: iterators and map views that can be saved. */
+/** The category that Jenkins adds to CPS code: serializable iterators and map views. */
 @CompileStatic
-class Iterators {
-    static <E> Iterator<E> iterator(List<E> list) { new SavedIterator<E>(list, 0) }
+class SerializableIterators {
+    static <E> Iterator<E> iterator(List<E> list) { new SerializableIterator<E>(list, 0) }
 
-    static <E> ListIterator<E> listIterator(List<E> list) { new SavedIterator<E>(list, 0) }
+    static <E> ListIterator<E> listIterator(List<E> list) { new SerializableIterator<E>(list, 0) }
 
-    static <E> ListIterator<E> listIterator(List<E> list, int index) { new SavedIterator<E>(list, index) }
+    static <E> ListIterator<E> listIterator(List<E> list, int index) { new SerializableIterator<E>(list, index) }
 
-    static <E> Iterator<E> iterator(Set<E> set) { new SavedIterator<E>(new ArrayList<E>(set), 0) }
+    static <E> Iterator<E> iterator(Set<E> set) { new SerializableIterator<E>(new ArrayList<E>(set), 0) }
 
-    static <E> Iterator<E> iterator(E[] array) { new SavedIterator<E>(Arrays.asList(array), 0) }
+    static <E> Iterator<E> iterator(E[] array) { new SerializableIterator<E>(Arrays.asList(array), 0) }
 
-    static <E> Iterator<E> iterator(Deque<E> deque) { new SavedIterator<E>(new ArrayList<E>(deque), 0) }
+    static <E> Iterator<E> iterator(Deque<E> deque) { new SerializableIterator<E>(new ArrayList<E>(deque), 0) }
 
     static <K, V> Set<Map.Entry<K, V>> entrySet(Map<K, V> map) {
         Set<Map.Entry<K, V>> copy = new LinkedHashSet<Map.Entry<K, V>>()
@@ -29,12 +29,12 @@ class Iterators {
 }
 
 @CompileStatic
-class SavedIterator<E> implements ListIterator<E>, Serializable {
+class SerializableIterator<E> implements ListIterator<E>, Serializable {
     private final List<E> list
     private int cursor
     private int last = -1
 
-    SavedIterator(List<E> list, int start) {
+    SerializableIterator(List<E> list, int start) {
         this.list = list
         this.cursor = start
     }

@@ -10,13 +10,13 @@ import org.jenkinsci.plugins.workflow.job.properties.DisableConcurrentBuildsJobP
 import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
 
 /** The controller: jobs, builds, agents, locks, the clock, and the loop that drives them. */
-class World {
-    /** The moment at which the clock of a scenario starts. */
+class Controller {
+    /** The time at which the clock of a scenario starts. */
     static final long EPOCH = Date.parse('yyyy-MM-dd HH:mm:ss Z', '2026-01-01 00:00:00 +0000').time
-    static World current
+    static Controller current
 
     final Map scenario
-    final Closure ask
+    final Closure request
     final File root
     final Map<String, Job> jobs = [:]
     final List<Agent> agents
@@ -25,21 +25,21 @@ class World {
     final List<Map> lockQueue = []
     final List<Map> agentQueue = []
     final Set<String> knownLocks = [] as Set
-    /** Builds that ran since they were last saved. */
+    /** Builds that ran since their programs were last saved. */
     final Set<Run> unsavedRuns = [] as Set
-    /** What other Java threads report: ends and output of processes. */
+    /** Callbacks from other Java threads: output and exit of processes. */
     final BlockingQueue<Closure> reports = new LinkedBlockingQueue<>()
     final Map<String, Object> processes = [:]
     private final ArrayDeque<Map> readyQueue = new ArrayDeque<>()
-    /** By their moment; a limit that ends at the same one goes first. */
+    /** By time; of those at one time, a `timeout` first. */
     private final Queue<Map> timers = new PriorityQueue<>({ a, b ->
         a.at <=> b.at ?: (a.what == 'timeout' ? 0 : 1) <=> (b.what == 'timeout' ? 0 : 1) ?: a.order <=> b.order
     } as Comparator)
     private int order = 0
 
-    World(Map scenario, Closure ask) {
+    Controller(Map scenario, Closure request) {
         this.scenario = scenario
-        this.ask = ask
+        this.request = request
         this.root = new File(scenario.root as String)
         this.clock = new Clock()
         this.agents = (scenario.agents as Map).collect { name, labels -> new Agent(name as String, labels as List, root, scenario) }
@@ -59,10 +59,10 @@ class World {
     Run build(String jobName, Map scenario, List<Map> causes, Map parameters) {
         Job job = job(jobName)
         Run run = new Run(job, scenario + [parameters: parameters], causes)
-        Run same = job.waiting.find { it.parameterValues == run.parameterValues }
-        if (same) {
-            same.causes.addAll(causes)
-            return same
+        Run queued = job.waiting.find { it.parameterValues == run.parameterValues }
+        if (queued) {
+            queued.causes.addAll(causes)
+            return queued
         }
         job.runs << run
         List<Run> running = job.runs.findAll { it.started != null && !it.finished }
@@ -87,46 +87,46 @@ class World {
 
     void ready(Run run, Call call) {
         StepDefinition step = Steps.of(call)
-        Map entry = [run: run, thread: call.thread, call: call.id, atOnce: step?.sync || step?.block]
+        Map entry = [run: run, thread: call.thread, call: call.id, immediate: step?.sync || step?.block]
         if (readyQueue.any { it.run.is(run) && it.call == call.id }) { return }
         if (step?.sync) { readyQueue.addFirst(entry) } else { readyQueue.addLast(entry) }
     }
 
-    void ready(Run run, CpsThread thread) { readyQueue.addLast([run: run, thread: thread.id, call: null, atOnce: true]) }
+    void ready(Run run, CpsThread thread) { readyQueue.addLast([run: run, thread: thread.id, call: null, immediate: true]) }
 
-    /** A call that is answered already, or will never be. */
-    void forget(Run run, Call call) {
+    /** Remove a call from all queues. */
+    void dequeue(Run run, Call call) {
         readyQueue.removeAll { it.run.is(run) && it.call == call.id }
         timers.removeAll { it.run.is(run) && it.call == call.id }
         agentQueue.removeAll { it.run.is(run) && it.call == call.id }
         lockQueue.removeAll { it.run.is(run) && it.call == call.id }
     }
 
-    /** The step of a call that failed from outside goes on: its end still wakes the thread, whatever that waits for then. */
-    void abandon(Run run, Call call) {
-        List<Map> left = timers.findAll { it.run.is(run) && it.call == call.id && it.what == 'sleep' }
-        forget(run, call)
-        left.each { Map timer -> timers << (timer + [abandoned: call.thread]) }
+    /** Fail a call while its timer runs on: the timer later wakes the thread of the call, whatever it then waits for. */
+    void detach(Run run, Call call) {
+        List<Map> sleeping = timers.findAll { it.run.is(run) && it.call == call.id && it.what == 'sleep' }
+        dequeue(run, call)
+        sleeping.each { Map timer -> timers << (timer + [detached: call.thread]) }
     }
 
-    void at(long delay, Call call, String what) {
+    void scheduleEvent(long delay, Call call, String what) {
         timers << [at: clock.moment() + delay, order: order++, run: call.run, call: call.id, what: what]
     }
 
-    void later(long delay, Closure action) { timers << [at: clock.moment() + delay, order: order++, action: action] }
+    void schedule(long delay, Closure action) { timers << [at: clock.moment() + delay, order: order++, action: action] }
 
-    /** A number that grows with every use. */
+    /** An increasing number. */
     int order() { order++ }
 
-    /** Let queued calls try again, first come first served. */
-    void wake(List<Map> queue) { queue.toList().each { Map queued -> later(0) { retry(queued) } } }
+    /** Let queued calls retry, in their order. */
+    void wake(List<Map> queue) { queue.toList().each { Map queued -> schedule(0) { retry(queued) } } }
 
     private static void retry(Map queued) {
         Call call = queued.run.program?.call(queued.call as int)
         if (call != null && call.outcome == null && !queued.run.program.bodies(call)) { Steps.of(call).event.call(call, 'retry') }
     }
 
-    /** Run until every build has ended, or until nothing can go on without a person. */
+    /** Run until every build has ended or waits for input. */
     void loop() {
         while (true) {
             while (reports) { reports.poll().call() }
@@ -134,19 +134,19 @@ class World {
                 continue
             } else if (processes) {
                 waitForReport()
-            } else if (stuckAgents()) {
+            } else if (abortUnschedulable()) {
                 continue
             } else if (timers) {
-                passTime()
+                advanceClock()
             } else if (!deadlocked) {
                 return
             }
         }
     }
 
-    /** Resume what can go on; what waited for a step that is no part of the program comes after the program was saved. */
+    /** Resume a thread that is ready. After a step that is not immediate, the program is saved first. */
     private boolean advance() {
-        Map next = readyQueue.find { it.atOnce }
+        Map next = readyQueue.find { it.immediate }
         if (next != null) {
             readyQueue.remove(next)
             resume(next)
@@ -188,7 +188,7 @@ class World {
         if (timers && timers.peek().at <= clock.now) { fire(timers.poll()) }
     }
 
-    private void passTime() {
+    private void advanceClock() {
         Map timer = timers.poll()
         if (scenario.clock == 'real' && timer.what in ['sleep', 'waitUntil']) { Thread.sleep(Math.max(0L, timer.at - clock.now)) }
         clock.now = Math.max(clock.now, timer.at as long)
@@ -200,8 +200,8 @@ class World {
             timer.action.call()
             return
         }
-        if (timer.abandoned) {
-            Call other = timer.run.program?.thread(timer.abandoned as int)?.call
+        if (timer.detached) {
+            Call other = timer.run.program?.thread(timer.detached as int)?.call
             if (other != null && other.outcome == null && !timer.run.finished) {
                 other.outcome = new Outcome(null, null)
                 current.ready(timer.run as Run, other)
@@ -212,30 +212,30 @@ class World {
         if (call != null && call.outcome == null && !timer.run.finished) { Steps.of(call).event.call(call, timer.what) }
     }
 
-    /** The agents whose labels fit, else those that every label fits. */
-    List<Agent> fitting(String label) { agents.findAll { it.matches(label) } ?: agents.findAll { it.anyLabel } }
+    /** The agents with matching labels, otherwise those that match any label. */
+    List<Agent> matchingAgents(String label) { agents.findAll { it.matches(label) } ?: agents.findAll { it.anyLabel } }
 
-    /** What is said of a label that no agent has; nothing where one has it. */
-    List<String> missing(String label) {
-        if (fitting(label)) { return [] }
-        String known = agents.collect { ([it.name] + it.labels).unique().join(' ') }.join(', ')
-        String remedy = "Give one: agents={'NAME': ['LABEL']}, or --agent LABELS of the command"
-        ['Still waiting to schedule task', "No agent of the scenario has the label '${label}'; there are: ${known}. ${remedy}" as String]
+    /** The log lines for a label that no agent has; empty if one has it. */
+    List<String> noMatchingAgent(String label) {
+        if (matchingAgents(label)) { return [] }
+        String available = agents.collect { ([it.name] + it.labels).unique().join(' ') }.join(', ')
+        String hint = "Add one: agents={'NAME': ['LABEL']}, or --agent LABELS of the command"
+        ['Still waiting to schedule task', "No agent of the scenario has the label '${label}'; there are: ${available}. ${hint}" as String]
     }
 
-    /** A build that waits for an agent which does not exist is aborted by an administrator. */
-    private boolean stuckAgents() {
-        Map waiting = agentQueue.find { Map queued -> !fitting(queued.label as String) }
+    /** Abort a build that waits for an agent that does not exist. */
+    private boolean abortUnschedulable() {
+        Map waiting = agentQueue.find { Map queued -> !matchingAgents(queued.label as String) }
         if (waiting == null) { return false }
         abort(waiting.run as Run)
         true
     }
 
-    /** A lock that its holder waits for, or a script whose shell was not found, ends only when somebody aborts the build. */
+    /** Abort a build that waits for a lock that it holds, or for a script whose shell was not found. */
     private boolean isDeadlocked() {
-        List<Run> open = runs().findAll { it.program != null && !it.finished && !it.waitsAt }
-        Run hanging = open.find { run -> run.program.threads.any { it.call?.state?.hangs } }
-        Run stuck = hanging ?: lockQueue.find { it.run in open }?.run
+        List<Run> running = runs().findAll { it.program != null && !it.finished && !it.pendingInput }
+        Run hanging = running.find { run -> run.program.threads.any { it.call?.state?.hangs } }
+        Run stuck = hanging ?: lockQueue.find { it.run in running }?.run
         if (stuck == null) { return false }
         abort(stuck)
         true
@@ -246,21 +246,21 @@ class World {
     }
 }
 
-/** The time of a scenario in milliseconds: it jumps over waits and runs while a process does. */
+/** The time of a scenario in milliseconds: skips waits, and advances while processes run. */
 class Clock {
     long now
     private Long began
 
-    /** What `System.currentTimeMillis()` gives a script: while it computes, time goes on. */
+    /** The value of `System.currentTimeMillis()` for a script; time advances while it computes. */
     long read() {
         if (began == null) { began = System.nanoTime() }
-        World.EPOCH + moment()
+        Controller.EPOCH + moment()
     }
 
-    /** The time within a thread that looked at the clock. */
+    /** The current time, also in a thread that has read the clock. */
     long moment() { began == null ? now : now + TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - began) }
 
-    /** A thread has come to its next step; the time counts that it looked at the clock. */
+    /** Stop the clock at the next step of a thread that has read it. */
     void paused() {
         now = moment()
         began = null
@@ -273,7 +273,7 @@ class Clock {
     }
 }
 
-/** A job: its builds, and what a build sets for the next one. */
+/** A job: its builds, and the properties that a build sets for the next one. */
 class Job {
     final String name
     final List<Run> runs = []
@@ -283,19 +283,19 @@ class Job {
 
     Job(String name) { this.name = name }
 
-    void freed() {
+    void startNext() {
         if (waiting && !runs.any { it.started != null && !it.finished }) { waiting.remove(0).start() }
     }
 }
 
-/** An agent: labels, executors, workspaces of its own. */
+/** An agent: labels, executors and workspaces. */
 class Agent {
     final String name
     final List<String> labels
     final File workspaces
     final int executors
     final Map<Integer, File> busy = [:]
-    /** Whether every label expression fits it. */
+    /** Whether it matches every label expression. */
     final boolean anyLabel
     long lastUsed = -1
 
@@ -311,7 +311,7 @@ class Agent {
 
     boolean isFree() { busy.size() < executors }
 
-    /** Take an executor and a workspace that no running build uses. */
+    /** Allocate an executor and a workspace that no running build uses. */
     Map take(String jobName, String custom) {
         int executor = (0..<executors).find { !busy.containsKey(it) }
         String base = custom ?: jobName.replaceAll('[^A-Za-z0-9._-]+', '_')
