@@ -19,7 +19,8 @@ RUN sh /build/install.sh lock /build/requirements-serving.txt
 
 FROM build AS package
 COPY pipeline/ml_pipeline/__init__.py /build/source/ml_pipeline/
-COPY pipeline/ml_pipeline/core/__init__.py pipeline/ml_pipeline/core/documents.py \
+COPY pipeline/ml_pipeline/core/__init__.py pipeline/ml_pipeline/core/artefacts.py \
+     pipeline/ml_pipeline/core/documents.py \
      pipeline/ml_pipeline/core/errors.py pipeline/ml_pipeline/core/subprocess_environment.py \
      pipeline/ml_pipeline/core/plugins.py pipeline/ml_pipeline/core/whitespace.py \
      /build/source/ml_pipeline/core/

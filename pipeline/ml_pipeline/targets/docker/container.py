@@ -23,15 +23,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any
 
 from ml_pipeline.bundle.reader import MANIFEST, Bundle
-from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused, UsageError
+from ml_pipeline.core.errors import EnvironmentFault, PipelineError
 from ml_pipeline.core.home import Home
 from ml_pipeline.serving.access import LOOPBACK
 from ml_pipeline.targets import container_detection, ports, server_arguments
 from ml_pipeline.targets.base import Deployment, Placement
 from ml_pipeline.targets.docker import engine
+from ml_pipeline.targets.server_exit import startup_error
 from ml_pipeline.targets.server_records import address
 from ml_pipeline.traffic import probe
 
@@ -150,8 +151,8 @@ class Container:
     """One container of an environment."""
 
     kind = "container"
-    faults: ClassVar[Mapping[int, type[PipelineError]]] = {}
-    """What its exit codes say, where it is no fault of the environment."""
+    serves_bundle = False
+    """Whether it runs ``ml_pipeline.serving``."""
 
     def __init__(self, client: DockerClient, container: docker.models.containers.Container) -> None:
         self._client = client
@@ -334,17 +335,17 @@ class Container:
                 f"the {self.kind} did not start: it needs more memory than it may take",
                 hint="raise environments.NAME.memory",
             )
-        lines = self._container.logs(tail=1).decode(errors="replace").strip().splitlines()
-        last = lines[-1].removeprefix("error: ") if lines else f"exit code {state['ExitCode']}"
-        kind = self.faults.get(state["ExitCode"], EnvironmentFault)
-        return kind(f"the {self.kind} did not start: {last}")
+        output = self._container.logs(tail=1).decode(errors="replace")
+        return startup_error(
+            state["ExitCode"], output, program=self.kind, serves_bundle=self.serves_bundle
+        )
 
 
 class Server(Container):
     """One that answers from a bundle."""
 
     kind = "server"
-    faults: ClassVar = {Refused.exit_code: Refused, UsageError.exit_code: UsageError}
+    serves_bundle = True
 
     @property
     def colour(self) -> str:

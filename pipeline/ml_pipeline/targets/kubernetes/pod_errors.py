@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused, UsageError
+from ml_pipeline.core.errors import EnvironmentFault, PipelineError
+from ml_pipeline.targets.server_exit import is_permanent, startup_error
 
 HINTS = {
     "ImagePullBackOff": "'ml-pipeline package --push' puts the image there; a private registry "
@@ -15,8 +16,6 @@ HINTS = {
     "CreateContainerConfigError": "make the Secret with the token: see docs/how-to/kubernetes.md",
 }
 """Reasons that do not pass by themselves, and what helps."""
-KINDS = {Refused.exit_code: Refused, UsageError.exit_code: UsageError}
-"""What a server means by the exit code that it ends with."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,8 @@ def _ended(state: dict[str, Any]) -> Fault:
     code = state.get("exitCode")
     if state.get("reason") == "OOMKilled":
         return _passing("a server needs more memory than it may take: environments.NAME.memory")
-    lines = str(state.get("message", "")).strip().splitlines()
-    last = lines[-1].removeprefix("error: ") if lines else f"exit code {code}"
-    text = f"the server did not start: {last}"
-    kind = KINDS.get(code) if isinstance(code, int) else None
-    return _passing(text) if kind is None else Fault(text, kind(text), hopeless=True)
+    error = startup_error(code, str(state.get("message", "")))
+    return Fault(error.fault, error, hopeless=is_permanent(code))
 
 
 def _waits(state: dict[str, Any]) -> Fault:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import process_identity
-from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
+from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.subprocess_environment import inherited
 from ml_pipeline.serving import control_socket
 from ml_pipeline.targets.process import priority
+from ml_pipeline.targets.server_exit import startup_error
 
 if TYPE_CHECKING:
     import psutil
@@ -165,10 +166,8 @@ def _wait(process: subprocess.Popen[bytes], path: Path, log: Path, before: int) 
 def _failed(code: int, log: Path, before: int) -> Exception:
     with log.open("rb") as stream:
         stream.seek(before)
-        lines = stream.read(MAX_LOG).decode(errors="replace").strip().splitlines()
-    last = lines[-1].removeprefix("error: ") if lines else f"exit code {code}"
-    kinds = {Refused.exit_code: Refused, UsageError.exit_code: UsageError}
-    return kinds.get(code, EnvironmentFault)(f"the server did not start: {last}", hint=f"see {log}")
+        output = stream.read(MAX_LOG).decode(errors="replace")
+    return startup_error(code, output, hint=f"see {log}")
 
 
 def environment(token_env: str | None) -> Mapping[str, str]:
