@@ -53,7 +53,7 @@ def test_the_registry_works_with_it(engine, agent_image, tmp_path, make_bundle):
         home = Home(tmp_path / "home")
         home.make()
         registry = Registry(url, "small", home)
-        version = registry.register(make_bundle(), {})
+        version = registry.register(make_bundle(), {}).version
         assert registry.read().version(version.number).digest == version.digest
         assert registry.bundles.download(version, tmp_path / "again").is_dir()
     finally:

@@ -40,7 +40,7 @@ def test_the_requests_that_production_answered_are_replayed(
     project, home, make_context, make_bundle
 ):
     champion = make_bundle("champion", identity="c", weight=3.0)
-    version = Registry.of(project, home).register(champion)
+    version = Registry.of(project, home).register(champion).version
     Registry.of(project, home).aliases.set(CHAMPION, version)
     production = Placement.of(project, "production", home)
     url = deploy(DockerTarget(), production, champion, version.number).url

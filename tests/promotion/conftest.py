@@ -98,7 +98,7 @@ class Delivery:
         return Placement("production", EnvironmentSection(port=0), ServingSection(), self.home)
 
     def register(self, name: str, **bundle: Any) -> Version:
-        return self.registry.register(self.make_bundle(name, **bundle))
+        return self.registry.register(self.make_bundle(name, **bundle)).version
 
     def gate(self, version: Version, verdict: Verdict = Verdict.PASS) -> None:
         champion = self.registry.read().champion

@@ -47,7 +47,7 @@ def approved(delivery: Any, number: int) -> Version:
     bundle = delivery.make_bundle(f"bundle-{number}", weight=1.0 + number / 8)
     manifest = json.loads((bundle / "manifest.json").read_text())
     (bundle / "manifest.json").write_text(json.dumps(manifest | {"identity": f"{number:064x}"}))
-    version: Version = delivery.registry.register(bundle)
+    version: Version = delivery.registry.register(bundle).version
     delivery.gate(version)
     delivery.approve(version)
     return version

@@ -68,7 +68,7 @@ def reconcile_on(
         delivery.policy,
         [delivery.signer.public_key],
         Production(delivery.target, delivery.placement),
-        lambda: desired_state.read(file),
+        lambda _: desired_state.read(file),
         by="timer",
         reason="the file says so",
         run_id="reconcile-1",

@@ -31,7 +31,7 @@ def reconciled(delivery: Delivery) -> Reconciled:
         delivery.policy,
         [delivery.signer.public_key],
         production(delivery),
-        lambda: read_desired(delivery.registry, delivery.home, GitopsSection(), None),
+        lambda snapshot: read_desired(snapshot, delivery.home, GitopsSection(), None),
         by="timer",
         reason="as it was",
         run_id="reconcile-1",

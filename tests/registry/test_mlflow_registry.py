@@ -65,7 +65,7 @@ class TestRun:
         }
         version = registry.register(
             make_bundle(training=training), {"git.commit": "f" * 40}, {"auc": 0.75}
-        )
+        ).version
         client = mlflow.MlflowClient(registry.uri, registry.uri)
         run = client.get_run(version.run_id)
         assert run.data.params == {
@@ -97,7 +97,7 @@ class TestRegister:
     def test_the_version_says_where_the_model_comes_from(
         self, registry: Registry, make_bundle: MakeBundle
     ) -> None:
-        version = registry.register(make_bundle(), {"git.commit": "f" * 40})
+        version = registry.register(make_bundle(), {"git.commit": "f" * 40}).version
         assert (version.number, version.identity) == (1, "a" * 64)
         assert version.tags["bundle.digest"] == version.digest
         assert version.tags["git.commit"] == "f" * 40
@@ -110,7 +110,7 @@ class TestRegister:
     def test_it_is_the_challenger_and_there_is_no_champion(
         self, registry: Registry, make_bundle: MakeBundle
     ) -> None:
-        version = registry.register(make_bundle())
+        version = registry.register(make_bundle()).version
         assert registry.read().challenger == version
         assert registry.read().champion is None
 
@@ -118,13 +118,13 @@ class TestRegister:
         self, registry: Registry, make_bundle: MakeBundle
     ) -> None:
         bundle = make_bundle()
-        assert registry.register(bundle) == registry.register(bundle)
+        assert registry.register(bundle).version == registry.register(bundle).version
         assert len(registry.read().versions) == 1
 
     def test_an_identity_that_comes_back_is_challenger_again(
         self, registry: Registry, make_bundle: MakeBundle
     ) -> None:
-        first = registry.register(make_bundle("one"))
+        first = registry.register(make_bundle("one")).version
         registry.register(make_bundle("two", identity="b", weight=2.0))
         registry.register(make_bundle("three"))
         assert registry.read().challenger == first
@@ -154,12 +154,12 @@ class TestRegister:
     def test_of_two_machines_that_register_at_once_the_first_wins(
         self, registry: Registry, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        first = registry.register(make_bundle())
+        first = registry.register(make_bundle()).version
         before = iter([RegistryState("small", exists=True)])
         monkeypatch.setattr(
             registration, "read_state", lambda *args: next(before, None) or read_state(*args)
         )
-        assert registry.register(make_bundle("again")) == first
+        assert registry.register(make_bundle("again")).version == first
         assert list(registry.read().versions) == [first]
 
     def test_stages_follow_the_aliases(self, home: Home, make_bundle: MakeBundle) -> None:
@@ -171,11 +171,11 @@ class TestRegister:
                 for item in list_versions(registry._session, registry.name)
             }
 
-        one = registry.register(make_bundle("one"))
+        one = registry.register(make_bundle("one")).version
         assert stages() == {1: "Staging"}
         registry.aliases.set(CHAMPION, one)
         assert stages() == {1: "Production"}
-        two = registry.register(make_bundle("two", identity="b", weight=2.0))
+        two = registry.register(make_bundle("two", identity="b", weight=2.0)).version
         assert stages() == {1: "Production", 2: "Staging"}
         registry.aliases.set(CHAMPION, two)
         assert stages() == {1: "Archived", 2: "Production"}
@@ -191,7 +191,7 @@ class TestFlavour:
         from ml_pipeline.bundle.reader import Bundle
 
         bundle = make_bundle()
-        version = registry.register(bundle)
+        version = registry.register(bundle).version
         golden = Bundle.open(bundle).golden
         frame = pd.DataFrame(golden.inputs, columns=["x", "c"])
         with warnings.catch_warnings():
@@ -234,7 +234,7 @@ class TestRecords:
     def test_the_newest_is_read_and_the_others_stay(
         self, registry: Registry, make_bundle: MakeBundle, home: Home
     ) -> None:
-        version = registry.register(make_bundle())
+        version = registry.register(make_bundle()).version
         first = registry.records.attach(version, "gate.json", b"one")
         second = registry.records.attach(version, "gate.json", b"two")
         assert newest_record(registry, version, "gate.json") == b"two"
@@ -243,13 +243,13 @@ class TestRecords:
         assert stored == {first, second}
 
     def test_none_where_there_is_none(self, registry: Registry, make_bundle: MakeBundle) -> None:
-        version = registry.register(make_bundle())
+        version = registry.register(make_bundle()).version
         assert newest_record(registry, version, "gate.json") is None
 
     def test_a_changed_one_is_refused(
         self, registry: Registry, make_bundle: MakeBundle, home: Home
     ) -> None:
-        version = registry.register(make_bundle())
+        version = registry.register(make_bundle()).version
         sha = registry.records.attach(version, "gate.json", b"one")
         (stored,) = (home / "artifacts").rglob(f"{sha}.json")
         stored.write_bytes(b"two")
@@ -259,7 +259,7 @@ class TestRecords:
     def test_a_lost_one_is_no_missing_one(
         self, registry: Registry, make_bundle: MakeBundle, home: Home
     ) -> None:
-        version = registry.register(make_bundle())
+        version = registry.register(make_bundle()).version
         sha = registry.records.attach(version, "gate.json", b"one")
         (stored,) = (home / "artifacts").rglob(f"{sha}.json")
         stored.unlink()
@@ -276,7 +276,7 @@ class TestDownload:
         self, registry: Registry, make_bundle: MakeBundle, tmp_path: Path
     ) -> None:
         bundle = make_bundle()
-        version = registry.register(bundle)
+        version = registry.register(bundle).version
         fetched = registry.bundles.download(version, tmp_path / "fetched")
         names = sorted(item.name for item in bundle.iterdir())
         assert sorted(item.name for item in fetched.iterdir()) == names
@@ -289,7 +289,7 @@ class TestDownload:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        version = registry.register(make_bundle())
+        version = registry.register(make_bundle()).version
         rename = Path.rename
 
         def within_the_disk(path: Path, target: Path) -> Path:
@@ -305,7 +305,7 @@ class TestDownload:
     def test_refuses_a_changed_file(
         self, registry: Registry, make_bundle: MakeBundle, home: Home, tmp_path: Path
     ) -> None:
-        version = registry.register(make_bundle())
+        version = registry.register(make_bundle()).version
         (stored,) = (home / "artifacts").rglob("model.onnx")
         stored.write_bytes(stored.read_bytes()[:-1] + b"?")
         with pytest.raises(Refused) as caught:
@@ -321,10 +321,10 @@ class TestDownload:
         self, registry: Registry, make_bundle: MakeBundle, home: Home, tmp_path: Path
     ) -> None:
         bundle = make_bundle()
-        version = registry.register(bundle)
+        version = registry.register(bundle).version
         (stored,) = (home / "artifacts").rglob("model.onnx")
         stored.write_bytes(stored.read_bytes()[:-1] + b"?")
-        assert registry.register(bundle) == version
+        assert registry.register(bundle).version == version
         assert Bundle.open(registry.bundles.download(version, tmp_path / "fetched")).digest
 
     def test_what_registering_again_does_not_mend_is_said(
@@ -341,7 +341,7 @@ class TestDownload:
         self, registry: Registry, make_bundle: MakeBundle, home: Home, tmp_path: Path
     ) -> None:
         bundle = make_bundle()
-        version = registry.register(bundle)
+        version = registry.register(bundle).version
         (stored,) = (home / "artifacts").rglob("bundle")
         (home / "artifacts").rename(tmp_path / "away")
         with pytest.raises(EnvironmentFault) as caught:
@@ -350,7 +350,7 @@ class TestDownload:
             f"registry {registry.uri} answers, but does not have the bundle of version 1 any more"
         )
         assert caught.value.expected == f"it at {stored.as_uri()}"
-        assert registry.register(bundle) == version
+        assert registry.register(bundle).version == version
         assert Bundle.open(registry.bundles.download(version, tmp_path / "fetched")).digest
 
     def test_a_full_disk_is_not_taken_for_a_registry_that_is_away(
@@ -360,7 +360,7 @@ class TestDownload:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        version = registry.register(make_bundle())
+        version = registry.register(make_bundle()).version
 
         from mlflow.exceptions import MlflowException
 
@@ -381,7 +381,7 @@ class TestDownload:
     def test_refuses_a_whole_other_bundle(
         self, registry: Registry, make_bundle: MakeBundle, home: Home, tmp_path: Path
     ) -> None:
-        version = registry.register(make_bundle("one"))
+        version = registry.register(make_bundle("one")).version
         other = make_bundle("other", weight=9.0)
         (stored,) = (home / "artifacts").rglob("manifest.json")
         for item in other.iterdir():
@@ -392,8 +392,8 @@ class TestDownload:
 
 class TestAliases:
     def test_move_and_go(self, registry: Registry, make_bundle: MakeBundle) -> None:
-        one = registry.register(make_bundle("one"))
-        two = registry.register(make_bundle("two", identity="b", weight=2.0))
+        one = registry.register(make_bundle("one")).version
+        two = registry.register(make_bundle("two", identity="b", weight=2.0)).version
         registry.aliases.set(CHAMPION, one)
         assert (registry.read().champion, registry.read().challenger) == (one, two)
         registry.aliases.set(CHAMPION, two)
@@ -514,7 +514,7 @@ class TestLeavesNothingBehind:
         monkeypatch.chdir(here)
         environment, filters = dict(os.environ), list(warnings.filters)
         levels = [logging.getLogger(name).level for name in ("", "mlflow", "alembic")]
-        version = registry.register(make_bundle())
+        version = registry.register(make_bundle()).version
         registry.records.attach(version, "gate.json", b"{}")
         registry.bundles.download(version, tmp_path / "fetched")
         assert dict(os.environ) == environment

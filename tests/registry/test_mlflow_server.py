@@ -44,8 +44,8 @@ def test_a_version_with_its_records_and_aliases(
     registry = Registry(server, "small", home, stages=True)
     assert registry.read().champion is None
     bundle = make_bundle()
-    version = registry.register(bundle, {"git.commit": "f" * 40})
-    assert registry.register(bundle) == version
+    version = registry.register(bundle, {"git.commit": "f" * 40}).version
+    assert registry.register(bundle).version == version
     assert registry.read().challenger == version
 
     registry.records.attach(version, "gate.json", b"one")
@@ -144,7 +144,7 @@ def test_a_registry_that_dies_while_it_registers(
     assert (left.read().challenger is not None) == (where == "registered-models/alias")
 
     proxy.heals()
-    version = delivery.registry.register(bundle)
+    version = delivery.registry.register(bundle).version
     assert list(left.read().versions) == [version]
     assert left.read().challenger == version
     assert left.read().champion is None
@@ -166,7 +166,7 @@ def test_an_answer_that_is_lost_once_makes_no_second_version(
         return "lost" if first else None
 
     proxy.does(plan)
-    version = delivery.registry.register(delivery.make_bundle("one"))
+    version = delivery.registry.register(delivery.make_bundle("one")).version
     assert len(lost) > 12
     left = truth(server, delivery)
     assert list(left.read().versions) == [version]
@@ -195,7 +195,7 @@ def test_a_second_version_of_one_identity_is_not_believed(
     assert {int(item.version) for item in list_versions(left._session, left.name)} == {1, 2}
     assert [version.number for version in left.read().versions] == [1]
     proxy.heals()
-    assert delivery.registry.register(bundle).number == 1
+    assert delivery.registry.register(bundle).version.number == 1
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
@@ -211,7 +211,7 @@ def test_an_upload_that_is_answered_but_not_kept(
         delivery.registry.register(bundle)
     assert list(truth(server, delivery).read().versions) == []
     proxy.heals()
-    assert delivery.registry.register(bundle).number == 1
+    assert delivery.registry.register(bundle).version.number == 1
 
 
 def test_a_bundle_that_the_registry_lost_is_uploaded_again(
@@ -228,7 +228,7 @@ def test_a_bundle_that_the_registry_lost_is_uploaded_again(
     assert artefacts.is_success
     with pytest.raises(PipelineError):
         left.bundles.download(version, tmp_path / "lost")
-    assert delivery.registry.register(tmp_path / "one") == version
+    assert delivery.registry.register(tmp_path / "one").version == version
     left.bundles.download(version, tmp_path / "found")
 
 

@@ -104,7 +104,7 @@ def test_no_call_replaces_a_lost_registry(
         registry.exists,
         registry.read,
         registry.leases.read,
-        lambda: registry.register(bundle),
+        lambda: registry.register(bundle).version,
         lambda: registry.leases.acquire(3, "a" * 16, by="Asha", run_id="run-1"),
     ]
     for call in calls:
@@ -135,7 +135,7 @@ def test_a_version_is_kept_and_fetched_there(
     home.make()
     shutil.copyfile(registry_database, home / "mlflow.db")
     registry = Registry(None, "small", home)
-    version = registry.register(make_bundle())
+    version = registry.register(make_bundle()).version
     registry.records.attach(version, "gate.json", b"{}")
     assert newest_record(registry, version, "gate.json") == b"{}"
     assert registry.bundles.download(version, tmp_path / "fetched").is_dir()

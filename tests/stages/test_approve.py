@@ -81,7 +81,7 @@ def case(
     home = Home(project.root / ".ml")
     home.make()
     (home / "mlflow.db").write_bytes(registry_database.read_bytes())
-    version = Registry.of(project, home).register(make_bundle(), {"git.commit": "f" * 40})
+    version = Registry.of(project, home).register(make_bundle(), {"git.commit": "f" * 40}).version
     case = Case(project, make_context, version)
     case.gate()
     return case

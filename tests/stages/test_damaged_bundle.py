@@ -167,7 +167,7 @@ def test_golden_rows_that_are_missing_from_the_start_reach_neither_registry_nor_
     none.does(empty)
     with pytest.raises(Refused, match=none.told):
         case.registry.register(empty)
-    second = case.registry.register(case.make_bundle("two", identity="c"))
+    second = case.registry.register(case.make_bundle("two", identity="c")).version
     none.does(registered(case, second))
     digest = workdir.digest(registered(case, second) / "manifest.json")
     with mlflow_scope(case.registry.uri):
@@ -182,7 +182,7 @@ def test_golden_rows_that_are_missing_from_the_start_reach_neither_registry_nor_
 def test_a_digest_in_the_registry_that_is_another_bundle_s(case):
     case.approved("one")
     assert case.promote().exit_code == 0
-    second = case.registry.register(case.make_bundle("two", identity="b"))
+    second = case.registry.register(case.make_bundle("two", identity="b")).version
     with mlflow_scope(case.registry.uri):
         client = mlflow.MlflowClient(tracking_uri=case.registry.uri)
         client.set_model_version_tag(second.name, str(second.number), DIGEST, "0" * 64)

@@ -50,7 +50,7 @@ def served(port):
 
 
 def test_the_challenger_then_nothing_then_another_version(deploy, registry, make_bundle, port):
-    first = registry.register(make_bundle("one"))
+    first = registry.register(make_bundle("one")).version
     result = deploy()
     assert result.exit_code == 0
     assert result.report.model.digest == first.digest

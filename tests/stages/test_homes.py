@@ -50,7 +50,7 @@ class Member:
             identity=f"{int(weight)}",
             project=self.name,
         )
-        version, champion = self.registry.register(bundle), self.registry.read().champion
+        version, champion = self.registry.register(bundle).version, self.registry.read().champion
         content = record(
             [Check(name="better", verdict=Verdict.PASS)],
             {},

@@ -45,7 +45,7 @@ class Case:
         """Register a bundle, let the gate pass it, and approve it."""
         from ml_pipeline.approval import policy as policies
 
-        version = self.registry.register(self.make_bundle(name, **bundle))
+        version = self.registry.register(self.make_bundle(name, **bundle)).version
         champion = self.registry.read().champion
         content = record(
             [Check(name="better", verdict=Verdict.PASS)],
@@ -325,7 +325,7 @@ class TestStatus:
         assert (row["environment"], row["state"], row["version"]) == (None, "registered", 2)
         assert (row["alias"], row["bundle"]) == ("challenger", two.digest[:12])
         assert row["open"] == "not promoted: 'ml-pipeline promote'"
-        three = case.registry.register(case.make_bundle("three", identity="c", weight=3.0))
+        three = case.registry.register(case.make_bundle("three", identity="c", weight=3.0)).version
         (_, row) = status(case.project, case.home)
         assert (row["version"], row["approved"]) == (three.number, None)
         assert row["open"] == "the gate has not decided: 'ml-pipeline gate'"

@@ -50,7 +50,7 @@ class Delivery:
 
     def crown(self, **bundle):
         path = self.make_bundle("champion", identity="c", training=ALIKE, **bundle)
-        version = self.registry.register(path)
+        version = self.registry.register(path).version
         self.registry.aliases.set(CHAMPION, version)
         return path, version.number
 

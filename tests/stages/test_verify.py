@@ -94,7 +94,7 @@ class TestChampionsRequests:
         home.make()
         shutil.copy(registry_database, home / "mlflow.db")
         registry = Registry.of(project, home)
-        version = registry.register(make_bundle("champion", identity="c", weight=2.0))
+        version = registry.register(make_bundle("champion", identity="c", weight=2.0)).version
         registry.aliases.set(CHAMPION, version)
         return version
 

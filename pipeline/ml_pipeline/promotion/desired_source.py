@@ -10,12 +10,16 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import desired_state, gitops, production_history
 from ml_pipeline.promotion.desired_state import Desired, Digests
 from ml_pipeline.promotion.environment import proposed
-from ml_pipeline.promotion.lease_history import is_behind, last_done, present_champion
-from ml_pipeline.registry.registry import Registry
+from ml_pipeline.promotion.lease_history import (
+    RegistrySnapshot,
+    is_behind,
+    last_done,
+    present_champion,
+)
 
 
 def read_desired(
-    registry: Registry, home: Home, section: GitopsSection, file: str | None
+    snapshot: RegistrySnapshot, home: Home, section: GitopsSection, file: str | None
 ) -> Desired:
     """Return the desired state of production.
 
@@ -31,23 +35,23 @@ def read_desired(
         return desired_state.read(Path(file))
     own = home / production_history.PRODUCTION_MODEL
     if section.repository is None:
-        return _promoted_elsewhere(registry, home) or desired_state.read(own)
+        return _promoted_elsewhere(snapshot, home) or desired_state.read(own)
     history = production_history.read_history(home)
     number = history[-1].version if history else 0
-    content = gitops.fetch(section, proposed=proposed(registry.name, number))
+    content = gitops.fetch(section, proposed=proposed(snapshot.registry.name, number))
     if content is None:
         return desired_state.read(own)
     return desired_state.parse(content, f"{section.path} of {section.branch}")
 
 
-def _promoted_elsewhere(registry: Registry, home: Home) -> Desired | None:
+def _promoted_elsewhere(snapshot: RegistrySnapshot, home: Home) -> Desired | None:
     """Return the champion of another home, or of this one before its history was lost."""
     history = production_history.read_history(home)
     try:
-        state = registry.read()
-        last, champion = last_done(registry.leases.read(state)), present_champion(state)
+        state, leases = snapshot.read()
     except EnvironmentFault:
         return None
+    last, champion = last_done(leases), present_champion(state)
     if last is None or last.subject is None or champion is None:
         return None
     if not last.is_about(champion.number, champion.digest):
@@ -57,4 +61,4 @@ def _promoted_elsewhere(registry: Registry, home: Home) -> Desired | None:
     if history and (history[-1].version, history[-1].bundle) == (champion.number, champion.digest):
         return None
     digests = Digests(bundle=last.subject.bundle, approval=last.subject.approval)
-    return Desired(model_name=registry.name, model_version=champion.number, digests=digests)
+    return Desired(model_name=state.name, model_version=champion.number, digests=digests)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ PRODUCTION = "production"
 LOCK = "promotion.lock"
 STOPPED = "servers/production.stopped"
 """There while production is down on purpose: what was in production when it was stopped."""
+DIGEST = re.compile("[0-9a-f]{64}")
 LOCK_TIMEOUT = 60.0
 """Seconds to wait for another promotion in the same home."""
 
@@ -106,15 +108,28 @@ def alone(home: Home) -> Iterator[None]:
 
 
 @contextmanager
-def fetched(registry: Registry, version: Version, home: Home) -> Iterator[Path]:
-    """Yield the version's verified bundle in a folder that is gone afterwards."""
+def registered_bundle(registry: Registry, version: Version, home: Home) -> Iterator[Path]:
+    """Yield a version's verified bundle: the home's copy of its digest, else the registry's.
+
+    A copy that does not verify is not used. A downloaded bundle is removed at the end.
+
+    Raises:
+        Refused: the registry's bundle does not verify, or is not the version's.
+        EnvironmentFault: the registry is needed and unavailable.
+    """
+    copy = released_copy(home, version.digest)
+    if copy is not None:
+        yield copy
+        return
     with workdir.scratch(home.root, ".fetched-") as scratch:
         yield registry.bundles.download(version, scratch / "bundle")
 
 
-def released(home: Home, digest: str) -> Path | None:
-    """Return the verified copy of a bundle that the home keeps; None where there is none."""
+def released_copy(home: Home, digest: str) -> Path | None:
+    """Return the home's copy of a bundle, verified by its digest; None without a whole one."""
     path = home / FOLDER / digest
+    if not DIGEST.fullmatch(digest) or path.is_symlink():
+        return None
     try:
         return path if used(home, path).digest == digest else None
     except Refused:
@@ -131,9 +146,9 @@ def bundle_of(
         Refused: neither has it, or the registry holds another bundle under this number.
         EnvironmentFault: the registry is needed and does not answer.
     """
-    kept = released(home, digest)
-    if kept is not None:
-        yield kept
+    copy = released_copy(home, digest)
+    if copy is not None:
+        yield copy
         return
     if registry is None or number is None:
         raise Refused(
@@ -172,5 +187,5 @@ def _registered(registry: Registry, home: Home, digest: str, number: int) -> Ite
             f"version {number} of the registry holds bundle {version.digest[:12]}",
             expected=digest[:12],
         )
-    with fetched(registry, version, home) as path:
+    with registered_bundle(registry, version, home) as path:
         yield path

@@ -8,18 +8,46 @@ of a home.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
-from ml_pipeline.core.errors import Refused
+from ml_pipeline.core.errors import PipelineError, Refused
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion.journal import journals
 from ml_pipeline.promotion.production_history import read_history
 from ml_pipeline.registry.leases import Lease
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.registry.versions import CHAMPION, RegistryState, Version
 
 TAKEN_BACK = "taken back"
 DONE = "done"
 ROLLED_BACK = "rolled back"
 """A promotion that was killed while its version served, and then rolled back, not resumed."""
+
+
+@dataclass(frozen=True)
+class RegistrySnapshot:
+    """Versions, aliases and leases of a registry: read at the first use, and not again."""
+
+    registry: Registry
+
+    def read(self) -> tuple[RegistryState, tuple[Lease, ...]]:
+        """Return state and leases.
+
+        Raises:
+            PipelineError: the registry was unavailable at the first use.
+        """
+        if isinstance(self._result, PipelineError):
+            raise self._result
+        return self._result
+
+    @cached_property
+    def _result(self) -> tuple[RegistryState, tuple[Lease, ...]] | PipelineError:
+        try:
+            state = self.registry.read()
+            return state, self.registry.leases.read(state)
+        except PipelineError as error:
+            return error
 
 
 def last_done(leases: Sequence[Lease]) -> Lease | None:

@@ -34,7 +34,7 @@ from ml_pipeline.core.report import Progress
 from ml_pipeline.promotion import approvals, production_history
 from ml_pipeline.promotion.agreement import contenders
 from ml_pipeline.promotion.approvals import check_approved
-from ml_pipeline.promotion.environment import Production, alone, fetched
+from ml_pipeline.promotion.environment import Production, alone, registered_bundle
 from ml_pipeline.promotion.journal import FaultHook, Journal, Step, no_faults, perform
 from ml_pipeline.promotion.lease import acquire_lease
 from ml_pipeline.promotion.lease_history import check_unused
@@ -204,7 +204,7 @@ def _keep(
     started = running is None or running.digest != champion.digest
     if running is None or started:
         progress("starting the champion", 0.3)
-        with fetched(registry, champion, production.home) as bundle:
+        with registered_bundle(registry, champion, production.home) as bundle:
             running = deploy(production.target, production.placement, bundle, champion.number)
     production_history.follow(production.home, running.url, approval)
     return Promotion(champion, champion, running, approval, changed=False, started=started)
@@ -290,7 +290,7 @@ class _Sequence:
         home = self.production.home
         self.progress("fetching and verifying the bundle", 0.2)
         approvals.keep(home, self.version.digest, self.content)
-        with fetched(self.registry, self.version, home) as bundle:
+        with registered_bundle(self.registry, self.version, home) as bundle:
             self.progress("starting the new server", 0.3)
             self.handover = self.undo.enter_context(
                 self.production.target.handover(

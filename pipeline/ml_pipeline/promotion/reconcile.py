@@ -18,9 +18,9 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Check, Progress, Verdict
 from ml_pipeline.promotion import production_history, recovery
 from ml_pipeline.promotion.desired_state import Desired
-from ml_pipeline.promotion.environment import Production, alone, fetched
+from ml_pipeline.promotion.environment import Production, alone, registered_bundle
 from ml_pipeline.promotion.journal import FaultHook, no_faults
-from ml_pipeline.promotion.lease_history import DONE, is_behind
+from ml_pipeline.promotion.lease_history import DONE, RegistrySnapshot, is_behind
 from ml_pipeline.promotion.production_history import Entry
 from ml_pipeline.promotion.promote import promote_challenger
 from ml_pipeline.promotion.recovery import recover
@@ -113,7 +113,7 @@ def reconcile_production(
     policy: Policy,
     keys: Sequence[SSlibKey],
     production: Production,
-    desired: Callable[[], Desired],
+    desired: Callable[[RegistrySnapshot], Desired],
     *,
     by: str,
     reason: str,
@@ -159,16 +159,17 @@ def reconcile_production(
             recovered = recover(registry, keys, production, None, progress)
         except EnvironmentFault as error:
             unknown = str(error)
-        wanted = desired()
+        snapshot = RegistrySnapshot(registry)
+        wanted = desired(snapshot)
         digest = wanted.digests.bundle
         if wanted.model_name != registry.name:
             raise Refused(
                 f"the file is about model '{wanted.model_name}'", expected=f"'{registry.name}'"
             )
         history = production_history.read_history(home)
-        if not _was_in_production(registry, home, history, wanted):
+        if not _was_in_production(snapshot, home, history, wanted):
             return _forward(
-                registry,
+                snapshot,
                 policy,
                 keys,
                 production,
@@ -191,7 +192,7 @@ def reconcile_production(
                     changes.append(f"{production_history.PRODUCTION_MODEL} was written again")
                 if not unknown:
                     told = realign(
-                        registry,
+                        snapshot,
                         production,
                         proven,
                         by=by,
@@ -229,7 +230,7 @@ def reconcile_production(
 
 
 def _was_in_production(
-    registry: Registry, home: Home, history: Sequence[Entry], wanted: Desired
+    snapshot: RegistrySnapshot, home: Home, history: Sequence[Entry], wanted: Desired
 ) -> bool:
     """Return whether a version was in production and nobody rolled it back.
 
@@ -242,7 +243,8 @@ def _was_in_production(
     if known and one not in rollback_stack(history):
         raise rolled_back(changes_of(history), one)
     try:
-        done = [lease for lease in registry.leases.read() if lease.ended == DONE]
+        _, leases = snapshot.read()
+        done = [lease for lease in leases if lease.ended == DONE]
     except PipelineError:
         if known:
             return True
@@ -263,7 +265,7 @@ def _was_in_production(
 
 
 def _forward(
-    registry: Registry,
+    snapshot: RegistrySnapshot,
     policy: Policy,
     keys: Sequence[SSlibKey],
     production: Production,
@@ -281,7 +283,8 @@ def _forward(
         Refused: it is not the challenger with the approval that the file names, or ``promote``
             refuses it.
     """
-    challenger = registry.read().challenger
+    registry, (state, _) = snapshot.registry, snapshot.read()
+    challenger = state.challenger
     named = (wanted.model_version, wanted.digests.bundle)
     if challenger is None or (challenger.number, challenger.digest) != named:
         raise Refused(
@@ -337,7 +340,7 @@ def reconcile(
     """
     drift = _cause(target.status(placement), version.digest, set())
     with (
-        fetched(registry, version, placement.home) as bundle,
+        registered_bundle(registry, version, placement.home) as bundle,
         target.handover(placement, bundle, version.number) as handover,
     ):
         check_digest(placement.name, handover.deployment, version.digest)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.core.report import Progress
 from ml_pipeline.promotion import approvals, production_history
-from ml_pipeline.promotion.environment import alone, released
+from ml_pipeline.promotion.environment import alone, released_copy
 from ml_pipeline.promotion.journal import journals
 from ml_pipeline.registry.records import APPROVAL_RECORD, RECORD
 from ml_pipeline.registry.registry import Registry
@@ -99,7 +99,7 @@ def _lacking(
     Raises:
         Refused: the approval does not verify.
     """
-    if released(home, digest) is None:
+    if released_copy(home, digest) is None:
         return "bundle"
     kept = approvals.kept(home, keys, registry.name, digest)
     return "" if kept is not None and kept[0].version == number else "approval"

@@ -34,6 +34,7 @@ from ml_pipeline.promotion.lease import acquire_lease
 from ml_pipeline.promotion.lease_history import (
     ROLLED_BACK,
     TAKEN_BACK,
+    RegistrySnapshot,
     is_behind,
     last_change_was_to,
     last_done,
@@ -214,7 +215,7 @@ def complete(
 
 
 def realign(
-    registry: Registry,
+    snapshot: RegistrySnapshot,
     production: Production,
     wanted: Verified,
     *,
@@ -225,13 +226,14 @@ def realign(
 ) -> Realigned:
     """Let the registry say what history and production agree on: its alias, and its last lease.
 
+    What the snapshot says decides whether there is a difference; a change reads the registry anew.
+
     Returns:
         From where it was moved, or why registry and production still differ.
     """
     version = wanted.version
     try:
-        state = registry.read()
-        leases = registry.leases.read(state)
+        state, leases = snapshot.read()
         _registered(state, version.number, version.digest)
         champion = present_champion(state)
         if champion == version and last_change_was_to(leases, version):
@@ -254,7 +256,7 @@ def realign(
         run_id=run_id,
         steps={"deploy": "made", "file": "made"},
     )
-    if still := _tell(registry, production, journal, fault_point):
+    if still := _tell(snapshot.registry, production, journal, fault_point):
         return Realigned(open=still)
     if champion == version:
         return Realigned(f"the registry's last change leads to version {version.number} again")

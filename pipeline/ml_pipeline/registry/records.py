@@ -25,10 +25,11 @@ FOLDER = "records"
 
 
 class Records:
-    """The records of a model's versions."""
+    """The records of a model's versions. One that was read and verified is not fetched again."""
 
     def __init__(self, session: MlflowSession, artefacts: Artefacts) -> None:
         self._session, self._artefacts = session, artefacts
+        self._contents: dict[tuple[str, str, str], bytes] = {}
 
     def attach(self, version: Version, name: str, content: bytes) -> str:
         """Store a record with the version. Earlier ones of the same name stay as history.
@@ -71,6 +72,9 @@ class Records:
                 f"record {name} of version {version.number} is named by no SHA-256",
                 expected=f"64 hexadecimal digits in the version's tag {RECORD + name}",
             )
+        key = (version.run_id, name, sha)
+        if key in self._contents:
+            return self._contents[key]
         with self._session.scope(), tempfile.TemporaryDirectory() as scratch:
             path = f"{FOLDER}/{name}/{sha}{Path(name).suffix}"
             fetched = self._artefacts.fetch(version, path, f"record {name}", scratch)
@@ -81,4 +85,5 @@ class Records:
                 f"record {name} of version {version.number} was changed after it was written",
                 expected=f"sha256 {sha}, found {found}",
             )
+        self._contents[key] = content
         return content

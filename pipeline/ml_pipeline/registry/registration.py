@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,21 @@ MAX_PARAMETER = 500
 """Characters of a parameter's value that every version of MLflow keeps."""
 
 
+@dataclass(frozen=True)
+class Registered:
+    """A registered version.
+
+    Attributes:
+        version: It; the one of before where its identity was registered before.
+        is_new: Whether this call registered it.
+        count: How many versions the model has now.
+    """
+
+    version: Version
+    is_new: bool
+    count: int
+
+
 class Registration:
     """Registers bundles as versions of one model. The caller holds the home's lock."""
 
@@ -44,8 +60,8 @@ class Registration:
 
     def register(
         self, bundle: Bundle, tags: Mapping[str, str], metrics: Mapping[str, float]
-    ) -> Version:
-        """Return the version of the bundle's identity, which is made where there is none.
+    ) -> Registered:
+        """Register the bundle where no version has its identity.
 
         Raises:
             Refused: the registry holds other content under this identity.
@@ -54,14 +70,18 @@ class Registration:
         state = read_state(self._session, self._name)
         known = state.find(bundle.identity)
         if known is None:
+            if not state.exists:
+                with self._session.scope():
+                    ensure_model(self._session, self._name, self._home)
             self._skip_lost_numbers(state)
-            made = self._create(bundle, tags, metrics)
+            made, after = self._create(bundle, tags, metrics)
             self.note_number(made.number)
-            return made
+            is_new = state.find_number(made.number) is None
+            return Registered(made, is_new=is_new, count=len(after.versions))
         if known.digest != bundle.digest:
             raise self._other_content(known, bundle)
         self._complete(known, bundle)
-        return known
+        return Registered(known, is_new=False, count=len(state.versions))
 
     def restore(self, bundle: Bundle, number: int) -> Version:
         """Register a bundle under a number that the registry has not come to yet.
@@ -74,7 +94,7 @@ class Registration:
             EnvironmentFault: the registry does not answer.
         """
         self._use_up_numbers_before(number)
-        made = self._create(bundle, lineage_tags(bundle), {})
+        made, _ = self._create(bundle, lineage_tags(bundle), {})
         if made.number != number:
             with self._session.scope():
                 self._session.client.delete_model_version(self._name, str(made.number))
@@ -99,7 +119,6 @@ class Registration:
         if seen <= max((version.number for version in state.versions), default=0):
             return
         with self._session.scope():
-            ensure_model(self._session, self._name, self._home)
             used, run_id = 0, self._create_unused_run()
             while used < seen:
                 used = self._use_up_next_number(run_id)
@@ -153,17 +172,19 @@ class Registration:
 
     def _create(
         self, bundle: Bundle, tags: Mapping[str, str], metrics: Mapping[str, float]
-    ) -> Version:
+    ) -> tuple[Version, RegistryState]:
         """Upload, then create the version with all of its tags at once: it is whole or not there.
 
-        What is interrupted before leaves a run that no version names.
+        An interruption before that leaves a run that no version names.
+
+        Returns:
+            The version, and the registry's state with it.
         """
         self._progress("uploading the bundle to the registry", 0.2)
         with self._session.scope():
             from mlflow.exceptions import MlflowException
 
             client = self._session.client
-            ensure_model(self._session, self._name, self._home)
             experiment = experiment_id(self._session, self._name, self._home)
             run = client.create_run(experiment, run_name=tags[IDENTITY][:12])
             run_id: str = run.info.run_id
@@ -213,16 +234,20 @@ class Registration:
                 hint="look at its artefact store: is there a file that is not the bundle's?",
             )
 
-    def _keep_first(self, made: Version) -> Version:
-        """Withdraw ``made`` if another machine registered the same identity just before.
+    def _keep_first(self, made: Version) -> tuple[Version, RegistryState]:
+        """Delete ``made`` if another machine registered the same identity just before.
 
         So may this one have: a request whose answer is lost is sent again.
+
+        Returns:
+            The first version of the identity, and the registry's state.
         """
         from mlflow.exceptions import MlflowException
 
-        first = read_state(self._session, self._name).find(made.identity)
+        state = read_state(self._session, self._name)
+        first = state.find(made.identity)
         if first is None or first.number == made.number:
-            return made
+            return made, state
         try:
             self._session.client.delete_model_version(self._name, str(made.number))
         except MlflowException as error:
@@ -235,7 +260,7 @@ class Registration:
                 expected=f"bundle {first.digest[:12]}, not {made.digest[:12]}",
                 hint="run 'ml-pipeline register' again: it says what differs",
             )
-        return first
+        return first, state
 
 
 def run_parameters(bundle: Bundle) -> dict[str, str]:

@@ -23,7 +23,7 @@ from ml_pipeline.registry.bundles import Bundles
 from ml_pipeline.registry.leases import Leases
 from ml_pipeline.registry.mlflow_session import MlflowSession
 from ml_pipeline.registry.records import Records
-from ml_pipeline.registry.registration import Registration, lineage_tags
+from ml_pipeline.registry.registration import Registered, Registration, lineage_tags
 from ml_pipeline.registry.sqlite import SQLITE
 from ml_pipeline.registry.versions import CHALLENGER, RegistryState, Version, read_state
 
@@ -113,8 +113,8 @@ class Registry:
         bundle_path: Path,
         tags: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
-    ) -> Version:
-        """Put a bundle in and make it the challenger; an identity that is there keeps its version.
+    ) -> Registered:
+        """Register a bundle as the challenger; a registered identity keeps its version.
 
         Args:
             bundle_path: The bundle's folder; it is verified first.
@@ -135,9 +135,9 @@ class Registry:
                 hint="run 'ml-pipeline train' without --quick, then package",
             )
         with self._lock():
-            version = self._registration.register(bundle, lineage, metrics or {})
-        self.aliases.set(CHALLENGER, version)
-        return version
+            done = self._registration.register(bundle, lineage, metrics or {})
+        self.aliases.set(CHALLENGER, done.version)
+        return done
 
     def restore(self, bundle_path: Path, number: int) -> Version:
         """Register a bundle under a number that the registry has not come to yet.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ml_pipeline.approval import policy as policies
@@ -42,6 +41,7 @@ from ml_pipeline.project.policy_in_force import policy_in_force
 from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.promotion.agreement import contenders, production_of
 from ml_pipeline.promotion.earlier_decisions import decisions
+from ml_pipeline.promotion.environment import registered_bundle
 from ml_pipeline.registry.records import GATE_RECORD
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.registry.versions import Version
@@ -146,17 +146,16 @@ def _compare(
         why = f"the bundle here is {bundle.digest[:12]}, the challenger {challenger.digest[:12]}"
         return without_rows(comparison, rules, comparison.against, why)
     context.take(artefacts.PREDICTIONS)  # a changed one means others changed too
-    with tempfile.TemporaryDirectory(prefix="gate-") as name:
+    with ExitStack() as stack:
         if champion is not None:
             context.progress("fetching the champion", 0.1)
+            path = stack.enter_context(registered_bundle(registry, champion, context.home))
         inputs = ComparisonInputs(
             holdout=holdout.reset_index(drop=True),
             matrix=context.take(artefacts.MATRIX),
             clean=context.take(artefacts.CLEAN),
             challenger=bundle,
-            champion=Bundle.open(registry.bundles.download(champion, Path(name, "champion")))
-            if champion
-            else None,
+            champion=Bundle.open(path) if champion is not None else None,
             problem=problem,
         )
         return compare_models(

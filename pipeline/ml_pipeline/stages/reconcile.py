@@ -54,7 +54,9 @@ def run(context: Context[ReconcileFlags]) -> Outcome:
         policy,
         keys,
         Production(target, placement, context.config.gitops),
-        lambda: read_desired(registry, context.home, context.config.gitops, context.flags.file),
+        lambda snapshot: read_desired(
+            snapshot, context.home, context.config.gitops, context.flags.file
+        ),
         by=user(),
         reason=f"{production_history.PRODUCTION_MODEL} says so",
         run_id=context.run_id,

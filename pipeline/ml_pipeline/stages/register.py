@@ -28,12 +28,11 @@ def run(context: Context[NoFlags]) -> Outcome:
     path = context.take(BUNDLE)
     bundle = Bundle.open(path)
     registry = Registry.of(context.project, context.home, context.progress)
-    before = {version.number for version in registry.read().versions}
-    version = registry.register(path, _git_tags(context, bundle), _metrics(context, bundle))
-    new = version.number not in before
+    done = registry.register(path, _git_tags(context, bundle), _metrics(context, bundle))
+    version = done.version
     summary = f"version {version.number} of '{version.name}' is the challenger"
     return Outcome(
-        summary=summary if new else f"{summary}; this identity was registered before",
+        summary=summary if done.is_new else f"{summary}; this identity was registered before",
         checks=[
             Check(
                 name="one content per identity",
@@ -42,7 +41,7 @@ def run(context: Context[NoFlags]) -> Outcome:
                 expected="no other content under this identity",
             )
         ],
-        metrics={"new": new, "versions": len(before | {version.number})},
+        metrics={"new": done.is_new, "versions": done.count},
         model=version.ref,
     )
 
