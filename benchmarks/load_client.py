@@ -90,9 +90,11 @@ async def on_schedule(ask: Ask) -> tuple[list[float], list[float]]:
 async def ours(url: str) -> tuple[list[float], list[float]]:
     from ml_pipeline.traffic import open_loop
 
-    place = open_loop.Place.of(url)
-    due = open_loop.evenly(RATE, SECONDS)
-    found = await open_loop.send(open_loop.Client(place), [place.request(BODY)] * len(due), due)
+    place = open_loop.Endpoint.of(url)
+    due = open_loop.constant_rate(RATE, SECONDS)
+    found = await open_loop.send(
+        open_loop.ConnectionPool(place), [place.request(BODY)] * len(due), due
+    )
     return [answer.latency for answer in found], [answer.lag for answer in found]
 
 

@@ -46,11 +46,11 @@ def ask(url: str, body: bytes, rate: float, seconds: float) -> dict[str, Any]:
     import uvloop
     from ml_pipeline.traffic import open_loop
 
-    place = open_loop.Place.of(url)
-    due = open_loop.evenly(rate, WARM_UP_SECONDS + seconds)
+    place = open_loop.Endpoint.of(url)
+    due = open_loop.constant_rate(rate, WARM_UP_SECONDS + seconds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         requests = [place.request(body)] * len(due)
-        answers = runner.run(open_loop.send(open_loop.Client(place), requests, due))
+        answers = runner.run(open_loop.send(open_loop.ConnectionPool(place), requests, due))
     counted = [answer for answer in answers if answer.due >= WARM_UP_SECONDS]
     failed = [answer for answer in counted if answer.status != 200]
     good = [answer for answer in counted if answer.status == 200]

@@ -1,4 +1,4 @@
-"""A client that goes on asking a server while something is done to it, as many clients would."""
+"""A client that sends requests to a server at a constant rate while a test acts on the server."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from ml_pipeline.traffic.open_loop import Client, Place
+from ml_pipeline.traffic.open_loop import ConnectionPool, Endpoint
 
 PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request and its answer. ``at`` is when it was due, on ``time.monotonic``'s clock."""
+class TimedRequest:
+    """A request and its response. ``at`` is when it was due, on ``time.monotonic``'s clock."""
 
     at: float
     status: int
@@ -29,12 +29,12 @@ class Asked:
 
 @dataclass
 class RequestLoop:
-    """Asks ``rate`` times a second, whether or not earlier requests were answered."""
+    """Sends ``rate`` requests a second, whether or not earlier requests were answered."""
 
     url: str
     features: Sequence[Any]
     rate: float = 50.0
-    answers: list[Asked] = field(default_factory=list)
+    answers: list[TimedRequest] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self._ended = threading.Event()
@@ -51,48 +51,48 @@ class RequestLoop:
         self._ended.set()
         self._thread.join()
 
-    def next(self) -> Asked:
-        """Return the answer to a request that is sent from now on."""
+    def next(self) -> TimedRequest:
+        """Return the response to a request that is sent after this call."""
         now, end = time.monotonic(), time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            for asked in reversed(self.answers):
-                if asked.at > now:
-                    return asked
+            for request in reversed(self.answers):
+                if request.at > now:
+                    return request
             time.sleep(0.02)
         raise AssertionError(f"{self.url} does not answer")
 
-    def turned(self, version: int, since: float) -> float:
-        """Return when the version answered first among the requests after ``since``."""
-        return min(one.at for one in self.answers if one.version == version and one.at > since)
+    def first_response(self, version: int, since: float) -> float:
+        """Return the time of the first request after ``since`` that ``version`` answered."""
+        return min(each.at for each in self.answers if each.version == version and each.at > since)
 
     @property
-    def failed(self) -> list[Asked]:
-        return [asked for asked in self.answers if asked.status != 200]
+    def failed(self) -> list[TimedRequest]:
+        return [request for request in self.answers if request.status != 200]
 
     @property
-    def turns(self) -> list[int | None]:
-        """The versions that answered, in the order of the requests, each turn once."""
-        turns: list[int | None] = []
-        for asked in sorted(self.answers, key=lambda asked: asked.at):
-            if not turns or turns[-1] != asked.version:
-                turns.append(asked.version)
-        return turns
+    def versions(self) -> list[int | None]:
+        """The versions that answered, in the order of the requests, without repetitions."""
+        versions: list[int | None] = []
+        for request in sorted(self.answers, key=lambda request: request.at):
+            if not versions or versions[-1] != request.version:
+                versions.append(request.version)
+        return versions
 
     async def _run(self) -> None:
-        place = Place.of(self.url)
-        client = Client(place)
-        request = place.request(json.dumps({"features": list(self.features)}).encode())
+        endpoint = Endpoint.of(self.url)
+        client = ConnectionPool(endpoint)
+        request = endpoint.request(json.dumps({"features": list(self.features)}).encode())
         start, sent = time.monotonic(), 0
         async with asyncio.TaskGroup() as group:
             while not self._ended.is_set():
                 due = start + sent / self.rate
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-                group.create_task(self._ask(client, request, due))
+                group.create_task(self._send(client, request, due))
                 sent += 1
         client.close()
 
-    async def _ask(self, client: Client, request: bytes, due: float) -> None:
-        status, body, error = await client.ask(request)
-        told = json.loads(body) if status == 200 else {}
-        version, probability = told.get("model_version"), told.get("probability")
-        self.answers.append(Asked(due, status, version, probability, error))
+    async def _send(self, client: ConnectionPool, request: bytes, due: float) -> None:
+        status, body, error = await client.request(request)
+        content = json.loads(body) if status == 200 else {}
+        version, probability = content.get("model_version"), content.get("probability")
+        self.answers.append(TimedRequest(due, status, version, probability, error))

@@ -153,7 +153,7 @@ def back_and_forth(
             if not left:
                 break
         assert asking is not None
-        took["traffic"] = asking.turned(1, since=began) - began
+        took["traffic"] = asking.first_response(1, since=began) - began
         report = json.loads((scenario.root / "build/ml/reports/rollback.json").read_text())
         took["reported"] = report["metrics"]["seconds"]
         for rest in commands:
@@ -161,8 +161,8 @@ def back_and_forth(
     logger.info("%s: %s", title, took)
     assert left == []
     assert asking.failed == []
-    assert asking.turns[0] == asking.turns[-1] == 1
-    assert set(asking.turns) == {1, 2}
+    assert asking.versions[0] == asking.versions[-1] == 1
+    assert set(asking.versions) == {1, 2}
     golden = scenario.golden()
     by_version = {asked.version: asked.probability for asked in asking.answers}
     assert by_version[1] == pytest.approx(golden.predictions[0], abs=1e-6)

@@ -23,7 +23,7 @@ SHOWN = {
     "registry/registration.py": "dates of runs",
     "registry/search_history.py": "dates of metrics",
     "scoring/score.py": "the date of scores",
-    "serving/metrics.py": "when the server started",
+    "serving/server_metrics.py": "when the server started",
     "serving/prediction_log.py": "dates of requests, and names that sort all the same",
     "stages/approve.py": "the date of an answer",
     "stages/runner.py": "dates in reports",

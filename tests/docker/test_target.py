@@ -156,7 +156,7 @@ class TestPredictionLog:
         """Id and version of the requests that clients asked, once they are written."""
         time.sleep(0.3)
         folder = place.home / "predictions/staging"
-        DockerTarget().bring_predictions(place.placement)
+        DockerTarget().fetch_predictions(place.placement)
         assert folder.stat().st_mode & 0o077 == 0
         assert all(path.stat().st_mode & 0o077 == 0 for path in files(folder))
         found = [entry for _, entry in read(folder) if not entry.is_probe]
@@ -201,7 +201,7 @@ class TestPredictionLog:
         off.deploy(make_bundle(), 1)
         mounts = server_of(engine, docker_place).attrs["Mounts"]
         assert [each["Destination"] for each in mounts if each["RW"]] == [container.CONTROL]
-        off.target.bring_predictions(off.placement)
+        off.target.fetch_predictions(off.placement)
         assert not (docker_place.home / "predictions").exists()
 
     def test_one_that_is_full_takes_turns(self, docker_place, make_bundle):
@@ -314,7 +314,7 @@ class TestEngine:
             with pytest.raises(EnvironmentFault, match="engine does not answer"):
                 docker_place.stop()
             with pytest.raises(EnvironmentFault, match="engine does not answer"):
-                docker_place.target.bring_predictions(docker_place.placement)
+                docker_place.target.fetch_predictions(docker_place.placement)
         assert docker_place.status().version == 1
 
     def test_the_standard_image_is_never_pulled(self, engine, docker_place, make_bundle):

@@ -7,7 +7,7 @@ from ml_pipeline.config import ShadowSection
 from ml_pipeline.core import report
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.online.shadow import Exchange, against_trained, compare
-from ml_pipeline.traffic.requests import Reply
+from ml_pipeline.traffic.prediction_requests import PredictionResponse
 
 COUNT = 300
 SECTION = ShadowSection(min_requests=200)
@@ -18,8 +18,10 @@ def exchanges(move=lambda p: p, *, ms=5.0, group="", **other):
     made = []
     for index in range(COUNT):
         p = index / COUNT
-        found = Reply((move(p),), ms) if not other else Reply(ms=ms, **other)
-        made.append(Exchange(str(index), Reply((p,), 5.0), found, group))
+        found = (
+            PredictionResponse((move(p),), ms) if not other else PredictionResponse(ms=ms, **other)
+        )
+        made.append(Exchange(str(index), PredictionResponse((p,), 5.0), found, group))
     return made
 
 
@@ -42,7 +44,7 @@ def test_errors_fail():
 
 
 def test_another_number_of_rows_is_an_error():
-    wrong = Exchange("x", Reply((0.1, 0.2), 5.0), Reply((0.1,), 5.0))
+    wrong = Exchange("x", PredictionResponse((0.1, 0.2), 5.0), PredictionResponse((0.1,), 5.0))
     found = compare([*exchanges(), wrong], SECTION)
     assert judged(found)["errors"] is Verdict.FAIL
 
@@ -64,7 +66,7 @@ def test_requests_without_an_answer_are_missing(silent, dropped, verdict):
 )
 def test_it_lags_if_it_is_slow_and_slower_than_the_champion(ms, slow, verdict):
     pairs = [
-        Exchange(one.id, Reply(one.champion.predictions, slow), one.challenger)
+        Exchange(one.id, PredictionResponse(one.champion.predictions, slow), one.challenger)
         for one in exchanges(ms=ms)
     ]
     assert judged(compare(pairs, SECTION))["latency"] is verdict
@@ -114,7 +116,7 @@ def test_too_short_a_time_is_inconclusive():
 
 def test_a_champion_that_did_not_answer_leaves_nothing_to_compare_with():
     broken = [
-        Exchange(one.id, Reply(error="status 500", ms=1.0), one.challenger)
+        Exchange(one.id, PredictionResponse(error="status 500", ms=1.0), one.challenger)
         for one in exchanges()[:30]
     ]
     found = compare([*exchanges()[30:], *broken], SECTION)

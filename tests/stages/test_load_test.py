@@ -10,7 +10,7 @@ from ml_pipeline.serving.prediction_log import read
 from ml_pipeline.stages.runner import execute
 from ml_pipeline.targets.base import Placement, deploy
 from ml_pipeline.targets.process.target import ProcessTarget
-from ml_pipeline.traffic.open_loop import Answer
+from ml_pipeline.traffic.open_loop import TimedResponse
 
 from tests.servers import free_port
 
@@ -90,7 +90,7 @@ def answers(latencies, *, rate=100.0, lag=0.0, status=200, version=3):
     made = []
     for index, latency in enumerate(latencies):
         due = index / rate
-        made.append(Answer(due, lag, due + latency, status, body))
+        made.append(TimedResponse(due, lag, due + latency, status, body))
     return made
 
 

@@ -1,4 +1,4 @@
-"""A server process to ask."""
+"""Fixtures of a deployed server process."""
 
 from tests.targets.conftest import free_port, place
 

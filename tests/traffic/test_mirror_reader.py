@@ -1,4 +1,4 @@
-"""The reader of a live shadow that asks for its copies itself, as it runs in a container."""
+"""The reader of a live shadow that requests its copies itself, as in a container."""
 
 import json
 import signal
@@ -30,9 +30,7 @@ def processes():
 
 
 @pytest.mark.slow
-def test_at_sigterm_it_ends_the_copying_and_notes_what_was_counted(
-    processes, make_bundle, tmp_path
-):
+def test_sigterm_ends_the_copying_and_writes_the_counts(processes, make_bundle, tmp_path):
     path, bundle, ports = tmp_path / "c.sock", make_bundle(), (free_port(), free_port())
     for port, more in zip(ports, (("--shadow-control", path), ()), strict=True):
         own = ("--bundle", bundle, "--port", port, "--version", 3)
@@ -41,7 +39,9 @@ def test_at_sigterm_it_ends_the_copying_and_notes_what_was_counted(
     await_ready(url)
     await_ready(challenger)
     records = tmp_path / "records.jsonl"
-    settings = mirror_reader.Settings(challenger, 3, 5.0, None, str(records), control=str(path))
+    settings = mirror_reader.MirrorReaderSettings(
+        challenger, 3, 5.0, None, str(records), control=str(path)
+    )
     config = tmp_path / "settings.json"
     config.write_text(settings.to_json())
     reader = processes("ml_pipeline.traffic.mirror_reader", config)
@@ -53,8 +53,8 @@ def test_at_sigterm_it_ends_the_copying_and_notes_what_was_counted(
         time.sleep(0.02)
     reader.send_signal(signal.SIGTERM)
     assert reader.wait(10) == 0
-    found = live_shadow.exchanges(records)
-    told = json.loads((tmp_path / mirror_reader.COUNTS).read_text())
-    assert (told["offered"], told["dropped"], [one.id for one in found]) == (1, 0, ["r-1"])
-    assert found[0].champion.predictions == found[0].challenger.predictions
+    exchanges = live_shadow.exchanges(records)
+    counts = json.loads((tmp_path / mirror_reader.COUNTS).read_text())
+    assert (counts["offered"], counts["dropped"], [one.id for one in exchanges]) == (1, 0, ["r-1"])
+    assert exchanges[0].champion.predictions == exchanges[0].challenger.predictions
     assert control_socket.send_command(path, "mirror")[0] == {"mirroring": False}

@@ -24,7 +24,7 @@ from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.tasks.loader import load_task, read_task
 from ml_pipeline.traffic import probe
 from ml_pipeline.traffic.probe import (
-    UnexpectedAnswer,
+    UnexpectedResponse,
     golden_answers,
     json_of,
     number_of,
@@ -101,7 +101,7 @@ def _check(name: str, rule: str, clause: Clause, *, required: bool) -> Check:
 
     try:
         observed = clause()
-    except (UnexpectedAnswer, Refused) as broken:
+    except (UnexpectedResponse, Refused) as broken:
         return Check(
             name=name,
             verdict=Verdict.FAIL,
@@ -182,17 +182,17 @@ class _Clauses:
         metadata = object_of(self._api.get("/metadata"))
         features = metadata.get("features")
         if not isinstance(features, list) or not features:
-            raise UnexpectedAnswer("/metadata lists no features")
+            raise UnexpectedResponse("/metadata lists no features")
         if not all(map(_is_feature, features)):
-            raise UnexpectedAnswer(
+            raise UnexpectedResponse(
                 "/metadata has a feature without name, kind, range or categories"
             )
         keys = ("name", "digest", "contract")
         for key, kind in (*((key, str) for key in keys), ("max_body", int), ("max_rows", int)):
             if type(metadata.get(key)) is not kind or not metadata[key]:
-                raise UnexpectedAnswer(f"/metadata has no '{key}'")
+                raise UnexpectedResponse(f"/metadata has no '{key}'")
         if type(metadata.get("model_version", "")) not in (int, type(None)):
-            raise UnexpectedAnswer("/metadata has no 'model_version'")
+            raise UnexpectedResponse("/metadata has no 'model_version'")
         self.metadata = metadata
         return f"{metadata['name']}, {len(features)} features"
 
@@ -200,7 +200,7 @@ class _Clauses:
         metadata = self._known_metadata()
         served = self._prediction(self._api.post("/predict", json={"features": self._row()}))
         if served["model_version"] != metadata["model_version"]:
-            raise UnexpectedAnswer(
+            raise UnexpectedResponse(
                 f"/predict says version {served['model_version']}, "
                 f"/metadata {metadata['model_version']}"
             )
@@ -209,7 +209,7 @@ class _Clauses:
             self._expected.version,
             digest,
         ):
-            raise UnexpectedAnswer(
+            raise UnexpectedResponse(
                 f"version {metadata['model_version']}, bundle {metadata['digest'][:12]}"
             )
         return f"version {metadata['model_version']}, bundle {metadata['digest'][:12]}"
@@ -225,7 +225,7 @@ class _Clauses:
         """Return the task that is expected, or the one that ``/metadata`` names.
 
         Raises:
-            UnexpectedAnswer: the task that it names is not installed, or its classes are not given.
+            UnexpectedResponse: its task is not installed, or its classes are not given.
         """
         bundle = self._expected.bundle
         if bundle is not None:
@@ -236,7 +236,7 @@ class _Clauses:
                 return read_task({"name": named, "classes": self.metadata["classes"]})
             return load_task(named)
         except (UsageError, Refused) as error:
-            raise UnexpectedAnswer(f"/metadata has the task {named!r}: {error}") from None
+            raise UnexpectedResponse(f"/metadata has the task {named!r}: {error}") from None
 
     def _one(self) -> object:
         answer = self._prediction(self._api.post("/predict", json={"features": self._row()}))
@@ -252,11 +252,11 @@ class _Clauses:
         response = self._api.post("/predict", json={"features": rows})
         together = json_of(response)
         if not isinstance(together, list) or len(together) != len(rows):
-            raise UnexpectedAnswer(f"{len(rows)} rows gave {shortened(response.text)}")
+            raise UnexpectedResponse(f"{len(rows)} rows gave {shortened(response.text)}")
         for row, answer in zip(rows, together, strict=True):
             alone = self._prediction(self._api.post("/predict", json={"features": row}))
             if not self._agree(answer, alone):
-                raise UnexpectedAnswer(f"a row of the list gave {answer}, alone {alone}")
+                raise UnexpectedResponse(f"a row of the list gave {answer}, alone {alone}")
         return f"{len(rows)} rows"
 
     def _by_name(self) -> str:
@@ -266,16 +266,16 @@ class _Clauses:
         reverse = dict(reversed([*named.items()]))
         listed = json_of(self._api.post("/predict", json={"rows": [named, reverse]}))
         if not isinstance(listed, list) or len(listed) != 2:
-            raise UnexpectedAnswer(f"two rows gave {shortened(str(listed))}")
+            raise UnexpectedResponse(f"two rows gave {shortened(str(listed))}")
         for answer in (alone, *listed):
             if not self._agree(answer, expected):
-                raise UnexpectedAnswer(f"by name gave {answer}, by position {expected}")
+                raise UnexpectedResponse(f"by name gave {answer}, by position {expected}")
         return f"{len(named)} names, in any order"
 
     def _golden_rows(self) -> float:
         bundle = self._expected.bundle
         if bundle is None:
-            raise UnexpectedAnswer("no bundle to compare with")
+            raise UnexpectedResponse("no bundle to compare with")
         found = golden_answers(self._api, bundle)
         return check_golden(found, bundle.golden.predictions, bundle.task.tolerance)
 
@@ -292,7 +292,7 @@ class _Clauses:
             "latency_p99_ms": statistics.quantiles(seconds, n=100)[98] * 1000,
         }
         if median > SLOW_SECONDS:
-            raise UnexpectedAnswer(f"median {median * 1000:.1f} ms")
+            raise UnexpectedResponse(f"median {median * 1000:.1f} ms")
         return f"median {median * 1000:.1f} ms"
 
     # --- what must be refused ---------------------------------------------------------------
@@ -311,7 +311,7 @@ class _Clauses:
     def _naming(self, name: str, row: Mapping[str, Any]) -> str:
         message = self._told(self._api.post("/predict", json={"rows": [row]}), 422)
         if name not in message:
-            raise UnexpectedAnswer(f"the message does not name '{name}': {message}")
+            raise UnexpectedResponse(f"the message does not name '{name}': {message}")
         return message
 
     def _digest(self) -> str:
@@ -320,7 +320,7 @@ class _Clauses:
         self._prediction(self._api.post("/predict", json=row | {"contract": own}))
         message = self._told(self._api.post("/predict", json=row | {"contract": other}), 409)
         if own not in message or other not in message:
-            raise UnexpectedAnswer(f"the message does not name both digests: {message}")
+            raise UnexpectedResponse(f"the message does not name both digests: {message}")
         return f"{own[:12]}"
 
     def _wrong_type(self) -> str:
@@ -340,7 +340,7 @@ class _Clauses:
         message = self._refused(row)
         name = self._known_metadata()["features"][index]["name"]
         if name not in message:
-            raise UnexpectedAnswer(f"the message does not name '{name}': {message}")
+            raise UnexpectedResponse(f"the message does not name '{name}': {message}")
         return message
 
     def _refused(self, row: Sequence[object]) -> str:
@@ -349,7 +349,7 @@ class _Clauses:
     def _oversized(self) -> str:
         limit = self._known_metadata()["max_body"]
         if limit >= LARGEST_TRIED:
-            raise UnexpectedAnswer(f"a limit of {limit} bytes is none")
+            raise UnexpectedResponse(f"a limit of {limit} bytes is none")
         return self._told(self._post(b" " * (limit + 1)), 413)
 
     def _too_many_rows(self) -> str:
@@ -366,14 +366,14 @@ class _Clauses:
         """Send a row without columns, which the model's code has to be ready for to refuse."""
         response = self._api.post("/predict/raw", json={"rows": [{}]}, timeout=RAW_SECONDS)
         if response.status_code not in (200, 422):
-            raise UnexpectedAnswer(f"status {response.status_code}: {shortened(response.text)}")
+            raise UnexpectedResponse(f"status {response.status_code}: {shortened(response.text)}")
         return f"status {response.status_code} to a row without columns"
 
     # --- helpers ------------------------------------------------------------------------------
 
     def _known_metadata(self) -> dict[str, Any]:
         if not self.metadata:
-            raise UnexpectedAnswer("not known without /metadata")
+            raise UnexpectedResponse("not known without /metadata")
         return self.metadata
 
     def _row(self) -> list[Any]:
@@ -397,7 +397,7 @@ class _Clauses:
 
     def _status(self, response: httpx.Response, wanted: int = 200) -> str:
         if response.status_code != wanted:
-            raise UnexpectedAnswer(f"status {response.status_code}: {shortened(response.text)}")
+            raise UnexpectedResponse(f"status {response.status_code}: {shortened(response.text)}")
         return str(response.status_code)
 
     def _told(self, response: httpx.Response, status: int) -> str:
@@ -405,19 +405,19 @@ class _Clauses:
         self._status(response, status)
         message = object_of(response, status).get("error")
         if not isinstance(message, str) or not message or "Traceback" in message:
-            raise UnexpectedAnswer(f"status {status} without one line in 'error'")
+            raise UnexpectedResponse(f"status {status} without one line in 'error'")
         return shortened(f"{status}: {message}")
 
     def _prediction(self, response: httpx.Response) -> dict[str, Any]:
         answer = object_of(response)
         task = self._task()
         if set(answer) != {*task.answer_schema(), "model_version"}:
-            raise UnexpectedAnswer(f"keys {sorted(answer)}")
+            raise UnexpectedResponse(f"keys {sorted(answer)}")
         try:
             task.read(answer)
         except ValueError as error:
             shown = ", ".join(f"{key} {answer[key]}" for key in task.answer_schema())
-            raise UnexpectedAnswer(shown if task.name == BINARY.name else str(error)) from None
+            raise UnexpectedResponse(shown if task.name == BINARY.name else str(error)) from None
         return answer
 
     def _agree(self, one: object, other: Mapping[str, Any]) -> bool:

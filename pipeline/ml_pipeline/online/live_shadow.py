@@ -2,7 +2,7 @@
 
 What runs is remembered in ``home/shadow/<environment>.json``, so that one command starts it and
 another one, on another agent of the same home, judges it. How a server copies is its target's
-matter: ``ml_pipeline.targets.base.CopiesRequests``.
+matter: ``ml_pipeline.targets.base.SupportsLiveShadow``.
 """
 
 from __future__ import annotations
@@ -24,10 +24,16 @@ from ml_pipeline.features.schema import FeatureSchema
 from ml_pipeline.gate.compare_models import different_outputs
 from ml_pipeline.online.deployed_version import find_deployment, model_of
 from ml_pipeline.online.shadow import Exchange
-from ml_pipeline.targets.base import CopiesRequests, Copying, Counts, Deployment, Placement
+from ml_pipeline.targets.base import (
+    CopyCounts,
+    Deployment,
+    Placement,
+    ShadowSpec,
+    SupportsLiveShadow,
+)
 from ml_pipeline.targets.loader import load_target
 from ml_pipeline.traffic import mirror_reader
-from ml_pipeline.traffic.requests import Reply
+from ml_pipeline.traffic.prediction_requests import PredictionResponse
 
 SCHEMA = "ml-pipeline/shadow/2"
 AGAIN = "remove it and start the shadow again"
@@ -99,7 +105,7 @@ def start_copying(
     champion_bundle = Bundle.open(champion.bundle)
     if why := different_outputs(bundle.task, champion_bundle.task):
         raise UsageError(why, expected="a challenger of the champion's task")
-    copying = Copying(
+    spec = ShadowSpec(
         champion=champion,
         challenger=challenger,
         served=served,
@@ -109,17 +115,17 @@ def start_copying(
         timeout=section.timeout_ms / 1000,
         task=bundle.task.to_json(),
     )
-    return start(production, copying, model_of(served, bundle))
+    return start(production, spec, model_of(served, bundle))
 
 
-def start(placement: Placement, copying: Copying, model: ModelRef) -> Live:
+def start(placement: Placement, spec: ShadowSpec, model: ModelRef) -> Live:
     """Let the champion's server copy its requests to the challenger from now on.
 
     A shadow of another pair of versions is ended, and what it saw forgotten.
 
     Args:
         placement: the champion's.
-        copying: what goes where.
+        spec: what goes where.
         model: the challenger's.
 
     Raises:
@@ -127,12 +133,12 @@ def start(placement: Placement, copying: Copying, model: ModelRef) -> Live:
             are compared already.
         EnvironmentFault: the server does not copy.
     """
-    home, name = placement.home, copying.challenger.name
+    home, name = placement.home, spec.challenger.name
     target = copying_target(placement.section.target, placement.name)
     former = read(home, name)
     if former is not None:
         compared = (former.champion_digest, former.challenger.digest)
-        same = compared == (copying.champion.digest, copying.served.digest)
+        same = compared == (spec.champion.digest, spec.served.digest)
         if same and copied(former) is not None:
             raise UsageError(
                 f"a live shadow of {name} runs since {former.minutes:.0f} min, on these versions",
@@ -146,11 +152,11 @@ def start(placement: Placement, copying: Copying, model: ModelRef) -> Live:
         clock=clock.marks(),
         environment=placement.name,
         target=placement.section.target,
-        champion_version=copying.champion.version,
-        champion_digest=copying.champion.digest,
+        champion_version=spec.champion.version,
+        champion_digest=spec.champion.digest,
         challenger=model,
-        shadow=target.start_shadow(placement, copying),
-        task=copying.task,
+        shadow=target.start_shadow(placement, spec),
+        task=spec.task,
     )
     _write(home, name, live)
     return live
@@ -190,7 +196,7 @@ def read(home: Home, name: str) -> Live | None:
     return live
 
 
-def copied(live: Live) -> Counts | None:
+def copied(live: Live) -> CopyCounts | None:
     """Return how many requests were offered and dropped; None if the copying has ended."""
     return _target(live).shadow_counts(live.shadow)
 
@@ -200,12 +206,13 @@ def records(live: Live) -> Records:
     path = _target(live).shadow_records(live.shadow)
     found = exchanges(path)
     full = (
-        len(found) >= mirror_reader.RECORDED or path.stat().st_size >= mirror_reader.RECORDED_BYTES
+        len(found) >= mirror_reader.MAX_RECORDED
+        or path.stat().st_size >= mirror_reader.MAX_RECORDED_BYTES
     )
     return Records(found, full)
 
 
-def end(live: Live) -> Counts | None:
+def end(live: Live) -> CopyCounts | None:
     """End the copying, wait until the last answer is written down, and return the counts."""
     return _target(live).end_shadow(live.shadow)
 
@@ -265,14 +272,14 @@ def positions(champion: FeatureSchema, challenger: FeatureSchema) -> Positions |
     return tuple(places.get(name) for name in challenger.names)
 
 
-def copying_target(target: str, environment: str) -> CopiesRequests:
+def copying_target(target: str, environment: str) -> SupportsLiveShadow:
     """Return the target of an environment whose servers can copy their requests.
 
     Raises:
         UsageError: they cannot.
     """
     found = load_target(target)
-    if not isinstance(found, CopiesRequests):
+    if not isinstance(found, SupportsLiveShadow):
         raise UsageError(
             f"{environment} has the target {target}, whose servers cannot copy requests",
             expected="a target that can, such as process or docker",
@@ -281,12 +288,12 @@ def copying_target(target: str, environment: str) -> CopiesRequests:
     return found
 
 
-def _target(live: Live) -> CopiesRequests:
+def _target(live: Live) -> SupportsLiveShadow:
     return copying_target(live.target, live.environment)
 
 
-def _reply(record: dict[str, Any]) -> Reply:
+def _reply(record: dict[str, Any]) -> PredictionResponse:
     predictions = (
         tuple(each) if isinstance(each, list) else each for each in record["predictions"]
     )
-    return Reply(**record | {"predictions": tuple(predictions)})
+    return PredictionResponse(**record | {"predictions": tuple(predictions)})

@@ -11,7 +11,7 @@ from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.online import live_shadow, shadow, shadow_replay
 from ml_pipeline.online.live_shadow import Live
 from ml_pipeline.online.shadow import Comparison
-from ml_pipeline.targets.base import Counts, Placement
+from ml_pipeline.targets.base import CopyCounts, Placement
 from ml_pipeline.targets.loader import load_target
 from ml_pipeline.tasks.loader import read_task
 
@@ -87,11 +87,11 @@ def check_same_versions(live: Live, champion: Placement, challenger: Placement) 
 
 
 def _compare(
-    live: Live, section: ShadowSection, counts: Counts | None, *, ended: bool = False
+    live: Live, section: ShadowSection, counts: CopyCounts | None, *, ended: bool = False
 ) -> Comparison:
     """Compare what was written down; once it has ended, what was not counts as dropped too."""
     records = live_shadow.records(live)
-    counts = counts or Counts(0, 0)
+    counts = counts or CopyCounts(0, 0)
     dropped = counts.dropped
     if ended and not records.full:
         dropped = max(dropped, counts.offered - len(records.exchanges))
@@ -104,7 +104,7 @@ def _compare(
     )
 
 
-def _check_copied(counts: Counts | None) -> Check:
+def _check_copied(counts: CopyCounts | None) -> Check:
     if counts is None:
         return Check(
             name="requests were copied",

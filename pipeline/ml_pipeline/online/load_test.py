@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ml_pipeline.config import LoadTestSection
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.tasks.binary_classification import BINARY
-from ml_pipeline.traffic.open_loop import Answer
-from ml_pipeline.traffic.requests import reply
+from ml_pipeline.traffic.open_loop import TimedResponse
+from ml_pipeline.traffic.prediction_requests import parse_response
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,13 +58,13 @@ class Load:
         }
 
 
-def measured(answers: Sequence[Answer], warmup: float) -> list[Answer]:
+def measured(answers: Sequence[TimedResponse], warmup: float) -> list[TimedResponse]:
     """Return the answers that were due after the warm-up."""
     return [answer for answer in answers if answer.due >= warmup]
 
 
 def measure(
-    answers: Sequence[Answer], *, warmup: float, version: int | None, task: Task = BINARY
+    answers: Sequence[TimedResponse], *, warmup: float, version: int | None, task: Task = BINARY
 ) -> Load:
     """Return what the answers after ``warmup`` seconds show.
 
@@ -79,7 +79,7 @@ def measure(
     import numpy as np
 
     counted = measured(answers, warmup)
-    replies = [reply(answer, version, task) for answer in counted]
+    replies = [parse_response(answer, version, task) for answer in counted]
     wrong = [found.error for found in replies if found.error]
     ended = max((answer.done for answer in counted), default=warmup)
     latency = np.array([answer.latency for answer in counted], dtype=np.float64) * 1000

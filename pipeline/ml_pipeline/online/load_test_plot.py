@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ml_pipeline.core import workdir
-from ml_pipeline.traffic.open_loop import Answer
+from ml_pipeline.traffic.open_loop import TimedResponse
 
 NINES = (50, 75, 90, 95, 99, 99.9, 99.99)
 
 
-def draw(path: Path, answers: Sequence[Answer], *, warmup: float, limit_ms: float) -> Path:
+def draw(path: Path, answers: Sequence[TimedResponse], *, warmup: float, limit_ms: float) -> Path:
     """Write a PNG: latency over time, and latency by percentile up to as many nines as are known.
 
     Args:

@@ -12,7 +12,7 @@ from ml_pipeline.config import Project
 from ml_pipeline.core.home import Home
 from ml_pipeline.serving import prediction_log
 from ml_pipeline.targets import server_arguments
-from ml_pipeline.targets.base import LogsElsewhere, Placement
+from ml_pipeline.targets.base import HasRemotePredictionLog, Placement
 from ml_pipeline.targets.loader import load_target
 
 
@@ -31,9 +31,9 @@ def fetch_log(placement: Placement) -> Path:
         EnvironmentFault: they keep it elsewhere, and it is unavailable there.
     """
     target = load_target(placement.section.target)
-    if isinstance(target, LogsElsewhere):
-        target.bring_predictions(placement)
-    return server_arguments.log_of(placement)
+    if isinstance(target, HasRemotePredictionLog):
+        target.fetch_predictions(placement)
+    return server_arguments.log_folder(placement)
 
 
 def log_of(project: Project, home: Home, environment: str) -> Path:

@@ -18,7 +18,7 @@ from ml_pipeline.online import live_shadow
 from ml_pipeline.online.recorded_requests import Recorded
 from ml_pipeline.tasks.base import from_column, values_of
 from ml_pipeline.tasks.binary_classification import BINARY
-from ml_pipeline.traffic.mirror_reader import arranged
+from ml_pipeline.traffic.mirror_reader import reorder_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ def recorded_replay(rows: Sequence[Recorded], bundle: Bundle, champion: Bundle) 
         champion_contract=champion.schema.position_contract,
         task=bundle.task,
         challenger=[
-            row.features if moved is None else arranged(row.features, moved) for row in rows
+            row.features if moved is None else reorder_row(row.features, moved) for row in rows
         ],
     )
 

@@ -16,7 +16,7 @@ from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.online.load_test import percentile
 from ml_pipeline.statistics.drift import ks_distance, population_stability_index
 from ml_pipeline.tasks.binary_classification import BINARY
-from ml_pipeline.traffic.requests import Reply
+from ml_pipeline.traffic.prediction_requests import PredictionResponse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,8 +36,8 @@ class Exchange:
     """One request with both answers; ``group`` is empty where there are no groups."""
 
     id: str
-    champion: Reply
-    challenger: Reply
+    champion: PredictionResponse
+    challenger: PredictionResponse
     group: str = ""
 
 
@@ -128,7 +128,9 @@ def _whole(exchange: Exchange) -> Exchange:
     sent, found = len(exchange.champion.predictions), exchange.challenger
     if found.error or len(found.predictions) == sent:
         return exchange
-    wrong = Reply(ms=found.ms, error=f"{len(found.predictions)} answers to {sent} rows")
+    wrong = PredictionResponse(
+        ms=found.ms, error=f"{len(found.predictions)} answers to {sent} rows"
+    )
     return replace(exchange, challenger=wrong)
 
 
@@ -384,7 +386,7 @@ def _metrics(
     }
 
 
-def _p99(replies: Iterable[Reply]) -> float:
+def _p99(replies: Iterable[PredictionResponse]) -> float:
     import numpy as np
 
     known = [reply.ms for reply in replies if not reply.missing and math.isfinite(reply.ms)]

@@ -16,8 +16,8 @@ from ml_pipeline.online.shadow import Comparison, Exchange
 from ml_pipeline.targets import server_arguments
 from ml_pipeline.targets.base import Deployment
 from ml_pipeline.targets.process import server_process
-from ml_pipeline.traffic import open_loop, requests
-from ml_pipeline.traffic.requests import Reply, Stream
+from ml_pipeline.traffic import open_loop, prediction_requests
+from ml_pipeline.traffic.prediction_requests import PredictionResponse, RequestStream
 
 WARM_UP = 20
 """First requests, which are sent twice: connections and caches are cold for the first ones."""
@@ -79,12 +79,12 @@ def compare_with_champion(
             sent.contract,
         ),
     ]
-    answers, others = requests.play(streams, section.timeout_ms / 1000)
+    answers, others = prediction_requests.send_streams(streams, section.timeout_ms / 1000)
     exchanges = [
         Exchange(
             id=sent.ids[index],
-            champion=requests.reply(first, champion[1], sent.task),
-            challenger=requests.reply(second, deployment.version, sent.task),
+            champion=prediction_requests.parse_response(first, champion[1], sent.task),
+            challenger=prediction_requests.parse_response(second, deployment.version, sent.task),
             group=sent.groups[index] if sent.groups else "",
         )
         for index, (first, second) in enumerate(_without_warm_up(answers, others))
@@ -99,12 +99,12 @@ def compare_with_trained(
     stream = _stream(
         deployment.url, token, sent.challenger, sent.ids, section.rate, 0.0, sent.contract
     )
-    (answers,) = requests.play([stream], section.timeout_ms / 1000)
+    (answers,) = prediction_requests.send_streams([stream], section.timeout_ms / 1000)
     exchanges = [
         Exchange(
             id=sent.ids[index],
-            champion=Reply((sent.trained[index],)),
-            challenger=requests.reply(answer, deployment.version, sent.task),
+            champion=PredictionResponse((sent.trained[index],)),
+            challenger=prediction_requests.parse_response(answer, deployment.version, sent.task),
         )
         for index, (answer,) in enumerate(_without_warm_up(answers))
     ]
@@ -143,16 +143,16 @@ def _stream(
     rate: float,
     offset: float,
     contract: str | None,
-) -> Stream:
+) -> RequestStream:
     warm_up = min(WARM_UP, len(rows))
-    bodies = requests.bodies(rows, len(rows), contract=contract)
+    bodies = prediction_requests.request_bodies(rows, len(rows), contract=contract)
     due = [index / rate + offset for index in range(warm_up + len(rows))]
-    return Stream(url, token, bodies[:warm_up] + bodies, due, [*ids[:warm_up], *ids])
+    return RequestStream(url, token, bodies[:warm_up] + bodies, due, [*ids[:warm_up], *ids])
 
 
 def _without_warm_up(
-    *streams: Sequence[open_loop.Answer],
-) -> Iterator[tuple[open_loop.Answer, ...]]:
+    *streams: Sequence[open_loop.TimedResponse],
+) -> Iterator[tuple[open_loop.TimedResponse, ...]]:
     """Return the answers side by side, without those to requests that only warmed up."""
     warm_up = min(WARM_UP, len(streams[0]) // 2)
     return zip(*(stream[warm_up:] for stream in streams), strict=True)

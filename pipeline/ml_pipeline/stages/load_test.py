@@ -15,7 +15,7 @@ from ml_pipeline.serving.prediction_log import PROBE
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.record import NoFlags
 from ml_pipeline.targets.base import Placement
-from ml_pipeline.traffic import open_loop, requests
+from ml_pipeline.traffic import open_loop, prediction_requests
 
 ROWS = 10_000
 """Most rows that requests are made of."""
@@ -38,11 +38,11 @@ def run(context: Context[NoFlags]) -> Outcome:
         return Outcome(summary=served.why, checks=[served], model=model)
     rows, source = _rows(context, bundle)
     seconds = section.warmup + section.seconds
-    due = open_loop.evenly(section.rate, seconds)
+    due = open_loop.constant_rate(section.rate, seconds)
     context.progress(f"{section.rate:g} requests/s for {seconds:g} s", 0.2)
-    bodies = requests.bodies(rows, len(due), section.rows)
-    (answers,) = requests.play(
-        [requests.Stream(deployment.url, token, bodies, due, [PROBE] * len(due))]
+    bodies = prediction_requests.request_bodies(rows, len(due), section.rows)
+    (answers,) = prediction_requests.send_streams(
+        [prediction_requests.RequestStream(deployment.url, token, bodies, due, [PROBE] * len(due))]
     )
     found = load_test.measure(
         answers, warmup=section.warmup, version=deployment.version, task=bundle.task

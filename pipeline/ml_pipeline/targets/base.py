@@ -1,7 +1,7 @@
-"""What every deployment target can do, whatever it starts: a process, a container, a pod.
+"""The interface of deployment targets, and what they share.
 
-A target is a class with the three methods of ``Target``, made without arguments and named by an
-entry point of the group ``ml_pipeline.targets``. tests/targets/test_target.py is what it must keep.
+A target is a class with the methods of ``Target``, a constructor without arguments, and an entry
+point in the group ``ml_pipeline.targets``. tests/targets/test_target.py is its contract.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ml_pipeline.core.home import Home
 
 @dataclass(frozen=True)
 class Placement:
-    """An environment as a target sees it: what it is called, how it serves, whose it is."""
+    """An environment to deploy to: its name, its configuration and its home."""
 
     name: str
-    """Of the environment, such as ``staging``."""
+    """Name of the environment, such as ``staging``."""
     section: EnvironmentSection
     serving: ServingSection
     home: Home
-    """Where the target keeps released bundles and what it must know of its servers."""
+    """Where the target stores released bundles and records of its servers."""
 
     @classmethod
     def of(cls, project: Project, name: str, home: Home) -> Placement:
-        """Return the placement of the environment ``name``, which the project has."""
+        """Return the placement of the environment ``name`` of the project."""
         return cls(name, project.config.environments[name], project.serving, home)
 
 
@@ -41,16 +41,16 @@ class Deployment:
     digest: str
     """SHA-256 of the bundle's manifest."""
     pid: int
-    """Of the server, on the machine that it runs on; a container that starts again has another."""
+    """Process id of the server on its machine; a restarted container has another one."""
     bundle: Path
-    """The released copy in the home that it serves from."""
+    """The released copy of the bundle in the home."""
 
 
 class Handover(Protocol):
-    """A switch that has been made and can still be taken back.
+    """A completed switch that can still be reverted.
 
-    From ``handover`` on the new version serves and the former one waits. Leaving a ``with``
-    block without ``commit`` reverts.
+    The new version serves, and the former one waits. Leaving the ``with`` block without
+    ``commit`` reverts.
     """
 
     @property
@@ -63,13 +63,13 @@ class Handover(Protocol):
 
     @property
     def changed(self) -> bool:
-        """Whether anything was started: false where this very bundle served already."""
+        """Whether anything was started; false if the same bundle was served already."""
 
     def commit(self) -> None:
-        """Keep the new version and let the former one finish its requests and end."""
+        """Keep the new version; end the former one after its open requests."""
 
     def revert(self) -> None:
-        """Let the former version serve again and end the new one."""
+        """Let the former version serve again, and end the new one."""
 
     def __enter__(self) -> Self: ...
 
@@ -77,50 +77,50 @@ class Handover(Protocol):
 
 
 class Target(Protocol):
-    """Where servers run.
+    """Starts, switches and stops servers.
 
     One command at a time deploys to a placement: ``ml_pipeline.targets.environment_lock``.
     """
 
     def handover(self, placement: Placement, bundle: Path, version: int | None) -> Handover:
-        """Start the bundle beside what serves, prove it healthy, then let it serve instead.
+        """Start the bundle beside the current server, verify it, then switch to it.
 
-        The same bundle, version and settings again change nothing.
+        Deploying the same bundle, version and settings again changes nothing.
 
         Args:
-            placement: Where it is to serve.
-            bundle: A folder that may vanish afterwards; it is copied by
+            placement: The environment to deploy to.
+            bundle: A folder that may be removed afterwards; it is copied by
                 ``ml_pipeline.targets.released_bundles``.
-            version: Of the registry, told to clients; None for a bundle that is not registered.
+            version: The registered version; None for a bundle that is not registered.
 
         Raises:
             Refused: the bundle does not verify, the server is not ready or its golden predictions
-                are wrong. What served before serves on.
+                are wrong. The previous server keeps serving.
             UsageError: the placement's settings are not available here.
-            EnvironmentFault: the port belongs to somebody else, or the server cannot be started.
+            EnvironmentFault: the port is in use by another process, or the server does not start.
         """
 
     def status(self, placement: Placement) -> Deployment | None:
-        """Return what the placement serves, or None unless it answers as recorded."""
+        """Return what the placement serves; None unless the recorded server responds."""
 
     def stop(self, placement: Placement) -> bool:
-        """End the server after its open requests; say whether there was one."""
+        """End the server after its open requests; return whether one was running."""
 
 
 @runtime_checkable
-class LogsElsewhere(Protocol):
-    """A target whose servers write their prediction log where this machine does not read it."""
+class HasRemotePredictionLog(Protocol):
+    """A target whose servers write their prediction log where this machine cannot read it."""
 
-    def bring_predictions(self, placement: Placement) -> None:
-        """Copy what was logged so far into ``server_arguments.log_of(placement)``.
+    def fetch_predictions(self, placement: Placement) -> None:
+        """Copy what was logged so far into ``server_arguments.log_folder(placement)``.
 
         Raises:
-            EnvironmentFault: the servers' place or this disk is unavailable.
+            EnvironmentFault: the servers' storage or this disk is unavailable.
         """
 
 
 def check_digest(environment: str, deployment: Deployment, digest: str) -> None:
-    """Compare what a target serves with what it was given; asked before it is kept.
+    """Check that a target serves the bundle that was deployed; called before the commit.
 
     Raises:
         Refused: it serves another bundle.
@@ -130,60 +130,61 @@ def check_digest(environment: str, deployment: Deployment, digest: str) -> None:
 
 
 @dataclass(frozen=True)
-class Copying:
-    """What a live shadow does: a share of the champion's requests goes to a challenger as well."""
+class ShadowSpec:
+    """A live shadow: a share of the champion's requests is copied to a challenger."""
 
     champion: Deployment
     challenger: Placement
     served: Deployment
-    """By the challenger's placement."""
+    """The deployment of the challenger."""
     positions: tuple[int | None, ...] | None
-    """Of the challenger's features among the champion's; None where they are the same."""
+    """Index of each challenger feature among the champion's; None if they are the same."""
     contract: str | None
-    """The digest that the challenger needs for rows by position, if it needs one."""
+    """The contract digest that the challenger requires for rows by position, if any."""
     share: float
     """0 to 1."""
     timeout: float
-    """Seconds that the challenger may take."""
+    """Seconds after which a challenger's response counts as missing."""
     task: dict[str, Any] | None = None
     """The record of the models' task; None for binary classification."""
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Requests that were to be copied, and those of them that were not."""
+class CopyCounts:
+    """Requests offered to a live shadow, and those of them that were dropped."""
 
     offered: int
     dropped: int
 
 
 @runtime_checkable
-class CopiesRequests(Protocol):
-    """A target whose servers can copy what they are asked to a challenger: a live shadow.
+class SupportsLiveShadow(Protocol):
+    """A target whose servers can copy their requests to a challenger: a live shadow.
 
-    No answer may wait for the copying: a bounded queue, whose drops are counted. The copies' reader
-    (``ml_pipeline.traffic.mirror_reader``) is no part of the server. It outlives the command.
+    No response may wait for the copying: the queue is bounded and drops are counted. The reader of
+    the copies (``ml_pipeline.traffic.mirror_reader``) is not part of the server and outlives the
+    command.
     """
 
-    def start_shadow(self, placement: Placement, copying: Copying) -> dict[str, Any]:
-        """Begin to copy; a shadow of the same challenger that an interrupted start left is ended.
+    def start_shadow(self, placement: Placement, spec: ShadowSpec) -> dict[str, Any]:
+        """Start to copy; end a shadow of the same challenger that an interrupted start left.
 
         Returns:
-            What the other methods need to find it again, as JSON.
+            The reference to the shadow that the other methods take, as JSON.
 
         Raises:
             UsageError: the challenger cannot be reached from where the servers are.
             EnvironmentFault: the server does not copy.
         """
 
-    def shadow_counts(self, shadow: dict[str, Any]) -> Counts | None:
-        """Return what was copied so far; None if the copying has ended."""
+    def shadow_counts(self, shadow: dict[str, Any]) -> CopyCounts | None:
+        """Return the counts so far; None if the copying has ended."""
 
     def shadow_records(self, shadow: dict[str, Any]) -> Path:
-        """Return a file of this machine with what was written down so far, also once it ended."""
+        """Return a file of this machine with the records so far; also after the end."""
 
-    def end_shadow(self, shadow: dict[str, Any]) -> Counts | None:
-        """End the copying, wait for the last answer, leave nothing but the records.
+    def end_shadow(self, shadow: dict[str, Any]) -> CopyCounts | None:
+        """End the copying, wait for the last response, remove everything but the records.
 
         Returns:
             The counts; None if the copying had ended before.
@@ -191,7 +192,7 @@ class CopiesRequests(Protocol):
 
 
 def deploy(target: Target, placement: Placement, bundle: Path, version: int | None) -> Deployment:
-    """Hand over and commit at once. Raises as ``Target.handover`` does."""
+    """Hand over and commit at once. Raises the errors of ``Target.handover``."""
     with target.handover(placement, bundle, version) as handover:
         handover.commit()
     return handover.deployment

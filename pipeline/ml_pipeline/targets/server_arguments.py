@@ -72,7 +72,7 @@ def prediction_folder(serving: ServingSection, home: Home, environment: str) -> 
     return (serving.prediction_log.folder or home / "predictions") / environment
 
 
-def log_of(placement: Placement) -> Path:
+def log_folder(placement: Placement) -> Path:
     """Return the absolute folder of a placement's prediction log on this machine."""
     return prediction_folder(placement.serving, placement.home, placement.name).absolute()
 

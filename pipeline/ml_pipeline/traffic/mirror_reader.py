@@ -1,12 +1,12 @@
 """``python -m ml_pipeline.traffic.mirror_reader CONFIG [FD]``: sends a challenger copied requests.
 
 Reads copies of answered requests from the socket ``FD`` (``ml_pipeline.serving.mirror``), sends
-each to the challenger, and appends both answers as a line of JSON. It ends when the server has
-closed its end and the last answer is there or its time is over. Without ``FD`` it asks the server
-for copies itself, by the control socket that it shares with it, and at SIGTERM to end them; what
-the server counted is then in ``counts.json`` beside the records.
+each to the challenger, and appends both responses as a line of JSON. It ends when the server has
+closed its end and the last response has arrived or timed out. Without ``FD`` it requests the copies
+itself over the control socket of the server, and ends them at SIGTERM; the server's counts are then
+in ``counts.json`` beside the records.
 
-The image of docker/server.Dockerfile holds this module and what it imports.
+The image of docker/server.Dockerfile contains this module and its imports.
 """
 
 from __future__ import annotations
@@ -25,23 +25,27 @@ from typing import Any, TextIO
 from ml_pipeline.serving import control_socket, mirror
 from ml_pipeline.serving.access import read_token
 from ml_pipeline.tasks.loader import read_task
-from ml_pipeline.traffic.open_loop import Answer, Client, Place
-from ml_pipeline.traffic.requests import Reply, read, reply
+from ml_pipeline.traffic.open_loop import ConnectionPool, Endpoint, TimedResponse
+from ml_pipeline.traffic.prediction_requests import (
+    PredictionResponse,
+    parse_predictions,
+    parse_response,
+)
 
 IN_FLIGHT = 64
-"""Requests that the challenger is asked at a time; others wait in the socket, or are dropped."""
+"""Concurrent requests to the challenger; others wait in the socket, or are dropped."""
 COUNTS = "counts.json"
-RECORDED = 200_000
-RECORDED_BYTES = 1 << 27
-"""Requests that are asked and written down at most; later ones are read and let go."""
+MAX_RECORDED = 200_000
+MAX_RECORDED_BYTES = 1 << 27
+"""Limits of the records; later requests are read and discarded."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What the command needs to know. ``positions`` orders features as the challenger does.
+class MirrorReaderSettings:
+    """Settings of the command. ``positions`` maps the challenger's features to the champion's.
 
-    The token is in the variable ``token_env`` or in the file ``token_file``. ``share`` of the
-    requests is asked for at the socket ``control``.
+    The token is in the variable ``token_env`` or in the file ``token_file``. With ``control`` the
+    reader requests ``share`` of the requests over that control socket.
     """
 
     url: str
@@ -52,14 +56,14 @@ class Settings:
     token_env: str | None = None
     token_file: str | None = None
     contract: str | None = None
-    """The digest that the challenger needs for rows by position, if it needs one."""
+    """The contract digest that the challenger requires for rows by position, if any."""
     control: str = ""
     share: float = 1.0
     task: dict[str, Any] | None = None
     """The challenger's record of its task; None for binary classification."""
 
     @classmethod
-    def read(cls, path: Path) -> Settings:
+    def read(cls, path: Path) -> MirrorReaderSettings:
         values = json.loads(path.read_text())
         positions = values.pop("positions")
         return cls(**values, positions=None if positions is None else tuple(positions))
@@ -74,16 +78,18 @@ class Settings:
         return json.dumps(asdict(self), indent=2) + "\n"
 
 
-class Reader:
-    """Takes copies from the socket as long as the challenger keeps up."""
+class MirrorReader:
+    """Forwards copies from the socket, as long as the challenger keeps up."""
 
-    def __init__(self, queue: socket.socket, settings: Settings, out: TextIO) -> None:
+    def __init__(self, queue: socket.socket, settings: MirrorReaderSettings, out: TextIO) -> None:
         self._queue = queue
         self._settings = settings
         self._out = out
         self._task = read_task(settings.task)
-        self._place = Place.of(settings.url, settings.token)
-        self._client = Client(self._place, connections=IN_FLIGHT, timeout=settings.timeout)
+        self._endpoint = Endpoint.of(settings.url, settings.token)
+        self._client = ConnectionPool(
+            self._endpoint, connections=IN_FLIGHT, timeout=settings.timeout
+        )
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
@@ -91,15 +97,15 @@ class Reader:
         self._written = 0
 
     async def run(self) -> None:
-        """Return when the other end has been closed and the last answer is written down."""
+        """Return when the other end was closed and the last response is recorded."""
         self._queue.setblocking(False)
-        self._loop.add_reader(self._queue, self._take)
+        self._loop.add_reader(self._queue, self._receive)
         await self._ended.wait()
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._client.close()
 
-    def _take(self) -> None:
+    def _receive(self) -> None:
         while len(self._tasks) < IN_FLIGHT:
             try:
                 message = self._queue.recv(mirror.MAX_MESSAGE_BYTES)
@@ -111,9 +117,9 @@ class Reader:
                 self._loop.remove_reader(self._queue)
                 self._ended.set()
                 return
-            if self._recorded < RECORDED and self._written < RECORDED_BYTES:
+            if self._recorded < MAX_RECORDED and self._written < MAX_RECORDED_BYTES:
                 self._recorded += 1
-                task = self._loop.create_task(self._ask(mirror.decode(message)))
+                task = self._loop.create_task(self._forward(mirror.decode(message)))
                 self._tasks.add(task)
                 task.add_done_callback(self._done)
         self._loop.remove_reader(self._queue)
@@ -122,82 +128,90 @@ class Reader:
         full = len(self._tasks) >= IN_FLIGHT
         self._tasks.discard(task)
         if full and not self._ended.is_set():
-            self._loop.add_reader(self._queue, self._take)
+            self._loop.add_reader(self._queue, self._receive)
 
-    async def _ask(self, copy: mirror.MirroredRequest) -> None:
-        request_id, body, answer, ms = copy
+    async def _forward(self, copied: mirror.MirroredRequest) -> None:
+        request_id, body, champion_body, ms = copied
         start = time.perf_counter()
-        request = self._place.request(
-            reordered(body, self._settings.positions, self._settings.contract), request_id
+        request = self._endpoint.request(
+            reorder_request(body, self._settings.positions, self._settings.contract), request_id
         )
-        status, content, error = await self._client.ask(request)
-        took = time.perf_counter() - start
-        found = reply(
-            Answer(0.0, 0.0, took, status, content, error), self._settings.version, self._task
+        status, content, error = await self._client.request(request)
+        seconds = time.perf_counter() - start
+        challenger = parse_response(
+            TimedResponse(0.0, 0.0, seconds, status, content, error),
+            self._settings.version,
+            self._task,
         )
-        champion = Reply(tuple(value for value, _ in read(answer, self._task)), ms)
-        line = {"id": request_id, "champion": asdict(champion), "challenger": asdict(found)}
+        champion = PredictionResponse(
+            tuple(value for value, _ in parse_predictions(champion_body, self._task)), ms
+        )
+        line = {"id": request_id, "champion": asdict(champion), "challenger": asdict(challenger)}
         self._written += self._out.write(json.dumps(line) + "\n")
 
 
-def reordered(
+def reorder_request(
     body: bytes, positions: Sequence[int | None] | None, contract: str | None = None
 ) -> bytes:
-    """Return a request with its features at ``positions``; the same one where that is None.
+    """Return a request with its features at ``positions``; unchanged if that is None.
 
-    ``contract`` is the digest that goes along, if the challenger needs one. The server copies every
-    request by position, whichever form the client chose. Where a position is None the feature is
+    ``contract`` is the digest to add, if the challenger requires one. The server copies every
+    request by position, whatever format the client used. A feature whose position is None is
     missing.
     """
     if positions is None and contract is None:
         return body
     features = json.loads(body)["features"]
-    more = {} if contract is None else {"contract": contract}
+    contract_key = {} if contract is None else {"contract": contract}
     if positions is None:
-        return json.dumps({"features": features} | more).encode()
+        return json.dumps({"features": features} | contract_key).encode()
     many = bool(features) and isinstance(features[0], list)
     rows: list[Any] = features if many else [features]
-    moved = [arranged(row, positions) for row in rows]
-    return json.dumps({"features": moved if many else moved[0]} | more).encode()
+    reordered = [reorder_row(row, positions) for row in rows]
+    return json.dumps({"features": reordered if many else reordered[0]} | contract_key).encode()
 
 
-def arranged(row: Sequence[Any], positions: Sequence[int | None]) -> list[Any]:
-    """Return the values of a row at ``positions``, None where there is none."""
-    return [None if at is None else row[at] for at in positions]
+def reorder_row(row: Sequence[Any], positions: Sequence[int | None]) -> list[Any]:
+    """Return the values of a row at ``positions``; None for a position that is None."""
+    return [None if position is None else row[position] for position in positions]
 
 
 def main(arguments: Sequence[str]) -> None:
-    settings = Settings.read(Path(arguments[0]))
-    own = len(arguments) == 1
+    settings = MirrorReaderSettings.read(Path(arguments[0]))
+    requests_copies = len(arguments) == 1
 
     async def run(queue: socket.socket, out: TextIO) -> None:
-        if own:
+        if requests_copies:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _end, settings)
-        await Reader(queue, settings, out).run()
+        await MirrorReader(queue, settings, out).run()
 
     with (
         Path(settings.records).open("a", buffering=1, encoding="utf-8") as out,
-        _asked_for(settings) if own else socket.socket(fileno=int(arguments[1])) as queue,
+        _request_copies(settings)
+        if requests_copies
+        else socket.socket(fileno=int(arguments[1])) as queue,
     ):
         asyncio.run(run(queue, out))
 
 
-def _asked_for(settings: Settings) -> socket.socket:
-    """Return the reader's end of a queue that the server was given."""
-    ours, theirs = mirror.socket_pair()
-    with ours:
-        control_socket.send_command(Path(settings.control), "mirror", ours, share=settings.share)
-    return theirs
+def _request_copies(settings: MirrorReaderSettings) -> socket.socket:
+    """Pass the server one end of a queue, and return the other."""
+    server_end, reader_end = mirror.socket_pair()
+    with server_end:
+        control_socket.send_command(
+            Path(settings.control), "mirror", server_end, share=settings.share
+        )
+    return reader_end
 
 
-def _end(settings: Settings) -> None:
-    """Let the server close its end, and write down what it counted."""
+def _end(settings: MirrorReaderSettings) -> None:
+    """End the copying, and write the server's counts to a file."""
     try:
-        told, _ = control_socket.send_command(Path(settings.control), "unmirror")
+        counts, _ = control_socket.send_command(Path(settings.control), "unmirror")
     except OSError as error:
         sys.stderr.write(f"error: {error}\n")
         return
-    Path(settings.records).with_name(COUNTS).write_text(json.dumps(told))
+    Path(settings.records).with_name(COUNTS).write_text(json.dumps(counts))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Sends requests at the times of a schedule, whether or not the earlier ones were answered.
+"""Sends requests at the times of a schedule, whether or not earlier ones were answered.
 
-A client that waits for an answer before it sends the next request sends less while the server is
-slow, and so leaves out the very waiting that real clients would have had: Gil Tene's coordinated
-omission. Here each request has a moment at which it is due, and its latency counts from that
-moment, as in wrk2 (https://github.com/giltene/wrk2). Requests that find no free connection wait
-for one, which is part of their latency.
+A client that waits for a response before the next request sends less while the server is slow, and
+so omits the waiting that real clients would have had: Gil Tene's coordinated omission. Here each
+request has a scheduled time, and its latency counts from that time, as in wrk2
+(https://github.com/giltene/wrk2). A request that finds no free connection waits for one, which is
+part of its latency.
 
-HTTP/1.1 by httptools over asyncio. docs/reference/load-test.md tells what it was chosen against.
+HTTP/1.1 by httptools over asyncio; docs/reference/load-test.md compares it with other clients.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ CONNECTIONS = 128
 
 
 @dataclass(slots=True)
-class Answer:
-    """One request and what came of it; times in seconds since the schedule began.
+class TimedResponse:
+    """The response to one request; times in seconds since the start of the schedule.
 
-    ``lag`` is how late the client itself was; ``status`` is 0 and ``error`` says why where no whole
-    answer came.
+    ``lag`` is the delay of the client itself. Without a complete response ``status`` is 0 and
+    ``error`` gives the reason.
     """
 
     due: float
@@ -46,8 +46,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where requests go: the parts of an API's address, and the head that they share."""
+class Endpoint:
+    """The address of an API, and the request line and headers that its requests share."""
 
     host: str
     port: int
@@ -55,7 +55,7 @@ class Place:
     head: bytes
 
     @classmethod
-    def of(cls, url: str, token: str | None = None, path: str = "/predict") -> Place:
+    def of(cls, url: str, token: str | None = None, path: str = "/predict") -> Endpoint:
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         host = parts.hostname or ""
@@ -67,41 +67,41 @@ class Place:
         return cls(host, parts.port or (443 if secure else 80), secure, head.encode())
 
     def request(self, body: bytes, request_id: str = "") -> bytes:
-        """Return the bytes of a request; ``request_id`` goes along as ``x-request-id``."""
+        """Return the bytes of a request; ``request_id`` is sent as ``x-request-id``."""
         named = f"x-request-id: {request_id}\r\n" if request_id else ""
         return b"%s%scontent-length: %d\r\n\r\n%s" % (self.head, named.encode(), len(body), body)
 
 
-class NoAnswerError(Exception):
-    """The connection broke, or what came is no HTTP."""
+class NoResponseError(Exception):
+    """The connection broke, or the response is not valid HTTP."""
 
-    def __init__(self, why: str, *, began: bool) -> None:
-        super().__init__(why)
-        self.began = began
+    def __init__(self, reason: str, *, response_started: bool) -> None:
+        super().__init__(reason)
+        self.response_started = response_started
 
 
-class Connection(asyncio.Protocol):
-    """A connection that carries one request at a time."""
+class HttpConnection(asyncio.Protocol):
+    """A connection with at most one request at a time."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._waiting: asyncio.Future[tuple[int, bytes]] | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
-        self._began = False
+        self._response_started = False
         self.used = False
         self.open = True
 
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Return status and body of the answer.
+    async def request(self, request: bytes) -> tuple[int, bytes]:
+        """Return status and body of the response.
 
         Raises:
-            NoAnswerError: there is none.
+            NoResponseError: there is no complete response.
         """
         if self._transport is None or not self.open:
-            raise NoAnswerError("the connection was closed", began=False)
+            raise NoResponseError("the connection was closed", response_started=False)
         self._waiting = asyncio.get_running_loop().create_future()
-        self._body, self._began = [], False
+        self._body, self._response_started = [], False
         self._transport.write(request)
         try:
             return await self._waiting
@@ -117,11 +117,11 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        self._began = True
+        self._response_started = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(f"no HTTP: {error}")
+            self._fail(f"invalid HTTP: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(str(exc) if exc else "the server closed the connection")
@@ -138,60 +138,62 @@ class Connection(asyncio.Protocol):
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result((status, b"".join(self._body)))
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, reason: str) -> None:
         self.close()
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(NoAnswerError(why, began=self._began))
+            self._waiting.set_exception(
+                NoResponseError(reason, response_started=self._response_started)
+            )
 
 
-class Client:
-    """A pool of connections to one place; the one that was free last is used first."""
+class ConnectionPool:
+    """A pool of connections to one endpoint; the most recently used one is used first."""
 
     def __init__(
-        self, place: Place, *, connections: int = CONNECTIONS, timeout: float = TIMEOUT
+        self, endpoint: Endpoint, *, connections: int = CONNECTIONS, timeout: float = TIMEOUT
     ) -> None:
-        self._place = place
-        self._free: list[Connection] = []
+        self._endpoint = endpoint
+        self._free: list[HttpConnection] = []
         self._slots = asyncio.Semaphore(connections)
         self._timeout = timeout
-        self._ssl = ssl.create_default_context() if place.secure else None
+        self._ssl = ssl.create_default_context() if endpoint.secure else None
 
-    async def ask(self, request: bytes) -> tuple[int, bytes, str]:
-        """Return status, body and error of a request; status 0 where no answer came."""
+    async def request(self, request: bytes) -> tuple[int, bytes, str]:
+        """Return status, body and error of a request; status 0 without a response."""
         try:
             async with asyncio.timeout(self._timeout), self._slots:
-                status, body = await self._ask(request)
+                status, body = await self._request(request)
         except TimeoutError:
             return 0, b"", f"no answer within {self._timeout:g} s"
-        except (NoAnswerError, OSError) as error:
+        except (NoResponseError, OSError) as error:
             return 0, b"", str(error) or type(error).__name__
         return status, body, ""
 
-    async def _ask(self, request: bytes) -> tuple[int, bytes]:
+    async def _request(self, request: bytes) -> tuple[int, bytes]:
         while True:
             connection = await self._connection()
             reused = connection.used
             try:
-                answer = await connection.ask(request)
-            except NoAnswerError as error:
-                if reused and not error.began:
-                    continue  # the server had ended the idle connection: another one, or a new one
+                response = await connection.request(request)
+            except NoResponseError as error:
+                if reused and not error.response_started:
+                    continue  # the server had closed the idle connection: use another one
                 raise
             except asyncio.CancelledError:
                 connection.close()
                 raise
             if connection.open:
                 self._free.append(connection)
-            return answer
+            return response
 
-    async def _connection(self) -> Connection:
+    async def _connection(self) -> HttpConnection:
         while self._free:
             connection = self._free.pop()
             if connection.open:
                 return connection
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
-            Connection, self._place.host, self._place.port, ssl=self._ssl
+            HttpConnection, self._endpoint.host, self._endpoint.port, ssl=self._ssl
         )
         return connection
 
@@ -200,33 +202,35 @@ class Client:
             connection.close()
 
 
-async def send(client: Client, requests: Sequence[bytes], due: Sequence[float]) -> list[Answer]:
-    """Send each request at its moment; return one answer a request, in their order.
+async def send(
+    client: ConnectionPool, requests: Sequence[bytes], due: Sequence[float]
+) -> list[TimedResponse]:
+    """Send each request at its time; return the responses in the order of the requests.
 
     Args:
-        client: where to.
-        requests: whole HTTP requests.
-        due: seconds from now, rising, one a request.
+        client: connections to the server.
+        requests: complete HTTP requests.
+        due: time of each request in seconds from now, ascending.
     """
-    clock = time.perf_counter  # the loop's own counts in milliseconds
-    answers = [Answer(moment) for moment in due]
+    clock = time.perf_counter  # the loop's clock has a resolution of milliseconds
+    responses = [TimedResponse(moment) for moment in due]
     start = clock()
 
-    async def one(answer: Answer, request: bytes) -> None:
-        answer.lag = clock() - start - answer.due
-        answer.status, answer.body, answer.error = await client.ask(request)
-        answer.done = clock() - start
+    async def send_one(response: TimedResponse, request: bytes) -> None:
+        response.lag = clock() - start - response.due
+        response.status, response.body, response.error = await client.request(request)
+        response.done = clock() - start
 
     async with asyncio.TaskGroup() as group:
-        for answer, request in zip(answers, requests, strict=True):
-            wait = start + answer.due - clock()
+        for response, request in zip(responses, requests, strict=True):
+            wait = start + response.due - clock()
             if wait > 0:
                 await asyncio.sleep(wait)
-            group.create_task(one(answer, request))
+            group.create_task(send_one(response, request))
     client.close()
-    return answers
+    return responses
 
 
-def evenly(rate: float, seconds: float) -> list[float]:
-    """Return the moments of a constant arrival of ``rate`` a second, for ``seconds``."""
+def constant_rate(rate: float, seconds: float) -> list[float]:
+    """Return the times of ``rate`` requests a second for ``seconds``, at equal intervals."""
     return [index / rate for index in range(max(1, round(rate * seconds)))]

@@ -1,4 +1,4 @@
-"""Asks a deployed API whether it is ready and answers as its bundle does."""
+"""Checks whether a deployed API is ready and predicts as its bundle does."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 TIMEOUT = 10.0
 PROBE_TIMEOUT = 5.0
-"""A switch waits for its probe, and connections wait with it."""
+"""Shorter, since new connections wait while a switch is probed."""
 
 
-class UnexpectedAnswer(Exception):
-    """What was seen instead of what the contract says."""
+class UnexpectedResponse(Exception):
+    """A response that breaks the API contract."""
 
 
 def client(
@@ -32,21 +32,21 @@ def client(
     timeout: float = TIMEOUT,
     headers: Mapping[str, str] | None = None,
 ) -> httpx.Client:
-    """Return an HTTP client for the API at ``url``; no proxy of the machine stands between."""
+    """Return an HTTP client for the API at ``url``; proxies of the environment are ignored."""
     import httpx
 
-    own = {"x-request-id": PROBE} | ({"authorization": f"Bearer {token}"} if token else {})
-    own |= headers or {}
+    own_headers = {"x-request-id": PROBE} | ({"authorization": f"Bearer {token}"} if token else {})
+    own_headers |= headers or {}
     base = httpx.URL(url)
-    trusted = _public_authorities() if base.scheme == "https" else _no_tls_context()
+    context = _public_authorities() if base.scheme == "https" else _no_tls_context()
     return httpx.Client(
-        base_url=base, headers=own, timeout=timeout, trust_env=False, verify=trusted
+        base_url=base, headers=own_headers, timeout=timeout, trust_env=False, verify=context
     )
 
 
 @cache
 def _public_authorities() -> ssl.SSLContext:
-    """Return the public authorities, whose certificates take 25 ms to read."""
+    """Return a context with the public authorities; cached, since reading them takes 25 ms."""
     import httpx
 
     return httpx.create_ssl_context(trust_env=False)
@@ -54,7 +54,7 @@ def _public_authorities() -> ssl.SSLContext:
 
 @cache
 def _no_tls_context() -> ssl.SSLContext:
-    """Return what an address without TLS needs: no certificate is trusted."""
+    """Return a context for addresses without TLS: no certificate is trusted."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -65,9 +65,9 @@ def probe(
     token: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> float:
-    """Ask whether ``url`` is ready and serves this bundle; return the largest golden difference.
+    """Check that ``url`` is ready and serves this bundle; return the largest golden difference.
 
-    ``headers`` go along with every request.
+    ``headers`` are sent with every request.
 
     Raises:
         Refused: it is not ready, serves another bundle or version, or fails a golden prediction.
@@ -79,64 +79,64 @@ def probe(
             ready = api.get("/health/ready").status_code
             if ready != httpx.codes.OK:
                 raise Refused(f"{url} is not ready: status {ready}", expected="200")
-            told = object_of(api.get("/metadata"))
-            found = told.get("model_version"), told.get("digest")
-            if found != (version, bundle.digest):
+            metadata = object_of(api.get("/metadata"))
+            served = metadata.get("model_version"), metadata.get("digest")
+            if served != (version, bundle.digest):
                 raise Refused(
-                    f"{url} serves version {found[0]}, bundle {found[1]}",
+                    f"{url} serves version {served[0]}, bundle {served[1]}",
                     expected=f"version {version}, bundle {bundle.digest}",
                 )
             return check_golden(
                 golden_answers(api, bundle), bundle.golden.predictions, bundle.task.tolerance
             )
-    except (httpx.HTTPError, UnexpectedAnswer) as error:
+    except (httpx.HTTPError, UnexpectedResponse) as error:
         raise Refused(f"{url} does not answer as a server of the model: {error}") from None
 
 
 def golden_answers(api: httpx.Client, bundle: Bundle) -> list[Value]:
-    """Return what the API answers to the golden rows: a list, and the first one alone."""
+    """Return the API's predictions of the golden rows, sent as lists; the first also alone."""
     rows = bundle.golden.inputs
-    told = object_of(api.get("/metadata")).get("max_rows")
-    size = told if type(told) is int and told > 0 else 1
-    found: list[Value] = []
+    limit = object_of(api.get("/metadata")).get("max_rows")
+    size = limit if type(limit) is int and limit > 0 else 1
+    predictions: list[Value] = []
     for start in range(0, len(rows), size):
-        answers = json_of(api.post("/predict", json={"features": rows[start : start + size]}))
-        if not isinstance(answers, list):
-            raise UnexpectedAnswer(f"a list of rows gave {shortened(str(answers))}")
-        found += [prediction_of(answer, bundle.task) for answer in answers]
-    alone = object_of(api.post("/predict", json={"features": rows[0]}))
-    check_golden([prediction_of(alone, bundle.task)], found[:1], bundle.task.tolerance)
-    return found
+        responses = json_of(api.post("/predict", json={"features": rows[start : start + size]}))
+        if not isinstance(responses, list):
+            raise UnexpectedResponse(f"a list of rows gave {shortened(str(responses))}")
+        predictions += [prediction_of(response, bundle.task) for response in responses]
+    single = object_of(api.post("/predict", json={"features": rows[0]}))
+    check_golden([prediction_of(single, bundle.task)], predictions[:1], bundle.task.tolerance)
+    return predictions
 
 
-def prediction_of(answer: object, task: Task) -> Value:
-    """Return the prediction in an answer to a row.
+def prediction_of(response: object, task: Task) -> Value:
+    """Return the prediction in the response to a row.
 
     Raises:
-        UnexpectedAnswer: the answer holds no prediction of the task.
+        UnexpectedResponse: it contains no prediction of the task.
     """
     try:
-        return task.read(answer if isinstance(answer, dict) else {})
+        return task.read(response if isinstance(response, dict) else {})
     except ValueError as error:
-        raise UnexpectedAnswer(f"{shortened(str(answer))}: {error}") from None
+        raise UnexpectedResponse(f"{shortened(str(response))}: {error}") from None
 
 
 def json_of(response: httpx.Response, status: int = 200) -> Any:
     if response.status_code != status:
-        raise UnexpectedAnswer(f"status {response.status_code}: {shortened(response.text)}")
+        raise UnexpectedResponse(f"status {response.status_code}: {shortened(response.text)}")
     if not response.headers.get("content-type", "").startswith("application/json"):
-        raise UnexpectedAnswer("the answer is not application/json")
+        raise UnexpectedResponse("the answer is not application/json")
     try:
         return response.json()
     except (ValueError, RecursionError):
-        raise UnexpectedAnswer(f"the answer is not JSON: {shortened(response.text)}") from None
+        raise UnexpectedResponse(f"the answer is not JSON: {shortened(response.text)}") from None
 
 
 def object_of(response: httpx.Response, status: int = 200) -> dict[str, Any]:
-    found = json_of(response, status)
-    if not isinstance(found, dict):
-        raise UnexpectedAnswer(f"the answer is no object: {shortened(response.text)}")
-    return found
+    content = json_of(response, status)
+    if not isinstance(content, dict):
+        raise UnexpectedResponse(f"the answer is not an object: {shortened(response.text)}")
+    return content
 
 
 def number_of(value: object) -> float:

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import EnvironmentFault
-from ml_pipeline.targets.base import Copying, Counts
+from ml_pipeline.targets.base import CopyCounts, ShadowSpec
 from ml_pipeline.targets.docker import gateway
 from ml_pipeline.targets.docker.container import CONFINED, CONTROL, LABEL, PLACE, USER, Server
 from ml_pipeline.targets.process.live_shadow import LAST_SECONDS, counts_of
-from ml_pipeline.traffic.mirror_reader import COUNTS, Settings
+from ml_pipeline.traffic.mirror_reader import COUNTS, MirrorReaderSettings
 
 if TYPE_CHECKING:
     import docker.models.containers
@@ -78,12 +78,12 @@ class Reader:
     def find(cls, client: DockerClient, whose: ShadowKey) -> Reader | None:
         return next(iter(_readers(client, whose.labels)), None)
 
-    def counts(self) -> Counts | None:
+    def counts(self) -> CopyCounts | None:
         """Return what the server copied to it so far; None if it does not any more."""
         told = self._run(*PYTHON, "ml_pipeline.serving.control_socket", SOCKET, "mirror")
         return None if told is None else counts_of(json.loads(told))
 
-    def end(self, timeout: float) -> Counts | None:
+    def end(self, timeout: float) -> CopyCounts | None:
         """Let it end the copying, and wait until the last answer is written down."""
         from docker.errors import NotFound
 
@@ -124,7 +124,7 @@ class Reader:
             self._container.stop(timeout=int(LAST_SECONDS))
         self.remove()
 
-    def start(self, settings: Settings) -> None:
+    def start(self, settings: MirrorReaderSettings) -> None:
         """Start it, and wait until the server copies to it.
 
         Raises:
@@ -197,7 +197,7 @@ def start(
     champion: Server,
     challenger: Server,
     network: Network,
-    copying: Copying,
+    spec: ShadowSpec,
 ) -> None:
     """Start a reader, and let the champion's server copy to it.
 
@@ -207,7 +207,7 @@ def start(
         champion: the server that copies.
         challenger: the server that is asked.
         network: the challenger's private one.
-        copying: what goes where.
+        spec: what goes where.
 
     Raises:
         EnvironmentFault: the server does not copy.
@@ -242,18 +242,18 @@ def start(
     )
     reader = Reader(client, container)
     address = gateway.addresses(network)[challenger.colour]
-    has_token = copying.challenger.serving.token_env is not None
-    settings = Settings(
+    has_token = spec.challenger.serving.token_env is not None
+    settings = MirrorReaderSettings(
         url=f"http://{address}:8000",
-        version=copying.served.version,
-        timeout=copying.timeout,
-        positions=copying.positions,
-        contract=copying.contract,
-        task=copying.task,
+        version=spec.served.version,
+        timeout=spec.timeout,
+        positions=spec.positions,
+        contract=spec.contract,
+        task=spec.task,
         records=RECORDS,
         token_file=TOKEN if has_token else None,
         control=SOCKET,
-        share=copying.share,
+        share=spec.share,
     )
     try:
         reader.start(settings)
@@ -283,7 +283,7 @@ def _readers(client: DockerClient, labels: dict[str, str | None] | dict[str, str
     return [Reader(client, each) for each in found]
 
 
-def _pack(settings: Settings) -> bytes:
+def _pack(settings: MirrorReaderSettings) -> bytes:
     content = settings.to_json().encode()
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:

@@ -24,7 +24,7 @@ from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused, Us
 from ml_pipeline.core.home import Home
 from ml_pipeline.serving.access import read_token
 from ml_pipeline.targets import copy_prediction_log, environment_lock, server_arguments
-from ml_pipeline.targets.base import Copying, Counts, Deployment, Placement
+from ml_pipeline.targets.base import CopyCounts, Deployment, Placement, ShadowSpec
 from ml_pipeline.targets.docker import container, engine, gateway
 from ml_pipeline.targets.docker import live_shadow as container_shadow
 from ml_pipeline.targets.docker.container import (
@@ -108,8 +108,8 @@ class DockerTarget:
             fleet.forget_log()
             return running
 
-    def bring_predictions(self, placement: Placement) -> None:
-        """See ``LogsElsewhere.bring_predictions``."""
+    def fetch_predictions(self, placement: Placement) -> None:
+        """See ``HasRemotePredictionLog.fetch_predictions``."""
         scope = _known_scope(placement.home)
         if scope is not None:
             with engine.connected() as client:
@@ -117,8 +117,8 @@ class DockerTarget:
 
     # --- CopiesRequests -----------------------------------------------------------------------
 
-    def start_shadow(self, placement: Placement, copying: Copying) -> dict[str, Any]:
-        other = copying.challenger
+    def start_shadow(self, placement: Placement, spec: ShadowSpec) -> dict[str, Any]:
+        other = spec.challenger
         if other.section.target != "docker":
             raise UsageError(
                 f"{other.name} has the target {other.section.target}, which a container of "
@@ -133,13 +133,13 @@ class DockerTarget:
             if left is not None:
                 left.withdraw()
             workdir.write_text(records, "")
-            champion, _ = _serving(client, whose.scope, placement, copying.champion)
-            challenger, network = _serving(client, whose.scope, other, copying.served)
-            container_shadow.start(client, whose, champion, challenger, network, copying)
-        told = {"timeout": copying.timeout, "records": str(records)}
+            champion, _ = _serving(client, whose.scope, placement, spec.champion)
+            challenger, network = _serving(client, whose.scope, other, spec.served)
+            container_shadow.start(client, whose, champion, challenger, network, spec)
+        told = {"timeout": spec.timeout, "records": str(records)}
         return told | {"whose": asdict(whose)}
 
-    def shadow_counts(self, shadow: dict[str, Any]) -> Counts | None:
+    def shadow_counts(self, shadow: dict[str, Any]) -> CopyCounts | None:
         with engine.connected() as client:
             reader = _reader(client, shadow)
             return None if reader is None else reader.counts()
@@ -152,7 +152,7 @@ class DockerTarget:
                 reader.fetch(path)
         return path
 
-    def end_shadow(self, shadow: dict[str, Any]) -> Counts | None:
+    def end_shadow(self, shadow: dict[str, Any]) -> CopyCounts | None:
         with engine.connected() as client:
             reader = _reader(client, shadow)
             if reader is None:
@@ -289,7 +289,7 @@ class _Fleet:
         if placement.serving.prediction_log.enabled:
             for each in [each for each in self.servers() if each.logs][:1]:
                 copy_prediction_log.bring(
-                    each.predictions(), server_arguments.log_of(placement), placement.serving
+                    each.predictions(), server_arguments.log_folder(placement), placement.serving
                 )
 
     def forget_log(self) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ml_pipeline.core import process_identity, workdir
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.serving import control_socket, mirror
-from ml_pipeline.targets.base import Copying, Counts
+from ml_pipeline.targets.base import CopyCounts, ShadowSpec
 from ml_pipeline.targets.process import server_process
-from ml_pipeline.traffic.mirror_reader import Settings
+from ml_pipeline.traffic.mirror_reader import MirrorReaderSettings
 
 if TYPE_CHECKING:
     import psutil
@@ -43,10 +43,10 @@ class Reader:
         return asdict(self)
 
     @property
-    def counts(self) -> Counts | None:
+    def counts(self) -> CopyCounts | None:
         return self._told("mirror")
 
-    def end(self) -> Counts | None:
+    def end(self) -> CopyCounts | None:
         """End the copying, and wait until the last answer is written down."""
         counts = self._told("unmirror")
         process = self._process()
@@ -59,7 +59,7 @@ class Reader:
                 process.kill()
         return counts
 
-    def _told(self, command: str) -> Counts | None:
+    def _told(self, command: str) -> CopyCounts | None:
         try:
             told, _ = control_socket.send_command(Path(self.control), command)
         except OSError:
@@ -70,32 +70,32 @@ class Reader:
         return process_identity.running(self.pid, self.started)
 
 
-def counts_of(told: dict[str, Any]) -> Counts | None:
+def counts_of(told: dict[str, Any]) -> CopyCounts | None:
     """Return the counts that a server told; None where it does not copy."""
-    return Counts(int(told["offered"]), int(told["dropped"])) if "offered" in told else None
+    return CopyCounts(int(told["offered"]), int(told["dropped"])) if "offered" in told else None
 
 
-def start(server: str, records: Path, copying: Copying) -> Reader:
+def start(server: str, records: Path, spec: ShadowSpec) -> Reader:
     """Start a reader, which outlives this command, and let the server copy to it.
 
     Args:
         server: its control socket.
         records: the file that is made, with settings and log of the reader beside it.
-        copying: what goes where.
+        spec: what goes where.
 
     Raises:
         EnvironmentFault: the server does not answer its control socket, or the system lacks it.
     """
-    token_env = copying.challenger.serving.token_env
+    token_env = spec.challenger.serving.token_env
     workdir.write_text(records, "")
     records.chmod(0o600)
-    settings = Settings(
-        url=copying.served.url,
-        version=copying.served.version,
-        timeout=copying.timeout,
-        positions=copying.positions,
-        contract=copying.contract,
-        task=copying.task,
+    settings = MirrorReaderSettings(
+        url=spec.served.url,
+        version=spec.served.version,
+        timeout=spec.timeout,
+        positions=spec.positions,
+        contract=spec.contract,
+        task=spec.task,
         records=str(records),
         token_env=token_env,
     )
@@ -107,13 +107,13 @@ def start(server: str, records: Path, copying: Copying) -> Reader:
         pid, started = _reader(records.with_suffix(""), settings, theirs)
         theirs.close()
         try:
-            control_socket.send_command(Path(server), "mirror", ours, share=copying.share)
+            control_socket.send_command(Path(server), "mirror", ours, share=spec.share)
         except OSError as error:
             raise EnvironmentFault(f"production does not copy its requests: {error}") from None
-    return Reader(pid, started, server, copying.timeout, str(records))
+    return Reader(pid, started, server, spec.timeout, str(records))
 
 
-def _reader(place: Path, settings: Settings, queue: socket.socket) -> tuple[int, str]:
+def _reader(place: Path, settings: MirrorReaderSettings, queue: socket.socket) -> tuple[int, str]:
     config = workdir.write_text(place.with_suffix(".settings.json"), settings.to_json())
     command = [sys.executable, "-P", "-m", "ml_pipeline.traffic.mirror_reader"]
     with place.with_suffix(".log").open("wb") as log:

@@ -32,7 +32,7 @@ from ml_pipeline.targets import (
     server_arguments,
     server_records,
 )
-from ml_pipeline.targets.base import Copying, Counts, Deployment, Placement
+from ml_pipeline.targets.base import CopyCounts, Deployment, Placement, ShadowSpec
 from ml_pipeline.targets.handover import BaseHandover
 from ml_pipeline.targets.process import live_shadow as process_shadow
 from ml_pipeline.targets.process import priority, server_process
@@ -95,20 +95,20 @@ class ProcessTarget:
 
     # --- CopiesRequests -----------------------------------------------------------------------
 
-    def start_shadow(self, placement: Placement, copying: Copying) -> dict[str, Any]:
+    def start_shadow(self, placement: Placement, spec: ShadowSpec) -> dict[str, Any]:
         serving = server_records.read(_Slot(placement).state).serving
-        if serving is None or serving.digest != copying.champion.digest:
+        if serving is None or serving.digest != spec.champion.digest:
             raise EnvironmentFault(f"{placement.name} serves nothing that can copy its requests")
-        records = placement.home / f"shadow/{copying.challenger.name}.jsonl"
-        return process_shadow.start(serving.control, records, copying).to_json()
+        records = placement.home / f"shadow/{spec.challenger.name}.jsonl"
+        return process_shadow.start(serving.control, records, spec).to_json()
 
-    def shadow_counts(self, shadow: dict[str, Any]) -> Counts | None:
+    def shadow_counts(self, shadow: dict[str, Any]) -> CopyCounts | None:
         return process_shadow.Reader.of(shadow).counts
 
     def shadow_records(self, shadow: dict[str, Any]) -> Path:
         return Path(process_shadow.Reader.of(shadow).records)
 
-    def end_shadow(self, shadow: dict[str, Any]) -> Counts | None:
+    def end_shadow(self, shadow: dict[str, Any]) -> CopyCounts | None:
         return process_shadow.Reader.of(shadow).end()
 
 
@@ -200,7 +200,7 @@ class _Wanted:
                 self.placement.name, self.placement.section, self.placement.serving
             ),
             *server_arguments.prediction_log(
-                self.placement.serving, server_arguments.log_of(self.placement)
+                self.placement.serving, server_arguments.log_folder(self.placement)
             ),
         ]
 
