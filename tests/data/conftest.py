@@ -1,4 +1,4 @@
-"""A problem of three columns and small frames, so that each test shows its own data."""
+"""A problem of three columns, and small frames."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from ml_pipeline.core.errors import PipelineError, Refused, UsageError
 from ml_pipeline.data.csv_file import read_csv
 
 
-def test_reads_plain_and_gzip_alike(tmp_path):
+def test_plain_and_gzip_files_read_alike(tmp_path):
     text = "name,value\nNA,1.5\nb,\n"
     plain, packed = tmp_path / "a.csv", tmp_path / "a.csv.gz"
     plain.write_text(text)
@@ -23,7 +23,7 @@ def test_reads_plain_and_gzip_alike(tmp_path):
     assert frame["value"].isna().tolist() == [False, True]
 
 
-def test_a_text_column_keeps_zeros_and_words_that_look_like_something_else(tmp_path):
+def test_a_text_column_keeps_leading_zeros_and_missing_value_markers(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("code,n\n007,1\nTrue,2\nnan,3\n,4\n")
     assert read_csv(path, ",", text={"code"}).frame["code"].fillna("?").tolist() == [
@@ -41,37 +41,37 @@ def test_numbers_are_read_exactly(tmp_path):
     assert read_csv(path, ",").frame["n"].tolist() == values
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+def test_a_byte_order_mark_is_not_part_of_the_first_column_name(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"\xef\xbb\xbfa,b\n1,2\n")
     assert list(read_csv(path, ",").frame.columns) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "kind", "says"),
+    ("name", "content", "kind", "message"),
     [
         ("a.csv", b"", Refused, "is empty"),
         ("a.csv", b"a;b;c\n1;2;3\n", UsageError, "set separator to ';'"),
         ("a.csv", b"a,b\n1,\xff\xfe\n", UsageError, "not UTF-8 text: byte 0xff"),
         ("a.csv", b"a,\xff\n1,2\n", UsageError, "not UTF-8 text: byte 0xff"),
-        ("a.csv.gz", b"a,b\n1,2\n", UsageError, "it is not .gz though it is called so"),
+        ("a.csv.gz", b"a,b\n1,2\n", UsageError, "its content is not .gz"),
         ("a.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 999)[:-9], UsageError, "cannot read"),
         ("a.csv", b"a,b\n1,2,3\n4,5,6\n", UsageError, "longer than its header"),
         ("a.csv", b"a,b,a\n1,2,3\n", UsageError, "more than one column 'a'"),
     ],
 )
-def test_a_file_that_is_wrong_gives_one_line(tmp_path, name, content, kind, says):
+def test_a_malformed_file_is_refused_in_one_line(tmp_path, name, content, kind, message):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(PipelineError) as caught:
         read_csv(path, ",")
     assert type(caught.value) is kind
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_and_a_folder(tmp_path):
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(UsageError, match="No such file"):
         read_csv(tmp_path / "none.csv", ",")
     with pytest.raises(UsageError, match="directory"):
@@ -101,16 +101,16 @@ def read(tmp_path, content: bytes, **options):
     [
         (b"c3,23\n", "2 fields, the header has 4"),
         (b"c3,23,pro,1,9\n", "5 fields, the header has 4"),
-        (b"c3;23;pro;1\n", "1 field, the header has 4; it is separated by ';'"),
-        (b"c3\t23\tpro\t1\n", "1 field, the header has 4; it is separated by '\\t'"),
-        (b'c3,"23,pro,1\n', "a quote that is not closed"),
-        (b'"c3,23,pro,1\n', "a quote that is not closed"),
-        (b'c3,23,"a" b,1\n', "a quote within a cell"),
+        (b"c3;23;pro;1\n", "1 field, the header has 4; its separator is ';'"),
+        (b"c3\t23\tpro\t1\n", "1 field, the header has 4; its separator is '\\t'"),
+        (b'c3,"23,pro,1\n', "an unclosed quote"),
+        (b'"c3,23,pro,1\n', "an unclosed quote"),
+        (b'c3,23,"a" b,1\n', "a quote inside an unquoted cell"),
         (b"c3,2\x003,pro,1\n", "a NUL byte"),
-        (HEADER, "the header again"),
+        (HEADER, "a repeated header"),
     ],
 )
-def test_a_line_that_is_no_row_is_set_aside_with_its_number(tmp_path, line, reason):
+def test_an_unreadable_line_is_reported_with_its_number(tmp_path, line, reason):
     rows = read(tmp_path, text_with(line))
     assert [(bad.row, bad.line, bad.reason) for bad in rows.unread] == [(3, 5, reason)]
     assert rows.frame["id"].tolist() == [f"c{n}" for n in range(10) if n != 3]
@@ -118,14 +118,14 @@ def test_a_line_that_is_no_row_is_set_aside_with_its_number(tmp_path, line, reas
     assert rows.count == 10
 
 
-def test_lines_that_a_stray_quote_swallows_are_set_aside_each(tmp_path):
+def test_each_line_enclosed_by_a_stray_quote_is_unreadable(tmp_path):
     rows = [*ROWS[:3], b'c3,23,"pro,1\n', *ROWS[4:7], b'c7,27,pro",1\n', *ROWS[8:]]
-    found = read(tmp_path, HEADER + b"".join(rows))
-    assert [bad.line for bad in found.unread] == [5, 6, 7, 8, 9]
-    assert {bad.reason for bad in found.unread} == {
-        "swallowed by the quote that opens in line 5 and closes in line 9"
+    result = read(tmp_path, HEADER + b"".join(rows))
+    assert [bad.line for bad in result.unread] == [5, 6, 7, 8, 9]
+    assert {bad.reason for bad in result.unread} == {
+        "inside a quoted cell that opens in line 5 and closes in line 9"
     }
-    assert found.frame["id"].tolist() == ["c0", "c1", "c2", "c8", "c9"]
+    assert result.frame["id"].tolist() == ["c0", "c1", "c2", "c8", "c9"]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_lines_that_a_stray_quote_swallows_are_set_aside_each(tmp_path):
         (b'"a\r\nb"', "a\nb"),
     ],
 )
-def test_what_rfc_4180_allows_is_a_row(tmp_path, cell, value):
+def test_a_row_that_rfc_4180_allows_is_read(tmp_path, cell, value):
     rows = read(tmp_path, text_with(b"c3,23," + cell + b",1\n"))
     assert not rows.unread
     assert rows.frame["plan"].tolist()[3] == value
@@ -169,7 +169,7 @@ def test_what_rfc_4180_allows_is_a_row(tmp_path, cell, value):
         (lambda text: text.replace(b"id,age", b" id ,\xc2\xa0age"), None),
     ],
 )
-def test_other_forms_of_the_same_rows_read_alike(tmp_path, change, note):
+def test_line_endings_and_trailing_separators_do_not_change_the_rows(tmp_path, change, note):
     content = HEADER + b"".join(ROWS)
     rows = read(tmp_path, change(content), name="b.csv")
     pd.testing.assert_frame_equal(rows.frame, read(tmp_path, content).frame)
@@ -181,23 +181,23 @@ def test_other_forms_of_the_same_rows_read_alike(tmp_path, change, note):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (
             HEADER + b"".join(b"7," + row for row in ROWS),
             "the header has 4 fields, most lines have 5: its rows are longer than its header",
         ),
-        (b"Sales of May\n\n" + HEADER + b"".join(ROWS), "remove what stands above the names"),
+        (b"Sales of May\n\n" + HEADER + b"".join(ROWS), "remove the lines above the column names"),
         (b"sep=;\n" + HEADER, "set separator to ';'"),
         (b"a, a\n1,2\n", "more than one column 'a'"),
     ],
 )
-def test_a_header_that_does_not_fit_is_at_fault_not_every_line(tmp_path, content, says):
-    with pytest.raises(UsageError, match=re.escape(says)):
+def test_a_header_that_does_not_match_most_lines_is_refused(tmp_path, content, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
         read(tmp_path, content)
 
 
-def test_missing_values_of_the_source_are_missing_in_text_too(tmp_path):
+def test_na_values_apply_to_text_columns_too(tmp_path):
     rows = read(tmp_path, text_with(b"c3,-,-,1\n"), na_values=["-"])
     assert rows.frame.isna().sum().to_dict() == {"id": 0, "age": 1, "plan": 1, "y": 0}
     assert rows.frame["age"].dtype == "float64"
@@ -211,39 +211,41 @@ CELL = st.text(alphabet='ab ,;"\n\u00e9', max_size=6)
     st.lists(st.tuples(CELL, CELL, CELL), max_size=8),
     st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
 )
-def test_every_written_record_is_one_row_or_set_aside(tmp_path_factory, rows, quoting):
-    """What csv writes is read back cell by cell, unless its lines read as rows by themselves."""
+def test_every_written_record_is_read_or_reported(tmp_path_factory, rows, quoting):
+    """Output of the csv module is read back, unless a quoted cell has lines that are valid rows."""
     path = tmp_path_factory.mktemp("csv") / "a.csv"
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream, quoting=quoting, lineterminator="\n").writerows([("x", "y", "z"), *rows])
     read_back = read_csv(path, ",", {"x", "y", "z"})
     kept = [tuple(cell or None for cell in row) for row in rows]
-    found = [
+    result = [
         tuple(None if pd.isna(cell) else cell for cell in row)
         for row in read_back.frame.itertuples(index=False)
     ]
     if not read_back.unread:
-        assert found == kept
+        assert result == kept
     else:
-        assert {line.reason[:20] for line in read_back.unread} == {"swallowed by the quo"}
-        assert set(found) <= set(kept)
+        assert {line.reason[:20] for line in read_back.unread} == {"inside a quoted cell"}
+        assert set(result) <= set(kept)
 
 
-def test_text_of_two_lines_in_a_file_of_two_columns_is_text(tmp_path):
+def test_a_quoted_line_break_in_a_file_of_two_columns_is_text(tmp_path):
     lines = [b'%d,"hello %d\nplease, call"\n' % (number, number) for number in range(20)]
     rows = read(tmp_path, b"n,plan\n" + b"".join(lines))
     assert not rows.unread
     assert rows.frame["plan"].tolist()[7] == "hello 7\nplease, call"
 
 
-def test_a_header_in_another_order_below_is_refused(tmp_path):
+def test_a_second_header_with_another_column_order_is_refused(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('customer,age\nc1,30\n"age",customer\n40,c2\n')
-    with pytest.raises(UsageError, match=r"again in line 3, in another order \(age, customer\)"):
+    with pytest.raises(
+        UsageError, match=r"second header in line 3, with another column order \(age, customer\)"
+    ):
         read_csv(path, ",")
 
 
-def test_a_cell_that_is_a_columns_name_is_a_cell(tmp_path):
+def test_a_cell_that_equals_a_column_name_is_read(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("customer,age\ncustomer,30\nx customer,40\n")
     assert read_csv(path, ",", {"customer"}).frame["customer"].tolist() == [
@@ -253,23 +255,23 @@ def test_a_cell_that_is_a_columns_name_is_a_cell(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ('"id", "age"\n"a", 1\n', "blanks between its separators and its quotes"),
-        ("id||age\na||1\n", "one character between its columns"),
-        ("id   age\na    1\n", "one character between its columns"),
+        ("id||age\na||1\n", "one-character separator"),
+        ("id   age\na    1\n", "one-character separator"),
     ],
 )
-def test_columns_that_are_separated_otherwise(tmp_path, text, says):
+def test_another_separator_is_refused_with_the_setting(tmp_path, text, message):
     path = tmp_path / "a.csv"
     path.write_text(text)
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError, match=message):
         read_csv(path, ",")
 
 
-def test_the_header_of_a_joined_file_is_known_by_its_byte_order_mark(tmp_path):
+def test_a_repeated_header_after_a_byte_order_mark_is_unreadable(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"\xef\xbb\xbfid,age\na,1\n\xef\xbb\xbfid,age\nb,2\n")
     read = read_csv(path, ",", {"id"})
     assert read.frame["age"].tolist() == [1, 2]
-    assert [line.reason for line in read.unread] == ["the header again, after a byte order mark"]
+    assert [line.reason for line in read.unread] == ["a repeated header after a byte order mark"]

@@ -1,4 +1,4 @@
-"""Identifiers stay what they are, whatever the source."""
+"""Identifiers are exact text from every source."""
 
 from __future__ import annotations
 
@@ -33,13 +33,15 @@ BIG = 2**53
         ([uuid.UUID(int=7)], ["00000000-0000-0000-0000-000000000007"]),
     ],
 )
-def test_values_as_text(values, expected):
+def test_values_are_converted_to_exact_text(values, expected):
     assert texts("id", values) == expected
 
 
-@pytest.mark.parametrize(("values", "says"), [([float(BIG)], "cannot tell"), ([b"\xff"], "bytes")])
-def test_what_is_no_identifier_any_more_is_refused(values, says):
-    with pytest.raises(UsageError, match=f"column 'id' holds .*{says}"):
+@pytest.mark.parametrize(
+    ("values", "message"), [([float(BIG)], "is not exact"), ([b"\xff"], "bytes")]
+)
+def test_inexact_floats_and_invalid_utf8_are_refused(values, message):
+    with pytest.raises(UsageError, match=f"column 'id' holds .*{message}"):
         texts("id", values)
 
 
@@ -82,14 +84,14 @@ def written(folder, kind):
 @pytest.mark.parametrize(
     "kind", ["csv", "sql", "int64", "uint64", "decimal", "text", "dictionary", "bytes"]
 )
-def test_every_source_gives_the_same_ids(make_project, kind):
+def test_every_source_returns_the_same_identifiers(make_project, kind):
     project = make_project()
     frame = read_source(written(project.root, kind), project, {"id"}).frame
     assert frame["id"].isna().tolist() == [place == 10 for place in range(50)]
     assert frame["id"].dropna().tolist() == [name for place, name in enumerate(IDS) if place != 10]
 
 
-def test_floats_that_stand_for_ids_are_refused_by_name(make_project):
+def test_inexact_float_identifiers_are_refused_with_the_column(make_project):
     project = make_project()
     frame = pd.DataFrame({"id": [float(BIG), float(BIG + 2)]})
     frame.to_parquet(project.root / "a.parquet")
@@ -97,7 +99,7 @@ def test_floats_that_stand_for_ids_are_refused_by_name(make_project):
         read_source(ParquetSource(kind="parquet", path="a.parquet"), project, {"id"})
 
 
-def test_a_column_that_is_no_value_is_left_out_or_refused(make_project):
+def test_a_column_of_an_unsupported_type_is_left_out_or_refused(make_project):
     project = make_project()
     table = pa.table({"id": ["a"], "x": [1.0], "bag": [[1, 2]], "raw": pa.array([b"\xff"])})
     pq.write_table(table, project.root / "a.parquet")
@@ -111,7 +113,7 @@ def test_a_column_that_is_no_value_is_left_out_or_refused(make_project):
         read_source(source, project, {"id", "raw"})
 
 
-def test_two_columns_of_one_name_are_refused(make_project):
+def test_duplicate_column_names_are_refused(make_project):
     project = make_project()
     written(project.root, "sql")
     query = "select a.id, b.id from t a join t b on a.id = b.id"
@@ -120,11 +122,11 @@ def test_two_columns_of_one_name_are_refused(make_project):
         read_source(source, project, {"id"})
 
 
-def test_blanks_around_a_text_make_no_second_value(make_project):
+def test_blanks_around_text_are_stripped_and_counted(make_project):
     project = make_project()
     (project.root / "a.csv").write_text(
         "id,x\npro,1\npro ,2\n pro\u00a0,3\n\ufeffpro\u200b,4\n  ,5\n", encoding="utf-8"
     )
     rows = read_source(CsvSource(kind="csv", path="a.csv"), project, {"id"})
     assert rows.frame["id"].fillna("?").tolist() == ["pro"] * 4 + ["?"]
-    assert rows.notes == ("blanks around values of 'id' are taken off in 4 rows",)
+    assert rows.notes == ("blanks around values of 'id' are removed in 4 rows",)

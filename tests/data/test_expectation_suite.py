@@ -34,7 +34,7 @@ def run(expect: str, severity: str = "fail", **args):
         ),
     ],
 )
-def test_any_row_expectation_returns_the_rows_that_miss_it(expect, args, rows):
+def test_a_row_expectation_returns_the_rows_that_fail_it(expect, args, rows):
     result = run(expect, **args)
     assert result.error == ""
     assert result.missed.nonzero()[0].tolist() == rows
@@ -42,19 +42,19 @@ def test_any_row_expectation_returns_the_rows_that_miss_it(expect, args, rows):
     assert not result.success
 
 
-def test_an_expectation_about_the_whole_has_a_value_and_no_rows():
+def test_an_aggregate_expectation_returns_a_value_and_no_rows():
     result = run("expect_column_mean_to_be_between", column="x", min_value=0, max_value=2)
     assert (result.success, result.observed, result.missed) == (True, 1.0, None)
 
 
-def test_what_cannot_be_computed_is_no_success():
+def test_an_expectation_that_cannot_be_computed_fails():
     result = run("expect_column_mean_to_be_between", column="s", min_value=0)
     assert not result.success
     assert "mean" in result.error
     assert result.missed is None
 
 
-def test_one_that_cannot_be_computed_does_not_hide_the_others():
+def test_an_expectation_that_cannot_be_computed_does_not_affect_the_others():
     tests = [
         DataTest("bad", "expect_column_values_to_be_between", {"column": "s", "min_value": 0}),
         DataTest("good", "expect_column_values_to_be_between", {"column": "x", "min_value": 0}),
@@ -64,13 +64,13 @@ def test_one_that_cannot_be_computed_does_not_hide_the_others():
     assert found["good"].unexpected == 1
 
 
-def test_two_tests_may_ask_the_same():
+def test_two_tests_may_have_the_same_expectation():
     args = {"column": "x", "min_value": 0}
     tests = [DataTest(name, "expect_column_values_to_be_between", args) for name in "ab"]
     assert [result.unexpected for result in run_suite(FRAME, tests).values()] == [1, 1]
 
 
-def test_no_list_of_all_unexpected_values_is_made():
+def test_the_list_of_all_unexpected_values_is_not_built():
     frame = pd.DataFrame({"x": range(50_000)})
     args = {"column": "x", "max_value": -1}
     result = run_suite(frame, [DataTest("it", "expect_column_values_to_be_between", args)])["it"]
@@ -80,7 +80,7 @@ def test_no_list_of_all_unexpected_values_is_made():
 
 
 @pytest.mark.parametrize(
-    ("expect", "severity", "args", "says"),
+    ("expect", "severity", "args", "message"),
     [
         (
             "expect_column_values_to_be_in_sett",
@@ -88,18 +88,23 @@ def test_no_list_of_all_unexpected_values_is_made():
             {},
             "did you mean 'expect_column_values_to_be_in_set'",
         ),
-        ("expect_column_mean_to_be_between", "quarantine", {"column": "x"}, "not about rows"),
+        (
+            "expect_column_mean_to_be_between",
+            "quarantine",
+            {"column": "x"},
+            "does not test single rows",
+        ),
         ("expect_column_values_to_be_in_set", "fail", {"colum": "s"}, "wrong args"),
         ("expect_column_values_to_be_in_set", "fail", {"column": 3}, "column: "),
     ],
 )
-def test_a_test_that_is_written_wrong_is_a_usage_error(expect, severity, args, says):
-    with pytest.raises(UsageError, match=says) as caught:
+def test_a_misconfigured_test_is_a_usage_error(expect, severity, args, message):
+    with pytest.raises(UsageError, match=message) as caught:
         run(expect, severity, **args)
     assert "data test 'it'" in str(caught.value)
 
 
-def test_it_prints_nothing(capfd):
+def test_a_run_prints_nothing(capfd):
     run("expect_column_values_to_not_be_null", column="s")
     run("expect_column_mean_to_be_between", column="s", min_value=0)
     assert capfd.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""Our expectations, run by great_expectations itself as any user of it would run them."""
+"""The custom expectations, run by great_expectations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def missed(frame: pd.DataFrame, expect: str, **args) -> list[int]:
 DATES = ["2024-01-01", "x", None, "2024-1-5", "2023-02-29", "2024-01-01 ", "20240101", ""]
 
 
-def test_iso_dates_have_the_verdict_and_count_of_the_expectation_that_ships():
+def test_iso_dates_agree_with_match_strftime_format():
     frame = pd.DataFrame({"d": DATES})
     ours = missed(frame, "expect_column_values_to_be_iso_date", column="d")
     theirs = missed(
@@ -33,7 +33,7 @@ def test_iso_dates_have_the_verdict_and_count_of_the_expectation_that_ships():
     assert ours == theirs == [1, 4, 5, 6, 7]
 
 
-def test_iso_dates_on_what_is_no_text_where_the_one_that_ships_gives_an_error():
+def test_iso_dates_accept_columns_that_are_not_text_unlike_match_strftime_format():
     days = pd.DataFrame({"d": pd.to_datetime(["2024-01-01 00:00", "2024-01-01 12:00", None])})
     assert missed(days, "expect_column_values_to_be_iso_date", column="d") == [1]
     theirs = DataTest(
@@ -89,7 +89,7 @@ def test_times_increase_per_entity(names):
     assert missed(counted, "expect_times_to_increase_per_entity", **args) == [3, 6]
 
 
-def test_they_work_in_a_plain_context_too():
+def test_custom_expectations_work_in_a_plain_context():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import great_expectations as gx

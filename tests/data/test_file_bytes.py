@@ -1,4 +1,4 @@
-"""What a file is, its content says; another kind is refused by its name."""
+"""The file format is detected by content; other formats are refused and named."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PACKED = {
 
 
 @pytest.mark.parametrize("ending", PACKED)
-def test_a_packed_file_is_unpacked(tmp_path, ending):
+def test_a_compressed_file_is_decompressed(tmp_path, ending):
     path = tmp_path / f"a.csv{ending}"
     path.write_bytes(PACKED[ending])
     assert read_text(path) == TEXT
@@ -45,18 +45,18 @@ def test_a_packed_file_is_unpacked(tmp_path, ending):
 
 
 @pytest.mark.parametrize("ending", PACKED)
-def test_a_packed_file_that_is_cut_off_or_is_none(tmp_path, ending):
+def test_a_truncated_or_mislabelled_compressed_file_is_refused(tmp_path, ending):
     path = tmp_path / f"a.csv{ending}"
     path.write_bytes(PACKED[ending][:-9])
     with pytest.raises(UsageError, match=f"cannot read .*a.csv{ending}"):
         read_text(path)
     path.write_bytes(TEXT)
-    with pytest.raises(UsageError, match=f"it is not {ending} though it is called so"):
+    with pytest.raises(UsageError, match=f"its content is not {ending}"):
         read_text(path)
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (zipped(a_csv=TEXT, b_csv=TEXT), "holds 2 files .*expected one CSV file"),
         (zipped(**{"[Content_Types].xml": b"x", "xl/workbook.xml": b"x"}), "an Excel workbook"),
@@ -71,15 +71,15 @@ def test_a_packed_file_that_is_cut_off_or_is_none(tmp_path, ending):
         (b"\xff\xfe\x00\x01" * 50, "is not text"),
     ],
 )
-def test_a_file_of_another_kind_is_named(tmp_path, content, says):
+def test_another_file_format_is_named(tmp_path, content, message):
     path = tmp_path / "a.csv"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=f"a.csv .*{says}"):
+    with pytest.raises(UsageError, match=f"a.csv .*{message}"):
         read_text(path)
 
 
 @pytest.mark.parametrize(
-    ("content", "encoding", "says"),
+    ("content", "encoding", "message"),
     [
         (
             "a\nZürich\n".encode("cp1252"),
@@ -92,15 +92,15 @@ def test_a_file_of_another_kind_is_named(tmp_path, content, says):
         (b"a\n\xff\xff\n", "utf-16", "is not utf-16 text"),
     ],
 )
-def test_another_encoding_is_named_with_what_helps(tmp_path, content, encoding, says):
+def test_another_encoding_is_refused_with_the_setting(tmp_path, content, encoding, message):
     path = tmp_path / "a.csv"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError, match=message):
         read_text(path, encoding)
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le", "utf-8", "utf-8-sig"])
-def test_an_encoding_that_is_set(tmp_path, encoding):
+def test_a_configured_encoding_is_used(tmp_path, encoding):
     path = tmp_path / "a.csv"
     path.write_bytes("a\r\nZürich\r\n".encode(encoding))
     assert read_text(path, encoding).decode() == "a\nZürich\n"
@@ -117,7 +117,7 @@ INFLATING = {
 
 
 @pytest.mark.parametrize("ending", INFLATING)
-def test_a_packed_file_that_unpacks_to_too_much_is_refused(tmp_path, ending):
+def test_a_file_that_decompresses_to_too_much_is_refused(tmp_path, ending):
     path = tmp_path / f"a.csv{ending}"
     path.write_bytes(INFLATING[ending])
     with pytest.raises(UsageError, match=r"unpacks to more than 1 MB.*data.source.max_unpacked_mb"):
@@ -136,7 +136,7 @@ def test_a_packed_file_that_unpacks_to_too_much_is_refused(tmp_path, ending):
     ],
     ids=["small", "ratio", "usual ratio", "size", "set"],
 )
-def test_how_much_a_packed_file_may_become(tmp_path, limit, size, refused):
+def test_limits_of_the_decompressed_size(tmp_path, limit, size, refused):
     try:
         limit.check(tmp_path / "a.csv.gz", size)
     except UsageError:
@@ -145,7 +145,7 @@ def test_how_much_a_packed_file_may_become(tmp_path, limit, size, refused):
         assert not refused
 
 
-def test_a_file_of_two_encodings_is_not_advised_to_be_read_in_one(tmp_path):
+def test_no_encoding_is_proposed_for_a_file_of_two_encodings(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes("name\nJürgen\n".encode() + "Zoé\n".encode("cp1252"))
     with pytest.raises(UsageError, match=r"line 3 .*mixes encodings \(line 2 is UTF-8\)") as error:
@@ -153,10 +153,10 @@ def test_a_file_of_two_encodings_is_not_advised_to_be_read_in_one(tmp_path):
     assert "set encoding" not in str(error.value)
 
 
-def test_a_pipe_is_refused_without_waiting(tmp_path):
+def test_a_pipe_is_refused_without_blocking(tmp_path):
     path = tmp_path / "a.csv"
     os.mkfifo(path)
-    with pytest.raises(UsageError, match="no regular file"):
+    with pytest.raises(UsageError, match="not a regular file"):
         read_text(path)
 
 

@@ -18,7 +18,7 @@ def frame() -> pd.DataFrame:
     )
 
 
-def test_it_outlives_files_types_and_the_order_of_columns(frame, tmp_path):
+def test_file_format_dtypes_and_column_order_do_not_change_the_fingerprint(frame, tmp_path):
     digest = fingerprint(frame)
     for compression in ("snappy", "gzip"):
         frame.to_parquet(tmp_path / "f.parquet", compression=compression)
@@ -47,23 +47,23 @@ def test_it_outlives_files_types_and_the_order_of_columns(frame, tmp_path):
         lambda f: f.drop(columns="n"),
     ],
 )
-def test_any_other_content_is_another_fingerprint(frame, change):
+def test_other_content_changes_the_fingerprint(frame, change):
     assert fingerprint(change(frame)) != fingerprint(frame)
 
 
-def test_it_is_the_same_on_every_machine():
+def test_the_fingerprint_is_the_same_on_every_machine():
     frame = pd.DataFrame({"a": ["x", None], "b": [1.5, np.nan]})
     assert fingerprint(frame) == (
         "4cab3ab8eb0963a7d59d310901a00b1161093c48259fbb27e074d715a0230454"
     )
 
 
-def test_a_profile_has_figures_for_numbers_and_null_shares_for_all(frame):
-    found = profile(frame)
-    assert found["rows"] == 3
-    assert found["fingerprint"] == fingerprint(frame)
-    assert found["columns"]["x"] == {"null_share": 0.333333333333, "mean": 0.5, "std": 0.5}
-    assert found["columns"]["s"]["mean"] is None
+def test_a_profile_has_statistics_of_numbers_and_null_shares_of_all_columns(frame):
+    result = profile(frame)
+    assert result["rows"] == 3
+    assert result["fingerprint"] == fingerprint(frame)
+    assert result["columns"]["x"] == {"null_share": 0.333333333333, "mean": 0.5, "std": 0.5}
+    assert result["columns"]["s"]["mean"] is None
     assert profile(frame.iloc[:0])["columns"]["x"] == {
         "null_share": None,
         "mean": None,

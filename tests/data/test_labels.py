@@ -1,4 +1,4 @@
-"""Which values of a label column are one of two."""
+"""Labels that are ``positive`` or the most frequent other value."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from ml_pipeline.data.labels import comparable_labels, one_of_two, shown_labels
         (["gone", "stays", None], 1, [False, False, True]),
     ],
 )
-def test_positive_and_the_most_frequent_other(values, positive, fitting):
+def test_accepted_labels_are_positive_and_the_most_frequent_other_value(values, positive, fitting):
     assert one_of_two(pd.Series(values), positive).tolist() == fitting
 
 
-def test_of_equally_frequent_others_one_is_taken_whatever_the_order():
+def test_ties_of_other_values_are_broken_independently_of_the_order():
     for values in (["a", "b", "yes"], ["b", "a", "yes"]):
         kept = pd.Series(values)[one_of_two(pd.Series(values), "yes")]
         assert sorted(kept) == ["a", "yes"]
 
 
-def test_words_that_mean_yes_are_one_value_for_a_bare_yes():
+def test_spellings_of_true_are_one_value_for_a_yaml_boolean():
     assert comparable_labels(pd.Series(["Yes", "y", "no"]), True).tolist() == [
         "true",
         "true",
@@ -41,6 +41,6 @@ def test_words_that_mean_yes_are_one_value_for_a_bare_yes():
     ]
 
 
-def test_shown_with_counts_the_most_frequent_first():
+def test_labels_are_shown_with_counts_the_most_frequent_first():
     assert shown_labels(pd.Series([0.0, 1.0, 1.0, None])) == "1 (2), 0 (1)"
     assert shown_labels(pd.Series(list("aabbccddeeffg"))).endswith("e (2) and 2 more")

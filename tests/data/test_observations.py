@@ -1,4 +1,4 @@
-"""What a person is told of data beside the tests, and what validate-data says in one line."""
+"""Advisory checks of data and remedies, in the summary of validate-data."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def with_cells(column, cells):
     return frame
 
 
-def test_a_cell_that_is_no_number_is_named_with_line_and_remedy(validated):
+def test_a_cell_that_is_not_a_number_is_reported_with_line_and_remedy(validated):
     report, folder = validated(with_cells("age", ["#N/A"]))
     assert report.verdict is Verdict.PASS
     assert report.metrics["blanked"] == {"age": 1}
@@ -61,7 +61,7 @@ def test_a_cell_that_is_no_number_is_named_with_line_and_remedy(validated):
     assert clean["age"].isna().sum() == 1
 
 
-def test_more_of_them_than_tolerated_fail_and_the_remedy_helps(validated):
+def test_more_such_cells_than_tolerated_fail_and_the_remedy_fixes_it(validated):
     frame = table().assign(age=lambda t: t["age"].map(lambda age: f"{age:.1f}".replace(".", ",")))
     report, _ = validated(frame)
     assert report.verdict is Verdict.FAIL
@@ -73,7 +73,7 @@ def test_more_of_them_than_tolerated_fail_and_the_remedy_helps(validated):
     assert clean["age"].tolist() == table().sort_values("id")["age"].tolist()
 
 
-def test_lines_that_are_no_rows_are_quarantined_with_their_text(validated):
+def test_unreadable_lines_are_quarantined_with_their_text(validated):
     lines = table().to_csv(index=False).splitlines()
     lines[10] = "c9,41.0"
     report, folder = validated("\n".join(lines) + "\n")
@@ -85,15 +85,18 @@ def test_lines_that_are_no_rows_are_quarantined_with_their_text(validated):
         [9, 11, "c9,41.0"]
     ]
     assert aside["reasons"].tolist() == ["lines_readable: 2 fields, the header has 4"]
-    assert "lines_readable: 1 of 200 lines are no rows, the first is line 11" in report.summary
+    assert (
+        "lines_readable: 1 of 200 lines cannot be read as rows, the first is line 11"
+        in report.summary
+    )
 
 
-def test_short_lines_over_the_tolerance_fail(validated):
+def test_more_short_lines_than_tolerated_fail(validated):
     lines = table().to_csv(index=False).splitlines()
     lines[10:14] = ["c9,41.0"] * 4
     report, _ = validated("\n".join(lines) + "\n")
     assert report.verdict is Verdict.FAIL
-    assert report.summary.startswith("lines_readable: 4 of 200 lines are no rows")
+    assert report.summary.startswith("lines_readable: 4 of 200 lines cannot be read as rows")
 
 
 @pytest.mark.parametrize(
@@ -103,23 +106,23 @@ def test_short_lines_over_the_tolerance_fail(validated):
         (lambda t: t.reset_index().rename(columns={"index": ""}), "column 1 has no name"),
         (
             lambda t: t.assign(row=np.random.default_rng(1).permutation(len(t)) + 1),
-            "column 'row' is a feature and counts the rows",
+            "column 'row' is a feature and numbers the rows",
         ),
-        (lambda t: t.assign(id=["9.01E+15", *t["id"][1:]]), "a spreadsheet shortened numbers"),
+        (lambda t: t.assign(id=["9.01E+15", *t["id"][1:]]), "a spreadsheet rounded numbers"),
         (lambda t: t.replace({"plan": {"pro": "pro "}}), "blanks around values of 'plan'"),
         (
             lambda t: t.assign(plan=["PRO", *t["plan"][1:]]),
-            "values of 'plan' that differ in case or blanks alone",
+            "values of 'plan' that differ only in case or blanks",
         ),
     ],
 )
-def test_an_observation_that_is_no_fault_is_a_note(validated, change, note):
+def test_an_advisory_check_is_a_note_in_the_summary(validated, change, note):
     report, _ = validated(change(table()))
     assert report.verdict is Verdict.PASS
     assert note in report.summary
 
 
-def test_many_categories_are_named_with_their_cost(validated):
+def test_many_categories_are_reported_with_their_memory(validated):
     frame = table(1500).assign(plan=lambda t: t["id"])
     report, _ = validated(frame)
     assert report.verdict is Verdict.PASS
@@ -127,7 +130,7 @@ def test_many_categories_are_named_with_their_cost(validated):
     assert "9 MB" in report.summary
 
 
-def test_copies_leave_where_rows_are_about_something(validated):
+def test_duplicate_rows_are_quarantined_if_there_is_an_entity(validated):
     frame = table()
     report, folder = validated(pd.concat([frame, frame.iloc[[3]]]))
     assert report.verdict is Verdict.PASS
@@ -160,7 +163,7 @@ def test_copies_leave_where_rows_are_about_something(validated):
         (("yes ", " no"), "yes"),
     ],
 )
-def test_labels_mean_the_same_however_they_are_written(validated, written, positive):
+def test_spellings_of_labels_are_equal(validated, written, positive):
     from ml_pipeline.problems.table import Table, TableOptions
 
     frame = table().assign(y=lambda t: t["y"].map(dict(zip((1, 0), written, strict=True))))
@@ -175,7 +178,7 @@ def test_labels_mean_the_same_however_they_are_written(validated, written, posit
     )
 
 
-def test_words_that_yaml_would_have_to_quote_are_noted(validated):
+def test_labels_that_yaml_must_quote_are_reported(validated):
     from ml_pipeline.problems.table import Table, TableOptions
 
     frame = table().assign(y=lambda t: t["y"].map({1: "NO", 0: "SE"}))
@@ -197,7 +200,7 @@ def failed(report) -> list[str]:
 
 
 @pytest.mark.parametrize("form", [None, "%d/%m/%Y", "%m.%d.%Y", "%Y-%m-%d", "excel"])
-def test_dates_in_another_form_are_one_failure(validated, form):
+def test_dates_in_another_format_are_one_failure(validated, form):
     frame = dated().assign(day=lambda t: pd.to_datetime(t["day"]).dt.strftime("%d.%m.%Y"))
     source = {} if form is None else {"date_format": form}
     report, _ = validated(frame, problem=DATED, **source)
@@ -206,14 +209,14 @@ def test_dates_in_another_form_are_one_failure(validated, form):
 
 
 @pytest.mark.parametrize("cell", ["1e+39", "-1e+39", "inf"])
-def test_a_number_beyond_float32_is_found_with_its_line(validated, cell):
+def test_a_number_beyond_float32_is_reported_with_its_line(validated, cell):
     report, folder = validated(with_cells("age", [40, cell]))
     assert report.verdict is Verdict.PASS
-    assert f"the first in line 3, for example {cell}; age is emptied" in report.summary
+    assert f"the first in line 3, for example {cell}; age is blanked" in report.summary
     assert pd.read_parquet(folder / "clean.parquet")["age"].isna().sum() == 1
 
 
-def test_a_third_label_is_found_with_its_line_and_leaves_where_that_is_allowed(
+def test_a_third_label_is_reported_with_its_line_and_quarantined_if_tolerated(
     validated, make_project, make_context
 ):
     frame = with_cells("y", [2, 2])
@@ -221,7 +224,7 @@ def test_a_third_label_is_found_with_its_line_and_leaves_where_that_is_allowed(
     assert failed(report) == ["y_two_values"]
     assert "the first in line 2, for example 2" in report.summary
     assert "2 (2): a label has two values" in report.summary
-    assert "or set data.tolerances.y_two_values to 0.011 and such rows leave" in report.summary
+    assert "or set data.tolerances.y_two_values to 0.011 to quarantine such rows" in report.summary
     project = make_project(
         "tolerant",
         bare=True,
@@ -239,7 +242,7 @@ def test_a_third_label_is_found_with_its_line_and_leaves_where_that_is_allowed(
 
 
 @pytest.mark.parametrize("count", [1, 30])
-def test_a_word_beside_numbers_is_a_third_label(validated, count):
+def test_text_among_numbers_is_a_third_label(validated, count):
     report, _ = validated(with_cells("y", ["maybe"] * count))
     assert failed(report) == ["y_two_values"]
     assert f"maybe ({count}): a label has two values" in report.summary
@@ -251,13 +254,13 @@ def test_a_blank_label_and_na_are_missing(validated):
     assert report.metrics["rows_quarantined"] == 2
 
 
-def test_a_marker_of_a_missing_label_gets_its_setting(validated):
+def test_the_remedy_for_a_missing_label_marker_is_na_values(validated):
     report, _ = validated(with_cells("y", ["-"]))
     assert failed(report) == ["y_two_values"]
     assert 'set data.source.na_values to ["-"]' in report.summary
 
 
-def test_a_file_without_any_row_fails_whatever_is_tolerated(make_project, make_context):
+def test_a_file_without_rows_fails_with_any_tolerance(make_project, make_context):
     project = make_project(
         bare=True,
         project="table",
@@ -275,7 +278,7 @@ def test_a_file_without_any_row_fails_whatever_is_tolerated(make_project, make_c
 
 
 @pytest.mark.parametrize("positive", [5, "gone", True])
-def test_a_positive_that_the_label_never_is_fails_and_names_the_values(validated, positive):
+def test_a_positive_that_does_not_occur_fails_and_the_values_are_listed(validated, positive):
     words = table().assign(y=lambda t: t["y"].map({1: "left", 0: "stays"}))
     frame = table() if isinstance(positive, int) and positive is not True else words
     report, _ = validated(frame, problem=PROBLEM | {"positive": positive})
@@ -285,13 +288,13 @@ def test_a_positive_that_the_label_never_is_fails_and_names_the_values(validated
     assert ("in quotes where YAML" in report.summary) == (positive is True)
 
 
-def test_a_label_of_one_value_fails(validated):
+def test_a_constant_label_fails(validated):
     report, _ = validated(table().assign(y=1))
     assert failed(report) == ["y_two_classes"]
     assert "a model learns from both" in report.summary
 
 
-def test_a_placeholder_of_an_unknown_date_is_named(validated):
+def test_a_placeholder_date_is_reported(validated):
     frame = dated()
     frame.loc[3, "day"] = "1900-01-01"
     report, _ = validated(frame, problem=DATED)
@@ -302,34 +305,34 @@ def test_a_placeholder_of_an_unknown_date_is_named(validated):
 
 
 @pytest.mark.parametrize(
-    ("values", "says"),
+    ("values", "message"),
     [
-        ([None] * ROWS, "column 'x' is a feature and has no value"),
-        ([7] * ROWS, "column 'x' is a feature and has the value 7 alone"),
+        ([None] * ROWS, "column 'x' is a feature and has no values"),
+        ([7] * ROWS, "column 'x' is a feature and has only the value 7"),
         (
             [2**53 + n for n in range(ROWS)],
-            "'x' is a feature of 200 whole numbers that a model (float32) cannot tell apart",
+            "'x' is a feature of 200 different integers, of which 1 stay different in float32",
         ),
         (
             [10**12 + n for n in range(ROWS)],
-            "'x' is a feature of 200 whole numbers that a model (float32) cannot tell apart",
+            "'x' is a feature of 200 different integers, of which 1 stay different in float32",
         ),
     ],
     ids=["empty", "constant", "beyond 2^53", "beyond 2^24"],
 )
-def test_a_feature_without_information_is_named(validated, values, says):
+def test_an_uninformative_feature_is_reported(validated, values, message):
     report, _ = validated(table().assign(x=values))
     assert report.verdict is Verdict.PASS
-    assert says in report.summary
+    assert message in report.summary
 
 
-def test_large_amounts_are_no_identifiers(validated):
+def test_large_amounts_are_not_reported_as_identifiers(validated):
     amounts = np.random.default_rng(1).integers(10**8, 10**9, ROWS)
     report, _ = validated(table().assign(x=amounts))
     assert "'x'" not in report.summary
 
 
-def test_labels_of_two_spellings_are_named_as_such(validated):
+def test_labels_that_differ_only_in_case_are_reported(validated):
     words = table().assign(
         y=lambda t: [
             "Yes" if n % 7 == 0 else w for n, w in enumerate(t["y"].map({1: "yes", 0: "no"}))
@@ -337,29 +340,29 @@ def test_labels_of_two_spellings_are_named_as_such(validated):
     )
     report, _ = validated(words, problem=PROBLEM | {"positive": "yes"})
     assert failed(report) == ["y_two_values"]
-    assert "differ in case or blanks alone: write them in one way" in report.summary
+    assert "differ only in case or blanks: use one spelling" in report.summary
 
 
-def test_quotes_that_are_part_of_values_are_named(validated):
+def test_values_that_include_quotes_are_reported(validated):
     report, _ = validated(table().assign(plan=lambda t: "'" + t["plan"] + "'"))
     assert report.verdict is Verdict.PASS
-    assert "values of 'plan' stand in quotes that are part of them" in report.summary
+    assert "values of 'plan' include their quotes" in report.summary
 
 
-def test_a_file_of_which_no_line_is_a_row_is_one_failure(validated):
+def test_a_file_of_unreadable_lines_is_one_failure(validated):
     report, _ = validated('id,age,plan,y\n"a" ,1,pro,1\n"b" ,2,pro,0\n')
     assert failed(report) == ["lines_readable"]
 
 
 @pytest.mark.parametrize("form", ["%Y-%d-%m", "%d.%m.%Y", "%m.%d.%Y", "%Y%m%d", "excel", "unix"])
-def test_iso_dates_are_not_read_where_another_form_is_set(validated, form):
+def test_iso_dates_are_not_parsed_if_another_format_is_set(validated, form):
     report, _ = validated(dated(), problem=DATED, date_format=form)
     assert failed(report) == ["day_format"]
     assert f"(not {form})" in report.summary
     assert report.summary.endswith('set data.source.date_format to "%Y-%m-%d"')
 
 
-def test_a_single_date_in_another_form_leaves_and_is_counted(validated):
+def test_a_single_date_in_another_format_is_quarantined_and_counted(validated):
     frame = dated().assign(day=lambda t: pd.to_datetime(t["day"]).dt.strftime("%d.%m.%Y"))
     frame.loc[3, "day"] = "2023-01-04"
     report, folder = validated(frame, problem=DATED, date_format="%d.%m.%Y")
@@ -369,4 +372,4 @@ def test_a_single_date_in_another_form_leaves_and_is_counted(validated):
     assert left[["day", "reasons"]].to_numpy().tolist() == [
         ["2023-01-04 (not %d.%m.%Y)", "day_format"]
     ]
-    assert "write them as the other cells are: %d.%m.%Y" in report.summary
+    assert "write them like the other cells: %d.%m.%Y" in report.summary

@@ -1,4 +1,4 @@
-"""Whatever the bytes of a Parquet file are, it is read or refused by its name."""
+"""Any bytes are read as Parquet or refused in an error that names the file."""
 
 import random
 
@@ -22,25 +22,25 @@ def outcome(path, content):
     try:
         return isinstance(parquet.read(path), pd.DataFrame)
     except UsageError as error:
-        told = str(error)
-    assert str(path) in told
-    assert len(told) < 500
+        message = str(error)
+    assert str(path) in message
+    assert len(message) < 500
     return False
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1PAR1", b"a,b\n1,2\n", b"\0" * 100])
-def test_what_is_none_is_refused(path, content):
+def test_a_file_that_is_not_parquet_is_refused(path, content):
     assert not outcome(path, content)
 
 
-def test_a_cut_file_is_refused(path):
+def test_a_truncated_file_is_refused(path):
     whole = path.read_bytes()
     for size in range(0, len(whole), 97):
         assert not outcome(path, whole[:size])
 
 
-def test_broken_bytes_are_an_error_that_names_the_file(path):
-    """In the footer above all, where the schema and pandas' own notes are."""
+def test_an_error_for_corrupted_bytes_names_the_file(path):
+    """Mostly in the footer, which holds the schema and the metadata of pandas."""
     whole, chance = path.read_bytes(), random.Random(1)
     refused = 0
     for number in range(300):
@@ -52,7 +52,7 @@ def test_broken_bytes_are_an_error_that_names_the_file(path):
     assert refused > 50
 
 
-def test_a_folder_and_a_file_that_is_not_there(tmp_path):
+def test_an_empty_folder_and_a_missing_file_are_refused(tmp_path):
     with pytest.raises(UsageError, match="is a folder without Parquet files"):
         parquet.read(tmp_path)
     with pytest.raises(UsageError, match=r"cannot read .*none\.parquet"):

@@ -17,9 +17,9 @@ def rules_of(shop, **data):
     return {test.name: test for test in row_tests(shop, DataSection(**data), PRESENT, TODAY)}
 
 
-def test_the_problems_own_come_with_readable_dates_and_numbers_and_no_future(shop):
-    found = rules_of(shop)
-    assert list(found) == [
+def test_row_tests_are_the_problems_rules_readable_columns_and_no_future_dates(shop):
+    result = rules_of(shop)
+    assert list(result) == [
         "sales_present",
         "sales_positive",
         "visits_small",
@@ -28,26 +28,26 @@ def test_the_problems_own_come_with_readable_dates_and_numbers_and_no_future(sho
         "visits_readable",
         "day_not_in_future",
     ]
-    assert found["sales_readable"].severity == "quarantine"
-    assert (found["visits_readable"].severity, found["visits_readable"].blank) == (
+    assert result["sales_readable"].severity == "quarantine"
+    assert (result["visits_readable"].severity, result["visits_readable"].blank) == (
         "blank",
         "visits",
     )
-    assert found["day_not_in_future"].args["latest"] == "2024-03-01"
-    assert found["day_not_in_future"].tolerance == 0
+    assert result["day_not_in_future"].args["latest"] == "2024-03-01"
+    assert result["day_not_in_future"].tolerance == 0
 
 
 def test_a_problem_that_tests_its_dates_is_not_tested_twice(shop):
     own = DataTest("form", "expect_column_values_to_be_iso_date", {"column": "day"})
-    found = rules_of(replace(shop, rules=(own,)))
-    assert "form" in found
-    assert "day_readable" not in found
+    result = rules_of(replace(shop, rules=(own,)))
+    assert "form" in result
+    assert "day_readable" not in result
 
 
 @pytest.mark.parametrize(
     "args", [{"column": 5}, {"column": ["sales"]}, {"column_list": "sales"}, {"column_list": [5]}]
 )
-def test_an_argument_that_names_no_column_is_refused(shop, args):
+def test_an_argument_that_is_not_a_column_name_is_refused(shop, args):
     with pytest.raises(UsageError, match=r"data\.expectations\.0\.args\.column"):
         rules_of(shop, expectations=(Expectation(expect=IN_SET, args=args),))
 
@@ -58,31 +58,31 @@ def test_a_rule_about_an_absent_optional_column_does_not_apply(shop):
 
 
 def test_tolerances_are_set_by_name(shop):
-    found = rules_of(shop, tolerances={"sales_positive": 0.25, "day_not_in_future": 0.1})
-    assert found["sales_positive"].tolerance == 0.25
-    assert found["day_not_in_future"].tolerance == 0.1
+    result = rules_of(shop, tolerances={"sales_positive": 0.25, "day_not_in_future": 0.1})
+    assert result["sales_positive"].tolerance == 0.25
+    assert result["day_not_in_future"].tolerance == 0.1
 
 
 @pytest.mark.parametrize(
-    ("tolerances", "says"),
+    ("tolerances", "message"),
     [
         ({"sales_positiv": 0.1}, "did you mean 'sales_positive'"),
         ({"sales_positive": 1.5}, "expected a share"),
     ],
 )
-def test_a_tolerance_that_fits_nothing(shop, tolerances, says):
-    with pytest.raises(UsageError, match=says):
+def test_a_tolerance_of_an_unknown_test_is_refused(shop, tolerances, message):
+    with pytest.raises(UsageError, match=message):
         rules_of(shop, tolerances=tolerances)
 
 
-def test_expectations_of_the_configuration_have_names_of_their_own(shop):
+def test_expectations_of_the_configuration_have_unique_names(shop):
     given = Expectation(expect=IN_SET, args={"column": "shop", "value_set": ["a"]})
     named = given.model_copy(update={"name": "sales_present"})
-    found = rules_of(shop, expectations=(given, given, named))
-    assert list(found)[-3:] == [f"{IN_SET} (shop)", f"{IN_SET} (shop) #2", "sales_present #2"]
+    result = rules_of(shop, expectations=(given, given, named))
+    assert list(result)[-3:] == [f"{IN_SET} (shop)", f"{IN_SET} (shop) #2", "sales_present #2"]
 
 
-def test_a_blanked_cell_is_the_expectations_own_or_named(shop):
+def test_the_blanked_column_is_the_expectations_own_or_configured(shop):
     one = Expectation(expect=IN_SET, args={"column": "visits"}, severity="blank")
     pair = Expectation(
         expect="expect_column_pair_values_a_to_be_at_most_b",
@@ -90,12 +90,12 @@ def test_a_blanked_cell_is_the_expectations_own_or_named(shop):
         severity="blank",
         blank="visits",
     )
-    found = list(rules_of(shop, expectations=(one, pair)).values())
-    assert [test.blank for test in found[-2:]] == ["visits", "visits"]
+    result = list(rules_of(shop, expectations=(one, pair)).values())
+    assert [test.blank for test in result[-2:]] == ["visits", "visits"]
 
 
 @pytest.mark.parametrize(
-    ("values", "says"),
+    ("values", "message"),
     [
         ({"args": {"column": "sale"}}, "column 'sale', .*did you mean 'sales'"),
         ({"args": {"column": "sales"}, "severity": "blank", "blank": "x"}, "column 'x'"),
@@ -103,12 +103,12 @@ def test_a_blanked_cell_is_the_expectations_own_or_named(shop):
         ({"args": {"column_A": "sales", "column_B": "visits"}, "severity": "blank"}, "2 columns"),
     ],
 )
-def test_an_expectation_that_does_not_fit_the_data(shop, values, says):
-    with pytest.raises(UsageError, match=rf"data\.expectations\.0 .*{says}"):
+def test_an_expectation_that_does_not_match_the_data_is_refused(shop, values, message):
+    with pytest.raises(UsageError, match=rf"data\.expectations\.0 .*{message}"):
         rules_of(shop, expectations=(Expectation(expect=IN_SET, **values),))
 
 
-def test_a_frame_has_rows_no_empty_column_and_an_age_only_if_asked(shop):
+def test_frame_tests_are_size_empty_columns_and_age_if_configured(shop):
     columns = shop.columns()
     names = [test.name for test in frame_tests(columns, "day", DataSection(), TODAY)]
     assert names[0] == "enough_rows"
@@ -118,7 +118,7 @@ def test_a_frame_has_rows_no_empty_column_and_an_age_only_if_asked(shop):
     assert (fresh.name, fresh.args["min_value"]) == ("fresh", "2024-02-23T00:00:00")
 
 
-def test_the_distribution_is_bounded_by_the_accepted_one():
+def test_distribution_tests_are_bounds_around_the_accepted_profile():
     accepted = {"x": {"null_share": 0.1, "mean": 10.0, "std": 2.0}}
     nulls, mean = distribution_tests(accepted, Distribution(null_share=0.05, mean_shift=0.5))
     assert nulls.args["min_value"] == pytest.approx(0.85)

@@ -11,7 +11,7 @@ def bars(symbols: int) -> pd.DataFrame:
     return simulate(SimulatedSource(kind="simulated", symbols=symbols, days=120))
 
 
-def test_it_keeps_the_newest_bars_of_twenty_symbols():
+def test_the_newest_bars_of_twenty_symbols_are_kept():
     frame = bars(40)
     kept = sample_newest(frame, 500, "symbol", "date")
     assert len(kept) == 500
@@ -24,7 +24,7 @@ def test_it_keeps_the_newest_bars_of_twenty_symbols():
     assert left["date"].max() <= kept["date"].min()
 
 
-def test_all_symbols_where_there_are_fewer():
+def test_all_symbols_are_kept_if_there_are_fewer_than_twenty():
     assert sample_newest(bars(5), 60, "symbol", "date")["symbol"].nunique() == 5
 
 
@@ -42,7 +42,7 @@ def test_entities_of_one_row_each_fill_the_sample():
     assert kept["id"].tolist() == list(range(700, 1000))
 
 
-def test_a_symbol_that_stopped_trading_is_not_among_the_newest():
+def test_a_symbol_that_stopped_trading_is_left_out():
     frame = bars(30)
     gone = frame["symbol"].unique()[0]
     frame = frame[(frame["symbol"] != gone) | (frame["date"] < "2012-02-01")]
@@ -58,7 +58,7 @@ def test_a_table_without_time_is_sampled_by_content_whatever_its_order():
     assert set(reversed_rows["a"]) == set(kept["a"])
 
 
-def test_time_without_entities_and_unreadable_dates():
+def test_unreadable_dates_count_as_the_oldest_without_entities():
     frame = pd.DataFrame({"day": ["2024-01-01", "x", "2024-01-03", "2024-01-02"]})
     assert sample_newest(frame, 2, None, "day").index.tolist() == [2, 3]
     assert sample_newest(frame, 9, None, "day") is frame

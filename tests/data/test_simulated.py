@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ml_pipeline.config import SimulatedSource
-from ml_pipeline.data.simulated import LIMIT, SECTORS, simulate
+from ml_pipeline.data.simulated import PRICE_LIMIT, SECTORS, simulate
 
 
 def exchange(**values) -> SimulatedSource:
@@ -20,7 +20,7 @@ def moves(bars: pd.DataFrame) -> pd.Series:
     return bars.groupby("symbol")["close"].pct_change()
 
 
-def test_one_seed_is_one_history_and_more_days_prolong_it():
+def test_a_seed_determines_the_history_and_more_days_extend_it():
     short, again, longer = (simulate(exchange(days=n, symbols=9)) for n in (50, 50, 80))
     assert short.equals(again)
     assert longer.iloc[: len(short)].equals(short)
@@ -32,16 +32,16 @@ def test_the_longest_history_lies_in_the_past():
     assert simulate(exchange(days=3400, symbols=1))["date"].max() < "2026-01-01"
 
 
-def test_it_trades_sunday_to_thursday_with_holidays(bars):
+def test_trading_days_are_sunday_to_thursday_with_holidays(bars):
     days = pd.to_datetime(bars["date"].unique())
     assert set(days.day_of_week) == {6, 0, 1, 2, 3}
     assert 0.01 < 1 - len(days) / len(pd.bdate_range(days[0], days[-1])) < 0.06
 
 
-def test_a_move_keeps_to_the_limit_unless_it_is_a_bonus_issue(bars):
+def test_moves_stay_within_the_price_limit_except_for_bonus_issues(bars):
     wide = bars.pivot_table("close", "date", "symbol")
     day_by_day = wide.pct_change(fill_method=None).to_numpy()
-    beyond = day_by_day[np.abs(day_by_day) > LIMIT * 1.01]
+    beyond = day_by_day[np.abs(day_by_day) > PRICE_LIMIT * 1.01]
     assert 0 < len(beyond) < 0.003 * len(bars)
     assert (beyond < 0).all()
 
@@ -63,7 +63,7 @@ def test_shocks_move_the_whole_market(bars):
     assert day.abs().max() > 4 * day.std()
 
 
-def test_defects_are_a_handful(bars):
+def test_data_defects_are_rare(bars):
     outside = (bars["open"] > bars["high"]) | (bars["open"] < bars["low"])
     assert 0 < outside.mean() < 0.005
     assert 0 < (bars["low"] <= 0).mean() < 0.0005
@@ -71,8 +71,8 @@ def test_defects_are_a_handful(bars):
 
 
 @pytest.mark.parametrize(("edge", "low", "high"), [(0.6, 0.1, 0.3), (0.0, -0.02, 0.02)])
-def test_the_edge_is_a_pull_back_to_the_average_and_can_be_switched_off(edge, low, high):
-    """The planted signal is mostly the distance from a ten-day average, against it."""
+def test_the_edge_is_mean_reversion_and_can_be_switched_off(edge, low, high):
+    """The planted signal is mostly the negative distance from the ten-day average."""
     bars = simulate(exchange(edge=edge, days=1200))
     wide = bars.pivot_table("close", "date", "symbol")
     back = -(np.log(wide) - np.log(wide).ewm(span=10).mean())

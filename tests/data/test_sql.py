@@ -23,7 +23,7 @@ def database(tmp_path):
     return tmp_path
 
 
-def test_reads_a_query_from_a_file_relative_to_the_project(database):
+def test_the_path_of_a_sqlite_file_is_relative_to_the_project(database):
     frame = read_sql(source("sqlite:///shop.db", "select shop, sales from sales"), database)
     assert frame["shop"].tolist() == ["a", "b"]
     assert frame["sales"].isna().tolist() == [False, True]
@@ -35,13 +35,13 @@ def test_a_query_cannot_write(database):
     assert len(read_sql(source("sqlite:///shop.db"), database)) == 2
 
 
-def test_a_missing_database_is_not_made(tmp_path):
+def test_a_missing_database_is_not_created(tmp_path):
     with pytest.raises(EnvironmentFault, match="does not exist"):
         read_sql(source("sqlite:///shop.db"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unreadable_database_and_an_unknown_table(database):
+def test_an_unreadable_database_and_an_unknown_table_are_refused(database):
     (database / "text.db").write_text("this is no database, and it is long enough to be read" * 20)
     with pytest.raises(EnvironmentFault, match="not a database"):
         read_sql(source("sqlite:///text.db"), database)
@@ -50,7 +50,7 @@ def test_an_unreadable_database_and_an_unknown_table(database):
 
 
 @pytest.mark.parametrize("query", ["-- nothing", "select :day from sales"])
-def test_a_query_that_can_never_work_is_a_usage_error(database, query):
+def test_an_invalid_query_is_a_usage_error(database, query):
     with pytest.raises(UsageError, match=r"data\.source\.query"):
         read_sql(source("sqlite:///shop.db", query), database)
 
@@ -65,7 +65,7 @@ def test_a_password_comes_from_the_environment_and_is_in_no_message(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("url", "env", "says"),
+    ("url", "env", "message"),
     [
         ("postgresql://reader:hunter2@host/db", None, "holds a password"),
         ("postgresql://reader:{password}@host/db", None, "password_env is not set"),
@@ -74,15 +74,15 @@ def test_a_password_comes_from_the_environment_and_is_in_no_message(tmp_path):
         ("nosuchkind://host/db", None, "nosuchkind"),
     ],
 )
-def test_a_wrong_url_is_a_usage_error_without_its_password(tmp_path, url, env, says):
+def test_a_wrong_url_is_a_usage_error_without_its_password(tmp_path, url, env, message):
     with pytest.raises(UsageError) as caught:
         read_sql(source(url, password_env=env), tmp_path, {})
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("query", "says"),
+    ("query", "message"),
     [
         ("delete from bars", "readonly database"),
         ("select high from bars", "no such column: high"),
@@ -90,12 +90,12 @@ def test_a_wrong_url_is_a_usage_error_without_its_password(tmp_path, url, env, s
         ("select ':x' from bars", r"bind parameter 'x'.*write \\: for a colon"),
     ],
 )
-def test_a_query_that_is_wrong_is_a_fault_of_the_configuration(tmp_path, query, says):
+def test_a_wrong_query_is_a_usage_error_that_names_its_key(tmp_path, query, message):
     import sqlite3
 
     with sqlite3.connect(tmp_path / "bars.db") as connection:
         connection.execute("create table bars (close real)")
     connection.close()
     source = SqlSource(kind="sql", url="sqlite:///bars.db", query=query)
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError, match=message):
         read_sql(source, tmp_path)

@@ -24,12 +24,12 @@ from ml_pipeline.data.typed_columns import as_dates, as_numbers, as_text
         (None, None),
     ],
 )
-def test_a_day_is_text_in_iso_form_or_a_date(value, day):
+def test_dates_are_iso_text_or_date_values(value, day):
     (read,) = as_dates(pd.Series([value], dtype=object))
     assert read is pd.NaT if day is None else read == pd.Timestamp(day)
 
 
-def test_datetime_columns_lose_their_zone_but_not_their_time_of_day_silently():
+def test_datetimes_drop_the_zone_and_are_missing_with_a_time_of_day():
     moments = pd.Series(pd.to_datetime(["2024-01-05 00:00", "2024-01-05 09:00"])).dt.tz_localize(
         "UTC"
     )
@@ -43,12 +43,12 @@ def test_numbers_are_finite_or_missing():
     assert as_numbers(pd.Series(pd.to_datetime(["2024-01-05"]))).isna().all()
 
 
-def test_text_keeps_missing_values_and_loses_the_point_of_whole_numbers():
+def test_text_keeps_missing_values_and_drops_the_decimal_point_of_integers():
     assert as_text(pd.Series([1001.0, None])).fillna("?").tolist() == ["1001", "?"]
     assert as_text(pd.Series([1.5, None])).fillna("?").tolist() == ["1.5", "?"]
     assert as_text(pd.Series(["a", None], dtype=object)).fillna("?").tolist() == ["a", "?"]
 
 
-def test_a_number_that_no_float32_holds_is_missing():
-    found = as_numbers(pd.Series(["3.4e38", "1e39", "-1e39", "inf", "1e400"]))
-    assert found.notna().tolist() == [True, False, False, False, False]
+def test_a_number_beyond_float32_is_missing():
+    result = as_numbers(pd.Series(["3.4e38", "1e39", "-1e39", "inf", "1e400"]))
+    assert result.notna().tolist() == [True, False, False, False, False]

@@ -29,65 +29,65 @@ def failed(checks) -> set[str]:
     return {check.name for check in checks if check.verdict is not Verdict.PASS}
 
 
-def test_good_rows_stay_typed_and_sorted_by_entity_and_time(shop, sales):
-    found = run(shop, sales.iloc[::-1])
-    assert judge(found.checks) is Verdict.PASS
-    assert found.clean["shop"].tolist() == ["a", "a", "b", "b"]
-    assert found.clean["day"].dtype == "datetime64[us]"
-    assert found.clean.index.tolist() == [0, 1, 2, 3]
-    assert found.quarantine.empty
-    assert found.blanked == {}
+def test_clean_rows_are_typed_and_sorted_by_entity_and_time(shop, sales):
+    result = run(shop, sales.iloc[::-1])
+    assert judge(result.checks) is Verdict.PASS
+    assert result.clean["shop"].tolist() == ["a", "a", "b", "b"]
+    assert result.clean["day"].dtype == "datetime64[us]"
+    assert result.clean.index.tolist() == [0, 1, 2, 3]
+    assert result.quarantine.empty
+    assert result.blanked == {}
 
 
-def test_a_bad_row_leaves_with_its_reasons_and_its_place_in_the_source(shop, sales):
+def test_a_failing_row_is_quarantined_with_its_reasons_and_source_position(shop, sales):
     sales.loc[1, "sales"] = -2
     sales.loc[2, "sales"] = None
     sales.index = [10, 11, 12, 13]
-    found = run(shop, sales)
-    assert found.quarantine["source_row"].tolist() == [11, 12]
-    assert found.quarantine["reasons"].tolist() == ["sales_positive", "sales_present"]
-    assert len(found.clean) == 2
-    (check,) = (check for check in found.checks if check.name == "sales_positive")
+    result = run(shop, sales)
+    assert result.quarantine["source_row"].tolist() == [11, 12]
+    assert result.quarantine["reasons"].tolist() == ["sales_positive", "sales_present"]
+    assert len(result.clean) == 2
+    (check,) = (check for check in result.checks if check.name == "sales_positive")
     assert (check.observed, check.verdict) == (1, Verdict.PASS)
     assert "1 of 4 rows (25.00%), the first in row 11, for example -2.0" in check.why
 
 
-def test_all_reasons_of_a_row_are_given(shop, sales):
+def test_all_reasons_of_a_row_are_listed(shop, sales):
     sales["day"] = sales["day"].astype(object)
     sales.loc[0, ["sales", "day"]] = [-1, "soon"]
-    found = run(shop, sales)
-    assert found.quarantine["reasons"].tolist() == ["sales_positive; day_readable"]
-    assert found.quarantine["day"].tolist() == ["soon"]
+    result = run(shop, sales)
+    assert result.quarantine["reasons"].tolist() == ["sales_positive; day_readable"]
+    assert result.quarantine["day"].tolist() == ["soon"]
 
 
-def test_a_cell_is_blanked_once_and_only_where_the_row_stays(shop, sales):
+def test_a_cell_is_blanked_once_and_only_in_clean_rows(shop, sales):
     sales["visits"] = [200.0, 300.0, 1.0, 2.0]
     sales.loc[1, "sales"] = -1
     again = DataTest("few", BETWEEN, {"column": "visits", "max_value": 50}, "blank", 1, "visits")
     tests = (*row_tests(shop, DataSection(), list(sales.columns), TODAY), again)
-    found = run(shop, sales, tests)
-    assert found.blanked == {"visits": 1}
-    assert found.clean["visits"].isna().sum() == 1
-    assert found.quarantine["visits"].tolist() == [300.0]
+    result = run(shop, sales, tests)
+    assert result.blanked == {"visits": 1}
+    assert result.clean["visits"].isna().sum() == 1
+    assert result.quarantine["visits"].tolist() == [300.0]
 
 
-def test_text_in_a_number_leaves_or_is_blanked(shop, sales):
+def test_text_in_a_numeric_column_is_quarantined_or_blanked(shop, sales):
     sales = sales.astype({"sales": object, "visits": object})
     sales.loc[0, "sales"] = "much"
     sales.loc[3, "visits"] = "few"
-    found = run(shop, sales)
-    assert failed(found.checks) == {"sales_readable", "visits_readable"}  # over 1 %
-    assert found.quarantine["reasons"].tolist() == ["sales_readable"]
-    assert found.quarantine["sales"].tolist() == ["much"]
-    assert found.blanked == {"visits": 1}
-    assert found.clean["sales"].dtype == np.float64
+    result = run(shop, sales)
+    assert failed(result.checks) == {"sales_readable", "visits_readable"}  # over 1 %
+    assert result.quarantine["reasons"].tolist() == ["sales_readable"]
+    assert result.quarantine["sales"].tolist() == ["much"]
+    assert result.blanked == {"visits": 1}
+    assert result.clean["sales"].dtype == np.float64
 
 
 def test_a_future_date_never_passes_silently(shop, sales):
     sales.loc[3, "day"] = "2024-03-02"
-    found = run(shop, sales)
-    assert failed(found.checks) == {"day_not_in_future"}
-    assert found.quarantine["reasons"].tolist() == ["day_not_in_future"]
+    result = run(shop, sales)
+    assert failed(result.checks) == {"day_not_in_future"}
+    assert result.quarantine["reasons"].tolist() == ["day_not_in_future"]
 
 
 def test_tolerance_is_a_share_of_all_rows_and_exact_at_its_limit(shop, sales):
@@ -95,36 +95,36 @@ def test_tolerance_is_a_share_of_all_rows_and_exact_at_its_limit(shop, sales):
     frame.loc[:6, "sales"] = -1
     for tolerance, passes in ((0.07, True), (0.0699, False), (0.0, False), (1.0, True)):
         args = {"column": "sales", "min_value": 0}
-        found = run(shop, frame, [DataTest("it", BETWEEN, args, "quarantine", tolerance)])
-        assert (found.checks[0].verdict is Verdict.PASS) is passes
-        assert len(found.quarantine) == 7
+        result = run(shop, frame, [DataTest("it", BETWEEN, args, "quarantine", tolerance)])
+        assert (result.checks[0].verdict is Verdict.PASS) is passes
+        assert len(result.quarantine) == 7
 
 
 def test_an_empty_frame_fails_though_great_expectations_would_pass_it(shop, sales):
-    found = run(shop, sales.iloc[:0])
-    assert judge(found.checks) is Verdict.FAIL
-    assert found.checks[0].name == "rows"
+    result = run(shop, sales.iloc[:0])
+    assert judge(result.checks) is Verdict.FAIL
+    assert result.checks[0].name == "rows"
 
 
 def test_an_empty_suite_fails_though_great_expectations_would_pass_it(shop, sales):
-    found = run(shop, sales, ())
-    assert judge(found.checks) is Verdict.FAIL
-    assert len(found.clean) == 4
+    result = run(shop, sales, ())
+    assert judge(result.checks) is Verdict.FAIL
+    assert len(result.clean) == 4
 
 
 def test_a_test_that_crashes_is_an_error_and_never_a_pass(shop, sales):
-    found = run(
+    result = run(
         shop, sales, [DataTest("it", BETWEEN, {"column": "shop", "min_value": 0}, "fail", 1)]
     )
-    assert found.checks[0].verdict is Verdict.ERROR
-    assert "could not be computed" in found.checks[0].why
+    assert result.checks[0].verdict is Verdict.ERROR
+    assert "could not be computed" in result.checks[0].why
 
 
 def test_an_empty_column_fails_though_every_row_test_passes_it(shop, sales):
-    found = run(shop, sales.assign(visits=np.nan))
-    assert judge(found.checks) is Verdict.PASS
+    result = run(shop, sales.assign(visits=np.nan))
+    assert judge(result.checks) is Verdict.PASS
     tests = frame_tests(shop.columns()[:4], "day", DataSection(), TODAY)
-    assert failed(check_frame(found.clean, tests)) == {"visits_not_empty"}
+    assert failed(check_frame(result.clean, tests)) == {"visits_not_empty"}
 
 
 @pytest.mark.parametrize(
@@ -136,20 +136,20 @@ def test_an_empty_column_fails_though_every_row_test_passes_it(shop, sales):
         ({"max_age_days": 58}, {"fresh"}),
     ],
 )
-def test_size_and_age_of_the_clean_frame(shop, sales, data, expected):
+def test_size_and_age_of_the_clean_frame_are_tested(shop, sales, data, expected):
     clean = run(shop, sales).clean
     tests = frame_tests(shop.columns()[:4], "day", DataSection(**data), TODAY)
     assert failed(check_frame(clean, tests)) == expected
 
 
-def test_a_frame_without_a_single_row_is_neither_big_enough_nor_fresh(shop, sales):
+def test_a_frame_without_rows_fails_size_and_age(shop, sales):
     clean = run(shop, sales.assign(sales=-1.0)).clean
     assert clean.empty
     tests = frame_tests(shop.columns()[:4], "day", DataSection(max_age_days=9999), TODAY)
     assert {"enough_rows", "fresh"} <= failed(check_frame(clean, tests))
 
 
-def test_the_distribution_may_not_move_far(shop, sales):
+def test_a_shifted_distribution_fails(shop, sales):
     clean = run(shop, sales).clean
     was = {"null_share": 0.0, "mean": 2.5, "std": 1.0}
     for accepted, expected in (
@@ -205,13 +205,13 @@ def test_sorting_without_keys_and_with_equal_keys_ignores_the_order_of_the_sourc
         index=range_indexes(min_size=0, max_size=12),
     )
 )
-def test_rows_in_are_rows_clean_and_rows_quarantined_always(shop, frame):
-    found = run(shop, frame)
-    assert len(found.clean) + len(found.quarantine) == len(frame)
-    assert (found.quarantine["reasons"].str.len() > 0).all()
-    assert found.quarantine["source_row"].is_unique
-    stayed = frame.drop(index=found.quarantine["source_row"])
-    assert sorted(stayed["shop"].fillna("?")) == sorted(found.clean["shop"].fillna("?"))
-    cells = stayed["visits"].notna().sum() - found.clean["visits"].notna().sum()
-    assert cells == sum(found.blanked.values())
-    assert fingerprint(run(shop, frame.iloc[::-1]).clean) == fingerprint(found.clean)
+def test_every_row_is_clean_or_quarantined(shop, frame):
+    result = run(shop, frame)
+    assert len(result.clean) + len(result.quarantine) == len(frame)
+    assert (result.quarantine["reasons"].str.len() > 0).all()
+    assert result.quarantine["source_row"].is_unique
+    stayed = frame.drop(index=result.quarantine["source_row"])
+    assert sorted(stayed["shop"].fillna("?")) == sorted(result.clean["shop"].fillna("?"))
+    cells = stayed["visits"].notna().sum() - result.clean["visits"].notna().sum()
+    assert cells == sum(result.blanked.values())
+    assert fingerprint(run(shop, frame.iloc[::-1]).clean) == fingerprint(result.clean)

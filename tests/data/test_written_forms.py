@@ -1,4 +1,4 @@
-"""Numbers and dates as a source writes them, and what is proposed where it does not say."""
+"""Parsing by the configured formats, and the settings proposed for other formats."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def forms(values, *, dates=(), **options):
         ({"thousands": ","}, "\u2212 5".replace(" ", ""), -5.0),
     ],
 )
-def test_a_number_in_its_form(options, written, value):
+def test_numbers_are_parsed_by_decimal_and_thousands(options, written, value):
     assert forms([written, None], **options).fillna(0).tolist() == [value, 0]
 
 
@@ -47,7 +47,7 @@ def test_a_number_in_its_form(options, written, value):
         ({"thousands": ","}, "12 kg"),
     ],
 )
-def test_a_number_in_another_form_stays_text_and_no_other_number(options, written):
+def test_a_number_in_another_format_stays_text(options, written):
     column = forms([written, "7"], **options)
     assert column.tolist()[0] == written
     if "," in written or "kg" in written:
@@ -73,7 +73,7 @@ def test_a_number_in_another_form_stays_text_and_no_other_number(options, writte
         ("%d.%m.%Y", "31.02.2024", None),
     ],
 )
-def test_a_date_in_its_form(form, written, day):
+def test_dates_are_parsed_by_date_format(form, written, day):
     (read,) = as_dates(forms([written], dates=["x"], date_format=form))
     assert read is pd.NaT if day is None else read == pd.Timestamp(day)
 
@@ -88,7 +88,7 @@ def test_a_date_in_its_form(form, written, day):
         "2024-01-05T00:00:00.000",
     ],
 )
-def test_midnight_is_a_day(written):
+def test_a_timestamp_at_midnight_is_a_date(written):
     assert as_dates(pd.Series([written])).tolist() == [pd.Timestamp("2024-01-05")]
 
 
@@ -101,13 +101,13 @@ def test_midnight_is_a_day(written):
         (["True", "7"], [np.nan, 7]),
     ],
 )
-def test_booleans_with_gaps_are_numbers(values, numbers):
-    found = as_numbers(pd.Series(values, dtype=object))
-    assert np.array_equal(found, numbers, equal_nan=True)
+def test_booleans_with_missing_values_are_numbers(values, numbers):
+    result = as_numbers(pd.Series(values, dtype=object))
+    assert np.array_equal(result, numbers, equal_nan=True)
 
 
 @pytest.mark.parametrize(
-    ("cells", "says"),
+    ("cells", "message"),
     [
         (["43,5", "7,25"], "set data.source.decimal to ','"),
         (["1.234,5"], "decimal to ',' and data.source.thousands to '.'"),
@@ -123,22 +123,22 @@ def test_booleans_with_gaps_are_numbers(values, numbers):
         (["$12.5"], "without '$'"),
         (["Rs. 100"], "without 'Rs.'"),
         (["(5)"], "minus sign"),
-        (["05.01.2024"], "a date is no number"),
-        (["2024-01-05"], "a date is no number"),
+        (["05.01.2024"], "a date is not a number"),
+        (["2024-01-05"], "a date is not a number"),
         (["pro", "basic"], "problem.categorical"),
     ],
 )
-def test_what_helps_where_a_number_should_be(cells, says):
-    assert says in number_remedy(cells)
+def test_remedy_for_cells_that_are_not_numbers(cells, message):
+    assert message in number_remedy(cells)
 
 
 @pytest.mark.parametrize(
-    ("cells", "says"),
+    ("cells", "message"),
     [
         (["05.01.2024"], '"%d.%m.%Y"'),
         (["05/25/2024"], '"%m/%d/%Y"'),
         (["25/01/2024", "05/01/2024"], '"%d/%m/%Y"'),
-        (["05/01/2024"], '"%d/%m/%Y" or "%m/%d/%Y": each reads every cell'),
+        (["05/01/2024"], '"%d/%m/%Y" or "%m/%d/%Y": each parses every cell'),
         (["20240105"], '"%Y%m%d"'),
         (["45296", "45300"], '"excel"'),
         (["2024-01-05T10:00:00Z"], '"%Y-%m-%dT%H:%M:%S%z"'),
@@ -146,11 +146,11 @@ def test_what_helps_where_a_number_should_be(cells, says):
         (["5 Jan 2024"], '"%d %b %Y"'),
         (["1704412800"], '"unix"'),
         (["-"], 'na_values to ["-"]'),
-        (["whenever"], "how the dates are written"),
+        (["whenever"], "the format of the dates"),
     ],
 )
-def test_the_format_that_is_proposed_for_dates(cells, says):
-    assert says in date_remedy(cells)
+def test_remedy_for_cells_that_are_not_iso_dates(cells, message):
+    assert message in date_remedy(cells)
 
 
 def test_a_proposed_format_reads_the_dates(make_project):
@@ -171,9 +171,9 @@ def test_text_columns_are_not_read_as_numbers(make_project):
 
 
 @pytest.mark.parametrize(
-    ("cells", "others", "says"),
+    ("cells", "others", "message"),
     [
-        (["43,5"], ["43.5"], "write them as the other cells are: a decimal point"),
+        (["43,5"], ["43.5"], "write them like the other cells: a decimal point"),
         (["43,5"], ["43"], "set data.source.decimal to ','"),
         (["1,234.5"], ["999", "12.5"], "set data.source.thousands to ','"),
         (["old"], ["43.5"], "correct the cells"),
@@ -181,98 +181,98 @@ def test_text_columns_are_not_read_as_numbers(make_project):
         (["\u22125"], ["5"], "write the minus sign as '-'"),
     ],
 )
-def test_a_setting_is_proposed_only_where_it_reads_the_other_cells_too(cells, others, says):
-    assert says in number_remedy(cells, others)
+def test_a_setting_is_proposed_only_if_it_parses_the_other_cells_too(cells, others, message):
+    assert message in number_remedy(cells, others)
 
 
-def test_a_few_dates_in_another_form_are_to_be_written_as_the_others():
+def test_remedy_for_a_few_dates_in_another_format_names_the_format_of_the_others():
     assert date_remedy(["05.01.2024"], ["2024-01-06"]) == (
-        "write them as the other cells are: YYYY-MM-DD"
+        "write them like the other cells: YYYY-MM-DD"
     )
 
 
 @pytest.mark.parametrize(
-    ("cells", "others", "says"),
+    ("cells", "others", "message"),
     [
-        (["2023-02-29"], ["2023-02-28"], "there is no such day"),
+        (["2023-02-29"], ["2023-02-28"], "these dates do not exist"),
         (["2023-02-28 12:30:00"], [], 'date_format to "%Y-%m-%d %H:%M:%S"'),
-        (["2023"], [], "a period is no day"),
-        (["2023-01", "2023-02"], [], "a period is no day"),
-        (["2023-W05", "2023Q1"], [], "a period is no day"),
+        (["2023"], [], "a period is not a date"),
+        (["2023-01", "2023-02"], [], "a period is not a date"),
+        (["2023-W05", "2023Q1"], [], "a period is not a date"),
         (["231231"], [], '"%y%m%d" or '),
         (["0000-00-00"], ["2023-01-01"], 'na_values to ["0000-00-00"]'),
-        (["1. Januar 2023"], [], "read in English"),
+        (["1. Januar 2023"], [], "parsed in English"),
         (
             [f"{day:02d}/01/2023" for day in range(13, 29)]
             + [f"01/{day:02d}/2023" for day in range(13, 29)],
             [],
-            'in two ways, "%d/%m/%Y" and "%m/%d/%Y"',
+            'two formats, "%d/%m/%Y" and "%m/%d/%Y"',
         ),
     ],
 )
-def test_the_remedy_of_dates_that_no_format_reads(cells, others, says):
-    assert says in date_remedy(cells, others)
+def test_remedy_for_dates_that_no_format_parses(cells, others, message):
+    assert message in date_remedy(cells, others)
 
 
-def test_a_remedy_names_the_form_that_the_other_cells_have():
+def test_remedy_names_the_format_of_the_other_cells():
     assert date_remedy(["June"], ["2024-01-06"], "%d.%m.%Y") == (
-        "write them as the other cells are: %d.%m.%Y"
+        "write them like the other cells: %d.%m.%Y"
     )
 
 
 @pytest.mark.parametrize(
-    ("cells", "others", "says"),
+    ("cells", "others", "message"),
     [
         (["1e39"], ["1"], "at most 3.4e38"),
         (["inf", "-inf"], [], "at most 3.4e38"),
-        (["1.234,5", "1,234.5"], [], "'1.234,5' and '1,234.5' have other decimal marks"),
+        (["1.234,5", "1,234.5"], [], "'1.234,5' and '1,234.5' have different decimal marks"),
         (["1.#INF", "-1.#IND"], ["1"], "at most 3.4e38"),
-        (["07:30", "12:05"], [], "a time or duration is no number"),
+        (["07:30", "12:05"], [], "a time or duration is not a number"),
         (["yes", "no", "True"], ["1"], "write 1 and 0"),
         (["43 kg"], [], "or name the column in problem.drop and compute the number in a feature"),
-        (["43 kg"], ["43"], "write the number without 'kg' where the data are made"),
+        (["43 kg"], ["43"], "write the number without 'kg' in the data source"),
         (["43 kg", "95 lb"], [], "several units, 'kg', 'lb'"),
     ],
 )
-def test_the_remedy_of_numbers_that_no_setting_reads(cells, others, says):
-    assert says in number_remedy(cells, others)
+def test_remedy_for_numbers_that_no_setting_parses(cells, others, message):
+    assert message in number_remedy(cells, others)
 
 
-def test_moments_beside_midnights_get_a_format_that_reads_both():
+def test_timestamps_among_midnights_get_a_format_that_parses_both():
     cells, others = ["2023-01-01 23:00:00+01:00"], ["2023-07-02 00:00:00+02:00"]
     assert date_remedy(cells, others) == 'set data.source.date_format to "%Y-%m-%d %H:%M:%S%z"'
 
 
 @pytest.mark.parametrize(
-    ("cells", "others", "form", "says"),
+    ("cells", "others", "form", "message"),
     [
         (["2024-01-13"], ["2024-12-01"], "%Y-%d-%m", '"%Y-%m-%d"'),
         (["2024-01-13"], [], "%d.%m.%Y", '"%Y-%m-%d"'),
         (["2024-13-01"], ["2024-01-02"], None, '"%Y-%d-%m"'),
         (["13.01.2024", "n. n."], ["2024-05-03"], "%m.%d.%Y", '"%d.%m.%Y"'),
-        (["13.01.2024"], ["2024-05-03"], "excel", "as the other cells are: excel"),
+        (["13.01.2024"], ["2024-05-03"], "excel", "like the other cells: excel"),
     ],
 )
-def test_the_remedy_of_a_format_that_does_not_read_every_date(cells, others, form, says):
-    assert says in date_remedy([*cells[:1] * 18, *cells[1:]], others, form)
+def test_remedy_for_a_date_format_that_does_not_parse_every_date(cells, others, form, message):
+    assert message in date_remedy([*cells[:1] * 18, *cells[1:]], others, form)
 
 
 @pytest.mark.parametrize("form", ["%Y-%d-%m", "%d.%m.%Y", "unix", "excel"])
-def test_a_date_that_has_not_the_form_is_read_by_no_other(form):
+def test_a_date_without_the_configured_format_is_not_parsed_by_another(form):
     read = forms(["2024-01-13", "2024-01-13 00:00:00", None], dates=["x"], date_format=form)
     assert as_dates(read).isna().all()
     assert read[0] == f"2024-01-13 (not {form})"
 
 
 @pytest.mark.parametrize("form", ["%Y-%d-%m", "%d.%m.%Y", "unix", "excel", "%Y-%m-%d"])
-def test_dates_that_are_no_text_need_no_form(form):
+def test_date_columns_need_no_date_format(form):
     days = pd.Series(pd.to_datetime(["2024-01-13", None]))
     applied = apply_forms(days.to_frame("x"), WrittenForms(date_format=form), {"x"}, {"x"})
     read, _ = as_dates(applied["x"])
     assert read == pd.Timestamp("2024-01-13")
 
 
-def test_a_few_bad_dates_at_the_beginning_hide_no_format():
+def test_a_few_bad_dates_at_the_beginning_do_not_hide_the_format():
     days = [f"{day:02d}.{month:02d}.2024" for month in range(1, 13) for day in range(13, 29)]
     cells = ["whenever", "31.02.2024", "2024-03-03", *days]
     assert date_remedy(cells, ["2024-05-03"], "%m.%d.%Y") == (

@@ -49,9 +49,12 @@ class TestFeature:
 
 class TestLoadModules:
     def test_finds_marked_functions_in_the_order_of_the_file(self, project):
-        found = load_modules(project(my_features=TWO), ["my_features"])
-        assert [(f.name, f.scope) for f in found] == [("second_letter", "entity"), ("a_day", "day")]
-        assert found[0].where == "my_features.second_letter"
+        result = load_modules(project(my_features=TWO), ["my_features"])
+        assert [(f.name, f.scope) for f in result] == [
+            ("second_letter", "entity"),
+            ("a_day", "day"),
+        ]
+        assert result[0].where == "my_features.second_letter"
 
     def test_modules_come_in_the_order_of_the_configuration(self, project):
         root = project(
@@ -80,7 +83,7 @@ class TestLoadModules:
             assert [f.name for f in load_modules(root, ["shared"])] == [name]
 
     @pytest.mark.parametrize(
-        ("text", "said"),
+        ("text", "message"),
         [
             ("def a(bars): return 1\n", "mine marks no function; expected @feature"),
             ("import nowhere_to_be_found\n", "mine cannot be imported: ModuleNotFoundError"),
@@ -90,8 +93,8 @@ class TestLoadModules:
             ("feature(scope='week')\n", "mine cannot be imported: UsageError"),
         ],
     )
-    def test_a_faulty_module_is_refused_in_one_line(self, project, text, said):
-        with pytest.raises(UsageError, match=said) as caught:
+    def test_a_faulty_module_is_refused_in_one_line(self, project, text, message):
+        with pytest.raises(UsageError, match=message) as caught:
             load_modules(project(mine=text), ["mine"])
         assert "\n" not in str(caught.value)
 

@@ -21,7 +21,7 @@ def of(*features, **about):
 
 class TestCompare:
     @pytest.mark.parametrize(
-        ("new", "change", "told"),
+        ("new", "change", "message"),
         [
             (FORMER, "compatible", "compatible"),
             (of(PLAN, replace(AGE, minimum=0.0, maximum=200.0), TENURE), "compatible", ""),
@@ -67,24 +67,24 @@ class TestCompare:
             (of(PLAN, AGE, TENURE, unseen="refuse"), "breaking", "never saw are refused"),
         ],
     )
-    def test_every_change_is_classified_and_named(self, new, change, told):
-        found = compare(FORMER, new)
-        assert found.change == change
-        assert told in str(found)
-        assert str(found).startswith(change)
+    def test_every_change_is_classified_and_named(self, new, change, message):
+        result = compare(FORMER, new)
+        assert result.change == change
+        assert message in str(result)
+        assert str(result).startswith(change)
         same = new.contract == FORMER.contract
         assert same == (change == "compatible")
 
     @pytest.mark.parametrize(
-        ("new", "told"),
+        ("new", "message"),
         [
             (of(PLAN, TENURE, AGE), "value 2 of a request by position was 'age' and is 'tenure'; "),
             (of(PLAN, TENURE, Feature("x", "numeric", optional=True)), "was 'age' and is 'tenure'"),
             (of(PLAN, Feature("x", "numeric"), TENURE), "was 'age' and is 'x'"),
         ],
     )
-    def test_a_request_by_position_that_would_be_answered_wrongly_is_named(self, new, told):
-        assert told in str(compare(FORMER, new))
+    def test_a_request_by_position_that_would_be_answered_wrongly_is_named(self, new, message):
+        assert message in str(compare(FORMER, new))
         assert "such a request is answered all the same, wrongly" in str(compare(FORMER, new))
 
     @pytest.mark.parametrize(
@@ -115,9 +115,9 @@ class TestCompare:
 
     def test_of_many_categories_a_few_are_shown(self):
         many = replace(PLAN, categories=tuple(f"c{number:03}" for number in range(100)))
-        found = str(compare(of(many), of(replace(many, categories=()))))
-        assert "'c004' and 95 more" in found
-        assert len(found) < 200
+        result = str(compare(of(many), of(replace(many, categories=()))))
+        assert "'c004' and 95 more" in result
+        assert len(result) < 200
 
 
 names = st.sampled_from("abcdefg")

@@ -66,7 +66,7 @@ class TestJson:
         assert FeatureSchema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
 
     @pytest.mark.parametrize(
-        ("change", "said"),
+        ("change", "message"),
         [
             ({"schema": 2}, "no feature schema of version 1"),
             ({"unseen": "guess"}, "'unseen'"),
@@ -81,8 +81,8 @@ class TestJson:
             ({"features": [{"name": "a", "kind": "numeric", "minimum": "0"}]}, "'0' is no limit"),
         ],
     )
-    def test_refuses_what_is_no_schema(self, schema, change, said):
-        with pytest.raises(ValueError, match=said):
+    def test_refuses_what_is_no_schema(self, schema, change, message):
+        with pytest.raises(ValueError, match=message):
             FeatureSchema.from_json(schema.to_json() | change)
 
     @pytest.mark.parametrize("values", [None, [], "text", {}])
@@ -113,7 +113,7 @@ class TestEncode:
             strict.encode(columns)
 
     @pytest.mark.parametrize(
-        ("change", "said"),
+        ("change", "message"),
         [
             ({"age": ["old", 1.0]}, "feature 'age' of row 0 is 'old'; expected a number or null"),
             ({"age": [1.0, np.inf]}, "feature 'age' of row 1 is infinite"),
@@ -122,9 +122,9 @@ class TestEncode:
             ({"age": [1.0]}, "town has 2 rows, others 1"),
         ],
     )
-    def test_names_the_culprit(self, schema, change, said):
+    def test_names_the_culprit(self, schema, change, message):
         columns = {"age": [1.0, 2.0], "town": [None, None], "income": [1.0, 2.0]}
-        with pytest.raises(FeatureError, match=said):
+        with pytest.raises(FeatureError, match=message):
             schema.encode(columns | change)
 
     def test_names_lacking_features(self, schema):
@@ -146,7 +146,7 @@ class TestEncodeRows:
         assert schema.encode_rows([]).shape == (0, 4)
 
     @pytest.mark.parametrize(
-        ("row", "said"),
+        ("row", "message"),
         [
             ([1.0], r"row 1 has 1 values; the model takes 2: a, b"),
             ([1.0, 2.0, 3.0], r"row 1 has 3 values"),
@@ -165,8 +165,8 @@ class TestEncodeRows:
             ("ab", r"row 1 is no list of values"),
         ],
     )
-    def test_names_feature_and_row(self, numeric, row, said):
-        with pytest.raises(FeatureError, match=said):
+    def test_names_feature_and_row(self, numeric, row, message):
+        with pytest.raises(FeatureError, match=message):
             numeric.encode_rows([[0.0, 0.0], row])
 
     def test_error_carries_its_place(self, numeric):

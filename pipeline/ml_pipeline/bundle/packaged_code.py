@@ -122,7 +122,7 @@ def _columns(rows: Path) -> dict[str, bool]:
     from pyarrow import parquet as files
 
     try:
-        with parquet.named(rows):
+        with parquet.errors_naming(rows):
             schema = files.read_schema(rows)
     except UsageError as error:
         raise OwnCodeError(f"code got no rows: {error}") from None

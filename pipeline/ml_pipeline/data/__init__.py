@@ -1,1 +1,1 @@
-"""Reading of sources, data tests with great_expectations, quarantine and blanked cells."""
+"""Data sources, data tests with great_expectations, quarantined rows and blanked cells."""

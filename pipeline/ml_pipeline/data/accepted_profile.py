@@ -1,4 +1,4 @@
-"""The profile of the last accepted data: that of the version in production."""
+"""Compare data with the profile of the data that the version in production was trained on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ml_pipeline.problem import Problem
 
 ACCEPTED = "accepted/profile.json"
-"""In the home."""
+"""Path of the profile, relative to the home."""
 
 
 def check_distribution(
@@ -38,7 +38,7 @@ def check_distribution(
     else:
         accepted = {
             name: figures
-            for name, figures in _read(path).items()
+            for name, figures in _read_columns(path).items()
             if name in clean.columns or not figures.get("left_out")
         }
         return check_frame(clean, distribution_tests(accepted, data.distribution))
@@ -47,7 +47,7 @@ def check_distribution(
             name="distribution",
             verdict=Verdict.SKIPPED,
             observed="not compared",
-            expected="shares of nulls and means near those of the last accepted data",
+            expected="null shares and means close to those of the last accepted data",
             why=why,
         )
     ]
@@ -56,11 +56,11 @@ def check_distribution(
 def missing_column(
     path: Path, data: DataSection, problem: Problem, present: Collection[str]
 ) -> str:
-    """Say which column of the data of the version in production the source lacks, if any."""
+    """Return a message that names a column of production's data that the source lacks, or ""."""
     if not path.is_file():
         return ""
     others = {*present, *data.constants, problem.group_column if data.groups else None}
-    for name, figures in _read(path).items():
+    for name, figures in _read_columns(path).items():
         column = data.columns.get(name, name)
         if not {name, column} & others and not figures.get("left_out"):
             return (
@@ -70,7 +70,7 @@ def missing_column(
     return ""
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_columns(path: Path) -> dict[str, Any]:
     try:
         columns: dict[str, Any] = documents.read_json(path)["columns"]
         if all({"null_share", "mean", "std"} <= set(column) for column in columns.values()):
@@ -80,5 +80,5 @@ def _read(path: Path) -> dict[str, Any]:
     raise EnvironmentFault(
         f"{path} cannot be read",
         expected="the profile of the last accepted data",
-        hint="restore it, or delete it to accept the next data as they come",
+        hint="restore it, or delete it so that the next data are accepted without a comparison",
     )

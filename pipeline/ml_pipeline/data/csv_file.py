@@ -1,4 +1,4 @@
-"""CSV files: reading, and errors that name file, line and remedy."""
+"""Reading of CSV files, with errors that name the file, the line and the setting to change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.core.errors import Refused, UsageError
-from ml_pipeline.data.csv_lines import Records, records_of
+from ml_pipeline.data.csv_lines import Records, split_records
 from ml_pipeline.data.file_bytes import read_text
 from ml_pipeline.data.source_rows import SourceRows
 from ml_pipeline.data.text_normalization import plain_name
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 SEPARATORS = (",", ";", "\t", "|")
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
-"""What stands for a missing number. In a text column only the empty field is missing."""
+"""Cells that are missing values in a numeric column. In a text column only the empty cell is."""
 DIRECTIVE = re.compile(rb"\"?sep=(.)\"?\n", re.IGNORECASE)
-"""A first line by which Excel learns the separator."""
-HEADERS_LOOKED_AT = 1000
-"""Lines with a column's name in them that are compared with the header."""
+"""First line that sets the separator for Excel, for example ``sep=;``."""
+MAX_HEADER_CANDIDATES = 1000
+"""Lines that contain a column's name and are compared with the header, at most."""
 HEADER_FAULT_SHARE = 0.5
-"""Share of lines that differ from the header from which the header is at fault, not the lines."""
+"""Share of lines with another number of fields above which the header is at fault."""
 
 
 def read_csv(
@@ -43,45 +43,45 @@ def read_csv(
     guess_types: bool = True,
     max_unpacked_mb: int | None = None,
 ) -> SourceRows:
-    """Read a CSV file with a header; columns named in ``text`` stay as they are written.
+    """Read a CSV file with a header; the columns in ``text`` are kept as text.
 
     Numbers are parsed exactly, so that the same data gives the same bits from any source. Every
-    line is in a row, blank, or among those that are no row: short and long ones, those with a
-    stray quote and what it swallowed, the header again, and those with a NUL byte.
+    line is part of a row, blank, or one of the unreadable lines: those with too few or too many
+    fields, with an unclosed quote or enclosed by it, repeated headers, and lines with a NUL byte.
 
     Args:
-        path: plain, or packed: see :func:`ml_pipeline.data.file_bytes.read_text`.
-        separator: between fields.
-        text: columns that are no numbers.
-        encoding: of the text; None for UTF-8, or what a byte order mark says.
-        na_values: further cells that are missing values, in every column.
-        guess_types: if not, every column stays text.
-        max_unpacked_mb: how much a packed file may become.
+        path: plain or compressed; see :func:`ml_pipeline.data.file_bytes.read_text`.
+        separator: one character.
+        text: columns that are not numeric.
+        encoding: of the text; None for UTF-8, or the encoding of its byte order mark.
+        na_values: further markers of missing values, for every column.
+        guess_types: infer numeric columns; if false, every column is text.
+        max_unpacked_mb: largest decompressed size.
 
     Raises:
         UsageError: the file cannot be read as CSV with this separator: see also ``read_text``.
         Refused: the file is empty.
     """
-    text_read = read_text(path, encoding, max_unpacked_mb)
-    content = _without_directive(path, text_read, separator)
-    records = records_of(content, separator)
+    content = read_text(path, encoding, max_unpacked_mb)
+    content = _without_directive(path, content, separator)
+    records = split_records(content, separator)
     if not len(records.first):
         raise Refused(f"{path} is empty", expected="a header and rows")
-    given = _header(path, records, separator)
-    width = _width(path, records, given, separator)
-    names = [*given, *[""] * (width - len(given))]
-    _refuse_twice(path, names)
-    _refuse_other_order(path, records, given, separator)
-    faults = _faults(records, width, separator, len(given))
+    header = _header(path, records, separator)
+    width = _width(path, records, header, separator)
+    names = [*header, *[""] * (width - len(header))]
+    _refuse_duplicates(path, names)
+    _refuse_other_order(path, records, header, separator)
+    faults = _faults(records, width, separator, len(header))
     frame = _parse(path, records.body(faults), separator, names, text, na_values, guess_types)
-    good = _rows_of(records, faults)
-    if len(frame) != len(good):  # the parser and the reconciliation must agree on every line
+    positions = _row_positions(records, faults)
+    if len(frame) != len(positions):  # pandas and csv_lines must agree on every line
         raise UsageError(
-            f"{path}: {len(good):,} lines were read as {len(frame):,} rows",
-            expected="a row a line",
-            hint="look for quotes that are not closed",
+            f"{path}: {len(positions):,} records were parsed as {len(frame):,} rows",
+            expected="one row per record",
+            hint="check the file for unclosed quotes",
         )
-    frame.index = good
+    frame.index = positions
     frame, notes = _without_nameless(frame, names)
     return SourceRows(
         frame,
@@ -92,27 +92,27 @@ def read_csv(
 
 
 def read_header(path: Path, separator: str, encoding: str | None = None) -> list[str]:
-    """Return the names in the header; see :func:`read_csv` for what is raised."""
+    """Return the column names of the header; raises what :func:`read_csv` raises."""
     content = _without_directive(path, read_text(path, encoding), separator)
-    records = records_of(content, separator)
+    records = split_records(content, separator)
     if not len(records.first):
         raise Refused(f"{path} is empty", expected="a header and rows")
     return _header(path, records, separator)
 
 
 def _without_directive(path: Path, content: bytes, separator: str) -> bytes:
-    """Blank a first line ``sep=;``; it must name the separator that is set."""
-    found = DIRECTIVE.match(content[:16])
-    if found is None:
+    """Blank a first line ``sep=;``, which must name the configured separator."""
+    match = DIRECTIVE.match(content[:16])
+    if match is None:
         return content
-    named = found[1].decode(errors="replace")
-    if named != separator:
+    declared = match[1].decode(errors="replace")
+    if declared != separator:
         raise UsageError(
-            f"{path} says in its first line that {named!r} separates its fields",
-            expected=f"{separator!r}",
-            hint=f"set separator to {named!r} beside its path",
+            f"{path} declares the separator {declared!r} in its first line",
+            expected=f"separator {separator!r}",
+            hint=f"set separator to {declared!r} beside its path",
         )
-    return content[found.end() - 1 :]
+    return content[match.end() - 1 :]
 
 
 def _header(path: Path, records: Records, separator: str) -> list[str]:
@@ -125,7 +125,7 @@ def _header(path: Path, records: Records, separator: str) -> list[str]:
     if len(names) == 1:
         others = [other for other in SEPARATORS if other != separator and other in names[0]]
         if others or (" " in names[0].strip() and (records.fields == 1).all()):
-            hint = "write it with one character between its columns, such as ','"
+            hint = "write the file with a one-character separator, such as ','"
             if others and others[0] * 2 not in names[0]:
                 hint = f"set separator to {others[0]!r} beside its path"
             raise UsageError(
@@ -138,15 +138,18 @@ def _header(path: Path, records: Records, separator: str) -> list[str]:
         raise UsageError(
             f"{path} has blanks between its separators and its quotes",
             expected=f"fields such as {separator.join(plain)[:60]}",
-            hint="write it without these blanks",
+            hint="write the file without these blanks",
         )
     return plain
 
 
 def _width(path: Path, records: Records, header: Sequence[str], separator: str) -> int:
-    """Return how many fields a row has: as many as the header, unless most lines say otherwise.
+    """Return the number of fields of a row: that of the header.
 
-    One more is taken where it is empty in all of them: a separator at the end of each line.
+    One more is accepted where that field is empty in every line: a trailing separator.
+
+    Raises:
+        UsageError: most lines have another number of fields.
     """
     import numpy as np
 
@@ -173,40 +176,43 @@ def _width(path: Path, records: Records, header: Sequence[str], separator: str) 
     raise UsageError(
         fault,
         expected="the column names in the first line",
-        hint=f"remove what stands above the names, or name the columns (line {line} has {usual})",
+        hint="remove the lines above the column names, or name all columns "
+        f"(line {line} has {usual})",
     )
 
 
-def _refuse_twice(path: Path, names: Sequence[str]) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1 and name]
-    if twice:
-        raise UsageError(f"{path} has more than one column '{twice[0]}'", expected="one of a name")
+def _refuse_duplicates(path: Path, names: Sequence[str]) -> None:
+    duplicates = [name for name, count in Counter(names).items() if count > 1 and name]
+    if duplicates:
+        raise UsageError(
+            f"{path} has more than one column '{duplicates[0]}'", expected="unique column names"
+        )
 
 
-def _refuse_other_order(path: Path, records: Records, given: Sequence[str], separator: str) -> None:
-    """Refuse a file in which a later line names the columns in another order.
+def _refuse_other_order(path: Path, records: Records, names: Sequence[str], separator: str) -> None:
+    """Refuse a file in which a later line is a header with another column order.
 
-    Files that were joined end to end have such lines; the rows below one are in its order.
+    Concatenated files have such lines; the rows below one have its order.
     """
     import numpy as np
 
-    header = sorted(given)
-    longest = max(given, key=len).encode()
-    if len(given) < 2 or len(longest) < 2:
+    expected = sorted(names)
+    longest = max(names, key=len).encode()
+    if len(names) < 2 or len(longest) < 2:
         return
     starts = records.starts[records.first]
     at = records.text.find(longest, int(records.ends[records.last[0]]))
-    for _ in range(HEADERS_LOOKED_AT):
+    for _ in range(MAX_HEADER_CANDIDATES):
         if at < 0:
             return
         record = int(np.searchsorted(starts, at, side="right")) - 1
-        names = [plain_name(cell.strip('"')) for cell in _cells(records, record, separator)]
-        if sorted(names) == header and names != [*given]:
+        cells = [plain_name(cell.strip('"')) for cell in _cells(records, record, separator)]
+        if sorted(cells) == expected and cells != [*names]:
             raise UsageError(
-                f"{path} names its columns again in line {int(records.first[record]) + 1}, in "
-                f"another order ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})",
+                f"{path} has a second header in line {int(records.first[record]) + 1}, with "
+                f"another column order ({', '.join(cells[:5])}{', ...' if len(cells) > 5 else ''})",
                 expected="one order of columns",
-                hint="the file was joined of several: join them by name",
+                hint="concatenate the files by column name, for example with pandas.concat",
             )
         at = records.text.find(longest, int(records.ends[records.last[record]]))
 
@@ -216,7 +222,10 @@ def _cells(records: Records, record: int, separator: str) -> list[str]:
 
 
 def _faults(records: Records, width: int, separator: str, named: int) -> dict[int, str]:
-    """Return why a record after the header is no row, by its place."""
+    """Return, by position, why records after the header are not rows.
+
+    ``named`` is the number of fields of the header.
+    """
     import numpy as np
 
     faults = dict(records.faults)
@@ -231,16 +240,16 @@ def _faults(records: Records, width: int, separator: str, named: int) -> dict[in
             faults[record] += _other_separator(records.content(record), width, separator)
     if b"\0" in records.text:
         starts = records.starts[records.first]
-        nulls = np.flatnonzero(np.frombuffer(records.text, dtype=np.uint8) == 0)
-        for record in np.unique(np.searchsorted(starts, nulls, side="right") - 1).tolist():
+        nul_bytes = np.flatnonzero(np.frombuffer(records.text, dtype=np.uint8) == 0)
+        for record in np.unique(np.searchsorted(starts, nul_bytes, side="right") - 1).tolist():
             faults[int(record)] = "a NUL byte"
     header = records.content(0)
-    marked = records.text.find(codecs.BOM_UTF8 + header)
-    while header and marked >= 0:
-        record = int(np.searchsorted(records.starts[records.first], marked, side="right")) - 1
+    after_mark = records.text.find(codecs.BOM_UTF8 + header)
+    while header and after_mark >= 0:
+        record = int(np.searchsorted(records.starts[records.first], after_mark, side="right")) - 1
         if records.content(record).removeprefix(codecs.BOM_UTF8) == header:
-            faults[record] = "the header again, after a byte order mark"
-        marked = records.text.find(codecs.BOM_UTF8 + header, marked + 1)
+            faults[record] = "a repeated header after a byte order mark"
+        after_mark = records.text.find(codecs.BOM_UTF8 + header, after_mark + 1)
     begins, ends = records.starts[records.first], records.ends[records.last]
     alike = np.flatnonzero(ends - begins == len(header))
     characters = np.frombuffer(records.text, dtype=np.uint8)
@@ -249,14 +258,14 @@ def _faults(records: Records, width: int, separator: str, named: int) -> dict[in
             alike = alike[characters[begins[alike] + offset] == header[offset]]
     for record in alike[alike > 0].tolist():
         if records.content(record) == header:
-            faults[record] = "the header again"
+            faults[record] = "a repeated header"
     return faults
 
 
 def _other_separator(line: bytes, width: int, separator: str) -> str:
     for other in SEPARATORS:
         if other != separator and line.count(other.encode()) == width - 1:
-            return f"; it is separated by {other!r}"
+            return f"; its separator is {other!r}"
     return ""
 
 
@@ -279,7 +288,7 @@ def _parse(
     if not body:
         return pd.DataFrame({place: pd.Series(dtype="str") for place in places})
     as_text = {place for place in places if names[place] in text or not guess_types}
-    missing: Any = {  # pandas takes places where columns have no names, its types do not say so
+    missing: Any = {  # pandas accepts positions where columns have no names, its type stubs do not
         place: [*([""] if names[place] in text else MISSING), *na_values] for place in places
     }
     try:
@@ -302,25 +311,25 @@ def _parse(
         ) from None
 
 
-def _rows_of(records: Records, faults: dict[int, str]) -> NDArray[np.int64]:
-    """Return the places of the records that are rows, the header not counted."""
+def _row_positions(records: Records, faults: dict[int, str]) -> NDArray[np.int64]:
+    """Return the positions of the records that are rows, not counting the header."""
     import numpy as np
 
-    good = np.ones(len(records.first), dtype=bool)
-    good[[0, *faults]] = False
-    return np.flatnonzero(good) - 1
+    is_row = np.ones(len(records.first), dtype=bool)
+    is_row[[0, *faults]] = False
+    return np.flatnonzero(is_row) - 1
 
 
 def _without_nameless(
     frame: pd.DataFrame, names: Sequence[str]
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Name the columns and leave out those without a name."""
+    """Set the column names and drop columns without a name."""
     notes = []
     for place in [place for place, name in enumerate(names) if not name]:
         empty = bool(frame[place].isna().all())
         notes.append(
             f"column {place + 1} has no name and is left out"
-            + (" (it is empty: a separator at the end of the lines)" if empty else "")
+            + (" (it is empty: trailing separators)" if empty else "")
         )
     kept = [place for place, name in enumerate(names) if name]
     frame = frame[kept]

@@ -1,7 +1,7 @@
-"""The records of a CSV text: every line belongs to one, or is set aside with its reason.
+"""The records of a CSV text: every line belongs to a record, and malformed ones have a reason.
 
-A parser alone does not say: it fills short lines with missing values, and a stray quote makes it
-take the lines up to the next quote for one cell.
+A parser alone hides malformed lines: it pads short lines with missing values, and reads the lines
+from a stray quote to the next quote as one cell.
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NEWLINE, QUOTE = ord("\n"), ord('"')
-LONGEST_CELL = 10_000
-"""Lines after which a quote that is open counts as one that is never closed."""
-SHOWN = 200
+MAX_CELL_LINES = 10_000
+"""Lines after which an open quote counts as unclosed."""
+MAX_SHOWN = 200
+"""Characters of an unreadable line that are reported."""
 SAMPLE = 200
+"""Records by which numeric columns are inferred."""
 NUMBER = re.compile(rb"\s*[-+]?[\d.,'\s]*\d[\d.,'\s]*(e[-+]?\d+)?\s*%?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Records:
-    """The records of a text, the header first; blank lines are in none.
+    """The records of a text, header first; blank lines belong to none.
 
     Attributes:
         text: UTF-8 with line feeds.
         first: the physical line of each record's start, from 0.
-        last: that of its end.
-        fields: how many fields it has.
-        faults: why a record is no row, by its place among the records.
-        blank: how many lines between others are blank.
+        last: the physical line of its end.
+        fields: number of fields of each record.
+        faults: why a record is malformed, by its position among the records.
+        blank: number of blank lines between others.
     """
 
     text: bytes
@@ -52,19 +54,19 @@ class Records:
         return bytes(self.text[int(start) : int(end)])
 
     def unread(self, faults: dict[int, str]) -> tuple[UnreadLine, ...]:
-        """Return the records with a fault; a record's place does not count the header."""
+        """Return the records with a fault; their positions do not count the header."""
         return tuple(
             UnreadLine(
                 record - 1,
                 int(self.first[record]) + 1,
-                self.content(record)[:SHOWN].decode(errors="replace"),
+                self.content(record)[:MAX_SHOWN].decode(errors="replace"),
                 reason,
             )
             for record, reason in sorted(faults.items())
         )
 
     def body(self, faults: dict[int, str]) -> bytes:
-        """Return the text of the records after the header that have no fault."""
+        """Return the text of the records after the header without a fault."""
         import numpy as np
 
         if len(self.first) < 2:
@@ -82,12 +84,12 @@ class Records:
         return bytes(np.frombuffer(self.text, dtype=np.uint8)[inside])
 
 
-def records_of(text: bytes, separator: str) -> Records:
+def split_records(text: bytes, separator: str) -> Records:
     """Split a text into records by RFC 4180 and return the faults of those that are malformed.
 
-    A record over several lines is a fault where each of its lines reads as a row by itself: a
-    stray quote swallowed them. A quote that opens a cell and is never closed, or is closed in the
-    middle of a cell, is a fault of its line alone.
+    A record of several lines is malformed where each of its lines is a valid row: a stray quote
+    encloses them. An unclosed quote, and one that is closed in the middle of a cell, make only
+    their own line malformed.
     """
     import numpy as np
 
@@ -114,16 +116,15 @@ def records_of(text: bytes, separator: str) -> Records:
             fields = _counts(outside, starts[first], ends[last]) + 1
         else:
             lines = _Lines(text, starts, ends, characters, quotes, inside)
-            first, last, fields, faults = lines.split_records(separators, mark)
-    found = Records(text, starts, ends, first, last, fields, faults)
-    found = _without_blanks(found)
-    return _with_swallowed(found, mark, counts)
+            first, last, fields, faults = lines.records(separators, mark)
+    records = Records(text, starts, ends, first, last, fields, faults)
+    return _split_stray_quotes(_without_blanks(records), mark, counts)
 
 
 def _counts(
     places: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return how many of the places lie in each range."""
+    """Return how many of the positions lie in each range."""
     import numpy as np
 
     before = np.searchsorted(places, ends)
@@ -131,7 +132,7 @@ def _counts(
 
 
 def _well_formed(characters: NDArray[np.uint8], quotes: NDArray[np.int64], separator: int) -> bool:
-    """Tell whether every quote opens a field, closes one, or is doubled within one."""
+    """Return whether every quote opens a field, closes one, or is doubled inside one."""
     import numpy as np
 
     if len(quotes) % 2:
@@ -158,12 +159,12 @@ class _Lines:
     quotes: NDArray[np.int64]
     inside: NDArray[np.uint8]
 
-    def split_records(
+    def records(
         self, separators: NDArray[np.int64], mark: bytes
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], dict[int, str]]:
         """Return first and last line, fields and fault of each record.
 
-        Reading starts anew after a line that is no record and begins none.
+        A line that neither is a record nor begins one is malformed; splitting goes on after it.
         """
         import numpy as np
 
@@ -181,7 +182,7 @@ class _Lines:
             after = int(np.searchsorted(quoted, line)) + 1
             while form.opens.fullmatch(whole) and after < len(quoted):
                 stop = int(quoted[after])
-                if stop - line > LONGEST_CELL:
+                if stop - line > MAX_CELL_LINES:
                     break
                 whole, after = self._span(line, stop), after + 1
             if form.row.fullmatch(whole):
@@ -190,7 +191,7 @@ class _Lines:
                 done = stop
             else:
                 opened = form.opens.fullmatch(self._span(line, line))
-                reasons[line] = "a quote that is not closed" if opened else "a quote within a cell"
+                reasons[line] = "an unclosed quote" if opened else "a quote inside an unquoted cell"
         first = np.flatnonzero(~joined)
         last = np.append(first[1:] - 1, len(self.ends) - 1)
         places = {line: place for place, line in enumerate(first.tolist())} if reasons else {}
@@ -201,7 +202,7 @@ class _Lines:
         return bytes(self.text[int(self.starts[first]) : int(self.ends[last])])
 
     def _fields(self, separators: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the fields of each line, read as if quotes opened and closed within it."""
+        """Return the number of fields of each line, as if its quotes opened and closed in it."""
         import numpy as np
 
         line_of = np.searchsorted(self.ends, separators)
@@ -212,7 +213,7 @@ class _Lines:
     def _lines_with_open_quotes(
         self, line_of: NDArray[np.int64], separator: int
     ) -> NDArray[np.int64]:
-        """Return the lines with quotes that do not open and close cells within the line."""
+        """Return the lines with quotes that do not open and close cells in the same line."""
         import numpy as np
 
         number = np.arange(len(self.quotes))
@@ -260,7 +261,7 @@ class _Form:
 
 
 def _without_blanks(found: Records) -> Records:
-    """Leave blank lines out, and count those that have others after them."""
+    """Drop blank lines, and count those between other lines."""
     import numpy as np
 
     lengths = found.ends[found.last] - found.starts[found.first]
@@ -284,8 +285,8 @@ def _without_blanks(found: Records) -> Records:
     )
 
 
-def _with_swallowed(found: Records, mark: bytes, counts: NDArray[np.int64]) -> Records:
-    """Set aside records in which an open quote swallowed lines that are rows themselves."""
+def _split_stray_quotes(found: Records, mark: bytes, counts: NDArray[np.int64]) -> Records:
+    """Split records in which a stray quote encloses valid rows into malformed lines."""
     import numpy as np
 
     if not len(found.first):
@@ -300,15 +301,15 @@ def _with_swallowed(found: Records, mark: bytes, counts: NDArray[np.int64]) -> R
     if not len(suspects):
         return found
     numeric = _numeric_columns(found, mark, width)
-    swallowed = [
+    enclosing = [
         record
         for record in suspects.tolist()
         if _are_rows(_lines(found, record), mark, width, numeric)
     ]
-    if not swallowed:
+    if not enclosing:
         return found
     split = np.zeros(len(found.first), dtype=bool)
-    split[swallowed] = True
+    split[enclosing] = True
     sizes = np.where(split, found.last - found.first + 1, 1)
     offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     first = np.repeat(found.first, sizes)
@@ -317,9 +318,9 @@ def _with_swallowed(found: Records, mark: bytes, counts: NDArray[np.int64]) -> R
     last = np.where(np.repeat(split, sizes), first, np.repeat(found.last, sizes))
     fields = np.where(np.repeat(split, sizes), width, np.repeat(found.fields, sizes))
     faults = {int(offsets[old]): why for old, why in found.faults.items()}
-    for record in swallowed:
+    for record in enclosing:
         opened, closed = int(found.first[record]) + 1, int(found.last[record]) + 1
-        why = f"swallowed by the quote that opens in line {opened} and closes in line {closed}"
+        why = f"inside a quoted cell that opens in line {opened} and closes in line {closed}"
         faults |= {int(offsets[record]) + step: why for step in range(closed - opened + 1)}
     return Records(found.text, found.starts, found.ends, first, last, fields, faults, found.blank)
 
@@ -329,9 +330,9 @@ def _lines(found: Records, record: int) -> list[bytes]:
 
 
 def _numeric_columns(found: Records, mark: bytes, width: int) -> list[int]:
-    """Return the columns that hold numbers in nearly all of the first rows of one line.
+    """Return the columns that hold numbers in nearly all of the first single-line rows.
 
-    Where every record has several lines, their first lines tell, up to the cell that goes on.
+    Where every record has several lines, the first line of each is used.
     """
     import numpy as np
 
@@ -352,9 +353,9 @@ def _numeric_columns(found: Records, mark: bytes, width: int) -> list[int]:
 
 
 def _are_rows(lines: Sequence[bytes], mark: bytes, width: int, numeric: list[int]) -> bool:
-    """Tell whether the lines read as rows: the first, the last, and most between."""
-    reads = [_is_row(line, mark, width, numeric) for line in lines]
-    return reads[0] and reads[-1] and sum(reads) > len(reads) / 2
+    """Return whether the first and last line, and most between them, are valid rows."""
+    valid = [_is_row(line, mark, width, numeric) for line in lines]
+    return valid[0] and valid[-1] and sum(valid) > len(valid) / 2
 
 
 def _is_row(line: bytes, mark: bytes, width: int, numeric: list[int]) -> bool:

@@ -1,4 +1,4 @@
-"""Identifiers and categories as exact text: none is converted to a float in between."""
+"""Identifiers and categories as exact text, without a conversion to float."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ml_pipeline.core.errors import UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EXACT = 2**53
-"""From here on a float64 cannot tell neighbouring whole numbers apart."""
+EXACT_FLOAT_LIMIT = 2**53
+"""A float64 represents every integer below this exactly."""
 
 
 def texts(name: str, values: Sequence[Any]) -> list[str | None]:
@@ -21,8 +21,7 @@ def texts(name: str, values: Sequence[Any]) -> list[str | None]:
     Whole numbers are written without a decimal point where all numbers of the column are whole.
 
     Raises:
-        UsageError: floats of 2^53 or more, which are no identifiers any more, or bytes that are no
-            text.
+        UsageError: floats of 2^53 or more, which are not exact, or bytes that are not UTF-8.
     """
     fractions = [value for value in values if isinstance(value, float | Decimal)]
     whole = all(value == value.to_integral_value() for value in map(_decimal, fractions) if value)
@@ -43,7 +42,7 @@ def arrow_texts(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         try:
             return pc.cast(column, pa.string())
         except pa.ArrowInvalid:
-            raise _no_text(name) from None
+            raise _not_text(name) from None
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return pa.chunked_array([pa.array(texts(name, column.to_pylist()), pa.string())])
     return column
@@ -58,11 +57,11 @@ def _text(name: str, value: Any, *, whole: bool) -> str | None:
     if value is None or value != value:  # noqa: PLR0124  NaN differs from itself
         return None
     if isinstance(value, float):
-        if abs(value) >= EXACT and Decimal(value).is_finite():
+        if abs(value) >= EXACT_FLOAT_LIMIT and Decimal(value).is_finite():
             raise UsageError(
-                f"column '{name}' holds {value:.17g} as a floating-point number, which cannot tell "
-                "it from its neighbours",
-                expected="identifiers as whole numbers or text",
+                f"column '{name}' holds {value:.17g} as a floating-point number, which is not "
+                "exact beyond 2^53",
+                expected="identifiers as integers or text",
                 hint="cast the column where it is written or queried",
             )
         return f"{value:.0f}" if whole else str(value)
@@ -72,13 +71,13 @@ def _text(name: str, value: Any, *, whole: bool) -> str | None:
         try:
             return bytes(value).decode()
         except UnicodeDecodeError:
-            raise _no_text(name) from None
+            raise _not_text(name) from None
     return str(value)
 
 
-def _no_text(name: str) -> UsageError:
+def _not_text(name: str) -> UsageError:
     return UsageError(
-        f"column '{name}' holds bytes that are no text",
+        f"column '{name}' holds bytes that are not UTF-8 text",
         expected="text or numbers",
-        hint="encode it where it is written, as hexadecimal for example",
+        hint="write it as text, for example in hexadecimal",
     )

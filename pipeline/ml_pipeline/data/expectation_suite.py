@@ -1,8 +1,7 @@
-"""Data tests run by great_expectations, with the rows that missed each test.
+"""Data tests run by great_expectations, with the rows that fail each test.
 
-great_expectations counts the rows that miss an expectation and lists them on request, as Python
-lists of values and indices. The list is not asked for: the engine below keeps the boolean column
-that each count is made of.
+great_expectations counts the rows that fail an expectation and can return them as Python lists of
+values and indices, which is slow. The engine below keeps the boolean column behind each count.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ class Result:
     """The result of one test.
 
     Attributes:
-        success: its verdict, without any tolerance of ours.
-        unexpected: how many rows miss it, or None for a test about a column or table as a whole.
-        missed: which rows, by position; None where ``unexpected`` is None or there was an error.
-        observed: the value of a test about the whole, or up to three unexpected values.
-        error: why it could not be computed, or empty.
+        success: the verdict of great_expectations, without ``tolerance``.
+        unexpected: how many rows fail it; None for an aggregate test of a column or table.
+        missed: mask of the failing rows; None where ``unexpected`` is None or there was an error.
+        observed: the value of an aggregate test, or up to three unexpected values.
+        error: why it could not be computed, or "".
         raw: the ExpectationValidationResult.
     """
 
@@ -56,8 +55,8 @@ def run_suite(frame: pd.DataFrame, tests: Sequence[DataTest]) -> dict[str, Resul
     The frame has a RangeIndex. Test names are unique.
 
     Raises:
-        UsageError: an expectation is not known or its arguments are wrong, or a test that would
-            set rows or cells aside is not about rows.
+        UsageError: an expectation is unknown, its arguments are wrong, or a test with severity
+            quarantine or blank does not test rows.
     """
     if not tests:
         return {}
@@ -78,7 +77,7 @@ def run_suite(frame: pd.DataFrame, tests: Sequence[DataTest]) -> dict[str, Resul
 
 
 def prepare() -> None:
-    """Import great_expectations now (seconds) rather than with the first test."""
+    """Import great_expectations now (it takes seconds) rather than with the first test."""
     with _quiet():
         _great_expectations()
 
@@ -87,14 +86,14 @@ def prepare() -> None:
 def _great_expectations() -> tuple[Any, Any, Any]:
     """Import great_expectations (seconds) without its telemetry, and register our expectations."""
     os.environ["GX_ANALYTICS_ENABLED"] = "False"
-    with _uncollected():
+    with _paused_garbage_collection():
         import great_expectations as gx
     from great_expectations.execution_engine import PandasExecutionEngine
     from great_expectations.validator.validator import Validator
 
     import ml_pipeline.data.expectations  # noqa: F401  registers them
 
-    class RememberingEngine(PandasExecutionEngine):  # type: ignore[misc]  # no types come with it
+    class ConditionKeepingEngine(PandasExecutionEngine):  # type: ignore[misc]  # it has no type hints
         """Keeps the boolean column of each row condition, and copies no column needlessly."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -102,7 +101,7 @@ def _great_expectations() -> tuple[Any, Any, Any]:
             super().__init__(*args, **kwargs)
 
         def get_domain_records(self, domain_kwargs: Any) -> Any:
-            """Return one column where one is asked for: it is filtered, and the rest with it."""
+            """Return only the requested column: copying the whole frame is slow."""
             column = domain_kwargs.get("column")
             if domain_kwargs.get("row_condition") or column not in self.dataframe.columns:
                 return super().get_domain_records(domain_kwargs)
@@ -120,21 +119,21 @@ def _great_expectations() -> tuple[Any, Any, Any]:
                     self.conditions[metric.id] = resolved[metric.id][0]
             return resolved
 
-    class QuietValidator(Validator):  # type: ignore[misc]  # no types come with it
-        """Shows no progress bars; ours is one line."""
+    class QuietValidator(Validator):  # type: ignore[misc]  # it has no type hints
+        """Shows no progress bars: the stage has its own progress line."""
 
         def _determine_progress_bars(self) -> bool:
             return False
 
-    gx.get_context(mode="ephemeral")  # once a process: each makes a temporary folder
-    return gx, QuietValidator, RememberingEngine
+    gx.get_context(mode="ephemeral")  # once per process: each creates a temporary folder
+    return gx, QuietValidator, ConditionKeepingEngine
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def _paused_garbage_collection() -> Iterator[None]:
     """Pause garbage collection during an import of thousands of modules: a seventh faster.
 
-    What it made stays to the end, so later collections pass over it.
+    The imported objects live until the process ends, so later collections skip them.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -169,24 +168,24 @@ def _expectation(test: DataTest) -> Any:
     known = list_registered_expectation_implementations()
     if test.expect not in known:
         raise UsageError(
-            f"data test '{test.name}' names the expectation '{test.expect}'",
+            f"data test '{test.name}': there is no expectation '{test.expect}'",
             hint=nearest(test.expect, known),
         )
     implementation = get_expectation_impl(test.expect)
     if test.severity != "fail" and not getattr(implementation, "map_metric", None):
         raise UsageError(
             f"data test '{test.name}' has severity {test.severity}",
-            expected=f"fail, since {test.expect} is not about rows",
+            expected=f"fail, since {test.expect} does not test single rows",
         )
     try:
         return implementation(**test.args, meta={"test": test.name})
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"data test '{test.name}' has wrong args for {test.expect}: {_first(error)}"
+            f"data test '{test.name}' has wrong args for {test.expect}: {_first_message(error)}"
         ) from None
 
 
-def _first(error: Exception) -> str:
+def _first_message(error: Exception) -> str:
     """Return the first message of a pydantic error with the name of its field."""
     listed = getattr(error, "errors", None)
     if not callable(listed):
@@ -210,7 +209,7 @@ def _result(expectation: Any, item: Any, engine: Any, rows: int) -> Result:
 
 
 def _error(info: Mapping[str, Any]) -> str:
-    """Return the message of the first exception; where it lies depends on when it was raised."""
+    """Return the message of the first exception; its key depends on when it was raised."""
     if "raised_exception" in info:
         return str(info.get("exception_message") or "failed") if info["raised_exception"] else ""
     messages = [str(part.get("exception_message")) for part in info.values()]
@@ -218,7 +217,7 @@ def _error(info: Mapping[str, Any]) -> str:
 
 
 def _missed(expectation: Any, engine: Any, rows: int) -> NDArray[np.bool_]:
-    """Return which rows miss a row expectation that was counted: the condition it counted."""
+    """Return the mask of the rows that fail a row expectation: the condition that was counted."""
     import numpy as np
     from great_expectations.validator.metric_configuration import MetricConfiguration
 

@@ -1,6 +1,6 @@
-"""Expectations of our own for great_expectations, on pandas. Importing this registers them.
+"""Custom expectations for great_expectations, on pandas. Importing this module registers them.
 
-All of them pass over missing values: that a value is there is another expectation's business.
+All of them ignore missing values: expect_column_values_to_not_be_null tests those.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ml_pipeline.data.typed_columns import as_dates, as_numbers
 if TYPE_CHECKING:
     import pandas as pd
 
-# great_expectations carries no types: its classes are Any to mypy, and its decorators turn a
+# great_expectations has no type hints: its classes are Any to mypy, and its decorators turn a
 # method of the class into one that it calls with the class as first argument.
 # mypy: disable-error-code="misc, untyped-decorator"
 
@@ -56,8 +56,8 @@ class _IsoDate(ColumnMapMetricProvider):
 class ExpectColumnValuesToBeIsoDate(ColumnMapExpectation):
     """Days: text in the form ``%Y-%m-%d``, or dates without a time of day.
 
-    Verdict and counts are those of expect_column_values_to_match_strftime_format on text, except
-    that midnight after the day is taken. That one parses every row, this one every distinct value.
+    Verdict and counts equal those of expect_column_values_to_match_strftime_format on text, except
+    that a time of midnight is accepted. Only distinct values are parsed.
     """
 
     map_metric: ClassVar[str] = "column_values.iso_date"
@@ -72,7 +72,7 @@ class _FiniteNumber(ColumnMapMetricProvider):
 
 
 class ExpectColumnValuesToBeFiniteNumbers(ColumnMapExpectation):
-    """Numbers, or text that reads as one; neither infinite nor words."""
+    """Finite numbers, or text that can be parsed as one."""
 
     map_metric: ClassVar[str] = "column_values.finite_number"
 
@@ -87,7 +87,7 @@ class _IntegerValued(ColumnMapMetricProvider):
 
 
 class ExpectColumnValuesToBeIntegerValued(ColumnMapExpectation):
-    """Whole numbers, whatever the column's type: 288.0 is one."""
+    """Integers, whatever the column's dtype: 288.0 is one."""
 
     map_metric: ClassVar[str] = "column_values.integer_valued"
 
@@ -123,7 +123,7 @@ class _OneOfTwoLabels(ColumnMapMetricProvider):
 
 
 class ExpectColumnValuesToBeOneOfTwoLabels(ColumnMapExpectation):
-    """``positive``, or the most frequent of the other values; none where it does not occur."""
+    """``positive`` or the most frequent other value; every row fails if ``positive`` is absent."""
 
     positive: bool | int | float | str
 
@@ -163,7 +163,7 @@ class _Increasing(ColumnPairMapMetricProvider):
 
 
 class ExpectTimesToIncreasePerEntity(ColumnPairMapExpectation):
-    """Each row's time is later than the one before of its entity, in row order.
+    """Each row's time is later than that of its entity's previous row.
 
     Arguments: ``entity_column`` and ``time_column`` (or ``column_A`` and ``column_B``).
     """
@@ -199,7 +199,7 @@ class _Distinct(MulticolumnMapMetricProvider):
 
 
 class ExpectRowsToBeDistinct(MulticolumnMapExpectation):
-    """No row says the same as one before it; missing values are equal."""
+    """No row duplicates an earlier one; missing values are equal."""
 
     ignore_row_if: Literal["all_values_are_missing", "any_value_is_missing", "never"] = "never"
 
@@ -207,7 +207,7 @@ class ExpectRowsToBeDistinct(MulticolumnMapExpectation):
 
 
 def increasing(entity: pd.Series, time: pd.Series) -> pd.Series:
-    """Tell for each row, in row order, whether its time is later than its entity's last one.
+    """Return for each row whether its time is later than that of its entity's previous row.
 
     True where entity or time is missing, and for the first row of an entity.
     """
@@ -224,6 +224,6 @@ def increasing(entity: pd.Series, time: pd.Series) -> pd.Series:
     by_entity = rows[np.argsort(small, kind="stable")]
     same = codes[by_entity][1:] == codes[by_entity][:-1]
     later = moments[by_entity][1:] > moments[by_entity][:-1]
-    good = np.ones(len(time), dtype=bool)
-    good[by_entity[1:]] = later | ~same
-    return pd.Series(good, index=time.index)
+    increases = np.ones(len(time), dtype=bool)
+    increases[by_entity[1:]] = later | ~same
+    return pd.Series(increases, index=time.index)

@@ -1,4 +1,4 @@
-"""The bytes of a text file, decompressed and as UTF-8; other kinds of file are refused."""
+"""The content of a text file, decompressed and as UTF-8; other file formats are refused."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from typing import Any
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.whitespace import BLANKS
 
-PACKED: Mapping[str, bytes] = {
+COMPRESSED: Mapping[str, bytes] = {
     ".gz": b"\x1f\x8b",
     ".bz2": b"BZh",
     ".xz": b"\xfd7zXZ\x00",
     ".zst": b"\x28\xb5\x2f\xfd",
     ".zip": b"PK",
 }
-"""Endings of packed files, and how their content starts."""
+"""Suffixes of compressed files, with their magic bytes."""
 
 STREAMS: Mapping[str, Callable[[Any], Any]] = {
     ".gz": gzip.open,
@@ -37,9 +37,9 @@ STREAMS: Mapping[str, Callable[[Any], Any]] = {
 EXCEL = "an Excel workbook"
 SAVE_AS_CSV = (
     "save its sheet as CSV UTF-8 (in Excel: Save As), with identifiers formatted as text so that "
-    "none is rounded, and name that file"
+    "none is rounded, and set the path to that file"
 )
-WORKBOOK, SHEET, MOST_SHEETS = "xl/workbook.xml", re.compile(r'<sheet [^>]*?name="([^"]*)"'), 10
+WORKBOOK, SHEET, MAX_SHEETS = "xl/workbook.xml", re.compile(r'<sheet [^>]*?name="([^"]*)"'), 10
 OTHER_KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"PAR1", "a Parquet file", "set kind: parquet beside its path"),
     (b"\xd0\xcf\x11\xe0", EXCEL, SAVE_AS_CSV),
@@ -58,7 +58,7 @@ OTHER_TEXTS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
         "download the data itself",
     ),
     (re.compile(rb"\s*(\{\s*\"|\[\s*[\[{])"), "JSON", "write it as Parquet or CSV"),
-    (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS", "run 'git lfs pull'"),
+    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer", "run 'git lfs pull'"),
 )
 BYTE_ORDER_MARKS: tuple[tuple[bytes, str], ...] = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -68,65 +68,67 @@ BYTE_ORDER_MARKS: tuple[tuple[bytes, str], ...] = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 MEGABYTE = 1_000_000
-PIECE = 1 << 20
-MOST_MEGABYTES, MOST_TIMES, ALWAYS_MEGABYTES = 4096, 200, 64
-GUESSES = ("cp1252", "latin-1")
-SEVERAL_BYTES = re.compile(
+CHUNK_BYTES = 1 << 20
+MAX_MEGABYTES, MAX_RATIO, RATIO_FREE_MEGABYTES = 4096, 200, 64
+GUESSED_ENCODINGS = ("cp1252", "latin-1")
+MULTIBYTE = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf](?![\x80-\xbf])|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
 )
-"""A character of UTF-8 beyond ASCII; as good as never in text of another encoding."""
+"""A non-ASCII character of UTF-8; such bytes hardly occur in text of another encoding."""
 SINGLE_BYTE = re.compile(r"(iso8859|cp125|cp437|cp85|mac|latin|koi8)")
 
 
 @dataclass(frozen=True)
 class Limit:
-    """How much a packed file may become.
+    """The largest decompressed size of a file.
 
     Attributes:
-        megabytes: at most; None for ``MOST_MEGABYTES``, and then also at most ``MOST_TIMES`` its
-            size beyond ``ALWAYS_MEGABYTES``.
-        packed: its size in bytes.
+        megabytes: the limit; None for ``MAX_MEGABYTES`` and, above ``RATIO_FREE_MEGABYTES``, at
+            most ``MAX_RATIO`` times the compressed size.
+        packed: the compressed size in bytes.
     """
 
     megabytes: int | None
     packed: int
 
     def check(self, path: Path, size: int) -> None:
-        """Raise UsageError where this many bytes are too many."""
-        most = (self.megabytes or MOST_MEGABYTES) * MEGABYTE
+        """Raise UsageError where ``size`` bytes exceed the limit."""
+        most = (self.megabytes or MAX_MEGABYTES) * MEGABYTE
         times = size / max(self.packed, 1)
-        inflates = self.megabytes is None and size > ALWAYS_MEGABYTES * MEGABYTE
-        if size <= most and not (inflates and times > MOST_TIMES):
+        exceeds_ratio = self.megabytes is None and size > RATIO_FREE_MEGABYTES * MEGABYTE
+        if size <= most and not (exceeds_ratio and times > MAX_RATIO):
             return
-        grown = f"more than {size // MEGABYTE:,} MB, {times:,.0f} times its {self.packed:,} bytes"
+        unpacked = (
+            f"more than {size // MEGABYTE:,} MB, {times:,.0f} times its {self.packed:,} bytes"
+        )
         allowed = f"at most {most // MEGABYTE:,} MB"
         if self.megabytes is None:
-            allowed += f", and at most {MOST_TIMES} times beyond {ALWAYS_MEGABYTES} MB"
+            allowed += f", and at most {MAX_RATIO} times beyond {RATIO_FREE_MEGABYTES} MB"
         raise UsageError(
-            f"{path} unpacks to {grown}",
+            f"{path} unpacks to {unpacked}",
             expected=allowed,
-            hint="if it is so large, set data.source.max_unpacked_mb to its size; else look who "
-            "made it",
+            hint="if that size is right, set data.source.max_unpacked_mb to it; otherwise check "
+            "where the file comes from",
         )
 
 
 def read_text(path: Path, encoding: str | None = None, max_unpacked_mb: int | None = None) -> bytes:
     """Return a text file as UTF-8 with line feeds: unpacked, decoded, without byte order mark.
 
-    What a file is, its first bytes say; an ending that names a packing must agree with them.
+    The format is detected by the first bytes; a suffix of a compressed file must agree with them.
 
     Args:
-        path: plain, or packed as .gz, .bz2, .xz, .zst or .zip (with one file in it).
-        encoding: of the text; None for UTF-8 or what a byte order mark says.
-        max_unpacked_mb: how much a packed file may become: see :class:`Limit`.
+        path: plain, or compressed as .gz, .bz2, .xz, .zst or .zip (with one member).
+        encoding: of the text; None for UTF-8 or the encoding of its byte order mark.
+        max_unpacked_mb: largest decompressed size; see :class:`Limit`.
 
     Raises:
-        UsageError: it cannot be read, is damaged, unpacks to too much, is a file of another
-            kind, or is not text in this encoding.
+        UsageError: it cannot be read, is damaged, unpacks to too much, has another file format,
+            or is not text in this encoding.
     """
     try:
-        packed = _content(path)
-        content = _unpacked(path, packed, Limit(max_unpacked_mb, len(packed)))
+        packed = _read_regular_file(path)
+        content = _decompressed(path, packed, Limit(max_unpacked_mb, len(packed)))
     except (
         OSError,
         EOFError,
@@ -141,72 +143,72 @@ def read_text(path: Path, encoding: str | None = None, max_unpacked_mb: int | No
     text = _as_utf8(path, content, encoding)
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    _refuse_no_text(path, text)
+    _refuse_control_characters(path, text)
     return text
 
 
-def _content(path: Path) -> bytes:
-    """Return the bytes of a regular file; a pipe could wait for ever."""
+def _read_regular_file(path: Path) -> bytes:
+    """Return the bytes of a regular file; reading a pipe could block forever."""
     if path.is_dir():
         raise UsageError(f"{path} is a directory", expected="one CSV file")
     if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is no regular file", expected="a CSV file on the disk")
+        raise UsageError(f"{path} is not a regular file", expected="a CSV file")
     before = path.stat()
     content = path.read_bytes()
     after = path.stat()
     if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
         raise UsageError(
             f"{path} was written while it was read",
-            expected="a finished file",
-            hint="write it under another name and rename it when it is whole; then run this again",
+            expected="a complete file",
+            hint="write it under another name and rename it when complete; then run this again",
         )
     return content
 
 
 def unreadable(path: Path, error: Exception) -> UsageError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    cut = isinstance(error, EOFError | zlib.error | lzma.LZMAError)
+    truncated = isinstance(error, EOFError | zlib.error | lzma.LZMAError)
     return UsageError(
         f"cannot read {path}: {reason or type(error).__name__}",
-        hint="it is cut off or damaged: fetch it again" if cut else "",
+        hint="it is truncated or damaged: fetch it again" if truncated else "",
     )
 
 
-def _unpacked(path: Path, content: bytes, limit: Limit) -> bytes:
-    named = path.suffix.lower()
-    found = next((end for end, start in PACKED.items() if content.startswith(start)), None)
-    if named in PACKED and found != named:
+def _decompressed(path: Path, content: bytes, limit: Limit) -> bytes:
+    suffix = path.suffix.lower()
+    detected = next((end for end, start in COMPRESSED.items() if content.startswith(start)), None)
+    if suffix in COMPRESSED and detected != suffix:
         raise UsageError(
-            f"cannot read {path}: it is not {named} though it is called so",
-            hint="rename it as what it is, or fetch it again",
+            f"cannot read {path}: its content is not {suffix}",
+            hint="rename it to match its content, or fetch it again",
         )
     if content.startswith(b"PK") and b"[Content_Types].xml" in content[:4096]:
-        found = ".zip"
-    if found is None:
+        detected = ".zip"
+    if detected is None:
         return content
-    if found == ".zip":
+    if detected == ".zip":
         return _only_member(path, content, limit)
-    if found == ".zst":
+    if detected == ".zst":
         return _zstandard(path, content, limit)
-    return _all_of(path, STREAMS[found](io.BytesIO(content)), limit)
+    return _read_stream(path, STREAMS[detected](io.BytesIO(content)), limit)
 
 
-def _all_of(path: Path, stream: Any, limit: Limit) -> bytes:
-    """Read a stream in pieces, so that no more than the limit is in memory."""
-    pieces, size = [], 0
+def _read_stream(path: Path, stream: Any, limit: Limit) -> bytes:
+    """Read a stream in chunks, so that no more than the limit is in memory."""
+    chunks, size = [], 0
     with stream:
-        while piece := stream.read(PIECE):
-            size += len(piece)
+        while chunk := stream.read(CHUNK_BYTES):
+            size += len(chunk)
             limit.check(path, size)
-            pieces.append(bytes(piece))
-    return b"".join(pieces)
+            chunks.append(bytes(chunk))
+    return b"".join(chunks)
 
 
 def _zstandard(path: Path, content: bytes, limit: Limit) -> bytes:
     import pyarrow as pa
 
     try:
-        return _all_of(path, pa.CompressedInputStream(pa.BufferReader(content), "zstd"), limit)
+        return _read_stream(path, pa.CompressedInputStream(pa.BufferReader(content), "zstd"), limit)
     except OSError as error:
         raise EOFError(str(error)) from None
 
@@ -224,17 +226,17 @@ def _only_member(path: Path, content: bytes, limit: Limit) -> bytes:
             raise UsageError(
                 f"{path} holds {len(members)} files ({shown})",
                 expected="one CSV file in a .zip",
-                hint="unpack it, and name the file",
+                hint="unpack it, and set the path to the file",
             )
-        return _all_of(path, archive.open(members[0]), limit)
+        return _read_stream(path, archive.open(members[0]), limit)
 
 
 def _sheets(path: Path, archive: zipfile.ZipFile, limit: Limit) -> str:
-    """Return the names of a workbook's sheets, for a message."""
+    """Return the sheet names of a workbook, for a message."""
     if WORKBOOK not in archive.namelist():
         return ""
-    listed = _all_of(path, archive.open(WORKBOOK), limit).decode(errors="replace")
-    names = [html.unescape(name) for name in SHEET.findall(listed)[:MOST_SHEETS]]
+    listed = _read_stream(path, archive.open(WORKBOOK), limit).decode(errors="replace")
+    names = [html.unescape(name) for name in SHEET.findall(listed)[:MAX_SHEETS]]
     if len(names) == 1:
         return f" with the sheet {names[0]!r}"
     return f" with the sheets {', '.join(map(repr, names))}" if names else ""
@@ -248,7 +250,7 @@ def _refuse_other_kinds(path: Path, content: bytes) -> None:
         if pattern.match(content[:512]):
             raise _other_kind(path, kind, hint)
     if content[257:262] == b"ustar":
-        raise _other_kind(path, "a tar archive", "unpack it, and name the file")
+        raise _other_kind(path, "a tar archive", "unpack it, and set the path to the file")
 
 
 def _other_kind(path: Path, kind: str, hint: str) -> UsageError:
@@ -256,17 +258,17 @@ def _other_kind(path: Path, kind: str, hint: str) -> UsageError:
 
 
 def _as_utf8(path: Path, content: bytes, encoding: str | None) -> bytes:
-    marked = next(((m, name) for m, name in BYTE_ORDER_MARKS if content.startswith(m)), None)
-    wanted = None if encoding is None else codecs.lookup(encoding).name
-    if marked is not None and wanted is not None:
-        family = marked[1].replace("-", "")
-        if not wanted.replace("-", "").replace("_", "").startswith(family):
+    detected = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), None)
+    configured = None if encoding is None else codecs.lookup(encoding).name
+    if detected is not None and configured is not None:
+        family = detected.replace("-", "")
+        if not configured.replace("-", "").replace("_", "").startswith(family):
             raise UsageError(
-                f"{path} starts with the byte order mark of {marked[1]}",
+                f"{path} starts with the byte order mark of {detected}",
                 expected=f"encoding {encoding}",
                 hint="leave encoding out beside its path",
             )
-    chosen = encoding or (marked[1] if marked else "utf-8")
+    chosen = encoding or detected or "utf-8"
     name = codecs.lookup(chosen).name
     if name in ("utf-8", "utf-8-sig"):
         plain = content.removeprefix(codecs.BOM_UTF8)
@@ -290,17 +292,17 @@ def _decode(path: Path, content: bytes, encoding: str) -> str:
 def _undecodable(path: Path, content: bytes, start: int, encoding: str) -> UsageError:
     named = "UTF-8" if encoding == "utf-8" else encoding
     line = content.count(b"\n", 0, start) + 1
-    hint = f"set encoding beside its path to what it is written in, not {named}"
-    if encoding == "utf-8" and (right := SEVERAL_BYTES.search(content)):
+    hint = f"set encoding beside its path to that of the file, not {named}"
+    if encoding == "utf-8" and (right := MULTIBYTE.search(content)):
         other = content.count(b"\n", 0, right.start()) + 1
         hint = (
-            f"it mixes encodings (line {other} is UTF-8): no setting reads both, write line {line} "
-            "as UTF-8 where the file is made"
+            f"it mixes encodings (line {other} is UTF-8): no encoding reads both, write line "
+            f"{line} as UTF-8 too"
         )
     elif encoding == "utf-8":
         begin = max(content.rfind(b"\n", 0, start) + 1, start - 20)
         around = content[begin : start + 20].split(b"\n")[0]
-        for guess in GUESSES:
+        for guess in GUESSED_ENCODINGS:
             try:
                 shown = around.decode(guess).strip()
             except UnicodeDecodeError:
@@ -314,7 +316,7 @@ def _undecodable(path: Path, content: bytes, start: int, encoding: str) -> Usage
 
 
 def _refuse_utf8(path: Path, content: bytes, encoding: str) -> None:
-    """Refuse to read UTF-8 as a single-byte encoding: it never fails and garbles every accent."""
+    """Refuse to decode UTF-8 as a single-byte encoding, which never fails and garbles accents."""
     try:
         content.decode("utf-8")
     except UnicodeDecodeError:
@@ -324,8 +326,8 @@ def _refuse_utf8(path: Path, content: bytes, encoding: str) -> None:
     )
 
 
-def _refuse_no_text(path: Path, text: bytes) -> None:
-    """Refuse a file whose first line holds characters that no header has."""
+def _refuse_control_characters(path: Path, text: bytes) -> None:
+    """Refuse a file with control or unassigned characters in its first line."""
     line = text[: text.find(b"\n") if b"\n" in text else len(text)].decode()
     odd = {
         character

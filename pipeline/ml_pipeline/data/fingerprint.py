@@ -1,4 +1,4 @@
-"""The digest of a clean frame, and its profile: a few figures per column."""
+"""The digest of a clean frame, and its profile: statistics of each column."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def fingerprint(frame: pd.DataFrame) -> str:
-    """Return the SHA-256 of a frame's column names, kinds and values, in row order, as hex.
+    """Return the SHA-256, as hex, of a frame's column names, kinds and values in row order.
 
     Integers count as the float64 of the same value, every NaN and null as one missing value and
-    -0.0 as 0.0, so that neither the writer of a file nor its format changes the digest.
+    -0.0 as 0.0, so that the digest does not depend on the file format or the program that wrote it.
     """
     total = hashlib.sha256()
     for name in sorted(map(str, frame.columns)):

@@ -1,4 +1,4 @@
-"""Labels as they are compared: which value of a column means 1."""
+"""Comparison of labels with ``problem.positive``, the value that means 1."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 TRUE_WORDS = frozenset({"yes", "true", "y", "t", "on", "1", "1.0"})
 FALSE_WORDS = frozenset({"no", "false", "n", "f", "off", "0", "0.0"})
-"""What a label may say where ``positive`` is a bare yes or no in YAML."""
+"""Accepted labels where ``positive`` is a YAML boolean, such as an unquoted yes."""
 
 
 def comparable_labels(values: pd.Series, positive: bool | str | float) -> pd.Series:
-    """Return labels as they are compared: numbers, or text in which 1.0 and 1 are one value.
+    """Return labels in a comparable form: numbers, or text in which 1.0 and 1 are equal.
 
-    Where ``positive`` is a number, a word beside numbers stays a word: it is a value of its own.
+    Where ``positive`` is a number, text among numbers stays text: it is a label of its own.
     """
     if not isinstance(positive, bool | str):
         numbers = as_numbers(values)
@@ -35,16 +35,16 @@ def comparable_labels(values: pd.Series, positive: bool | str | float) -> pd.Ser
 
 
 def comparable_positive(positive: bool | str | float) -> str | float:
-    """Return the positive value as :func:`comparable_labels` writes it."""
+    """Return the positive value in the form of :func:`comparable_labels`."""
     if isinstance(positive, bool):
         return str(positive).lower()
     return _plain(positive) if isinstance(positive, str) else positive
 
 
 def one_of_two(values: pd.Series, positive: bool | str | float) -> pd.Series:
-    """Tell which labels are ``positive`` or the most frequent of the other values.
+    """Return which labels are ``positive`` or the most frequent other value.
 
-    None is where ``positive`` does not occur. Missing labels count as one of the two.
+    False everywhere if ``positive`` does not occur. Missing labels count as True.
     """
     labels = comparable_labels(values, positive)
     missing = labels.isna()
@@ -55,12 +55,12 @@ def one_of_two(values: pd.Series, positive: bool | str | float) -> pd.Series:
     if counts.empty:
         return missing | is_positive
     most = counts[counts == counts.iloc[0]].index
-    found: pd.Series = missing | is_positive | (labels == min(most, key=str))
-    return found
+    result: pd.Series = missing | is_positive | (labels == min(most, key=str))
+    return result
 
 
 def shown_labels(values: pd.Series, most: int = 5) -> str:
-    """Return the distinct values with how often each occurs, the most frequent first."""
+    """Return the distinct values with their counts, the most frequent first."""
     counts = as_text(values).dropna().value_counts()
     ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
     shown = ", ".join(f"{str(value)[:40]} ({count:,})" for value, count in ordered[:most])
@@ -68,5 +68,5 @@ def shown_labels(values: pd.Series, most: int = 5) -> str:
 
 
 def _plain(word: str) -> str:
-    """Return a whole number without its decimal point, and any other text as it is."""
+    """Return an integer without its ``.0``, and other text unchanged."""
     return word[:-2] if word.endswith(".0") and word[:-2].isdigit() else word

@@ -1,4 +1,4 @@
-"""Advisory checks of data: columns that are left out, row numbers, categories, placeholders."""
+"""Advisory checks of data: dropped columns, row numbers, categories, placeholder dates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.data.rules import columns_of
 from ml_pipeline.data.sources import index_columns
-from ml_pipeline.data.text_normalization import same_but_for_spelling
+from ml_pipeline.data.text_normalization import spelling_key
 from ml_pipeline.data.typed_columns import as_dates, as_numbers, as_text
 
 if TYPE_CHECKING:
@@ -22,43 +22,50 @@ if TYPE_CHECKING:
     from ml_pipeline.problem import Problem
 
 MANY_CATEGORIES = 1000
-"""From here on a categorical feature is named with its cost."""
+"""Number of categories from which a feature is reported with its memory."""
 QUOTED = re.compile(r"(['\u2018\u2019\u201c\u201d`]).+['\u2018\u2019\u201c\u201d`]", re.DOTALL)
-SHORTENED = r"\d([.,]\d+)?[eE]\+\d+"
-PLACEHOLDERS = ("0001-01-01", "1753-01-01", "1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01")
-YEARS_BEFORE = 10
-"""Days by which programs write that a date is not known, where all others are so much later."""
+SCIENTIFIC = r"\d([.,]\d+)?[eE]\+\d+"
+PLACEHOLDER_DATES = (
+    "0001-01-01",
+    "1753-01-01",
+    "1899-12-30",
+    "1899-12-31",
+    "1900-01-01",
+    "1970-01-01",
+)
+MIN_GAP_YEARS = 10
+"""Years between a placeholder for an unknown date and the earliest other date, at least."""
 FIRST_ROWS = 1000
-WHOLE_IN_FLOAT32 = 2**24
-"""From here on a float32 cannot tell all neighbouring whole numbers apart."""
+EXACT_FLOAT32_LIMIT = 2**24
+"""A float32 represents every integer up to this exactly."""
 MIN_DISTINCT_SHARE = 0.9
 MIN_NUMBERED_ROWS = 20
-"""Rows from which a column that counts them is a row number."""
+"""Fewest rows for which a column 0, 1, 2, ... is reported as a row number."""
 
 
 def observe(
     source: SourceRows, frame: pd.DataFrame, problem: Problem, data: DataSection
 ) -> tuple[Check, ...]:
-    """Return checks on the columns of all rows; all are advisory.
+    """Return the advisory checks of the columns.
 
     Args:
-        source: the rows as they were read.
+        source: the rows of the source.
         frame: the same rows in the problem's columns, not sampled.
-        problem: says which columns are features.
+        problem: determines which columns are features.
         data: ``columns`` maps names.
     """
     notes = list(source.notes)
     for name in index_columns(source.frame, problem, data):
         notes.append(f"column '{name}' is left out: an index that pandas wrote")  # noqa: PERF401
-    left_out = [_note("columns_read", note) for note in notes]
+    dropped = [_note("columns_read", note) for note in notes]
     own = {column.name for column in problem.columns()}
     features = problem.feature_columns([str(name) for name in frame.columns])
-    numbered = [
+    row_numbers = [
         _row_number(column.name)
         for column in features
         if column.kind != "text" and column.name not in own and _counts_rows(frame[column.name])
     ]
-    telling_nothing = [
+    uninformative = [
         check
         for column in features
         if column.kind != "text" and column.name not in own and column.name in frame.columns
@@ -79,13 +86,13 @@ def observe(
         column.name for column in columns_of(problem, [*frame.columns]) if column.kind == "date"
     ]
     placeholders = [check for name in dates for check in _placeholders(name, frame[name])]
-    shortened = [check for name in texts for check in _shortened(name, frame[name])]
+    scientific = [check for name in texts for check in _scientific(name, frame[name])]
     return (
-        *numbered,
-        *shortened,
+        *row_numbers,
+        *scientific,
         *placeholders,
-        *telling_nothing,
-        *left_out,
+        *uninformative,
+        *dropped,
         *categories,
         *quoted,
         *spellings,
@@ -103,13 +110,13 @@ def _note(name: str, text: str) -> Check:
         verdict=Verdict.INCONCLUSIVE,
         required=False,
         observed=text,
-        expected="a row a line, a column a name",
+        expected="one row per line, one name per column",
         why=text,
     )
 
 
 def _counts_rows(column: pd.Series) -> bool:
-    """Tell whether a column holds 0, 1, 2, ... or 1, 2, 3, ..., in whatever order."""
+    """Return whether a column holds 0, 1, 2, ... or 1, 2, 3, ... in any order."""
     import numpy as np
 
     if len(column) < MIN_NUMBERED_ROWS or column.isna().any():
@@ -130,20 +137,20 @@ def _row_number(name: str) -> Check:
         name=f"{name}_no_row_number",
         verdict=Verdict.INCONCLUSIVE,
         required=False,
-        observed="each number of the rows once",
-        expected="a feature that says something of its row",
-        why=f"column '{name}' is a feature and counts the rows: if it is a row number or an "
+        observed="each row number once",
+        expected="a feature that describes its row",
+        why=f"column '{name}' is a feature and numbers the rows: if it is a row number or an "
         "identifier, name it in problem.drop or as problem.entity",
     )
 
 
 def _without_information(name: str, column: pd.Series) -> list[Check]:
-    """Name a feature without values, of one value, or of identifiers that float32 makes equal."""
+    """Report a feature that is empty, constant, or an identifier that float32 does not keep."""
     import numpy as np
 
     numbers = as_numbers(column.head(FIRST_ROWS)).to_numpy()
     low, high = np.nanmin(numbers, initial=np.inf), np.nanmax(numbers, initial=-np.inf)
-    if len(column) > FIRST_ROWS and low < high < WHOLE_IN_FLOAT32 and -low < WHOLE_IN_FLOAT32:
+    if len(column) > FIRST_ROWS and low < high < EXACT_FLOAT32_LIMIT and -low < EXACT_FLOAT32_LIMIT:
         return []  # nearly all columns of a large table end here
     if (
         len(column) > FIRST_ROWS
@@ -154,28 +161,29 @@ def _without_information(name: str, column: pd.Series) -> list[Check]:
     numbers = as_numbers(column).dropna().to_numpy()
     why = ""
     if not len(numbers):
-        why = "has no value" if column.isna().all() else ""
+        why = "has no values" if column.isna().all() else ""
     elif len(column) > 1 and numbers.min() == numbers.max() and len(numbers) == len(column):
-        why = f"has the value {numbers[0]:g} alone"
+        why = f"has only the value {numbers[0]:g}"
     if why:
         return [_note(f"{name}_varies", f"column '{name}' is a feature and {why}")]
     if not _equal_in_float32(numbers):
         return []
-    apart, left = len(np.unique(column.dropna())), len(np.unique(numbers.astype(np.float32)))
+    distinct, left = len(np.unique(column.dropna())), len(np.unique(numbers.astype(np.float32)))
     return [
         _note(
             f"{name}_distinct",
-            f"'{name}' is a feature of {apart:,} whole numbers that a model (float32) cannot tell "
-            f"apart: {left:,} are left; if it is an identifier, name it in problem.drop",
+            f"'{name}' is a feature of {distinct:,} different integers, of which {left:,} stay "
+            "different in float32, which models read; if it is an identifier, name it in "
+            "problem.drop",
         )
     ]
 
 
 def _equal_in_float32(numbers: NDArray[np.float64]) -> bool:
-    """Tell whether whole numbers that differ become equal as a model reads them."""
+    """Return whether different integers become equal in float32, which models read."""
     import numpy as np
 
-    if not len(numbers) or np.abs(numbers).max() < WHOLE_IN_FLOAT32:
+    if not len(numbers) or np.abs(numbers).max() < EXACT_FLOAT32_LIMIT:
         return False
     if (numbers != numbers.round()).any() or numbers.min() == numbers.max():
         return False
@@ -205,43 +213,43 @@ def _categories(name: str, column: pd.Series) -> list[Check]:
     ]
 
 
-def _shortened(name: str, column: pd.Series) -> list[Check]:
-    """Name identifiers that a spreadsheet wrote as 9.00E+15: their digits are lost."""
+def _scientific(name: str, column: pd.Series) -> list[Check]:
+    """Report identifiers that a spreadsheet wrote as 9.00E+15, which lost their digits."""
     values = as_text(column).dropna()
-    hits = values[values.str.fullmatch(SHORTENED)]
+    hits = values[values.str.fullmatch(SCIENTIFIC)]
     if hits.empty:
         return []
     return [
         _note(
             f"{name}_exact",
-            f"'{name}' holds {hits.iloc[0]!r} in {len(hits):,} rows: a spreadsheet shortened "
-            "numbers, so different ones look alike; write them as text where the data are made",
+            f"'{name}' holds {hits.iloc[0]!r} in {len(hits):,} rows: a spreadsheet rounded "
+            "numbers, so different ones look equal; write them as text in the data source",
         )
     ]
 
 
 def _placeholders(name: str, column: pd.Series) -> list[Check]:
-    """Name days that stand for none, such as 1900-01-01 years before all others."""
+    """Report placeholder dates, such as 1900-01-01 years before all others."""
     import numpy as np
 
     days = as_dates(column).dropna().to_numpy(dtype="datetime64[D]")
-    known = np.isin(days, np.array(PLACEHOLDERS, dtype="datetime64[D]"))
+    known = np.isin(days, np.array(PLACEHOLDER_DATES, dtype="datetime64[D]"))
     others = days[~known]
     if not known.any() or not len(others):
         return []
-    if days[known].max() + np.timedelta64(YEARS_BEFORE * 365, "D") > others.min():
+    if days[known].max() + np.timedelta64(MIN_GAP_YEARS * 365, "D") > others.min():
         return []
     return [
         _note(
             f"{name}_known",
             f"'{name}' is {days[known][0]} in {known.sum():,} rows, {others.min()} or later "
-            "in all others: if it stands for an unknown date, list it in data.source.na_values",
+            "in all others: if it means an unknown date, list it in data.source.na_values",
         )
     ]
 
 
 def _quoted(name: str, column: pd.Series) -> list[Check]:
-    """Name text in quotes that are no quotes of CSV: they are parts of its values."""
+    """Report values that include quotes other than those of CSV."""
     first = as_text(column.head(FIRST_ROWS)).dropna().unique()
     if not all(QUOTED.fullmatch(str(value)) for value in first):
         return []
@@ -251,32 +259,32 @@ def _quoted(name: str, column: pd.Series) -> list[Check]:
     return [
         _note(
             f"{name}_quoted",
-            f"values of '{name}' stand in quotes that are part of them, such as {values[0]}: CSV "
-            'quotes with ", write the file so, or requests need these quotes too',
+            f"values of '{name}' include their quotes, such as {values[0]}: CSV quotes with \", "
+            "write the file that way, or requests need these quotes too",
         )
     ]
 
 
 def _spellings(name: str, column: pd.Series) -> list[Check]:
-    """Name values that differ in case, blanks or Unicode form alone: they stay apart."""
+    """Report values that differ only in case, blanks or Unicode form, and count as different."""
     first: dict[str, str] = {}
-    alike: list[tuple[str, str]] = []
+    similar: list[tuple[str, str]] = []
     for value in as_text(column).dropna().unique():
         word = str(value)
-        other = first.setdefault(same_but_for_spelling(word), word)
+        other = first.setdefault(spelling_key(word), word)
         if other != word:
-            alike.append((other, word))
-    if not alike:
+            similar.append((other, word))
+    if not similar:
         return []
-    shown = ", ".join(f"'{one}' and '{two}'" for one, two in alike[:3])
+    shown = ", ".join(f"'{one}' and '{two}'" for one, two in similar[:3])
     return [
         Check(
             name=f"{name}_spelling",
             verdict=Verdict.INCONCLUSIVE,
             required=False,
-            observed=len(alike),
+            observed=len(similar),
             expected="values that differ in more than case or blanks",
-            why=f"values of '{name}' that differ in case or blanks alone count as different: "
-            f"{shown}{' and more' if len(alike) > 3 else ''}",
+            why=f"values of '{name}' that differ only in case or blanks count as different: "
+            f"{shown}{' and more' if len(similar) > 3 else ''}",
         )
     ]

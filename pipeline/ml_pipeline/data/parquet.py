@@ -1,4 +1,4 @@
-"""Parquet files; any error while reading one names the file."""
+"""Reading and writing of Parquet files, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ def read(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Return the rows of a Parquet file.
 
     Args:
-        path: Of the file.
-        columns: The ones to read; all of them if left out.
+        path: the file, or a folder of Parquet files.
+        columns: names of the columns to read; None for all.
 
     Raises:
-        UsageError: it cannot be read, or its bytes are no Parquet that pandas can hold.
+        UsageError: it cannot be read, or is not a Parquet file that pandas supports.
     """
     import pandas as pd
 
-    with named(path):
+    with errors_naming(path):
         return pd.read_parquet(path, columns=None if columns is None else list(columns))
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Translate every error while a file is read into a UsageError that names it."""
+def errors_naming(path: Path) -> Iterator[None]:
+    """Translate every error in the block into a UsageError that names the file."""
     if not path.exists():
         raise UsageError(
             f"cannot read {path}: No such file or directory", expected="a Parquet file"
         )
     if not path.is_file() and not path.is_dir():
-        raise UsageError(f"{path} is no regular file", expected="a Parquet file")
+        raise UsageError(f"{path} is not a regular file", expected="a Parquet file")
     if path.is_dir() and not any(path.rglob("*.parquet")):
         raise UsageError(f"{path} is a folder without Parquet files", expected="a Parquet file")
     try:
@@ -48,7 +48,7 @@ def named(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or _first_line(error)
         raise UsageError(f"cannot read {path}: {reason}", expected="a Parquet file") from None
-    except Exception as error:  # noqa: BLE001  pyarrow and pandas raise whatever broken bytes lead to
+    except Exception as error:  # noqa: BLE001  pyarrow and pandas raise many types for damaged bytes
         reason = _first_line(error)
         raise UsageError(f"cannot read {path}: {reason}", expected="a Parquet file") from None
 

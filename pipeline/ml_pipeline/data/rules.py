@@ -1,4 +1,4 @@
-"""The data tests that apply: the problem's, the configuration's, and those of every frame."""
+"""The data tests: those of the problem, of the configuration, and of every frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FORM_TOLERANCE = 0.01
 LINES = "lines_readable"
-"""The test that every line of a text file is a row."""
+"""Name of the test that every line of a text file can be read as a row."""
 TWO_LABELS = "expect_column_values_to_be_one_of_two_labels"
 WRITTEN_FORM = frozenset(
     {
@@ -30,7 +30,7 @@ WRITTEN_FORM = frozenset(
         "expect_column_values_to_not_match_regex",
     }
 )
-"""Expectations about a value as the source holds it, before it is read as a date or a number."""
+"""Expectations that test values as the source holds them, before dates and numbers are parsed."""
 
 COLUMN_ARGS = ("column", "column_A", "column_B", "entity_column", "time_column")
 
@@ -39,8 +39,8 @@ COLUMN_ARGS = ("column", "column_A", "column_B", "entity_column", "time_column")
 class DataTest:
     """A great_expectations expectation with its severity and tolerance.
 
-    ``own``: it is not of the configuration, so ``data.tolerances`` can set its tolerance.
-    ``remedy``: what to do where a frame misses it as a whole.
+    ``own``: built in, so ``data.tolerances`` can set its tolerance.
+    ``remedy``: what to do where a whole frame fails it.
     """
 
     name: str
@@ -54,7 +54,7 @@ class DataTest:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns that the expectation is about; none for one about the table."""
+        """Names of the columns that the expectation tests; none for one of the table."""
         single = [self.args[key] for key in COLUMN_ARGS if key in self.args]
         return (*single, *self.args.get("column_list", ()))
 
@@ -62,17 +62,17 @@ class DataTest:
 def row_tests(
     problem: Problem, data: DataSection, present: Collection[str], today: date
 ) -> tuple[DataTest, ...]:
-    """Return the tests of a frame as it was read, in the problem's column names.
+    """Return the tests of single rows of a frame in the problem's column names.
 
     Args:
-        problem: brings its own rules; one about an optional column that is absent does not apply.
+        problem: has its own rules; those of absent optional columns do not apply.
         data: ``expectations`` and ``tolerances``.
         present: the frame's columns.
-        today: a date after it is an error.
+        today: later dates fail.
 
     Raises:
-        UsageError: an expectation names an absent column, cannot set rows or cells aside as it
-            should, or ``tolerances`` names no test.
+        UsageError: an expectation names an absent column or cannot have its severity, or
+            ``tolerances`` names an unknown test.
     """
     own = [_of_rule(rule, present) for rule in problem.expectations()]
     own = [test for test in own if set(test.columns) <= set(present)]
@@ -102,17 +102,17 @@ def frame_tests(
     *,
     binary: bool = True,
 ) -> tuple[DataTest, ...]:
-    """Return the tests of a clean frame as a whole: size, age, no empty column, both labels.
+    """Return the aggregate tests of a clean frame: size, age, empty columns, classes.
 
-    Of a label that is not ``binary`` there must be two values at least.
+    A label that is not ``binary`` must have at least two values.
     """
     args: dict[str, Any] = {"min_value": data.min_rows}
-    few = "give it more rows" + (", or lower data.min_rows" if data.min_rows > 1 else "")
+    few = "add rows" + (", or lower data.min_rows" if data.min_rows > 1 else "")
     tests = [DataTest("enough_rows", "expect_table_row_count_to_be_between", args, remedy=few)]
     for column in columns:
         args = {"column": column.name, "min_value": 0, "strict_min": True}
         expect = "expect_column_proportion_of_non_null_values_to_be_between"
-        empty = f"fill column '{data.columns.get(column.name, column.name)}', or take it out of "
+        empty = f"fill column '{data.columns.get(column.name, column.name)}', or remove it from "
         empty += "the problem's options"
         tests.append(DataTest(f"{column.name}_not_empty", expect, args, remedy=empty))
     if label is not None:
@@ -139,33 +139,33 @@ def distribution_tests(accepted: Mapping[str, Any], limits: Distribution) -> tup
 
     Args:
         accepted: ``columns`` of that profile: null_share, mean and std by name.
-        limits: how far shares of nulls may rise and means may move.
+        limits: how far null shares may rise and means may shift.
     """
     tests = []
     nulls = (
-        "look where the values are lost; if it is right so, raise data.distribution.null_share "
-        f"(now {limits.null_share:g}) for this release"
+        "find out where the values are lost; if the change is expected, raise "
+        f"data.distribution.null_share (now {limits.null_share:g}) for this release"
     )
     means = (
-        "look for another unit or another population; if it is right so, raise "
+        "check for a change of unit or population; if the change is expected, raise "
         f"data.distribution.mean_shift (now {limits.mean_shift:g}) for this release"
     )
-    for name, was in accepted.items():
-        least = max(0.0, 1 - was["null_share"] - limits.null_share)
+    for name, previous in accepted.items():
+        least = max(0.0, 1 - previous["null_share"] - limits.null_share)
         args = {"column": name, "min_value": least}
         expect = "expect_column_proportion_of_non_null_values_to_be_between"
         tests.append(DataTest(f"{name}_nulls_as_accepted", expect, args, remedy=nulls))
-        if was["mean"] is not None:
-            reach = limits.mean_shift * (was["std"] or 0.0) + 1e-9 * abs(was["mean"])
-            args = {"column": name, "min_value": was["mean"] - reach}
-            args["max_value"] = was["mean"] + reach
+        if previous["mean"] is not None:
+            shift = limits.mean_shift * (previous["std"] or 0.0) + 1e-9 * abs(previous["mean"])
+            args = {"column": name, "min_value": previous["mean"] - shift}
+            args["max_value"] = previous["mean"] + shift
             expect = "expect_column_mean_to_be_between"
             tests.append(DataTest(f"{name}_mean_as_accepted", expect, args, remedy=means))
     return tuple(tests)
 
 
 def columns_of(problem: Problem, present: Collection[str]) -> tuple[Column, ...]:
-    """Return the columns of a frame that have a kind: the problem's own, and its features."""
+    """Return the typed columns of a frame: those of the problem, and its features."""
     own = [column for column in problem.columns() if column.name in present]
     named = {column.name for column in problem.columns()}
     features = problem.feature_columns([name for name in present if name not in named])
@@ -173,7 +173,7 @@ def columns_of(problem: Problem, present: Collection[str]) -> tuple[Column, ...]
 
 
 def lines_tolerance(data: DataSection) -> float:
-    """Return which share of a text file's lines may be no row."""
+    """Return the tolerated share of a text file's lines that cannot be read as rows."""
     return data.tolerances.get(LINES, FORM_TOLERANCE)
 
 
@@ -185,7 +185,7 @@ def _of_rule(rule: Rule, present: Collection[str]) -> DataTest:
 
 
 def _forms(problem: Problem, own: Iterable[DataTest], present: Collection[str]) -> list[DataTest]:
-    """Return tests that dates and numbers can be read, where the problem has none itself."""
+    """Return tests that dates and numbers can be parsed, where the problem has none."""
     tested = {test.columns[0] for test in own if "date" in test.expect and len(test.columns) == 1}
     tests = []
     for column in columns_of(problem, present):
@@ -210,35 +210,37 @@ def _of_configuration(
 ) -> list[DataTest]:
     counted = Counter(taken)
     tests = []
-    for number, given in enumerate(expectations):
+    for number, section in enumerate(expectations):
         where = f"data.expectations.{number}"
-        _names_columns(given.args, where)
-        test = DataTest("", given.expect, given.args, given.severity, given.tolerance, given.blank)
-        absent = [name for name in (*test.columns, given.blank) if name and name not in present]
+        _check_column_names(section.args, where)
+        test = DataTest(
+            "", section.expect, section.args, section.severity, section.tolerance, section.blank
+        )
+        absent = [name for name in (*test.columns, section.blank) if name and name not in present]
         if absent:
             raise UsageError(
-                f"{where} names a column '{absent[0]}', which the data has not",
+                f"{where} names a column '{absent[0]}', which the data does not have",
                 hint=nearest(absent[0], present),
             )
-        if given.blank is not None and given.severity != "blank":
-            raise UsageError(f"{where} has blank and severity {given.severity}", expected="blank")
-        blank = given.blank
-        if given.severity == "blank" and blank is None:
+        if section.blank is not None and section.severity != "blank":
+            raise UsageError(f"{where} has blank and severity {section.severity}", expected="blank")
+        blank = section.blank
+        if section.severity == "blank" and blank is None:
             if len(test.columns) != 1:
                 raise UsageError(
                     f"{where} is about {len(test.columns)} columns",
                     expected="blank: the column whose cell is emptied",
                 )
             blank = test.columns[0]
-        name = given.name or f"{given.expect} ({', '.join(test.columns) or 'table'})"
+        name = section.name or f"{section.expect} ({', '.join(test.columns) or 'table'})"
         counted[name] += 1
         name = name if counted[name] == 1 else f"{name} #{counted[name]}"
         tests.append(replace(test, name=name, blank=blank))
     return tests
 
 
-def _names_columns(args: Mapping[str, Any], where: str) -> None:
-    """Raise UsageError where an argument that names columns holds anything else."""
+def _check_column_names(args: Mapping[str, Any], where: str) -> None:
+    """Raise UsageError where an argument for column names has another type."""
     for key in COLUMN_ARGS:
         if not isinstance(args.get(key, ""), str):
             raise UsageError(f"{where}.args.{key} is {args[key]!r}", expected="a column's name")

@@ -1,4 +1,4 @@
-"""A small, deterministic part of the data, for runs that must be quick."""
+"""Deterministic samples of the data, for quick runs."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from ml_pipeline.data.typed_columns import as_dates, as_text
 if TYPE_CHECKING:
     import pandas as pd
 
-LEAST_ENTITIES = 20
+MIN_ENTITIES = 20
 
 
 def sample_newest(
     frame: pd.DataFrame, size: int, entity: str | None = None, time: str | None = None
 ) -> pd.DataFrame:
-    """Keep ``size`` rows at most, in their order: the newest of 20 entities (all, if fewer).
+    """Return at most ``size`` rows in their order: the newest of 20 entities (all, if fewer).
 
-    The entities are those with the newest rows; among equals those with more rows, then by name.
-    Where 20 have fewer than ``size`` rows, more of them are taken. The first 20 keep their newest
-    row at least, even where ``size`` is smaller than their number. Without
-    a time column, rows are chosen by a hash of their content; without entities, the newest rows.
-    A row whose date cannot be read is the oldest.
+    The entities are those with the newest rows; ties are broken by the number of rows, then by
+    name. More entities are added where 20 have fewer than ``size`` rows. The first 20 keep at least
+    their newest row, even where ``size`` is smaller than their number. Without a time column, rows
+    are chosen by a hash of their content; without entities, the newest rows are chosen. A row
+    whose date cannot be parsed counts as the oldest.
     """
     import numpy as np
     import pandas as pd
@@ -37,11 +37,11 @@ def sample_newest(
     by_entity = keys.groupby("entity", sort=True)["time"].agg(["max", "size"]).reset_index()
     ranked = by_entity.sort_values(["max", "size", "entity"], ascending=[False, False, True])
     filling = int((ranked["size"].cumsum() < size).sum()) + 1
-    names = ranked["entity"].iloc[: max(LEAST_ENTITIES, filling)]
+    names = ranked["entity"].iloc[: max(MIN_ENTITIES, filling)]
     chosen = keys[keys["entity"].isin(names)]
     ordered = chosen.sort_values(["time", "entity"], ascending=[False, True], kind="stable")
     latest = ordered.drop_duplicates("entity") if entity else ordered.iloc[:0]
-    first = latest[latest["entity"].isin(names.iloc[:LEAST_ENTITIES])]
+    first = latest[latest["entity"].isin(names.iloc[:MIN_ENTITIES])]
     rest = ordered[~ordered["position"].isin(first["position"])]
     kept = pd.concat([first, rest.iloc[: max(size - len(first), 0)]])
     return frame.iloc[np.sort(kept["position"].to_numpy())]

@@ -1,7 +1,7 @@
 """A seeded exchange that resembles a small market; see docs/reference/simulated.md.
 
-Every random quantity has a stream of its own, drawn day by day, so that more days prolong the same
-history instead of making another.
+Every random quantity has its own generator, drawn day by day, so that more days extend the same
+history.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ SECTORS = (
     "Microfinance",
     "Other",
 )
-LIMIT = 0.10
+PRICE_LIMIT = 0.10
 """Largest move of a day, up or down, as a share of the previous close."""
 SIGNAL_STRENGTH = 0.5
 """Daily volatilities that one standard deviation of the signal moves the next return, at edge 1."""
-HOLIDAYS = 0.03
-UNCHANGED = 0.08
-BONUS = 0.0015
-OPEN_OUTSIDE = 0.002
-LOW_ZERO = 0.00005
+HOLIDAY_SHARE = 0.03
+UNCHANGED_SHARE = 0.08
+BONUS_SHARE = 0.0015
+OPEN_ABOVE_HIGH_SHARE = 0.002
+ZERO_LOW_SHARE = 0.00005
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,10 @@ def simulate(source: SimulatedSource) -> pd.DataFrame:
     paths = _paths(source, symbols, market, bars)
     shape = paths.close.shape
     chance = defects.random((*shape, 2))
-    open_ = np.where(chance[..., 0] < OPEN_OUTSIDE, np.round(paths.high * 1.01, 2), paths.open)
-    low = np.where(chance[..., 1] < LOW_ZERO, 0.0, paths.low)
+    open_ = np.where(
+        chance[..., 0] < OPEN_ABOVE_HIGH_SHARE, np.round(paths.high * 1.01, 2), paths.open
+    )
+    low = np.where(chance[..., 1] < ZERO_LOW_SHARE, 0.0, paths.low)
     day, symbol = np.nonzero(paths.traded)
     names = np.array([f"SIM{number:03d}" for number in range(source.symbols)], dtype=object)
     sectors = np.array(SECTORS, dtype=object)[np.arange(source.symbols) % len(SECTORS)]
@@ -96,7 +98,7 @@ def _trading_days(count: int, rng: np.random.Generator) -> list[date]:
     days: list[date] = []
     day = FIRST_DAY
     while len(days) < count:
-        if day.weekday() not in (FRIDAY, SATURDAY) and rng.random() >= HOLIDAYS:
+        if day.weekday() not in (FRIDAY, SATURDAY) and rng.random() >= HOLIDAY_SHARE:
             days.append(day)
         day += timedelta(days=1)
     return days
@@ -108,7 +110,7 @@ def _paths(
     market: np.random.Generator,
     bars: np.random.Generator,
 ) -> _Paths:
-    """Simulate day after day, all symbols at once."""
+    """Simulate one day after another, vectorised over the symbols."""
     import numpy as np
 
     n, days = source.symbols, source.days
@@ -138,9 +140,9 @@ def _paths(
         common = 0.006 * np.sqrt(turbulence) * beta * last_shock
         common = common + 0.004 * shocks[day, 1:][sector_of]
         own = volatility * (SIGNAL_STRENGTH * source.edge * signal + noise[day, :, 0])
-        move = np.clip(common + own, np.log1p(-LIMIT), np.log1p(LIMIT))
-        move = np.where(chance[day, :, 0] < UNCHANGED, 0.0, move)
-        bonus = (chance[day, :, 1] < BONUS) & (previous > 200)
+        move = np.clip(common + own, np.log1p(-PRICE_LIMIT), np.log1p(PRICE_LIMIT))
+        move = np.where(chance[day, :, 0] < UNCHANGED_SHARE, 0.0, move)
+        bonus = (chance[day, :, 1] < BONUS_SHARE) & (previous > 200)
         ratio = np.where(bonus, 0.25 + 0.5 * chance[day, :, 2], 0.0)
         base = previous / (1 + ratio)
         move = np.where(bonus, move / 10, move)
@@ -171,7 +173,7 @@ def _mean(values: Floats, where: Flags) -> float:
 
 
 def _standardised(values: Floats, where: Flags) -> Floats:
-    """Return the day's z-scores across the listed symbols, cut at 2.5; 0 without spread."""
+    """Return the day's z-scores across the listed symbols, clipped at 2.5; 0 without variance."""
     import numpy as np
 
     spread = float(values[where].std()) if where.any() else 0.0

@@ -1,4 +1,4 @@
-"""The rows of a source, and the lines of it that are no rows."""
+"""The rows of a source, and its lines that cannot be read as rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UnreadLine:
-    """A line of a text file that is no row, and why."""
+    """A line of a text file that cannot be read as a row, with the reason."""
 
     row: int
     line: int
@@ -26,12 +26,12 @@ class SourceRows:
     """The rows of a source in its own column names and order.
 
     Attributes:
-        frame: the rows; its index is each row's place in the source, from 0, lines that are no
-            row counted.
-        lines: line number of each place of a text file, from 1; None for another source.
-        unread: the lines that are no row.
-        notes: what was left out or changed in reading, one sentence each.
-        date_format: how its days are written, where that is set.
+        frame: the rows; the index is each row's position in the source, from 0, counting
+            unreadable lines.
+        lines: line number, from 1, of each position in a text file; None for other sources.
+        unread: the lines that cannot be read as rows.
+        notes: what was left out or changed while reading, one sentence each.
+        date_format: the configured format of its dates, if any.
     """
 
     frame: pd.DataFrame
@@ -42,9 +42,9 @@ class SourceRows:
 
     @property
     def count(self) -> int:
-        """Rows and lines that are no row."""
+        """Number of rows and unreadable lines."""
         return len(self.frame) + len(self.unread)
 
     def place(self, row: Any) -> str:
-        """Return where a row is: its line in a text file, else its position."""
+        """Return the location of a row: its line in a text file, else its position."""
         return f"row {row}" if self.lines is None else f"line {self.lines[row]}"

@@ -1,4 +1,4 @@
-"""Reading of a source, and the mapping of its columns to the problem's."""
+"""Reading of data sources, and the mapping of their columns to those of the problem."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ml_pipeline.core.errors import UsageError, nearest
 from ml_pipeline.data import parquet
 from ml_pipeline.data.csv_file import read_csv
 from ml_pipeline.data.exact_text import arrow_texts, texts
-from ml_pipeline.data.file_bytes import MOST_MEGABYTES, MOST_TIMES, Limit
+from ml_pipeline.data.file_bytes import MAX_MEGABYTES, MAX_RATIO, Limit
 from ml_pipeline.data.source_rows import SourceRows
 from ml_pipeline.data.text_normalization import is_index_name, plain_name, without_blanks
 from ml_pipeline.data.typed_columns import as_text
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 
 
 RESERVED_COLUMNS = frozenset({"source_row", "source_line", "source_text", "reasons"})
-"""Columns that the rows set aside have beside their own."""
+"""Columns that are added to quarantined rows."""
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
-ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-BYTES_OF_A_VALUE = 8
+URL_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+BYTES_PER_VALUE = 8
 UNSUPPORTED_TYPES = (
     *("list", "large_list", "fixed_size_list", "struct", "map", "dense_union", "sparse_union"),
     *("duration", "time32", "time64", "binary", "large_binary", "fixed_size_binary", "month_day"),
 )
-"""Arrow types (as their names start) of columns that are neither numbers, dates nor text."""
+"""Prefixes of the Arrow types that are neither numbers, dates nor text."""
 
 
 def read_source(
@@ -54,19 +54,19 @@ def read_source(
     """Read a source in its own column names and row order.
 
     Args:
-        source: where the rows are, and how values are written.
+        source: location of the rows, and the format of values.
         project: relative paths are relative to its root.
-        text: columns that are no numbers (see :func:`text_columns`): they are text, exactly.
+        text: columns that are kept as exact text (see :func:`text_columns`).
         dates: those of them that hold dates (see :func:`date_columns`).
 
     Raises:
-        UsageError: the file or its form is wrong.
-        EnvironmentFault: a database does not answer.
+        UsageError: the file is missing, malformed or of another format.
+        EnvironmentFault: a database is unavailable.
         Refused: the file is empty.
     """
     words = {*text} - {*dates}
     if isinstance(source, CsvSource | ParquetSource):
-        _refuse_other_places(source.path, project.path(source.path))
+        _refuse_url_or_pattern(source.path, project.path(source.path))
     match source:
         case CsvSource():
             plain = source.decimal == "." and source.thousands is None
@@ -93,9 +93,9 @@ def read_source(
 
 
 def as_rows(frame: pd.DataFrame, problem: Problem, data: DataSection) -> SourceRows:
-    """Return rows that did not come from a source as the project's source would give them.
+    """Return rows that did not come from a source in the form of the project's source.
 
-    Their days are YYYY-MM-DD, whatever the source's ``date_format`` is.
+    Their dates are YYYY-MM-DD, whatever the source's ``date_format`` is.
     """
     forms = data.source if isinstance(data.source, WrittenForms) else WrittenForms()
     forms = forms.model_copy(update={"date_format": None})
@@ -106,27 +106,27 @@ def as_rows(frame: pd.DataFrame, problem: Problem, data: DataSection) -> SourceR
 def _with_types(
     rows: SourceRows, forms: WrittenForms, words: Collection[str], dates: Collection[str]
 ) -> SourceRows:
-    """Apply the written forms, take blanks from around texts, and give each column one type."""
+    """Apply the configured formats, strip blanks from text, and give each column one type."""
     import pandas as pd
 
     frame, notes = rows.frame, list(rows.notes)
     names = [plain_name(name) for name in frame.columns]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    if duplicates:
         raise UsageError(
-            f"the source has more than one column '{twice[0]}'",
-            expected="one of a name",
-            hint="name them apart where they are written or queried (select a.id as a_id, ...)",
+            f"the source has more than one column '{duplicates[0]}'",
+            expected="unique column names",
+            hint="rename one where it is written or queried (select a.id as a_id, ...)",
         )
     frame = frame.set_axis(names, axis=1)
     nameless = [name for name in names if name in ("", "None")]
     frame = frame.drop(columns=nameless)
     notes += [f"column {names.index(name) + 1} has no name and is left out" for name in nameless]
-    taken: dict[str, pd.Series] = {}
+    columns: dict[str, pd.Series] = {}
     for name in frame.columns:
         column = frame[name]
         if column.dtype == object and name not in words and _are_bytes(column):
-            notes.append(f"column '{name}' (binary) is left out: not a value")
+            notes.append(f"column '{name}' (binary) is left out: not a number, date or text")
             continue
         if column.dtype == object and name in words:
             column = pd.Series(texts(name, column.tolist()), index=column.index, dtype="str")
@@ -136,10 +136,10 @@ def _with_types(
             stripped = without_blanks(column)
             changed = int((stripped.fillna("") != column.fillna("")).sum())
             if changed and name in words:
-                notes.append(f"blanks around values of '{name}' are taken off in {changed:,} rows")
+                notes.append(f"blanks around values of '{name}' are removed in {changed:,} rows")
             column = stripped
-        taken[name] = column
-    frame = apply_forms(pd.DataFrame(taken, index=frame.index), forms, words, dates)
+        columns[name] = column
+    frame = apply_forms(pd.DataFrame(columns, index=frame.index), forms, words, dates)
     return replace(rows, frame=frame, notes=tuple(notes), date_format=forms.date_format)
 
 
@@ -154,12 +154,12 @@ def _of_one_kind(column: pd.Series) -> bool:
 
 
 def text_columns(problem: Problem, data: DataSection) -> frozenset[str]:
-    """Return the source's names of the problem's text and date columns."""
+    """Return the names, in the source, of the problem's text and date columns."""
     return _columns_of(problem, data, ("text", "date"))
 
 
 def date_columns(problem: Problem, data: DataSection) -> frozenset[str]:
-    """Return the source's names of the problem's date columns."""
+    """Return the names, in the source, of the problem's date columns."""
     return _columns_of(problem, data, ("date",))
 
 
@@ -174,17 +174,16 @@ def _columns_of(problem: Problem, data: DataSection, kinds: Collection[str]) -> 
 def to_problem_columns(
     raw: pd.DataFrame, problem: Problem, data: DataSection, project: Project | None = None
 ) -> pd.DataFrame:
-    """Name columns as the problem does and add constants and groups; values stay as they are.
+    """Rename columns to the problem's names and add constants and groups, without changing values.
 
-    Columns that the problem does not know are kept under their own names if the problem keeps
-    other columns, except where such a name is one of the problem's. They come after the problem's,
-    sorted by name: the order of the source's columns means nothing.
+    If the problem keeps other columns, they follow the problem's, sorted by name, since the order
+    of the source's columns has no meaning. A name that is one of the problem's is dropped.
 
     Args:
         raw: rows in the source's column names.
-        problem: says which columns there are.
+        problem: names the columns.
         data: ``columns``, ``constants`` and ``groups``.
-        project: where the groups file lies; without it, groups are not added.
+        project: contains the groups file; without it, groups are not added.
 
     Raises:
         UsageError: a column is missing, or ``columns``, ``constants`` or ``groups`` do not fit.
@@ -192,7 +191,7 @@ def to_problem_columns(
     import pandas as pd
 
     known = {column.name: column for column in problem.columns()}
-    _names_known(known, data)
+    _check_known_names(known, data)
     data = data.model_copy(
         update={"columns": {name: plain_name(given) for name, given in data.columns.items()}}
     )
@@ -200,13 +199,13 @@ def to_problem_columns(
     grouped = data.groups is not None and project is not None
     frame: dict[str, pd.Series] = {}
     for name, column in known.items():
-        given = data.columns.get(name, name)
+        source_name = data.columns.get(name, name)
         if name in data.constants:
             frame[name] = pd.Series([data.constants[name]] * len(raw), index=raw.index)
-        elif given in raw.columns:
-            frame[name] = raw[given]
+        elif source_name in raw.columns:
+            frame[name] = raw[source_name]
         elif name in data.columns or (column.required and not (grouped and name == group)):
-            raise _missing(name, given, raw)
+            raise _missing(name, source_name, raw)
     if grouped:
         assert data.groups is not None
         assert project is not None
@@ -216,7 +215,7 @@ def to_problem_columns(
         others = sorted(str(name) for name in raw.columns if name not in taken)
         if reserved := [name for name in others if name in RESERVED_COLUMNS]:
             raise UsageError(
-                f"the source has a column '{reserved[0]}', a name that reports use",
+                f"the source has a column '{reserved[0]}', a name that reports reserve",
                 hint="give it another name where it is written",
             )
         frame |= {name: raw[name] for name in others if not is_index_name(name)}
@@ -224,7 +223,7 @@ def to_problem_columns(
 
 
 def index_columns(raw: pd.DataFrame, problem: Problem, data: DataSection) -> tuple[str, ...]:
-    """Return the columns that pandas calls an index: left out unless the problem names them."""
+    """Return the columns that pandas wrote as an index, unless the problem names them."""
     if not problem.keeps_other_columns:
         return ()
     named = {data.columns.get(column.name, column.name) for column in problem.columns()}
@@ -234,17 +233,17 @@ def index_columns(raw: pd.DataFrame, problem: Problem, data: DataSection) -> tup
 
 
 def to_source_columns(frame: pd.DataFrame, data: DataSection) -> pd.DataFrame:
-    """Name columns as the source does, without the constants: what users' data tests see."""
+    """Rename columns to the source's names and drop constants, for the project's data tests."""
     kept = frame.drop(columns=[name for name in data.constants if name in frame.columns])
     return kept.rename(columns=data.columns)
 
 
-def _names_known(known: Collection[str], data: DataSection) -> None:
+def _check_known_names(known: Collection[str], data: DataSection) -> None:
     for section, names in (("columns", data.columns), ("constants", data.constants)):
         for name in names:
             if name not in known:
                 raise UsageError(
-                    f"data.{section} names '{name}', which the problem has not",
+                    f"data.{section} names '{name}', which the problem does not have",
                     hint=nearest(name, known),
                 )
     both = sorted(set(data.columns) & set(data.constants))
@@ -252,19 +251,19 @@ def _names_known(known: Collection[str], data: DataSection) -> None:
         raise UsageError(f"'{both[0]}' is in data.columns and in data.constants")
 
 
-def _missing(name: str, given: str, raw: pd.DataFrame) -> UsageError:
+def _missing(name: str, source_name: str, raw: pd.DataFrame) -> UsageError:
     sources = [str(column) for column in raw.columns]
-    alike = [column for column in sources if column.lower() == given.lower()]
+    alike = [column for column in sources if column.lower() == source_name.lower()]
     if len(sources) > 1 and any(NUMBER.fullmatch(column) for column in sources):
         return UsageError(
-            f"the source has no column '{given}'; its first line, which names the columns, holds "
-            f"{', '.join(sources[:5])}",
+            f"the source has no column '{source_name}'; its first line, which names the columns, "
+            f"holds {', '.join(sources[:5])}",
             expected=f"one for the problem's '{name}'",
-            hint="if the file has no line of names, add one as its first line",
+            hint="if the file has no header, add one as its first line",
         )
-    near = f"set data.columns.{name} to '{alike[0]}'" if alike else nearest(given, sources)
+    near = f"set data.columns.{name} to '{alike[0]}'" if alike else nearest(source_name, sources)
     return UsageError(
-        f"the source has no column '{given}'",
+        f"the source has no column '{source_name}'",
         expected=f"one for the problem's '{name}'",
         hint=f"{near} (data.columns maps names, data.constants gives a value)",
     )
@@ -283,18 +282,20 @@ def _groups(
                 f"{path} has no column '{column}'", hint=nearest(column, table.columns)
             )
     pairs = table.dropna(subset=[groups.entity]).drop_duplicates()
-    twice = pairs[groups.entity].duplicated()
-    if twice.any():
-        raise UsageError(f"{path} gives '{pairs.loc[twice, groups.entity].iloc[0]}' two groups")
+    duplicates = pairs[groups.entity].duplicated()
+    if duplicates.any():
+        raise UsageError(
+            f"{path} gives '{pairs.loc[duplicates, groups.entity].iloc[0]}' two groups"
+        )
     return {name: as_text(frame[entity]).map(pairs.set_index(groups.entity)[groups.group])}
 
 
 def _read_parquet(path: Path, text: Collection[str], max_unpacked_mb: int | None) -> SourceRows:
-    """Read a Parquet file or folder; columns of ``text`` become text before pandas sees them."""
+    """Read a Parquet file or folder; columns in ``text`` are converted to text by Arrow."""
     import pyarrow.parquet as pq
 
     notes = []
-    with parquet.named(path):
+    with parquet.errors_naming(path):
         schema = None
         if path.is_dir():
             schema = _schema_of_all(path)
@@ -308,7 +309,9 @@ def _read_parquet(path: Path, text: Collection[str], max_unpacked_mb: int | None
             if str(field.type).startswith(UNSUPPORTED_TYPES):
                 if plain_name(field.name) in text:
                     raise _unsupported(field.name, field.type)
-                notes.append(f"column '{field.name}' ({field.type}) is left out: not a value")
+                notes.append(
+                    f"column '{field.name}' ({field.type}) is left out: not a number, date or text"
+                )
                 table = table.drop_columns([field.name])
         frame = table.to_pandas()
     named = [name for name in frame.index.names if name is not None]
@@ -316,26 +319,26 @@ def _read_parquet(path: Path, text: Collection[str], max_unpacked_mb: int | None
     return SourceRows(frame.reset_index(drop=True), notes=tuple(notes))
 
 
-def _refuse_other_places(given: Path, path: Path) -> None:
-    """Refuse URLs and glob patterns: only paths of files are read."""
-    if ADDRESS.match(str(given)):
+def _refuse_url_or_pattern(configured: Path, path: Path) -> None:
+    """Refuse URLs and glob patterns: only file paths are supported."""
+    if URL_SCHEME.match(str(configured)):
         raise UsageError(
-            f"data source {given} is an address",
+            f"data source {configured} is a URL",
             expected="the path of a file",
-            hint="download it before, and name the file",
+            hint="download it, and set the path to the file",
         )
     if set("*?") & set(path.name) and not path.exists():
         raise UsageError(
-            f"data source {given} is a pattern",
+            f"data source {configured} is a glob pattern",
             expected="the path of one file, or of a folder of Parquet files",
         )
 
 
 def _schema_of_all(path: Path) -> Any:
-    """Return the one schema that reads every file of a folder.
+    """Return one schema for every file of a folder; None where all are equal.
 
-    Arrow alone takes the first file's: columns that only later files have would be lost, and those
-    that they lack would be missing values.
+    Arrow by default uses the first file's: columns of later files would be lost, and columns that
+    they lack would be missing values.
     """
     import pyarrow as pa
     import pyarrow.dataset as ds
@@ -346,10 +349,11 @@ def _schema_of_all(path: Path) -> Any:
     for fragment in whole.get_fragments():
         schema = fragment.physical_schema
         if schemas and {*schema.names} != {*schemas[0].names}:
-            apart = sorted({*schema.names} ^ {*schemas[0].names})
+            differing = sorted({*schema.names} ^ {*schemas[0].names})
             raise UsageError(
-                f"{first} and {fragment.path} have other columns: '{apart[0]}' is in one alone",
-                expected="files of the same columns in one folder",
+                f"{first} and {fragment.path} have different columns: only one of them has "
+                f"'{differing[0]}'",
+                expected="the same columns in all files of a folder",
             )
         for name in schema.names if schemas else ():
             kinds = {_is_text(one.field(name).type) for one in (schemas[0], schema)} - {None}
@@ -363,13 +367,13 @@ def _schema_of_all(path: Path) -> Any:
         schemas.append(schema)
     if all(schema.equals(schemas[0]) for schema in schemas):
         return None
-    together = pa.unify_schemas(schemas, promote_options="permissive")
-    folders = [field for field in whole.schema if field.name not in together.names]
-    return pa.schema([*together, *folders])
+    unified = pa.unify_schemas(schemas, promote_options="permissive")
+    folders = [field for field in whole.schema if field.name not in unified.names]
+    return pa.schema([*unified, *folders])
 
 
 def _is_text(kind: Any) -> bool | None:
-    """Tell whether an Arrow type is text; None where a file has no value at all."""
+    """Return whether an Arrow type is text; None for a column of nulls."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):
@@ -378,18 +382,20 @@ def _is_text(kind: Any) -> bool | None:
 
 
 def _check_columns(path: Path, max_unpacked_mb: int | None) -> None:
-    """Refuse two columns of one name, and a file whose rows are far more than its bytes."""
+    """Refuse duplicate column names, and a file that decompresses to too much."""
     import pyarrow.parquet as pq
 
-    described = pq.read_metadata(path)
-    names = [plain_name(name) for name in described.schema.to_arrow_schema().names]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise UsageError(f"{path} has more than one column '{twice[0]}'", expected="one of a name")
-    size = described.num_rows * described.num_columns * BYTES_OF_A_VALUE
+    metadata = pq.read_metadata(path)
+    names = [plain_name(name) for name in metadata.schema.to_arrow_schema().names]
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    if duplicates:
+        raise UsageError(
+            f"{path} has more than one column '{duplicates[0]}'", expected="unique column names"
+        )
+    size = metadata.num_rows * metadata.num_columns * BYTES_PER_VALUE
     packed = path.stat().st_size
-    if max_unpacked_mb is not None or size > packed * MOST_TIMES:
-        Limit(max_unpacked_mb or MOST_MEGABYTES, packed).check(path, size)
+    if max_unpacked_mb is not None or size > packed * MAX_RATIO:
+        Limit(max_unpacked_mb or MAX_MEGABYTES, packed).check(path, size)
 
 
 def _unsupported(name: str, kind: object) -> UsageError:

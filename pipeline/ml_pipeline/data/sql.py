@@ -1,4 +1,4 @@
-"""Database connections and queries; a password comes from the environment and is masked."""
+"""Database connections and queries; passwords come from the environment and are masked."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import URL, Engine
 
-PLACE = "{password}"
-OF_SQLITE = re.compile(r"^(no such (table|column|function)|ambiguous column|near .*syntax error)")
+PLACEHOLDER = "{password}"
+SQLITE_STATEMENT_ERROR = re.compile(
+    r"^(no such (table|column|function)|ambiguous column|near .*syntax error)"
+)
 READ_ONLY = "attempt to write a readonly database"
-"""What SQLite calls an operational error though the statement is wrong."""
+"""SQLite reports both as operational errors, though the statement is wrong."""
 
 
 @dataclass(frozen=True)
 class Database:
-    """Where a database is, and what the configuration calls it: ``key`` is for messages.
+    """The URL of a database, with its configuration ``key`` for messages.
 
-    ``url`` has ``{password}`` in the place of what the variable ``password_env`` holds.
+    ``{password}`` in ``url`` stands for the value of the environment variable ``password_env``.
     """
 
     url: str
@@ -42,10 +44,10 @@ class Database:
     def open(
         self, root: Path, environment: Mapping[str, str] | None = None, *, writable: bool = False
     ) -> Iterator[Engine]:
-        """Yield an engine; what the database or its driver raises in the block is translated.
+        """Yield an engine; errors of the database and its driver in the block are translated.
 
-        A SQLite file is looked for relative to ``root``. It is opened read-only and never created,
-        unless ``writable``.
+        The path of a SQLite file is relative to ``root``. Unless ``writable``, it is opened
+        read-only and never created.
 
         Raises:
             UsageError: the URL is malformed, holds a password, or its driver is not installed;
@@ -70,28 +72,30 @@ class Database:
         try:
             yield engine
         except (exc.SQLAlchemyError, OSError) as error:
-            if _is_the_statements(error, writable=writable):
+            if _is_statement_error(error, writable=writable):
                 what = "table" if writable else "query"
                 raise UsageError(
-                    f"{self.key}.{what}: {_mask_secret(secret, _root(error))}",
-                    expected="one that can be written" if writable else "a query that gives rows",
-                    hint="write \\: for a colon that is no parameter"
+                    f"{self.key}.{what}: {_mask_secret(secret, _driver_error(error))}",
+                    expected="a table that can be written"
+                    if writable
+                    else "a query that returns rows",
+                    hint="write \\: for a colon that is not a parameter"
                     if "bind parameter" in str(error)
                     else "",
                 ) from None
             raise EnvironmentFault(
                 f"database {shown} cannot be {'written' if writable else 'read'}: "
-                f"{_mask_secret(secret, _root(error))}",
-                hint=f"look at {self.key}, and whether the database answers",
+                f"{_mask_secret(secret, _driver_error(error))}",
+                hint=f"check {self.key}, and that the database is running",
             ) from None
         finally:
             engine.dispose()
 
     def _password(self, environment: Mapping[str, str]) -> str:
         if self.password_env is None:
-            if PLACE in self.url:
+            if PLACEHOLDER in self.url:
                 raise UsageError(
-                    f"{self.key}.url has {PLACE} and password_env is not set",
+                    f"{self.key}.url has {PLACEHOLDER} and password_env is not set",
                     expected="the name of the environment variable that holds the password",
                 )
             return ""
@@ -107,12 +111,12 @@ class Database:
         from sqlalchemy import exc, make_url
 
         try:
-            if make_url(self.url.replace(PLACE, "")).password:
+            if make_url(self.url.replace(PLACEHOLDER, "")).password:
                 raise UsageError(
                     f"{self.key}.url holds a password",
-                    expected=f"{PLACE} in its place, and password_env",
+                    expected=f"{PLACEHOLDER} in its place, and password_env",
                 )
-            url = make_url(self.url.replace(PLACE, quote_plus(secret)))
+            url = make_url(self.url.replace(PLACEHOLDER, quote_plus(secret)))
         except (exc.ArgumentError, ValueError):
             raise UsageError(
                 f"{self.key}.url is not a database URL",
@@ -135,20 +139,19 @@ def read_sql(
     *,
     text: Collection[str] = (),
 ) -> pd.DataFrame:
-    """Run the query of a SQL source and return its rows. See ``Database.open`` for what it raises.
+    """Run the query of a SQL source and return its rows. Raises what ``Database.open`` raises.
 
-    A SQLite file is looked for relative to ``root``, opened read-only and never created. Columns
-    named in ``text`` are text, made from what the driver gives: a NULL among whole numbers would
-    turn them into floats in a frame.
+    Columns in ``text`` are converted from the driver's values: in a frame, a NULL among integers
+    would make them floats.
     """
     import pandas as pd
     import sqlalchemy
 
     database = Database(source.url, source.password_env)
     with database.open(root, environment) as engine, engine.connect() as connection:
-        found = connection.execute(sqlalchemy.text(source.query))
-        names = [plain_name(name) for name in tuple(found.keys())]
-        rows = [tuple(row) for row in found.fetchall()]
+        result = connection.execute(sqlalchemy.text(source.query))
+        names = [plain_name(name) for name in tuple(result.keys())]
+        rows = [tuple(row) for row in result.fetchall()]
     frame = pd.DataFrame.from_records(rows, columns=range(len(names)), coerce_float=True)
     for place, name in enumerate(names):
         if name in text:
@@ -158,26 +161,27 @@ def read_sql(
 
 
 def quote_path(path: Path) -> str:
-    """Return an absolute path as SQLite's URI file names spell it."""
+    """Return an absolute path, quoted for a SQLite URI."""
     from urllib.parse import quote
 
     return quote(str(path.absolute()))
 
 
-def _root(error: BaseException) -> BaseException:
-    """Return the driver's own error: what wraps it repeats the query and its parameters."""
+def _driver_error(error: BaseException) -> BaseException:
+    """Return the driver's error: its wrappers repeat the query and its parameters."""
     inner = getattr(error, "orig", None) or error.__cause__
-    return error if inner is None else _root(inner)
+    return error if inner is None else _driver_error(inner)
 
 
-def _is_the_statements(error: BaseException, *, writable: bool) -> bool:
-    """Tell whether the statement is at fault, so that running it again would not help."""
+def _is_statement_error(error: BaseException, *, writable: bool) -> bool:
+    """Return whether the statement is wrong, so that a retry would not help."""
     from sqlalchemy import exc
 
     cause = error if isinstance(error, exc.SQLAlchemyError) else error.__cause__  # pandas wraps it
     unsent = isinstance(cause, exc.StatementError) and not isinstance(cause, exc.DBAPIError)
     wrong = isinstance(cause, exc.OperationalError) and bool(
-        OF_SQLITE.search(str(cause.orig)) or (READ_ONLY in str(cause.orig) and not writable)
+        SQLITE_STATEMENT_ERROR.search(str(cause.orig))
+        or (READ_ONLY in str(cause.orig) and not writable)
     )
     return unsent or wrong or isinstance(cause, exc.ProgrammingError | exc.ResourceClosedError)
 

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 INDEX_NAME = re.compile(r"Unnamed: \d+(_level_\d+)?|__index_level_\d+__|level_\d+")
-"""What pandas calls the column of an index, and columns without a name."""
+"""Names that pandas gives to index columns and to columns without a name."""
 
 
 def plain_name(name: str) -> str:
-    """Return a column's name without blanks around it, in Unicode's composed form."""
+    """Return a column name without surrounding blanks, in Unicode form NFC."""
     return unicodedata.normalize("NFC", str(name)).strip(BLANKS)
 
 
@@ -25,12 +25,12 @@ def is_index_name(name: str) -> bool:
 
 
 def without_blanks(column: pd.Series) -> pd.Series:
-    """Return a text column without blanks around its values; nothing but blanks is missing."""
+    """Return a text column with values stripped of blanks; values of blanks only are missing."""
     stripped: pd.Series = column.str.strip(BLANKS)
     empty = stripped == ""
     return stripped.mask(empty) if empty.any() else stripped
 
 
-def same_but_for_spelling(value: str) -> str:
-    """Return what two texts share that differ in case, blanks or Unicode form alone."""
+def spelling_key(value: str) -> str:
+    """Return a key that is equal for texts that differ only in case, blanks or Unicode form."""
     return " ".join(unicodedata.normalize("NFKC", value).casefold().split())

@@ -1,4 +1,4 @@
-"""Conversion of columns to their four kinds; unreadable cells become missing."""
+"""Conversion of columns to their kinds; cells that cannot be parsed become missing."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ DATE_FORMAT = "%Y-%m-%d"
 DAY = 86_400_000_000
 """Microseconds."""
 MIDNIGHT = re.compile(r"[ T]00:00(:00(\.0+)?)?( ?(Z|UTC|[+-]\d\d:?(\d\d)?))?")
-"""What may follow a day: a database or a spreadsheet wrote it as a moment."""
+"""Time of day that may follow a date that a database or spreadsheet wrote as a timestamp."""
 LARGEST = 3.4028234663852886e38
-"""Of a float32."""
+"""The largest float32."""
 TRUTH = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
 
 
@@ -34,21 +34,21 @@ def to_types(frame: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:
     for column in columns:
         if column.name not in frame.columns:
             continue
-        given = frame[column.name]
+        values = frame[column.name]
         match column.kind:
             case "date":
-                typed[column.name] = as_dates(given)
+                typed[column.name] = as_dates(values)
             case "text":
-                typed[column.name] = as_text(given)
+                typed[column.name] = as_text(values)
             case _:
-                typed[column.name] = as_numbers(given)
+                typed[column.name] = as_numbers(values)
     return frame.assign(**typed)
 
 
 def as_dates(column: pd.Series) -> pd.Series:
     """Return days as datetime64[us]; NaT for text that is not ``%Y-%m-%d`` and for times of day.
 
-    Midnight, with or without a zone, is no time of day: ``2024-01-05 00:00:00+05:45`` is a day.
+    A time of midnight, with or without a zone, is accepted: ``2024-01-05 00:00:00+05:45``.
 
     Only distinct values are parsed: a million daily bars hold a few thousand dates.
     """
@@ -68,14 +68,14 @@ def as_dates(column: pd.Series) -> pd.Series:
 
 
 def is_day(written: str) -> bool:
-    """Tell whether :func:`as_dates` reads a text."""
+    """Return whether :func:`as_dates` parses a text."""
     import numpy as np
 
     return not np.isnat(_day(written))
 
 
 def as_numbers(column: pd.Series) -> pd.Series:
-    """Return float64; NaN for what no float32 holds, which models read. True is 1, False is 0."""
+    """Return float64, with NaN beyond the range of float32, which models read; True is 1."""
     import numpy as np
     import pandas as pd
 
@@ -83,7 +83,7 @@ def as_numbers(column: pd.Series) -> pd.Series:
         return pd.Series(np.nan, index=column.index)
     numbers = column
     if not pd.api.types.is_numeric_dtype(column.dtype):
-        numbers = pd.to_numeric(_without_words(column), errors="coerce")
+        numbers = pd.to_numeric(_booleans_as_numbers(column), errors="coerce")
     values = numbers.to_numpy(dtype="float64", na_value=np.nan)
     usable = np.abs(values) <= LARGEST
     if not usable.all():
@@ -91,8 +91,8 @@ def as_numbers(column: pd.Series) -> pd.Series:
     return pd.Series(values, index=column.index)
 
 
-def _without_words(column: pd.Series) -> pd.Series:
-    """Return a column of booleans, as such or as words, as 1 and 0; any other as it is."""
+def _booleans_as_numbers(column: pd.Series) -> pd.Series:
+    """Return a column of booleans, or of true and false as text, as 1 and 0; others unchanged."""
     import pandas as pd
 
     codes, distinct = pd.factorize(column)
@@ -103,9 +103,9 @@ def _without_words(column: pd.Series) -> pd.Series:
 
 
 def as_text(column: pd.Series) -> pd.Series:
-    """Return text; whole numbers that a source holds as floats lose their ``.0``.
+    """Return text; a column of integral floats loses its ``.0``.
 
-    Sources give identifiers as text already: a float is exact up to 2^53 only.
+    Sources return identifiers as text: a float is exact only up to 2^53.
     """
     import pandas as pd
 

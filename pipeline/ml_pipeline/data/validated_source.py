@@ -1,4 +1,4 @@
-"""A source read, tested and separated into clean and quarantined rows."""
+"""Read and test a source, and split it into clean and quarantined rows."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ValidatedSource:
-    """The rows of a source after its tests."""
+    """The tested rows of a source."""
 
     rows: int
-    """Rows of the source, those that could not be read included."""
+    """Rows of the source, including unreadable lines."""
     validation: Validation
     checks: list[Check]
     profile: dict[str, Any]
-    """Of the clean rows; columns that are no features are marked ``left_out``."""
+    """Of the clean rows; columns that the problem does not use are marked ``left_out``."""
     entity: str | None
     time: str | None
 
@@ -78,12 +78,12 @@ def validate_source(
 
     Args:
         section: the source.
-        sample_size: rows to keep at most, the newest ones; None for all.
-        project: names columns, tests and tolerances.
-        problem: names the columns that the source's are mapped to.
+        sample_size: number of newest rows to keep at most; None for all.
+        project: configures columns, tests and tolerances.
+        problem: the problem whose columns the source's are mapped to.
         accepted: the profile of the last accepted data.
-        is_sample: whether what is read is not compared with it.
-        progress: of the stage.
+        is_sample: whether the source is a sample, which is not compared with it.
+        progress: called with the current step and the share done.
 
     Raises:
         UsageError: the source cannot be read, or lacks a column.
@@ -121,7 +121,7 @@ def validate_source(
             source.date_format,
         ),
     )
-    figures = _profile(validation, problem)
+    clean_profile = _profile(validation, problem)
     checks = [*validation.checks, *observed]
     if len(frame):
         columns = [column for column in problem.columns() if column.name in names]
@@ -132,12 +132,12 @@ def validate_source(
         if whole:
             checks += check_distribution(accepted, validation.clean, data, is_sample=is_sample)
     rows = len(frame) + len(source.unread)
-    return ValidatedSource(rows, validation, checks, figures, entity, time)
+    return ValidatedSource(rows, validation, checks, clean_profile, entity, time)
 
 
 def _profile(validation: Validation, problem: Problem) -> dict[str, Any]:
-    figures = profile(validation.clean)
+    clean_profile = profile(validation.clean)
     used = {column.name for column in columns_of(problem, list(validation.clean.columns))}
-    for name in figures["columns"].keys() - used:
-        figures["columns"][name]["left_out"] = True
-    return figures
+    for name in clean_profile["columns"].keys() - used:
+        clean_profile["columns"][name]["left_out"] = True
+    return clean_profile

@@ -1,4 +1,4 @@
-"""Data tests of a frame: quarantined rows, blanked cells, and the checks of the report."""
+"""Data tests of a frame: quarantined rows, blanked cells, and the checks for the report."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ FORMS = {
     "expect_column_values_to_be_finite_numbers": "number",
     "expect_column_values_to_be_iso_date": "date",
 }
-"""Expectations for whose misses there is a remedy in the configuration."""
+"""Expectations whose failures a setting in the configuration can fix."""
 INCREASE, MOSTLY = "expect_times_to_increase_per_entity", 0.5
-"""The test that a file with its newest row first misses in most rows."""
+"""The test that most rows fail in a file with the newest row first."""
 MEASURED = {
     "expect_table_row_count_to_be_between": "the number of clean rows",
     "expect_column_proportion_of_non_null_values_to_be_between": "the share of values",
@@ -37,25 +37,25 @@ MEASURED = {
     "expect_column_max_to_be_between": "the latest value",
     "expect_column_unique_value_count_to_be_between": "the number of different values",
 }
-"""What expectations about a whole frame measure."""
-MAX_NAMED = 4
+"""What aggregate expectations measure."""
+MAX_EXAMPLE_COLUMNS = 4
 REMEDY = "column"
-"""How a remedy begins, before the column's name."""
+"""First word of a remedy, before the column's name."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What became of a frame.
+    """The result of the data tests of a frame.
 
     Attributes:
-        clean: the rows that stay, typed, sorted by entity and time, cells blanked; RangeIndex.
-        quarantine: the rows that left, as they were read, with ``source_row`` (their place in the
-            source, from 0) and ``reasons`` (names of the tests they missed, separated by "; ");
-            of a text file also ``source_line``, and the lines that are no row with their
+        clean: the rows that passed, typed, sorted by entity and time, cells blanked; RangeIndex.
+        quarantine: the quarantined rows with their source values, ``source_row`` (position in the
+            source, from 0) and ``reasons`` (names of the tests that they fail, separated by
+            "; "); for a text file also ``source_line``, and the unreadable lines with their
             ``source_text``.
         checks: one for each test, in the order of the tests.
-        blanked: emptied cells of ``clean``, by column; columns without any are not in it.
-        results: what great_expectations said of each test.
+        blanked: number of blanked cells of ``clean`` by column, without zeros.
+        results: result of great_expectations for each test.
     """
 
     clean: pd.DataFrame
@@ -67,15 +67,15 @@ class Validation:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a frame's rows come from, for messages and for the quarantine.
+    """The origin of a frame's rows, for messages and for the quarantine.
 
     Attributes:
-        source: the rows as they were read; the frame may hold a part of them.
-        names: the source's name of each column of the problem, where it has another.
+        source: the rows of the source; the frame may be a sample of them.
+        names: the name in the source of each of the problem's columns, where it differs.
         label: the column that holds the label, if any.
         fixed: columns whose kind no option changes.
-        tolerance: share of a text file's lines that may be no row.
-        date_format: how the source's dates are written, where that is set.
+        tolerance: tolerated share of unreadable lines in a text file.
+        date_format: the configured format of the source's dates, if any.
     """
 
     source: SourceRows | None = None
@@ -99,20 +99,20 @@ def validate(
     progress: Progress | None = None,
     origin: Origin | None = None,
 ) -> Validation:
-    """Run the tests through great_expectations and split the frame by what they say.
+    """Run the tests with great_expectations and split the frame by their results.
 
-    Every row of ``frame`` is in ``clean`` or in ``quarantine``. An empty frame, no tests, and a
-    test that could not be computed are failures.
+    Every row of ``frame`` is in ``clean`` or in ``quarantine``. An empty frame, an empty list of
+    tests, and a test that cannot be computed fail.
 
     Args:
-        frame: rows in the problem's column names, as they were read; its index is each row's
-            place in the source.
-        columns: their kinds.
-        tests: each with a name of its own.
-        entity: column that rows are sorted by first.
-        time: column that they are sorted by within an entity.
-        progress: called with what is being done and the share that is done.
-        origin: where the rows come from.
+        frame: rows in the problem's column names, before types are converted; the index is each
+            row's position in the source.
+        columns: the columns with their kinds.
+        tests: tests with unique names.
+        entity: column to sort by first.
+        time: column to sort by within an entity.
+        progress: called with the current step and the share done.
+        origin: the origin of the rows.
 
     Raises:
         UsageError: a test names an unknown expectation or has wrong arguments.
@@ -122,35 +122,35 @@ def validate(
 
     origin = origin or Origin()
     rows = frame.reset_index(drop=True)
-    tell = progress or _no_progress
-    tell("reading dates and numbers", 0.0)
+    progress = progress or _no_progress
+    progress("reading dates and numbers", 0.0)
     typed = to_types(rows, columns)
     results: dict[str, Result] = {}
     if len(rows):
         written = [test for test in tests if test.expect in WRITTEN_FORM]
         others = [test for test in tests if test.expect not in WRITTEN_FORM]
-        tell(f"{len(tests)} data tests on {len(rows):,} rows", 0.2)
+        progress(f"{len(tests)} data tests on {len(rows):,} rows", 0.2)
         results |= run_suite(rows, written)
         results |= run_suite(typed, others)
-    leaving = np.zeros(len(rows), dtype=bool)
+    quarantined = np.zeros(len(rows), dtype=bool)
     for test in tests:
         missed = _missed(test, "quarantine", results)
         if missed is not None:
-            leaving |= missed
-    tell("setting rows and cells aside", 0.8)
+            quarantined |= missed
+    progress("quarantining rows and blanking cells", 0.8)
     blanks: dict[str, NDArray[np.bool_]] = {}
     places = frame.index.to_numpy()
     for test in tests:
         missed = _missed(test, "blank", results)
         if missed is not None and test.blank is not None:
-            blanks[test.blank] = blanks.get(test.blank, False) | (missed & ~leaving)
+            blanks[test.blank] = blanks.get(test.blank, False) | (missed & ~quarantined)
     for name, cells in blanks.items():
         if cells.any():
             typed[name] = typed[name].mask(pd.Series(cells))
-    quarantine = rows[leaving].assign(**{SOURCE_ROW: places[leaving]})
-    quarantine[REASONS] = _reasons(tests, results, leaving)
+    quarantine = rows[quarantined].assign(**{SOURCE_ROW: places[quarantined]})
+    quarantine[REASONS] = _reasons(tests, results, quarantined)
     return Validation(
-        clean=in_order(typed, entity, time, np.flatnonzero(~leaving)),
+        clean=in_order(typed, entity, time, np.flatnonzero(~quarantined)),
         quarantine=_with_unread(quarantine, origin.source).reset_index(drop=True),
         checks=(
             *unread_checks(origin),
@@ -162,7 +162,7 @@ def validate(
 
 
 def unread_checks(origin: Origin) -> tuple[Check, ...]:
-    """Return the check that the lines of a text file are rows; none for another source."""
+    """Return the check that the lines of a text file can be read; none for other sources."""
     source = origin.source
     if source is None or source.lines is None:
         return ()
@@ -171,17 +171,21 @@ def unread_checks(origin: Origin) -> tuple[Check, ...]:
     if count:
         first = source.unread[0]
         why = (
-            f"{count:,} of {source.count:,} lines are no rows, the first is line {first.line}: "
-            f"{first.reason} ({first.text.strip()[:80]!r})"
+            f"{count:,} of {source.count:,} lines cannot be read as rows, the first is "
+            f"line {first.line}: {first.reason} ({first.text.strip()[:80]!r})"
         )
-        why += "; these lines leave" if count <= allowed else _above_tolerance(origin.tolerance)
-        why += "; correct them where the file is made"
+        why += (
+            "; these lines are quarantined"
+            if count <= allowed
+            else _above_tolerance(origin.tolerance)
+        )
+        why += "; correct them in the file"
     return (
         Check(
             name=LINES,
             verdict=Verdict.PASS if count <= allowed else Verdict.FAIL,
             observed=count,
-            expected=f"at most {allowed:,} lines ({origin.tolerance:.2%}) that are no row",
+            expected=f"at most {allowed:,} unreadable lines ({origin.tolerance:.2%})",
             why=why,
         ),
     )
@@ -192,7 +196,7 @@ def _above_tolerance(tolerance: float) -> str:
 
 
 def _with_unread(quarantine: pd.DataFrame, source: SourceRows | None) -> pd.DataFrame:
-    """Add line numbers and the lines that are no row, for a text file."""
+    """Add line numbers and the unreadable lines of a text file."""
     import pandas as pd
 
     if source is None or source.lines is None:
@@ -220,7 +224,7 @@ def _no_progress(what: str, share: float) -> None:
 
 
 def check_frame(frame: pd.DataFrame, tests: Sequence[DataTest]) -> tuple[Check, ...]:
-    """Run tests of severity fail on a clean frame, such as its size, and return their checks."""
+    """Run aggregate tests of a clean frame, such as of its size, and return their checks."""
     import numpy as np
 
     present = [test for test in tests if set(test.columns) <= set(frame.columns)]
@@ -248,27 +252,27 @@ def check_frame(frame: pd.DataFrame, tests: Sequence[DataTest]) -> tuple[Check, 
 def independent_tests(
     found: Validation, tests: Sequence[DataTest], frame_tests: Sequence[DataTest]
 ) -> tuple[DataTest, ...]:
-    """Return the tests of the clean frame that say more than a row test that failed says already.
+    """Return the tests of the clean frame whose failure would not follow from a failed row test.
 
-    Where failed tests took most rows away, no frame test does; where they emptied a column, none
-    about that column.
+    None is returned where failed tests quarantined most rows, and none of a column that a failed
+    test blanked.
     """
     failed = {check.name for check in found.checks if check.verdict is not Verdict.PASS}
     failing = [test for test in tests if test.name in failed]
     total = len(found.clean) + len(found.quarantine)
-    leaving = LINES in failed or any(test.severity == "quarantine" for test in failing)
-    if leaving and len(found.clean) < MOSTLY * total:
+    quarantined = LINES in failed or any(test.severity == "quarantine" for test in failing)
+    if quarantined and len(found.clean) < MOSTLY * total:
         return ()
-    emptied = {test.blank for test in failing}
-    return tuple(test for test in frame_tests if not emptied & {*test.columns})
+    blanked = {test.blank for test in failing}
+    return tuple(test for test in frame_tests if not blanked & {*test.columns})
 
 
 def in_order(
     frame: pd.DataFrame, entity: str | None, time: str | None, rows: NDArray[np.intp] | None = None
 ) -> pd.DataFrame:
-    """Sort by entity, then time, then every other column, whatever the order was; RangeIndex.
+    """Sort by entity, then time, then every other column; the result has a RangeIndex.
 
-    Only the rows at the positions ``rows`` are kept, if given.
+    If ``rows`` is given, only the rows at these positions are kept.
     """
     import numpy as np
 
@@ -288,7 +292,7 @@ def in_order(
 
 
 def _codes(column: pd.Series) -> NDArray[Any]:
-    """Return numbers in the order of the values, missing ones last; small ones sort faster."""
+    """Return ordinal codes of the values, missing ones last; int16 sorts faster."""
     import numpy as np
     import pandas as pd
 
@@ -309,12 +313,12 @@ def _missed(
 
 
 def _reasons(
-    tests: Sequence[DataTest], results: Mapping[str, Result], leaving: NDArray[np.bool_]
+    tests: Sequence[DataTest], results: Mapping[str, Result], quarantined: NDArray[np.bool_]
 ) -> pd.Series:
     import numpy as np
     import pandas as pd
 
-    rows = np.flatnonzero(leaving)
+    rows = np.flatnonzero(quarantined)
     reasons = np.full(len(rows), "", dtype=object)
     for test in tests:
         missed = _missed(test, "quarantine", results)
@@ -331,9 +335,9 @@ def _checks(
     results: Mapping[str, Result],
     origin: Origin,
 ) -> tuple[Check, ...]:
-    """Return the check of each test, but one failure of a column that could not be read.
+    """Return the check of each test, with a single failure per column that cannot be parsed.
 
-    Of a label that holds words beside numbers, that is the test that it has two values.
+    For a label with text among numbers, that is the test of its two values.
     """
     if not tests:
         return (
@@ -342,18 +346,18 @@ def _checks(
                 verdict=Verdict.FAIL,
                 observed=0,
                 expected="at least one",
-                why="there is no data test, so nothing is known of the data",
+                why="no data test is defined, so the data is untested",
             ),
         )
     if rows.empty and any(check.verdict is Verdict.FAIL for check in unread_checks(origin)):
-        return ()  # the check of the lines says why there is no row
+        return ()  # the check of the lines explains why there are no rows
     if rows.empty:
-        why = "the data has no rows, so no test says anything"
+        why = "the data has no rows, so no test was run"
         return (
             Check(name="rows", verdict=Verdict.FAIL, observed=0, expected="at least 1", why=why),
         )
     checks = [_check(test, results[test.name], places, rows, origin) for test in tests]
-    third = {
+    labels_with_third_value = {
         test.columns[0]
         for test, check in zip(tests, checks, strict=True)
         if test.expect == TWO_LABELS
@@ -368,9 +372,9 @@ def _checks(
     }
 
     def is_independent(test: DataTest) -> bool:
-        if test.expect == TWO_LABELS and third & {*test.columns}:
+        if test.expect == TWO_LABELS and labels_with_third_value & {*test.columns}:
             return True
-        reported = third if test.expect in FORMS else unread
+        reported = labels_with_third_value if test.expect in FORMS else unread
         return not reported & {*test.columns}
 
     return tuple(
@@ -383,7 +387,7 @@ def _checks(
 def _check(
     test: DataTest, result: Result, places: NDArray[Any], rows: pd.DataFrame, origin: Origin
 ) -> Check:
-    """Turn a result into a check; only a result that was computed can pass."""
+    """Return the check of a result; a result that could not be computed never passes."""
     if result.error:
         return Check(
             name=test.name,
@@ -398,7 +402,7 @@ def _check(
             verdict=Verdict.PASS if result.success else Verdict.FAIL,
             observed=_plain(result.observed),
             expected=_expected(test, None),
-            why="" if result.success else _whole(test, result),
+            why="" if result.success else _aggregate_failure(test, result),
         )
     count = int(result.missed.sum())
     allowed = int(test.tolerance * len(places) + 1e-9)
@@ -406,20 +410,20 @@ def _check(
     if count:
         first = places[int(result.missed.argmax())]
         shown = [_plain(value) for value in result.observed or ()]
-        fate = {
+        consequence = {
             "fail": "",
-            "quarantine": "; these rows leave",
-            "blank": f"; {test.blank} is emptied",
+            "quarantine": "; these rows are quarantined",
+            "blank": f"; {test.blank} is blanked",
         }[test.severity]
         if count > allowed:
-            fate = _above_tolerance(test.tolerance)
-        helps = _remedy(test, result.missed, rows, origin)
-        if count > allowed and test.own and not helps:
-            helps = f"; correct the data, or if that is right, raise data.tolerances.{test.name}"
+            consequence = _above_tolerance(test.tolerance)
+        remedy = _remedy(test, result.missed, rows, origin)
+        if count > allowed and test.own and not remedy:
+            remedy = f"; correct the data, or if that is right, raise data.tolerances.{test.name}"
         examples = _of_columns(test) + ", ".join(map(str, shown[:3]))
         why = (
             f"{count:,} of {len(places):,} rows ({count / len(places):.2%}), the first in "
-            f"{origin.place(first)}, for example {examples}{fate}{helps}"
+            f"{origin.place(first)}, for example {examples}{consequence}{remedy}"
         )
     return Check(
         name=test.name,
@@ -431,12 +435,12 @@ def _check(
 
 
 def _of_columns(test: DataTest) -> str:
-    """Return the names of the few columns that an example of several values is of."""
-    return f"{'/'.join(test.columns)} " if 1 < len(test.columns) <= MAX_NAMED else ""
+    """Return the column names that precede the values of an example, if it has several."""
+    return f"{'/'.join(test.columns)} " if 1 < len(test.columns) <= MAX_EXAMPLE_COLUMNS else ""
 
 
-def _whole(test: DataTest, result: Result) -> str:
-    """Say what was found where a frame misses a test as a whole, the limits, and what helps."""
+def _aggregate_failure(test: DataTest, result: Result) -> str:
+    """Return the message of a failed aggregate test: the value, its limits and the remedy."""
     limits = [
         f"{words} {_short(test.args[key])}"
         for key, words in (("min_value", "at least"), ("max_value", "at most"))
@@ -450,7 +454,7 @@ def _whole(test: DataTest, result: Result) -> str:
         why = f"{measured}{about} is {_short(_plain(result.observed))}, expected "
         why += " and ".join(limits)
         if test.args.get("strict_min"):
-            why = f"column '{test.columns[0]}' has no value"
+            why = f"column '{test.columns[0]}' has no values"
     return f"{why}; {test.remedy}" if test.remedy else why
 
 
@@ -459,15 +463,15 @@ def _short(value: Any) -> str:
 
 
 def _remedy(test: DataTest, missed: NDArray[np.bool_], rows: pd.DataFrame, origin: Origin) -> str:
-    """Return what helps where cells of a column are no numbers or dates, with its name."""
+    """Return the remedy for cells that are not numbers, dates or labels, with the column."""
     if test.expect == INCREASE and missed.mean() > MOSTLY:
-        return f"; if the newest row stands first, set data.tolerances.{test.name} to 1.0"
+        return f"; if the newest row comes first, set data.tolerances.{test.name} to 1.0"
     if test.expect == TWO_LABELS:
-        helps = remedies.label_remedy(rows[test.columns[0]], test.args["positive"], missed)
+        remedy = remedies.label_remedy(rows[test.columns[0]], test.args["positive"], missed)
         if not missed.all():
-            helps += f", or set data.tolerances.{test.name} to "
-            helps += f"{remedies.share_over(missed.mean())} and such rows leave"
-        return f"; {helps}"
+            remedy += f", or set data.tolerances.{test.name} to "
+            remedy += f"{remedies.share_over(missed.mean())} to quarantine such rows"
+        return f"; {remedy}"
     if test.expect not in FORMS or len(test.columns) != 1 or test.columns[0] not in rows:
         return ""
     name = test.columns[0]
@@ -478,12 +482,12 @@ def _remedy(test: DataTest, missed: NDArray[np.bool_], rows: pd.DataFrame, origi
         cells = [cell.removesuffix(with_expected_form("", origin.date_format)) for cell in cells]
     others = remedies.cells_of(rows[name][~missed])
     if FORMS[test.expect] == "date":
-        helps = remedies.date_remedy(cells, others, origin.date_format)
+        remedy = remedies.date_remedy(cells, others, origin.date_format)
     else:
-        helps = remedies.number_remedy(
+        remedy = remedies.number_remedy(
             cells, others, label=name == origin.label, fixed=name in origin.fixed
         )
-    return f"; {REMEDY} '{origin.names.get(name, name)}': {helps}"
+    return f"; {REMEDY} '{origin.names.get(name, name)}': {remedy}"
 
 
 def _expected(test: DataTest, allowed: int | None) -> str:
@@ -495,7 +499,7 @@ def _expected(test: DataTest, allowed: int | None) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON and a person can read it."""
+    """Return a value as readable JSON."""
     if isinstance(value, dict):
         value = tuple(value.values())
     if isinstance(value, tuple):

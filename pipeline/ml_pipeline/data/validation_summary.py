@@ -1,4 +1,4 @@
-"""What a person reads of validated data: rows, span, and the first things to know."""
+"""The summary of validated data: rows, time span and the first notes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COPIES = "rows_distinct"
 
 
 def span_of(clean: pd.DataFrame, entity: str | None, time: str | None) -> dict[str, Any]:
-    """Return how many entities the rows have, and their first and last day."""
+    """Return the number of entities, and the first and last day."""
     span: dict[str, Any] = {}
     if entity is not None and entity in clean.columns:
         span["entities"] = int(clean[entity].nunique())
@@ -26,24 +26,24 @@ def span_of(clean: pd.DataFrame, entity: str | None, time: str | None) -> dict[s
     return span
 
 
-def summarize(rows: int, found: Validation, checks: Sequence[Check]) -> str:
-    """Return a line: the first check that fails, or what was done with the rows."""
+def summarize(rows: int, validation: Validation, checks: Sequence[Check]) -> str:
+    """Return one line: the first failed check, or the counts of rows and blanked cells."""
     if failed := blocking(checks):
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         detail = failed[0].why or f"observed {failed[0].shown}, expected {failed[0].expected}"
         return f"{failed[0].name}: {detail}{more}"
-    blanked = ", ".join(f"{count:,} {name}" for name, count in sorted(found.blanked.items()))
+    blanked = ", ".join(f"{count:,} {name}" for name, count in sorted(validation.blanked.items()))
     return (
-        f"{rows:,} rows: {len(found.clean):,} clean, {len(found.quarantine):,} quarantined, "
-        f"blanked cells: {blanked or 'none'}{_notes(found, checks)}"
+        f"{rows:,} rows: {len(validation.clean):,} clean, {len(validation.quarantine):,} quarantined, "
+        f"blanked cells: {blanked or 'none'}{_notes(validation, checks)}"
     )
 
 
-def _notes(found: Validation, checks: Sequence[Check]) -> str:
-    """Return what a person should know of data that pass: the first three things."""
+def _notes(validation: Validation, checks: Sequence[Check]) -> str:
+    """Return the first three notes on data that passed."""
     noted = [
         f"{check.name}: {check.why}"
-        for check in found.checks
+        for check in validation.checks
         if check.why and (check.name in (LINES, COPIES) or f"; {REMEDY} '" in check.why)
     ]
     notes = [*noted, *notes_of(checks)]

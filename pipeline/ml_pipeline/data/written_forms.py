@@ -1,4 +1,4 @@
-"""From text to numbers and dates by the forms that a source's configuration names."""
+"""Parsing of numbers and dates by the formats that a source's configuration sets."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 EPOCH_OF_EXCEL = date(1899, 12, 30)
 LAST_OF_EXCEL = 2_958_465
 DIGIT_GAPS = " \u00a0\u2009\u202f"
-"""Blanks that group digits."""
+"""Blanks that separate groups of digits."""
 
 
 def apply_forms(
     frame: pd.DataFrame, forms: WrittenForms, text: Collection[str], dates: Collection[str]
 ) -> pd.DataFrame:
-    """Return the frame with missing values, dates and numbers read from their written forms.
+    """Return the frame with missing values, dates and numbers parsed by the configured formats.
 
-    What does not have the form stays as it is written, for the data tests to find; beside such
-    cells the others of a column are text in the default form. A day in the default form that has
-    not the one that is set is marked by :func:`with_expected_form`: nothing reads it by another.
+    Cells without the format stay text, for the data tests to report; the other cells of their
+    column are then text in the default format. A date in the default format instead of the
+    configured one is marked by :func:`with_expected_form`, so that no other format parses it.
 
     Args:
-        frame: as it was read.
-        forms: how values are written.
-        text: columns that are no numbers; the dates may be among them.
+        frame: the values of the source.
+        forms: the configured formats.
+        text: columns that are not numeric; may include ``dates``.
         dates: columns of dates.
     """
     read = {}
@@ -48,7 +48,7 @@ def apply_forms(
 
 
 def numbers_of(column: pd.Series, decimal: str, thousands: str | None) -> pd.Series:
-    """Return float64 where every value has the form, else text."""
+    """Return float64 where every value has the format, else text."""
     if decimal == "." and thousands is None:
         return column
     form = number_form(decimal, thousands)
@@ -75,7 +75,7 @@ def number_form(decimal: str, thousands: str | None) -> re.Pattern[str]:
 
 
 def days_of(column: pd.Series, form: str) -> pd.Series:
-    """Return days as YYYY-MM-DD where values have the form, and the other values as text."""
+    """Return dates as YYYY-MM-DD where values have the format, and other values as text."""
 
     def read(value: Any) -> date | None:
         return day_of(value, form)
@@ -88,12 +88,12 @@ def days_of(column: pd.Series, form: str) -> pd.Series:
 
 
 def with_expected_form(written: str, form: str) -> str:
-    """Return a day as it is written, with the form that it has not."""
+    """Return a date as written, with the configured format that it does not have."""
     return f"{written} (not {form})"
 
 
 def day_of(value: Any, form: str) -> date | None:
-    """Return the day that is written, or None; of a moment, its day in the zone it names."""
+    """Return the date of a value, or None; for a timestamp, the date in its own time zone."""
     if isinstance(value, datetime):
         return None if value != value else value.date()  # noqa: PLR0124  NaT
     if isinstance(value, date):
@@ -116,7 +116,7 @@ def day_of(value: Any, form: str) -> date | None:
 def _read_distinct(
     column: pd.Series, read: Any, write: Any, *, keep: Any = str, numeric: bool
 ) -> pd.Series:
-    """Read each distinct value once; text again where some have not the form."""
+    """Parse each distinct value once; return text where some do not have the format."""
     import numpy as np
     import pandas as pd
 

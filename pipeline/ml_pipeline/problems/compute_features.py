@@ -12,12 +12,19 @@ from ml_pipeline.config import CsvSource, DataSection, ParquetSource, Project, W
 from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
 from ml_pipeline.core.report import Progress, Verdict
 from ml_pipeline.core.workdir import atomic_path
-from ml_pipeline.data.file_bytes import PACKED, SAVE_AS_CSV
+from ml_pipeline.data.file_bytes import COMPRESSED, SAVE_AS_CSV
 from ml_pipeline.data.rules import LINES, DataTest, columns_of, row_tests
 from ml_pipeline.data.source_rows import SourceRows
 from ml_pipeline.data.sources import date_columns, read_source, text_columns, to_problem_columns
 from ml_pipeline.data.typed_columns import to_types
-from ml_pipeline.data.validation import FORMS, MAX_NAMED, REASONS, Origin, Validation, validate
+from ml_pipeline.data.validation import (
+    FORMS,
+    MAX_EXAMPLE_COLUMNS,
+    REASONS,
+    Origin,
+    Validation,
+    validate,
+)
 from ml_pipeline.features.decorator import load_modules
 from ml_pipeline.problems.loader import load_problem
 
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
 
 SOURCE_ROW = "source_row"
 OUTPUTS = (".parquet", ".csv")
-INPUTS = (".csv", *(f".csv{end}" for end in PACKED), ".parquet")
+INPUTS = (".csv", *(f".csv{end}" for end in COMPRESSED), ".parquet")
 SHOWN = 5
 """Rows that are named where some are left out."""
 MOST_CHARACTERS = 80
@@ -279,7 +286,7 @@ def _first_missed(
     shown = ", ".join(
         f"'{data.columns.get(name, name)}' is "
         f"{'missing' if pd.isna(row[name]) else str(row[name])[:MOST_CHARACTERS]}"
-        for name in [*names][:MAX_NAMED]
+        for name in [*names][:MAX_EXAMPLE_COLUMNS]
     )
     told = f"the first one, {read.place(row[SOURCE_ROW])}, misses: {row[REASONS]}"
     told += f" ({shown})" if shown else ""
