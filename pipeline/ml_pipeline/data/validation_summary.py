@@ -34,7 +34,8 @@ def summarize(rows: int, validation: Validation, checks: Sequence[Check]) -> str
         return f"{failed[0].name}: {detail}{more}"
     blanked = ", ".join(f"{count:,} {name}" for name, count in sorted(validation.blanked.items()))
     return (
-        f"{rows:,} rows: {len(validation.clean):,} clean, {len(validation.quarantine):,} quarantined, "
+        f"{rows:,} rows: {len(validation.clean):,} clean, "
+        f"{len(validation.quarantine):,} quarantined, "
         f"blanked cells: {blanked or 'none'}{_notes(validation, checks)}"
     )
 
