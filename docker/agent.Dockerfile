@@ -17,7 +17,7 @@ COPY docker/install.sh requirements.txt /build/
 RUN sh /build/install.sh lock /build/requirements.txt
 
 FROM build AS package
-COPY pyproject.toml README.md requirements.txt /build/source/
+COPY pyproject.toml README.md requirements.txt requirements-postgres.txt /build/source/
 COPY pipeline /build/source/pipeline
 RUN sh /build/install.sh package
 

@@ -29,7 +29,7 @@ FROM build AS package
 COPY --from=server /opt/ml-pipeline/pyvenv.cfg /build/served.cfg
 RUN cmp /build/served.cfg /opt/ml-pipeline/pyvenv.cfg \
     || { echo "error: SERVER was built on another Python than BASE_IMAGE" >&2; exit 1; }
-COPY pyproject.toml README.md requirements.txt /build/source/
+COPY pyproject.toml README.md requirements.txt requirements-postgres.txt /build/source/
 COPY pipeline /build/source/pipeline
 RUN cp -R /opt/further/. /opt/ml-pipeline && sh /build/install.sh package
 

@@ -230,20 +230,30 @@ def bundled_wheels():
 
 
 def carried_lock(wheels):
-    return "".join(wheel.text("ml_pipeline/requirements.txt") for wheel in wheels if wheel.name == PACKAGE)
+    """Return the lock in the package, with those of the extras that are installed."""
+    extras = re.search(r"\[([\w ,.-]+)\]", package)
+    names = ["requirements.txt"]
+    names += ["requirements-%s.txt" % normalized(name.strip()) for name in (extras[1].split(",") if extras else ())]
+    texts = []
+    for name in names:
+        found = [wheel for wheel in wheels if wheel.name == PACKAGE and "ml_pipeline/" + name in wheel.archive.namelist()]
+        texts += [wheel.text("ml_pipeline/" + name) for wheel in found] or reject(
+            "carries no lock (ml_pipeline/%s); expected a wheel of %s built from its repository, or lock: with a "
+            "requirements file of the workspace" % (name, PACKAGE)
+        )
+    return "".join(texts)
 
 
 def require_known_wheels(wheels):
     """Refuse an archive that neither the lock nor the package knows."""
     locked = hashes("".join(lines(lock)) if lock else carried_lock(wheels))
-    unlocked = not lock and (not locked or "[" in package)
     path = package.partition("[")[0]
     named = re.search(r"#(?:.*&)?sha256=([0-9a-f]{64})", package)
     own_hash = digest(path).hexdigest() if os.path.isfile(path) else named[1] if named else None
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         values = list(pool.map(lambda wheel: digest(wheel.path).hexdigest(), wheels))
     for wheel, value in zip(wheels, values):
-        if value in locked or unlocked and wheel.name != PACKAGE:
+        if value in locked:
             continue
         if wheel.name != PACKAGE:
             reject("%s is not in the lock" % wheel.file)
@@ -342,7 +352,8 @@ def checkout():
     seen = set()
     for inside, full, link in walk_files(root):
         folder, name = os.path.split(inside)
-        source = "requirements.txt" if inside == "ml_pipeline/requirements.txt" else os.path.join("pipeline", inside)
+        is_lock = re.fullmatch(r"ml_pipeline/requirements[\w-]*\.txt", inside)
+        source = name if is_lock else os.path.join("pipeline", inside)
         if link:
             reject("%s is a link" % inside)
         if inside in (".used", ".lock", "run/ml-pipeline"):
@@ -366,8 +377,6 @@ def checkout():
 
 if task == "lock":
     print(carried_lock(kept_wheels()), end="")
-elif task == "versions":
-    print("".join("%s==%s\n" % tuple(wheel.info[: -len(".dist-info")].rsplit("-", 1)) for wheel in kept_wheels()), end="")
 else:
     {"seal": write_commands, "verify": verify, "checkout": checkout}[task]()
 PYTHON
@@ -376,17 +385,21 @@ is_valid() { output=$(environment "$1" "$2") || { log "$2 is not used: ${output:
 
 build_wheels() { "$venv/bin/python" -m pip wheel --quiet --disable-pip-version-check --wheel-dir "$venv/wheels" "$@" >&2; }
 build_locked_wheels() { build_wheels --no-deps --require-hashes --only-binary :all: -r "$1"; }
-fetch_wheels() {
-    build_wheels --no-deps "$package" || return 1
+fetch_package() {
+    build_wheels --no-deps "$package" || fail "$package could not be installed: see above"
     [ -z "$lock" ] || return 0
-    environment lock "$venv" > "$venv/lock.txt"
-    if [ -s "$venv/lock.txt" ]; then
-        log "installing the packages of the lock that $package carries"
-        build_locked_wheels "$venv/lock.txt" || return 1
-        case "$package" in *\[*) ;; *) return 0 ;; esac
-    fi
-    environment versions "$venv" > "$venv/versions.txt"
-    build_wheels --constraint "$venv/versions.txt" "$package"
+    environment lock "$venv" > "$venv/lock.txt" || fail "$package $(cat "$venv/lock.txt")"
+    log "installing the packages of the lock that $package carries"
+    build_locked_wheels "$venv/lock.txt" 2> "$venv/pip.log" && return 0
+    cat "$venv/pip.log" >&2
+    missing=$(grep 'No matching distribution found for ' "$venv/pip.log") || fail "$package could not be installed: see above"
+    fail "the lock that $package carries is for another platform or Python, or the index lacks a wheel: none of ${missing##*found for } for $("$python" -I -S -c 'import platform, sys; print("Python %d.%d on %s %s" % (*sys.version_info[:2], platform.system(), platform.machine()))')"
+}
+check_complete() {
+    [ -z "$lock" ] || return 0
+    missing=$("$venv/bin/python" -m pip --disable-pip-version-check check 2>&1) && return 0
+    printf '%s\n' "$missing" >&2
+    fail "the lock that $package carries is for another platform or Python: $(printf '%s\n' "$missing" | grep -m 1 .)"
 }
 
 created=
@@ -409,10 +422,11 @@ while touch "$venv/.used" 2>/dev/null; [ -z "$usable" ]; do
             build_locked_wheels "$lock" || fail "the packages of $lock could not be fetched: see above; one without a wheel for this machine needs one on your index, and its hash in the lock"
         fi
         if [ "$origin" != checkout ]; then
-            fetch_wheels || fail "$package could not be installed: see above"
+            fetch_package
         fi
         set -- "$venv"/wheels/*.whl
         [ ! -f "$1" ] || install --no-deps --no-index "$@" || fail "the wheels in $venv/wheels could not be installed: see above"
+        check_complete
         environment seal "$venv" >&2 && is_valid verify "$venv" || fail "$venv is not what its wheels say, although it was just created"
         touch "$venv/.made"
         created=yes

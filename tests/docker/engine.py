@@ -26,7 +26,7 @@ PACKAGES = "ca-certificates,git,libgomp1,procps,python3,python3-venv"
 TRUSTED = Path("/etc/ssl/certs/ca-certificates.crt")
 CONTEXT = (
     *("docker", "pipeline", "pyproject.toml"),
-    *("README.md", "requirements.txt"),
+    *("README.md", "requirements.txt", "requirements-postgres.txt"),
 )
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 

@@ -115,26 +115,41 @@ def _zipped(path: Path, files: Mapping[str, str]) -> str:
 WHEEL = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
-def helper(folder: Path) -> tuple[Path, str]:
+def helper(folder: Path, version: str = "1.0", tag: str = "py3-none-any") -> tuple[Path, str]:
     """A package that ours needs, and its checksum."""
-    path = folder / "helper-1.0-py3-none-any.whl"
-    metadata = "Metadata-Version: 2.1\nName: helper\nVersion: 1.0\n"
-    info = "helper-1.0.dist-info"
-    return path, _zipped(
-        path, {"helper.py": "", f"{info}/METADATA": metadata, f"{info}/WHEEL": WHEEL}
-    )
+    path = folder / f"helper-{version}-{tag}.whl"
+    metadata = f"Metadata-Version: 2.1\nName: helper\nVersion: {version}\n"
+    info = f"helper-{version}.dist-info"
+    files = {"helper.py": "", f"{info}/METADATA": metadata, f"{info}/WHEEL": WHEEL}
+    return path, _zipped(path, files)
 
 
-def with_lock(wheel: Path, digest: str) -> None:
-    """Put a lock into a wheel, and a requirement that no index has."""
-    info = f"jenkins_ml_pipeline-{__version__}.dist-info"
-    with zipfile.ZipFile(wheel) as file:
-        content = {name: file.read(name).decode() for name in file.namelist()}
-    content.pop(f"{info}/RECORD")
-    content[f"{info}/METADATA"] += "Requires-Dist: nowhere-to-be-found>=5\n"
-    content["ml_pipeline/__init__.py"] = ""
-    content["ml_pipeline/requirements.txt"] = f"helper==1.0 --hash=sha256:{digest}\n"
-    _zipped(wheel, content)
+INFO_FOLDER = f"jenkins_ml_pipeline-{__version__}.dist-info"
+LOCK = "ml_pipeline/requirements.txt"
+
+
+def package_files() -> dict[str, str]:
+    """The files of a package with the command, whose version is ours, and an empty lock."""
+    metadata = f"Metadata-Version: 2.1\nName: jenkins-ml-pipeline\nVersion: {__version__}\n"
+    return {
+        "fake.py": f"def main():\n    print('ml-pipeline {__version__}')\n",
+        LOCK: "# nothing\n",
+        f"{INFO_FOLDER}/METADATA": metadata,
+        f"{INFO_FOLDER}/WHEEL": WHEEL,
+        f"{INFO_FOLDER}/entry_points.txt": "[console_scripts]\nml-pipeline = fake:main\n",
+    }
+
+
+def locked_files(digest: str, *, requires: str = "helper>=1.0") -> dict[str, str]:
+    """The same with a lock of one package, and what it requires."""
+    files = package_files()
+    files[f"{INFO_FOLDER}/METADATA"] += f"Requires-Dist: {requires}\n"
+    return files | {LOCK: f"helper==1.0 --hash=sha256:{digest}\n"}
+
+
+def with_lock(wheel: Path, digest: str, **more: str) -> None:
+    """Let a wheel carry a lock."""
+    _zipped(wheel, locked_files(digest, **more))
 
 
 @pytest.fixture
@@ -143,17 +158,9 @@ def wheel(tmp_path: Path) -> Path:
 
 
 def _wheel(tmp_path: Path) -> Path:
-    """A package with the command, whose version is ours."""
+    """A wheel with the command, whose version is ours."""
     path = tmp_path / f"jenkins_ml_pipeline-{__version__}-py3-none-any.whl"
-    info = f"jenkins_ml_pipeline-{__version__}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: jenkins-ml-pipeline\nVersion: {__version__}\n"
-    files = {
-        "fake.py": f"def main():\n    print('ml-pipeline {__version__}')\n",
-        f"{info}/METADATA": metadata,
-        f"{info}/WHEEL": WHEEL,
-        f"{info}/entry_points.txt": "[console_scripts]\nml-pipeline = fake:main\n",
-    }
-    _zipped(path, files)
+    _zipped(path, package_files())
     return path
 
 
@@ -184,10 +191,112 @@ def test_a_lock_of_the_workspace_goes_before_that_of_the_package(agent: Agent, w
     assert "error" not in output, agent.log
 
 
-def test_the_wheel_carries_the_lock_of_this_repository() -> None:
-    included = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
-    files = included["targets"]["wheel"]["force-include"]
-    assert files["requirements.txt"] == "ml_pipeline/requirements.txt"
+def test_the_wheel_carries_the_lock_of_this_repository_and_one_for_each_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    files = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    locks = {"requirements.txt"}
+    locks |= {f"requirements-{name}.txt" for name in project["project"]["optional-dependencies"]}
+    assert files == {name: f"ml_pipeline/{name}" for name in locks}
+    assert all((ROOT / name).is_file() for name in locks)
+
+
+BACKEND = """
+import os, shutil
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    [name] = [name for name in os.listdir(".") if name.endswith(".whl")]
+    return os.path.basename(shutil.copy(name, wheel_directory))
+"""
+
+
+def git_address(agent: Agent, wheel: Path) -> str:
+    """Commit sources that build the wheel to a new repository; return its address."""
+    folder = wheel.parent / "repository"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(wheel, folder)
+    (folder / "backend.py").write_text(BACKEND)
+    (folder / "pyproject.toml").write_text(
+        "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
+    )
+    identity = ["-c", "user.name=Asha", "-c", "user.email=asha@example.org"]
+    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "one"]):
+        subprocess.run(["git", "-C", str(folder), *command], check=True)
+    git = shutil.which("git")
+    assert git
+    (agent.path / "git").symlink_to(git)
+    return f"git+{folder.as_uri()}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["wheel", "index name", "git address"])
+def test_two_agents_install_the_same_although_a_newer_version_exists(
+    tmp_path: Path, wheel: Path, form: str
+) -> None:
+    _, digest = helper(tmp_path)
+    with_lock(wheel, digest)
+    environments = []
+    for name in ("early", "late"):
+        agent = Agent(tmp_path / name)
+        package = {"wheel": str(wheel), "index name": f"jenkins-ml-pipeline=={__version__}"}.get(
+            form
+        ) or git_address(agent, wheel)
+        output = agent.run(ML_PACKAGE_DEFAULT=package, PIP_FIND_LINKS=str(tmp_path))
+        assert "error" not in output, agent.log
+        folder = Path(output["bin"]).parent / "wheels"
+        environments.append({one.name: one.read_bytes() for one in folder.iterdir()})
+        helper(tmp_path, "2.0")
+        shutil.rmtree(tmp_path / "repository", ignore_errors=True)
+    assert environments[0] == environments[1]
+    assert set(environments[0]) == {wheel.name, "helper-1.0-py3-none-any.whl"}
+
+
+def test_a_package_without_a_lock_is_refused(agent: Agent, wheel: Path) -> None:
+    _zipped(wheel, {name: text for name, text in package_files().items() if name != LOCK})
+    error = agent.run(ML_PACKAGE=str(wheel))["error"]
+    assert error.startswith(f"{wheel} carries no lock (ml_pipeline/requirements.txt); expected ")
+    assert "lock:" in error
+
+
+def test_an_extra_without_a_lock_is_refused(agent: Agent, wheel: Path) -> None:
+    files = package_files()
+    files[f"{INFO_FOLDER}/METADATA"] += "Provides-Extra: fast\n"
+    _zipped(wheel, files)
+    error = agent.run(ML_PACKAGE=f"{wheel}[fast]")["error"]
+    assert "carries no lock (ml_pipeline/requirements-fast.txt)" in error
+
+
+def test_the_lock_of_an_extra_is_installed_too(agent: Agent, wheel: Path) -> None:
+    path, digest = helper(wheel.parent)
+    files = package_files()
+    files[f"{INFO_FOLDER}/METADATA"] += (
+        "Provides-Extra: fast\nRequires-Dist: helper; extra=='fast'\n"
+    )
+    files["ml_pipeline/requirements-fast.txt"] = f"helper==1.0 --hash=sha256:{digest}\n"
+    _zipped(wheel, files)
+    helper(wheel.parent, "2.0")
+    output = agent.run(ML_PACKAGE=f"{wheel}[fast]", PIP_FIND_LINKS=str(path.parent))
+    assert "error" not in output, agent.log
+    assert (Path(output["bin"]).parent / "wheels" / path.name).is_file()
+
+
+def test_a_lock_for_another_platform_is_refused(agent: Agent, wheel: Path) -> None:
+    path, digest = helper(wheel.parent, tag="cp311-cp311-win_arm64")
+    with_lock(wheel, digest)
+    error = agent.run(ML_PACKAGE=str(wheel), PIP_FIND_LINKS=str(path.parent))["error"]
+    assert error.startswith(f"the lock that {wheel} carries is for another platform or Python, or ")
+    python = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
+    assert f"none of helper==1.0 for {python} on {os.uname().sysname}" in error
+
+
+def test_a_lock_for_another_python_lacks_what_this_one_needs(agent: Agent, wheel: Path) -> None:
+    path, digest = helper(wheel.parent)
+    with_lock(wheel, digest, requires='other; python_version>"3"')
+    error = agent.run(ML_PACKAGE=str(wheel), PIP_FIND_LINKS=str(path.parent))["error"]
+    assert error == (
+        f"the lock that {wheel} carries is for another platform or Python: "
+        f"jenkins-ml-pipeline {__version__} requires other, which is not installed."
+    )
+    assert not list((agent.root / "cache").glob("*/.made"))
 
 
 def test_the_command_of_the_image_is_taken(agent: Agent) -> None:
