@@ -1,4 +1,4 @@
-"""The worked example from daily bars to a production server that answers; bin/demo starts it."""
+"""Runs the worked example, from daily bars to a production server; bin/demo starts it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def source(options: argparse.Namespace) -> tuple[str, dict[str, str]]:
     path = options.data.resolve()
     word = re.sub(r"[^A-Za-z0-9]+", "-", path.name)[:40].strip("-")
     name = f"{word}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    chosen = renamed(path, EXAMPLE / ".ml" / name) | {"data.ci": "null"}
+    chosen = with_standard_columns(path, EXAMPLE / ".ml" / name) | {"data.ci": "null"}
     if options.groups is not None:
         groups = {"path": str(options.groups.resolve()), "entity": "symbol", "group": "sector"}
         chosen["data.groups"] = json.dumps(groups)
@@ -77,7 +77,7 @@ SPELLINGS = {
     "close": ("close", "closeprice", "closingprice", "last", "lastprice", "ltp", "price"),
     "volume": ("volume", "vol", "shares", "qty", "quantity", "totaltradedquantity", "tradedshares"),
 }
-"""How files of daily bars name their columns, in lower case without blanks and signs."""
+"""Names of columns in files of daily bars: lower case, letters only."""
 OPTIONAL = {"turnover": ("turnover", "amount", "totaltradedvalue"), "sector": ("sector",)}
 
 
@@ -87,45 +87,45 @@ def columns_of(path: Path) -> dict[str, str]:
     from ml_pipeline.data.csv_file import SEPARATORS, read_header
 
     source = {"kind": "csv", "path": str(path)}
-    names, fault = [], None
+    names, failure = [], None
     for separator in SEPARATORS:
         try:
             names = read_header(path, separator)
         except PipelineError as error:
-            fault = fault or error
+            failure = failure or error
         else:
             source["separator"] = separator
             break
     if not names:
-        raise SystemExit(f"bin/demo: {fault}")
+        raise SystemExit(f"bin/demo: {failure}")
     plain = {re.sub(r"[^a-z]", "", name.lower()): name for name in reversed(names)}
-    columns, lacking = {}, []
+    columns, missing = {}, []
     for column, spellings in (SPELLINGS | OPTIONAL).items():
-        found = next((plain[spelling] for spelling in spellings if spelling in plain), None)
-        if found is None and column not in OPTIONAL:
-            lacking.append(column)
-        elif found is not None and found != column:
-            columns[column] = found
+        spelling = next((plain[each] for each in spellings if each in plain), None)
+        if spelling is None and column not in OPTIONAL:
+            missing.append(column)
+        elif spelling is not None and spelling != column:
+            columns[column] = spelling
     chosen = {"data.source": json.dumps(source)}
-    if lacking == ["symbol"]:  # one share has no other to be ranked among
+    if missing == ["symbol"]:  # the rank metric of bars is undefined for one share
         share = re.sub(r"[^A-Za-z0-9]+", "-", path.name.split(".")[0]).strip("-") or "share"
         chosen |= {"data.constants": json.dumps({"symbol": share}), "gate.metric": "log_loss"}
         print(f"no column of symbols: one share, {share}")
-    elif lacking:
+    elif missing:
         raise SystemExit(
-            f"bin/demo: {path} has no column '{lacking[0]}'; known spellings: "
-            f"{', '.join(SPELLINGS[lacking[0]])}; its columns: {', '.join(names)}"
+            f"bin/demo: {path} has no column '{missing[0]}'; known spellings: "
+            f"{', '.join(SPELLINGS[missing[0]])}; its columns: {', '.join(names)}"
         )
     if columns:
         chosen["data.columns"] = json.dumps(columns)
-        print("columns: " + ", ".join(f"{name} is '{given}'" for name, given in columns.items()))
+        print("columns: " + ", ".join(f"{name} is '{source}'" for name, source in columns.items()))
     return chosen
 
 
-def renamed(path: Path, folder: Path) -> dict[str, str]:
-    """Return the configuration of a file; one in another spelling is copied in the example's.
+def with_standard_columns(path: Path, folder: Path) -> dict[str, str]:
+    """Return the configuration of a file; with other column names, of a copy with renamed ones.
 
-    The example's own tests of data know the columns by its names.
+    The example's data tests use its own column names.
     """
     from ml_pipeline.data.file_bytes import read_text
 
@@ -135,7 +135,7 @@ def renamed(path: Path, folder: Path) -> dict[str, str]:
     source = json.loads(chosen["data.source"])
     if not columns and not constants:
         return chosen
-    names = {given: name for name, given in columns.items()}
+    names = {source: name for name, source in columns.items()}
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / "bars.csv"
     lines = csv.reader(
@@ -150,7 +150,7 @@ def renamed(path: Path, folder: Path) -> dict[str, str]:
 
 
 def ports(production: int) -> dict[str, str]:
-    """Keep the servers of one data source apart from another's."""
+    """Return the ports of the servers, which differ between data sources."""
     return {
         "environments.production.port": str(production),
         "environments.staging.port": str(production + 1),
@@ -158,7 +158,7 @@ def ports(production: int) -> dict[str, str]:
 
 
 class Demo:
-    """The command line in the example's folder, with the home of one data source."""
+    """Runs `ml-pipeline` in the example's folder, with the home of one data source."""
 
     def __init__(self, name: str, configuration: dict[str, str]) -> None:
         self.name = name
@@ -182,7 +182,7 @@ class Demo:
         return find_home(self.homes, Owner(project.config.project, project.model_name)).root
 
     def shell(self) -> Path:
-        """Write what a shell has to source so that `ml-pipeline` is this demo's, and return it."""
+        """Write a file that sets a shell up for the `ml-pipeline` of this demo; return its path."""
         lines = [f"cd {shlex.quote(str(EXAMPLE))}"]
         lines += [f"export {name}={shlex.quote(value)}" for name, value in self.own.items()]
         lines.append(f"PATH={shlex.quote(str(COMMAND.parent))}:$PATH")
@@ -204,7 +204,7 @@ class Demo:
         return {row["environment"]: row["url"] for row in rows if row["url"]}
 
 
-def ask(url: str) -> None:
+def predict(url: str) -> None:
     """Send the newest row of the holdout to the production server and print its answer."""
     import httpx
     import pyarrow.parquet as pq
@@ -230,14 +230,14 @@ def main() -> int:
         print(f"bin/demo: {error}", file=sys.stderr)
         return USAGE
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # in a log our lines keep their place, and a file's name may have any character
+        # keep the order of lines in a log; file names may have any character
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     demo = Demo(*source(options))
     print(f"data: {demo.name}    home: {demo.home.relative_to(REPOSITORY)}\n")
     code = demo.run("run", "all", *(["--yes"] if options.yes else []))
     running = demo.running()
     if code == PASS and "production" in running:
-        ask(running["production"])
+        predict(running["production"])
     print(f"\nreports: {(EXAMPLE / 'build/ml/reports').relative_to(REPOSITORY)}")
     if options.stop:
         demo.run("stop")

@@ -22,7 +22,7 @@ COPY pipeline /build/source/pipeline
 RUN sh /build/install.sh package
 
 FROM ${BASE_IMAGE}
-# ps: with it Jenkins finds what to end when a build is aborted; libgomp: LightGBM's wheel needs it
+# Jenkins ends processes of an aborted build by ps; the wheel of LightGBM needs libgomp
 RUN { command -v git && command -v ps && ldconfig -p | grep libgomp.so.1; } >/dev/null || { \
         apt-get update && apt-get install --yes --no-install-recommends git libgomp1 procps \
         && rm -rf /var/lib/apt/lists/*; \

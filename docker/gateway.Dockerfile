@@ -3,10 +3,10 @@
 #
 #   docker build -f docker/gateway.Dockerfile -t ml-pipeline-gateway:0.1.0 .
 #
-# BASE_IMAGE  a Debian or Ubuntu; its sources of packages are the ones that are asked
+# BASE_IMAGE  a Debian or Ubuntu; packages come from its sources
 # CA_BUNDLE   as of docker/agent.Dockerfile
 #
-# The last stage is laid out flat, so that no layer holds the certificates of the build.
+# The last stage has a single layer, so that no layer contains the certificates of the build.
 ARG BASE_IMAGE=debian:bookworm-slim
 
 FROM ${BASE_IMAGE} AS build

@@ -1,10 +1,9 @@
 #!/bin/sh
 # Steps of the build stage that the images share:
-#   install.sh lock FILE   makes /opt/ml-pipeline of a lock with hashes
-#   install.sh further FILE  puts what /opt/ml-pipeline lacks of a lock into /opt/further
-#   install.sh package     puts /build/source into /opt/package, to be laid over /opt/ml-pipeline
-# Bytecode is bound to its source by content and never checked, so that no file's date makes it
-# stale where it cannot be written anew.
+#   install.sh lock FILE     installs a lock with hashes into /opt/ml-pipeline
+#   install.sh further FILE  installs the further packages of a lock into /opt/further
+#   install.sh package       installs /build/source into /opt/package, to be copied over /opt/ml-pipeline
+# Byte code is compiled with unchecked hashes, so that changed file times do not invalidate it.
 set -eu
 
 python=/opt/ml-pipeline/bin/python

@@ -1,8 +1,8 @@
-"""Starts the server in its container; ``--healthy`` asks the one that runs there.
+"""Starts the server in its container; ``--healthy`` checks the running server.
 
-The token comes in a file, since ``docker inspect`` shows a container's environment and command.
-With ``--digest`` it serves the bundle of this digest and no other, whatever the image holds. A
-folder that it may write to at ``CONTROL`` gets the socket by which a live shadow asks for copies.
+The token is read from a file, since ``docker inspect`` shows a container's environment and command.
+With ``--digest`` only the bundle with this digest is served. If the folder ``CONTROL`` is writable,
+the server creates its control socket for live shadows there.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def healthy() -> bool:
 
 
 def is_the_bundle(digest: str) -> bool:
-    """Whether the manifest, by which the server verifies all other files, is the one named."""
+    """Whether the manifest, by which the server verifies all other files, has this digest."""
     try:
         content = (PLACE / "bundle/manifest.json").read_bytes()
     except OSError:
         content = b""
-    found = hashlib.sha256(content).hexdigest()
-    if found != digest:
-        sys.stderr.write(f"error: the image holds bundle {found}; expected {digest}\n")
-    return found == digest
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != digest:
+        sys.stderr.write(f"error: the image holds bundle {actual}; expected {digest}\n")
+    return actual == digest
 
 
 def main(arguments: list[str]) -> int:
@@ -48,19 +48,19 @@ def main(arguments: list[str]) -> int:
         return 0 if healthy() else 1
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--digest")
-    given, arguments = parser.parse_known_args(arguments)
-    if given.digest is not None and not is_the_bundle(given.digest):
+    options, arguments = parser.parse_known_args(arguments)
+    if options.digest is not None and not is_the_bundle(options.digest):
         return 1
     from ml_pipeline.serving.__main__ import main as serve
 
-    own = ["--bundle", str(PLACE / "bundle"), "--host", "0.0.0.0", "--port", str(PORT)]  # noqa: S104
+    server = ["--bundle", str(PLACE / "bundle"), "--host", "0.0.0.0", "--port", str(PORT)]  # noqa: S104
     token = PLACE / "token"
     if token.exists():
         os.environ[TOKEN] = token.read_text(encoding="ascii")
-        own += ["--token-env", TOKEN]
+        server += ["--token-env", TOKEN]
     if os.access(CONTROL, os.W_OK | os.X_OK):
-        own += ["--shadow-control", str(CONTROL / "server.sock")]
-    return serve([*own, *arguments])
+        server += ["--shadow-control", str(CONTROL / "server.sock")]
+    return serve([*server, *arguments])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 #
 # BASE_IMAGE, PIP_INDEX_URL, CA_BUNDLE: as of docker/agent.Dockerfile.
 #
-# The bundle comes in at run time: ml-pipeline deploy lays it into a volume; by hand it is
+# The bundle is mounted at run time: ml-pipeline deploy puts it into a volume; by hand:
 #   docker run --read-only -v "$PWD/build/ml/bundle:/srv/ml-pipeline/bundle:ro" \
 #       -p 127.0.0.1:8000:8000 ml-pipeline-server:0.1.0 --published 127.0.0.1
 ARG BASE_IMAGE=python:3.13-slim

@@ -1,7 +1,7 @@
 """Draws docs/explanation/architecture.svg from the import contracts and the imports themselves.
 
-Rooms stand on a diagonal, in the order of the layers in pyproject.toml. A dot where the row of one
-room meets the column of another is an import; all lie above the diagonal, as the contract demands.
+Rooms are on a diagonal, in the order of the layers in pyproject.toml. A dot in the row of one room
+and the column of another is an import; all dots are above the diagonal, as the contract requires.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ LEGEND = "a dot: the room of the row imports the room of the column"
 
 def contracts() -> list[dict[str, object]]:
     values = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    found: list[dict[str, object]] = values["tool"]["importlinter"]["contracts"]
-    return found
+    contracts: list[dict[str, object]] = values["tool"]["importlinter"]["contracts"]
+    return contracts
 
 
 def layers() -> list[list[str]]:
@@ -128,7 +128,7 @@ def _line(x1: float, y1: float, x2: float, y2: float) -> str:
 
 
 def page() -> str:
-    """Return the page with its tables of rooms and contracts made anew."""
+    """Return the page with the present tables of rooms and contracts."""
     text = PAGE.read_text(encoding="utf-8")
     return sections.fill(text, {"rooms": _rooms_table, "contracts": _contracts_list})
 

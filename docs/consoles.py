@@ -1,8 +1,8 @@
-"""Writes what commands print into the pages that show them: a real run of examples/nepse.
+"""Runs the commands of pages that show consoles, and writes their output into the pages.
 
-Each `##` section of a page with ```console blocks is a scenario, in a copy of the example
-with a home of its own; a ```yaml block of the section goes into the copy's ml.yaml. Commands start
-with `$ `; what stands under them is replaced. Of `ml-pipeline run` the closing table is kept. The
+Each `##` section of a page with ```console blocks is a scenario in a copy of examples/nepse with
+its own home; a ```yaml block of the section is merged into ml.yaml of the copy. Commands start with
+`$ `; the lines below them are replaced. Of `ml-pipeline run` only the closing table is kept. The
 docker section needs an engine with the images of docs/how-to/containers.md (others by
 ML__ENVIRONMENTS__PRODUCTION__IMAGE and so on). The servers take free ports; the page shows the
 example's own.
@@ -36,7 +36,7 @@ BLOCK = re.compile(r"^```(console|yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 @dataclass
 class DocsScenario:
-    """The commands of a section, and what the section adds to ml.yaml."""
+    """The commands of a section, and its settings for ml.yaml."""
 
     title: str
     commands: list[str] = field(default_factory=list)
@@ -72,9 +72,9 @@ def checkout(folder: Path, scenario: DocsScenario) -> Path:
     return root
 
 
-def shown(command: str, printed: str) -> str:
-    """Return what the page shows of it."""
-    lines = [line.rstrip() for line in printed.strip("\n").splitlines()]
+def excerpt(command: str, output: str) -> str:
+    """Return the part of a command's output that the page shows."""
+    lines = [line.rstrip() for line in output.strip("\n").splitlines()]
     if command.startswith("ml-pipeline run "):
         table = next(index for index, line in enumerate(lines) if line.startswith("stage  "))
         lines = ["…", *lines[table:]]
@@ -83,45 +83,45 @@ def shown(command: str, printed: str) -> str:
 
 def free_ports() -> dict[str, int]:
     """Return a free port for each environment, with as many digits as the example's."""
-    found = []
+    ports = []
     for port in range(8100, 10000):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
-                found.append(port)
-        if len(found) == len(PORTS):
+                ports.append(port)
+        if len(ports) == len(PORTS):
             break
-    return dict(zip(PORTS, found, strict=True))
+    return dict(zip(PORTS, ports, strict=True))
 
 
 def output_of(command: str, root: Path, ports: Mapping[str, int]) -> str:
-    """Run a command as a reader would type it, and return what it prints."""
+    """Run a command in a shell and return its output."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {name: text for name, text in os.environ.items() if name != "ML_HOME"}
-    own = {f"ML__ENVIRONMENTS__{name}__PORT": str(port) for name, port in ports.items()}
-    done = subprocess.run(
+    settings = {f"ML__ENVIRONMENTS__{name}__PORT": str(port) for name, port in ports.items()}
+    process = subprocess.run(
         ["bash", "-c", command],
         cwd=root,
-        env=environment | own | {"PATH": path, "ML_PROCESS_TARGET_IN_CONTAINER": "allow"},
+        env=environment | settings | {"PATH": path, "ML_PROCESS_TARGET_IN_CONTAINER": "allow"},
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
         check=False,
     )
-    if done.returncode not in (0, 4):
-        raise SystemExit(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
-    output = done.stdout
+    if process.returncode not in (0, 4):
+        raise SystemExit(f"{command}: {process.returncode}\n{process.stdout}{process.stderr}")
+    output = process.stdout
     for name, port in ports.items():
         output = output.replace(f":{port}", f":{PORTS[name]}")
     return output
 
 
-def rewritten(text: str) -> str:
-    """Run the scenarios of a page and return it with what they print."""
+def update(text: str) -> str:
+    """Run the scenarios of a page and return it with their output."""
     for scenario in scenarios(text):
         with tempfile.TemporaryDirectory() as folder:
             root, ports = checkout(Path(folder), scenario), free_ports()
             try:
-                output = [shown(one, output_of(one, root, ports)) for one in scenario.commands]
+                output = [excerpt(one, output_of(one, root, ports)) for one in scenario.commands]
             finally:
                 output_of("ml-pipeline stop", root, ports)
         text = with_output(text, scenario.title, output)
@@ -131,13 +131,13 @@ def rewritten(text: str) -> str:
 def with_output(text: str, title: str, output: list[str]) -> str:
     """Return the page with a section's output replaced, command by command."""
     before = next(part for part in sections(text) if part.partition("\n")[0] == title)
-    left = iter(output)
+    outputs = iter(output)
 
-    def block(found: re.Match[str]) -> str:
-        if found[1] != "console":
-            return found[0]
-        commands = [line for line in found[2].splitlines() if line.startswith(PROMPT)]
-        return "```console\n" + "\n\n".join(f"{one}\n{next(left)}" for one in commands) + "\n```"
+    def block(match: re.Match[str]) -> str:
+        if match[1] != "console":
+            return match[0]
+        commands = [line for line in match[2].splitlines() if line.startswith(PROMPT)]
+        return "```console\n" + "\n\n".join(f"{one}\n{next(outputs)}" for one in commands) + "\n```"
 
     return text.replace(before, BLOCK.sub(block, before))
 
@@ -145,7 +145,7 @@ def with_output(text: str, title: str, output: list[str]) -> str:
 def main() -> None:
     for name in sys.argv[1:] or PAGES:
         page = DOCS / name
-        page.write_text(rewritten(page.read_text()))
+        page.write_text(update(page.read_text()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Writes what is made from the code: docs/reference, and the table and help of the Jenkins steps.
+"""Writes the generated pages of docs/reference, and the table and help of the Jenkins steps.
 
-A test finds drift. Run: .venv/bin/python docs/generate.py
+tests/docs/test_generated.py detects drift. Run: .venv/bin/python docs/generate.py
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REFERENCE = DOCS / "reference"
 ROOT = "../.."
 LIMITS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
 JENKINS = DOCS.parent / "jenkins/steps.yaml"
-"""What is Jenkins' alone, and no stage's: see its head."""
+"""Options and steps that only Jenkins has, described at the head of the file."""
 
 STAGE_SWITCHES = ("decides", "commitCheck", "summarizesModel", "namesLocks")
 KINDS = ("text", "name", "integer", "switch", "path", "texts", "map", "any")
@@ -56,7 +56,7 @@ def pages(stages: Mapping[str, Stage] = STAGES) -> dict[str, str]:
 
 
 def readme(stages: Mapping[str, Stage]) -> str:
-    """Return the README with its table of stages made anew."""
+    """Return the README with the present table of stages."""
 
     def table() -> str:
         rows = [f"| `{_shown(stage)}` | {stage.fails_when} |" for stage in stages.values()]
@@ -74,7 +74,8 @@ def stages_page(stages: Mapping[str, Stage]) -> str:
     lines = [
         "# Stages",
         "",
-        "Made from the stage table in `pipeline/ml_pipeline/stages/table.py`; do not edit by hand.",
+        "All stages, the runs that contain them, and their flags as commands of `ml-pipeline`.",
+        "Generated from `pipeline/ml_pipeline/stages/table.py`; do not edit by hand.",
         "",
         "| stage | does | fails when |",
         "|---|---|---|",
@@ -140,12 +141,12 @@ STAGE = Stage(
 ```
 
 The module has `run(context: Context) -> Outcome` and is imported when the stage runs, so the module
-of the record should import nothing heavy. `context.flags` and `context.section` are what the record
-declares; `context.take("model/model.onnx")` returns the path of an artefact that another stage made
-and proves its digest. The stage is then a verb with its help, stands in `run cd` behind the stage
-that `after` names, has the configuration `stages.bias-audit` in `ml.yaml`, and the gate passes only
-with its report. `ml-pipeline stages` lists every stage that is installed; with `--json` it says
-what a Jenkins step needs to know of each.
+of the record should import nothing heavy. `context.flags` and `context.section` have the types that
+the record declares; `context.take("model/model.onnx")` returns the path of an artefact of another
+stage and verifies its digest. The stage is then a command with its help, runs in `run cd` after the
+stage that `after` names, has the configuration `stages.bias-audit` in `ml.yaml`, and the gate
+passes only with its report. `ml-pipeline stages` lists every installed stage; with `--json` it
+prints what a Jenkins step reads about each.
 
 A record that cannot be loaded, has the name of another stage or names a place that does not exist
 is a usage error (exit code 2) that names the entry point and its package.
@@ -157,8 +158,9 @@ def estimators() -> str:
     lines = [
         "# Parameters of the estimators",
         "",
-        "Made from the estimator plug-ins; do not edit by hand. What holds for all of them:",
+        "The keys of `train.params` for each installed estimator. Common to all estimators:",
         "[Estimators, split and calibration](estimators.md).",
+        "Generated from the estimator plug-ins; do not edit by hand.",
     ]
     for name, estimator in installed_estimators().items():
         lines += ["", f"## {name}", "", inspect.cleandoc(estimator.Parameters.__doc__ or ""), ""]
@@ -257,11 +259,11 @@ def _planned(step: Step, stages: Mapping[str, Stage], own: Mapping[str, Any]) ->
     }
 
 
-def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(definitions: Mapping[str, Any]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
-    for name, (kind, text, *more) in given.items():
+    for name, (kind, text, *more) in definitions.items():
         if kind not in KINDS:
-            raise ValueError(f"{name} is of the kind {kind}; known: {', '.join(KINDS)}")
+            raise ValueError(f"argument {name} has the kind {kind}; expected {', '.join(KINDS)}")
         arguments[name] = {"kind": kind, "help": text}
         for one in more:
             arguments[name] |= {"required": True} if one == "required" else {"choices": one}
@@ -302,8 +304,9 @@ def steps_page(steps: Mapping[str, Any]) -> str:
     lines = [
         "# Steps of the Jenkins library",
         "",
-        "Made from the stage table and `jenkins/steps.yaml`; do not edit by hand.",
-        "How they are used: [Jenkins](../how-to/jenkins.md).",
+        "The steps that a Jenkinsfile calls, with arguments and credentials. How to use them:",
+        "[Deliver with Jenkins](../how-to/jenkins.md). Generated from the stage table and",
+        "`jenkins/steps.yaml`; do not edit by hand.",
         "",
         "| step | does |",
         "|---|---|",

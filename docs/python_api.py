@@ -13,11 +13,10 @@ import ml_pipeline
 HEAD = """\
 # Public Python interface
 
-Made from `ml_pipeline.__all__`; do not edit by hand.
-
-What feature modules, tests and plug-ins import, with `from ml_pipeline import NAME`. Everything
-else in the package may change without notice. How these names change is in
-[CONTRIBUTING.md](../../CONTRIBUTING.md#versions-and-deprecation).
+The names that feature modules, tests and plug-ins import, with `from ml_pipeline import NAME`.
+Everything else in the package may change without notice. Rules for changes of these names:
+[CONTRIBUTING.md](../../CONTRIBUTING.md#versions-and-deprecation). Generated from
+`ml_pipeline.__all__`; do not edit by hand.
 """
 
 
@@ -43,7 +42,7 @@ def docstring_of(name: str) -> str:
 
 
 def _alias(name: str) -> tuple[str, str]:
-    """Return what a type alias stands for, and the text below its assignment."""
+    """Return the value of a type alias, and the text below its assignment."""
     rooms = ml_pipeline.MODULES.items()
     room = next(room for room, names in rooms if name in names)
     module = import_module(f"{ml_pipeline.__name__}.{room}")
@@ -55,7 +54,7 @@ def _alias(name: str) -> tuple[str, str]:
             return str(getattr(ml_pipeline, name)), inspect.cleandoc(
                 text.value
             ) if documented else ""
-    raise ValueError(f"ml_pipeline.{name} is no class, function or type alias")
+    raise ValueError(f"ml_pipeline.{name} is not a class, function or type alias")
 
 
 def _signature(name: str) -> str:
@@ -84,16 +83,16 @@ def _parameters(value: object) -> str:
 
 def _members(value: object) -> list[tuple[str, str]]:
     """Return the documented methods, with their parameters, and properties of a class."""
-    found = []
+    members = []
     for name, member in vars(value).items() if inspect.isclass(value) else ():
         function = member.__func__ if isinstance(member, classmethod) else member
         if name.startswith("_") or not getattr(function, "__doc__", None):
             continue
         if inspect.isfunction(function):
-            found.append((f"{name}{_parameters(function)}", inspect.getdoc(function) or ""))
+            members.append((f"{name}{_parameters(function)}", inspect.getdoc(function) or ""))
         elif isinstance(function, property):
-            found.append((name, inspect.getdoc(function) or ""))
-    return found
+            members.append((name, inspect.getdoc(function) or ""))
+    return members
 
 
 def _plain(docstring: str) -> str:

@@ -1,4 +1,4 @@
-"""Parts of hand-written pages that are generated: from ``<!-- generated: NAME -->`` to ``end``."""
+"""Generated parts of hand-written pages, from ``<!-- generated: NAME -->`` to ``<!-- end -->``."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ SECTION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTAL
 
 
 def fill(text: str, sections: Mapping[str, Callable[[], str]]) -> str:
-    """Return a page with its generated parts made anew, each by the function of its name."""
-    return SECTION.sub(lambda found: f"{found[1]}{sections[found[2]]()}{found[3]}", text)
+    """Return a page with its generated parts replaced, each by the function of its name."""
+    return SECTION.sub(lambda match: f"{match[1]}{sections[match[2]]()}{match[3]}", text)

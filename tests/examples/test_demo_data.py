@@ -77,7 +77,7 @@ def test_a_column_that_is_lacking_is_named_with_its_spellings(demo, tmp_path) ->
 def test_a_file_in_another_spelling_is_copied_with_the_names_of_the_example(demo, tmp_path) -> None:
     path = tmp_path / "NABIL.csv"
     path.write_text(f"Date,Open,High,Low,Close,Adj Close,Volume\n{ROW}")
-    found = demo.renamed(path, tmp_path / "home")
+    found = demo.with_standard_columns(path, tmp_path / "home")
     copy = Path(json.loads(found["data.source"])["path"])
     assert copy.read_text().splitlines() == [
         "symbol,date,open,high,low,close,Adj Close,volume",

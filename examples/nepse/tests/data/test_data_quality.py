@@ -1,4 +1,4 @@
-"""What we ask of the data beyond ml.yaml. `ml-pipeline validate-data` runs this.
+"""Data tests beyond those in ml.yaml; `ml-pipeline validate-data` runs them.
 
 `df` holds the rows that passed the tests of ml.yaml, in the column names of the source.
 """

@@ -1,6 +1,6 @@
-"""What a reader finds in the predictions table is what the deployed API answers for the rows.
+"""The predictions table holds the predictions of the deployed API.
 
-Run it where both can be reached, after `ml-pipeline score --in FILE --out sql:predictions` and
+Run it on a machine that reaches both, after `ml-pipeline score --in FILE --out sql:predictions` and
 `ml-pipeline features --in FILE --out features.parquet`:
 
     NEPSE_DATABASE=postgresql+psycopg://reader:...@host/market \
@@ -14,25 +14,25 @@ import pandas as pd
 import pytest
 import sqlalchemy
 
-ASKED = ("NEPSE_DATABASE", "NEPSE_ENDPOINT", "NEPSE_FEATURES")
+VARIABLES = ("NEPSE_DATABASE", "NEPSE_ENDPOINT", "NEPSE_FEATURES")
 KEY = ["date", "symbol"]
 ROWS = 500
-"""Of the newest, in one request."""
+"""Number of the newest rows, sent in one request."""
 
 pytestmark = pytest.mark.skipif(
-    any(name not in os.environ for name in ASKED), reason=f"needs {', '.join(ASKED)}"
+    any(name not in os.environ for name in VARIABLES), reason=f"needs {', '.join(VARIABLES)}"
 )
 
 
 @pytest.fixture(scope="module")
 def metadata():
-    answer = httpx.get(f"{os.environ['NEPSE_ENDPOINT']}/metadata")
-    return answer.raise_for_status().json()
+    response = httpx.get(f"{os.environ['NEPSE_ENDPOINT']}/metadata")
+    return response.raise_for_status().json()
 
 
 @pytest.fixture(scope="module")
-def found(metadata):
-    """The predictions of the model that is deployed, as a report or a trading desk reads them."""
+def stored(metadata):
+    """The stored predictions of the deployed model, as a report would read them."""
     engine = sqlalchemy.create_engine(os.environ["NEPSE_DATABASE"])
     query = sqlalchemy.text(
         "select date, symbol, probability, model_version, scored_at from predictions "
@@ -47,29 +47,31 @@ def found(metadata):
 
 
 @pytest.fixture(scope="module")
-def answered(metadata):
-    """What the API answers for the newest rows."""
+def served(metadata):
+    """The predictions of the API for the newest rows."""
     names = [feature["name"] for feature in metadata["features"]]
     rows = pd.read_parquet(os.environ["NEPSE_FEATURES"]).sort_values(KEY).tail(ROWS)
     values = rows[names].astype(object)
     values = values.where(values.notna(), None)
-    answer = httpx.post(
+    response = httpx.post(
         f"{os.environ['NEPSE_ENDPOINT']}/predict", json={"rows": values.to_dict("records")}
     )
-    return pd.DataFrame(answer.raise_for_status().json(), index=pd.MultiIndex.from_frame(rows[KEY]))
+    return pd.DataFrame(
+        response.raise_for_status().json(), index=pd.MultiIndex.from_frame(rows[KEY])
+    )
 
 
-def test_each_row_has_one_prediction(found, answered):
-    assert found.index.is_unique
-    assert answered.index.isin(found.index).all()
+def test_each_row_has_one_prediction(stored, served):
+    assert stored.index.is_unique
+    assert served.index.isin(stored.index).all()
 
 
-def test_the_probabilities_are_those_of_the_api(found, answered):
-    stored = found.loc[answered.index, "probability"]
-    assert stored.to_numpy() == pytest.approx(answered["probability"].to_numpy(), abs=1e-6)
-    assert stored.nunique() > ROWS / 10
+def test_the_probabilities_are_those_of_the_api(stored, served):
+    probabilities = stored.loc[served.index, "probability"]
+    assert probabilities.to_numpy() == pytest.approx(served["probability"].to_numpy(), abs=1e-6)
+    assert probabilities.nunique() > ROWS / 10
 
 
-def test_the_version_and_the_time_are_told(found, metadata):
-    assert set(found["model_version"]) == {metadata["model_version"]}
-    assert pd.to_datetime(found["scored_at"], utc=True).max() <= pd.Timestamp.now("UTC")
+def test_version_and_time_are_stored(stored, metadata):
+    assert set(stored["model_version"]) == {metadata["model_version"]}
+    assert pd.to_datetime(stored["scored_at"], utc=True).max() <= pd.Timestamp.now("UTC")

@@ -1,4 +1,4 @@
-"""What we ask of the deployed API. `ml-pipeline verify staging` runs this."""
+"""Tests of the deployed API; `ml-pipeline verify staging` runs them."""
 
 import httpx
 import pytest
@@ -12,14 +12,14 @@ def names(endpoint):
 
 def test_one_row_gives_a_probability(endpoint, names):
     row = dict.fromkeys(names)
-    answer = httpx.post(f"{endpoint}/predict", json={"features": row})
-    assert answer.status_code == 200
-    assert 0 <= answer.json()["probability"] <= 1
-    assert "model_version" in answer.json()
+    response = httpx.post(f"{endpoint}/predict", json={"features": row})
+    assert response.status_code == 200
+    assert 0 <= response.json()["probability"] <= 1
+    assert "model_version" in response.json()
 
 
 def test_a_row_without_a_feature_is_refused(endpoint, names):
     row = dict.fromkeys(names[:-1])
-    answer = httpx.post(f"{endpoint}/predict", json={"rows": [row]})
-    assert answer.status_code == 422
-    assert names[-1] in answer.json()["error"]
+    response = httpx.post(f"{endpoint}/predict", json={"rows": [row]})
+    assert response.status_code == 422
+    assert names[-1] in response.json()["error"]

@@ -1,4 +1,4 @@
-"""Our own features on frames small enough to check by eye."""
+"""The project's features on small frames."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ class TestBarsSinceLargeMove:
         assert np.isnan(counted[:2]).all()
         assert counted[2:].tolist() == [0, 1, 2, 0, 1]
 
-    def test_knows_nothing_of_later_bars(self):
+    def test_does_not_use_later_bars(self):
         bars = pd.DataFrame({"close": [100.0, 110.0, 111.0, 100.0]})
         pd.testing.assert_series_equal(
             bars_since_large_move(bars.head(3)), bars_since_large_move(bars).head(3)

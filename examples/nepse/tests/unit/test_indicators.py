@@ -1,4 +1,4 @@
-"""The relative strength index against numbers worked out by hand."""
+"""The relative strength index against values computed by hand."""
 
 import numpy as np
 import pytest
