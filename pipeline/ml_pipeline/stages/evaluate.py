@@ -11,7 +11,7 @@ from ml_pipeline.core.artefacts import LABEL_COLUMN
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.report import Check, ModelRef, Verdict
 from ml_pipeline.data import parquet
-from ml_pipeline.evaluation import checks, predictions
+from ml_pipeline.evaluation import checks, prediction_plots, predictions
 from ml_pipeline.evaluation.model_evaluation import evaluate
 from ml_pipeline.features.schema import FeatureSchema
 from ml_pipeline.gate.comparison_set import check_metrics
@@ -73,6 +73,11 @@ def run(context: Context[NoFlags]) -> Outcome:
         metric=context.config.gate.metric or problem.primary_metric,
         seed=context.config.train.seed,
     )
+    plot = prediction_plots.draw(
+        context.workdir / artefacts.EVALUATION_PLOT,
+        evaluation.sample,
+        evaluation.predictions["model"],
+    )
     context.progress("running the project's model tests", 0.8)
     every_check = [
         valid,
@@ -83,7 +88,7 @@ def run(context: Context[NoFlags]) -> Outcome:
         summary=evaluation.summary(every_check),
         checks=every_check,
         metrics=evaluation.to_json(),
-        outputs=[written],
+        outputs=[written, plot],
         model=about,
     )
 

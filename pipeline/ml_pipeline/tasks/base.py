@@ -27,6 +27,9 @@ Value = float | tuple[float, ...]
 
 
 ObjectiveKind = Literal["binary", "multiclass", "regression"]
+PlotKind = Literal[
+    "calibration", "confusion_matrix", "histogram", "predicted_against_actual", "residuals", "roc"
+]
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ class Task(Protocol):
     """Key of the predictions in ``golden.json``."""
     log_key: ClassVar[Literal["probability", "prediction", "probabilities"]]
     """Key of the predictions in the prediction log."""
-    plots: ClassVar[tuple[str, ...]]
-    """Kinds of plots that show its predictions."""
+    plots: ClassVar[tuple[PlotKind, ...]]
+    """Plots of the model's predictions for the holdout, at least one: ``pages/evaluate.png``."""
 
     @property
     def metrics(self) -> Mapping[str, Metric]:

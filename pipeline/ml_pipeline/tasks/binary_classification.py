@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ml_pipeline.core.errors import Refused
-from ml_pipeline.tasks.base import Objective, Task, Value
+from ml_pipeline.tasks.base import Objective, PlotKind, Task, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,7 @@ class BinaryClassification(Task):
     column: ClassVar[str] = "__probability"
     golden_key: ClassVar[str] = "probabilities"
     log_key = "probability"
-    plots: ClassVar[tuple[str, ...]] = ("calibration", "histogram", "roc")
+    plots: ClassVar[tuple[PlotKind, ...]] = ("calibration", "histogram", "roc")
     prediction_noun = "probability"
     output_column = 1
     tolerance = TOLERANCE

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ml_pipeline.core.errors import Refused, UsageError, nearest
+from ml_pipeline.tasks.base import PlotKind
 from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
@@ -61,4 +62,13 @@ def _class_of(name: str) -> Any:
     if name not in plugins:
         known = sorted({*BUILT_IN, *plugins})
         raise UsageError(f"problem.task is '{name}'", hint=nearest(name, known))
-    return plugins[name].load(attributes=("from_json", "metrics", "objective"))
+    loaded = plugins[name].load(attributes=("from_json", "metrics", "objective", "plots"))
+    kinds = get_args(PlotKind)
+    unknown = [kind for kind in loaded.plots if kind not in kinds]
+    if unknown or not loaded.plots:
+        raise UsageError(
+            f"plug-in {plugins[name]} declares "
+            + (f"the plot {unknown[0]!r}" if unknown else "no plot"),
+            expected=f"plots of {', '.join(kinds)}",
+        )
+    return loaded

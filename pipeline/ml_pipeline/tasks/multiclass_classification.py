@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ml_pipeline.core.errors import Refused
-from ml_pipeline.tasks.base import Objective, Task, Value
+from ml_pipeline.tasks.base import Objective, PlotKind, Task, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,7 @@ class MulticlassClassification(Task):
     column: ClassVar[str] = "__probabilities"
     golden_key: ClassVar[str] = "probabilities"
     log_key: ClassVar[Any] = "probabilities"
-    plots: ClassVar[tuple[str, ...]] = ("confusion_matrix", "calibration", "histogram")
+    plots: ClassVar[tuple[PlotKind, ...]] = ("confusion_matrix", "calibration")
     prediction_noun: ClassVar[str] = "probability for each class"
     output_column: ClassVar[None] = None
     tolerance: ClassVar[float] = TOLERANCE

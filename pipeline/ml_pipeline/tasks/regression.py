@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ml_pipeline.core.artefacts import ENTITY_COLUMN, LABEL_COLUMN, TIME_COLUMN
 from ml_pipeline.core.errors import Refused
-from ml_pipeline.tasks.base import Objective, Task, Value
+from ml_pipeline.tasks.base import Objective, PlotKind, Task, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +72,7 @@ class Regression(Task):
     column: ClassVar[str] = "__prediction"
     golden_key: ClassVar[str] = "predictions"
     log_key: ClassVar[Any] = "prediction"
-    plots: ClassVar[tuple[str, ...]] = ("predicted_against_actual", "residuals", "histogram")
+    plots: ClassVar[tuple[PlotKind, ...]] = ("predicted_against_actual", "residuals")
     prediction_noun: ClassVar[str] = "finite number"
     output_column: ClassVar[int] = 0
 
