@@ -15,6 +15,7 @@ import httptools
 import httpx
 import pytest
 import uvicorn
+from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.serving import http_protocol, protocol_choice, server
 from ml_pipeline.serving.app import RequestLimits
 from ml_pipeline.serving.http_protocol import BoundedProtocol
@@ -126,6 +127,54 @@ def test_every_name_that_the_bounded_protocol_uses_is_checked():
     assert used["self.flow"] <= required["FlowControl"]
     assert used["self.server_state"] <= required["ServerState"]
     assert used["parser"] <= required["HttpRequestParser"]
+
+
+class ServerWithoutListeners:
+    """A ``uvicorn.Server`` of a later release, which keeps its listeners elsewhere."""
+
+    def __init__(self, config):
+        self.config, self.server_state, self.lifespan = config, None, None
+
+    async def serve(self, sockets=None):
+        self.listeners = sockets
+
+    async def startup(self, sockets=None): ...
+
+    async def shutdown(self, sockets=None): ...
+
+
+def test_a_uvicorn_without_what_the_server_uses_is_refused_before_anything_starts(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("uvicorn.server.Server", ServerWithoutListeners)
+    monkeypatch.setattr(uvicorn, "__version__", "0.60.0")
+    with pytest.raises(EnvironmentFault) as caught:
+        server.run(
+            tmp_path / "not read", version=1, limits=RequestLimits(1, 1), host="127.0.0.1", port=0
+        )
+    assert str(caught.value) == (
+        "the server cannot use uvicorn 0.60.0: uvicorn.server:Server has no servers; expected "
+        "uvicorn>=0.54,<0.55; install 'uvicorn>=0.54,<0.55'"
+    )
+
+
+def test_every_name_that_the_server_uses_is_checked():
+    tree = ast.parse(inspect.getsource(server))
+    [defined] = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "ModelServer"]
+    attributes = [node for node in ast.walk(defined) if isinstance(node, ast.Attribute)]
+    used = {}
+    for node in attributes:
+        used.setdefault(ast.unparse(node.value), set()).add(node.attr)
+    own = {node.name for node in ast.walk(defined) if "FunctionDef" in type(node).__name__}
+    inherited = used["super()"] - {"__init__"} | {n for n in used["self"] if not n.startswith("_")}
+    required = {
+        path.split(":")[1]: set(names.split())
+        for path, names in protocol_choice.SERVER_REQUIRED.items()
+    }
+    assert inherited - (own - used["super()"]) - {"public"} <= required["Server"]
+    assert used["self.server_state"] <= required["ServerState"]
+    assert used["self.config"] <= required["Config"]
+    assert used["self.lifespan"] <= required["LifespanOff"]
 
 
 @pytest.mark.slow

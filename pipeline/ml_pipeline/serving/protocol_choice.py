@@ -9,9 +9,14 @@ from __future__ import annotations
 import dis
 import logging
 import re
+from collections.abc import Mapping
 from importlib import import_module
 from types import FunctionType
 from typing import TYPE_CHECKING, Final, Literal
+
+import uvicorn
+
+from ml_pipeline.core.errors import EnvironmentFault
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,6 +44,13 @@ REQUIRED: Final = {
     "httptools:HttpRequestParser": "get_http_version get_method should_keep_alive should_upgrade",
 }
 """Names that ``http_protocol`` uses; for a class its methods and the attributes they set."""
+SERVER_REQUIRED: Final = {
+    "uvicorn.server:Server": "config lifespan serve server_state servers shutdown startup",
+    "uvicorn.server:ServerState": "connections",
+    "uvicorn.config:Config": "get_loop_factory http_protocol_class",
+    "uvicorn.lifespan.off:LifespanOff": "state",
+}
+"""Names that ``server`` uses whichever protocol is chosen."""
 
 
 def choose_protocol() -> type[asyncio.Protocol] | Literal["h11"]:
@@ -69,7 +81,27 @@ def _incompatibility() -> str | None:
         numbers = re.match(r"(\d+)\.(\d+)", version)
         if numbers is None or not first <= (int(numbers[1]), int(numbers[2])) < too_new:
             return f"{name} {version} is installed, {_requirement(name)} is supported"
-    for path, names in REQUIRED.items():
+    return _missing(REQUIRED)
+
+
+def check_server() -> None:
+    """Check what the server's own class uses of uvicorn; no other protocol replaces it.
+
+    Raises:
+        EnvironmentFault: the installed uvicorn does not have it.
+    """
+    reason = _missing(SERVER_REQUIRED)
+    if reason is not None:
+        raise EnvironmentFault(
+            f"the server cannot use uvicorn {uvicorn.__version__}: {reason}",
+            expected=_requirement("uvicorn"),
+            hint=f"install '{_requirement('uvicorn')}'",
+        )
+
+
+def _missing(required: Mapping[str, str]) -> str | None:
+    """Return which of the names a module or class of the installed releases lacks, or None."""
+    for path, names in required.items():
         module, _, name = path.partition(":")
         try:
             owner = getattr(import_module(module), name)

@@ -21,7 +21,7 @@ from ml_pipeline.serving.app import RequestLimits, ServerProcessState, make_app
 from ml_pipeline.serving.feature_worker_process import RawRowLimits, RawRowsContext
 from ml_pipeline.serving.mirror import Mirror
 from ml_pipeline.serving.prediction_log import LoggedModel, PredictionLog, Rotation
-from ml_pipeline.serving.protocol_choice import choose_protocol
+from ml_pipeline.serving.protocol_choice import check_server, choose_protocol
 from ml_pipeline.serving.sockets import BACKLOG, bind
 
 if TYPE_CHECKING:
@@ -243,8 +243,10 @@ def run(
     Raises:
         Refused: the bundle does not verify or fails its golden predictions.
         UsageError: the host is not loopback and no token is configured, or the token is invalid.
-        EnvironmentFault: the address is in use, or the prediction log cannot be written.
+        EnvironmentFault: the address is in use, the prediction log cannot be written, or the
+            installed uvicorn lacks what the server uses.
     """
+    check_server()
     token = read_token(published or host, token_env)
     bundle = Bundle.open(path)
     bundle.check_golden()
