@@ -21,7 +21,8 @@ FROM build AS package
 COPY pipeline/ml_pipeline/__init__.py /build/source/ml_pipeline/
 COPY pipeline/ml_pipeline/core/__init__.py pipeline/ml_pipeline/core/artefacts.py \
      pipeline/ml_pipeline/core/documents.py \
-     pipeline/ml_pipeline/core/errors.py pipeline/ml_pipeline/core/subprocess_environment.py \
+     pipeline/ml_pipeline/core/errors.py pipeline/ml_pipeline/core/onnx_session.py \
+     pipeline/ml_pipeline/core/subprocess_environment.py \
      pipeline/ml_pipeline/core/plugins.py pipeline/ml_pipeline/core/whitespace.py \
      /build/source/ml_pipeline/core/
 COPY pipeline/ml_pipeline/bundle/__init__.py pipeline/ml_pipeline/bundle/reader.py /build/source/ml_pipeline/bundle/

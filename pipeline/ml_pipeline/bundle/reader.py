@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ml_pipeline.core import artefacts, documents
 from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import Refused
+from ml_pipeline.core.onnx_session import TOLERANCE, open_session
 from ml_pipeline.features.schema import FeatureError, FeatureSchema
 from ml_pipeline.tasks.base import difference as difference_of
 from ml_pipeline.tasks.base import values_of
@@ -42,7 +43,6 @@ NATIVE = re.compile(r"model\.(?!pkl|pickle|joblib)[a-z0-9]{1,16}")
 
 MAX_MANIFEST = 4 << 20
 MAX_FILE = 1 << 30
-TOLERANCE = 1e-5
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -56,21 +56,12 @@ class OnnxModel:
     """
 
     def __init__(self, model: Path | bytes, task: Task = BINARY) -> None:
-        import onnxruntime
-
         self.task = task
         self._columns = task.objective.outputs
         self._column = task.output_column
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
         content = model if isinstance(model, bytes) else _read(model, MAX_FILE)
         try:
-            self._session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_session(content)
         except Exception as error:  # noqa: BLE001  # ONNX Runtime raises classes of its own, one by one
             raise Refused(f"ONNX Runtime cannot load the model: {error}") from None
         inputs = self._session.get_inputs()
@@ -182,6 +173,11 @@ class Bundle:
             loaded,
             _golden(golden, path / GOLDEN, len(schema.features), task),
         )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of its files, the manifest first."""
+        return (MANIFEST, *self.manifest["files"])
 
     @property
     def project(self) -> str:

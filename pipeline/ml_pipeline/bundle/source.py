@@ -18,6 +18,7 @@ import yaml
 
 from ml_pipeline.bundle import identity
 from ml_pipeline.config import FILE, Project
+from ml_pipeline.core.tar_archive import add_bytes
 
 GROUPS = "groups.csv"
 MAX_BYTES = 256 << 20
@@ -111,8 +112,5 @@ def _packed(files: dict[str, bytes]) -> bytes:
         tarfile.open(mode="w", fileobj=stream, format=tarfile.USTAR_FORMAT) as tar,
     ):
         for name in sorted(files):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(files[name])
-            entry.mode = 0o644
-            tar.addfile(entry, io.BytesIO(files[name]))
+            add_bytes(tar, name, files[name], 0o644)
     return packed.getvalue()

@@ -10,8 +10,11 @@ from filelock import FileLock, Timeout
 
 from ml_pipeline.core.errors import PipelineError
 
+Lock = FileLock
+"""An acquired lock."""
 
-def acquire(path: Path, *, timeout: float = -1, busy: PipelineError | None = None) -> FileLock:
+
+def acquire(path: Path, *, timeout: float = -1, busy: PipelineError | None = None) -> Lock:
     """Acquire the lock on a file, which the caller releases.
 
     Args:

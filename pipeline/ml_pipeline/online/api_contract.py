@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.bundle.reader import TOLERANCE, Bundle, check_golden
+from ml_pipeline.bundle.reader import Bundle, check_golden
 from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
+from ml_pipeline.core.onnx_session import TOLERANCE
 from ml_pipeline.core.report import Check, Verdict, blocking
 from ml_pipeline.targets import server_arguments
 from ml_pipeline.targets.base import Deployment, Placement

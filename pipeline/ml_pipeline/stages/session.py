@@ -13,14 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ml_pipeline import config
 from ml_pipeline.approval import policy_files
 from ml_pipeline.approval.policy import PolicyFiles
 from ml_pipeline.approval.policy_files import PolicyFile
 from ml_pipeline.config import Project
-from ml_pipeline.core import git, report
+from ml_pipeline.core import git, locks, report
 from ml_pipeline.core.errors import EnvironmentFault, UsageError, nearest
 from ml_pipeline.core.home import DEFAULT, Home, Owner, find_home
 from ml_pipeline.core.report import Profile, Progress
@@ -133,15 +131,13 @@ class Session:
         Raises:
             EnvironmentFault: another process holds it, or the folder cannot be written.
         """
-        lock = FileLock(self.workdir / ".lock")
+        busy = EnvironmentFault(
+            f"another ml-pipeline works in {self.workdir.root}",
+            hint="wait until it has ended; a watch may be ended by Ctrl-C",
+        )
         try:
             self.workdir.make()
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise EnvironmentFault(
-                f"another ml-pipeline works in {self.workdir.root}",
-                hint="wait until it has ended; a watch may be ended by Ctrl-C",
-            ) from None
+            lock = locks.acquire(self.workdir / ".lock", timeout=0, busy=busy)
         except OSError as error:
             raise EnvironmentFault(
                 f"working folder {self.workdir.root}: {error.strerror}",

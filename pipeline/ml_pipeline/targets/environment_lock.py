@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from filelock import FileLock
-
 from ml_pipeline.core import locks
 from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.locks import Lock
 from ml_pipeline.targets.base import Placement
 
 TIMEOUT = 60.0
 """Seconds to wait for another command."""
 
 
-def hold(placement: Placement) -> FileLock:
+def hold(placement: Placement) -> Lock:
     """Hold the environment, whatever its target, until the lock is released.
 
     Raises:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Self
 
-from filelock import FileLock
+from ml_pipeline.core.locks import Lock
 
 
 class BaseHandover(ABC):
     """A switch that is kept or taken back once, and lets the environment's lock go then."""
 
-    def __init__(self, lock: FileLock) -> None:
+    def __init__(self, lock: Lock) -> None:
         self._lock = lock
         self._decided = False
 

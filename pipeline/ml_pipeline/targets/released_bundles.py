@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ml_pipeline.bundle.reader import MANIFEST, Bundle
+from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import clock, documents, locks, workdir
 from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import Refused
@@ -46,7 +46,7 @@ def release(path: Path, home: Home) -> Bundle:
                 if kept.digest == bundle.digest:
                     return kept
         with workdir.atomic_folder(copy) as folder:
-            for name in (MANIFEST, *bundle.manifest["files"]):
+            for name in bundle.files:
                 shutil.copyfile(path / name, folder / name)
             if Bundle.open(folder).digest != bundle.digest:
                 raise Refused(f"{path} changed while it was copied")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ml_pipeline.core.errors import Refused
+from ml_pipeline.core.onnx_session import TOLERANCE
 from ml_pipeline.tasks.base import Objective, PlotKind, Task, Value
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ NAME = "binary_classification"
 BINS = tuple(number / 20 for number in range(1, 21))
 FEWEST_OF_A_CLASS = 5
 """Rows of the rarer class in the training part: fewer say nothing about the next one."""
-TOLERANCE = 1e-5
 CUT = 0.5
 """Probability from which a row is labelled 1."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ml_pipeline.core.errors import Refused
+from ml_pipeline.core.onnx_session import TOLERANCE
 from ml_pipeline.tasks.base import Objective, PlotKind, Task, Value
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 NAME = "multiclass_classification"
 FEWEST_OF_A_CLASS = 5
 """Rows of a class in the training part: fewer say nothing about the next one."""
-TOLERANCE = 1e-5
 SUM_TOLERANCE = 1e-3
 """How far the probabilities of an answer may be from 1 together."""
 

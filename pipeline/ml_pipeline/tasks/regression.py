@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ml_pipeline.core.artefacts import ENTITY_COLUMN, LABEL_COLUMN, TIME_COLUMN
 from ml_pipeline.core.errors import Refused
+from ml_pipeline.core.onnx_session import TOLERANCE
 from ml_pipeline.tasks.base import Objective, PlotKind, Task, Value
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ COVERAGE = 0.9
 """The share of labels that the interval aims to cover."""
 BINS = 20
 """Bins of the histogram of predictions: quantiles of the predictions for training rows."""
-TOLERANCE = 1e-5
 """Largest difference of two predictions that count as the same, in standard deviations of labels.
 """
 RESOLUTION = 1e-4

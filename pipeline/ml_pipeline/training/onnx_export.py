@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml_pipeline.core.errors import Refused
+from ml_pipeline.core.onnx_session import TOLERANCE, open_session
 from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.training.onnx_graph import INPUT, OnnxGraph
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from ml_pipeline.training.estimators.base import Encoded, Vector
     from ml_pipeline.training.fitting import Model
 
-TOLERANCE = 1e-5
 """Largest difference of a probability between the model in memory and its ONNX form; of a number
 in standard deviations of the training labels."""
 
@@ -74,12 +74,6 @@ def prove(model: Model, onnx: bytes, x: Encoded) -> float:
 
 def predict(onnx: bytes, x: Encoded, task: Task = BINARY) -> Vector:
     """Return the predictions that ONNX Runtime computes, [n] or [n, k]."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {INPUT: x})
+    (found,) = open_session(onnx).run(None, {INPUT: x})
     column = task.output_column
     return np.asarray(found if column is None else found[:, column], dtype=np.float64)

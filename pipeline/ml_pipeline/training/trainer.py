@@ -13,6 +13,7 @@ import numpy as np
 from ml_pipeline.config.train import SearchSection
 from ml_pipeline.core.artefacts import GOLDEN_COLUMN
 from ml_pipeline.core.errors import Refused, UsageError, nearest
+from ml_pipeline.core.onnx_session import TOLERANCE
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.features import request_contract
 from ml_pipeline.features.schema import FeatureError, FeatureSchema
@@ -463,7 +464,7 @@ def _finite(answers: Vector, task: Task) -> Check:
 def _faithful(difference: float, count: int) -> Check:
     return Check(
         name="export",
-        verdict=Verdict.PASS if difference <= onnx_export.TOLERANCE else Verdict.FAIL,
+        verdict=Verdict.PASS if difference <= TOLERANCE else Verdict.FAIL,
         observed=difference,
-        expected=f"ONNX within {onnx_export.TOLERANCE:g} of the model in memory on {count} rows",
+        expected=f"ONNX within {TOLERANCE:g} of the model in memory on {count} rows",
     )

@@ -15,7 +15,6 @@ What one serves stands in its labels, and its part in the end of its name:
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import secrets
 import tarfile
@@ -25,9 +24,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from ml_pipeline.bundle.reader import MANIFEST, Bundle
+from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError
 from ml_pipeline.core.home import Home
+from ml_pipeline.core.tar_archive import add_bytes, add_folder, add_read_only
 from ml_pipeline.serving.access import LOOPBACK
 from ml_pipeline.targets import container_detection, ports, server_arguments
 from ml_pipeline.targets.base import Deployment, Placement
@@ -515,23 +515,9 @@ def _pack(wanted: Wanted, stream: IO[bytes]) -> None:
     """
     place = PLACE.removeprefix("/")
     with tarfile.open(fileobj=stream, mode="w") as archive:
-        folder = tarfile.TarInfo(f"{place}/bundle")
-        folder.type, folder.mode = tarfile.DIRTYPE, 0o555
-        archive.addfile(folder)
+        add_read_only(archive, f"{place}/bundle", wanted.bundle.path, wanted.bundle.files)
         if wanted.log is not None:
-            folder = tarfile.TarInfo(str(server_arguments.LOG_FOLDER).removeprefix("/"))
-            folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o700, USER, USER
-            folder.mtime = int(time.time())
-            archive.addfile(folder)
-        for name in (MANIFEST, *wanted.bundle.manifest["files"]):
-            file = wanted.bundle.path / name
-            entry = tarfile.TarInfo(f"{place}/bundle/{name}")
-            entry.size, entry.mode = file.stat().st_size, 0o444
-            with file.open("rb") as content:
-                archive.addfile(entry, content)
+            log = str(server_arguments.LOG_FOLDER).removeprefix("/")
+            add_folder(archive, log, 0o700, owner=USER, mtime=int(time.time()))
         if wanted.token is not None:
-            secret = wanted.token.encode()
-            entry = tarfile.TarInfo(f"{place}/token")
-            entry.size, entry.mode = len(secret), 0o400
-            entry.uid = entry.gid = USER
-            archive.addfile(entry, io.BytesIO(secret))
+            add_bytes(archive, f"{place}/token", wanted.token.encode(), 0o400, owner=USER)

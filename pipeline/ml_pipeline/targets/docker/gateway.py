@@ -28,6 +28,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.tar_archive import add_bytes
 from ml_pipeline.targets.docker.container import (
     COLOURS,
     CONFINED,
@@ -270,10 +271,7 @@ class Gateway(Container):
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w") as archive:
             for name, text, mode in files:
-                content = text.encode()
-                entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = len(content), mode
-                archive.addfile(entry, io.BytesIO(content))
+                add_bytes(archive, name, text.encode(), mode)
         self._container.put_archive(FOLDER, stream.getvalue())
 
 

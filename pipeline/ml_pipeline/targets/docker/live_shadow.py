@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.tar_archive import add_bytes, add_folder
 from ml_pipeline.targets.base import CopyCounts, ShadowSpec
 from ml_pipeline.targets.docker import gateway
 from ml_pipeline.targets.docker.container import CONFINED, CONTROL, LABEL, PLACE, USER, Server
@@ -288,10 +289,6 @@ def _pack(settings: MirrorReaderSettings) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         name = FOLDER.rpartition("/")[2]
-        folder = tarfile.TarInfo(name)
-        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o700, USER, USER
-        archive.addfile(folder)
-        entry = tarfile.TarInfo(f"{name}/settings.json")
-        entry.size, entry.mode = len(content), 0o444
-        archive.addfile(entry, io.BytesIO(content))
+        add_folder(archive, name, 0o700, owner=USER)
+        add_bytes(archive, f"{name}/settings.json", content, 0o444)
     return stream.getvalue()

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.networks import Network
     from docker.models.volumes import Volume
-    from filelock import FileLock
+
+    from ml_pipeline.core.locks import Lock
 
 FILE = "servers/containers"
 SCOPE = re.compile(r"[0-9a-f]{8}")
@@ -60,7 +61,7 @@ class DockerTarget:
         section, home = placement.section, placement.home
         token = read_token(section.host, placement.serving.token_env)
         client = engine.connect()
-        lock: FileLock | None = None
+        lock: Lock | None = None
         try:
             lock = environment_lock.hold(placement)
             fleet = _Fleet(client, _scope(home), placement.name)
@@ -187,7 +188,7 @@ class _Former:
 class DockerHandover(BaseHandover):
     """The new container serves; the former one, if it was in its way, can start again."""
 
-    def __init__(self, fleet: _Fleet, lock: FileLock, new: _Proved, former: _Former | None) -> None:
+    def __init__(self, fleet: _Fleet, lock: Lock, new: _Proved, former: _Former | None) -> None:
         super().__init__(lock)
         self._fleet = fleet
         self._new = new

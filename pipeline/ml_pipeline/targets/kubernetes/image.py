@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -10,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-from ml_pipeline.bundle.reader import MANIFEST, Bundle
+from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.config import EnvironmentSection, ServingSection
 from ml_pipeline.core.errors import EnvironmentFault, UsageError
+from ml_pipeline.core.tar_archive import add_bytes, add_read_only
 from ml_pipeline.targets.docker import engine
 from ml_pipeline.targets.kubernetes.manifests import image_tag
 
@@ -131,17 +131,7 @@ def _context(bundle: Bundle) -> Iterator[IO[bytes]]:
     """Yield what the image is built from, as a tar: readable by all, dated at the epoch."""
     with tempfile.TemporaryFile() as stream:
         with tarfile.open(fileobj=stream, mode="w") as archive:
-            recipe = tarfile.TarInfo("Dockerfile")
-            recipe.size = len(RECIPE)
-            archive.addfile(recipe, io.BytesIO(RECIPE.encode()))
-            folder = tarfile.TarInfo("bundle")
-            folder.type, folder.mode = tarfile.DIRTYPE, 0o555
-            archive.addfile(folder)
-            for name in sorted((MANIFEST, *bundle.manifest["files"])):
-                file = bundle.path / name
-                entry = tarfile.TarInfo(f"bundle/{name}")
-                entry.size, entry.mode = file.stat().st_size, 0o444
-                with file.open("rb") as content:
-                    archive.addfile(entry, content)
+            add_bytes(archive, "Dockerfile", RECIPE.encode(), 0o644)
+            add_read_only(archive, "bundle", bundle.path, bundle.files)
         stream.seek(0)
         yield stream

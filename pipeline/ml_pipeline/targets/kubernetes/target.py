@@ -36,9 +36,8 @@ from ml_pipeline.traffic import probe
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from filelock import FileLock
-
     from ml_pipeline.core.home import Home
+    from ml_pipeline.core.locks import Lock
 
 SCHEMA = "ml-pipeline/kubernetes/1"
 PUBLIC_KINDS = ("Service", "Ingress")
@@ -95,7 +94,7 @@ class KubernetesHandover(BaseHandover):
     def __init__(
         self,
         fleet: Fleet,
-        lock: FileLock,
+        lock: Lock,
         placement: Placement,
         wanted: _Wanted,
         before: Before,

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
-from filelock import FileLock
 
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused, UsageError
+from ml_pipeline.core.locks import Lock
 from ml_pipeline.serving import control_socket
 from ml_pipeline.serving.access import read_token
 from ml_pipeline.serving.sockets import bind
@@ -118,7 +118,7 @@ class ProcessHandover(BaseHandover):
     def __init__(
         self,
         place: _Slot,
-        lock: FileLock,
+        lock: Lock,
         new: Server,
         former: Server | None,
         known: Server | None,

@@ -16,6 +16,7 @@ from pydantic import ConfigDict
 
 from ml_pipeline.config import Section
 from ml_pipeline.core.errors import Refused
+from ml_pipeline.core.onnx_session import TOLERANCE, open_session
 from ml_pipeline.core.report import Check, Progress, Verdict
 from ml_pipeline.training.estimators.base import (
     Encoded,
@@ -27,7 +28,6 @@ from ml_pipeline.training.estimators.base import (
 )
 from ml_pipeline.training.onnx_graph import INPUT, OPSETS, OnnxGraph
 
-TOLERANCE = 1e-5
 """Largest difference between a prediction of the fitted object and of its ONNX model."""
 MISSING = 0.1
 """Share of missing values in the random rows that the export is tested on."""
@@ -230,13 +230,7 @@ def check_model(name: str, content: bytes, objective: Objective, width: int) -> 
 
 def predict(content: bytes, x: Encoded, objective: Objective) -> Predictions:
     """Return what the ONNX model predicts for encoded rows."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    (output,) = session.run([output_of(objective)], {INPUT: x})
+    (output,) = open_session(content).run([output_of(objective)], {INPUT: x})
     values = np.asarray(output, dtype=np.float64)
     if objective.kind == "regression":
         return values.reshape(len(x))
