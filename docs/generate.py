@@ -52,6 +52,7 @@ def pages(stages: Mapping[str, Stage] = STAGES) -> dict[str, str]:
         "steps.md": steps_page(steps),
         f"{ROOT}/resources/steps.json": json.dumps(steps, indent=1) + "\n",
         **{f"{ROOT}/vars/{name}.txt": steps_help(name, steps) for name in sorted(steps["steps"])},
+        **{f"{ROOT}/vars/{step_name(name)}.groovy": step_script(name) for name in stages},
     }
 
 
@@ -220,6 +221,29 @@ def steps_table(stages: Mapping[str, Stage] = STAGES) -> dict[str, Any]:
         },
         "steps": steps,
     }
+
+
+def step_script(stage: str) -> str:
+    """Return the Groovy of a stage's step, with the class and the method that steps.yaml names."""
+    own = yaml.safe_load(JENKINS.read_text())["stages"].get(stage, {})
+    step_class = own.get("class", "StageStep")
+    arguments = "arguments" if "class" in own else f"'{step_name(stage)}', arguments"
+    lines = [
+        f"import org.mlpipeline.{step_class}",
+        "",
+        "Map call(Map arguments = [:]) {",
+        f"    return new {step_class}(this).run({arguments})",
+        "}",
+    ]
+    if "due" in own:
+        lines += [
+            "",
+            f"/** {own['due']}. */",
+            "boolean due(Map arguments = [:]) {",
+            f"    return new {step_class}(this).due(arguments)",
+            "}",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def _stage_step(stage: Stage, own: Mapping[str, Any]) -> dict[str, Any]:
