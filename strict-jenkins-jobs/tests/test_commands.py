@@ -45,7 +45,7 @@ def update(jenkins: Jenkins, folder: Path, *, delete: bool = False) -> commands.
 # --- check --------------------------------------------------------------------------------------
 
 
-def test_check_is_red_on_a_misspelt_key(write: Write) -> None:
+def test_check_reports_a_misspelt_key(write: Write) -> None:
     outcome = commands.check(write(SMALL.replace("description: Of", "descripton: Of")))
     assert outcome.exit_code == 1
     assert "job 'team': unknown key 'descripton'" in outcome.lines[0]
@@ -53,7 +53,7 @@ def test_check_is_red_on_a_misspelt_key(write: Write) -> None:
     assert outcome.data["findings"][0]["where"] == "jobs/jobs.yaml:5"
 
 
-def test_golden_xml_shows_what_a_change_of_yaml_does(write: Write, tmp_path: Path) -> None:
+def test_golden_xml_shows_the_effect_of_a_change(write: Write, tmp_path: Path) -> None:
     folder, golden = write(), tmp_path / "golden"
     assert commands.check(folder, golden=golden, renew=True).exit_code == 0
     assert commands.check(folder, golden=golden).exit_code == 0
@@ -62,7 +62,7 @@ def test_golden_xml_shows_what_a_change_of_yaml_does(write: Write, tmp_path: Pat
     assert "team/retrain.xml: golden: differs: - <script>echo 'one'</script>" in outcome.lines[0]
 
 
-def test_golden_xml_of_no_job_and_none_of_a_job_are_seen(write: Write, tmp_path: Path) -> None:
+def test_missing_and_superfluous_golden_xml_is_reported(write: Write, tmp_path: Path) -> None:
     golden = tmp_path / "golden"
     commands.check(write(), golden=golden, renew=True)
     (golden / "jobs/team.xml").rename(golden / "jobs/other.xml")
@@ -71,7 +71,7 @@ def test_golden_xml_of_no_job_and_none_of_a_job_are_seen(write: Write, tmp_path:
     assert found[1].startswith("missing")
 
 
-def test_golden_xml_is_not_renewed_from_what_is_wrong(write: Write, tmp_path: Path) -> None:
+def test_golden_xml_is_not_renewed_with_findings(write: Write, tmp_path: Path) -> None:
     outcome = commands.check(
         write(SMALL.replace("sandbox", "sandboks")), golden=tmp_path / "golden", renew=True
     )
@@ -79,7 +79,7 @@ def test_golden_xml_is_not_renewed_from_what_is_wrong(write: Write, tmp_path: Pa
     assert not (tmp_path / "golden").exists()
 
 
-def test_check_says_what_it_lacks(write: Write, tmp_path: Path) -> None:
+def test_check_names_missing_arguments_and_folders(write: Write, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no YAML in"):
         commands.check(tmp_path)
     with pytest.raises(UsageError, match="--renew lacks --golden"):
@@ -104,7 +104,7 @@ def test_pinned_plugin_versions_reach_jenkins_job_builder(write: Write) -> None:
     assert commands.check(folder).exit_code == 0
 
 
-def test_without_jenkins_job_builder_it_says_what_to_install(
+def test_a_missing_jenkins_job_builder_is_named_with_the_command_that_installs_it(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "jenkins_jobs.loader", None)
@@ -126,7 +126,7 @@ def test_diff_shows_what_update_would_do_and_does_nothing(jenkins: Jenkins, writ
     assert jenkins.posts == []
 
 
-def test_diff_is_green_when_the_server_holds_what_yaml_says(jenkins: Jenkins, write: Write) -> None:
+def test_diff_passes_if_the_server_equals_yaml(jenkins: Jenkins, write: Write) -> None:
     folder = write()
     update(jenkins, folder)
     outcome = commands.diff(jenkins.environment, folder)
@@ -202,7 +202,7 @@ def test_an_unchanged_job_is_never_touched(jenkins: Jenkins, write: Write) -> No
     assert "echo 'two'" in jenkins.jobs["team/retrain"]
 
 
-def test_credentials_of_a_folder_outlive_an_update(jenkins: Jenkins, write: Write) -> None:
+def test_an_update_keeps_the_credentials_of_a_folder(jenkins: Jenkins, write: Write) -> None:
     update(jenkins, write())
     secret = f"<properties><{CREDENTIALS}><secret>{{AQAAABAA=}}</secret></{CREDENTIALS}>"
     on_server = jenkins.jobs["team"].replace("<properties/>", f"{secret}</properties>")
@@ -214,7 +214,7 @@ def test_credentials_of_a_folder_outlive_an_update(jenkins: Jenkins, write: Writ
     assert "{AQAAABAA=}" in jenkins.jobs["team"]
 
 
-def test_a_crumb_is_sent_where_jenkins_wants_one(jenkins: Jenkins, write: Write) -> None:
+def test_a_crumb_is_sent_if_jenkins_requires_one(jenkins: Jenkins, write: Write) -> None:
     jenkins.crumb = "c0ffee"
     update(jenkins, write())
     assert sorted(jenkins.jobs) == ["team", "team/retrain"]
@@ -242,7 +242,7 @@ def test_a_job_that_is_no_longer_defined_is_named_and_deleted_only_on_demand(
     assert sorted(jenkins.jobs) == ["team"]
 
 
-def test_a_job_that_people_made_in_our_folder_is_named_and_left_alone(
+def test_a_foreign_job_in_a_folder_from_yaml_is_listed_and_not_changed(
     jenkins: Jenkins, write: Write
 ) -> None:
     update(jenkins, write())
@@ -254,7 +254,7 @@ def test_a_job_that_people_made_in_our_folder_is_named_and_left_alone(
     assert "team/mine" in jenkins.jobs
 
 
-def test_a_job_of_another_kind_stops_everything(jenkins: Jenkins, write: Write) -> None:
+def test_a_job_of_another_kind_prevents_all_changes(jenkins: Jenkins, write: Write) -> None:
     jenkins.jobs["team"] = "<?xml version='1.1'?>\n<project/>"
     with pytest.raises(Refused, match="the server has a project, YAML defines a Folder"):
         update(jenkins, write())
@@ -276,7 +276,7 @@ def test_a_job_that_changed_since_the_plan_is_not_overwritten(
     assert "by hand" in jenkins.jobs["team/retrain"]
 
 
-def test_what_is_done_before_a_fault_is_said_and_the_rest_follows_later(
+def test_steps_before_an_error_are_reported_and_the_next_update_does_the_rest(
     jenkins: Jenkins, write: Write
 ) -> None:
     jenkins.broken = "/job/team/createItem"

@@ -76,7 +76,7 @@ def test_a_job_that_jenkins_saved_again_is_unchanged() -> None:
     assert different(SAVED, MADE) == []
 
 
-def test_a_looser_trust_is_seen() -> None:
+def test_a_looser_fork_trust_is_a_difference() -> None:
     (found,) = different(SAVED.replace("TrustNobody", "TrustEveryone"), MADE)
     assert found.endswith(
         "ForkPullRequestDiscoveryTrait/trust@class: "
@@ -94,12 +94,12 @@ def test_a_looser_trust_is_seen() -> None:
         (("<actions/>", "<authToken>open-sesame</authToken>"), "authToken: remove ****"),
     ],
 )
-def test_what_was_changed_by_hand_is_seen(change: tuple[str, str], said: str) -> None:
+def test_a_change_by_hand_is_a_difference(change: tuple[str, str], said: str) -> None:
     (found,) = different(SAVED.replace(*change), MADE)
     assert said in found
 
 
-def test_items_of_a_list_have_an_order_and_fields_have_none() -> None:
+def test_the_order_of_list_items_counts_and_that_of_fields_does_not() -> None:
     fields = "<project><b>1</b><a>2</a></project>"
     assert different(fields, "<project><a>2</a><b>1</b></project>") == []
     items = "<project><builders><a.Shell/><a.Maven/></builders></project>"
@@ -122,7 +122,7 @@ def test_secrets_are_not_shown(secret: str) -> None:
         assert "****" in "".join(found)
 
 
-def test_a_folder_keeps_the_credentials_that_people_put_into_it() -> None:
+def test_merging_keeps_the_credentials_of_a_folder() -> None:
     on_server = parse(
         f"<{FOLDER}><properties><{CREDENTIALS}><secret>{{AQAAABAA=}}</secret></{CREDENTIALS}>"
         f"</properties></{FOLDER}>",
@@ -134,7 +134,7 @@ def test_a_folder_keeps_the_credentials_that_people_put_into_it() -> None:
     assert [str(item) for item in differences(on_server, sent)] == ["description: add 'new'"]
 
 
-def test_a_job_that_somebody_disabled_stays_disabled_unless_yaml_says_otherwise() -> None:
+def test_a_disabled_job_stays_disabled_unless_yaml_sets_it() -> None:
     on_server = parse("<flow-definition><disabled>true</disabled></flow-definition>", "on_server")
     silent = parse("<flow-definition/>", "in_yaml")
     assert differences(on_server, merged(silent, on_server)) == ()
@@ -152,6 +152,6 @@ def test_other_properties_of_a_pipeline_are_not_kept() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "<a>", "<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", "no xml"])
-def test_what_is_no_configuration_is_refused(text: str) -> None:
+def test_an_invalid_configuration_is_an_error(text: str) -> None:
     with pytest.raises(UsageError, match="the configuration of 'x'"):
         parse(text, "x")

@@ -73,7 +73,7 @@ def test_wrong_usage_ends_with_2_and_one_line(line: str, message: str, tmp_path:
     assert done.stderr.count("\n") == 1
 
 
-def test_nothing_here_knows_of_machine_learning() -> None:
+def test_the_sources_do_not_mention_machine_learning() -> None:
     word = re.compile(r"ml[-_]?pipeline|mlflow|\bml-|\bML_|machine.learning", re.IGNORECASE)
     files = [*PROJECT.glob("*.*"), *PROJECT.glob("src/**/*.py")]
     assert len(files) > 10

@@ -23,13 +23,13 @@ def test_every_variable_is_needed(name: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["jenkins", "ftp://a", "http://", "file:///etc"])
-def test_the_address_has_to_be_one(url: str) -> None:
-    with pytest.raises(UsageError, match="JENKINS_URL is no address"):
+def test_an_invalid_address_is_an_error(url: str) -> None:
+    with pytest.raises(UsageError, match="JENKINS_URL is not an address"):
         access(environment(JENKINS_URL=url))
 
 
 def test_credentials_in_the_address_are_refused_and_not_repeated() -> None:
-    with pytest.raises(UsageError, match="carries credentials") as raised:
+    with pytest.raises(UsageError, match="has credentials") as raised:
         access(environment(JENKINS_URL="https://asha:hunter2@jenkins.example.org"))
     assert "hunter2" not in str(raised.value)
 
@@ -38,7 +38,7 @@ def test_the_token_is_in_no_message(jenkins: Jenkins) -> None:
     given = access({**jenkins.environment, "JENKINS_TOKEN": "wrong-token"})
     assert "wrong-token" not in repr(given)
     with Server(given) as server, pytest.raises(UsageError, match="401") as raised:
-        server.greet()
+        server.check_access()
     assert "wrong-token" not in str(raised.value)
 
 
@@ -50,25 +50,25 @@ def test_a_server_that_cannot_be_reached_is_an_environment_fault() -> None:
             Server(access(environment(JENKINS_URL=url))) as server,
             pytest.raises(ServerError, match="cannot be reached"),
         ):
-            server.greet()
+            server.check_access()
 
 
-def test_something_else_than_jenkins_is_not_an_empty_jenkins(jenkins: Jenkins) -> None:
+def test_another_server_is_not_an_empty_jenkins(jenkins: Jenkins) -> None:
     given = {**jenkins.environment, "JENKINS_URL": f"{jenkins.url}/wrong/prefix"}
     with Server(access(given)) as server, pytest.raises(UsageError, match="no Jenkins answers"):
-        server.greet()
+        server.check_access()
 
 
-def test_a_server_that_answers_everything_is_no_jenkins(jenkins: Jenkins) -> None:
+def test_a_server_without_the_jenkins_header_is_not_a_jenkins(jenkins: Jenkins) -> None:
     jenkins.is_jenkins = False
     with (
         Server(access(jenkins.environment)) as server,
         pytest.raises(UsageError, match="no Jenkins answers"),
     ):
-        server.greet()
+        server.check_access()
 
 
-def test_a_missing_permission_says_which_is_needed(jenkins: Jenkins) -> None:
+def test_a_missing_permission_is_named(jenkins: Jenkins) -> None:
     jenkins.forbidden = ("/createItem?name=a",)
     with (
         Server(access(jenkins.environment)) as server,
@@ -77,14 +77,14 @@ def test_a_missing_permission_says_which_is_needed(jenkins: Jenkins) -> None:
         server.create_job("a", "<project/>")
 
 
-def test_what_jenkins_says_is_repeated(jenkins: Jenkins) -> None:
+def test_the_error_of_jenkins_is_in_the_message(jenkins: Jenkins) -> None:
     with Server(access(jenkins.environment)) as server:
         server.create_job("a", "<?xml version='1.0'?><project/>")
         with pytest.raises(UsageError, match=r"\(400\): A job already exists with the name 'a'"):
             server.create_job("a", "<project/>")
 
 
-def test_a_crumb_that_expired_is_asked_for_again(jenkins: Jenkins) -> None:
+def test_an_expired_crumb_is_renewed(jenkins: Jenkins) -> None:
     jenkins.crumb = "first"
     with Server(access(jenkins.environment)) as server:
         server.create_job("a", "<?xml version='1.0'?><project/>")
@@ -93,7 +93,7 @@ def test_a_crumb_that_expired_is_asked_for_again(jenkins: Jenkins) -> None:
     assert jenkins.jobs == {}
 
 
-def test_letters_beyond_ascii_arrive_as_they_are(jenkins: Jenkins) -> None:
+def test_non_ascii_letters_are_unchanged(jenkins: Jenkins) -> None:
     text = "<?xml version='1.0'?><project><description>नेप्से ü</description></project>"
     with Server(access(jenkins.environment)) as server:
         server.create_job("a", text)

@@ -13,7 +13,7 @@ def findings(folder) -> list[str]:
     return [str(finding) for finding in render(folder).findings]
 
 
-def test_what_is_right_has_no_findings(write: Write) -> None:
+def test_correct_yaml_has_no_findings(write: Write) -> None:
     assert findings(write()) == []
 
 
@@ -73,7 +73,7 @@ def test_keys_are_checked_at_every_depth(write: Write) -> None:
     assert "'includes'" in second
 
 
-def test_a_key_of_another_kind_of_job_has_no_effect_and_is_red(write: Write) -> None:
+def test_a_key_of_another_kind_of_job_is_reported(write: Write) -> None:
     folder = write("""
         - job: {name: team, project-type: folder, script-path: Jenkinsfile}
     """)
@@ -94,7 +94,7 @@ def test_a_forgotten_dash_loses_the_second_component(write: Write) -> None:
     assert "unknown key 'properties.throttle'" in found
 
 
-def test_a_key_that_stands_twice(write: Write) -> None:
+def test_a_repeated_key(write: Write) -> None:
     folder = write("""
         - job:
             name: team
@@ -103,7 +103,7 @@ def test_a_key_that_stands_twice(write: Write) -> None:
             description: second
     """)
     assert findings(folder) == [
-        "jobs/jobs.yaml:6: YAML: key 'description' stands here twice; one is ignored"
+        "jobs/jobs.yaml:6: YAML: key 'description' is repeated; only one is used"
     ]
 
 
@@ -150,7 +150,7 @@ def test_a_parameter_that_no_template_but_something_else_uses_is_used(
     assert findings(write(TEMPLATE, projects=project, more=use)) == []
 
 
-def test_what_an_included_file_uses_is_not_known_so_nothing_is_said(write: Write) -> None:
+def test_parameters_of_templates_with_included_files_are_not_checked(write: Write) -> None:
     template = TEMPLATE.replace(
         """dsl: "build '{branch}'\"""", "dsl: !include-raw-expand: a.groovy"
     )
@@ -159,7 +159,7 @@ def test_what_an_included_file_uses_is_not_known_so_nothing_is_said(write: Write
     assert findings(folder) == []
 
 
-def test_a_fault_of_a_template_is_told_once(write: Write) -> None:
+def test_a_finding_in_a_template_is_reported_once(write: Write) -> None:
     template = TEMPLATE.replace("dsl:", "sandboks: true\n        dsl:")
     projects = "- project: {name: a, jobs: [all]}\n- project: {name: b, jobs: [all]}"
     (found,) = findings(write(template, projects=projects))
@@ -175,7 +175,7 @@ GITHUB = """
 """
 
 
-def test_trust_in_forks_has_to_be_said(write: Write) -> None:
+def test_fork_trust_has_to_be_set(write: Write) -> None:
     (found,) = findings(write(GITHUB.format(kind="github", more="")))
     assert "does not say 'discover-pr-forks-trust'" in found
 
@@ -202,7 +202,7 @@ def test_a_trust_that_the_bitbucket_plugin_does_not_have(write: Write, trust: st
         ("- job: {name: !!python/name:os.system '', project-type: folder}", "makes Python objects"),
     ],
 )
-def test_what_cannot_be_made_into_jobs_is_one_clear_line(write: Write, text, said) -> None:
+def test_an_error_of_jenkins_job_builder_is_one_line(write: Write, text, said) -> None:
     with pytest.raises(UsageError) as raised:
         render(write(text))
     assert said in str(raised.value)
@@ -242,7 +242,7 @@ PROJECT = """
         ("owner: [a, b]", "job 'nepse': 'scm.github.repo'"),
     ],
 )
-def test_what_a_project_lacks_is_told_where_the_project_stands(write: Write, line, said) -> None:
+def test_a_missing_parameter_is_reported_at_the_project(write: Write, line, said) -> None:
     with pytest.raises(UsageError) as raised:
         render(write(PROJECT.replace("OWNER", line)))
     assert said in str(raised.value)
@@ -326,7 +326,7 @@ def test_a_value_that_yaml_reads_as_something_else(write: Write, written: str, s
 
 
 @pytest.mark.parametrize("value", ["true", "False", "3", "-1", "0.5", "'off'", "'1.10'"])
-def test_a_value_that_is_what_it_looks_like(write: Write, value: str) -> None:
+def test_a_value_that_yaml_reads_as_written(write: Write, value: str) -> None:
     parameter = f"string: {{name: A, default: {value}}}"
     text = f"- job: {{name: a, project-type: pipeline, dsl: x, parameters: [{parameter}]}}"
     assert findings(write(text)) == []
@@ -344,7 +344,7 @@ def test_a_value_that_is_what_it_looks_like(write: Write, value: str) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["job", "job-template"])
-def test_braces_that_are_no_parameters(write: Write, kind, dsl: str, line: int, said: str) -> None:
+def test_braces_that_are_not_parameters(write: Write, kind, dsl: str, line: int, said: str) -> None:
     text = f"- {kind}:\n    name: a\n    dsl: |\n" + "".join(
         f"      {one}\n" for one in dsl.splitlines()
     )
@@ -372,7 +372,7 @@ def test_braces_that_are_parameters_or_doubled(write: Write, dsl: str, script: s
     assert f"<script>{script}</script>" in rendered.jobs["z-x"]
 
 
-def test_a_parameter_that_nobody_gives_says_what_to_do(write: Write) -> None:
+def test_an_undefined_parameter_is_reported_with_a_hint(write: Write) -> None:
     folder = write("""
         - job-template: {name: '{p}-x', project-type: pipeline, dsl: 'echo ${HOME}'}
         - project: {name: q, p: z, jobs: ['{p}-x']}
@@ -413,7 +413,7 @@ SECOND = "- job: {name: a, project-type: folder}\n"
         ),
     ],
 )
-def test_two_of_one_name_are_refused_with_both_places(write: Write, first, second, place) -> None:
+def test_a_repeated_name_is_reported_with_both_places(write: Write, first, second, place) -> None:
     message = refusal(write(first, more=second) if second else write(first))
     assert place in message
     assert "rename or remove one" in message
@@ -428,7 +428,7 @@ def test_two_of_one_name_are_refused_with_both_places(write: Write, first, secon
         ("triggers: 5", "'triggers' is a int; expected a list"),
     ],
 )
-def test_a_list_that_is_none(write: Write, line: str, said: str) -> None:
+def test_a_value_that_has_to_be_a_list(write: Write, line: str, said: str) -> None:
     message = refusal(
         write(f"- job:\n    name: a\n    project-type: pipeline\n    dsl: x\n    {line}\n")
     )
@@ -450,7 +450,7 @@ def test_a_list_that_is_none(write: Write, line: str, said: str) -> None:
         ("- &a\n  job: *a", "is inside itself"),
     ],
 )
-def test_what_yaml_does_not_read_says_where_and_what_to_do(write: Write, text, said) -> None:
+def test_a_yaml_error_has_its_place_and_a_hint(write: Write, text, said) -> None:
     message = refusal(write(text))
     assert message.startswith("jobs/jobs.yaml")
     assert said in message

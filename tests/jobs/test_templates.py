@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 from strict_jenkins_jobs import check, diff, update
-from strict_jenkins_jobs.builder import Rendered, render
+from strict_jenkins_jobs.builder import RenderedJobs, render
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = ROOT / "jobs"
@@ -22,11 +22,11 @@ SOURCES = dict(
 
 
 @pytest.fixture(scope="module")
-def rendered() -> Rendered:
+def rendered() -> RenderedJobs:
     return render(JOBS)
 
 
-def job(rendered: Rendered, name: str) -> ET.Element:
+def job(rendered: RenderedJobs, name: str) -> ET.Element:
     return ET.fromstring(rendered.jobs[name])
 
 
@@ -36,7 +36,7 @@ def traits(root: ET.Element) -> set[str]:
 
 def test_check_is_green_on_the_jobs_of_this_repository() -> None:
     outcome = check(JOBS)
-    assert (outcome.lines[-1].endswith("as it should be"), outcome.exit_code) == (True, 0)
+    assert (outcome.lines[-1].endswith("nothing to correct"), outcome.exit_code) == (True, 0)
 
 
 def test_the_jobs_of_this_repository_go_to_a_server_once(jenkins_server: Any) -> None:
@@ -59,7 +59,7 @@ def test_a_new_project_is_five_lines() -> None:
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_a_project_gets_two_folders_and_their_jobs(rendered: Rendered, project: str) -> None:
+def test_a_project_gets_two_folders_and_their_jobs(rendered: RenderedJobs, project: str) -> None:
     below = [name for name in rendered.jobs if name.startswith(f"{project}/")]
     assert below == [
         f"{project}/ci",
@@ -76,7 +76,7 @@ def test_a_project_gets_two_folders_and_their_jobs(rendered: Rendered, project: 
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_pull_requests_are_built_in_ci_only(rendered: Rendered, project: str) -> None:
+def test_pull_requests_are_built_in_ci_only(rendered: RenderedJobs, project: str) -> None:
     for name in ("branches", "tags"):
         found = traits(job(rendered, f"{project}/delivery/{name}"))
         assert not {trait for trait in found if "PullRequest" in trait}
@@ -86,7 +86,7 @@ def test_pull_requests_are_built_in_ci_only(rendered: Rendered, project: str) ->
 
 
 @pytest.mark.parametrize("project", ["nepse", "loans"])
-def test_a_fork_cannot_bring_its_own_jenkinsfile(rendered: Rendered, project: str) -> None:
+def test_a_fork_cannot_bring_its_own_jenkinsfile(rendered: RenderedJobs, project: str) -> None:
     (trust,) = job(rendered, f"{project}/ci").iter("trust")
     assert trust.attrib["class"].endswith("ForkPullRequestDiscoveryTrait$TrustNobody")
 
@@ -96,7 +96,7 @@ def test_a_fork_cannot_bring_its_own_jenkinsfile(rendered: Rendered, project: st
     [("nepse", "release/*"), ("churn", "release/* hotfix/*"), ("loans", "release/*")],
 )
 def test_what_is_delivered_is_not_built_twice(
-    rendered: Rendered, project: str, releases: str
+    rendered: RenderedJobs, project: str, releases: str
 ) -> None:
     ci, delivery = job(rendered, f"{project}/ci"), job(rendered, f"{project}/delivery/branches")
     assert [item.text for item in ci.iter("excludes")] == [f"main {releases}"]
@@ -104,7 +104,7 @@ def test_what_is_delivered_is_not_built_twice(
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_a_branch_called_like_a_tag_is_not_delivered(rendered: Rendered, project: str) -> None:
+def test_a_branch_called_like_a_tag_is_not_delivered(rendered: RenderedJobs, project: str) -> None:
     tags = job(rendered, f"{project}/delivery/tags")
     assert [item.text for item in tags.iter("includes")] == ["v*"]
     assert "TagDiscoveryTrait" in traits(tags)
@@ -112,7 +112,7 @@ def test_a_branch_called_like_a_tag_is_not_delivered(rendered: Rendered, project
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_the_retrain_starts_the_main_job_every_week(rendered: Rendered, project: str) -> None:
+def test_the_retrain_starts_the_main_job_every_week(rendered: RenderedJobs, project: str) -> None:
     retrain = job(rendered, f"{project}/delivery/retrain")
     script = (retrain.findtext("definition/script") or "").splitlines()
     assert script[0] == "build(job: 'branches/main', wait: false)"
@@ -121,7 +121,7 @@ def test_the_retrain_starts_the_main_job_every_week(rendered: Rendered, project:
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_rollback_asks_for_version_and_reason(rendered: Rendered, project: str) -> None:
+def test_rollback_asks_for_version_and_reason(rendered: RenderedJobs, project: str) -> None:
     rollback = job(rendered, f"{project}/delivery/rollback")
     assert [item.text for item in rollback.findall(".//parameterDefinitions/*/name")] == [
         "TO",
@@ -138,13 +138,15 @@ def test_rollback_asks_for_version_and_reason(rendered: Rendered, project: str) 
         ("loans", "https://bitbucket.org/example-team/loans.git"),
     ],
 )
-def test_rollback_and_reconcile_read_main(rendered: Rendered, project: str, source: str) -> None:
+def test_rollback_and_reconcile_read_main(
+    rendered: RenderedJobs, project: str, source: str
+) -> None:
     for name in ("rollback", "reconcile"):
         script = job(rendered, f"{project}/delivery/{name}").findtext("definition/script") or ""
         assert f"branches: [[name: 'main']], userRemoteConfigs: [[url: '{source}'" in script
 
 
-def test_reconcile_runs_on_a_timer_and_one_at_a_time(rendered: Rendered) -> None:
+def test_reconcile_runs_on_a_timer_and_one_at_a_time(rendered: RenderedJobs) -> None:
     reconcile = job(rendered, "nepse/delivery/reconcile")
     assert [item.text for item in reconcile.iter("spec")] == ["H/15 * * * *"]
     properties = reconcile.find("properties")
@@ -155,7 +157,7 @@ def test_reconcile_runs_on_a_timer_and_one_at_a_time(rendered: Rendered) -> None
 
 
 def test_a_branch_that_is_gone_is_cleaned_up_and_a_promotion_is_not_aborted(
-    rendered: Rendered,
+    rendered: RenderedJobs,
 ) -> None:
     def strategy(name: str) -> dict[str, str | None]:
         orphans = job(rendered, name).find("orphanedItemStrategy")
@@ -179,17 +181,17 @@ def test_tags_start_by_themselves_where_the_plugin_for_it_is_named(tmp_path: Pat
     assert older.text == str(7 * 86_400_000)
 
 
-def test_no_job_holds_a_credential(rendered: Rendered) -> None:
+def test_no_job_holds_a_credential(rendered: RenderedJobs) -> None:
     for xml in rendered.jobs.values():
         assert not [item for item in ET.fromstring(xml).iter("credentialsId") if item.text]
 
 
-def test_the_view_shows_the_jobs_of_every_project(rendered: Rendered) -> None:
+def test_the_view_shows_the_jobs_of_every_project(rendered: RenderedJobs) -> None:
     view = ET.fromstring(rendered.views["ML delivery"])
     assert view.findtext("recurse") == "true"
 
 
-def test_every_description_is_text_for_people(rendered: Rendered) -> None:
+def test_every_description_is_text_for_people(rendered: RenderedJobs) -> None:
     """Jenkins shows a description escaped: an HTML comment in it would be read by everybody."""
     for xml in (*rendered.jobs.values(), *rendered.views.values()):
         description = ET.fromstring(xml).findtext("description") or ""

@@ -3,7 +3,7 @@
 ``__all__`` is the public interface. Everything else may change without notice.
 """
 
-from strict_jenkins_jobs.builder import Rendered, render
+from strict_jenkins_jobs.builder import RenderedJobs, render
 from strict_jenkins_jobs.commands import Outcome, check, diff, update
 from strict_jenkins_jobs.errors import JobsError, Refused, ServerError, UsageError
 
@@ -13,7 +13,7 @@ __all__ = [
     "JobsError",
     "Outcome",
     "Refused",
-    "Rendered",
+    "RenderedJobs",
     "ServerError",
     "UsageError",
     "check",

@@ -1,6 +1,6 @@
-"""From a folder of YAML to the XML of each job, by jenkins-job-builder, nothing ignored.
+"""Makes the XML of jobs from a folder of YAML by jenkins-job-builder, and reports what it ignores.
 
-jenkins-job-builder is imported when it is needed, since it imports ``pkg_resources``, which warns.
+jenkins-job-builder is imported in functions, since it imports ``pkg_resources``, which warns.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ UNDEFINED_HINT = (
 )
 OTHER_TYPE = "a value has another type than its key takes"
 MODULE_ERRORS = (AttributeError, KeyError, TypeError, ValueError, IndexError, RecursionError)
-"""What jenkins-job-builder's modules raise where a value is of another kind than they take."""
+"""Exceptions of jenkins-job-builder's modules for a value of a wrong type."""
 
 Roots = Any
-"""jenkins-job-builder's own container of what a folder defines; it has no types."""
+"""jenkins-job-builder's container of the definitions of a folder, which has no type hints."""
 
 
 @dataclass(frozen=True)
-class Rendered:
-    """What a folder of YAML defines: the XML of jobs and views by full name, and what is wrong."""
+class RenderedJobs:
+    """The jobs and views of a folder of YAML: their XML by full name, and the findings."""
 
     jobs: dict[str, str]
     views: dict[str, str]
     findings: tuple[Finding, ...]
 
 
-def render(folder: Path) -> Rendered:
+def render(folder: Path) -> RenderedJobs:
     """Read every ``.yaml`` and ``.yml`` of a folder and make the XML of its jobs and views.
 
     Plugin versions come from ``plugins/pinned.yaml`` in that folder, where there is one. No file
@@ -66,26 +66,26 @@ def render(folder: Path) -> Rendered:
     findings: list[Finding] = []
     definitions: list[sources.Definition] = []
     for file in files:
-        found, defined = sources.read_strictly(file, folder)
-        findings += found
-        definitions += defined
+        new_findings, new_definitions = sources.read_strictly(file, folder)
+        findings += new_findings
+        definitions += new_definitions
     try:
         sources.check_unique(definitions)
         jobs, views, unread = _generate(files, folder)
     except UsageError as error:
-        # what YAML reads otherwise than it stands there is often why nothing can be made of it
+        # a value that YAML reads differently is often the cause of the error
         if findings:
             raise UsageError(f"{findings[0]} ({len(findings)} to correct); {error}") from None
         raise
     for name in (*jobs, *views):
         _check_name(name)
-    return Rendered(jobs, views, (*findings, *unread))
+    return RenderedJobs(jobs, views, (*findings, *unread))
 
 
 def _generate(
     files: list[Path], folder: Path
 ) -> tuple[dict[str, str], dict[str, str], list[Finding]]:
-    """Have jenkins-job-builder make the jobs, and say where it fails."""
+    """Make the jobs by jenkins-job-builder; an error has the place in YAML."""
     with _job_builder():
         from jenkins_jobs.errors import JenkinsJobsException
         from jinja2 import TemplateError
@@ -98,7 +98,7 @@ def _generate(
             # of a template, or of a file that another one includes
             raise UsageError(f"{folder}: {' '.join(str(error).split())}") from None
         except MODULE_ERRORS as error:
-            # its modules take values as they come and fail on one of another kind
+            # its modules do not check the types of values
             where = _failing_place(error, folder) or str(folder)
             raise UsageError(
                 f"{where}: jenkins-job-builder cannot make jobs of this: "
@@ -164,7 +164,7 @@ def _render(
     try:
         jobs, views = roots.generate_jobs(), roots.generate_views()
     except JenkinsJobsException as error:
-        # a parameter that is undefined may stand there misspelt
+        # an undefined parameter may be a misspelt one
         undefined = UNDEFINED.search(str(error.message))
         if undefined is None:
             raise
@@ -183,7 +183,7 @@ def _render(
 
     def collect(found: Iterator[Finding]) -> None:
         for finding in found:
-            # one line of a template is wrong once, however many jobs come from it
+            # report a line of a template once, however many jobs use it
             key = (finding.where or finding.job, finding.fault)
             findings.setdefault(key, finding)
 
@@ -198,7 +198,7 @@ def _render(
                     item.data["description"]
                 )
             collect(strict.check_fork_trust(item.data, title, folder))
-            seen = JobViewData(strict.watched(item.data), item.context)
+            seen = JobViewData(strict.recording_copy(item.data), item.context)
             try:
                 (xml,) = generator.generateXML([seen])
             except (JenkinsJobsException, *MODULE_ERRORS) as error:
@@ -222,7 +222,7 @@ def _plugins(path: Path) -> list[Any]:
     """Return the pinned plugins as jenkins-job-builder takes them.
 
     Raises:
-        UsageError: the file is no list of short names and versions.
+        UsageError: the file is not a list of short names and versions.
     """
     from jenkins.plugins import Plugin
 
@@ -231,7 +231,7 @@ def _plugins(path: Path) -> list[Any]:
     listed = yaml_bounds.read(path)
     expected = "a list of {shortName: ..., version: '...'}"
     if not isinstance(listed, list):
-        raise UsageError(f"{path} holds no list", expected=expected)
+        raise UsageError(f"{path} is not a list", expected=expected)
     for entry in listed:
         good = isinstance(entry, dict) and entry.keys() == {"shortName", "version"}
         if not good or not all(isinstance(value, str) for value in entry.values()):
@@ -248,7 +248,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_unique(items: list[Any], kind: str, folder: Path) -> None:
-    """Refuse two jobs or views of one name; Jenkins tells names apart without regard to case."""
+    """Refuse two jobs or views of one name; names in Jenkins are case-insensitive."""
     seen: dict[str, Any] = {}
     for item in items:
         first = seen.setdefault(item.name.casefold(), item)
@@ -258,10 +258,10 @@ def _check_unique(items: list[Any], kind: str, folder: Path) -> None:
 
 
 def _origin(item: Any, folder: Path) -> str:
-    """Return where people wrote what a job or view comes of."""
+    """Return the place in YAML of the project or definition that a job or view comes from."""
     project = _project(item.context)
-    found = project.pos if project is not None else getattr(item.data, "pos", None)
-    return strict.place(found, folder)
+    position = project.pos if project is not None else getattr(item.data, "pos", None)
+    return strict.place(position, folder)
 
 
 def _generation_error(error: Exception, seen: Any, title: str, folder: Path) -> UsageError:
@@ -274,7 +274,7 @@ def _generation_error(error: Exception, seen: Any, title: str, folder: Path) -> 
             return UsageError(str(found))
     if isinstance(error, JenkinsJobsException):
         return UsageError(_one_line(error, folder))
-    key, position = strict.last_looked_up(seen.data)
+    key, position = strict.last_read_key(seen.data)
     at = strict.place(position, folder)
     project = _project(seen.context)
     where = strict.place(project.pos, folder) if project is not None else at
@@ -284,14 +284,14 @@ def _generation_error(error: Exception, seen: Any, title: str, folder: Path) -> 
 
 
 def _project(contexts: Iterable[Any]) -> Any | None:
-    """Return the context of the project that a job comes of, if it does."""
+    """Return the context of the project that a job comes from, or None."""
     return next((one for one in contexts if one.message.startswith("In project")), None)
 
 
 def _one_line(error: Any, folder: Path) -> str:
-    """Return what jenkins-job-builder says, with the place that it says it about.
+    """Return the message of a jenkins-job-builder error with its place in YAML.
 
-    What a project leads to is told with the project's place: it is the one that people write.
+    For jobs of a project it is the place of the project, which users edit.
     """
     at = error.pos or next((c.pos for c in reversed(error.ctx) if c.pos is not None), None)
     where = strict.place(at, folder)

@@ -18,13 +18,13 @@ CHOICE = re.compile(r"argument (.+): invalid choice: '?(.*?)'? \(choose from (.*
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises UsageError, with the nearest name where there is one."""
+    """An argument parser that raises UsageError, with the nearest known name."""
 
     def error(self, message: str) -> NoReturn:
         hint = f"see '{self.prog} --help'"
-        if found := CHOICE.fullmatch(message):
-            known = [name.strip(" '\"") for name in found[3].split(",")]
-            raise UsageError(f"unknown command '{found[2]}'; {nearest(found[2], known)}", hint=hint)
+        if match := CHOICE.fullmatch(message):
+            known = [name.strip(" '\"") for name in match[3].split(",")]
+            raise UsageError(f"unknown command '{match[2]}'; {nearest(match[2], known)}", hint=hint)
         raise UsageError(message, hint=hint)
 
 
@@ -61,11 +61,11 @@ def _run(options: argparse.Namespace) -> commands.Outcome:
         say=lambda line: print(line, file=stream, flush=True),
         yes=options.yes,
         delete=options.delete,
-        confirm=_asker() if sys.stdin.isatty() else None,
+        confirm=_confirmation() if sys.stdin.isatty() else None,
     )
 
 
-def _asker() -> Callable[[str], bool]:
+def _confirmation() -> Callable[[str], bool]:
     def ask(question: str) -> bool:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
@@ -82,21 +82,27 @@ def _parser() -> tuple[Parser, list[str]]:
     parser.add_argument("--version", action="version", version=__version__)
     actions = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     check = actions.add_parser(
-        "check", allow_abbrev=False, help="read the YAML strictly; needs no server"
+        "check", allow_abbrev=False, help="check the YAML strictly; needs no server"
     )
     check.add_argument("--golden", type=Path, metavar="DIR", help="compare with the XML in DIR")
-    check.add_argument("--renew", action="store_true", help="write the XML in DIR anew")
+    check.add_argument("--renew", action="store_true", help="replace the XML in DIR")
     diff = actions.add_parser(
         "diff", allow_abbrev=False, help="show what update would change on the server"
     )
     update = actions.add_parser(
-        "update", allow_abbrev=False, help="change the server, after asking"
+        "update", allow_abbrev=False, help="change the server, after a confirmation"
     )
-    update.add_argument("--yes", action="store_true", help="change without asking")
-    update.add_argument("--delete", action="store_true", help="also delete what the YAML lacks")
+    update.add_argument("--yes", action="store_true", help="change without a confirmation")
+    update.add_argument(
+        "--delete", action="store_true", help="also delete jobs that are no longer in YAML"
+    )
     for one in (check, diff, update):
         one.add_argument(
-            "--folder", type=Path, default=commands.FOLDER, metavar="DIR", help="the YAML; jobs"
+            "--folder",
+            type=Path,
+            default=commands.FOLDER,
+            metavar="DIR",
+            help="folder of the YAML; default: jobs",
         )
         one.add_argument("--json", action="store_true", help="print the outcome as JSON")
     flags = ["--folder", "--json", "--golden", "--renew", "--yes", "--delete", "--help"]

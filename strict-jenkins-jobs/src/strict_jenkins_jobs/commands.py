@@ -13,19 +13,19 @@ from typing import Any
 
 from strict_jenkins_jobs import errors
 from strict_jenkins_jobs import golden as golden_files
-from strict_jenkins_jobs.builder import Rendered, render
+from strict_jenkins_jobs.builder import RenderedJobs, render
 from strict_jenkins_jobs.errors import Refused, UsageError
 from strict_jenkins_jobs.plan import Plan, apply, make_plan
 from strict_jenkins_jobs.server import Server, access
 from strict_jenkins_jobs.strict import Finding
 
 FOLDER = Path("jobs")
-"""Where a repository keeps its job definitions, unless it is told otherwise."""
+"""The default folder of job definitions."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command found or did: for people, for programs, and the exit code."""
+    """The result of a command: lines to print, data for programs, and the exit code."""
 
     lines: tuple[str, ...]
     data: dict[str, Any] = field(default_factory=dict)
@@ -33,9 +33,9 @@ class Outcome:
 
 
 def check(folder: Path = FOLDER, *, golden: Path | None = None, renew: bool = False) -> Outcome:
-    """Read a folder of YAML strictly; with ``golden`` also compare the XML that it makes.
+    """Check a folder of YAML strictly; with ``golden`` also compare the XML of its jobs.
 
-    Needs no server. ``renew`` writes the golden XML anew instead of comparing it.
+    Needs no server. ``renew`` replaces the golden XML instead of comparing it.
 
     Raises:
         UsageError: the folder holds no YAML, jenkins-job-builder cannot make jobs of it, or there
@@ -54,7 +54,9 @@ def check(folder: Path = FOLDER, *, golden: Path | None = None, renew: bool = Fa
             raise UsageError(f"no golden XML in {golden}", hint="make it with --renew")
         findings += golden_files.compare(rendered, golden)
     lines = [str(finding) for finding in findings]
-    lines.append(f"{done}: {len(findings)} to correct" if findings else f"{done}: as it should be")
+    lines.append(
+        f"{done}: {len(findings)} to correct" if findings else f"{done}: nothing to correct"
+    )
     data = {
         "jobs": list(rendered.jobs),
         "views": list(rendered.views),
@@ -72,7 +74,7 @@ def diff(environment: Mapping[str, str], folder: Path = FOLDER) -> Outcome:
     """
     rendered = _render_without_findings(folder)
     with Server(access(environment)) as server:
-        server.greet()
+        server.check_access()
         plan = make_plan(rendered, server)
     code = Refused.exit_code if plan.changes else errors.PASS
     return Outcome(tuple(plan.lines()), plan.as_json(), code)
@@ -87,26 +89,26 @@ def update(
     yes: bool = False,
     delete: bool = False,
 ) -> Outcome:
-    """Show the plan, have it confirmed, and carry it out.
+    """Show the plan, ask for a confirmation, and apply it.
 
     Args:
-        environment: where ``JENKINS_URL``, ``JENKINS_USER`` and ``JENKINS_TOKEN`` stand.
+        environment: has ``JENKINS_URL``, ``JENKINS_USER`` and ``JENKINS_TOKEN``.
         folder: the folder of YAML.
-        say: prints a line at once: the plan before the question, each step when it is done.
-        confirm: asks a person; ``None`` where there is no terminal.
-        yes: the plan counts as confirmed once it is shown.
-        delete: also delete what the plan names as no longer defined.
+        say: prints a line: the plan before the confirmation, each step when it is done.
+        confirm: asks a question; ``None`` without a terminal.
+        yes: apply the plan without a confirmation.
+        delete: also delete jobs that are no longer defined.
 
     Raises:
         Refused: the plan was not confirmed, a job of another kind has the name, or the server was
             changed since the plan was made.
         UsageError: as for ``diff``; or there is neither ``yes`` nor a terminal.
-        ServerError: the server does not answer; what is done is done, and update can be run
+        ServerError: the server does not answer; completed steps remain, and update can be run
             again.
     """
     rendered = _render_without_findings(folder)
     with Server(access(environment)) as server:
-        server.greet()
+        server.check_access()
         plan = make_plan(rendered, server)
         for line in plan.lines():
             say(line)
@@ -134,7 +136,7 @@ def _require_confirmation(count: int, confirm: Callable[[str], bool] | None, *, 
         raise Refused("nothing was changed: the plan was not confirmed")
 
 
-def _render_without_findings(folder: Path) -> Rendered:
+def _render_without_findings(folder: Path) -> RenderedJobs:
     rendered = render(folder)
     if rendered.findings:
         more = len(rendered.findings) - 1
@@ -145,7 +147,7 @@ def _render_without_findings(folder: Path) -> Rendered:
     return rendered
 
 
-def _counts(rendered: Rendered) -> str:
+def _counts(rendered: RenderedJobs) -> str:
     jobs, views = len(rendered.jobs), len(rendered.views)
     return f"{jobs} job{'s' * (jobs != 1)} and {views} view{'s' * (views != 1)}"
 

@@ -1,15 +1,15 @@
-"""The meaning of a job's configuration, however Jenkins has written it down.
+"""Compares configurations of jobs by meaning.
 
-Jenkins holds a job as XML. What jenkins-job-builder writes and what Jenkins makes of it when a page
-of the job is saved differ in plugin versions, order of fields and fields at their defaults, so
-texts cannot be compared. Rules of the comparison here:
+Jenkins stores a job as XML. The XML of jenkins-job-builder and that of Jenkins after a page of the
+job is saved differ in plugin versions, order of fields and fields at their defaults, so their texts
+cannot be compared. Rules of the comparison:
 
-- the attributes ``plugin`` and ``reference`` and the elements ``owner`` say nothing;
+- the attributes ``plugin`` and ``reference`` and the elements ``owner`` are ignored;
 - fields have no order, items of a list have one (an item is named by its class, with dots);
-- a field that is absent, empty or ``false`` is the same;
-- fields that Jenkins derives or moves by itself (``BY_JENKINS``, ``_is_default``) are left out.
+- absent, empty and ``false`` fields are equal;
+- fields that Jenkins derives or moves (``BY_JENKINS``, ``_is_default``) are ignored.
 
-Everything else counts, also what only the server holds: a setting made by hand is a difference.
+Everything else counts, also settings that only the server has.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def parse(text: str, name: str) -> ET.Element:
 
 
 def is_managed(root: ET.Element) -> bool:
-    """Say whether this job was made from YAML: its description ends with a marker."""
+    """Return whether this job was made from YAML: its description ends with a marker."""
     return (root.findtext("description") or "").rstrip().endswith(MARKERS)
 
 
@@ -165,7 +165,7 @@ def _is_empty(node: _Node) -> bool:
 
 
 def _is_default(item: ET.Element, parent: ET.Element) -> bool:
-    """Say whether Jenkins adds this by itself when the page of a multibranch project is saved."""
+    """Return whether Jenkins adds this element when the page of a multibranch project is saved."""
     if item.tag == "strategy":
         strategy = _node(item)
         plain = (("class", "jenkins.branch.DefaultBranchPropertyStrategy"),)
@@ -179,8 +179,8 @@ def _is_default(item: ET.Element, parent: ET.Element) -> bool:
 
 
 def _properties(root: ET.Element) -> list[ET.Element]:
-    found = root.find("properties")
-    return [] if found is None else list(found)
+    properties = root.find("properties")
+    return [] if properties is None else list(properties)
 
 
 # --- comparing ----------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def _compare(on_server: _Node, in_yaml: _Node, path: str) -> Iterator[Difference
     if on_server.text != in_yaml.text:
         yield _text_difference(path, on_server, in_yaml)
     tags = list(dict.fromkeys(node.tag for node in (*on_server.children, *in_yaml.children)))
-    found = False
+    differs = False
     for tag in tags:
         old = [node for node in on_server.children if node.tag == tag]
         new = [node for node in in_yaml.children if node.tag == tag]
@@ -202,16 +202,16 @@ def _compare(on_server: _Node, in_yaml: _Node, path: str) -> Iterator[Difference
             name = _name(tag) if max(len(old), len(new)) == 1 else f"{_name(tag)}[{index}]"
             below = f"{path}/{name}" if path else name
             if index >= len(new):
-                found = True
+                differs = True
                 yield Difference(below, _display(old[index]), None)
             elif index >= len(old):
-                found = True
+                differs = True
                 yield Difference(below, None, _display(new[index]))
             else:
                 for difference in _compare(old[index], new[index], below):
-                    found = True
+                    differs = True
                     yield difference
-    if not found and on_server.children != in_yaml.children:
+    if not differs and on_server.children != in_yaml.children:
         order = ", ".join(_name(node.tag) for node in in_yaml.children)
         yield Difference(path, "another order", order)
 

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from strict_jenkins_jobs.builder import Rendered
+from strict_jenkins_jobs.builder import RenderedJobs
 from strict_jenkins_jobs.strict import Finding
 
 RENEW = "look at the difference, then run check again with --renew"
 
 
-def compare(rendered: Rendered, golden: Path) -> list[Finding]:
+def compare(rendered: RenderedJobs, golden: Path) -> list[Finding]:
     """Return a finding for each file that differs, is missing or belongs to no job."""
     expected = _files(rendered)
     existing = {path.relative_to(golden).as_posix() for path in golden.rglob("*.xml")}
@@ -38,7 +38,7 @@ def compare(rendered: Rendered, golden: Path) -> list[Finding]:
     return findings
 
 
-def renew(rendered: Rendered, golden: Path) -> int:
+def renew(rendered: RenderedJobs, golden: Path) -> int:
     """Write the folder anew and return how many files it holds."""
     files = _files(rendered)
     with _replaced(golden) as folder:
@@ -65,7 +65,7 @@ def _replaced(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _files(rendered: Rendered) -> dict[str, str]:
+def _files(rendered: RenderedJobs) -> dict[str, str]:
     jobs = {f"jobs/{name}.xml": xml for name, xml in rendered.jobs.items()}
     return jobs | {f"views/{name}.xml": xml for name, xml in rendered.views.items()}
 

@@ -1,8 +1,8 @@
-"""What would change on the server, before anything does, and the change itself.
+"""The plan of changes on the server, and its application.
 
-jenkins-job-builder decides by a cache of its own and reconfigures jobs that need no change. Here
-each job's configuration is read from the server and compared in meaning: a job that is as YAML
-defines it is never touched, and one that was changed by hand is.
+jenkins-job-builder decides by a local cache and reconfigures jobs that need no change. Here each
+configuration is read from the server and compared by meaning: a job that equals YAML is never sent,
+and one that was changed by hand is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from xml.etree.ElementTree import Element
 
 from strict_jenkins_jobs import configuration
-from strict_jenkins_jobs.builder import Rendered
+from strict_jenkins_jobs.builder import RenderedJobs
 from strict_jenkins_jobs.errors import Refused
 from strict_jenkins_jobs.server import Server
 
@@ -90,7 +90,7 @@ class Plan:
         return {"changes": self.changes, "summary": self.summary(), "steps": steps}
 
 
-def make_plan(rendered: Rendered, server: Server) -> Plan:
+def make_plan(rendered: RenderedJobs, server: Server) -> Plan:
     """Compare what YAML defines with what is on the server; nothing is changed."""
     jobs = [_plan_one("job", name, xml, server.job(name)) for name, xml in rendered.jobs.items()]
     views = [
@@ -102,20 +102,20 @@ def make_plan(rendered: Rendered, server: Server) -> Plan:
 def _plan_one(kind: Kind, name: str, xml: str, on_server: str | None) -> Step:
     if on_server is None:
         return Step(kind, name, "create", (), xml)
-    in_yaml, found = configuration.parse(xml, name), configuration.parse(on_server, name)
-    if in_yaml.tag != found.tag:
-        kinds = f"{_class_name(found)}, YAML defines a {_class_name(in_yaml)}"
+    in_yaml, present = configuration.parse(xml, name), configuration.parse(on_server, name)
+    if in_yaml.tag != present.tag:
+        kinds = f"{_class_name(present)}, YAML defines a {_class_name(in_yaml)}"
         reason = f"the server has a {kinds}"
         return Step(kind, name, "conflict", (reason, "rename or delete it on the server first"))
-    merged = configuration.merged(in_yaml, found)
-    different = configuration.differences(found, merged)
+    merged = configuration.merged(in_yaml, present)
+    different = configuration.differences(present, merged)
     if not different:
         return Step(kind, name, "unchanged", on_server=on_server)
     text = configuration.text_of(merged)
     return Step(kind, name, "change", tuple(map(str, different)), text, on_server)
 
 
-def _undefined_in_folders(rendered: Rendered, server: Server) -> Iterator[Step]:
+def _undefined_in_folders(rendered: RenderedJobs, server: Server) -> Iterator[Step]:
     """Yield what lies in the folders that YAML defines without being defined itself."""
     folders = [
         name

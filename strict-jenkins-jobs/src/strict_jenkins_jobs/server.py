@@ -1,7 +1,7 @@
 """A Jenkins through its HTTP API: configurations of jobs and views, and what lies in a folder.
 
-Address and credentials come from the environment and from nowhere else: a command line is readable
-by every process of the machine. They are never part of a message.
+Address and credentials are read from environment variables only, since every process of the machine
+can read a command line. They are never part of a message.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class Access:
-    """Where the server is and who asks it."""
+    """Address and credentials of the server."""
 
     url: str
     user: str
@@ -37,7 +37,7 @@ def access(environment: Mapping[str, str]) -> Access:
     """Return the server's address and credentials from the environment.
 
     Raises:
-        UsageError: a variable is missing, or the address is none or carries credentials.
+        UsageError: a variable is missing, or the address is invalid or has credentials.
     """
     missing = [name for name in (URL, USER, TOKEN) if not environment.get(name)]
     if missing:
@@ -48,14 +48,14 @@ def access(environment: Mapping[str, str]) -> Access:
     url = environment[URL].rstrip("/")
     parts = urlsplit(url)
     if parts.username or parts.password:
-        raise UsageError(f"{URL} carries credentials", hint=f"put them into {USER} and {TOKEN}")
+        raise UsageError(f"{URL} has credentials", hint=f"put them into {USER} and {TOKEN}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{URL} is no address", expected="http:// or https:// and a host")
+        raise UsageError(f"{URL} is not an address", expected="http:// or https:// and a host")
     return Access(url, environment[USER], environment[TOKEN])
 
 
 class Server:
-    """A Jenkins. Every method raises ServerError where it does not answer."""
+    """A Jenkins server. Every method raises ServerError if it does not answer."""
 
     def __init__(self, access: Access) -> None:
         self._url = access.url
@@ -73,12 +73,12 @@ class Server:
     ) -> None:
         self._client.close()
 
-    def greet(self) -> None:
-        """Make sure that a Jenkins answers here and knows the user.
+    def check_access(self) -> None:
+        """Check that a Jenkins answers at the address and accepts the user.
 
         Raises:
-            UsageError: something else answers, or the credentials are wrong. Without this a wrong
-                address would look like a Jenkins that holds no job yet.
+            UsageError: something else answers, or the credentials are wrong. Without this check
+                a wrong address would look like a Jenkins without jobs.
         """
         answer = self._get("/api/json?tree=mode", "the server")
         if answer.status_code != httpx.codes.OK or "X-Jenkins" not in answer.headers:
@@ -143,7 +143,7 @@ class Server:
     def _post(self, path: str, act: str, xml: str | None = None) -> None:
         answer = self._send("POST", path, xml, self._crumb_header())
         if answer.status_code == httpx.codes.FORBIDDEN and "crumb" in answer.text.lower():
-            # it holds for a session, which may have ended
+            # the crumb is valid for a session, which may have ended
             self._crumb = None
             answer = self._send("POST", path, xml, self._crumb_header())
         self._expect(answer, act, redirect=True)

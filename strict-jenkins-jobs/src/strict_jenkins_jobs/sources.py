@@ -1,7 +1,7 @@
-"""What a file of job definitions says that YAML or jenkins-job-builder reads as something else.
+"""Finds values that YAML or jenkins-job-builder reads differently from how they are written.
 
-Looked at before jenkins-job-builder reads a file, since there each value still has its line and is
-still written as its author wrote it: ``no`` is ``False`` afterwards, and ``1.10`` is ``1.1``.
+Files are checked before jenkins-job-builder reads them, when each value still has its line and its
+original form: afterwards ``no`` is ``False``, and ``1.10`` is ``1.1``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from strict_jenkins_jobs.strict import Finding
 
 TAG = "tag:yaml.org,2002:"
 BOOLEAN_WORDS = frozenset({"true", "false"})
-"""How booleans are written; all other spellings are words to people."""
+"""Accepted spellings of booleans; others are probably meant as text."""
 
 TEMPLATED_KINDS = frozenset({"job", "job-template", "view", "view-template"})
 """Definitions whose texts jenkins-job-builder always reads for ``{parameters}``."""
@@ -159,7 +159,7 @@ def _duplicate_keys(node: Any, shown: str) -> Iterator[Finding]:
         name = str(key.value)
         if name in keys and key.tag != f"{TAG}merge":
             at = f"{shown}:{key.start_mark.line + 1}"
-            yield Finding(at, "YAML", f"key '{name}' stands here twice", "one is ignored")
+            yield Finding(at, "YAML", f"key '{name}' is repeated", "only one is used")
         keys.add(name)
 
 
@@ -214,9 +214,9 @@ def _definition(kind: str, body: Any, shown: str) -> Iterator[Definition]:
                 hint=f"write '{value.value}' in quotes",
             )
         names[key.value] = Definition(kind, value.value, where)
-    found = names.get("id") or names.get("name")
-    if found is not None:
-        yield found
+    definition = names.get("id") or names.get("name")
+    if definition is not None:
+        yield definition
 
 
 def _check_lists(kind: str, body: Any, shown: str) -> None:

@@ -1,13 +1,12 @@
-"""Keys that nothing reads. jenkins-job-builder ignores them without a word; here they are errors.
+"""Finds keys in YAML that have no effect, which jenkins-job-builder ignores silently.
 
-What a key means is decided by jenkins-job-builder's own modules, so they are watched: each mapping
-of a job is replaced by one that remembers which keys were looked up while the job's XML was made.
-A key that stands in YAML and was never looked up has no effect, and the keys that *were* looked up
-are the ones that it can be a misspelling of. No list of keys is kept here, none can go stale.
+The modules of jenkins-job-builder define the keys. Each mapping of a job is replaced by one that
+records which keys are read while the XML of the job is made. A key in YAML that is never read has
+no effect; the keys that *are* read are the candidates for the nearest one. So no list of keys has
+to be maintained.
 
-A key that jenkins-job-builder does not know at the top level of a job is a parameter to it, as is
-every key of a project, group or ``defaults``: such a one is wrong if no template that it reaches
-uses its name.
+An unknown key at the top level of a job, and every key of a project, group or ``defaults``, is a
+parameter; it is an error if no template that gets it uses its name.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ that the plugin does not have (it has TrustNobody, TrustTeamForks and TrustEvery
 
 @dataclass(frozen=True)
 class Finding:
-    """Something in YAML that has no effect, or another one than it says."""
+    """A finding: something in YAML that has no effect, or another one than it seems."""
 
     where: str
     job: str
@@ -74,11 +73,11 @@ def place(position: Any, folder: Path) -> str:
 
 @functools.cache
 def _mapping() -> Any:
-    """Return the class of the mappings that :func:`watched` makes."""
+    """Return the class of the mappings that :func:`recording_copy` makes."""
     from jenkins_jobs.loc_loader import LocDict
 
-    class Watched(LocDict):  # type: ignore[misc]
-        """A mapping that remembers which keys were looked up, the last one last."""
+    class RecordingMapping(LocDict):  # type: ignore[misc]
+        """A mapping that records which keys are read, the last one last."""
 
         def __init__(self, *content: Any, **positions: Any) -> None:
             super().__init__(*content, **positions)
@@ -117,24 +116,24 @@ def _mapping() -> Any:
             for key in list(super().keys()):
                 yield self[key]
 
-    return Watched
+    return RecordingMapping
 
 
-def watched(value: Any) -> Any:
+def recording_copy(value: Any) -> Any:
     """Return a copy of a job's data whose mappings remember the keys that were looked up."""
     from jenkins_jobs.loc_loader import LocList
 
     pos = getattr(value, "pos", None)
     if isinstance(value, dict):
         return _mapping()(
-            {key: watched(item) for key, item in value.items()},
+            {key: recording_copy(item) for key, item in value.items()},
             pos,
             dict(getattr(value, "key_pos", {})),
             dict(getattr(value, "value_pos", {})),
         )
     if isinstance(value, list):
         positions = list(getattr(value, "value_pos", [None] * len(value)))
-        return LocList([watched(item) for item in value], pos, positions)
+        return LocList([recording_copy(item) for item in value], pos, positions)
     return value
 
 
@@ -181,7 +180,7 @@ def check_lists(registry: Any, data: Any, job: str, folder: Path) -> None:
         )
 
 
-def last_looked_up(data: Any) -> tuple[str, Any]:
+def last_read_key(data: Any) -> tuple[str, Any]:
     """Return the dotted key of watched data that was looked up last, and where it stands."""
     keys: list[str] = []
     position = getattr(data, "pos", None)
