@@ -1,4 +1,4 @@
-"""Values that several tests share, and a Jenkins with a library."""
+"""Credentials and the fixture `jenkins` with the library of these tests."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ CREDENTIALS = {
 def jenkins() -> Iterator[Jenkins]:
     """The plugin's fixture with the library of these tests.
 
-    It is a fixture of its own: where tests of another folder ran before in this session, the
-    plugin's holds their library.
+    It is a separate fixture, since the plugin's may have the library of another folder that ran
+    earlier in the session.
     """
     with Jenkins(library=HERE / "library") as running:
         yield running

@@ -1,4 +1,4 @@
-"""What a script echoes, with ``tell(name) { … }`` for a value or the exception in its place."""
+"""Echoes of a script; ``tell(name) { … }`` echoes a value, or the exception that it throws."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501  scripts stand in one line, with the quotation marks that Jenkins prints
-"""Agents have workspaces of their own; files travel by stash only."""
+"""Agents, labels, workspaces, containers and pods."""
 
 from __future__ import annotations
 

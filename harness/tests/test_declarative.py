@@ -1,5 +1,5 @@
 # ruff: noqa: E501  scripts stand in one line, with the quotation marks that Jenkins prints
-"""How Declarative runs: order, skips, post conditions, where things happen."""
+"""Declarative pipelines: order, skipped stages, post conditions and agents."""
 
 from __future__ import annotations
 

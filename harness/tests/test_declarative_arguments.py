@@ -1,4 +1,4 @@
-"""What a Declarative pipeline gives to steps is checked before the build starts."""
+"""Arguments of steps in a Declarative pipeline are checked before the build starts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501, RUF001  scripts stand in one line, with the quotation marks that Jenkins prints
-"""Declarative pipelines: what is refused, by name and line, before anything runs."""
+"""Declarative pipelines: errors with name and line before any step runs."""
 
 from __future__ import annotations
 

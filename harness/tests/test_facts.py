@@ -1,5 +1,5 @@
 # ruff: noqa: E501  scripts stand in one line
-"""What a real controller does, one small script each; most of it is kinder in a naive stand-in."""
+"""Behaviour of a real controller that a simple mock does not reproduce, one small script each."""
 
 from __future__ import annotations
 

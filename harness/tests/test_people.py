@@ -1,5 +1,5 @@
 # ruff: noqa: E501  scripts stand in one line, with the quotation marks that Jenkins prints
-"""`input`: who may answer, and every shape that the answer can have."""
+"""`input`: permissions of users, and every form of its return value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/jenkinsfile-syntax.md lists and no other test uses."""
+"""Syntax and steps of docs/jenkinsfile-syntax.md that no other test uses."""
 
 from __future__ import annotations
 

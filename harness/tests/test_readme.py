@@ -1,4 +1,4 @@
-"""README.md does what it says, to the letter, in an environment that holds nothing else."""
+"""Follows README.md to the letter, in an environment without other packages."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_command(repository: Path) -> None:
     make.write_text('#!/bin/sh\necho "$@"\n')
     make.chmod(0o755)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest_jenkinsfile", *words, "--scm", repository],
+        [sys.executable, "-m", "pytest_jenkinsfile", *words],
         cwd=repository,
         env=os.environ | {"PATH": f"{make.parent}:{os.environ['PATH']}"},
         capture_output=True,

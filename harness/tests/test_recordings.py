@@ -1,4 +1,4 @@
-"""What a real Jenkins printed for small scripts, printed again by the harness."""
+"""Replays the recorded consoles of real Jenkins controllers."""
 
 from __future__ import annotations
 

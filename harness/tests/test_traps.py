@@ -1,4 +1,4 @@
-"""Scripts on which Jenkins breaks are caught; those that look like it and work are not."""
+"""Scripts that break on Jenkins fail, and similar ones that work do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""README.md does what it says, to the letter."""
+"""Follows README.md to the letter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command line and every piece of YAML in README, docs and help pages is one that is taken.
+"""Every command line and every piece of YAML in README, docs and help pages is valid.
 
 Others run some of them to the end: tests/integration (README, own data, rolling back),
 tests/docs/test_jenkinsfile_commands.py (Jenkinsfiles).
@@ -83,7 +83,7 @@ def test_commands_are_found() -> None:
 
 
 @pytest.mark.parametrize("line", sorted(COMMANDS))
-def test_the_command_line_takes_it(line: str) -> None:
+def test_a_command_line_is_accepted(line: str) -> None:
     _, *words = typed(line)
     if words[:1] == ["jenkinsfile"]:
         return  # typed by tests/docs/test_jenkinsfile_commands.py

@@ -1,4 +1,4 @@
-"""CONTRIBUTING and the other root documents: what they name is there."""
+"""CONTRIBUTING and the other root documents name files that exist."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_licence_is_apache_2() -> None:
     assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == APACHE_2
 
 
-def test_the_changelog_is_a_changelog() -> None:
+def test_the_changelog_has_the_format_of_keep_a_changelog() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert headings[0] == "[Unreleased]"
@@ -103,7 +103,7 @@ def test_hooks_are_local_and_need_no_network() -> None:
         assert f" {program.removeprefix('.venv/bin/')}" in test, "bin/test checks the same"
 
 
-def test_the_format_hook_fails_on_a_file_without_format(tmp_path: Path) -> None:
+def test_the_format_hook_fails_on_an_unformatted_file(tmp_path: Path) -> None:
     file = tmp_path / "wrong.py"
     file.write_text("x=1\n")
     entry = next(str(hook["entry"]).split() for hook in hooks() if hook["id"] == "format")
@@ -119,7 +119,7 @@ def test_the_format_hook_fails_on_a_file_without_format(tmp_path: Path) -> None:
     "name",
     ["ISSUE_TEMPLATE/bug_report.md", "ISSUE_TEMPLATE/feature_request.md"],
 )
-def test_an_issue_template_has_the_keys_that_forges_read(name: str) -> None:
+def test_an_issue_template_has_name_about_and_labels(name: str) -> None:
     _, front, body = (ROOT / ".github" / name).read_text(encoding="utf-8").split("---\n", 2)
     values = yaml.safe_load(front)
     assert values.keys() == {"name", "about", "labels"}

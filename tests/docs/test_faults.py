@@ -1,4 +1,4 @@
-"""The table of faults: every row names a test, and every test that a page names is there."""
+"""Every row of the faults names a test, and every test that a page names exists."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def names_of(path: str) -> frozenset[str]:
     return frozenset(names_in(ast.parse((ROOT / path).read_text())))
 
 
-def test_the_table_is_read() -> None:
+def test_rows_are_found() -> None:
     assert len(rows()) > 90
     known = names_of("tests/targets/test_damaged_bundle.py")
     assert "TestReleased::test_a_damaged_copy_is_replaced" in known
@@ -60,7 +60,7 @@ def test_a_row_names_the_outcome_and_tests_that_exist(row: list[str]) -> None:
 @pytest.mark.parametrize(
     "page", sorted(ROOT.glob("docs/reference/*.md")), ids=lambda page: page.name
 )
-def test_files_of_tests_that_pages_name_are_there(page: Path) -> None:
+def test_files_of_tests_that_pages_name_exist(page: Path) -> None:
     text = page.read_text()
     for path in [*FILE.findall(text), *(found[0] for found in TEST.findall(text))]:
         assert (ROOT / path).is_file(), path

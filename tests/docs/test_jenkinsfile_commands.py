@@ -1,4 +1,4 @@
-"""Every command about Jenkinsfiles in README and docs, typed as it stands there."""
+"""Runs every command about Jenkinsfiles in README and docs as it is printed there."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def test_all_kinds_are_found() -> None:
+def test_commands_of_each_program_are_found() -> None:
     assert len([one for one in commands() if one.startswith("ml-pipeline")]) >= 2
     assert len([one for one in commands() if one.startswith("jenkinsfile")]) >= 2
     assert len([one for one in commands() if one.startswith("bin/")]) == 1
@@ -69,7 +69,7 @@ def test_the_command_runs_a_script(
 
 
 @pytest.mark.parametrize("line", [one for one in commands() if one.startswith("bin/")])
-def test_the_script_of_this_repository_hands_its_arguments_on(line: str, tmp_path: Path) -> None:
+def test_bin_run_jenkinsfile_passes_its_arguments_on(line: str, tmp_path: Path) -> None:
     for name, text in {
         "bin/environment": "",
         ".venv/bin/ml-pipeline": 'printf "%s\\n" "$@"',
@@ -93,7 +93,7 @@ def test_the_script_of_this_repository_hands_its_arguments_on(line: str, tmp_pat
     assert (options.branch, options.approve_as, str(options.library)) == ("main", "alice", ".")
 
 
-def test_what_the_page_installs_is_there() -> None:
+def test_the_locks_that_the_page_installs_exist() -> None:
     page = (ROOT / "docs/how-to/test-a-jenkinsfile.md").read_text(encoding="utf-8")
     named = re.findall(r"-r (\S+)", page)
     assert named

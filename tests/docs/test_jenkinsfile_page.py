@@ -1,4 +1,4 @@
-"""docs/how-to/test-a-jenkinsfile.md does what it says, to the letter, in a repository of a user."""
+"""Follows docs/how-to/test-a-jenkinsfile.md to the letter, in a repository of a user."""
 
 from __future__ import annotations
 

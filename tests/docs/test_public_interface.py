@@ -67,7 +67,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = ml_pipeline.Nothing
 
 
-def test_a_star_import_brings_the_public_names_and_no_room() -> None:
+def test_a_star_import_has_the_public_names_and_no_room() -> None:
     code = "from ml_pipeline import *; print(sorted(n for n in dir() if not n.startswith('__')))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ast.literal_eval(done.stdout) == sorted(ml_pipeline.__all__)

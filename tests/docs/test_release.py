@@ -100,7 +100,7 @@ def test_makes_the_version_tag_and_the_major_tag(repository: Repository) -> None
     assert message == "v1.2.0\n\n### Added\n\n- A thing."
 
 
-def test_moves_the_major_tag_of_the_release_before(repository: Repository) -> None:
+def test_moves_the_major_tag_of_the_previous_release(repository: Repository) -> None:
     assert repository.release()[0] == 0
     first = repository.git("rev-parse", "v1")
     repository.set_version("1.3.0")
@@ -188,7 +188,7 @@ def newer(repository: Repository) -> None:
         "unreleased-entries",
     ],
 )
-def test_is_refused_with_what_to_do(
+def test_an_error_says_what_to_do(
     repository: Repository, change: Callable[[Repository], None], message: str
 ) -> None:
     change(repository)
@@ -199,7 +199,7 @@ def test_is_refused_with_what_to_do(
     assert repository.git("tag") == ""
 
 
-def test_a_version_that_is_released_is_refused(repository: Repository) -> None:
+def test_a_released_version_is_refused(repository: Repository) -> None:
     assert repository.release()[0] == 0
     code, output = repository.release()
     assert (code, output) == (

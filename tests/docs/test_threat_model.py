@@ -1,4 +1,4 @@
-"""The threat model: every guarantee names its tests, and they are there."""
+"""Every guarantee of the threat model names its tests, which exist."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def guarantees() -> list[tuple[str, str]]:
     return found
 
 
-def test_the_tables_are_read() -> None:
+def test_rows_are_found() -> None:
     assert len(guarantees()) > 25
     text = PAGE.read_text()
     assert all(f"**{actor}**" in text for actor in ACTORS)
@@ -41,7 +41,7 @@ def test_a_guarantee_names_tests_that_exist(row: tuple[str, str]) -> None:
         assert name in names_of(path), f"{path} has no {name}"
 
 
-def test_every_actor_has_guarantees_and_a_remainder() -> None:
+def test_every_role_has_guarantees_and_remaining_risks() -> None:
     sections = PAGE.read_text().split("\n## Against ")[1:]
     assert len(sections) >= 6
     for section in sections:
