@@ -26,7 +26,7 @@ class Damage:
 
     name: str
     does: Callable[[Path], None]
-    told: str
+    error: str
 
 
 def flip(path, position, bit=0):

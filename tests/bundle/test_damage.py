@@ -18,7 +18,7 @@ ONCE = settings(
 @pytest.mark.parametrize("damage", EVERY, ids=lambda damage: damage.name)
 def test_is_refused_in_one_line_that_names_the_file(whole_bundle, damage):
     damage.does(whole_bundle)
-    with pytest.raises(Refused, match=damage.told) as caught:
+    with pytest.raises(Refused, match=damage.error) as caught:
         Bundle.open(whole_bundle)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 1
@@ -56,7 +56,7 @@ def digest_or_none(bundle):
 
 @pytest.mark.parametrize("name", FILES[1:])
 def test_a_manifest_that_was_made_to_fit_is_another_bundle(whole_bundle, name):
-    """What cannot be told from inside is told by the digest that the registry keeps."""
+    """Damage that the bundle cannot reveal is found by the digest in the registry."""
     known = Bundle.open(whole_bundle).digest
     content = (whole_bundle / name).read_bytes()
     if name == "golden.json":

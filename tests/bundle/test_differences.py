@@ -21,7 +21,7 @@ def text(name, *categories):
 
 
 @pytest.mark.parametrize(
-    ("former", "new", "told", "hint"),
+    ("former", "new", "expected", "hint"),
     [
         (
             manifest(number("a"), number("noise", 0.5), model_onnx="1"),
@@ -61,9 +61,9 @@ def text(name, *categories):
         ),
     ],
 )
-def test_what_differs_is_named_with_where_to_look(former, new, told, hint):
+def test_what_differs_is_named_with_where_to_look(former, new, expected, hint):
     found, where = differences(former, new)
-    assert found == told
+    assert found == expected
     assert hint in where
 
 

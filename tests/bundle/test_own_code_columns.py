@@ -29,7 +29,7 @@ def test_other_problems_stay_as_they_are(rows):
     assert _without_others({"kind": "bars"}, _columns(rows)) == {"kind": "bars"}
 
 
-def test_rows_that_cannot_be_read_are_told(tmp_path):
+def test_unreadable_rows_are_reported(tmp_path):
     (tmp_path / "rows.parquet").write_bytes(b"none")
     with pytest.raises(OwnCodeError, match="code got no rows: cannot read"):
         _columns(tmp_path / "rows.parquet")

@@ -174,7 +174,7 @@ class TestGolden:
         with pytest.raises(Refused):
             check_golden(found, expected)
 
-    def test_a_difference_is_told(self):
+    def test_a_difference_is_reported(self):
         with pytest.raises(Refused, match=r"is 0\.5; expected 0\.6 within 1e-05"):
             check_golden([0.5], [0.6])
 
@@ -213,9 +213,9 @@ class TestWhatTheManifestVouchesForAndNoModelCanUse:
 
 
 def test_onnx_runtime_reports_to_nobody():
-    told = "import os, ml_pipeline.bundle.reader; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    code = "import os, ml_pipeline.bundle.reader; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
     done = subprocess.run(
-        [sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "1"

@@ -64,7 +64,7 @@ ONLY_THE_REGISTRY_TELLS = {
 }
 
 
-DAMAGES = [(name, BY_NAME[name].does, BY_NAME[name].told) for name in CHOSEN] + [
+DAMAGES = [(name, BY_NAME[name].does, BY_NAME[name].error) for name in CHOSEN] + [
     (name, does, r"not the one that was registered: the SHA-256 of its manifest\.json is")
     for name, does in ONLY_THE_REGISTRY_TELLS.items()
 ]
@@ -97,10 +97,10 @@ def run(case, stage, environment=None, **flags):
     return execute(case.make_context(case.project, stage, environment, **flags))
 
 
-def assert_refused(result, told):
+def assert_refused(result, error):
     summary = result.report.summary
     assert (result.exit_code, result.report.verdict) == (1, "fail"), summary
-    assert re.search(told, summary), summary
+    assert re.search(error, summary), summary
     assert "\n" not in summary
 
 
@@ -121,10 +121,10 @@ def test_promote_and_deploy(case, subtests):
     second = case.approved("two", identity="b", weight=2.0)
     case.project.config.environments["staging"] = case.placement.section
     folder, before = registered(case, second), state(case)
-    for name, does, told in DAMAGES:
+    for name, does, error in DAMAGES:
         with subtests.test(name), damaged(folder, does=does):
-            assert_refused(case.promote(), told)
-            assert_refused(run(case, "deploy", "staging"), told)
+            assert_refused(case.promote(), error)
+            assert_refused(run(case, "deploy", "staging"), error)
             assert state(case) == before
     assert open_journals(case.home) == []
     assert case.promote().exit_code == 0
@@ -138,12 +138,12 @@ def test_rollback_and_reconcile(two, subtests, tmp_path):
     before = state(two)
     file = tmp_path / "production-model.yaml"
     file.write_bytes(two.first_file)
-    for name, does, told in DAMAGES:
+    for name, does, error in DAMAGES:
         with subtests.test(name), damaged(*folders, does=does):
             result = run(two, "rollback", reason="alarms")
-            assert_refused(result, told)
+            assert_refused(result, error)
             assert "go back to another version" in result.report.summary
-            assert_refused(run(two, "reconcile", "production", file=str(file)), told)
+            assert_refused(run(two, "reconcile", "production", file=str(file)), error)
             assert state(two) == before
     assert open_journals(two.home) == []
     assert run(two, "rollback", reason="alarms").exit_code == 0
@@ -165,7 +165,7 @@ def test_golden_rows_that_are_missing_from_the_start_reach_neither_registry_nor_
     empty = case.make_bundle("empty", identity="b")
     none = BY_NAME["golden rows: none"]
     none.does(empty)
-    with pytest.raises(Refused, match=none.told):
+    with pytest.raises(Refused, match=none.error):
         case.registry.register(empty)
     second = case.registry.register(case.make_bundle("two", identity="c")).version
     none.does(registered(case, second))
@@ -175,7 +175,7 @@ def test_golden_rows_that_are_missing_from_the_start_reach_neither_registry_nor_
         client.set_model_version_tag(second.name, str(second.number), DIGEST, digest)
     assert_refused(run(case, "deploy", "production", version=2), "serves what was promoted")
     case.project.config.environments["staging"] = case.placement.section
-    assert_refused(run(case, "deploy", "staging"), none.told)
+    assert_refused(run(case, "deploy", "staging"), none.error)
     assert case.answer()["model_version"] == 1
 
 

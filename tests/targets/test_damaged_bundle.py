@@ -65,7 +65,7 @@ def test_every_damage_is_refused_and_the_old_model_keeps_answering(
                 damage.does(bundle)
                 before = len(versions)
                 try:
-                    with pytest.raises(Refused, match=damage.told):
+                    with pytest.raises(Refused, match=damage.error):
                         anywhere.deploy(bundle, 2)
                 finally:
                     shutil.rmtree(bundle)

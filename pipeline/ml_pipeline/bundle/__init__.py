@@ -1,1 +1,1 @@
-"""Bundles: a model with everything that is needed to serve and verify it."""
+"""Bundles: a model with everything needed to serve and verify it."""

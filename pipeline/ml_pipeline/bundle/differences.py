@@ -1,4 +1,4 @@
-"""What differs between two bundles that claim the same identity."""
+"""The differences between two bundles of the same identity."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def differences(former: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str,
         if former["files"].get(name) != new["files"].get(name)
     ]
     more = len(features) - FEATURES_SHOWN
-    told = [*features[:FEATURES_SHOWN], *([f"{more} more features"] if more > 0 else [])]
-    told += [*training[:1], *([f"content of {', '.join(files)}"] if files else [])]
+    differences = [*features[:FEATURES_SHOWN], *([f"{more} more features"] if more > 0 else [])]
+    differences += [*training[:1], *([f"content of {', '.join(files)}"] if files else [])]
     if features:
         hint = (
             "the code of these features is random or reads something else than the data: "
@@ -45,11 +45,11 @@ def differences(former: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str,
         )
     else:
         hint = "look for what the project's code reads from elsewhere than the data"
-    return "; ".join(told) or "the manifest", hint
+    return "; ".join(differences) or "the manifest", hint
 
 
 def _features(former: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """Say which features have other values: other ranges or categories, or another place."""
+    """Describe the features whose range, categories or position differ."""
     before = [feature["name"] for feature in former["features"]["features"]]
     after = {feature["name"]: feature for feature in new["features"]["features"]}
     for feature in former["features"]["features"]:

@@ -1,4 +1,4 @@
-"""What makes a model the one it is: a digest over data, configuration, code, lock and seed.
+"""The identity of a model version: a digest over data, configuration, code, lock and seed.
 
 The git commit is not part of it: a commit that changes only documentation, tests or policy
 makes no new version.
@@ -46,7 +46,7 @@ LOCKED = (
 those of the estimator beside them are its own ``packages``."""
 
 VARIANTS = {"xgboost": "xgboost-cpu"}
-"""Distributions of the same code under another name; a model does not tell them apart."""
+"""Distributions of the same code under another name; they give the same model."""
 
 
 @dataclass(frozen=True)

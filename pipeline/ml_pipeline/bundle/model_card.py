@@ -1,4 +1,4 @@
-"""``MODEL_CARD.md``: what the model is, what it learned from and what it takes.
+"""``MODEL_CARD.md``: the model, its training data and its inputs.
 
 It holds only what the identity covers, so that it is the same text for the same model.
 """
@@ -16,7 +16,7 @@ from ml_pipeline.training.training_record import TrainingRecord
 
 HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn"})
 MARKUP = re.compile(r"([\\`*\[\]|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+-])")
-"""Characters that Markdown gives a meaning; an underscore inside a word has none."""
+"""Characters with a meaning in Markdown; an underscore inside a word has none."""
 
 
 def card(training: TrainingRecord, schema: FeatureSchema) -> str:

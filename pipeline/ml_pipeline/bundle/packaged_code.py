@@ -1,4 +1,4 @@
-"""Features by a bundle's own code, ``source.tar.gz``, whatever the project's code is by now."""
+"""Features by a bundle's own code, ``source.tar.gz``, independent of the project's present code."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ TIMEOUT = 3600.0
 
 
 class OwnCodeError(Exception):
-    """The bundle's code gives no features for these rows; says why, as in "its code ...".
+    """The bundle's code computes no features for these rows; the message continues "its code ...".
 
-    ``code`` is the exit code of the code, and ``told`` what it said last.
+    ``code`` is the exit code, and ``output`` the last line of output.
     """
 
-    def __init__(self, why: str, told: str = "", code: int | None = None) -> None:
-        self.told = told
+    def __init__(self, why: str, output: str = "", code: int | None = None) -> None:
+        self.output = output
         self.code = code
-        super().__init__(f"{why}: {told}" if told else why)
+        super().__init__(f"{why}: {output}" if output else why)
 
 
 @dataclass(frozen=True)
 class OwnFeatures:
-    """What a bundle's own code made of rows.
+    """Features that a bundle's own code computed from rows.
 
     Attributes:
         features: indexed by ``source_row``.
@@ -102,9 +102,9 @@ def compute(bundle: Bundle, rows: Path) -> OwnFeatures:
         except subprocess.TimeoutExpired:
             raise OwnCodeError(f"code took over {TIMEOUT:.0f} s") from None
         if done.returncode != 0 or out.is_symlink() or not out.is_file():
-            told = done.stderr.decode(errors="replace").strip().splitlines()
+            output = done.stderr.decode(errors="replace").strip().splitlines()
             raise OwnCodeError(
-                f"code ended with {done.returncode}", told[-1] if told else "", done.returncode
+                f"code ended with {done.returncode}", output[-1] if output else "", done.returncode
             )
         try:
             told_of: dict[str, Any] = documents.parse_json(done.stdout, "the report")

@@ -78,7 +78,7 @@ def _agreement(
     least: int,
     task: Task,
 ) -> Check:
-    """Return whether all rows agree; too few rows, or one that is not a number, is no agreement."""
+    """Return whether all rows agree; too few rows, or a value that is not a number, fails."""
     import numpy as np
 
     bound = f"at most {task.tolerance:g} from the trained model"

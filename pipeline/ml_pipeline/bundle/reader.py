@@ -1,7 +1,7 @@
-"""Opens a bundle: verifies every file, then answers rows. Imports no pandas and no framework.
+"""Opens a bundle: verifies every file, then predicts. Imports neither pandas nor a framework.
 
-A bundle comes from a registry or a disk that somebody else may write to. Nothing in it is
-believed before it is inspected: names are plain, files are regular, sizes and SHA-256 are those
+A bundle comes from a registry or a disk that others may write to. Nothing in it is
+used before it is checked: names are plain, files are regular, sizes and SHA-256 are those
 of the manifest, and nothing lies beside them.
 """
 
@@ -133,7 +133,7 @@ class Bundle:
         self.model = model
         self.golden = golden
         self.task = model.task
-        """What the model predicts, with what training learned of it."""
+        """The task, with what training learned of it."""
 
     @classmethod
     def open(cls, path: Path) -> Bundle:

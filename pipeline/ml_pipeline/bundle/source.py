@@ -46,7 +46,7 @@ def archive(project: Project) -> bytes:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Write an archive's plain files below ``folder``, and nothing anywhere else.
+    """Extract an archive's regular files below ``folder``, and nothing anywhere else.
 
     The filters of ``tarfile`` (PEP 706) would do, but Python 3.11.2, Debian 12's, lacks them. What
     it unpacks to is bounded: in bytes, also beside the archive's own size, and in files.
@@ -80,7 +80,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that ends with an error after so many bytes."""
+    """A stream that raises an error after a number of bytes."""
 
     def __init__(self, stream: gzip.GzipFile, limit: int) -> None:
         self._stream, self._limit, self._left = stream, limit, limit

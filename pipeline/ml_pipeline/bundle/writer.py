@@ -1,4 +1,4 @@
-"""Writes a bundle from what train left in ``model/``. Same inputs, same bytes, same digest."""
+"""Writes a bundle from the files of ``train`` in ``model/``: same inputs, same bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees: a line a stage, its failed checks, and a closing table."""
+"""Console output: a line per stage, its failed checks, and a closing table."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Screen:
             self.console.print(escape(f"  … {text}"))
 
     def end(self, report: StageReport, *, summary: bool = True) -> None:
-        """Print the stage's one line, and below it each check that stands in the way."""
+        """Print the stage's line, and below it each check that blocks it."""
         self.clear()
         name = label(report.stage, report.environment)
         name = escape(f"{name:<{NAME_WIDTH - 1}} ")
@@ -93,7 +93,7 @@ class Screen:
     def closing(
         self, reports: Iterable[StageReport], left: Iterable[tuple[str, str | None]]
     ) -> None:
-        """Print the table of stages, with those that the run did not come to."""
+        """Print the table of stages, including those that were not reached."""
         table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
         table.add_column("stage")
         table.add_column("verdict")
@@ -199,7 +199,7 @@ def label(stage: str, environment: str | None) -> str:
 
 
 def verdict_of(check: Check) -> str:
-    """Return the verdict, with a word where it decides nothing."""
+    """Return the verdict, marked where it is advisory."""
     return str(check.verdict) if check.required else f"{check.verdict} (advisory)"
 
 

@@ -20,13 +20,13 @@ KINDS = {"int": "a whole number", "float": "a number", "_utf8": "text in UTF-8"}
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises UsageError, and says what is wrong in words of its own."""
+    """An argument parser that raises UsageError, with messages of its own."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=_wide, allow_abbrev=False, **options)
         self.flags: list[str] = ["--help"]
         self.choices: dict[str, tuple[str, ...]] = {}
-        """Of each positional word that has some."""
+        """The choices of each positional argument that has some."""
 
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
         action = super().add_argument(*names, **options)
@@ -41,14 +41,14 @@ class Parser(argparse.ArgumentParser):
         return f"'{self.prog} --help'"
 
     def unknown(self, word: str) -> UsageError:
-        """Return the error for a word that nothing takes."""
+        """Return the error for an argument that the parser does not accept."""
         if word.startswith("-") and len(word) > 1:
             flag = word.partition("=")[0]
             return UsageError(
                 f"unknown flag '{flag}'",
                 hint=_then(nearest(flag, self.flags), f"{self.help_command} explains them"),
             )
-        return UsageError(f"'{word}' is one word too many", hint=f"see {self.help_command}")
+        return UsageError(f"unexpected '{word}'", hint=f"see {self.help_command}")
 
     def error(self, message: str) -> NoReturn:
         see = f"see {self.help_command}"
@@ -64,13 +64,11 @@ class Parser(argparse.ArgumentParser):
             kind = KINDS.get(found[2], found[2])
             raise UsageError(f"{_name(found[1])} is {found[3]}", expected=kind, hint=see)
         if found := MISSING_VALUE.fullmatch(message):
-            raise UsageError(f"{_name(found[1])} lacks its value", hint=see)
+            raise UsageError(f"{_name(found[1])} needs a value", hint=see)
         if found := SURPLUS_VALUE.fullmatch(message):
-            raise UsageError(
-                f"{_name(found[1])} takes no value, and was given {found[2]}", hint=see
-            )
+            raise UsageError(f"{_name(found[1])} takes no value; it got {found[2]}", hint=see)
         if found := EXCLUDED.fullmatch(message):
-            raise UsageError(f"{found[1]} and {found[2]} exclude each other", hint=see)
+            raise UsageError(f"{found[1]} cannot be combined with {found[2]}", hint=see)
         if found := MISSING.fullmatch(message):
             first = found[1].split(", ")[0]
             known = list(self.choices.get(first, ()))
@@ -83,10 +81,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def check_verb(words: Sequence[str], verbs: Collection[str], parser: Parser) -> None:
-    """Let words pass whose first one is a verb, or that ask for help or the version.
+    """Check that the command line begins with a verb, or asks for help or the version.
 
     Raises:
-        UsageError: the verb is missing, unknown, or stands after a flag.
+        UsageError: the verb is missing, unknown, or placed after a flag.
     """
     see = f"{parser.help_command} lists the verbs"
     if not words:
@@ -100,13 +98,13 @@ def check_verb(words: Sequence[str], verbs: Collection[str], parser: Parser) -> 
     if at is None:
         known = ("--help", "--version")
         raise UsageError(
-            f"'{first}' stands where the verb is expected",
+            f"'{first}' is in the place of the verb",
             expected=f"{parser.prog} VERB [FLAGS]",
             hint=f"{_near(first, known)}{see}",
         )
     moved = [words[at], *words[at + 1 :], *words[:at]]
     raise UsageError(
-        f"'{first}' stands before the verb",
+        f"'{first}' is before the verb",
         expected="flags after it",
         hint=f"'{parser.prog} {shlex.join(moved)}'",
     )

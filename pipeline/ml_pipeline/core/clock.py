@@ -1,6 +1,6 @@
-"""How long ago something began, by a clock that is never set.
+"""Elapsed time across processes, by a clock that is never adjusted.
 
-The wall clock is for showing: it jumps where somebody or a time server corrects it. A duration that
+The wall clock is for display only: it jumps when a person or a time server sets it. A duration that
 one command begins and another one ends is measured by ``CLOCK_BOOTTIME``, which counts the seconds
 since the machine was booted, those that it slept included. The count is of this boot only, so it is
 kept with the boot's id: ``{"<boot id>": <seconds>}``, the *marks* of something that began. What
@@ -27,13 +27,13 @@ def reading() -> tuple[str, float] | None:
 
 
 def marks(earlier: Marks | None = None) -> dict[str, float]:
-    """Return the marks of what begins now; ``earlier`` ones of other boots are kept."""
+    """Return marks of the present moment; ``earlier`` ones of other boots are kept."""
     now = reading()
     return dict(earlier or {}) | ({} if now is None else {now[0]: now[1]})
 
 
 def age(began: Marks) -> float | None:
-    """Return for how many seconds something lasts; None where this boot has no mark of it."""
+    """Return the seconds since the marks were made; None if there is no mark of this boot."""
     now = reading()
     if now is None or now[0] not in began:
         return None

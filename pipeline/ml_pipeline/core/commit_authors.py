@@ -1,4 +1,4 @@
-"""Whom a commit names as its authors, read from the commit as git stores it."""
+"""The authors that a commit names, read from the commit object."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from itertools import takewhile
 BRACKETED = re.compile(r"<([^<>]*)>")
 BARE = re.compile(r"[^\s<>()\[\],;:\"]+@[^\s<>()\[\],;:\"]+")
 CO_AUTHOR = re.compile(r"\bco[\W_]*(?:author|develop)(?:ed)?(?:[\W_]*by)?\s*:", re.IGNORECASE)
-"""Names a further author, wherever it stands: in the trailers, in a squashed commit's list."""
+"""A line that names a co-author, in the trailers or in the list of a squashed commit."""
 AUTHOR = re.compile(r"\W*author(?:ed[\W_]*by)?\s*:", re.IGNORECASE)
 """The same in the log that ``git merge --squash`` proposes; it counts if an address follows."""
 WHEN = re.compile(r"\s+\d+ [+-]\d+$")
-"""What follows a person in the head of a commit."""
+"""The time after a person in the header of a commit."""
 
 
 def parents_of(commit: bytes) -> list[str]:
@@ -69,18 +69,18 @@ def _is_seen(letter: str) -> bool:
 
 
 def _continues(line: str) -> bool:
-    """Return whether a line goes on with the trailer before it, as git folds them."""
+    """Return whether a line continues the trailer before it, as git folds them."""
     return line[:1] in " \t" and bool(line.strip()) and ":" not in line.partition("<")[0]
 
 
 def _address(person: str) -> set[str]:
-    """Return the address of an author or a committer; where there is none, all that is said."""
+    """Return the address of an author or a committer; the whole text if it has none."""
     address = person.rpartition("<")[2].rstrip(">").strip().lower()
     return {address or " ".join(person.split()).lower()}
 
 
 def _addresses(text: str) -> set[str]:
-    """Return the addresses in a text; where there is none, the text."""
+    """Return the addresses in a text; the text itself if it has none."""
     bare = BARE.findall(BRACKETED.sub(" ", text))
     found = {address.strip().lower() for address in (*BRACKETED.findall(text), *bare)} - {""}
     return found or {" ".join(text.split()).lower()} - {""}

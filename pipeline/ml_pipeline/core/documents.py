@@ -1,6 +1,6 @@
 """Reads YAML and JSON documents, bounded in size, depth, number of nodes and range of numbers.
 
-A document is read by whoever runs the pipeline and written by somebody else. What would take
+A document may come from an untrusted author. What would take
 minutes or memory without end (aliases of aliases, a node inside itself, deep nesting, integers of
 thousands of digits), what Python and other readers understand differently (a key twice, NaN) and
 what no path or comparison can take (NUL, halves of characters) is refused with its line.
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     import yaml
 
 MAX_YAML = 1 << 20
-"""Bytes of a YAML document: they are read by the ten thousand lines a second."""
+"""Bytes of a YAML document; about ten thousand lines are parsed per second."""
 MAX_JSON = 16 << 20
 MAX_NODES = 50_000
-"""Nodes of a YAML document, with each alias counted as all that it stands for."""
+"""Nodes of a YAML document; an alias counts as all nodes of its anchor."""
 MAX_DEPTH = 64
 MAX_INTEGER = 2**63
 DIGITS = 40
-"""Characters of an integer that are looked at, in whatever base."""
+"""Characters of an integer, in any base."""
 OTHER_BASE = re.compile(r"[-+]?(0_*[0-9][0-9_]*|[0-9][0-9_]*(:[0-9_]+)+(\.[0-9_]*)?)")
-"""What YAML 1.1 reads as another number than a person does: ``010`` is 8, ``1:30`` is 90."""
+"""Numbers that YAML 1.1 reads unlike most people: ``010`` is 8, ``1:30`` is 90."""
 NO_TEXT = "a text with a NUL or half a character"
 
 TAG = "tag:yaml.org,2002:"
@@ -45,11 +45,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class DocumentError(UsageError):
-    """A document is not read, with the place and the reason."""
+    """A document was rejected; has the place and the reason."""
 
 
 class NotYamlError(DocumentError):
-    """A text is no YAML, or not of plain values."""
+    """A text is not YAML, or has values other than plain ones."""
 
 
 def read_yaml(path: Path, where: str = "") -> Any:
@@ -105,7 +105,7 @@ def parse_yaml(content: bytes | str, where: str) -> Any:
 
 
 def reason(error: Exception) -> str:
-    """Return why a document is not read or is not of its form, in a few words."""
+    """Return in a few words why a document was rejected or does not match its schema."""
     if isinstance(error, DocumentError):
         return error.fault
     from pydantic import ValidationError
@@ -149,14 +149,14 @@ def parse_json(content: bytes | str, where: str) -> Any:
 
 @dataclass
 class _Open:
-    """A collection whose end has not been read, and what it holds by now, aliases expanded."""
+    """An open collection and the number of nodes read so far, with aliases expanded."""
 
     anchor: str | None
     nodes: int = 1
 
 
 def _base() -> Any:
-    """Return libyaml's safe loader, or Python's where it was built without."""
+    """Return the safe loader of libyaml, or of Python if PyYAML was built without it."""
     import yaml
 
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -306,11 +306,11 @@ def _bad(node: yaml.ScalarNode, why: str) -> _ValueError:
 
 
 class _ValueError(Exception):
-    """A value that is not taken."""
+    """A value that is not accepted."""
 
 
 class KeyTwiceError(ValueError):
-    """A key is in an object twice; ``args`` holds it."""
+    """An object has a key twice; it is in ``args``."""
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the repository knows about the code: its commit, and who made the commits since another.
+"""The state of a git repository: its commit, and the authors of the commits since another.
 
 No program that the repository's or a person's settings name is run (filters, monitors, hooks,
 diffs, transports), and nothing but the commits themselves is believed: see ``git_objects``.
@@ -35,15 +35,15 @@ from ml_pipeline.core.repository_origin import Origin, remote_name
 TIMEOUT = 30
 IGNORE = ".gitignore"
 LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {size}\n"
-"""What Git LFS commits in place of a file."""
+"""The pointer that Git LFS commits in place of a file."""
 PART = 1 << 20
 TEXT_LIMIT = 10_000_000
-"""Bytes of a file of which the ends of lines are looked at."""
+"""Bytes of a file that are searched for line endings."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """The commit that is checked out, and whether files differ from it."""
+    """The commit that is checked out, and whether the working tree differs from it."""
 
     commit: str
     dirty: bool
@@ -74,7 +74,7 @@ def head(root: Path) -> Head | None:
 
 
 def origin(root: Path) -> Origin:
-    """Return which repository holds ``root``, as far as git tells."""
+    """Return the origin of the repository that contains ``root``, as far as git reports it."""
     repository = find_repository(root)
     if repository is None:
         return Origin()
@@ -85,7 +85,7 @@ def origin(root: Path) -> Origin:
 
 
 def _remote(repository: Repository) -> str | None:
-    """Return the remote ``origin``, or the only one that there is."""
+    """Return the remote ``origin``, or the only remote."""
     names = _setting(repository, "remote").split()
     name = "origin" if "origin" in names else names[0] if len(names) == 1 else None
     path = "" if name is None else _setting(repository, "config", "--get", f"remote.{name}.url")
@@ -95,7 +95,7 @@ def _remote(repository: Repository) -> str | None:
 
 
 def _roots(repository: Repository) -> tuple[str, ...]:
-    """Return the first commits of its history; none where the repository does not hold them."""
+    """Return the root commits; none if the repository is a shallow clone."""
     commit = _head(repository)
     if commit is None:
         return ()
@@ -170,12 +170,12 @@ def authors(root: Path, since: str | None, until: str) -> frozenset[str] | None:
 
 
 def _history(objects: Objects, start: str, without: set[str]) -> dict[str, set[str]]:
-    """Return a commit and its forebears, but those in ``without``, each with whom it names."""
+    """Return a commit and its ancestors except ``without``, each with the authors that it names."""
     return {id_: authors_of(text) for id_, text in _commits(objects, start, without)}
 
 
 def _commits(objects: Objects, start: str, without: set[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield a commit and its forebears, but those in ``without``; raises UnreadableError."""
+    """Yield a commit and its ancestors except ``without``; raises UnreadableError."""
     known = set(without)
     ahead = {start} - known
     while ahead:
@@ -193,7 +193,7 @@ def _head(repository: Repository) -> str | None:
 
 
 def _setting(repository: Repository, *words: str) -> str:
-    """Return what git says of the repository itself; the verbs asked for here run no program."""
+    """Return the output of a git command about the repository that runs no other program."""
     words = ("--git-dir", str(repository.git_dir), *words)
     found = _git(list(words), repository.top, environment())
     return "" if found is None else found.decode("utf-8", "replace").strip()
@@ -202,7 +202,7 @@ def _setting(repository: Repository, *words: str) -> str:
 def _git(
     words: list[str], folder: Path, variables: dict[str, str], given: bytes = b""
 ) -> bytes | None:
-    """Return what git printed, or None where it failed or is not installed."""
+    """Return the output of git; None if it failed or is not installed."""
     try:
         done = subprocess.run(
             ["git", "--no-pager", *words],
@@ -219,7 +219,7 @@ def _git(
 
 
 class _Comparison:
-    """The files below a folder against those of a commit."""
+    """Compares the files below a folder with those of a commit."""
 
     def __init__(self, repository: Repository, objects: Objects, root: Path) -> None:
         self.repository, self.objects, self.root = repository, objects, root
@@ -277,14 +277,14 @@ class _Comparison:
         return self._is_same_text(path, found.st_size, entry.id) or self._is_pointer(path, entry.id)
 
     def _is_same_text(self, path: Path, size: int, id_: str) -> bool:
-        """Return whether only the ends of lines are others, as a check-out may make them."""
+        """Return whether only line endings differ, as a checkout may change them."""
         if size > TEXT_LIMIT:
             return False
         text = path.read_bytes()
         return b"\r\n" in text and self.objects.id_of("blob", text.replace(b"\r\n", b"\n")) == id_
 
     def _is_pointer(self, path: Path, id_: str) -> bool:
-        """Return whether the commit has Git LFS's pointer to this very file."""
+        """Return whether the commit has the Git LFS pointer of this file."""
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             size = stream.tell()

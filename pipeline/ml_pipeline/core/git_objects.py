@@ -22,11 +22,11 @@ from typing import IO
 
 OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 TIMEOUT = 120
-"""Seconds after which a git that does not answer is ended."""
+"""Seconds after which an unresponsive git is terminated."""
 LARGEST = 200_000_000
-"""Bytes of an object that is read; files that are larger are compared by their digest only."""
+"""Largest object that is read, in bytes; larger files are compared by digest only."""
 CHUNK = 500
-"""Ids that are asked for at once: they fit into a pipe, so neither side waits for the other."""
+"""Ids per request: they fit into a pipe buffer, so that neither side blocks."""
 TREE = 0o040000
 SYMLINK = 0o120000
 SUBMODULE = 0o160000
@@ -38,7 +38,7 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class Repository:
-    """Where a repository lies: its working tree, its own folder, and that of its objects."""
+    """The folders of a repository: working tree, git directory and objects."""
 
     top: Path
     git_dir: Path
@@ -74,7 +74,7 @@ def find_repository(root: Path) -> Repository | None:
 
 
 def _pointer(marker: Path) -> str:
-    """Return where the ``.git`` file of a submodule or of a further working tree leads."""
+    """Return the git directory that the ``.git`` file of a submodule or worktree names."""
     word, _, place = marker.read_text().strip().partition(" ")
     if word != "gitdir:":
         raise ValueError
@@ -82,7 +82,7 @@ def _pointer(marker: Path) -> str:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment of git: nothing leads it elsewhere, no setting of a person counts."""
+    """Return the environment for git: no variable redirects it, no user configuration is read."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return plain | {
         "GIT_CONFIG_NOSYSTEM": "1",
@@ -115,7 +115,7 @@ class Objects:
         return next(self.read_all([id_], kind))[1]
 
     def read_all(self, ids: Iterable[str], kind: str) -> Iterator[tuple[str, bytes]]:
-        """Yield each id with its content; raises UnreadableError at the first that is not so."""
+        """Yield each id with its content; raises UnreadableError at the first one that differs."""
         wanted = list(ids)
         for start in range(0, len(wanted), CHUNK):
             some = wanted[start : start + CHUNK]
@@ -130,10 +130,10 @@ class Objects:
                 raise UnreadableError(str(error)) from None
 
     def _answer(self, id_: str, kind: str) -> bytes:
-        told = self._answers.readline().decode("ascii", "replace").split()
-        if len(told) != 3 or told[0] != id_ or told[1] != kind or int(told[2]) > LARGEST:
-            raise UnreadableError(f"{id_}: {' '.join(told[1:]) or 'git ended'}")
-        content = self._answers.read(int(told[2]))
+        header = self._answers.readline().decode("ascii", "replace").split()
+        if len(header) != 3 or header[:2] != [id_, kind] or int(header[2]) > LARGEST:
+            raise UnreadableError(f"{id_}: {' '.join(header[1:]) or 'git ended'}")
+        content = self._answers.read(int(header[2]))
         self._answers.read(1)
         if self.id_of(kind, content) != id_:
             raise UnreadableError(f"{id_}: its content is another one")
@@ -144,7 +144,7 @@ class Objects:
         return self.digest_of(kind, len(content), [content])
 
     def digest_of(self, kind: str, size: int, parts: Iterable[bytes]) -> str:
-        """Return the id of what comes in parts, of this size together."""
+        """Return the id of content that comes in chunks, with this total size."""
         total = hashlib.new(self._algorithm, f"{kind} {size}\0".encode(), usedforsecurity=False)
         for part in parts:
             total.update(part)
@@ -174,7 +174,7 @@ class Objects:
         return found
 
     def entry(self, tree: str, path: str) -> Entry | None:
-        """Return what a tree has at a path of names with slashes; None where it has nothing."""
+        """Return the entry of a tree at a path with slashes; None if there is none."""
         found = Entry("", TREE, tree)
         for name in filter(None, path.split("/")):
             if found.mode != TREE:

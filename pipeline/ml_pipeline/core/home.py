@@ -24,18 +24,18 @@ from ml_pipeline.core.errors import EnvironmentFault, UsageError
 from ml_pipeline.core.repository_origin import Origin, is_among
 
 HISTORY = "history.jsonl"
-"""One line a change of production."""
+"""One line for each change of production."""
 MARKER = "home.json"
-"""Says which project's which model a home belongs to."""
+"""The marker: names the project and the model that a home belongs to."""
 SCHEMA = "ml-pipeline/home/1"
 DEFAULT = ".ml"
-"""What ``ML_HOME`` is in a project unless it is set."""
+"""The value of ``ML_HOME`` in a project, unless it is set."""
 KEYS = "keys"
 """The folder of the keys that sign approvals, and of those that are trusted."""
 SECRET_FILES = ("ML_POLICY", "ML_JOB_POLICY", "ML_APPROVAL_KEY")
 """Variables with the path of a file that a project's code may not read."""
 CLAIMS = "_promotion."
-"""Begins the names of registered models that are no models but the registry's own records."""
+"""Prefix of registered models that hold records of this package instead of a model."""
 TAKEN = frozenset(
     {
         "accepted",
@@ -67,7 +67,7 @@ TAKEN = frozenset(
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a home is: the project in ``ml.yaml``, and the name of its registered model."""
+    """The owner of a home: the project in ``ml.yaml``, and the name of its registered model."""
 
     project: str
     model: str
@@ -196,7 +196,7 @@ def find_home(folder: Path, owner: Owner) -> Home:
 
 
 def secret_files(home: Home | None = None, *, near: Iterable[Path] = ()) -> tuple[Path, ...]:
-    """Return what no code of a project may read: keys of every home, and administrators' files.
+    """Return the files hidden from project code: keys of every home, and administrators' files.
 
     Args:
         home: the model's own, beside those below ``ML_HOME``.
@@ -221,7 +221,7 @@ def named_secret_files() -> tuple[Path, ...]:
 
 
 def owner_of(root: Path) -> Owner | None:
-    """Return whose home a folder is by its marker; None where it has none.
+    """Return the owner that a home's marker names; None if there is no marker.
 
     Raises:
         EnvironmentFault: the marker cannot be read.
@@ -231,7 +231,7 @@ def owner_of(root: Path) -> Owner | None:
 
 
 def origins_of(root: Path) -> tuple[Origin, ...]:
-    """Return the repositories whose project may use a home; none where its marker tells of none.
+    """Return the repositories that may use a home; none if its marker lists none.
 
     Raises:
         EnvironmentFault: the marker cannot be read.
@@ -256,7 +256,7 @@ def _read(root: Path) -> tuple[Owner, tuple[Origin, ...]] | None:
 
 
 def _is_noted(root: Path, origin: Origin) -> bool:
-    """Return whether the marker tells of this repository all that is known of it."""
+    """Return whether the marker records everything known of this repository."""
     return any(
         origin.is_same(one) is True and (one.find_roots() or not origin.find_roots())
         for one in origins_of(root)
@@ -335,12 +335,12 @@ MODELS = "SELECT name FROM registered_models"
 
 
 def _folder_name(project: str) -> str:
-    """Return what the home of a project is called; no project's name begins with ``_``."""
+    """Return the folder name of a project's home; no project's name begins with ``_``."""
     return f"_{project}" if project.casefold() in TAKEN else project
 
 
 def _mark(root: Path, owner: Owner) -> None:
-    """Write the marker whole, unless another process was faster."""
+    """Write the marker atomically, unless another process did already."""
     with _whole(root, _marker(owner)) as name, contextlib.suppress(FileExistsError):
         os.link(name, root / MARKER)
 
@@ -352,7 +352,7 @@ def _write(root: Path, content: str) -> None:
 
 @contextlib.contextmanager
 def _whole(root: Path, content: str) -> Iterator[str]:
-    """Yield the name of a file in the home that holds the content; it is gone afterwards."""
+    """Yield the name of a temporary file in the home with this content."""
     handle, name = tempfile.mkstemp(prefix=f".{MARKER}.", dir=root)
     try:
         with os.fdopen(handle, "w") as stream:

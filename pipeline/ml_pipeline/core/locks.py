@@ -1,4 +1,4 @@
-"""Locks on files between processes of one machine; a killed holder holds its lock no more."""
+"""Locks on files between processes of one machine; the lock of a killed process is released."""
 
 from __future__ import annotations
 

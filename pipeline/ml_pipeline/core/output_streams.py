@@ -37,11 +37,11 @@ PLAIN = {
     "\u2713": "ok",
     "\u2717": "no",
 }
-"""What stands for a character that the encoding of the output does not have."""
+"""Replacements for characters that the output encoding lacks."""
 
 
 def replace_plainly(error: UnicodeError) -> tuple[str, int]:
-    """Return plain characters for those that cannot be encoded: an error handler of codecs."""
+    """Replace characters that cannot be encoded: an error handler for ``codecs``."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     cannot = error.object[error.start : error.end]
@@ -74,7 +74,7 @@ class SteadyOutput(io.TextIOWrapper):
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        """Let further output go nowhere, also what is buffered and what children write."""
+        """Discard further output, including what is buffered and what child processes write."""
         if self.fault is None:
             self.fault = error
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -83,7 +83,7 @@ class SteadyOutput(io.TextIOWrapper):
 
 
 def steady_output() -> None:
-    """Make the program's standard streams steady; a closed one becomes the null device."""
+    """Make the standard streams robust; a closed one becomes the null device."""
     codecs.register_error("plain", replace_plainly)
     _fill_closed()
     if sys.stdin is None:

@@ -1,6 +1,6 @@
 """Plug-ins: classes that installed packages offer by entry point, found and loaded in one way.
 
-A plug-in that is not there, is broken or is offered twice is a usage error: retrying does not help.
+A plug-in that is missing, broken or provided twice is a usage error: retrying does not help.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Plugin:
 
     @property
     def name(self) -> str:
-        """What configuration calls it."""
+        """Its name in the configuration."""
         return self.entry.name
 
     @property

@@ -1,4 +1,4 @@
-"""Identifies a process by its pid and start time, the latter by a count that no clock changes.
+"""Identifies a process by its pid and start time, which does not depend on the wall clock.
 
 A pid is given to another process sooner or later, so the start is compared too. The wall clock does
 not do for it: when it is set, the time at which a running process seems to have been created moves
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import psutil
 
 CREATED = "created "
-"""Begins a start given in seconds since the epoch, where the system has no /proc."""
+"""Prefix of a start time in seconds since the epoch, on systems without /proc."""
 CLOCK_SECONDS = 2.0
-"""How far such a start may seem to move."""
+"""Tolerance of such a start time, in seconds."""
 
 
 def start_of(pid: int) -> str:
@@ -37,7 +37,7 @@ def start_of(pid: int) -> str:
 
 
 def with_start(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what was recorded of a process, as it is recorded today.
+    """Return a record of a process in its present form.
 
     Earlier versions wrote ``created``, in seconds since the epoch.
     """
@@ -48,7 +48,7 @@ def with_start(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def running(pid: int, started: str) -> psutil.Process | None:
-    """Return the process, if it runs and is the one that started then."""
+    """Return the process if it is running and has this start time."""
     import psutil
 
     try:

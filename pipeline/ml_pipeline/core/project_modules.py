@@ -1,4 +1,4 @@
-"""Imports modules of a project's repository: feature modules and plug-ins that it writes itself.
+"""Imports modules of a project's repository: feature modules and its own plug-ins.
 
 The root is appended to ``sys.path``, never put first: an installed package wins over a file of the
 same name, and a name that leads outside the root is refused. A process imports from one project at
@@ -49,7 +49,7 @@ def load_object(root: Path, reference: str, *, key: str) -> Any:
 
 
 def search_path(root: Path) -> list[str]:
-    """Return where modules of the project at ``root`` are looked for.
+    """Return the search path for modules of the project at ``root``.
 
     That is ``sys.path`` without another project that this process served before, then the root.
     """

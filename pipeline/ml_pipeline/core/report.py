@@ -1,4 +1,4 @@
-"""What a stage says when it ends: its checks, its verdict, and both as JSON and JUnit."""
+"""Reports of stages: checks and verdict, as JSON and as JUnit XML."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ml_pipeline.core.errors import UsageError, masked
 SCHEMA: Literal["ml-pipeline/report/1"] = "ml-pipeline/report/1"
 
 Progress = Callable[[str, float], None]
-"""Called by long work with what is being done and the share that is done, 0 to 1."""
+"""Called during long operations with the present step and the share done, 0 to 1."""
 
 
 class Verdict(StrEnum):
-    """The outcome of a check or of a stage; only ``pass`` lets a model go on."""
+    """The outcome of a check or of a stage; only ``pass`` lets a delivery continue."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -48,7 +48,7 @@ class _Record(BaseModel):
 
 
 class Check(_Record):
-    """One question with its answer. What is not finite is stored as text, since JSON has no NaN."""
+    """One check of a stage. Numbers that are not finite are stored as text: JSON has no NaN."""
 
     name: str
     verdict: Verdict
@@ -74,7 +74,7 @@ class Check(_Record):
 
     @property
     def shown(self) -> str:
-        """What was observed, with no more digits than somebody reads."""
+        """What was observed, with at most six significant digits."""
         return f"{self.observed:.6g}" if isinstance(self.observed, float) else str(self.observed)
 
 
@@ -175,7 +175,7 @@ def read(path: Path) -> StageReport:
     """Return the report in a file.
 
     Raises:
-        UsageError: what lies there is no report.
+        UsageError: the file is not a report.
     """
     try:
         return StageReport.model_validate(documents.read_json(path, "it"))
@@ -188,7 +188,7 @@ def read(path: Path) -> StageReport:
 
 _NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 SAME = 24
-"""Last characters of a text by which a summary is seen to hold it; under half is no evidence."""
+"""Number of last characters by which a text is searched for in a summary."""
 NODE_ID = re.compile(r"(?P<file>[^:\[]+)\.py::(?P<classes>(?:\w+::)*)(?P<test>.+)", re.DOTALL)
 
 
@@ -219,7 +219,7 @@ def blocking(checks: Iterable[Check]) -> list[Check]:
 
 
 def first_failure(checks: Iterable[Check]) -> Check | None:
-    """Return the check that decided against the stage: the first required one of the verdict."""
+    """Return the first required check that has the stage's verdict; None if the stage passed."""
     checks = tuple(checks)
     verdict = judge(checks)
     if not verdict.blocks:
@@ -236,8 +236,10 @@ def headline(summary: str, checks: Iterable[Check]) -> str:
     failed = first_failure(checks)
     if failed is None or failed.name in summary:
         return summary
-    told = [text[-SAME:] for text in (failed.why, str(failed.observed)) if len(text) >= SAME // 2]
-    if any(text in summary for text in told):
+    contained = [
+        text[-SAME:] for text in (failed.why, str(failed.observed)) if len(text) >= SAME // 2
+    ]
+    if any(text in summary for text in contained):
         return summary
     fault = failed.why or f"observed {failed.shown}, expected {failed.expected}"
     return f"{failed.name}: {fault}; {summary}"

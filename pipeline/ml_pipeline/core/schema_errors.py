@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in plain words: the key, its value, and the rule that it breaks."""
+"""Validation errors of pydantic in plain words: the key, its value, and the violated rule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONGEST = 80
 TAG = re.compile(
     r"(bool|int|float|str|path|date|datetime)|(constrained|function|literal|list|tuple|dict|nullable|lax-or-strict|is-instance)\b.*"
 )
-"""How pydantic calls the member of a union that did not fit."""
+"""Pydantic's name of a union member that did not match."""
 
 _PATTERNS: dict[str, str] = {}
 
@@ -112,7 +112,7 @@ def shown(value: Any) -> str:
 
 
 def reason(error: ValidationError) -> str:
-    """Return the first thing that is wrong with a record, in a few words."""
+    """Return the first validation error of a record, in a few words."""
     item = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "missing":
@@ -190,7 +190,7 @@ def _hint(kind: str, value: Any, context: Mapping[str, Any]) -> str:
 
 
 def _origin(location: Sequence[str], origins: Mapping[str, str]) -> str | None:
-    """Return from where a key comes, or that which it is a part of; None for the file itself.
+    """Return the origin of a key, or of the key that contains it; None for the file itself.
 
     An unknown section comes from where all of its keys do.
     """
@@ -225,7 +225,7 @@ def _as_written(location: Sequence[Any], values: Any) -> list[str]:
 
 
 def _is_kind(part: Any, node: Any) -> bool:
-    """Tell whether pydantic names the ``kind`` of a section here, which is no key."""
+    """Return whether pydantic names the ``kind`` of a section here, which is not a key."""
     return isinstance(node, Mapping) and part not in node and node.get("kind") == part
 
 

@@ -1,4 +1,4 @@
-"""What a process of ours takes over of the environment: the system's variables, no secrets."""
+"""The environment variables that a child process inherits: the system's, no secrets."""
 
 from __future__ import annotations
 

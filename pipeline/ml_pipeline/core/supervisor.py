@@ -1,4 +1,4 @@
-"""Runs a program and ends every process that it leaves running, and no other.
+"""Runs a program and terminates every process that it leaves running, and no other.
 
 ``python -I -S supervisor.py PARENT PROGRAM ARGUMENT...`` ends with the program's exit code or
 signal. It imports the standard library only, and runs outside of what confines the program
@@ -34,7 +34,7 @@ SET_PDEATHSIG, SET_DUMPABLE, SET_CHILD_SUBREAPER = 1, 4, 36
 """Of Linux's prctl."""
 
 Run = Callable[[int], int]
-"""What a process does, given the pid of its parent; its exit code."""
+"""The body of a process: takes the pid of its parent and returns the exit code."""
 
 
 def command(program: Sequence[str]) -> list[str]:
@@ -115,7 +115,7 @@ def _wait(child: int, parent: int) -> int:
 
 
 def _awaited() -> list[signal.Signals]:
-    """Return what wakes this process; what it was started to ignore (``nohup``) it ignores."""
+    """Return the signals that wake this process; ignored ones (``nohup``) stay ignored."""
     others = [each for each in ENDING[1:] if signal.getsignal(each) is not signal.SIG_IGN]
     return [signal.SIGCHLD, signal.SIGALRM, signal.SIGTERM, *others]
 

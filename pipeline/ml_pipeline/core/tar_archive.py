@@ -28,7 +28,7 @@ def add_bytes(
 
 
 def add_read_only(archive: tarfile.TarFile, name: str, folder: Path, files: Iterable[str]) -> None:
-    """Add a folder with these files of ``folder``, which everyone may read and nobody write."""
+    """Add a read-only folder with these files of ``folder``."""
     add_folder(archive, name, 0o555)
     for file in sorted(files):
         entry = tarfile.TarInfo(f"{name}/{file}")

@@ -1,4 +1,4 @@
-"""The characters that are taken off around names and texts, in files as in requests."""
+"""The characters that are stripped from names and texts, in files as in requests."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ BLANKS = (
     "\t\n\v\f\r \u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
     "\u200a\u200b\u200c\u200d\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
 )
-"""Characters that leave no mark: white space of Unicode, and what has no width."""
+"""Unicode white space, and characters without width."""

@@ -1,4 +1,4 @@
-"""The scratch of one run, ``build/ml``: where each artefact lies, atomic writes and digests."""
+"""The working folder of a run, ``build/ml``: artefacts, atomic writes and digests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDERS = ("reports", "junit", "data", "model", "bundle", "pages")
 
 @dataclass(frozen=True)
 class Workdir:
-    """The working folder of a project; it may vanish at any time and is made when needed."""
+    """The working folder of a project; it may be deleted at any time and is created when needed."""
 
     root: Path
 
@@ -25,11 +25,11 @@ class Workdir:
         return self.root / name
 
     def name_of(self, path: Path) -> str:
-        """Return the path as reports spell it: relative to the working folder, with slashes."""
+        """Return the path as in reports: relative to the working folder, with slashes."""
         return path.relative_to(self.root).as_posix()
 
     def make(self) -> None:
-        """Create the folders. They ignore themselves: a project need not name them to git."""
+        """Create the folders. A ``.gitignore`` in it excludes them from git."""
         for folder in FOLDERS:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         ignored = self.root / ".gitignore"
@@ -69,9 +69,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(parent: Path, prefix: str) -> Iterator[Path]:
-    """Yield a folder below ``parent`` that is gone afterwards, as are those that a kill left.
+    """Yield a temporary folder below ``parent``; those left by killed processes are removed.
 
-    Its maker holds a lock on it, which ends with the process: what nobody holds is left over.
+    The process that made it holds a lock on it; a folder without a lock is a leftover.
     """
     for left in parent.glob(f"{prefix}*"):
         _remove_unless_held(left)
@@ -103,14 +103,14 @@ def _remove_unless_held(folder: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
     return path
 
 
 def write_text(path: Path, content: str) -> Path:
-    """Write a UTF-8 file whole or not at all."""
+    """Write a UTF-8 file atomically."""
     return write_bytes(path, content.encode())
 
 

@@ -1,4 +1,4 @@
-"""What a model has to beat: a constant, the problem's heuristics, a linear model.
+"""The baselines of a model: a constant, the problem's heuristics, a linear model.
 
 All of them learn on the training part alone.
 """

@@ -1,4 +1,4 @@
-"""The questions that evaluate asks of a model, each as a check."""
+"""The checks of the stage ``evaluate``."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def beats_baseline(sample: Sample, model: Floats, baseline: Floats, *, quick: bo
             else "the model's predictions are worse than a constant; look at train.params"
         )
     if quick or unknown:
-        verdict, why = Verdict.SKIPPED, why if unknown else "a quick model is not held to it"
+        verdict, why = Verdict.SKIPPED, why if unknown else "a quick model is not judged by it"
     elif worse:
         verdict = Verdict.FAIL
     else:
@@ -133,7 +133,7 @@ def thresholds(
             verdict, why = Verdict.PASS, ""
         elif quick:
             verdict = Verdict.SKIPPED
-            why = found.skipped or "a quick model is too small a sample to be held to a limit"
+            why = found.skipped or "a quick run has too few rows to be judged by a limit"
         elif seen is None or not math.isfinite(seen):
             verdict = Verdict.FAIL
             why = f"it has no value: {found.skipped or 'not a finite number'}"
@@ -156,14 +156,14 @@ def thresholds(
 
 
 def noise(effect: float, limit: float) -> Check:
-    """Return whether noise in the last decimals leaves the answers where they were."""
+    """Return whether noise in the last decimals hardly changes the predictions."""
     passed = effect <= limit
     return Check(
         name="invariant to noise",
         verdict=Verdict.PASS if passed else Verdict.FAIL,
         observed=effect,
         expected=f"a mean change of at most {limit:g}",
-        why="" if passed else "the model's answers hang on the last decimals of its inputs",
+        why="" if passed else "the predictions depend on the last decimals of the inputs",
     )
 
 

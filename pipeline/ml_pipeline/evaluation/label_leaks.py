@@ -1,4 +1,4 @@
-"""Features that alone predict the label nearly perfectly: as a rule they were made from it."""
+"""Features that alone predict the label nearly perfectly: most were computed from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does an answer hang on the last decimals of its inputs? A model that it does is broken."""
+"""Sensitivity of predictions to noise in the last decimals of the inputs."""
 
 from __future__ import annotations
 

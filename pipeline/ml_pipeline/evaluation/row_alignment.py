@@ -1,4 +1,4 @@
-"""Which row of the clean frame each row of the matrix was made of."""
+"""The row of the clean frame that each row of the matrix was computed from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def positions(
     frame: pd.DataFrame, matrix: pd.DataFrame, problem: Problem
 ) -> NDArray[np.int64] | None:
-    """Return each matrix row's position in the clean frame; None where it cannot be told.
+    """Return each matrix row's position in the clean frame; None if it is not unique.
 
     A matrix of all rows has them in the frame's order; one that was cut to a sample is found again
     by time and entity, which only dated problems have.

@@ -100,7 +100,7 @@ def features_by_own_code(champion: Bundle, clean: Path, rows: NDArray[np.int64])
     try:
         features = features_of(champion, clean)
     except OwnCodeError as error:
-        names = QUOTED.findall(error.told) if MISSING_COLUMN.search(error.told) else ()
+        names = QUOTED.findall(error.output) if MISSING_COLUMN.search(error.output) else ()
         raise NoPredictionsError(f"the champion's {error}", names) from None
     missing = int((~pd.Index(rows).isin(features.index)).sum())
     if missing:

@@ -1,4 +1,4 @@
-"""Asks a person whether the challenger goes to production, and signs the answer."""
+"""Stage ``approve``: ask a person whether to promote the challenger, and sign the decision."""
 
 from __future__ import annotations
 

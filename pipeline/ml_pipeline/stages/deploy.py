@@ -1,4 +1,4 @@
-"""Starts a registered version in an environment; what serves there stays if it fails."""
+"""Stage ``deploy``: start a registered version in an environment, or leave the present one."""
 
 from __future__ import annotations
 

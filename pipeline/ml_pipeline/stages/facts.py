@@ -1,4 +1,4 @@
-"""A stage's record as JSON: what the Jenkins library and other programs know of it."""
+"""A stage's record as JSON, for the Jenkins library and other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decide whether the challenger may be promoted, and attach the record to its version."""
+"""Stage ``gate``: decide whether the challenger may be promoted, and record the decision."""
 
 from __future__ import annotations
 

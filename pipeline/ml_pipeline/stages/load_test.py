@@ -1,4 +1,4 @@
-"""Sends requests at a constant rate to what an environment serves, and compares with its SLO."""
+"""Stage ``load-test``: send requests at a constant rate, and compare latency with the SLO."""
 
 from __future__ import annotations
 

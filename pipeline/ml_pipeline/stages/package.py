@@ -1,4 +1,4 @@
-"""Prove that the served model answers as the trained one, then write the bundle."""
+"""Stage ``package``: compare the exported model with the trained one, and write the bundle."""
 
 from __future__ import annotations
 

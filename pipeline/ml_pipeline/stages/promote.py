@@ -1,4 +1,4 @@
-"""Makes the approved challenger the champion in production."""
+"""Stage ``promote``: make the approved challenger the champion in production."""
 
 from __future__ import annotations
 

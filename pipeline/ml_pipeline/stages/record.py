@@ -114,7 +114,7 @@ def _pairs(fields: type[Any]) -> list[tuple[dataclasses.Field[Any], Flag]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """All there is to know of a stage without running it."""
+    """The record of a stage: everything known of it without running it."""
 
     name: str
     """As on the command line and in reports: ``load-test``; the Jenkins step is ``mlLoadTest``."""

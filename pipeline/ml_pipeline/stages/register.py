@@ -1,4 +1,4 @@
-"""Puts the bundle into the MLflow registry as challenger."""
+"""Stage ``register``: register the bundle in MLflow as challenger."""
 
 from __future__ import annotations
 

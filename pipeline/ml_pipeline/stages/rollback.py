@@ -1,4 +1,4 @@
-"""Puts an earlier version back into production."""
+"""Stage ``rollback``: put an earlier version back into production."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ Ended = Callable[[Stage, str | None, Result], None]
 
 @dataclass(frozen=True)
 class Run:
-    """What a run did, and which steps it did not come to."""
+    """The reports of a run, and the steps that were not reached."""
 
     results: tuple[Result, ...]
     left: tuple[tuple[str, str | None], ...]

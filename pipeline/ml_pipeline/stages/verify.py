@@ -1,4 +1,4 @@
-"""Tests the API that an environment serves: the contract, then the project's own tests."""
+"""Stage ``verify``: test the API of an environment, then run the project's own tests."""
 
 from __future__ import annotations
 

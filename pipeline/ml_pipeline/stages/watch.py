@@ -1,4 +1,4 @@
-"""Watches production after a promotion, and rolls it back where it is outside its limits."""
+"""Stage ``watch``: observe production after a promotion, and roll it back outside its limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ml-pipeline home``: whose home this project uses, and how a repository joins it."""
+"""``ml-pipeline home``: the home of this project, and its repositories."""
 
 from __future__ import annotations
 

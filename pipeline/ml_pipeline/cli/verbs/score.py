@@ -1,4 +1,4 @@
-"""``ml-pipeline score``: a model's probabilities for rows of a file or a database."""
+"""``ml-pipeline score``: a model's predictions for rows of a file or a database."""
 
 from __future__ import annotations
 

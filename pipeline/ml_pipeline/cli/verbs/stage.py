@@ -34,7 +34,7 @@ def run_stage(stage: Stage, call: Call[Any]) -> int:
 
 
 def print_closing_lines(result: Result, screen: Screen) -> None:
-    """Print what a person does next, unless the stage passed."""
+    """Print the next step for the user, unless the stage passed."""
     if result.exit_code == errors.PASS:
         return
     screen.line()
