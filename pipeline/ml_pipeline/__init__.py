@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     )
     from ml_pipeline.targets.base import Deployment, Handover, Placement, Target
     from ml_pipeline.tasks.base import Task
+    from ml_pipeline.tasks.binary_classification import BinaryClassification
     from ml_pipeline.tasks.metrics import Metric
+    from ml_pipeline.tasks.multiclass_classification import MulticlassClassification
+    from ml_pipeline.tasks.regression import Regression
     from ml_pipeline.training.estimators.base import (
         Encoded,
         Estimator,
@@ -47,6 +50,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AT_LEAST",
     "AT_MOST",
+    "BinaryClassification",
     "Check",
     "Column",
     "ComparedRows",
@@ -65,6 +69,7 @@ __all__ = [
     "Matrix",
     "Metric",
     "ModelComparison",
+    "MulticlassClassification",
     "NoFlags",
     "Objective",
     "OnnxGraph",
@@ -73,6 +78,7 @@ __all__ = [
     "Predictions",
     "Problem",
     "Refused",
+    "Regression",
     "Rule",
     "Section",
     "Stage",
@@ -101,7 +107,10 @@ MODULES: Final = {
     "gate.model_comparison": ("ComparedRows", "ModelComparison"),
     "problem": ("Column", "FeatureFunction", "Matrix", "Problem", "Rule"),
     "tasks.base": ("Task",),
+    "tasks.binary_classification": ("BinaryClassification",),
     "tasks.metrics": ("Metric",),
+    "tasks.multiclass_classification": ("MulticlassClassification",),
+    "tasks.regression": ("Regression",),
     "training.estimators.base": (
         "Encoded",
         "Estimator",

@@ -1,11 +1,19 @@
-"""Regression and multi-class classification, from a CSV to an approved production."""
+"""Regression, multi-class classification and an installed task, from a CSV to production.
+
+The multi-class model and that of the installed task are estimators of the project's own.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_wine
@@ -14,6 +22,25 @@ from tests.integration.conftest import CommandLine, free_port
 
 NAMES = {0: "barolo", 1: "grignolino", 2: "barbera"}
 """The cultivars of scikit-learn's wines."""
+OWN = '''"""Estimators of the project's own."""
+
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+
+def Cultivar():
+    return make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression(max_iter=1000))
+
+
+def Visits(trees=50):
+    return make_pipeline(
+        SimpleImputer(), GradientBoostingRegressor(n_estimators=trees, max_depth=2)
+    )
+'''
+PAGE = Path(__file__).resolve().parents[2] / "docs/reference/tasks.md"
 
 
 def project_of(make_project: Any, rows: pd.DataFrame, task: str, **sections: Any) -> Any:
@@ -28,6 +55,7 @@ def project_of(make_project: Any, rows: pd.DataFrame, task: str, **sections: Any
         **sections,
     )
     rows.assign(id=entities(rows)).to_csv(project.root / "data.csv", index=False)
+    (project.root / "own_models.py").write_text(OWN)
     return project
 
 
@@ -86,7 +114,7 @@ def test_a_multiclass_classification_reaches_production(
         make_project,
         rows,
         "multiclass_classification",
-        train={"estimator": "logistic-regression", "min_rows": 100},
+        train={"estimator": "own_models:Cultivar", "min_rows": 100},
         split={"holdout_share": 0.3},
         evaluate={"thresholds": {"balanced_accuracy": {"min": 0.9}, "recall_barolo": {"min": 0.8}}},
     )
@@ -115,3 +143,61 @@ def test_a_multiclass_classification_reaches_production(
     assert command("score", "--in", "data.csv", "--out", str(out)).code == 0
     labels = pd.read_parquet(out).set_index("id").loc[entities(rows), "label"]
     assert (labels.to_numpy() == rows["target"].to_numpy()).mean() > 0.95
+
+
+def install_task_of_the_page(folder: Path) -> Path:
+    """Install the distribution of docs/reference/tasks.md to the letter; return its folder."""
+    blocks = dict(re.findall(r"```(toml|python)\n(.*?)```", PAGE.read_text(), re.DOTALL))
+    source, site = folder / "count-task", folder / "site"
+    source.mkdir()
+    (source / "pyproject.toml").write_text(blocks["toml"])
+    (source / "count_task.py").write_text(blocks["python"])
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"),
+            *("--no-build-isolation", "--disable-pip-version-check", "--target", site, source),
+        ],
+        check=True,
+        timeout=300,
+    )
+    return site
+
+
+@pytest.mark.slow
+def test_an_installed_task_reaches_production(
+    make_project: Any, command_line: Any, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(5)
+    rows = pd.DataFrame(rng.normal(size=(500, 3)).round(4), columns=["age", "income", "distance"])
+    rows["target"] = rng.poisson(np.exp(0.7 + 0.6 * rows["age"] - 0.4 * rows["distance"]))
+    project = project_of(
+        make_project,
+        rows,
+        "count",
+        train={"estimator": "own_models:Visits", "params": {"trees": 60}},
+        evaluate={"thresholds": {"exact": {"min": 0.1}}},
+    )
+    command: CommandLine = command_line(project)
+    without = command("validate-data")
+    assert (without.code, "problem.task is 'count'" in without.out) == (2, True), without.err
+
+    command.environment["PYTHONPATH"] = str(install_task_of_the_page(tmp_path))
+    done = command("run", "cd", "--yes")
+    assert done.code == 0, done.out + done.err
+    checks = {check.name: check.verdict for check in command.report("evaluate").checks}
+    assert checks["threshold exact"] == "pass"
+    assert command.report("gate").metrics["primary"]["metric"] == "mae"
+    manifest = json.loads((project.root / "build/ml/bundle/manifest.json").read_text())
+    assert manifest["training"]["task"]["name"] == "count"
+    assert manifest["training"]["estimator"] == "own_models:Visits"
+
+    url, expected = production(command), golden(command)
+    assert httpx.get(f"{url}/metadata").json()["task"] == "count"
+    answer = httpx.post(f"{url}/predict", json={"features": expected["inputs"][0]}).json()
+    assert answer["prediction"] == pytest.approx(expected["predictions"][0], abs=1e-2)
+
+    half = rows.assign(target=rows["target"] + 0.5, id=entities(rows))
+    half.to_csv(project.root / "data.csv", index=False)
+    for stage in ("validate-data", "train"):
+        refused = command(stage)
+    assert (refused.code, "whole numbers from 0 on" in refused.out) == (1, True), refused.out

@@ -8,7 +8,7 @@ import pytest
 from ml_pipeline.config import ProblemSection
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.problem import Problem
-from ml_pipeline.problems.loader import load_problem, option_schemas
+from ml_pipeline.problems.loader import load_problem, option_schemas, problem_tasks
 
 ROOT = Path("/project")
 
@@ -44,6 +44,45 @@ def test_options_reach_the_plugin():
 def test_says_which_key_is_wrong(section, said):
     with pytest.raises(UsageError, match=said):
         load_problem(ProblemSection(**section), ROOT)
+
+
+COUNT = """
+from ml_pipeline import Regression
+
+
+class Count(Regression):
+    name = "count"
+"""
+
+
+class TestInstalledTask:
+    """A task of another package, which no problem of this one names."""
+
+    @pytest.fixture(autouse=True)
+    def count(self, install_distribution):
+        install_distribution(
+            "count-task", {"ml_pipeline.tasks": {"count": "count_task:Count"}}, count_task=COUNT
+        )
+
+    def test_a_problem_with_a_built_in_task_of_its_objective_takes_it(self):
+        problem = load_problem(ProblemSection(kind="table", label="y", task="count"), ROOT)
+        assert problem.task.name == "count"
+        assert problem.task.to_json()["name"] == "count"
+        assert "count" in problem_tasks()["table"]
+
+    def test_a_problem_without_one_refuses_it(self):
+        with pytest.raises(UsageError, match="'count', which the problem 'bars' does not have"):
+            load_problem(ProblemSection(kind="bars", task="count"), ROOT)
+        assert "count" not in problem_tasks()["bars"]
+
+
+def test_a_task_with_an_unknown_plot_is_refused(install_distribution):
+    source = COUNT + '    plots = ("residual",)\n'
+    install_distribution(
+        "plot-task", {"ml_pipeline.tasks": {"plotted": "plot_task:Count"}}, plot_task=source
+    )
+    with pytest.raises(UsageError, match=r"declares the plot 'residual'; expected plots of calib"):
+        load_problem(ProblemSection(kind="table", label="y", task="plotted"), ROOT)
 
 
 def test_option_schemas_are_printable():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tarfile
 
+import numpy as np
+import pandas as pd
 import pytest
 from ml_pipeline.bundle import identity
 from ml_pipeline.bundle.reader import Bundle
@@ -155,6 +157,78 @@ def test_what_cannot_be_served_is_refused_with_its_reason(
         result.report.summary
     )
     assert not (project.root / "build/ml/model/model.onnx").exists()
+
+
+OTHER_TASKS = '''
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+
+def unfaithful_regression():
+    """The powers of unscaled features exceed what the float32 of the export resolves."""
+    return make_pipeline(SimpleImputer(), PolynomialFeatures(6), LinearRegression())
+
+
+def unfaithful_multiclass_classification():
+    pipeline = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression())
+    return CalibratedClassifierCV(pipeline)
+
+
+class unconverted_regression(DummyRegressor):
+    """No converter knows a class of the project."""
+
+
+class unconverted_multiclass_classification(DummyClassifier):
+    """No converter knows a class of the project."""
+
+
+def regression():
+    return make_pipeline(SimpleImputer(), StandardScaler(), LinearRegression())
+
+
+def multiclass_classification():
+    return make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression())
+'''
+
+
+@pytest.mark.parametrize("task", ["regression", "multiclass_classification"])
+def test_an_export_of_other_tasks_is_refused_where_it_is_not_faithful(
+    make_project, make_context, task
+):
+    rng = np.random.default_rng(4)
+    rows = pd.DataFrame({"x": rng.normal(30, 20, 300), "z": rng.normal(size=300)})
+    number = rows["x"] + 10 * rows["z"]
+    names = np.array(["low", "middle", "high"])[np.digitize(number, [20, 40])]
+    rows["y"] = number if task == "regression" else names
+
+    def train_with(reference):
+        project = make_project(
+            bare=True,
+            project="small",
+            data={"source": {"kind": "csv", "path": "rows.csv"}},
+            problem={"kind": "table", "task": task, "label": "y"},
+            train={"estimator": f"other_tasks:{reference}", "min_rows": 100},
+        )
+        rows.to_csv(project.root / "rows.csv", index=False)
+        (project.root / "other_tasks.py").write_text(OTHER_TASKS)
+        return run(make_context, project, "validate-data", "train")
+
+    for reference, message in (
+        (f"unfaithful_{task}", "its ONNX model predicts otherwise than the fitted object"),
+        (f"unconverted_{task}", "does not convert to ONNX"),
+    ):
+        refused = train_with(reference)
+        assert (refused.exit_code, message in refused.report.summary) == (1, True), (
+            refused.report.summary
+        )
+    trained = train_with(task)
+    assert trained.exit_code == 0, trained.report.summary
+    verdicts = {check.name: check.verdict for check in trained.report.checks}
+    assert verdicts["conversion of the project's estimator"] == "pass"
 
 
 class TestIdentity:

@@ -29,7 +29,7 @@ from ml_pipeline.data.validation import (
     validate,
 )
 from ml_pipeline.data.validation_summary import span_of, summarize
-from ml_pipeline.tasks.binary_classification import BINARY
+from ml_pipeline.tasks.loader import load_task
 
 if TYPE_CHECKING:
     from ml_pipeline.problem import Problem
@@ -125,7 +125,7 @@ def validate_source(
     checks = [*validation.checks, *observed]
     if len(frame):
         columns = [column for column in problem.columns() if column.name in names]
-        binary = project.config.problem.task == BINARY.name
+        binary = load_task(project.config.problem.task).objective.kind == "binary"
         whole = frame_tests(columns, time, data, today, problem.label_column, binary=binary)
         whole = independent_tests(validation, tests, whole)
         checks += check_frame(validation.clean, whole)

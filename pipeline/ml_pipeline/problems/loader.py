@@ -10,12 +10,13 @@ from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.plugins import installed_plugins, load_plugin
 from ml_pipeline.core.schema_errors import parse
 from ml_pipeline.tasks.binary_classification import BINARY
-from ml_pipeline.tasks.loader import load_task
+from ml_pipeline.tasks.loader import BUILT_IN, TASK_PLUGINS, load_task
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from ml_pipeline.problem import Problem
+    from ml_pipeline.tasks.base import Task
 
 PROBLEM_PLUGINS = "ml_pipeline.problems"
 """The group of their entry points."""
@@ -33,7 +34,7 @@ def load_problem(config: ProblemSection, root: Path) -> Problem:
     plugin = load_plugin(PROBLEM_PLUGINS, config.kind, what="problem.kind", attributes=METHODS)
     task = load_task(config.task)
     tasks = _tasks(plugin)
-    if task.name not in tasks:
+    if not _takes(tasks, task):
         raise UsageError(
             f"problem.task is '{task.name}', which the problem '{config.kind}' does not have",
             expected=f"one of: {', '.join(tasks)}",
@@ -51,10 +52,22 @@ def option_schemas() -> dict[str, type[BaseModel]]:
 
 
 def problem_tasks() -> dict[str, tuple[str, ...]]:
-    """Return the tasks that every installed problem plug-in has, by its kind."""
+    """Return the tasks of every installed problem plug-in by its kind, installed ones included."""
     plugins = installed_plugins(PROBLEM_PLUGINS)
-    return {kind: _tasks(plugin.load(attributes=METHODS)) for kind, plugin in plugins.items()}
+    further = [load_task(name) for name in installed_plugins(TASK_PLUGINS)]
+    found = {}
+    for kind, plugin in plugins.items():
+        tasks = _tasks(plugin.load(attributes=METHODS))
+        others = [task.name for task in further if task.name not in tasks and _takes(tasks, task)]
+        found[kind] = (*tasks, *others)
+    return found
 
 
 def _tasks(plugin: Any) -> tuple[str, ...]:
     return tuple(getattr(plugin, "tasks", (BINARY.name,)))
+
+
+def _takes(tasks: tuple[str, ...], task: Task) -> bool:
+    """Return whether a problem has the task, or a built-in one that learns the same objective."""
+    kinds = {load_task(name).objective.kind for name in tasks if name in BUILT_IN}
+    return task.name in tasks or (task.name not in BUILT_IN and task.objective.kind in kinds)

@@ -73,7 +73,7 @@ class Table:
         self.options = options
         self.task = task
         self.primary_metric = task.primary_metric
-        if "positive" in options.model_fields_set and task.name != BINARY.name:
+        if "positive" in options.model_fields_set and task.objective.kind != "binary":
             raise UsageError(
                 f"problem.positive is set and problem.task is {task.name}",
                 expected=f"problem.positive with {BINARY.name} only",
@@ -91,7 +91,7 @@ class Table:
         options = self.options
         numbers = () if options.numeric == "auto" else options.numeric
         words = isinstance(options.positive, str | bool)
-        if self.task.name != BINARY.name:
+        if self.task.objective.kind != "binary":
             words = self.task.objective.kind == "multiclass"
         kind: Literal["text", "number"] = "text" if words else "number"
         found = {options.label: Column(options.label, kind)}
@@ -142,7 +142,7 @@ class Table:
                     TOLERANCE,
                 )
             )
-        if self.task.name == BINARY.name:
+        if self.task.objective.kind == "binary":
             rules.append(
                 Rule(
                     f"{self.options.label}_two_values",

@@ -156,7 +156,7 @@ def _moved(kept: Any, given: Any, predictions: Predictions) -> list[Any]:
             found.append(kept[column].is_distinct_from(given[column]))
             continue
         limit: Any = TOLERANCE
-        if predictions.task.name == "regression":
+        if predictions.task.objective.kind == "regression":
             limit = TOLERANCE * sa.func.abs(given[column])
         found.append(sa.func.abs(kept[column] - given[column]) > limit)
     return found

@@ -81,13 +81,13 @@ class BinaryClassification(Task):
         return self
 
     def to_json(self) -> dict[str, Any] | None:
-        """Return None: a record without a task is one of binary classification."""
-        return None
+        """Return None for this task itself: a record without a task is one of it."""
+        return None if self.name == NAME else {"name": self.name}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        if values != {"name": NAME}:
-            raise ValueError(f"{NAME} records its name only")
+        if values != {"name": cls.name}:
+            raise ValueError(f"{cls.name} records its name only")
         return cls()
 
     # --- labels -----------------------------------------------------------------------------

@@ -83,17 +83,17 @@ class MulticlassClassification(Task):
         return self
 
     def to_json(self) -> dict[str, Any] | None:
-        return {"name": NAME, "classes": list(self.classes)}
+        return {"name": self.name, "classes": list(self.classes)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         classes = values.get("classes")
         if set(values) != {"name", "classes"} or not isinstance(classes, list):
-            raise ValueError(f"{NAME} records its name and classes")
+            raise ValueError(f"{cls.name} records its name and classes")
         if len(classes) < 2 or not all(isinstance(each, str) for each in classes):
-            raise ValueError(f"{NAME} has at least two classes, each a text")
+            raise ValueError(f"{cls.name} has at least two classes, each a text")
         if len({*classes}) < len(classes):
-            raise ValueError(f"{NAME} has a class twice")
+            raise ValueError(f"{cls.name} has a class twice")
         return cls(tuple(classes))
 
     # --- labels -----------------------------------------------------------------------------

@@ -104,7 +104,7 @@ class Regression(Task):
 
     def to_json(self) -> dict[str, Any] | None:
         return {
-            "name": NAME,
+            "name": self.name,
             "mean": self.mean,
             "scale": self.scale,
             "half_width": self.half_width,
@@ -115,14 +115,14 @@ class Regression(Task):
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         if set(values) != {*FIELDS}:
-            raise ValueError(f"{NAME} records {', '.join(FIELDS)}")
+            raise ValueError(f"{cls.name} records {', '.join(FIELDS)}")
         numbers = [values[key] for key in ("mean", "scale", "half_width", "coverage")]
         numbers += values["bins"]
         if not all(type(each) in (int, float) and math.isfinite(each) for each in numbers):
-            raise ValueError(f"{NAME} records finite numbers")
+            raise ValueError(f"{cls.name} records finite numbers")
         mean, scale, width, coverage, *bounds = map(float, numbers)
         if scale <= 0 or width < 0 or not 0 < coverage < 1 or bounds != sorted({*bounds}):
-            raise ValueError(f"{NAME}: scale, half width, coverage or bins are out of range")
+            raise ValueError(f"{cls.name}: scale, half width, coverage or bins are out of range")
         return cls(mean, scale, width, coverage, tuple(bounds))
 
     # --- labels -----------------------------------------------------------------------------
