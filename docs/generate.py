@@ -19,7 +19,7 @@ import yaml
 from ml_pipeline import __version__
 from ml_pipeline.core.report import SCHEMA, StageReport
 from ml_pipeline.project.config_listing import schema
-from ml_pipeline.stages.facts import camel, facts_of
+from ml_pipeline.stages.facts import as_arguments, facts_of
 from ml_pipeline.stages.record import Stage, flags_of
 from ml_pipeline.stages.table import STAGES, Step, runs
 from ml_pipeline.training.estimators.loader import installed_estimators
@@ -265,7 +265,6 @@ def _planned(step: Step, stages: Mapping[str, Stage], own: Mapping[str, Any]) ->
     name, environment, flags = step
     stage = stages[name]
     more = own["stages"].get(name, {})
-    arguments = {camel(key.replace("_", "-")): value for key, value in flags.items()}
     return {
         "stage": name,
         "step": step_name(name),
@@ -279,7 +278,7 @@ def _planned(step: Step, stages: Mapping[str, Stage], own: Mapping[str, Any]) ->
         "fromPipeline": sorted(
             own["steps"]["mlPipeline"]["arguments"].keys() & more.get("arguments", {}).keys()
         ),
-        "arguments": arguments,
+        "arguments": as_arguments(flags),
     }
 
 

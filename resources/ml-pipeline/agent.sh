@@ -72,7 +72,7 @@ if [ -z "$package" ]; then
         package=$ML_PACKAGE_DEFAULT
     fi
 fi
-[ -n "$package" ] || fail "no ml-pipeline here, and nothing says where it comes from: give mlAgent package: 'jenkins-ml-pipeline==…', or set the global environment variable ML_PIPELINE_PACKAGE (docs/how-to/jenkins.md)"
+[ -n "$package" ] || fail "no command ml-pipeline on this agent and no package to install: give mlAgent package: 'jenkins-ml-pipeline==…', or set the global environment variable ML_PIPELINE_PACKAGE (docs/how-to/jenkins.md)"
 [ -z "$lock" ] || [ -f "$lock" ] || fail "the lock $lock is not in the workspace"
 
 python=
@@ -84,8 +84,8 @@ for name in "${ML_PYTHON:-python3}" python3.13 python3.12 python3.11 python3 pyt
 done
 [ -n "$python" ] || fail "no Python 3.11, 3.12 or 3.13 on $(uname -n); install one, name it in ML_PYTHON, or use image:"
 
-# The key: everything that decides what is in the environment, and that wheels are kept beside it. Sources of a
-# checkout are laid over it.
+# The key: everything that decides what is in the environment, and that its wheels are stored beside it. Sources of a
+# checkout are copied over it.
 origin=$package
 [ "$package" != "$PWD" ] || origin=checkout
 key=$({ "$python" -VV; "$python" -I -S -c 'import sys; print(sys._base_executable)'; uname -m; printf '%s\n' wheels "$origin"; [ -z "$lock" ] || cat "$lock"; } | "$python" -I -S -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
@@ -100,7 +100,7 @@ install() {
     fi
 }
 
-# An environment is made of wheels, which are kept beside it in its folder `wheels`. Before it is used, each
+# An environment is made of wheels, which are stored in its folder `wheels`. Before it is used, each
 # of them must be one of the lock, by its hash, and each file what its wheel says: byte code is removed, what
 # no wheel has is refused, and the commands of `bin` are written by `seal`, always the same. What a checkout
 # is installed to is compared with the checkout.
@@ -245,7 +245,7 @@ def carried_lock(wheels):
 
 
 def require_known_wheels(wheels):
-    """Refuse an archive that neither the lock nor the package knows."""
+    """Refuse an archive that neither the lock nor the package lists."""
     locked = hashes("".join(lines(lock)) if lock else carried_lock(wheels))
     path = package.partition("[")[0]
     named = re.search(r"#(?:.*&)?sha256=([0-9a-f]{64})", package)

@@ -1,5 +1,5 @@
 // Which of CodeNarc's rules the library, the Jenkinsfiles and the engine under harness/src/pytest_jenkinsfile keep.
-// A rule that is off stands with its reason. Categories left out: `dry` (arguments of steps repeat), `enhanced` (needs
+// Each rule that is off has its reason. Categories left out: `dry` (arguments of steps repeat), `enhanced` (needs
 // Jenkins on the class path), and those for Grails, JDBC, JUnit and logging.
 
 // In Declarative a block is a section, `environment { NAME = … }` no assignment, and `_` what @Library is fastened to.
@@ -41,8 +41,8 @@ ruleset {
         exclude 'ReturnsNullInsteadOfEmptyCollection' // null is "no valid report", which an empty map is not
     }
     ruleset('rulesets/exceptions.xml') {
-        exclude 'CatchException' // a build that ends must be told of, whatever ended it
-        exclude 'CatchNullPointerException' // the engine tells its own faults from those of a script
+        exclude 'CatchException' // the end of a build is reported, whatever caused it
+        exclude 'CatchNullPointerException' // the engine distinguishes its own faults from those of a script
         exclude 'CatchRuntimeException' // decodeBase64 throws nothing narrower
         exclude 'CatchThrowable'
         exclude 'ExceptionExtendsError' // a gap of the engine must pass through `catch (Exception)` of a script
@@ -85,7 +85,7 @@ ruleset {
     }
     ruleset('rulesets/unnecessary.xml') {
         exclude 'UnnecessaryCast' // @CompileStatic asks for some
-        exclude 'UnnecessaryObjectReferences' // `with` hides who is asked
+        exclude 'UnnecessaryObjectReferences' // `with` hides which object is called
         exclude 'UnnecessaryReturnKeyword' // contradicts ImplicitReturnStatement
         exclude 'UnnecessarySetter' // System.setOut is no property
         UnnecessaryCollectCall { doNotApplyToFilesMatching = transformed }

@@ -57,7 +57,7 @@ def containers(build: Build) -> list[str]:
 
 @pytest.mark.parametrize("script", [EXPLICIT, TEMPLATE], ids=["explicit", "template"])
 @pytest.mark.parametrize("branch", ["PR-7", "feature/x"])
-def test_what_does_not_deliver_gets_neither_home_nor_engine(
+def test_a_build_that_does_not_deliver_has_neither_home_nor_engine(
     deliver: Deliver, script: str, branch: str
 ) -> None:
     build = deliver(script, branch=branch, env=ADMINISTRATORS, agents={"one": ["docker"]})
@@ -94,7 +94,9 @@ def test_package_gets_the_engine_where_it_pushes_an_image_and_delivers(
     assert set(containers(build)) == {""}
 
 
-def test_so_it_does_in_the_template(deliver: Deliver, package: Package) -> None:
+def test_package_in_the_template_gets_the_engine_where_it_pushes_an_image(
+    deliver: Deliver, package: Package
+) -> None:
     script = TEMPLATE.replace("nepse'", "nepse', stages: [package: [push: true]]")
     build = deliver(script, env=ADMINISTRATORS, agents={"one": ["docker"]})
     assert build.result == "SUCCESS"
@@ -140,7 +142,7 @@ def test_variables_of_home_certificates_and_index(deliver: Deliver, package: Pac
 def test_an_environment_on_a_node_comes_first_in_the_path(
     deliver: Deliver, package: Package
 ) -> None:
-    package.setup = "bin=/cache/venv-1/bin\n"
+    package.environment_output = "bin=/cache/venv-1/bin\n"
     deliver(f"{LIBRARY}mlLint({PROJECT})")
     assert package.calls[0].environment["PATH"].startswith("/cache/venv-1/bin:")
     assert (
@@ -152,7 +154,7 @@ def test_an_environment_on_a_node_comes_first_in_the_path(
 def test_in_a_container_whose_path_jenkins_keeps_the_command_line_sets_it(
     deliver: Deliver, package: Package
 ) -> None:
-    package.setup = "bin=/cache/venv-1/bin\n"
+    package.environment_output = "bin=/cache/venv-1/bin\n"
     deliver(f"{LIBRARY}mlLint({PROJECT}, agent: [image: 'python:3.12'])")
     assert package.calls[0].environment["ML_PIPELINE_BIN"] == "/cache/venv-1/bin"
     assert package.calls[0].script == (
@@ -160,11 +162,11 @@ def test_in_a_container_whose_path_jenkins_keeps_the_command_line_sets_it(
     )
 
 
-@pytest.mark.parametrize("setup", ["error=no ml-pipeline here\n", "", "something else\n"])
+@pytest.mark.parametrize("output", ["error=no ml-pipeline here\n", "", "something else\n"])
 def test_an_agent_without_the_package_is_an_error(
-    deliver: Deliver, package: Package, setup: str
+    deliver: Deliver, package: Package, output: str
 ) -> None:
-    package.setup = setup
+    package.environment_output = output
     build = deliver(f"{LIBRARY}mlLint({PROJECT})")
     assert build.result == "FAILURE"
     assert "mlAgent: " in build.text
@@ -186,7 +188,7 @@ def test_a_dockerfile_of_the_workspace_is_built_without_its_name_in_a_shell(
     assert (package.calls[0].container or "").startswith("ml-pipeline-agent:")
 
 
-def test_on_a_node_it_stays_there(deliver: Deliver) -> None:
+def test_on_a_node_the_step_allocates_no_other(deliver: Deliver) -> None:
     build = deliver(f"{LIBRARY}node {{ checkout scm\n mlAgent {{ mlLint({PROJECT}) }} }}")
     assert len(build.calls("node")) == 1
 
@@ -205,7 +207,7 @@ def test_a_stage_may_have_an_image_of_its_own_in_the_same_workspace(
     assert by_verb["train"].container == "gpu:1"
     assert by_verb["validate-data"].container == by_verb["gate"].container == "ml:1"
     assert by_verb["train"].cwd == by_verb["gate"].cwd
-    assert package.given("train")["max_epochs"] == 9
+    assert package.flags("train")["max_epochs"] == 9
 
 
 def test_a_stage_is_switched_off(deliver: Deliver, package: Package) -> None:
@@ -216,13 +218,13 @@ def test_a_stage_is_switched_off(deliver: Deliver, package: Package) -> None:
     assert package.verbs[-2:] == ["promote", "watch"]
 
 
-def test_a_stage_of_ones_own_may_stand_for_one_that_is_switched_off(
+def test_a_hook_may_replace_a_stage_that_is_switched_off(
     deliver: Deliver, package: Package
 ) -> None:
     own = f"before: [evaluate: {{ mlTrain({PROJECT}, maxEpochs: 3) }}]"
     build = deliver(f"{LIBRARY}mlPipeline({PROJECT}, stages: [train: false], {own})")
     assert build.result == "SUCCESS"
-    assert package.given("train")["max_epochs"] == 3
+    assert package.flags("train")["max_epochs"] == 3
 
 
 def test_without_approve_nothing_is_promoted(deliver: Deliver, package: Package) -> None:
@@ -230,7 +232,7 @@ def test_without_approve_nothing_is_promoted(deliver: Deliver, package: Package)
     assert package.verbs[-1] == "gate"
 
 
-def test_stages_of_ones_own_run_before_and_after(deliver: Deliver) -> None:
+def test_hooks_run_before_and_after_a_stage(deliver: Deliver) -> None:
     script = f"""{LIBRARY}
     mlPipeline({PROJECT},
         before: [
@@ -248,9 +250,7 @@ def test_stages_of_ones_own_run_before_and_after(deliver: Deliver) -> None:
     assert [echo for echo in build.echoes if echo.startswith("own")] == ["own 1", "own 2", "own 3"]
 
 
-def test_a_stage_of_ones_own_that_fails_ends_the_delivery(
-    deliver: Deliver, package: Package
-) -> None:
+def test_a_hook_that_fails_ends_the_delivery(deliver: Deliver, package: Package) -> None:
     build = deliver(
         f"{LIBRARY}mlPipeline({PROJECT}, before: [register: {{ error 'not signed off' }}])"
     )
@@ -261,10 +261,10 @@ def test_a_stage_of_ones_own_that_fails_ends_the_delivery(
 @pytest.mark.parametrize(
     ("verb", "code", "result"), [("gate", 0, "SUCCESS"), ("train", 1, "FAILURE")]
 )
-def test_notifications(
+def test_people_are_notified_at_the_prompt_and_at_the_end(
     deliver: Deliver, package: Package, verb: str, code: int, result: str
 ) -> None:
-    package.says[verb] = code
+    package.outcomes[verb] = code
     message = '{ news -> echo "news ${news.event} ${news.result} ${news.description}" }'
     build = deliver(f"{LIBRARY}mlPipeline({PROJECT}, notify: {message})")
     news = [echo for echo in build.echoes if echo.startswith("news")]
@@ -456,7 +456,9 @@ def test_an_agent_inherits_what_it_does_not_set(
     assert call.environment["ML_AGENT"] == f"node {label}"
 
 
-def test_a_stage_that_is_to_leave_the_data_is_refused(deliver: Deliver, package: Package) -> None:
+def test_a_stage_on_another_machine_than_the_data_is_refused(
+    deliver: Deliver, package: Package
+) -> None:
     script = f"{LIBRARY}mlPipeline({PROJECT}, stages: [train: [agent: [node: 'gpu']]])"
     build = deliver(script)
     assert build.result == "FAILURE"

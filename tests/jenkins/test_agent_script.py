@@ -175,16 +175,14 @@ def test_the_lock_in_the_package_is_installed_and_nothing_is_resolved(
     assert list(Path(output["bin"]).parent.glob("lib/*/site-packages/helper.py"))
 
 
-def test_a_package_that_the_lock_does_not_know_by_its_hash_is_refused(
-    agent: Agent, wheel: Path
-) -> None:
+def test_a_package_whose_hash_is_not_in_the_lock_is_refused(agent: Agent, wheel: Path) -> None:
     path, _ = helper(wheel.parent)
     with_lock(wheel, "0" * 64)
     output = agent.run(ML_PACKAGE=str(wheel), PIP_FIND_LINKS=str(path.parent))
     assert output == {"error": f"{wheel} could not be installed: see above"}
 
 
-def test_a_lock_of_the_workspace_goes_before_that_of_the_package(agent: Agent, wheel: Path) -> None:
+def test_a_lock_of_the_workspace_overrides_that_of_the_package(agent: Agent, wheel: Path) -> None:
     with_lock(wheel, "0" * 64)
     (agent.root / "workspace/own.txt").write_text("")
     output = agent.run(ML_PACKAGE=str(wheel), ML_LOCK="own.txt")
@@ -299,7 +297,7 @@ def test_a_lock_for_another_python_lacks_what_this_one_needs(agent: Agent, wheel
     assert not list((agent.root / "cache").glob("*/.made"))
 
 
-def test_the_command_of_the_image_is_taken(agent: Agent) -> None:
+def test_the_command_of_the_image_is_used(agent: Agent) -> None:
     agent.command(__version__)
     assert agent.run() == {"bin": ""}
 
@@ -385,7 +383,7 @@ def test_unused_environments_are_removed_when_a_new_one_is_created(
     assert (cache / "venv-used").exists(), "only when a new one is made"
 
 
-def test_what_cannot_be_installed_is_an_error_and_leaves_nothing_half_made(agent: Agent) -> None:
+def test_a_failed_installation_is_an_error_and_leaves_no_environment(agent: Agent) -> None:
     package = "jenkins-ml-pipeline==0.0.1; touch hacked"
     assert "could not be installed" in agent.run(ML_PACKAGE=package)["error"]
     assert not list((agent.root / "cache").glob("*.making"))
@@ -599,7 +597,7 @@ def test_planted_byte_code_is_removed(made: Environments) -> None:
 
 
 @pytest.mark.slow
-def test_an_environment_of_its_own_that_was_changed_is_made_anew(made: Environments) -> None:
+def test_an_environment_of_its_own_that_was_changed_is_created_again(made: Environments) -> None:
     given = {**made.given, "ML_CACHE": str(made.venv.parent), "ML_CACHE_SHARED": ""}
     _alter(made)
     assert made.agent.run(**given) == {"bin": str(made.venv / "bin")}
@@ -647,7 +645,7 @@ def _written(folder: Path, files: Mapping[str, str]) -> None:
         ),
     ],
 )
-def test_what_a_checkout_was_installed_to_is_compared_with_it(
+def test_an_installed_checkout_is_compared_with_its_sources(
     tmp_path: Path, files: Mapping[str, str], message: str
 ) -> None:
     workspace, over = tmp_path / "workspace", tmp_path / "over"
@@ -689,7 +687,7 @@ def test_an_input_that_is_missing_is_named(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("given", ["http_proxy", "HTTP_PROXY"])
-def test_a_proxy_is_seen_under_both_spellings(agent: Agent, given: str) -> None:
+def test_a_proxy_variable_is_set_in_both_spellings(agent: Agent, given: str) -> None:
     (agent.path / "ml-pipeline").write_text(
         f'#!/bin/sh\necho "ml-pipeline {__version__}, $http_proxy $HTTP_PROXY"\n'
     )

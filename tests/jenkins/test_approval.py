@@ -28,13 +28,13 @@ def answer(**values: Any) -> list[dict[str, Any]]:
 def test_name_and_reason_come_from_the_map(deliver: Deliver, package: Package) -> None:
     build = deliver(ask(), answers=answer(values={"REASON": " better  "}), restart_everywhere=True)
     assert build.result == "SUCCESS"
-    assert package.given("approve")["by"] == "alice"
-    assert package.given("approve")["reason"] == "better"
+    assert package.flags("approve")["by"] == "alice"
+    assert package.flags("approve")["reason"] == "better"
     assert "result pass version 7 approved by alice: better" in build.echoes
 
 
 @pytest.mark.parametrize("values", [{}, {"REASON": ""}, {"REASON": "  "}], ids=str)
-def test_without_a_reason_it_asks_again(
+def test_an_answer_without_a_reason_is_prompted_for_again(
     deliver: Deliver, package: Package, values: dict[str, str]
 ) -> None:
     answers = [*answer(values=values), *answer(values={"REASON": "better"})]
@@ -42,7 +42,7 @@ def test_without_a_reason_it_asks_again(
     assert build.result == "SUCCESS"
     assert len(build.calls("input")) == 2
     assert "mlApprove: alice answered without a reason; asking again" in build.echoes
-    assert package.given("approve")["reason"] == "better"
+    assert package.flags("approve")["reason"] == "better"
 
 
 def test_three_answers_without_a_reason_approve_nothing(deliver: Deliver, package: Package) -> None:
@@ -69,7 +69,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize(("shape", "by", "reason"), SHAPES, ids=[shape for shape, _, _ in SHAPES])
-def test_every_shape_that_input_returns_is_understood(
+def test_every_shape_that_input_returns_is_parsed(
     deliver: Deliver, shape: str, by: str | None, reason: str | None
 ) -> None:
     build = deliver(
@@ -80,8 +80,10 @@ def test_every_shape_that_input_returns_is_understood(
     assert build.echoes == [f"<{by or 'null'}> <{reason or 'null'}>"]
 
 
-def test_the_prompt_shows_what_is_decided_on(deliver: Deliver, package: Package) -> None:
-    package.says["gate"] = {
+def test_the_prompt_shows_versions_comparison_and_checks(
+    deliver: Deliver, package: Package
+) -> None:
+    package.outcomes["gate"] = {
         "summary": "may be promoted: +0.0641 [+0.0504, +0.0777]",
         "metrics": {"champion_version": 6},
         "checks": [
@@ -113,7 +115,7 @@ def test_the_prompt_is_one_line_however_long_the_summary(
     deliver: Deliver, package: Package
 ) -> None:
     """A page of Jenkins shows the message as one heading: line breaks and links are lost there."""
-    package.says["gate"] = {"summary": "may be promoted:\n" + "log loss better by 0.01, " * 50}
+    package.outcomes["gate"] = {"summary": "may be promoted:\n" + "log loss better by 0.01, " * 50}
     build = deliver(ask(), answers=answer(values={"REASON": "better"}))
     message = build.calls("input")[0].arguments["message"]
     assert "\n" not in message
@@ -131,20 +133,22 @@ def test_the_comparison_leaves_out_that_it_may_be_promoted(deliver: Deliver) -> 
     assert build.echoes == ["log loss +0.0247 (superior)"]
 
 
-def test_somebody_else_is_not_taken(deliver: Deliver, package: Package) -> None:
+def test_an_answer_of_a_user_who_is_no_submitter_is_refused(
+    deliver: Deliver, package: Package
+) -> None:
     answers = [
         {"input": "*", "by": "mallory", "values": {"REASON": "mine"}},
         {"input": "*", "by": "alice", "values": {"REASON": "better"}},
     ]
     build = deliver(ask(", submitters: 'alice'"), answers=answers)
     assert [form["by"] for form in build.refused_submissions] == ["mallory"]
-    assert package.given("approve")["by"] == "alice"
+    assert package.flags("approve")["by"] == "alice"
 
 
 def test_an_author_who_approves_is_refused_by_the_policy(
     deliver: Deliver, package: Package
 ) -> None:
-    package.says["approve"] = {
+    package.outcomes["approve"] = {
         "code": 1,
         "summary": "'alice' is an author of the change; expected four eyes",
     }
@@ -161,23 +165,23 @@ REFUSED = {"code": 1, "metrics": {"counted": False}, "summary": "'bob' may not a
 def test_a_rejection_ends_the_build_and_is_recorded_with_the_version(
     deliver: Deliver, package: Package, script: str
 ) -> None:
-    package.says["approve"] = COUNTED
+    package.outcomes["approve"] = COUNTED
     build = deliver(script, answers=answer(do="reject"))
     assert build.result == "ABORTED"
     assert build.description == "version 7 not promoted, rejected: Rejected by alice"
-    assert package.given("approve")["reject"] is True
-    assert package.given("approve")["by"] == "alice"
+    assert package.flags("approve")["reject"] is True
+    assert package.flags("approve")["by"] == "alice"
     assert "promote" not in package.verbs
 
 
 @pytest.mark.parametrize(
     "script", [ask(), EXPLICIT, TEMPLATE], ids=["step", "explicit", "template"]
 )
-def test_whoever_may_not_decide_ends_the_build_and_decides_nothing(
+def test_an_abort_by_a_user_who_may_not_decide_records_no_rejection(
     deliver: Deliver, package: Package, script: str
 ) -> None:
     """Jenkins lets everybody with the permission Cancel abort a prompt, `submitter` or not."""
-    package.says["approve"] = REFUSED
+    package.outcomes["approve"] = REFUSED
     build = deliver(script, answers=answer(do="reject") + answer(do="reject"))
     assert build.result == "ABORTED"
     assert build.description == "ended by alice, who may not decide; version 7 is still open"
@@ -188,7 +192,7 @@ def test_whoever_may_not_decide_ends_the_build_and_decides_nothing(
 @pytest.mark.parametrize(
     ("decision", "why"),
     [
-        (5, "approve: a fault of ml-pipeline, please report it with the lines above: "),
+        (5, "approve: a fault of ml-pipeline, report it with the lines above: "),
         (3, "approve: the environment failed four times: "),
         ({"code": 1, "summary": "version 8 is the challenger"}, "version 8 is the challenger"),
     ],
@@ -196,7 +200,7 @@ def test_whoever_may_not_decide_ends_the_build_and_decides_nothing(
 def test_a_rejection_that_cannot_be_recorded_is_no_decision(
     deliver: Deliver, package: Package, decision: Any, why: str
 ) -> None:
-    package.says["approve"] = decision
+    package.outcomes["approve"] = decision
     build = deliver(ask(), answers=answer(do="reject"))
     assert build.result == "ABORTED"
     message = build.description or ""
@@ -229,7 +233,7 @@ def test_a_prompt_without_an_answer_times_out(
     build = deliver(ask(arguments), answers=answer(do="ignore"))
     assert build.result == "ABORTED"
     assert build.description == (
-        f"version 7 not promoted, timed out: nobody answered within {hours} hours; it is still open"
+        f"version 7 not promoted, timed out: no approval within {hours} hours; it is still open"
     )
     assert "approve" not in package.verbs
 
@@ -249,32 +253,34 @@ def test_the_delivery_that_is_approved_first_ends_the_older_one(
     assert package.verbs.count("promote") == 1
 
 
-def test_a_policy_that_promotes_by_itself_asks_for_no_approval(
+def test_there_is_no_prompt_where_the_policy_allows_automatic_promotion(
     deliver: Deliver, package: Package
 ) -> None:
-    package.says["approve"] = (
+    package.outcomes["approve"] = (
         "version 7 approved by policy: the policy promotes what the gate passes"
     )
     build = deliver(ask(", automatic: true"))
     assert build.result == "SUCCESS"
     assert not build.calls("input")
-    assert "by" not in package.given("approve")
+    assert "by" not in package.flags("approve")
 
 
-def test_a_policy_that_wants_a_person_is_obeyed(deliver: Deliver, package: Package) -> None:
-    package.says["approve"] = [4, 0]
+def test_a_policy_that_requires_a_person_prompts_despite_automatic(
+    deliver: Deliver, package: Package
+) -> None:
+    package.outcomes["approve"] = [4, 0]
     build = deliver(ask(", automatic: true"), answers=answer(values={"REASON": "better"}))
     assert build.result == "SUCCESS"
-    assert package.given("approve")["by"] == "alice"
+    assert package.flags("approve")["by"] == "alice"
 
 
 def test_an_approval_that_still_waits_approves_nothing(deliver: Deliver, package: Package) -> None:
-    package.says["approve"] = 4
+    package.outcomes["approve"] = 4
     build = deliver(ask(), answers=answer(values={"REASON": "better"}))
     assert build.result == "FAILURE"
 
 
-def test_on_an_agent_it_would_hold_an_executor(deliver: Deliver, package: Package) -> None:
+def test_a_prompt_on_an_agent_is_refused(deliver: Deliver, package: Package) -> None:
     script = GATE + "node { mlApprove(project: 'examples/nepse') }"
     build = deliver(script)
     assert build.result == "FAILURE"
@@ -286,7 +292,7 @@ def test_on_an_agent_it_would_hold_an_executor(deliver: Deliver, package: Packag
 def test_without_a_gate_that_passed_there_is_no_prompt(
     deliver: Deliver, package: Package, gate: int | None
 ) -> None:
-    package.says["gate"] = gate or 0
+    package.outcomes["gate"] = gate or 0
     script = ask() if gate else ask().replace("mlGate(project: 'examples/nepse')", "")
     build = deliver(script)
     assert build.result == "SUCCESS"

@@ -74,7 +74,7 @@ def test_a_text_may_be_interpolated(deliver: Deliver, package: Package) -> None:
     call = 'mlLint(project: "examples/${name}", set: "a.b=${name}")'
     script = f"{LIBRARY}def name = 'nepse'\n{call}\n"
     assert deliver(script).result == "SUCCESS"
-    assert package.given("lint")["set"] == ["a.b=nepse"]
+    assert package.flags("lint")["set"] == ["a.b=nepse"]
 
 
 def test_a_step_takes_named_arguments_only(deliver: Deliver, package: Package) -> None:

@@ -60,7 +60,7 @@ def test_the_groovy_is_clean(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_breaks_a_rule_is_found(tmp_path: Path) -> None:
+def test_violations_are_reported(tmp_path: Path) -> None:
     (tmp_path / "vars").mkdir()
     (tmp_path / "vars/bad.groovy").write_text(BAD)
     found = {line.split(":")[0] for line in violations(tmp_path, tmp_path / "r.json", *CHECKED)}
@@ -68,7 +68,7 @@ def test_what_breaks_a_rule_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_method_of_more_than_60_lines_is_found(tmp_path: Path) -> None:
+def test_a_method_of_more_than_60_lines_is_a_violation(tmp_path: Path) -> None:
     folder = tmp_path / "src/org/mlpipeline"
     folder.mkdir(parents=True)
     for name, lines in (("Short", 58), ("Long", 59)):

@@ -28,14 +28,14 @@ def test_main_approved_ends_in_production_with_a_restart_at_every_step(
     assert sorted(package.verbs[:2]) == CHECKS
     assert package.verbs[2:] == [*TO_GATE, *AFTER_GATE]
     assert build.description == "version 7 is in production: http://127.0.0.1:8000"
-    assert package.given("approve") | {"run_id": ""} == {
+    assert package.flags("approve") | {"run_id": ""} == {
         "run_id": "",
         "project": ".",
         "by": "alice",
         "reason": "it is better",
         "expect_version": 7,
     }
-    assert package.given("promote")["expect_version"] == 7
+    assert package.flags("promote")["expect_version"] == 7
 
 
 def test_all_stages_of_a_build_are_one_run(deliver: Deliver, package: Package) -> None:
@@ -44,7 +44,7 @@ def test_all_stages_of_a_build_are_one_run(deliver: Deliver, package: Package) -
 
 
 @pytest.mark.parametrize("branch", ["main", "PR-7", "feature/x", "release/1.0"])
-def test_both_leave_the_same_trace(deliver: Deliver, branch: str) -> None:
+def test_both_call_the_same_steps(deliver: Deliver, branch: str) -> None:
     traces = []
     for script in (EXPLICIT, TEMPLATE):
         build = deliver(script, branch=branch)
@@ -63,8 +63,8 @@ def test_a_pull_request_is_green_and_touches_nothing(
     assert build.result == "SUCCESS"
     assert build.description == "evaluate ended with 0"
     assert sorted(package.verbs) == sorted([*CHECKS, *QUICK])
-    assert package.given("validate-data")["ci_data"] is True
-    assert package.given("train")["quick"] is True
+    assert package.flags("validate-data")["ci_data"] is True
+    assert package.flags("train")["quick"] is True
     assert not build.calls("input")
     assert not build.calls("lock")
 
@@ -135,7 +135,7 @@ def test_the_promotion_is_locked_and_the_milestone_lies_inside(
 def test_a_failed_stage_is_red_and_ends_the_delivery(
     deliver: Deliver, package: Package, script: str, stage: str
 ) -> None:
-    package.says[stage] = 1
+    package.outcomes[stage] = 1
     build = deliver(script)
     assert build.result == "FAILURE"
     assert f"{stage} ended with 1" in (build.description or "")
@@ -149,14 +149,14 @@ def test_a_failed_stage_is_red_and_ends_the_delivery(
 def test_a_pull_request_is_red_where_a_stage_fails(
     deliver: Deliver, package: Package, script: str
 ) -> None:
-    package.says["evaluate"] = 1
+    package.outcomes["evaluate"] = 1
     build = deliver(script, branch="PR-7")
     assert build.result == "FAILURE"
     assert "package" not in package.verbs
 
 
 def test_a_promotion_that_was_reverted_is_red(deliver: Deliver, package: Package) -> None:
-    package.says["promote"] = {
+    package.outcomes["promote"] = {
         "code": 1,
         "summary": "production is unhealthy; version 6 serves again",
     }
@@ -168,7 +168,7 @@ def test_a_promotion_that_was_reverted_is_red(deliver: Deliver, package: Package
 def test_a_champion_that_moved_during_the_wait_is_not_overwritten(
     deliver: Deliver, package: Package
 ) -> None:
-    package.says["promote"] = {"code": 1, "summary": "the champion moved since the comparison"}
+    package.outcomes["promote"] = {"code": 1, "summary": "the champion moved since the comparison"}
     build = deliver()
     assert build.result == "FAILURE"
     assert "the champion moved" in (build.description or "")
@@ -178,7 +178,7 @@ def test_a_champion_that_moved_during_the_wait_is_not_overwritten(
 def test_the_gate_fails_and_the_champion_stays(
     deliver: Deliver, package: Package, script: str
 ) -> None:
-    package.says["gate"] = {"code": 1, "summary": "not proved: +0.001 [-0.01, +0.02]"}
+    package.outcomes["gate"] = {"code": 1, "summary": "not proved: +0.001 [-0.01, +0.02]"}
     build = deliver(script)
     assert build.result == "SUCCESS"
     assert build.description == "champion kept: not proved: +0.001 [-0.01, +0.02]"
@@ -192,7 +192,7 @@ def test_the_gate_fails_and_the_champion_stays(
 def test_the_user_chooses_how_a_build_ends_that_kept_the_champion(
     deliver: Deliver, package: Package, kept: str, result: str, verdict: str
 ) -> None:
-    package.says["gate"] = {"code": 1, "verdict": verdict}
+    package.outcomes["gate"] = {"code": 1, "verdict": verdict}
     build = deliver(
         f"@Library('ml-pipeline') _\nmlPipeline(project: 'examples/nepse', whenKept: '{kept}')"
     )
@@ -203,10 +203,10 @@ def test_the_user_chooses_how_a_build_ends_that_kept_the_champion(
 @pytest.mark.parametrize(
     "answer", [5, {"code": 1, "verdict": "error"}, {"code": 1, "writes": False}, 3, 2]
 )
-def test_a_gate_that_crashed_is_red_and_keeps_nothing_green(
+def test_a_gate_that_crashed_fails_the_build(
     deliver: Deliver, package: Package, answer: object
 ) -> None:
-    package.says["gate"] = answer  # type: ignore[assignment]
+    package.outcomes["gate"] = answer  # type: ignore[assignment]
     build = deliver()
     assert build.result == "FAILURE"
     assert "champion kept" not in build.text
@@ -214,19 +214,19 @@ def test_a_gate_that_crashed_is_red_and_keeps_nothing_green(
 
 
 @BOTH
-def test_nothing_changed_asks_for_no_approval_and_checks_the_champion(
+def test_an_unchanged_model_needs_no_approval_and_the_champion_is_checked(
     deliver: Deliver, package: Package, script: str
 ) -> None:
-    package.says["gate"] = {
+    package.outcomes["gate"] = {
         "metrics": {"nothing_to_promote": True},
         "summary": "nothing to promote: version 7 is the champion already",
     }
-    package.says["promote"] = "nothing to promote: version 7 is the champion; its server is up"
+    package.outcomes["promote"] = "nothing to promote: version 7 is the champion; its server is up"
     build = deliver(script)
     assert build.result == "SUCCESS"
     assert build.description == "nothing to promote: version 7 is the champion; its server is up"
     assert package.verbs[-3:] == ["gate", "promote", "watch"]
-    assert "expect_version" not in package.given("promote")
+    assert "expect_version" not in package.flags("promote")
     assert not build.calls("input")
 
 
@@ -267,7 +267,7 @@ def test_a_dry_run_goes_through_everything_and_changes_nothing(
 
 @BOTH
 @pytest.mark.parametrize("cause", ["replay", "restart"])
-def test_a_build_that_is_no_first_run_never_promotes(
+def test_a_replayed_or_restarted_build_never_promotes(
     deliver: Deliver, package: Package, script: str, cause: str
 ) -> None:
     build = deliver(script, cause=cause)
@@ -279,7 +279,7 @@ def test_a_build_that_is_no_first_run_never_promotes(
 @pytest.mark.parametrize(
     ("cause", "message"), [("replay", "replayed"), ("restart", "restarted at a stage")]
 )
-def test_promote_refuses_in_such_a_build(
+def test_promote_fails_in_a_replayed_or_restarted_build(
     deliver: Deliver, package: Package, cause: str, message: str
 ) -> None:
     build = deliver("@Library('ml-pipeline') _\nmlPromote(project: 'examples/nepse')", cause=cause)
@@ -288,7 +288,9 @@ def test_promote_refuses_in_such_a_build(
     assert not package.calls
 
 
-def test_restarted_at_the_stage_promote_nothing_happens(deliver: Deliver, package: Package) -> None:
+def test_a_restart_at_the_stage_promote_promotes_nothing(
+    deliver: Deliver, package: Package
+) -> None:
     build = deliver(EXPLICIT, cause="restart", restart_from="promote")
     assert build.result == "SUCCESS"
     assert not package.calls
@@ -303,7 +305,7 @@ def test_data_that_only_makes_a_build_unstable_is_delivered_nowhere(
     deliver: Deliver, package: Package
 ) -> None:
     """What a user writes who wants yellow for bad data."""
-    package.says["validate-data"] = 1
+    package.outcomes["validate-data"] = 1
     script = """@Library('ml-pipeline') _
     pipeline {
         agent any

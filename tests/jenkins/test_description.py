@@ -18,8 +18,8 @@ MESSAGE = "test: 1 of 9 failed: test_rsi_is_wilders: assert 41 == 43"
 def test_the_first_failure_stays_whatever_other_stages_report(
     deliver: Deliver, package: Package, script: str
 ) -> None:
-    package.says["test"] = RED
-    package.says["evaluate"] = "AUC 0.57 [0.55, 0.59]"
+    package.outcomes["test"] = RED
+    package.outcomes["evaluate"] = "AUC 0.57 [0.55, 0.59]"
     build = deliver(script, branch="PR-7", answers=[])
     assert build.result == "FAILURE"
     assert "evaluate" in package.verbs
@@ -27,8 +27,8 @@ def test_the_first_failure_stays_whatever_other_stages_report(
 
 
 def test_a_later_failure_does_not_replace_the_first(deliver: Deliver, package: Package) -> None:
-    package.says["test"] = RED
-    package.says["train"] = {"code": 1, "summary": "the loss is not finite"}
+    package.outcomes["test"] = RED
+    package.outcomes["train"] = {"code": 1, "summary": "the loss is not finite"}
     script = f"""{LIBRARY}
     mlAgent {{
         catchError {{ mlTest(project: 'examples/nepse') }}
@@ -44,7 +44,7 @@ def test_a_later_failure_does_not_replace_the_first(deliver: Deliver, package: P
 def test_a_change_of_production_after_a_failure_is_added(
     deliver: Deliver, package: Package
 ) -> None:
-    package.says["test"] = RED
+    package.outcomes["test"] = RED
     script = f"""{LIBRARY}
     env.ML_PROJECT = 'examples/nepse'
     catchError(buildResult: 'UNSTABLE') {{ mlTest() }}
@@ -54,10 +54,10 @@ def test_a_change_of_production_after_a_failure_is_added(
     assert build.description == f"{MESSAGE}; version 7 is in production: http://127.0.0.1:8000"
 
 
-def test_a_stage_that_passes_when_it_is_tried_again_has_not_failed(
+def test_a_stage_that_passes_when_it_is_retried_has_not_failed(
     deliver: Deliver, package: Package
 ) -> None:
-    package.says["train"] = [{"code": 1, "summary": "bad luck"}, {"code": 0, "summary": "good"}]
+    package.outcomes["train"] = [{"code": 1, "summary": "bad luck"}, {"code": 0, "summary": "good"}]
     build = deliver(f"{LIBRARY}retry(2) {{ mlTrain(project: 'examples/nepse') }}")
     assert build.result == "SUCCESS"
     assert build.description == "good"
@@ -79,10 +79,10 @@ def test_a_stage_that_passes_when_it_is_tried_again_has_not_failed(
     ],
 )
 @BOTH
-def test_every_way_in_which_a_stage_fails(
+def test_the_description_names_the_reason_of_every_kind_of_failure(
     deliver: Deliver, package: Package, script: str, answer: dict[str, Any], message: str
 ) -> None:
-    package.says["train"] = answer
+    package.outcomes["train"] = answer
     build = deliver(script)
     assert build.result == "FAILURE"
     assert (build.description or "").startswith(message)
@@ -95,7 +95,7 @@ def test_every_way_in_which_a_stage_fails(
         "mlPipeline(project: 'examples/nepse', node: 'gpu', minutes: 30, stages: [lint: false])",
     ],
 )
-def test_an_agent_that_never_comes(deliver: Deliver, package: Package, waiting: str) -> None:
+def test_an_agent_that_is_never_available(deliver: Deliver, package: Package, waiting: str) -> None:
     script = f"""{LIBRARY}
     parallel(
         first: {{ node('gpu') {{ sleep(time: 2, unit: 'HOURS') }} }},
@@ -165,10 +165,10 @@ def test_the_description_of_a_dry_run_names_it(deliver: Deliver) -> None:
         ("mlRegister()", "version 8 is the challenger"),
     ],
 )
-def test_a_step_by_itself_leaves_its_line(
+def test_a_single_step_sets_the_description(
     deliver: Deliver, package: Package, call: str, answer: str
 ) -> None:
-    package.says[call.partition("(")[0].removeprefix("ml").lower()] = answer
+    package.outcomes[call.partition("(")[0].removeprefix("ml").lower()] = answer
     build = deliver(f"{LIBRARY}env.ML_PROJECT = 'examples/nepse'\n{call}\n")
     assert (build.result, build.description) == ("SUCCESS", answer)
 
@@ -212,7 +212,7 @@ def test_a_notification_hook_never_stops_a_build(
 def test_a_notification_does_not_hide_why_a_build_failed(
     deliver: Deliver, package: Package
 ) -> None:
-    package.says["train"] = {"code": 1, "summary": "the loss is not finite"}
+    package.outcomes["train"] = {"code": 1, "summary": "the loss is not finite"}
     build = deliver(f"{LIBRARY}mlPipeline(project: 'examples/nepse', notify: {{ error('x') }})")
     assert build.result == "FAILURE"
     assert build.description == "train: the loss is not finite"

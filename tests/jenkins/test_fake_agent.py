@@ -1,4 +1,4 @@
-"""What stands in for ml-pipeline says what a scenario wants, and notes what ran."""
+"""The fake of ml-pipeline has the outcomes that a scenario sets, and records what ran."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def call(folder: Path, script: str, label: str | None = None) -> ShCall:
 
 
 def run(
-    package: FakeMlPipeline, folder: Path, verb: str, **given: Any
+    package: FakeMlPipeline, folder: Path, verb: str, **flags: Any
 ) -> tuple[int, dict[str, Any]]:
     arguments = folder / f"build/ml/args/{verb}.json"
     arguments.parent.mkdir(parents=True, exist_ok=True)
-    arguments.write_text(json.dumps({"run_id": "r", **given}))
-    done = package(call(folder, f"ml-pipeline {verb} --args {arguments.name}"))
-    name = "-".join([verb, *given.values()])
-    return done.status, json.loads((folder / f"build/ml/reports/{name}.json").read_text())
+    arguments.write_text(json.dumps({"run_id": "r", **flags}))
+    result = package(call(folder, f"ml-pipeline {verb} --args {arguments.name}"))
+    name = "-".join([verb, *flags.values()])
+    return result.status, json.loads((folder / f"build/ml/reports/{name}.json").read_text())
 
 
-def test_stages_pass_unless_something_else_is_said(tmp_path: Path) -> None:
+def test_stages_pass_without_an_outcome_of_their_own(tmp_path: Path) -> None:
     package = FakeMlPipeline({"gate": {"code": 1, "summary": "no"}, "train": "done"})
     code, report = run(package, tmp_path, "deploy", environment="staging")
     assert (code, report["verdict"], report["environment"]) == (0, "pass", "staging")
@@ -36,7 +36,7 @@ def test_stages_pass_unless_something_else_is_said(tmp_path: Path) -> None:
     assert package.verbs == ["deploy staging", "train", "gate"]
 
 
-def test_a_list_says_one_after_the_other(tmp_path: Path) -> None:
+def test_a_list_holds_the_outcomes_of_successive_calls(tmp_path: Path) -> None:
     package = FakeMlPipeline({"register": [3, 0]})
     assert [run(package, tmp_path, "register")[0] for _ in range(3)] == [3, 0, 0]
 

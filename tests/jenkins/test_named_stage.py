@@ -42,14 +42,14 @@ def installed(package: Package) -> Package:
 def test_a_stage_of_the_library_runs_as_its_step_does(deliver: Deliver, package: Package) -> None:
     build = deliver(f"{LIBRARY}mlStage('train', {PROJECT}, quick: true)")
     assert build.result == "SUCCESS", build.text
-    assert package.given("train")["quick"] is True
+    assert package.flags("train")["quick"] is True
     assert not [step for step in build.calls("sh") if "stages --json" in str(step.arguments)]
 
 
 def test_a_stage_of_a_plug_in_takes_its_own_arguments(deliver: Deliver, installed: Package) -> None:
     build = deliver(LIBRARY + CALL, restart_everywhere=True)
     assert build.result == "SUCCESS", build.text
-    given = installed.given("drift")
+    given = installed.flags("drift")
     assert (given["environment"], given["max_days"]) == ("production", 30)
     assert build.description == "drift ended with 0"
 
@@ -64,7 +64,7 @@ def test_its_credentials_are_bound_around_it(deliver: Deliver, installed: Packag
     assert "ML_APPROVAL_KEY" not in environment
 
 
-def test_it_runs_on_the_agent_that_it_is_given(deliver: Deliver, installed: Package) -> None:
+def test_it_runs_on_the_agent_of_its_argument(deliver: Deliver, installed: Package) -> None:
     build = deliver(f"{LIBRARY}{CALL[:-1]}, agent: [image: 'ml:1'])")
     assert build.result == "SUCCESS", build.text
     assert len(build.calls("withDockerContainer")) == 1
@@ -78,7 +78,7 @@ def test_in_a_declarative_pipeline(deliver: Deliver, installed: Package) -> None
 
 
 def test_it_fails_the_build_as_other_stages_do(deliver: Deliver, installed: Package) -> None:
-    installed.says["drift"] = {"code": 1, "summary": "3 of 8 features drifted"}
+    installed.outcomes["drift"] = {"code": 1, "summary": "3 of 8 features drifted"}
     build = deliver(LIBRARY + CALL)
     assert build.result == "FAILURE"
     assert build.description == "drift production: 3 of 8 features drifted"
@@ -114,7 +114,7 @@ def test_a_wrong_call_is_refused_on_the_agent(
         ("mlStage('drift', credentials: [key: 'x'])", "mlStage: unknown credential 'key'"),
     ],
 )
-def test_what_is_wrong_in_any_case_is_refused_without_an_agent(
+def test_a_call_that_no_plug_in_accepts_is_refused_without_an_agent(
     deliver: Deliver, installed: Package, call: str, message: str
 ) -> None:
     build = deliver(LIBRARY + call)
@@ -124,6 +124,7 @@ def test_what_is_wrong_in_any_case_is_refused_without_an_agent(
 
 
 def test_a_package_that_lists_no_stages_is_named(deliver: Deliver, package: Package) -> None:
+    package.stages = None
     build = deliver(LIBRARY + CALL)
     assert build.result == "FAILURE"
     assert "mlStage: ml-pipeline stages --json failed on this agent" in (build.description or "")

@@ -19,7 +19,7 @@ def write(folder: Path, **given: Any) -> Path:
     return file
 
 
-def test_an_error_that_no_report_tells_lies_beside_the_arguments(tmp_path: Path) -> None:
+def test_an_error_without_a_report_is_written_beside_the_arguments(tmp_path: Path) -> None:
     (tmp_path / "ml.yaml").write_text("project: small\nevalute: {}\n")
     file = write(tmp_path, project=str(tmp_path))
     assert cli.main(["train", "--args", str(file)]) == 2
@@ -38,10 +38,10 @@ def state(challenger: int) -> RegistryState:
 
 
 @pytest.mark.parametrize("expected", [None, 7])
-def test_the_version_that_was_shown_is_decided_on(expected: int | None) -> None:
+def test_approve_decides_on_the_version_that_was_shown(expected: int | None) -> None:
     assert challenger_of(state(7), expected).number == 7
 
 
-def test_a_newer_challenger_is_not(tmp_path: Path) -> None:
+def test_approve_refuses_a_newer_challenger(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="version 8 is the challenger now; expected version 7"):
         challenger_of(state(8), 7)

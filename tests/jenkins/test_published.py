@@ -33,7 +33,7 @@ def test_without_an_address_of_the_build_there_is_no_line(deliver: Deliver) -> N
 
 
 def test_a_stage_that_fails_has_verdict_and_summary(deliver: Deliver, package: Package) -> None:
-    package.says["train"] = {"code": 1, "verdict": "inconclusive", "summary": "too little data"}
+    package.outcomes["train"] = {"code": 1, "verdict": "inconclusive", "summary": "too little data"}
     message = f"mlTrain: inconclusive: too little data {AT}/reports/train.json"
     assert message in deliver(TRAIN).echoes
 
@@ -60,17 +60,17 @@ def test_evaluate_and_gate_are_checks_of_the_commit(deliver: Deliver) -> None:
 
 
 @pytest.mark.parametrize("verdict", ["fail", "inconclusive", "error"])
-def test_what_is_not_passed_is_no_success_beside_the_commit(
+def test_a_verdict_other_than_pass_is_no_success_of_the_commit(
     deliver: Deliver, package: Package, verdict: str
 ) -> None:
-    package.says["gate"] = {"code": 1, "verdict": verdict, "summary": "not proved"}
+    package.outcomes["gate"] = {"code": 1, "verdict": verdict, "summary": "not proved"}
     [check] = deliver(GATE, plugins=BOTH).calls("publishChecks")
     assert check.arguments["conclusion"] == "FAILURE"
     assert check.arguments["title"] == "not proved"
     assert check.arguments["summary"] == f"{verdict}  gate: the scenario"
 
 
-def test_a_dry_run_leaves_the_commit_alone(deliver: Deliver) -> None:
+def test_a_dry_run_publishes_no_check_of_the_commit(deliver: Deliver) -> None:
     build = deliver(f"{LIBRARY}mlPipeline(project: 'examples/nepse', dryRun: true)", plugins=BOTH)
     assert build.result == "SUCCESS"
     assert not build.calls("publishChecks")
@@ -104,7 +104,7 @@ def test_the_page_of_a_stage_that_failed_is_published(
     deliver: Deliver, package: Package, answer: int
 ) -> None:
     package.pages = ("train",)
-    package.says["train"] = answer
+    package.outcomes["train"] = answer
     build = deliver(TRAIN, plugins=BOTH)
     assert build.result == "FAILURE"
     assert len(build.calls("publishHTML")) == 1

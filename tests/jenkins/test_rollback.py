@@ -28,18 +28,20 @@ def test_a_person_rolls_back_to_a_version_with_a_reason(deliver: Deliver, packag
         restart_everywhere=True,
     )
     assert build.result == "SUCCESS", build.text
-    given = package.given("rollback")
+    given = package.flags("rollback")
     assert (given["to"], given["reason"], given["by"]) == (5, "too many alarms", "bina")
 
 
-def test_without_a_version_it_is_the_one_before(deliver: Deliver, package: Package) -> None:
+def test_without_a_version_the_package_chooses_the_previous_one(
+    deliver: Deliver, package: Package
+) -> None:
     build = deliver(script("rollback"), branch=None, parameters={"TO": "", "REASON": "alarms"})
     assert build.result == "SUCCESS", build.text
-    assert "to" not in package.given("rollback")
+    assert "to" not in package.flags("rollback")
 
 
 def test_a_version_that_does_not_verify_fails_the_build(deliver: Deliver, package: Package) -> None:
-    package.says["rollback"] = {"code": 1, "summary": "no trusted key signed the approval"}
+    package.outcomes["rollback"] = {"code": 1, "summary": "no trusted key signed the approval"}
     build = deliver(script("rollback"), branch=None, parameters={"TO": "5", "REASON": "alarms"})
     assert build.result == "FAILURE"
     assert "rollback: no trusted key signed the approval" in build.text
@@ -49,7 +51,7 @@ def test_a_version_that_does_not_verify_fails_the_build(deliver: Deliver, packag
 def test_production_is_compared_with_what_it_is_to_serve(
     deliver: Deliver, package: Package, code: int, result: str
 ) -> None:
-    package.says["reconcile"] = code
+    package.outcomes["reconcile"] = code
     build = deliver(script("reconcile"), branch=None, restart_everywhere=True)
     assert build.result == result, build.text
     assert package.verbs == ["reconcile production"]

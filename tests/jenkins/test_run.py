@@ -18,7 +18,7 @@ def test_the_command_line_is_constant(deliver: Deliver, package: Package) -> Non
     assert [call.script for call in package.calls] == [
         "ml-pipeline verify --args build/ml/args/verify.json"
     ]
-    assert package.given("verify")["url"] == "x; id"
+    assert package.flags("verify")["url"] == "x; id"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_the_command_line_is_constant(deliver: Deliver, package: Package) -> Non
 def test_what_an_exit_code_means(
     deliver: Deliver, package: Package, answer: Any, message: str
 ) -> None:
-    package.says["lint"] = answer
+    package.outcomes["lint"] = answer
     build = deliver(LINT)
     assert build.result == "FAILURE"
     assert message in build.text
@@ -56,7 +56,7 @@ def test_what_an_exit_code_means(
 
 @pytest.mark.parametrize("summary", ["too few requests", "inconclusive: too few requests"])
 def test_a_verdict_is_logged_once(deliver: Deliver, package: Package, summary: str) -> None:
-    package.says["lint"] = {"code": 1, "verdict": "inconclusive", "summary": summary}
+    package.outcomes["lint"] = {"code": 1, "verdict": "inconclusive", "summary": summary}
     [message] = [line for line in deliver(LINT).echoes if line.startswith("mlLint: ")]
     assert message.startswith("mlLint: inconclusive: too few requests http")
 
@@ -95,53 +95,55 @@ def test_an_error_without_a_report_is_read_from_beside_the_arguments(
 def test_pass_and_fail_need_a_report_of_this_run(
     deliver: Deliver, package: Package, answer: dict[str, Any]
 ) -> None:
-    package.says["lint"] = answer
+    package.outcomes["lint"] = answer
     build = deliver(LINT)
     assert build.result == "FAILURE"
-    assert "without a report of this run that agrees; its result is ignored" in build.text
+    assert "without a report of this run with that verdict; its result is ignored" in build.text
 
 
 def test_the_report_of_an_earlier_attempt_is_ignored(deliver: Deliver, package: Package) -> None:
     lint = "mlLint(project: 'examples/nepse')"
     script = f"@Library('ml-pipeline') _\nmlAgent {{ {lint}; {lint} }}"
-    package.says["lint"] = [0, {"code": 0, "writes": False}]
+    package.outcomes["lint"] = [0, {"code": 0, "writes": False}]
     build = deliver(script)
     assert build.result == "FAILURE"
     assert "its result is ignored" in build.text
 
 
-def test_the_environment_is_tried_again_with_growing_pauses(
+def test_environment_errors_are_retried_with_growing_pauses(
     deliver: Deliver, package: Package
 ) -> None:
-    package.says["lint"] = [3, 3, 0]
+    package.outcomes["lint"] = [3, 3, 0]
     build = deliver(LINT, restart_everywhere=True)
     assert build.result == "SUCCESS"
     assert package.verbs == ["lint"] * 3
     assert [step.arguments["time"] for step in build.calls("sleep")] == [10, 30]
 
 
-def test_after_three_more_attempts_it_is_an_error(deliver: Deliver, package: Package) -> None:
-    package.says["lint"] = {"code": 3, "summary": "registry does not answer"}
+def test_the_third_retry_is_the_last(deliver: Deliver, package: Package) -> None:
+    package.outcomes["lint"] = {"code": 3, "summary": "registry does not answer"}
     build = deliver(LINT)
     assert build.result == "FAILURE"
     assert package.verbs == ["lint"] * 4
     assert build.description == "lint: the environment failed four times: registry does not answer"
 
 
-def test_a_no_is_not_tried_again(deliver: Deliver, package: Package) -> None:
-    package.says["lint"] = 1
+def test_a_failed_verdict_is_not_retried(deliver: Deliver, package: Package) -> None:
+    package.outcomes["lint"] = 1
     deliver(LINT)
     assert package.verbs == ["lint"]
 
 
 def test_the_report_of_a_failed_stage_is_published(deliver: Deliver, package: Package) -> None:
-    package.says["lint"] = 1
+    package.outcomes["lint"] = 1
     build = deliver(LINT)
     assert list(build.artifacts) == ["examples/nepse/build/ml/reports/lint.json"]
     assert len(build.calls("junit")) == 1
 
 
-def test_reports_and_bundle_follow_to_another_agent(deliver: Deliver, package: Package) -> None:
+def test_reports_and_bundle_are_unstashed_on_another_agent(
+    deliver: Deliver, package: Package
+) -> None:
     seen: list[set[str]] = []
 
     def shell(call: ShCall) -> Sh:
@@ -164,7 +166,7 @@ def test_reports_and_bundle_follow_to_another_agent(deliver: Deliver, package: P
     assert {"bundle/manifest.json", "reports/package.json", "junit/package.xml"} <= seen[1]
 
 
-def test_what_an_earlier_build_left_in_the_workspace_is_gone(
+def test_files_of_an_earlier_build_are_removed_from_the_workspace(
     deliver: Deliver, package: Package
 ) -> None:
     seen: list[bool] = []

@@ -81,7 +81,10 @@ def test_the_files_of_two_models_are_kept_apart(deliver: Deliver, package: Model
 
 @HOW
 def test_a_failure_names_its_model_first(deliver: Deliver, package: Models, how: str) -> None:
-    package.says["gate"] = [{"code": 0}, {"code": 1, "verdict": "error", "summary": "it crashed"}]
+    package.outcomes["gate"] = [
+        {"code": 0},
+        {"code": 1, "verdict": "error", "summary": "it crashed"},
+    ]
     build = deliver_both(deliver, how)
     assert build.result == "FAILURE"
     assert (build.description or "").split(": ")[1:3] == [

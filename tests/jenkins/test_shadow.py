@@ -18,7 +18,7 @@ echo "judged: ${judged.verdict}"
 def test_a_live_shadow_holds_no_node_between_start_and_judgement(
     deliver: Deliver, package: Package
 ) -> None:
-    package.says["shadow"] = [{"code": 0, "verdict": "skipped"}, {"code": 0}]
+    package.outcomes["shadow"] = [{"code": 0, "verdict": "skipped"}, {"code": 0}]
     build = deliver(LIVE, restart_everywhere=True)
     assert build.result == "SUCCESS", build.text
     started, judged = [given for verb, given in package.arguments if verb == "shadow"]
@@ -31,10 +31,10 @@ def test_a_live_shadow_holds_no_node_between_start_and_judgement(
 
 
 @pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
-def test_a_judgement_that_is_no_pass_is_red(
+def test_a_live_shadow_that_does_not_pass_fails_the_build(
     deliver: Deliver, package: Package, verdict: str
 ) -> None:
-    package.says["shadow"] = [
+    package.outcomes["shadow"] = [
         {"code": 0, "verdict": "skipped"},
         {"code": 1, "verdict": verdict, "summary": "missing answers: 120 of 400"},
     ]
@@ -43,11 +43,11 @@ def test_a_judgement_that_is_no_pass_is_red(
     assert build.description == "shadow staging: missing answers: 120 of 400"
 
 
-def test_a_start_alone_is_not_what_the_gate_takes_for_a_shadow(
+def test_a_started_shadow_without_a_verdict_does_not_count_for_the_gate(
     deliver: Deliver, package: Package
 ) -> None:
     """Its verdict is skipped: nothing was compared."""
-    package.says["shadow"] = {"code": 0, "verdict": "skipped"}
+    package.outcomes["shadow"] = {"code": 0, "verdict": "skipped"}
     start = LIVE.split("sleep", maxsplit=1)[0]
     call = "new org.mlpipeline.BuildState(this).result('shadow-staging')"
     script = f'{start}echo "result: ${{{call}.verdict}}"\n'

@@ -11,7 +11,7 @@ from ml_pipeline import __version__
 from ml_pipeline.core.report import SCHEMA
 from ml_pipeline.stages.table import RUNS, STAGES
 
-from tests.jenkins.conftest import OWN, ROOT, STEPS
+from tests.jenkins.conftest import ROOT, STAGE_OF, STEPS
 
 VARS = ROOT / "vars"
 CLASSES = ROOT / "src/org/mlpipeline"
@@ -33,7 +33,7 @@ def step_of(stage: str) -> str:
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_has_its_step(stage: str) -> None:
     step = step_of(stage)
-    assert OWN[step] == stage
+    assert STAGE_OF[step] == stage
     text = (VARS / f"{step}.groovy").read_text()
     if step in SPECIAL:
         assert f"return new {SPECIAL[step]}(this).run(arguments)\n" in text
@@ -45,7 +45,7 @@ def test_every_stage_has_its_step(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_that_asks_where_servers_run_gets_the_engine(stage: str) -> None:
+def test_a_stage_that_reaches_servers_gets_the_engine(stage: str) -> None:
     tree = ast.parse((ROOT / f"pipeline/{STAGES[stage].module.replace('.', '/')}.py").read_text())
     used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     asks = bool(used & ASK_WHERE_SERVERS_RUN)

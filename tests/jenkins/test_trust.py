@@ -123,7 +123,9 @@ def test_a_jenkinsfile_does_not_replace_what_jenkins_sets(
     assert package.verbs == []
 
 
-def test_nor_sets_a_policy_where_jenkins_sets_none(deliver: Deliver, package: Package) -> None:
+def test_a_jenkinsfile_sets_no_policy_where_jenkins_sets_none(
+    deliver: Deliver, package: Package
+) -> None:
     build = deliver(f"{LIBRARY}withEnv(['ML_POLICY=/tmp/own']) {{ {IN_NODE} }}")
     assert build.result == "FAILURE"
     assert "ML_POLICY is set by the Jenkinsfile, the agent or the node" in build.text
@@ -165,7 +167,7 @@ def test_a_policy_of_the_node_alone_is_refused_and_not_dropped(
 
 @pytest.mark.parametrize("script", ["withEnv(['{}=']) {{ {} }}", "env.{} = ''\n{}"])
 @pytest.mark.parametrize("name", sorted(POLICY))
-def test_what_it_removes_is_there_again(
+def test_a_variable_that_the_jenkinsfile_removes_is_restored(
     deliver: Deliver, package: Package, name: str, script: str
 ) -> None:
     build = deliver(LIBRARY + script.format(name, IN_NODE), env=POLICY)
@@ -194,7 +196,7 @@ def test_a_home_beside_that_of_jenkins_is_refused(deliver: Deliver, package: Pac
 
 @pytest.mark.parametrize("name", sorted(POLICY))
 @pytest.mark.parametrize("path", ["policy.yaml", "$HOME/ml"])
-def test_what_jenkins_sets_is_an_absolute_path(
+def test_a_relative_path_in_jenkins_configuration_is_refused(
     deliver: Deliver, package: Package, name: str, path: str
 ) -> None:
     build = deliver(LIBRARY + IN_NODE, env={name: path})
@@ -215,7 +217,9 @@ def test_policies_of_the_node_are_mounted_over_those_of_an_image(
     assert f"-v {policy}:{policy}:ro" in args
 
 
-def test_a_pull_request_does_not_call_itself_a_delivery(deliver: Deliver, package: Package) -> None:
+def test_a_pull_request_cannot_declare_itself_a_delivery(
+    deliver: Deliver, package: Package
+) -> None:
     script = (
         f"{LIBRARY}withEnv(['ML_DELIVERS=true']) {{ mlLint({PROJECT}, agent: [image: 'ml:1']) }}"
     )
@@ -251,8 +255,8 @@ def test_the_state_stays_small(deliver: Deliver, package: Package) -> None:
         {"name": f"check {i}", "verdict": "fail", "required": True, "why": "because " * 100}
         for i in range(20)
     ]
-    package.says["deploy"] = {"summary": "deployed " * 500, "checks": checks}
-    package.says["gate"] = {"summary": "may be promoted " * 500, "checks": checks}
+    package.outcomes["deploy"] = {"summary": "deployed " * 500, "checks": checks}
+    package.outcomes["gate"] = {"summary": "may be promoted " * 500, "checks": checks}
     script = f"""{LIBRARY}
         node {{
             checkout scm
@@ -316,12 +320,12 @@ def test_a_replay_keeps_the_gates_summary_and_adds_why_nothing_was_promoted(
 # --- agents ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("setup", "used"), [("bin=\n", "-"), ("bin=/made/bin\n", "/made/bin")])
+@pytest.mark.parametrize(("output", "used"), [("bin=\n", "-"), ("bin=/made/bin\n", "/made/bin")])
 def test_an_image_cannot_replace_the_command(
-    deliver: Deliver, package: Package, setup: str, used: str
+    deliver: Deliver, package: Package, output: str, used: str
 ) -> None:
     """The command that was checked is used, whatever was set around it."""
-    package.setup = setup
+    package.environment_output = output
     script = f"{LIBRARY}withEnv(['ML_PIPELINE_BIN=/planted']) {{ mlLint({PROJECT}) }}"
     deliver(script)
     assert package.calls[0].environment["ML_PIPELINE_BIN"] == used
@@ -350,7 +354,7 @@ def test_a_build_that_does_not_deliver_only_reads_the_cache(deliver: Deliver) ->
     ("branch", "own", "shared"),
     [("main", "-/srv/cache", "-"), ("PR-7", "-/srv/cache/checks", "-/srv/cache")],
 )
-def test_on_a_node_too_it_has_a_cache_of_its_own(
+def test_on_a_node_a_build_that_does_not_deliver_has_its_own_cache(
     deliver: Deliver, branch: str, own: str, shared: str
 ) -> None:
     script = f"{LIBRARY}mlAgent(node: '', cache: '/srv/cache') {{ echo 'in' }}"

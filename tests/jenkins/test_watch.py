@@ -22,10 +22,10 @@ def sleeps(build: Any) -> list[int]:
 
 
 @BOTH
-def test_it_looks_until_the_time_is_over_with_a_restart_at_every_step(
+def test_watch_runs_until_its_time_is_over_with_a_restart_at_every_step(
     deliver: Deliver, package: Package, script: str
 ) -> None:
-    package.says["watch"] = [waiting(84.2), waiting(24.2), waiting(0.3), {"code": 0}]
+    package.outcomes["watch"] = [waiting(84.2), waiting(24.2), waiting(0.3), {"code": 0}]
     build = deliver(script, restart_everywhere=True)
     assert build.result == "SUCCESS", build.text
     assert package.verbs[-5:] == ["promote", *["watch"] * 4]
@@ -34,8 +34,8 @@ def test_it_looks_until_the_time_is_over_with_a_restart_at_every_step(
     assert build.description == "version 7 is in production: http://127.0.0.1:8000"
 
 
-def test_no_node_and_no_lock_is_held_between_two_looks(deliver: Deliver, package: Package) -> None:
-    package.says["watch"] = [waiting(60), {"code": 0}]
+def test_no_node_and_no_lock_is_held_between_two_checks(deliver: Deliver, package: Package) -> None:
+    package.outcomes["watch"] = [waiting(60), {"code": 0}]
     console = deliver().console
     console = console[: console.index("[Pipeline] sleep")]
     for step in ("node", "lock"):
@@ -45,14 +45,14 @@ def test_no_node_and_no_lock_is_held_between_two_looks(deliver: Deliver, package
 def test_a_version_that_was_rolled_back_is_red_with_the_reason(
     deliver: Deliver, package: Package
 ) -> None:
-    package.says["watch"] = [waiting(30), {"code": 1, "summary": BACK}]
+    package.outcomes["watch"] = [waiting(30), {"code": 1, "summary": BACK}]
     build = deliver(ALONE)
     assert build.result == "FAILURE"
     assert build.description == f"watch: {BACK}"
 
 
-def test_a_project_that_watches_nothing_is_done_at_once(deliver: Deliver, package: Package) -> None:
-    package.says["watch"] = {"code": 0, "verdict": "skipped", "summary": "watch.minutes is 0"}
+def test_a_project_without_a_watch_ends_at_once(deliver: Deliver, package: Package) -> None:
+    package.outcomes["watch"] = {"code": 0, "verdict": "skipped", "summary": "watch.minutes is 0"}
     build = deliver(ALONE)
     assert build.result == "SUCCESS"
     assert package.verbs.count("watch") == 1
@@ -62,23 +62,23 @@ def test_a_project_that_watches_nothing_is_done_at_once(deliver: Deliver, packag
 @pytest.mark.parametrize(
     "answer", [5, 2, {"code": 4, "verdict": "pass"}, {"code": 4, "writes": False}]
 )
-def test_what_is_no_answer_is_red(deliver: Deliver, package: Package, answer: Any) -> None:
-    package.says["watch"] = answer
+def test_a_watch_that_ends_with_an_error_fails_the_build(
+    deliver: Deliver, package: Package, answer: Any
+) -> None:
+    package.outcomes["watch"] = answer
     assert deliver(ALONE).result == "FAILURE"
     assert package.verbs.count("watch") == 1
 
 
-def test_an_environment_that_fails_for_a_while_is_asked_again(
-    deliver: Deliver, package: Package
-) -> None:
-    package.says["watch"] = [3, waiting(20), {"code": 0}]
+def test_a_temporary_environment_error_is_retried(deliver: Deliver, package: Package) -> None:
+    package.outcomes["watch"] = [3, waiting(20), {"code": 0}]
     build = deliver(ALONE)
     assert build.result == "SUCCESS", build.text
     assert package.verbs == ["watch"] * 3
 
 
-def test_alone_it_returns_the_result_of_the_last_check(deliver: Deliver, package: Package) -> None:
-    package.says["watch"] = [waiting(9), {"code": 0, "summary": "version 7 stays"}]
+def test_the_step_returns_the_result_of_the_last_check(deliver: Deliver, package: Package) -> None:
+    package.outcomes["watch"] = [waiting(9), {"code": 0, "summary": "version 7 stays"}]
     build = deliver(ALONE + 'echo "in the end: ${done.verdict}, ${done.summary}"\n')
     assert "in the end: pass, version 7 stays" in build.echoes
 
@@ -87,7 +87,7 @@ def test_alone_it_returns_the_result_of_the_last_check(deliver: Deliver, package
 def test_nothing_is_watched_where_nothing_was_promoted(
     deliver: Deliver, package: Package, script: str
 ) -> None:
-    package.says["gate"] = 1
+    package.outcomes["gate"] = 1
     assert deliver(script).result == "SUCCESS"
     assert "watch" not in package.verbs
 

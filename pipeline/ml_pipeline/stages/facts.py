@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from ml_pipeline.stages.record import Stage, flags_of
+from ml_pipeline.stages.record import Stage, changed, flags_of
 
 
 def facts_of(stage: Stage) -> dict[str, Any]:
@@ -16,6 +17,8 @@ def facts_of(stage: Stage) -> dict[str, Any]:
         "about": f"Fails when {stage.fails_when}.",
         "stage": stage.name,
         "phase": stage.phase,
+        "after": stage.after or None,
+        "ci": None if stage.ci is None else as_arguments(changed(stage.ci)),
         "environment": stage.environment,
         "home": stage.home,
         "engine": stage.engine,
@@ -27,6 +30,11 @@ def facts_of(stage: Stage) -> dict[str, Any]:
         "credentials": list(stage.credentials),
         "arguments": {camel(flag.name): {"kind": flag.kind, "help": flag.help} for flag in shown},
     }
+
+
+def as_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flags, by key, as the arguments of a Jenkins step."""
+    return {camel(key.replace("_", "-")): value for key, value in flags.items()}
 
 
 def camel(name: str) -> str:

@@ -2,11 +2,11 @@ package org.mlpipeline
 
 import com.cloudbees.groovy.cps.NonCPS
 
-/** The arguments of mlAgent in those of mlPipeline, and which stages share an agent. */
+/** The arguments of mlAgent among those of mlPipeline, and which stages share an agent. */
 class AgentArguments implements Serializable {
-    /** Those that choose another machine. */
+    /** The arguments that choose another machine. */
     private final List<String> machines = ['node', 'kubernetes', 'label']
-    /** Those of which one decides where the agent runs. */
+    /** The arguments of which one decides where the agent runs. */
     private final List<String> places = ['image', 'dockerfile', 'node', 'kubernetes']
     private final List<String> all = places + ['label', 'package', 'lock', 'home', 'cache', 'ca', 'index', 'gpus', 'options']
 
@@ -26,7 +26,7 @@ class AgentArguments implements Serializable {
         return merged
     }
 
-    /** What is wrong with the agent that one of these stages, which share a machine, asks for; or null. */
+    /** What is wrong with the agents of these stages, which share a machine; or null. */
     @NonCPS
     String problem(List stages, Map config) {
         if (config.kubernetes && stages.any { it.agent }) {
@@ -36,7 +36,7 @@ class AgentArguments implements Serializable {
         return elsewhere ? "stages: ${elsewhere.stage}: its agent cannot set ${machines.join(', ')}: the data are on the agent of the stages before it" : null
     }
 
-    /** Stages that follow each other on the same agent; those with an image or options of their own in a container of theirs. */
+    /** Stages that follow each other on the same agent, without any an empty group on `agent`; those with an image or options of their own in a container of theirs. */
     @NonCPS
     List groups(List stages, Map agent, boolean engineSeparate) {
         List groups = []
@@ -48,6 +48,6 @@ class AgentArguments implements Serializable {
                 groups << [agent: required, stages: [stage]]
             }
         }
-        return groups
+        return groups ?: [[agent: agent + [engine: false], stages: []]]
     }
 }

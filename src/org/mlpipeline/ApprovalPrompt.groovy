@@ -10,20 +10,20 @@ class ApprovalPrompt implements Serializable {
         this.steps = steps
     }
 
-    /** Prompts until somebody gives a reason, three times at most; returns `by` and `reason`. */
+    /** Prompts until an answer has a reason, three times at most; returns `by` and `reason`. */
     Map ask(Map gate, Map arguments) {
         String question = question(gate)
         String url = new ReportPublisher(steps).url(gate)
-        // The page of a prompt shows one heading, without line breaks and links: the rest stands here, where addresses are links.
+        // The page of a prompt shows one heading, without line breaks and links: the rest is logged, where addresses are links.
         String checks = gate.openChecks ? "Checks that are not passed: ${gate.openChecks}, listed under mlGate above." : 'All checks are passed.'
-        steps.echo("mlApprove: ${question} ${checks}${url ? " Report: ${url}" : ''}")
+        steps.echo("mlApprove: ${question}. ${checks}${url ? " Report: ${url}" : ''}")
         new BuildDescription(steps).add(arguments, 'model', "version ${gate.version} waits for an approval: ${comparison(gate)}")
         Map answer = [:]
         steps.timeout(time: arguments.hours ?: 72, unit: 'HOURS') {
             for (int attempt = 0; attempt < 3 && !answer.reason; attempt++) {
                 answer = parsed(steps.input(parameters(question, gate, arguments)))
                 if (!answer.reason) {
-                    steps.echo("mlApprove: ${answer.by ?: 'somebody'} answered without ${answer.by ? 'a reason' : 'a name'}; asking again")
+                    steps.echo("mlApprove: ${answer.by ?: 'a user'} answered without ${answer.by ? 'a reason' : 'a name'}; prompting again")
                 }
             }
         }

@@ -1,6 +1,6 @@
 package org.mlpipeline
 
-/** The step mlApprove: asks a person, outside any node and lock, and has the answer signed. */
+/** The step mlApprove: prompts for an approval, outside any node and lock, and has the decision signed. */
 class ApprovalStep implements Serializable {
     private final String name = 'mlApprove'
     private final Object steps
@@ -37,7 +37,7 @@ class ApprovalStep implements Serializable {
             if (!decision.waits) {
                 return accept(decision, arguments)
             }
-            steps.echo("${name}: the policy asks for a person: ${decision.summary}")
+            steps.echo("${name}: the policy requires a person's approval: ${decision.summary}")
         }
         Map answer = ask(stage, gate, arguments)
         return accept(decide(stage, arguments, [by: answer.by, reason: answer.reason, expect_version: gate.version]), arguments)
@@ -90,7 +90,7 @@ class ApprovalStep implements Serializable {
         }
     }
 
-    /** What the end of a prompt without an answer means for the version. */
+    /** What the version's state is after a prompt that ended without an approval. */
     private String notPromoted(Map interruption, Map stage, Map gate, Map arguments) {
         String version = "version ${gate.version}"
         switch (interruption.kind) {
@@ -104,7 +104,7 @@ class ApprovalStep implements Serializable {
                     return "ended by ${interruption.by}, who may not decide; ${version} is still open"
                 }
                 return "ended by ${interruption.by}, but the rejection could not be recorded: ${rejection.summary}; ${version} is still open"
-            case 'timed out': return "${version} not promoted, timed out: nobody answered within ${arguments.hours ?: 72} hours; it is still open"
+            case 'timed out': return "${version} not promoted, timed out: no approval within ${arguments.hours ?: 72} hours; it is still open"
             case 'superseded': return "${version} not promoted, superseded: ${interruption.message}"
             default: return "${version} not promoted, aborted: ${interruption.message}; it is still open"
         }

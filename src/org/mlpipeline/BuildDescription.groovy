@@ -13,7 +13,7 @@ class BuildDescription implements Serializable {
     /**
      * Adds a line about the project of these arguments. Its kind is 'failure' of a stage (the first one stays, until its stage
      * passes or fails again), 'end' (why the build ended, where no failure is known), 'production' (what was changed there),
-     * 'model' (what is known of the new model), 'other' (of any other stage, shown where nothing else is), or 'skipped' (last).
+     * 'model' (the newest result of the new model), 'other' (of any other stage, shown where nothing else is), or 'skipped' (last).
      */
     void add(Map arguments, String kind, String text, String stage = null) {
         BuildState build = new BuildState(steps)

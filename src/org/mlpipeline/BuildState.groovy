@@ -7,8 +7,8 @@ import java.util.zip.GZIPInputStream
 import java.util.zip.GZIPOutputStream
 
 /**
- * What this build knows of each project: results by report name, the workspaces that hold the files of each stage, and the
- * lines of the description. It is kept in `env.ML_STATE`, which survives a restart of the controller and is shared by all
+ * The state of each project in this build: results by report name, the workspaces that hold the files of each stage, and the
+ * lines of the description. It is stored in `env.ML_STATE`, which survives a restart of the controller and is shared by all
  * steps. A build that is restarted at a stage starts with a copy of the older build's `env`: state of another build is ignored.
  */
 class BuildState implements Serializable {
@@ -25,14 +25,14 @@ class BuildState implements Serializable {
         return project(state, resolve(state, new ProjectFolder(steps).of(arguments))).results[name]
     }
 
-    /** Keeps what later stages need of a result, and its summary where a later message shows it again. */
+    /** Stores what later stages need of a result, and its summary where a later message shows it again. */
     void addResult(String projectName, String name, Map result, boolean withSummary = false) {
         Map state = read()
         project(state, projectName).results[name] = reduced(result, withSummary)
         write(state)
     }
 
-    /** Keeps and returns the result of a stage that was skipped. */
+    /** Stores and returns the result of a stage that was skipped. */
     Map addSkipped(String stage, Map arguments, String summary) {
         String environment = arguments.environment
         Map result = [stage: stage, environment: environment, verdict: 'skipped', passed: true, skipped: true, waits: false, summary: summary]
@@ -66,7 +66,7 @@ class BuildState implements Serializable {
         return read().projects.size() > 1
     }
 
-    /** Notes that something was done in this build; returns false if it was done before. */
+    /** Records that something was done in this build; returns false if it was done before. */
     boolean markDone(String what) {
         Map state = read()
         if (what in state.done) {
@@ -81,7 +81,7 @@ class BuildState implements Serializable {
         return what in read().done
     }
 
-    /** The state as a map; `write` keeps it. */
+    /** The state as a map; `write` stores it. */
     Map read() {
         Map state = decoded(steps.env.ML_STATE)
         String build = new BuildInfo(steps).id()
@@ -92,13 +92,13 @@ class BuildState implements Serializable {
         String text = encoded(state)
         if (text.length() > limit) { // every `sh` gets it in its environment: from 128 KiB on none starts
             int stages = state.projects.values().sum { it.results.size() }
-            steps.currentBuild.description = "this build has the results of ${stages} stages, more than it can keep; split it into several builds"
+            steps.currentBuild.description = "this build has the results of ${stages} stages, more than it can store; split it into several builds"
             steps.error(steps.currentBuild.description)
         }
         steps.env.ML_STATE = text
     }
 
-    /** What the state has of a project; added where it is new. */
+    /** The part of the state for a project; added where it is new. */
     @NonCPS
     Map project(Map state, String name) {
         if (!state.projects.containsKey(name)) {
@@ -129,7 +129,7 @@ class BuildState implements Serializable {
         return bytes.toByteArray().encodeBase64().toString()
     }
 
-    /** Its checks stay in the report. */
+    /** A result without its checks, which are in the report. */
     @NonCPS
     private Map reduced(Map result, boolean withSummary) {
         Map kept = result.subMap(['stage', 'environment', 'verdict', 'passed', 'waits', 'skipped', 'nothingToPromote', 'version', 'championVersion', 'report', 'page'])

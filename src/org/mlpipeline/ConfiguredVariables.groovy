@@ -3,7 +3,7 @@ package org.mlpipeline
 import com.cloudbees.groovy.cps.NonCPS
 import hudson.model.TaskListener
 
-/** ML_POLICY and ML_HOME: what Jenkins' configuration sets holds, and a Jenkinsfile may repeat and not replace it. */
+/** ML_POLICY and ML_HOME: the values of Jenkins' configuration, which a Jenkinsfile may repeat but not replace. */
 class ConfiguredVariables implements Serializable {
     private final List<String> names = ['ML_POLICY', 'ML_HOME']
     private final Object steps

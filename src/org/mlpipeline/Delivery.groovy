@@ -1,5 +1,7 @@
 package org.mlpipeline
 
+import com.cloudbees.groovy.cps.NonCPS
+
 /** The step mlPipeline: checks on every branch, and on those that deliver all stages to production. */
 class Delivery implements Serializable {
     private final Object steps
@@ -27,10 +29,7 @@ class Delivery implements Serializable {
 
     private void runPlanned(Map config, boolean delivers) {
         String project = new ProjectFolder(steps).of(config)
-        Map plan = new DeliveryPlan(new StepTable(steps.libraryResource('steps.json'))).plan(new StepArguments(steps), config, delivers)
-        if (plan.problem) {
-            description.fail(config, "mlPipeline: ${plan.problem}")
-        }
+        Map plan = planned(config, delivers)
         int number = state.begin(project)
         if (number < 0) {
             description.fail([:], "mlPipeline: this build delivers the project '${project}' at this moment; " +
@@ -42,6 +41,38 @@ class Delivery implements Serializable {
         } finally {
             state.end(project)
         }
+    }
+
+    /** The plan of the library's stages; with those of plug-ins where the arguments have a name that the library does not know. */
+    private Map planned(Map config, boolean delivers) {
+        Map plan = new DeliveryPlan(new StepTable(steps.libraryResource('steps.json'))).plan(new StepArguments(steps), config, delivers)
+        if (plan.unknownStage) {
+            new AgentStep(steps).run(new AgentArguments().of(config), config) { plan = plannedWithPlugIns(config, delivers) }
+        }
+        return accepted(config, plan)
+    }
+
+    /** The plan with the stages of plug-ins that the package on this agent has. */
+    private Map plannedWithPlugIns(Map config, boolean delivers) {
+        StepTable table = new StepTable(steps.libraryResource('steps.json'), new PackageCommand(steps).stages('mlPipeline', config))
+        Map plan = accepted(config, new DeliveryPlan(table).plan(new StepArguments(steps), config, delivers)) + [includesPlugIns: true]
+        String names = plugInNames(plan)
+        if (names) {
+            steps.echo("mlPipeline: stages of plug-ins in this build: ${names}")
+        }
+        return plan
+    }
+
+    @NonCPS
+    private String plugInNames(Map plan) {
+        return (plan.delivery + plan.promotion).findAll { it.plugIn }*.title.join(', ')
+    }
+
+    private Map accepted(Map config, Map plan) {
+        if (plan.problem) {
+            description.fail(config, "mlPipeline: ${plan.problem}")
+        }
+        return plan
     }
 
     private void prepare(Map config, boolean delivers, int number) {
@@ -72,7 +103,7 @@ class Delivery implements Serializable {
             branches[stage.title] = { onAgents(config, single) }
         }
         if (!delivers) {
-            branches['model'] = { onAgents(config, plan.delivery) }
+            branches['model'] = { onModelAgents(config, plan, delivers) }
         }
         if (branches) {
             steps.parallel(branches)
@@ -86,10 +117,13 @@ class Delivery implements Serializable {
         if (usesMilestones) {
             milestones.pass(2 * number + 1)
         }
-        onAgents(config, plan.delivery)
+        onModelAgents(config, plan, true)
         Map promotionSteps = [mlApprove: new ApprovalStep(steps), mlPromote: new PromoteStep(steps), mlWatch: new WatchStep(steps)]
+        // A plug-in's stage is due where the stage before it was.
+        boolean due = promotionSteps.mlApprove.due([:])
         for (stage in plan.promotion) {
-            if (promotionSteps[stage.step].due([:])) {
+            due = stage.plugIn ? due : promotionSteps[stage.step].due([:])
+            if (due) {
                 promote(config, stage, usesMilestones ? 2 * number + 2 : 0)
             }
         }
@@ -101,11 +135,15 @@ class Delivery implements Serializable {
             new DeliveryNotification(steps, config.notify).send('waiting', null)
         }
         around(config, stage) {
-            if (!stage.locks) {
+            if (!stage.locks && !stage.plugIn) {
                 runStep(stage)
                 return
             }
             steps.timeout(time: config.minutes ?: 120, unit: 'MINUTES') {
+                if (!stage.locks) {
+                    runStep(stage)
+                    return
+                }
                 steps.lock(lockName(config, stage, stage.locks)) {
                     if (ordinal) {
                         new Milestones(steps).pass(ordinal)
@@ -116,22 +154,57 @@ class Delivery implements Serializable {
         }
     }
 
-    private void onAgents(Map config, List stages) {
-        AgentArguments arguments = new AgentArguments()
-        Map agent = arguments.of(config)
-        List groups = arguments.groups(stages, agent, steps.env.ML_DEPLOY_OPTIONS && !config.kubernetes)
-        Closure all = {
-            for (group in groups) {
-                new AgentStep(steps).run(group.agent) { inOrder(config, group.stages) }
-            }
+    /** The stages of the model. On the first of their agents the stages of plug-ins are read, once in a build, and run among them. */
+    private void onModelAgents(Map config, Map plan, boolean delivers) {
+        Closure extend = {
+            plan.putAll(plannedWithPlugIns(config, delivers))
+            plan.delivery
         }
+        onAgents(config, plan.delivery, plan.includesPlugIns ? null : extend)
+    }
+
+    /** Runs stages on the agents that they need. `extend`, where it is not null, runs on the first one and returns the stages. */
+    private void onAgents(Map config, List stages, Closure extend = null) {
+        List groups = groups(config, stages)
+        Closure all = { runGroups(config, stages, extend) }
         steps.timeout(time: config.minutes ?: 120, unit: 'MINUTES') {
-            if (groups.size() > 1) {
-                new AgentNode(steps).run(new AgentSettings(steps).place(agent).label, config, all)
+            if (groups.size() > 1 || (extend != null && hasSeparateEngine(config))) {
+                new AgentNode(steps).run(new AgentSettings(steps).place(new AgentArguments().of(config)).label, config, all)
             } else {
                 all()
             }
         }
+    }
+
+    private void runGroups(Map config, List stages, Closure extend) {
+        List remaining = stages
+        boolean isExtended = extend == null
+        while (remaining || !isExtended) {
+            Map agent = groups(config, remaining)[0].agent
+            int finished = 0
+            new AgentStep(steps).run(agent) {
+                if (!isExtended) {
+                    remaining = extend()
+                    isExtended = true
+                }
+                Map group = groups(config, remaining)[0]
+                if (group.agent == agent) {
+                    inOrder(config, group.stages)
+                    finished = group.stages.size()
+                }
+            }
+            remaining = remaining.drop(finished)
+        }
+    }
+
+    private List groups(Map config, List stages) {
+        AgentArguments arguments = new AgentArguments()
+        return arguments.groups(stages, arguments.of(config), hasSeparateEngine(config))
+    }
+
+    /** Whether stages that need the engine run in a container of their own, with ML_DEPLOY_OPTIONS. */
+    private boolean hasSeparateEngine(Map config) {
+        return steps.env.ML_DEPLOY_OPTIONS && !config.kubernetes
     }
 
     /** Runs stages one after the other; those of one environment that follow each other hold its lock together. */
@@ -160,7 +233,12 @@ class Delivery implements Serializable {
     }
 
     private Object runStep(Map stage) {
-        return steps."${stage.step}"(stage.arguments)
+        if (stage.plugIn) {
+            return new StageStep(steps).run(stage.step, stage.arguments, stage.table)
+        }
+        // A script in the sandbox may call this too, and what is called by a name here is not checked by the sandbox.
+        String name = stage.step
+        return name ==~ 'ml[A-Z][A-Za-z]*' ? steps."${name}"(stage.arguments) : steps.error("mlPipeline: '${name}' is no step of this library")
     }
 
     /** A stage of Jenkins, with the user's own stages before and after it. */

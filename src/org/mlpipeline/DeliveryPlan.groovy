@@ -12,8 +12,9 @@ class DeliveryPlan implements Serializable {
     }
 
     /**
-     * The stages in three lists: `checks` (beside the others), `delivery` (on one agent) and `promotion` (the rest). Or `problem`:
-     * every name and argument is checked before anything runs.
+     * The stages in three lists: `checks` (beside the others), `delivery` (on one agent, checks of plug-ins first) and `promotion`
+     * (the rest). Or `problem`: every name and argument is checked before anything runs. `unknownStage` says that the problem is
+     * the name of a stage, which may be a plug-in's.
      */
     @NonCPS
     Map plan(StepArguments arguments, Map config, boolean delivers) {
@@ -34,7 +35,7 @@ class DeliveryPlan implements Serializable {
         for (String option in ['stages', 'before', 'after']) {
             String unknown = (config[option] ?: [:]).keySet().find { !(it.toString() in known) }
             if (unknown) {
-                return [problem: "${option}: no stage '${unknown}'; ${new NearestName(known).hint(unknown)}".toString()]
+                return [problem: "${option}: no stage '${unknown}'; ${new NearestName(known).hint(unknown)}".toString(), unknownStage: true]
             }
         }
         List all = delivers ? ci.findAll { !(it.stage in cd*.stage) } + cd : ci
@@ -43,8 +44,11 @@ class DeliveryPlan implements Serializable {
         if (incomplete) {
             return [problem: "stages: ${incomplete.stage} needs what ${(incomplete.needs - stages*.stage)[0]} makes; switch both off or none".toString()]
         }
-        Map plan = ['check', 'delivery', 'promotion'].collectEntries { phase -> [phase, stages.findAll { it.phase == phase }] }
-        plan.checks = plan.remove('check')
+        Map plan = [
+            checks: stages.findAll { it.phase == 'check' && !it.plugIn },
+            delivery: stages.findAll { it.phase == 'check' && it.plugIn } + stages.findAll { it.phase == 'delivery' },
+            promotion: stages.findAll { it.phase == 'promotion' },
+        ]
         plan.problem = agents.problem(plan.delivery, config)
         return plan
     }
@@ -60,7 +64,8 @@ class DeliveryPlan implements Serializable {
             agent = agents.merged(agents.merged(agents.of(config), config.approveAgent ?: [:]), ownAgent)
             arguments.agent = agent
         }
-        return planned.subMap(['stage', 'step', 'environment', 'needs', 'phase', 'waits', 'locks']) + [
+        return planned.subMap(['stage', 'step', 'environment', 'needs', 'phase', 'waits', 'locks', 'plugIn']) + [
+            table: planned.plugIn ? table : null,
             agent: agent, ownAgent: ownAgent, engine: planned.engine || planned.engineWith.any { own[it] }, arguments: joined(arguments, own),
             modelNamedBy: table.stageWith('namesLocks'),
             title: planned.environment ? "${planned.stage} ${planned.environment}".toString() : planned.stage,

@@ -15,10 +15,10 @@ class NamedStageStep implements Serializable {
         if (step != null) {
             return new StageStep(steps).run(step, arguments, library)
         }
-        if (!(stage ==~ '[a-z][a-z0-9]*(-[a-z0-9]+)*')) {
+        if (!new PackageCommand(steps).isStageName(stage)) {
             new BuildDescription(steps).fail(arguments, "mlStage: '${stage?.take(60)}' is no name of a stage; expected lower-case letters, digits and -")
         }
-        // Its own arguments are checked once the package says what they are.
+        // Its own arguments are checked when the package has listed them.
         Map common = arguments.subMap(library.step('mlStage').arguments.keySet())
         Map agent = new StepArguments(steps).accept('mlStage', common, library).arguments.agent ?: [:]
         if (steps.env.ML_AGENT) {
@@ -31,12 +31,9 @@ class NamedStageStep implements Serializable {
         return result
     }
 
-    /** Runs a stage that the library does not know, by what the package on this agent says of it. */
+    /** Runs a stage that is not in the library's table, by the record in the package on this agent. */
     private Map runInstalled(String stage, Map arguments, String json) {
-        StepTable table = null
-        steps.dir(new ProjectFolder(steps).of(arguments)) {
-            table = new StepTable(json, new PackageCommand(steps).stages(arguments))
-        }
+        StepTable table = new StepTable(json, new PackageCommand(steps).stages('mlStage', arguments))
         String step = table.stepOf(stage)
         if (step == null) {
             String hint = new NearestName(table.stages()).hint(stage)

@@ -1,6 +1,6 @@
 package org.mlpipeline
 
-/** Steps that a build can do without: those of optional plugins, and those that only inform. */
+/** Steps that are optional: those of plugins that may be missing, and those that only inform. */
 class OptionalSteps implements Serializable {
     private final Object steps
 
@@ -27,7 +27,7 @@ class OptionalSteps implements Serializable {
         }
     }
 
-    /** Runs what only informs: whatever it ends with, the build and its result go on. */
+    /** Runs a step that only informs: an error in it is logged and does not change the build's result. */
     void tolerate(String what, Closure body) {
         try {
             body()

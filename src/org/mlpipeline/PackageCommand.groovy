@@ -1,6 +1,8 @@
 package org.mlpipeline
 
-/** The command ml-pipeline of this agent. Its command lines have no variable part but the name of a stage: letters, digits and -. */
+import com.cloudbees.groovy.cps.NonCPS
+
+/** The command ml-pipeline of this agent. Its command lines have no variable part but the name of a stage. */
 class PackageCommand implements Serializable {
     private final Object steps
 
@@ -10,20 +12,33 @@ class PackageCommand implements Serializable {
 
     /** Runs a stage with the flags of a file and returns the exit code. */
     int runStage(String stage, String argumentsFile) {
+        if (!isStageName(stage)) {
+            steps.error("'${stage}' is no name of a stage; expected lower-case letters, digits and -")
+            return 2
+        }
         return steps.withEnv(new ConfiguredVariables(steps).overrides()) {
             steps.sh(returnStatus: true, label: "ml-pipeline ${stage}", script: "${command()} ${stage} --args ${argumentsFile}")
         }
     }
 
-    /** The stages of the installed package and its plug-ins, as JSON; fails the build if it lists none. */
-    String stages(Map arguments) {
-        String json = steps.withEnv(new ConfiguredVariables(steps).overrides()) {
-            steps.sh(returnStdout: true, label: 'ml-pipeline stages', script: "${command()} stages --json || true")
+    /** The stages of the installed package and its plug-ins, as JSON; fails the build of `step` if the command lists none. */
+    String stages(String step, Map arguments) {
+        String json = null
+        steps.dir(new ProjectFolder(steps).of(arguments)) {
+            steps.withEnv(new ConfiguredVariables(steps).overrides()) {
+                json = steps.sh(returnStdout: true, label: 'ml-pipeline stages', script: "${command()} stages --json || true")
+            }
         }
         if (!json?.trim()) {
-            new BuildDescription(steps).fail(arguments, 'mlStage: ml-pipeline stages --json failed on this agent, see the lines above')
+            new BuildDescription(steps).fail(arguments, "${step}: ml-pipeline stages --json failed on this agent, see the lines above")
         }
         return json
+    }
+
+    /** Whether a shell reads the name as one word; those of plug-ins come from the agent. */
+    @NonCPS
+    boolean isStageName(String name) {
+        return name ==~ '[a-z][a-z0-9]*(-[a-z0-9]+)*'
     }
 
     private String command() {

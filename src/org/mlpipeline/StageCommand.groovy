@@ -43,12 +43,12 @@ class StageCommand implements Serializable {
         switch (code) {
             case [0, 1, 4]:
                 if (result == null) {
-                    fail("it ended with exit code ${code}, but without a report of this run that agrees; its result is ignored")
+                    fail("it ended with exit code ${code}, but without a report of this run with that verdict; its result is ignored")
                 }
                 return result
             case 2: fail("usage or configuration: ${message ?: 'the lines above name the key'}${project}"); break
             case 3: fail("the environment failed four times: ${message ?: 'see the lines above'}"); break
-            case 5: fail("a fault of ml-pipeline, please report it with the lines above: ${message}"); break
+            case 5: fail("a fault of ml-pipeline, report it with the lines above: ${message}"); break
             case 127: fail('there is no command ml-pipeline here; run the step inside mlAgent, or give it agent: […]'); break
             default: fail("ended by the system with exit code ${code}${code == 137 ? ', usually out of memory' : ''}")
         }

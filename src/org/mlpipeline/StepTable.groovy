@@ -43,10 +43,17 @@ class StepTable implements Serializable {
         return content().steps.values()*.stage.findAll()
     }
 
-    /** The stages of the run `ci` or `cd`, in their order. */
+    /** The stages of the run `ci` or `cd`, in their order; those of plug-ins behind the stage that they follow. */
     @NonCPS
     List run(String name) {
-        return content().runs[name]
+        Map content = content()
+        List ownCd = content.runs.cd*.stage
+        List order = content.runs.ci*.stage.findAll { !(it in ownCd) } + ownCd
+        List planned = content.plugIns.findResults { facts -> plannedOf(facts, name) }
+        return (content.runs[name] + planned).sort { stage ->
+            int place = order.indexOf(stage.plugIn ? stage.after : stage.stage)
+            String.format('%03d %s', place < 0 ? order.size() : place, stage.plugIn ? stage.stage : '')
+        }
     }
 
     /** The stage whose result the step of this stage acts on, or null. */
@@ -70,14 +77,34 @@ class StepTable implements Serializable {
     private Map content() {
         Map content = parsed(json)
         List known = content.steps.values()*.stage
-        Map added = packageStages ? parsed(packageStages).findAll { name, facts -> !(name in known) } : [:]
-        for (Map facts in added.values()) {
-            content.steps["mlStage('${facts.stage}')".toString()] = recordOf(facts, content.steps.mlStage.arguments)
+        content.plugIns = packageStages ? parsed(packageStages).values().findAll { !(it.stage in known) } : []
+        for (Map facts in content.plugIns) {
+            content.steps[stepOfPlugIn(facts)] = recordOf(facts, content.steps.mlStage.arguments)
             for (String type in facts.credentials) {
                 content.credentials[type]?.stages?.add(facts.stage)
             }
         }
         return content
+    }
+
+    @NonCPS
+    private String stepOfPlugIn(Map facts) {
+        return "mlStage('${facts.stage}')".toString()
+    }
+
+    /** A plug-in's stage as a run has it, or null: one that follows no stage is in no run, and `ci` has those with flags for it. */
+    @NonCPS
+    private Map plannedOf(Map facts, String run) {
+        boolean isPart = run == 'ci' ? facts.ci != null : facts.phase in ['delivery', 'promotion']
+        if (!facts.after || !isPart) {
+            return null
+        }
+        // `ci` ends before a promotion: what a plug-in does there, it does beside the model.
+        String phase = run == 'ci' && facts.phase != 'check' ? 'delivery' : facts.phase
+        return facts.subMap(['stage', 'after', 'engine', 'engineWith', 'needs']) + [
+            step: stepOfPlugIn(facts), plugIn: true, phase: phase, environment: facts.environment ? 'staging' : null,
+            waits: false, locks: null, fromPipeline: [], arguments: run == 'ci' ? facts.ci : [:],
+        ]
     }
 
     /** The record of a stage that has no step of its own: it takes the arguments of mlStage and its flags. */
