@@ -41,7 +41,7 @@ def test_an_answer_without_a_reason_is_prompted_for_again(
     build = deliver(ask(), answers=answers)
     assert build.result == "SUCCESS"
     assert len(build.calls("input")) == 2
-    assert "mlApprove: alice answered without a reason; asking again" in build.echoes
+    assert "mlApprove: alice answered without a reason; prompting again" in build.echoes
     assert package.flags("approve")["reason"] == "better"
 
 

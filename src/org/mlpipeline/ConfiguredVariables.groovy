@@ -28,12 +28,13 @@ class ConfiguredVariables implements Serializable {
     /** Which of these variables differs here from Jenkins' configuration, or null. Its value is not shown: it may be a secret. */
     String problem() {
         Map configured = values()
+        Map current = [ML_POLICY: steps.env.ML_POLICY, ML_HOME: steps.env.ML_HOME]
         for (name in names) {
             if (configured[name] && !configured[name].startsWith('/')) {
                 return "${name} of Jenkins' configuration is '${configured[name]}'; expected an absolute path"
             }
-            String current = steps.env."${name}"
-            if (current && current != '-' && current != configured[name] && (configured[name] || name != 'ML_HOME')) {
+            String value = current[name]
+            if (value && value != '-' && value != configured[name] && (configured[name] || name != 'ML_HOME')) {
                 String configuration = configured[name] ? "has '${configured[name]}'" : 'sets none'
                 return "${name} is set by the Jenkinsfile, the agent or the node, and Jenkins' configuration ${configuration}; " +
                     "remove it there, and set it in Jenkins' configuration, globally or for the folder (docs/how-to/jenkins.md)"
