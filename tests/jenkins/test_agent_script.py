@@ -42,7 +42,7 @@ TOOLS = (
 
 @dataclass
 class Agent:
-    """A machine that has a few tools, Python, and nothing of ours."""
+    """A machine that has a few tools, Python, and no ml-pipeline."""
 
     root: Path
 
@@ -116,7 +116,7 @@ WHEEL = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
 def helper(folder: Path, version: str = "1.0", tag: str = "py3-none-any") -> tuple[Path, str]:
-    """A package that ours needs, and its checksum."""
+    """A dependency of the package, and its checksum."""
     path = folder / f"helper-{version}-{tag}.whl"
     metadata = f"Metadata-Version: 2.1\nName: helper\nVersion: {version}\n"
     info = f"helper-{version}.dist-info"
@@ -418,7 +418,7 @@ class Environments:
         return next(self.venv.glob("lib/python3.*/site-packages"))
 
     def refusal(self) -> str:
-        """Return what a build that does not deliver says of the other's; '' where it takes it."""
+        """Return why a build that does not deliver refuses the other's; '' where it uses it."""
         found = self.agent.run(**self.given)["bin"]
         lines = [line for line in self.agent.log.splitlines() if "is not used" in line]
         assert found == str((self.own if lines else self.venv) / "bin")
@@ -466,7 +466,7 @@ def _another_package(made: Environments) -> str:
 
 
 def _own_wheel_too(made: Environments) -> None:
-    """The package's file, its RECORD and the wheel that was kept, rewritten together."""
+    """The package's file, its RECORD and its wheel, rewritten together."""
     [path] = made.venv.glob("wheels/jenkins_ml_pipeline-*.whl")
     with zipfile.ZipFile(path) as file:
         files = {name: file.read(name).decode() for name in file.namelist()}
@@ -477,7 +477,7 @@ def _own_wheel_too(made: Environments) -> None:
 
 
 def _without_info(made: Environments) -> None:
-    """A package with a RECORD that agrees, of which no wheel was kept."""
+    """A package with a RECORD that agrees, without its wheel."""
     record = made.site / "evil-1.0.dist-info/RECORD"
     record.parent.mkdir()
     record.write_text("evil-1.0.dist-info/RECORD,,\n")

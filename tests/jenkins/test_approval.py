@@ -1,4 +1,4 @@
-"""mlApprove: every answer that a prompt may give, and every way in which it may end."""
+"""mlApprove: every value that input may return, and every way in which a prompt may end."""
 
 from __future__ import annotations
 

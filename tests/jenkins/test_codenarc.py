@@ -1,4 +1,4 @@
-"""The Groovy of library, Jenkinsfiles and engine keeps the rules of codenarc.groovy."""
+"""The Groovy of library, Jenkinsfiles and engine follows the rules of codenarc.groovy."""
 
 from __future__ import annotations
 

@@ -304,7 +304,7 @@ def test_the_retrain_that_a_timer_starts_is_a_delivery(deliver: Deliver, package
 def test_data_that_only_makes_a_build_unstable_is_delivered_nowhere(
     deliver: Deliver, package: Package
 ) -> None:
-    """What a user writes who wants yellow for bad data."""
+    """A Jenkinsfile in which bad data makes the build unstable."""
     package.outcomes["validate-data"] = 1
     script = """@Library('ml-pipeline') _
     pipeline {

@@ -1,4 +1,4 @@
-"""The one line that a build shows of itself, however it ends."""
+"""The description of a build, one line, however the build ends."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ path.write_text(json.dumps(report), encoding="utf-8")
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a command ml-pipeline into the path that notes its arguments; returns where."""
+    """Put a command ml-pipeline into the path that records its arguments; return its folder."""
     from ml_pipeline import __version__
 
     folder = tmp_path / "bin"
@@ -127,7 +127,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def ask(url: str) -> int:
-    """Return the version that production answers a row with."""
+    """Return the version in production's answer to a row."""
     with urllib.request.urlopen(f"{url}/metadata", timeout=60) as answer:
         width = len(json.load(answer)["features"])
     body = json.dumps({"features": [None] * width}).encode()

@@ -1,4 +1,4 @@
-"""mlStage: a stage by its name, also one that only the installed package knows."""
+"""mlStage: a stage by its name, also one that only the installed package lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the steps rely on in the package: errors beside --args, and the version that was shown."""
+"""What the steps expect of the package: errors beside --args, and the version that was shown."""
 
 from __future__ import annotations
 

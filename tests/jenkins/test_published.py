@@ -1,4 +1,4 @@
-"""What people see beside the console: its one line a stage, checks of the commit, pages."""
+"""What a build publishes: one line of the log for each stage, checks of the commit, pages."""
 
 from __future__ import annotations
 

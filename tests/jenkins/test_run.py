@@ -1,4 +1,4 @@
-"""mlRun: exit codes, what is believed, retries, and what travels between agents."""
+"""mlRun: exit codes, reports that count, retries, and files for other agents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several models in one build, one after the other and beside each other."""
+"""Several models in one build, one after the other and in parallel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOW = pytest.mark.parametrize("how", CALLS)
 
 
 class Models(Package):
-    """Says the model's name by the folder it runs in."""
+    """The name of the model in its reports is that of the folder it runs in."""
 
     def __call__(self, call: Any) -> Any:
         self.model = call.cwd.name

@@ -1,4 +1,4 @@
-"""Every stage of the table has its step, thin and alike, with its help."""
+"""Every stage of the table has its step, with help and without logic of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPECIAL = {"mlApprove": "ApprovalStep", "mlPromote": "PromoteStep", "mlWatch": "
 GROOVY = {
     path.stem: path.read_text() for path in (*VARS.glob("*.groovy"), *CLASSES.glob("*.groovy"))
 }
-ASK_WHERE_SERVERS_RUN = {
+CALLS_TO_SERVERS = {
     "ml_pipeline.targets.loader",
     "ml_pipeline.promotion.agreement",
     "ml_pipeline.online.deployed_version",
@@ -48,8 +48,8 @@ def test_every_stage_has_its_step(stage: str) -> None:
 def test_a_stage_that_reaches_servers_gets_the_engine(stage: str) -> None:
     tree = ast.parse((ROOT / f"pipeline/{STAGES[stage].module.replace('.', '/')}.py").read_text())
     used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    asks = bool(used & ASK_WHERE_SERVERS_RUN)
-    assert STEPS["steps"][step_of(stage)]["engine"] == asks
+    reaches_servers = bool(used & CALLS_TO_SERVERS)
+    assert STEPS["steps"][step_of(stage)]["engine"] == reaches_servers
 
 
 def test_every_var_is_a_step_with_help() -> None:
@@ -91,7 +91,7 @@ REPORT_METRICS = {
     "url",
     "seconds_left",
 }
-"""What StageReport reads of a report's metrics: no measure of a model."""
+"""The metrics of a report that StageReport reads: no measure of a model."""
 PARSERS = {"StepTable", "StageReport", "BuildState"}
 READERS = {"StageCommand", "StageWorkspace"}
 """Read a report, the line of an error and the marker of a workspace."""

@@ -230,7 +230,7 @@ def test_a_pull_request_cannot_declare_itself_a_delivery(
 
 # --- the state of a build -------------------------------------------------------------------------
 
-SAYS_STATE = 'echo "state ${env.ML_STATE}"\n'
+PRINT_STATE = 'echo "state ${env.ML_STATE}"\n'
 
 
 def state(lines: list[str]) -> str:
@@ -240,7 +240,7 @@ def state(lines: list[str]) -> str:
 def test_the_state_of_another_build_is_not_read(deliver: Deliver, package: Package) -> None:
     """A restart at a stage copies `env` into the new build, and with it what was approved there."""
     gate = f"{LIBRARY}mlGate({PROJECT})\n"
-    older = state(deliver(gate + SAYS_STATE, job="older").echoes)
+    older = state(deliver(gate + PRINT_STATE, job="older").echoes)
     result = "new org.mlpipeline.BuildState(this).result('gate')"
     asked = f'echo "due ${{mlApprove.due()}} ${{{result}}}"\n'
     build = deliver(f"{LIBRARY}env.ML_STATE = '{older}'\n{asked}")
@@ -265,7 +265,7 @@ def test_the_state_stays_small(deliver: Deliver, package: Package) -> None:
                 mlGate({PROJECT})
             }}
         }}
-        {SAYS_STATE}"""
+        {PRINT_STATE}"""
     build = deliver(script)
     assert build.result == "SUCCESS"
     assert len(package.verbs) == 51
@@ -299,7 +299,7 @@ def test_a_stage_whose_files_the_older_build_made_is_refused_in_one_line(
 def test_an_older_promotion_is_neither_repeated_nor_watched(
     deliver: Deliver, package: Package, step: str
 ) -> None:
-    """A watch rolls production back, and what it would look at is not this build's."""
+    """A watch rolls production back, and the promotion it would watch is not this build's."""
     build = deliver(f"{LIBRARY}{step}({PROJECT})", cause="restart")
     assert build.result == "FAILURE"
     assert "start a new" in build.text

@@ -158,7 +158,7 @@ class Stage:
     credentials: tuple[str, ...] = ()
     """Types of credentials (jenkins/steps.yaml) that Jenkins binds around it."""
     engine: bool = False
-    """Whether it asks where servers run, and so needs the engine of a docker target."""
+    """Whether it reaches servers, and so needs the engine of a docker target."""
     engine_with: tuple[str, ...] = ()
     """Flags with which it needs that engine as well."""
     gate_requires_report: bool = False
