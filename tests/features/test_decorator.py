@@ -1,4 +1,4 @@
-"""Which functions of a project are features, and how its modules are found."""
+"""Feature functions of a project, and the import of its modules."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class TestLoadModules:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("def a(bars): return 1\n", "mine marks no function; expected @feature"),
+            ("def a(bars): return 1\n", "mine has no feature function; expected @feature"),
             ("import nowhere_to_be_found\n", "mine cannot be imported: ModuleNotFoundError"),
             ("def broken(:\n", "mine cannot be imported: SyntaxError"),
             ("1 / 0\n", "mine cannot be imported: ZeroDivisionError"),
@@ -93,7 +93,7 @@ class TestLoadModules:
             ("feature(scope='week')\n", "mine cannot be imported: UsageError"),
         ],
     )
-    def test_a_faulty_module_is_refused_in_one_line(self, project, text, message):
+    def test_an_invalid_module_is_refused_in_one_line(self, project, text, message):
         with pytest.raises(UsageError, match=message) as caught:
             load_modules(project(mine=text), ["mine"])
         assert "\n" not in str(caught.value)
@@ -107,16 +107,16 @@ class TestLoadModules:
         with pytest.raises(UsageError, match="an installed package has this name"):
             load_modules(root, ["ml_pipeline.features.decorator"])
 
-    def test_two_functions_of_one_name_are_refused(self, project):
+    def test_two_functions_with_the_same_name_are_refused(self, project):
         same = "@feature\ndef a(bars): return bars.close\n"
-        with pytest.raises(UsageError, match=r"one\.a and two\.a have one name; rename"):
+        with pytest.raises(UsageError, match=r"one\.a and two\.a have the same name; rename"):
             load_modules(project(one=same, two=same), ["one", "two"])
 
 
 class TestOwnPackageNamedPipeline:
     """It is the commonest folder name of projects, and has nothing to do with this package."""
 
-    def test_feature_modules_lie_in_it(self, project):
+    def test_feature_modules_are_imported_from_it(self, project):
         code = "from pipeline.tables import DAYS\n@feature\ndef age(bars): return DAYS\n"
         root = project(
             pipeline__in____init__="",

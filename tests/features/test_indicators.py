@@ -25,12 +25,12 @@ def bars():
 class TestComputeRsi:
     PRICES = (100, 101, 102, 101, 100, 99, 98)
 
-    def test_is_wilders_on_the_copied_example(self):
+    def test_equals_wilders_rsi_on_the_example(self):
         rsi = indicators.compute_rsi(self.PRICES, period=5)
         assert np.isnan(rsi[:5]).all()
         assert rsi[5:] == pytest.approx([40.0, 32.0], abs=CLOSE_ENOUGH)
 
-    def test_copied_expectation_is_no_published_definition(self):
+    def test_the_examples_expectation_matches_no_published_definition(self):
         """41.18 and 33.33 are neither Wilder's nor Cutler's (plain means) nor an EMA's."""
         moves = np.diff(np.array(self.PRICES, dtype=float))
         gains, losses = np.maximum(moves, 0), np.maximum(-moves, 0)
@@ -50,7 +50,7 @@ class TestComputeRsi:
         assert np.isnan(indicators.compute_rsi([1.0, 2.0, 3.0], 14)).all()
 
     @pytest.mark.parametrize("period", [1, 0, -3, 2.5, True])
-    def test_refuses_a_period_that_is_none(self, period):
+    def test_refuses_an_invalid_period(self, period):
         with pytest.raises(ValueError, match=f"a window of {period!r}; expected a whole number"):
             indicators.compute_rsi([1.0, 2.0], period)
 
@@ -122,7 +122,7 @@ SERIES = {
 
 @pytest.mark.parametrize("name", SERIES)
 class TestEveryIndicator:
-    def test_missing_bars_leave_the_others_as_without_them(self, name, bars):
+    def test_missing_bars_do_not_change_the_other_values(self, name, bars):
         high, low, close = (values[:40].copy() for values in bars)
         whole = SERIES[name](high, low, close)
         gaps = [0, 7, 8, 30]
@@ -132,7 +132,7 @@ class TestEveryIndicator:
         assert np.isnan(result[missing]).all()
         np.testing.assert_array_equal(result[~missing], whole)
 
-    def test_no_value_at_all_is_all_nan(self, name):
+    def test_only_missing_values_give_only_nan(self, name):
         nothing = np.full(9, np.nan)
         assert np.isnan(SERIES[name](nothing, nothing, nothing)).all()
         assert SERIES[name]([], [], []).size == 0
@@ -142,7 +142,7 @@ class TestEveryIndicator:
         assert not np.isinf(SERIES[name](flat, flat, flat)).any()
 
     @given(start=st.integers(1, 38), seed=st.integers(0, 1000))
-    def test_later_bars_change_nothing(self, name, start, seed):
+    def test_later_bars_do_not_change_earlier_values(self, name, start, seed):
         random = np.random.default_rng(seed)
         close = 100 + random.normal(0, 1, 40).cumsum()
         other = close.copy()
@@ -152,7 +152,7 @@ class TestEveryIndicator:
 
 
 class TestFlatWindows:
-    def test_have_no_position_and_no_score(self):
+    def test_position_and_score_are_nan(self):
         flat = np.full(30, 0.1) * 3
         assert np.isnan(indicators.bollinger_position(flat, 5)).all()
         assert np.isnan(indicators.z_score(flat, 5)).all()

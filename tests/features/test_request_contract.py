@@ -1,4 +1,4 @@
-"""What a change of a model's inputs means for the clients of the one before."""
+"""Changes of a model's inputs and their effect on clients of the former model."""
 
 from dataclasses import replace
 
@@ -83,17 +83,17 @@ class TestCompare:
             (of(PLAN, Feature("x", "numeric"), TENURE), "was 'age' and is 'x'"),
         ],
     )
-    def test_a_request_by_position_that_would_be_answered_wrongly_is_named(self, new, message):
+    def test_a_misread_positional_request_is_named(self, new, message):
         assert message in str(compare(FORMER, new))
         assert "such a request is answered all the same, wrongly" in str(compare(FORMER, new))
 
     @pytest.mark.parametrize(
         "new", [of(PLAN, TENURE), of(AGE, PLAN, TENURE), of(PLAN, AGE, TENURE, AGE_TOO)]
     )
-    def test_a_request_that_is_refused_is_not_called_wrongly_answered(self, new):
+    def test_a_refused_request_is_not_reported_as_misread(self, new):
         assert "wrongly" not in str(compare(FORMER, new))
 
-    def test_going_back_on_what_was_optional_or_accepted_is_breaking(self):
+    def test_withdrawing_an_extension_is_breaking(self):
         optional = of(PLAN, replace(AGE, optional=True), TENURE)
         assert "feature 'age' is required, was optional" in str(compare(optional, FORMER))
         assert compare(optional, FORMER).change == "breaking"
@@ -102,7 +102,7 @@ class TestCompare:
         fewer = of(replace(PLAN, categories=("free",)), AGE, TENURE, unseen="refuse")
         assert "it is refused" in str(compare(refusing, fewer))
 
-    def test_what_numbers_do_with_unseen_categories_does_not_matter(self):
+    def test_handling_of_unseen_categories_is_ignored_without_categorical_features(self):
         numbers = of(AGE, TENURE)
         assert replace(numbers, unseen="refuse").contract == numbers.contract
         assert compare(numbers, replace(numbers, unseen="refuse")).change == "compatible"
@@ -149,7 +149,7 @@ def rows(draw, schema):
 
 
 @given(st.data())
-def test_what_is_not_breaking_takes_every_row_of_before_and_reads_it_as_before(data):
+def test_a_compatible_contract_encodes_every_former_row_equally(data):
     former, new = data.draw(schemas()), data.draw(schemas())
     row = data.draw(rows(former))
     if compare(former, new).change == "breaking":
@@ -179,22 +179,22 @@ def test_a_schema_survives_json_and_keeps_its_contract(schema):
     assert wider.contract == schema.contract
 
 
-class TestArranged:
+class TestRequestOrder:
     def test_without_a_champion_the_optional_ones_are_last(self):
         assert request_order(["a", "b", "c"], ["a"], None) == ["b", "c", "a"]
 
     def test_the_champions_order_is_kept(self):
         assert request_order(["age", "plan", "tenure"], (), FORMER) == ["plan", "age", "tenure"]
 
-    def test_new_ones_come_after_it_and_the_optional_ones_last(self):
+    def test_new_features_follow_and_optional_ones_are_last(self):
         order = request_order(["a", "age", "b", "plan", "tenure"], ["a", "age"], FORMER)
         assert order == ["plan", "age", "tenure", "b", "a"]
 
-    def test_what_is_gone_is_left_out(self):
+    def test_removed_features_are_left_out(self):
         assert request_order(["tenure", "plan"], (), FORMER) == ["plan", "tenure"]
 
 
-class TestSucceeding:
+class TestEarlierContracts:
     WIDER = of(PLAN, AGE, TENURE, Feature("x", "numeric", optional=True))
 
     def test_an_extended_contract_accepts_those_before_it(self):
@@ -208,7 +208,7 @@ class TestSucceeding:
         one = with_earlier_contracts(self.WIDER, FORMER)
         assert with_earlier_contracts(self.WIDER, one) == one
 
-    def test_a_breaking_one_accepts_none(self):
+    def test_a_breaking_contract_accepts_no_earlier_one(self):
         one = with_earlier_contracts(self.WIDER, FORMER)
         assert with_earlier_contracts(of(PLAN, AGE), one).accepts == ()
 
@@ -224,9 +224,7 @@ class TestSucceeding:
             (WIDER, False),
         ],
     )
-    def test_where_rows_by_position_would_be_read_as_something_else_they_need_the_digest(
-        self, new, needs
-    ):
+    def test_positional_requests_need_the_digest_if_they_would_be_misread(self, new, needs):
         made = with_earlier_contracts(new, FORMER)
         assert made.needs_contract == needs
         assert with_earlier_contracts(made, made).needs_contract == needs
@@ -234,5 +232,5 @@ class TestSucceeding:
         assert ("has to give the digest" in str(compare(FORMER, made))) == needs
         assert FeatureSchema.from_json(made.to_json()) == made
 
-    def test_without_a_champion_there_is_none(self):
+    def test_without_a_champion_no_earlier_contract_is_accepted(self):
         assert with_earlier_contracts(FORMER, None) == FORMER

@@ -1,7 +1,4 @@
-"""doctor on environments: whether their servers can run where they are to; tests/docker asks more.
-
-Each thing that is amiss is told with what to do.
-"""
+"""doctor reports faults of environments with their fix; tests/docker has further tests."""
 
 from __future__ import annotations
 
@@ -26,8 +23,8 @@ def examine(make_project, tmp_path):
 
     def examine(**section):
         project = make_project(environments={"production": section})
-        found = doctor_environments.examine(project, Home(tmp_path / "home"))
-        return {check.name: check for check in found}
+        result = doctor_environments.examine(project, Home(tmp_path / "home"))
+        return {check.name: check for check in result}
 
     return examine
 
@@ -47,19 +44,21 @@ class TestPort:
         assert f"pid {os.getpid()}" in check.observed
         assert "environments.production.port" in check.why
 
-    def test_address_of_another_machine(self, examine):
+    def test_an_address_of_another_machine_fails(self, examine):
         check = examine(host="192.0.2.1", port=80)["port of production"]
         assert check.verdict is Verdict.FAIL
         assert "assign" in check.observed
 
-    def test_of_two_environments(self, make_project, tmp_path):
+    def test_one_port_for_two_environments_fails(self, make_project, tmp_path):
         environments = {"staging": {"port": 8031}, "production": {"port": 8031}}
         project = make_project(environments=environments)
         with pytest.raises(UsageError, match=r"production\.port and .*staging\.port are both 8031"):
             doctor_environments.check_ports(project, Home(tmp_path / "home"), ["staging"])
 
-    def test_where_this_project_serves_already(self, make_project, tmp_path, monkeypatch):
-        """Its own server hands the port over; at another port of its it does not."""
+    def test_a_port_of_the_environments_own_server_passes(
+        self, make_project, tmp_path, monkeypatch
+    ):
+        """The environment's own server hands the port over only at the same port."""
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
             project = make_project(environments={"production": {"port": port}})
@@ -71,7 +70,7 @@ class TestPort:
             with pytest.raises(EnvironmentFault, match=f"is in use by pid {os.getpid()}"):
                 doctor_environments.check_ports(project, home, ["production"])
 
-    def test_where_another_project_serves(self, make_project, tmp_path, monkeypatch):
+    def test_a_port_of_another_projects_server_fails(self, make_project, tmp_path, monkeypatch):
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
             project = make_project(environments={"production": {"port": port}})
@@ -84,7 +83,7 @@ class TestPort:
             )
             doctor_environments.check_ports(project, Home(tmp_path / "home"), ["production"])
 
-    def test_of_containers_on_this_machine(self, examine, no_engine, monkeypatch):
+    def test_ports_of_containers_on_this_machine_are_checked(self, examine, no_engine, monkeypatch):
         monkeypatch.setattr(container_detection, "container", lambda: None)
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
@@ -95,27 +94,29 @@ class TestPort:
             assert "port of production" not in examine(port=port, target="docker")
 
     @pytest.mark.parametrize("name", ["cd", "all"])
-    def test_is_known_before_a_run_trains(self, name, make_project, tmp_path, capsys, monkeypatch):
+    def test_a_port_conflict_fails_a_run_before_training(
+        self, name, make_project, tmp_path, capsys, monkeypatch
+    ):
         monkeypatch.setenv("ML_HOME", str(tmp_path / "home"))
         with socket.create_server(("127.0.0.1", 0)) as server:
             environments = {"staging": {"port": 0}, "production": {"port": server.getsockname()[1]}}
             project = make_project(environments=environments)
             assert cli.main(["run", name, "--project", str(project.root)]) == 3
-        told = capsys.readouterr()
-        assert "of environment production, is in use by pid" in told.err
-        assert "set environments.production.port to another" in told.err
-        assert told.out == ""
+        message = capsys.readouterr()
+        assert "of environment production, is in use by pid" in message.err
+        assert "set environments.production.port to another" in message.err
+        assert message.out == ""
 
-    def test_any_port_needs_no_check(self, examine):
+    def test_port_0_is_not_checked(self, examine):
         assert list(examine(port=0)) == ["target of production", "Docker"]
 
 
 class TestProcess:
-    def test_on_a_machine(self, examine, monkeypatch):
+    def test_a_process_on_a_machine_passes(self, examine, monkeypatch):
         monkeypatch.setattr(container_detection, "container", lambda: None)
         assert examine(port=0)["target of production"].verdict is Verdict.PASS
 
-    def test_in_a_container(self, examine, monkeypatch):
+    def test_a_process_in_a_container_fails(self, examine, monkeypatch):
         monkeypatch.setattr(container_detection, "container", lambda: "/.dockerenv")
         check = examine(port=0)["target of production"]
         assert (check.verdict, check.required) == (Verdict.FAIL, True)
@@ -125,22 +126,22 @@ class TestProcess:
 
 
 class TestDocker:
-    def test_an_engine_that_does_not_answer(self, examine, no_engine):
+    def test_an_unavailable_engine_fails(self, examine, no_engine):
         check = examine(target="docker", port=8000)["target of production"]
         assert (check.verdict, check.required) == (Verdict.FAIL, True)
         assert f"does not answer at {no_engine}" in check.why
         assert "set DOCKER_HOST" in check.why
 
-    def test_an_address_that_is_none(self, examine, monkeypatch):
+    def test_an_invalid_docker_host_fails(self, examine, monkeypatch):
         monkeypatch.setenv("DOCKER_HOST", "nonsense://x")
         check = examine(target="docker", port=8000)["target of production"]
         assert check.verdict is Verdict.FAIL
         assert "nonsense" in check.why
 
-    def test_without_an_environment_of_it_the_engine_is_advisory(self, examine, no_engine):
+    def test_the_engine_is_advisory_without_a_docker_environment(self, examine, no_engine):
         check = examine(port=0)["Docker"]
         assert (check.verdict, check.required) == (Verdict.FAIL, False)
-        assert "nothing but containers needs one" in check.why
+        assert "only containers need it" in check.why
 
-    def test_targets_of_other_packages_are_not_looked_at(self, examine, no_engine):
+    def test_targets_of_plugins_are_not_checked(self, examine, no_engine):
         assert list(examine(target="lambda", port=8000)) == ["Docker"]

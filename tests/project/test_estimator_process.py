@@ -1,4 +1,4 @@
-"""Conversion of fitted objects of several libraries, and what is not taken from the process."""
+"""Conversion of fitted estimators of several libraries, and refused results of the process."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_pipeline_converts_and_predicts_the_same(make, objective):
 
     sample = rows(objective)
     pipeline = make_pipeline(StandardScaler(), make(objective)).fit(sample.x, sample.y)
-    content = estimator_process._converted("my:Model", pipeline, objective, 4)
+    content = estimator_process._to_onnx("my:Model", pipeline, objective, 4)
     own.check_model("my:Model", content, objective, 4)
     predicted = own.predict(content, sample.x, objective)
     if objective.kind == "regression":
@@ -85,7 +85,7 @@ class TestOnnx:
         opsets = [helper.make_opsetid(*one) for one in domains.items()]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
 
-    def test_of_the_form_that_is_served_is_taken(self):
+    def test_a_model_with_the_served_inputs_and_outputs_is_accepted(self):
         own.check_model("my:Model", self.model(), BINARY, 2)
 
     @pytest.mark.parametrize(
@@ -96,16 +96,16 @@ class TestOnnx:
             ({"output": "y"}, r"outputs \['y'\]"),
         ],
     )
-    def test_of_another_form_is_refused(self, changes, message):
+    def test_a_model_with_other_inputs_or_outputs_is_refused(self, changes, message):
         with pytest.raises(Refused, match=message):
             own.check_model("my:Model", self.model(**changes), BINARY, 2)
 
     @pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"onnx"])
-    def test_that_is_none_is_refused(self, content):
+    def test_bytes_that_are_not_onnx_are_refused(self, content):
         with pytest.raises(Refused, match="my:Model"):
             own.check_model("my:Model", content, BINARY, 2)
 
-    def test_that_refers_to_files_is_refused(self, tmp_path):
+    def test_a_model_with_external_data_is_refused(self, tmp_path):
         import onnx
         from onnx import numpy_helper
 
@@ -131,6 +131,6 @@ class TestPredictions:
     @pytest.mark.parametrize(
         "values", [np.zeros(3, np.float32), np.zeros((2, 2, 2)), np.array("x")]
     )
-    def test_another_kind_of_array_is_refused(self, values):
+    def test_an_array_of_another_dtype_or_shape_is_refused(self, values):
         with pytest.raises(Refused, match="not float64"):
             estimator_process._array("my:Model", self.written(values))

@@ -59,8 +59,8 @@ def compute(make_project):
     return run
 
 
-def test_the_values_are_those_of_the_functions_to_the_bit(compute):
-    found = compute(
+def test_values_equal_an_in_process_computation_to_the_bit(compute):
+    result = compute(
         """
         @feature(scope="row")
         def thirds(rows):
@@ -76,30 +76,30 @@ def test_the_values_are_those_of_the_functions_to_the_bit(compute):
     problem = load_problem(project.config.problem, project.root)
     functions = load_modules(project.root, ("own",))
     expected = problem.matrix(ROWS, functions, standard=True)
-    pd.testing.assert_frame_equal(found.features, expected.features, check_exact=True)
+    pd.testing.assert_frame_equal(result.features, expected.features, check_exact=True)
     for name in ("age", "thirds", "tiny"):
-        bits = [each.features[name].to_numpy().view("uint32") for each in (found, expected)]
+        bits = [each.features[name].to_numpy().view("uint32") for each in (result, expected)]
         assert np.array_equal(*bits)
-    assert found.categorical == expected.categorical == ("plan", "first")
-    assert found.features["first"][1] is None
-    pd.testing.assert_series_equal(found.label, expected.label)
-    pd.testing.assert_frame_equal(found.keys, expected.keys)
+    assert result.categorical == expected.categorical == ("plan", "first")
+    assert result.features["first"][1] is None
+    pd.testing.assert_series_equal(result.label, expected.label)
+    pd.testing.assert_frame_equal(result.keys, expected.keys)
 
 
-def test_the_current_folder_may_be_one_that_is_not_copied(compute, make_project, monkeypatch):
+def test_the_working_directory_may_be_outside_the_copy(compute, make_project, monkeypatch):
     folder = make_project().root / "build/ml/reports"
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
-    found = compute("""
+    result = compute("""
         @feature(scope="row")
         def here(rows):
             return rows["age"] * 0 + (Path.cwd().name == "reports")
     """)
-    assert found.features["here"].dropna().tolist() == [0.0, 0.0, 0.0]
+    assert result.features["here"].dropna().tolist() == [0.0, 0.0, 0.0]
 
 
-def test_they_write_beside_themselves_in_the_copy_and_print(compute, capfd):
-    found = compute(
+def test_modules_may_write_in_the_copy_and_print(compute, capfd):
+    result = compute(
         """
         Path(__file__).with_name("cache.txt").write_text("made")
         @feature(scope="row")
@@ -109,7 +109,7 @@ def test_they_write_beside_themselves_in_the_copy_and_print(compute, capfd):
         """
     )
     root = compute.protected.project.root
-    assert found.features["one"][0] == 1
+    assert result.features["one"][0] == 1
     assert not (root / "cache.txt").exists()
     out, err = capfd.readouterr()
     assert out == ""
@@ -117,9 +117,9 @@ def test_they_write_beside_themselves_in_the_copy_and_print(compute, capfd):
 
 
 @needs_landlock
-def test_writing_what_others_read_is_refused_by_the_system(compute, make_project):
+def test_landlock_refuses_writes_to_files_of_later_stages(compute, make_project):
     report = make_project(bare=True, project="small").root / "build/ml/reports/train.json"
-    with pytest.raises(UsageError, match="PermissionError") as found:
+    with pytest.raises(UsageError, match="PermissionError") as result:
         compute(
             f"""
             @feature(scope="row")
@@ -128,13 +128,13 @@ def test_writing_what_others_read_is_refused_by_the_system(compute, make_project
                 return rows["age"]
             """
         )
-    assert found.value.hint == feature_process.WRITABLE
+    assert result.value.hint == feature_process.WRITABLE
     assert report.read_text() == "{}"
     assert compute.protected.changed == []
 
 
 @pytest.mark.usefixtures("without_landlock")
-def test_writing_what_others_read_is_found_elsewhere(compute, make_project):
+def test_writes_to_files_of_later_stages_are_detected_without_landlock(compute, make_project):
     report = make_project(bare=True, project="small").root / "build/ml/reports/train.json"
     compute(
         f"""
@@ -147,8 +147,8 @@ def test_writing_what_others_read_is_found_elsewhere(compute, make_project):
     assert compute.protected.changed == ["reports/train.json was written"]
 
 
-def test_labels_are_not_theirs_to_change(compute):
-    found = compute(
+def test_modules_cannot_change_labels(compute):
+    result = compute(
         """
         from ml_pipeline.problems import table
         before = table.Table.matrix
@@ -161,11 +161,11 @@ def test_labels_are_not_theirs_to_change(compute):
             return rows["age"] + 1
         """
     )
-    assert found.label.tolist() == ROWS["left"].tolist()
+    assert result.label.tolist() == ROWS["left"].tolist()
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "message"),
     [
         ("1 / 0", "own cannot be imported: ZeroDivisionError"),
         ("os._exit(0)", "the process of the feature modules ended with 0"),
@@ -173,8 +173,8 @@ def test_labels_are_not_theirs_to_change(compute):
         ("open('nothing.csv')", "No such file or directory: 'nothing.csv'"),
     ],
 )
-def test_a_module_that_breaks_is_named(compute, code, told):
-    with pytest.raises(UsageError, match=told):
+def test_a_failing_module_is_named(compute, code, message):
+    with pytest.raises(UsageError, match=message):
         compute(code)
 
 
@@ -188,6 +188,6 @@ SPOILED = """
 
 
 @pytest.mark.parametrize("spoil", ["write_bytes(b'ARROW1')", "write_bytes(b'')", "unlink()"])
-def test_a_file_that_is_no_table_is_refused(compute, spoil):
-    with pytest.raises(Refused, match="is no table of features"):
+def test_a_result_that_is_not_a_table_is_refused(compute, spoil):
+    with pytest.raises(Refused, match="returned no table of features"):
         compute(SPOILED.format(spoil=spoil))

@@ -171,14 +171,14 @@ def tried(tmp_path_factory) -> dict[str, str]:
         path for path in base.rglob("*") if path.is_file() and base / "copy" not in path.parents
     ]
     assert {path: path.read_bytes() for path in kept} == before
-    found: dict[str, str] = json.loads(done.stdout)
-    return found
+    result: dict[str, str] = json.loads(done.stdout)
+    return result
 
 
 @needs_landlock
-class TestIsRefusedByTheSystem:
+class TestRefusedByLandlock:
     @pytest.mark.parametrize("escape", ESCAPES)
-    def test_what_later_stages_read(self, tried, escape):
+    def test_writes_to_files_of_later_stages(self, tried, escape):
         assert tried[escape] in REFUSED
 
     def test_input_for_the_shell_of_the_terminal(self, protected):
@@ -206,7 +206,7 @@ class TestIsRefusedByTheSystem:
         assert "PermissionError" in done.stderr
         assert "secret" not in done.stdout
 
-    def test_what_outlives_the_command_is_confined_too(self, protected):
+    def test_processes_that_outlive_the_command_are_confined(self, protected):
         wrote = protected.project.root / "ml.yaml"
         before = wrote.read_bytes()
         code = f"""
@@ -224,8 +224,8 @@ class TestIsRefusedByTheSystem:
         assert run(protected, code).stdout == "refused\n"
         assert wrote.read_bytes() == before
 
-    def test_a_mode_is_not_kept_from_changing_but_found(self, protected):
-        with protected.watched():
+    def test_a_changed_mode_is_detected(self, protected):
+        with protected.detect_changes():
             done = run(
                 protected,
                 f"import os; os.chmod({str(protected.workdir / 'reports/train.json')!r}, 0o666)",
@@ -233,7 +233,7 @@ class TestIsRefusedByTheSystem:
         assert done.returncode == 0
         assert protected.changed == ["reports/train.json was written"]
 
-    def test_a_folder_that_is_not_there_runs_nothing(self, tmp_path):
+    def test_nothing_runs_if_a_writable_folder_is_missing(self, tmp_path):
         command = landlock.command(
             Rules((tmp_path / "none",)), [sys.executable, "-c", "print('ran')"]
         )
@@ -243,16 +243,18 @@ class TestIsRefusedByTheSystem:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's prctl")
-def test_without_landlock_this_process_cannot_be_traced_meanwhile(protected, without_landlock):
+def test_without_landlock_this_process_cannot_be_traced_while_the_code_runs(
+    protected, without_landlock
+):
     get_dumpable = 3
     prctl = ctypes.CDLL(None).prctl
     assert prctl(get_dumpable) == 1
-    with protected.watched():
+    with protected.detect_changes():
         assert prctl(get_dumpable) == 0
     assert prctl(get_dumpable) == 1
 
 
-class TestWhatStillWorks:
+class TestPermitted:
     def test_writing_into_the_copy_and_the_temporary_folder(self, protected):
         code = """
             import multiprocessing, os, tempfile
@@ -270,7 +272,7 @@ class TestWhatStillWorks:
         assert done.returncode == 0, done.stderr
         assert (protected.project.root / "ml.yaml").read_bytes() == before
 
-    def test_git(self, protected):
+    def test_git_works_in_the_copy(self, protected):
         root = protected.project.root
         (root / ".gitignore").write_text("build/\n")
         git(root, "init", "-q")
@@ -289,7 +291,7 @@ class TestWhatStillWorks:
         assert done.stdout == "?? untracked.txt\nfirst\nb\n", done.stderr
         assert git(root, "log", "--format=%s") == "first\n"
 
-    def test_a_socket_of_a_network_and_of_a_path(self, protected):
+    def test_network_and_unix_sockets_work(self, protected):
         code = """
             import socket
             server = socket.create_server(("127.0.0.1", 0))
@@ -319,7 +321,7 @@ class TestCopy:
         folder.mkdir()
         return copy_tree(root, folder, without, link_large=link_large)
 
-    def test_holds_the_files_as_they_are_but_what_the_pipeline_made(self, tmp_path):
+    def test_files_are_copied_except_those_of_the_pipeline(self, tmp_path):
         root = tmp_path / "project"
         for name in ("src/own.py", "data/rows.csv", "build/ml/reports/a.json", "build/other.txt"):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -329,8 +331,8 @@ class TestCopy:
         (root / "run.sh").chmod(0o755)
         copy = self.copied(root, tmp_path / "copy", root / "build/ml")
         assert copy.name == "project"
-        found = sorted(p.relative_to(copy).as_posix() for p in copy.rglob("*") if p.is_file())
-        assert found == ["build/other.txt", "data/rows.csv", "run.sh", "src/own.py"]
+        result = sorted(p.relative_to(copy).as_posix() for p in copy.rglob("*") if p.is_file())
+        assert result == ["build/other.txt", "data/rows.csv", "run.sh", "src/own.py"]
         assert os.access(copy / "run.sh", os.X_OK)
         assert (copy / "src/own.py").stat().st_mtime == (root / "src/own.py").stat().st_mtime
 
@@ -344,7 +346,7 @@ class TestCopy:
             "tmp",
         ]
 
-    def test_links_lead_where_they_led(self, tmp_path):
+    def test_links_keep_their_targets(self, tmp_path):
         root = tmp_path / "project"
         root.mkdir()
         (tmp_path / "neighbour.csv").write_text("shared")
@@ -361,7 +363,9 @@ class TestCopy:
         assert (copy / "../neighbour.csv").read_text() == "shared"
 
     @pytest.mark.parametrize("link", [True, False])
-    def test_a_large_file_is_linked_only_where_that_cannot_be_written_through(self, tmp_path, link):
+    def test_a_large_file_is_linked_only_if_writes_through_the_link_are_refused(
+        self, tmp_path, link
+    ):
         root = tmp_path / "project"
         root.mkdir()
         with (root / "large.bin").open("wb") as stream:
@@ -382,7 +386,7 @@ class TestCopy:
         assert (copy / ".dvc/cache").is_symlink()
         assert not (copy / ".dvc").is_symlink()
 
-    def test_a_project_in_a_repository_has_what_lies_beside_it(self, tmp_path):
+    def test_siblings_of_a_project_in_a_repository_are_linked(self, tmp_path):
         repository = tmp_path / "repository"
         (repository / "models/churn").mkdir(parents=True)
         (repository / "common").mkdir()
@@ -398,7 +402,7 @@ class TestCopy:
 
 
 class TestSearchPath:
-    def test_modules_that_are_installed_in_place_come_from_the_copy(self, tmp_path, monkeypatch):
+    def test_editable_installs_are_imported_from_the_copy(self, tmp_path, monkeypatch):
         for folder in ("project/src", "copy/src", "project/venv/lib"):
             (tmp_path / folder).mkdir(parents=True)
         (tmp_path / "copy/venv").symlink_to(tmp_path / "project/venv")
@@ -419,7 +423,7 @@ class TestRead:
             "pass",
         ],
     )
-    def test_nothing_but_a_small_regular_file(self, protected, made):
+    def test_only_a_small_regular_file_is_read(self, protected, made):
         with isolated_copy(protected) as place:
             exec(made, {"os": os, "OUT": place.out})
             assert place.read("told", limit=1000) is None
@@ -428,17 +432,15 @@ class TestRead:
 class TestReport:
     def test_the_check_passes_where_the_system_refuses_writes(self, monkeypatch):
         monkeypatch.setattr(landlock, "abi", lambda: 7)
-        [found] = isolation.check(["some"])
-        assert (found.verdict, found.required) == (Verdict.PASS, False)
-        assert found.observed == "a copy; Landlock (ABI 7) refuses to write elsewhere"
+        [result] = isolation.check(["some"])
+        assert (result.verdict, result.required) == (Verdict.PASS, False)
+        assert result.observed == "a copy; Landlock (ABI 7) refuses writes elsewhere"
 
     @pytest.mark.usefixtures("without_landlock")
-    def test_the_check_names_comparison_where_the_system_refuses_nothing(self):
-        [found] = isolation.check(["some"])
-        assert (found.verdict, found.required) == (Verdict.SKIPPED, False)
-        assert (
-            found.observed == "a copy; what is written elsewhere is found afterwards, not refused"
-        )
+    def test_the_check_is_skipped_without_landlock(self):
+        [result] = isolation.check(["some"])
+        assert (result.verdict, result.required) == (Verdict.SKIPPED, False)
+        assert result.observed == "a copy; writes elsewhere are detected afterwards, not refused"
 
     def test_there_is_no_check_where_no_code_ran(self):
         assert isolation.check([]) == []

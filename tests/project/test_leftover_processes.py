@@ -1,4 +1,4 @@
-"""What a project's code leaves running is ended; what other processes start meanwhile is not."""
+"""Leftover processes of a project's code are ended; those of other programs are not."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def daemon(tmp_path) -> Iterator[Callable[[], int]]:
         process.kill()
 
 
-def test_what_another_daemon_starts_meanwhile_goes_on(protected, daemon):
-    with protected.watched(), isolated_copy(protected) as place:
+def test_processes_of_an_unrelated_daemon_keep_running(protected, daemon):
+    with protected.detect_changes(), isolated_copy(protected) as place:
         pid = daemon()
         subprocess.run(place.command([sys.executable, "-c", "pass"]), check=True)
     assert is_running(pid)
@@ -157,7 +157,7 @@ def program(folder: Path, code: str, end: str = "") -> list[str]:
 
 
 @on_linux
-class TestWhatTheProgramLeaves:
+class TestLeftoverProcesses:
     @pytest.fixture(params=["confined", "not confined"], autouse=True)
     def confinement(self, request):
         if request.param == "not confined":
@@ -169,7 +169,7 @@ class TestWhatTheProgramLeaves:
             yield place
 
     @pytest.mark.parametrize("left", LEFT)
-    def test_is_ended_before_the_command_ends(self, place, left):
+    def test_are_ended_before_the_command_ends(self, place, left):
         done = subprocess.run(
             place.command(program(place.out, LEFT[left], "sys.exit(3)")),
             capture_output=True,
@@ -180,17 +180,17 @@ class TestWhatTheProgramLeaves:
         assert not any(map(is_running, pids(place.out, 6 if left == "a whole tree" else 1)))
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-    def test_is_ended_by_a_signal_to_the_supervisor(self, place, number):
+    def test_are_ended_by_a_signal_to_the_supervisor(self, place, number):
         """SIGKILL is what ``subprocess.run`` sends at a timeout."""
         process = subprocess.Popen(
             place.command(program(place.out, LEFT["a whole tree"], "sleep(FOLDER)"))
         )
-        found = pids(place.out, 7)
+        result = pids(place.out, 7)
         process.send_signal(number)
         assert process.wait() == -number
-        wait_until(lambda: not any(map(is_running, found)))
+        wait_until(lambda: not any(map(is_running, result)))
 
-    def test_is_ended_when_the_pipeline_is_killed(self, place):
+    def test_are_ended_when_the_pipeline_is_killed(self, place):
         code = (
             "import json, os, subprocess, sys; sys.stdin.close()\n"
             "command = json.loads(sys.argv[1])\n"
@@ -200,9 +200,9 @@ class TestWhatTheProgramLeaves:
         command = place.command(program(place.out, LEFT["a child"], "sleep(FOLDER)"))
         command[command.index(str(os.getpid()))] = "PARENT"
         with subprocess.Popen([sys.executable, "-c", code, json.dumps(command)]) as pipeline:
-            found = pids(place.out, 2)
+            result = pids(place.out, 2)
             pipeline.kill()
-        wait_until(lambda: not any(map(is_running, found)))
+        wait_until(lambda: not any(map(is_running, result)))
 
 
 def supervised(code: str, setup: str = "pass") -> subprocess.CompletedProcess[str]:
@@ -220,7 +220,7 @@ def supervised(code: str, setup: str = "pass") -> subprocess.CompletedProcess[st
 
 class TestExitCode:
     @pytest.mark.parametrize("code", [0, 1, 5, 255, -signal.SIGKILL, -signal.SIGSEGV, -1])
-    def test_is_the_programs(self, code):
+    def test_is_that_of_the_program(self, code):
         end = f"os._exit({code})" if code >= 0 else f"os.kill(os.getpid(), {-code})"
         assert supervised(f"import os; {end}").returncode == code
 
@@ -233,14 +233,14 @@ class TestExitCode:
             "cannot run the project's code: [Errno 2] No such file or directory: '/no/program'\n",
         )
 
-    def test_without_the_process_that_waits_for_it_nothing_runs(self):
+    def test_nothing_runs_without_the_waiting_parent(self):
         command = supervisor.command([sys.executable, "-c", "print('ran')"])
         command[command.index(str(os.getpid()))] = "1"
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (supervisor.FAILED, "")
 
     @on_linux
-    def test_where_what_is_left_cannot_be_ended(self):
+    def test_if_a_leftover_process_cannot_be_ended(self):
         code = "import os, time\nif os.fork() == 0: os.closerange(0, 3); time.sleep(5)"
         done = supervised(code, "supervisor.END_SECONDS = -1")
         assert done.returncode == supervisor.FAILED
@@ -257,7 +257,7 @@ class TestExitCode:
         wait_until(lambda: not any(map(is_running, pids(tmp_path))))
 
     @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux's /proc")
-    def test_the_program_gets_the_signals_as_they_were(self):
+    def test_the_program_has_the_original_signal_handlers(self):
         read = (
             "print(*[line for line in open('/proc/self/status') if line[:4] in ('SigB', 'SigI')])"
         )
@@ -287,6 +287,6 @@ def test_tests_that_kill_their_supervisor_do_not_pass(project, protected, killed
     (project.root / "tests").mkdir()
     (project.root / "tests/test_it.py").write_text(textwrap.dedent(code))
     log = project.root.parent / "log"
-    found = run_pytest(project, Request("unit", Path("tests"), log), protected)
-    assert found.exit_code == -signal.SIGKILL
-    assert found.faults == ["pytest died with exit code -9"]
+    result = run_pytest(project, Request("unit", Path("tests"), log), protected)
+    assert result.exit_code == -signal.SIGKILL
+    assert result.faults == ["pytest died with exit code -9"]

@@ -1,4 +1,4 @@
-"""What the usual tools print, read as findings."""
+"""Output of common linters is parsed as findings."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ ROOT = Path("/project")
         ),
     ],
 )
-def test_known_output(line, finding):
+def test_findings_of_supported_formats_are_parsed(line, finding):
     assert read_findings(f"header\n{line}\n1 file would be reformatted.\n", ROOT) == [finding]
 
 
@@ -87,12 +87,12 @@ def test_known_output(line, finding):
         "12:30:00: started",
     ],
 )
-def test_other_lines_are_no_findings(line):
+def test_other_lines_are_ignored(line):
     assert read_findings(line, ROOT) == []
 
 
 class TestRuffJson:
-    def test_findings(self):
+    def test_findings_are_parsed(self):
         output = """[{"code": "F401", "filename": "/project/a.py", "message": "unused",
                       "location": {"row": 1, "column": 8}},
                      {"code": null, "filename": "/project/b.py", "message": "SyntaxError: no",
@@ -103,11 +103,11 @@ class TestRuffJson:
         ]
 
     @pytest.mark.parametrize("output", ["[]", "[1, 2]", "[broken", "{}"])
-    def test_nothing_in_it(self, output):
+    def test_empty_json_has_no_findings(self, output):
         assert read_findings(output, ROOT) == []
 
 
-def test_a_finding_reads_as_tools_print_it():
+def test_a_finding_is_formatted_like_linter_output():
     assert str(Finding("a.py", 3, "E501", "too long", 80)) == "a.py:3:80 E501 too long"
     assert str(Finding("a.py", None, "format", "would be reformatted")) == (
         "a.py format would be reformatted"

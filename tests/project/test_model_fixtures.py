@@ -1,4 +1,4 @@
-"""What new_model, baseline_model, X_test and y_test answer."""
+"""The values of the fixtures new_model, baseline_model, X_test and y_test."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_holdout_is_split_into_features_and_labels(holdout):
 
 
 class TestTrainedModel:
-    def test_labels_and_probabilities(self, holdout):
+    def test_predict_returns_labels_and_predict_proba_probabilities(self, holdout):
         model = TrainedModel(HalfOfFirst(), SCHEMA)
         features, _ = read_holdout(holdout)
         assert model.predict(features).tolist() == [1, 0]
@@ -69,11 +69,11 @@ class TestBaselineModel:
         assert model.predict_proba(features)[:, 1].tolist() == [0.2, 0.5]
         assert model.predict(features.iloc[::-1]).tolist() == [1, 0]
 
-    def test_other_rows_have_no_answer(self, model):
-        with pytest.raises(KeyError, match="rows of X_test only"):
+    def test_rows_outside_x_test_are_refused(self, model):
+        with pytest.raises(KeyError, match="only for rows of X_test"):
             model.predict(pd.DataFrame({"x": [1.0]}, index=[99]))
 
-    def test_unknown_predictor(self, tmp_path):
+    def test_an_unknown_predictor_is_refused(self, tmp_path):
         path = tmp_path / "predictions.parquet"
         pd.DataFrame({"base_rate": [0.5]}).to_parquet(path)
         with pytest.raises(KeyError, match="persistence"):

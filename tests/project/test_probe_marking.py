@@ -1,4 +1,4 @@
-"""Requests of a project's tests are told from clients' by their id."""
+"""Requests of a project's tests are marked by their request id."""
 
 import asyncio
 import http.server
@@ -26,7 +26,7 @@ def make_server():
             self.wfile.write(content)
 
         def log_message(self, *_):
-            """Say nothing."""
+            """Suppress the log."""
 
     def make():
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
@@ -72,7 +72,7 @@ WAYS = [by_httpx, by_a_client_of_httpx, by_httpx_without_waiting, by_requests, b
 
 
 @pytest.mark.parametrize("ask", WAYS)
-def test_only_what_is_asked_of_this_server_and_has_no_id_gets_one(make_server, ask):
+def test_only_requests_to_this_server_without_an_id_are_marked(make_server, ask):
     url, other = make_server(), make_server()
     with mark_requests(url):
         assert ask(url, {}) == PROBE

@@ -1,4 +1,4 @@
-"""The plug-in where it is not wanted: cheap, and clear about where its fixtures work."""
+"""The plug-in outside a stage: cheap to load, with errors that name the verb."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ def test_outside_a_run_each_fixture_names_its_verb(tmp_path):
     assert done.returncode == 1
     for name, verb in VERBS.items():
         assert (
-            f"fixture '{name}' has its value only in tests that 'ml-pipeline {verb}' runs"
-            in done.stdout
+            f"fixture '{name}' is available in tests that 'ml-pipeline {verb}' runs" in done.stdout
         )
 
 
@@ -53,7 +52,7 @@ class TestPlainPytest:
         (tmp_path / "ml.yaml").write_text("project: small\n")
         return tmp_path
 
-    def test_fixtures_are_made_of_what_the_last_run_left(self, root):
+    def test_fixtures_use_the_files_of_the_last_run(self, root):
         import pandas as pd
 
         data = root / "build/ml/data"
@@ -77,7 +76,7 @@ class TestPlainPytest:
         done = run_pytest(root)
         assert done.returncode == 1
         for name, verb in VERBS.items():
-            assert f"fixture '{name}' has its value only in tests that 'ml-pipeline {verb}'" in (
+            assert f"fixture '{name}' is available in tests that 'ml-pipeline {verb}'" in (
                 done.stdout
             )
 
@@ -131,7 +130,7 @@ class TestPlainPytest:
         done = run_pytest(root)
         assert done.returncode == 0, done.stdout
 
-    def test_where_there_is_no_project_there_are_none(self, tmp_path):
+    def test_there_are_no_fixtures_outside_a_project(self, tmp_path):
         (tmp_path / "test_own.py").write_text("def test_own(df): pass\n")
         assert "fixture 'df' not found" in run_pytest(tmp_path).stdout
 
@@ -145,7 +144,7 @@ def test_a_project_may_have_fixtures_of_these_names(tmp_path):
     assert run_pytest(tmp_path).returncode == 0
 
 
-def test_it_imports_nothing_heavy():
+def test_the_plugin_imports_nothing_heavy():
     code = (
         "import sys, pytest; before = set(sys.modules);"
         f"import {PLUGIN};"
@@ -156,7 +155,7 @@ def test_it_imports_nothing_heavy():
     assert heavy.isdisjoint(done.stdout.split())
 
 
-def test_to_start_pytest_does_not_take_an_import_of_it():
+def test_the_runner_does_not_import_pytest():
     code = (
         "import sys, ml_pipeline.project.pytest_runner as run;"
         "print('pytest' in sys.modules, run.PLUGIN)"

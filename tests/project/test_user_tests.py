@@ -1,4 +1,4 @@
-"""A project's own tests: what passes, and above all what must not."""
+"""Runs of a project's own tests that pass, and those that must not."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ class TestDataTests:
             ("tests/data/test_b.py::test_b", Verdict.FAIL),
         ]
 
-    def test_no_folder_means_no_checks(self, project, scratch):
+    def test_there_are_no_checks_without_the_folder(self, project, scratch):
         assert run_user_tests(project, scratch, DATA, "data", {}) == []
         assert not (scratch / "junit/validate-data-user.xml").exists()
 
-    def test_the_root_is_left_clean(self, project, scratch):
+    def test_a_run_leaves_no_files_in_the_project(self, project, scratch):
         write(project, "tests/data/test_one.py", "def test_one(df): assert len(df)")
         run_user_tests(project, scratch, DATA, "data", frame(scratch, a=[1]))
         assert sorted(item.name for item in project.root.iterdir()) == ["build", "ml.yaml", "tests"]
@@ -148,7 +148,7 @@ class TestNeverAPass:
         assert "ZeroDivisionError" in checks[0].why
 
     @pytest.mark.parametrize("code", [0, 1, 7])
-    def test_process_that_leaves_in_the_middle(self, project, scratch, code):
+    def test_process_that_exits_during_the_tests(self, project, scratch, code):
         write(
             project,
             "tests/data/test_leave.py",
@@ -162,7 +162,7 @@ class TestNeverAPass:
         checks = run_user_tests(project, scratch, DATA, "data", {})
         assert self.judged(checks) in (Verdict.FAIL, Verdict.ERROR)
 
-    def test_run_that_a_test_stops_with_success(self, project, scratch):
+    def test_run_that_a_test_exits_with_code_0(self, project, scratch):
         write(
             project,
             "tests/data/test_stop.py",
@@ -179,7 +179,7 @@ class TestNeverAPass:
         assert checks[1].why == "the test did not end"
         assert checks[2].observed == "only 2 of 3 collected tests were run"
 
-    def test_success_by_command_line_only(self, project, scratch):
+    def test_exit_code_0_without_running_the_tests(self, project, scratch):
         write(project, "pytest.ini", "[pytest]\naddopts = --collect-only\n")
         write(project, "tests/data/test_one.py", "def test_one(): assert False")
         assert self.judged(run_user_tests(project, scratch, DATA, "data", {})) is Verdict.FAIL
@@ -246,7 +246,7 @@ class TestComparisons:
         assert better.verdict is Verdict.SKIPPED
         assert better.why.startswith("a quick model is not compared: assert 0.4 > 0.6")
 
-    def test_that_crash_are_required(self, project, scratch):
+    def test_crashes_are_required(self, project, scratch):
         write(project, "tests/model/test_crash.py", "def test_crash(baseline_model): 1 / 0")
         crash = self.run(project, scratch, profile="quick")[0]
         assert (crash.verdict, crash.required) == (Verdict.FAIL, True)
@@ -254,7 +254,7 @@ class TestComparisons:
 
 
 class TestOwnPackageNamedPipeline:
-    def test_it_is_imported_beside_the_installed_package(self, project, scratch, monkeypatch):
+    def test_is_imported_beside_the_installed_package(self, project, scratch, monkeypatch):
         write(project, "pipeline/__init__.py", "OWN = 41")
         write(project, "pipeline/tables.py", "ANSWER = 42")
         write(project, "helpers/aid.py", "ANSWER = 43")
@@ -296,8 +296,8 @@ class TestOwnPackageNamedPipeline:
         assert [check.verdict for check in checks] == [Verdict.PASS], checks[0].why
 
 
-class TestWhatTheyMayNotWrite:
-    """Where the system cannot confine them, what they write is found, and they fail for it."""
+class TestProtectedFiles:
+    """Without Landlock, changes of protected files are detected and fail the run."""
 
     @pytest.fixture
     def written(self, project, scratch, without_landlock, monkeypatch, tmp_path):
@@ -323,10 +323,10 @@ class TestWhatTheyMayNotWrite:
             protected = Protected(project, scratch, home)
             inputs = frame(scratch, a=[1])
             checks = run_user_tests(project, scratch, DATA, "data", inputs, protected)
-            found = [check for check in checks if check.name == CHECK]
-            assert [check.verdict for check in checks if check not in found] == [Verdict.PASS]
-            assert judge(checks) is (Verdict.ERROR if found else Verdict.PASS)
-            return found[0].observed if found else ""
+            result = [check for check in checks if check.name == CHECK]
+            assert [check.verdict for check in checks if check not in result] == [Verdict.PASS]
+            assert judge(checks) is (Verdict.ERROR if result else Verdict.PASS)
+            return result[0].observed if result else ""
 
         return run
 
@@ -339,7 +339,7 @@ class TestWhatTheyMayNotWrite:
         record.write_text(f"module.py,sha256={digest},5\nown.dist-info/RECORD,,\n")
 
     @pytest.mark.parametrize(
-        ("body", "told"),
+        ("body", "message"),
         [
             ("(ML / 'reports/train.json').write_text('[]')", "reports/train.json was written"),
             ("(ML / 'reports/verify-staging.json').touch()", "verify-staging.json was made"),
@@ -369,17 +369,19 @@ class TestWhatTheyMayNotWrite:
             ),
         ],
     )
-    def test_is_named(self, written, body, told):
-        assert told in written(body)
+    def test_a_change_is_named(self, written, body, message):
+        assert message in written(body)
 
-    def test_what_python_would_run_at_its_next_start_is_named(self, written, tmp_path):
-        told = written(f"Path({str(tmp_path / 'packages/evil.pth')!r}).write_text('import evil')")
-        assert told.endswith("packages/evil.pth was made")
-        told = written(f"Path({str(tmp_path / 'packages/sitecustomize.py')!r}).touch()")
-        assert told.endswith("sitecustomize.py was made")
+    def test_new_startup_files_of_python_are_named(self, written, tmp_path):
+        message = written(
+            f"Path({str(tmp_path / 'packages/evil.pth')!r}).write_text('import evil')"
+        )
+        assert message.endswith("packages/evil.pth was made")
+        message = written(f"Path({str(tmp_path / 'packages/sitecustomize.py')!r}).touch()")
+        assert message.endswith("sitecustomize.py was made")
 
-    def test_setting_size_and_times_back_hides_nothing(self, written):
-        told = written(
+    def test_restored_size_and_times_do_not_hide_a_change(self, written):
+        message = written(
             """
             path = ML / "reports/train.json"
             before = path.stat()
@@ -388,7 +390,7 @@ class TestWhatTheyMayNotWrite:
             assert path.stat().st_mtime_ns == before.st_mtime_ns
             """
         )
-        assert told == "reports/train.json was written"
+        assert message == "reports/train.json was written"
 
     LINKED = """
         for path in (
@@ -399,12 +401,12 @@ class TestWhatTheyMayNotWrite:
             os.link(path, path.parent / "link"); os.unlink(path.parent / "link")
         """
 
-    def test_a_file_that_was_only_linked_meanwhile_is_not_named(self, written, packages):
+    def test_a_file_that_was_only_hard_linked_is_not_named(self, written, packages):
         """An installer's cache or ``cp -al`` moves the time of change, and no content."""
         assert written(self.LINKED) == ""
 
-    def test_a_link_does_not_hide_what_was_written_into_an_installed_file(self, written, packages):
-        told = written(
+    def test_a_hard_link_does_not_hide_a_write_to_an_installed_file(self, written, packages):
+        message = written(
             """
             for path in (ROOT / "../packages/module.py", ROOT / "../packages/distutils.pth"):
                 before, content = path.stat(), path.read_text()
@@ -412,11 +414,11 @@ class TestWhatTheyMayNotWrite:
                 os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
             """
         )
-        assert told.count("was written") == 1
-        assert "packages/module.py was written" in told
+        assert message.count("was written") == 1
+        assert "packages/module.py was written" in message
 
-    def test_a_list_of_installed_files_that_was_written_is_not_used(self, written, packages):
-        told = written(
+    def test_a_changed_record_file_is_not_used(self, written, packages):
+        message = written(
             """
             import base64, hashlib
             def put(path, text):
@@ -433,11 +435,11 @@ class TestWhatTheyMayNotWrite:
             put(record, record.read_text().replace(listed("x = 1"), listed("x = 2")))
             """
         )
-        assert "packages/module.py was written" in told
-        assert "RECORD was written" in told
+        assert "packages/module.py was written" in message
+        assert "RECORD was written" in message
 
-    def test_the_files_that_they_are_given_are_copies(self, written, scratch):
-        told = written(
+    def test_the_tests_get_copies_of_the_files(self, written, scratch):
+        message = written(
             """
             import json
             handed = json.loads(Path(os.environ["ML_PIPELINE_TEST_CONTEXT"]).read_text())
@@ -446,11 +448,11 @@ class TestWhatTheyMayNotWrite:
             path.write_bytes(b"other")
             """
         )
-        assert told == ""
+        assert message == ""
         assert list(pd.read_parquet(scratch / "data/df.parquet")["a"]) == [1]
 
-    def test_processes_that_they_leave_are_ended_before_it_is_looked(self, written, tmp_path):
-        told = written(
+    def test_leftover_processes_are_ended_before_the_comparison(self, written, tmp_path):
+        message = written(
             f"""
             code = "import os, time; open({str(tmp_path / "pid")!r}, 'w').write(str(os.getpid()));"
             code += "time.sleep(60); open(" + repr(str(ML / "reports/train.json")) + ", 'w')"
@@ -462,26 +464,26 @@ class TestWhatTheyMayNotWrite:
                 time.sleep(0.01)
             """
         )
-        assert told == ""
+        assert message == ""
         deadline = time.monotonic() + 30
         pid = int((tmp_path / "pid").read_text())
         while psutil.pid_exists(pid) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not psutil.pid_exists(pid)
 
-    def test_they_get_no_credentials(self, written, monkeypatch):
+    def test_the_tests_get_no_credentials(self, written, monkeypatch):
         for name in ("ML_APPROVAL_KEY", "MLFLOW_TRACKING_PASSWORD", "ML_POLICY"):
             monkeypatch.setenv(name, "secret")
         assert written("assert 'secret' not in os.environ.values()") == ""
 
-    def test_what_lies_elsewhere_is_theirs(self, written):
+    def test_other_files_are_not_protected(self, written):
         assert written("(ROOT / 'note.txt').write_text('x'); (ROOT / '.hypothesis').mkdir()") == ""
 
 
 @pytest.mark.parametrize(
     "junk", ["", "junk", "<testsuite><testcase time='x'/></testsuite>", "9" * 9999, "<a>" * 9999]
 )
-def test_files_of_pytest_that_the_tests_wrote_over_are_no_pass(project, scratch, junk):
+def test_overwritten_result_files_of_pytest_do_not_pass(project, scratch, junk):
     write(
         project,
         "tests/data/test_it.py",

@@ -107,7 +107,7 @@ class TestFail:
     def test_coverage_under_the_limit(self, unit_tests):
         result, context = unit_tests({"tests/unit/test_sign.py": TEST_SIGN}, coverage=75.01)
         assert result.exit_code == 1
-        assert "75.00 % is under 75.01 %; features/own.py: 1 lines not run" in result.report.summary
+        assert "75.00 % is below 75.01 %; features/own.py: 1 lines not run" in result.report.summary
         assert junit(context).get("failures") == "1"
 
     def test_failing_tests_are_named(self, unit_tests):
@@ -154,7 +154,7 @@ class TestFail:
             }
         )
         assert result.exit_code == 1
-        assert "pytest failed although no test did" in result.report.summary
+        assert "pytest failed although no test failed" in result.report.summary
 
     def test_fixtures_of_other_stages_say_where_they_work(self, unit_tests):
         code = "def test_quality(df): assert len(df)\n"

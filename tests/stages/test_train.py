@@ -360,5 +360,6 @@ def test_feature_modules_that_write_what_others_read_are_refused(
     result = runner.execute(make_context(project, "train"))
     assert result.exit_code == 1
     assert (
-        f"the feature modules changed what later stages read: {place} was" in result.report.summary
+        f"the feature modules changed files that later stages read: {place} was"
+        in result.report.summary
     )

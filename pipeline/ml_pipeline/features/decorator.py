@@ -1,4 +1,4 @@
-"""The ``@feature`` mark of a project's own feature functions, and how they are found."""
+"""The ``@feature`` decorator of a project's feature functions, and their discovery."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def feature(function: F) -> F: ...
 @overload
 def feature(function: None = None, *, scope: Scope = "entity") -> Callable[[F], F]: ...
 def feature(function: F | None = None, *, scope: Scope = "entity") -> F | Callable[[F], F]:
-    """Mark a function of the project as a source of features; used bare or with a scope.
+    """Mark a function of the project as a feature function; with or without a scope.
 
     The function gets a pandas frame and returns a Series (one feature, named like the Series or,
     where it has no name, like the function) or a frame (a feature for each column), of the same
     length and index. Numbers become float32; text makes a categorical feature.
 
     Args:
-        function: filled by Python when the mark is used without parentheses.
-        scope: what a call gets. ``entity``: one unbroken stretch of one entity's rows in time
-            order. ``day``: all rows of one day. ``row``: the whole frame, to be mapped row by row.
+        function: set by Python when the decorator is used without parentheses.
+        scope: the rows that a call gets. ``entity``: one contiguous series of an entity's rows in
+            time order. ``day``: all rows of one day. ``row``: the whole frame, mapped row by row.
 
     Raises:
         UsageError: the scope is not one of these.
@@ -50,21 +50,22 @@ def load_modules(root: Path, names: Sequence[str]) -> list[FeatureFunction]:
     """Import the project's modules and return their marked functions, in the order of the files.
 
     Raises:
-        UsageError: a module is missing, is not the project's, does not import, marks nothing, or
-            two functions have one name.
+        UsageError: a module is missing, is not the project's, cannot be imported or has no feature
+            function, or two feature functions have the same name.
     """
     found: dict[str, FeatureFunction] = {}
     for name in names:
         functions = _marked(load_module(root, name, key="features.modules"), name)
         if not functions:
             raise UsageError(
-                f"features.modules: {name} marks no function", expected="@feature on at least one"
+                f"features.modules: {name} has no feature function",
+                expected="@feature on at least one function",
             )
         for function in functions:
             other = found.setdefault(function.name, function)
             if other.module != function.module:
                 raise UsageError(
-                    f"features.modules: {other.where} and {function.where} have one name",
+                    f"features.modules: {other.where} and {function.where} have the same name",
                     hint="rename one of them",
                 )
     return list(found.values())

@@ -1,7 +1,7 @@
-"""The request contract of a model: what a client has to send, and how two contracts differ.
+"""The request contract of a model: the inputs that a client sends, and changes of contracts.
 
-It is the features in order, each with its kind, its categories and whether it may be left out, and
-what becomes of an unseen category. Ranges are no part of it: a number outside them is accepted.
+A contract is the ordered list of features, each with its kind, categories and optionality, and the
+handling of unseen categories. Ranges are not part of it: numbers outside them are accepted.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from ml_pipeline.features.schema import Feature, FeatureSchema
 
 Change = Literal["compatible", "extended", "breaking"]
 SHOWN = 5
-"""Categories that a sentence names."""
-MOST_ACCEPTED = 20
-"""Earlier contracts whose digest is still accepted."""
-RENAMED = 0.5
-"""Least similarity of two names that are taken for one feature that was renamed."""
+"""Categories that a message lists."""
+MAX_ACCEPTED = 20
+"""Earlier contracts whose digests are accepted, at most."""
+RENAME_SIMILARITY = 0.5
+"""Similarity of two names from which they are reported as a renamed feature."""
 
 
 @dataclass(frozen=True)
 class ContractChange:
-    """What a new contract changes for the clients of an older one.
+    """The change of a request contract for the clients of the former one.
 
-    ``compatible``: nothing. ``extended``: every request of before is accepted and read as before;
-    requests that were not possible are. ``breaking``: some request of before is refused or is read
-    as something else; ``broken`` says which, ``extensions`` what is new beside that.
+    ``compatible``: no change. ``extended``: every former request is accepted with the same meaning,
+    and further requests are. ``breaking``: some former request is refused or has another meaning,
+    which ``broken`` lists; ``extensions`` lists additions.
     """
 
     broken: tuple[str, ...] = ()
@@ -48,16 +48,15 @@ class ContractChange:
 def request_order(
     names: Sequence[str], optional: Collection[str], former: FeatureSchema | None
 ) -> list[str]:
-    """Return the names in the order of a request by position.
+    """Return the names in the order of positional requests.
 
-    First come those of the former contract in its order, so that its clients' requests keep their
-    meaning, then new ones as they are given, the optional ones last: a request by position may end
-    before them.
+    Names of the former contract keep their order, so that its clients' requests keep their meaning;
+    new names follow, optional ones last, since a positional request may omit trailing values.
 
     Args:
-        names: of the features, in an order that does not depend on the data's.
-        optional: those that a request may leave out.
-        former: the champion's; None where there is no champion.
+        names: names of the features, in an order independent of the data.
+        optional: names of the features that a request may omit.
+        former: the champion's schema; None without a champion.
     """
     known = [] if former is None else [name for name in former.names if name in names]
     new = [name for name in names if name not in known]
@@ -65,10 +64,10 @@ def request_order(
 
 
 def with_earlier_contracts(schema: FeatureSchema, former: FeatureSchema | None) -> FeatureSchema:
-    """Return the schema with what it owes to the clients of earlier contracts.
+    """Return the schema with the digests of earlier contracts that it remains compatible with.
 
-    These are the digests of the contracts that it still serves; and, from the first one on by which
-    a row by position would be answered wrongly, that such a row needs the contract's digest.
+    If a positional request for an earlier contract would be misread, positional requests must carry
+    the contract's digest from then on.
     """
     if former is None:
         return schema
@@ -77,11 +76,11 @@ def with_earlier_contracts(schema: FeatureSchema, former: FeatureSchema | None) 
     if compare(former, schema).change == "breaking":
         return schema
     accepted = [name for name in (former.contract, *former.accepts) if name != schema.contract]
-    return replace(schema, accepts=tuple(accepted[:MOST_ACCEPTED]))
+    return replace(schema, accepts=tuple(accepted[:MAX_ACCEPTED]))
 
 
 def compare(former: FeatureSchema, new: FeatureSchema) -> ContractChange:
-    """Return what the new contract means for the clients of the former one."""
+    """Compare the new contract with the former one, for the clients of the former one."""
     before = {feature.name: feature for feature in former.features}
     after = {feature.name: feature for feature in new.features}
     broken = [*_names(before, after)]
@@ -110,12 +109,12 @@ def compare(former: FeatureSchema, new: FeatureSchema) -> ContractChange:
 
 
 def _names(before: Mapping[str, Feature], after: Mapping[str, Feature]) -> Iterable[str]:
-    """Say which names are gone, new and required, or called otherwise."""
+    """Return messages on names that were removed, renamed, or are new and required."""
     gone = [name for name in before if name not in after]
     new = [name for name in after if name not in before and not after[name].optional]
     for name in gone:
         alike = [other for other in new if after[other].kind == before[name].kind]
-        near = difflib.get_close_matches(name, alike, n=1, cutoff=RENAMED)
+        near = difflib.get_close_matches(name, alike, n=1, cutoff=RENAME_SIMILARITY)
         renamed = near or (alike if len(gone) == len(new) == 1 else [])
         if renamed:
             new.remove(renamed[0])
@@ -127,7 +126,7 @@ def _names(before: Mapping[str, Feature], after: Mapping[str, Feature]) -> Itera
 
 
 def _feature(before: Feature, after: Feature, new: FeatureSchema) -> tuple[list[str], list[str]]:
-    """Return what is broken and what is extended of a feature that both contracts have."""
+    """Return the breaking changes and the extensions of a feature in both contracts."""
     name = before.name
     if before.kind != after.kind:
         kinds = {"numeric": "numbers", "categorical": "text"}
@@ -146,7 +145,7 @@ def _feature(before: Feature, after: Feature, new: FeatureSchema) -> tuple[list[
 
 
 def _order(former: FeatureSchema, new: FeatureSchema) -> str:
-    """Say where a request by position is read as something else, or is refused for its order."""
+    """Return a message on the first position whose feature changed, or ""."""
     pairs = list(zip(former.names, new.names, strict=False))
     place = next((at for at, (one, other) in enumerate(pairs) if one != other), None)
     if place is None:

@@ -1,7 +1,7 @@
-"""The model's inputs: names, kinds, categories and ranges, and how a row becomes numbers.
+"""The model's input features and their encoding as numbers.
 
-Training, the bundle's reader and the server all encode through this module, so that a category or
-a missing value means the same everywhere. It imports neither pandas nor, at the top, numpy.
+Training, the bundle's reader and the server encode with this module, so that categories and
+missing values have the same meaning everywhere. It imports neither pandas nor, at the top, numpy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VERSION = 1
 
 
 class FeatureError(ValueError):
-    """A row that the model cannot take. ``row`` and ``feature`` name the place, where known."""
+    """A row that cannot be encoded; ``row`` and ``feature`` locate the fault where known."""
 
     def __init__(self, message: str, *, row: int | None = None, feature: str | None = None) -> None:
         super().__init__(message)
@@ -39,9 +39,9 @@ class FeatureError(ValueError):
 
 @dataclass(frozen=True)
 class Feature:
-    """One input: a number, with the range that training saw, or one of ``categories``.
+    """An input: a number, with its range in training, or one of ``categories``.
 
-    A request may leave an ``optional`` one out; it is missing then, as ``null`` is.
+    A request may omit an ``optional`` feature, which is then missing, as with ``null``.
     """
 
     name: str
@@ -54,14 +54,14 @@ class Feature:
 
 @dataclass(frozen=True)
 class FeatureSchema:
-    """The features in the model's order, and what becomes of a category that training never saw.
+    """The features in the model's order, and the handling of categories unseen in training.
 
     A numeric feature takes one column of the encoded matrix, a categorical one a column for each
     category (one-hot; all zero where the value is missing).
 
-    ``accepts`` holds digests of earlier contracts whose clients this model serves as they are.
-    ``needs_contract``: a row by position has to come with the contract's digest, since one that was
-    written for an earlier contract would be read as something else.
+    ``accepts`` holds the digests of earlier contracts that this model is compatible with.
+    ``needs_contract``: positional requests must carry the contract's digest, since those for an
+    earlier contract would be misread.
     """
 
     features: tuple[Feature, ...]
@@ -72,7 +72,7 @@ class FeatureSchema:
     def __post_init__(self) -> None:
         names = [feature.name for feature in self.features]
         if len(set(names)) != len(names):
-            raise ValueError(f"a feature's name stands twice in {names}")
+            raise ValueError(f"duplicate feature names in {names}")
 
     @classmethod
     def fit(
@@ -82,24 +82,24 @@ class FeatureSchema:
         unseen: Unseen = "missing",
         optional: Iterable[str] = (),
     ) -> FeatureSchema:
-        """Make the schema from training rows: categories sorted, ranges of what is finite.
+        """Fit the schema on training rows: sorted categories, and ranges of the finite values.
 
         Args:
             features: raw feature columns; missing is NaN or None.
-            categorical: the names of the categorical ones.
-            unseen: what becomes of other categories later.
-            optional: the names of those that a request may leave out.
+            categorical: names of the categorical features.
+            unseen: handling of unseen categories: ``missing`` or ``refuse``.
+            optional: names of the features that a request may omit.
         """
         import numpy as np
 
-        chosen, left_out = set(categorical), set(optional)
+        categorical_names, optional_names = set(categorical), set(optional)
         fitted = []
         for name in features.columns:
             values = features[name].dropna()
-            if name in chosen:
+            if name in categorical_names:
                 categories = tuple(sorted({str(value) for value in values.unique()}))
                 fitted.append(
-                    Feature(str(name), "categorical", categories, optional=name in left_out)
+                    Feature(str(name), "categorical", categories, optional=name in optional_names)
                 )
                 continue
             numbers = values.to_numpy(dtype=np.float64)
@@ -107,7 +107,7 @@ class FeatureSchema:
             low, high = (
                 (float(numbers.min()), float(numbers.max())) if numbers.size else (None, None)
             )
-            fitted.append(Feature(str(name), "numeric", (), low, high, name in left_out))
+            fitted.append(Feature(str(name), "numeric", (), low, high, name in optional_names))
         return cls(tuple(fitted), unseen)
 
     @cached_property
@@ -116,7 +116,7 @@ class FeatureSchema:
 
     @cached_property
     def required(self) -> int:
-        """The fewest values of a row by position: those after them may be left out."""
+        """The fewest values of a positional request; later ones may be omitted."""
         return max(
             (place + 1 for place, feature in enumerate(self.features) if not feature.optional),
             default=1,
@@ -124,7 +124,7 @@ class FeatureSchema:
 
     @cached_property
     def contract(self) -> str:
-        """SHA-256 of the request contract: what ``to_json`` holds, without ranges."""
+        """SHA-256 of the request contract: ``to_json`` without ranges."""
         values = self.to_json()
         values.pop("accepts", None)
         for feature in values["features"]:
@@ -157,7 +157,7 @@ class FeatureSchema:
 
     @property
     def position_contract(self) -> str | None:
-        """The digest that a request by position must carry; None if it needs none."""
+        """The digest that positional requests must carry, or None."""
         return self.contract if self.needs_contract else None
 
     @cached_property
@@ -166,14 +166,14 @@ class FeatureSchema:
 
     @cached_property
     def _positions(self) -> tuple[dict[str, int], ...]:
-        """For each feature: the place of each category among them."""
+        """For each feature, the index of each category."""
         return tuple(
             {category: place for place, category in enumerate(feature.categories)}
             for feature in self.features
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the schema as JSON values; ``from_json`` makes the same schema of it."""
+        """Return the schema as JSON values, the input of ``from_json``."""
         values: dict[str, Any] = {
             "schema": VERSION,
             "unseen": self.unseen,
@@ -184,13 +184,13 @@ class FeatureSchema:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FeatureSchema:
-        """Build the schema from what ``to_json`` made.
+        """Return the schema of the JSON values of ``to_json``.
 
         Raises:
-            ValueError: a key is missing or wrong, or the version is another one.
+            ValueError: a key is missing or wrong, or the version differs.
         """
         if not isinstance(values, Mapping) or values.get("schema") != VERSION:
-            raise ValueError(f"this is no feature schema of version {VERSION}")
+            raise ValueError(f"not a feature schema of version {VERSION}")
         unseen = values.get("unseen")
         items = values.get("features")
         if unseen not in ("missing", "refuse") or not isinstance(items, list):
@@ -204,7 +204,7 @@ class FeatureSchema:
         return cls(tuple(_feature(item) for item in items), unseen, tuple(accepts), needs)
 
     def encode(self, columns: Mapping[str, Any]) -> Float32Array:
-        """Encode columns of equal length, for example a frame; others than the schema's are left.
+        """Encode columns of equal length, such as a frame; columns not in the schema are ignored.
 
         Args:
             columns: name to values (a sequence, array or Series). None and NaN are missing, and
@@ -214,8 +214,8 @@ class FeatureSchema:
             float32 of shape [n, width]; a missing number is NaN, a missing category all zero.
 
         Raises:
-            FeatureError: a column is lacking, a numeric one holds text or infinity, or a category
-                was never seen and ``unseen`` is ``refuse``.
+            FeatureError: a column is missing, a numeric column holds text or infinity, or a
+                category is unseen and ``unseen`` is ``refuse``.
         """
         import numpy as np
 
@@ -225,7 +225,7 @@ class FeatureSchema:
             if feature.name not in columns and not feature.optional
         ]
         if missing:
-            raise FeatureError(f"lacking features: {', '.join(missing)}", feature=missing[0])
+            raise FeatureError(f"missing features: {', '.join(missing)}", feature=missing[0])
         rows = next((len(columns[name]) for name in self.names if name in columns), 0)
         encoded = np.zeros((rows, self.width), dtype=np.float32)
         start = 0
@@ -269,24 +269,24 @@ class FeatureSchema:
                     target[row, place] = 1.0
 
     def empty(self, rows: int) -> Float32Array:
-        """Return a matrix for that many encoded rows, filled with 0."""
+        """Return a matrix of zeros for ``rows`` encoded rows."""
         import numpy as np
 
         return np.zeros((rows, self.width), dtype=np.float32)
 
     def encode_rows(self, rows: Sequence[Sequence[object]]) -> Float32Array:
-        """Encode the rows of a request: in the schema's order, None where missing.
+        """Encode the rows of a request: values in the schema's order, None where missing.
 
-        Rows of plain floats take a short way through numpy; only what that cannot take for good is
-        looked at value by value, which names the culprit.
+        Rows of valid numbers are converted by numpy at once; other rows are encoded value by value,
+        so that the error names the feature at fault.
 
         Returns:
             float32 of shape [n, width].
 
         Raises:
-            FeatureError: a row has another number of values; a boolean or text stands for a
-                number; a number is NaN, infinite or beyond float32; something else than text
-                stands for a category; a category was never seen and ``unseen`` is ``refuse``.
+            FeatureError: a row has another number of values; a number is a boolean, text, NaN,
+                infinite or beyond float32; a category is not text; a category is unseen and
+                ``unseen`` is ``refuse``.
         """
         import numpy as np
 
@@ -301,7 +301,7 @@ class FeatureSchema:
         """Encode one row, as ``encode_rows`` does, into row ``index`` of a C-ordered matrix.
 
         Raises:
-            FeatureError: see ``encode_rows``; the matrix is as before.
+            FeatureError: see ``encode_rows``; the matrix is unchanged.
         """
         if self._numeric_only and _all_floats(row, len(self.features)):
             self._packer.pack_into(matrix.data, index * self._packer.size, *row)
@@ -314,7 +314,7 @@ class FeatureSchema:
 
     def _encode_row(self, target: Float32Array, row: Sequence[object], index: int) -> None:
         if not isinstance(row, list | tuple):
-            raise FeatureError(f"row {index} is no list of values", row=index)
+            raise FeatureError(f"row {index} is not a list of values", row=index)
         if not self.required <= len(row) <= len(self.features):
             least = "" if self.required == len(self.features) else f"{self.required} to "
             raise FeatureError(
@@ -336,7 +336,7 @@ class FeatureSchema:
             start += len(places)
 
     def _request_number(self, feature: Feature, value: object, row: int) -> float:
-        """Return a request's number: None is missing, but NaN is no number."""
+        """Return the number of a request: None is missing, NaN is refused."""
         if value is None:
             return math.nan
         number = math.nan if _is_missing(value) else self._number(feature, value, row)
@@ -355,7 +355,9 @@ class FeatureSchema:
         try:
             return float(value)
         except OverflowError:
-            raise _fault(feature, row, "is beyond any float", "a finite number or null") from None
+            raise _fault(
+                feature, row, "is too large for a float", "a finite number or null"
+            ) from None
 
     def _place(
         self, feature: Feature, places: Mapping[str, int], value: object, row: int
@@ -387,7 +389,7 @@ _SHOWN_CHARACTERS = 40
 
 
 def _plain(rows: Sequence[Sequence[object]], count: int) -> bool:
-    """Whether every row is a list of ``count`` values: None, a float32 or an int of 64 bits."""
+    """Return whether every row is a list of ``count`` values: None, float32 or 64-bit int."""
     for row in rows:
         if _all_floats(row, count):
             continue
@@ -404,9 +406,9 @@ def _plain(rows: Sequence[Sequence[object]], count: int) -> bool:
 
 
 def _all_floats(row: Sequence[object], count: int) -> bool:
-    """Whether the row is a list or tuple of ``count`` float32, all by passes in C.
+    """Return whether the row is a list or tuple of ``count`` float32, by built-ins only.
 
-    Its length as a vector is NaN where one of them is, and never below the largest of them.
+    The Euclidean norm is NaN if a value is, and never below the largest absolute value.
     """
     return (
         (type(row) is list or type(row) is tuple)
@@ -417,7 +419,7 @@ def _all_floats(row: Sequence[object], count: int) -> bool:
 
 
 def _is_missing(value: object) -> bool:
-    """Whether the value is None, NaN or pandas' NA: the values that do not equal themselves."""
+    """Return whether the value is None, NaN, or NA or NaT of pandas."""
     if value is None:
         return True
     if isinstance(value, str):
@@ -458,9 +460,9 @@ def _feature(item: Any) -> Feature:
     if kind == "categorical":
         categories = item.get("categories")
         if not isinstance(categories, list) or not all(isinstance(c, str) for c in categories):
-            raise ValueError(f"feature '{name}': categories are a list of texts")
+            raise ValueError(f"feature '{name}': 'categories' is not a list of texts")
         if len(set(categories)) != len(categories):
-            raise ValueError(f"feature '{name}': a category stands twice")
+            raise ValueError(f"feature '{name}': duplicate categories")
         return Feature(name, "categorical", tuple(categories), optional=optional)
     if kind == "numeric":
         limits = item.get("minimum"), item.get("maximum")
@@ -468,7 +470,7 @@ def _feature(item: Any) -> Feature:
             if limit is not None and (
                 isinstance(limit, bool) or not isinstance(limit, int | float)
             ):
-                raise ValueError(f"feature '{name}': {limit!r} is no limit")
+                raise ValueError(f"feature '{name}': {limit!r} is not a number")
         low, high = (None if limit is None else float(limit) for limit in limits)
         return Feature(name, "numeric", (), low, high, optional)
     raise ValueError(f"feature '{name}' is of kind {kind!r}, not numeric or categorical")

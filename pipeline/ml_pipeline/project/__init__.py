@@ -1,1 +1,1 @@
-"""The project's own code: its tests, linters and feature process, confined; and doctor."""
+"""Isolated runs of the project's own code (tests, linters, feature modules), and doctor."""

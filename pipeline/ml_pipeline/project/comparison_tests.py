@@ -23,10 +23,10 @@ Take = Callable[[str], Path]
 
 
 class ComparisonTests(GateCheck):
-    """The project's tests that take ``baseline_model`` pass, as required checks.
+    """Require that the project's tests with the fixture ``baseline_model`` pass.
 
-    With a champion they run again, and ``baseline_model`` is the champion. Without one, or where no
-    fair comparison was possible, ``evaluate``'s report of them counts.
+    With a champion they run again with the champion as ``baseline_model``. Without one, or without
+    a fair comparison, their results in the report of ``evaluate`` count.
     """
 
     name = "comparison tests of the project"
@@ -70,7 +70,7 @@ class ComparisonTests(GateCheck):
         ]
 
     def _training(self, rows: ComparedRows) -> dict[str, str]:
-        """Return the training record, by which the fixtures know a task other than the default."""
+        """Return the training record, which names a task other than the default."""
         if rows.sample.task.name == BINARY.name:
             return {}
         return {"training": str(self.take(artefacts.TRAINING))}
@@ -80,8 +80,8 @@ def reported_comparisons(report: StageReport | None, expected: str) -> list[Chec
     """Return the comparison tests of evaluate's report, which are advisory there, as required.
 
     Args:
-        report: that of evaluate.
-        expected: what marks such a check (``user_tests.COMPARISON``).
+        report: the report of evaluate.
+        expected: the ``expected`` of such a check (``user_tests.COMPARISON``).
     """
     return as_required(
         check for check in (report.checks if report else ()) if check.expected == expected

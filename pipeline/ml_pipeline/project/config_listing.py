@@ -1,4 +1,4 @@
-"""What ``ml-pipeline config`` shows: each value with its origin, and the JSON Schema."""
+"""The output of ``ml-pipeline config``: each value with its origin, and the JSON Schema."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def values(project: Project) -> list[tuple[str, Any, str]]:
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema of ``ml.yaml``, with what the installed plug-ins add to it."""
+    """Return the JSON Schema of ``ml.yaml``, with the options of the installed plug-ins."""
     whole = Config.model_json_schema()
     variants, tasks = [], problem_tasks()
     for kind, options in sorted(option_schemas().items()):

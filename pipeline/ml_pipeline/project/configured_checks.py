@@ -1,4 +1,4 @@
-"""The gate checks that ``gate.checks`` and the policy turn on, installed or in the repository."""
+"""The gate checks that ``gate.checks`` and the policy enable, installed or in the repository."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from ml_pipeline.gate.model_comparison import ModelComparison
 from ml_pipeline.gate.policy_minimums import effective_checks
 from ml_pipeline.project import gate_check_process, isolation
 from ml_pipeline.project.gate_check_process import ANSWER, MODULE
-from ml_pipeline.project.isolation import Ended, isolated_copy
+from ml_pipeline.project.isolation import ProcessResult, isolated_copy
 from ml_pipeline.project.protected_files import Protected
 
 
 def configured_checks(
     section: GateSection, minimum: GateMinimums, where: str, protected: Protected
 ) -> list[GateCheck]:
-    """Return the checks that are on, those of ``ml.yaml`` first, in their order.
+    """Return the enabled checks, those of ``ml.yaml`` first, in their order.
 
     Args:
         section: ``gate`` of ``ml.yaml``.
         minimum: ``gate`` of the policy.
         where: the file that sets the minimum, for messages.
-        protected: the project, and what its code may not write.
+        protected: the project and the files that its code may not write.
 
     Raises:
         UsageError: a check cannot be loaded, or its settings are wrong or looser than the policy's.
@@ -51,7 +51,7 @@ def configured_checks(
 def judge_all_configured(
     checks: Sequence[GateCheck], comparison: ModelComparison, protected: Protected
 ) -> list[Check]:
-    """Return the verdicts of the configured checks, with how the repository's were isolated."""
+    """Return the verdicts of the configured checks, and the isolation of the repository's."""
     verdicts = [verdict for check in checks for verdict in judge_configured(check, comparison)]
     of_project = [check for check in checks if isinstance(check, ProjectCheck)]
     if not of_project or comparison.rows is None:
@@ -67,8 +67,8 @@ def judge_all_configured(
 class ProjectCheck(GateCheck):
     """A check in the project's repository, ``module:name``, judged in an isolated process.
 
-    The process gets the comparison as files and returns verdicts as JSON. Whatever else it does
-    leaves this check inconclusive.
+    The process gets the comparison as files and returns verdicts as JSON. Anything else makes the
+    check inconclusive.
     """
 
     def __init__(self, reference: str, settings: Mapping[str, Any], protected: Protected) -> None:
@@ -92,23 +92,23 @@ class ProjectCheck(GateCheck):
                 comparison=str(folder),
                 out=str(place.out),
             )
-            with self.protected.watched():
-                ended = place.run_module(MODULE, request.to_json())
+            with self.protected.detect_changes():
+                process = place.run_module(MODULE, request.to_json())
             content = place.read(ANSWER, documents.MAX_JSON)
-        return self._verdicts(content, ended)
+        return self._verdicts(content, process)
 
-    def _verdicts(self, content: bytes | None, ended: Ended) -> Sequence[Check]:
+    def _verdicts(self, content: bytes | None, process: ProcessResult) -> Sequence[Check]:
         """Return the verdicts in the answer.
 
         Raises:
-            UsageError: the process says that the check cannot be loaded, or that a setting is
+            UsageError: the process reports that the check cannot be loaded, or that a setting is
                 wrong.
         """
-        if ended.exit_code not in (0, UsageError.exit_code):
-            return [inconclusive(f"its process {ended}")]
+        if process.exit_code not in (0, UsageError.exit_code):
+            return [inconclusive(f"its process {process}")]
         try:
             answer = documents.parse_json(content or b"", ANSWER)
-            if ended.exit_code == UsageError.exit_code:
+            if process.exit_code == UsageError.exit_code:
                 raise UsageError(
                     str(answer["fault"]),
                     expected=str(answer["expected"]),
@@ -116,4 +116,4 @@ class ProjectCheck(GateCheck):
                 )
             return [Check.model_validate(each) for each in answer["checks"]]
         except (DocumentError, KeyError, TypeError, ValueError):
-            return [inconclusive(f"the check returned no verdict; its process {ended}")]
+            return [inconclusive(f"the check returned no verdict; its process {process}")]

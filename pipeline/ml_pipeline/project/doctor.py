@@ -31,19 +31,19 @@ IMPORTED = (
     "numpy", "pandas", "pyarrow", "sklearn", "talib", "onnx", "onnxruntime",
     "skl2onnx", "onnxmltools", "matplotlib", "cryptography",
 )  # fmt: skip
-"""Modules with native code, which may be installed and yet not load; beside those of estimators."""
+"""Modules with native code, which may fail to load; those of estimators are added."""
 
-OWN_FAULTS = frozenset({"configuration", "data", "policy"})
-"""Checks whose fault is the project's own, not the machine's."""
+PROJECT_CHECKS = frozenset({"configuration", "data", "policy"})
+"""Checks of the project; the others are of the machine."""
 
-ON_THIS_MACHINE = frozenset({"process", "docker"})
-"""Targets whose port is one of the machine that deploys."""
+LOCAL_TARGETS = frozenset({"process", "docker"})
+"""Targets whose port is on the machine that deploys."""
 
-LEAST_SPACE = 2.0
-"""Gigabytes: a registry with some versions, the working folder and the caches."""
+MIN_FREE_GIGABYTES = 2.0
+"""For a registry with some versions, the working folder and the caches."""
 
 TIMEOUT = 5.0
-"""Seconds that a registry may take to answer."""
+"""Seconds to wait for the registry's response."""
 
 _IMPORTER = """
 import importlib, json, sys
@@ -59,7 +59,7 @@ print(json.dumps(faults))
 
 
 def examine(project: Project, home: Home, policies: tuple[PolicyFile, ...] = ()) -> list[Check]:
-    """Return one check for each thing that the project needs; advisory ones are not required."""
+    """Return the checks of everything the project needs; advisory ones are not required."""
     return [
         _python(),
         _versions(),
@@ -80,14 +80,15 @@ def examine(project: Project, home: Home, policies: tuple[PolicyFile, ...] = ())
 def _python() -> Check:
     from packaging.specifiers import SpecifierSet
 
-    wanted = metadata.metadata(DISTRIBUTION)["Requires-Python"] or ""
-    found = platform.python_version()
-    good = SpecifierSet(wanted).contains(found, prereleases=True)
-    return check("Python", good, found, wanted, f"make the environment with Python {wanted}")
+    required = metadata.metadata(DISTRIBUTION)["Requires-Python"] or ""
+    version = platform.python_version()
+    supported = SpecifierSet(required).contains(version, prereleases=True)
+    why = f"create the environment with Python {required}"
+    return check("Python", supported, version, required, why)
 
 
 def _versions() -> Check:
-    """Compare the installed packages with what this package declares that it needs."""
+    """Compare the installed packages with the requirements of this package."""
     from packaging.requirements import Requirement
 
     faults = []
@@ -95,25 +96,25 @@ def _versions() -> Check:
     needed = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
     for requirement in needed:
         try:
-            found = metadata.version(requirement.name)
+            version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
             faults.append(f"{requirement.name} is not installed")
             continue
-        if not requirement.specifier.contains(found, prereleases=True):
-            faults.append(f"{requirement.name} is {found}, not {requirement.specifier}")
+        if not requirement.specifier.contains(version, prereleases=True):
+            faults.append(f"{requirement.name} is {version}, not {requirement.specifier}")
     return check(
         "packages",
         not faults,
-        "; ".join(faults) or f"{len(needed)} at the versions needed",
-        f"what {DISTRIBUTION} {metadata.version(DISTRIBUTION)} declares",
+        "; ".join(faults) or f"{len(needed)} at the required versions",
+        f"the requirements of {DISTRIBUTION} {metadata.version(DISTRIBUTION)}",
         f"{'; '.join(faults)}: install again from the lock",
     )
 
 
 def _imports(project: Project) -> list[Check]:
-    """Load the packages with native code in a process of its own: a broken one may crash it.
+    """Import the packages with native code in a separate process, which a broken one may crash.
 
-    Those of the estimators that the project does not use are advisory.
+    Those of estimators that the project does not use are advisory.
     """
     from ml_pipeline.training.estimators.loader import installed_estimators
 
@@ -131,7 +132,7 @@ def _imports(project: Project) -> list[Check]:
     }
     faults = _import_faults([*needed, *others])
     failed = "; ".join(f"{name}: {faults[name]}" for name in sorted(needed) if name in faults)
-    unusable = "; ".join(
+    not_loading = "; ".join(
         f"{name}: {module}: {faults[module]}" for module, name in others.items() if module in faults
     )
     return [
@@ -140,14 +141,14 @@ def _imports(project: Project) -> list[Check]:
             not failed,
             failed or f"{len(needed)} packages with native code load",
             "every package to load",
-            f"{failed}: install it again, with the system libraries that it names",
+            f"{failed}: install it again, with the system libraries that the message names",
         ),
         check(
             "estimators",
-            not unusable,
-            unusable or ", ".join(installed_estimators()),
+            not not_loading,
+            not_loading or ", ".join(installed_estimators()),
             "packages of every estimator to load",
-            f"{unusable}: only a project with this train.estimator needs it",
+            f"{not_loading}: only a project with this train.estimator needs it",
             required=False,
         ),
     ]
@@ -165,11 +166,11 @@ def _import_faults(modules: Sequence[str]) -> dict[str, str]:
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
     except (IndexError, ValueError):
         begun = [line for line in done.stderr.splitlines() if line in modules]
-        return {begun[-1] if begun else modules[0]: f"died with exit code {done.returncode}"}
+        return {begun[-1] if begun else modules[0]: f"crashed with exit code {done.returncode}"}
 
 
 def _configuration(project: Project) -> Check:
-    """Make the problem plug-in, whose options ``ml.yaml``'s own schema does not know."""
+    """Load the plug-ins that ``ml.yaml`` names, whose options its schema does not cover."""
     try:
         _check_names(project)
     except PipelineError as error:
@@ -178,7 +179,7 @@ def _configuration(project: Project) -> Check:
 
 
 def _policy(project: Project, files: tuple[PolicyFile, ...]) -> Check:
-    """Read the policy in force; a file that the builds' user could rewrite is an advisory check."""
+    """Read the policy in force; the check of write access to its files is advisory."""
     observed = policy_files.describe(files)
     try:
         policy.load(policy_files.in_order(files), project.config.policy)
@@ -192,14 +193,14 @@ def _policy(project: Project, files: tuple[PolicyFile, ...]) -> Check:
             "a policy that can be read, which ml.yaml only tightens",
             str(error),
         )
-    open_ = [str(file.path) for file in files if file.of_administrators and file.is_writable]
-    why = f"this user may change {' and '.join(open_)}: on an agent it belongs to root"
-    expected = "files that this user cannot change"
-    return check("policy", not open_, observed, expected, why, required=False)
+    writable = [str(file.path) for file in files if file.of_administrators and file.is_writable]
+    why = f"this user can write {' and '.join(writable)}: on an agent, root must own the file"
+    expected = "files that this user cannot write"
+    return check("policy", not writable, observed, expected, why, required=False)
 
 
 def _check_names(project: Project) -> None:
-    """Refuse unknown names of problem, estimator, metrics, targets; and a port of two servers.
+    """Refuse unknown names of problem, estimator, metrics and targets, and a shared port.
 
     Raises:
         UsageError: names the key.
@@ -213,20 +214,20 @@ def _check_names(project: Project) -> None:
     problem = load_problem(config.problem, project.root)
     recipes_of(config.train)
     check_metrics(config, problem)
-    holders: dict[int, str] = {}
+    port_owners: dict[int, str] = {}
     for name, section in config.environments.items():
         load_target(section.target)
-        here = section.target in ON_THIS_MACHINE
-        if here and section.port and holders.setdefault(section.port, name) != name:
+        local = section.target in LOCAL_TARGETS
+        if local and section.port and port_owners.setdefault(section.port, name) != name:
             raise UsageError(
-                f"environments.{holders[section.port]}.port and environments.{name}.port are both "
-                f"{section.port}",
+                f"environments.{port_owners[section.port]}.port and environments.{name}.port "
+                f"are both {section.port}",
                 expected="a port for each environment",
             )
 
 
 def _data(project: Project) -> list[Check]:
-    """Look for the files that ``ml.yaml`` names; databases are not connected to."""
+    """Check that the files that ``ml.yaml`` names exist; databases are not connected to."""
     data = project.config.data
     named = {"data.source": data.source, "data.ci": data.ci, "data.groups": data.groups}
     paths = {key: getattr(source, "path", None) for key, source in named.items()}
@@ -235,12 +236,16 @@ def _data(project: Project) -> list[Check]:
         for key, path in paths.items()
         if path is not None and not project.path(path).is_file()
     }
-    message = "; ".join(f"{key}: no file {path}" for key, path in missing.items())
+    message = "; ".join(f"{key}: {path} does not exist" for key, path in missing.items())
     if not any(paths.values()):
         return []
     return [
         check(
-            "data", not missing, message or "every file is there", "the files of ml.yaml", message
+            "data",
+            not missing,
+            message or "every file exists",
+            "the files that ml.yaml names",
+            message,
         )
     ]
 
@@ -250,11 +255,11 @@ def _home(home: Home) -> Check:
         home.make()
     except PipelineError as error:
         return check("home", False, error.fault, error.expected, str(error))
-    return check("home", True, str(home.root), "a folder that can be written")
+    return check("home", True, str(home.root), "a writable folder")
 
 
 def _keys(project: Project, home: Home, files: tuple[PolicyFile, ...]) -> Check:
-    """Check whether approvals of this home can still be verified."""
+    """Check that the approvals of this home can be verified."""
     expected = "the keys that signed the approvals of this home"
     try:
         rules = policy.tighten(policy_files.read(files), project.config.policy)
@@ -264,7 +269,7 @@ def _keys(project: Project, home: Home, files: tuple[PolicyFile, ...]) -> Check:
         found = trusted_keys(home, rules)
     except PipelineError as error:
         return check("keys", False, error.fault, expected, str(error))
-    return check("keys", True, f"{len(found)} trusted" if found else "none made yet", expected)
+    return check("keys", True, f"{len(found)} trusted" if found else "none created yet", expected)
 
 
 def _working_folder(project: Project) -> Check:
@@ -273,8 +278,8 @@ def _working_folder(project: Project) -> Check:
         "working folder",
         os.access(place, os.W_OK),
         str(project.root / "build" / "ml"),
-        "a folder that can be written",
-        f"{place} cannot be written",
+        "a writable folder",
+        f"{place} is not writable",
     )
 
 
@@ -286,15 +291,15 @@ def _space(home: Home) -> Check:
     free = shutil.disk_usage(_existing(home.root)).free / 1e9
     return check(
         "disk space",
-        free >= LEAST_SPACE,
+        free >= MIN_FREE_GIGABYTES,
         f"{free:.1f} GB free at {home.root}",
-        f"at least {LEAST_SPACE:g} GB",
-        "free some space, or set ML_HOME to another disk",
+        f"at least {MIN_FREE_GIGABYTES:g} GB",
+        "free disk space, or set ML_HOME to a folder on another disk",
     )
 
 
 def _registry(project: Project, home: Home) -> Check:
-    """Request the health of a registry server, or connect to its database."""
+    """Request ``/health`` of a registry server, or connect to the registry's database."""
     uri = Registry.of(project, home).uri
     own = project.config.registry.uri is None
     shown = f"SQLite in {home.root}" if own else _without_password(uri)
@@ -308,10 +313,10 @@ def _registry(project: Project, home: Home) -> Check:
         elif "://" in uri:
             _connect(uri, home)
         elif not os.access(_existing(project.root / uri), os.W_OK):
-            raise OSError("cannot be written")  # noqa: TRY301  told as the other faults are
+            raise OSError("is not writable")  # noqa: TRY301  reported like the other faults
     except PipelineError as error:
         return check("registry", False, error.fault, expected, str(error))
-    except Exception as error:  # noqa: BLE001  every driver raises its own; each is told
+    except Exception as error:  # noqa: BLE001  drivers raise many types; all are reported
         cause = getattr(error, "orig", None) or error
         message = " ".join(str(cause).replace(uri, shown).split())[:300]
         why = f"{'registry,' if own else 'registry.uri'} {shown}: {message}"
@@ -320,13 +325,13 @@ def _registry(project: Project, home: Home) -> Check:
 
 
 def _connect(uri: str, home: Home) -> None:
-    """Connect to a database; of a SQLite file, which a connection does not read, read the head."""
+    """Connect to a database; also read the schema version of a SQLite file."""
     from sqlalchemy import create_engine
 
     file = sqlite.file_of(uri)
     if file is not None:
         if not os.access(_existing(file), os.W_OK):
-            raise OSError(f"{file} cannot be written")
+            raise OSError(f"{file} is not writable")
         if not sqlite.made(file, home):
             return
     engine = create_engine(uri)
@@ -345,5 +350,5 @@ def _without_password(uri: str) -> str:
 
 def _git() -> Check:
     found = shutil.which("git")
-    why = "without git, versions carry no commit: install git"
+    why = "install git: without it versions do not record their commit"
     return check("git", found is not None, found or "not found", "git", why, required=False)

@@ -6,14 +6,20 @@ from ml_pipeline.core.report import Check, Verdict
 
 
 def check(
-    name: str, good: bool, observed: object, expected: str, why: str = "", *, required: bool = True
+    name: str,
+    passed: bool,
+    observed: object,
+    expected: str,
+    why: str = "",
+    *,
+    required: bool = True,
 ) -> Check:
-    """Return the check; ``why``, with what to do, counts only where it is not ``good``."""
+    """Return the check; ``why`` (the fault and its fix) is used only if it did not pass."""
     return Check(
         name=name,
-        verdict=Verdict.PASS if good else Verdict.FAIL,
+        verdict=Verdict.PASS if passed else Verdict.FAIL,
         required=required,
         observed=observed,
         expected=expected,
-        why="" if good else why,
+        why="" if passed else why,
     )

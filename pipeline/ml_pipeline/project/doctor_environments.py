@@ -1,4 +1,4 @@
-"""The checks of ``ml-pipeline doctor`` on environments: the places that servers run in."""
+"""The checks of ``ml-pipeline doctor`` on environments, where servers run."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 TIMEOUT = 5.0
-"""Seconds that an engine may take to answer."""
+"""Seconds to wait for the Docker engine's response."""
 
-OUTLIVES_THE_BUILD = "a machine, which does not end with the build"
-IMAGE = "an engine that answers, with the images of server and gateway"
-CLUSTER = "kubectl, and a cluster that lets deployments of the namespace be listed"
+OUTLIVES_THE_BUILD = "a machine that outlives the build"
+IMAGE = "a running engine, with the images of server and gateway"
+CLUSTER = "kubectl, and permission to list the deployments of the namespace"
 PORT = "a free port, or this project's server"
 
 
 def examine(project: Project, home: Home) -> Iterator[Check]:
-    """Return the checks of every environment; targets of other packages have none."""
-    asked = False
+    """Return the checks of every environment; targets of plug-ins have none."""
+    uses_docker = False
     for name, section in project.config.environments.items():
         if section.target == "process":
             yield _outlives_the_build(name)
         elif section.target == "docker":
-            asked = True
+            uses_docker = True
             yield _image(name, section, project.config.serving)
         elif section.target == "kubernetes":
             yield _cluster(name, section)
         if _is_local_port(section):
             yield _port(project, name, home)
-    if not asked:
+    if not uses_docker:
         yield _engine()
 
 
 def _outlives_the_build(name: str) -> Check:
-    """A server process would end with the container that it was started in."""
+    """Check that a server process is not started in a container, with which it would end."""
     from ml_pipeline.targets import container_detection
 
     key = f"target of {name}"
@@ -55,18 +55,18 @@ def _outlives_the_build(name: str) -> Check:
     observed = f"process, in a container ({marker})"
     why = (
         f"a server process ends with this container ({marker}): set environments.{name}.target to "
-        "docker, or, if the container stays, the variable "
+        "docker, or, if the container is not removed after the build, the variable "
         f"{container_detection.ALLOW_VARIABLE} to allow"
     )
     return check(key, False, observed, OUTLIVES_THE_BUILD, why)
 
 
 def check_ports(project: Project, home: Home, names: Collection[str]) -> None:
-    """Refuse environments whose port is taken by anything but their own server.
+    """Refuse environments whose port is in use by anything but their own server.
 
     Raises:
-        UsageError: another environment or another project serves there.
-        EnvironmentFault: something else listens there, or the address is none of this machine.
+        UsageError: another environment or another project serves at the port.
+        EnvironmentFault: another process listens there, or the address is not of this machine.
     """
     for name in names:
         section = project.config.environments.get(name)
@@ -75,7 +75,7 @@ def check_ports(project: Project, home: Home, names: Collection[str]) -> None:
 
 
 def _port(project: Project, name: str, home: Home) -> Check:
-    """Return the check that the port is free, or taken by this project's own server."""
+    """Check that the port is free, or in use by this environment's own server."""
     section = project.config.environments[name]
     key = f"port of {name}"
     fault = _port_conflict(project, name, home)
@@ -91,7 +91,7 @@ def _port_conflict(project: Project, name: str, home: Home) -> PipelineError | N
     section = project.config.environments[name]
     if not _is_local_port(section):
         return None
-    hint = f"end it, or set environments.{name}.port to another"
+    hint = f"stop it, or set environments.{name}.port to another"
     for other, its in project.config.environments.items():
         if other != name and _is_local_port(its) and its.port == section.port:
             return UsageError(
@@ -108,7 +108,7 @@ def _port_conflict(project: Project, name: str, home: Home) -> PipelineError | N
         else:
             return None
     if number != errno.EADDRINUSE:
-        # an engine may take what this user may not
+        # an engine may bind ports that this user may not
         message = f"{_address(section)}, of environment {name}: {reason}"
         return None if section.target == "docker" else EnvironmentFault(message, hint=hint)
     ours = ports.own_server(section.port)
@@ -124,7 +124,7 @@ def _port_conflict(project: Project, name: str, home: Home) -> PipelineError | N
 
 
 def _is_local_port(section: EnvironmentSection) -> bool:
-    """Return whether the port is known, and one of the machine that this runs on."""
+    """Return whether the port is set, and on this machine."""
     if not section.port or section.target not in ("process", "docker"):
         return False
     if section.target == "process":
@@ -144,7 +144,7 @@ def _address(section: EnvironmentSection) -> str:
 
 
 def _served(project: Project, name: str, home: Home) -> str | None:
-    """Return what an environment serves at its port; None where it serves nothing there."""
+    """Return the version that an environment serves at its port; None if it serves none."""
     from ml_pipeline.targets.base import Placement
     from ml_pipeline.targets.loader import load_target
 
@@ -162,7 +162,7 @@ def _served(project: Project, name: str, home: Home) -> str | None:
 
 
 def _image(name: str, section: EnvironmentSection, serving: ServingSection) -> Check:
-    """Look for the images of server and gateway on the engine, and pull nothing."""
+    """Check that the engine has the images of server and gateway, without pulling."""
     from ml_pipeline.targets.docker import engine
 
     key = f"target of {name}"
@@ -202,7 +202,7 @@ def _has_image(client: DockerClient, image: str) -> bool:
 
 
 def _cluster(name: str, section: EnvironmentSection) -> Check:
-    """Ask the cluster for what is deployed in the namespace."""
+    """List the deployments in the namespace of the cluster."""
     from ml_pipeline.targets.kubernetes.kubectl import Kubectl
     from ml_pipeline.targets.kubernetes.manifests import MANAGED
 
@@ -216,10 +216,10 @@ def _cluster(name: str, section: EnvironmentSection) -> Check:
 
 
 def _engine() -> Check:
-    """Ask the engine for its version, though no environment needs it: images do."""
+    """Check the engine, as advisory: no environment needs it, but building images does."""
     from ml_pipeline.targets.docker import engine
 
-    key, expected = "Docker", "an engine that answers (containers only)"
+    key, expected = "Docker", "a running engine (for containers only)"
     try:
         client = _docker_client()
         try:
@@ -228,15 +228,15 @@ def _engine() -> Check:
         finally:
             client.close()
     except EnvironmentFault as error:
-        why = f"{error}; nothing but containers needs one"
-        return check(key, False, "does not answer", expected, why, required=False)
+        why = f"{error}; only containers need it"
+        return check(key, False, "unavailable", expected, why, required=False)
     return check(key, True, f"engine {version}", expected, required=False)
 
 
 def _docker_client() -> DockerClient:
     """Return a client, which the caller closes.
 
-    A local engine's socket is tried first: the client leaves its own open when that fails.
+    The socket of a local engine is probed first, since the client leaks its own on failure.
     """
     from docker.utils import parse_host
 

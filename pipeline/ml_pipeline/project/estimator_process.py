@@ -1,7 +1,7 @@
-"""Fits of the project's own estimator, in a process that can write nothing else.
+"""Fit of the project's own estimator in a confined process.
 
-The code runs in a copy of the project (``ml_pipeline.project.isolation``). It gets arrays in a
-file, without pickle, and leaves the ONNX model, an array of predictions and an answer in JSON, each
+The code runs in a copy of the project (``ml_pipeline.project.isolation``). It reads arrays from a
+file, without pickle, and writes the ONNX model, an array of predictions and a result in JSON, each
 of bounded size.
 
 ``python -m ml_pipeline.project.estimator_process REQUEST`` is that process.
@@ -22,7 +22,7 @@ from ml_pipeline.core import documents, landlock
 from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused, UsageError
 from ml_pipeline.core.project_modules import load_object
-from ml_pipeline.project.isolation import Ended, IsolatedCopy, isolated_copy
+from ml_pipeline.project.isolation import IsolatedCopy, ProcessResult, isolated_copy
 from ml_pipeline.project.test_context import move_search_path
 from ml_pipeline.training.estimators.base import Estimator, FitSettings, Objective
 from ml_pipeline.training.estimators.loader import is_own, load_estimator
@@ -42,7 +42,7 @@ ERRORS: tuple[type[PipelineError], ...] = (Refused, UsageError, EnvironmentFault
 
 @dataclass(frozen=True)
 class _Request:
-    """What the process is asked for, in JSON; the arrays are in a file of ``out``."""
+    """The request to the process, in JSON; the arrays are in a file of ``out``."""
 
     original: str
     root: str
@@ -57,7 +57,7 @@ class _Request:
 def own_estimator(protected: Protected) -> Iterator[OwnEstimator]:
     """Yield the estimator that ``train.estimator`` names in the project, ready to be fitted.
 
-    What its code writes into ``protected`` all the same is in its ``changed`` then.
+    Files of ``protected`` that its code changes are listed in ``protected.changed``.
 
     Raises:
         EnvironmentFault: the project cannot be copied.
@@ -98,7 +98,7 @@ class _Process:
             (place.out / name).unlink(missing_ok=True)
         with (place.out / ARRAYS).open("wb") as stream:
             np.savez(stream, x=request.train.x, y=request.train.y, tested=request.tested)
-        wanted = _Request(
+        process_request = _Request(
             original=str(place.original),
             root=str(place.root),
             reference=self.reference,
@@ -107,22 +107,22 @@ class _Process:
             settings=asdict(request.settings),
             out=str(place.out),
         )
-        with self.protected.watched():
-            ended = place.run_module(
-                MODULE, json.dumps(asdict(wanted)), variables={"PYTHONHASHSEED": "0"}
+        with self.protected.detect_changes():
+            process = place.run_module(
+                MODULE, json.dumps(asdict(process_request)), variables={"PYTHONHASHSEED": "0"}
             )
-        if ended.exit_code != 0:
-            raise self._error(ended)
+        if process.exit_code != 0:
+            raise self._error(process)
         limit = (1 << 20) + 8 * len(request.tested) * request.objective.outputs
         onnx, predictions = place.read(ONNX, MAX_ONNX), place.read(PREDICTIONS, limit)
         if onnx is None or predictions is None:
             raise Refused(
-                f"{self.reference} left no ONNX model of at most {MAX_ONNX >> 20} MB",
+                f"{self.reference} wrote no ONNX model of at most {MAX_ONNX >> 20} MB",
                 expected="an estimator that is fitted and converted",
             )
         return FitResult(onnx, _array(self.reference, predictions))
 
-    def _error(self, ended: Ended) -> PipelineError:
+    def _error(self, process: ProcessResult) -> PipelineError:
         """Return the error that the process ended with."""
         content = self.place.read(ANSWER, documents.MAX_JSON)
         try:
@@ -134,11 +134,11 @@ class _Process:
             )
         except (DocumentError, KeyError, TypeError):
             return UsageError(
-                f"the process of {self.reference} {ended}",
+                f"the process of {self.reference} {process}",
                 expected="an estimator that is fitted and converted",
             )
         refused = "PermissionError" in fault and landlock.abi()
-        writable = "it may write in the copy of the project that it runs in, and in TMPDIR"
+        writable = "it may write only in its copy of the project and in TMPDIR"
         return kind(fault, expected=expected, hint=hint or (writable if refused else ""))
 
 
@@ -146,7 +146,7 @@ def _array(reference: str, content: bytes) -> Any:
     """Return the predictions: float64, one or two dimensions.
 
     Raises:
-        Refused: the file holds anything else.
+        Refused: the file has another content.
     """
     import numpy as np
 
@@ -163,7 +163,7 @@ def _array(reference: str, content: bytes) -> Any:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Fit what the request asks for and write the model, predictions or the error."""
+    """Fit the requested estimator and write the model and predictions, or the error."""
     import numpy as np
 
     request = _Request(**json.loads(arguments[0]))
@@ -186,31 +186,31 @@ def _fit(request: _Request, arrays: Any) -> tuple[bytes, Any]:
 
     objective = Objective(**request.objective)
     settings = FitSettings(**request.settings)
-    estimator = _made(request, settings.seed)
+    estimator = _new_estimator(request, settings.seed)
     is_regression = objective.kind == "regression"
     labels = arrays["y"] if is_regression else arrays["y"].astype(np.int64)
     with threadpool_limits(settings.threads):
         try:
             estimator.fit(arrays["x"], labels)
         except Exception as error:
-            raise UsageError(f"{request.reference} cannot be fitted: {_said(error)}") from error
+            raise UsageError(f"{request.reference} cannot be fitted: {_summary(error)}") from error
         method = "predict" if is_regression else "predict_proba"
         try:
             predicted = np.asarray(getattr(estimator, method)(arrays["tested"]), dtype=np.float64)
         except Exception as error:
             raise Refused(
-                f"{request.reference}: {method} fails: {_said(error)}",
-                expected="predictions for every row, those with missing values (NaN) included",
-                hint="put sklearn.impute.SimpleImputer first if the estimator takes no NaN",
+                f"{request.reference}: {method} fails: {_summary(error)}",
+                expected="predictions for every row, including rows with missing values (NaN)",
+                hint="put sklearn.impute.SimpleImputer before an estimator that refuses NaN",
             ) from error
     if is_regression:
         predicted = predicted.reshape(len(arrays["tested"]), -1)[:, 0]
     elif objective.kind == "binary" and predicted.shape[1:] == (2,):
         predicted = predicted[:, 1]
-    return _converted(request.reference, estimator, objective, arrays["x"].shape[1]), predicted
+    return _to_onnx(request.reference, estimator, objective, arrays["x"].shape[1]), predicted
 
 
-def _made(request: _Request, seed: int) -> Any:
+def _new_estimator(request: _Request, seed: int) -> Any:
     """Return the unfitted estimator, with the seed in every ``random_state`` that is not set."""
     factory = load_object(Path(request.root), request.reference, key=KEY)
     if not callable(factory):
@@ -222,14 +222,14 @@ def _made(request: _Request, seed: int) -> Any:
         estimator = factory(**request.params)
     except Exception as error:
         raise UsageError(
-            f"{request.reference} refuses train.params: {_said(error)}",
-            expected="keyword arguments that it takes",
+            f"{request.reference} refuses train.params: {_summary(error)}",
+            expected="keyword arguments that it accepts",
         ) from error
-    lacking = [name for name in ("fit", "get_params", "set_params") if not hasattr(estimator, name)]
-    if lacking:
+    missing = [name for name in ("fit", "get_params", "set_params") if not hasattr(estimator, name)]
+    if missing:
         raise UsageError(
-            f"{KEY}: what {request.reference} returns has no {', '.join(lacking)}",
-            expected="an estimator or pipeline of scikit-learn's interface",
+            f"{KEY}: what {request.reference} returns has no {', '.join(missing)}",
+            expected="an estimator or pipeline with the interface of scikit-learn",
         )
     unset = [
         name
@@ -239,11 +239,11 @@ def _made(request: _Request, seed: int) -> Any:
     return estimator.set_params(**dict.fromkeys(unset, seed))
 
 
-def _converted(reference: str, estimator: Any, objective: Objective, width: int) -> bytes:
+def _to_onnx(reference: str, estimator: Any, objective: Objective, width: int) -> bytes:
     """Return the fitted estimator as ONNX.
 
     Raises:
-        Refused: no converter takes it.
+        Refused: it cannot be converted.
     """
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
@@ -259,22 +259,22 @@ def _converted(reference: str, estimator: Any, objective: Objective, width: int)
         )
     except Exception as error:
         raise Refused(
-            f"{reference} does not convert to ONNX: {_said(error)}",
+            f"{reference} does not convert to ONNX: {_summary(error)}",
             expected="an estimator or pipeline that skl2onnx or onnxmltools converts",
             hint="see docs/how-to/own-estimator.md",
         ) from error
     outputs = [output.name for output in model.graph.output]
-    wanted = output_of(objective)
-    if wanted not in outputs:
+    expected = output_of(objective)
+    if expected not in outputs:
         raise Refused(
             f"{reference}: its ONNX model has the outputs {', '.join(outputs)}",
-            expected=f"'{wanted}': a {'regressor' if wanted == 'variable' else 'classifier'}",
+            expected=f"'{expected}': a {'regressor' if expected == 'variable' else 'classifier'}",
         )
     return bytes(model.SerializeToString(deterministic=True))
 
 
 def _register_boosting() -> None:
-    """Let skl2onnx convert XGBoost's and LightGBM's estimators, where the project imported them."""
+    """Register the converters of XGBoost and LightGBM, if the project imported these."""
     from skl2onnx import update_registered_converter
     from skl2onnx.common.shape_calculator import (
         calculate_linear_classifier_output_shapes,
@@ -304,7 +304,7 @@ def _register_boosting() -> None:
             )
 
 
-def _said(error: BaseException) -> str:
+def _summary(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
 

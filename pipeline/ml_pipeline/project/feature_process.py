@@ -1,8 +1,8 @@
 """Features of a project's own modules, computed in a confined process.
 
 The modules run in a copy of the project (``ml_pipeline.project.isolation``). Only the features are
-taken from there, as Arrow in a file of bounded size; labels and keys are computed here. The
-values are the same to the bit.
+read from it, as Arrow in a file of bounded size; labels and keys are computed in this process. The
+values are identical to the bit.
 
 ``python -m ml_pipeline.project.feature_process REQUEST`` is that process.
 """
@@ -24,7 +24,7 @@ from ml_pipeline.data import parquet
 from ml_pipeline.features.decorator import load_modules
 from ml_pipeline.problem import FeatureFunction, Matrix, Problem
 from ml_pipeline.problems.loader import load_problem
-from ml_pipeline.project.isolation import Ended, IsolatedCopy, isolated_copy
+from ml_pipeline.project.isolation import IsolatedCopy, ProcessResult, isolated_copy
 from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.project.test_context import move_search_path
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MODULE = "ml_pipeline.project.feature_process"
 FEATURES, ANSWER = "features.arrow", "answer.json"
 MAX_BYTES_PER_ROW = 1 << 14
-"""At most, on the average: 4,000 numbers."""
+"""Limit of the average: 4,000 numbers."""
 MIN_BYTES = 64 << 20
 CONSTANT = "ml_pipeline_constant"
 
@@ -54,19 +54,19 @@ class _Request:
 
 
 def matrix(protected: Protected, problem: Problem, rows: Path, frame: pd.DataFrame) -> Matrix:
-    """Return the matrix of the rows; without modules of the project's own it is computed here.
+    """Return the matrix of the rows; without ``features.modules``, no process is started.
 
-    What the modules write into ``protected`` all the same is in its ``changed`` then.
+    Files of ``protected`` that the modules change are listed in ``protected.changed``.
 
     Args:
-        protected: the project and what its code must leave alone.
-        problem: the project's.
+        protected: the project and the files that its code may not write.
+        problem: the project's problem.
         rows: the Parquet file that ``frame`` was read from.
         frame: clean rows in the problem's column names.
 
     Raises:
         UsageError: a module or a feature function is at fault.
-        Refused: the frame cannot give labels, or what comes back is no table of features.
+        Refused: the frame has no labels, or the process did not return a table of features.
         EnvironmentFault: the project cannot be copied.
     """
     features = protected.project.config.features
@@ -83,15 +83,15 @@ def matrix(protected: Protected, problem: Problem, rows: Path, frame: pd.DataFra
             out=str(place.out),
         )
         here = Path(place.path_in_copy(str(Path.cwd())))
-        with protected.watched():
-            ended = place.run_module(
+        with protected.detect_changes():
+            process = place.run_module(
                 MODULE, json.dumps(asdict(request)), cwd=here if here.is_dir() else None
             )
-        scope = _scope(place, ended)
+        scope = _scope(place, process)
         limit = MIN_BYTES + len(frame) * MAX_BYTES_PER_ROW
         content = place.read(FEATURES, limit)
     if content is None:
-        raise _no_table(f"over {limit >> 20} MB, or nothing")
+        raise _no_table(f"no file of at most {limit >> 20} MB")
     constant = FeatureFunction(CONSTANT, __name__, scope, _zeros)
     own = problem.matrix(frame, [constant], standard=False)
     return replace(own, features=_decoded(content, len(own.label)))
@@ -103,16 +103,16 @@ def _zeros(block: pd.DataFrame) -> pd.Series:
     return pd.Series(0.0, index=block.index)
 
 
-def _scope(place: IsolatedCopy, ended: Ended) -> Any:
+def _scope(place: IsolatedCopy, process: ProcessResult) -> Any:
     """Return the scope in the answer of the process.
 
     Raises:
-        PipelineError: the one that the process ended with.
+        PipelineError: the error that the process ended with.
     """
     content = place.read(ANSWER, documents.MAX_JSON)
     try:
         answer = documents.parse_json(content or b"", ANSWER)
-        if isinstance(answer, dict) and ended.exit_code == 0:
+        if isinstance(answer, dict) and process.exit_code == 0:
             return {name: name for name in ("row", "entity", "day")}[answer["scope"]]
         kind = {each.__name__: each for each in _KINDS}[answer["error"]]
         parts = [
@@ -120,7 +120,7 @@ def _scope(place: IsolatedCopy, ended: Ended) -> Any:
         ]
     except (DocumentError, KeyError, TypeError):
         raise UsageError(
-            f"the process of the feature modules {ended}",
+            f"the process of the feature modules {process}",
             expected="features that are computed and returned",
         ) from None
     refused = "PermissionError" in parts[0] and landlock.abi()
@@ -128,18 +128,18 @@ def _scope(place: IsolatedCopy, ended: Ended) -> Any:
 
 
 _KINDS: tuple[type[PipelineError], ...] = (Refused, UsageError, errors.EnvironmentFault)
-WRITABLE = "feature modules may write in the copy of the project that they run in, and in TMPDIR"
+WRITABLE = "feature modules may write only in their copy of the project and in TMPDIR"
 
 
 def _no_table(why: str) -> Refused:
     return Refused(
-        f"what the feature modules gave back is no table of features: {why}",
+        f"the process of the feature modules returned no table of features: {why}",
         expected="features that are computed and returned",
     )
 
 
 def _encoded(features: pd.DataFrame) -> pa.Table:
-    """Return the features as Arrow: numbers as they are to the bit, text, missing text as null."""
+    """Return the features as Arrow: numbers unchanged to the bit, missing text as null."""
     import pyarrow as pa
 
     arrays = []
@@ -168,7 +168,7 @@ def _decoded(content: bytes, rows: int) -> pd.DataFrame:
     if table.num_rows != rows:
         raise _no_table(f"{table.num_rows} rows for {rows}")
     if len(set(names)) != len(names) or not kinds <= {"float", "double", "large_string"}:
-        raise _no_table(f"columns of {', '.join(sorted(kinds))}, or two of one name")
+        raise _no_table(f"columns of {', '.join(sorted(kinds))}, or duplicate names")
     columns: dict[str, Any] = {}
     for name in names:
         column = table.column(name).combine_chunks()
@@ -182,7 +182,7 @@ def _decoded(content: bytes, rows: int) -> pd.DataFrame:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compute the features that the request asks for."""
+    """Compute the requested features and write them, or the error."""
     import pyarrow as pa
 
     request = _Request(**json.loads(arguments[0]))

@@ -32,7 +32,7 @@ Judge = Callable[[ModelComparison], Any]
 
 @dataclass(frozen=True)
 class Request:
-    """Which check to run, on what, in JSON."""
+    """The request to the process, in JSON: the check, its settings and the comparison."""
 
     original: str
     root: str
@@ -47,12 +47,12 @@ class Request:
 
 
 def load_judge(root: Path, reference: str, settings: Mapping[str, Any]) -> Judge:
-    """Return the judgement of a check in the repository, which is a class or a function.
+    """Return the function that judges by a check of the repository: a class or a function.
 
-    A function gets the comparison, and the settings as keyword arguments.
+    A function is called with the comparison, and with the settings as keyword arguments.
 
     Raises:
-        UsageError: there is no such check, or a setting is unknown or wrong.
+        UsageError: the check does not exist, or a setting is unknown or wrong.
     """
     found = load_object(root, reference, key=KEY)
     if isinstance(found, type) and issubclass(found, GateCheck):

@@ -1,7 +1,7 @@
 """Isolation of a project's own code: it runs in a copy of the tree and can write only there.
 
-Where the system has no Landlock the copy alone is left: what the code writes elsewhere is found
-afterwards (``ml_pipeline.project.protected_files``), not prevented.
+Without Landlock, writes elsewhere are not prevented but detected afterwards
+(``ml_pipeline.project.protected_files``).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ml_pipeline.project.tree_copy import copy_tree
 
 CHECK = "isolation of the project's code"
 CACHES = ("MPLCONFIGDIR", "NUMBA_CACHE_DIR")
-"""Variables of libraries that need a folder to write to, and else take one in the user's home."""
+"""Variables of libraries that by default write into a folder of the user's home."""
 MAX_READ_BYTES = 256 << 20
-"""Bytes that are read of a file which the project's code wrote."""
+"""Largest file of the project's code that is read."""
 
 
-class Ended(NamedTuple):
-    """How a process of the project's code ended, and what it printed."""
+class ProcessResult(NamedTuple):
+    """The exit code of a process of the project's code, and its output."""
 
     exit_code: int
     printed: str
@@ -45,14 +45,14 @@ class Ended(NamedTuple):
 
 @dataclass(frozen=True)
 class IsolatedCopy:
-    """Where the code runs.
+    """A copy of the project, and the confinement of code that runs in it.
 
     Attributes:
         root: the copy of the project.
         original: the project.
-        out: a folder of the code's own; what is to be read afterwards is put there.
-        environment: without credentials, and with the copy's places.
-        rules: what the code may write and not read.
+        out: a folder for the results of the code.
+        environment: variables without credentials, with the paths of the copy.
+        rules: paths that the code may write, and paths that it may not read.
     """
 
     root: Path
@@ -62,9 +62,9 @@ class IsolatedCopy:
     rules: Rules
 
     def command(self, program: Sequence[str]) -> list[str]:
-        """Return the command that runs the program and ends whatever it leaves running.
+        """Return the command that runs the program and ends all processes that it leaves.
 
-        The program is confined where the system can do that.
+        The program is confined if the system supports Landlock.
         """
         return supervisor.command(landlock.command(self.rules, program))
 
@@ -75,14 +75,14 @@ class IsolatedCopy:
         *,
         cwd: Path | None = None,
         variables: Mapping[str, str] | None = None,
-    ) -> Ended:
-        """Run a module of this package with the project's code, and show what it prints.
+    ) -> ProcessResult:
+        """Run a module of this package with the project's code, and print its output to stderr.
 
         Args:
-            module: The module; ``request`` is its argument.
-            request: What is to be done, as JSON.
-            cwd: Where it starts; the copy if left out.
-            variables: Of the environment, beside those of the copy.
+            module: name of the module.
+            request: its argument, JSON.
+            cwd: working directory; the copy by default.
+            variables: environment variables added to those of the copy.
         """
         done = subprocess.run(
             self.command([sys.executable, "-P", "-m", module, request]),
@@ -95,17 +95,17 @@ class IsolatedCopy:
         )
         printed = self.with_original_paths(done.stdout.decode(errors="replace"))
         sys.stderr.write(printed)
-        return Ended(done.returncode, printed)
+        return ProcessResult(done.returncode, printed)
 
     def path_in_copy(self, text: str) -> str:
-        """Return a path of the project as that of its copy; any other text as it is."""
+        """Return a path in the project as the path in its copy; other text is unchanged."""
         path = Path(text)
         if not path.is_absolute() or not path.is_relative_to(self.original):
             return text
         return str(self.root / path.relative_to(self.original))
 
     def with_original_paths(self, text: str) -> str:
-        """Return a text with the project's places in it in place of the copy's."""
+        """Replace paths of the copy in a text with those of the project."""
         return text.replace(str(self.root), str(self.original))
 
     def read(self, name: str, limit: int = MAX_READ_BYTES) -> bytes | None:
@@ -122,7 +122,7 @@ class IsolatedCopy:
 
 @contextmanager
 def isolated_copy(protected: Protected) -> Iterator[IsolatedCopy]:
-    """Yield a copy of the project to run its code in; it is gone afterwards.
+    """Yield a copy of the project to run its code in; it is removed afterwards.
 
     Raises:
         EnvironmentFault: the copy cannot be made.
@@ -140,8 +140,8 @@ def isolated_copy(protected: Protected) -> Iterator[IsolatedCopy]:
         except OSError as error:
             raise EnvironmentFault(
                 f"cannot copy {original} to {tree}: {error.strerror or error}",
-                expected="room for a copy of the project's files",
-                hint="set TMPDIR to a folder that has it",
+                expected="disk space for a copy of the project's files",
+                hint="set TMPDIR to a folder with enough space",
             ) from None
         places = {name: str(tmp) for name in ("TMPDIR", "TMP", "TEMP")} | {"PWD": str(root)}
         given = environment_of(project)
@@ -159,18 +159,18 @@ def check(ran: Iterable[object]) -> list[Check]:
     """Return the advisory check that describes how the project's code was isolated.
 
     Args:
-        ran: names or checks of the code that ran. Without any there was none, and nothing is said.
+        ran: names or checks of the code that ran; without any, no check is returned.
     """
     if not list(ran):
         return []
-    found = landlock.abi()
-    if found:
+    abi = landlock.abi()
+    if abi:
         return [
             Check(
                 name=CHECK,
                 verdict=Verdict.PASS,
                 required=False,
-                observed=f"a copy; Landlock (ABI {found}) refuses to write elsewhere",
+                observed=f"a copy; Landlock (ABI {abi}) refuses writes elsewhere",
                 expected="the project's code to write nothing that later stages read",
             )
         ]
@@ -180,7 +180,7 @@ def check(ran: Iterable[object]) -> list[Check]:
             name=CHECK,
             verdict=Verdict.SKIPPED,
             required=False,
-            observed="a copy; what is written elsewhere is found afterwards, not refused",
+            observed="a copy; writes elsewhere are detected afterwards, not refused",
             expected="the project's code to write nothing that later stages read",
             why=f"this system has no Landlock; {system} with it enabled refuses such writes",
         )
@@ -188,7 +188,7 @@ def check(ran: Iterable[object]) -> list[Check]:
 
 
 def _pipeline_folders(protected: Protected) -> list[Path]:
-    """Return what the pipeline itself made in the tree."""
+    """Return the folders that the pipeline created in the tree."""
     root = protected.project.root
     homes = [root / DEFAULT]
     if protected.home is not None:

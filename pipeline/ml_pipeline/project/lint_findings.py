@@ -1,4 +1,4 @@
-"""Findings in the output of formatters and linters: place, code and message."""
+"""Parsing of findings (location, code and message) from the output of linters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _UNREADABLE = re.compile(r"^error: cannot format (?P<file>[^:]+): (?P<message>.+
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding of a tool. ``file`` is relative to the project where it lies in it."""
+    """A finding of a linter. ``file`` is relative to the project if inside it."""
 
     file: str
     line: int | None
@@ -45,12 +45,12 @@ class Finding:
 
 
 def read_findings(output: str, root: Path) -> list[Finding]:
-    """Return the findings in the output of ruff, black, flake8, mypy and tools that print alike.
+    """Return the findings in the output of ruff, black, flake8, mypy and tools of the same format.
 
-    Known are ruff's JSON; its full form (a message, then ``--> file:line:column``);
+    Supported are ruff's JSON; its full form (a message, then ``--> file:line:column``);
     ``file:line[:column]: message`` with a code before it (flake8, ruff's concise form) or behind it
-    (mypy; its notes are left out); ``would reformat FILE`` (black, older ruff). Other lines are no
-    findings.
+    (mypy; its notes are left out); ``would reformat FILE`` (black, older ruff). Other lines are
+    ignored.
     """
     return list(_from_json(output, root) or _from_lines(output, root))
 
@@ -115,7 +115,7 @@ def _from_lines(output: str, root: Path) -> Iterator[Finding]:
 
 
 def _code(message: str) -> tuple[str | None, str]:
-    """Split a message into code and text; the code of a note, which is no finding, is None."""
+    """Split a message into code and text; the code is None for a note, which is ignored."""
     if match := _CODE_FIRST.match(message):
         return match["code"] or match["word"], match["message"]
     if match := _CODE_LAST.match(message):

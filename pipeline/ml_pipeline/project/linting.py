@@ -1,4 +1,4 @@
-"""The project's formatters and linters; their exit codes decide."""
+"""Runs of the project's formatters and linters, judged by their exit codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ml_pipeline.project.protected_files import Protected
 from ml_pipeline.project.pytest_runner import Case, tail, write_junit
 
 SHOWN = 5
-"""Findings that a check names; JUnit holds all."""
+"""Findings in the message of a check; JUnit has all."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class CommandResult:
     findings: list[Finding]
     tail: str
     rewritten: tuple[str, ...] = ()
-    """Files that it changed, in the copy that it ran in."""
+    """Files that it changed in the copy of the project."""
 
     @property
     def name(self) -> str:
@@ -52,9 +52,9 @@ def lint(
 ) -> list[CommandResult]:
     """Run every command of ``lint.commands`` in a copy of the project, without a shell.
 
-    The exit code decides. What a command writes in the copy is not kept; what it writes into
-    ``protected`` all the same is in its ``changed`` then.
-    Leaves ``junit/lint.xml``: one case for each finding, with file and line.
+    The exit code decides. Files that a command changes in the copy are discarded; files of
+    ``protected`` that it changes are listed in ``protected.changed``.
+    Writes ``junit/lint.xml`` with a case for each finding, with file and line.
 
     Raises:
         UsageError: a command is not installed.
@@ -63,7 +63,7 @@ def lint(
     commands = project.config.lint.commands
     protected = protected or Protected(project, workdir)
     for command in commands:
-        _program(command[0], project.root)  # all are there before the first one runs
+        _program(command[0], project.root)  # all exist before the first one runs
     results = []
     with isolated_copy(protected) as place:
         for number, command in enumerate(commands):
@@ -76,7 +76,7 @@ def lint(
 
 
 def check_of_command(result: CommandResult) -> Check:
-    """Return the check of one command: how many findings, and the first ones."""
+    """Return the check of one command, with the first findings."""
     if result.passed:
         observed: str = "no findings"
         why = _rewritten_files_message(result.rewritten)
@@ -88,12 +88,12 @@ def check_of_command(result: CommandResult) -> Check:
             why += f"; and {count - SHOWN} more"
     else:
         observed = f"exit code {result.exit_code}"
-        why = f"'{' '.join(result.command)}' ended with {result.exit_code}: {result.tail}"
+        why = f"'{' '.join(result.command)}' ended with exit code {result.exit_code}: {result.tail}"
     return Check(
         name=result.name,
         verdict=Verdict.PASS if result.passed else Verdict.FAIL,
         observed=observed,
-        expected=f"'{' '.join(result.command)}' to end with 0",
+        expected=f"exit code 0 of '{' '.join(result.command)}'",
         why=why,
     )
 
@@ -103,13 +103,13 @@ def _rewritten_files_message(rewritten: Sequence[str]) -> str:
         return ""
     named = ", ".join(rewritten[:SHOWN]) + (" and more" if len(rewritten) > SHOWN else "")
     return (
-        f"changed {named} in the copy that it ran in, which is not kept: run it yourself, or let "
-        "it check only (--check)"
+        f"changed {named} in a copy of the project, which is discarded: run it in the project and "
+        "commit, or let it only check (--check)"
     )
 
 
 def _search_path() -> str:
-    """Return PATH with the folder of this Python first: tools of the same environment win."""
+    """Return PATH with the folder of this Python first, to prefer tools of this environment."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
@@ -133,7 +133,7 @@ def _run(command: Sequence[str], place: IsolatedCopy, protected: Protected) -> C
     }
     before = _stamps(place.root)
     try:
-        with protected.watched():
+        with protected.detect_changes():
             done = subprocess.run(
                 place.command([program, *map(place.path_in_copy, command[1:])]),
                 cwd=place.root,
@@ -155,7 +155,7 @@ def _run(command: Sequence[str], place: IsolatedCopy, protected: Protected) -> C
 
 
 def _stamps(root: Path) -> dict[str, tuple[int, int]]:
-    """Return size and time of every file of the copy but those of git."""
+    """Return size and modification time of every file of the copy except git's."""
     found = {}
     for here, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name != ".git"]

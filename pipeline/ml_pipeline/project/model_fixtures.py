@@ -32,7 +32,7 @@ class _Predictor:
         """Return an array [n, k]: the probability of each class; 0 and 1 where there are two.
 
         Raises:
-            AttributeError: the model is no classifier.
+            AttributeError: the model is not a classifier.
         """
         import numpy as np
 
@@ -42,14 +42,14 @@ class _Predictor:
         return found if found.ndim > 1 else np.column_stack([1.0 - found, found])
 
     def predict(self, X: pd.DataFrame) -> NDArray[Any]:  # noqa: N803
-        """Return the class of each row (of two: 1 from a probability of 0.5 on), or its number."""
+        """Return the class of each row (1 from a probability of 0.5 on), or the number."""
         found: NDArray[Any] = self.task.class_of(self._predictions(X))
         return found
 
 
 @dataclass(frozen=True)
 class TrainedModel(_Predictor):
-    """The exported model, on frames of raw features: the same answers as the server's."""
+    """The exported model on frames of raw features, with the same predictions as the server."""
 
     model: OnnxModel
     schema: FeatureSchema
@@ -84,15 +84,15 @@ class BaselineModel(_Predictor):
 
         frame = pd.read_parquet(predictions)
         if column not in frame.columns:
-            raise KeyError(f"{predictions} holds no predictions of {column!r}")
+            raise KeyError(f"{predictions} has no predictions of {column!r}")
         return cls(column, frame[column].reset_index(drop=True), task)
 
     def _predictions(self, rows: pd.DataFrame) -> NDArray[np.float64]:
         unknown = rows.index.difference(self.predictions.index)
         if len(unknown):
             raise KeyError(
-                f"baseline_model answers for rows of X_test only, which it knows by their index; "
-                f"{unknown[0]!r} is none of them"
+                f"baseline_model has predictions only for rows of X_test, by their index; "
+                f"{unknown[0]!r} is not one of them"
             )
         return from_column(self.predictions.loc[rows.index])
 

@@ -15,11 +15,11 @@ from ml_pipeline.tasks.loader import load_task
 def policy_in_force(
     files: PolicyFiles, project: Project
 ) -> tuple[Policy, Problem, ComparisonRules]:
-    """Return the policy, the problem and the rules of the comparison, which the policy allows.
+    """Return the policy, the problem, and the rules of the comparison, which obey the policy.
 
     Raises:
-        UsageError: a policy file cannot be read, ml.yaml names what does not exist, or a key of it
-            would loosen the policy.
+        UsageError: a policy file cannot be read, ml.yaml has an unknown name, or a key of it would
+            loosen the policy.
     """
     policy = policies.load(files, project.config.policy)
     problem = load_problem(project.config.problem, project.root)

@@ -1,4 +1,4 @@
-"""Marks the requests of a project's tests, so that they differ from those of clients."""
+"""Marking of requests of a project's tests as probes, to tell them from clients' requests."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PORTS = {"http": 80, "https": 443}
 
 @contextmanager
 def mark_requests(url: str) -> Iterator[None]:
-    """Give requests to the server of ``url`` the probe's id, where they have none of their own.
+    """Set the probe's request id on requests to the server of ``url`` without an id.
 
-    Those of httpx and of all that is built on ``http.client``: requests, urllib3, urllib. So no
-    shadow replays or copies them, and nothing that watches live requests counts them.
+    This covers httpx, and all clients on ``http.client``: requests, urllib3, urllib. Shadow does
+    not replay or mirror marked requests, and watch does not count them.
     """
     import httpx
 
@@ -29,7 +29,7 @@ def mark_requests(url: str) -> Iterator[None]:
     plain, build = http.client.HTTPConnection.endheaders, httpx.Client.build_request
 
     def endheaders(self: http.client.HTTPConnection, *args: Any, **named: Any) -> None:
-        sent = self._buffer  # type: ignore[attr-defined]  # nothing public tells the headers
+        sent = self._buffer  # type: ignore[attr-defined]  # no public attribute has the headers
         own = any(line.lower().startswith(HEADER.lower().encode() + b":") for line in sent)
         if (self.host, self.port) == server and not own:
             self.putheader(HEADER, PROBE)
@@ -37,8 +37,8 @@ def mark_requests(url: str) -> Iterator[None]:
 
     def build_request(self: Any, *args: Any, **named: Any) -> httpx.Request:
         request = build(self, *args, **named)
-        asked = request.url.host, request.url.port or PORTS.get(request.url.scheme)
-        if asked == server:
+        target = request.url.host, request.url.port or PORTS.get(request.url.scheme)
+        if target == server:
             request.headers.setdefault(HEADER, PROBE)
         return request
 

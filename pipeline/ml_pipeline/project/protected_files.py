@@ -1,9 +1,9 @@
 """The files that a project's own code must not change, and their comparison.
 
-Tests, linters and feature modules run as the user that the pipeline runs as. Where the system can
-confine them (``ml_pipeline.project.isolation``), they cannot write it. In any case what later
-stages read is recorded before, in this process's memory alone, and compared when the code and
-everything that it started have ended (``ml_pipeline.core.supervisor``).
+Tests, linters and feature modules run as the pipeline's user. If the system can confine them
+(``ml_pipeline.project.isolation``), they cannot write these files. In any case the state of the
+files that later stages read is recorded before, in this process's memory only, and compared after
+the code and all processes that it started have ended (``ml_pipeline.core.supervisor``).
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ CHECK = "files that the project's code may not write"
 LOCK_FILES = (".lock",)
 """The lock of the working folder."""
 WATCH_FILES = ("reports/watch", "junit/watch", "reports/.watch", "junit/.watch")
-"""What a watch, which may run meanwhile, writes there."""
+"""Files that a concurrent watch writes in the working folder."""
 HOME_RECORDS = ("mlflow.db", "history.jsonl", "production-model.yaml", "approvals", "released")
-"""What a home holds of its versions and of production."""
+"""Files of the home on versions and production."""
 BYTE_CODE = "__pycache__"
-"""Every import may write it."""
+"""Written by imports."""
 SHOWN = 5
 GET_DUMPABLE, SET_DUMPABLE = 3, 4
-"""Of Linux's prctl."""
+"""Options of prctl (Linux)."""
 
 SECRETS = frozenset(
     {
@@ -53,27 +53,26 @@ SECRETS = frozenset(
         "MLFLOW_TRACKING_USERNAME",
     }
 )
-"""Variables that the project's tests and linters do not get."""
+"""Variables that are removed from the environment of the project's code."""
 
 MAX_READ_BYTES = 8 << 20
-"""Bytes up to which a file's content is read beforehand."""
+"""Size up to which a file's content is hashed beforehand."""
 
 
 class Stamp(NamedTuple):
-    """Cheap evidence that a file is unchanged."""
+    """Metadata that shows whether a file changed."""
 
-    kept: tuple[int, int, int, int]
-    """Inode, size, time of the last change of the content, mode."""
-    changed: int
-    """Time of the last change of content or attributes. No writer can set it, and another
-    process moves it when it links the file (``cp -al``, the cache of an installer)."""
+    content: tuple[int, int, int, int]
+    """Inode, size, mtime, mode."""
+    ctime: int
+    """No program can set it, but hard-linking the file changes it (``cp -al``, installers)."""
 
 
 @dataclass(frozen=True)
 class Protected:
-    """The places: the working folder, the project's code and configuration, the home's keys.
+    """The protected files: working folder, the project's code and configuration, and keys.
 
-    Beside them what Python runs when it starts: it would run in every later stage.
+    Python's start-up files are protected too, since every later stage would run them.
     """
 
     project: Project
@@ -82,8 +81,8 @@ class Protected:
     _changed: list[str] = field(default_factory=list, init=False)
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Run the project's code inside, by ``IsolatedCopy.command``; then compare."""
+    def detect_changes(self) -> Iterator[None]:
+        """Record the files' state, run the block (the project's code), and compare."""
         before, digests = self._stamps(), self._digests()
         with nullcontext() if landlock.abi() else _not_traced():
             yield
@@ -91,30 +90,32 @@ class Protected:
         installed: dict[str, bytes] | None = None
         for path in sorted(before.keys() | after.keys()):
             if before.get(path) != after.get(path):
-                if path in before and path in after and before[path].kept == after[path].kept:
+                if path in before and path in after and before[path].content == after[path].content:
                     if path not in digests and installed is None:
-                        installed = _installed(digests)
+                        installed = _installed_digests(digests)
                     known = digests.get(path) or (installed or {}).get(path)
                     if known is not None and known == _digest(path):
                         continue
-                done = "written" if path in before and path in after else "made"
+                action = "written" if path in before and path in after else "made"
                 self._changed.append(
-                    f"{self._name(Path(path))} was {done if path in after else 'removed'}"
+                    f"{self._name(Path(path))} was {action if path in after else 'removed'}"
                 )
 
     @property
     def changed(self) -> list[str]:
-        """What was written, made or removed inside ``watched``, each in a few words."""
+        """Files written, made or removed inside ``detect_changes``, as messages."""
         return list(self._changed)
 
     def require_unchanged(self, code: str, expected: str) -> None:
-        """Raise Refused where something was changed; ``code`` names what ran."""
+        """Raise Refused if a file was changed; ``code`` names the code that ran."""
         if self._changed:
             changed = "; ".join(self._changed[:SHOWN])
-            raise Refused(f"{code} changed what later stages read: {changed}", expected=expected)
+            raise Refused(
+                f"{code} changed files that later stages read: {changed}", expected=expected
+            )
 
     def check(self) -> Check | None:
-        """Return the check that fails where something was changed; None where nothing was."""
+        """Return the check that fails if a file was changed; None if none was."""
         if not self._changed:
             return None
         summary = "; ".join(self._changed[:SHOWN])
@@ -124,9 +125,9 @@ class Protected:
             name=CHECK,
             verdict=Verdict.ERROR,
             observed=summary,
-            expected="the working folder, the code and the keys as they were",
-            why=f"the project's code changed what later stages read: {summary}; tests write below "
-            "tmp_path, and what they changed is made again from the stage that made it",
+            expected="working folder, code and keys to be unchanged",
+            why=f"the project's code changed files that later stages read: {summary}; write "
+            "below tmp_path in tests, and run the stages that made these files again",
         )
 
     def _stamps(self) -> dict[str, Stamp]:
@@ -134,22 +135,23 @@ class Protected:
         found: dict[str, Stamp] = {}
         for path in self._files():
             try:
-                seen = os.lstat(path)
+                status = os.lstat(path)
             except FileNotFoundError:
                 continue
             found[os.fspath(path)] = Stamp(
-                (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_mode), seen.st_ctime_ns
+                (status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode),
+                status.st_ctime_ns,
             )
         return found
 
     def _digests(self) -> dict[str, bytes]:
-        """Return what the files hold, for those whose time of change alone may move.
+        """Return the digests of files whose ctime may change without their content.
 
-        Of installed packages only the list is read, which holds the digests of their files.
+        For installed packages only their RECORD files are hashed, which have the digests.
         """
         paths = [*self._files_of_the_pipeline()]
         if not landlock.abi():
-            paths += [*self._records(), *_lists_of_installed()]
+            paths += [*self._records(), *_record_files()]
         found = ((os.fspath(path), _digest(path, MAX_READ_BYTES)) for path in paths)
         return {path: digest for path, digest in found if digest is not None}
 
@@ -176,9 +178,9 @@ class Protected:
             return  # a module that is missing is reported by the stage that needs it
 
     def _writable_elsewhere(self) -> Iterator[Path | str]:
-        """Yield the many files that are compared only where the system refuses no writes.
+        """Yield the files that are compared only without Landlock.
 
-        A build of the same model that writes the registry meanwhile is not distinguished.
+        Writes of a concurrent build of the same model to the registry are reported too.
         """
         yield from self._records()
         for folder in site.getsitepackages():
@@ -200,22 +202,22 @@ class Protected:
 
 
 def _startup_files() -> Iterator[Path]:
-    """Yield the files that every Python of this environment runs when it starts, there or not."""
+    """Yield the start-up files of this environment's Python, whether they exist or not."""
     folders = [*site.getsitepackages(), site.getusersitepackages()]
     for folder in map(Path, folders):
         yield from sorted(folder.glob("*.pth"))
         yield from (folder / f"{name}customize.py" for name in ("site", "user"))
 
 
-def _lists_of_installed() -> Iterator[Path]:
+def _record_files() -> Iterator[Path]:
     for folder in site.getsitepackages():
         yield from Path(folder).glob("*.dist-info/RECORD")
 
 
-def _installed(known: dict[str, bytes]) -> dict[str, bytes]:
-    """Return the digests of installed files, by the lists that are as they were."""
+def _installed_digests(known: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the digests of installed files, from the RECORD files that are unchanged."""
     found: dict[str, bytes] = {}
-    for path in _lists_of_installed():
+    for path in _record_files():
         if known.get(os.fspath(path)) != _digest(path):
             continue
         folder = os.fspath(path.parent.parent)
@@ -228,16 +230,16 @@ def _installed(known: dict[str, bytes]) -> dict[str, bytes]:
     return found
 
 
-def _digest(path: Path | str, most: int | None = None) -> bytes | None:
-    """Return the SHA-256 of a file's content, or of where a link leads.
+def _digest(path: Path | str, limit: int | None = None) -> bytes | None:
+    """Return the SHA-256 of a file's content, or of a link's target.
 
-    None for what is no file, cannot be read, or has more bytes than ``most``.
+    None for what is not a regular file, cannot be read, or is larger than ``limit``.
     """
     try:
-        seen = os.lstat(path)
-        if stat.S_ISLNK(seen.st_mode):
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
             return hashlib.sha256(os.fsencode(os.readlink(path))).digest()  # noqa: PTH115  many
-        if not stat.S_ISREG(seen.st_mode) or (most is not None and seen.st_size > most):
+        if not stat.S_ISREG(status.st_mode) or (limit is not None and status.st_size > limit):
             return None
         with open(path, "rb") as stream:  # noqa: PTH123  many
             return hashlib.file_digest(stream, "sha256").digest()
@@ -246,9 +248,9 @@ def _digest(path: Path | str, most: int | None = None) -> bytes | None:
 
 
 def environment_of(project: Project) -> dict[str, str]:
-    """Return this process's environment without credentials, but for the token of the server.
+    """Return the environment of this process without credentials, except the server's token.
 
-    Those are ``SECRETS`` and the variables that ``ml.yaml`` names for passwords.
+    Credentials are ``SECRETS`` and the variables that ``ml.yaml`` names for passwords.
     """
     config = project.config
     sources = (config.data.source, config.data.ci)
@@ -266,9 +268,9 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _not_traced() -> Iterator[None]:
-    """Forbid processes of this user to trace this one or read its memory meanwhile (Linux).
+    """Forbid processes of this user to trace this one or read its memory in the block (Linux).
 
-    Where the code is confined it cannot, and Jenkins finds this process by its environment.
+    Not needed with Landlock; Jenkins could then not find this process by its environment.
     """
     if sys.platform != "linux":
         yield

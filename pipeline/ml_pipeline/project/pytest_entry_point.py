@@ -1,7 +1,7 @@
 """pytest entry point: the fixtures and the import path of ml-pipeline in a plain ``pytest``.
 
-It imports nothing heavy, since every pytest of the environment loads it. Where there is no ml.yaml
-it does nothing. See docs/reference/fixtures.md.
+It imports nothing heavy, since every pytest of the environment loads it. Without an ml.yaml it does
+nothing. See docs/reference/fixtures.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PLUGIN = "ml_pipeline.project.pytest_plugin"
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Append the project's root to ``sys.path``, as the verbs do, before conftest files.
 
-    Where the verbs or the project's own ``pythonpath`` put it there, it stays where it is.
+    If the verbs or the project's own ``pythonpath`` added it, its position is kept.
     """
     root = _project(early_config)
     if root is None or early_config.pluginmanager.has_plugin(PLUGIN):

@@ -1,8 +1,8 @@
 """pytest plug-in: the fixtures that a project's tests get.
 
-The verbs load it by name and say what the fixtures are made of. In a plain ``pytest`` the module
-``pytest_entry_point`` loads it, and the fixtures are made of what the last run left in the working
-folder. It imports nothing heavy. See docs/reference/fixtures.md.
+The verbs load it by name and pass the inputs of the fixtures. In a plain ``pytest`` the module
+``pytest_entry_point`` loads it, and the inputs are the files of the last run in the working folder.
+It imports nothing heavy. See docs/reference/fixtures.md.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ INPUTS = {
     "predictions": artefacts.PREDICTIONS,
     "training": artefacts.TRAINING,
 }
-"""Where a run leaves in the working folder what the fixtures are made of."""
+"""Paths of the fixtures' inputs in the working folder."""
 
 
 def _fail_outside_a_stage(fixture: str) -> NoReturn:
     verb = VERBS[fixture]
     pytest.fail(
-        f"fixture '{fixture}' has its value only in tests that 'ml-pipeline {verb}' runs, and "
-        f"after it: run 'ml-pipeline {verb}'",
+        f"fixture '{fixture}' is available in tests that 'ml-pipeline {verb}' runs, and after "
+        f"a run of it: run 'ml-pipeline {verb}'",
         pytrace=False,
     )
 
@@ -78,15 +78,15 @@ def _task(config: pytest.Config) -> Task:
     """Return the task of the trained model."""
     from ml_pipeline.tasks.loader import read_task
 
-    handover = _read_test_context()
-    inputs = _inputs_of_last_run(config) if handover is None else handover.get("inputs", {})
+    context = _read_test_context()
+    inputs = _inputs_of_last_run(config) if context is None else context.get("inputs", {})
     if "training" not in inputs:
         return read_task(None)
     return read_task(json.loads(Path(inputs["training"]).read_text()).get("task"))
 
 
 def _inputs_of_last_run(config: pytest.Config) -> dict[str, str]:
-    """Return the files of the last run in the working folder, as far as they exist."""
+    """Return the existing files of the last run in the working folder."""
     here = config.rootpath
     root = next((each for each in (here, *here.parents) if (each / "ml.yaml").is_file()), here)
     folder = root / "build/ml"
@@ -113,8 +113,7 @@ def pytest_addoption() -> None:
 def pytest_load_initial_conftests() -> None:
     """Append the project root to ``sys.path``, before its conftest files are imported.
 
-    The process ends with its tests: what they leave is not searched for garbage, a part of a
-    second where they import much.
+    At exit, garbage collection of the imported objects is skipped, which saves part of a second.
     """
     root = (_read_test_context() or {}).get("root")
     if root is not None and root not in sys.path:
@@ -158,7 +157,7 @@ def new_model(pytestconfig: pytest.Config) -> TrainedModel:
 
 @pytest.fixture(scope="session")
 def baseline_model(pytestconfig: pytest.Config) -> BaselineModel:
-    """What the new model is compared with: the champion, else the best heuristic (evaluate)."""
+    """The baseline of the new model: the champion, else the best heuristic (stage evaluate)."""
     from ml_pipeline.project.model_fixtures import BaselineModel
 
     predictions, column = _inputs(pytestconfig, "baseline_model", "predictions", "baseline")
@@ -187,7 +186,7 @@ def y_test(pytestconfig: pytest.Config) -> pd.Series[Any]:
 def endpoint(pytestconfig: pytest.Config) -> Iterator[str]:
     """The address of the deployed API, without a slash at its end (stage verify).
 
-    What is asked there counts as a probe, not as a client's request.
+    Requests to it count as probes, not as requests of clients.
     """
     from ml_pipeline.project.probe_marking import mark_requests
 

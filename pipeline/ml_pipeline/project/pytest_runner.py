@@ -1,4 +1,4 @@
-"""pytest on a user's tests in a process of its own, and its results."""
+"""Run pytest on a project's tests in a separate process, and read its results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Outcome = Literal["passed", "failed", "error", "skipped"]
 OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "error", "skipped")
 
 PLUGIN = "ml_pipeline.project.pytest_plugin"
-"""By name: importing it would import pytest, which is not needed here."""
+"""Loaded by name: importing it would import pytest."""
 TESTS_FAILED = 1
 NO_TESTS = 5
 EXIT_CODES = {
@@ -38,8 +38,8 @@ EXIT_CODES = {
     NO_TESTS: "no tests were collected",
 }
 TAIL_LINES = 12
-MOST_OUTPUT = 16 << 20
-"""Bytes of pytest's output that are kept: the last ones."""
+MAX_OUTPUT = 16 << 20
+"""Last bytes of pytest's output that are kept."""
 COLLECTED, JUNIT = "collected", "junit.xml"
 COVERAGE_XML, COVERAGE_JSON = "coverage.xml", "coverage.json"
 _CRASH_LINE = re.compile(
@@ -50,7 +50,7 @@ _FOREIGN_VARIABLES = ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_", "COV_CORE_", "COVE
 
 @dataclass(frozen=True)
 class Case:
-    """One test: its node id, how it ended, and the assertion or reason in one line."""
+    """A test: its node id, its outcome, and the assertion or reason in one line."""
 
     name: str
     outcome: Outcome
@@ -60,9 +60,9 @@ class Case:
     line: int | None = None
     seconds: float = 0.0
     compares: bool = False
-    """The test takes ``baseline_model``: its answer is a comparison, which the gate enforces."""
+    """The test uses ``baseline_model``: it is a comparison, which the gate enforces."""
     exception: str = ""
-    """Name of the exception that ended it, for example AssertionError."""
+    """Name of the exception that failed it, for example AssertionError."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +72,20 @@ class PytestRun:
     exit_code: int
     cases: tuple[Case, ...]
     collected: int | None
-    """Number of tests that were collected; None when pytest did not get that far."""
+    """Number of collected tests; None if the collection did not finish."""
     log: Path
     tail: str
     coverage_xml: bytes | None = None
-    """Cobertura's XML, where something was measured."""
+    """Coverage as Cobertura XML, if it was measured."""
     coverage: bytes | None = None
-    """The same as coverage's own JSON. The tests ran where it was written: it may be anything."""
+    """Coverage as JSON of coverage.py. Untrusted: the tests could write the file."""
 
     def count(self, outcome: Outcome) -> int:
         return sum(case.outcome == outcome for case in self.cases)
 
     @property
     def faults(self) -> list[str]:
-        """Faults of the run beside failing tests; empty only if its result is reliable."""
+        """Faults of the run other than failing tests; if empty, its result is reliable."""
         found = []
         if self.exit_code in EXIT_CODES:
             found.append(EXIT_CODES[self.exit_code])
@@ -98,13 +98,13 @@ class PytestRun:
         elif (ran := len({case.name for case in self.cases})) < self.collected:
             found.append(f"only {ran} of {self.collected} collected tests were run")
         elif self.exit_code == TESTS_FAILED and not (self.count("failed") or self.count("error")):
-            found.append("pytest failed although no test did")
+            found.append("pytest failed although no test failed")
         return found
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be run: paths of tests, extra arguments, and what the fixtures are given."""
+    """The request of a run: path of the tests, further arguments, inputs of the fixtures."""
 
     kind: Literal["unit", "data", "model", "staging"]
     tests: Path
@@ -119,8 +119,8 @@ def run_pytest(project: Project, request: Request, protected: Protected) -> Pyte
     """Run pytest in a copy of the project and read its JUnit file and its coverage.
 
     The tests get copies of the files in ``request.inputs`` and none of this process's credentials.
-    They may write in the copy and a temporary folder; see ``ml_pipeline.project.isolation``. What
-    they write into ``protected`` all the same is in its ``changed`` afterwards.
+    They may write in the copy and a temporary folder; see ``ml_pipeline.project.isolation``. Files
+    of ``protected`` that they change are listed in ``protected.changed``.
 
     The root is appended to ``sys.path`` by the plug-in, and ``-P`` keeps the current folder off its
     start, so that a file of the project named as a standard module does not replace it. No shell is
@@ -139,7 +139,7 @@ def run_pytest(project: Project, request: Request, protected: Protected) -> Pyte
                     "copy": str(place.root),
                     "root": str(place.root),
                     "collected": str(place.out / COLLECTED),
-                    "inputs": _copied(request.inputs, place.out / "inputs"),
+                    "inputs": _copy_inputs(request.inputs, place.out / "inputs"),
                 }
             )
         )
@@ -165,7 +165,7 @@ def run_pytest(project: Project, request: Request, protected: Protected) -> Pyte
             place.path_in_copy(str(project.path(request.tests))),
         ]  # fmt: skip
         try:
-            with protected.watched():
+            with protected.detect_changes():
                 done = subprocess.run(
                     place.command(command),
                     cwd=place.root,
@@ -218,12 +218,12 @@ def write_junit(cases: Iterable[Case], suite: str, path: Path) -> Path:
 
 
 def tail(output: str, lines: int = TAIL_LINES) -> str:
-    """Return the last lines of an output that are not blank."""
+    """Return the last non-blank lines of an output."""
     return "\n".join([line.rstrip() for line in output.splitlines() if line.strip()][-lines:])
 
 
-def _copied(inputs: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Return the inputs with the path of a copy in place of each file's."""
+def _copy_inputs(inputs: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Copy the input files, and return the inputs with the paths of the copies."""
     folder.mkdir()
     found = {}
     for key, value in inputs.items():
@@ -248,10 +248,10 @@ def _environment(context: Path, place: IsolatedCopy) -> dict[str, str]:
 
 
 def _end_of(stream: IO[bytes]) -> str:
-    """Return the end of what was written into the file."""
+    """Return the last ``MAX_OUTPUT`` bytes of the file."""
     size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - MOST_OUTPUT))
-    return stream.read(MOST_OUTPUT).decode(errors="replace")
+    stream.seek(max(0, size - MAX_OUTPUT))
+    return stream.read(MAX_OUTPUT).decode(errors="replace")
 
 
 def _with_original_paths_in_xml(content: bytes, place: IsolatedCopy) -> bytes:
@@ -261,7 +261,7 @@ def _with_original_paths_in_xml(content: bytes, place: IsolatedCopy) -> bytes:
 
 
 def _count(place: IsolatedCopy) -> int | None:
-    """Return the number that the plug-in wrote; None where it did not, or something else did."""
+    """Return the number of collected tests that the plug-in wrote; None if it is invalid."""
     try:
         return int(place.read(COLLECTED, limit=32) or b"")
     except ValueError:
@@ -269,7 +269,7 @@ def _count(place: IsolatedCopy) -> int | None:
 
 
 def _cases(place: IsolatedCopy) -> tuple[Case, ...]:
-    """Return the tests of pytest's JUnit file; none where something else than pytest wrote it."""
+    """Return the tests of pytest's JUnit file; none if it is not valid JUnit."""
     content = place.read(JUNIT, documents.MAX_JSON)
     try:
         root = ElementTree.fromstring(content or b"")  # noqa: S314  expat bounds what entities expand to
@@ -312,7 +312,7 @@ def _case(element: ElementTree.Element) -> Case:
 
 
 def _why(outcome: Outcome, message: str, text: str) -> str:
-    """Return the assertion in one line, with the place where it stands."""
+    """Return the assertion in one line, with its file and line."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     if outcome in ("passed", "skipped") or not lines:
         return lines[0] if lines else ""

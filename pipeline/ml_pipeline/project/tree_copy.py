@@ -1,10 +1,9 @@
 """The copy of a project's tree that its own code runs in.
 
 The copy holds the project's files as they are, tracked or not, so that tests, conftest files,
-relative paths and calls of git work there, and may write what they like. It holds neither what the
-pipeline made (working folder, home) nor byte code. What would cost much is not copied: large files
-share the original's blocks where the file system can do that, and are links else; environments,
-git's objects and stores of large files are linked.
+relative paths and git work there and may write. It has neither files of the pipeline (working
+folder, home) nor byte code. Large files share the original's blocks where the file system supports
+it, and are links otherwise; environments, git's objects and stores of large files are linked.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 LARGE = 32 << 20
-"""Bytes from which a file is not copied byte by byte, where links cannot be written through."""
+"""Size from which a file is cloned or linked, if links cannot be written through."""
 CACHES = frozenset({"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"})
 ENVIRONMENTS = frozenset({"node_modules"})
 STORES = frozenset({".git/lfs", ".git/annex", ".dvc/cache"})
-"""Folders of tools that hold large files under names of their own."""
+"""Folders of tools that store large files."""
 MAX_SIBLINGS = 2000
-"""Of a folder above the project: with more entries it is no workplace of the project."""
+"""Entries of a folder above the project up to which they are linked."""
 FICLONE = 0x40049409
 """Linux's ioctl that lets a file share another one's blocks until one of them is written."""
 
@@ -31,8 +30,8 @@ FICLONE = 0x40049409
 def copy_tree(root: Path, folder: Path, without: Collection[Path], *, link_large: bool) -> Path:
     """Copy the project at ``root`` into ``folder`` and return where its copy lies.
 
-    The folders above, up to that of the git repository and the one around it, are there too: what
-    lies beside the project in them is linked, so that ``../data`` is found.
+    The folders above, up to the parent of the git repository, are created too; their other entries
+    are linked, so that ``../data`` is found.
 
     Args:
         root: the project's folder.
@@ -62,7 +61,7 @@ def copy_tree(root: Path, folder: Path, without: Collection[Path], *, link_large
 
 
 def _repository(root: Path) -> Path:
-    """Return the git repository that the project lies in, the project itself where in none."""
+    """Return the git repository of the project, or the project itself if there is none."""
     return next((path for path in (root, *root.parents[:-1]) if (path / ".git").exists()), root)
 
 
@@ -70,7 +69,7 @@ def _link_siblings(above: Path, here: Path, part: str) -> None:
     try:
         names = [path.name for path in above.iterdir() if path.name not in (part, ".git")]
     except OSError:
-        return  # this user sees nothing there
+        return  # this user cannot list it
     if len(names) <= MAX_SIBLINGS:
         for name in names:
             (here / name).symlink_to(above / name)
@@ -128,11 +127,11 @@ class _Copier:
             shutil.copystat(source, target)
         except (FileNotFoundError, PermissionError):
             if target.parent.is_dir() and os.access(target.parent, os.W_OK):
-                return  # it went away meanwhile, or the code could not read it in place either
+                return  # it was removed meanwhile, or is unreadable in the original too
             raise
 
     def _link_target(self, link: Path) -> str:
-        """Return the link's target: in the copy where it was in the project, else absolute."""
+        """Return the target of the copied link: in the copy if in the project, else absolute."""
         written = link.readlink()
         place = Path(os.path.normpath(link.parent / written))
         if place.is_relative_to(self._root):
@@ -149,9 +148,9 @@ def _is_linked(folder: Path) -> bool:
 
 def _share_blocks(source: Path, target: Path) -> bool:
     """Clone the source's blocks; return whether the file system supports it."""
-    with source.open("rb") as given, target.open("wb") as made:
+    with source.open("rb") as original, target.open("wb") as clone:
         try:
-            fcntl.ioctl(made.fileno(), FICLONE, given.fileno())
+            fcntl.ioctl(clone.fileno(), FICLONE, original.fileno())
         except OSError:
             shared = False
         else:
@@ -162,7 +161,7 @@ def _share_blocks(source: Path, target: Path) -> bool:
 
 
 def _borrow_objects(source: Path, target: Path) -> None:
-    """Make a folder of git's objects that holds none and finds those of the original."""
+    """Create an empty object store of git with the original as its alternate."""
     (target / "info").mkdir(parents=True)
     (target / "pack").mkdir()
     (target / "info/alternates").write_bytes(os.fsencode(source) + b"\n")

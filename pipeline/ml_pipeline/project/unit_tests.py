@@ -1,4 +1,4 @@
-"""The project's unit tests, with coverage of the code they are about."""
+"""The project's unit tests, with coverage."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ from ml_pipeline.project.pytest_runner import (
 from ml_pipeline.training.estimators.loader import is_own
 
 SHOWN = 5
-"""Failing tests, or files that lack coverage, that a check names."""
+"""Failing tests, or files without full coverage, in the message of a check."""
 
 
 @dataclass(frozen=True)
 class UnitTests:
-    """The checks of a run, and its counts."""
+    """The checks and counts of a run of unit tests."""
 
     checks: list[Check]
     tests: dict[str, int]
     coverage: float | None
-    """Line coverage in per cent; None where nothing was measured."""
+    """Line coverage in per cent; None if it was not measured."""
     headline: str
-    """What failed, in one line; else the counts."""
+    """The first failure in one line, else the counts."""
 
 
 def run_unit_tests(project: Project, workdir: Workdir, home: Home | None = None) -> UnitTests:
     """Run pytest on ``test.path`` with coverage of ``test.sources``.
 
-    A project that neither configures nor has tests is skipped. Without ``test.sources`` the
-    top-level packages of ``features.modules`` are measured. Leaves ``junit/test.xml``,
+    A project without tests and without a ``test`` section is skipped. Without ``test.sources`` the
+    top-level packages of ``features.modules`` are measured. Writes ``junit/test.xml``,
     ``reports/coverage.xml`` (Cobertura) and ``reports/test.txt``.
 
     Raises:
-        UsageError: the folder is not there, or a threshold is set and nothing is named to measure.
+        UsageError: the folder does not exist, or ``test.coverage`` is set without sources.
         EnvironmentFault: pytest cannot be started.
     """
     section = project.config.test
@@ -61,14 +61,14 @@ def run_unit_tests(project: Project, workdir: Workdir, home: Home | None = None)
         raise UsageError(
             f"test.path: {project.path(section.path)} does not exist",
             expected="a folder with unit tests",
-            hint="make it, or set test.path",
+            hint="create it, or set test.path",
         )
     sources = section.sources or tuple(
         dict.fromkeys(name.partition(".")[0] for name in _own_modules(project))
     )
     if section.coverage and not sources:
         raise UsageError(
-            f"test.coverage is {section.coverage:g} and nothing is named to measure",
+            f"test.coverage is {section.coverage:g} and test.sources is not set",
             hint="set test.sources, for example [features]",
         )
     xml = workdir / "reports/coverage.xml"
@@ -81,21 +81,21 @@ def run_unit_tests(project: Project, workdir: Workdir, home: Home | None = None)
         args=section.args,
     )
     protected = Protected(project, workdir, home)
-    found = run_pytest(project, request, protected)
-    if found.coverage_xml is not None:
-        write_bytes(xml, found.coverage_xml)
-    checks = [_tests(found)]
+    run = run_pytest(project, request, protected)
+    if run.coverage_xml is not None:
+        write_bytes(xml, run.coverage_xml)
+    checks = [_tests(run)]
     coverage = None
     if sources:
-        files, coverage = _coverage(found.coverage)
+        files, coverage = _coverage(run.coverage)
         checks.append(_covered(files, coverage, section.coverage))
-    if (tampered := protected.check()) is not None:
-        checks.append(tampered)
+    if (changed_files := protected.check()) is not None:
+        checks.append(changed_files)
     checks += isolation.check(checks)
-    cases = [*found.cases, *(_case(check) for check in checks if _is_news(check, found))]
+    cases = [*run.cases, *(_case(check) for check in checks if _needs_case(check, run))]
     write_junit(cases, "test", workdir / "junit/test.xml")
-    counts = {str(outcome): found.count(outcome) for outcome in OUTCOMES}
-    return UnitTests(checks, counts, coverage, _headline(found, checks, coverage))
+    counts = {str(outcome): run.count(outcome) for outcome in OUTCOMES}
+    return UnitTests(checks, counts, coverage, _headline(run, checks, coverage))
 
 
 def _own_modules(project: Project) -> tuple[str, ...]:
@@ -105,12 +105,12 @@ def _own_modules(project: Project) -> tuple[str, ...]:
     return (*project.config.features.modules, *own)
 
 
-def _headline(found: PytestRun, checks: list[Check], coverage: float | None) -> str:
-    bad = [case for case in found.cases if case.outcome in ("failed", "error")]
+def _headline(run: PytestRun, checks: list[Check], coverage: float | None) -> str:
+    bad = [case for case in run.cases if case.outcome in ("failed", "error")]
     if bad:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         test = junit_names("test", bad[0].name)["name"]
-        return f"{len(bad)} of {len(found.cases)} failed: {test}: {bad[0].why}{more}"
+        return f"{len(bad)} of {len(run.cases)} failed: {test}: {bad[0].why}{more}"
     failed = first_failure(checks)
     if failed is not None:
         counts = f"{failed.observed}: " if failed.name == "unit tests" else ""
@@ -128,22 +128,22 @@ def _no_tests(path: Path) -> Check:
     )
 
 
-def _tests(found: PytestRun) -> Check:
-    bad = [case for case in found.cases if case.outcome in ("failed", "error")]
+def _tests(run: PytestRun) -> Check:
+    bad = [case for case in run.cases if case.outcome in ("failed", "error")]
     observed = ", ".join(
-        f"{found.count(outcome)} {'in error' if outcome == 'error' else outcome}"
+        f"{run.count(outcome)} {'in error' if outcome == 'error' else outcome}"
         for outcome in OUTCOMES
-        if found.count(outcome) or outcome == "passed"
+        if run.count(outcome) or outcome == "passed"
     )
     if bad:
         lines = [f"{case.name}: {case.why}" for case in bad[:SHOWN]]
         if len(bad) > SHOWN:
-            lines.append(f"and {len(bad) - SHOWN} more, see {found.log}")
+            lines.append(f"and {len(bad) - SHOWN} more, see {run.log}")
         verdict, why = Verdict.FAIL, "; ".join(lines)
-    elif found.faults:
-        verdict = Verdict.FAIL if found.exit_code in (0, 1, NO_TESTS) else Verdict.ERROR
-        why = f"{found.faults[0]}; see {found.log}: {found.tail}"[:1500]
-    elif not found.count("passed"):
+    elif run.faults:
+        verdict = Verdict.FAIL if run.exit_code in (0, 1, NO_TESTS) else Verdict.ERROR
+        why = f"{run.faults[0]}; see {run.log}: {run.tail}"[:1500]
+    elif not run.count("passed"):
         verdict, why = Verdict.INCONCLUSIVE, "every test was skipped, so nothing was tested"
     else:
         verdict, why = Verdict.PASS, ""
@@ -157,9 +157,9 @@ def _tests(found: PytestRun) -> Check:
 
 
 def _coverage(detail: bytes | None) -> tuple[dict[str, Any], float | None]:
-    """Return coverage's entry of each file, and the share of all statements that ran, in %.
+    """Return the entries of coverage.py by file, and the line coverage in per cent.
 
-    Nothing where the file is not as coverage writes it: the tests ran where it lies.
+    Nothing if the file is not valid: the tests could write it.
     """
     if detail is None:
         return {}, None
@@ -184,24 +184,24 @@ def _covered(files: dict[str, Any], coverage: float | None, least: float) -> Che
             expected=expected,
             why="no statement of test.sources was measured",
         )
-    lacking = sorted(
+    uncovered = sorted(
         ((item["summary"]["missing_lines"], name) for name, item in files.items()), reverse=True
     )
-    named = [f"{name}: {n} lines not run" for n, name in lacking[:SHOWN] if n]
+    named = [f"{name}: {n} lines not run" for n, name in uncovered[:SHOWN] if n]
     passed = coverage >= least
     return Check(
         name="coverage",
         verdict=Verdict.PASS if passed else Verdict.FAIL,
         observed=round(coverage, 2),
         expected=expected,
-        why="" if passed else f"{coverage:.2f} % is under {least:g} %; {'; '.join(named)}",
+        why="" if passed else f"{coverage:.2f} % is below {least:g} %; {'; '.join(named)}",
     )
 
 
-def _is_news(check: Check, found: PytestRun) -> bool:
-    """Tell whether JUnit needs a case for the check, since no test of its own failed."""
+def _needs_case(check: Check, run: PytestRun) -> bool:
+    """Return whether JUnit needs a case for a failed check that no failed test explains."""
     return check.verdict.blocks and not (
-        check.name == "unit tests" and (found.count("failed") or found.count("error"))
+        check.name == "unit tests" and (run.count("failed") or run.count("error"))
     )
 
 

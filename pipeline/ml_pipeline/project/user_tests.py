@@ -17,7 +17,7 @@ Kind = Literal["data", "model", "staging"]
 
 STAGES: Mapping[Kind, str] = {"data": "validate-data", "model": "evaluate", "staging": "verify"}
 COMPARISON = "the comparison to hold; the gate enforces it"
-"""``expected`` of the checks of tests that take ``baseline_model``."""
+"""``expected`` of the checks of tests that use ``baseline_model``."""
 
 
 def run_user_tests(
@@ -30,27 +30,27 @@ def run_user_tests(
 ) -> list[Check]:
     """Run pytest on ``folder`` and return one check for each test, named by its node id.
 
-    ``inputs`` is what the fixtures are made of, each value a path or a text:
+    ``inputs`` are the inputs of the fixtures, each a path or a text:
 
     ======== =====================================================================================
     data     ``df``: Parquet file with the clean rows in the source's own column names
     model    ``model``: model.onnx, ``schema``: schema.json, ``holdout``: holdout.parquet,
              ``predictions``: Parquet file with a column of predictions for each predictor, in
-             the holdout's row order, ``baseline``: the column that ``baseline_model`` answers with
+             the holdout's row order, ``baseline``: the column of ``baseline_model``'s predictions
              (the champion's, else the best heuristic's), ``profile``: quick or full,
              ``training``: training.json, which records the task
     staging  ``endpoint``: the URL
     ======== =====================================================================================
 
-    A folder that is not there means that the project has no such tests: no checks. A folder that
-    is there must hold a test that ran: no tests, only skipped ones, a crash of pytest, or tests
-    that were collected and not run are never a pass.
+    Without the folder the project has no such tests, and no checks are returned. With it, at least
+    one test must run: no tests, only skipped ones, a crash of pytest, and collected tests that did
+    not run never pass.
 
-    A test that takes ``baseline_model`` compares: its failed assertion is shown, not required
-    here (``is_comparison``), and skipped for a quick model. A crash in such a test is required.
+    A test that uses ``baseline_model`` is a comparison: its failed assertion is advisory here
+    (``is_comparison``), and skipped for a quick model. A crash of such a test fails.
 
-    The tests get copies of the files. A check of its own fails where they wrote what ``protected``
-    names, by default the working folder and the project's code.
+    The tests get copies of the files. A further check fails if they changed files of ``protected``,
+    by default the working folder and the project's code.
 
     JUnit goes to ``junit/<stage>-user.xml``, pytest's output to ``reports/<stage>-user.txt``.
 
@@ -64,17 +64,17 @@ def run_user_tests(
     if not project.path(folder).exists():
         return []
     protected = protected or Protected(project, workdir)
-    found = run_pytest(project, Request(kind, folder, log, inputs), protected)
+    run = run_pytest(project, Request(kind, folder, log, inputs), protected)
     quick = inputs.get("profile") == "quick"
-    checks = [_check(case, quick=quick) for case in found.cases]
-    run_check = _whole_run(folder, found)
+    checks = [_check(case, quick=quick) for case in run.cases]
+    run_check = _whole_run(folder, run)
     checks += [check for check in (run_check, protected.check()) if check is not None]
-    write_junit(_shown(found.cases, checks), f"{stage}-user", junit)
+    write_junit(_shown(run.cases, checks), f"{stage}-user", junit)
     return checks
 
 
 def is_comparison(check: Check) -> bool:
-    """Tell whether a check of the evaluate report is a comparison test that the gate enforces."""
+    """Return whether a check of the evaluate report is a comparison that the gate enforces."""
     return check.expected == COMPARISON
 
 
@@ -101,21 +101,21 @@ def _check(case: Case, *, quick: bool) -> Check:
     )
 
 
-def _whole_run(folder: Path, found: PytestRun) -> Check | None:
-    """Return a check that does not pass where the run as a whole tested nothing."""
-    if found.faults:
+def _whole_run(folder: Path, run: PytestRun) -> Check | None:
+    """Return a check that does not pass if the run as a whole tested nothing."""
+    if run.faults:
         return Check(
             name=f"{folder.as_posix()} as a whole",
-            verdict=Verdict.FAIL if found.exit_code in (0, 1, 5) else Verdict.ERROR,
-            observed=found.faults[0],
+            verdict=Verdict.FAIL if run.exit_code in (0, 1, 5) else Verdict.ERROR,
+            observed=run.faults[0],
             expected="every test of the folder to run",
-            why=f"{found.faults[0]}; see {found.log}: {found.tail}"[:1500],
+            why=f"{run.faults[0]}; see {run.log}: {run.tail}"[:1500],
         )
-    if found.count("skipped") == len(found.cases):
+    if run.count("skipped") == len(run.cases):
         return Check(
             name=f"{folder.as_posix()} as a whole",
             verdict=Verdict.INCONCLUSIVE,
-            observed=f"all of {len(found.cases)} tests skipped",
+            observed=f"all of {len(run.cases)} tests skipped",
             expected="at least one test to run",
             why=f"every test in {folder} was skipped, so nothing was tested",
         )
@@ -123,10 +123,10 @@ def _whole_run(folder: Path, found: PytestRun) -> Check | None:
 
 
 def _shown(cases: tuple[Case, ...], checks: list[Check]) -> list[Case]:
-    """Return the cases as JUnit shows them: what is not required never fails a build."""
+    """Return the cases for JUnit, with failed advisory tests as skipped."""
     shown = []
     for case, check in zip(cases, checks, strict=False):
-        softened = not check.required and case.outcome in ("failed", "error")
-        shown.append(replace(case, outcome="skipped", why=check.why) if softened else case)
+        advisory = not check.required and case.outcome in ("failed", "error")
+        shown.append(replace(case, outcome="skipped", why=check.why) if advisory else case)
     whole = [Case(check.name, "failed", check.why, check.why) for check in checks[len(cases) :]]
     return shown + whole

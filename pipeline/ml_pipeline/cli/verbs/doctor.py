@@ -17,7 +17,7 @@ def doctor(call: Call[NoFlags]) -> int:
     from ml_pipeline.cli.call import print_json
     from ml_pipeline.cli.console import verdict_of
     from ml_pipeline.core.report import Verdict, judge
-    from ml_pipeline.project.doctor import OWN_FAULTS, examine
+    from ml_pipeline.project.doctor import PROJECT_CHECKS, examine
 
     session = call.open()
     checks = examine(session.project, session.home, session.policies)
@@ -29,7 +29,7 @@ def doctor(call: Call[NoFlags]) -> int:
             (((c.name, verdict_of(c), str(c.observed)), c.why) for c in checks),
         )
     failed = {check.name for check in checks if judge([check]) is Verdict.FAIL}
-    if failed & OWN_FAULTS:
+    if failed & PROJECT_CHECKS:
         return UsageError.exit_code
     return EnvironmentFault.exit_code if failed else errors.PASS
 
