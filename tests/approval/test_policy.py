@@ -264,7 +264,7 @@ class TestABadFile:
     def test_with_a_key_twice_names_the_line(self, tmp_path: Path) -> None:
         path = tmp_path / "policy.yaml"
         path.write_text("four_eyes: true\nallow_yes: false\nfour_eyes: false\n")
-        with pytest.raises(UsageError, match="'four_eyes' stands twice, again in line 3"):
+        with pytest.raises(UsageError, match="'four_eyes' occurs twice, again in line 3"):
             policy.minimum(path)
 
     def test_that_is_missing(self, tmp_path: Path) -> None:

@@ -186,7 +186,10 @@ class TestShow:
     ("verb", "left"),
     [
         (["train"], "; nothing was kept"),
-        (["rollback", "--reason", "r"], "; 'ml-pipeline status' tells what serves now, and what"),
+        (
+            ["rollback", "--reason", "r"],
+            "; 'ml-pipeline status' shows what is served now, and what",
+        ),
         (["run", "ci"], "; the stages that had ended are kept"),
         (["status"], "\n"),
     ],

@@ -42,8 +42,8 @@ def test_the_smallest_project_is_one_line(tmp_path: Path) -> None:
             "data.source.kind is 'cvs'; did you mean 'csv'",
         ),
         ("project: a\ndata: 5\n", "data is 5; expected a section"),
-        ("project: a\nproject: b\n", "'project' stands twice, again in line 2"),
-        ("project: a\nlint: {commands: [[a], {b: 1, b: 2}]}\n", "'b' stands twice"),
+        ("project: a\nproject: b\n", "'project' occurs twice, again in line 2"),
+        ("project: a\nlint: {commands: [[a], {b: 1, b: 2}]}\n", "'b' occurs twice"),
     ],
 )
 def test_a_wrong_file_is_one_line_that_names_the_key(

@@ -49,7 +49,7 @@ def test_is_named(matrix, kind):
     assert (found.verdict, found.required) == (Verdict.FAIL, False)
     assert found.observed.startswith("x ")
     assert "honest" not in found.observed
-    assert "x alone tells the label" in found.why
+    assert "x alone predicts the label" in found.why
     assert check(aucs, 0.98, required=True).required
 
 

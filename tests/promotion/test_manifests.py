@@ -115,5 +115,5 @@ def test_before_a_version_is_registered_it_says_so(run, project):
 
 
 def test_an_environment_is_named(run):
-    assert "manifests lacks its environment; expected local or production" in run()[2]
+    assert "manifests needs an environment; expected local or production" in run()[2]
     assert "did you mean 'staging'?" in run("stagin")[2]

@@ -37,7 +37,7 @@ def test_back_in_seconds_without_a_registry_and_told_to_it_later(
     result = run(two, "rollback", reason="too many alarms", by="Bina")
     assert (result.exit_code, result.report.verdict) == (0, Verdict.PASS), result.report.summary
     assert "version 1 is in production again" in result.report.summary
-    assert "the registry does not know yet" in result.report.summary
+    assert "the registry is out of date until" in result.report.summary
     assert two.answer()["model_version"] == 1
     assert result.report.metrics["seconds"] > 0
     database.rmdir()
@@ -60,7 +60,7 @@ def test_back_while_the_registry_is_lost_and_told_to_it_once_it_is_restored(two:
     database.rename(two.home / "away.db")
     result = run(two, "rollback", reason="too many alarms", by="Bina")
     assert result.exit_code == 0, result.report.summary
-    assert "the registry does not know yet" in result.report.summary
+    assert "the registry is out of date until" in result.report.summary
     (told,) = [one for one in result.report.checks if one.name == "champion in the registry"]
     assert "mlflow.db is gone, though this home's history knows versions 1, 2" in str(told.observed)
     assert two.answer()["model_version"] == 1
@@ -89,7 +89,7 @@ def test_of_a_version_that_does_not_verify_is_refused_and_the_present_one_answer
 def test_without_a_reason_nothing_is_done(case: Case, reason: str | None) -> None:
     result = run(case, "rollback", reason=reason)
     assert result.exit_code == 2
-    assert "rollback lacks --reason" in result.report.summary
+    assert "rollback needs --reason" in result.report.summary
 
 
 def test_production_whose_server_was_ended_serves_again(

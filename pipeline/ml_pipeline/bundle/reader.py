@@ -380,7 +380,7 @@ def _golden(content: bytes, where: Path, width: int, task: Task) -> Golden:
             expected="0 to 1" if task.name == BINARY.name else f"a {task.prediction_noun}",
         )
     if all(value is None for row in inputs for value in row):
-        raise Refused(f"{where}: no row has a value", expected="rows that tell models apart")
+        raise Refused(f"{where}: no row has a value", expected="rows that distinguish models")
     return Golden(inputs, [tuple(each) if isinstance(each, list) else each for each in expected])
 
 

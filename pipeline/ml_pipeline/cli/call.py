@@ -59,7 +59,7 @@ class Call(Generic[F]):
         """
         if not self.environment:
             known = " or ".join(session.project.config.environments)
-            raise UsageError(f"{self.verb.name} lacks its environment", expected=known)
+            raise UsageError(f"{self.verb.name} needs an environment", expected=known)
         session.check_environment(self.environment)
         return self.environment
 

@@ -89,6 +89,6 @@ def _left_behind(arguments: Sequence[str]) -> str:
 
     name = arguments[0] if arguments else ""
     if name == "run":
-        return "; the stages that had ended are kept, and 'ml-pipeline status' tells what serves"
+        return "; the stages that had ended are kept, and 'ml-pipeline status' shows what is served"
     stages = all_stages()
     return f"; {stages[name].when_interrupted}" if name in stages else ""

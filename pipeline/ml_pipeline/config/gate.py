@@ -69,7 +69,7 @@ def _as_checks(values: Any) -> Any:
         if not isinstance(name, str) or CHECK_NAME.fullmatch(name) is None:
             raise ValueError(f"the name of an installed check, or module:name; found {shown(name)}")
         if name in checks:
-            raise ValueError(f"each check once; {name} stands twice")
+            raise ValueError(f"each check once; {name} occurs twice")
         checks[name] = {} if settings is None else settings
     return checks
 

@@ -422,7 +422,7 @@ def _text(content: bytes | str, where: str, limit: int) -> str:
 
 def _twice(where: str, name: str, line: int) -> DocumentError:
     return DocumentError(
-        f"{where}: '{_short(name)}' stands twice, again in line {line}", expected="each key once"
+        f"{where}: '{_short(name)}' occurs twice, again in line {line}", expected="each key once"
     )
 
 

@@ -148,7 +148,7 @@ class Home:
         origin = self.owner.find_origin()
         if not origin.is_known:
             raise UsageError(
-                "git does not tell which repository this project is of",
+                "git does not report the repository of this project",
                 expected="a clone with a remote or a commit; without one any home of its name fits",
             )
         self._note(origin, adopted=True)

@@ -104,8 +104,8 @@ def check(aucs: Mapping[str, float], limit: float, *, required: bool) -> Check:
         required=required,
         observed=f"{shown}{more}" if leaky else f"the largest is {value:.3f}, of {largest}",
         expected=expected,
-        why=f"{next(iter(leaky))} alone tells the label: is it known at the time of prediction, or "
-        "was it made from the label, or numbered in its order? leave it out if so"
+        why=f"{next(iter(leaky))} alone predicts the label: is it known at the time of prediction? "
+        "leave it out if it was computed from the label, or numbered in its order"
         if leaky
         else "",
     )

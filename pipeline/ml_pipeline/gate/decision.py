@@ -125,7 +125,7 @@ def _undecided(comparison: Comparison, test: PairedTest) -> str:
     return (
         f"no power: the smallest effect that {test.n} {unit}s detect is "
         f"{test.null + test.detectable:+.4f} ({test.power:.0%} of the time), seen was "
-        f"{test.effect:+.4f}; more {unit}s or a metric that varies less would tell"
+        f"{test.effect:+.4f}; more {unit}s or a metric with less variance would decide"
     )
 
 

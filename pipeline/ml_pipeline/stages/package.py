@@ -43,7 +43,7 @@ def run(context: Context[PackageFlags]) -> Outcome:
     found = parity.compare(model, training)
     if report.judge(found.checks) is not Verdict.PASS:
         return Outcome(
-            summary="the model that would be served does not answer as the trained one",
+            summary="the exported model does not predict as the trained one",
             checks=found.checks,
             metrics=found.metrics,
         )

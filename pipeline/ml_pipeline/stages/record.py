@@ -177,7 +177,7 @@ class Stage:
     def when_interrupted(self) -> str:
         """What is left of it then, and which command shows it."""
         if self.home:
-            return "'ml-pipeline status' tells what serves now, and what is to be done"
+            return "'ml-pipeline status' shows what is served now, and what to do"
         return "nothing was kept"
 
     def makes(self, artefact: str) -> bool:

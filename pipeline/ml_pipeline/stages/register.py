@@ -68,7 +68,7 @@ def _git_tags(context: Context[NoFlags], bundle: Bundle) -> dict[str, str]:
         return {}
     overrides, unknown = _overrides(context)
     why = commit.differences(context.project, bundle, head.commit, overrides)
-    why += [f"no report of {stage} says which configuration it had" for stage in unknown]
+    why += [f"no report of {stage} shows which configuration it had" for stage in unknown]
     if head.dirty:
         why.append("files are changed or in no commit")
     tags = {COMMIT_TAG: head.commit, DIRTY_TAG: str(bool(why)).lower()}

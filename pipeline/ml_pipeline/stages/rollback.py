@@ -29,7 +29,7 @@ def run(context: Context[RollbackFlags]) -> Outcome:
     reason = (context.flags.reason or "").strip()
     if not reason:
         raise UsageError(
-            "rollback lacks --reason",
+            "rollback needs --reason",
             expected="why, in a few words",
             hint="add --reason TEXT: it is kept in the history",
         )
@@ -51,7 +51,7 @@ def run(context: Context[RollbackFlags]) -> Outcome:
     if done.former[0] is not None:
         summary += f"; it was version {done.former[0]}"
     if done.open:
-        summary += "; the registry does not know yet: the next promote or reconcile tells it"
+        summary += "; the registry is out of date until the next promote or reconcile"
     return Outcome(
         summary=summary,
         checks=[*checks(done), *clean(context.project, context.home, PRODUCTION, done.deployment)],

@@ -122,7 +122,7 @@ class PackageFlags:
 
 PACKAGE = Stage(
     name="package",
-    summary="write the bundle and prove that it answers as the trained model does",
+    summary="compare the exported model with the trained one, and write the bundle",
     fails_when="the served model and the trained model disagree",
     phase="delivery",
     flags=PackageFlags,
@@ -350,7 +350,7 @@ class ReconcileFlags:
 
 RECONCILE = Stage(
     name="reconcile",
-    summary="let an environment serve what it is to serve, and say why it did not",
+    summary="make an environment serve its desired state, and report why it did not",
     fails_when="the desired version's bundle or approval does not verify, or its server is not "
     "healthy (what serves stays)",
     phase="on demand",

@@ -25,9 +25,9 @@ def features(call: Call[FeaturesFlags]) -> int:
 
     flags = call.flags
     if not flags.in_:
-        raise UsageError("features lacks --in", expected="a file")
+        raise UsageError("features needs --in", expected="a file")
     if not flags.out:
-        raise UsageError("features lacks --out", expected="a file")
+        raise UsageError("features needs --out", expected="a file")
     session = call.open()
     with call.own_output():
         computed = compute_features(

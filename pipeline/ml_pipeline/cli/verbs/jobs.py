@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @flag_set
 class JobsFlags:
     jobs: str | None = path_flag("the folder with the YAML; jobs if left out")
-    golden: str | None = path_flag("check: the folder with the XML that must come of it")
+    golden: str | None = path_flag("check: the folder with the expected XML")
     renew: bool = switch_flag("check: write the golden XML anew")
     yes: bool = switch_flag("update: change without asking")
     delete: bool = switch_flag("update: also delete what the YAML no longer has")

@@ -161,6 +161,6 @@ def looser(where: str, key: str, setting: object, expected: str) -> UsageError:
     """Return the error about a key of ``gate`` that is looser than the policy's."""
     return UsageError(
         f"gate.{key} is {setting}",
-        expected=f"{expected}, as the policy's 'gate' says",
+        expected=f"{expected}, as 'gate' of the policy requires",
         hint=f"ml.yaml may only tighten {where}",
     )

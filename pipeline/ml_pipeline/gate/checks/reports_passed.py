@@ -51,8 +51,8 @@ def check_report(
         return _check(
             name,
             verdict,
-            f"pass, with checks that amount to {judged}",
-            f"{name} calls itself passed, and its {len(report.checks)} checks do not say so",
+            f"verdict pass, but its checks give {judged}",
+            f"{name} has the verdict pass, which its {len(report.checks)} checks contradict",
         )
     if report.profile is not Profile.FULL:
         return _check(name, Verdict.FAIL, f"profile {report.profile}", f"{name} was a quick run")

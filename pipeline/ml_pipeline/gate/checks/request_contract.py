@@ -122,7 +122,7 @@ def judge_contract(
             name=NAME,
             verdict=Verdict.FAIL if breaks and not allowed else Verdict.PASS,
             observed=str(change),
-            expected=f"anything, as {ALLOW} says"
+            expected=f"any change, since {ALLOW} is true"
             if allowed
             else "compatible or extended: requests of the champion's clients are read as before",
             why=f"{change}; {hint}" if breaks else "",
