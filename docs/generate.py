@@ -146,7 +146,9 @@ of the record should import nothing heavy. `context.flags` and `context.section`
 the record declares; `context.take("model/model.onnx")` returns the path of an artefact of another
 stage and verifies its digest. The stage is then a command with its help, runs in `run cd` after the
 stage that `after` names, has the configuration `stages.bias-audit` in `ml.yaml`, and the gate
-passes only with its report. `ml-pipeline stages` lists every installed stage; with `--json` it
+passes only with its report, which must name the model that it is about
+(`Outcome(summary, checks, model=context.report_of("train").model)`) unless the record has
+`names_model=False`. `ml-pipeline stages` lists every installed stage; with `--json` it
 prints what a Jenkins step reads about each.
 
 A record that cannot be loaded, has the name of another stage or names a place that does not exist

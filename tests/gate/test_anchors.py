@@ -200,6 +200,8 @@ class TestMlopsStacks:
             "verify staging", report("verify", environment="staging", model=None), MODEL
         )
         assert (found.verdict, found.observed) == (Verdict.FAIL, "no model named")
+        assert "its report names no model" in found.why
+        assert "names_model=False" in found.why
         lint = check_report("lint", report("lint", model=None), MODEL, names_model=False)
         assert lint.verdict is Verdict.PASS
 

@@ -29,6 +29,13 @@ class ReportsPassed(GateCheck):
         ]
 
 
+NO_MODEL = "no model named"
+UNNAMED = (
+    "its report names no model, so it may be about another model; run() of the stage returns "
+    "Outcome(model=...), or its record has names_model=False"
+)
+
+
 def check_report(
     name: str, report: StageReport | None, model: ModelRef, *, names_model: bool = True
 ) -> Check:
@@ -58,7 +65,8 @@ def check_report(
         return _check(name, Verdict.FAIL, f"profile {report.profile}", f"{name} was a quick run")
     other = _other_model(report, model, names_model=names_model)
     if other:
-        return _check(name, Verdict.FAIL, other, f"{name} was about another model; run it again")
+        why = f"{name} was about another model; run it again"
+        return _check(name, Verdict.FAIL, other, UNNAMED if other == NO_MODEL else why)
     if report.metrics.get("required") is False:
         return _check(
             name, Verdict.FAIL, "advisory limits", f"{name} ran with limits that stop nothing"
@@ -106,7 +114,7 @@ def _other_model(report: StageReport, candidate: ModelRef, *, names_model: bool)
     """Return which other model a report is about; empty where it is about this one."""
     model = report.model
     if model is None or not (model.identity or model.digest):
-        return "no model named" if names_model else ""
+        return NO_MODEL if names_model else ""
     if model.identity and model.identity != candidate.identity:
         return f"identity {model.identity[:12]}, not {candidate.identity[:12]}"
     if model.digest and model.digest != candidate.digest:
