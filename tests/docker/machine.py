@@ -68,10 +68,10 @@ def told_once(name):
 
 
 def pytest_runtest_setup(item):
-    spare(item.fixturenames)
+    skip_if_failed(item.fixturenames)
 
 
-def spare(names):
+def skip_if_failed(names):
     """Skip what needs a shared fixture that failed before: the first test has told why."""
     for name in names:
         if name in faults:

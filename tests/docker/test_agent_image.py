@@ -52,7 +52,7 @@ print(json.dumps({re.sub("[-_.]+", "-", each.name).lower(): each.version for eac
 """
 
 
-def test_it_holds_the_lock_and_the_package_and_nothing_else(run):
+def test_the_image_has_exactly_the_lock_and_the_package(run):
     installed = json.loads(run("python", "-c", INSTALLED))
     assert installed.pop("jenkins-ml-pipeline")
     lock = locked("requirements.txt")
@@ -78,13 +78,13 @@ print(json.dumps(found))
 """
 
 
-def test_it_is_compiled_and_no_date_makes_that_stale(run):
+def test_modules_are_compiled_independently_of_dates(run):
     found = json.loads(run("python", "-c", COMPILED))
     assert set(found) == {"01000000"}, "unchecked hash-based, see PEP 552"
     assert found["01000000"] > 1000
 
 
-def test_nothing_of_the_build_is_left(image, run):
+def test_the_agent_image_has_no_build_files(image, run):
     history = "\n".join(layer["CreatedBy"] for layer in image.history())
     assert "PIP_INDEX_URL" not in history
     assert "CA_BUNDLE" not in history
@@ -94,7 +94,7 @@ def test_nothing_of_the_build_is_left(image, run):
     assert run("sh", "-c", script).split() == []
 
 
-def test_it_is_labelled_and_runs_as_nobody_in_particular(image):
+def test_the_image_has_labels_and_a_user_without_a_name(image):
     labels = image.labels
     assert labels["org.opencontainers.image.title"] == "ml-pipeline agent"
     assert labels["org.opencontainers.image.version"] == "0.0.test"

@@ -12,9 +12,9 @@ from ml_pipeline.config import EnvironmentSection, ServingSection
 from ml_pipeline.core.errors import EnvironmentFault, UsageError
 from ml_pipeline.targets.docker import engine as engines
 from ml_pipeline.targets.kubernetes import image
-from ml_pipeline.targets.kubernetes.image import Wanted
+from ml_pipeline.targets.kubernetes.image import ImageSpec
 
-from tests.docker.registry import registry
+from tests.docker.image_registry import image_registry
 from tests.servers import await_answer, served_version
 
 REPOSITORY = "ml-pipeline-test/baked"
@@ -26,15 +26,15 @@ def bundle(make_bundle):
 
 
 @pytest.fixture
-def bake(engine, bundle):
-    made = []
+def build(engine, bundle):
+    built = []
 
-    def bake(wanted):
-        made.append(image.bake(bundle, wanted))
-        return made[-1]
+    def build(spec):
+        built.append(image.build(bundle, spec))
+        return built[-1]
 
-    yield bake
-    for name in made:
+    yield build
+    for name in built:
         engine.images.remove(name, force=True)
 
 
@@ -49,8 +49,8 @@ def tiny(engine):
     engine.images.remove("ml-pipeline-test-tiny:latest", force=True)
 
 
-def test_it_serves_its_bundle_and_no_other(engine, server_image, bundle, bake, free_port):
-    name = bake(Wanted(REPOSITORY, server_image))
+def test_the_image_serves_its_bundle_and_no_other(engine, server_image, bundle, build, free_port):
+    name = build(ImageSpec(REPOSITORY, server_image))
     assert name == f"{REPOSITORY}:{bundle.digest[:12]}"
     options = {
         "read_only": True,
@@ -76,18 +76,18 @@ def test_it_serves_its_bundle_and_no_other(engine, server_image, bundle, bake, f
         container.remove(force=True)
 
 
-def test_labels_tell_what_is_in_it(engine, server_image, bundle, bake):
-    labels = engine.images.get(bake(Wanted(REPOSITORY, server_image))).labels
+def test_labels_identify_the_bundle(engine, server_image, bundle, build):
+    labels = engine.images.get(build(ImageSpec(REPOSITORY, server_image))).labels
     assert labels["ml-pipeline.digest"] == bundle.digest
     assert labels["ml-pipeline.identity"] == bundle.identity
     assert labels["ml-pipeline.project"] == "small"
     assert labels["org.opencontainers.image.version"] == "0.0.test"
 
 
-def test_a_push_tells_the_digest_in_the_registry(engine, tiny, bundle, bake):
-    with registry() as server:
+def test_a_push_returns_the_digest_in_the_registry(engine, tiny, bundle, build):
+    with image_registry() as server:
         repository = f"127.0.0.1:{server.server_port}/team/small"
-        digest = image.push(bake(Wanted(repository, tiny)))
+        digest = image.push(build(ImageSpec(repository, tiny)))
         path = f"/v2/team/small/manifests/{bundle.digest[:12]}"
         assert list(server.manifests) == [path]
         manifest = json.loads(server.manifests[path])
@@ -96,18 +96,18 @@ def test_a_push_tells_the_digest_in_the_registry(engine, tiny, bundle, bake):
     assert digest == f"sha256:{content}"
 
 
-def test_a_registry_that_does_not_answer_is_told(tiny, bake, free_port):
-    name = bake(Wanted(f"127.0.0.1:{free_port}/small", tiny))
-    with pytest.raises(EnvironmentFault, match=r"was not pushed: .*; docker login"):
+def test_an_unreachable_registry_is_an_error(tiny, build, free_port):
+    name = build(ImageSpec(f"127.0.0.1:{free_port}/small", tiny))
+    with pytest.raises(EnvironmentFault, match=r"was not pushed: .*; run 'docker login'"):
         image.push(name)
 
 
-def test_a_server_image_that_is_not_there_is_told(bundle, engine):
+def test_a_missing_server_image_is_an_error(bundle, engine):
     with pytest.raises(EnvironmentFault, match="has no image localhost:1/none:1, and none is"):
-        image.bake(bundle, Wanted(REPOSITORY, "localhost:1/none:1"))
+        image.build(bundle, ImageSpec(REPOSITORY, "localhost:1/none:1"))
 
 
-class TestWanted:
+class TestImageSpecs:
     kubernetes = EnvironmentSection(
         port=1, target="kubernetes", image="server:1", kubernetes={"repository": "r/a"}
     )
@@ -115,41 +115,41 @@ class TestWanted:
 
     def test_one_image_for_all_environments_of_a_repository(self):
         sections = {"a": self.kubernetes, "b": self.kubernetes, "c": self.other}
-        assert image.wanted(sections, ServingSection(), None) == [
-            Wanted("r/a", "server:1", engines.RAW_IMAGE)
+        assert image.image_specs(sections, ServingSection(), None) == [
+            ImageSpec("r/a", "server:1", engines.RAW_IMAGE)
         ]
 
     def test_without_raw_rows_it_is_the_small_image(self):
         off = self.kubernetes.model_copy(update={"raw_rows": False, "image": None})
-        small = [Wanted("r/a", None, engines.IMAGE)]
-        assert image.wanted({"a": off}, ServingSection(), None) == small
+        small = [ImageSpec("r/a", None, engines.IMAGE)]
+        assert image.image_specs({"a": off}, ServingSection(), None) == small
         no_raw = ServingSection(raw={"enabled": False})
-        assert image.wanted({"a": self.kubernetes}, no_raw, None)[0].standard == engines.IMAGE
+        assert image.image_specs({"a": self.kubernetes}, no_raw, None)[0].standard == engines.IMAGE
 
-    def test_with_and_without_raw_rows_under_one_name_is_refused(self):
+    def test_one_repository_with_and_without_raw_rows_is_refused(self):
         off = self.kubernetes.model_copy(update={"raw_rows": False})
-        with pytest.raises(UsageError, match=r"b bakes into r/a with raw_rows: false"):
-            image.wanted({"a": self.kubernetes, "b": off}, ServingSection(), None)
+        with pytest.raises(UsageError, match=r"b uses repository r/a with raw_rows: false"):
+            image.image_specs({"a": self.kubernetes, "b": off}, ServingSection(), None)
 
-    def test_a_name_that_is_given(self):
+    def test_a_repository_from_the_command_line(self):
         serving = ServingSection()
-        assert image.wanted({"c": self.other}, serving, "localhost:5000/x") == [
-            Wanted("localhost:5000/x", None, engines.RAW_IMAGE)
+        assert image.image_specs({"c": self.other}, serving, "localhost:5000/x") == [
+            ImageSpec("localhost:5000/x", None, engines.RAW_IMAGE)
         ]
-        assert image.wanted({"a": self.kubernetes}, serving, "r/a") == [
-            Wanted("r/a", "server:1", engines.RAW_IMAGE)
+        assert image.image_specs({"a": self.kubernetes}, serving, "r/a") == [
+            ImageSpec("r/a", "server:1", engines.RAW_IMAGE)
         ]
 
     @pytest.mark.parametrize("name", ["x:latest", "r:5000/x:1", "x@sha256:0"])
     def test_a_name_with_a_tag_is_refused(self, name):
-        with pytest.raises(UsageError, match="without tag"):
-            image.wanted({}, ServingSection(), name)
+        with pytest.raises(UsageError, match="without a tag"):
+            image.image_specs({}, ServingSection(), name)
 
-    def test_nothing_that_says_the_name_is_told(self):
+    def test_without_a_repository_the_error_names_the_key(self):
         with pytest.raises(UsageError, match=r"environments\.NAME\.kubernetes\.repository, or --i"):
-            image.wanted({"c": self.other}, ServingSection(), None)
+            image.image_specs({"c": self.other}, ServingSection(), None)
 
-    def test_two_server_images_under_one_name_are_refused(self):
+    def test_one_repository_with_two_server_images_is_refused(self):
         second = self.kubernetes.model_copy(update={"image": "server:2"})
-        with pytest.raises(UsageError, match=r"b bakes into r/a on top of server:2"):
-            image.wanted({"a": self.kubernetes, "b": second}, ServingSection(), None)
+        with pytest.raises(UsageError, match=r"b uses repository r/a with server image server:2"):
+            image.image_specs({"a": self.kubernetes, "b": second}, ServingSection(), None)

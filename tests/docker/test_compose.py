@@ -31,7 +31,7 @@ def compose():
     return ["docker-compose"]
 
 
-def test_it_answers_on_this_machine_only_and_may_do_little():
+def test_the_service_is_local_and_hardened():
     service = yaml.safe_load(FILE.read_text())["services"]["mlflow"]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     assert service["read_only"]

@@ -18,7 +18,7 @@ def look(engine, make_project, tmp_path):
     return look
 
 
-def test_the_standard_images_are_there(look, engine, base_image, gateway_image, monkeypatch):
+def test_the_standard_images_exist(look, engine, base_image, gateway_image, monkeypatch):
     monkeypatch.setattr(engines, "RAW_IMAGE", base_image)
     monkeypatch.setattr(engines, "GATEWAY", gateway_image)
     check = look()
@@ -45,7 +45,9 @@ def test_the_standard_image_is_missing(look, monkeypatch):
     assert "does with environments.NAME.raw_rows: false" in check.why
 
 
-def test_without_raw_rows_the_small_image_does(look, base_image, gateway_image, monkeypatch):
+def test_without_raw_rows_the_small_image_is_sufficient(
+    look, base_image, gateway_image, monkeypatch
+):
     monkeypatch.setattr(engines, "RAW_IMAGE", "ml-pipeline-server-raw:never-built")
     monkeypatch.setattr(engines, "IMAGE", base_image)
     monkeypatch.setattr(engines, "GATEWAY", gateway_image)

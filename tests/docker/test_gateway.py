@@ -10,11 +10,11 @@ from ml_pipeline.config import ServingSection
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.targets.docker import container, gateway
 from ml_pipeline.targets.docker.gateway import Gateway
-from ml_pipeline.targets.docker.target import DIRECT, DIRECT_OLD
+from ml_pipeline.targets.docker.target import DIRECT_ROLE, OLD_DIRECT_ROLE
 
 from tests.docker.test_target import containers, server_of, volumes
 from tests.servers import served_version
-from tests.targets.samples import Clients
+from tests.targets.clients import Clients
 
 ROW = {"features": [1.0, None]}
 ADDRESSES = {"blue": "10.0.0.2", "green": "10.0.0.3"}
@@ -26,13 +26,13 @@ def other(make_bundle):
 
 
 class TestConfiguration:
-    def test_nginx_takes_it(self, engine, gateway_image):
+    def test_nginx_accepts_the_configuration(self, engine, gateway_image):
         text = gateway.configuration(None, ADDRESSES, "k")
         command = f"cat > /tmp/a.conf <<'END'\n{text}END\nnginx -e stderr -t -c /tmp/a.conf"
-        told = engine.containers.run(
+        output = engine.containers.run(
             gateway_image, ["-c", command], entrypoint="sh", remove=True, stderr=True
         )
-        assert b"test is successful" in told
+        assert b"test is successful" in output
 
     def test_all_values_are_filled_in(self):
         text = gateway.configuration(None, ADDRESSES, "k")
@@ -50,7 +50,7 @@ class TestRequests:
         docker_place.deploy(make_bundle(), 1)
         return docker_place.url
 
-    def test_what_it_adds_and_refuses(self, url, engine, docker_place):
+    def test_the_gateway_adds_headers_and_refuses_large_bodies(self, url, engine, docker_place):
         host = containers(engine, docker_place)[".gateway"].attrs["HostConfig"]
         assert (host["ReadonlyRootfs"], host["CapDrop"]) == (True, ["ALL"])
         assert list(host["PortBindings"].values()) == [
@@ -92,7 +92,7 @@ class TestRequests:
         docker_place.deploy(other, 2)
         assert served_version(url) == 2
 
-    def test_other_limits_come_with_the_version(self, url, docker_place, make_bundle):
+    def test_other_limits_apply_with_the_version(self, url, docker_place, make_bundle):
         small = docker_place.with_changes()
         small.placement = docker_place.placement.__class__(
             "staging", small.section, ServingSection(max_body=2000), small.home
@@ -102,7 +102,7 @@ class TestRequests:
         assert answer.json() == {"error": "the body is too large; at most 2000 bytes"}
 
 
-class TestTakeOver:
+class TestServerWithoutGateway:
     """Of a server that publishes the port itself, as all did before there were gateways."""
 
     @pytest.fixture
@@ -116,7 +116,7 @@ class TestTakeOver:
             "ml-pipeline.url": "",
         }
         mounts = {each["Destination"]: each["Name"] for each in server.attrs["Mounts"]}
-        volume = mounts[container.PLACE]
+        volume = mounts[container.CONTENT_FOLDER]
         containers(engine, docker_place)[".gateway"].remove(force=True)
         server.remove(force=True)
         engine.networks.get(f"small-staging-{scope}").remove()
@@ -127,7 +127,7 @@ class TestTakeOver:
             detach=True,
             labels=labels,
             ports={"8000/tcp": ("127.0.0.1", docker_place.port)},
-            volumes={volume: {"bind": container.PLACE, "mode": "ro"}},
+            volumes={volume: {"bind": container.CONTENT_FOLDER, "mode": "ro"}},
         )
         for _ in range(200):
             if (found := docker_place.status()) is not None:
@@ -135,23 +135,25 @@ class TestTakeOver:
         assert found.version == 1
         return made
 
-    def test_the_next_deploy_says_so(self, direct, docker_place, engine, other, caplog):
+    def test_the_next_deploy_replaces_it_with_a_warning(
+        self, direct, docker_place, engine, other, caplog
+    ):
         docker_place.deploy(other, 2)
-        (said,) = caplog.messages
-        assert said.startswith("staging: a new gateway takes the port over, once")
+        (message,) = caplog.messages
+        assert message.startswith("staging: the gateway is replaced; the port is closed")
         assert served_version(docker_place.url) == 2
         assert len(volumes(engine, docker_place)) == 3
         assert server_of(engine, docker_place)
 
-    def test_it_can_be_taken_back(self, direct, docker_place, engine, other):
+    def test_the_replacement_can_be_reverted(self, direct, docker_place, engine, other):
         with docker_place.handover(other, 2) as handover:
             assert served_version(docker_place.url) == 2
-            assert set(containers(engine, docker_place)) == {".gateway", ".blue", DIRECT_OLD}
+            assert set(containers(engine, docker_place)) == {".gateway", ".blue", OLD_DIRECT_ROLE}
             assert handover.former.version == 1
         assert served_version(docker_place.url) == 1
-        assert set(containers(engine, docker_place)) == {DIRECT}
+        assert set(containers(engine, docker_place)) == {DIRECT_ROLE}
 
-    def test_stop_ends_it(self, direct, docker_place, engine):
+    def test_stop_ends_a_server_without_gateway(self, direct, docker_place, engine):
         assert docker_place.stop()
         assert containers(engine, docker_place) == {}
 
@@ -216,7 +218,7 @@ class TestRefused:
         assert docker_place.deploy(other, 2).version == 2
 
 
-KILLED = """
+KILLED_DEPLOY = """
 import os, signal, sys
 from pathlib import Path
 from ml_pipeline.config import EnvironmentSection, ServingSection
@@ -244,19 +246,19 @@ if sys.argv[7].split(" ")[3:]:
 placement = Placement("staging", section, ServingSection(), Home(home))
 deploy(target.DockerTarget(), placement, bundle, int(version))
 """
-POINTS = {
-    "container fill ": "the bundle is laid",
-    "Server start ": "the server runs",
-    "Gateway _mark ": "the files tell of the new one: it has the requests",
+KILL_POINTS = {
+    "container create_content_volume ": "the bundle is laid",
+    "ServerContainer start ": "the server runs",
+    "Gateway _select_server ": "the files tell of the new one: it has the requests",
     "Gateway switch ": "so it has without a reload",
     "Gateway _write draining reload": "connections end",
     "Gateway _run mv reload": "the configuration is in place, nginx has the former one",
     "Gateway _run reload reload": "nginx was told",
-    "Server stop ": "the old one has ended",
+    "ServerContainer stop ": "the old one has ended",
 }
 
 
-def test_killed_at_any_step_a_version_serves_and_the_next_command_recovers(
+def test_after_a_kill_at_any_step_a_version_serves_and_the_next_command_recovers(
     docker_place, engine, make_bundle, server_image, gateway_image
 ):
     """Each command meets what the killed one before it left; clients do not notice anything."""
@@ -264,9 +266,15 @@ def test_killed_at_any_step_a_version_serves_and_the_next_command_recovers(
     bundles = [make_bundle(f"v{n}", identity="ab"[n % 2], weight=float(n)) for n in (2, 3)]
     served = 1
     with Clients(docker_place.url, keep_alive=True, pause=0.02) as clients:
-        for number, point in enumerate(POINTS, 2):
+        for number, point in enumerate(KILL_POINTS, 2):
             bundle = bundles[number % 2]
-            command = [sys.executable, "-c", KILLED, str(docker_place.home.root), str(bundle)]
+            command = [
+                sys.executable,
+                "-c",
+                KILLED_DEPLOY,
+                str(docker_place.home.root),
+                str(bundle),
+            ]
             command += [str(docker_place.port), str(number), server_image, gateway_image, point]
             done = subprocess.run(command, check=False, capture_output=True, text=True)
             assert done.returncode == -signal.SIGKILL, (point, done.stderr)
@@ -281,7 +289,7 @@ def test_killed_at_any_step_a_version_serves_and_the_next_command_recovers(
 
 
 @pytest.mark.parametrize("point", ["Gateway stop ", "gateway create '.gateway',"])
-def test_killed_while_the_gateway_is_replaced_the_next_command_recovers(
+def test_after_a_kill_while_the_gateway_is_replaced_the_next_command_recovers(
     docker_place, engine, make_bundle, other, server_image, gateway_image, point
 ):
     """This is the switch with a gap, so between commands none may answer; then one does."""
@@ -289,7 +297,7 @@ def test_killed_while_the_gateway_is_replaced_the_next_command_recovers(
     network = f"ml-pipeline-test-{docker_place.port}"
     made = engine.networks.create(network)
     try:
-        replaced = KILLED.replace(
+        replaced = KILLED_DEPLOY.replace(
             "EnvironmentSection(", f"EnvironmentSection(network={network!r}, "
         )
         command = [sys.executable, "-c", replaced, str(docker_place.home.root), str(other)]
@@ -307,7 +315,7 @@ def test_killed_while_the_gateway_is_replaced_the_next_command_recovers(
         made.remove()
 
 
-class TestOfAFormerVersion:
+class TestGatewayOfAnEarlierVersion:
     """A gateway whose nginx looks whether files are there, and not at their modes."""
 
     @pytest.fixture(autouse=True)
@@ -317,7 +325,7 @@ class TestOfAFormerVersion:
         def former(*arguments):
             return real(*arguments).replace("(-x ", "(-f ")
 
-        def mark(front, server):
+        def select_server(front, server):
             for colour in container.COLOURS:
                 if server is not None and server.colour == colour:
                     front._write(colour, "")
@@ -327,10 +335,10 @@ class TestOfAFormerVersion:
 
         with monkeypatch.context() as patch:
             patch.setattr(gateway, "configuration", former)
-            patch.setattr(Gateway, "_mark", mark)
+            patch.setattr(Gateway, "_select_server", select_server)
             docker_place.deploy(make_bundle(), 1)
 
-    def test_it_is_switched_there_and_back(self, docker_place, make_bundle, other):
+    def test_it_can_be_switched_twice(self, docker_place, make_bundle, other):
         with Clients(docker_place.url, keep_alive=True, pause=0.02) as clients:
             docker_place.deploy(other, 2)
             docker_place.deploy(make_bundle("third"), 3)
@@ -346,12 +354,12 @@ class TestOfAFormerVersion:
             assert docker_place.deploy(other, version).version == version
 
 
-def test_killed_before_the_reload_the_next_command_makes_up_for_it(
+def test_after_a_kill_before_the_reload_the_next_command_reloads(
     docker_place, engine, make_bundle, server_image, gateway_image
 ):
     docker_place.deploy(make_bundle(), 1)
     small = ServingSection(max_body=2000)
-    killed = KILLED.replace("ServingSection()", "ServingSection(max_body=2000)")
+    killed = KILLED_DEPLOY.replace("ServingSection()", "ServingSection(max_body=2000)")
     bundle = make_bundle("v2", identity="b", weight=2.0)
     command = [sys.executable, "-c", killed, str(docker_place.home.root), str(bundle)]
     command += [str(docker_place.port), "2", server_image, gateway_image, "Gateway _run mv"]

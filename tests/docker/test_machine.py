@@ -60,12 +60,12 @@ RUNS = "open(UP, 'w').write(' '.join(sys.argv[1:])); time.sleep(60)"
 
 
 class TestStart:
-    def test_one_that_comes_up_stays_up(self, start, tmp_path):
+    def test_a_started_dockerd_keeps_running(self, start, tmp_path):
         assert start(RUNS) is None
         assert (tmp_path / "up").read_text() == ""
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
-    def test_it_is_no_descendant_of_this_process(self, start, tmp_path):
+    def test_dockerd_is_no_descendant_of_this_process(self, start, tmp_path):
         """What ends the processes that a test started must not end the engine of other tests."""
         assert start(RUNS) is None
         dockerd = psutil.Process(int((tmp_path / "pid").read_text()))
@@ -85,20 +85,20 @@ class TestStart:
         assert start(f"if not sys.argv[1:]: sys.exit({STORAGE!r})\n{RUNS}") is None
         assert (tmp_path / "up").read_text() == "--storage-driver=vfs"
 
-    def test_the_decisive_line_of_the_log_is_told(self, start, tmp_path):
+    def test_the_error_has_the_decisive_line_of_the_log(self, start, tmp_path):
         (tmp_path / "log").write_text("failed to start daemon: of yesterday\n")
         log = "level=error msg=other\nfailed to start daemon: Devices cgroup isn't mounted\nbye"
         assert start(f"sys.exit({log!r})") == (
             "failed to start daemon: Devices cgroup isn't mounted"
         )
 
-    def test_one_that_hangs_is_ended(self, start, tmp_path):
+    def test_a_dockerd_that_hangs_is_ended(self, start, tmp_path):
         code = 'print(\'level=error msg="waiting for \\\\"x\\\\""\', flush=True); time.sleep(60)'
         assert start(code, seconds=1.5) == 'waiting for \\"x\\"'
         with pytest.raises(ProcessLookupError):
             os.kill(int((tmp_path / "pid").read_text()), 0)
 
-    def test_one_that_says_nothing(self, start):
+    def test_a_dockerd_without_output(self, start):
         assert start("sys.exit(7)") == "exit code 7"
 
 
@@ -118,15 +118,15 @@ class TestStarted:
             machine.started()
         return str(caught.value)
 
-    def test_an_engine_that_is_named_is_not_replaced(self, monkeypatch):
+    def test_a_configured_engine_is_not_replaced(self, monkeypatch):
         monkeypatch.setenv("DOCKER_HOST", "tcp://engine:2376")
         assert "start tcp://engine:2376, or unset DOCKER_HOST" in self.failure()
 
-    def test_one_that_runs_and_does_not_answer(self, monkeypatch):
+    def test_a_running_engine_that_does_not_respond(self, monkeypatch):
         monkeypatch.setattr(machine, "running", lambda: 42)
         assert "dockerd runs (pid 42) and does not answer" in self.failure()
 
-    def test_one_that_does_not_start(self, programs, monkeypatch, tmp_path):
+    def test_an_engine_that_does_not_start(self, programs, monkeypatch, tmp_path):
         programs("dockerd", "sys.exit('failed to start daemon: no')")
         for name in ("mount_cgroups", "make_room_in_cgroup"):
             monkeypatch.setattr(machine, name, lambda: None)
@@ -134,14 +134,14 @@ class TestStarted:
         monkeypatch.setattr(machine.start, "__defaults__", (tmp_path / "log", 10))
         assert "dockerd does not start: failed to start daemon: no" in self.failure()
 
-    def test_who_may_not_install_is_told_how(self, monkeypatch):
+    def test_without_permission_the_error_has_the_commands(self, monkeypatch):
         monkeypatch.setattr(machine, "may_install", lambda: False)
         assert "apt-get install docker.io" in self.failure()
         monkeypatch.delenv("CI")
         with pytest.raises(pytest.skip.Exception, match=r"apt-get install docker\.io"):
             machine.started()
 
-    def test_another_process_of_the_number_is_no_engine(self, tmp_path):
+    def test_a_process_that_reuses_the_pid_is_no_engine(self, tmp_path):
         file = tmp_path / "docker.pid"
         assert machine.running(file) is None
         file.write_text(f"{os.getpid()}\n")
@@ -149,14 +149,14 @@ class TestStarted:
 
 
 class TestInstall:
-    def test_an_index_that_fails_once_is_read_again(self, programs, tmp_path):
+    def test_a_failed_package_index_is_retried(self, programs, tmp_path):
         count = f"path = {str(tmp_path / 'count')!r}\nopen(path, 'a').write('x')"
         code = f"{count}\nsys.exit(len(open(path).read()) < 4 and 'E: not now' or 0)"
         programs("apt-get", code)
         machine.install("thing", pause=0)
         assert (tmp_path / "count").read_text() == "xxxx"  # update and install, twice
 
-    def test_the_decisive_line_is_told(self, programs):
+    def test_the_error_has_the_decisive_line_of_apt(self, programs):
         programs("apt-get", "sys.exit('E: Unable to locate package thing\\nother')")
         with pytest.raises(pytest.fail.Exception) as caught:
             machine.install("thing", pause=0)
@@ -166,16 +166,16 @@ class TestInstall:
         )
 
 
-class TestToldOnce:
+class TestReportedOnce:
     def test_the_tests_after_the_first_are_skipped(self, monkeypatch):
         monkeypatch.setattr(machine, "faults", {})
         with pytest.raises(pytest.fail.Exception), machine.told_once("engine"):
             pytest.fail("dockerd does not start: no\nmore")
 
         with pytest.raises(pytest.skip.Exception, match="engine failed before: dockerd does not"):
-            machine.spare(["tmp_path", "engine"])
+            machine.skip_if_failed(["tmp_path", "engine"])
 
-    def test_what_is_only_skipped_is_no_fault(self, monkeypatch):
+    def test_a_skip_is_no_failure(self, monkeypatch):
         monkeypatch.setattr(machine, "faults", {})
         with pytest.raises(pytest.skip.Exception), machine.told_once("engine"):
             pytest.skip("needs an engine")
@@ -183,7 +183,7 @@ class TestToldOnce:
 
 
 class TestCgroup:
-    def test_a_containers_processes_get_a_group_of_their_own(self, tmp_path):
+    def test_the_processes_of_a_container_get_their_own_group(self, tmp_path):
         (tmp_path / "init").mkdir()
         for name, text in (
             ("cgroup.type", "domain"),
@@ -195,7 +195,7 @@ class TestCgroup:
         assert (tmp_path / "init/cgroup.procs").read_text() == "1"
         assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu +memory"
 
-    def test_the_machines_own_root_is_left_alone(self, tmp_path):
+    def test_the_root_group_of_a_host_is_not_changed(self, tmp_path):
         machine.make_room_in_cgroup(tmp_path)
         assert list(tmp_path.iterdir()) == []
 
@@ -227,11 +227,11 @@ class TestMirrors:
             ("Ubuntu noble main http://u.example/ubuntu/\n", []),
         ],
     )
-    def test_they_follow_the_machines_sources(self, monkeypatch, targets, mirrors):
+    def test_mirrors_follow_the_machines_sources(self, monkeypatch, targets, mirrors):
         monkeypatch.setattr(images, "told_by", lambda *command: targets.splitlines())
         assert images.mirrors() == mirrors
 
-    def test_how_they_are_reached_goes_along(self, monkeypatch):
+    def test_proxies_and_certificates_of_apt_are_used(self, monkeypatch):
         told = [
             'Acquire::http::Proxy "http://proxy.example:3142";',
             'Acquire::https::m.example::Proxy "DIRECT";',

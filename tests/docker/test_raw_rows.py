@@ -115,7 +115,7 @@ def test_a_worker_that_ended_is_started_again(client, place, engine, end):
     assert server.attrs["RestartCount"] == 0
 
 
-def test_it_may_write_to_a_bounded_folder_in_memory_and_nowhere_else(client, place, engine):
+def test_the_worker_may_write_to_a_bounded_folder_in_memory_only(client, place, engine):
     server = server_of(engine, place)
     host = server.attrs["HostConfig"]
     assert host["ReadonlyRootfs"]
@@ -131,7 +131,7 @@ def test_it_may_write_to_a_bounded_folder_in_memory_and_nowhere_else(client, pla
     server.exec_run(["rm", "-f", full])
 
 
-def test_the_worker_is_what_ends_first_where_memory_is_short(client, place, engine):
+def test_the_worker_is_killed_first_when_memory_runs_out(client, place, engine):
     assert ask(client, [ROW]).status_code == 200
     server = server_of(engine, place)
     (worker,) = worker_of(server)
@@ -139,7 +139,7 @@ def test_the_worker_is_what_ends_first_where_memory_is_short(client, place, engi
     assert told.strip() == b"1000"
 
 
-def test_nothing_of_the_build_is_left_in_it(engine, raw_server_image):
+def test_the_image_has_no_build_files(engine, raw_server_image):
     """Neither the certificates of the build nor pip."""
     found = engine.containers.run(
         raw_server_image, ["-c", "ls /build /opt; true"], entrypoint=["sh"], remove=True
@@ -148,7 +148,7 @@ def test_nothing_of_the_build_is_left_in_it(engine, raw_server_image):
     assert "BEGIN CERTIFICATE" not in str(engine.images.get(raw_server_image).history())
 
 
-def test_it_shares_the_layers_of_the_small_image(engine, raw_server_image, server_image):
+def test_the_image_shares_the_layers_of_the_small_image(engine, raw_server_image, server_image):
     layers, others = (
         engine.images.get(name).attrs["RootFS"]["Layers"]
         for name in (raw_server_image, server_image)
@@ -182,7 +182,7 @@ def small(tmp_path, bundle, server_image, gateway_image):
 
 
 class TestSmallImage:
-    def test_the_refusal_names_the_line_to_change(self, small):
+    def test_the_error_names_the_line_to_change(self, small):
         found = small(raw_rows=False)
         assert found.status_code == 501
         assert "'environments.staging.raw_rows: true' in ml.yaml" in found.json()["error"]

@@ -36,9 +36,7 @@ def home(project, registry_database):
         DockerTarget().stop(Placement.of(project, name, home))
 
 
-def test_the_requests_that_production_answered_are_replayed(
-    project, home, make_context, make_bundle
-):
+def test_recorded_requests_of_production_are_replayed(project, home, make_context, make_bundle):
     champion = make_bundle("champion", identity="c", weight=3.0)
     version = Registry.of(project, home).register(champion).version
     Registry.of(project, home).aliases.set(CHAMPION, version)

@@ -7,7 +7,7 @@ from tests.rollback_scenarios import back_and_forth
 
 
 @pytest.mark.slow
-def test_the_pages_commands_go_back_and_no_request_fails(
+def test_the_commands_of_the_page_roll_back_without_a_failed_request(
     engine, server_image, gateway_image, tmp_path
 ):
     images = {"IMAGE": server_image, "GATEWAY_IMAGE": gateway_image}

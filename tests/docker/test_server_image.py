@@ -28,7 +28,7 @@ def run(engine, server_image):
     return run
 
 
-def test_it_holds_what_serving_imports_and_nothing_else(run):
+def test_the_image_has_exactly_what_serving_imports(run):
     python = "/opt/ml-pipeline/bin/python"
     installed = json.loads(run("-c", INSTALLED, entrypoint=[python]).decode())
     lock = locked("requirements-serving.txt")
@@ -42,7 +42,7 @@ def test_it_holds_what_serving_imports_and_nothing_else(run):
     run("-P", "-c", "import ml_pipeline.traffic.mirror_reader", entrypoint=[python])
 
 
-def test_by_hand_it_serves_a_mounted_bundle(engine, server_image, make_bundle, free_port):
+def test_the_image_serves_a_mounted_bundle(engine, server_image, make_bundle, free_port):
     bundle = make_bundle()
     for path in (bundle, *bundle.iterdir()):
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -63,7 +63,7 @@ def test_by_hand_it_serves_a_mounted_bundle(engine, server_image, make_bundle, f
         container.remove(force=True)
 
 
-def test_reached_from_elsewhere_it_wants_a_token(run):
+def test_a_published_host_that_is_not_loopback_requires_a_token(run):
     with pytest.raises(ContainerError, match="can be reached from elsewhere and no token"):
         run()
 
@@ -95,7 +95,7 @@ def brought_buildkit():
 
 
 @pytest.mark.slow
-def test_buildkit_builds_it_too(engine, base_image, server_image, tmp_path):
+def test_buildkit_builds_the_image(engine, base_image, server_image, tmp_path):
     with context() as stream:
         subprocess.run(["tar", "-x", "-C", str(tmp_path)], stdin=stream, check=True)
     command = [

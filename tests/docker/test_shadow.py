@@ -6,7 +6,7 @@ import pytest
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.online import live_shadow
-from ml_pipeline.targets.base import Copying, Deployment, Placement
+from ml_pipeline.targets.base import Deployment, Placement, ShadowSpec
 from ml_pipeline.targets.docker.target import DockerTarget
 
 from tests.servers import TOKEN, await_ready, free_port
@@ -25,7 +25,7 @@ class Containers(Delivery):
     def scope(self):
         return (self.home / "servers/containers").read_text().strip()
 
-    def mine(self, kind):
+    def names_of(self, kind):
         """Return names of what this home has on the engine."""
         found = getattr(self.engine, kind).list(
             **{"all": True} if kind == "containers" else {},
@@ -34,7 +34,7 @@ class Containers(Delivery):
         return sorted(each.name for each in found)
 
     def container(self, end):
-        name = next(name for name in self.mine("containers") if name.endswith(end))
+        name = next(name for name in self.names_of("containers") if name.endswith(end))
         return self.engine.containers.get(name)
 
     def server(self, environment):
@@ -57,12 +57,17 @@ def delivery(
         serving={"token_env": "ML_TEST_TOKEN"},
         shadow={"min_requests": 100, "p99_ms": 3000, "min_minutes": 0, "timeout_ms": 300},
     )
-    made = Containers(engine, project, make_context, make_bundle)
-    yield made
-    for name in made.mine("containers"):
+    containers = Containers(engine, project, make_context, make_bundle)
+    yield containers
+    for name in containers.names_of("containers"):
         engine.containers.get(name).remove(force=True)
-    made.stop()
-    assert made.mine("containers") == made.mine("volumes") == made.mine("networks") == []
+    containers.stop()
+    assert (
+        containers.names_of("containers")
+        == containers.names_of("volumes")
+        == containers.names_of("networks")
+        == []
+    )
 
 
 @pytest.fixture
@@ -72,7 +77,7 @@ def production(delivery):
     return production
 
 
-def test_production_copies_its_requests_until_they_are_judged(delivery, production):
+def test_production_copies_its_requests_until_the_verdict(delivery, production):
     server = delivery.server("production")
     before = delivery.networks(server)
     with Clients(production.url, token=TOKEN) as clients:
@@ -93,10 +98,10 @@ def test_production_copies_its_requests_until_they_are_judged(delivery, producti
     assert not clients.errors
     assert live_shadow.read(delivery.home, "staging") is None
     assert (delivery.home / "shadow/staging.jsonl").stat().st_mode & 0o777 == 0o600
-    assert not [name for name in delivery.mine("containers") if ".shadow" in name]
+    assert not [name for name in delivery.names_of("containers") if ".shadow" in name]
 
 
-def test_a_challenger_gone_bad_does_not_touch_the_champion(delivery, production):
+def test_a_failing_challenger_does_not_affect_the_champion(delivery, production):
     challenger = delivery.server("staging")
     with Clients(production.url, token=TOKEN) as clients:
         clients.wait_for(150)
@@ -115,7 +120,7 @@ def test_a_challenger_gone_bad_does_not_touch_the_champion(delivery, production)
     assert not clients.errors
 
 
-def test_what_ends_meanwhile_leaves_nothing_to_judge(delivery, production):
+def test_a_replaced_server_ends_the_shadow_as_inconclusive(delivery, production):
     assert delivery.shadow(start=True).exit_code == 0
     delivery.server("production").restart(timeout=1)
     result = delivery.shadow(judge=True)
@@ -129,11 +134,11 @@ def test_what_ends_meanwhile_leaves_nothing_to_judge(delivery, production):
     assert "production serves another version by now" in result.report.summary
     assert delivery.shadow(start=True).exit_code == 0
     delivery.target.stop(Placement.of(delivery.project, "staging", delivery.home))
-    assert not [name for name in delivery.mine("containers") if ".shadow" in name]
+    assert not [name for name in delivery.names_of("containers") if ".shadow" in name]
     assert delivery.shadow(judge=True).report.verdict is Verdict.FAIL
 
 
-def test_a_process_beside_a_container_is_not_reached(make_project, make_context, tmp_path):
+def test_a_challenger_process_beside_a_container_is_refused(make_project, make_context, tmp_path):
     environments = {
         "staging": {"port": free_port()},
         "production": {"port": free_port(), "target": "docker"},
@@ -142,6 +147,6 @@ def test_a_process_beside_a_container_is_not_reached(make_project, make_context,
     home = make_context(project, "shadow", "staging").home
     places = {name: Placement.of(project, name, home) for name in environments}
     served = Deployment(url="http://127.0.0.1:1", version=1, digest="d", pid=1, bundle=tmp_path)
-    copying = Copying(served, places["staging"], served, None, None, 1.0, 1.0)
+    spec = ShadowSpec(served, places["staging"], served, None, None, 1.0, 1.0)
     with pytest.raises(UsageError, match="staging has the target process, which a container of"):
-        DockerTarget().start_shadow(places["production"], copying)
+        DockerTarget().start_shadow(places["production"], spec)

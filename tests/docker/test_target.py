@@ -27,9 +27,9 @@ from ml_pipeline.targets.docker.target import DockerTarget
 
 from tests.docker.machine import sdk_leaves_sockets
 from tests.servers import falsify_golden, served_version
-from tests.targets.samples import Clients
+from tests.targets.clients import Clients
 
-SILENCE_SECONDS = 2
+MAX_GAP_SECONDS = 2
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def every_volume(engine, place):
 
 
 class TestContainer:
-    def test_it_may_do_nothing_but_serve(self, engine, docker_place, make_bundle):
+    def test_the_container_is_hardened(self, engine, docker_place, make_bundle):
         docker_place.deploy(make_bundle(), 3)
         server = server_of(engine, docker_place)
         host = server.attrs["HostConfig"]
@@ -84,16 +84,16 @@ class TestContainer:
             assert done.exit_code == 1
             assert b"Read-only file system" in done.output
 
-    def test_what_it_serves_stands_in_its_labels(self, engine, docker_place, make_bundle):
+    def test_the_labels_have_what_is_served(self, engine, docker_place, make_bundle):
         deployment = docker_place.deploy(make_bundle(), 3)
         server = server_of(engine, docker_place)
         assert server.name.startswith("small-staging-")
-        told = {key: server.labels[f"ml-pipeline.{key}"] for key in ("project", "environment")}
-        assert told == {"project": "small", "environment": "staging"}
+        labels = {key: server.labels[f"ml-pipeline.{key}"] for key in ("project", "environment")}
+        assert labels == {"project": "small", "environment": "staging"}
         assert server.labels["ml-pipeline.version"] == "3"
         assert server.labels["ml-pipeline.digest"] == deployment.digest
 
-    def test_the_token_is_in_a_file_that_only_the_server_reads(
+    def test_the_token_is_in_a_file_readable_by_the_server_only(
         self, engine, docker_place, make_bundle, monkeypatch
     ):
         monkeypatch.setenv("API_TOKEN", "s3cret-s3cret")
@@ -105,7 +105,7 @@ class TestContainer:
         files = [path for path in docker_place.home.root.rglob("*") if path.is_file()]
         assert not [path for path in files if b"s3cret" in path.read_bytes()]
 
-    def test_the_engine_starts_it_again_when_it_fails(self, docker_place, make_bundle):
+    def test_the_engine_restarts_a_failed_server(self, docker_place, make_bundle):
         first = docker_place.deploy(make_bundle(), 1)
         os.kill(first.pid, signal.SIGKILL)
         deadline = time.monotonic() + 120
@@ -114,8 +114,10 @@ class TestContainer:
             time.sleep(0.1)
         assert served_version(docker_place.url) == 1
 
-    def test_too_little_memory_is_told(self, docker_place, make_bundle):
-        with pytest.raises(EnvironmentFault, match=r"more memory .*raise environments\.NAME\.mem"):
+    def test_too_little_memory_is_an_error(self, docker_place, make_bundle):
+        with pytest.raises(
+            EnvironmentFault, match=r"ran out of memory.*raise environments\.NAME\.mem"
+        ):
             docker_place.with_changes(memory="12m").deploy(make_bundle(), 1)
 
     def test_another_setting_is_another_container(self, engine, docker_place, make_bundle):
@@ -124,9 +126,7 @@ class TestContainer:
         server = server_of(engine, docker_place)
         assert server.attrs["HostConfig"]["Memory"] == 300 << 20
 
-    def test_the_gateway_joins_a_network_of_the_engine_and_the_server_does_not(
-        self, engine, docker_place, make_bundle
-    ):
+    def test_only_the_gateway_joins_the_configured_network(self, engine, docker_place, make_bundle):
         network = engine.networks.create(f"ml-pipeline-test-{os.getpid()}")
         try:
             docker_place.with_changes(network=network.name).deploy(make_bundle(), 1)
@@ -147,12 +147,12 @@ class TestContainer:
 class TestPredictionLog:
     """It lies in a volume that no rollover removes, and is brought when it is needed."""
 
-    def ask(self, place, number):
+    def predict(self, place, number):
         sent = {"x-request-id": number}
         body = {"features": [1.0, "north"]}
         httpx.post(f"{place.url}/predict", json=body, headers=sent, timeout=60).raise_for_status()
 
-    def brought(self, place):
+    def fetch_log(self, place):
         """Id and version of the requests that clients asked, once they are written."""
         time.sleep(0.3)
         folder = place.home / "predictions/staging"
@@ -162,49 +162,49 @@ class TestPredictionLog:
         found = [entry for _, entry in read(folder) if not entry.is_probe]
         return [(entry.request_id, entry.model_version) for entry in found]
 
-    def test_what_was_asked_before_and_after_a_switch_is_found(
+    def test_the_log_has_requests_before_and_after_a_switch(
         self, engine, docker_place, make_bundle, other
     ):
         docker_place.deploy(make_bundle(), 1)
-        self.ask(docker_place, "before")
-        assert self.brought(docker_place) == [("before", 1)]
+        self.predict(docker_place, "before")
+        assert self.fetch_log(docker_place) == [("before", 1)]
         docker_place.deploy(other, 2)
-        self.ask(docker_place, "after")
-        assert self.brought(docker_place) == [("before", 1), ("after", 2)]
+        self.predict(docker_place, "after")
+        assert self.fetch_log(docker_place) == [("before", 1), ("after", 2)]
         server = server_of(engine, docker_place)
         folder = server.exec_run(["stat", "-c", "%a %u", "/var/lib/ml-pipeline/predictions"])
         assert folder.output.split() == [b"700", b"10001"]
         elsewhere = server.exec_run(["touch", "/var/lib/ml-pipeline/more"])
         assert b"Permission denied" in elsewhere.output
 
-    def test_stopped_all_of_it_is_in_the_home_and_nothing_on_the_engine(
+    def test_stop_copies_the_log_to_the_home_and_removes_the_volumes(
         self, engine, docker_place, make_bundle
     ):
         docker_place.deploy(make_bundle(), 1)
-        self.ask(docker_place, "last")
+        self.predict(docker_place, "last")
         docker_place.stop()
         assert every_volume(engine, docker_place) == []
         found = [entry for _, entry in read(docker_place.home / "predictions/staging")]
         assert [entry.request_id for entry in found if not entry.is_probe] == ["last"]
 
-    def test_a_first_version_that_is_refused_leaves_none(self, engine, docker_place, make_bundle):
+    def test_a_refused_first_version_leaves_no_volume(self, engine, docker_place, make_bundle):
         bundle = make_bundle()
         falsify_golden(bundle)
         with pytest.raises(Refused):
             docker_place.deploy(bundle, 1)
         assert every_volume(engine, docker_place) == []
 
-    def test_switched_off_the_container_can_write_nothing_but_its_control_socket(
+    def test_without_the_log_the_container_can_write_only_its_control_socket(
         self, engine, docker_place, make_bundle, other
     ):
         off = docker_place.with_changes(prediction_log=PredictionLogSection(enabled=False))
         off.deploy(make_bundle(), 1)
         mounts = server_of(engine, docker_place).attrs["Mounts"]
-        assert [each["Destination"] for each in mounts if each["RW"]] == [container.CONTROL]
+        assert [each["Destination"] for each in mounts if each["RW"]] == [container.CONTROL_FOLDER]
         off.target.fetch_predictions(off.placement)
         assert not (docker_place.home / "predictions").exists()
 
-    def test_one_that_is_full_takes_turns(self, docker_place, make_bundle):
+    def test_the_log_is_rotated(self, docker_place, make_bundle):
         small = PredictionLogSection(max_bytes=1 << 16, keep=2)
         place = docker_place.with_changes(prediction_log=small)
         place.deploy(make_bundle(), 1)
@@ -233,11 +233,11 @@ class TestRollover:
         assert clients.errors == []
         assert set(clients.versions) == {1, 2}
         assert set(clients.versions[switched + len(clients.threads) :]) == {2}
-        assert clients.longest_silence < SILENCE_SECONDS
+        assert clients.longest_gap < MAX_GAP_SECONDS
         assert server_of(engine, docker_place)
         assert len(volumes(engine, docker_place)) == 3
 
-    def test_none_is_lost_when_it_is_taken_back(self, docker_place, make_bundle, other):
+    def test_a_revert_loses_no_request_of_the_clients(self, docker_place, make_bundle, other):
         docker_place.deploy(make_bundle(), 1)
         with Clients(docker_place.url, keep_alive=True, pause=0.01) as clients:
             with docker_place.handover(other, 2):
@@ -259,7 +259,7 @@ class TestRollover:
         assert server_of(engine, docker_place)
         assert len(volumes(engine, docker_place)) == 3
 
-    def test_one_that_dies_after_the_switch_is_taken_back(
+    def test_a_server_that_fails_after_the_switch_is_reverted(
         self, docker_place, make_bundle, other, monkeypatch
     ):
         docker_place.deploy(make_bundle(), 1)
@@ -276,7 +276,9 @@ class TestRollover:
         assert docker_place.status().version == 1
         assert served_version(docker_place.url) == 1
 
-    def test_a_former_one_that_was_down_is_replaced(self, engine, docker_place, make_bundle, other):
+    def test_a_former_server_that_is_down_is_replaced(
+        self, engine, docker_place, make_bundle, other
+    ):
         docker_place.deploy(make_bundle(), 1)
         server_of(engine, docker_place).stop(timeout=0)
         assert docker_place.status() is None
@@ -288,7 +290,7 @@ class TestRollover:
 
 
 class TestEngine:
-    def test_none_that_answers_is_a_fault_of_the_environment(
+    def test_an_unreachable_engine_is_an_environment_error(
         self, tmp_path, make_bundle, monkeypatch
     ):
         monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
@@ -305,7 +307,9 @@ class TestEngine:
             DockerTarget().handover(placement, make_bundle(), 1)
         assert DockerTarget().status(placement) is None  # it never had a container
 
-    def test_one_that_went_away_is_told(self, docker_place, make_bundle, tmp_path, monkeypatch):
+    def test_an_engine_that_goes_away_is_an_error(
+        self, docker_place, make_bundle, tmp_path, monkeypatch
+    ):
         docker_place.deploy(make_bundle(), 1)
         with sdk_leaves_sockets(), monkeypatch.context() as patch:
             patch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
@@ -326,18 +330,18 @@ class TestEngine:
         finally:
             engines.RAW_IMAGE = before
 
-    def test_without_the_gateway_s_image_the_command_that_builds_it_is_told(
+    def test_a_missing_gateway_image_names_the_build_command(
         self, docker_place, make_bundle, monkeypatch
     ):
         monkeypatch.setattr(engines, "GATEWAY", "ml-pipeline-gateway:never-built")
-        told = r"has no image ml-pipeline-gateway:never-built; docker build -f docker/gateway\."
-        with pytest.raises(EnvironmentFault, match=told):
+        labels = r"has no image ml-pipeline-gateway:never-built; docker build -f docker/gateway\."
+        with pytest.raises(EnvironmentFault, match=labels):
             docker_place.with_changes(gateway_image=None).deploy(make_bundle(), 1)
         assert docker_place.status() is None
 
-    def test_an_image_that_cannot_be_had_is_told(self, docker_place, make_bundle):
-        told = r"no image localhost:1/none:1, and none is pulled: .*environments\.NAME\.image"
-        with pytest.raises(EnvironmentFault, match=told):
+    def test_an_image_that_cannot_be_pulled_is_an_error(self, docker_place, make_bundle):
+        labels = r"no image localhost:1/none:1, and none is pulled: .*environments\.NAME\.image"
+        with pytest.raises(EnvironmentFault, match=labels):
             docker_place.with_changes(image="localhost:1/none:1").deploy(make_bundle(), 1)
 
     def test_a_port_of_another_container_names_it(
@@ -351,7 +355,7 @@ class TestEngine:
             docker_place.with_changes(home=home).deploy(make_bundle("again"), 1)
         assert served_version(docker_place.url) == 1
 
-    def test_one_on_another_machine(self, docker_place, make_bundle, monkeypatch):
+    def test_an_engine_on_another_machine(self, docker_place, make_bundle, monkeypatch):
         monkeypatch.setenv("API_TOKEN", "s3cret")
         public = docker_place.with_changes(host="0.0.0.0", token_env="API_TOKEN")
         with forwarded("/var/run/docker.sock") as port:
@@ -361,7 +365,7 @@ class TestEngine:
             assert docker_place.status() == deployment
             assert docker_place.stop()
 
-    def test_a_url_of_the_configuration_is_what_is_asked(self, docker_place, make_bundle):
+    def test_a_configured_url_is_used(self, docker_place, make_bundle):
         url = f"http://localhost:{docker_place.port}"
         deployment = docker_place.with_changes(url=url).deploy(make_bundle(), 1)
         assert deployment.url == url
@@ -406,7 +410,7 @@ def relay(client, path):
                 peers[source].sendall(chunk)
 
 
-AGENT = """
+AGENT_SCRIPT = """
 import json, sys
 from pathlib import Path
 from ml_pipeline.config import EnvironmentSection, PredictionLogSection, ServingSection
@@ -434,7 +438,7 @@ def test_an_agent_in_a_container_deploys(
     output = engine.containers.run(
         agent_image,
         [
-            *("python", "-c", AGENT, home, bundle, str(docker_place.port)),
+            *("python", "-c", AGENT_SCRIPT, home, bundle, str(docker_place.port)),
             server_image,
             gateway_image,
         ],
@@ -454,12 +458,12 @@ def test_an_agent_in_a_container_deploys(
     assert served_version(docker_place.url) == 1
 
 
-def test_no_import_of_the_sdk_before_it_is_used():
+def test_the_docker_sdk_is_imported_lazily():
     code = "import sys, ml_pipeline.targets.docker.target; sys.exit('docker' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_health_is_seen_by_the_engine(engine, docker_place, make_bundle):
+def test_the_engines_health_check_passes(engine, docker_place, make_bundle):
     docker_place.deploy(make_bundle(), 1)
     server = server_of(engine, docker_place)
     command = server.attrs["Config"]["Healthcheck"]["Test"][1:]

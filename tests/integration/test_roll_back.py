@@ -10,5 +10,5 @@ from tests.rollback_scenarios import back_and_forth
 
 
 @pytest.mark.slow
-def test_the_pages_commands_go_back_and_no_request_fails(tmp_path: Path) -> None:
+def test_the_commands_of_the_page_roll_back_without_a_failed_request(tmp_path: Path) -> None:
     back_and_forth(tmp_path, "With processes", {})

@@ -84,7 +84,7 @@ class TestPort:
             doctor_environments.check_ports(project, Home(tmp_path / "home"), ["production"])
 
     def test_ports_of_containers_on_this_machine_are_checked(self, examine, no_engine, monkeypatch):
-        monkeypatch.setattr(container_detection, "container", lambda: None)
+        monkeypatch.setattr(container_detection, "container_marker", lambda: None)
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
             check = examine(port=port, target="docker")["port of production"]
@@ -113,11 +113,11 @@ class TestPort:
 
 class TestProcess:
     def test_a_process_on_a_machine_passes(self, examine, monkeypatch):
-        monkeypatch.setattr(container_detection, "container", lambda: None)
+        monkeypatch.setattr(container_detection, "container_marker", lambda: None)
         assert examine(port=0)["target of production"].verdict is Verdict.PASS
 
     def test_a_process_in_a_container_fails(self, examine, monkeypatch):
-        monkeypatch.setattr(container_detection, "container", lambda: "/.dockerenv")
+        monkeypatch.setattr(container_detection, "container_marker", lambda: "/.dockerenv")
         check = examine(port=0)["target of production"]
         assert (check.verdict, check.required) == (Verdict.FAIL, True)
         assert "in a container (/.dockerenv)" in check.observed

@@ -19,7 +19,7 @@ from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.targets import server_records
 from ml_pipeline.targets.base import Deployment
 from ml_pipeline.targets.released_bundles import MIN_AGE_SECONDS, release
-from ml_pipeline.targets.server_records import Server, State
+from ml_pipeline.targets.server_records import EnvironmentRecord, ServerRecord
 
 Delivery = Any
 
@@ -63,8 +63,8 @@ def clean(delivery: Delivery, *, keep: int = 2, **environments: Any) -> list[Che
     )
 
 
-def server(digest: str) -> Server:
-    return Server(
+def server(digest: str) -> ServerRecord:
+    return ServerRecord(
         pid=1,
         started="boot b ticks 1",
         version=1,
@@ -108,7 +108,7 @@ def test_a_version_that_was_gone_back_from_is_none_to_go_back_to(delivery: Deliv
 @pytest.mark.parametrize("which", ["serving", "former"])
 def test_what_a_server_of_this_machine_reads_stays(delivery: Delivery, which: str) -> None:
     first = delivery.registry.read().version(1).digest
-    known = State(**(asdict(State()) | {which: server(first)}))
+    known = EnvironmentRecord(**(asdict(EnvironmentRecord()) | {which: server(first)}))
     server_records.write(delivery.home / "servers/old-environment.json", known)
     clean(delivery)
     assert kept(delivery) == [1, 2, 3]

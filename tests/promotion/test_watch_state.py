@@ -156,7 +156,7 @@ def test_what_took_the_place_of_the_watched_version_meanwhile_stays(delivery: De
     assert back(delivery, present=(third.version, third.bundle)).version.number == 2
 
 
-class TestTheClockIsSet:
+class TestClockChanges:
     @pytest.mark.parametrize("hours", [-30, 30], ids=["backward", "forward"])
     def test_a_watch_lasts_as_long_as_it_is_to_last(
         self, three: Any, make_project: Any, make_context: Any, hours: int

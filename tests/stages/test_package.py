@@ -180,7 +180,7 @@ class TestImage:
             done.append(("push", name))
             return "sha256:0"
 
-        monkeypatch.setattr("ml_pipeline.targets.kubernetes.image.bake", bake)
+        monkeypatch.setattr("ml_pipeline.targets.kubernetes.image.build", bake)
         monkeypatch.setattr("ml_pipeline.targets.kubernetes.image.push", push)
         return done
 
@@ -218,4 +218,4 @@ class TestImage:
     def test_a_wrong_name_is_told_before_anything_is_done(self, again):
         result = again(image="r/mine:latest")
         assert result.exit_code == 2
-        assert "without tag" in result.report.summary
+        assert "without a tag" in result.report.summary

@@ -254,7 +254,7 @@ def live_delivery(make_delivery):
     return delivery, delivery.deploy("production", delivery.make_bundle("champion"), 1)
 
 
-def test_production_copies_its_requests_until_they_are_judged(live_delivery):
+def test_production_copies_its_requests_until_the_verdict(live_delivery):
     delivery, production = live_delivery
     delivery.challenge(weight=1.1)
     with Clients(production.url) as clients:
@@ -312,7 +312,7 @@ def replace_by_a_bad_one(delivery, deployment, kind):
 
 
 @pytest.mark.parametrize("kind", ["hangs", "gone", "garbage", "noise"])
-def test_a_challenger_gone_bad_does_not_touch_the_champion(make_delivery, kind):
+def test_a_failing_challenger_does_not_affect_the_champion(make_delivery, kind):
     delivery = make_delivery(timeout_ms=300)
     production = delivery.deploy("production", delivery.make_bundle("champion"), 1)
     deployment, _ = delivery.challenge(weight=1.1)

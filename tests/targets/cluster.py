@@ -49,7 +49,7 @@ sys.exit(answer["code"])
 
 
 class Refusal(Exception):
-    """What kubectl says on stderr."""
+    """An error of kubectl, printed on stderr."""
 
 
 class Pod:
@@ -79,13 +79,13 @@ class Pod:
         place.mkdir()
         (place / "bundle").symlink_to(bundle)
         self.log = place / "log"
-        given = {container["env"][0]["name"]: token}
+        stdin = {container["env"][0]["name"]: token}
         arguments = container["args"]
         for mount in container["volumeMounts"]:
             folder = place / mount["name"]
             folder.mkdir()
             arguments = [each.replace(mount["mountPath"], str(folder)) for each in arguments]
-        self.process = cluster.nursery.start(place, self.port, arguments, given, self.log)
+        self.process = cluster.process_group.start(place, self.port, arguments, stdin, self.log)
 
     @property
     def ready(self):
@@ -128,11 +128,11 @@ class Pod:
 
 
 class Cluster:
-    """Objects of one namespace, the processes behind them, and the calls that were made."""
+    """Objects of one namespace, their server processes, and the recorded calls."""
 
-    def __init__(self, root, bundles, nursery, namespace="ml"):
+    def __init__(self, root, bundles, process_group, namespace="ml"):
         self.root = root
-        self.nursery = nursery
+        self.process_group = process_group
         self.namespace = namespace
         self.contexts = {"test"}
         self.secrets = {(f"small{end}-token", "token"): TOKEN for end in ("", "-staging", "-other")}
@@ -141,15 +141,15 @@ class Cluster:
         self.before = lambda words: None
         self._bundles = bundles
         self._pods = {}
-        self._doors = {}
+        self._service_ports = {}
         self._lock = threading.RLock()
         path = str(root / "api.sock")
         cluster = self
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self):
-                words, given = json.loads(self.rfile.readline())
-                self.wfile.write(json.dumps(cluster.answer(words, given)).encode() + b"\n")
+                words, stdin = json.loads(self.rfile.readline())
+                self.wfile.write(json.dumps(cluster.answer(words, stdin)).encode() + b"\n")
 
         self._server = socketserver.ThreadingUnixStreamServer(path, Handler)
         self._server.daemon_threads = True
@@ -168,32 +168,32 @@ class Cluster:
         for pods in self._pods.values():
             for pod in pods:
                 pod.end()
-        for door in self._doors.values():
-            door.close()
+        for service_port in self._service_ports.values():
+            service_port.close()
 
     def names(self, kind):
         return sorted(name for other, name in self.objects if other == kind)
 
     def image(self, name):
-        """Return the bundle in an image: package --push has brought there what is released."""
+        """Return the bundle in an image: every released bundle counts as pushed."""
         repository, _, tag = name.rpartition(":")
         found = [path for root in self._bundles for path in root.glob(f"released/{tag}*")]
         return found[0] if repository == REGISTRY and found else None
 
     # --- kubectl ------------------------------------------------------------------------------
 
-    def answer(self, words, given):
+    def answer(self, words, stdin):
         try:
             options, words = self._options(words)
             self.calls.append(words)
             self.before(words)
-            self._check_place(options)
+            self._check_namespace(options)
             command = getattr(self, words[0].replace("-", "_"))
-            return {"stdout": command(words[1:], options, given), "stderr": "", "code": 0}
+            return {"stdout": command(words[1:], options, stdin), "stderr": "", "code": 0}
         except Refusal as refusal:
             return {"stdout": "", "stderr": f"{refusal}\n", "code": 1}
 
-    def _check_place(self, options):
+    def _check_namespace(self, options):
         context, namespace = options.get("--context", "test"), options["--namespace"]
         if context not in self.contexts:
             raise Refusal(f'error: context "{context}" does not exist')
@@ -201,15 +201,15 @@ class Cluster:
             raise Refusal(f'Error from server (NotFound): namespaces "{namespace}" not found')
 
     def _options(self, words):
-        """Split words and options as kubectl does; an option that is not known is a fault."""
-        alone = {"--ignore-not-found", "--server-side", "--force-conflicts", "--wait=false"}
+        """Split words and options as kubectl does; refuse unknown options."""
+        switches = {"--ignore-not-found", "--server-side", "--force-conflicts", "--wait=false"}
         valued = {
             *("--namespace", "--context", "--output", "--selector", "--field-manager"),
             *("--filename", "--timeout", "--type", "--patch", "--address"),
         }
         options, plain, rest = {}, [], iter(words)
         for word in rest:
-            if word in alone:
+            if word in switches:
                 options[word] = True
             elif word in valued:
                 options[word] = next(rest)
@@ -219,7 +219,7 @@ class Cluster:
                 plain.append(word)
         return options, plain
 
-    def get(self, words, options, given):
+    def get(self, words, options, stdin):
         assert options["--output"] == "json"
         if "/" in words[0]:
             keys = [(KINDS[kind], name) for kind, name in (word.split("/") for word in words)]
@@ -229,20 +229,22 @@ class Cluster:
         with self._lock:
             if len(words) == 2:
                 found = self.objects.get((kind, words[1]))
-                return "" if found is None else json.dumps(self._seen(found))
+                return "" if found is None else json.dumps(self._with_status(found))
             if kind == "Pod":
                 items = [pod for name in self._pods for pod in self._pods_of(name)]
             else:
                 items = [
-                    self._seen(one) for (other, _), one in self.objects.items() if other == kind
+                    self._with_status(one)
+                    for (other, _), one in self.objects.items()
+                    if other == kind
                 ]
         items = [one for one in items if matches(one, options["--selector"])]
         return json.dumps({"kind": "List", "items": items})
 
-    def apply(self, words, options, given):
+    def apply(self, words, options, stdin):
         assert options["--server-side"]
         assert options["--filename"] == "-"
-        items = json.loads(given)["items"]
+        items = json.loads(stdin)["items"]
         for one in items:
             kubernetes_validate.validate(one, SCHEMAS, strict=True)
             assert one["metadata"]["namespace"] == self.namespace
@@ -253,7 +255,7 @@ class Cluster:
                 self._act(one["kind"], one["metadata"]["name"])
         return "".join(f"{one['kind']} serverside-applied\n" for one in items)
 
-    def rollout(self, words, options, given):
+    def rollout(self, words, options, stdin):
         assert words[0] == "status"
         name = words[1].removeprefix("deployment/")
         deadline = time.monotonic() + int(options["--timeout"].removesuffix("s"))
@@ -269,7 +271,7 @@ class Cluster:
             time.sleep(0.05)
         raise Refusal("error: timed out waiting for the condition")
 
-    def patch(self, words, options, given):
+    def patch(self, words, options, stdin):
         kind, name = KINDS[words[0]], words[1]
         assert options["--type"] == "json"
         with self._lock:
@@ -289,7 +291,7 @@ class Cluster:
             self._act(kind, name)
         return f"{words[0]}/{name} patched\n"
 
-    def delete(self, words, options, given):
+    def delete(self, words, options, stdin):
         kinds = [KINDS[word] for word in words[0].split(",")]
         with self._lock:
             for kind, name in list(self.objects):
@@ -298,7 +300,7 @@ class Cluster:
                     self._act(kind, name)
         return ""
 
-    def port_forward(self, words, options, given):
+    def port_forward(self, words, options, stdin):
         kind, _, name = words[0].partition("/")
         with self._lock:
             if kind == "service":
@@ -325,16 +327,18 @@ class Cluster:
             elif not pods or pods[-1].template != wanted:
                 pods.append(Pod(self, wanted))
         if kind == "Service":
-            door = self._doors.pop(name, None)
+            service_port = self._service_ports.pop(name, None)
             port = None if made is None else made["spec"]["ports"][0]["port"]
-            if door is not None and door.port != port:
-                door.close()
-                door = None
+            if service_port is not None and service_port.port != port:
+                service_port.close()
+                service_port = None
             if port is not None:
-                self._doors[name] = door or Door(port, lambda: self._backend(name))
+                self._service_ports[name] = service_port or ServicePort(
+                    port, lambda: self._backend(name)
+                )
 
     def _scheduled_pods(self, name):
-        """Return the pods, the old one gone where the new one is ready."""
+        """Return the pods, without the old one once the new one is ready."""
         pods = self._pods.get(name, [])
         if len(pods) == 2 and pods[1].ready:
             pods.pop(0).end()
@@ -356,7 +360,7 @@ class Cluster:
             ready = [pod.port for pod in self._scheduled_pods(name) if pod.ready] if name else []
         return ready[0] if ready else None
 
-    def _seen(self, made):
+    def _with_status(self, made):
         if made["kind"] != "Deployment":
             return made
         pods = self._scheduled_pods(made["metadata"]["name"])
@@ -373,8 +377,8 @@ class Cluster:
             assert old["spec"]["selector"] == made["spec"]["selector"], "field is immutable"
 
 
-class Door:
-    """A port of loopback that leads to whatever pod a Service chooses at the time."""
+class ServicePort:
+    """A loopback port that forwards to the pod that a Service currently selects."""
 
     def __init__(self, port, backend):
         self.port = port

@@ -1,4 +1,4 @@
-"""An environment of its own for each test, with nothing left running."""
+"""A separate environment for each test, without leftover processes."""
 
 import asyncio
 import os
@@ -17,15 +17,15 @@ from ml_pipeline.traffic import probe
 
 from tests import servers
 from tests.docker.engine import base_image, engine, gateway_image, server_image
-from tests.docker.machine import pytest_runtest_setup, spare
+from tests.docker.machine import pytest_runtest_setup, skip_if_failed
 from tests.targets.cluster import REGISTRY, Cluster
 from tests.targets.pods import ProcessGroup
 
 __all__ = ["base_image", "engine", "gateway_image", "pytest_runtest_setup", "server_image"]
 
 
-class Place:
-    """A target and the placement that it is given."""
+class TargetPlace:
+    """A target with a placement."""
 
     def __init__(self, target, placement):
         self.target = target
@@ -39,13 +39,13 @@ class Place:
     def with_changes(
         self, *, name="staging", home=None, token_env=None, prediction_log=None, **section
     ):
-        """The same with other settings."""
+        """Return a copy with other settings."""
         serving = self.placement.serving
         changed = {
             "token_env": token_env or serving.token_env,
             "prediction_log": prediction_log or serving.prediction_log,
         }
-        return Place(
+        return TargetPlace(
             self.target,
             replace(
                 self.placement,
@@ -71,13 +71,13 @@ class Place:
 
 def make_place(target, home, **section):
     home.make()
-    return Place(
+    return TargetPlace(
         target, Placement("staging", EnvironmentSection(**section), ServingSection(), home)
     )
 
 
-class InProcess(httpx.BaseTransport):
-    """Answers a synchronous client by an ASGI application, without a socket."""
+class AsgiTransport(httpx.BaseTransport):
+    """Connects a synchronous client to an ASGI application, without a socket."""
 
     def __init__(self, app):
         self.app = app
@@ -99,13 +99,13 @@ class InProcess(httpx.BaseTransport):
 
 @pytest.fixture
 def serve(monkeypatch):
-    """Let the checks' client talk to an ASGI application."""
+    """Connect the client of the probes to an ASGI application."""
 
     def use(app):
         def client(url, token=None, timeout=None, headers=None):
-            own = {"authorization": f"Bearer {token}"} if token else {}
-            own |= headers or {}
-            return httpx.Client(base_url=url, headers=own, transport=InProcess(app))
+            own_headers = {"authorization": f"Bearer {token}"} if token else {}
+            own_headers |= headers or {}
+            return httpx.Client(base_url=url, headers=own_headers, transport=AsgiTransport(app))
 
         monkeypatch.setattr(probe, "client", client)
 
@@ -119,22 +119,22 @@ def free_port():
 
 @pytest.fixture
 def place(tmp_path, free_port):
-    """A process of this machine."""
-    made = make_place(ProcessTarget(), Home(tmp_path / "home"), port=free_port)
-    yield made
-    made.stop()
+    """The process target."""
+    new_place = make_place(ProcessTarget(), Home(tmp_path / "home"), port=free_port)
+    yield new_place
+    new_place.stop()
 
 
 @pytest.fixture
 def docker_place(tmp_path, free_port, server_image, gateway_image):
     images = {"image": server_image, "gateway_image": gateway_image}
-    made = make_place(DockerTarget(), Home(tmp_path / "home"), port=free_port, **images)
-    yield made
-    made.stop()
+    new_place = make_place(DockerTarget(), Home(tmp_path / "home"), port=free_port, **images)
+    yield new_place
+    new_place.stop()
 
 
-class KubernetesPlace(Place):
-    """A place on the double of a cluster, whose Services are reached at their port of loopback."""
+class KubernetesTargetPlace(TargetPlace):
+    """A place on the double of a cluster, whose Services are reachable on loopback ports."""
 
     cluster: Cluster
 
@@ -144,17 +144,17 @@ class KubernetesPlace(Place):
             changes["url"] = f"http://127.0.0.1:{changes['port']}"
         if token_env is not None:
             self.cluster.secrets["small-staging-token", "token"] = os.environ[token_env]
-        made = super().with_changes(token_env=token_env, **changes)
-        other = KubernetesPlace(made.target, made.placement)
+        new_place = super().with_changes(token_env=token_env, **changes)
+        other = KubernetesTargetPlace(new_place.target, new_place.placement)
         other.cluster = self.cluster
         return other
 
 
 @pytest.fixture(scope="session")
 def process_group(tmp_path_factory):
-    made = ProcessGroup(tmp_path_factory.mktemp("n"))
-    yield made
-    made.close()
+    new_place = ProcessGroup(tmp_path_factory.mktemp("n"))
+    yield new_place
+    new_place.close()
 
 
 @pytest.fixture
@@ -172,26 +172,28 @@ def kubernetes_place(tmp_path, tmp_path_factory, free_port, monkeypatch, process
     home = Home(tmp_path / "home")
     home.make()
     serving = ServingSection(token_env="ML_TEST_TOKEN")
-    made = KubernetesPlace(KubernetesTarget(), Placement("staging", section, serving, home))
-    made.cluster = cluster
-    yield made
+    new_place = KubernetesTargetPlace(
+        KubernetesTarget(), Placement("staging", section, serving, home)
+    )
+    new_place.cluster = cluster
+    yield new_place
     cluster.close()
 
 
-PLACES = {"process": "place", "docker": "docker_place", "kubernetes": "kubernetes_place"}
+PLACE_FIXTURES = {"process": "place", "docker": "docker_place", "kubernetes": "kubernetes_place"}
 
 
-@pytest.fixture(params=PLACES)
-def anywhere(request):
-    """Each target that there is, in turn."""
+@pytest.fixture(params=PLACE_FIXTURES)
+def target_place(request):
+    """Each target in turn."""
     if request.param == "docker":
-        spare(("engine", "base_image", "server_image", "gateway_image"))
-    return request.getfixturevalue(PLACES[request.param])
+        skip_if_failed(("engine", "base_image", "server_image", "gateway_image"))
+    return request.getfixturevalue(PLACE_FIXTURES[request.param])
 
 
 @pytest.fixture(params=["process", "docker"])
-def on_a_machine(request):
-    """Each target whose servers take a port of a machine."""
+def machine_target_place(request):
+    """Each target whose servers use a port of this machine."""
     if request.param == "docker":
-        spare(("engine", "base_image", "server_image", "gateway_image"))
-    return request.getfixturevalue(PLACES[request.param])
+        skip_if_failed(("engine", "base_image", "server_image", "gateway_image"))
+    return request.getfixturevalue(PLACE_FIXTURES[request.param])

@@ -1,7 +1,7 @@
-"""Server processes of docker/serve.py that start at once: forked from one that has the imports.
+"""Server processes of docker/serve.py that start fast: forked from a process with the imports.
 
-Run as a script it is that one. Each connection asks for a server, is told its process number, and
-at its end its exit code.
+Run as a script it is that process. Each connection requests a server, and receives its pid and, at
+its end, its exit code.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""A container is detected by its own process numbers and a marker; either alone is not enough."""
+"""A container is detected by its PID namespace and a marker; either alone is not sufficient."""
 
 import pytest
 from ml_pipeline.targets import container_detection
@@ -8,7 +8,7 @@ OWN = "pid:[4026532281]"
 
 @pytest.fixture
 def system(tmp_path):
-    """Make a root folder with what a process sees of its system."""
+    """Create a root folder with the files that the detection reads."""
 
     def make(namespace=OWN, cgroup="0::/\n", files=()):
         (tmp_path / "proc/self/ns").mkdir(parents=True)
@@ -24,7 +24,7 @@ def system(tmp_path):
 
 @pytest.mark.parametrize("marker", [".dockerenv", "run/.containerenv"])
 def test_a_marker_of_docker_or_podman(system, marker):
-    assert container_detection.container(system(files=[marker]), {}) == f"/{marker}"
+    assert container_detection.container_marker(system(files=[marker]), {}) == f"/{marker}"
 
 
 @pytest.mark.parametrize(
@@ -36,37 +36,41 @@ def test_a_marker_of_docker_or_podman(system, marker):
     ],
 )
 def test_a_control_group_of_a_container_runtime(system, cgroup):
-    assert container_detection.container(system(cgroup=cgroup), {}) == "/proc/self/cgroup"
+    assert container_detection.container_marker(system(cgroup=cgroup), {}) == "/proc/self/cgroup"
 
 
 def test_a_pod(system):
     name = "KUBERNETES_SERVICE_HOST"
-    assert container_detection.container(system(), {name: "10.0.0.1"}) == name
+    assert container_detection.container_marker(system(), {name: "10.0.0.1"}) == name
 
 
-def test_one_that_is_said_to_stay(system):
+def test_the_variable_allows_a_long_lived_container(system):
     root = system(files=[".dockerenv"])
-    assert container_detection.container(root, {"ML_PROCESS_TARGET_IN_CONTAINER": "allow"}) is None
     assert (
-        container_detection.container(root, {"ML_PROCESS_TARGET_IN_CONTAINER": "true"})
+        container_detection.container_marker(root, {"ML_PROCESS_TARGET_IN_CONTAINER": "allow"})
+        is None
+    )
+    assert (
+        container_detection.container_marker(root, {"ML_PROCESS_TARGET_IN_CONTAINER": "true"})
         == "/.dockerenv"
     )
 
 
-def test_a_marker_on_the_machine_itself_is_a_leftover(system):
-    root = system(container_detection.MACHINE, files=[".dockerenv"])
-    assert container_detection.container(root, {}) is None
+def test_a_marker_file_on_a_host_is_ignored(system):
+    root = system(container_detection.HOST_PID_NAMESPACE, files=[".dockerenv"])
+    assert container_detection.container_marker(root, {}) is None
 
 
-def test_a_machine_that_shares_a_kernel_is_none(system):
-    """WSL and system containers have process numbers of their own, too, and stay."""
+def test_a_pid_namespace_alone_is_no_container(system):
+    """WSL and system containers have their own PID namespace, too, and are long-lived."""
     assert (
-        container_detection.container(system(cgroup="0::/user.slice/session-1.scope\n"), {}) is None
+        container_detection.container_marker(system(cgroup="0::/user.slice/session-1.scope\n"), {})
+        is None
     )
 
 
-def test_what_cannot_be_read_leaves_the_marker(tmp_path):
+def test_without_proc_the_marker_decides(tmp_path):
     (tmp_path / ".dockerenv").touch()
-    assert container_detection.container(tmp_path, {}) == "/.dockerenv"
+    assert container_detection.container_marker(tmp_path, {}) == "/.dockerenv"
     (tmp_path / ".dockerenv").unlink()
-    assert container_detection.container(tmp_path, {}) is None
+    assert container_detection.container_marker(tmp_path, {}) is None

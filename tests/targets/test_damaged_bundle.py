@@ -1,4 +1,4 @@
-"""A bundle that does not verify is refused by every target, and the old model keeps answering."""
+"""A bundle that does not verify is refused by every target, and the old model keeps serving."""
 
 import shutil
 import threading
@@ -25,18 +25,18 @@ SERVERS_OWN = [
         r"golden\.json: feature 'a' of row 0 is 'text'",
     ),
 ]
-"""What only the answers tell, so that a server is started to see it."""
+"""Damage that only a started server detects."""
 
 
 @contextmanager
-def asked(url):
-    """Ask all the time; yield the versions that answered, and the errors."""
-    versions, errors, over = [], [], threading.Event()
+def predicting(url):
+    """Send requests continuously; yield the versions that responded, and the errors."""
+    versions, errors, ended = [], [], threading.Event()
 
     def work():
         headers = {"authorization": f"Bearer {TOKEN}"}
         with httpx.Client(trust_env=False, headers=headers, timeout=30) as client:
-            while not over.wait(0.005):
+            while not ended.wait(0.005):
                 try:
                     answer = client.post(f"{url}/predict", json=ROW).raise_for_status()
                     versions.append(answer.json()["model_version"])
@@ -48,16 +48,16 @@ def asked(url):
     try:
         yield versions, errors
     finally:
-        over.set()
+        ended.set()
         thread.join()
 
 
-def test_every_damage_is_refused_and_the_old_model_keeps_answering(
-    anywhere, make_bundle, whole_bundle, tmp_path, subtests
+def test_every_damaged_bundle_is_refused_and_the_old_model_keeps_serving(
+    target_place, make_bundle, whole_bundle, tmp_path, subtests
 ):
-    first = anywhere.deploy(make_bundle("old", identity="b"), 1)
-    kept = sorted(path.name for path in (anywhere.home / "released").iterdir())
-    with asked(anywhere.url) as (versions, errors):
+    first = target_place.deploy(make_bundle("old", identity="b"), 1)
+    before_names = sorted(path.name for path in (target_place.home / "released").iterdir())
+    with predicting(target_place.url) as (versions, errors):
         for damage in [*EVERY, *SERVERS_OWN]:
             with subtests.test(damage.name):
                 bundle = tmp_path / "damaged"
@@ -66,27 +66,27 @@ def test_every_damage_is_refused_and_the_old_model_keeps_answering(
                 before = len(versions)
                 try:
                     with pytest.raises(Refused, match=damage.error):
-                        anywhere.deploy(bundle, 2)
+                        target_place.deploy(bundle, 2)
                 finally:
                     shutil.rmtree(bundle)
                     bundle.with_name("damaged-outside").unlink(missing_ok=True)
-                assert served_version(anywhere.url) == 1
+                assert served_version(target_place.url) == 1
                 assert len(versions) >= before
     assert errors == []
     assert set(versions) == {1}
-    assert anywhere.status() == first
-    more = {path.name for path in (anywhere.home / "released").iterdir()} - set(kept)
-    assert len(more) == len(SERVERS_OWN), "nothing but what verifies lies among the released"
+    assert target_place.status() == first
+    added = {path.name for path in (target_place.home / "released").iterdir()} - set(before_names)
+    assert len(added) == len(SERVERS_OWN), "only verified bundles are released"
 
 
-def test_the_undamaged_one_is_taken(anywhere, make_bundle, whole_bundle):
-    anywhere.deploy(make_bundle("old", identity="b"), 1)
-    anywhere.deploy(whole_bundle, 2)
-    assert anywhere.status().version == 2
+def test_the_undamaged_bundle_is_deployed(target_place, make_bundle, whole_bundle):
+    target_place.deploy(make_bundle("old", identity="b"), 1)
+    target_place.deploy(whole_bundle, 2)
+    assert target_place.status().version == 2
 
 
 class TestReleased:
-    """The copies in the home are believed no more than what is brought."""
+    """The copies in the home are verified like any bundle."""
 
     @pytest.mark.parametrize("damage", EVERY, ids=lambda damage: damage.name)
     def test_a_damaged_copy_is_replaced(self, place, whole_bundle, damage):
@@ -96,14 +96,14 @@ class TestReleased:
         assert (again.path, again.digest) == (copy.path, copy.digest)
         assert Bundle.open(copy.path).digest == copy.digest
 
-    def test_another_bundle_in_its_place_is_replaced(self, place, whole_bundle, make_bundle):
+    def test_another_bundle_at_the_copys_path_is_replaced(self, place, whole_bundle, make_bundle):
         copy = release(whole_bundle, place.home)
         shutil.rmtree(copy.path)
         shutil.copytree(make_bundle("other"), copy.path)
         assert release(whole_bundle, place.home).digest == copy.digest
         assert Bundle.open(copy.path).digest == copy.digest
 
-    def test_a_link_in_its_place_is_replaced_and_not_followed(
+    def test_a_link_at_the_copys_path_is_replaced_and_not_followed(
         self, place, whole_bundle, make_bundle
     ):
         copy = release(whole_bundle, place.home)

@@ -1,4 +1,4 @@
-"""Faults of a switch on this machine that are no fault of the bundle; the old model answers on."""
+"""Faults of a switch that are not caused by the bundle; the old model keeps serving."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def test_a_server_that_is_not_ready_in_time(place, make_bundle, other, monkeypat
     children = psutil.Process().children()
     monkeypatch.setattr(server_process, "START_SECONDS", 0.05)
     with pytest.raises(
-        EnvironmentFault, match=r"did not answer within 0\.05 s; see .*staging\.log"
+        EnvironmentFault, match=r"did not respond within 0\.05 s; see .*staging\.log"
     ):
         place.deploy(other, 2)
     assert place.status() == first
@@ -39,7 +39,7 @@ def test_an_old_server_that_hangs_is_replaced_and_killed(
     os.kill(first.pid, signal.SIGSTOP)
     monkeypatch.setattr(server_process, "HUNG_SECONDS", 0.3)
     second = place.deploy(other, 2)
-    assert f"the server (process {first.pid}) does not answer: it is ended" in caplog.text
+    assert f"the server (process {first.pid}) does not respond: it is ended" in caplog.text
     assert place.status() == second
     assert served_version(place.url) == 2
     assert not psutil.pid_exists(first.pid)
@@ -57,22 +57,22 @@ def test_an_old_server_that_hangs_after_the_switch_is_killed(
     assert not psutil.pid_exists(first.pid)
 
 
-def test_two_commands_at_once(anywhere, make_bundle, other, monkeypatch):
-    first = anywhere.deploy(make_bundle(), 1)
+def test_two_commands_at_once(target_place, make_bundle, other, monkeypatch):
+    first = target_place.deploy(make_bundle(), 1)
     monkeypatch.setattr(environment_lock, "TIMEOUT", 0.1)
-    lock = environment_lock.hold(anywhere.placement)
+    lock = environment_lock.acquire(target_place.placement)
     try:
         with pytest.raises(EnvironmentFault, match="another command deploys to staging; try again"):
-            anywhere.deploy(other, 2)
+            target_place.deploy(other, 2)
     finally:
         lock.release()
-    assert anywhere.status() == first
-    assert anywhere.deploy(other, 2).version == 2
+    assert target_place.status() == first
+    assert target_place.deploy(other, 2).version == 2
 
 
-def test_a_full_disk(anywhere, make_bundle, other, monkeypatch):
-    """The stage that meets it exits with 3: tests/stages/test_deploy.py."""
-    first = anywhere.deploy(make_bundle(), 1)
+def test_a_full_disk(target_place, make_bundle, other, monkeypatch):
+    """The stage exits with 3: tests/stages/test_deploy.py."""
+    first = target_place.deploy(make_bundle(), 1)
 
     def full(source, destination):
         destination.write_bytes(source.read_bytes()[:10])
@@ -81,7 +81,7 @@ def test_a_full_disk(anywhere, make_bundle, other, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfile", full)
         with pytest.raises(OSError, match="No space left"):
-            anywhere.deploy(other, 2)
-    assert anywhere.status() == first
-    assert len(list((anywhere.home / "released").iterdir())) == 1
-    assert anywhere.deploy(other, 2).version == 2
+            target_place.deploy(other, 2)
+    assert target_place.status() == first
+    assert len(list((target_place.home / "released").iterdir())) == 1
+    assert target_place.deploy(other, 2).version == 2

@@ -1,4 +1,4 @@
-"""The kubernetes target beyond what all targets do (tests/targets/test_target.py), on a double."""
+"""The kubernetes target beyond the contract of tests/targets/test_target.py, on a double."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from ml_pipeline.targets.kubernetes.kubectl import Kubectl
 from tests.servers import TOKEN, served_version
 from tests.targets.cluster import Refusal
 
-AWAY = Refusal(
+UNREACHABLE = Refusal(
     "The connection to the server 10.0.0.1:6443 was refused - did you specify the right host?"
 )
 
@@ -51,7 +51,7 @@ def test_predictions_are_logged_in_the_pod(place, cluster, make_bundle):
     assert [entry.features for entry in found] == [[[1.0, "north"]]]
 
 
-def test_switched_off_a_pod_has_no_volume(place, cluster, make_bundle):
+def test_without_log_and_raw_rows_a_pod_has_no_volume(place, cluster, make_bundle):
     off = place.with_changes(prediction_log=PredictionLogSection(enabled=False), raw_rows=False)
     off.deploy(make_bundle(), 1)
     pod = cluster.objects["Deployment", "small-staging-v1"]["spec"]["template"]["spec"]
@@ -60,24 +60,24 @@ def test_switched_off_a_pod_has_no_volume(place, cluster, make_bundle):
 
 
 class TestCluster:
-    def test_without_kubectl_it_says_so(self, place, make_bundle, monkeypatch, tmp_path):
+    def test_a_missing_kubectl_is_an_error(self, place, make_bundle, monkeypatch, tmp_path):
         monkeypatch.setenv("PATH", str(tmp_path))
-        with pytest.raises(EnvironmentFault, match="kubectl is not installed; install it where"):
+        with pytest.raises(EnvironmentFault, match="kubectl is not installed; install it on"):
             place.deploy(make_bundle(), 1)
         assert place.status() is None
 
-    def test_a_context_that_is_not_known_is_told(self, place, make_bundle):
+    def test_an_unknown_context_is_an_error(self, place, make_bundle):
         elsewhere = with_settings(place, context="nowhere")
         with pytest.raises(EnvironmentFault, match='kubectl get: context "nowhere" does not exist'):
             elsewhere.deploy(make_bundle(), 1)
 
-    def test_a_namespace_that_is_not_there_is_told(self, place, make_bundle):
+    def test_a_missing_namespace_is_an_error(self, place, make_bundle):
         with pytest.raises(EnvironmentFault, match=r"expected a cluster .* namespace none"):
             with_settings(place, namespace="none").deploy(make_bundle(), 1)
 
-    def test_one_that_does_not_answer_is_told(self, place, cluster, make_bundle):
+    def test_an_unreachable_cluster_is_an_error(self, place, cluster, make_bundle):
         def away(words):
-            raise AWAY
+            raise UNREACHABLE
 
         place.deploy(make_bundle(), 1)
         cluster.before = away
@@ -85,7 +85,7 @@ class TestCluster:
             with pytest.raises(EnvironmentFault, match=r"connection to the server .* was refused"):
                 ask()
 
-    def test_a_server_token_is_always_asked_for(self, place, make_bundle, monkeypatch):
+    def test_a_server_token_is_always_required(self, place, make_bundle, monkeypatch):
         monkeypatch.delenv("ML_TEST_TOKEN")
         with pytest.raises(UsageError, match="ML_TEST_TOKEN holds no token"):
             place.deploy(make_bundle(), 1)
@@ -97,14 +97,14 @@ class TestCluster:
         assert not [path for path in files if TOKEN.encode() in path.read_bytes()]
 
     @pytest.mark.parametrize("kind", ["Service", "ServiceAccount"])
-    def test_what_belongs_to_others_is_left_alone(self, place, cluster, make_bundle, kind):
+    def test_objects_of_another_owner_are_not_changed(self, place, cluster, make_bundle, kind):
         theirs = {"kind": kind, "metadata": {"name": "small-staging", "labels": {}}}
         cluster.objects[kind, "small-staging"] = theirs
-        with pytest.raises(UsageError, match=f"{kind} small-staging .* belongs to somebody else"):
+        with pytest.raises(UsageError, match=f"{kind} small-staging .* belongs to another owner"):
             place.deploy(make_bundle(), 1)
         assert list(cluster.objects.values()) == [theirs]
 
-    def test_a_name_of_another_environment_is_refused(self, place, make_bundle):
+    def test_a_name_in_use_by_another_environment_is_refused(self, place, make_bundle):
         place.deploy(make_bundle(), 1)
         app = place.section.kubernetes.model_copy(update={"app": "small-staging"})
         with pytest.raises(UsageError, match="belongs to small staging; expected small production"):
@@ -112,7 +112,9 @@ class TestCluster:
 
 
 class TestSwitch:
-    def test_the_old_deployment_stays_until_it_is_decided(self, place, cluster, make_bundle, other):
+    def test_the_old_deployment_is_kept_until_the_switch_is_decided(
+        self, place, cluster, make_bundle, other
+    ):
         place.deploy(make_bundle(), 1)
         with place.handover(other, 2) as handover:
             assert cluster.names("Deployment") == ["small-staging-v1", "small-staging-v2"]
@@ -123,7 +125,7 @@ class TestSwitch:
         assert place.stop()
         assert cluster.objects == {}
 
-    def test_a_version_proves_itself_before_any_request_comes_to_it(
+    def test_a_version_is_verified_before_it_gets_requests(
         self, place, cluster, make_bundle, other
     ):
         place.deploy(make_bundle(), 1)
@@ -133,14 +135,14 @@ class TestSwitch:
         assert order == ["apply", "port-forward", "patch", "apply", "delete", "delete"]
 
     @pytest.mark.parametrize("verb", ["apply", "rollout", "port-forward", "patch"])
-    def test_a_call_that_fails_leaves_the_old_one(self, place, cluster, make_bundle, other, verb):
+    def test_a_failed_call_leaves_the_old_version(self, place, cluster, make_bundle, other, verb):
         first = place.deploy(make_bundle(), 1)
         section = place.section.kubernetes.model_copy(update={"rollout_seconds": 1})
         hasty = place.with_changes(kubernetes=section)
 
         def fails(words):
             if words[0] == verb and (verb == "rollout" or cluster.calls.count(words) == 1):
-                raise AWAY
+                raise UNREACHABLE
 
         cluster.calls.clear()
         cluster.before = fails
@@ -151,23 +153,23 @@ class TestSwitch:
         assert cluster.names("Deployment") == ["small-staging-v1"]
         assert served_version(place.url) == 1
 
-    def test_a_cluster_that_goes_away_for_good_is_recovered_later(
+    def test_an_outage_during_the_switch_is_recovered_later(
         self, place, cluster, make_bundle, other
     ):
         def away(words):
             if words[0] == "patch" or "patch" in [one[0] for one in cluster.calls]:
-                raise AWAY
+                raise UNREACHABLE
 
         place.deploy(make_bundle(), 1)
         cluster.before = away
-        with pytest.raises(EnvironmentFault, match="and taking it back failed"):
+        with pytest.raises(EnvironmentFault, match="and the rollback failed"):
             place.deploy(other, 2)
         cluster.before = lambda words: None
         assert served_version(place.url) == 1
         place.deploy(make_bundle("c", identity="c", weight=3.0), 3)
         assert cluster.names("Deployment") == ["small-staging-v3"]
 
-    def test_somebody_else_who_moves_the_service_meanwhile_wins(
+    def test_a_concurrent_change_of_the_service_is_not_overwritten(
         self, place, cluster, make_bundle, other
     ):
         def moves(words):
@@ -176,15 +178,15 @@ class TestSwitch:
 
         place.deploy(make_bundle(), 1)
         cluster.before = moves
-        with pytest.raises(EnvironmentFault, match=r"moved meanwhile: .*; expected version v1"):
+        with pytest.raises(
+            EnvironmentFault, match=r"changed meanwhile by another deployment; expected version v1"
+        ):
             place.deploy(other, 2)
         assert selected(cluster) == "v7"
         assert cluster.names("Deployment") == ["small-staging-v1"]
 
     @pytest.mark.parametrize("answers", [True, False])
-    def test_what_an_interrupted_command_left_is_recovered(
-        self, place, cluster, make_bundle, other, answers
-    ):
+    def test_an_interrupted_command_is_recovered(self, place, cluster, make_bundle, other, answers):
         place.deploy(make_bundle(), 1)
         interrupted = place.handover(other, 2)
         interrupted._decided = True
@@ -197,7 +199,7 @@ class TestSwitch:
         assert served_version(place.url) == 3
         assert cluster.names("Deployment") == ["small-staging-v3"]
 
-    def test_a_version_begins_with_as_many_servers_as_are_at_work(
+    def test_a_version_starts_with_as_many_servers_as_the_old_one_has(
         self, place, cluster, make_bundle, other
     ):
         place.deploy(make_bundle(), 1)
@@ -206,7 +208,7 @@ class TestSwitch:
             assert cluster.objects["Deployment", "small-staging-v2"]["spec"]["replicas"] == 7
         assert cluster.objects["Deployment", "small-staging-v1"]["spec"]["replicas"] == 7
 
-    def test_other_settings_change_the_version_in_its_place(self, place, cluster, make_bundle):
+    def test_other_settings_update_the_deployment_in_place(self, place, cluster, make_bundle):
         def cpu():
             pod = cluster.objects["Deployment", "small-staging-v1"]["spec"]["template"]["spec"]
             return pod["containers"][0]["resources"]["requests"]["cpu"]
@@ -222,7 +224,7 @@ class TestSwitch:
         assert cpu() == "2"
         assert served_version(place.url) == 1
 
-    def test_an_ingress_comes_and_goes_with_the_configuration(self, place, cluster, make_bundle):
+    def test_an_ingress_follows_the_configuration(self, place, cluster, make_bundle):
         ingress = {"kubernetes": place.section.kubernetes.model_dump()}
         ingress["kubernetes"]["ingress"] = {"host": "small.example.org"}
         section = type(place.section)(**place.section.model_dump() | ingress)
@@ -231,7 +233,7 @@ class TestSwitch:
         place.deploy(make_bundle("again"), 1)
         assert cluster.names("Ingress") == []
 
-    def test_without_an_address_it_is_proved_over_a_forwarded_port(
+    def test_without_a_public_url_it_is_verified_over_a_forwarded_port(
         self, place, cluster, make_bundle
     ):
         inside = place.with_changes(url=None)
@@ -241,7 +243,7 @@ class TestSwitch:
         assert targets == ["deployment/small-staging-v1", "service/small-staging"]
         assert inside.status() == deployment
 
-    def test_one_that_is_not_registered_is_called_by_its_bundle(self, place, cluster, make_bundle):
+    def test_an_unregistered_version_is_named_by_its_bundle(self, place, cluster, make_bundle):
         deployment = place.deploy(make_bundle(), None)
         assert deployment.version is None
         assert cluster.names("Deployment") == [f"small-staging-b{deployment.digest[:12]}"]
@@ -250,11 +252,11 @@ class TestSwitch:
 
 class TestServersThatDoNotStart:
     def test_a_rollout_that_is_stuck(self, place, cluster, make_bundle, other, monkeypatch):
-        """The cluster has no room for the pods, say: they wait, and nothing is wrong with them."""
+        """For example without capacity: the pods wait without an error."""
         first = place.deploy(make_bundle(), 1)
-        monkeypatch.setattr(Kubectl, "rolled_out", lambda *_: False)
-        told = "were not ready within 1 s: the cluster does not say why"
-        with pytest.raises(EnvironmentFault, match=told):
+        monkeypatch.setattr(Kubectl, "wait_for_rollout", lambda *_: False)
+        message = "were not ready within 1 s: the cluster does not say why"
+        with pytest.raises(EnvironmentFault, match=message):
             with_settings(place, rollout_seconds=1).deploy(other, 2)
         assert place.status() == first
         assert cluster.names("Deployment") == ["small-staging-v1"]
@@ -284,7 +286,7 @@ class TestServersThatDoNotStart:
         assert cluster.objects == {}
 
 
-def test_a_record_that_cannot_be_read_is_told(place):
+def test_an_unreadable_record_is_an_error(place):
     path = place.home / "servers/staging.kubernetes.json"
     path.parent.mkdir()
     path.write_text('{"schema": "other", "app": "x"}')
@@ -295,19 +297,19 @@ def test_a_record_that_cannot_be_read_is_told(place):
         place.stop()
 
 
-def test_doctor_asks_the_cluster(place, cluster, make_bundle, make_project):
-    def told():
+def test_doctor_checks_the_cluster(place, cluster, make_bundle, make_project):
+    def message():
         section = place.section.model_dump(exclude_none=True)
         section["kubernetes"].pop("callers")
         project = make_project(environments={"staging": section})
         return next(one for one in examine(project, place.home) if one.name == "target of staging")
 
     place.deploy(make_bundle(), 1)
-    assert told().observed == "kubernetes, namespace ml with 1 versions"
+    assert message().observed == "kubernetes, namespace ml with 1 versions"
     cluster.contexts.clear()
-    assert told().verdict == "fail"
-    assert 'context "test" does not exist' in told().why
+    assert message().verdict == "fail"
+    assert 'context "test" does not exist' in message().why
 
 
-def test_the_programs_path_is_searched_for_kubectl(cluster):
+def test_kubectl_is_found_on_the_path(cluster):
     assert shutil.which("kubectl") == str(cluster.bin / "kubectl")

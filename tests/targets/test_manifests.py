@@ -1,4 +1,4 @@
-"""The Kubernetes objects of a version: valid by the published schemas whatever the names are."""
+"""The Kubernetes objects of a version: valid by the published schemas for any names."""
 
 import json
 import re
@@ -13,8 +13,8 @@ from ml_pipeline.config import Config, EnvironmentSection, KubernetesSection, Se
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.schema_errors import parse
 from ml_pipeline.targets.kubernetes.manifests import (
-    PLAIN,
-    WORDS,
+    AMBIGUOUS_WORDS,
+    PLAIN_SCALAR,
     Workload,
     app_name,
     documents,
@@ -54,15 +54,15 @@ class TestWorkedExample:
         assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
         assert deployment["spec"]["replicas"] == 3
 
-    def test_the_service_chooses_the_version(self):
+    def test_the_service_selects_the_version(self):
         spec = self.made["Service"]["spec"]
         assert spec["selector"] == {"app": "nepse-predictor", "version": "v5"}
         assert (spec["ports"][0]["port"], spec["ports"][0]["targetPort"]) == (8000, "http")
         other = by_kind(documents(workload(), selected="v4"))["Service"]
         assert other["spec"]["selector"]["version"] == "v4"
 
-    def test_a_server_may_do_nothing_but_serve(self):
-        """What the Pod Security Standard 'restricted' asks for, and a read-only root."""
+    def test_the_pod_meets_the_restricted_standard(self):
+        """The Pod Security Standard 'restricted', and a read-only root."""
         pod = self.made["Deployment"]["spec"]["template"]["spec"]
         assert pod["securityContext"] == {
             "runAsNonRoot": True,
@@ -78,7 +78,7 @@ class TestWorkedExample:
         assert pod["automountServiceAccountToken"] is False
         assert self.made["ServiceAccount"]["automountServiceAccountToken"] is False
 
-    def test_probes_resources_and_an_end_that_loses_nothing(self):
+    def test_probes_resources_and_graceful_termination(self):
         container = self.made["Deployment"]["spec"]["template"]["spec"]["containers"][0]
         asked = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in PROBES}
         assert asked == PROBES
@@ -95,7 +95,7 @@ class TestWorkedExample:
         reference = {"secretKeyRef": {"name": "nepse-predictor-token", "key": "token"}}
         assert container["env"] == [{"name": "ML_SERVING_TOKEN", "valueFrom": reference}]
 
-    def test_the_image_is_told_by_the_bundle_and_checked_by_its_digest(self):
+    def test_the_image_tag_is_of_the_bundle_and_the_server_checks_the_digest(self):
         container = self.made["Deployment"]["spec"]["template"]["spec"]["containers"][0]
         assert container["image"] == f"registry.example.org/nepse:{DIGEST[:12]}"
         assert container["args"][container["args"].index("--digest") + 1] == DIGEST
@@ -106,7 +106,7 @@ class TestWorkedExample:
         for limit in ("--max-body 1000000", "--max-rows 1000", "--max-queue 64", "--max-seconds 5"):
             assert limit in told
 
-    def test_the_prediction_log_has_a_volume_that_is_larger_than_it_gets(self):
+    def test_the_volume_of_the_prediction_log_exceeds_its_size(self):
         pod = self.made["Deployment"]["spec"]["template"]["spec"]
         (volume, _), (container,) = pod["volumes"], pod["containers"]
         assert volume == {"name": "predictions", "emptyDir": {"sizeLimit": "1152Mi"}}
@@ -116,7 +116,7 @@ class TestWorkedExample:
         assert "--predictions /var/lib/ml-pipeline/predictions " in told
         assert "--predictions-bytes 67108864 --predictions-keep 16" in told
 
-    def test_the_feature_worker_has_a_bounded_folder_in_memory_and_its_share_of_it(self):
+    def test_the_feature_worker_has_a_bounded_folder_and_memory(self):
         pod = self.made["Deployment"]["spec"]["template"]["spec"]
         (_, volume), (container,) = pod["volumes"], pod["containers"]
         bounds = {"medium": "Memory", "sizeLimit": "64Mi"}
@@ -130,7 +130,7 @@ class TestWorkedExample:
         assert "--environment production --raw-rows 10000 --raw-queue 8 --raw-seconds 10" in told
         assert container["securityContext"]["readOnlyRootFilesystem"]
 
-    def test_it_grows_with_load_and_is_kept_from_being_drained_at_once(self):
+    def test_autoscaler_and_disruption_budget(self):
         scaler = self.made["HorizontalPodAutoscaler"]["spec"]
         assert (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 9)
         assert scaler["scaleTargetRef"]["name"] == "nepse-predictor-v5"
@@ -138,7 +138,7 @@ class TestWorkedExample:
         assert budget["maxUnavailable"] == 1
         assert budget["selector"]["matchLabels"]["version"] == "v5"
 
-    def test_servers_are_asked_by_whom_the_configuration_names_and_ask_nobody(self):
+    def test_the_network_policy_allows_callers_and_no_egress(self):
         spec = by_kind(documents(workload(callers=["ingress-nginx"])))["NetworkPolicy"]["spec"]
         assert spec["egress"] == []
         own, others = spec["ingress"][0]["from"]
@@ -159,7 +159,7 @@ def test_valid_by_the_schemas_of(release):
         kubernetes_validate.validate(one, release, strict=True)
 
 
-def test_the_schemas_do_say_no():
+def test_the_schemas_refuse_invalid_objects():
     deployment = by_kind(documents(workload()))["Deployment"]
     deployment["spec"]["replica"] = 3
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -197,7 +197,7 @@ def workloads(draw):
 
 @settings(max_examples=15, deadline=None)
 @given(workloads())
-def test_any_names_and_numbers_are_valid_and_read_as_they_were_written(made):
+def test_any_names_and_numbers_are_valid_and_round_trip(made):
     objects = documents(made)
     text = to_yaml(objects)
     assert to_yaml(documents(made)) == text
@@ -207,11 +207,13 @@ def test_any_names_and_numbers_are_valid_and_read_as_they_were_written(made):
         assert LABEL.fullmatch(one["metadata"]["name"])
     for node in scalars(text):
         plain_text = node.style is None and node.tag.endswith(":str")
-        assert not plain_text or (PLAIN.fullmatch(node.value) and node.value not in WORDS)
+        assert not plain_text or (
+            PLAIN_SCALAR.fullmatch(node.value) and node.value not in AMBIGUOUS_WORDS
+        )
 
 
 def scalars(text):
-    """Return the scalars of a stream as nodes, by which a reader decides on their type."""
+    """Return the scalar nodes of a stream, whose style decides their type."""
     nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     while nodes:
         node = nodes.pop()
@@ -227,7 +229,7 @@ def scalars(text):
     "text",
     ["1e5", "0o17", "1_000", "y", "No", "null", ".5", "12:30:00", "a: b", "a #b", "a\n---\nb"],
 )
-def test_text_that_a_reader_might_take_for_something_else_is_quoted(text):
+def test_ambiguous_strings_are_quoted(text):
     written = to_yaml([{"key": text}])
     assert written == f"---\nkey: {json.dumps(text)}\n"
 
@@ -249,11 +251,11 @@ def test_a_name_leaves_room_for_the_version(project, environment):
         ("9", "-", "m-9"),
     ],
 )
-def test_names_are_those_of_the_project(project, environment, name):
+def test_names_are_derived_from_the_project(project, environment, name):
     assert app_name(project, environment) == name
 
 
-def test_long_names_that_begin_alike_stay_two():
+def test_long_names_with_a_common_prefix_differ():
     names = {app_name("a" * 60 + end, "production") for end in "xy"}
     assert len(names) == 2
 
@@ -271,18 +273,18 @@ def test_long_names_that_begin_alike_stay_two():
         {"cpu": "1; rm"},
     ],
 )
-def test_what_is_no_value_of_kubernetes_is_refused_by_the_configuration(change):
+def test_the_configuration_refuses_invalid_kubernetes_values(change):
     environments = {"production": {"port": 1, "kubernetes": change}}
     with pytest.raises(UsageError, match=r"environments\.production\.kubernetes"):
         parse(Config, {"project": "p", "environments": environments}, "ml.yaml")
 
 
-def test_without_a_repository_it_says_which_key_lacks():
+def test_a_missing_repository_names_the_key():
     with pytest.raises(UsageError, match=r"environments\.production\.kubernetes\.repository"):
         documents(workload(repository=None))
 
 
-def test_a_change_of_settings_is_told_apart_and_the_number_of_servers_is_none():
+def test_the_settings_digest_ignores_the_number_of_servers():
     def told(made):
         notes = by_kind(made)["Deployment"]["metadata"]["annotations"]
         return notes["ml-pipeline/settings"]
@@ -299,7 +301,7 @@ def test_the_address():
     assert workload(ingress={"host": "a.b", "tls_secret": "s"}).url == "https://a.b"
 
 
-def test_the_tag_of_the_image_is_as_reports_name_the_bundle():
+def test_the_image_tag_is_the_short_digest_of_reports():
     assert image_tag(DIGEST) == DIGEST[:12]
 
 

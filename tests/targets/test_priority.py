@@ -1,4 +1,4 @@
-"""A server that starts gives way, and does not once it is to serve."""
+"""A starting server has a low priority until it is verified."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def niceness(pid: int) -> int:
     return int(Path(f"/proc/{pid}/autogroup").read_text().split()[-1])
 
 
-def test_it_is_lowered_and_put_back(session):
+def test_the_priority_is_lowered_and_restored(session):
     time.sleep(0.2)  # the system takes ten changes a second
     priority.lower(session)
     assert niceness(session) == 10
@@ -35,20 +35,22 @@ def test_it_is_lowered_and_put_back(session):
     assert niceness(session) == 0
 
 
-def test_a_system_without_sessions_is_left_alone(monkeypatch, tmp_path):
+def test_without_autogroups_nothing_is_done(monkeypatch, tmp_path):
     monkeypatch.setattr(priority, "_autogroup", lambda _: tmp_path / "none/autogroup")
     priority.lower(1)
     priority.restore(1)
 
 
-def test_one_that_is_not_put_back_is_a_fault(monkeypatch, tmp_path):
+def test_a_priority_that_cannot_be_restored_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(priority, "_autogroup", lambda _: tmp_path)  # a folder takes no text
     monkeypatch.setattr(priority, "RESTORE_SECONDS", 0.1)
     with pytest.raises(EnvironmentFault, match=r"process 7\) keeps a low priority: Is a directory"):
         priority.restore(7)
 
 
-def test_a_server_beside_another_is_lowered_until_it_is_proved(place, make_bundle, monkeypatch):
+def test_a_server_beside_another_has_a_low_priority_until_it_is_verified(
+    place, make_bundle, monkeypatch
+):
     place.deploy(make_bundle("first"), 1)
     started, seen = [], []
     start, probe = server_process.start, probes.probe

@@ -1,4 +1,4 @@
-"""Servers of this machine: start, switch, take back, end; whatever fails, the old one serves."""
+"""The process target: start, switch, revert, end; whatever fails, the old server serves."""
 
 import json
 import os
@@ -25,10 +25,10 @@ from ml_pipeline.targets.docker.target import DockerTarget
 from ml_pipeline.targets.loader import load_target
 from ml_pipeline.targets.process import server_process
 from ml_pipeline.targets.process.target import ProcessTarget
-from ml_pipeline.targets.server_records import State
+from ml_pipeline.targets.server_records import EnvironmentRecord
 
 from tests.servers import falsify_golden, served_version
-from tests.targets.samples import Clients
+from tests.targets.clients import Clients
 
 
 class TestStart:
@@ -41,7 +41,7 @@ class TestStart:
         "JENKINS_SERVER_COOKIE": "durable-2c4d",
         "JENKINS_URL": "http://ci.example/",
     }
-    """By which Jenkins finds what a build left running, to end it."""
+    """Variables by which Jenkins finds the processes of a build to end them."""
 
     def test_it_reads_a_released_copy_and_not_the_bundle(self, place, make_bundle):
         bundle = make_bundle()
@@ -50,14 +50,14 @@ class TestStart:
         (bundle / "model.onnx").unlink()
         assert served_version(place.url) == 3
 
-    def test_a_long_home_is_no_obstacle(self, place, tmp_path, make_bundle):
+    def test_a_long_path_of_the_home_works(self, place, tmp_path, make_bundle):
         home = Home(tmp_path / ("deep/" * 20))
         home.make()
         deep = place.with_changes(home=home)
         deep.deploy(make_bundle(), 1)
         assert deep.stop()
 
-    def test_the_server_outlives_the_command_and_has_no_secret_of_it(self, place, make_bundle):
+    def test_the_server_outlives_the_command_and_gets_none_of_its_secrets(self, place, make_bundle):
         code = (
             "import sys; from pathlib import Path; from ml_pipeline.core.home import Home;"
             "from ml_pipeline.targets.base import Placement, deploy;"
@@ -87,7 +87,7 @@ class TestStart:
         assert not set(self.BUILD.values()) & set(found.values())
         assert os.getsid(deployment.pid) != os.getsid(0)
 
-    def test_the_token_goes_along(self, place, make_bundle, monkeypatch):
+    def test_the_server_gets_the_token(self, place, make_bundle, monkeypatch):
         monkeypatch.setenv("API_TOKEN", "s3cret")
         place.with_changes(host="0.0.0.0", token_env="API_TOKEN").deploy(make_bundle(), 1)
         assert place.status().url == place.url
@@ -104,17 +104,17 @@ class TestStart:
         assert f"port {place.port} of 127.0.0.1 is in use by pid {os.getpid()} (" in text
         assert psutil.Process().cmdline()[0] in text
 
-    def test_a_port_that_a_container_publishes_is_told_as_that(
+    def test_a_port_published_by_a_container_is_named_as_such(
         self, place, make_bundle, monkeypatch
     ):
-        monkeypatch.setattr(ports, "PROXY", psutil.Process().name())
+        monkeypatch.setattr(ports, "DOCKER_PROXY", psutil.Process().name())
         with (
             socket.create_server(("127.0.0.1", place.port)),
             pytest.raises(EnvironmentFault, match="in use by a container that publishes it"),
         ):
             place.deploy(make_bundle(), 1)
 
-    def test_a_server_of_another_home_is_named_with_how_to_end_it(
+    def test_a_server_of_another_home_is_named_with_the_command_to_end_it(
         self, place, make_bundle, tmp_path
     ):
         place.deploy(make_bundle(), 1)
@@ -123,7 +123,8 @@ class TestStart:
             other.deploy(make_bundle("other"), 1)
         home = place.home.root
         assert str(caught.value) == (
-            f"port {place.port} is held by our own server, environment staging, home {home}; "
+            f"port {place.port} is held by a server of ml-pipeline, environment staging, "
+            f"home {home}; "
             "set environments.production.port to another, or end that server with "
             f"'ML_HOME={home} ml-pipeline stop staging' in its project"
         )
@@ -141,13 +142,15 @@ class TestSettings:
         asked = [entry.request_id for _, entry in logged if not entry.is_probe]
         assert asked == ["mine"]
 
-    def test_a_folder_of_the_projects_is_taken_from_its_root(self, place, make_project):
+    def test_a_relative_folder_is_relative_to_the_project(self, place, make_project):
         project = make_project(serving={"prediction_log": {"folder": "kept"}})
         serving = Placement.of(project, "staging", place.home).serving
         found = server_arguments.prediction_folder(serving, place.home, "staging")
         assert found == project.root / "kept/staging"
 
-    def test_they_may_be_switched_off_or_lie_elsewhere(self, place, make_bundle, tmp_path):
+    def test_the_prediction_log_may_be_disabled_or_in_another_folder(
+        self, place, make_bundle, tmp_path
+    ):
         bundle, folder = make_bundle(), tmp_path / "elsewhere"
         place.with_changes(prediction_log=PredictionLogSection(folder=folder)).deploy(bundle, 3)
         assert served_version(place.url) == 3
@@ -172,7 +175,7 @@ class TestRollover:
         assert set(clients.versions) == {1, 2}
         assert clients.versions[-4:] == [2, 2, 2, 2]
 
-    def test_the_old_server_ends_and_only_one_stays(self, place, make_bundle):
+    def test_the_old_server_ends_after_a_rollover(self, place, make_bundle):
         first = place.deploy(make_bundle(), 1)
         second = place.deploy(make_bundle("b", identity="b", weight=2.0), 2)
         assert not psutil.pid_exists(first.pid)
@@ -180,7 +183,7 @@ class TestRollover:
         control = server_records.read(place.state).serving.control
         assert [str(path) for path in (place.home / "servers").glob("*.sock")] == [control]
 
-    def test_taken_back_the_old_one_serves_and_no_request_is_lost(self, place, make_bundle):
+    def test_a_revert_loses_no_request(self, place, make_bundle):
         first = place.deploy(make_bundle(), 1)
         with Clients(place.url, keep_alive=True) as clients:
             with place.handover(make_bundle("b", identity="b", weight=2.0), 2) as handover:
@@ -193,7 +196,7 @@ class TestRollover:
         assert place.status() == first
         assert not psutil.pid_exists(new.pid)
 
-    def test_taken_back_with_none_before_nothing_serves(self, place, make_bundle):
+    def test_after_a_revert_of_the_first_deployment_nothing_serves(self, place, make_bundle):
         with place.handover(make_bundle(), 1):
             assert served_version(place.url) == 1
         assert place.status() is None
@@ -215,7 +218,7 @@ class TestFailure:
         assert served_version(place.url) == 1
         assert len(list((place.home / "servers").glob("*.sock"))) == 1
 
-    def test_what_the_server_said_is_told(self, place, make_bundle):
+    def test_the_error_has_the_last_line_of_the_servers_log(self, place, make_bundle):
         bad = make_bundle()
         falsify_golden(bad)
         with pytest.raises(
@@ -223,16 +226,14 @@ class TestFailure:
         ):
             place.deploy(bad, 2)
 
-    def test_a_released_copy_that_rotted_is_replaced(self, place, make_bundle):
+    def test_a_damaged_released_copy_is_replaced(self, place, make_bundle):
         bundle = make_bundle()
         first = place.deploy(bundle, 1)
         place.stop()
         (first.bundle / "model.onnx").write_bytes(b"x")
         assert place.deploy(bundle, 1).digest == first.digest
 
-    def test_a_server_that_dies_after_the_switch_is_taken_back(
-        self, place, make_bundle, monkeypatch
-    ):
+    def test_a_server_that_dies_after_the_switch_is_reverted(self, place, make_bundle, monkeypatch):
         first = place.deploy(make_bundle(), 1)
         from ml_pipeline.traffic import probe
 
@@ -251,7 +252,7 @@ class TestFailure:
         assert place.status() == first
         assert served_version(place.url) == 1
 
-    def test_what_an_interrupted_command_left_is_cleared(self, place, make_bundle):
+    def test_an_interrupted_switch_is_recovered_by_the_next_command(self, place, make_bundle):
         first = place.deploy(make_bundle(), 1)
         handover = place.handover(make_bundle("b", identity="b", weight=2.0), 2)
         handover._lock.release()
@@ -261,7 +262,7 @@ class TestFailure:
         assert not psutil.pid_exists(first.pid)
         assert not psutil.pid_exists(handover.deployment.pid)
 
-    def test_a_state_file_that_is_broken_is_told(self, place, make_bundle):
+    def test_an_invalid_record_is_an_error(self, place, make_bundle):
         place.state.parent.mkdir()
         place.state.write_text('{"schema": "other"}')
         with pytest.raises(EnvironmentFault, match=r"cannot read .*staging\.json"):
@@ -270,7 +271,7 @@ class TestFailure:
 
 
 class TestStopAndStatus:
-    def test_stop_ends_it_and_says_so(self, place, make_bundle):
+    def test_stop_ends_the_server_and_returns_true(self, place, make_bundle):
         deployment = place.deploy(make_bundle(), 1)
         assert place.stop()
         assert not psutil.pid_exists(deployment.pid)
@@ -291,8 +292,8 @@ class TestStopAndStatus:
         finally:
             os.kill(deployment.pid, signal.SIGCONT)
 
-    def test_one_that_nobody_waits_for_has_ended_too(self):
-        """As in a container without an init, where it stays as a zombie."""
+    def test_a_zombie_that_is_never_reaped_counts_as_ended(self):
+        """As in a container without an init process."""
         code = (
             "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'input()'],"
             " stdin=subprocess.PIPE); print(child.pid, flush=True); input()"
@@ -304,10 +305,10 @@ class TestStopAndStatus:
             assert child.status() == psutil.STATUS_ZOMBIE
             parent.communicate("\n")
 
-    def test_a_number_that_is_another_process_by_now_is_never_ended(self, place):
+    def test_a_process_that_reuses_the_pid_is_never_ended(self, place):
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
             started = process_identity.start_of(other.pid)
-            server = server_records.Server(
+            server = server_records.ServerRecord(
                 pid=other.pid,
                 started=started + "0",
                 version=1,
@@ -322,15 +323,15 @@ class TestStopAndStatus:
             )
             assert replace(server, started=started).process() is not None
             place.state.parent.mkdir()
-            server_records.write(place.state, State(server))
+            server_records.write(place.state, EnvironmentRecord(server))
             assert place.status() is None
             assert not place.stop()
             assert other.poll() is None
             other.communicate(b"\n")
 
 
-class TestTheHomeIsElsewhere:
-    def test_moved_its_server_is_known_and_hands_over(self, place, make_bundle, tmp_path):
+class TestMovedHome:
+    def test_the_server_of_a_moved_home_is_found_and_replaced(self, place, make_bundle, tmp_path):
         first = place.deploy(make_bundle(), 1)
         moved = place.with_changes(
             home=Home(place.home.root.rename(tmp_path / "moved")), port=place.port
@@ -343,7 +344,7 @@ class TestTheHomeIsElsewhere:
         assert ended(first.pid)
         assert moved.stop()
 
-    def test_by_a_link_it_is_the_same(self, place, make_bundle, tmp_path):
+    def test_a_link_to_the_home_is_the_same_home(self, place, make_bundle, tmp_path):
         first = place.deploy(make_bundle(), 1)
         (tmp_path / "link").symlink_to(place.home.root)
         linked = place.with_changes(home=Home(tmp_path / "link"), port=place.port)
@@ -352,7 +353,7 @@ class TestTheHomeIsElsewhere:
         assert ended(first.pid)
         assert place.status() == linked.status()
 
-    def test_a_copy_leaves_the_server_of_the_original_alone(self, place, make_bundle, tmp_path):
+    def test_a_copied_home_does_not_touch_the_original_server(self, place, make_bundle, tmp_path):
         first = place.deploy(make_bundle(), 1)
         subprocess.run(["cp", "-a", place.home.root, tmp_path / "copy"], check=True)
         copy = place.with_changes(home=Home(tmp_path / "copy"), port=place.port)
@@ -364,11 +365,11 @@ class TestTheHomeIsElsewhere:
         assert served_version(place.url) == 1
 
 
-class TestTheClockIsSet:
-    """A process is what it was, whatever the wall clock says of when it began."""
+class TestClockChanges:
+    """A process is identified independently of the wall clock."""
 
     @pytest.mark.parametrize("seconds", [-86_400, 86_400])
-    def test_status_handover_and_stop_know_their_server(
+    def test_status_handover_and_stop_find_their_server(
         self, place, make_bundle, monkeypatch, seconds
     ):
         first = place.deploy(make_bundle(), 1)
@@ -383,7 +384,9 @@ class TestTheClockIsSet:
         assert place.stop()
         assert place.status() is None
 
-    def test_a_record_by_the_clock_is_believed_to_the_control_socket(self, place, make_bundle):
+    def test_a_record_with_a_wall_clock_time_is_verified_over_the_control_socket(
+        self, place, make_bundle
+    ):
         """Earlier versions recorded seconds since the epoch."""
         deployment = place.deploy(make_bundle(), 1)
         values = json.loads(place.state.read_text())
@@ -403,19 +406,21 @@ def ended(pid):
 
 
 class TestTargets:
-    def test_they_are_found_by_name(self):
+    def test_targets_are_loaded_by_name(self):
         target: Target = load_target("process")
         assert isinstance(target, ProcessTarget)
         assert isinstance(load_target("docker"), DockerTarget)
 
-    def test_an_unknown_one_names_the_nearest(self):
+    def test_an_unknown_target_names_the_nearest(self):
         with pytest.raises(UsageError, match="did you mean 'process'"):
             load_target("proces")
 
 
 class TestInsideContainer:
-    def test_it_refuses_and_names_the_docker_target(self, place, make_bundle, monkeypatch):
-        monkeypatch.setattr(container_detection, "container", lambda: "/.dockerenv")
+    def test_the_process_target_refuses_and_names_the_docker_target(
+        self, place, make_bundle, monkeypatch
+    ):
+        monkeypatch.setattr(container_detection, "container_marker", lambda: "/.dockerenv")
         with pytest.raises(UsageError) as caught:
             place.deploy(make_bundle(), 1)
         text = str(caught.value)

@@ -39,7 +39,7 @@ def serve_champion(
         number,
         host="127.0.0.1",
         token_env=serving.token_env,
-        settings=server_arguments.limits(serving),
+        settings=server_arguments.limit_arguments(serving),
         log=log,
     )
     try:

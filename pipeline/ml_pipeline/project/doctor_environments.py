@@ -49,7 +49,7 @@ def _outlives_the_build(name: str) -> Check:
     from ml_pipeline.targets import container_detection
 
     key = f"target of {name}"
-    marker = container_detection.container()
+    marker = container_detection.container_marker()
     if marker is None:
         return check(key, True, "process, on this machine", OUTLIVES_THE_BUILD)
     observed = f"process, in a container ({marker})"
@@ -115,10 +115,13 @@ def _port_conflict(project: Project, name: str, home: Home) -> PipelineError | N
     if ours == (home.root, name) or _served(project, name, home) is not None:
         return None
     if ours is not None:
-        message = f"{_address(section)}, of environment {name}, is held by {ports.named(*ours)}"
+        message = (
+            f"{_address(section)}, of environment {name}, is held by {ports.describe_server(*ours)}"
+        )
         return UsageError(message, hint=hint)
     return EnvironmentFault(
-        f"{_address(section)}, of environment {name}, is in use by {ports.owner(section.port)}",
+        f"{_address(section)}, of environment {name}, is in use by "
+        f"{ports.describe_owner(section.port)}",
         hint=hint,
     )
 
@@ -133,7 +136,7 @@ def _is_local_port(section: EnvironmentSection) -> bool:
     from ml_pipeline.targets.docker import engine
 
     try:
-        return engine.remote_host() is None and container_detection.container() is None
+        return engine.remote_host() is None and container_detection.container_marker() is None
     except PipelineError:
         return False
 
@@ -252,6 +255,6 @@ def _docker_client() -> DockerClient:
             except OSError as error:
                 raise EnvironmentFault(
                     f"the Docker engine does not answer at {path}: {error.strerror or error}",
-                    hint=engine.REACH,
+                    hint=engine.ENGINE_HINT,
                 ) from None
     return engine.connect(TIMEOUT)

@@ -19,7 +19,7 @@ from ml_pipeline.promotion.production_history import PRODUCTION_MODEL
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.registry.versions import Version
 from ml_pipeline.targets.base import Deployment, Placement, Target
-from ml_pipeline.targets.released_bundles import FOLDER, used
+from ml_pipeline.targets.released_bundles import FOLDER, open_copy
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def released_copy(home: Home, digest: str) -> Path | None:
     if not DIGEST.fullmatch(digest) or path.is_symlink():
         return None
     try:
-        return path if used(home, path).digest == digest else None
+        return path if open_copy(home, path).digest == digest else None
     except Refused:
         return None
 

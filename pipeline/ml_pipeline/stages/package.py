@@ -71,15 +71,15 @@ def run(context: Context[PackageFlags]) -> Outcome:
     )
 
 
-def _wanted(context: Context[PackageFlags]) -> list[image.Wanted]:
+def _wanted(context: Context[PackageFlags]) -> list[image.ImageSpec]:
     name, push = context.flags.image, context.flags.push
     if name is None and not push:
         return []
-    return image.wanted(context.config.environments, context.config.serving, name)
+    return image.image_specs(context.config.environments, context.config.serving, name)
 
 
 def _images(
-    context: Context[PackageFlags], bundle: Bundle, wanted: list[image.Wanted]
+    context: Context[PackageFlags], bundle: Bundle, wanted: list[image.ImageSpec]
 ) -> list[Check]:
     push = context.flags.push
     checks = []
@@ -88,7 +88,7 @@ def _images(
             checks.append(_skipped(one))
             continue
         context.progress(f"baking {one.repository}", 0.8)
-        name = image.bake(bundle, one)
+        name = image.build(bundle, one)
         observed = f"pushed, {image.push(name)}" if push else "on the engine"
         checks.append(
             Check(
@@ -101,7 +101,7 @@ def _images(
     return checks
 
 
-def _skipped(one: image.Wanted) -> Check:
+def _skipped(one: image.ImageSpec) -> Check:
     return Check(
         name=f"image {one.repository}",
         verdict=Verdict.SKIPPED,

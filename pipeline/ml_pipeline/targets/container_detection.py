@@ -1,11 +1,11 @@
-"""Whether this process runs in a container, with which all that it starts would end.
+"""Detects whether this process runs in a container, which ends all processes started in it.
 
-``ML_PROCESS_TARGET_IN_CONTAINER=allow`` permits the target process in a container that stays: a
-development container, for example, or an agent that is a container itself and outlives its builds.
+``ML_PROCESS_TARGET_IN_CONTAINER=allow`` permits the process target in a long-lived container, such
+as a development container or an agent container that outlives its builds.
 
-A marker alone is not believed: it lies in an unpacked image, too, that a machine was started from.
-A container has numbers of processes of its own; Linux gives those of the machine itself the
-namespace ``PROC_PID_INIT_INO`` (``include/linux/proc_ns.h``).
+A marker file alone is not sufficient: a machine started from an unpacked image has it, too. A
+container has its own PID namespace; that of the host is ``PROC_PID_INIT_INO``
+(``include/linux/proc_ns.h``).
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-MACHINE = "pid:[4026531836]"
+HOST_PID_NAMESPACE = "pid:[4026531836]"
 MARKERS = ("/.dockerenv", "/run/.containerenv")
 ALLOW_VARIABLE = "ML_PROCESS_TARGET_IN_CONTAINER"
-RUNTIME = re.compile(r"/(docker|containerd|kubepods|libpod|crio)[-/.]")
+RUNTIME_CGROUP = re.compile(r"/(docker|containerd|kubepods|libpod|crio)[-/.]")
 
 
-def container(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return the marker of a container that may end, None outside one or where it is allowed."""
+def container_marker(
+    root: Path = Path("/"), environment: Mapping[str, str] = os.environ
+) -> str | None:
+    """Return the marker of a container; None outside one, or if the target is allowed in it."""
     if environment.get(ALLOW_VARIABLE) == "allow":
         return None
     try:
-        if str((root / "proc/self/ns/pid").readlink()) == MACHINE:
+        if str((root / "proc/self/ns/pid").readlink()) == HOST_PID_NAMESPACE:
             return None
     except OSError:
-        pass  # not to be read here: the markers decide
+        pass  # not readable: the markers decide
     for marker in MARKERS:
         if (root / marker.lstrip("/")).exists():
             return marker
@@ -39,4 +41,4 @@ def container(root: Path = Path("/"), environment: Mapping[str, str] = os.enviro
         groups = (root / "proc/self/cgroup").read_text()
     except OSError:
         return None
-    return "/proc/self/cgroup" if RUNTIME.search(groups) else None
+    return "/proc/self/cgroup" if RUNTIME_CGROUP.search(groups) else None

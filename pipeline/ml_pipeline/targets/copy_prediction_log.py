@@ -1,4 +1,4 @@
-"""Brings the prediction log of servers elsewhere to this machine."""
+"""Copies the prediction log of servers on another machine to this one."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from ml_pipeline.serving import prediction_log
 NAME = re.compile(r"[0-9A-Za-z.-]+" + re.escape(prediction_log.SUFFIX))
 
 
-def bring(archive: Iterator[bytes], folder: Path, serving: ServingSection) -> None:
-    """Copy the files of a prediction log into ``folder``; as many as are kept stay there.
+def copy_log(archive: Iterator[bytes], folder: Path, serving: ServingSection) -> None:
+    """Copy the files of a prediction log into ``folder``, and remove the oldest beyond the limit.
 
-    A file that is there already, and as long, is left alone.
+    A file that exists with the same size is not copied again.
 
     Args:
         archive: a tar of the log's folder.
-        folder: readable by its owner only.
-        serving: says how many files are kept.
+        folder: created if necessary, readable by its owner only.
+        serving: has the number of files to keep.
 
     Raises:
-        EnvironmentFault: the archive or the disk breaks off.
+        EnvironmentFault: the archive is incomplete, or a file cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tarfile.open(fileobj=io.BufferedReader(_Stream(archive)), mode="r|") as content:
+        with tarfile.open(
+            fileobj=io.BufferedReader(_IteratorStream(archive)), mode="r|"
+        ) as content:
             for entry in content:
-                _take(content, entry, folder)
+                _copy_entry(content, entry, folder)
         for old in prediction_log.files(folder)[: -serving.prediction_log.keep]:
             old.unlink(missing_ok=True)
     except (OSError, tarfile.TarError) as error:
@@ -45,7 +47,7 @@ def bring(archive: Iterator[bytes], folder: Path, serving: ServingSection) -> No
         ) from error
 
 
-def _take(content: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
+def _copy_entry(content: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
     name = entry.name.rpartition("/")[2]
     source = content.extractfile(entry) if entry.isreg() and NAME.fullmatch(name) else None
     if source is None:
@@ -54,29 +56,29 @@ def _take(content: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> Non
     if path.exists() and path.stat().st_size == entry.size:
         return
     with workdir.atomic_path(path) as temporary:
-        with temporary.open("wb") as sink:
-            shutil.copyfileobj(source, sink)
+        with temporary.open("wb") as target:
+            shutil.copyfileobj(source, target)
         os.utime(temporary, (entry.mtime, entry.mtime))
     path.chmod(0o600)
 
 
-class _Stream(io.RawIOBase):
-    """What an iterator yields, as a file."""
+class _IteratorStream(io.RawIOBase):
+    """A readable stream of the bytes that an iterator yields."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
-        self._left = memoryview(b"")
+        self._rest = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._left:
+        while not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:
                 return 0
-            self._left = memoryview(chunk)
-        count = min(len(buffer), len(self._left))
-        buffer[:count] = self._left[:count]
-        self._left = self._left[count:]
+            self._rest = memoryview(chunk)
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
         return count

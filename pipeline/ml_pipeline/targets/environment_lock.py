@@ -11,11 +11,11 @@ TIMEOUT = 60.0
 """Seconds to wait for another command."""
 
 
-def hold(placement: Placement) -> Lock:
-    """Hold the environment, whatever its target, until the lock is released.
+def acquire(placement: Placement) -> Lock:
+    """Lock the environment, whatever its target; the caller releases the lock.
 
     Raises:
-        EnvironmentFault: another command deploys to it.
+        EnvironmentFault: another command holds it for ``TIMEOUT``.
     """
     folder = placement.home / "servers"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

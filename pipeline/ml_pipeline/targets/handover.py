@@ -1,4 +1,4 @@
-"""What the handovers of all targets share: they are decided once, and an undecided one reverts."""
+"""Base class of the handovers of all targets: decided once; an undecided one reverts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ml_pipeline.core.locks import Lock
 
 
 class BaseHandover(ABC):
-    """A switch that is kept or taken back once, and lets the environment's lock go then."""
+    """A switch that is committed or reverted once, and then releases the environment's lock."""
 
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
@@ -22,7 +22,7 @@ class BaseHandover(ABC):
 
     @abstractmethod
     def _keep(self) -> None:
-        """Let the former version go; called only if something changed."""
+        """End the former version; called only if something changed."""
 
     @abstractmethod
     def _revert(self) -> None:

@@ -1,4 +1,4 @@
-"""Loads the deployment target that an environment names."""
+"""Loads the deployment target of an environment."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ml_pipeline.core.plugins import load_plugin
 from ml_pipeline.targets.base import Target
 
 TARGET_PLUGINS = "ml_pipeline.targets"
-"""The group of their entry points."""
+"""Group of the entry points."""
 
 
 def load_target(name: str) -> Target:
-    """Make the target of this name.
+    """Return a new instance of the target of this name.
 
     Raises:
-        UsageError: no installed package offers it, or it cannot be imported.
+        UsageError: no installed package provides it, or it cannot be imported.
     """
     target = load_plugin(
         TARGET_PLUGINS, name, what="deployment target", attributes=("handover", "status", "stop")

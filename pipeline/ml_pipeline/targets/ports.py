@@ -1,4 +1,4 @@
-"""Who holds a TCP port of this machine."""
+"""The owner of a TCP port of this machine."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ml_pipeline.targets import server_records
 if TYPE_CHECKING:
     import psutil
 
-LONGEST = 100
-PROXY = "docker-proxy"
-"""The engine's process for a port that a container publishes."""
+MAX_COMMAND_SHOWN = 100
+DOCKER_PROXY = "docker-proxy"
+"""Docker's process for a published port of a container."""
 
 
-def owner(port: int) -> str:
-    """Return the process that listens on ``port``: its number and command, as far as visible."""
+def describe_owner(port: int) -> str:
+    """Describe the process that listens on ``port``: its pid and command, as far as visible."""
     import psutil
 
-    ours = own_server(port)
-    if ours is not None:
-        return named(*ours)
+    own = own_server(port)
+    if own is not None:
+        return describe_server(*own)
     process = _listener(port)
     if process is None:
         return "a process of another user"
@@ -31,29 +31,31 @@ def owner(port: int) -> str:
         command = " ".join(process.cmdline()) or process.name()
     except psutil.Error:
         return f"pid {process.pid}"
-    if process.name() == PROXY:
+    if process.name() == DOCKER_PROXY:
         return (
-            "a container that publishes it ('docker ps' names it; if it is ours, 'ml-pipeline "
-            "stop' with the target docker ends it)"
+            "a container that publishes it (see 'docker ps'; a server of ml-pipeline is ended by "
+            "'ml-pipeline stop' with the target docker)"
         )
-    shown = command if len(command) <= LONGEST else f"{command[:LONGEST]}..."
-    return f"pid {process.pid} ({shown})"
+    command_shown = (
+        command if len(command) <= MAX_COMMAND_SHOWN else f"{command[:MAX_COMMAND_SHOWN]}..."
+    )
+    return f"pid {process.pid} ({command_shown})"
 
 
-def named(home: Path, environment: str) -> str:
-    """Return in words whose server it is: its project, environment and home."""
+def describe_server(home: Path, environment: str) -> str:
+    """Describe a server of ml-pipeline: its project, environment and home."""
     try:
         owner = owner_of(home)
     except EnvironmentFault:
         owner = None
-    whose = "our own server" if owner is None else f"the server of {owner}"
-    return f"{whose}, environment {environment}, home {home}"
+    description = "a server of ml-pipeline" if owner is None else f"the server of {owner}"
+    return f"{description}, environment {environment}, home {home}"
 
 
 def own_server(port: int) -> tuple[Path, str] | None:
-    """Return home and environment of the server of ours on ``port``; None if it is none."""
+    """Return home and environment of a server of ml-pipeline on ``port``; None for others."""
     process = _listener(port)
-    control = None if process is None else server_records.started_with(process)
+    control = None if process is None else server_records.control_socket_of(process)
     return None if control is None else (control.parent.parent, control.name.rpartition("-")[0])
 
 

@@ -1,4 +1,4 @@
-"""``home/released/<digest>``: the copy of a bundle that a server reads."""
+"""``home/released/<digest>``: copies of bundles that servers read."""
 
 from __future__ import annotations
 
@@ -18,33 +18,32 @@ from ml_pipeline.core.home import Home
 
 FOLDER = "released"
 COPY_NAME = re.compile(r"\.?([0-9a-f]{64})(\..+)?")
-"""A copy, or what a killed command left of one."""
-USED = "released-used"
-"""Folder with a file for each copy: when it was used last, by ``ml_pipeline.core.clock``."""
+"""A copy, or the remains of one after a killed command."""
+USED_FOLDER = "released-used"
+"""Folder with the time of last use of each copy, by ``ml_pipeline.core.clock``."""
 MIN_AGE_SECONDS = 3600.0
-"""A copy that was used since then may be another deployment's, which is not written down yet."""
+"""A copy used more recently may belong to a deployment that is not recorded yet."""
 
 
 def release(path: Path, home: Home) -> Bundle:
     """Verify a bundle, copy it into the home and return the copy, verified.
 
-    A copy that is there already is used if it is this very bundle and verifies, otherwise it is
-    replaced.
+    An existing copy is used if it is the same bundle and verifies; otherwise it is replaced.
 
     Raises:
         Refused: the bundle does not verify.
     """
     bundle = Bundle.open(path)
     copy = home / FOLDER / bundle.digest
-    with _alone(home):
-        _mark(home, copy.name)
+    with _copies_locked(home):
+        _mark_used(home, copy.name)
         if copy.is_symlink():
             copy.unlink()
         elif copy.is_dir():
             with suppress(Refused):
-                kept = used(home, copy)
-                if kept.digest == bundle.digest:
-                    return kept
+                existing = open_copy(home, copy)
+                if existing.digest == bundle.digest:
+                    return existing
         with workdir.atomic_folder(copy) as folder:
             for name in bundle.files:
                 shutil.copyfile(path / name, folder / name)
@@ -53,81 +52,85 @@ def release(path: Path, home: Home) -> Bundle:
     return Bundle.open(copy)
 
 
-def used(home: Home, copy: Path) -> Bundle:
-    """Open a copy and keep it from being removed for an hour.
+def open_copy(home: Home, copy: Path) -> Bundle:
+    """Open a copy, and protect it from removal for an hour.
 
     Raises:
         Refused: it does not verify.
     """
     bundle = Bundle.open(copy)
-    _mark(home, copy.name)
+    _mark_used(home, copy.name)
     return bundle
 
 
 def remove_unused(home: Home, in_use: Callable[[], Collection[str]]) -> list[str]:
-    """Remove the copies that are in use nowhere and were not used in the last hour.
+    """Remove the copies that are not in use and were not used in the last hour.
 
-    A copy that was used on another machine, or before a restart, stays for an hour from now on.
+    A copy that was used on another machine, or before a restart, is kept for another hour.
 
     Args:
         home: that holds the copies.
-        in_use: returns the digests that stay; asked only if there is something to remove.
+        in_use: returns the digests to keep; called only if there is something to remove.
 
     Returns:
-        The names of what was removed.
+        The names of the removed copies.
 
     Raises:
-        OSError: something cannot be removed; the rest is.
+        OSError: a copy cannot be removed; the others are.
     """
     if not (home / FOLDER).is_dir():
         return []
-    with _alone(home):
-        old = [
+    with _copies_locked(home):
+        old_copies = [
             (path, match[1])
             for path in sorted((home / FOLDER).iterdir())
             if (match := COPY_NAME.fullmatch(path.name)) and _is_old(home, path)
         ]
-        kept = in_use() if old else ()
-        gone = [path for path, digest in old if path.name != digest or digest not in kept]
-        failed = []
-        for path in gone:
+        digests_in_use = in_use() if old_copies else ()
+        removable = [
+            path
+            for path, digest in old_copies
+            if path.name != digest or digest not in digests_in_use
+        ]
+        errors = []
+        for path in removable:
             try:
                 shutil.rmtree(path)
-                (home / USED / path.name).unlink(missing_ok=True)
+                (home / USED_FOLDER / path.name).unlink(missing_ok=True)
             except OSError as error:
-                failed.append(error)
-    if failed:
-        raise failed[0]
-    return [path.name for path in gone]
+                errors.append(error)
+    if errors:
+        raise errors[0]
+    return [path.name for path in removable]
 
 
-def _mark(home: Home, name: str) -> None:
-    """Note that a copy is used now."""
-    path = home / USED / name
+def _mark_used(home: Home, name: str) -> None:
+    """Record that a copy is used now."""
+    path = home / USED_FOLDER / name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     workdir.write_text(path, json.dumps(clock.marks()) + "\n")
 
 
 def _is_old(home: Home, copy: Path) -> bool:
-    """Whether a copy was used last more than an hour ago; where nothing is known, note it as now.
+    """Whether a copy was last used more than an hour ago; if unknown, record it as used now.
 
-    The wall clock is believed only where the system has no other.
+    The wall clock is used only if the system has no other clock.
     """
     if clock.reading() is None:
         return copy.stat().st_mtime < time.time() - MIN_AGE_SECONDS
     try:
-        age = clock.age(documents.read_json(home / USED / copy.name))
+        age = clock.age(documents.read_json(home / USED_FOLDER / copy.name))
     except (OSError, DocumentError, TypeError):
         age = None
     if age is None:
-        _mark(home, copy.name)
+        _mark_used(home, copy.name)
         return False
     return age > MIN_AGE_SECONDS
 
 
 @contextmanager
-def _alone(home: Home) -> Iterator[None]:
-    """Hold the copies, so that none is removed while it is being taken into use."""
+def _copies_locked(home: Home) -> Iterator[None]:
+    """Lock the copies, so that none is removed while it is being opened."""
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locks.locked(home / f"{FOLDER}.lock"):
         yield

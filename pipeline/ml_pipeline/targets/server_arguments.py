@@ -1,4 +1,4 @@
-"""What a server is started with, of the configuration's section ``serving``."""
+"""Arguments of the server from the configuration's section ``serving``."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.targets.base import Placement
 
 LOG_VOLUME = "/var/lib/ml-pipeline"
-"""Where a container has the volume that its server may write to; all else is read-only."""
+"""Mount point of the only writable volume of a server's container."""
 LOG_NAME = "predictions"
 LOG_FOLDER = PurePath(LOG_VOLUME, LOG_NAME)
-"""Of the prediction log in a container."""
+"""Folder of the prediction log in a container."""
 
 
 SCRATCH = "/run/ml-pipeline-scratch"
-"""Where a container that answers raw rows has its only other writable folder, in memory."""
+"""The feature worker's writable folder in a container, in memory."""
 SCRATCH_MIB = 64
-SERVER_MIB = 256
-"""Of a container's memory, what the server itself and the scratch folder may need."""
-LEAST_WORKER_MIB = 256
+RESERVED_MIB = 256
+"""Memory of a container reserved for the server itself and the scratch folder."""
+MIN_WORKER_MIB = 256
 UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
-def limits(serving: ServingSection) -> list[str]:
-    """Return the arguments that are the same wherever the server runs."""
+def limit_arguments(serving: ServingSection) -> list[str]:
+    """Return the arguments with limits, which are the same for all targets."""
     return [
         *("--max-body", str(serving.max_body), "--max-rows", str(serving.max_rows)),
         *("--max-queue", str(serving.max_queue), "--max-seconds", str(serving.max_seconds)),
@@ -33,16 +33,18 @@ def limits(serving: ServingSection) -> list[str]:
     ]
 
 
-def raw_rows(environment: str, section: EnvironmentSection, serving: ServingSection) -> list[str]:
-    """Return the arguments about rows before features."""
+def raw_rows_arguments(
+    environment: str, section: EnvironmentSection, serving: ServingSection
+) -> list[str]:
+    """Return the arguments about raw rows."""
     raw = serving.raw
     if not raw.enabled:
         return ["--no-raw"]
-    own = ["--environment", environment]
+    environment_arguments = ["--environment", environment]
     if not section.raw_rows:
-        return [*own, "--raw-off"]
+        return [*environment_arguments, "--raw-off"]
     return [
-        *own,
+        *environment_arguments,
         *("--raw-rows", str(raw.max_rows), "--raw-queue", str(raw.max_queue)),
         *("--raw-seconds", str(raw.max_seconds)),
     ]
@@ -53,22 +55,22 @@ def computes_features(section: EnvironmentSection, serving: ServingSection) -> b
     return section.raw_rows and serving.raw.enabled
 
 
-def worker_bounds(section: EnvironmentSection, serving: ServingSection) -> list[str]:
-    """Return the arguments with the memory and the folder that a container leaves to the worker."""
+def worker_arguments(section: EnvironmentSection, serving: ServingSection) -> list[str]:
+    """Return the arguments with the feature worker's memory and folder in a container."""
     if not computes_features(section, serving):
         return []
-    mebibytes = max(LEAST_WORKER_MIB, (memory_bytes(section) >> 20) - SERVER_MIB)
+    mebibytes = max(MIN_WORKER_MIB, (memory_bytes(section) >> 20) - RESERVED_MIB)
     return ["--raw-memory", str(mebibytes << 20), "--raw-scratch", SCRATCH]
 
 
 def memory_bytes(section: EnvironmentSection) -> int:
-    """Return the most that a container may take."""
+    """Return the memory limit of a container in bytes."""
     text = section.memory_limit
     return int(text[:-1]) * UNITS[text[-1]]
 
 
 def prediction_folder(serving: ServingSection, home: Home, environment: str) -> Path:
-    """Return where the servers of an environment log their predictions."""
+    """Return the folder of an environment's prediction log."""
     return (serving.prediction_log.folder or home / "predictions") / environment
 
 
@@ -77,8 +79,8 @@ def log_folder(placement: Placement) -> Path:
     return prediction_folder(placement.serving, placement.home, placement.name).absolute()
 
 
-def prediction_log(serving: ServingSection, folder: PurePath) -> list[str]:
-    """Return the arguments of the prediction log in ``folder``; none where it is off."""
+def prediction_log_arguments(serving: ServingSection, folder: PurePath) -> list[str]:
+    """Return the arguments of the prediction log in ``folder``; none if it is disabled."""
     log = serving.prediction_log
     if not log.enabled:
         return []

@@ -1,7 +1,7 @@
-"""What runs where, as ``home/servers/<environment>.json`` remembers it.
+"""Records of server processes: ``home/servers/<environment>.json``.
 
-A process is identified by its pid and its start: a pid that the system gave to another process
-since is never taken for a server, and never ended.
+A process is identified by its pid and start time, so a process that reuses the pid is never
+treated as a server, and never ended.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ SCHEMA = "ml-pipeline/servers/1"
 
 
 @dataclass(frozen=True)
-class Server:
-    """A server process and all that is needed to start the like of it again."""
+class ServerRecord:
+    """A server process and the settings that it was started with."""
 
     pid: int
     started: str
@@ -34,12 +34,12 @@ class Server:
     bundle: str
     host: str
     asked_port: int
-    """The port of the configuration, where 0 stands for any."""
+    """The configured port; 0 is any free port."""
     port: int
     control: str
     token_env: str | None
     settings: str
-    """The other arguments that it was started with."""
+    """The other arguments of the server."""
 
     @property
     def url(self) -> str:
@@ -56,27 +56,27 @@ class Server:
         )
 
     def process(self) -> psutil.Process | None:
-        """Return the running process; None if it has ended, or is not this home's server.
+        """Return the running process; None if it has ended, or belongs to another home.
 
-        A pid is another's after a while; and the record of a copied home is about the server of the
-        home that was copied.
+        The system reuses pids, and the record in a copied home is about the server of the original
+        home.
         """
         process = process_identity.running(self.pid, self.started)
-        if process is None or _is_of_another_home(process, Path(self.control).parent):
+        if process is None or _belongs_to_another_home(process, Path(self.control).parent):
             return None
         return process
 
 
 @dataclass(frozen=True)
-class State:
-    """The server of an environment, and the one that waits while a handover is under way."""
+class EnvironmentRecord:
+    """The server of an environment, and the former one during a handover."""
 
-    serving: Server | None = None
-    former: Server | None = None
+    serving: ServerRecord | None = None
+    former: ServerRecord | None = None
 
 
 def address(host: str) -> str:
-    """Return what a client on this machine connects to, as a URL spells it."""
+    """Return the host that a client on this machine connects to, in URL notation."""
     if host in ("0.0.0.0", ""):  # noqa: S104 - read, not bound
         return "127.0.0.1"
     if host == "::":
@@ -84,37 +84,39 @@ def address(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def read(path: Path) -> State:
-    """Return what the file says; nothing where there is none.
+def read(path: Path) -> EnvironmentRecord:
+    """Return the record; an empty one if the file does not exist.
 
     Raises:
-        EnvironmentFault: the file is not one that this module wrote.
+        EnvironmentFault: the file is not a valid record.
     """
     try:
         values = documents.read_json(path)
     except FileNotFoundError:
-        return State()
+        return EnvironmentRecord()
     except (OSError, DocumentError) as error:
-        raise _unreadable(path, error) from None
+        raise _invalid_record(path, error) from None
     try:
         if values["schema"] != SCHEMA:
-            raise _unreadable(path, f"schema {values['schema']!r}")
-        return State(*(_server(values[name], path.parent) for name in ("serving", "former")))
+            raise _invalid_record(path, f"schema {values['schema']!r}")
+        return EnvironmentRecord(
+            *(_parse_server(values[name], path.parent) for name in ("serving", "former"))
+        )
     except (KeyError, TypeError) as error:
-        raise _unreadable(path, error) from None
+        raise _invalid_record(path, error) from None
 
 
-def write(path: Path, state: State) -> None:
-    """Write the file whole; an empty state is no file."""
-    if state == State():
+def write(path: Path, state: EnvironmentRecord) -> None:
+    """Write the file atomically; remove it if the record is empty."""
+    if state == EnvironmentRecord():
         path.unlink(missing_ok=True)
         return
     values = {"schema": SCHEMA} | asdict(state)
     workdir.write_text(path, json.dumps(values, indent=2) + "\n")
 
 
-def started_with(process: psutil.Process) -> Path | None:
-    """Return the control socket that a server of ours was started with; None if it is none."""
+def control_socket_of(process: psutil.Process) -> Path | None:
+    """Return the control socket of a server process; None for other processes."""
     import psutil
 
     try:
@@ -129,9 +131,9 @@ def started_with(process: psutil.Process) -> Path | None:
     return Path(command[command.index("--control") + 1])
 
 
-def _is_of_another_home(process: psutil.Process, folder: Path) -> bool:
-    """Return whether a server was started in another home, which is there still."""
-    control = started_with(process)
+def _belongs_to_another_home(process: psutil.Process, folder: Path) -> bool:
+    """Return whether the server was started for another home that still exists."""
+    control = control_socket_of(process)
     if control is None:
         return False
     try:
@@ -140,17 +142,17 @@ def _is_of_another_home(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
-def _server(values: dict[str, Any] | None, folder: Path) -> Server | None:
-    """Return what was recorded; the control socket lies beside the record, wherever that went."""
+def _parse_server(values: dict[str, Any] | None, folder: Path) -> ServerRecord | None:
+    """Return the recorded server; its control socket is in the folder of the record."""
     if values is None:
         return None
     control = folder / Path(str(values["control"])).name
-    return Server(**process_identity.with_start(values | {"control": str(control)}))
+    return ServerRecord(**process_identity.with_start(values | {"control": str(control)}))
 
 
-def _unreadable(path: Path, why: object) -> EnvironmentFault:
+def _invalid_record(path: Path, why: object) -> EnvironmentFault:
     return EnvironmentFault(
         f"cannot read {path}: {why}",
         expected="the record of this environment's server",
-        hint="end the server by hand if it runs, then remove the file",
+        hint="end the server if it runs, then remove the file",
     )

@@ -1,14 +1,14 @@
-"""The containers of the docker target: made, started, asked and ended.
+"""The containers of the docker target.
 
-What one serves stands in its labels, and its part in the end of its name:
+The labels of a container have what it serves, the end of its name has its role:
 
 ==================== =======================================================================
-``.blue`` ``.green`` a server; the gateway says which of the two has the requests
-``.gateway``         holds the published port: ``ml_pipeline.targets.docker.gateway``
-``.gateway.old``     held it before, and waits until the switch is decided
-``.gateway.trial``   leads to a new server while another container holds the published port
-(nothing) ``.old``   a server that holds the published port itself, of before there were gateways
-``.fill``            never started; the bundle is laid through it into the volume
+``.blue`` ``.green`` a server; the gateway forwards requests to one of the two
+``.gateway``         has the published port: ``ml_pipeline.targets.docker.gateway``
+``.gateway.old``     the former gateway, until the switch is decided
+``.gateway.trial``   forwards to a new server while another container has the published port
+(none) ``.old``      a server with the published port itself, of versions without gateways
+``.fill``            never started; used to write the bundle into the volume
 ==================== =======================================================================
 """
 
@@ -41,47 +41,47 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.networks import Network
 
-DIRECT, DIRECT_OLD, FILL = "", ".old", ".fill"
+DIRECT_ROLE, OLD_DIRECT_ROLE, FILL_ROLE = "", ".old", ".fill"
 BLUE, GREEN = "blue", "green"
 COLOURS = BLUE, GREEN
 
 LABEL = "ml-pipeline."
-KEEPS_LOG = {f"{LABEL}keeps": "predictions"}
-"""Label of the volume with the prediction log, which no rollover removes."""
+LOG_LABEL = {f"{LABEL}keeps": "predictions"}
+"""Label of the volume with the prediction log, which rollovers keep."""
 PORT = "8000/tcp"
-PLACE = "/srv/ml-pipeline"
+CONTENT_FOLDER = "/srv/ml-pipeline"
 """Port and folder of docker/serve.py."""
-CONTROL = "/run/ml-pipeline"
-"""Folder in memory with the server's control socket, which a live shadow shares: docker/serve.py"""
+CONTROL_FOLDER = "/run/ml-pipeline"
+"""Folder in memory with the server's control socket, shared with a live shadow: docker/serve.py"""
 IN_MEMORY = {"type": "tmpfs", "device": "tmpfs", "o": "size=64k,mode=0777,nosuid,nodev,noexec"}
 USER = 10001
 PROCESSES = 128
 START_SECONDS = 60.0
-LOOK_SECONDS = 0.2
-"""How often the engine is asked meanwhile whether the gateway still runs."""
+CHECK_SECONDS = 0.2
+"""Interval of checks whether the gateway still runs."""
 END_SECONDS = 40
 """Longer than the server takes to drain, so that only a hung one is killed."""
 READY_SECONDS = 2.0
 SERVED_BY = "x-served-by"
-"""Header in which a gateway tells the colour that has the requests."""
-CONFINED: Any = {
+"""Response header of a gateway with the colour of the server that responded."""
+HARDENING: Any = {
     "read_only": True,
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges"],
 }
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - read, not bound
-TAKEN = ("port is already allocated", "address already in use", "ports are not available")
+PORT_IN_USE = ("port is already allocated", "address already in use", "ports are not available")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ContainerSpec:
     """What is to be served, and where."""
 
     placement: Placement
     bundle: Bundle
     version: int | None
     scope: str
-    """Tells the containers of one home from those of another."""
+    """Identifier of the home in the names and labels of its containers."""
     token: str | None
     image: str
 
@@ -94,25 +94,27 @@ class Wanted:
 
     @property
     def log(self) -> str | None:
-        """The volume of the prediction log, which outlives its servers; None where it is off."""
+        """The volume of the prediction log, which outlives its servers; None if disabled."""
         return f"{self.name}-log" if self.placement.serving.prediction_log.enabled else None
 
     @property
     def arguments(self) -> list[str]:
-        """Those of the server that the configuration gives."""
+        """The arguments of the server from the configuration."""
         placement = self.placement
         return [
-            *server_arguments.limits(placement.serving),
-            *server_arguments.raw_rows(placement.name, placement.section, placement.serving),
-            *server_arguments.worker_bounds(placement.section, placement.serving),
+            *server_arguments.limit_arguments(placement.serving),
+            *server_arguments.raw_rows_arguments(
+                placement.name, placement.section, placement.serving
+            ),
+            *server_arguments.worker_arguments(placement.section, placement.serving),
         ]
 
     @property
     def labels(self) -> dict[str, str]:
-        """Those of the server."""
+        """The labels of the server."""
         section, serving = self.placement.section, self.placement.serving
         settings = [self.image, section.memory_limit, section.host, serving.token_env]
-        settings += server_arguments.prediction_log(serving, server_arguments.LOG_FOLDER)
+        settings += server_arguments.prediction_log_arguments(serving, server_arguments.LOG_FOLDER)
         return labels(self.scope, self.placement.name) | {
             f"{LABEL}project": self.bundle.project,
             f"{LABEL}version": "" if self.version is None else str(self.version),
@@ -133,18 +135,18 @@ class Wanted:
 
 
 def _digest(*values: str | None) -> str:
-    """Return a digest of what a running container cannot be given."""
+    """Return a digest of settings that cannot change in a running container."""
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What an address said of itself."""
+class Readiness:
+    """Whether an address is ready, and which server responds there."""
 
     url: str
     ready: bool
     colour: str
-    """Of the server that has the requests; empty where there is none, or no gateway."""
+    """Colour of the server that responds; empty without a server or a gateway."""
 
 
 class Container:
@@ -177,7 +179,7 @@ class Container:
         return any(each["Destination"] == server_arguments.LOG_VOLUME for each in mounts)
 
     def predictions(self) -> Iterator[bytes]:
-        """Return the folder of its prediction log as a tar; it need not run."""
+        """Return the folder of its prediction log as a tar; the container need not run."""
         return self._container.get_archive(str(server_arguments.LOG_FOLDER))[0]
 
     @property
@@ -193,37 +195,37 @@ class Container:
         """The published port, while it runs."""
         return next((port for _, port in self._published()), None)
 
-    def at_address_of(self, wanted: Wanted) -> bool:
-        return self.label("address") == wanted.gateway_labels[f"{LABEL}address"]
+    def has_address_of(self, spec: ContainerSpec) -> bool:
+        return self.label("address") == spec.gateway_labels[f"{LABEL}address"]
 
-    def has(self, wanted: Mapping[str, str]) -> bool:
-        """Whether it carries these labels."""
-        return all(self._container.labels.get(key) == text for key, text in wanted.items())
+    def has_labels(self, labels: Mapping[str, str]) -> bool:
+        """Whether it has these labels."""
+        return all(self._container.labels.get(key) == text for key, text in labels.items())
 
     def label(self, name: str) -> str:
         return str(self._container.labels.get(LABEL + name, ""))
 
-    # --- its life -----------------------------------------------------------------------------
+    # --- lifecycle ----------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start it.
 
         Raises:
-            EnvironmentFault: its port belongs to somebody else.
+            EnvironmentFault: its port is in use.
         """
         from docker.errors import APIError
 
         try:
             self._container.start()
         except APIError as error:
-            told = str(error.explanation or error).lower()
-            if any(text in told for text in TAKEN):
-                raise self._taken() from error
+            message = str(error.explanation or error).lower()
+            if any(text in message for text in PORT_IN_USE):
+                raise self._port_in_use_error() from error
             raise
         self._container.reload()
 
     def stop(self) -> None:
-        """Let it finish its requests and end; kill it only if it hangs."""
+        """End it after its open requests; kill it only if it hangs."""
         self._container.stop(timeout=END_SECONDS)
         self._container.reload()
 
@@ -235,14 +237,14 @@ class Container:
         except NotFound:
             return
 
-    def become(self, role: str) -> None:
+    def rename_role(self, role: str) -> None:
         self._container.reload()
         base = str(self._container.name).removesuffix(self.role)
         self._container.rename(base + role)
         self._container.reload()
 
     def keep_running(self) -> None:
-        """Let the engine start it again when it fails or the machine starts."""
+        """Let the engine restart it after a failure or a reboot."""
         policy: Any = {"Name": "unless-stopped"}
         self._container.update(restart_policy=policy)
 
@@ -255,15 +257,15 @@ class Container:
         """
         self.reload()
         if not self.running:
-            raise self._ended()
+            raise self._start_error()
 
     def reload(self) -> None:
         self._container.reload()
 
-    # --- where it is --------------------------------------------------------------------------
+    # --- addresses ----------------------------------------------------------------------------
 
-    def ask(self, headers: Mapping[str, str] | None = None) -> Answer | None:
-        """Ask whether it is ready, at the likeliest address where something answers."""
+    def check_ready(self, headers: Mapping[str, str] | None = None) -> Readiness | None:
+        """Check whether it is ready, at the first address that responds."""
         import httpx
 
         if not self.running:
@@ -272,26 +274,26 @@ class Container:
         for url in self.addresses():
             try:
                 with probe.client(url, timeout=READY_SECONDS) as api:
-                    told = api.get("/health/ready", headers=headers)
+                    response = api.get("/health/ready", headers=headers)
             except httpx.HTTPError:
                 continue
-            ready = told.status_code == httpx.codes.OK
-            answer = Answer(url, ready, told.headers.get(SERVED_BY, ""))
+            ready = response.status_code == httpx.codes.OK
+            readiness = Readiness(url, ready, response.headers.get(SERVED_BY, ""))
             if ready:
-                return answer
-            unready = unready or answer
+                return readiness
+            unready = unready or readiness
         return unready
 
     def addresses(self) -> list[str]:
-        """Return the addresses that may be reached from here, the likeliest first.
+        """Return the addresses that may be reachable from here, the likeliest first.
 
-        On a machine that is not the engine's, a loopback address is another server's. Beside a
-        local engine the container's own address is reached too, from a container as well.
+        With a remote engine, loopback addresses are those of this machine and not used. With a
+        local engine the container's own address is reachable, too, also from a container.
         """
         if url := self.label("url"):
             return [url.rstrip("/")]
         remote = engine.remote_host()
-        beside = remote is None and container_detection.container() is None
+        beside = remote is None and container_detection.container_marker() is None
         published = []
         for host, port in self._published():
             if host in WILDCARDS and remote is not None:
@@ -312,27 +314,29 @@ class Container:
         for each in bound:
             yield each["HostIp"], int(each["HostPort"])
 
-    def _taken(self) -> EnvironmentFault:
-        host, port = self._asked()
+    def _port_in_use_error(self) -> EnvironmentFault:
+        host, port = self._requested_address()
         others = self._client.containers.list(ignore_removed=True)
         owner = next((f"container {o.name}" for o in others if publishes(o, port)), None)
         if owner is None:
-            beside = engine.remote_host() is None and container_detection.container() is None
-            owner = ports.owner(port) if beside else "something else on the engine's machine"
+            beside = engine.remote_host() is None and container_detection.container_marker() is None
+            owner = (
+                ports.describe_owner(port) if beside else "another process on the engine's machine"
+            )
         return EnvironmentFault(
             f"port {port} of {host} is in use by {owner}",
-            hint="end that, or give the environment another port",
+            hint="end it, or set another port for the environment",
         )
 
-    def _asked(self) -> tuple[str, int]:
+    def _requested_address(self) -> tuple[str, int]:
         bound = self._container.attrs["HostConfig"]["PortBindings"][PORT][0]
         return bound["HostIp"], int(bound["HostPort"])
 
-    def _ended(self) -> PipelineError:
+    def _start_error(self) -> PipelineError:
         state = self._container.attrs["State"]
         if state.get("OOMKilled"):
             return EnvironmentFault(
-                f"the {self.kind} did not start: it needs more memory than it may take",
+                f"the {self.kind} did not start: it ran out of memory",
                 hint="raise environments.NAME.memory",
             )
         output = self._container.logs(tail=1).decode(errors="replace")
@@ -341,15 +345,15 @@ class Container:
         )
 
 
-class Server(Container):
-    """One that answers from a bundle."""
+class ServerContainer(Container):
+    """The container of a server."""
 
     kind = "server"
     serves_bundle = True
 
     @property
     def colour(self) -> str:
-        """Empty where it holds the published port itself."""
+        """Empty if it has the published port itself."""
         return self.role.removeprefix(".") if self.role.removeprefix(".") in COLOURS else ""
 
     @property
@@ -359,18 +363,18 @@ class Server(Container):
 
     @property
     def image(self) -> str:
-        """Id of the image that it was made of."""
+        """Id of its image."""
         return str(self._container.attrs["Image"])
 
     @property
     def content(self) -> str:
         """The volume with its bundle and token."""
-        return self._volumes[PLACE]
+        return self._volumes[CONTENT_FOLDER]
 
     @property
     def control(self) -> str | None:
-        """The volume with its control socket; None where it was made without."""
-        return self._volumes.get(CONTROL)
+        """The volume with its control socket; None if it was created without one."""
+        return self._volumes.get(CONTROL_FOLDER)
 
     @property
     def _volumes(self) -> dict[str, str]:
@@ -392,28 +396,28 @@ class Server(Container):
         )
 
     def wait(self, front: Container, headers: Mapping[str, str] | None = None) -> str:
-        """Wait until it is ready behind ``front``; return where it is reached.
+        """Wait until it is ready behind ``front``; return its URL.
 
         Raises:
             Refused: it rejects the bundle.
-            EnvironmentFault: it ended or was not ready in time; the log's last line is told.
+            EnvironmentFault: it ended or was not ready in time; has the log's last line.
         """
         started = looked = time.monotonic()
         while (now := time.monotonic()) < started + START_SECONDS:
             self.refresh()
-            if now > looked + LOOK_SECONDS:
+            if now > looked + CHECK_SECONDS:
                 front.refresh()
                 looked = now
-            found = front.ask(headers)
+            found = front.check_ready(headers)
             if found is not None and found.ready:
-                # a likelier address may have been asked a moment too early
-                again = front.ask(headers)
+                # a likelier address may be ready by now
+                again = front.check_ready(headers)
                 return again.url if again is not None and again.ready else found.url
             time.sleep(0.05)
-        tried = ", ".join(front.addresses()) or "no address that is reached from here"
+        tried = ", ".join(front.addresses()) or "no reachable address"
         raise EnvironmentFault(
             f"the server was not ready within {START_SECONDS:g} s; tried {tried}",
-            hint="give the environment a host, a network or a url that this machine reaches",
+            hint="set a host, network or url of the environment that this machine can reach",
         )
 
 
@@ -428,79 +432,79 @@ def publishes(container: docker.models.containers.Container, port: int) -> bool:
 
 
 def create(
-    client: DockerClient, wanted: Wanted, volume: str, colour: str, network: Network, own: str
-) -> Server:
-    """Make a container that may do nothing but serve, with the address ``own`` on ``network``.
+    client: DockerClient, spec: ContainerSpec, volume: str, colour: str, network: Network, own: str
+) -> ServerContainer:
+    """Create the container of a server with the address ``own`` on ``network``.
 
-    Non-root without capabilities, on a read-only root, with a limit on memory and processes.
+    Non-root without capabilities, on a read-only root, with limits on memory and processes.
     """
     from docker.types import Mount
 
-    section = wanted.placement.section
+    section = spec.placement.section
     host = "127.0.0.1" if section.host == "localhost" else section.host
-    common = labels(wanted.scope, wanted.placement.name)
+    common = labels(spec.scope, spec.placement.name)
     control = f"{volume}-control"
     client.volumes.create(control, driver="local", driver_opts=IN_MEMORY, labels=common)
     command = ["--published", host]
-    command += wanted.arguments
-    command += server_arguments.prediction_log(
-        wanted.placement.serving, server_arguments.LOG_FOLDER
+    command += spec.arguments
+    command += server_arguments.prediction_log_arguments(
+        spec.placement.serving, server_arguments.LOG_FOLDER
     )
-    command += [] if wanted.version is None else ["--version", str(wanted.version)]
-    mounts = [Mount(PLACE, volume, type="volume", read_only=True)]
-    if wanted.log is not None:
-        mounts.append(Mount(server_arguments.LOG_VOLUME, wanted.log, type="volume"))
+    command += [] if spec.version is None else ["--version", str(spec.version)]
+    mounts = [Mount(CONTENT_FOLDER, volume, type="volume", read_only=True)]
+    if spec.log is not None:
+        mounts.append(Mount(server_arguments.LOG_VOLUME, spec.log, type="volume"))
     joined: Any = {network.name: client.api.create_endpoint_config(ipv4_address=own)}
-    return Server(
+    return ServerContainer(
         client,
         client.containers.create(
-            wanted.image,
+            spec.image,
             command,
-            name=f"{wanted.name}.{colour}",
-            labels=wanted.labels,
+            name=f"{spec.name}.{colour}",
+            labels=spec.labels,
             user=f"{USER}:{USER}",
-            volumes={control: {"bind": CONTROL, "mode": "rw"}},
+            volumes={control: {"bind": CONTROL_FOLDER, "mode": "rw"}},
             mem_limit=section.memory_limit,
             memswap_limit=section.memory_limit,
-            tmpfs=scratch(wanted.placement),
+            tmpfs=scratch(spec.placement),
             pids_limit=PROCESSES,
             mounts=mounts,
             network=network.name,
             networking_config=joined,
-            **CONFINED,
+            **HARDENING,
         ),
     )
 
 
 def scratch(placement: Placement) -> dict[str, str] | None:
-    """Return the folder in memory that the feature worker writes to; None where there is none."""
+    """Return the tmpfs mount of the feature worker; None without raw rows."""
     if not server_arguments.computes_features(placement.section, placement.serving):
         return None
     options = f"size={server_arguments.SCRATCH_MIB}m,mode=1777,nosuid,nodev,noexec"
     return {server_arguments.SCRATCH: options}
 
 
-def fill(client: DockerClient, wanted: Wanted) -> str:
-    """Lay bundle and token into a new volume, and return its name; make that of the log, too.
+def create_content_volume(client: DockerClient, spec: ContainerSpec) -> str:
+    """Write bundle and token to a new volume, and return its name; create that of the log, too.
 
-    They travel through the engine's API, so that it may run on another machine. The container
-    that takes them is never started.
+    They are sent through the engine's API, so that it may run on another machine. The container
+    that receives them is never started.
     """
     from docker.types import Mount
 
-    common = labels(wanted.scope, wanted.placement.name)
-    name = f"{wanted.name}-{secrets.token_hex(4)}"
+    common = labels(spec.scope, spec.placement.name)
+    name = f"{spec.name}-{secrets.token_hex(4)}"
     client.volumes.create(name, labels=common)
-    mounts = [Mount(PLACE, name, type="volume")]
-    if wanted.log is not None:
-        client.volumes.create(wanted.log, labels=common | KEEPS_LOG)
-        mounts.append(Mount(server_arguments.LOG_VOLUME, wanted.log, type="volume"))
+    mounts = [Mount(CONTENT_FOLDER, name, type="volume")]
+    if spec.log is not None:
+        client.volumes.create(spec.log, labels=common | LOG_LABEL)
+        mounts.append(Mount(server_arguments.LOG_VOLUME, spec.log, type="volume"))
     carrier = client.containers.create(
-        wanted.image, name=wanted.name + FILL, labels=common, mounts=mounts
+        spec.image, name=spec.name + FILL_ROLE, labels=common, mounts=mounts
     )
     try:
         with tempfile.TemporaryFile() as stream:
-            _pack(wanted, stream)
+            _pack(spec, stream)
             stream.seek(0)
             carrier.put_archive("/", stream)
     finally:
@@ -508,16 +512,16 @@ def fill(client: DockerClient, wanted: Wanted) -> str:
     return name
 
 
-def _pack(wanted: Wanted, stream: IO[bytes]) -> None:
-    """Write an archive of the bundle, the token, and the log's folder, which its server alone uses.
+def _pack(spec: ContainerSpec, stream: IO[bytes]) -> None:
+    """Write a tar of the bundle, the token, and the log's folder for the server's user.
 
-    Each call of the engine that takes one starts a process; so it is one.
+    It is one archive, since the engine starts a process for each.
     """
-    place = PLACE.removeprefix("/")
+    place = CONTENT_FOLDER.removeprefix("/")
     with tarfile.open(fileobj=stream, mode="w") as archive:
-        add_read_only(archive, f"{place}/bundle", wanted.bundle.path, wanted.bundle.files)
-        if wanted.log is not None:
+        add_read_only(archive, f"{place}/bundle", spec.bundle.path, spec.bundle.files)
+        if spec.log is not None:
             log = str(server_arguments.LOG_FOLDER).removeprefix("/")
             add_folder(archive, log, 0o700, owner=USER, mtime=int(time.time()))
-        if wanted.token is not None:
-            add_bytes(archive, f"{place}/token", wanted.token.encode(), 0o400, owner=USER)
+        if spec.token is not None:
+            add_bytes(archive, f"{place}/token", spec.token.encode(), 0o400, owner=USER)

@@ -1,4 +1,4 @@
-"""The Docker engine: that of ``DOCKER_HOST``, or this machine's."""
+"""The Docker engine of ``DOCKER_HOST``, or of this machine."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 SECONDS = 120
-"""Time for one answer; ending a server takes as long as its open requests."""
+"""Timeout of a request to the engine; ending a server takes as long as its open requests."""
 IMAGE = f"ml-pipeline-server:{__version__}"
-REACH = "start the engine, or set DOCKER_HOST to one that may be used"
+ENGINE_HINT = "start the engine, or set DOCKER_HOST to an engine that you may use"
 RAW_IMAGE = f"ml-pipeline-server-raw:{__version__}"
 GATEWAY = f"ml-pipeline-gateway:{__version__}"
 
 
 @contextmanager
 def errors() -> Iterator[None]:
-    """Turn what the engine refuses, and that it does not answer, into an ``EnvironmentFault``."""
+    """Convert errors of the engine and of the connection to it to ``EnvironmentFault``."""
     from docker.errors import APIError, DockerException
     from requests import RequestException
 
     try:
         yield
     except APIError as error:
-        told = str(error.explanation or error)
-        raise EnvironmentFault(f"the Docker engine refuses: {told}") from error
+        message = str(error.explanation or error)
+        raise EnvironmentFault(f"the Docker engine refuses: {message}") from error
     except (DockerException, RequestException) as error:
         host = os.environ.get("DOCKER_HOST")
         where = f" at DOCKER_HOST={host}" if host else ""
         raise EnvironmentFault(
-            f"the Docker engine does not answer{where}: {error}", hint=REACH
+            f"the Docker engine does not answer{where}: {error}", hint=ENGINE_HINT
         ) from error
 
 
 def connect(seconds: float = SECONDS) -> DockerClient:
-    """Return a client of the engine, which the caller closes; ``seconds`` are for one answer.
+    """Return a client of the engine, which the caller closes; ``seconds`` is its timeout.
 
     Raises:
         EnvironmentFault: it does not answer.
@@ -57,7 +57,7 @@ def connect(seconds: float = SECONDS) -> DockerClient:
 
 @contextmanager
 def connected() -> Iterator[DockerClient]:
-    """Yield a client; what goes wrong with the engine becomes an ``EnvironmentFault``."""
+    """Yield a client; errors of the engine become ``EnvironmentFault``."""
     client = connect()
     try:
         with errors():
@@ -73,7 +73,7 @@ def remote_host() -> str | None:
 
 
 def build_command(standard: str) -> str:
-    """Return what brings a standard image to the engine."""
+    """Return the command that builds a standard image."""
     if standard == RAW_IMAGE:
         return (
             f"docker build -f docker/server.Dockerfile -t {IMAGE} . and then docker build -f "
@@ -93,10 +93,10 @@ def server_image(section: EnvironmentSection, serving: ServingSection) -> str:
 
 
 def image_id(client: DockerClient, name: str | None, standard: str | None = None) -> str:
-    """Return the id of an image. One that was named is pulled if it is not there.
+    """Return the id of an image; pull a configured image that is missing.
 
-    The standard one, the server's unless another is given, never is: what another registry has
-    under its name is somebody else's.
+    The standard image, by default the server's, is never pulled: an image of this name in a public
+    registry would be somebody else's.
 
     Raises:
         EnvironmentFault: it is unavailable.
@@ -104,22 +104,22 @@ def image_id(client: DockerClient, name: str | None, standard: str | None = None
     from docker.errors import DockerException, ImageNotFound
 
     own = standard or IMAGE
-    wanted = name or own
+    spec = name or own
     try:
-        image = client.images.get(wanted)
+        image = client.images.get(spec)
     except ImageNotFound:
         if name is None:
             raise EnvironmentFault(
-                f"the Docker engine has no image {wanted}", hint=build_command(own)
+                f"the Docker engine has no image {spec}", hint=build_command(own)
             ) from None
         key = "gateway_image" if own == GATEWAY else "image"
         try:
             image = client.images.pull(name)
         except DockerException as error:
-            told = str(getattr(error, "explanation", None) or error)
+            message = str(getattr(error, "explanation", None) or error)
             raise EnvironmentFault(
-                f"the Docker engine has no image {name}, and none is pulled: {told}",
+                f"the Docker engine has no image {name}, and none is pulled: {message}",
                 expected=f"the image that environments.NAME.{key} names",
-                hint="build or push it, or name another",
+                hint="build or push it, or set another",
             ) from None
     return str(image.id)

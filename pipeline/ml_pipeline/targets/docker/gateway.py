@@ -1,19 +1,17 @@
-"""The gateway of the docker target: nginx, which holds the published port and leads to a server.
+"""The gateway of the docker target: nginx with the published port, in front of the servers.
 
-Two servers, blue and green, have a fixed address each on a network of their own, that none joins
-but the gateway and, for a while, a live shadow's reader. A request that carries the key of the
-trial reaches the server that it names, so that a new one is proved before the switch over the same
-way that clients take.
+The two servers, blue and green, have fixed addresses on a private network that only the gateway
+and, temporarily, the reader of a live shadow join. A request with the trial key reaches the server
+that it names, so a new server is verified over the same path that clients use before the switch.
 
-Which of them has the requests is set by two files in the configuration's folder, named by colour:
-that of the one is executable. nginx looks with each request, so a switch is two files that one call
-of the engine writes, the new server's first: no worker starts, and connections stay. Where both are
-executable, as for a moment in each switch, green has the requests.
+Two files in the configuration's folder, named by colour, select the server for requests: the
+executable one. nginx checks them with each request, so a switch writes two files by one call of the
+engine, the new server's first: no worker starts, and connections stay open. If both are executable,
+as for a moment during each switch, green is selected.
 
 Only other limits need a reload: nginx starts workers with the new configuration and lets the old
-ones finish. It would close the idle connections of the old ones at any moment, also when the next
-request is on its way. So for a second before it each answer tells its client to come back on a new
-connection.
+ones finish. A reload closes the idle connections of the old workers at any time, even if a request
+is on its way. So for a second before it, each response closes its connection.
 """
 
 from __future__ import annotations
@@ -31,14 +29,14 @@ from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.tar_archive import add_bytes
 from ml_pipeline.targets.docker.container import (
     COLOURS,
-    CONFINED,
+    HARDENING,
     LABEL,
     PORT,
     USER,
-    Answer,
     Container,
-    Server,
-    Wanted,
+    ContainerSpec,
+    Readiness,
+    ServerContainer,
     labels,
 )
 
@@ -46,22 +44,22 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.networks import Network
 
-HOLDS, HELD, TRIAL = ".gateway", ".gateway.old", ".gateway.trial"
+GATEWAY_ROLE, OLD_GATEWAY_ROLE, TRIAL_ROLE = ".gateway", ".gateway.old", ".gateway.trial"
 
 FOLDER = "/etc/ml-pipeline"
-"""Of docker/gateway.Dockerfile."""
+"""Folder in docker/gateway.Dockerfile."""
 CURRENT, NEXT, DRAINING = "nginx.conf", "next.conf", "draining"
 RELOADING = "reloading"
-"""Is there while nginx may not have taken the current configuration yet."""
+"""Exists while nginx may not have loaded the current configuration yet."""
 NGINX = ("/usr/sbin/nginx", "-e", "stderr")
 MEMORY = "128m"
 PROCESSES = 64
 LINGER_SECONDS = 1.0
-"""How long open connections may bring a last request before the reload."""
+"""Time in which open connections may send a last request before the reload."""
 RELOAD_SECONDS = 20.0
 UP_SECONDS = 5.0
 IN_MEMORY = 1 << 20
-"""Largest body that is not written to the temporary folder, which lies in memory as well."""
+"""Largest body that is buffered in memory; larger ones go to the temporary folder, a tmpfs."""
 WORKER = re.compile(rb"^/proc/(\d+)/cmdline:nginx: worker process(.*)$", re.MULTILINE)
 
 CONFIGURATION = """\
@@ -137,16 +135,16 @@ UPSTREAM = """\
     keepalive_timeout 3s;
     keepalive_requests 1000000;
   }"""
-"""Idle connections end before the server ends them, after 5 s."""
+"""Idle connections are closed before the server closes them, after 5 s."""
 
 
-def configuration(server: Server | None, addresses: Mapping[str, str], key: str) -> str:
+def configuration(server: ServerContainer | None, addresses: Mapping[str, str], key: str) -> str:
     """Return nginx's configuration.
 
     Args:
-        server: By whose limits it goes; None if there is none.
-        addresses: On the private network, by colour.
-        key: Of the trial; with ``KEY.COLOUR`` a request reaches the server of this colour.
+        server: The server whose limits apply; None without one.
+        addresses: Addresses on the private network, by colour.
+        key: The trial key; a request with ``KEY.COLOUR`` reaches the server of this colour.
     """
     max_body = IN_MEMORY if server is None else server.max_body
     upstreams = [
@@ -167,46 +165,52 @@ def configuration(server: Server | None, addresses: Mapping[str, str], key: str)
 
 
 class Gateway(Container):
-    """The container that clients reach."""
+    """The container of the gateway."""
 
     kind = "gateway"
 
     switched = False
-    """Whether another server was given the requests through this object."""
+    """Whether ``switch`` was called on this object."""
 
-    def trial(self, server: Server) -> dict[str, str]:
-        """Return the header with which a request reaches the server, whoever has the others."""
+    def trial(self, server: ServerContainer) -> dict[str, str]:
+        """Return the header that sends a request to this server, whichever is selected."""
         return {"x-ml-pipeline-trial": f"{self.label('trial')}.{server.colour}"}
 
-    def awaited(self) -> Answer | None:
-        """Return what it says of itself; one that has just started is given a moment."""
+    def wait_for_readiness(self) -> Readiness | None:
+        """Return its readiness; wait a moment if it has just started."""
         deadline = time.monotonic() + UP_SECONDS
-        while (told := self.ask()) is None and self.running and time.monotonic() < deadline:
+        while (
+            (readiness := self.check_ready()) is None
+            and self.running
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.05)
             self.reload()
-        return told
+        return readiness
 
-    def lay(self, server: Server | None, addresses: Mapping[str, str]) -> None:
-        """Lay the configuration that it starts with."""
+    def write_initial_configuration(
+        self, server: ServerContainer | None, addresses: Mapping[str, str]
+    ) -> None:
+        """Write the configuration that it starts with."""
         self._write(CURRENT, configuration(server, addresses, self.label("trial")))
-        self._mark(server)
+        self._select_server(server)
 
-    def switch(self, server: Server | None, addresses: Mapping[str, str]) -> None:
-        """Let the server have all requests from now on; no request is refused or cut off.
+    def switch(self, server: ServerContainer | None, addresses: Mapping[str, str]) -> None:
+        """Forward all requests to the server from now on; no request is refused or aborted.
 
         Raises:
-            EnvironmentFault: nginx refuses the configuration, or does not take it in time.
+            EnvironmentFault: nginx refuses the configuration, or does not load it in time.
         """
-        wanted = configuration(server, addresses, self.label("trial"))
-        changes = self._read() != wanted
+        text = configuration(server, addresses, self.label("trial"))
+        changes = self._read() != text
         if changes:
-            self._write(NEXT, wanted)
+            self._write(NEXT, text)
             self._run(*NGINX, "-t", "-c", f"{FOLDER}/{NEXT}")
         self.switched = True
-        told = self.ask()
-        leads = "" if told is None else told.colour
+        readiness = self.check_ready()
+        leads = "" if readiness is None else readiness.colour
         if changes or server is None or leads != server.colour:
-            self._mark(server)
+            self._select_server(server)
         if changes:
             self._reload(lingers=leads != "")
 
@@ -221,23 +225,23 @@ class Gateway(Container):
         self._run("rm", "-f", f"{FOLDER}/{DRAINING}", f"{FOLDER}/{RELOADING}", user="0")
 
     def _await_workers(self, before: set[bytes]) -> None:
-        """Wait until none of the workers ``before`` takes connections, and another one does."""
+        """Wait until none of the workers ``before`` accepts connections, and another one does."""
         deadline = time.monotonic() + RELOAD_SECONDS
         while not (now := self._workers()) or now & before:
             if time.monotonic() > deadline:
                 raise EnvironmentFault(
-                    f"the gateway did not take its configuration within {RELOAD_SECONDS:g} s"
+                    f"the gateway did not load its configuration within {RELOAD_SECONDS:g} s"
                 )
             time.sleep(0.05)
 
     def _workers(self) -> set[bytes]:
-        """Return the process numbers of the workers that take connections."""
-        told = self._run("sh", "-c", 'grep -sa "" /proc/[0-9]*/cmdline || true')
-        return {pid for pid, title in WORKER.findall(told) if b"shutting down" not in title}
+        """Return the pids of the workers that accept connections."""
+        output = self._run("sh", "-c", 'grep -sa "" /proc/[0-9]*/cmdline || true')
+        return {pid for pid, title in WORKER.findall(output) if b"shutting down" not in title}
 
     def _run(self, *command: str, user: str = "") -> bytes:
-        code, told = self._container.exec_run(list(command), user=user)
-        output = bytes(told) if isinstance(told, bytes) else b""
+        code, output = self._container.exec_run(list(command), user=user)
+        output = bytes(output) if isinstance(output, bytes) else b""
         if code != 0:
             lines = output.decode(errors="replace").strip().splitlines()
             last = lines[-1] if lines else f"exit code {code}"
@@ -245,7 +249,7 @@ class Gateway(Container):
         return output
 
     def _read(self) -> str:
-        """Return the configuration that nginx has; empty if a reload was begun and not finished."""
+        """Return nginx's configuration; empty if a reload was started but not finished."""
         chunks, _ = self._container.get_archive(FOLDER)
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
             files = {name.rpartition("/")[2]: name for name in archive.getnames()}
@@ -254,10 +258,10 @@ class Gateway(Container):
             found = archive.extractfile(files[CURRENT])
             return "" if found is None else found.read().decode()
 
-    def _mark(self, server: Server | None) -> None:
-        """Say by the files' modes which server has the requests.
+    def _select_server(self, server: ServerContainer | None) -> None:
+        """Select the server by the modes of the files.
 
-        A file that is written anew is gone for a moment, so none is that says so already.
+        A file is missing for a moment while it is replaced, so the caller avoids needless writes.
         """
         own = "" if server is None else server.colour
         files = [(colour, "", 0o555 if colour == own else 0o444) for colour in COLOURS]
@@ -275,26 +279,28 @@ class Gateway(Container):
         self._container.put_archive(FOLDER, stream.getvalue())
 
 
-def create(client: DockerClient, wanted: Wanted, role: str, port: int, network: Network) -> Gateway:
-    """Make a gateway that publishes ``port``, 0 is any, and joins the servers' ``network``.
+def create(
+    client: DockerClient, spec: ContainerSpec, role: str, port: int, network: Network
+) -> Gateway:
+    """Create a gateway that publishes ``port`` (0 is any) and joins the servers' ``network``.
 
-    Non-root without capabilities, on a read-only root. Its configuration lies in a volume, since
-    the engine writes no file to a read-only root; nginx reads it and cannot write it.
+    Non-root without capabilities, on a read-only root. Its configuration is in a volume, since
+    the engine cannot write files to a read-only root; nginx cannot write it.
     """
     from docker.types import Mount
 
-    section = wanted.placement.section
+    section = spec.placement.section
     host = "127.0.0.1" if section.host == "localhost" else section.host
-    common = labels(wanted.scope, wanted.placement.name)
-    volume = f"{wanted.name}-gateway-{secrets.token_hex(4)}"
+    common = labels(spec.scope, spec.placement.name)
+    volume = f"{spec.name}-gateway-{secrets.token_hex(4)}"
     client.volumes.create(volume, labels=common)
     own = {f"{LABEL}trial": secrets.token_hex(16)}
-    own |= {f"{LABEL}url": ""} if role == TRIAL else {}
+    own |= {f"{LABEL}url": ""} if role == TRIAL_ROLE else {}
     published: dict[str, Any] = {PORT: (host, port or None)}
     container = client.containers.create(
-        wanted.gateway,
-        name=wanted.name + role,
-        labels=wanted.gateway_labels | own,
+        spec.gateway,
+        name=spec.name + role,
+        labels=spec.gateway_labels | own,
         user=f"{USER}:{USER}",
         mem_limit=MEMORY,
         memswap_limit=MEMORY,
@@ -303,7 +309,7 @@ def create(client: DockerClient, wanted: Wanted, role: str, port: int, network: 
         tmpfs={"/tmp": "mode=1777"},  # noqa: S108  a folder of the container
         ports=published,
         network=section.network or "bridge",
-        **CONFINED,
+        **HARDENING,
     )
     network.connect(container)
     container.reload()
@@ -313,21 +319,21 @@ def create(client: DockerClient, wanted: Wanted, role: str, port: int, network: 
 # --- the network of gateway and servers -----------------------------------------------------------
 
 
-def make_network(client: DockerClient, wanted: Wanted) -> Network:
-    """Return the environment's private network, which is made if it is not there.
+def make_network(client: DockerClient, spec: ContainerSpec) -> Network:
+    """Return the environment's private network; create it if it does not exist.
 
-    The engine gives fixed addresses only on a network whose range was named, and itself knows best
-    which range is free: it is asked for one, and the network made again with what it chose. What
-    it hands out by itself comes from the upper half.
+    The engine assigns fixed addresses only on networks with an explicit range, and knows which
+    range is free. So the network is created once without a range, and again with the range that the
+    engine chose. Dynamic addresses come from its upper half.
     """
     from docker.types import IPAMConfig, IPAMPool
 
-    common = labels(wanted.scope, wanted.placement.name)
+    common = labels(spec.scope, spec.placement.name)
     found = find_network(client, common)
     if found is not None and _pool(found).get("IPRange"):
         return found
     if found is None:
-        found = client.networks.create(wanted.name, labels=common, internal=True)
+        found = client.networks.create(spec.name, labels=common, internal=True)
         found.reload()
     subnet = ip_network(_pool(found)["Subnet"])
     found.remove()
@@ -337,18 +343,18 @@ def make_network(client: DockerClient, wanted: Wanted) -> Network:
         iprange=str(list(subnet.subnets())[1]),
     )
     ipam = IPAMConfig(pool_configs=[pool])
-    made = client.networks.create(wanted.name, labels=common, internal=True, ipam=ipam)
+    made = client.networks.create(spec.name, labels=common, internal=True, ipam=ipam)
     made.reload()
     return made
 
 
 def find_network(client: DockerClient, common: Mapping[str, str]) -> Network | None:
-    wanted: dict[str, Any] = {"label": [f"{key}={text}" for key, text in common.items()]}
-    return next(iter(client.networks.list(filters=wanted)), None)
+    filters: dict[str, Any] = {"label": [f"{key}={text}" for key, text in common.items()]}
+    return next(iter(client.networks.list(filters=filters)), None)
 
 
 def addresses(network: Network) -> dict[str, str]:
-    """Return the address that a server of each colour has."""
+    """Return the address of the server of each colour."""
     subnet = ip_network(_pool(network)["Subnet"])
     return {colour: str(subnet[2 + index]) for index, colour in enumerate(COLOURS)}
 

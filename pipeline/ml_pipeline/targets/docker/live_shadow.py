@@ -1,9 +1,9 @@
-"""The live shadow of a server in a container: a reader in a container of its own.
+"""The live shadow of a server in a container: a reader in its own container.
 
-It shares a folder in memory with production's server, where that one's control socket is, and
-joins the challenger's private network and no other. So production's container and network stay as
-they are, and the reader has its own memory and the smaller share of the processor. Its name is the
-server's with ``.shadow.CHALLENGER`` in place of the colour; it has no label of an environment.
+The reader shares a folder in memory with production's server, which contains the control socket,
+and joins only the challenger's private network. So production's container and network stay
+unchanged, and the reader has its own memory and a small CPU share. Its name is that of the server
+with ``.shadow.CHALLENGER`` in place of the colour; it has no environment label.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.tar_archive import add_bytes, add_folder
 from ml_pipeline.targets.base import CopyCounts, ShadowSpec
 from ml_pipeline.targets.docker import gateway
-from ml_pipeline.targets.docker.container import CONFINED, CONTROL, LABEL, PLACE, USER, Server
+from ml_pipeline.targets.docker.container import (
+    CONTENT_FOLDER,
+    CONTROL_FOLDER,
+    HARDENING,
+    LABEL,
+    USER,
+    ServerContainer,
+)
 from ml_pipeline.targets.process.live_shadow import LAST_SECONDS, counts_of
 from ml_pipeline.traffic.mirror_reader import COUNTS, MirrorReaderSettings
 
@@ -34,28 +41,28 @@ if TYPE_CHECKING:
     from docker.models.networks import Network
 
 PYTHON = ("/opt/ml-pipeline/bin/python", "-P", "-m")
-SOCKET = f"{CONTROL}/server.sock"
-"""As docker/serve.py names it."""
+SOCKET = f"{CONTROL_FOLDER}/server.sock"
+"""Path in docker/serve.py."""
 VOLUME = "/var/lib/ml-pipeline-shadow"
 FOLDER = f"{VOLUME}/own"
 RECORDS = f"{FOLDER}/records.jsonl"
 COPY = f"{FOLDER}/copy.jsonl"
-TOKEN = f"{PLACE}/token"
+TOKEN = f"{CONTENT_FOLDER}/token"
 MEMORY = "256m"
 PROCESSES = 32
 CPU_SHARES = 64
-"""A sixteenth of what a server weighs where the processor is short."""
+"""A sixteenth of a server's CPU share."""
 OOM_SCORE = 500
 START_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class ShadowKey:
-    """What the containers of a shadow are found by."""
+    """Identifies the container of a live shadow."""
 
     scope: str
     environment: str
-    """The champion's."""
+    """The champion's environment."""
     challenger: str
     """The challenger's environment."""
 
@@ -68,24 +75,24 @@ class ShadowKey:
         }
 
 
-class Reader:
-    """The container that asks the challenger."""
+class ReaderContainer:
+    """The container that sends the copies to the challenger."""
 
     def __init__(self, client: DockerClient, container: docker.models.containers.Container) -> None:
         self._client = client
         self._container = container
 
     @classmethod
-    def find(cls, client: DockerClient, whose: ShadowKey) -> Reader | None:
-        return next(iter(_readers(client, whose.labels)), None)
+    def find(cls, client: DockerClient, key: ShadowKey) -> ReaderContainer | None:
+        return next(iter(_readers(client, key.labels)), None)
 
     def counts(self) -> CopyCounts | None:
-        """Return what the server copied to it so far; None if it does not any more."""
-        told = self._run(*PYTHON, "ml_pipeline.serving.control_socket", SOCKET, "mirror")
-        return None if told is None else counts_of(json.loads(told))
+        """Return the counts of the server; None if it no longer copies."""
+        output = self._run(*PYTHON, "ml_pipeline.serving.control_socket", SOCKET, "mirror")
+        return None if output is None else counts_of(json.loads(output))
 
     def end(self, timeout: float) -> CopyCounts | None:
-        """Let it end the copying, and wait until the last answer is written down."""
+        """Let it end the copying, and wait until the last response is recorded."""
         from docker.errors import NotFound
 
         if not self._running:
@@ -96,12 +103,12 @@ class Reader:
         return None
 
     def fetch(self, path: Path) -> None:
-        """Write what it wrote down so far to ``path``."""
+        """Write its records so far to ``path``."""
         from docker.errors import NotFound
 
-        # the engine's archives need a file that does not grow meanwhile
+        # the engine can archive only files that do not grow meanwhile
         name = RECORDS if self._run("cp", RECORDS, COPY) is None else COPY
-        with contextlib.suppress(NotFound):  # it ended before it began, and there is none
+        with contextlib.suppress(NotFound):  # it ended before it wrote the file
             pieces = self._unpack(name)
             first = next(pieces, b"")
             with workdir.atomic_path(path) as file, file.open("wb") as out:
@@ -110,17 +117,17 @@ class Reader:
             path.chmod(0o600)
 
     def remove(self) -> None:
-        """Remove it with its records, and volumes of servers that are gone."""
+        """Remove it with its records, and the volumes of removed servers."""
         from docker.errors import APIError, NotFound
 
         with contextlib.suppress(NotFound):
             self._container.remove(v=True, force=True)
         for name in self.volumes:
-            with contextlib.suppress(APIError):  # a server has it still
+            with contextlib.suppress(APIError):  # a server still uses it
                 self._client.volumes.get(name).remove()
 
-    def withdraw(self) -> None:
-        """End the copying and remove it with what it wrote down."""
+    def discard(self) -> None:
+        """End the copying, and remove it with its records."""
         if self._running:
             self._container.stop(timeout=int(LAST_SECONDS))
         self.remove()
@@ -129,7 +136,7 @@ class Reader:
         """Start it, and wait until the server copies to it.
 
         Raises:
-            EnvironmentFault: it does not; the log's last line is told.
+            EnvironmentFault: it does not; has the log's last line.
         """
         self._container.put_archive(VOLUME, _pack(settings))
         self._container.start()
@@ -154,32 +161,32 @@ class Reader:
         return bool(self._container.status == "running")
 
     def _run(self, *command: str) -> bytes | None:
-        """Return what a command in it prints; None where it has ended, or the command fails."""
+        """Return the output of a command in it; None if it has ended, or the command fails."""
         from docker.errors import APIError
 
         if not self._running:
             return None
         try:
-            code, told = self._container.exec_run(list(command), stderr=False)
+            code, output = self._container.exec_run(list(command), stderr=False)
         except APIError:
             if self._running:
                 raise
-            return None  # it ended in between
-        return told if code == 0 and isinstance(told, bytes) else None
+            return None  # it has ended meanwhile
+        return output if code == 0 and isinstance(output, bytes) else None
 
     def _unpack(self, name: str) -> Iterator[bytes]:
         pieces, _ = self._container.get_archive(name)
-        with tarfile.open(fileobj=_Stream(pieces), mode="r|") as archive:
+        with tarfile.open(fileobj=_PieceStream(pieces), mode="r|") as archive:
             for entry in archive:
                 content = archive.extractfile(entry)
                 while content is not None and (piece := content.read(1 << 20)):
                     yield piece
         for _ in pieces:
-            pass  # to its end, so that the connection is free
+            pass  # read to the end, so that the connection is released
 
 
-class _Stream(io.RawIOBase):
-    """Pieces of bytes as a file."""
+class _PieceStream(io.RawIOBase):
+    """A readable stream of pieces of bytes."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
@@ -194,9 +201,9 @@ class _Stream(io.RawIOBase):
 
 def start(
     client: DockerClient,
-    whose: ShadowKey,
-    champion: Server,
-    challenger: Server,
+    key: ShadowKey,
+    champion: ServerContainer,
+    challenger: ServerContainer,
     network: Network,
     spec: ShadowSpec,
 ) -> None:
@@ -204,11 +211,11 @@ def start(
 
     Args:
         client: of the engine.
-        whose: what it is found by from here on.
-        champion: the server that copies.
-        challenger: the server that is asked.
-        network: the challenger's private one.
-        spec: what goes where.
+        key: identifies the shadow.
+        champion: the server whose requests are copied.
+        challenger: the server that gets the copies.
+        network: the challenger's private network.
+        spec: the live shadow.
 
     Raises:
         EnvironmentFault: the server does not copy.
@@ -217,15 +224,15 @@ def start(
 
     if champion.control is None:
         raise EnvironmentFault(
-            f"{whose.environment}'s container was made before servers could copy their requests",
-            hint=f"end it with 'ml-pipeline stop {whose.environment}' and deploy it again",
+            f"{key.environment}'s container was created by a version without live shadows",
+            hint=f"end it with 'ml-pipeline stop {key.environment}' and deploy it again",
         )
     container = client.containers.create(
         champion.image,
         [f"{FOLDER}/settings.json"],
         entrypoint=[*PYTHON, "ml_pipeline.traffic.mirror_reader"],
-        name=champion.name.removesuffix(champion.role) + f".shadow.{whose.challenger}",
-        labels=whose.labels,
+        name=champion.name.removesuffix(champion.role) + f".shadow.{key.challenger}",
+        labels=key.labels,
         user=f"{USER}:{USER}",
         mem_limit=MEMORY,
         memswap_limit=MEMORY,
@@ -234,14 +241,14 @@ def start(
         oom_score_adj=OOM_SCORE,
         healthcheck={"test": ["NONE"]},
         mounts=[
-            Mount(CONTROL, champion.control, type="volume"),
-            Mount(PLACE, challenger.content, type="volume", read_only=True),
+            Mount(CONTROL_FOLDER, champion.control, type="volume"),
+            Mount(CONTENT_FOLDER, challenger.content, type="volume", read_only=True),
             Mount(VOLUME, None, type="volume"),
         ],
         network=network.name,
-        **CONFINED,
+        **HARDENING,
     )
-    reader = Reader(client, container)
+    reader = ReaderContainer(client, container)
     address = gateway.addresses(network)[challenger.colour]
     has_token = spec.challenger.serving.token_env is not None
     settings = MirrorReaderSettings(
@@ -259,15 +266,15 @@ def start(
     try:
         reader.start(settings)
     except BaseException:
-        reader.withdraw()
+        reader.discard()
         raise
 
 
-def withdraw(client: DockerClient, scope: str, environment: str) -> None:
-    """End the shadows that an environment has a part in."""
+def discard(client: DockerClient, scope: str, environment: str) -> None:
+    """End the shadows of which an environment is the champion or the challenger."""
     for part in ("shadow-of", "shadow"):
         for reader in _readers(client, {f"{LABEL}scope": scope, LABEL + part: environment}):
-            reader.withdraw()
+            reader.discard()
 
 
 def volumes(client: DockerClient, scope: str) -> set[str]:
@@ -276,12 +283,14 @@ def volumes(client: DockerClient, scope: str) -> set[str]:
     return {name for each in every for name in each.volumes}
 
 
-def _readers(client: DockerClient, labels: dict[str, str | None] | dict[str, str]) -> list[Reader]:
-    wanted: dict[str, Any] = {
+def _readers(
+    client: DockerClient, labels: dict[str, str | None] | dict[str, str]
+) -> list[ReaderContainer]:
+    filters: dict[str, Any] = {
         "label": [key if text is None else f"{key}={text}" for key, text in labels.items()]
     }
-    found = client.containers.list(all=True, filters=wanted, ignore_removed=True)
-    return [Reader(client, each) for each in found]
+    found = client.containers.list(all=True, filters=filters, ignore_removed=True)
+    return [ReaderContainer(client, each) for each in found]
 
 
 def _pack(settings: MirrorReaderSettings) -> bytes:

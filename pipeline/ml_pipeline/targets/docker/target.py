@@ -1,11 +1,11 @@
 """The docker target: servers as containers behind a gateway, on the engine of ``DOCKER_HOST``.
 
-Without ``DOCKER_HOST`` it is this machine's. What runs where stands in the containers' labels; the
-home keeps only what tells its containers from those of another home. A rollover starts the new
-server beside the old one, proves it, and lets the gateway lead to it: no one waits. A published
-port is fixed when a container is made, so where the gateway itself is replaced at its address, or
-takes the place of a server that holds the port (as they all did before there were gateways),
-nobody answers for a second.
+Without ``DOCKER_HOST`` the engine is that of this machine. What is served is recorded in the labels
+of the containers; the home has only the identifier of its containers. A rollover starts the new
+server beside the old one, verifies it, and lets the gateway forward to it without a gap. A
+published port is fixed when a container is created. So when the gateway itself is replaced at its
+address, or replaces a server with the published port (of versions without gateways), the port is
+closed for about a second.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from ml_pipeline.targets.docker import container, engine, gateway
 from ml_pipeline.targets.docker import live_shadow as container_shadow
 from ml_pipeline.targets.docker.container import (
     COLOURS,
-    DIRECT,
-    DIRECT_OLD,
+    DIRECT_ROLE,
+    OLD_DIRECT_ROLE,
     Container,
-    Server,
-    Wanted,
+    ContainerSpec,
+    ServerContainer,
 )
-from ml_pipeline.targets.docker.gateway import HELD, HOLDS, TRIAL, Gateway
+from ml_pipeline.targets.docker.gateway import GATEWAY_ROLE, OLD_GATEWAY_ROLE, TRIAL_ROLE, Gateway
 from ml_pipeline.targets.handover import BaseHandover
 from ml_pipeline.targets.released_bundles import release
 from ml_pipeline.traffic import probe
@@ -54,37 +54,37 @@ logger = logging.getLogger(__name__)
 
 
 class DockerTarget:
-    """Servers as containers, one an environment and home."""
+    """Servers as containers, one for each environment and home."""
 
     def handover(self, placement: Placement, bundle: Path, version: int | None) -> DockerHandover:
-        """See ``Target.handover``. Nobody else deploys to the environment until it is decided."""
+        """See ``Target.handover``. The environment stays locked until it is decided."""
         section, home = placement.section, placement.home
         token = read_token(section.host, placement.serving.token_env)
         client = engine.connect()
         lock: Lock | None = None
         try:
-            lock = environment_lock.hold(placement)
-            fleet = _Fleet(client, _scope(home), placement.name)
+            lock = environment_lock.acquire(placement)
+            containers = _EnvironmentContainers(client, _scope(home), placement.name)
             with engine.errors():
-                wanted = Wanted(
+                spec = ContainerSpec(
                     placement=placement,
                     bundle=release(bundle, home),
                     version=version,
-                    scope=fleet.scope,
+                    scope=containers.scope,
                     token=token,
                     image=engine.image_id(
                         client, section.image, engine.server_image(section, placement.serving)
                     ),
                     gateway=engine.image_id(client, section.gateway_image, engine.GATEWAY),
                 )
-                fleet.recover()
-                new, former = _switch(fleet, wanted)
+                containers.recover()
+                new, former = _switch(containers, spec)
         except BaseException:
             if lock is not None:
                 lock.release()
             client.close()
             raise
-        return DockerHandover(fleet, lock, new, former)
+        return DockerHandover(containers, lock, new, former)
 
     def status(self, placement: Placement) -> Deployment | None:
         home = placement.home
@@ -92,21 +92,21 @@ class DockerTarget:
         if scope is None:
             return None
         with engine.connected() as client:
-            former = _Fleet(client, scope, placement.name).former(home)
+            former = _EnvironmentContainers(client, scope, placement.name).former(home)
         return None if former is None else former.deployment
 
     def stop(self, placement: Placement) -> bool:
         scope = _known_scope(placement.home)
         if scope is None:
             return False
-        with engine.connected() as client, environment_lock.hold(placement):
-            fleet = _Fleet(client, scope, placement.name)
-            running = any(each.running for each in fleet.servers())
-            for each in [*fleet.gateways(), *fleet.servers()]:
+        with engine.connected() as client, environment_lock.acquire(placement):
+            containers = _EnvironmentContainers(client, scope, placement.name)
+            running = any(each.running for each in containers.servers())
+            for each in [*containers.gateways(), *containers.servers()]:
                 each.stop()
-            fleet.bring_log(placement)
-            fleet.clear()
-            fleet.forget_log()
+            containers.fetch_log(placement)
+            containers.clear()
+            containers.remove_log()
             return running
 
     def fetch_predictions(self, placement: Placement) -> None:
@@ -114,7 +114,7 @@ class DockerTarget:
         scope = _known_scope(placement.home)
         if scope is not None:
             with engine.connected() as client:
-                _Fleet(client, scope, placement.name).bring_log(placement)
+                _EnvironmentContainers(client, scope, placement.name).fetch_log(placement)
 
     # --- CopiesRequests -----------------------------------------------------------------------
 
@@ -123,22 +123,22 @@ class DockerTarget:
         if other.section.target != "docker":
             raise UsageError(
                 f"{other.name} has the target {other.section.target}, which a container of "
-                f"{placement.name} does not reach",
+                f"{placement.name} cannot reach",
                 expected=f"target docker, as that of {placement.name}",
                 hint="replay instead: 'ml-pipeline shadow ENV' without --start",
             )
         records = placement.home / f"shadow/{other.name}.jsonl"
         with engine.connected() as client:
-            whose = container_shadow.ShadowKey(_scope(placement.home), placement.name, other.name)
-            left = container_shadow.Reader.find(client, whose)
+            key = container_shadow.ShadowKey(_scope(placement.home), placement.name, other.name)
+            left = container_shadow.ReaderContainer.find(client, key)
             if left is not None:
-                left.withdraw()
+                left.discard()
             workdir.write_text(records, "")
-            champion, _ = _serving(client, whose.scope, placement, spec.champion)
-            challenger, network = _serving(client, whose.scope, other, spec.served)
-            container_shadow.start(client, whose, champion, challenger, network, spec)
-        told = {"timeout": spec.timeout, "records": str(records)}
-        return told | {"whose": asdict(whose)}
+            champion, _ = _serving(client, key.scope, placement, spec.champion)
+            challenger, network = _serving(client, key.scope, other, spec.served)
+            container_shadow.start(client, key, champion, challenger, network, spec)
+        reference = {"timeout": spec.timeout, "records": str(records)}
+        return reference | {"whose": asdict(key)}
 
     def shadow_counts(self, shadow: dict[str, Any]) -> CopyCounts | None:
         with engine.connected() as client:
@@ -165,32 +165,38 @@ class DockerTarget:
 
 
 @dataclass(frozen=True)
-class _Proved:
+class _HealthyServer:
     """A server that is healthy behind its gateway, and what it serves."""
 
     front: Gateway
-    server: Server
+    server: ServerContainer
     deployment: Deployment
 
 
 @dataclass(frozen=True)
-class _Former:
-    """What was there before."""
+class _FormerServer:
+    """The gateway and server before the switch."""
 
     front: Container
     """The container with the published port: a gateway, or the server itself."""
-    server: Server | None
+    server: ServerContainer | None
     deployment: Deployment | None
-    """None where it was not healthy."""
+    """None if it was not healthy."""
     running: bool
 
 
 class DockerHandover(BaseHandover):
-    """The new container serves; the former one, if it was in its way, can start again."""
+    """The new container serves; the former one can be started again."""
 
-    def __init__(self, fleet: _Fleet, lock: Lock, new: _Proved, former: _Former | None) -> None:
+    def __init__(
+        self,
+        containers: _EnvironmentContainers,
+        lock: Lock,
+        new: _HealthyServer,
+        former: _FormerServer | None,
+    ) -> None:
         super().__init__(lock)
-        self._fleet = fleet
+        self._containers = containers
         self._new = new
         self._former = former
 
@@ -208,43 +214,47 @@ class DockerHandover(BaseHandover):
 
     def _keep(self) -> None:
         with engine.errors():
-            self._fleet.keep_only(self._new.front, self._new.server)
+            self._containers.keep_only(self._new.front, self._new.server)
 
     def _revert(self) -> None:
         with engine.errors():
-            _take_back(self._fleet, self._former)
+            _revert_switch(self._containers, self._former)
 
     def _close(self) -> None:
         super()._close()
-        self._fleet.client.close()
+        self._containers.client.close()
 
 
-class _Fleet:
+class _EnvironmentContainers:
     """The containers, volumes and the network of an environment."""
 
     def __init__(self, client: DockerClient, scope: str, environment: str) -> None:
         self.client = client
         self.scope = scope
         self.had_log = True
-        """Whether there was a prediction log before this command."""
+        """Whether a prediction log existed before this command."""
         self.environment = environment
         self._labels = container.labels(scope, environment)
         self._filters: dict[str, str | list[str] | bool] = {
             "label": [f"{key}={text}" for key, text in self._labels.items()]
         }
 
-    # --- what there is ------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------
 
     def all(self) -> list[Container]:
         found = self.client.containers.list(all=True, filters=self._filters, ignore_removed=True)
         every = [Container(self.client, each) for each in found]
         return [
-            (Gateway if one.role in (HOLDS, HELD, TRIAL) else Server)(self.client, each)
+            (
+                Gateway
+                if one.role in (GATEWAY_ROLE, OLD_GATEWAY_ROLE, TRIAL_ROLE)
+                else ServerContainer
+            )(self.client, each)
             for one, each in zip(every, found, strict=True)
         ]
 
-    def servers(self) -> list[Server]:
-        return [each for each in self.all() if isinstance(each, Server)]
+    def servers(self) -> list[ServerContainer]:
+        return [each for each in self.all() if isinstance(each, ServerContainer)]
 
     def gateways(self) -> list[Gateway]:
         return [each for each in self.all() if isinstance(each, Gateway)]
@@ -252,7 +262,7 @@ class _Fleet:
     def get(self, role: str) -> Container | None:
         return next((each for each in self.all() if each.role == role), None)
 
-    def server(self, colour: str) -> Server | None:
+    def server(self, colour: str) -> ServerContainer | None:
         return next((each for each in self.servers() if each.colour == colour != ""), None)
 
     def network(self) -> Network | None:
@@ -262,45 +272,49 @@ class _Fleet:
         network = self.network()
         return {} if network is None else gateway.addresses(network)
 
-    def former(self, home: Home) -> _Former | None:
-        """Return what serves, or would if it were healthy."""
-        front = self.get(HOLDS) or self.get(DIRECT)
+    def former(self, home: Home) -> _FormerServer | None:
+        """Return what serves, healthy or not."""
+        front = self.get(GATEWAY_ROLE) or self.get(DIRECT_ROLE)
         if front is None:
             return None
-        told = front.ask()
-        if isinstance(front, Server):
-            server: Server | None = front
-        elif told is not None:
-            server = self.server(told.colour)
+        readiness = front.check_ready()
+        if isinstance(front, ServerContainer):
+            server: ServerContainer | None = front
+        elif readiness is not None:
+            server = self.server(readiness.colour)
         else:
             server = next((each for each in self.servers() if each.colour), None)
-        healthy = told is not None and told.ready and server is not None and server.running
-        deployment = server.deployment(told.url, home) if healthy and told and server else None
-        return _Former(front, server, deployment, front.running)
+        healthy = (
+            readiness is not None and readiness.ready and server is not None and server.running
+        )
+        deployment = (
+            server.deployment(readiness.url, home) if healthy and readiness and server else None
+        )
+        return _FormerServer(front, server, deployment, front.running)
 
     # --- the prediction log -------------------------------------------------------------------
 
     def logs(self) -> list[Volume]:
-        """Return the volume of the prediction log, if there is one."""
+        """Return the volume of the prediction log, if it exists."""
         every = self.client.volumes.list(filters=self._filters)
         return [each for each in every if _keeps_log(each)]
 
-    def bring_log(self, placement: Placement) -> None:
-        """Copy what was logged into the folder that the configuration names."""
+    def fetch_log(self, placement: Placement) -> None:
+        """Copy the prediction log to the configured folder."""
         if placement.serving.prediction_log.enabled:
             for each in [each for each in self.servers() if each.logs][:1]:
-                copy_prediction_log.bring(
+                copy_prediction_log.copy_log(
                     each.predictions(), server_arguments.log_folder(placement), placement.serving
                 )
 
-    def forget_log(self) -> None:
+    def remove_log(self) -> None:
         for each in self.logs():
             each.remove()
 
-    # --- what goes ----------------------------------------------------------------------------
+    # --- removal ------------------------------------------------------------------------------
 
     def remove(self, containers: Iterable[Container]) -> None:
-        """Remove containers, and the volumes that none uses any more, but not the log's."""
+        """Remove containers and unused volumes, except that of the log."""
         for each in containers:
             each.remove()
         used = {name for each in self.all() for name in each.volumes}
@@ -310,15 +324,15 @@ class _Fleet:
                 volume.remove()
 
     def clear(self) -> None:
-        """Remove all that there is but the log."""
-        container_shadow.withdraw(self.client, self.scope, self.environment)
+        """Remove everything except the log."""
+        container_shadow.discard(self.client, self.scope, self.environment)
         self.remove(self.all())
         network = self.network()
         if network is not None:
             network.remove()
 
-    def keep_only(self, front: Container, server: Server | None) -> None:
-        """End all but these after their open requests."""
+    def keep_only(self, front: Container, server: ServerContainer | None) -> None:
+        """End all other containers after their open requests."""
         kept = {front.id, *([] if server is None else [server.id])}
         others = [each for each in self.all() if each.id not in kept]
         for each in others:
@@ -326,184 +340,202 @@ class _Fleet:
                 each.stop()
         self.remove(others)
 
-    # --- what an interrupted command left -----------------------------------------------------
+    # --- recovery of an interrupted command ---------------------------------------------------
 
     def recover(self) -> None:
-        """Decide what was left undecided: a new server that has the requests keeps them."""
+        """Decide an interrupted switch: a server that the gateway forwards to is kept."""
         self.had_log = bool(self.logs())
-        waiting = self.get(HELD) or self.get(DIRECT_OLD)
-        front = self.get(HOLDS)
+        waiting = self.get(OLD_GATEWAY_ROLE) or self.get(OLD_DIRECT_ROLE)
+        front = self.get(GATEWAY_ROLE)
         if waiting is not None:
-            if (told := None if front is None else front.ask()) is None or not told.ready:
+            if (
+                readiness := None if front is None else front.check_ready()
+            ) is None or not readiness.ready:
                 self.restore(waiting)
             else:
                 self.remove([waiting])
-        elif (direct := self.get(DIRECT)) is not None and len(self.all()) > 1:
+        elif (direct := self.get(DIRECT_ROLE)) is not None and len(self.all()) > 1:
             self.restore(direct)
-        front = self.get(HOLDS)
+        front = self.get(GATEWAY_ROLE)
         if isinstance(front, Gateway):
             self._recover_servers(front)
-        elif front is None and self.get(DIRECT) is None:
+        elif front is None and self.get(DIRECT_ROLE) is None:
             self.clear()
-        self.remove(each for each in self.all() if each.role in (TRIAL, container.FILL))
+        self.remove(each for each in self.all() if each.role in (TRIAL_ROLE, container.FILL_ROLE))
 
     def restore(self, front: Container) -> None:
-        """Give a container the published port back. It is replaced if it does not start."""
+        """Give the published port back to a container, and start it if possible."""
         self.remove(
             each
             for each in self.all()
-            if each.id != front.id and (isinstance(each, Gateway) or isinstance(front, Server))
+            if each.id != front.id
+            and (isinstance(each, Gateway) or isinstance(front, ServerContainer))
         )
-        _regain(front)
+        _restore_name(front)
         with contextlib.suppress(PipelineError), engine.errors():
             if not front.running:
                 front.start()
-            if isinstance(front, Server):
+            if isinstance(front, ServerContainer):
                 front.wait(front)
 
     def _recover_servers(self, front: Gateway) -> None:
-        """Leave one server, and a configuration that says what nginx does."""
+        """Keep one server, and write a configuration that matches nginx's state."""
         if not front.running:
             with contextlib.suppress(PipelineError), engine.errors():
                 front.start()
         servers = [each for each in self.servers() if each.colour]
-        told = front.awaited()
+        readiness = front.wait_for_readiness()
         if len(servers) < len(COLOURS):
-            if told is not None and told.colour == "":
+            if readiness is not None and readiness.colour == "":
                 self.clear()
             return
-        if told is None:
+        if readiness is None:
             self.remove(servers[1:])
             return
         ready = [each for each in servers if _is_ready(front, each)]
-        serving = next((each for each in ready if each.colour == told.colour), None)
-        kept = serving or next(iter(ready), self.server(told.colour) or servers[0])
+        serving = next((each for each in ready if each.colour == readiness.colour), None)
+        kept = serving or next(iter(ready), self.server(readiness.colour) or servers[0])
         front.switch(kept, self.addresses())
         kept.keep_running()
         self.keep_only(front, kept)
 
 
-def _is_ready(front: Gateway, server: Server) -> bool:
-    told = front.ask(front.trial(server))
-    return told is not None and told.ready
+def _is_ready(front: Gateway, server: ServerContainer) -> bool:
+    readiness = front.check_ready(front.trial(server))
+    return readiness is not None and readiness.ready
 
 
-def _regain(front: Container) -> None:
-    """Give a container that waited its name back."""
-    role = HOLDS if isinstance(front, Gateway) else DIRECT
+def _restore_name(front: Container) -> None:
+    """Give a former container its name back."""
+    role = GATEWAY_ROLE if isinstance(front, Gateway) else DIRECT_ROLE
     if front.role != role:
-        front.become(role)
+        front.rename_role(role)
 
 
-def _switch(fleet: _Fleet, wanted: Wanted) -> tuple[_Proved, _Former | None]:
-    """Start, prove and switch; on any error what was there before serves as before."""
-    home = wanted.placement.home
-    former = fleet.former(home)
+def _switch(
+    containers: _EnvironmentContainers, spec: ContainerSpec
+) -> tuple[_HealthyServer, _FormerServer | None]:
+    """Start, verify and switch; on any error the former server serves as before."""
+    home = spec.placement.home
+    former = containers.former(home)
     if former is not None and former.deployment is not None and former.server is not None:
         front, server = former.front, former.server
-        same = front.has(wanted.gateway_labels) and server.has(wanted.labels)
-        if isinstance(front, Gateway) and same and _healthy(former.deployment, wanted):
-            return _Proved(front, server, former.deployment), former
+        same = front.has_labels(spec.gateway_labels) and server.has_labels(spec.labels)
+        if isinstance(front, Gateway) and same and _healthy(former.deployment, spec):
+            return _HealthyServer(front, server, former.deployment), former
     try:
-        return _start(fleet, wanted, former), former
+        return _start(containers, spec, former), former
     except BaseException:
-        _take_back(fleet, former)
+        _revert_switch(containers, former)
         raise
 
 
-def _start(fleet: _Fleet, wanted: Wanted, former: _Former | None) -> _Proved:
-    """Start a server of the free colour, prove it, and let it have the requests."""
-    network = gateway.make_network(fleet.client, wanted)
+def _start(
+    containers: _EnvironmentContainers, spec: ContainerSpec, former: _FormerServer | None
+) -> _HealthyServer:
+    """Start a server of the free colour, verify it, and switch to it."""
+    network = gateway.make_network(containers.client, spec)
     addresses = gateway.addresses(network)
-    used = {each.colour for each in fleet.servers()}
+    used = {each.colour for each in containers.servers()}
     colour = next(each for each in COLOURS if each not in used)
-    volume = container.fill(fleet.client, wanted)
+    volume = container.create_content_volume(containers.client, spec)
     own = addresses[colour]
-    server = container.create(fleet.client, wanted, volume, colour, network, own)
+    server = container.create(containers.client, spec, volume, colour, network, own)
     server.start()
     known = None if former is None else former.front
-    if isinstance(known, Gateway) and known.has(wanted.gateway_labels) and known.running:
+    if isinstance(known, Gateway) and known.has_labels(spec.gateway_labels) and known.running:
         front, leads = known, False
     else:
-        front, leads = _publish(fleet, wanted, server, network, former)
+        front, leads = _publish(containers, spec, server, network, former)
     if not leads:
-        _prove(front, server, wanted, front.trial(server))
+        _verify(front, server, spec, front.trial(server))
         front.switch(server, addresses)
-    url = _prove(front, server, wanted)
+    url = _verify(front, server, spec)
     for each in (front, server):
         each.keep_running()
-    return _Proved(front, server, server.deployment(url, wanted.placement.home))
+    return _HealthyServer(front, server, server.deployment(url, spec.placement.home))
 
 
 def _publish(
-    fleet: _Fleet, wanted: Wanted, server: Server, network: Network, former: _Former | None
+    containers: _EnvironmentContainers,
+    spec: ContainerSpec,
+    server: ServerContainer,
+    network: Network,
+    former: _FormerServer | None,
 ) -> tuple[Gateway, bool]:
-    """Start a gateway at the wanted address; say whether it leads to the server, proved before."""
-    port = wanted.placement.section.port
+    """Start a gateway at the address; return whether it forwards to the server already."""
+    port = spec.placement.section.port
     if former is None:
-        return _gateway(fleet, wanted, HOLDS, port, network), False
-    in_the_way = former.front.at_address_of(wanted)
+        return _gateway(containers, spec, GATEWAY_ROLE, port, network), False
+    in_the_way = former.front.has_address_of(spec)
     proved = in_the_way and former.deployment is not None
     port = port or (in_the_way and former.front.port) or 0
     if proved:
-        trial = _gateway(fleet, wanted, TRIAL, 0, network)
-        _prove(trial, server, wanted, trial.trial(server))
-        fleet.remove([trial])
+        trial = _gateway(containers, spec, TRIAL_ROLE, 0, network)
+        _verify(trial, server, spec, trial.trial(server))
+        containers.remove([trial])
         logger.warning(
-            "%s: a new gateway takes the port over, once: nobody answers for about a second",
-            wanted.placement.name,
+            "%s: the gateway is replaced; the port is closed for about a second",
+            spec.placement.name,
         )
     if in_the_way or former.deployment is None:
         former.front.stop()
-    former.front.become(HELD if isinstance(former.front, Gateway) else DIRECT_OLD)
-    return _gateway(fleet, wanted, HOLDS, port, network, server if proved else None), proved
+    former.front.rename_role(
+        OLD_GATEWAY_ROLE if isinstance(former.front, Gateway) else OLD_DIRECT_ROLE
+    )
+    return _gateway(
+        containers, spec, GATEWAY_ROLE, port, network, server if proved else None
+    ), proved
 
 
 def _gateway(
-    fleet: _Fleet,
-    wanted: Wanted,
+    containers: _EnvironmentContainers,
+    spec: ContainerSpec,
     role: str,
     port: int,
     network: Network,
-    server: Server | None = None,
+    server: ServerContainer | None = None,
 ) -> Gateway:
-    """Start a gateway that leads to the server, or to none yet."""
-    made = gateway.create(fleet.client, wanted, role, port, network)
-    made.lay(server, gateway.addresses(network))
+    """Start a gateway that forwards to the server, or to none yet."""
+    made = gateway.create(containers.client, spec, role, port, network)
+    made.write_initial_configuration(server, gateway.addresses(network))
     made.start()
     return made
 
 
-def _prove(
-    front: Gateway, server: Server, wanted: Wanted, headers: Mapping[str, str] | None = None
+def _verify(
+    front: Gateway,
+    server: ServerContainer,
+    spec: ContainerSpec,
+    headers: Mapping[str, str] | None = None,
 ) -> str:
-    """Wait until the server is ready and has given its golden predictions; return where.
+    """Wait until the server is ready, and check its golden predictions; return its URL.
 
     Raises:
-        Refused: it rejects the bundle, or its answers are wrong.
-        EnvironmentFault: it ended or was not ready in time; the log's last line is told.
+        Refused: it rejects the bundle, or its predictions are wrong.
+        EnvironmentFault: it ended or was not ready in time; has the log's last line.
     """
     url = server.wait(front, headers)
-    probe.probe(url, wanted.bundle, wanted.version, wanted.token, headers)
+    probe.probe(url, spec.bundle, spec.version, spec.token, headers)
     return url
 
 
-def _take_back(fleet: _Fleet, former: _Former | None) -> None:
-    """Remove what was started, and let what was there before serve again."""
+def _revert_switch(containers: _EnvironmentContainers, former: _FormerServer | None) -> None:
+    """Remove what was started, and let the former server serve again."""
     if former is None:
-        fleet.clear()
-        if not fleet.had_log:
-            fleet.forget_log()
+        containers.clear()
+        if not containers.had_log:
+            containers.remove_log()
         return
     front, server = former.front, former.server
     try:
         with engine.errors():
             if isinstance(front, Gateway) and front.switched:
-                front.switch(server, fleet.addresses())
-                fleet.keep_only(front, server)
+                front.switch(server, containers.addresses())
+                containers.keep_only(front, server)
             kept = {front.id, *([] if server is None else [server.id])}
-            fleet.remove(each for each in fleet.all() if each.id not in kept)
-            _regain(front)
+            containers.remove(each for each in containers.all() if each.id not in kept)
+            _restore_name(front)
             if former.running and not front.running:
                 front.start()
             if former.deployment is not None and server is not None:
@@ -517,40 +549,44 @@ def _take_back(fleet: _Fleet, former: _Former | None) -> None:
 
 def _keeps_log(volume: Volume) -> bool:
     labels = volume.attrs.get("Labels") or {}
-    return container.KEEPS_LOG.items() <= labels.items()
+    return container.LOG_LABEL.items() <= labels.items()
 
 
-def _healthy(deployment: Deployment, wanted: Wanted) -> bool:
+def _healthy(deployment: Deployment, spec: ContainerSpec) -> bool:
     try:
-        probe.probe(deployment.url, wanted.bundle, wanted.version, wanted.token)
+        probe.probe(deployment.url, spec.bundle, spec.version, spec.token)
     except Refused:
         return False
     return True
 
 
-def _reader(client: DockerClient, shadow: dict[str, Any]) -> container_shadow.Reader | None:
-    return container_shadow.Reader.find(client, container_shadow.ShadowKey(**shadow["whose"]))
+def _reader(
+    client: DockerClient, shadow: dict[str, Any]
+) -> container_shadow.ReaderContainer | None:
+    return container_shadow.ReaderContainer.find(
+        client, container_shadow.ShadowKey(**shadow["whose"])
+    )
 
 
 def _serving(
-    client: DockerClient, scope: str, placement: Placement, wanted: Deployment
-) -> tuple[Server, Network]:
-    """Return the server of an environment and its network, if it is what was asked for."""
-    fleet = _Fleet(client, scope, placement.name)
-    former, network = fleet.former(placement.home), fleet.network()
+    client: DockerClient, scope: str, placement: Placement, expected: Deployment
+) -> tuple[ServerContainer, Network]:
+    """Return the server of an environment and its network, if it serves what is expected."""
+    containers = _EnvironmentContainers(client, scope, placement.name)
+    former, network = containers.former(placement.home), containers.network()
     server = None if former is None or former.deployment is None else former.server
-    if server is None or server.label("digest") != wanted.digest:
-        raise EnvironmentFault(f"{placement.name} does not serve any more what it did")
+    if server is None or server.label("digest") != expected.digest:
+        raise EnvironmentFault(f"{placement.name} no longer serves bundle {expected.digest[:12]}")
     if network is None or not server.colour:
         raise EnvironmentFault(
-            f"{placement.name}'s server is one of before there were gateways",
+            f"{placement.name}'s server has no gateway; it was deployed by an earlier version",
             hint=f"deploy it again: 'ml-pipeline deploy {placement.name}'",
         )
     return server, network
 
 
 def _known_scope(home: Home) -> str | None:
-    """Return what tells this home's containers from others'; None where it never had one."""
+    """Return the identifier of this home's containers; None if it never had one."""
     path = home / FILE
     try:
         text = path.read_text().strip()
@@ -561,7 +597,7 @@ def _known_scope(home: Home) -> str | None:
     if not SCOPE.fullmatch(text):
         raise EnvironmentFault(
             f"{path} holds {text[:40]!r}",
-            expected="eight digits, those in the labels of this home's containers",
+            expected="eight hexadecimal digits, as in the labels of this home's containers",
         )
     return text
 

@@ -1,4 +1,4 @@
-"""The command ``kubectl``: its calls as lists of words, and what they answer as values."""
+"""Calls of the command ``kubectl``, with parsed results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ml_pipeline.core.errors import EnvironmentFault
 PROGRAM = "kubectl"
 FIELD_MANAGER = "ml-pipeline"
 SECONDS = 60.0
-"""Time for a call to end; that of a rollout is added."""
+"""Timeout of a call; for a rollout its own timeout is added."""
 FORWARD_SECONDS = 20.0
 OUTPUT = 1 << 16
 FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ->")
@@ -26,95 +26,98 @@ Object = dict[str, Any]
 
 
 class Kubectl:
-    """A namespace of the cluster that a context of the kubeconfig names."""
+    """A namespace of the cluster of a kubeconfig context.
+
+    All methods raise EnvironmentFault if kubectl is not installed, fails or takes too long.
+    """
 
     def __init__(self, context: str | None, namespace: str) -> None:
         self.namespace = namespace
-        self._words = [PROGRAM, "--namespace", namespace]
-        self._words += [] if context is None else ["--context", context]
+        self._command = [PROGRAM, "--namespace", namespace]
+        self._command += [] if context is None else ["--context", context]
 
     def get(self, kind: str, name: str) -> Object | None:
-        """Return an object, None where there is none. Raises EnvironmentFault as all here do."""
-        text = self._told("get", kind, name, "--ignore-not-found", "--output", "json")
-        return self._parsed(text) if text.strip() else None
+        """Return an object; None if it does not exist."""
+        text = self._output("get", kind, name, "--ignore-not-found", "--output", "json")
+        return self._parse(text) if text.strip() else None
 
-    def named(self, kinds: Sequence[str], name: str) -> list[Object]:
-        """Return the objects of this name, of whatever kind among these."""
+    def get_named(self, kinds: Sequence[str], name: str) -> list[Object]:
+        """Return the objects of this name of any of these kinds."""
         things = [f"{kind}/{name}" for kind in kinds]
-        text = self._told("get", *things, "--ignore-not-found", "--output", "json")
+        text = self._output("get", *things, "--ignore-not-found", "--output", "json")
         if not text.strip():
             return []
-        found = self._parsed(text)
-        return list(found["items"]) if found.get("kind") == "List" else [found]
+        content = self._parse(text)
+        return list(content["items"]) if content.get("kind") == "List" else [content]
 
     def find(self, kind: str, labels: Mapping[str, str]) -> list[Object]:
-        text = self._told("get", kind, "--selector", _selector(labels), "--output", "json")
-        items = self._parsed(text).get("items")
+        text = self._output("get", kind, "--selector", _selector(labels), "--output", "json")
+        items = self._parse(text).get("items")
         return items if isinstance(items, list) else []
 
     def apply(self, documents: Sequence[Object]) -> None:
-        """Make objects as they are written, on the server's side."""
-        self._told(
+        """Apply objects (server-side apply)."""
+        self._output(
             *("apply", "--server-side", "--force-conflicts", "--field-manager", FIELD_MANAGER),
             *("--filename", "-"),
-            given=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)}),
+            stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)}),
         )
 
-    def rolled_out(self, deployment: str, seconds: int) -> bool:
-        """Wait so long for all servers of a deployment; say whether they are ready."""
-        words = ("rollout", "status", f"deployment/{deployment}", "--timeout", f"{seconds}s")
-        return self._run(words, seconds=SECONDS + seconds).returncode == 0
+    def wait_for_rollout(self, deployment: str, seconds: int) -> bool:
+        """Wait for all pods of a deployment; return whether they are ready."""
+        arguments = ("rollout", "status", f"deployment/{deployment}", "--timeout", f"{seconds}s")
+        return self._run(arguments, seconds=SECONDS + seconds).returncode == 0
 
     def replace_if(self, kind: str, name: str, path: str, *, old: str, new: str) -> bool:
-        """Change one value, unless it is no longer what it was; say whether it was changed."""
+        """Change one value if it is still ``old``; return whether it was changed."""
         steps = [
             {"op": "test", "path": path, "value": old},
             {"op": "replace", "path": path, "value": new},
         ]
-        words = ("patch", kind, name, "--type", "json", "--field-manager", FIELD_MANAGER)
-        done = self._run((*words, "--patch", json.dumps(steps)))
-        if done.returncode and self._value(kind, name, path) != old:
+        arguments = ("patch", kind, name, "--type", "json", "--field-manager", FIELD_MANAGER)
+        completed = self._run((*arguments, "--patch", json.dumps(steps)))
+        if completed.returncode and self._value(kind, name, path) != old:
             return False
-        self._check(words, done)
+        self._check(arguments, completed)
         return True
 
     def _value(self, kind: str, name: str, path: str) -> Any:
-        found: Any = self.get(kind, name)
+        content: Any = self.get(kind, name)
         for key in path.strip("/").split("/"):
-            found = found.get(key) if isinstance(found, dict) else None
-        return found
+            content = content.get(key) if isinstance(content, dict) else None
+        return content
 
     def delete(self, kinds: Sequence[str], labels: Mapping[str, str]) -> None:
-        """Delete all objects with these labels; servers end their requests meanwhile."""
-        words = ("delete", ",".join(kinds), "--selector", _selector(labels), "--wait=false")
-        self._told(*words, "--ignore-not-found")
+        """Delete all objects with these labels without waiting."""
+        arguments = ("delete", ",".join(kinds), "--selector", _selector(labels), "--wait=false")
+        self._output(*arguments, "--ignore-not-found")
 
     @contextmanager
     def forwarded(self, target: str, port: int | str) -> Iterator[str]:
-        """Yield an address of this machine that reaches a server of ``service/NAME``, say."""
-        words = [*self._words, "port-forward", "--address", "127.0.0.1", target, f":{port}"]
-        with tempfile.TemporaryFile() as output, self._started(words, output) as process:
+        """Yield a local URL that is forwarded to ``target``, for example ``service/NAME``."""
+        arguments = [*self._command, "port-forward", "--address", "127.0.0.1", target, f":{port}"]
+        with tempfile.TemporaryFile() as output, self._started(arguments, output) as process:
             try:
-                yield f"http://127.0.0.1:{_port(process, output, target)}"
+                yield f"http://127.0.0.1:{_forwarded_port(process, output, target)}"
             finally:
                 process.terminate()
                 process.wait()
 
     # --- calls --------------------------------------------------------------------------------
 
-    def _told(self, *words: str, given: str | None = None) -> str:
-        done = self._run(words, given)
-        self._check(words, done)
-        return done.stdout
+    def _output(self, *arguments: str, stdin: str | None = None) -> str:
+        completed = self._run(arguments, stdin)
+        self._check(arguments, completed)
+        return completed.stdout
 
     def _run(
-        self, words: Sequence[str], given: str | None = None, seconds: float = SECONDS
+        self, arguments: Sequence[str], stdin: str | None = None, seconds: float = SECONDS
     ) -> subprocess.CompletedProcess[str]:
-        with _missing():
+        with _kubectl_installed():
             try:
                 return subprocess.run(
-                    [*self._words, *words],
-                    input="" if given is None else given,
+                    [*self._command, *arguments],
+                    input="" if stdin is None else stdin,
                     capture_output=True,
                     text=True,
                     env=_environment(),
@@ -123,34 +126,34 @@ class Kubectl:
                 )
             except subprocess.TimeoutExpired:
                 raise EnvironmentFault(
-                    f"kubectl {words[0]} did not end within {seconds:g} s",
-                    hint="see whether the cluster answers: kubectl cluster-info",
+                    f"kubectl {arguments[0]} did not end within {seconds:g} s",
+                    hint="check that the cluster responds: kubectl cluster-info",
                 ) from None
 
-    def _check(self, words: Sequence[str], done: subprocess.CompletedProcess[str]) -> None:
-        if done.returncode == 0:
+    def _check(self, arguments: Sequence[str], completed: subprocess.CompletedProcess[str]) -> None:
+        if completed.returncode == 0:
             return
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        lines = completed.stderr.strip().splitlines() or [f"exit code {completed.returncode}"]
         raise EnvironmentFault(
-            f"kubectl {words[0]}: {lines[-1].removeprefix('error: ')}",
-            expected=f"a cluster that answers and lets you work in namespace {self.namespace}",
+            f"kubectl {arguments[0]}: {lines[-1].removeprefix('error: ')}",
+            expected=f"a cluster that responds, and access to namespace {self.namespace}",
         )
 
-    def _parsed(self, text: str) -> Object:
+    def _parse(self, text: str) -> Object:
         try:
-            found = json.loads(text)
+            content = json.loads(text)
         except ValueError as error:
-            raise EnvironmentFault(f"kubectl get answers no JSON: {error}") from None
-        if not isinstance(found, dict):
-            raise EnvironmentFault("kubectl get answers no object")
-        return found
+            raise EnvironmentFault(f"the output of kubectl get is not JSON: {error}") from None
+        if not isinstance(content, dict):
+            raise EnvironmentFault("the output of kubectl get is not an object")
+        return content
 
     @contextmanager
-    def _started(self, words: Sequence[str], output: Any) -> Iterator[subprocess.Popen[bytes]]:
+    def _started(self, arguments: Sequence[str], output: Any) -> Iterator[subprocess.Popen[bytes]]:
         with (
-            _missing(),
+            _kubectl_installed(),
             subprocess.Popen(
-                words,
+                arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -161,14 +164,15 @@ class Kubectl:
 
 
 @contextmanager
-def _missing() -> Iterator[None]:
+def _kubectl_installed() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
         if error.filename != PROGRAM:
             raise
         raise EnvironmentFault(
-            "kubectl is not installed", hint="install it where 'deploy' and 'promote' run"
+            "kubectl is not installed",
+            hint="install it on the machine that runs 'deploy' and 'promote'",
         ) from None
 
 
@@ -180,16 +184,16 @@ def _selector(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={text}" for key, text in labels.items())
 
 
-def _port(process: subprocess.Popen[bytes], output: Any, target: str) -> int:
-    """Wait until kubectl says at which port it listens."""
+def _forwarded_port(process: subprocess.Popen[bytes], output: Any, target: str) -> int:
+    """Wait until kubectl prints the local port."""
     deadline = time.monotonic() + FORWARD_SECONDS
     while time.monotonic() < deadline:
         ended = process.poll() is not None
         text = os.pread(output.fileno(), OUTPUT, 0).decode(errors="replace")
-        if found := FORWARDING.search(text):
-            return int(found[1])
+        if match := FORWARDING.search(text):
+            return int(match[1])
         if ended:
             last = (text.strip().splitlines() or ["it ended"])[-1].removeprefix("error: ")
             raise EnvironmentFault(f"kubectl port-forward {target}: {last}")
         time.sleep(0.02)
-    raise EnvironmentFault(f"kubectl port-forward {target} did not begin in time")
+    raise EnvironmentFault(f"kubectl port-forward {target} did not start in time")

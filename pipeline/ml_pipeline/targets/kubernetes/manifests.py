@@ -1,7 +1,7 @@
-"""The Kubernetes objects of a version, as plain documents and as YAML. Asks no cluster.
+"""The Kubernetes objects of a version, as dicts and as YAML; makes no calls to a cluster.
 
-One Deployment a version, with its HorizontalPodAutoscaler and PodDisruptionBudget, stands beside
-those of other versions. The Service chooses among them by its selector, which is the switch.
+Each version has its own Deployment, HorizontalPodAutoscaler and PodDisruptionBudget. The selector
+of the Service chooses the version; changing it is the switch.
 """
 
 from __future__ import annotations
@@ -29,39 +29,39 @@ PRODUCTION = "production"
 PORT = 8000
 USER = 10001
 """Port and user of docker/server.Dockerfile."""
-TOKEN = "ML_SERVING_TOKEN"  # noqa: S105  a variable's name
+TOKEN_VARIABLE = "ML_SERVING_TOKEN"  # noqa: S105  a variable's name
 TOKEN_KEY = "token"  # noqa: S105  a key of a Secret
 MANAGED = {"app.kubernetes.io/managed-by": "ml-pipeline"}
-OWN = "ml-pipeline/"
-"""Before the names of annotations."""
+ANNOTATION_PREFIX = "ml-pipeline/"
+"""Prefix of annotation names."""
 NAME_LENGTH = 40
 """Leaves room for the version in a name of at most 63 characters."""
-LEAVE_SECONDS = 5
-"""Until the last node has learnt that a server takes no new requests any more."""
-END_SECONDS = 45
-"""Longer than the above and the time in which a server drains."""
+PRE_STOP_SECONDS = 5
+"""Time until all nodes stop sending requests to a terminating server."""
+GRACE_SECONDS = 45
+"""Longer than ``PRE_STOP_SECONDS`` and the time that a server takes to drain."""
 START_SECONDS = 120
 CPU_PERCENT = 70
 SCRATCH = "scratch"
-MOUNTED = {
+MOUNT_PATHS = {
     server_arguments.LOG_NAME: server_arguments.LOG_VOLUME,
     SCRATCH: server_arguments.SCRATCH,
 }
-"""Where a container has its volumes."""
+"""Mount paths of a container's volumes."""
 SPARE_FILES = 2
-"""Files of the prediction log by which its volume may be larger than the log."""
-PLAIN = re.compile(r"[A-Za-z]([A-Za-z0-9./_-]|:(?=[A-Za-z0-9/]))*")
-WORDS = frozenset(
+"""Size limit of the log's volume beyond the log itself, in files."""
+PLAIN_SCALAR = re.compile(r"[A-Za-z]([A-Za-z0-9./_-]|:(?=[A-Za-z0-9/]))*")
+AMBIGUOUS_WORDS = frozenset(
     ("y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity")
 )
-"""What one YAML reader or another takes for something else than text."""
+"""Words that some YAML parsers do not read as strings."""
 
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A version and how an environment serves it: all that its objects are made of."""
+    """A version and the settings of its environment: the input for its objects."""
 
     project: str
     environment: str
@@ -89,12 +89,12 @@ class Workload:
 
     @property
     def app(self) -> str:
-        """What the Service is called, and the value of the label ``app``."""
+        """Name of the Service, and value of the label ``app``."""
         return self.settings.app or app_name(self.project, self.environment)
 
     @property
     def tag(self) -> str:
-        """The value of the label ``version``: ``v5``, or the bundle where none is registered."""
+        """Value of the label ``version``: ``v5``, or the bundle's digest if not registered."""
         return f"b{self.digest[:12]}" if self.version is None else f"v{self.version}"
 
     @property
@@ -103,14 +103,14 @@ class Workload:
 
     @property
     def image(self) -> str:
-        """The image with this bundle baked in.
+        """The image that contains this bundle.
 
         Raises:
-            UsageError: the environment names no repository.
+            UsageError: the environment has no repository.
         """
         if self.settings.repository is None:
             raise UsageError(
-                f"{self.environment} names no repository to pull the image from",
+                f"{self.environment} has no repository to pull the image from",
                 expected=f"environments.{self.environment}.kubernetes.repository",
                 hint="'ml-pipeline package --push' puts it there",
             )
@@ -118,18 +118,18 @@ class Workload:
 
     @property
     def port(self) -> int:
-        """Of the Service; 0 in the configuration is the servers' own."""
+        """Port of the Service; 0 in the configuration is the port of the servers."""
         return self.section.port or PORT
 
     @property
     def url(self) -> str:
-        """Where clients reach it: its public address, else the Service in the cluster."""
+        """URL for clients: the public URL, or that of the Service in the cluster."""
         inside = f"http://{self.app}.{self.settings.namespace}:{self.port}"
         return public_url(self.section) or inside
 
 
 def public_url(section: EnvironmentSection) -> str | None:
-    """Return where it is reached from outside the cluster: ``url``, else its ingress."""
+    """Return the URL from outside the cluster: ``url``, or that of the ingress, if any."""
     ingress = section.kubernetes.ingress
     if section.url is not None or ingress is None:
         return None if section.url is None else section.url.rstrip("/")
@@ -144,8 +144,8 @@ def image_tag(digest: str) -> str:
 def app_name(project: str, environment: str) -> str:
     """Return a DNS label of at most ``NAME_LENGTH`` characters that begins with a letter.
 
-    Production is called as the project is. A name that had to be cut ends with a digest of what it
-    was made of, so that two long names stay two.
+    In production it is the name of the project. A name that is too long ends with a digest of the
+    whole name, so that it stays unique.
     """
     whole = project if environment == PRODUCTION else f"{project}-{environment}"
     name = re.sub(r"[^a-z0-9]+", "-", whole.lower()).strip("-")
@@ -163,17 +163,17 @@ def documents(
     """Return the objects, in the order in which they are applied.
 
     Args:
-        workload: What is to be served, and how.
-        selected: The label ``version`` that the Service chooses; the workload's own if left out.
-        replicas: Servers to begin with, where more than usual are at work; the usual if left out.
+        workload: The version and its settings.
+        selected: Value of ``version`` in the Service's selector; by default the workload's.
+        replicas: Initial number of servers; by default the configured number.
     """
-    own = workload.settings.replicas
-    settings = json.dumps(_made(workload, "", workload.tag, own), sort_keys=True)
+    default_replicas = workload.settings.replicas
+    settings = json.dumps(_build(workload, "", workload.tag, default_replicas), sort_keys=True)
     digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
-    return _made(workload, digest, selected or workload.tag, replicas or own)
+    return _build(workload, digest, selected or workload.tag, replicas or default_replicas)
 
 
-def _made(workload: Workload, settings: str, selected: str, replicas: int) -> list[Document]:
+def _build(workload: Workload, settings: str, selected: str, replicas: int) -> list[Document]:
     return [
         _service_account(workload),
         _network_policy(workload),
@@ -197,27 +197,30 @@ def _object(
     labels: dict[str, str] | None = None,
     annotations: dict[str, str] | None = None,
 ) -> Document:
-    made: Document = {
+    objects: Document = {
         "apiVersion": api,
         "kind": kind,
         "metadata": {
             "name": name,
             "namespace": workload.settings.namespace,
             "labels": common_labels(workload.app) | (labels or {}),
-            "annotations": owner(workload) | (annotations or {}),
+            "annotations": owner_annotations(workload) | (annotations or {}),
         },
     }
-    return made if spec is None else made | {"spec": spec}
+    return objects if spec is None else objects | {"spec": spec}
 
 
 def common_labels(app: str) -> dict[str, str]:
-    """Return the labels that all objects and servers of an environment have in common."""
+    """Return the labels of all objects and pods of an environment."""
     return {"app": app} | MANAGED
 
 
-def owner(workload: Workload) -> dict[str, str]:
-    """Return the annotations that tell whose the objects are."""
-    return {f"{OWN}project": workload.project, f"{OWN}environment": workload.environment}
+def owner_annotations(workload: Workload) -> dict[str, str]:
+    """Return the annotations with the project and environment that own the objects."""
+    return {
+        f"{ANNOTATION_PREFIX}project": workload.project,
+        f"{ANNOTATION_PREFIX}environment": workload.environment,
+    }
 
 
 def _selector(workload: Workload, tag: str) -> dict[str, str]:
@@ -230,7 +233,7 @@ def _service_account(workload: Workload) -> Document:
 
 
 def _network_policy(workload: Workload) -> Document:
-    """Let pods of this namespace and of ``callers`` ask; let the servers ask nobody."""
+    """Allow ingress from this namespace and ``callers``, and no egress."""
     sources: list[Document] = [{"podSelector": {}}]
     if workload.settings.callers:
         names = {
@@ -262,17 +265,17 @@ def _deployment(workload: Workload, settings: str, replicas: int) -> Document:
         "template": {
             "metadata": {
                 "labels": common_labels(workload.app) | labels,
-                "annotations": {f"{OWN}digest": workload.digest},
+                "annotations": {f"{ANNOTATION_PREFIX}digest": workload.digest},
             },
             "spec": _pod(workload),
         },
     }
-    told = {
-        f"{OWN}digest": workload.digest,
-        f"{OWN}settings": settings,
-        f"{OWN}url": workload.url,
+    annotations = {
+        f"{ANNOTATION_PREFIX}digest": workload.digest,
+        f"{ANNOTATION_PREFIX}settings": settings,
+        f"{ANNOTATION_PREFIX}url": workload.url,
     }
-    return _object(workload, "Deployment", "apps/v1", workload.name, spec, labels, told)
+    return _object(workload, "Deployment", "apps/v1", workload.name, spec, labels, annotations)
 
 
 def _pod(workload: Workload) -> Document:
@@ -288,7 +291,7 @@ def _pod(workload: Workload) -> Document:
         "serviceAccountName": workload.app,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": END_SECONDS,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
@@ -303,10 +306,10 @@ def _pod(workload: Workload) -> Document:
 
 
 def _volumes(workload: Workload) -> list[Document]:
-    """Return the volumes of prediction log and feature worker, which live as long as their pod.
+    """Return the emptyDir volumes of prediction log and feature worker.
 
-    The log's limit is above what the log takes by itself, since a pod beyond it is evicted. The
-    worker's scratch folder is in memory, where a full one is an error of its request.
+    The size limit of the log's volume exceeds the size of the log, since a pod over the limit is
+    evicted. The worker's scratch folder is in memory, where a full one fails only its request.
     """
     found: list[Document] = []
     log = workload.serving.prediction_log
@@ -323,24 +326,28 @@ def _volumes(workload: Workload) -> list[Document]:
 
 def _container(workload: Workload) -> Document:
     settings = workload.settings
-    own = ["--published", "0.0.0.0", "--token-env", TOKEN]  # noqa: S104  not bound here
-    own += ["--digest", workload.digest, *server_arguments.limits(workload.serving)]
-    own += server_arguments.raw_rows(workload.environment, workload.section, workload.serving)
-    own += server_arguments.worker_bounds(workload.section, workload.serving)
-    own += server_arguments.prediction_log(workload.serving, server_arguments.LOG_FOLDER)
-    own += [] if workload.version is None else ["--version", str(workload.version)]
+    arguments = ["--published", "0.0.0.0", "--token-env", TOKEN_VARIABLE]  # noqa: S104  not bound here
+    arguments += ["--digest", workload.digest, *server_arguments.limit_arguments(workload.serving)]
+    arguments += server_arguments.raw_rows_arguments(
+        workload.environment, workload.section, workload.serving
+    )
+    arguments += server_arguments.worker_arguments(workload.section, workload.serving)
+    arguments += server_arguments.prediction_log_arguments(
+        workload.serving, server_arguments.LOG_FOLDER
+    )
+    arguments += [] if workload.version is None else ["--version", str(workload.version)]
     memory = f"{workload.section.memory_limit[:-1]}{workload.section.memory_limit[-1].upper()}i"
     secret = {"name": settings.token_secret or f"{workload.app}-token", "key": TOKEN_KEY}
     return {
         "name": "server",
         "image": workload.image,
-        "args": own,
-        "env": [{"name": TOKEN, "valueFrom": {"secretKeyRef": secret}}],
+        "args": arguments,
+        "env": [{"name": TOKEN_VARIABLE, "valueFrom": {"secretKeyRef": secret}}],
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "startupProbe": _probe("ready", periodSeconds=1, failureThreshold=START_SECONDS),
         "readinessProbe": _probe("ready", periodSeconds=5, failureThreshold=2),
         "livenessProbe": _probe("live", periodSeconds=10, failureThreshold=3),
-        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(LEAVE_SECONDS)]}}},
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(PRE_STOP_SECONDS)]}}},
         "resources": {
             "requests": {"cpu": settings.cpu, "memory": memory},
             "limits": {"memory": memory},
@@ -351,7 +358,7 @@ def _container(workload: Workload) -> Document:
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [
-            {"name": each["name"], "mountPath": MOUNTED[each["name"]]}
+            {"name": each["name"], "mountPath": MOUNT_PATHS[each["name"]]}
             for each in _volumes(workload)
         ],
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -359,8 +366,8 @@ def _container(workload: Workload) -> Document:
 
 
 def _probe(state: str, **numbers: int) -> Document:
-    asked = {"path": f"/health/{state}", "port": "http"}
-    return {"httpGet": asked, "timeoutSeconds": 2, **numbers}
+    http_get = {"path": f"/health/{state}", "port": "http"}
+    return {"httpGet": http_get, "timeoutSeconds": 2, **numbers}
 
 
 def _disruption_budget(workload: Workload) -> Document:
@@ -413,26 +420,26 @@ def _ingress(workload: Workload) -> list[Document]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes each value out where it stands, and quotes all text that might be read otherwise.
+    """Writes no aliases, and quotes all strings that a parser may read as another type.
 
-    What is text to PyYAML is not to every reader: ``1e5`` is a number in Kubernetes' own.
+    Parsers differ: ``1e5`` is a string for PyYAML and a number for Kubernetes.
     """
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  the base class passes it
         return True
 
     def _text(self, text: str) -> ScalarNode:
-        plain = PLAIN.fullmatch(text) is not None and text.lower() not in WORDS
+        plain = PLAIN_SCALAR.fullmatch(text) is not None and text.lower() not in AMBIGUOUS_WORDS
         return self.represent_scalar("tag:yaml.org,2002:str", text, None if plain else '"')
 
 
-_Dumper.add_representer(str, _Dumper._text)  # noqa: SLF001  its own
+_Dumper.add_representer(str, _Dumper._text)  # noqa: SLF001  defined here
 
 
-def to_yaml(made: list[Document]) -> str:
+def to_yaml(objects: list[Document]) -> str:
     """Return documents as one YAML stream, the same for the same documents."""
     return "".join(
         "---\n"
         + yaml.dump(one, Dumper=_Dumper, sort_keys=False, width=100, default_flow_style=False)
-        for one in made
+        for one in objects
     )

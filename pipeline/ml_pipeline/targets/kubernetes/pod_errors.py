@@ -1,4 +1,4 @@
-"""Why pods are not ready, from what the cluster says of them."""
+"""Errors of pods that are not ready, from their status."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ HINTS = {
     "InvalidImageName": "see environments.NAME.kubernetes.repository",
     "CreateContainerConfigError": "make the Secret with the token: see docs/how-to/kubernetes.md",
 }
-"""Reasons that do not pass by themselves, and what helps."""
+"""Reasons that need an action, and the hint."""
 
 
 @dataclass(frozen=True)
-class Fault:
-    """What is wrong with a pod."""
+class PodError:
+    """An error of a pod."""
 
     text: str
     error: PipelineError
-    hopeless: bool
-    """Whether waiting longer helps nothing."""
+    permanent: bool
+    """Whether waiting cannot help."""
 
 
-def faults(pods: Sequence[dict[str, Any]]) -> list[Fault]:
-    """Return what is wrong with the pods that are not ready, the hopeless first."""
-    found = [fault for pod in pods for fault in _of(pod.get("status", {}))]
-    return sorted(found, key=lambda fault: not fault.hopeless)
+def find_errors(pods: Sequence[dict[str, Any]]) -> list[PodError]:
+    """Return the errors of the pods that are not ready, permanent ones first."""
+    found = [error for pod in pods for error in _of(pod.get("status", {}))]
+    return sorted(found, key=lambda error: not error.permanent)
 
 
-def _of(status: dict[str, Any]) -> Iterator[Fault]:
+def _of(status: dict[str, Any]) -> Iterator[PodError]:
     for condition in status.get("conditions", ()):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            yield _passing(f"no node takes it: {condition.get('message', 'no reason told')}")
+            yield _transient(f"not scheduled: {condition.get('message', 'no reason given')}")
     for container in status.get("containerStatuses", ()):
         if container.get("ready"):
             continue
@@ -45,23 +45,23 @@ def _of(status: dict[str, Any]) -> Iterator[Fault]:
             if "terminated" in state:
                 yield _ended(state["terminated"])
             elif state.get("waiting", {}).get("reason") not in (None, "ContainerCreating"):
-                yield _waits(state["waiting"])
+                yield _waiting(state["waiting"])
 
 
-def _ended(state: dict[str, Any]) -> Fault:
+def _ended(state: dict[str, Any]) -> PodError:
     code = state.get("exitCode")
     if state.get("reason") == "OOMKilled":
-        return _passing("a server needs more memory than it may take: environments.NAME.memory")
+        return _transient("a server ran out of memory; raise environments.NAME.memory")
     error = startup_error(code, str(state.get("message", "")))
-    return Fault(error.fault, error, hopeless=is_permanent(code))
+    return PodError(error.fault, error, permanent=is_permanent(code))
 
 
-def _waits(state: dict[str, Any]) -> Fault:
+def _waiting(state: dict[str, Any]) -> PodError:
     reason = str(state["reason"])
-    text = f"{reason}: {state.get('message', 'no more is told')}"
+    text = f"{reason}: {state.get('message', 'no message')}"
     error = EnvironmentFault(text, hint=HINTS.get(reason, ""))
-    return Fault(text, error, hopeless=reason in HINTS)
+    return PodError(text, error, permanent=reason in HINTS)
 
 
-def _passing(text: str) -> Fault:
-    return Fault(text, EnvironmentFault(text), hopeless=False)
+def _transient(text: str) -> PodError:
+    return PodError(text, EnvironmentFault(text), permanent=False)

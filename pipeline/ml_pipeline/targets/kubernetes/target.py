@@ -1,8 +1,8 @@
-"""The kubernetes target: a Deployment a version, and a Service whose selector is the switch.
+"""The kubernetes target: a Deployment for each version; the Service's selector is the switch.
 
-What serves stands in the cluster; the home keeps only what the objects are called. A new version
-proves itself beside the old one, over a forwarded port. Then the selector moves, if it still is
-where it was, and the old Deployment stays until the switch is decided.
+What is served is recorded in the cluster; the home has only the name of the objects. A new version
+is verified beside the old one, over a forwarded port. Then the selector is changed, unless it was
+changed meanwhile, and the old Deployment is kept until the switch is decided.
 """
 
 from __future__ import annotations
@@ -22,14 +22,20 @@ from ml_pipeline.targets.base import Deployment, Placement
 from ml_pipeline.targets.handover import BaseHandover
 from ml_pipeline.targets.kubernetes.kubectl import Kubectl
 from ml_pipeline.targets.kubernetes.manifests import (
-    OWN,
+    ANNOTATION_PREFIX,
     PORT,
     Document,
     Workload,
     documents,
     public_url,
 )
-from ml_pipeline.targets.kubernetes.resources import PAUSE_SECONDS, PID, Before, Fleet, Version
+from ml_pipeline.targets.kubernetes.resources import (
+    PAUSE_SECONDS,
+    PID,
+    EnvironmentObjects,
+    PreviousVersion,
+    VersionDeployment,
+)
 from ml_pipeline.targets.released_bundles import release
 from ml_pipeline.traffic import probe
 
@@ -42,37 +48,37 @@ if TYPE_CHECKING:
 SCHEMA = "ml-pipeline/kubernetes/1"
 PUBLIC_KINDS = ("Service", "Ingress")
 PUBLIC_SECONDS = 30.0
-"""Until all nodes and the ingress have learnt where the Service leads."""
+"""Time for all nodes and the ingress to follow a change of the Service."""
 READY_SECONDS = 2.0
 
 
 class KubernetesTarget:
-    """Servers as pods, in the namespace that the environment names."""
+    """Servers as pods, in the namespace of the environment."""
 
     def handover(
         self, placement: Placement, bundle: Path, version: int | None
     ) -> KubernetesHandover:
-        """See ``Target.handover``. The cluster is the one of the kubeconfig's context."""
-        token = read_token("0.0.0.0", placement.serving.token_env)  # noqa: S104  pods are reached so
-        lock = environment_lock.hold(placement)
+        """See ``Target.handover``. The cluster is that of the kubeconfig context."""
+        token = read_token("0.0.0.0", placement.serving.token_env)  # noqa: S104  pods listen on all interfaces
+        lock = environment_lock.acquire(placement)
         try:
             released = release(bundle, placement.home)
             workload = Workload.of(placement, released, version)
-            fleet = Fleet(_cluster(placement), workload.app)
-            before = fleet.recover(workload)
-            wanted = _Wanted(workload, released, token)
-            changed = _switch(fleet, wanted, before, placement)
+            objects = EnvironmentObjects(_cluster(placement), workload.app)
+            previous = objects.recover(workload)
+            spec = _VersionSpec(workload, released, token)
+            changed = _switch(objects, spec, previous, placement)
         except BaseException:
             lock.release()
             raise
-        return KubernetesHandover(fleet, lock, placement, wanted, before, changed=changed)
+        return KubernetesHandover(objects, lock, placement, spec, previous, changed=changed)
 
     def status(self, placement: Placement) -> Deployment | None:
         app = _known_app(placement)
         if app is None:
             return None
-        served = Fleet(_cluster(placement), app).serving().version
-        if served is None or not served.available or not _answers(placement):
+        served = EnvironmentObjects(_cluster(placement), app).serving().version
+        if served is None or not served.available or not _responds(placement):
             return None
         return served.deployment(placement.home)
 
@@ -80,41 +86,41 @@ class KubernetesTarget:
         app = _known_app(placement)
         if app is None:
             return False
-        with environment_lock.hold(placement):
-            fleet = Fleet(_cluster(placement), app)
-            running = bool(fleet.versions())
-            fleet.delete_all()
+        with environment_lock.acquire(placement):
+            objects = EnvironmentObjects(_cluster(placement), app)
+            running = bool(objects.versions())
+            objects.delete_all()
             _record(placement).unlink(missing_ok=True)
         return running
 
 
 class KubernetesHandover(BaseHandover):
-    """The Service leads to the new version; the former Deployment waits beside it."""
+    """The Service selects the new version; the former Deployment is kept."""
 
     def __init__(
         self,
-        fleet: Fleet,
+        objects: EnvironmentObjects,
         lock: Lock,
         placement: Placement,
-        wanted: _Wanted,
-        before: Before,
+        spec: _VersionSpec,
+        previous: PreviousVersion,
         *,
         changed: bool,
     ) -> None:
         super().__init__(lock)
-        self._fleet = fleet
+        self._objects = objects
         self._placement = placement
-        self._wanted = wanted
-        self._before = before
+        self._spec = spec
+        self._previous = previous
         self._changed = changed
 
     @property
     def deployment(self) -> Deployment:
-        return _deployment(self._wanted, self._placement.home)
+        return _deployment(self._spec, self._placement.home)
 
     @property
     def former(self) -> Deployment | None:
-        version = self._before.version
+        version = self._previous.version
         if version is None or not version.available:
             return None
         return version.deployment(self._placement.home)
@@ -124,17 +130,17 @@ class KubernetesHandover(BaseHandover):
         return self._changed
 
     def _keep(self) -> None:
-        tag = self._before.tag
-        if tag not in (None, self._wanted.workload.tag):
-            self._fleet.delete_version(str(tag))
+        tag = self._previous.tag
+        if tag not in (None, self._spec.workload.tag):
+            self._objects.delete_version(str(tag))
 
     def _revert(self) -> None:
-        _take_back(self._fleet, self._wanted, self._before, self._placement)
+        _revert_switch(self._objects, self._spec, self._previous, self._placement)
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What is to be served, and how."""
+class _VersionSpec:
+    """The version to be served."""
 
     workload: Workload
     bundle: Bundle
@@ -144,66 +150,76 @@ class _Wanted:
         probe.probe(url, self.bundle, self.workload.version, self.token)
 
 
-def _switch(fleet: Fleet, wanted: _Wanted, before: Before, placement: Placement) -> bool:
-    """Start, prove and switch, unless it serves already; say whether anything was changed.
+def _switch(
+    objects: EnvironmentObjects, spec: _VersionSpec, previous: PreviousVersion, placement: Placement
+) -> bool:
+    """Start, verify and switch, unless it is served already; return whether anything changed.
 
-    On any error what was there before serves as before.
+    On any error the previous version serves as before.
     """
-    if _is_served(fleet, wanted, before.version):
+    if _is_served(objects, spec, previous.version):
         return False
     try:
-        _start(fleet, wanted, before, placement)
+        _start(objects, spec, previous, placement)
     except BaseException as error:
         try:
-            _take_back(fleet, wanted, before, placement)
+            _revert_switch(objects, spec, previous, placement)
         except PipelineError as second:
             raise EnvironmentFault(
-                f"{error}; and taking it back failed: {second}",
-                hint="when the cluster answers again, the next deployment recovers it",
+                f"{error}; and the rollback failed: {second}",
+                hint="the next deployment recovers it once the cluster responds",
             ) from error
         raise
     return True
 
 
-def _is_served(fleet: Fleet, wanted: _Wanted, version: Version | None) -> bool:
-    made = next(one for one in documents(wanted.workload) if one["kind"] == "Deployment")
-    if version is None or not version.available or not version.is_like(made):
+def _is_served(
+    objects: EnvironmentObjects, spec: _VersionSpec, version: VersionDeployment | None
+) -> bool:
+    deployment = next(
+        document for document in documents(spec.workload) if document["kind"] == "Deployment"
+    )
+    if version is None or not version.available or not version.matches(deployment):
         return False
     try:
-        with fleet.cluster.forwarded(f"deployment/{version.name}", PORT) as url:
-            wanted.probe(url)
+        with objects.cluster.forwarded(f"deployment/{version.name}", PORT) as url:
+            spec.probe(url)
     except Refused:
         return False
     return True
 
 
-def _start(fleet: Fleet, wanted: _Wanted, before: Before, placement: Placement) -> None:
-    workload = wanted.workload
-    busy = 0 if before.version is None else before.version.replicas
-    made = _noted(documents(workload, replicas=max(workload.settings.replicas, busy)))
+def _start(
+    objects: EnvironmentObjects, spec: _VersionSpec, previous: PreviousVersion, placement: Placement
+) -> None:
+    workload = spec.workload
+    replicas = 0 if previous.version is None else previous.version.replicas
+    manifests = _with_applied_annotation(
+        documents(workload, replicas=max(workload.settings.replicas, replicas))
+    )
     _write_record(placement, workload.app)
-    fleet.apply([one for one in made if one["kind"] not in PUBLIC_KINDS])
-    fleet.await_servers(workload)
-    with fleet.cluster.forwarded(f"deployment/{workload.name}", PORT) as url:
-        wanted.probe(url)
-    if before.tag not in (None, workload.tag):
-        fleet.select(str(before.tag), workload.tag)
-    fleet.apply([one for one in made if one["kind"] in PUBLIC_KINDS])
-    _prove(fleet, wanted)
+    objects.apply([document for document in manifests if document["kind"] not in PUBLIC_KINDS])
+    objects.wait_until_ready(workload)
+    with objects.cluster.forwarded(f"deployment/{workload.name}", PORT) as url:
+        spec.probe(url)
+    if previous.tag not in (None, workload.tag):
+        objects.select(str(previous.tag), workload.tag)
+    objects.apply([document for document in manifests if document["kind"] in PUBLIC_KINDS])
+    _verify(objects, spec)
 
 
-def _prove(fleet: Fleet, wanted: _Wanted) -> None:
-    """Ask the version where clients reach it. Raises Refused as ``checks.probe`` does."""
-    url = public_url(wanted.workload.section)
+def _verify(objects: EnvironmentObjects, spec: _VersionSpec) -> None:
+    """Probe the version at its public URL. Raises Refused as ``probe.probe`` does."""
+    url = public_url(spec.workload.section)
     if url is None:
-        target = f"service/{wanted.workload.app}"
-        with fleet.cluster.forwarded(target, wanted.workload.port) as forwarded:
-            wanted.probe(forwarded)
+        target = f"service/{spec.workload.app}"
+        with objects.cluster.forwarded(target, spec.workload.port) as forwarded:
+            spec.probe(forwarded)
         return
     deadline = time.monotonic() + PUBLIC_SECONDS
     while True:
         try:
-            wanted.probe(url)
+            spec.probe(url)
         except Refused:
             if time.monotonic() > deadline:
                 raise
@@ -212,45 +228,47 @@ def _prove(fleet: Fleet, wanted: _Wanted) -> None:
         time.sleep(PAUSE_SECONDS)
 
 
-def _take_back(fleet: Fleet, wanted: _Wanted, before: Before, placement: Placement) -> None:
-    """Let the former version serve again, with its settings, and delete what was started."""
-    tag, former = wanted.workload.tag, before.version
-    if before.tag is None:
-        fleet.delete_all()
+def _revert_switch(
+    objects: EnvironmentObjects, spec: _VersionSpec, previous: PreviousVersion, placement: Placement
+) -> None:
+    """Let the previous version serve again with its settings, and delete what was started."""
+    tag, former = spec.workload.tag, previous.version
+    if previous.tag is None:
+        objects.delete_all()
         _record(placement).unlink(missing_ok=True)
         return
-    now = fleet.selected()
-    if now in (tag, before.tag):
+    now = objects.selected()
+    if now in (tag, previous.tag):
         if former is not None and former.applied:
-            fleet.apply(_with_replicas(former.applied, former.replicas))
-        elif now != before.tag:
-            fleet.select(tag, before.tag)
-    if tag != before.tag:
-        fleet.delete_version(tag)
-    elif former is not None and not fleet.cluster.rolled_out(
-        former.name, wanted.workload.settings.rollout_seconds
+            objects.apply(_with_replicas(former.applied, former.replicas))
+        elif now != previous.tag:
+            objects.select(tag, previous.tag)
+    if tag != previous.tag:
+        objects.delete_version(tag)
+    elif former is not None and not objects.cluster.wait_for_rollout(
+        former.name, spec.workload.settings.rollout_seconds
     ):
         raise EnvironmentFault(f"the former servers of {former.name} do not become ready again")
 
 
-def _noted(made: list[Document]) -> list[Document]:
-    """Write what is applied into the Deployment, so that it can be applied again."""
-    whole = json.dumps(made, sort_keys=True)
-    for one in made:
-        if one["kind"] == "Deployment":
-            one["metadata"]["annotations"] |= {f"{OWN}applied": whole}
-    return made
+def _with_applied_annotation(manifests: list[Document]) -> list[Document]:
+    """Add the objects to the Deployment's annotations, so that they can be applied again."""
+    whole = json.dumps(manifests, sort_keys=True)
+    for document in manifests:
+        if document["kind"] == "Deployment":
+            document["metadata"]["annotations"] |= {f"{ANNOTATION_PREFIX}applied": whole}
+    return manifests
 
 
-def _with_replicas(made: list[Document], replicas: int) -> list[Document]:
-    for one in made:
-        if one["kind"] == "Deployment":
-            one["spec"]["replicas"] = replicas
-    return _noted(made)
+def _with_replicas(manifests: list[Document], replicas: int) -> list[Document]:
+    for document in manifests:
+        if document["kind"] == "Deployment":
+            document["spec"]["replicas"] = replicas
+    return _with_applied_annotation(manifests)
 
 
-def _deployment(wanted: _Wanted, home: Home) -> Deployment:
-    workload = wanted.workload
+def _deployment(spec: _VersionSpec, home: Home) -> Deployment:
+    workload = spec.workload
     return Deployment(
         url=workload.url,
         version=workload.version,
@@ -260,7 +278,7 @@ def _deployment(wanted: _Wanted, home: Home) -> Deployment:
     )
 
 
-def _answers(placement: Placement) -> bool:
+def _responds(placement: Placement) -> bool:
     import httpx
 
     url = public_url(placement.section)
@@ -273,7 +291,7 @@ def _answers(placement: Placement) -> bool:
         return False
 
 
-# --- what the home keeps ----------------------------------------------------------------------
+# --- records in the home ----------------------------------------------------------------------
 
 
 def _cluster(placement: Placement) -> Kubectl:
@@ -291,7 +309,7 @@ def _write_record(placement: Placement, app: str) -> None:
 
 
 def _known_app(placement: Placement) -> str | None:
-    """Return what this home's objects are called; None where it never deployed there."""
+    """Return the name of this home's objects; None if it never deployed there."""
     path = _record(placement)
     try:
         values = read_json(path)

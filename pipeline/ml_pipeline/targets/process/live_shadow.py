@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     import psutil
 
 LAST_SECONDS = 10.0
-"""After the longest wait for the challenger, for the reader to end."""
+"""Time for the reader to end, in addition to the challenger's timeout."""
 
 
 @dataclass(frozen=True)
-class Reader:
-    """The process that asks the challenger, and the server's control socket."""
+class ReaderProcess:
+    """The process that sends the copies to the challenger, and the server's control socket."""
 
     pid: int
     started: str
@@ -35,8 +35,8 @@ class Reader:
     records: str
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> Reader:
-        """Return the reader that ``to_json`` told of."""
+    def of(cls, values: dict[str, Any]) -> ReaderProcess:
+        """Return the reader from the output of ``to_json``."""
         return cls(**process_identity.with_start(values))
 
     def to_json(self) -> dict[str, Any]:
@@ -44,11 +44,11 @@ class Reader:
 
     @property
     def counts(self) -> CopyCounts | None:
-        return self._told("mirror")
+        return self._command("mirror")
 
     def end(self) -> CopyCounts | None:
-        """End the copying, and wait until the last answer is written down."""
-        counts = self._told("unmirror")
+        """End the copying, and wait until the last response is recorded."""
+        counts = self._command("unmirror")
         process = self._process()
         if process is not None:
             import psutil
@@ -59,32 +59,32 @@ class Reader:
                 process.kill()
         return counts
 
-    def _told(self, command: str) -> CopyCounts | None:
+    def _command(self, command: str) -> CopyCounts | None:
         try:
-            told, _ = control_socket.send_command(Path(self.control), command)
+            reply, _ = control_socket.send_command(Path(self.control), command)
         except OSError:
             return None
-        return counts_of(told)
+        return counts_of(reply)
 
     def _process(self) -> psutil.Process | None:
         return process_identity.running(self.pid, self.started)
 
 
-def counts_of(told: dict[str, Any]) -> CopyCounts | None:
-    """Return the counts that a server told; None where it does not copy."""
-    return CopyCounts(int(told["offered"]), int(told["dropped"])) if "offered" in told else None
+def counts_of(reply: dict[str, Any]) -> CopyCounts | None:
+    """Return the counts in a server's reply; None if it does not copy."""
+    return CopyCounts(int(reply["offered"]), int(reply["dropped"])) if "offered" in reply else None
 
 
-def start(server: str, records: Path, spec: ShadowSpec) -> Reader:
+def start(server: str, records: Path, spec: ShadowSpec) -> ReaderProcess:
     """Start a reader, which outlives this command, and let the server copy to it.
 
     Args:
-        server: its control socket.
-        records: the file that is made, with settings and log of the reader beside it.
-        spec: what goes where.
+        server: path of its control socket.
+        records: file for the records; the reader's settings and log are written beside it.
+        spec: the live shadow.
 
     Raises:
-        EnvironmentFault: the server does not answer its control socket, or the system lacks it.
+        EnvironmentFault: the server does not respond, or the system does not support it.
     """
     token_env = spec.challenger.serving.token_env
     workdir.write_text(records, "")
@@ -100,32 +100,34 @@ def start(server: str, records: Path, spec: ShadowSpec) -> Reader:
         token_env=token_env,
     )
     try:
-        ours, theirs = mirror.socket_pair()
+        server_end, reader_end = mirror.socket_pair()
     except OSError as error:
         raise EnvironmentFault(f"this system cannot copy requests: {error}") from None
-    with ours, theirs:
-        pid, started = _reader(records.with_suffix(""), settings, theirs)
-        theirs.close()
+    with server_end, reader_end:
+        pid, started = _start_reader(records.with_suffix(""), settings, reader_end)
+        reader_end.close()
         try:
-            control_socket.send_command(Path(server), "mirror", ours, share=spec.share)
+            control_socket.send_command(Path(server), "mirror", server_end, share=spec.share)
         except OSError as error:
             raise EnvironmentFault(f"production does not copy its requests: {error}") from None
-    return Reader(pid, started, server, spec.timeout, str(records))
+    return ReaderProcess(pid, started, server, spec.timeout, str(records))
 
 
-def _reader(place: Path, settings: MirrorReaderSettings, queue: socket.socket) -> tuple[int, str]:
-    config = workdir.write_text(place.with_suffix(".settings.json"), settings.to_json())
+def _start_reader(
+    base_path: Path, settings: MirrorReaderSettings, queue: socket.socket
+) -> tuple[int, str]:
+    config = workdir.write_text(base_path.with_suffix(".settings.json"), settings.to_json())
     command = [sys.executable, "-P", "-m", "ml_pipeline.traffic.mirror_reader"]
-    with place.with_suffix(".log").open("wb") as log:
+    with base_path.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen(
             [*command, str(config), str(queue.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
-            cwd=place.parent,
+            cwd=base_path.parent,
             env=dict(server_process.environment(settings.token_env)),
             pass_fds=[queue.fileno()],
         )
-    process.returncode = 0  # it is the system's to wait for from here on
+    process.returncode = 0  # not waited for by this process: avoids a ResourceWarning
     return process.pid, process_identity.start_of(process.pid)

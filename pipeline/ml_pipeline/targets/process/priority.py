@@ -1,9 +1,9 @@
-"""Lets a server that starts give way to the one that has the requests.
+"""CPU priority of a starting server, lower than that of the server in use.
 
-The unit is the session, of which every server has its own: Linux shares the processor among
-sessions (autogroups, sched(7)), and anybody may lower the share of their own and put it back. A
-niceness, which only the privileged take back, counts within a session alone. Where there are no
-autogroups (in a container with a share of its own, without Linux) nothing is done.
+The priority is set for the session (autogroup, sched(7)), of which every server has its own: Linux
+distributes CPU time among sessions, and users may lower the share of their sessions and restore it.
+A process niceness, which only privileged users can restore, applies within a session only. Without
+autogroups (in a container with its own CPU share, or on another system) nothing is done.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from pathlib import Path
 
 from ml_pipeline.core.errors import EnvironmentFault
 
-LOW, USUAL = 10, 0
+LOW_NICENESS, DEFAULT_NICENESS = 10, 0
 RESTORE_SECONDS = 5.0
-"""The system takes ten changes a second from all of its users together."""
+"""The system permits ten changes a second for all users together."""
 
 
 def lower(pid: int) -> None:
-    """Give the session of a process a tenth of the usual share, if the system can."""
+    """Reduce the CPU share of a process' session to a tenth, if the system supports it."""
     with contextlib.suppress(OSError):
-        _autogroup(pid).write_text(str(LOW))
+        _autogroup(pid).write_text(str(LOW_NICENESS))
 
 
 def restore(pid: int) -> None:
-    """Give the session of a process the usual share.
+    """Restore the default CPU share of a process' session.
 
     Raises:
-        EnvironmentFault: the system does not do it.
+        EnvironmentFault: the system refuses it.
     """
     path = _autogroup(pid)
     deadline = time.monotonic() + RESTORE_SECONDS
     while path.exists():
         try:
-            path.write_text(str(USUAL))
+            path.write_text(str(DEFAULT_NICENESS))
         except OSError as error:
             if time.monotonic() > deadline:
                 raise EnvironmentFault(

@@ -26,16 +26,16 @@ START_SECONDS = 60.0
 END_SECONDS = 40.0
 """Longer than the server takes to drain, so that only a hung one is killed."""
 HUNG_SECONDS = 2.0
-"""So long has one that answers nobody: while it holds the port, nobody else does."""
+"""Time to end for a server that does not respond and still holds the port."""
 MAX_LOG = 10 << 20
 
-LEFT_ALONE = {"JENKINS_NODE_COOKIE": "dontKillMe"}
-"""Tells Jenkins not to end the process with its build."""
+JENKINS_COOKIE = {"JENKINS_NODE_COOKIE": "dontKillMe"}
+"""Keeps Jenkins from ending the process with its build."""
 
 
 @dataclass(frozen=True)
-class Started:
-    """A verified server that answers on a loopback port of its own."""
+class StartedServer:
+    """A server that has verified its bundle and listens on a loopback port."""
 
     pid: int
     started: str
@@ -55,23 +55,22 @@ def start(
     token_env: str | None,
     settings: Sequence[str],
     log: Path,
-    gives_way: bool = False,
-) -> Started:
-    """Start a server and wait until it has verified the bundle and answers.
+    low_priority: bool = False,
+) -> StartedServer:
+    """Start a server, and wait until it has verified the bundle and responds.
 
     Args:
-        bundle: the released copy, which stays where it is.
-        version: told to clients.
-        host: the public address it will serve at, for the rule about tokens.
-        token_env: names the variable with the token, the one that goes along.
+        bundle: the released copy.
+        version: the registered version, if any.
+        host: the public host it will serve on, for the rule about tokens.
+        token_env: variable with the token, passed to the server.
         settings: further arguments; see ``ml_pipeline.targets.server_arguments``.
-        log: stdout and stderr of the server, appended; its control socket lies beside it.
-        gives_way: whether it starts at a low priority, which
-            ``ml_pipeline.targets.process.priority`` ends.
+        log: file for stdout and stderr, appended; the control socket is created beside it.
+        low_priority: whether it starts with a low priority, until ``priority.restore``.
 
     Raises:
         Refused: the server rejects the bundle.
-        EnvironmentFault: it ended or did not answer in time; the log's last line is told.
+        EnvironmentFault: it ended or did not respond in time; has the log's last line.
     """
     path = log.with_name(f"{log.stem}-{secrets.token_hex(4)}.sock")
     command = [sys.executable, "-P", "-m", "ml_pipeline.serving"]
@@ -92,25 +91,27 @@ def start(
             cwd=log.parent,
             env=environment(token_env),
         )
-    if gives_way:
+    if low_priority:
         priority.lower(process.pid)
     try:
-        facts = _wait(process, path, log, before)
+        status = _wait(process, path, log, before)
     except BaseException:
         process.kill()
         process.wait()
         path.unlink(missing_ok=True)
         raise
-    process.returncode = 0  # it is the system's to wait for from here on, no child to be warned of
-    return Started(process.pid, process_identity.start_of(process.pid), path, int(facts["port"]))
+    process.returncode = 0  # not waited for by this process: avoids a ResourceWarning
+    return StartedServer(
+        process.pid, process_identity.start_of(process.pid), path, int(status["port"])
+    )
 
 
 def end(process: psutil.Process | None, seconds: float | None = None) -> None:
-    """Let a server finish its requests and end; kill it if it has not in time.
+    """End a server after its open requests; kill it if it takes too long.
 
     Args:
-        process: None has ended already.
-        seconds: that it has for it; None is ``END_SECONDS``.
+        process: None if it has ended already.
+        seconds: time to end; ``END_SECONDS`` if None.
     """
     import psutil
 
@@ -118,18 +119,18 @@ def end(process: psutil.Process | None, seconds: float | None = None) -> None:
         return
     try:
         process.terminate()
-        if not _ends(process, END_SECONDS if seconds is None else seconds):
+        if not _has_ended_within(process, END_SECONDS if seconds is None else seconds):
             process.kill()
-            _ends(process, END_SECONDS)
+            _has_ended_within(process, END_SECONDS)
     except psutil.NoSuchProcess:
         return
 
 
-def _ends(process: psutil.Process, seconds: float) -> bool:
-    """Wait until it has ended; a zombie that no parent reaps counts as ended.
+def _has_ended_within(process: psutil.Process, seconds: float) -> bool:
+    """Wait until it has ended; a zombie that its parent never reaps counts as ended.
 
     Raises:
-        psutil.NoSuchProcess: it has ended before.
+        psutil.NoSuchProcess: it had ended before.
     """
     import psutil
 
@@ -139,7 +140,7 @@ def _ends(process: psutil.Process, seconds: float) -> bool:
         try:
             process.wait(0.05)
         except psutil.TimeoutExpired:
-            if zombie:  # a child of our own would be gone by now: another's
+            if zombie:  # a child of this process would have been reaped by now
                 return True
             zombie = process.status() == psutil.STATUS_ZOMBIE
         else:
@@ -151,19 +152,19 @@ def _wait(process: subprocess.Popen[bytes], path: Path, log: Path, before: int) 
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise _failed(process.returncode, log, before)
+            raise _start_error(process.returncode, log, before)
         if path.exists():
             try:
                 return control_socket.send_command(path, "status")[0]
             except OSError:
-                pass  # bound, and not yet listening
+                pass  # bound, but not listening yet
         time.sleep(0.01)
     raise EnvironmentFault(
-        f"the server did not answer within {START_SECONDS:g} s", hint=f"see {log}"
+        f"the server did not respond within {START_SECONDS:g} s", hint=f"see {log}"
     )
 
 
-def _failed(code: int, log: Path, before: int) -> Exception:
+def _start_error(code: int, log: Path, before: int) -> Exception:
     with log.open("rb") as stream:
         stream.seek(before)
         output = stream.read(MAX_LOG).decode(errors="replace")
@@ -171,10 +172,10 @@ def _failed(code: int, log: Path, before: int) -> Exception:
 
 
 def environment(token_env: str | None) -> Mapping[str, str]:
-    """Return the variables that a process gets which outlives the command.
+    """Return the environment of a process that outlives the command.
 
-    They are the system's and the token's: the secrets of a build stay with the build, and nothing
-    marks the server as a part of one that ends (Jenkins goes by variables).
+    It has the system's variables and the token only: no secrets of a build, and none of the
+    variables by which Jenkins finds the processes of a build to end them.
     """
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    return inherited(*([token_env] if token_env else [])) | single | LEFT_ALONE
+    return inherited(*([token_env] if token_env else [])) | single | JENKINS_COOKIE

@@ -1,9 +1,8 @@
-"""The embedded target: a server process on this machine, which outlives the command.
+"""The process target: a server process on this machine, which outlives the command.
 
-A rollover refuses no connection. The new server answers on a port of its own until it has proved
-itself; then it is handed the public socket of the old one, so that both take from one queue; then
-the old one stops taking, finishes its requests and ends. A new server that fails is never handed
-the socket.
+A rollover refuses no connection. The new server starts on a loopback port and is verified there;
+then it gets the public socket of the old one, so that both accept from one queue; then the old one
+stops accepting, finishes its requests and ends. A new server that fails never gets the socket.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from ml_pipeline.targets.handover import BaseHandover
 from ml_pipeline.targets.process import live_shadow as process_shadow
 from ml_pipeline.targets.process import priority, server_process
 from ml_pipeline.targets.released_bundles import release
-from ml_pipeline.targets.server_records import Server, State
+from ml_pipeline.targets.server_records import EnvironmentRecord, ServerRecord
 from ml_pipeline.traffic import probe
 
 if TYPE_CHECKING:
@@ -49,67 +48,69 @@ logger = logging.getLogger(__name__)
 
 
 class ProcessTarget:
-    """Servers as processes of this machine, one an environment."""
+    """Servers as processes of this machine, one for each environment."""
 
     def handover(self, placement: Placement, bundle: Path, version: int | None) -> ProcessHandover:
-        """See ``Target.handover``. Nobody else deploys to the environment until it is decided."""
-        place = _Slot(placement)
+        """See ``Target.handover``. The environment stays locked until it is decided."""
+        files = _EnvironmentFiles(placement)
         token = read_token(placement.section.host, placement.serving.token_env)
         _refuse_inside_container(placement)
-        lock = environment_lock.hold(placement)
+        lock = environment_lock.acquire(placement)
         try:
-            known = _without_leftovers(place)
+            record = _recover(files)
             released = release(bundle, placement.home)
-            former = known.serving if _answers(known.serving) else None
-            wanted = _Wanted(placement, released, version, token)
-            if former is not None and wanted.is_served_by(former):
-                return ProcessHandover(place, lock, former, former, former)
-            if former is None and known.serving is not None:
-                _end_silent(known.serving)
-            new = _start(place, wanted, former)
+            former = record.serving if _is_serving(record.serving) else None
+            spec = _ServerSpec(placement, released, version, token)
+            if former is not None and spec.is_served_by(former):
+                return ProcessHandover(files, lock, former, former, former)
+            if former is None and record.serving is not None:
+                _end_unresponsive(record.serving)
+            new = _start(files, spec, former)
         except BaseException:
             lock.release()
             raise
-        return ProcessHandover(place, lock, new, former, known.serving)
+        return ProcessHandover(files, lock, new, former, record.serving)
 
     def status(self, placement: Placement) -> Deployment | None:
-        serving = server_records.read(_Slot(placement).state).serving
-        return serving.deployment if serving is not None and _answers(serving) else None
+        serving = server_records.read(_EnvironmentFiles(placement).record).serving
+        return serving.deployment if serving is not None and _is_serving(serving) else None
 
     def stop(self, placement: Placement) -> bool:
-        place = _Slot(placement)
-        if not place.state.parent.is_dir():
+        files = _EnvironmentFiles(placement)
+        if not files.record.parent.is_dir():
             return False
-        with environment_lock.hold(placement):
-            known = server_records.read(place.state)
-            _end_unknown(place, known)
+        with environment_lock.acquire(placement):
+            record = server_records.read(files.record)
+            _end_unrecorded(files, record)
             running = [
                 process
-                for server in (known.serving, known.former)
+                for server in (record.serving, record.former)
                 if server is not None and (process := _running(server)) is not None
             ]
             for process in running:
                 server_process.end(process)
-            server_records.write(place.state, State())
+            server_records.write(files.record, EnvironmentRecord())
         return bool(running)
 
     # --- CopiesRequests -----------------------------------------------------------------------
 
     def start_shadow(self, placement: Placement, spec: ShadowSpec) -> dict[str, Any]:
-        serving = server_records.read(_Slot(placement).state).serving
+        serving = server_records.read(_EnvironmentFiles(placement).record).serving
         if serving is None or serving.digest != spec.champion.digest:
-            raise EnvironmentFault(f"{placement.name} serves nothing that can copy its requests")
+            raise EnvironmentFault(
+                f"{placement.name} no longer serves the champion, so its requests cannot be copied"
+            )
         records = placement.home / f"shadow/{spec.challenger.name}.jsonl"
         return process_shadow.start(serving.control, records, spec).to_json()
 
     def shadow_counts(self, shadow: dict[str, Any]) -> CopyCounts | None:
-        return process_shadow.Reader.of(shadow).counts
+        return process_shadow.ReaderProcess.of(shadow).counts
 
     def shadow_records(self, shadow: dict[str, Any]) -> Path:
-        return Path(process_shadow.Reader.of(shadow).records)
+        return Path(process_shadow.ReaderProcess.of(shadow).records)
 
     def end_shadow(self, shadow: dict[str, Any]) -> CopyCounts | None:
-        return process_shadow.Reader.of(shadow).end()
+        return process_shadow.ReaderProcess.of(shadow).end()
 
 
 class ProcessHandover(BaseHandover):
@@ -117,17 +118,17 @@ class ProcessHandover(BaseHandover):
 
     def __init__(
         self,
-        place: _Slot,
+        files: _EnvironmentFiles,
         lock: Lock,
-        new: Server,
-        former: Server | None,
-        known: Server | None,
+        new: ServerRecord,
+        former: ServerRecord | None,
+        record: ServerRecord | None,
     ) -> None:
         super().__init__(lock)
-        self._place = place
+        self._files = files
         self._new = new
         self._former = former
-        self._known = known
+        self._previous = record
 
     @property
     def deployment(self) -> Deployment:
@@ -142,25 +143,25 @@ class ProcessHandover(BaseHandover):
         return self._new is not self._former
 
     def _keep(self) -> None:
-        server_records.write(self._place.state, State(self._new))
+        server_records.write(self._files.record, EnvironmentRecord(self._new))
         if self._former is not None:
             server_process.end(_running(self._former))
 
     def _revert(self) -> None:
-        _take_back(self._place, self._new, self._former, self._known)
+        _revert_switch(self._files, self._new, self._former, self._previous)
 
 
-class _Slot:
-    """The files of an environment in the home."""
+class _EnvironmentFiles:
+    """Paths of an environment's files in the home."""
 
     def __init__(self, placement: Placement) -> None:
         folder = placement.home / "servers"
-        self.state = folder / f"{placement.name}.json"
+        self.record = folder / f"{placement.name}.json"
         self.log = folder / f"{placement.name}.log"
 
 
 def _refuse_inside_container(placement: Placement) -> None:
-    marker = container_detection.container()
+    marker = container_detection.container_marker()
     if marker is not None:
         name = placement.name
         raise UsageError(
@@ -172,8 +173,8 @@ def _refuse_inside_container(placement: Placement) -> None:
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What is to be served, where and how."""
+class _ServerSpec:
+    """The server to be started."""
 
     placement: Placement
     bundle: Bundle
@@ -195,36 +196,36 @@ class _Wanted:
     @property
     def settings(self) -> list[str]:
         return [
-            *server_arguments.limits(self.placement.serving),
-            *server_arguments.raw_rows(
+            *server_arguments.limit_arguments(self.placement.serving),
+            *server_arguments.raw_rows_arguments(
                 self.placement.name, self.placement.section, self.placement.serving
             ),
-            *server_arguments.prediction_log(
+            *server_arguments.prediction_log_arguments(
                 self.placement.serving, server_arguments.log_folder(self.placement)
             ),
         ]
 
-    def server(self, started: server_process.Started, port: int) -> Server:
-        return Server(
-            pid=started.pid,
-            started=started.started,
+    def server(self, process: server_process.StartedServer, port: int) -> ServerRecord:
+        return ServerRecord(
+            pid=process.pid,
+            started=process.started,
             version=self.version,
             digest=self.bundle.digest,
             bundle=str(self.bundle.path),
             host=self.host,
             asked_port=self.port,
             port=port,
-            control=str(started.control),
+            control=str(process.control),
             token_env=self.token_env,
             settings=shlex.join(self.settings),
         )
 
-    def at_address_of(self, server: Server) -> bool:
+    def has_address_of(self, server: ServerRecord) -> bool:
         return (self.host, self.port) == (server.host, server.asked_port)
 
-    def is_served_by(self, server: Server) -> bool:
-        """Whether a server that answers is this very one, healthy by its golden predictions."""
-        alike = replace(
+    def is_served_by(self, server: ServerRecord) -> bool:
+        """Whether a running server equals this specification and is healthy."""
+        expected = replace(
             server,
             version=self.version,
             digest=self.bundle.digest,
@@ -233,7 +234,7 @@ class _Wanted:
             token_env=self.token_env,
             settings=shlex.join(self.settings),
         )
-        if alike != server:
+        if expected != server:
             return False
         try:
             probe.probe(server.url, self.bundle, self.version, self.token)
@@ -242,157 +243,164 @@ class _Wanted:
         return True
 
 
-def _start(place: _Slot, wanted: _Wanted, former: Server | None) -> Server:
-    """Start, prove and switch; on any error what was there before serves as before."""
-    with _public_socket(wanted, former) as public:
-        started = server_process.start(
-            wanted.bundle,
-            wanted.version,
-            host=wanted.host,
-            token_env=wanted.token_env,
-            settings=wanted.settings,
-            log=place.log,
-            gives_way=former is not None,
+def _start(
+    files: _EnvironmentFiles, spec: _ServerSpec, former: ServerRecord | None
+) -> ServerRecord:
+    """Start, verify and switch; on any error the former server serves as before."""
+    with _public_socket(spec, former) as public:
+        process = server_process.start(
+            spec.bundle,
+            spec.version,
+            host=spec.host,
+            token_env=spec.token_env,
+            settings=spec.settings,
+            log=files.log,
+            low_priority=former is not None,
         )
-        new = wanted.server(started, public.getsockname()[1])
-        before = server_records.read(place.state)
+        new = spec.server(process, public.getsockname()[1])
+        before = server_records.read(files.record)
         try:
-            probe.probe(started.url, wanted.bundle, wanted.version, wanted.token)
-            priority.restore(started.pid)
-            server_records.write(place.state, State(new, former))
-            control_socket.send_command(started.control, "serve", public)
+            probe.probe(process.url, spec.bundle, spec.version, spec.token)
+            priority.restore(process.pid)
+            server_records.write(files.record, EnvironmentRecord(new, former))
+            control_socket.send_command(process.control, "serve", public)
             if former is not None:
                 control_socket.send_command(Path(former.control), "pause")
-            probe.probe(new.url, wanted.bundle, wanted.version, wanted.token)
+            probe.probe(new.url, spec.bundle, spec.version, spec.token)
         except OSError as error:
-            _take_back(place, new, former, before.serving)
+            _revert_switch(files, new, former, before.serving)
             raise EnvironmentFault(f"the switch to the new server failed: {error}") from error
         except BaseException:
-            _take_back(place, new, former, before.serving)
+            _revert_switch(files, new, former, before.serving)
             raise
     return new
 
 
-def _public_socket(wanted: _Wanted, former: Server | None) -> socket.socket:
-    """Return the socket that the former server listens on, or a new one at the address."""
-    if former is not None and wanted.at_address_of(former):
-        lent = control_socket.send_command(Path(former.control), "lend")[1]
-        if lent is not None:
-            return lent
+def _public_socket(spec: _ServerSpec, former: ServerRecord | None) -> socket.socket:
+    """Return the listening socket of the former server, or a new one at the address."""
+    if former is not None and spec.has_address_of(former):
+        public = control_socket.send_command(Path(former.control), "lend")[1]
+        if public is not None:
+            return public
     try:
-        return bind(wanted.host, wanted.port)
+        return bind(spec.host, spec.port)
     except EnvironmentFault as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE:
-            ours = ports.own_server(wanted.port)
-            if ours is not None:
-                home, name = ours
+            own = ports.own_server(spec.port)
+            if own is not None:
+                home, name = own
                 raise UsageError(
-                    f"port {wanted.port} is held by {ports.named(home, name)}",
-                    hint=f"set environments.{wanted.placement.name}.port to another, or end that "
+                    f"port {spec.port} is held by {ports.describe_server(home, name)}",
+                    hint=f"set environments.{spec.placement.name}.port to another, or end that "
                     f"server with 'ML_HOME={home} ml-pipeline stop {name}' in its project",
                 ) from None
             raise EnvironmentFault(
-                f"port {wanted.port} of {wanted.host} is in use by {ports.owner(wanted.port)}",
-                hint="end that, or give the environment another port",
+                f"port {spec.port} of {spec.host} is in use by {ports.describe_owner(spec.port)}",
+                hint="end it, or set another port for the environment",
             ) from None
         raise
 
 
-def _take_back(place: _Slot, new: Server, former: Server | None, known: Server | None) -> None:
-    """Let the former server take connections again, then end the new one."""
-    lost: OSError | None = None
+def _revert_switch(
+    files: _EnvironmentFiles,
+    new: ServerRecord,
+    former: ServerRecord | None,
+    record: ServerRecord | None,
+) -> None:
+    """Let the former server accept connections again, then end the new one."""
+    error_of_former: OSError | None = None
     if former is not None:
         try:
             control_socket.send_command(Path(former.control), "serve")
         except OSError as error:
-            lost = error
+            error_of_former = error
     server_process.end(_running(new))
-    server_records.write(place.state, State(known))
-    if former is not None and lost is not None and _running(former) is None:
+    server_records.write(files.record, EnvironmentRecord(record))
+    if former is not None and error_of_former is not None and _running(former) is None:
         raise EnvironmentFault(
-            f"the former server, version {former.version}, ended meanwhile: {lost}",
-            hint=f"start it again; see {place.log}",
+            f"the former server, version {former.version}, ended meanwhile: {error_of_former}",
+            hint=f"start it again; see {files.log}",
         )
 
 
-def _without_leftovers(place: _Slot) -> State:
-    """Return the state; end what an interrupted command left waiting beside the server."""
-    known = server_records.read(place.state)
-    _end_unknown(place, known)
-    if known.former is None:
-        return known
-    if known.serving is not None and _answers(known.serving):
-        server_process.end(_running(known.former))
-        recovered = State(known.serving)
+def _recover(files: _EnvironmentFiles) -> EnvironmentRecord:
+    """Return the record, after undoing what an interrupted command left."""
+    record = server_records.read(files.record)
+    _end_unrecorded(files, record)
+    if record.former is None:
+        return record
+    if record.serving is not None and _is_serving(record.serving):
+        server_process.end(_running(record.former))
+        record_after = EnvironmentRecord(record.serving)
     else:
-        if known.serving is not None:
-            _end_silent(known.serving)
+        if record.serving is not None:
+            _end_unresponsive(record.serving)
         try:
-            control_socket.send_command(Path(known.former.control), "serve")
+            control_socket.send_command(Path(record.former.control), "serve")
         except OSError:
-            server_process.end(_running(known.former))
-        recovered = State(known.former)
-    server_records.write(place.state, recovered)
-    return recovered
+            server_process.end(_running(record.former))
+        record_after = EnvironmentRecord(record.former)
+    server_records.write(files.record, record_after)
+    return record_after
 
 
-def _end_silent(server: Server) -> None:
-    """End a server that does not answer, if it still runs."""
+def _end_unresponsive(server: ServerRecord) -> None:
+    """End a server that does not respond, if it still runs."""
     process = _running(server)
     if process is not None:
-        logger.warning("the server (process %d) does not answer: it is ended", process.pid)
+        logger.warning("the server (process %d) does not respond: it is ended", process.pid)
         server_process.end(process, server_process.HUNG_SECONDS)
 
 
-def _running(server: Server) -> psutil.Process | None:
-    """Return the process of a server; one that its record does not fit may still say it is it."""
+def _running(server: ServerRecord) -> psutil.Process | None:
+    """Return the process of a server, identified by its record or over its control socket."""
     import psutil
 
     process = server.process()
     if process is not None:
         return process
     try:
-        facts, _ = control_socket.send_command(
+        status, _ = control_socket.send_command(
             Path(server.control), "status", timeout=STATUS_SECONDS
         )
-        if (facts.get("pid"), facts.get("digest")) == (server.pid, server.digest):
+        if (status.get("pid"), status.get("digest")) == (server.pid, server.digest):
             return psutil.Process(server.pid)
     except (OSError, psutil.NoSuchProcess):
         return None
     return None
 
 
-def _end_unknown(place: _Slot, known: State) -> None:
-    """End servers that were started by a command that was killed before it wrote them down."""
+def _end_unrecorded(files: _EnvironmentFiles, record: EnvironmentRecord) -> None:
+    """End servers of a command that was killed before it recorded them."""
     import psutil
 
-    own = re.compile(re.escape(place.log.stem) + r"-[0-9a-f]{8}\.sock")
-    recorded = {server.control for server in (known.serving, known.former) if server is not None}
-    for path in place.log.parent.glob("*.sock"):
-        if not own.fullmatch(path.name) or str(path) in recorded:
+    name_pattern = re.compile(re.escape(files.log.stem) + r"-[0-9a-f]{8}\.sock")
+    recorded = {server.control for server in (record.serving, record.former) if server is not None}
+    for path in files.log.parent.glob("*.sock"):
+        if not name_pattern.fullmatch(path.name) or str(path) in recorded:
             continue
         try:
-            facts, _ = control_socket.send_command(path, "status", timeout=STATUS_SECONDS)
-            server_process.end(psutil.Process(int(facts["pid"])))
+            status, _ = control_socket.send_command(path, "status", timeout=STATUS_SECONDS)
+            server_process.end(psutil.Process(int(status["pid"])))
         except (OSError, KeyError, psutil.NoSuchProcess):
-            pass  # nobody listens there any more
+            pass  # no server listens there
         path.unlink(missing_ok=True)
 
 
-def _answers(server: Server | None) -> bool:
-    """Whether the process that was started answers on its control socket, and at its address."""
+def _is_serving(server: ServerRecord | None) -> bool:
+    """Whether the recorded server responds on its control socket and at its address."""
     if server is None:
         return False
     try:
-        facts, _ = control_socket.send_command(
+        status, _ = control_socket.send_command(
             Path(server.control), "status", timeout=STATUS_SECONDS
         )
         with probe.client(server.url, timeout=STATUS_SECONDS) as api:
             response = api.get("/health/ready")
     except (OSError, httpx.HTTPError, PipelineError):
         return False
-    return (facts.get("pid"), facts.get("digest")) == (
+    return (status.get("pid"), status.get("digest")) == (
         server.pid,
         server.digest,
     ) and response.status_code == httpx.codes.OK

@@ -1,4 +1,4 @@
-"""As much of a registry as an engine needs to push an image: blobs and manifests in memory."""
+"""A minimal image registry for pushes: blobs and manifests in memory."""
 
 import hashlib
 import threading
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class Registry(BaseHTTPRequestHandler):
+class ImageRegistry(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -54,13 +54,13 @@ class Registry(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
-def registry():
-    """Yield a registry at ``server_port`` of loopback, which engines trust without TLS."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
+def image_registry():
+    """Yield a registry on a loopback port, which engines trust without TLS."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), ImageRegistry) as server:
         server.blobs, server.uploads, server.manifests = {}, {}, {}
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

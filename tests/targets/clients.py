@@ -1,4 +1,4 @@
-"""Clients of a server that is replaced meanwhile."""
+"""Clients that send requests while a server is replaced."""
 
 import itertools
 import threading
@@ -8,11 +8,11 @@ import httpx
 
 
 class Clients:
-    """Threads that predict all the time, each request on a connection of its own or on one."""
+    """Threads that send requests continuously, on new connections or on a kept one."""
 
     def __init__(self, url, *, keep_alive, pause=0.0):
         self.url, self.keep_alive, self.pause = url, keep_alive, pause
-        self.versions, self.errors, self.answered = [], [], []
+        self.versions, self.errors, self.answer_times = [], [], []
         self.over = threading.Event()
         self.threads = [threading.Thread(target=self.work) for _ in range(4)]
 
@@ -23,7 +23,7 @@ class Clients:
                 try:
                     answer = client.post(f"{self.url}/predict", json={"features": [1.0, None]})
                     self.versions.append(answer.raise_for_status().json()["model_version"])
-                    self.answered.append(time.monotonic())
+                    self.answer_times.append(time.monotonic())
                 except httpx.HTTPError as error:
                     self.errors.append(error)
                 time.sleep(self.pause)
@@ -39,7 +39,7 @@ class Clients:
             thread.join()
 
     @property
-    def longest_silence(self):
-        """Seconds in which no request was answered."""
-        times = sorted(self.answered)
+    def longest_gap(self):
+        """Longest time between two responses, in seconds."""
+        times = sorted(self.answer_times)
         return max(later - earlier for earlier, later in itertools.pairwise(times))
