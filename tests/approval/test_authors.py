@@ -68,7 +68,7 @@ def test_the_champions_own_commit_on_other_data_has_no_authors(addresses: Addres
     assert authors_of_change(ROOT, CHALLENGER, CHALLENGER, POLICY) == ()
 
 
-def test_what_shaped_the_model_beside_its_commit_is_named(addresses: Addresses) -> None:
+def test_inputs_of_the_model_outside_its_commit_are_named(addresses: Addresses) -> None:
     dirty = CHALLENGER | {
         "git.dirty": "true",
         "git.dirty.why": "train.seed set by --set",
@@ -81,7 +81,7 @@ def test_what_shaped_the_model_beside_its_commit_is_named(addresses: Addresses) 
     ("challenger", "champion", "whose"),
     [({}, CHAMPION, "challenger"), (CHALLENGER, {}, "champion")],
 )
-def test_a_version_without_a_commit_is_told_as_the_registrys(
+def test_a_version_without_a_commit_is_reported_from_the_registry(
     challenger: dict[str, str], champion: dict[str, str], whose: str, addresses: Addresses
 ) -> None:
     """So is one that was registered again in a registry that was lost."""
@@ -101,7 +101,7 @@ def test_a_version_without_a_commit_is_told_as_the_registrys(
         (CHALLENGER | {"git.dirty": "true"}, CHAMPION),
     ],
 )
-def test_what_cannot_be_shown_is_refused(
+def test_unverifiable_authors_are_refused(
     challenger: dict[str, str], champion: dict[str, str], addresses: Addresses
 ) -> None:
     with pytest.raises(Refused, match="four eyes cannot be shown"):

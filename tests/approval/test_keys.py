@@ -71,13 +71,13 @@ class TestALostFolder:
             load_signer(home, {})
         assert not private_path(home).exists()
 
-    def test_is_said_by_whatever_verifies(self, home: Home) -> None:
+    def test_is_reported_by_every_verification(self, home: Home) -> None:
         self.lose(home)
         with pytest.raises(EnvironmentFault, match="are missing"):
             trusted_keys(home, Policy())
 
     @pytest.mark.parametrize("evidence", ["approvals/aa.dsse.json", "history.jsonl"])
-    def test_is_known_by_what_an_earlier_version_left(self, home: Home, evidence: str) -> None:
+    def test_is_detected_in_a_home_of_an_earlier_version(self, home: Home, evidence: str) -> None:
         self.lose(home)
         (home / "approval-keys.txt").unlink()
         (home / evidence).parent.mkdir(exist_ok=True)
@@ -85,14 +85,14 @@ class TestALostFolder:
         with pytest.raises(EnvironmentFault, match=r"are missing: .* holds none"):
             load_signer(home, {})
 
-    def test_is_replaced_where_it_is_asked_for(self, home: Home) -> None:
+    def test_is_replaced_on_request(self, home: Home) -> None:
         keyid = self.lose(home)
         pair = create_keypair(home)
         signer = load_signer(home, {})
         assert pair.public.name == f"{signer.public_key.keyid}.pub.pem"
         assert recorded_key_ids(home) == [keyid, signer.public_key.keyid]
 
-    def test_is_no_loss_where_the_policy_names_the_keys(self, home: Home, tmp_path: Path) -> None:
+    def test_is_not_reported_if_the_policy_names_the_keys(self, home: Home, tmp_path: Path) -> None:
         self.lose(home)
         pem = create_keypair(Home(tmp_path / "other")).public.read_text()
         assert len(trusted_keys(home, Policy(keys=(pem,)))) == 1
@@ -128,7 +128,7 @@ def test_the_environment_names_another(home: Home, tmp_path: Path) -> None:
     assert not private_path(home).exists()
 
 
-def test_a_home_whose_private_key_lies_elsewhere_gets_no_other(home: Home, tmp_path: Path) -> None:
+def test_a_home_with_an_external_private_key_gets_no_new_one(home: Home, tmp_path: Path) -> None:
     pair = create_keypair(home)
     elsewhere = pair.private.rename(tmp_path / "approval.pem")
     with pytest.raises(UsageError, match="ML_APPROVAL_KEY"):
@@ -193,5 +193,5 @@ class TestTrust:
         with pytest.raises(UsageError, match=r"\.pub\.pem holds no Ed25519 public key"):
             trusted_keys(home, Policy())
 
-    def test_without_any_key_nobody_is_trusted(self, home: Home) -> None:
+    def test_no_statement_is_trusted_without_a_key(self, home: Home) -> None:
         assert trusted_keys(home, Policy()) == []

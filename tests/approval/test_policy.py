@@ -14,7 +14,7 @@ from ml_pipeline.core.errors import UsageError
 NAMES = st.lists(st.sampled_from(["Asha", "Bina", "Chet"]), unique=True).map(tuple)
 
 
-def test_without_a_file_a_person_approves_whoever_it_is() -> None:
+def test_without_a_policy_file_any_person_may_approve() -> None:
     built_in = policy.load(None, PolicySection())
     assert built_in == Policy()
     assert not built_in.automatic
@@ -126,7 +126,7 @@ SOFT = Policy(automatic=True)
 
 
 class TestAFurtherFileMayOnlyTighten:
-    def test_what_it_does_not_set_stays(self) -> None:
+    def test_unset_keys_keep_their_value(self) -> None:
         assert policy.stricter(HARD, Policy(), "x") == HARD
         assert policy.stricter(SOFT, Policy(), "x") == SOFT
 
@@ -151,7 +151,7 @@ class TestAFurtherFileMayOnlyTighten:
         assert getattr(policy.stricter(base, Policy(**{key: tight}), "x"), key) == found
 
     @pytest.mark.parametrize(("one", "other"), [(True, False), (False, True), (False, False)])
-    def test_whoever_forbids_a_breaking_contract_is_heard(self, one: bool, other: bool) -> None:
+    def test_a_breaking_contract_is_forbidden_by_either_side(self, one: bool, other: bool) -> None:
         files = (Policy(gate={"allow_breaking_contract": each}) for each in (one, other))
         assert not policy.stricter(*files, "x").gate.allow_breaking_contract
 
@@ -211,7 +211,7 @@ class TestAFurtherFileMayOnlyTighten:
             ({"gate": {"metric": "auc"}}, "gate.metric names 'auc'"),
         ],
     )
-    def test_what_would_loosen_it_is_refused(self, other: dict[str, object], message: str) -> None:
+    def test_looser_values_are_refused(self, other: dict[str, object], message: str) -> None:
         with pytest.raises(UsageError, match=re.escape(message)):
             policy.stricter(HARD, Policy(**other), "loose.yaml")
 
@@ -220,9 +220,7 @@ class TestAFurtherFileMayOnlyTighten:
         with pytest.raises(UsageError, match="keys names"):
             policy.stricter(Policy(approvers=("Asha",)), own, "loose.yaml")
 
-    def test_files_are_laid_over_each_other_and_the_digest_is_of_the_whole(
-        self, tmp_path: Path
-    ) -> None:
+    def test_files_are_merged_and_the_digest_covers_all(self, tmp_path: Path) -> None:
         first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
         first.write_text("four_eyes: true\nallow_yes: false\n")
         second.write_text("four_eyes: false\nallow_yes: true\nautomatic: true\nrequire: [lint]\n")

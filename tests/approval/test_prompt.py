@@ -24,7 +24,7 @@ def test_a_no_is_recorded_with_its_reason(word: str) -> None:
     assert answered(word, "Asha", "sector bank fell")[0].decision == "reject"
 
 
-def test_what_is_no_answer_is_asked_again() -> None:
+def test_an_invalid_answer_is_requested_again() -> None:
     answer, shown = answered("", "maybe", "a", "", "Asha", "", "  ", "fine")
     assert answer == Answer("approve", "Asha", "fine")
     assert shown.count("approve or reject?") == 3

@@ -65,7 +65,7 @@ def tampered(change: Callable[[dict[str, Any]], None]) -> bytes:
     return json.dumps(envelope).encode()
 
 
-def test_what_was_signed_comes_back() -> None:
+def test_a_signed_statement_round_trips() -> None:
     assert verify(signed(), [SIGNER.public_key], EXPECTED) == APPROVAL
 
 
@@ -136,7 +136,7 @@ class TestTampering:
         with pytest.raises(Refused, match="not a DSSE envelope"):
             verify(content, [SIGNER.public_key], EXPECTED)
 
-    def test_nobody_is_believed_without_a_trusted_key(self) -> None:
+    def test_a_statement_is_refused_without_a_trusted_key(self) -> None:
         with pytest.raises(Refused, match="no public key is trusted"):
             verify(signed(), [], EXPECTED)
 

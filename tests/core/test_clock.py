@@ -42,7 +42,7 @@ def asks_the_wall_clock(path):
     return False
 
 
-def test_only_what_is_listed_asks_the_wall_clock():
+def test_only_listed_modules_use_the_wall_clock():
     found = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
@@ -66,7 +66,7 @@ def test_an_age_grows_with_the_time_since_the_boot(monkeypatch):
     assert clock.age(began) == 90
 
 
-def test_what_another_boot_began_has_no_age_here(monkeypatch):
+def test_a_mark_of_another_boot_has_no_age(monkeypatch):
     boot = Boot(monkeypatch)
     began = clock.marks()
     boot.boot, boot.seconds = "next", 5.0

@@ -46,7 +46,7 @@ def test_the_smallest_project_is_one_line(tmp_path: Path) -> None:
         ("project: a\nlint: {commands: [[a], {b: 1, b: 2}]}\n", "'b' occurs twice"),
     ],
 )
-def test_a_wrong_file_is_one_line_that_names_the_key(
+def test_an_invalid_file_is_refused_in_one_line_with_the_key(
     tmp_path: Path, text: str, message: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
@@ -61,7 +61,7 @@ def test_a_file_that_is_not_utf_8_is_refused_by_name(tmp_path: Path) -> None:
         config.load(tmp_path, environment={})
 
 
-def test_later_layers_win_and_each_value_knows_its_origin(tmp_path: Path) -> None:
+def test_later_layers_override_and_each_value_has_its_origin(tmp_path: Path) -> None:
     write(tmp_path, "project: a\ntrain: {seed: 1, max_epochs: 10, patience: 3}\n")
     project = config.load(
         tmp_path,
@@ -82,7 +82,7 @@ def test_later_layers_win_and_each_value_knows_its_origin(tmp_path: Path) -> Non
         (("train.seeed=3",), {}, "--set train.seeed"),
     ],
 )
-def test_a_wrong_key_is_blamed_on_where_it_stands(
+def test_an_error_names_the_origin_of_a_wrong_key(
     tmp_path: Path, assignments: tuple[str, ...], environment: dict[str, str], origin: str
 ) -> None:
     write(tmp_path, "project: a\n")
@@ -98,7 +98,7 @@ def test_a_wrong_key_is_blamed_on_where_it_stands(
         (("serving.docker.imgae.name=a",), {}, "--set serving.docker.imgae.name"),
     ],
 )
-def test_so_is_a_section_that_only_it_names(
+def test_an_error_names_the_origin_of_a_section(
     tmp_path: Path, assignments: tuple[str, ...], environment: dict[str, str], origin: str
 ) -> None:
     write(tmp_path, "project: a\n")
@@ -118,7 +118,7 @@ def test_an_assignment_without_a_value_is_refused(tmp_path: Path) -> None:
         config.load(write(tmp_path, "project: a\n"), ["train.seed"], {})
 
 
-def test_the_root_is_the_nearest_folder_upwards(tmp_path: Path) -> None:
+def test_the_root_is_the_nearest_parent_folder_with_ml_yaml(tmp_path: Path) -> None:
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
     write(tmp_path / "a", "project: a\n")
@@ -147,7 +147,7 @@ SOURCE = "project: a\ndata: {{source: {{kind: csv, path: a.csv, {keys}}}}}\n"
         ("na_values: [no]", "YAML reads a word as false, so quote it"),
     ],
 )
-def test_forms_of_values_that_make_no_sense(tmp_path: Path, keys: str, message: str) -> None:
+def test_invalid_value_formats_are_refused(tmp_path: Path, keys: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         config.load(write(tmp_path, SOURCE.format(keys=keys)), environment={})
     assert message in str(caught.value)
@@ -165,13 +165,13 @@ def test_forms_of_values_that_make_no_sense(tmp_path: Path, keys: str, message: 
         ("date_format: '%Y-%m-%dT%H:%M:%S%z'", {"date_format": "%Y-%m-%dT%H:%M:%S%z"}),
     ],
 )
-def test_forms_of_values(tmp_path: Path, keys: str, expected: dict[str, object]) -> None:
+def test_value_formats_are_parsed(tmp_path: Path, keys: str, expected: dict[str, object]) -> None:
     project = config.load(write(tmp_path, SOURCE.format(keys=keys)), environment={})
     found = project.config.data.source.model_dump()
     assert {key: found[key] for key in expected} == expected
 
 
-def test_a_constant_that_yaml_reads_as_a_switch_has_to_be_quoted(tmp_path: Path) -> None:
+def test_a_constant_that_yaml_reads_as_a_boolean_must_be_quoted(tmp_path: Path) -> None:
     text = "project: a\ndata: {constants: {symbol: NO}}\n"
     with pytest.raises(UsageError, match="YAML reads symbol as false, so quote it"):
         config.load(write(tmp_path, text), environment={})

@@ -117,7 +117,7 @@ def test_json_beyond_the_bounds_is_refused_at_once_with_its_place(name):
 
 
 @pytest.mark.parametrize("content", ["a: é".encode("latin-1"), "a: 1".encode("utf-16")])
-def test_what_is_not_utf_8_is_refused(content):
+def test_bytes_that_are_not_utf_8_are_refused(content):
     for parse in (parse_yaml, parse_json):
         with pytest.raises(DocumentError, match="not UTF-8 text: line 1"):
             parse(content, "the file")
@@ -129,7 +129,7 @@ def test_a_text_of_the_environment_that_is_not_utf_8_is_refused():
             parse("J\udcf6rg", "ML__PROJECT")
 
 
-def test_what_people_write_is_read():
+def test_common_yaml_is_read():
     text = "\ufeffname: é\nday: 2026-11-30\nrate: 1_000\nlist: &x [1, 2.5, null]\nagain: *x\n"
     text += "base: &base {a: 1, b: 2}\nmerged: {<<: *base, b: 3}\n"
     found = parse_yaml(text.encode(), "ml.yaml")
@@ -143,7 +143,7 @@ def test_what_people_write_is_read():
 
 
 @pytest.mark.parametrize("value", ["010", "-007", "0_1", "1:30", "12:30:45", "1:30.5", "0:0.05"])
-def test_what_yaml_reads_as_another_number_is_refused(value):
+def test_numbers_that_yaml_reads_differently_are_refused(value):
     with pytest.raises(DocumentError, match=f"line 2: {value} is another number in YAML"):
         parse_yaml(f"a: 1\nb: {value}\n", "ml.yaml")
     assert parse_yaml(f"b: '{value}'\n", "ml.yaml") == {"b": value}
@@ -161,7 +161,7 @@ def test_many_short_lines_are_read():
     assert len(parse_yaml(lines, "ml.yaml")) == 10_000
 
 
-def test_a_file_that_is_none_is_refused_and_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_blocking(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for read in (read_yaml, read_json):
@@ -180,7 +180,7 @@ def test_a_huge_file_is_refused_without_being_read(tmp_path):
             read(path)
 
 
-def test_what_we_write_is_read_as_it_was():
+def test_written_documents_round_trip():
     values = {"a": [1, 0.1, None, True, "é: #'\"\n"], "b": {"c": "2026-11-30", "d": "yes"}}
     assert parse_yaml(yaml.safe_dump(values, allow_unicode=True), "x") == values
     assert parse_json(json.dumps(values), "x") == values

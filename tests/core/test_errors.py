@@ -23,7 +23,7 @@ SECRET = "hush-1234567890abcdef"
         f"https://example.org/?x=1&api_key={SECRET} failed",
     ],
 )
-def test_a_credential_is_masked_wherever_it_is_said(text):
+def test_a_credential_is_masked_in_every_message(text):
     said = [
         masked(text),
         str(UsageError(text, expected=text, hint=text)),
@@ -48,7 +48,7 @@ def test_a_credential_is_masked_wherever_it_is_said(text):
         "https://example.org/?page=2&sort=token",
     ],
 )
-def test_what_holds_none_stays_as_it_is(text):
+def test_text_without_credentials_is_unchanged(text):
     assert masked(text) == text
 
 
@@ -64,7 +64,7 @@ def test_what_holds_none_stays_as_it_is(text):
         ("environments.staging.url", f"https://u:{SECRET}@example.org/"),
     ],
 )
-def test_a_configuration_that_is_refused_does_not_show_it(make_project, key, value):
+def test_a_refused_configuration_does_not_show_credentials(make_project, key, value):
     with pytest.raises(UsageError) as caught:
         config.load(make_project().root, [f"{key}={value}"], {})
     assert SECRET not in str(caught.value)

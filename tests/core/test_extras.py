@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
         ("postgres", {"psycopg"}),
     ],
 )
-def test_it_names_packages_that_an_index_has(extra, names):
+def test_install_commands_name_published_packages(extra, names):
     words = shlex.split(install_command(extra))
     assert words[:2] == ["pip", "install"]
     needed = [Requirement(word) for word in words[2:]]

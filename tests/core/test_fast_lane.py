@@ -39,7 +39,7 @@ def item(path: str, *fixtures: str, slow: bool = False) -> Any:
         (item("../harness/tests/test_any.py"), "a distribution of its own"),
     ],
 )
-def test_what_a_test_needs(test: Any, need: str) -> None:
+def test_needs_of_a_test_are_determined_by_folder_and_fixtures(test: Any, need: str) -> None:
     assert need_of(test) == need
 
 
@@ -82,7 +82,7 @@ class TestWatch:
         watch.audit("sqlite3.connect", ("/data/shop.db",))
         assert watch.faults() == ["starts java", "starts docker", "opens the database mlflow.db"]
 
-    def test_polls_are_no_fault_however_many(self) -> None:
+    def test_any_number_of_polls_is_allowed(self) -> None:
         watch = Watch()
         slept: list[float] = []
         sleep = watch.sleep(slept.append)
@@ -93,7 +93,7 @@ class TestWatch:
         sleep(0.3)
         assert watch.faults() == ["sleeps 0.3 s"]
 
-    def test_begins_anew_with_each_test(self) -> None:
+    def test_is_reset_for_each_test(self) -> None:
         watch = Watch()
         watch.audit("sqlite3.connect", ("mlflow.db",))
         watch.sleep(lambda _: None)(9)

@@ -50,17 +50,17 @@ class TestHead:
         (repository.root / "features.py").touch()
         assert git.head(repository.root) == git.Head(commit, dirty=True)
 
-    def test_none_without_a_commit(self, repository: Repository) -> None:
+    def test_is_none_without_a_commit(self, repository: Repository) -> None:
         assert git.head(repository.root) is None
 
-    def test_none_without_git(
+    def test_is_none_without_git(
         self, repository: Repository, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         repository.commit("a@ex.org")
         monkeypatch.setenv("PATH", "")
         assert git.head(repository.root) is None
 
-    def test_none_in_a_folder_that_is_gone(self, tmp_path: Path) -> None:
+    def test_is_none_in_a_missing_folder(self, tmp_path: Path) -> None:
         assert git.head(tmp_path / "gone") is None
 
 
@@ -84,11 +84,13 @@ class TestAuthors:
         last = repository.commit("b@ex.org")
         assert git.authors(repository.root, None, last) == {"a@ex.org", "b@ex.org", "c@ex.org"}
 
-    def test_no_commit_between_has_no_author(self, repository: Repository) -> None:
+    def test_an_empty_range_has_no_authors(self, repository: Repository) -> None:
         commit = repository.commit("a@ex.org")
         assert git.authors(repository.root, commit, commit) == frozenset()
 
-    def test_a_shallow_clone_cannot_tell(self, repository: Repository, tmp_path: Path) -> None:
+    def test_authors_of_a_shallow_clone_are_unknown(
+        self, repository: Repository, tmp_path: Path
+    ) -> None:
         repository.commit("a@ex.org")
         last = repository.commit("b@ex.org")
         clone = tmp_path / "clone"
@@ -96,7 +98,7 @@ class TestAuthors:
         assert git.authors(clone, None, last) is None
 
     @pytest.mark.parametrize("since", ["0" * 40, "--output=/tmp/x", "HEAD", ""])
-    def test_what_is_no_commit_of_it_cannot_be_told(
+    def test_authors_since_an_unknown_commit_are_unknown(
         self, repository: Repository, since: str
     ) -> None:
         last = repository.commit("a@ex.org")
@@ -151,7 +153,9 @@ class TestWhatHidesAuthors:
             "Squashed commit of the following:\n\ncommit 1\nAuthor: B <b@ex.org>\n\n    one",
         ],
     )
-    def test_a_co_author_that_is_no_trailer(self, repository: Repository, message: str) -> None:
+    def test_a_co_author_line_outside_the_trailers(
+        self, repository: Repository, message: str
+    ) -> None:
         commit = repository.commit("a@ex.org", message)
         assert git.authors(repository.root, None, commit) == {"a@ex.org", "b@ex.org", "c@ex.org"}
 
@@ -167,7 +171,7 @@ class TestWhatHidesAuthors:
         commit = repository.commit("")
         assert git.authors(repository.root, None, commit) == {"a <>", "c@ex.org"}
 
-    def test_variables_that_lead_git_to_another_repository(
+    def test_variables_that_select_another_repository(
         self, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         other = Repository(tmp_path / "other")
@@ -201,9 +205,7 @@ class TestWhatHidesAuthors:
         assert git.authors(repository.root, commits[0], commits[2]) is None
 
     @pytest.mark.parametrize("encoding", ["utf-16", "nonsense", "undefined", "idna"])
-    def test_a_message_whose_encoding_is_another(
-        self, repository: Repository, encoding: str
-    ) -> None:
+    def test_a_message_in_another_encoding(self, repository: Repository, encoding: str) -> None:
         repository.git("config", "i18n.commitEncoding", encoding)
         commit = repository.commit("a@ex.org", "x\n\nCo-authored-by: B <b@ex.org>")
         assert git.authors(repository.root, None, commit) == {"a@ex.org", "b@ex.org", "c@ex.org"}
@@ -443,7 +445,7 @@ class TestWhatHidesChanges:
         change(project, tmp_path / "home")
         assert git.head(project.root / "project") == git.Head(commit, dirty=True)
 
-    def test_what_the_commit_ignores_and_what_is_beside_the_project_is_none(
+    def test_ignored_files_and_files_outside_the_project_are_not_changes(
         self, project: Repository
     ) -> None:
         (project.root / "project/build").mkdir()
@@ -454,7 +456,7 @@ class TestWhatHidesChanges:
         assert head is not None
         assert head.dirty is False
 
-    def test_nor_is_the_working_folder_that_no_file_of_the_commit_ignores(
+    def test_the_working_folder_is_not_a_change_even_if_not_ignored(
         self, project: Repository
     ) -> None:
         project.git("rm", "-q", "project/.gitignore")
@@ -465,7 +467,7 @@ class TestWhatHidesChanges:
         assert head is not None
         assert head.dirty is False
 
-    def test_ends_of_lines_are_none(self, project: Repository) -> None:
+    def test_line_endings_are_not_changes(self, project: Repository) -> None:
         (project.root / "project/mine.py").write_bytes(b"ONE = 1\r\n")
         head = git.head(project.root / "project")
         assert head is not None
@@ -534,7 +536,7 @@ class TestWhatHidesChanges:
 
 
 class TestContent:
-    def test_is_what_was_committed_whatever_lies_there(self, repository: Repository) -> None:
+    def test_is_that_of_the_commit_not_of_the_working_tree(self, repository: Repository) -> None:
         path = repository.root / "features.py"
         path.write_text("one\n")
         (repository.root / ".gitattributes").write_text("*.py filter=hide\n")
@@ -545,7 +547,7 @@ class TestContent:
         path.write_text("two\n")
         assert git.content(repository.root, commit, "features.py") == b"one\n"
 
-    def test_none_where_the_commit_has_no_such_file(self, repository: Repository) -> None:
+    def test_is_none_for_a_file_that_the_commit_lacks(self, repository: Repository) -> None:
         commit = repository.commit("a@ex.org")
         assert git.content(repository.root, commit, "features.py") is None
         assert git.content(repository.root, "HEAD", "features.py") is None

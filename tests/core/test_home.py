@@ -32,7 +32,7 @@ def test_a_home_in_the_project_is_never_committed(tmp_path: Path) -> None:
     assert kept.root.stat().st_mode & 0o777 == 0o700
 
 
-def test_what_a_person_wrote_into_its_gitignore_stays(tmp_path: Path) -> None:
+def test_an_edited_gitignore_is_kept(tmp_path: Path) -> None:
     kept = Home(tmp_path)
     (tmp_path / ".gitignore").write_text("*.pem\n")
     kept.make()
@@ -70,12 +70,12 @@ class TestWhere:
         assert find_home(tmp_path, Owner(name, name)).root == tmp_path / f"_{name}"
         assert find_home(tmp_path, Owner(name.upper(), "m")).root == tmp_path / f"_{name.upper()}"
 
-    def test_it_says_whose_it_is(self, tmp_path: Path) -> None:
+    def test_the_marker_names_the_project(self, tmp_path: Path) -> None:
         find_home(tmp_path, CHURN).make()
         assert owner_of(tmp_path / "churn") == CHURN
         assert find_home(tmp_path, CHURN).root == tmp_path / "churn"
 
-    def test_what_is_in_a_home_is_named_by_taken(self, tmp_path: Path) -> None:
+    def test_reserved_names_cover_the_files_of_a_home(self, tmp_path: Path) -> None:
         """Names that the package writes into a home."""
         written = re.compile(r'home / f?"([\w.-]+)')
         for path in (Path(home.__file__).parent).rglob("*.py"):
@@ -133,7 +133,7 @@ class TestOfAnotherModel:
             slower.make()
         assert owner_of(tmp_path / "churn") == CHURN
 
-    def test_a_broken_marker_is_nobodys(self, tmp_path: Path) -> None:
+    def test_a_broken_marker_belongs_to_no_project(self, tmp_path: Path) -> None:
         find_home(tmp_path, CHURN).make()
         (tmp_path / "churn/home.json").write_text("{")
         with pytest.raises(EnvironmentFault, match=r"cannot read .*home\.json"):
@@ -145,7 +145,9 @@ class TestInUseBefore:
     """``ML_HOME`` itself was the home."""
 
     @pytest.mark.parametrize("use", [promoted, registered])
-    def test_it_stays_its_models_home(self, use: Callable[..., None], tmp_path: Path) -> None:
+    def test_it_remains_the_home_of_its_model(
+        self, use: Callable[..., None], tmp_path: Path
+    ) -> None:
         use(tmp_path, "churn")
         assert find_home(tmp_path, FRAUD).root == tmp_path / "fraud"
         found = find_home(tmp_path, CHURN)
@@ -158,19 +160,19 @@ class TestInUseBefore:
     @pytest.mark.parametrize(
         ("name", "key"), [("released/a1/manifest.json", "project"), ("journal/1.json", "model")]
     )
-    def test_released_bundles_and_journals_tell_too(
+    def test_released_bundles_and_journals_identify_the_model_too(
         self, name: str, key: str, tmp_path: Path
     ) -> None:
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(json.dumps({key: "churn"}))
         assert find_home(tmp_path, CHURN).root == tmp_path
 
-    def test_claims_in_the_registry_are_no_models(self, tmp_path: Path) -> None:
+    def test_leases_in_the_registry_are_not_models(self, tmp_path: Path) -> None:
         registered(tmp_path, "churn", "_promotion.churn.1")
         assert find_home(tmp_path, CHURN).root == tmp_path
 
     @pytest.mark.parametrize("owner", [CHURN, FRAUD])
-    def test_a_mixed_one_is_refused_until_somebody_says_whose_it_is(
+    def test_a_home_of_several_models_is_refused_until_adopted(
         self, owner: Owner, tmp_path: Path
     ) -> None:
         promoted(tmp_path, "churn")
@@ -186,22 +188,22 @@ class TestInUseBefore:
         assert find_home(tmp_path, CHURN).root == tmp_path
         assert find_home(tmp_path, FRAUD).root == tmp_path / "fraud"
 
-    def test_a_third_project_passes_by_a_mixed_one(self, tmp_path: Path) -> None:
+    def test_a_third_project_does_not_use_a_home_of_several_models(self, tmp_path: Path) -> None:
         promoted(tmp_path, "churn", "fraud")
         assert find_home(tmp_path, Owner("new", "new")).root == tmp_path / "new"
 
-    def test_an_earlier_version_that_still_runs_somewhere_is_noticed(self, tmp_path: Path) -> None:
+    def test_an_earlier_version_that_still_writes_is_detected(self, tmp_path: Path) -> None:
         find_home(tmp_path, CHURN).make()
         promoted(tmp_path, "churn")
         with pytest.raises(UsageError, match="project 'churn' has two homes"):
             find_home(tmp_path, CHURN)
 
-    def test_a_history_that_names_nobody_is_nobodys(self, tmp_path: Path) -> None:
+    def test_a_history_without_a_model_name_belongs_to_no_project(self, tmp_path: Path) -> None:
         (tmp_path / "history.jsonl").write_text("broken\n")
         with pytest.raises(UsageError, match="names no model"):
             find_home(tmp_path, CHURN)
 
-    def test_its_own_folder_given_as_ml_home(self, tmp_path: Path) -> None:
+    def test_ml_home_may_be_the_projects_own_home(self, tmp_path: Path) -> None:
         find_home(tmp_path, CHURN).make()
         assert find_home(tmp_path / "churn", CHURN).root == tmp_path / "churn"
 
@@ -249,7 +251,9 @@ class TestTwoRepositoriesOfOneName:
         )
         self.assert_refused(tmp_path / "ml", two, told)
 
-    def test_without_remotes_the_first_commit_tells(self, tmp_path: Path) -> None:
+    def test_without_remotes_the_root_commit_identifies_the_repository(
+        self, tmp_path: Path
+    ) -> None:
         one, two = self.repository(tmp_path / "one"), self.repository(tmp_path / "two")
         self.home(tmp_path / "ml", one).make()
         self.assert_refused(tmp_path / "ml", two, "of the repository of root commit [0-9a-f]{12};")
@@ -262,7 +266,7 @@ class TestTwoRepositoriesOfOneName:
         self.home(tmp_path / "ml", first).make()
         self.assert_refused(tmp_path / "ml", second, "folder models/a; .* folder models/b")
 
-    def test_clones_workspaces_and_branches_are_one(self, tmp_path: Path) -> None:
+    def test_clones_workspaces_and_branches_share_a_home(self, tmp_path: Path) -> None:
         one = self.repository(tmp_path / "one")
         self.home(tmp_path / "ml", one).make()
         clone = self.clone(one, tmp_path / "workspace@2")
@@ -273,7 +277,7 @@ class TestTwoRepositoriesOfOneName:
         self.git(clone, "worktree", "add", "-q", str(tmp_path / "tree"), "main")
         self.home(tmp_path / "ml", tmp_path / "tree").make()
 
-    def test_shallow_clones_are_known_by_their_remote(self, tmp_path: Path) -> None:
+    def test_shallow_clones_are_identified_by_their_remote(self, tmp_path: Path) -> None:
         one = self.repository(tmp_path / "one")
         self.git(one, "commit", "-qm", "second", "--allow-empty")
         shallow = self.clone(one, tmp_path / "shallow", "--depth=1")
@@ -289,7 +293,7 @@ class TestTwoRepositoriesOfOneName:
         stranger = self.clone(other, tmp_path / "stranger", "--depth=1")
         self.assert_refused(tmp_path / "ml", stranger, "belongs to project 'churn' of")
 
-    def test_without_git_nothing_is_known(self, tmp_path: Path) -> None:
+    def test_without_git_repositories_are_not_distinguished(self, tmp_path: Path) -> None:
         plain = tmp_path / "plain"
         plain.mkdir()
         self.home(tmp_path / "ml", plain).make()
@@ -297,7 +301,7 @@ class TestTwoRepositoriesOfOneName:
         self.home(tmp_path / "ml", self.repository(tmp_path / "one")).make()
         self.home(tmp_path / "ml", plain).make()
 
-    def test_a_home_of_before_belongs_to_the_first_repository_that_writes(
+    def test_an_earlier_home_belongs_to_the_first_repository_that_writes(
         self, tmp_path: Path
     ) -> None:
         find_home(tmp_path / "ml", CHURN).make()
@@ -315,7 +319,7 @@ class TestTwoRepositoriesOfOneName:
         self.home(tmp_path / "ml", one).make()
         assert len(origins_of(home.root)) == 2
 
-    def test_what_cannot_be_adopted(self, tmp_path: Path) -> None:
+    def test_homes_that_cannot_be_adopted(self, tmp_path: Path) -> None:
         one = self.repository(tmp_path / "one")
         with pytest.raises(EnvironmentFault, match="there is no home"):
             self.home(tmp_path / "ml", one).adopt()
@@ -344,7 +348,7 @@ class TestTwoRepositoriesOfOneName:
     @pytest.mark.parametrize(
         "content", ["[1]", '[{"folder": 1, "remote": null, "roots": []}]', "5"]
     )
-    def test_a_marker_that_was_damaged(self, content: str, tmp_path: Path) -> None:
+    def test_a_damaged_marker_is_refused(self, content: str, tmp_path: Path) -> None:
         (tmp_path / "home.json").write_text(
             '{"schema": "ml-pipeline/home/1", "project": "churn", "model": "churn", '
             f'"repositories": {content}}}'

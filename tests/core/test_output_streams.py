@@ -61,7 +61,7 @@ def test_every_encoding_gets_plain_characters(encoding: str, line: str) -> None:
         ('"$PY" -c "$CODE" 50000 | head -1 >/dev/null; exit ${PIPESTATUS[0]}', "done\n\n"),
     ],
 )
-def test_output_that_goes_nowhere_changes_no_exit_code(command: str, said: str) -> None:
+def test_closed_output_does_not_change_the_exit_code(command: str, said: str) -> None:
     done = shell(command)
     assert done.returncode == 7
     assert done.stderr.decode() == said
@@ -83,7 +83,7 @@ file.write("rows")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_verb_says_its_piece_in_any_encoding(tmp_path, encoding: str) -> None:
+def test_a_verb_prints_its_result_in_any_encoding(tmp_path, encoding: str) -> None:
     (tmp_path / "ml.yaml").write_text('project: a\ndescription: "5 ≤ 6 …"\n', encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "ml_pipeline", "config", "show", "--project", str(tmp_path)],
@@ -95,7 +95,7 @@ def test_a_verb_says_its_piece_in_any_encoding(tmp_path, encoding: str) -> None:
     assert done.stderr == b""
 
 
-def test_a_verb_whose_output_is_lost_says_so(tmp_path) -> None:
+def test_a_verb_whose_output_cannot_be_written_reports_it(tmp_path) -> None:
     (tmp_path / "ml.yaml").write_text("project: a\n")
     command = '"$PY" -m ml_pipeline config show --project "$ROOT" > /dev/full'
     done = shell(command, ROOT=str(tmp_path))

@@ -56,14 +56,14 @@ def test_the_verdict_is_the_worst_of_the_required_checks(verdicts: list[str], ju
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", '{"verdict": "pass"}'])
-def test_what_is_no_report_is_told_in_one_line(tmp_path: Path, content: str) -> None:
+def test_an_invalid_report_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
     path = tmp_path / "train.json"
     path.write_text(content)
     with pytest.raises(UsageError, match=r"train\.json is no report of a stage: .*run the stage"):
         read(path)
 
 
-def test_advisory_checks_decide_nothing_not_even_a_pass() -> None:
+def test_advisory_checks_do_not_affect_the_verdict() -> None:
     assert judge([*checks("pass"), *checks("fail", required=False)]) is Verdict.PASS
     assert judge(checks("pass", required=False)) is Verdict.INCONCLUSIVE
 
@@ -81,7 +81,7 @@ def report_with(*found: Check, **metrics: object) -> StageReport:
     )
 
 
-def test_what_is_not_finite_stays_readable_in_strict_json() -> None:
+def test_non_finite_values_are_readable_in_strict_json() -> None:
     report = report_with(
         Check(name="a", verdict=Verdict.FAIL, observed=float("nan")), auc=float("inf")
     )
@@ -107,14 +107,14 @@ def test_a_report_satisfies_the_published_schema() -> None:
         (None, "None"),
     ],
 )
-def test_what_was_observed_is_said_with_few_digits(observed: object, shown: str) -> None:
+def test_observed_values_are_shown_with_few_digits(observed: object, shown: str) -> None:
     check = Check(name="extremes", verdict=Verdict.FAIL, observed=observed, expected="at most 0")
     assert headline("300 requests", [check]).startswith(
         f"extremes: observed {shown}, expected at most 0"
     )
 
 
-def test_junit_counts_what_fails_and_never_fails_for_advice() -> None:
+def test_junit_counts_failures_of_required_checks_only() -> None:
     report = report_with(
         *checks("pass", "fail", "error", "skipped", "inconclusive"),
         *checks("fail", required=False),
@@ -144,7 +144,7 @@ def test_every_case_lies_in_a_package_of_its_stage(name: str, classname: str, te
     assert junit_names("evaluate", name) == {"classname": classname, "name": test}
 
 
-def test_junit_is_xml_whatever_a_check_says() -> None:
+def test_junit_is_valid_xml_for_any_message() -> None:
     report = report_with(
         Check(name="bell\x07", verdict=Verdict.FAIL, observed="\x00", why="\x1b[31mred")
     )
@@ -209,7 +209,7 @@ class TestBlocking:
         ]
         assert [check.name for check in blocking(checks)] == ["first", "second"]
 
-    def test_every_room_asks_this_function(self):
+    def test_every_module_uses_this_function(self):
         """A copy of the rule can forget ``skipped``, as the one of ``verify`` did."""
         package = Path(report.__file__).parents[1]
         copies = [

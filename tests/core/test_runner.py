@@ -50,7 +50,7 @@ def saved(context: Context) -> StageReport:
     return report.read(context.workdir / "reports/package.json")
 
 
-def test_a_pass_is_a_report_with_the_digests_of_what_was_made(
+def test_the_report_of_a_pass_has_the_digests_of_the_outputs(
     context: Context, stage_does: Any
 ) -> None:
     def run(context: Context) -> Outcome:
@@ -101,7 +101,7 @@ def test_the_report_of_an_earlier_run_never_survives(context: Context, stage_doe
     assert runner.execute(context).exit_code == 0
 
 
-def test_an_interrupt_leaves_a_report_and_goes_on_upwards(
+def test_an_interrupt_writes_a_report_and_is_raised_again(
     context: Context, stage_does: Any
 ) -> None:
     stage_does(raising(KeyboardInterrupt()))
@@ -144,14 +144,14 @@ class TestTake:
         runner.execute(train)
         return context
 
-    def test_takes_what_was_made(self, context: Any, stage_does: Any, make_context: Any) -> None:
+    def test_returns_an_output_of_the_stage(
+        self, context: Any, stage_does: Any, make_context: Any
+    ) -> None:
         self.made(context, stage_does, make_context)
         path = context.take("model/schema.json")
         assert context.inputs == {"model/schema.json": workdir.digest(path)}
 
-    def test_refuses_what_was_changed(
-        self, context: Any, stage_does: Any, make_context: Any
-    ) -> None:
+    def test_refuses_a_changed_file(self, context: Any, stage_does: Any, make_context: Any) -> None:
         self.made(context, stage_does, make_context)
         (context.workdir / "model/schema.json").write_text('{"other": 1}')
         with pytest.raises(UsageError, match="is not what train made; expected sha256"):
@@ -169,7 +169,7 @@ class TestTake:
         with pytest.raises(UsageError, match="package needs the report of train; run 'ml-pipe"):
             context.take("model/schema.json")
 
-    def test_refuses_what_a_failed_stage_left(
+    def test_refuses_the_output_of_a_failed_stage(
         self, context: Any, stage_does: Any, make_context: Any
     ) -> None:
         stage_does(raising(Refused("too little data")))

@@ -101,7 +101,7 @@ def said(model: type[BaseModel], values: dict[str, Any], where: str) -> str:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_rule_has_words(name: str) -> None:
+def test_every_rule_has_a_message(name: str) -> None:
     told: dict[str, Any] = {}
     for path in fields(MODELS[name].model_json_schema()):
         for wrong in WRONG:
@@ -115,7 +115,7 @@ def test_every_rule_has_words(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_pattern_has_its_rule_in_words(name: str) -> None:
+def test_every_pattern_has_a_message(name: str) -> None:
     text = repr(MODELS[name].model_json_schema())
     for regex in re.findall(r"'pattern': '((?:[^'\\]|\\.)*)'", text):
         assert rule_of(regex.replace("\\\\", "\\").replace("\\'", "'")), regex
@@ -152,7 +152,7 @@ def test_every_pattern_has_its_rule_in_words(name: str) -> None:
         ({"gitops": {"repository": "x"}}, "is 'x'; expected a git remote such as"),
     ],
 )
-def test_the_sentence(values: dict[str, Any], told: str) -> None:
+def test_messages_of_schema_errors(values: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(Config, {"project": "churn"} | values, "ml.yaml")
     assert told in str(caught.value)

@@ -71,7 +71,7 @@ def test_without_the_administrators_file_it_tightens_the_built_in_minimum(opened
     assert opened(**{name: STRICT}).four_eyes
 
 
-class TestTheFileOfTheMachine:
+class TestPolicyOfTheMachine:
     """No variable and no argument replaces it."""
 
     @pytest.mark.parametrize("other", ["ML_POLICY", "ML_JOB_POLICY", "policy"])
@@ -92,7 +92,7 @@ class TestTheFileOfTheMachine:
             opened(ML_POLICY=LOOSE)
 
 
-def test_the_librarys_marker_is_no_file(opened, monkeypatch):
+def test_the_marker_of_the_library_is_not_a_path(opened, monkeypatch):
     """From Jenkins' configuration without ML_POLICY: an image's own variable does not count."""
     plain = opened()
     monkeypatch.setattr("os.environ", dict(os.environ) | {"ML_POLICY": "-"})
@@ -109,7 +109,7 @@ def test_a_name_in_another_case_is_refused(opened, monkeypatch, name):
         opened()
 
 
-def test_which_files_count_is_said(opened, system_policy):
+def test_the_policy_files_in_force_are_listed(opened, system_policy):
     assert policy_files.describe(opened.files()) == "the built-in minimum"
     job = opened.files(ML_JOB_POLICY=STRICT)
     assert policy_files.describe(job).startswith("the built-in minimum, tightened by /")

@@ -49,13 +49,13 @@ def test_the_digest_of_a_folder_depends_on_names_and_content(tmp_path: Path) -> 
 
 
 class TestScratch:
-    def test_is_gone_afterwards(self, tmp_path: Path) -> None:
+    def test_is_removed_afterwards(self, tmp_path: Path) -> None:
         with workdir.scratch(tmp_path, ".fetched-") as folder:
             (folder / "a").touch()
             assert folder.name.startswith(".fetched-")
         assert list(tmp_path.iterdir()) == []
 
-    def test_what_a_kill_left_is_removed(self, tmp_path: Path) -> None:
+    def test_a_folder_of_a_killed_process_is_removed(self, tmp_path: Path) -> None:
         left = tmp_path / ".fetched-abc"
         (left / "bundle").mkdir(parents=True)
         (tmp_path / "other").mkdir()
@@ -63,7 +63,7 @@ class TestScratch:
             assert not left.exists()
             assert (tmp_path / "other").exists()
 
-    def test_one_that_somebody_works_in_is_left_alone(self, tmp_path: Path) -> None:
+    def test_a_folder_in_use_is_kept(self, tmp_path: Path) -> None:
         with (
             workdir.scratch(tmp_path, ".fetched-") as one,
             workdir.scratch(tmp_path, ".fetched-") as other,
@@ -79,9 +79,7 @@ class TestScratch:
         with workdir.scratch(tmp_path, ".fetched-"):
             assert kept.exists()
 
-    def test_a_process_that_is_killed_leaves_one_that_the_next_removes(
-        self, tmp_path: Path
-    ) -> None:
+    def test_the_next_process_removes_the_folder_of_a_killed_one(self, tmp_path: Path) -> None:
         code = "import os, sys; from pathlib import Path; from ml_pipeline.core import workdir\n"
         code += "with workdir.scratch(Path(sys.argv[1]), '.fetched-'): os.kill(os.getpid(), 9)"
         subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)

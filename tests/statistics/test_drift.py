@@ -14,7 +14,7 @@ samples = st.lists(st.floats(0, 1), min_size=1, max_size=60).map(np.array)
 
 
 @given(samples)
-def test_a_sample_is_no_distance_from_itself(sample):
+def test_the_distance_of_a_sample_from_itself_is_zero(sample):
     assert population_stability_index(sample, sample) == pytest.approx(0)
     assert ks_distance(sample, sample) == 0
 
@@ -68,7 +68,7 @@ histograms = st.lists(st.integers(0, 1000), min_size=1, max_size=21).filter(any)
 
 class TestOfCounts:
     @given(histograms)
-    def test_a_histogram_is_no_distance_from_itself(self, counts):
+    def test_the_distance_of_a_histogram_from_itself_is_zero(self, counts):
         assert stability_of_counts(counts, counts) == pytest.approx(0)
 
     @given(histograms.flatmap(lambda one: st.tuples(st.just(one), st.permutations(list(one)))))
@@ -87,7 +87,7 @@ class TestOfCounts:
         found = stability_of_counts(np.array([4e6, 6e6]), np.array([6e6, 4e6]))
         assert found == pytest.approx(0.4 * np.log(1.5), abs=1e-5)
 
-    def test_what_lies_beyond_the_expected_has_a_bin_of_its_own(self):
+    def test_values_outside_the_expected_range_have_their_own_bin(self):
         expected = np.array([0, 0, 500, 500, 0, 0])
         assert stability_of_counts(expected, np.array([0, 1000, 0, 0, 0, 0])) > 5
         assert stability_of_counts(expected, np.array([0, 0, 0, 0, 0, 1000])) > 5
@@ -108,6 +108,6 @@ class TestOfCounts:
             ([2, -1], [1, 0]),
         ],
     )
-    def test_what_is_no_histogram_is_refused(self, one, other):
+    def test_an_invalid_histogram_is_refused(self, one, other):
         with pytest.raises(ValueError, match="histograms"):
             stability_of_counts(np.array(one, dtype=float), np.array(other, dtype=float))

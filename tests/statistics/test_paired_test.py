@@ -53,7 +53,7 @@ class TestNumbers:
         assert at_zero.low == at_margin.low
         assert at_zero.p_value < at_margin.p_value
 
-    def test_detectable_effect_is_detected_as_often_as_it_says(self):
+    def test_the_detectable_effect_is_detected_at_the_stated_power(self):
         rng = np.random.default_rng(6)
         detectable = stats.t.ppf(0.95, 99) + stats.t.ppf(0.8, 99)
         shift = detectable / np.sqrt(100)

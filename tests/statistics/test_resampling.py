@@ -72,7 +72,7 @@ def test_an_inflated_statistic_gets_an_interval_that_covers_what_is_behind_the_n
     assert plain / 150 < 0.70
 
 
-def test_what_too_few_resamples_define_has_no_interval():
+def test_a_statistic_defined_in_too_few_resamples_has_no_interval():
     nothing = ratio_of_sums(np.zeros(5), np.zeros(5))
     assert percentile_intervals({"m": nothing}, 5, resamples=50, seed=1) == {}
 

@@ -50,7 +50,7 @@ def test_within_day_auc_is_the_mean_of_the_days_that_have_both_classes(rows):
         assert np.isnan(metrics.within_day_auc(y, p, day))
 
 
-def test_within_day_auc_does_not_see_what_moves_all_of_a_day():
+def test_within_day_auc_ignores_shifts_of_a_whole_day():
     rng = np.random.default_rng(1)
     day = np.repeat(np.arange(40), 30)
     market = rng.normal(size=40)[day]

@@ -76,7 +76,7 @@ class TestAnswer:
             {"probabilities": {"large": 0.5, "medium": 0.3, "small": 0.2}, "label": "none"},
         ],
     )
-    def test_anything_else_is_no_answer(self, answer):
+    def test_other_values_are_not_a_response(self, answer):
         with pytest.raises(ValueError, match=r"the answer|probabilities add up"):
             TASK.read(answer)
 

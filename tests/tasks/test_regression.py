@@ -91,7 +91,7 @@ class TestAnswer:
             {"prediction": 1.0, "interval": [2.0, 3.0]},
         ],
     )
-    def test_anything_else_is_no_answer(self, answer):
+    def test_other_values_are_not_a_response(self, answer):
         with pytest.raises(ValueError, match=r"answer holds no|outside its interval"):
             FITTED.read(answer)
 
@@ -123,7 +123,7 @@ class TestRecord:
 
 
 class TestLabels:
-    def test_what_a_float32_does_not_resolve_is_refused(self):
+    def test_labels_beyond_float32_resolution_are_refused(self):
         FITTED.check_labels(np.array([1000.0, 1001.0]))
         with pytest.raises(Refused, match="seven digits"):
             FITTED.check_labels(np.array([1e9, 1e9 + 1]))

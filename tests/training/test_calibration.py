@@ -19,11 +19,11 @@ def overconfident(count=4000, seed=0):
     return 1 / (1 + np.exp(-3 * logit)), label
 
 
-def test_none_is_no_curve():
+def test_no_calibration_has_no_curve():
     assert calibrate("none", *overconfident()) is None
 
 
-def test_sigmoid_finds_the_slope_that_was_lost():
+def test_sigmoid_restores_the_slope():
     curve = calibrate("sigmoid", *overconfident())
     assert isinstance(curve, Sigmoid)
     assert curve.slope == pytest.approx(1 / 3, abs=0.03)
@@ -104,7 +104,7 @@ class TestIsotonicOnTooLittle:
         assert roc_auc_score(label, calibrated) == roc_auc_score(label, probability)
 
 
-def test_an_estimator_that_ranks_backwards_is_told_and_not_blocked():
+def test_an_estimator_that_ranks_backwards_is_reported_and_not_blocked():
     probability, label = overconfident()
     check = calibrate("sigmoid", 1 - probability, label).check()
     assert (check.verdict, check.required) == ("fail", False)

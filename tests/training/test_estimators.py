@@ -156,7 +156,7 @@ class TestBoosting:
         (check,) = model.checks()
         assert (check.name, check.verdict) == ("early stopping", "pass")
 
-    def test_says_when_the_limit_ended_it(self):
+    def test_reports_that_the_round_limit_ended_training(self):
         model = trained(
             "xgboost", settings=FitSettings(seed=7, threads=1, max_epochs=2, patience=5)
         )
@@ -164,7 +164,7 @@ class TestBoosting:
         assert (check.verdict, check.required) == ("inconclusive", False)
         assert "max_epochs" in check.why
 
-    def test_tells_its_progress(self):
+    def test_reports_progress(self):
         calls = []
         trained("xgboost", progress=lambda what, share: calls.append((what, share)))
         assert {what for what, _ in calls} == {"boosting"}
@@ -296,7 +296,7 @@ class TestLinear:
         expected = pipeline.predict_proba(unseen.astype(float))[:, 1]
         assert trained("logistic-regression").predict(unseen) == pytest.approx(expected, abs=1e-4)
 
-    def test_says_when_it_has_not_converged(self):
+    def test_reports_non_convergence(self):
         recipe = recipe_of("logistic-regression", {"max_iter": 1})
         (check,) = fit(recipe, rows(500, 1), rows(200, 2), SETTINGS, quiet).checks()
         assert (check.name, check.verdict) == ("convergence", "inconclusive")
@@ -313,7 +313,7 @@ class TestExport:
         assert entry.type.tensor_type.shape.dim[1].dim_value == 6
         assert output.type.tensor_type.shape.dim[1].dim_value == 2
 
-    def test_nothing_in_it_tells_of_the_machine_or_the_day(self):
+    def test_the_export_has_no_machine_name_or_date(self):
         import onnx
 
         model = onnx.load_from_string(onnx_export.to_onnx(trained("xgboost"), 6))

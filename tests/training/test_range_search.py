@@ -130,7 +130,7 @@ class TestLog:
         assert kept == self.opened(path), "and is not in the file any more"
 
     @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{}\n[1]\n", b'{"search": 1}\n7\n'])
-    def test_a_file_of_something_else_is_begun_anew(self, path, content):
+    def test_an_invalid_history_file_is_replaced(self, path, content):
         path.write_bytes(content)
         assert self.opened(path) == [None] * 4
 

@@ -66,7 +66,7 @@ class TestByTime:
             "embargo_days": 1,
         }
 
-    def test_a_horizon_of_none_leaves_no_embargo(self):
+    def test_there_is_no_embargo_without_a_horizon(self):
         keys, label = panel(41)
         assert split_by_time(keys, label, SECTION, horizon=0).counts()["embargo"] == 0
 
@@ -276,6 +276,6 @@ class TestByHash:
 HASHES = [18345679721730530260, 3214862323546560457]
 
 
-def test_shares_must_leave_something_to_train_on():
+def test_shares_must_leave_training_rows():
     with pytest.raises(ValueError, match="must stay under 1"):
         SplitSection(holdout_share=0.6, validation_share=0.4)

@@ -135,7 +135,7 @@ class TestTrained:
         assert len(trained.reference) == trained.split.counts()["train"]
         assert list(trained.reference) == ["signal", "noise", "kind", "__probability"]
 
-    def test_progress_is_told(self):
+    def test_progress_is_reported(self):
         told = []
         run(progress=lambda what, share: told.append(what))
         assert {"boosting", "exporting"} <= set(told)
@@ -151,7 +151,7 @@ class TestTrained:
         assert trained.split.method == "hash"
         assert trained.split.cutoffs.holdout_start is None
 
-    def test_an_empty_feature_is_told(self):
+    def test_an_empty_feature_is_reported(self):
         rows = matrix()
         rows.features["noise"] = np.float32("nan")
         check = next(check for check in run(rows).checks if check.name == "feature values")
@@ -175,7 +175,7 @@ class TestSelection:
         section = TRAIN.model_copy(update={"search": ({"max_depth": 2}, {"max_depth": 2})})
         assert run(section=section).trials[0].scores == run(section=section).trials[1].scores
 
-    def test_a_quick_run_takes_the_first_and_says_so(self):
+    def test_a_quick_run_uses_the_first_candidate_and_reports_it(self):
         section = TRAIN.model_copy(update={"search": self.search})
         trained = run(section=section, limits=TrainingLimits(quick=True, max_epochs=2))
         assert trained.recipe.params.learning_rate == 0.001
@@ -333,7 +333,7 @@ def test_bad_matrices_are_refused_in_one_line(change, error, message):
         ),
     ],
 )
-def test_what_cannot_be_trained_is_said_in_one_line(arguments, message):
+def test_data_that_cannot_be_trained_on_is_refused_in_one_line(arguments, message):
     if arguments.get("rows") == "unseen":
         rows = matrix()
         rows.features.loc[1079, "kind"] = "blue"
