@@ -12,11 +12,6 @@ PACKAGE = Path(ml_pipeline.__file__).parent
 FOLDERS = {artefacts.MODEL, artefacts.BUNDLE}
 """Plain words, which mean other things elsewhere."""
 NAMES = {value for name, value in vars(artefacts).items() if name.isupper()} - FOLDERS
-OTHER_FOLDERS = {
-    "bundle/differences.py": {artefacts.ONNX_FILE},
-    "project/estimator_process.py": {artefacts.ONNX_FILE},
-}
-"""Files of the same name in other folders than the working folder."""
 
 
 def literals(path: Path) -> set[str]:
@@ -28,7 +23,7 @@ def test_no_other_module_spells_a_name():
     repeated = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         module = path.relative_to(PACKAGE).as_posix()
-        found = literals(path) - OTHER_FOLDERS.get(module, set())
+        found = literals(path)
         if found and module != "core/artefacts.py":
             repeated[module] = sorted(found)
     assert repeated == {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ml_pipeline.core import artefacts
+
 FEATURES_SHOWN = 3
 
 
@@ -38,7 +40,7 @@ def differences(former: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str,
             "the code of these features is random or reads something else than the data: "
             "the clock, a file, the network"
         )
-    elif "model.onnx" in files:
+    elif artefacts.ONNX_FILE in files:
         hint = (
             "the fit does not repeat itself: look at train.threads, at random code of the project "
             "and at the processor of the machine"

@@ -15,7 +15,7 @@ import yaml
 
 from ml_pipeline.bundle import source
 from ml_pipeline.config import FILE
-from ml_pipeline.core import documents, landlock, supervisor
+from ml_pipeline.core import artefacts, documents, landlock, supervisor
 from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.home import secret_files
@@ -83,7 +83,7 @@ def compute(bundle: Bundle, rows: Path) -> OwnFeatures:
         scratch = Path(name).resolve()
         project, out, tmp = scratch / "project", scratch / "features.parquet", scratch / "tmp"
         tmp.mkdir()
-        _unpack(bundle.path / "source.tar.gz", project, _columns(rows))
+        _unpack(bundle.path / artefacts.SOURCE_FILE, project, _columns(rows))
         rules = Rules((scratch,), secret_files(near=(bundle.path, rows)))
         command = [
             sys.executable, "-P", "-m", "ml_pipeline", "features",

@@ -32,11 +32,18 @@ if TYPE_CHECKING:
     from ml_pipeline.tasks.base import Task, Value
 
 SCHEMA = "ml-pipeline/bundle/1"
-MANIFEST = "manifest.json"
+MANIFEST = artefacts.MANIFEST_FILE
 MODEL = artefacts.ONNX_FILE
-GOLDEN = "golden.json"
+GOLDEN = artefacts.GOLDEN_FILE
 REQUIRED = frozenset(
-    {MODEL, GOLDEN, artefacts.REFERENCE_FILE, "source.tar.gz", "sbom.cdx.json", "MODEL_CARD.md"}
+    {
+        MODEL,
+        GOLDEN,
+        artefacts.REFERENCE_FILE,
+        artefacts.SOURCE_FILE,
+        artefacts.SBOM_FILE,
+        artefacts.MODEL_CARD_FILE,
+    }
 )
 NATIVE = re.compile(r"model\.(?!pkl|pickle|joblib)[a-z0-9]{1,16}")
 """The estimator's native file, of which there may be one: a format that is safe to load."""

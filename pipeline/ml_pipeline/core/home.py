@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ml_pipeline.core import locks
+from ml_pipeline.core.artefacts import MANIFEST_FILE
 from ml_pipeline.core.errors import EnvironmentFault, UsageError
 from ml_pipeline.core.repository_origin import Origin, is_among
 
@@ -315,7 +316,7 @@ def _names(root: Path) -> Iterator[str]:
         lines += (root / HISTORY).read_bytes().splitlines()
     for path in (root / "journal").glob("*.json"):
         lines.append(path.read_bytes())
-    for path in (root / "released").glob("*/manifest.json"):
+    for path in (root / "released").glob(f"*/{MANIFEST_FILE}"):
         lines.append(path.read_bytes())
     for line in lines:
         with contextlib.suppress(ValueError, AttributeError):

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.core import documents, landlock
+from ml_pipeline.core import artefacts, documents, landlock
 from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused, UsageError
 from ml_pipeline.core.project_modules import load_object
@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 
 MODULE = "ml_pipeline.project.estimator_process"
 KEY = "train.estimator"
-ARRAYS, ONNX, PREDICTIONS, ANSWER = "rows.npz", "model.onnx", "predictions.npy", "answer.json"
+ARRAYS, ONNX, PREDICTIONS, ANSWER = (
+    "rows.npz",
+    artefacts.ONNX_FILE,
+    "predictions.npy",
+    "answer.json",
+)
 MAX_ONNX = 256 << 20
 ERRORS: tuple[type[PipelineError], ...] = (Refused, UsageError, EnvironmentFault)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ml_pipeline.bundle import identity, source
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.config import FILE, Config, Project
-from ml_pipeline.core import documents, git, schema_errors
+from ml_pipeline.core import artefacts, documents, git, schema_errors
 from ml_pipeline.core.errors import UsageError
 
 SHAPING = ("project", "problem", "data", "features", "split", "train")
@@ -74,7 +74,7 @@ def _source(project: Project, bundle: Bundle, commit: str) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="source-") as scratch:
         folder = Path(scratch)
         try:
-            source.unpack(bundle.path / "source.tar.gz", folder)
+            source.unpack(bundle.path / artefacts.SOURCE_FILE, folder)
         except (tarfile.TarError, OSError) as error:
             return [f"source.tar.gz cannot be read: {error}"]
         for path in sorted(item for item in folder.rglob("*") if item.is_file()):

@@ -11,13 +11,14 @@ import re
 import tempfile
 from pathlib import Path
 
+from ml_pipeline.core.artefacts import APPROVAL
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.registry.artefacts import Artefacts
 from ml_pipeline.registry.mlflow_session import MlflowSession
 from ml_pipeline.registry.versions import Version
 
 GATE_RECORD = "gate.json"
-APPROVAL_RECORD = "approval.dsse.json"
+APPROVAL_RECORD = APPROVAL
 
 RECORD = "record."
 """Tag prefix: the SHA-256 of the newest record of that name."""

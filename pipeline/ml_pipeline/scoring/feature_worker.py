@@ -26,7 +26,7 @@ from ml_pipeline import config
 from ml_pipeline.bundle import identity, source
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.config import Project
-from ml_pipeline.core import documents
+from ml_pipeline.core import artefacts, documents
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError
 from ml_pipeline.data import expectation_suite
 from ml_pipeline.data.rules import row_tests
@@ -83,7 +83,7 @@ class FeatureCode:
         """
         root = folder / "code"
         try:
-            source.unpack(bundle.path / "source.tar.gz", root)
+            source.unpack(bundle.path / artefacts.SOURCE_FILE, root)
         except (tarfile.TarError, OSError) as error:
             raise EnvironmentFault(f"source.tar.gz cannot be used: {error}") from None
         project = config.load(root, environment={})
@@ -247,7 +247,7 @@ def _check_lock(bundle: Bundle, project: Project) -> None:
 
 def _differing(bundle: Bundle, found: Mapping[str, str]) -> list[str]:
     """Return the packages whose version is another one than in the bundle's bill of materials."""
-    path = bundle.path / "sbom.cdx.json"
+    path = bundle.path / artefacts.SBOM_FILE
     if not path.is_file():
         return []
     listed = documents.parse_json(path.read_bytes(), path.name).get("components", [])
