@@ -108,3 +108,14 @@ def test_an_engine_that_dies_is_reported_and_the_next_run_starts_another() -> No
         with pytest.raises(HarnessError, match="ended"):
             jenkins.run("echo 'x'\n")
         assert jenkins.run("echo 'x'\n").result == "SUCCESS"
+
+
+def test_an_internal_error_is_one_line_with_the_first_frames() -> None:
+    with Jenkins() as jenkins:
+        with pytest.raises(HarnessError) as error:
+            jenkins._engine.run({"builds": [{}]}, {}, lambda message: message)
+        message = str(error.value)
+        assert message.endswith("; a bug of pytest-jenkinsfile: report it with the script")
+        assert "at jenkinsfile." in message
+        assert len(message) < 600
+        assert jenkins.run("echo 'x'\n").result == "SUCCESS"

@@ -11,6 +11,9 @@ from typing import Any
 from pytest_jenkinsfile import jvm
 from pytest_jenkinsfile.errors import HarnessError
 
+FRAMES = 3
+"""Stack frames in the message of an internal error."""
+
 Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
@@ -38,7 +41,10 @@ class Engine:
                 builds: list[Mapping[str, Any]] = message["done"]["builds"]
                 return builds
             if "fault" in message:
-                raise failure or HarnessError(message["fault"])
+                raise failure or HarnessError(
+                    _summary(message["fault"]),
+                    hint="a bug of pytest-jenkinsfile: report it with the script",
+                )
             if "event" in message:
                 on_line(message)
                 continue
@@ -87,6 +93,13 @@ class Engine:
             )
         message: Mapping[str, Any] = json.loads(line)
         return message
+
+
+def _summary(trace: str) -> str:
+    """Return the exception of a Java stack trace, and the first frames of the engine."""
+    exception, *lines = trace.splitlines() or [""]
+    frames = [line.strip() for line in lines if line.startswith("\tat jenkinsfile.")]
+    return " ".join([exception, *frames[:FRAMES]])
 
 
 def _pipes(process: subprocess.Popen[str]) -> tuple[Any, Any]:
