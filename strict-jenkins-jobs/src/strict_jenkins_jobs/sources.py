@@ -164,7 +164,7 @@ def _duplicate_keys(node: Any, shown: str) -> Iterator[Finding]:
 
 
 def _misread_scalars(node: Any, where: str) -> Iterator[Finding]:
-    """Yield a finding where YAML reads another value than the one that stands there."""
+    """Yield a finding for a value that YAML reads differently from how it is written."""
     kind = node.tag.removeprefix(TAG)
     if node.style is not None or kind not in ("bool", "int", "float", "timestamp"):
         return

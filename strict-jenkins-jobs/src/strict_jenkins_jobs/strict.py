@@ -181,7 +181,7 @@ def check_lists(registry: Any, data: Any, job: str, folder: Path) -> None:
 
 
 def last_read_key(data: Any) -> tuple[str, Any]:
-    """Return the dotted key of watched data that was looked up last, and where it stands."""
+    """Return the dotted key of recorded data that was read last, and its position."""
     keys: list[str] = []
     position = getattr(data, "pos", None)
     while True:

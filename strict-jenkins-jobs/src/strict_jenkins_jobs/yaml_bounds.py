@@ -1,7 +1,6 @@
 """Bounds of a YAML document: size, depth and number of values, with aliases expanded.
 
-A document is read by whoever runs the check and written by somebody else. Aliases of aliases and a
-node inside itself would take memory without end.
+Documents may come from untrusted branches. Nested aliases and recursive nodes would exhaust memory.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from strict_jenkins_jobs.errors import UsageError
 
 MAX_CHARACTERS = 1 << 20
 MAX_VALUES = 50_000
-"""Values of a document, with each alias counted as all that it stands for."""
+"""Values of a document, with aliases expanded."""
 MAX_DEPTH = 64
 
 

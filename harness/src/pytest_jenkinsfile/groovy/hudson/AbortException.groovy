@@ -2,7 +2,7 @@ package hudson
 
 import groovy.transform.CompileStatic
 
-/** What `error` and most failing steps throw. */
+/** The exception of `error` and of most failing steps. */
 @CompileStatic
 class AbortException extends IOException {
     AbortException(String message) { super(message) }

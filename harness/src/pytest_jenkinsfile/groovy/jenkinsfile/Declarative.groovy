@@ -227,8 +227,8 @@ class EnvironmentScope implements Serializable {
     Object getProperty(String name) {
         if (name == 'env') { return new ScopedEnvironment(this) }
         if (isOwn(name)) { return lookUp(name) }
-        boolean gone = name in outerNames && Engine.run.variables(Engine.thread.context)[name] == null
-        if (gone) { return null }
+        boolean isEmpty = name in outerNames && Engine.run.variables(Engine.thread.context)[name] == null
+        if (isEmpty) { return null }
         throw new MissingPropertyException(name, entries.values().first().thisObject.getClass())
     }
 

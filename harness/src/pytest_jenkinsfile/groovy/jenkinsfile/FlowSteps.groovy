@@ -57,13 +57,13 @@ class FlowSteps {
             event: { Call call, String what -> Timeout.expire(call) }, bodyEnding: { Call call -> Timeout.check(call) },
             bodyEnded: { Call call, CpsThread body, Outcome outcome -> Timeout.ended(call, outcome) })
         Steps.define(name: 'retry', main: 'count', block: true, start: { Call call ->
-            call.state.left = (call['count'] ?: 0) as int
+            call.state.attemptsLeft = (call['count'] ?: 0) as int
             call.run.startBody(call)
         }, bodyEnded: { Call call, CpsThread body, Outcome outcome ->
-            call.state.left = (call.state.left as int) - 1
+            call.state.attemptsLeft = (call.state.attemptsLeft as int) - 1
             Throwable error = outcome.abnormal
             boolean interrupted = error instanceof FlowInterruptedException && error.actualInterruption
-            if (outcome.success || interrupted || call['conditions'] || (call.state.left as int) <= 0) {
+            if (outcome.success || interrupted || call['conditions'] || (call.state.attemptsLeft as int) <= 0) {
                 pass(call, outcome)
             } else {
                 call.run.reportMissingPlugin(error)

@@ -52,9 +52,9 @@ class Locks {
         for (Map one in requirements(call)) {
             List<String> candidates = one.resource ? [one.resource as String] : labelled(call, one.label as String)
             int amount = one.resource ? 1 : (one.quantity ?: candidates.size()) as int
-            List<String> left = candidates.findAll { !controller.lockHolders[it] && !(it in selected) }
-            if (left.size() < amount) { return null }
-            selected.addAll(left.take(amount))
+            List<String> available = candidates.findAll { !controller.lockHolders[it] && !(it in selected) }
+            if (available.size() < amount) { return null }
+            selected.addAll(available.take(amount))
         }
         selected
     }

@@ -129,10 +129,10 @@ class ShellSteps {
         EnvVars passed = Shell.passedToContainer(call)
         List<String> start = ['docker', 'run', '-t', '-d', '-u', Shell.user(workspace)] + words(arguments) +
             ['-w', workspace, '-v', "${workspace}:${workspace}:rw,z" as String, '-v', "${workspace}@tmp:${workspace}@tmp:rw,z" as String]
-        List<String> shown = start + passed.collectMany { ['-e', '********'] } + [image, 'cat']
+        List<String> masked = start + passed.collectMany { ['-e', '********'] } + [image, 'cat']
         String id = 'c0ffee'
         call.log('Jenkins does not seem to be running inside a container')
-        call.log("\$ ${shown.join(' ')}")
+        call.log("\$ ${masked.join(' ')}")
         if (live(call)) {
             new File("${workspace}@tmp").mkdirs()
             id = Shell.run(start + passed.sort().collectMany { name, value -> ['-e', "${name}=${value}" as String] } + [image, 'cat'], new File(workspace), variables).trim()

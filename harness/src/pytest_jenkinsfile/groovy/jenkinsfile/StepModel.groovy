@@ -188,14 +188,14 @@ class StepModel {
     boolean isSole() { parameters.size() == 1 && type =~ /\.(EchoStep|ErrorStep|PushdStep|EnvStep|FileExistsStep|UnstableStep|UnstashStep|WorkspaceStep)$/ }
 
     /** Convert the arguments of a step; unknown ones are logged and dropped. */
-    Map<String, Object> instantiate(Map<String, Object> given, Closure warn) {
-        List<String> unknown = given.keySet().findAll { !(it in parameters) }.toList()
+    Map<String, Object> instantiate(Map<String, Object> arguments, Closure warn) {
+        List<String> unknown = arguments.keySet().findAll { !(it in parameters) }.toList()
         Map<String, Object> converted = [:]
         try {
-            parameters.each { name, wanted -> if (given.containsKey(name)) { converted[name] = coerce(name, wanted, given[name]) } }
+            parameters.each { name, expected -> if (arguments.containsKey(name)) { converted[name] = coerce(name, expected, arguments[name]) } }
             if (accepts != null && !accepts.call(converted)) { throw new java.lang.reflect.InvocationTargetException(null) }
         } catch (Exception error) {
-            throw new IllegalArgumentException("Could not instantiate ${String.valueOf((Object) given)} for ${type}: ${error}", error)
+            throw new IllegalArgumentException("Could not instantiate ${String.valueOf((Object) arguments)} for ${type}: ${error}", error)
         }
         if (unknown) { warn.call("WARNING: Unknown parameter(s) found for class type '${type}': ${unknown.join(',')}") }
         converted

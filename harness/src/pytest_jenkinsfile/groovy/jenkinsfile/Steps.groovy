@@ -89,10 +89,10 @@ class Describable implements Serializable {
     Map<String, Object> arguments
 
     /** The value that a map with a known `$class` describes; other maps unchanged. */
-    static Object of(Map given) {
-        String symbol = CLASSES[(given['$class'] as String)?.tokenize('.')?.last()]
-        if (symbol == null) { return given }
-        Map<String, Object> arguments = given.findAll { it.key != '$class' }
+    static Object of(Map map) {
+        String symbol = CLASSES[(map['$class'] as String)?.tokenize('.')?.last()]
+        if (symbol == null) { return map }
+        Map<String, Object> arguments = map.findAll { it.key != '$class' }
         new Describable(symbol: symbol, arguments: symbol == 'parameters' ? [value: arguments.parameterDefinitions] : arguments)
     }
 

@@ -7,11 +7,11 @@ import org.jenkinsci.plugins.pipeline.modeldefinition.causes.RestartDeclarativeP
 import org.jenkinsci.plugins.workflow.cps.replay.ReplayCause
 import org.jenkinsci.plugins.workflow.support.steps.build.BuildUpstreamCause
 
-/** Why a build was started, as `rawBuild.causes` gives it: an object that cannot be saved. */
+/** A cause of `rawBuild.causes`, which is not serialisable. */
 class Cause {
     String shortDescription
 
-    /** The object behind what `getBuildCauses` returns. */
+    /** The cause that a map of `getBuildCauses` describes. */
     static Cause of(Map attributes) {
         Class<? extends Cause> type = [UserIdCause, TimerTrigger.TimerTriggerCause, BranchEventCause, BranchIndexingCause, ReplayCause,
                                        RestartDeclarativePipelineCause, BuildUpstreamCause].find { it.name == attributes._class } ?: Cause

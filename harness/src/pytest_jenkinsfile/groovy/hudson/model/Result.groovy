@@ -4,7 +4,7 @@ package hudson.model
 enum Result {
     SUCCESS, UNSTABLE, FAILURE, NOT_BUILT, ABORTED
 
-    /** Any case; a name that is none is a failure. */
+    /** The result of a name in any case; FAILURE for an unknown name. */
     static Result fromString(String name) {
         Objects.requireNonNull(name, 'Cannot invoke "String.equalsIgnoreCase(String)" because "s" is null')
         values().find { it.name().equalsIgnoreCase(name) } ?: FAILURE

@@ -1,6 +1,6 @@
 package hudson.model
 
-/** Where a controller's own code would log; stands here for calls that take one. */
+/** The type of a parameter of some methods; it logs nothing. */
 class TaskListener {
     static final TaskListener NULL = new TaskListener()
 }

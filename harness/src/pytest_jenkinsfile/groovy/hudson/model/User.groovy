@@ -1,6 +1,6 @@
 package hudson.model
 
-/** Somebody who has logged in. */
+/** A user of Jenkins. */
 class User implements Serializable {
     final String id
 

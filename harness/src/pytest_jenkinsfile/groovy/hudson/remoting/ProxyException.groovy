@@ -1,6 +1,6 @@
 package hudson.remoting
 
-/** Carries an error whose class the other side may not know. */
+/** Wraps an error whose class may not be serialisable. */
 class ProxyException extends IOException {
     ProxyException(Throwable carried) { super(carried.toString()) }
 }

@@ -2,5 +2,5 @@ package jenkins.branch
 
 import hudson.model.Cause
 
-/** A push started the build. */
+/** The cause of a build by a push. */
 class BranchEventCause extends Cause { }

@@ -2,5 +2,5 @@ package jenkins.branch
 
 import hudson.model.Cause
 
-/** Indexing found the branch. */
+/** The cause of a build by branch indexing. */
 class BranchIndexingCause extends Cause { }

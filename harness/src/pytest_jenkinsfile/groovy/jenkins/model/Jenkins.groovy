@@ -1,6 +1,6 @@
 package jenkins.model
 
-/** Stands here so that scripts which name it compile; no controller is behind it. */
+/** Lets scripts that name this class compile; it has no controller. */
 class Jenkins {
     static Jenkins get() { throw new IllegalStateException('this harness has no controller') }
 

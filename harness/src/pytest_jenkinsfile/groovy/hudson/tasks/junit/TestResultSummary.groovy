@@ -1,6 +1,6 @@
 package hudson.tasks.junit
 
-/** What `junit` returns. */
+/** The return value of `junit`. */
 class TestResultSummary implements Serializable {
     int totalCount, failCount, skipCount, passCount
 }

@@ -6,7 +6,7 @@ class JSONNull implements Serializable {
 
     private JSONNull() { }
 
-    /** A parsed value in the types of this library. */
+    /** Convert a parsed value to the types of this library. */
     static Object of(Object value) {
         switch (value) {
             case null: return ONLY

@@ -1,6 +1,6 @@
 package net.sf.json
 
-/** The type in which Jenkins gives build causes: a Map, never a String. */
+/** The type of a build cause in Jenkins: a Map, never a String. */
 class JSONObject extends LinkedHashMap<String, Object> {
     JSONObject(Map values) { super(values) }
 }

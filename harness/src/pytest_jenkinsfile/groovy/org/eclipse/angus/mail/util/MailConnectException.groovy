@@ -1,6 +1,6 @@
 package org.eclipse.angus.mail.util
 
-/** No mail server answers. */
+/** No connection to a mail server. */
 class MailConnectException extends Exception {
     MailConnectException(String message) { super(message) }
 }

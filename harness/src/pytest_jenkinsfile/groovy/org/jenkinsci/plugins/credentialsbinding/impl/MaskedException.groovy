@@ -1,6 +1,6 @@
 package org.jenkinsci.plugins.credentialsbinding.impl
 
-/** Stands for an error whose message held a secret. */
+/** Replaces an error whose message contains a secret. */
 class MaskedException extends Exception {
     MaskedException(String message) { super(message) }
 }

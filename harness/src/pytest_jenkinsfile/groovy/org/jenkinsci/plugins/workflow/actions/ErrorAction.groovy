@@ -1,6 +1,6 @@
 package org.jenkinsci.plugins.workflow.actions
 
-/** Holder of the mark that Jenkins puts on each error which leaves a step. */
+/** Contains the marker that Jenkins adds to each error of a step. */
 class ErrorAction {
     static class ErrorId extends Exception {
         ErrorId() { super(UUID.randomUUID() as String) }

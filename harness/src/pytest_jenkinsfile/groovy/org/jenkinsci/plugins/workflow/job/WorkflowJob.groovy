@@ -3,7 +3,7 @@ package org.jenkinsci.plugins.workflow.job
 import jenkinsfile.Controller
 import org.jenkinsci.plugins.workflow.support.steps.build.RunWrapper
 
-/** The job behind a build. Not serialisable, as in Jenkins. */
+/** The job of a build. Not serialisable, as in Jenkins. */
 class WorkflowJob {
     private final RunWrapper build
 
@@ -13,7 +13,7 @@ class WorkflowJob {
 
     String getName() { build.projectName }
 
-    /** What the job itself sets: no parameter, `withEnv` or `environment {}` is in it. */
+    /** Variables of the job, without parameters, `withEnv` and `environment {}`. */
     Map<String, String> getEnvironment(Object node, Object listener) {
         Objects.requireNonNull(listener, 'listener')
         if (node != null) { throw new IllegalArgumentException('this harness knows the environment of a job without a node only') }

@@ -17,7 +17,7 @@ class WorkflowRun {
 
     int getNumber() { build.number }
 
-    /** What Jenkins' configuration, the job and the parameters set: no `withEnv`, `environment {}` or `env.X = …` is in it. */
+    /** Variables of Jenkins' configuration, the job and the parameters, without `withEnv`, `environment {}` and `env.X = …`. */
     EnvVars getEnvironment(Object listener) {
         Objects.requireNonNull(listener, 'listener')
         new EnvVars(Controller.current.run(build.fullProjectName, build.number).buildVariables())

@@ -3,7 +3,7 @@ package org.jenkinsci.plugins.workflow.steps
 import hudson.model.Result
 import jenkins.model.CauseOfInterruption
 
-/** A rejection, a timeout, an abort, an overtaken milestone. */
+/** The interruption of a build by a rejection, a timeout, an abort or a milestone. */
 class FlowInterruptedException extends InterruptedException {
     final Result result
     boolean actualInterruption = true

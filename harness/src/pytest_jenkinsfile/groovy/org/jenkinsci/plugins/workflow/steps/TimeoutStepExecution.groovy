@@ -2,7 +2,7 @@ package org.jenkinsci.plugins.workflow.steps
 
 import jenkins.model.CauseOfInterruption
 
-/** Holder of the cause that `timeout` gives. */
+/** Contains the cause of an interruption by `timeout`. */
 class TimeoutStepExecution {
     static class ExceededTimeout extends CauseOfInterruption { }
 }

@@ -2,5 +2,5 @@ package org.jenkinsci.plugins.pipeline.modeldefinition.causes
 
 import hudson.model.Cause
 
-/** A build was restarted at a stage. */
+/** The cause of a build that was restarted from a stage. */
 class RestartDeclarativePipelineCause extends Cause { }

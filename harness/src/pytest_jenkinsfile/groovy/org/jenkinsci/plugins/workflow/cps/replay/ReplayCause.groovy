@@ -2,5 +2,5 @@ package org.jenkinsci.plugins.workflow.cps.replay
 
 import hudson.model.Cause
 
-/** A build was replayed. */
+/** The cause of a replayed build. */
 class ReplayCause extends Cause { }

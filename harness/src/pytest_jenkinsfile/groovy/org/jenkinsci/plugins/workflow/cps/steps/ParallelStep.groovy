@@ -2,7 +2,7 @@ package org.jenkinsci.plugins.workflow.cps.steps
 
 import jenkins.model.CauseOfInterruption
 
-/** Holder of the cause that `failFast` gives to the other branches. */
+/** Contains the cause of an interruption by `failFast`. */
 class ParallelStep {
     static class FailFastCause extends CauseOfInterruption { }
 }

@@ -2,7 +2,7 @@ package org.jenkinsci.plugins.workflow.job.properties
 
 import jenkins.model.CauseOfInterruption
 
-/** Holder of the cause that `disableConcurrentBuilds(abortPrevious: true)` gives. */
+/** Contains the cause of an abort by `disableConcurrentBuilds(abortPrevious: true)`. */
 class DisableConcurrentBuildsJobProperty {
     static class CancelledCause extends CauseOfInterruption { }
 }

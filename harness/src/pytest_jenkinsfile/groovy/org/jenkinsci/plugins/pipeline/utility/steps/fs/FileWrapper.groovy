@@ -1,6 +1,6 @@
 package org.jenkinsci.plugins.pipeline.utility.steps.fs
 
-/** A file that `findFiles` found. */
+/** A file in the result of `findFiles`. */
 class FileWrapper implements Serializable {
     final String name
     final String path

@@ -2,7 +2,7 @@ package org.jenkinsci.plugins.workflow.support.steps.build
 
 import hudson.model.Cause
 
-/** Another build started this one. */
+/** The cause of a build that another build started. */
 class BuildUpstreamCause extends Cause {
     String upstreamProject
     int upstreamBuild

@@ -8,7 +8,7 @@ import net.sf.json.JSONArray
 import net.sf.json.JSONObject
 import org.jenkinsci.plugins.workflow.job.WorkflowRun
 
-/** `currentBuild`, and what `build` returns. */
+/** `currentBuild`, and the return value of `build`. */
 class RunWrapper implements Serializable {
     private final String jobName
     private final int runNumber
@@ -74,8 +74,8 @@ class RunWrapper implements Serializable {
     RunWrapper getPreviousBuild() { wrap { it.number < runNumber } }
 
     RunWrapper getNextBuild() {
-        Run found = run().job.runs.findAll { it.number > runNumber }.min { it.number }
-        found == null ? null : new RunWrapper(jobName, found.number)
+        Run match = run().job.runs.findAll { it.number > runNumber }.min { it.number }
+        match == null ? null : new RunWrapper(jobName, match.number)
     }
 
     RunWrapper getPreviousBuildInProgress() { wrap { it.number < runNumber && !it.finished } }
@@ -92,9 +92,9 @@ class RunWrapper implements Serializable {
         wrap { it.number < runNumber && it.finished && it.result in [Result.SUCCESS, Result.UNSTABLE] }
     }
 
-    private RunWrapper wrap(Closure<Boolean> wanted) {
-        Run found = run().job.runs.findAll(wanted).max { it.number }
-        found == null ? null : new RunWrapper(jobName, found.number)
+    private RunWrapper wrap(Closure<Boolean> condition) {
+        Run match = run().job.runs.findAll(condition).max { it.number }
+        match == null ? null : new RunWrapper(jobName, match.number)
     }
 
     JSONArray getBuildCauses() { new JSONArray(run().causes.collect { new JSONObject(it) }) }
@@ -103,6 +103,6 @@ class RunWrapper implements Serializable {
 
     JSONArray getBuildCauses(Class type) { getBuildCauses(type.name) }
 
-    /** Stands for an object that must not be kept over a step. */
+    /** An object that is not serialisable, as in Jenkins. */
     Object getRawBuild() { new WorkflowRun(this) }
 }

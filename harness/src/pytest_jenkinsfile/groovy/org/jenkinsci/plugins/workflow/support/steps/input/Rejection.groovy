@@ -3,7 +3,7 @@ package org.jenkinsci.plugins.workflow.support.steps.input
 import hudson.model.User
 import jenkins.model.CauseOfInterruption
 
-/** The cause when somebody rejects at a prompt. */
+/** The cause when a user rejects a prompt. */
 class Rejection extends CauseOfInterruption {
     String userName
 
