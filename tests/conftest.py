@@ -164,7 +164,9 @@ def write_bundle() -> MakeBundle:
 
     No training: the model is written down as ONNX. `weight` changes its content, `identity` (one
     character) what it claims to be; with `golden_shift` it fails its golden predictions; `source`
-    is its archive of code, `reference` the file with its answers to rows of training.
+    is its archive of code, `reference` the file with its answers to rows of training. With the
+    task `regression` it predicts the score itself, with `multiclass_classification` the softmax of
+    (score, -score, 0) for the classes a, b and c.
     """
 
     def write(
@@ -175,6 +177,7 @@ def write_bundle() -> MakeBundle:
         golden_shift: float = 0.0,
         source: bytes = b"source",
         reference: bytes = b"reference",
+        task: str = "binary_classification",
         **manifest: Any,
     ) -> Path:
         from onnx import TensorProto, helper
@@ -185,15 +188,29 @@ def write_bundle() -> MakeBundle:
             helper.make_node("IsNaN", ["features"], ["missing"]),
             helper.make_node("Where", ["missing", "zero", "features"], ["filled"]),
             helper.make_node("MatMul", ["filled", "weights"], ["score"]),
-            helper.make_node("Sigmoid", ["score"], ["p"]),
-            helper.make_node("Sub", ["one", "p"], ["q"]),
-            helper.make_node("Concat", ["q", "p"], ["probabilities"], axis=1),
         ]
+        heads = {
+            "binary_classification": [
+                helper.make_node("Sigmoid", ["score"], ["p"]),
+                helper.make_node("Sub", ["one", "p"], ["q"]),
+                helper.make_node("Concat", ["q", "p"], ["probabilities"], axis=1),
+            ],
+            "multiclass_classification": [
+                helper.make_node("Neg", ["score"], ["other"]),
+                helper.make_node("Sub", ["score", "score"], ["none"]),
+                helper.make_node("Concat", ["score", "other", "none"], ["scores"], axis=1),
+                helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
+            ],
+            "regression": [helper.make_node("Identity", ["score"], ["probabilities"])],
+        }
+        nodes += heads[task]
+        outputs = {"binary_classification": 2, "multiclass_classification": 3, "regression": 1}
+        shape_of_output = ["n", outputs[task]]
         graph = helper.make_graph(
             nodes,
             "small",
             [helper.make_tensor_value_info("features", TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2])],
+            [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, shape_of_output)],
             [
                 helper.make_tensor(key, TensorProto.FLOAT, [len(v), 1] if len(v) > 1 else [1], v)
                 for key, v in floats.items()
@@ -204,8 +221,19 @@ def write_bundle() -> MakeBundle:
         ).SerializeToString(deterministic=True)
         rows = [[1.0, "north"], [None, "south"], [-2.0, None]]
         scores = [weight + 0.5, -0.5, -2.0 * weight]
-        probabilities = [abs(1 / (1 + math.exp(-z)) - golden_shift) for z in scores]
-        golden = {"inputs": rows, "probabilities": probabilities}
+        predictions: dict[str, list[Any]] = {
+            "probabilities": [abs(1 / (1 + math.exp(-z)) - golden_shift) for z in scores]
+        }
+        record: dict[str, Any] = {"name": task}
+        if task == "multiclass_classification":
+            powers = [[math.exp(value) for value in (z, -z, 0.0)] for z in scores]
+            predictions = {"probabilities": [[p / sum(row) for p in row] for row in powers]}
+            record["classes"] = ["a", "b", "c"]
+        if task == "regression":
+            predictions = {"predictions": scores}
+            record |= {"mean": 0.0, "scale": 1.0, "half_width": 0.5, "coverage": 0.9}
+            record["bins"] = [-1.0, 0.0, 1.0]
+        golden = {"inputs": rows, **predictions}
         files = {
             "model.onnx": model,
             "golden.json": json.dumps(golden).encode(),
@@ -229,7 +257,7 @@ def write_bundle() -> MakeBundle:
             "identity": identity * 64,
             "identity_parts": parts | {"seed": "7"},
             "features": schema.to_json(),
-            "training": {},
+            "training": {} if task == "binary_classification" else {"task": record},
             "cutoffs": {"train_end": "2024-03-01", "holdout_end": None},
             "files": {
                 file: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}

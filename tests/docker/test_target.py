@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.config import EnvironmentSection, PredictionLogSection, ServingSection
 from ml_pipeline.core.errors import EnvironmentFault, Refused
 from ml_pipeline.core.home import Home
@@ -24,6 +25,7 @@ from ml_pipeline.targets.docker import container
 from ml_pipeline.targets.docker import engine as engines
 from ml_pipeline.targets.docker.gateway import Gateway
 from ml_pipeline.targets.docker.target import DockerTarget
+from ml_pipeline.tasks.base import difference
 
 from tests.docker.machine import sdk_leaves_sockets
 from tests.servers import falsify_golden, served_version
@@ -66,6 +68,20 @@ def every_volume(engine, place):
 
 
 class TestContainer:
+    @pytest.mark.parametrize("task", ["regression", "multiclass_classification"])
+    def test_it_serves_the_other_tasks(self, docker_place, make_bundle, task):
+        bundle = Bundle.open(make_bundle(task=task))
+        docker_place.deploy(bundle.path, 3)
+        answers = []
+        for row, expected in zip(bundle.golden.inputs, bundle.golden.predictions, strict=True):
+            response = httpx.post(f"{docker_place.url}/predict", json={"features": row}).json()
+            answers.append(bundle.task.read(response))
+            assert difference(answers[-1], expected) <= bundle.task.tolerance
+        invoked = httpx.post(
+            f"{docker_place.url}/invocations", json={"instances": bundle.golden.inputs}
+        ).json()
+        assert invoked["predictions"] == [bundle.task.invocation(answer) for answer in answers]
+
     def test_the_container_is_hardened(self, engine, docker_place, make_bundle):
         docker_place.deploy(make_bundle(), 3)
         server = server_of(engine, docker_place)

@@ -7,6 +7,8 @@ from ml_pipeline.config import ShadowSection
 from ml_pipeline.core import report
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.online.shadow import Exchange, against_trained, compare
+from ml_pipeline.tasks.multiclass_classification import MulticlassClassification
+from ml_pipeline.tasks.regression import Regression
 from ml_pipeline.traffic.prediction_requests import PredictionResponse
 
 COUNT = 300
@@ -142,3 +144,53 @@ def test_a_challenger_that_never_answers_does_not_pass(function):
 def test_limits_that_are_not_required_stop_nothing():
     found = compare(exchanges(lambda p: 1 - p), SECTION.model_copy(update={"required": False}))
     assert not any(check.required for check in found.checks)
+
+
+class TestOtherTasks:
+    """Models whose predictions are not the probability of one class."""
+
+    REGRESSION = Regression(mean=50.0, scale=10.0, half_width=16.0, bounds=tuple(range(35, 66, 5)))
+    CLASSES = MulticlassClassification(("a", "b", "c"))
+
+    def answers(self, task, move):
+        """Requests whose champion predicts 35 to 65, or class a with 0 to 1."""
+        made = []
+        for index in range(COUNT):
+            p = index / COUNT
+            value = 35 + 30 * p if task is self.REGRESSION else (p, (1 - p) * 0.6, (1 - p) * 0.4)
+            champion, challenger = (PredictionResponse((v,), 5.0) for v in (value, move(value)))
+            made.append(Exchange(str(index), champion, challenger))
+        return made
+
+    @pytest.mark.parametrize("task", [REGRESSION, CLASSES], ids=lambda task: task.name)
+    def test_the_same_answers_pass(self, task):
+        found = compare(self.answers(task, lambda value: value), SECTION, task=task)
+        verdicts = judged(found)
+        if task is self.REGRESSION:
+            assert verdicts.pop("changed decisions") is Verdict.SKIPPED
+        assert {*verdicts.values()} == {Verdict.PASS}
+        assert found.metrics["psi"] == pytest.approx(0)
+
+    def test_numbers_are_compared_in_standard_deviations_of_the_labels(self):
+        near = compare(
+            self.answers(self.REGRESSION, lambda x: x + 4), SECTION, task=self.REGRESSION
+        )
+        far = compare(self.answers(self.REGRESSION, lambda x: x + 6), SECTION, task=self.REGRESSION)
+        assert (near.metrics["extremes"], far.metrics["extremes"]) == (0, 1)
+        check = next(check for check in far.checks if check.name == "extreme disagreements")
+        assert check.verdict is Verdict.FAIL
+        assert "differ by 0.5 standard deviations of the training labels or more" in check.why
+
+    def test_a_class_that_changes_is_a_changed_decision(self):
+        turned = compare(
+            self.answers(self.CLASSES, lambda p: (p[1], p[0], p[2])), SECTION, task=self.CLASSES
+        )
+        assert turned.metrics["changed"] == 1
+        assert turned.metrics["psi"] > 0.2
+
+    @pytest.mark.parametrize("task", [REGRESSION, CLASSES], ids=lambda task: task.name)
+    def test_without_a_champion_they_are_the_trained_models(self, task):
+        found = against_trained(self.answers(task, lambda value: value), SECTION, task)
+        assert judged(found)["trained predictions"] is Verdict.PASS
+        wrong = self.answers(task, lambda _: 0.0 if task is self.REGRESSION else (0.0, 1.0, 0.0))
+        assert judged(against_trained(wrong, SECTION, task))["trained predictions"] is Verdict.FAIL

@@ -1,6 +1,7 @@
 """What production may answer after a promotion, and what it must not."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ from ml_pipeline.core.report import Verdict
 from ml_pipeline.online import watch
 from ml_pipeline.online.metrics_scraper import Seen
 from ml_pipeline.serving.server_metrics import SECONDS, Histogram
+from ml_pipeline.tasks.base import values_of
 from ml_pipeline.tasks.binary_classification import BINS
+from ml_pipeline.tasks.multiclass_classification import MulticlassClassification
+from ml_pipeline.tasks.regression import Regression
 
 SECTION = WatchSection()
 REFERENCE = np.random.default_rng(0).beta(5, 5, 5000)
@@ -87,6 +91,29 @@ def test_answers_unlike_those_of_training_fail():
     checks, metrics, _ = judged(seen(answers=[0.97] * 200))
     assert checks["prediction distribution"].verdict is Verdict.FAIL
     assert metrics["psi"] > 5
+
+
+@pytest.mark.parametrize("name", ["regression", "multiclass_classification"])
+def test_predictions_of_other_tasks_are_compared_by_their_own_bins(name):
+    rng = np.random.default_rng(1)
+    if name == "regression":
+        trained = rng.normal(50, 10, 5000)
+        task = Regression(mean=50.0, scale=10.0).calibrated(
+            trained[:100], trained[100:200], trained
+        )
+        served, shifted = trained[:300], trained[:300] + 15
+    else:
+        task = MulticlassClassification(("a", "b", "c"))
+        trained = rng.dirichlet([5, 3, 2], 5000)
+        served, shifted = trained[:300], trained[:300, [2, 0, 1]]
+    verdicts = {}
+    for key, predictions in (("served", served), ("shifted", shifted)):
+        counted = buckets(task.bins, map(task.histogram_value, values_of(predictions)))
+        found = replace(seen({200: 300, 400: 40, 422: 60}), predictions=counted)
+        checks, metrics, _ = judged(found, reference=task.histogram_values(trained))
+        assert metrics["requests"] == metrics["rows"] == 300
+        verdicts[key] = checks["prediction distribution"].verdict
+    assert verdicts == {"served": Verdict.PASS, "shifted": Verdict.FAIL}
 
 
 @pytest.mark.parametrize(

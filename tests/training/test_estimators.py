@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,9 @@ from ml_pipeline.training.estimators.loader import (
 )
 from ml_pipeline.training.estimators.xgboost import XGBoostParameters
 from ml_pipeline.training.fitting import Recipe, fit
+from packaging.requirements import Requirement
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 SETTINGS = FitSettings(seed=7, threads=1, max_epochs=30, patience=5)
 SMALL = {
@@ -359,3 +365,26 @@ class TestExport:
 
         with pytest.raises(Refused, match=r"^xgboost cannot be exported: NotImplementedError: no"):
             onnx_export.to_onnx(Broken(), 6)
+
+
+class TestImageForRawRows:
+    """The lock of docker/server-raw.Dockerfile, which bin/lock writes."""
+
+    def test_lists_the_dependencies_of_every_estimator(self):
+        done = subprocess.run(
+            [sys.executable, REPOSITORY / "bin/estimator-requirements"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        names = {Requirement(line).name for line in done.stdout.splitlines()}
+        assert names == {"lightgbm", "scikit-learn", "xgboost", "xgboost-cpu"}
+
+    def test_has_the_packages_of_every_estimator(self):
+        locked = {
+            line.split("==")[0]
+            for line in (REPOSITORY / "requirements-raw.txt").read_text().splitlines()
+            if "==" in line
+        }
+        for estimator in installed_estimators().values():
+            assert {*estimator.packages} <= locked, estimator.name

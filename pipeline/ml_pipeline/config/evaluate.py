@@ -27,7 +27,10 @@ class EvaluateSection(Section):
     resamples: int = Field(500, ge=50, description="Bootstrap samples of days for the intervals.")
     noise: float = Field(1e-6, gt=0, description="Relative noise that must not change an answer.")
     max_noise_effect: float = Field(
-        0.01, gt=0, description="Largest mean change of a probability under that noise."
+        0.01,
+        gt=0,
+        description="Largest mean change of a prediction under that noise: of a probability, or in "
+        "standard deviations of a regression's training labels.",
     )
     max_feature_auc: float = Field(
         0.98, ge=0.5, le=1, description="Largest AUC of one feature alone; above, it is named."

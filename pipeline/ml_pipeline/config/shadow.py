@@ -36,7 +36,11 @@ class ShadowSection(Section):
     ks: float = Field(0.2, gt=0, le=1, description="Largest Kolmogorov-Smirnov distance.")
     changed: float = Field(0.25, ge=0, le=1, description="Largest share of changed decisions.")
     extreme: float = Field(
-        0.5, gt=0, le=1, description="Difference of probabilities from which it is extreme."
+        0.5,
+        gt=0,
+        le=1,
+        description="Difference from which it is extreme: of probabilities, or in standard "
+        "deviations of a regression's training labels.",
     )
     extremes: float = Field(0.01, ge=0, le=1, description="Largest share of extreme ones.")
     min_group: int = Field(30, ge=1, description="Answers of a group that is looked at.")

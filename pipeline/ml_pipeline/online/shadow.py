@@ -238,6 +238,7 @@ def _service(
 def _answers(rows: _Rows, section: ShadowSection, task: Task) -> list[Check]:
     """Return the checks of the predictions; without rows they are inconclusive."""
     found = _distances(rows, section, task)
+    unit = f" {task.change_unit}" if task.change_unit else ""
     limits = (
         ("psi", found["psi"], section.psi, "psi", "population stability index"),
         ("ks", found["ks"], section.ks, "ks", "Kolmogorov-Smirnov distance"),
@@ -255,7 +256,7 @@ def _answers(rows: _Rows, section: ShadowSection, task: Task) -> list[Check]:
             found["extremes"],
             section.extremes,
             "extremes",
-            f"share of answers that differ by {section.extreme:g} or more",
+            f"share of answers that differ by {section.extreme:g}{unit} or more",
         ),
     )
     checks = [

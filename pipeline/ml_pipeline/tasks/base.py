@@ -221,6 +221,10 @@ class Task(Protocol):
     def histogram_values(self, predictions: Floats) -> Floats:
         """Return :meth:`histogram_value` of each row [n]."""
 
+    @property
+    def change_unit(self) -> str:
+        """Return the unit of :meth:`changes` as messages name it; empty for probabilities."""
+
     def changes(self, one: Floats, other: Floats) -> Floats:
         """Return how far the second predictions lie from the first [n], 1 being a large change."""
 

@@ -52,6 +52,7 @@ class BinaryClassification(Task):
     golden_key: ClassVar[str] = "probabilities"
     log_key = "probability"
     plots: ClassVar[tuple[PlotKind, ...]] = ("calibration", "histogram", "roc")
+    change_unit: ClassVar[str] = ""
     prediction_noun = "probability"
     output_column = 1
     tolerance = TOLERANCE

@@ -55,6 +55,7 @@ class MulticlassClassification(Task):
     golden_key: ClassVar[str] = "probabilities"
     log_key: ClassVar[Any] = "probabilities"
     plots: ClassVar[tuple[PlotKind, ...]] = ("confusion_matrix", "calibration")
+    change_unit: ClassVar[str] = ""
     prediction_noun: ClassVar[str] = "probability for each class"
     output_column: ClassVar[None] = None
     tolerance: ClassVar[float] = TOLERANCE

@@ -73,6 +73,7 @@ class Regression(Task):
     golden_key: ClassVar[str] = "predictions"
     log_key: ClassVar[Any] = "prediction"
     plots: ClassVar[tuple[PlotKind, ...]] = ("predicted_against_actual", "residuals")
+    change_unit: ClassVar[str] = "standard deviations of the training labels"
     prediction_noun: ClassVar[str] = "finite number"
     output_column: ClassVar[int] = 0
 
