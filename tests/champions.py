@@ -1,4 +1,4 @@
-"""A champion without a promotion: alias and history say so, and its server was stopped."""
+"""A champion without a promotion: set in alias and history, with its server stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ml_pipeline.registry.versions import CHAMPION, Version
 
 
 def make_champion(registry: Registry, home: Home, version: Version) -> None:
-    """Let registry and history say that a version is in production, which was stopped since."""
+    """Record a version in registry and history as in production and stopped."""
     registry.aliases.set(CHAMPION, version)
     approval = Approval(
         model=version.name,

@@ -1,4 +1,4 @@
-"""Clocks that a test sets: the wall clock, and the count since the machine was booted."""
+"""Fake clocks: the wall clock, and the time since boot."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ from ml_pipeline.core import clock
 
 
 def set_wall_clock(monkeypatch, by):
-    """Let ``time.time`` and every module's ``datetime.now`` tell a time that differs ``by``."""
+    """Shift ``time.time`` and every module's ``datetime.now`` by ``by``."""
     seconds, real = by.total_seconds(), time.time
 
     class Shifted(datetime):
@@ -23,7 +23,7 @@ def set_wall_clock(monkeypatch, by):
 
 
 class Boot:
-    """A machine whose boot and whose seconds since then are set."""
+    """A machine with a fake boot id and time since boot."""
 
     def __init__(self, monkeypatch, boot="this", seconds=1000.0):
         self.boot, self.seconds = boot, seconds

@@ -1,4 +1,4 @@
-"""Small projects and contexts that every test may build on."""
+"""Shared fixtures: small projects, contexts and bundles."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ SMALL: dict[str, Any] = {
     "split": {"holdout_days": 40, "validation_days": 20, "folds": 0},
     "train": {"max_epochs": 20, "params": {"max_depth": 3}},
     "evaluate": {"resamples": 50},
-    # short, and lenient: other tests share the machine
+    # short, with lenient limits: other tests share the machine
     "load_test": {"rate": 150, "seconds": 1, "warmup": 0.2, "p99_ms": 3000},
     "shadow": {"requests": 200, "p99_ms": 3000, "timeout_ms": 9000},
 }
 
 os.environ["PYTEST_ADDOPTS"] = "-p no:schemathesis"
-"""For every pytest that a test starts: the plugin takes 0.9 s to load, and none uses it."""
+"""For every pytest that a test starts: the plugin takes 0.9 s to load and is not used."""
 
 MakeProject = Callable[..., Project]
 MakeContext = Callable[..., Context[Any]]
@@ -71,7 +71,7 @@ def make_project(tmp_path: Path) -> MakeProject:
 
 @pytest.fixture
 def without_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the system have no means to confine a project's code."""
+    """Simulate a system without Landlock."""
     monkeypatch.setattr("ml_pipeline.core.landlock.abi", lambda: 0)
 
 
@@ -279,7 +279,7 @@ def registry_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LONGEST_ID = 80
-"""Characters of a text that stands in a test's id as it is."""
+"""Longest text that is used unchanged in a test's id."""
 
 PREREQUISITES = {"git": "apt-get install git"}
 
@@ -287,19 +287,19 @@ PREREQUISITES = {"git": "apt-get install git"}
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(program): needs a program of the machine")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-    # servers that end with the tests' container will do
+    # servers may end with the tests' container
     os.environ["ML_PROCESS_TARGET_IN_CONTAINER"] = "allow"
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name long and binary values by their argument: what is made of a clock is in no id."""
+    """Name long and binary values by their argument, so that ids do not depend on a clock."""
     if isinstance(val, bytes) or (isinstance(val, str) and len(val) > LONGEST_ID):
         return argname
     return None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose program is missing, and say how to get it; with CI=true fail instead."""
+    """Skip a test if its program is missing, with the fix; with CI=true fail instead."""
     for marker in item.iter_markers("needs"):
         program = marker.args[0]
         if shutil.which(program) is None:

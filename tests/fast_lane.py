@@ -41,10 +41,10 @@ FIXTURES = {
 PROGRAMS = frozenset({"docker", "dockerd", "java", "kubectl", "mvn", "postgres"})
 DATABASES = frozenset({"mlflow.db", "mlflow.db?mode=ro"})
 MOST_SLEEP = 0.25
-"""Seconds that a test may sleep at once: how often it polls depends on the machine's load."""
+"""Longest single sleep of a test, in seconds; the number of polls depends on the load."""
 
 COLLECTED = pytest.StashKey[list[str]]()
-"""Ids of all tests, before any is left out."""
+"""Ids of all tests, before deselection."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,7 +60,7 @@ def is_fast_lane(config: pytest.Config) -> bool:
 
 
 def need_of(item: pytest.Item) -> str:
-    """Return what a test needs beyond Python; nothing if it belongs to the fast ones."""
+    """Return what a test needs beyond Python; "" if it is in the fast lane."""
     if item.get_closest_marker("slow"):
         return "time"
     if item.path.is_relative_to(ROOT):
@@ -83,7 +83,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class Watch:
-    """What the test that runs did that a fast one may not."""
+    """Forbidden actions of the running test."""
 
     def __init__(self) -> None:
         self.restart()

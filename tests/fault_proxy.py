@@ -1,4 +1,4 @@
-"""A proxy between a client and an HTTP server that does to chosen requests what networks do."""
+"""A proxy between a client and an HTTP server that injects network faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Fault = Literal["refused", "lost", "cut", "error", "not json", "late"]
 """What happens to a request.
 
 - refused: the connection ends before the server hears of it
-- lost: the server does what it is asked to, and its answer never arrives
+- lost: the server processes the request, and its response never arrives
 - cut: so, and half of the answer arrives
 - error: 503, from the proxy
 - not json: 200 with a page, from the proxy
@@ -27,7 +27,7 @@ HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
 @dataclass(frozen=True)
 class Request:
-    """The ``number``-th request since the proxy was last told what to do, from 0."""
+    """The ``number``-th request, from 0, since the faults were last set."""
 
     number: int
     method: str
@@ -39,7 +39,7 @@ Plan = Callable[[Request], Fault | None]
 
 @dataclass
 class FaultProxy:
-    """What it has seen since it was last told what to do, and what it does."""
+    """The configured faults, and the requests since they were set."""
 
     url: str
     seconds: float = 3.0
@@ -93,7 +93,7 @@ def fault_proxy(server: str) -> Iterator[FaultProxy]:
                 answer(self, status, headers, content, cut=fault == "cut")
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Suppress the log."""
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     httpd.daemon_threads = True
@@ -129,4 +129,4 @@ def answer(handler: BaseHTTPRequestHandler, status, headers, content, *, cut=Fal
         handler.end_headers()
         handler.wfile.write(content[: len(content) // 2] if cut else content)
     except OSError:
-        """The client has not waited."""
+        """The client closed the connection."""

@@ -48,7 +48,7 @@ def mlflow_server(folder: Path, store: str) -> Iterator[str]:
             _wait(url, process, folder / "log")
             yield url
         finally:
-            os.killpg(process.pid, signal.SIGKILL)  # nothing of it is kept
+            os.killpg(process.pid, signal.SIGKILL)  # its state is discarded
             process.wait(30)
 
 

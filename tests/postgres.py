@@ -46,7 +46,7 @@ class Postgres:
         )
 
     def create(self, database: str) -> str:
-        """Make an empty database and return its name."""
+        """Create an empty database and return its name."""
         with psycopg.connect(
             host=str(self.folder), user=USER, password=self.password, dbname="postgres",
             autocommit=True,
@@ -94,14 +94,14 @@ def postgres() -> Iterator[Postgres]:
 
 def _programs() -> Path:
     """Return the folder of initdb and pg_ctl, which Debian keeps out of PATH."""
-    found = _installed()
-    if found is None:
+    installed = _installed()
+    if installed is None:
         if not ci() or os.geteuid() != 0:
             lacking("PostgreSQL", HOW)
         install("postgresql")
-        found = _installed()
-    assert found is not None, "apt-get install postgresql brought no initdb"
-    return found
+        installed = _installed()
+    assert installed is not None, "apt-get install postgresql installed no initdb"
+    return installed
 
 
 def _installed() -> Path | None:
@@ -143,5 +143,5 @@ def _run(command: list[str], log: Path | None = None) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    told = log.read_text() if done.returncode and log is not None and log.exists() else ""
-    assert done.returncode == 0, f"{command}: {done.stderr}{told}"
+    log_text = log.read_text() if done.returncode and log is not None and log.exists() else ""
+    assert done.returncode == 0, f"{command}: {done.stderr}{log_text}"

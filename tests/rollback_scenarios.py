@@ -1,4 +1,4 @@
-"""The scenarios of docs/how-to/roll-back.md, to the letter, while a client asks production."""
+"""The scenarios of docs/how-to/roll-back.md, run verbatim while a client sends requests."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class DocsScenario:
         return Bundle.open(self.home / "released" / values["digests"]["bundle"]).golden
 
     def assert_agreed(self, asking: RequestLoop, version: int, kind: str, by: str) -> None:
-        """Server, registry, production-model.yaml, home and history say the same."""
+        """Check that server, registry, production-model.yaml, home and history agree."""
         answer = asking.next()
         row = self.status()
         values = yaml.safe_load((self.home / "production-model.yaml").read_text())
@@ -128,7 +128,7 @@ CHANGES = (
 def back_and_forth(
     folder: Path, title: str, settings: Mapping[str, str], run: str = "run all"
 ) -> None:
-    """Run a scenario of the page; the log says how long the way back took, in seconds.
+    """Run a scenario of the page; the log has the duration of the rollback in seconds.
 
     ``run`` takes the place of `run all`: its quick half deploys nothing, and takes its time.
 

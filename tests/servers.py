@@ -1,4 +1,4 @@
-"""Servers of a bundle, for whoever tests them: where they may listen, and what they say."""
+"""Helpers for tests of servers: ports, readiness, predictions and prediction logs."""
 
 import contextlib
 import hashlib
@@ -11,11 +11,11 @@ import msgspec
 from ml_pipeline.serving.prediction_log import LoggedModel, LoggedRequest
 
 TOKEN = "t0ken-of-the-tests"
-"""Asked for by servers that always ask for one."""
+"""Token of servers that always require one."""
 
 
 def free_port():
-    """Return a port of loopback that nobody listens on."""
+    """Return a free port of the loopback address."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return taken.getsockname()[1]
 
@@ -37,7 +37,7 @@ def await_ready(url):
 
 
 def served_version(url):
-    """Return the version that answers a row of `make_bundle`'s model."""
+    """Return the version in the response to a row of `make_bundle`'s model."""
     headers = {"authorization": f"Bearer {TOKEN}"}
     row = {"features": [1.0, "north"]}
     response = httpx.post(f"{url}/predict", json=row, headers=headers, timeout=60, trust_env=False)
@@ -45,7 +45,7 @@ def served_version(url):
 
 
 def log_predictions(path, version, features, requests):
-    """Write a file of a prediction log: each request's rows by its id, all answered with 0.5."""
+    """Write a file of a prediction log: each request's rows by its id, all with the prediction 0.5."""
     lines = [LoggedModel("small", version, "d", features)]
     lines += [
         LoggedRequest(number, 1.0, version, rows, [0.5] * len(rows))

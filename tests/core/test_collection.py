@@ -1,4 +1,4 @@
-"""Which tests there are depends on the files alone: the workers of a run have to agree on them."""
+"""The collected tests depend only on the files, since the workers of a run must agree on them."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from tests.fast_lane import COLLECTED
 def test_ids_and_order_are_the_same_in_another_process_at_another_time(request):
     config = request.config
     here = config.stash[COLLECTED]
-    time.sleep(1.1)  # a time stamp in seconds is another one by now, however few tests there are
+    time.sleep(1.1)  # so that a time stamp in seconds differs
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", *config.args],
         cwd=config.invocation_params.dir,

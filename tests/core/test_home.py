@@ -326,7 +326,7 @@ class TestTwoRepositoriesOfOneName:
         self.home(tmp_path / "ml", one).make()
         plain = tmp_path / "plain"
         plain.mkdir()
-        with pytest.raises(UsageError, match="git does not tell"):
+        with pytest.raises(UsageError, match="git does not report"):
             self.home(tmp_path / "ml", plain).adopt()
 
     @pytest.mark.parametrize(
