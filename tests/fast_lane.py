@@ -34,7 +34,7 @@ FIXTURES = {
     "engine": "a Docker engine",
     "jenkins": "a JVM",
     **dict.fromkeys(("place", "docker_place", "kubernetes_place"), "servers"),
-    **dict.fromkeys(("anywhere", "on_a_machine"), "servers"),
+    **dict.fromkeys(("target_place", "machine_target_place"), "servers"),
 }
 """Fixture: what it needs."""
 

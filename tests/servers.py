@@ -45,7 +45,7 @@ def served_version(url):
 
 
 def log_predictions(path, version, features, requests):
-    """Write a file of a prediction log: each request's rows by its id, all with the prediction 0.5."""
+    """Write a file of a prediction log: rows by request id, all with the prediction 0.5."""
     lines = [LoggedModel("small", version, "d", features)]
     lines += [
         LoggedRequest(number, 1.0, version, rows, [0.5] * len(rows))

@@ -35,7 +35,7 @@ def item(path: str, *fixtures: str, slow: bool = False) -> Any:
             item("promotion/test_journal.py", "tmp_path", "registry_database"),
             "a registry's database",
         ),
-        (item("targets/test_target.py", "anywhere"), "servers"),
+        (item("targets/test_target.py", "target_place"), "servers"),
         (item("../harness/tests/test_any.py"), "a distribution of its own"),
     ],
 )
