@@ -12,7 +12,7 @@ from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.data.simulated import simulate
 from ml_pipeline.features.schema import Feature, FeatureSchema
 from ml_pipeline.problems.bars import Bars
-from ml_pipeline.scoring.feature_worker import CSV, FeatureCode, answer
+from ml_pipeline.scoring.feature_worker import CSV, FeatureCode, reply
 from ml_pipeline.serving.feature_messages import ComputedFeatures, Failure
 
 from tests.raw_rows import ROW, make_raw_bundle, make_raw_project
@@ -35,10 +35,10 @@ def code(bundle, tmp_path_factory):
 
 
 def ask(code, rows, max_rows=100, **more):
-    return answer(code, json.dumps({"rows": rows} | more).encode(), max_rows)
+    return reply(code, json.dumps({"rows": rows} | more).encode(), max_rows)
 
 
-def test_features_are_in_the_models_order_with_the_places_of_their_rows(code):
+def test_features_are_in_the_models_order_with_row_indices(code):
     found = ask(code, [ROW, ROW | {"spent": None, "c": "south"}])
     assert found == ComputedFeatures(
         rows=[[1.5, "north"], [None, "south"]], places=[0, 1], set_aside=[]
@@ -68,7 +68,7 @@ def test_answers_are_those_of_score_to_the_bit(code, bundle, project, tmp_path):
     assert probabilities == dict(zip(scored["customer"], scored["probability"], strict=True))
 
 
-def test_ids_that_no_float_holds_and_numbers_as_ids_are_taken_as_they_are(code):
+def test_large_and_numeric_ids_are_unchanged(code):
     rows = [ROW | {"client": 2**53 + 1}, ROW | {"client": "007"}]
     assert ask(code, rows).places == [0, 1]
 
@@ -96,7 +96,7 @@ class TestSince:
         found = ask(code, [self.HISTORY, ROW], since="2024-01-02")
         assert (found.places, found.rows) == ([1], [[1.5, "north"]])
 
-    def test_history_that_misses_a_data_test_is_set_aside_and_told(self, code):
+    def test_history_that_fails_a_data_test_is_set_aside(self, code):
         found = ask(code, [self.HISTORY | {"client": None}, ROW], since="2024-01-02")
         assert (found.places, found.set_aside) == ([1], [(0, "customer_present")])
 
@@ -114,7 +114,7 @@ class TestSince:
 
 class TestIsRefused:
     @pytest.mark.parametrize(
-        ("rows", "told"),
+        ("rows", "expected_message"),
         [
             ([], "'rows' is empty; expected at least one"),
             ([5], "row 0 is no object of columns and values"),
@@ -151,35 +151,35 @@ class TestIsRefused:
             ),
         ],
     )
-    def test_with_the_row_and_the_reason(self, code, rows, told):
-        assert ask(code, rows) == Failure(422, told)
+    def test_the_error_names_row_and_reason(self, code, rows, expected_message):
+        assert ask(code, rows) == Failure(422, expected_message)
 
-    def test_with_the_feature_that_is_not_finite(self, code):
+    def test_a_feature_that_is_not_finite_is_named(self, code):
         failure = ask(code, [ROW | {"spent": 3e38, "visits": 1e-300}])
         assert failure.status == 422
         assert "returns an infinite value in 'x'" in failure.error
 
-    def test_a_misspelt_column_is_named_with_the_one_that_is_meant(self, code):
+    def test_a_misspelt_column_is_named_with_a_similar_one(self, code):
         row = {name: value for name, value in ROW.items() if name != "spent"} | {"spend": "x"}
-        told = "row 0 lacks the column 'spent'; is 'spend' meant?"
-        assert ask(code, [row]) == Failure(422, told)
+        expected_message = "row 0 lacks the column 'spent'; is 'spend' meant?"
+        assert ask(code, [row]) == Failure(422, expected_message)
 
-    def test_a_day_in_another_form_is_told_how_it_is_written_here(self, code):
+    def test_a_day_in_another_format_names_the_expected_format(self, code):
         failure = ask(code, [ROW, ROW | {"day": "02.01.2024"}])
         assert failure.error.startswith("row 1 misses the data test day_")
         assert failure.error.endswith("; a day is YYYY-MM-DD here")
 
     def test_a_single_row_with_a_day_in_another_form_is_shown(self, code):
-        told = (
+        expected_message = (
             "no row passes the data tests; the first one, row 0, misses: day_format "
             "('day' is 13.01.2024); a day is YYYY-MM-DD here"
         )
-        assert ask(code, [ROW | {"day": "13.01.2024"}]) == Failure(422, told)
+        assert ask(code, [ROW | {"day": "13.01.2024"}]) == Failure(422, expected_message)
 
     def test_a_day_of_a_csv_file_has_the_form_of_the_source(self, code):
         files = with_date_format(code, "%d.%m.%Y")
         lines = "day,client,spent,visits,c\n02.01.2024,A,9.0,6,n\n2024-01-13,B,9.0,6,n\n"
-        failure = answer(files, CSV + lines.encode(), 100)
+        failure = reply(files, CSV + lines.encode(), 100)
         assert failure.error == ("row 1 misses the data test day_format; a day is %d.%m.%Y here")
 
     def test_a_missing_column_is_named(self, code):
@@ -189,10 +189,12 @@ class TestIsRefused:
 
     def test_all_missing_columns_are_named_at_once(self, code):
         row = {"day": ROW["day"], "client": ROW["client"], "spend": 9.0}
-        told = "row 0 lacks the columns 'c', 'spent' and 'visits'; is 'spend' meant for 'spent'?"
-        assert ask(code, [row]) == Failure(422, told)
+        expected_message = (
+            "row 0 lacks the columns 'c', 'spent' and 'visits'; is 'spend' meant for 'spent'?"
+        )
+        assert ask(code, [row]) == Failure(422, expected_message)
 
-    def test_so_are_those_that_only_the_model_names(self, code):
+    def test_missing_features_of_the_model_are_named(self, code):
         """With ``numeric: auto`` every number of the training data may be a feature."""
         options = code.problem.options.model_copy(update={"numeric": "auto"})
         features = (Feature("c", "categorical", ("north",)), Feature("spent", "numeric"))
@@ -200,11 +202,11 @@ class TestIsRefused:
         problem = type(code.problem)(options)
         auto = replace(code, problem=problem, functions=(), schema=schema)
         row = {"day": ROW["day"], "client": ROW["client"], "c": "north"}
-        told = "row 0 lacks the columns 'spent' and 'visits'"
-        assert ask(auto, [row]) == Failure(422, told)
+        expected_message = "row 0 lacks the columns 'spent' and 'visits'"
+        assert ask(auto, [row]) == Failure(422, expected_message)
 
     @pytest.mark.parametrize(
-        ("body", "status", "told"),
+        ("body", "status", "expected_message"),
         [
             (b"{", 400, "not JSON"),
             (b'{"rows": [{"a": 1, "a": 2}]}', 400, "twice"),
@@ -214,9 +216,9 @@ class TestIsRefused:
             (b'{"rows": [], "table": 1}', 422, "unknown key 'table'"),
         ],
     )
-    def test_a_body_of_another_form(self, code, body, status, told):
-        failure = answer(code, body, 100)
-        assert (failure.status, told in failure.error) == (status, True), failure.error
+    def test_a_body_of_another_form(self, code, body, status, expected_message):
+        failure = reply(code, body, 100)
+        assert (failure.status, expected_message in failure.error) == (status, True), failure.error
 
     def test_too_many_rows(self, code):
         expected = Failure(413, "3 rows; at most 2 in one request")
@@ -253,11 +255,11 @@ class TestLoad:
         with pytest.raises(EnvironmentFault, match="not those that the model was trained with"):
             FeatureCode.load(Bundle.open(folder), tmp_path / "code")
 
-    def test_an_archive_that_is_none_is_refused(self, make_bundle, tmp_path):
+    def test_an_invalid_archive_is_refused(self, make_bundle, tmp_path):
         with pytest.raises(EnvironmentFault, match=r"source\.tar\.gz cannot be used"):
             FeatureCode.load(Bundle.open(make_bundle()), tmp_path / "code")
 
-    def test_the_project_may_have_moved_on(self, write_bundle, tmp_path):
+    def test_the_project_may_have_changed(self, write_bundle, tmp_path):
         project = make_raw_project(tmp_path / "project", package="moved_on")
         folder = make_raw_bundle(project, tmp_path / "bundle", write_bundle)
         module = project.root / "moved_on" / "mine.py"

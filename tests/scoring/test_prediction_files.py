@@ -32,7 +32,7 @@ def test_a_parquet_file_keeps_the_types(tmp_path: Path, make_predictions: Any) -
 
 @pytest.mark.parametrize("name", ["scores.csv", "scores.parquet"])
 @pytest.mark.parametrize("version", [3, None])
-def test_the_same_again_changes_no_byte(
+def test_scoring_again_changes_no_byte(
     tmp_path: Path, make_predictions: Any, name: str, version: int | None
 ) -> None:
     out = tmp_path / name

@@ -51,7 +51,7 @@ def test_what_is_new_or_changed_is_written(tmp_path: Path, make_predictions: Any
     assert ["02" in row[5][8:10] for row in stored_rows(tmp_path)] == [False, True, False, True]
 
 
-def test_versions_stand_side_by_side(tmp_path: Path, make_predictions: Any) -> None:
+def test_rows_of_several_versions_are_kept(tmp_path: Path, make_predictions: Any) -> None:
     write_table(make_predictions(*ROWS), SCORES, "scores", tmp_path)
     other = make_predictions(*ROWS, version=None, digest="b" * 64)
     assert write_table(other, SCORES, "scores", tmp_path) == 3
@@ -64,7 +64,7 @@ def test_a_bundle_that_got_its_number_later(tmp_path: Path, make_predictions: An
     assert {row[3] for row in stored_rows(tmp_path)} == {4}
 
 
-def test_a_run_that_ends_on_the_way_leaves_nothing(
+def test_an_interrupted_run_changes_nothing(
     tmp_path: Path, make_predictions: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prediction_table, "CHUNK", 2)
@@ -88,7 +88,7 @@ def test_a_run_that_ends_on_the_way_leaves_nothing(
         ),
     ],
 )
-def test_a_table_of_another_form_is_not_touched(
+def test_a_table_with_other_columns_is_not_changed(
     tmp_path: Path, make_predictions: Any, ddl: str, says: str
 ) -> None:
     with sqlite3.connect(tmp_path / "scores.db") as connection:
@@ -102,12 +102,12 @@ def test_a_table_of_another_form_is_not_touched(
 
 
 @pytest.mark.parametrize("name", ["", "a b", "scores;drop", "a.b.c", "1st", 'x"y', "täble"])
-def test_a_name_that_is_none(name: str) -> None:
+def test_an_invalid_table_name_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="sql:TABLE"):
         check_name(name)
 
 
-def test_a_database_that_is_away(tmp_path: Path, make_predictions: Any) -> None:
+def test_an_unavailable_database_is_an_error(tmp_path: Path, make_predictions: Any) -> None:
     away = Database("postgresql+psycopg://scorer@127.0.0.1:1/scores", None, "score")
     with pytest.raises(EnvironmentFault, match=r"cannot be written.*refused"):
         write_table(make_predictions(*ROWS), away, "scores", tmp_path)

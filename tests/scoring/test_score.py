@@ -153,11 +153,11 @@ def test_rows_that_cannot_be_scored(
         (("--out", "a.csv", "--version", "1", "--bundle", "b"), 2, "one model"),
         (("--out", "a.csv", "--environment", "prodction"), 2, "did you mean 'production'?"),
         (("--out", "a.csv", "--since", "yesterday"), 2, "YYYY-MM-DD"),
-        (("--out", "a.csv", "--bundle", "nowhere"), 1, "is no folder"),
+        (("--out", "a.csv", "--bundle", "nowhere"), 1, "is not a folder"),
         (("--out", "a.csv"), 3, "nothing serves in production"),
     ],
 )
-def test_orders_that_cannot_be_carried_out(
+def test_invalid_requests_are_refused(
     project: Project,
     capsys: pytest.CaptureFixture[str],
     words: tuple[str, ...],
@@ -176,7 +176,7 @@ def test_a_query_needs_a_database(
     assert "data.source is no database" in capsys.readouterr().err
 
 
-def test_a_bundle_with_one_wrong_bit_scores_nothing(
+def test_a_damaged_bundle_scores_nothing(
     project: Project, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = bundle / "model.onnx"

@@ -1,8 +1,8 @@
 """``python -m ml_pipeline.scoring.feature_worker --bundle DIR``: features of raw rows for a server.
 
-It computes what ``ml-pipeline score`` computes, by the code and configuration in the bundle's
-``source.tar.gz``, and answers frames on standard input (``ml_pipeline.serving.feature_messages``).
-It ends when its input does, which is when its server has.
+It computes what ``ml-pipeline score`` computes, with the code and configuration in the bundle's
+``source.tar.gz``, and replies to frames on standard input
+(``ml_pipeline.serving.feature_messages``). It ends at the end of its input, when the server ends.
 """
 
 from __future__ import annotations
@@ -53,19 +53,19 @@ if TYPE_CHECKING:
     from ml_pipeline.features.schema import FeatureSchema
     from ml_pipeline.problem import FeatureFunction, Problem
 
-MISFIT = 422
-SHOWN = 40
-"""Characters of a client's value that an error shows."""
+SCHEMA_ERROR = 422
+MAX_VALUE_SHOWN = 40
+"""Characters of a value from the request that an error shows."""
 MAX_BITS = 1023
-"""Of an integer that a float can hold."""
-FAULT = "a fault of the bundle's code; the server's log tells more"
+"""Bits of the largest integer that a float can represent."""
+INTERNAL_ERROR = "an error in the bundle's code; see the server's log"
 
 logger = logging.getLogger("ml_pipeline.serving")
 
 
 @dataclass(frozen=True)
 class FeatureCode:
-    """A bundle's code, ready to be called."""
+    """The imported feature code of a bundle."""
 
     project: Project
     problem: Problem
@@ -97,9 +97,8 @@ class FeatureCode:
         """Return the features of a request's rows.
 
         Raises:
-            RequestError: the body is none of this form, or a row to be predicted misses a data
-                test.
-            PipelineError: the code does not take these rows.
+            RequestError: the body has another format, or a row to be predicted fails a data test.
+            PipelineError: the code does not accept these rows.
         """
         import pandas as pd
 
@@ -109,50 +108,57 @@ class FeatureCode:
         self._check_columns(rows[0])
         self._check_numbers(rows)
         if since is not None:
-            self._time()
-        read = as_rows(_frame(rows, self._text()), self.problem, self.project.config.data)
-        found = features_of_rows(self.project, self.problem, self.functions, read)
-        table = found.table
-        for place, tests in found.set_aside.items():
+            self._time_column()
+        read = as_rows(_frame(rows, self._text_columns()), self.problem, self.project.config.data)
+        result = features_of_rows(self.project, self.problem, self.functions, read)
+        table = result.table
+        for place, tests in result.set_aside.items():
             if since is None or not self._is_before(rows[place], since):
-                raise RequestError(MISFIT, f"row {place} {self._missed(tests, rows[place])}")
-        chosen = table if since is None else table[table[self._time()] >= pd.Timestamp(since)]
-        return self._features(chosen, found.set_aside)
+                raise RequestError(
+                    SCHEMA_ERROR, f"row {place} {self._describe_failed_tests(tests, rows[place])}"
+                )
+        chosen = (
+            table if since is None else table[table[self._time_column()] >= pd.Timestamp(since)]
+        )
+        return self._features(chosen, result.set_aside)
 
     def _compute_csv(self, content: bytes, max_rows: int) -> ComputedFeatures:
-        """Return the features of every row of a CSV file, read as ``score --in`` reads one."""
+        """Return the features of every row of a CSV file, read as by ``score --in``."""
         path = self.scratch / "rows.csv"
         path.write_bytes(content)
         read = read_file(self.project, path, self.problem)
         _check_count(read.count, max_rows)
         for line in read.unread:
-            raise RequestError(MISFIT, f"line {line.line} is no row: {line.reason}")
-        found = features_of_rows(self.project, self.problem, self.functions, read)
-        for place, tests in found.set_aside.items():
-            raise RequestError(MISFIT, f"row {place} {self._missed(tests, form=read.date_format)}")
-        return self._features(found.table, found.set_aside)
+            raise RequestError(SCHEMA_ERROR, f"line {line.line} is no row: {line.reason}")
+        result = features_of_rows(self.project, self.problem, self.functions, read)
+        for place, tests in result.set_aside.items():
+            raise RequestError(
+                SCHEMA_ERROR,
+                f"row {place} {self._describe_failed_tests(tests, form=read.date_format)}",
+            )
+        return self._features(result.table, result.set_aside)
 
     def _features(self, chosen: pd.DataFrame, set_aside: Mapping[int, str]) -> ComputedFeatures:
         return ComputedFeatures(
-            rows=_values(chosen, self.schema),
+            rows=_feature_rows(chosen, self.schema),
             places=[int(place) for place in chosen[SOURCE_ROW]],
             set_aside=sorted(set_aside.items()),
         )
 
-    def _missed(
+    def _describe_failed_tests(
         self, tests: str, row: Mapping[str, Any] | None = None, form: str | None = None
     ) -> str:
-        """Say which data tests a row missed, with what is in their columns if it is known.
+        """Describe the data tests that a row failed, with the values of their columns if known.
 
-        And how a day is written in a request (``form``, if it has one of its own), where that is
-        what one of them is about.
+        If one of them is about the format of the day, the expected format is added: ``form``, or
+        ISO.
         """
-        told = f"misses the data test {tests}"
+        message = f"misses the data test {tests}"
         if row is not None:
-            found = [f"'{name}' is {_shown(row[name])}" for name in self._columns_of(tests, row)]
-            told += f" ({', '.join(found)})" if found else ""
+            values = [f"'{name}' is {_shorten(row[name])}" for name in self._columns_of(tests, row)]
+            message += f" ({', '.join(values)})" if values else ""
         is_day = f"{self.problem.time_column}_format" in tests
-        return told + (f"; a day is {form or 'YYYY-MM-DD'} here" if is_day else "")
+        return message + (f"; a day is {form or 'YYYY-MM-DD'} here" if is_day else "")
 
     def _columns_of(self, tests: str, row: Mapping[str, Any]) -> list[str]:
         """Return the columns of a request that data tests are about."""
@@ -169,35 +175,36 @@ class FeatureCode:
         return [name for name in dict.fromkeys(about) if name in row]
 
     def _check_columns(self, row: Mapping[str, Any]) -> None:
-        """Refuse rows without columns that problem or model need, and name all of them.
+        """Check that no column that problem or model require is missing.
 
-        Where another column of the row may be meant by one, that is said.
+        The error names all missing columns, and similar columns of the row.
         """
         data = self.project.config.data
         grouped = self.problem.group_column if data.groups is not None else None
-        given = {self.problem.label_column, grouped, *data.constants}
+        provided = {self.problem.label_column, grouped, *data.constants}
         columns = self.problem.columns()
         needed = {
             self._source_name(column.name)
             for column in columns
-            if column.required and column.name not in given
+            if column.required and column.name not in provided
         }
         if not self.functions:  # with functions, a feature need not be a column
             features = {column.name for column in self.problem.feature_columns(self.schema.names)}
             needed |= {
-                self._source_name(name) for name in features.intersection(self.schema.names) - given
+                self._source_name(name)
+                for name in features.intersection(self.schema.names) - provided
             }
-        if lacking := sorted(needed - row.keys()):
+        if missing := sorted(needed - row.keys()):
             others = row.keys() - {self._source_name(column.name) for column in columns} - needed
-            told = f"row 0 lacks the column{'s' * (len(lacking) > 1)} {_listed(lacking)}"
-            for name in lacking:
+            message = f"row 0 lacks the column{'s' * (len(missing) > 1)} {_join_names(missing)}"
+            for name in missing:
                 if near := get_close_matches(name, others, n=1, cutoff=0.7):
-                    meant = "meant" if len(lacking) == 1 else f"meant for '{name}'"
-                    told += f"; is '{near[0]}' {meant}?"
-            raise RequestError(MISFIT, told)
+                    meant = "meant" if len(missing) == 1 else f"meant for '{name}'"
+                    message += f"; is '{near[0]}' {meant}?"
+            raise RequestError(SCHEMA_ERROR, message)
 
     def _check_numbers(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Refuse text in numeric columns, which reading a source would take for missing."""
+        """Check that numeric columns have no text, which sources would read as missing."""
         features = self.problem.feature_columns([*rows[0]])
         numeric = [
             self._source_name(column.name)
@@ -208,24 +215,24 @@ class FeatureCode:
             for name in numeric:
                 if isinstance(row.get(name), str):
                     raise RequestError(
-                        MISFIT, f"row {place}: '{name}' is text; expected a number or null"
+                        SCHEMA_ERROR, f"row {place}: '{name}' is text; expected a number or null"
                     )
 
     def _source_name(self, column: str) -> str:
-        """Return what the source, and so a request, calls a column of the problem."""
+        """Return the name of a problem's column in the source, and so in a request."""
         return self.project.config.data.columns.get(column, column)
 
-    def _text(self) -> frozenset[str]:
+    def _text_columns(self) -> frozenset[str]:
         return text_columns(self.problem, self.project.config.data)
 
-    def _time(self) -> str:
+    def _time_column(self) -> str:
         if self.problem.time_column is None:
-            raise RequestError(MISFIT, "'since' is given and the problem has no time")
+            raise RequestError(SCHEMA_ERROR, "'since' is given and the problem has no time")
         return self.problem.time_column
 
     def _is_before(self, row: Mapping[str, Any], since: date) -> bool:
-        """Whether a row is known to be history; one whose day cannot be read is not."""
-        value = row.get(self._source_name(self._time()))
+        """Whether a row is of an earlier day; False if its day cannot be parsed."""
+        value = row.get(self._source_name(self._time_column()))
         try:
             return date.fromisoformat(str(value)[:10]) < since
         except ValueError:
@@ -233,20 +240,21 @@ class FeatureCode:
 
 
 def _check_lock(bundle: Bundle, project: Project) -> None:
-    found = identity.locked(project)
-    here = identity.digest_of(found)
-    there = bundle.manifest["identity_parts"].get("lock")
-    if here != there:
-        differ = "; ".join(_differing(bundle, found)) or f"lock {here[:12]}"
+    packages = identity.locked(project)
+    installed_lock = identity.digest_of(packages)
+    bundle_lock = bundle.manifest["identity_parts"].get("lock")
+    if installed_lock != bundle_lock:
+        differences = "; ".join(_differing(bundle, packages)) or f"lock {installed_lock[:12]}"
         raise EnvironmentFault(
-            f"the packages of this server are not those that the model was trained with: {differ}",
-            expected=f"lock {str(there)[:12]}",
+            "the packages of this server are not those that the model was trained with: "
+            f"{differences}",
+            expected=f"lock {str(bundle_lock)[:12]}",
             hint="deploy it with an image or environment made from the lock of the model's commit",
         )
 
 
-def _differing(bundle: Bundle, found: Mapping[str, str]) -> list[str]:
-    """Return the packages whose version is another one than in the bundle's bill of materials."""
+def _differing(bundle: Bundle, packages: Mapping[str, str]) -> list[str]:
+    """Return the packages whose version differs from the bundle's bill of materials."""
     path = bundle.path / artefacts.SBOM_FILE
     if not path.is_file():
         return []
@@ -254,34 +262,34 @@ def _differing(bundle: Bundle, found: Mapping[str, str]) -> list[str]:
     trained = {each["name"]: each["version"] for each in listed}
     return [
         f"{name} {version}, trained with {trained[name]}"
-        for name, version in sorted(found.items())
+        for name, version in sorted(packages.items())
         if trained.get(name, version) != version
     ]
 
 
-def _shown(value: object) -> str:
+def _shorten(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return text if len(text) <= MAX_VALUE_SHOWN else f"{text[:MAX_VALUE_SHOWN]}…"
 
 
 def _parse(body: bytes, max_rows: int) -> tuple[list[dict[str, Any]], date | None]:
     values = parse_strict_json(body)
     if not isinstance(values, dict) or not isinstance(values.get("rows"), list):
-        raise RequestError(MISFIT, 'expected an object: {"rows": [{"column": value, …}, …]}')
+        raise RequestError(SCHEMA_ERROR, 'expected an object: {"rows": [{"column": value, …}, …]}')
     if unknown := sorted(set(values) - {"rows", "since"}):
-        raise RequestError(MISFIT, f"unknown key '{unknown[0]}'; expected 'rows' and 'since'")
+        raise RequestError(SCHEMA_ERROR, f"unknown key '{unknown[0]}'; expected 'rows' and 'since'")
     rows = values["rows"]
     if not rows:
-        raise RequestError(MISFIT, "'rows' is empty; expected at least one")
+        raise RequestError(SCHEMA_ERROR, "'rows' is empty; expected at least one")
     _check_count(len(rows), max_rows)
     for place, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise RequestError(MISFIT, f"row {place} is no object of columns and values")
+            raise RequestError(SCHEMA_ERROR, f"row {place} is no object of columns and values")
         _check_row(row, place, rows[0])
-    return rows, _since(values.get("since"))
+    return rows, _parse_since(values.get("since"))
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     *others, last = (f"'{name}'" for name in names)
     return f"{', '.join(others)} and {last}" if others else last
 
@@ -293,25 +301,26 @@ def _check_count(rows: int, limit: int) -> None:
 
 def _check_row(row: dict[str, Any], place: int, first: dict[str, Any]) -> None:
     if row.keys() != first.keys():
-        lacking = sorted(first.keys() - row.keys())
-        what = f"lacks '{lacking[0]}'" if lacking else f"has '{min(row.keys() - first.keys())}'"
+        missing = sorted(first.keys() - row.keys())
+        what = f"lacks '{missing[0]}'" if missing else f"has '{min(row.keys() - first.keys())}'"
         raise RequestError(
-            MISFIT, f"row {place} {what}, unlike row 0; write null where a value is missing"
+            SCHEMA_ERROR, f"row {place} {what}, unlike row 0; write null where a value is missing"
         )
     for name, value in row.items():
         if not isinstance(value, str | int | float | None):
             raise RequestError(
-                MISFIT, f"row {place}: '{name}' is a list or an object; expected one value"
+                SCHEMA_ERROR, f"row {place}: '{name}' is a list or an object; expected one value"
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise RequestError(
-                MISFIT, f"row {place}: '{name}' is {value}; expected a finite number or null"
+                SCHEMA_ERROR, f"row {place}: '{name}' is {value}; expected a finite number or null"
             )
         if isinstance(value, int) and value.bit_length() > MAX_BITS:
-            raise RequestError(MISFIT, f"row {place}: '{name}' is beyond the largest float")
+            raise RequestError(SCHEMA_ERROR, f"row {place}: '{name}' is beyond the largest float")
         if not _is_unicode(name) or (isinstance(value, str) and not _is_unicode(value)):
             raise RequestError(
-                MISFIT, f"row {place}: {name!a} holds half of a surrogate pair, which is no text"
+                SCHEMA_ERROR,
+                f"row {place}: {name!a} holds half of a surrogate pair, which is no text",
             )
 
 
@@ -323,17 +332,17 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _since(value: object) -> date | None:
+def _parse_since(value: object) -> date | None:
     if value is None:
         return None
     try:
         return date.fromisoformat(str(value))
     except ValueError:
-        raise RequestError(MISFIT, "'since' is no day; expected YYYY-MM-DD") from None
+        raise RequestError(SCHEMA_ERROR, "'since' is no day; expected YYYY-MM-DD") from None
 
 
 def _frame(rows: Sequence[dict[str, Any]], text: frozenset[str]) -> pd.DataFrame:
-    """Return the rows as a source would give them: text stays text, an id stays exact."""
+    """Return the rows as a source would return them: text and ids unchanged."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -344,11 +353,11 @@ def _frame(rows: Sequence[dict[str, Any]], text: frozenset[str]) -> pd.DataFrame
     )
 
 
-def _values(table: pd.DataFrame, schema: FeatureSchema) -> list[list[Any]]:
+def _feature_rows(table: pd.DataFrame, schema: FeatureSchema) -> list[list[Any]]:
     columns = []
     for feature in schema.features:
         if feature.name not in table.columns:
-            raise RequestError(MISFIT, f"the rows give no feature '{feature.name}'")
+            raise RequestError(SCHEMA_ERROR, f"the rows give no feature '{feature.name}'")
         column = table[feature.name]
         values = column.astype(object).where(column.notna(), None).tolist()
         numeric = feature.kind == "numeric"
@@ -360,8 +369,8 @@ def _is_number(value: object) -> bool:
     return value is not None and not isinstance(value, str)
 
 
-def answer(code: FeatureCode, body: bytes, max_rows: int) -> ComputedFeatures | Failure:
-    """Return the features, or what the client is to be told instead."""
+def reply(code: FeatureCode, body: bytes, max_rows: int) -> ComputedFeatures | Failure:
+    """Return the features, or the failure for the client."""
     try:
         return code.compute(body, max_rows)
     except RequestError as error:
@@ -369,47 +378,47 @@ def answer(code: FeatureCode, body: bytes, max_rows: int) -> ComputedFeatures | 
     except EnvironmentFault as error:
         return Failure(503, str(error))
     except PipelineError as error:
-        return Failure(MISFIT, str(error))
+        return Failure(SCHEMA_ERROR, str(error))
     except Exception:
         logger.exception("fault")
-        return Failure(500, FAULT)
+        return Failure(500, INTERNAL_ERROR)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Answer until standard input ends."""
+    """Reply to requests until standard input ends."""
     import psutil
 
     parser = argparse.ArgumentParser(prog="python -m ml_pipeline.scoring.feature_worker")
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--max-rows", type=int, required=True)
     parser.add_argument("--max-memory", type=int, required=True)
-    given = parser.parse_args(arguments)
-    asked, answers = _own_streams()
+    options = parser.parse_args(arguments)
+    requests, replies = _take_over_streams()
     with tempfile.TemporaryDirectory(prefix="feature-worker-") as scratch:
         try:
-            code = FeatureCode.load(Bundle.open(given.bundle), Path(scratch).resolve())
+            code = FeatureCode.load(Bundle.open(options.bundle), Path(scratch).resolve())
         except PipelineError as error:
-            write_frame(answers, encode(Failure(UNAVAILABLE, f"no raw rows: {error}")))
+            write_frame(replies, encode(Failure(UNAVAILABLE, f"no raw rows: {error}")))
             return error.exit_code
-        write_frame(answers, encode(Ready()))
-        while (body := read_frame(asked)) is not None:
-            write_frame(answers, encode(answer(code, body, given.max_rows)))
-            if psutil.Process().memory_info().rss > given.max_memory:
+        write_frame(replies, encode(Ready()))
+        while (body := read_frame(requests)) is not None:
+            write_frame(replies, encode(reply(code, body, options.max_rows)))
+            if psutil.Process().memory_info().rss > options.max_memory:
                 logger.warning(
-                    "the feature worker holds over %d MB and ends", given.max_memory >> 20
+                    "the feature worker holds over %d MB and ends", options.max_memory >> 20
                 )
                 return 0
     return 0
 
 
-def _own_streams() -> tuple[Any, Any]:
-    """Return the pipes to the server; what the bundle's code prints goes to standard error."""
-    asked, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+def _take_over_streams() -> tuple[Any, Any]:
+    """Return the pipes to the server, and redirect output of the bundle's code to stderr."""
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    null_device = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null_device, 0)
+    os.close(null_device)
     os.dup2(2, 1)
-    return asked, answers
+    return requests, replies
 
 
 if __name__ == "__main__":

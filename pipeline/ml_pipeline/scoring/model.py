@@ -1,4 +1,4 @@
-"""The model that scores: what an environment serves, a registered version, or a bundle's folder."""
+"""The model to score with: that of an environment, a registered version, or a bundle's folder."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from ml_pipeline.targets.loader import load_target
 
 
 @dataclass(frozen=True)
-class Model:
-    """A verified bundle and its number in the registry; None where nothing gave it one."""
+class ScoringModel:
+    """A verified bundle and its registered version; None if it is not registered."""
 
     bundle: Bundle
     version: int | None
 
     @property
-    def named(self) -> str:
+    def description(self) -> str:
         number = "" if self.version is None else f"version {self.version}, "
         return f"{number}bundle {self.bundle.digest[:12]}"
 
 
-def from_folder(path: Path) -> Model:
+def model_from_folder(path: Path) -> ScoringModel:
     """Return the bundle in a folder.
 
     Raises:
         Refused: it does not verify.
     """
     if not path.is_dir():
-        raise Refused(f"{path} is no folder", expected="a bundle's folder")
-    return Model(Bundle.open(path), None)
+        raise Refused(f"{path} is not a folder", expected="a bundle's folder")
+    return ScoringModel(Bundle.open(path), None)
 
 
-def served(project: Project, home: Home, environment: str) -> Model:
-    """Return what an environment serves: the released copy that its server reads.
+def served_model(project: Project, home: Home, environment: str) -> ScoringModel:
+    """Return the model of an environment: the released copy that its server reads.
 
     Raises:
-        EnvironmentFault: nothing answers there.
-        Refused: the copy does not verify, or is not what the server says that it serves.
+        EnvironmentFault: nothing is served there.
+        Refused: the copy does not verify, or differs from what the server reports.
     """
     placement = Placement.of(project, environment, home)
     running = load_target(placement.section.target).status(placement)
@@ -61,20 +61,22 @@ def served(project: Project, home: Home, environment: str) -> Model:
         raise Refused(
             f"{environment} serves bundle {running.digest[:12]}, its copy is {bundle.digest[:12]}"
         )
-    return Model(bundle, running.version)
+    return ScoringModel(bundle, running.version)
 
 
 @contextmanager
-def registered(project: Project, home: Home, number: int, progress: Progress) -> Iterator[Model]:
-    """Yield a version of the registry, in a folder that is gone afterwards.
+def registered_model(
+    project: Project, home: Home, number: int, progress: Progress
+) -> Iterator[ScoringModel]:
+    """Yield a registered version, in a temporary folder.
 
     Raises:
         UsageError: the registry has no such version.
-        EnvironmentFault: the registry does not answer.
+        EnvironmentFault: the registry does not respond.
         Refused: the bundle is not the one that was registered.
     """
     registry = Registry.of(project, home, progress)
     version = registry.read().version(number)
     with TemporaryDirectory(prefix="scored-by-") as scratch:
         bundle = registry.bundles.download(version, Path(scratch) / "bundle")
-        yield Model(Bundle.open(bundle), version.number)
+        yield ScoringModel(Bundle.open(bundle), version.number)

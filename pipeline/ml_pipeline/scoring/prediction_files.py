@@ -1,4 +1,4 @@
-"""Predictions as a Parquet or CSV file: whole or not at all, and left alone if nothing changed."""
+"""Predictions as a Parquet or CSV file: written atomically, and only if something changed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ENDINGS = (".parquet", ".csv")
 
 
 def write_file(predictions: Predictions, out: Path) -> int:
-    """Write the file and return how many rows were written: all, or 0 where it held them already.
+    """Write the file, and return the number of rows written: all, or 0 if it had them already.
 
-    A file that differs in the scoring time alone is left as it is.
+    A file that differs only in the scoring time is not written.
 
     Raises:
         EnvironmentFault: it cannot be written.
@@ -50,7 +50,7 @@ def _csv(table: pd.DataFrame) -> str:
 
 
 def _holds(out: Path, table: pd.DataFrame) -> bool:
-    """Return whether the file holds this table but for the scoring time."""
+    """Return whether the file has this table, apart from the scoring time."""
     import pandas as pd
 
     try:

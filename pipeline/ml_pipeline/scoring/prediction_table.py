@@ -1,8 +1,7 @@
 """Predictions in a database table, for PostgreSQL and SQLite.
 
-One row for each key and bundle. Everything happens in one transaction: a reader sees the table as
-it was or as it will be, and what is killed on the way leaves it as it was. Runs that write into
-one table follow one another.
+One row for each key and bundle. All changes are made in one transaction: readers see the table
+before or after it, and a killed run changes nothing. Concurrent runs are serialised by a lock.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ if TYPE_CHECKING:
 NAME = re.compile(r"(?:([A-Za-z_][A-Za-z0-9_]{0,62})\.)?([A-Za-z_][A-Za-z0-9_]{0,62})")
 DIALECTS = ("postgresql", "sqlite")
 TOLERANCE = 1e-6
-"""A probability that moved by no more is the same: machines round differently. Of other numbers it
-is a share of the larger one."""
+"""Largest difference of equal probabilities, since machines round differently; for regression it is
+relative to the new value."""
 CHUNK = 10_000
-"""Rows that are sent at a time."""
+"""Rows of one statement."""
 
 
 def write_table(predictions: Predictions, database: Database, name: str, root: Path) -> int:
-    """Insert what is new, update what changed, and return the number of both.
+    """Insert new rows, update changed ones, and return the number of both.
 
-    The table is made if it is not there: the key columns (day as date, entity as text),
+    The table is created if it does not exist: the key columns (day as date, entity as text),
     those of the model's task (``probability``, double precision, for a binary classifier),
     ``model_version`` (integer), ``bundle_digest`` (text) and ``scored_at`` (timestamp with time
     zone); its primary key is the key columns and ``bundle_digest``.
@@ -42,9 +41,9 @@ def write_table(predictions: Predictions, database: Database, name: str, root: P
         root: a SQLite file is relative to it.
 
     Raises:
-        UsageError: the name or an existing table is not of this form, the database is of another
-            kind, or something of ``Database.open``.
-        EnvironmentFault: the database does not answer, or refuses.
+        UsageError: the name or an existing table is invalid, the database is of another kind, or
+            as in ``Database.open``.
+        EnvironmentFault: the database does not respond, or refuses.
     """
     with database.open(root, writable=True) as engine:
         if engine.dialect.name not in DIALECTS:
@@ -54,7 +53,7 @@ def write_table(predictions: Predictions, database: Database, name: str, root: P
             )
         with engine.connect() as plain, plain.begin():
             connection = plain.execution_options(preserve_rowcount=True)
-            _alone(connection, name)
+            _lock_table(connection, name)
             table = _table(connection, predictions, name)
             statement = _upsert(engine.dialect.name, table, predictions)
             rows, written = _rows(predictions), 0
@@ -69,8 +68,8 @@ def check_name(name: str) -> None:
         raise UsageError(f"--out sql:{name}", expected="sql:TABLE or sql:SCHEMA.TABLE")
 
 
-def _alone(connection: Connection, name: str) -> None:
-    """Hold back other runs until this transaction ends."""
+def _lock_table(connection: Connection, name: str) -> None:
+    """Block other runs until this transaction ends."""
     from sqlalchemy import func, select
 
     if connection.dialect.name == "sqlite":
@@ -80,16 +79,16 @@ def _alone(connection: Connection, name: str) -> None:
 
 
 def _table(connection: Connection, predictions: Predictions, name: str) -> Table:
-    """Return the table, made if it was not there.
+    """Return the table; create it if it does not exist.
 
     Raises:
-        UsageError: it is there with other columns or another primary key.
+        UsageError: it exists with other columns or another primary key.
     """
     import sqlalchemy as sa
 
-    found = NAME.fullmatch(name)
-    assert found is not None
-    schema, bare = found.groups()
+    match = NAME.fullmatch(name)
+    assert match is not None
+    schema, bare = match.groups()
     keys = [
         sa.Column(column, sa.Date() if column == predictions.time else sa.Text())
         for column in predictions.key
@@ -113,9 +112,9 @@ def _table(connection: Connection, predictions: Predictions, name: str) -> Table
         table.create(connection)
         return table
     columns = {column["name"] for column in inspector.get_columns(bare, schema=schema)}
-    if lacking := [column.name for column in table.columns if column.name not in columns]:
+    if missing := [column.name for column in table.columns if column.name not in columns]:
         raise UsageError(
-            f"table {name} has no column '{lacking[0]}'",
+            f"table {name} has no column '{missing[0]}'",
             expected=f"{', '.join([*predictions.key, *predictions.columns])}, or no such table",
         )
     primary = inspector.get_pk_constraint(bare, schema=schema)["constrained_columns"]
@@ -128,38 +127,38 @@ def _table(connection: Connection, predictions: Predictions, name: str) -> Table
 
 
 def _upsert(dialect: str, table: Table, predictions: Predictions) -> Executable:
-    """Return the statement that inserts a row, or updates one that is there and differs."""
+    """Return the statement that inserts a row, or updates an existing one that differs."""
     import sqlalchemy as sa
     from sqlalchemy.dialects import postgresql, sqlite
 
     module: Any = postgresql if dialect == "postgresql" else sqlite
     insert = module.insert(table)
-    given, kept = insert.excluded, table.columns
+    inserted, existing = insert.excluded, table.columns
     statement: Executable = insert.on_conflict_do_update(
         index_elements=[*predictions.key, DIGEST],
-        set_={name: given[name] for name in (*predictions.task.score_columns, VERSION, AT)},
+        set_={name: inserted[name] for name in (*predictions.task.score_columns, VERSION, AT)},
         where=sa.or_(
-            *_moved(kept, given, predictions),
-            kept[VERSION].is_distinct_from(given[VERSION]),
+            *_differs(existing, inserted, predictions),
+            existing[VERSION].is_distinct_from(inserted[VERSION]),
         ),
     )
     return statement
 
 
-def _moved(kept: Any, given: Any, predictions: Predictions) -> list[Any]:
-    """Return the conditions by which a prediction differs from the one that is there."""
+def _differs(existing: Any, inserted: Any, predictions: Predictions) -> list[Any]:
+    """Return the conditions under which a prediction differs from the existing one."""
     import sqlalchemy as sa
 
-    found = []
+    conditions = []
     for column, kind in predictions.task.score_columns.items():
         if kind == "text":
-            found.append(kept[column].is_distinct_from(given[column]))
+            conditions.append(existing[column].is_distinct_from(inserted[column]))
             continue
         limit: Any = TOLERANCE
         if predictions.task.objective.kind == "regression":
-            limit = TOLERANCE * sa.func.abs(given[column])
-        found.append(sa.func.abs(kept[column] - given[column]) > limit)
-    return found
+            limit = TOLERANCE * sa.func.abs(inserted[column])
+        conditions.append(sa.func.abs(existing[column] - inserted[column]) > limit)
+    return conditions
 
 
 def _rows(predictions: Predictions) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""From rows to predictions, with their keys."""
+"""Predictions of rows, with their keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml_pipeline.problem import Problem
-    from ml_pipeline.scoring.model import Model
+    from ml_pipeline.scoring.model import ScoringModel
     from ml_pipeline.tasks.base import Task
 
 VERSION, DIGEST, AT = "model_version", "bundle_digest", "scored_at"
@@ -36,12 +36,12 @@ class Predictions:
             ``probability``, float64, of class 1), ``model_version`` (Int64, missing where the
             bundle has no number), ``bundle_digest`` (text) and ``scored_at`` (datetime64[us, UTC],
             one for all). Sorted by the key; RangeIndex.
-        key: names of the columns that tell rows of one model apart: the problem's time
+        key: names of the columns that identify a row: the problem's time
             (datetime64[us], a day) and entity (text) under its own names; where it has neither,
             ``source_row``, the row's place in the source.
-        time: the one of them that is the time.
-        set_aside: the data tests that a row missed, by its index; it has no prediction.
-        blanked: how many cells of a column count as missing since they missed one.
+        time: name of the time column among them.
+        set_aside: names of the data tests that a row failed, by its index; it has no prediction.
+        blanked: number of cells of each column that count as missing after a failed test.
         task: what the model predicts.
     """
 
@@ -59,36 +59,40 @@ class Predictions:
 
 
 def key_columns(problem: Problem, task: Task = BINARY) -> tuple[str, ...]:
-    """Return the problem's time and entity columns, as far as it has them.
+    """Return the problem's time and entity columns, if it has them.
 
     Raises:
-        UsageError: one is called as a column of the predictions.
+        UsageError: one has the name of a column of the predictions.
     """
     key = tuple(name for name in (problem.time_column, problem.entity_column) if name is not None)
-    if taken := sorted(set(key) & {*task.score_columns, VERSION, DIGEST, AT, SOURCE_ROW}):
+    if conflicts := sorted(set(key) & {*task.score_columns, VERSION, DIGEST, AT, SOURCE_ROW}):
         raise UsageError(
-            f"the problem's column '{taken[0]}' is called as one of the predictions",
+            f"the problem's column '{conflicts[0]}' has the name of a column of the predictions",
             hint="give the problem's column another name in ml.yaml",
         )
     return key
 
 
 def predict(
-    model: Model, rows: pd.DataFrame, problem: Problem, at: datetime, since: date | None = None
+    model: ScoringModel,
+    rows: pd.DataFrame,
+    problem: Problem,
+    at: datetime,
+    since: date | None = None,
 ) -> Predictions:
-    """Predict rows in the problem's columns, with features by the model's own code.
+    """Predict rows in the problem's columns; the model's own code computes the features.
 
     Args:
-        model: whose code and ONNX answer.
-        rows: with their history: features of a bar need the bars before it.
-        problem: what the rows are.
+        model: the model to score with.
+        rows: including history: features of a bar need the bars before it.
+        problem: the problem of the rows.
         at: the scoring time.
         since: rows of earlier days are history only.
 
     Raises:
         UsageError: ``since`` is given and the problem has no time.
-        Refused: the model's code does not take these rows, none passes the data tests, or an
-            answer is no prediction of the task.
+        Refused: the model's code does not accept these rows, none passes the data tests, or a
+            prediction is invalid for the task.
     """
     import numpy as np
     import pandas as pd
@@ -103,14 +107,14 @@ def predict(
     set_aside = {
         int(rows.index[row["source_row"]]): str(row["reasons"]) for row in computed.set_aside
     }
-    if lacking := [name for name in key if name not in features.columns]:
-        raise Refused(f"the model's code knows no '{lacking[0]}'", hint="was the problem changed?")
+    if missing := [name for name in key if name not in features.columns]:
+        raise Refused(f"the model's code knows no '{missing[0]}'", hint="was the problem changed?")
     if since is not None:
         assert problem.time_column is not None
         features = features[features[problem.time_column] >= pd.Timestamp(since)]
         if features.empty:
             raise Refused(f"no row is of {since.isoformat()} or later")
-    predictions = _answers(model, {str(name): features[name] for name in features.columns})
+    predictions = _predictions(model, {str(name): features[name] for name in features.columns})
     keys = {name: features[name] for name in key} or {SOURCE_ROW: features.index.to_series()}
     table = pd.DataFrame(
         {
@@ -125,7 +129,7 @@ def predict(
     return Predictions(table, tuple(keys), problem.time_column, set_aside, computed.blanked, task)
 
 
-def _features(model: Model, rows: pd.DataFrame) -> OwnFeatures:
+def _features(model: ScoringModel, rows: pd.DataFrame) -> OwnFeatures:
     import pyarrow as pa
 
     with TemporaryDirectory(prefix="score-") as scratch:
@@ -142,7 +146,7 @@ def _features(model: Model, rows: pd.DataFrame) -> OwnFeatures:
             raise Refused(f"the model's {error}") from None
 
 
-def _answers(model: Model, columns: Mapping[str, pd.Series]) -> NDArray[np.float64]:
+def _predictions(model: ScoringModel, columns: Mapping[str, pd.Series]) -> NDArray[np.float64]:
     import numpy as np
 
     schema = model.bundle.schema
@@ -150,11 +154,11 @@ def _answers(model: Model, columns: Mapping[str, pd.Series]) -> NDArray[np.float
         encoded = schema.encode({name: columns[name] for name in schema.names if name in columns})
     except FeatureError as error:
         raise Refused(f"the model does not take these features: {error}") from None
-    found = model.bundle.predict(encoded)
+    predictions = model.bundle.predict(encoded)
     task = model.bundle.task
-    wrong = task.invalid(found)
-    if wrong.any():
-        place = int(np.argmax(wrong))
+    invalid = task.invalid(predictions)
+    if invalid.any():
+        index = int(np.argmax(invalid))
         expected = f"a {task.prediction_noun}"
-        raise Refused(f"the model answers {found[place]} for a row", expected=expected)
-    return found
+        raise Refused(f"the model answers {predictions[index]} for a row", expected=expected)
+    return predictions

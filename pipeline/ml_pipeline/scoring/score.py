@@ -19,7 +19,7 @@ from ml_pipeline.data.sql import Database
 from ml_pipeline.problems.compute_features import SOURCE_ROW, SetAside, left_out, read_file, shown
 from ml_pipeline.problems.loader import load_problem
 from ml_pipeline.scoring import model, prediction_files, prediction_table
-from ml_pipeline.scoring.model import Model
+from ml_pipeline.scoring.model import ScoringModel
 from ml_pipeline.scoring.predictions import Predictions, key_columns, predict
 from ml_pipeline.tasks.loader import load_task
 
@@ -33,8 +33,8 @@ PRODUCTION = "production"
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is to be scored, by which model, and where to: the flags of the verb.
+class ScoreRequest:
+    """The flags of the verb: rows, model and output.
 
     ``rows`` is a file, ``sql:QUERY``, or None for the project's source; ``out`` a file or
     ``sql:TABLE``. Of ``environment``, ``bundle`` and ``version`` one is set.
@@ -48,12 +48,12 @@ class Order:
     since: date | None = None
 
     @classmethod
-    def of(cls, flags: Mapping[str, Any]) -> Order:
-        """Return the order that the flags give.
+    def of(cls, flags: Mapping[str, Any]) -> ScoreRequest:
+        """Return the request from the flags.
 
         Raises:
-            UsageError: --out is missing or of no known form, more than one model is named, or
-                --since is no day.
+            UsageError: --out is missing or invalid, more than one model is named, or --since is not
+                a date.
         """
         out = flags.get("out")
         if not out:
@@ -80,13 +80,13 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What became of the rows."""
+class ScoreResult:
+    """The result of scoring: counts and rows without a prediction."""
 
     rows: int
     written: int
     set_aside: tuple[SetAside, ...]
-    model: Model
+    model: ScoringModel
     out: str
     blanked: Mapping[str, int] = field(default_factory=dict)
 
@@ -106,68 +106,74 @@ class Scored:
     @property
     def summary(self) -> str:
         """One line for the terminal."""
-        told = f"{self.rows:,} rows scored by {self.model.named}: {self.written:,} written to "
-        told += self.out
+        text = (
+            f"{self.rows:,} rows scored by {self.model.description}: {self.written:,} written to "
+        )
+        text += self.out
         if self.written < self.rows:
-            told += f", {self.rows - self.written:,} unchanged"
+            text += f", {self.rows - self.written:,} unchanged"
         if self.set_aside:
-            told += f"; {len(self.set_aside):,} missed a data test and are left out: "
-            told += shown(self.set_aside)
+            text += f"; {len(self.set_aside):,} missed a data test and are left out: "
+            text += shown(self.set_aside)
         for name, count in self.blanked.items():
-            told += f"; {count:,} cells of {name} count as missing"
-        return told
+            text += f"; {count:,} cells of {name} count as missing"
+        return text
 
 
-def score(project: Project, home: Home, order: Order, progress: Progress) -> Scored:
+def score(project: Project, home: Home, request: ScoreRequest, progress: Progress) -> ScoreResult:
     """Score the rows and write the predictions.
 
-    Features are computed by the code that the bundle holds, so that they are what the model was
-    trained on, even where the project has moved on. Columns are read as the project's
-    configuration says today. Whatever the label column holds is not looked at.
+    Features are computed by the code in the bundle, so they are those of the training, even if the
+    project has changed since. Columns are read by the project's current configuration. The label
+    column is ignored.
 
     Raises:
         UsageError: a flag, the configuration, a query or a table is wrong.
         Refused: the bundle does not verify, or there is no row that it can score.
-        EnvironmentFault: nothing serves, or registry, database or disk are unavailable.
+        EnvironmentFault: nothing is served, or registry, database or disk are unavailable.
     """
     problem = load_problem(project.config.problem, project.root)
     key_columns(problem, load_task(project.config.problem.task))
-    with _model(project, home, order, progress) as scorer:
+    with _model(project, home, request, progress) as scorer:
         progress("reading the rows", 0.1)
-        source, rows = _rows(project, order.rows, problem)
+        source, rows = _rows(project, request.rows, problem)
         progress(f"scoring {len(rows):,} rows", 0.3)
-        found = predict(scorer, rows, problem, datetime.now(UTC), order.since)
+        predictions = predict(scorer, rows, problem, datetime.now(UTC), request.since)
         progress("writing the predictions", 0.9)
-        written = _write(project, found, order.out)
-        missed = left_out(source, found.set_aside)
-        return Scored(len(found.table), written, missed, scorer, order.out, found.blanked)
+        written = _write(project, predictions, request.out)
+        missed = left_out(source, predictions.set_aside)
+        return ScoreResult(
+            len(predictions.table), written, missed, scorer, request.out, predictions.blanked
+        )
 
 
 @contextmanager
-def _model(project: Project, home: Home, order: Order, progress: Progress) -> Iterator[Model]:
-    if order.bundle is not None:
-        yield model.from_folder(order.bundle)
-    elif order.version is not None:
-        with model.registered(project, home, order.version, progress) as found:
-            yield found
+def _model(
+    project: Project, home: Home, request: ScoreRequest, progress: Progress
+) -> Iterator[ScoringModel]:
+    if request.bundle is not None:
+        yield model.model_from_folder(request.bundle)
+    elif request.version is not None:
+        with model.registered_model(project, home, request.version, progress) as registered:
+            yield registered
     else:
-        yield model.served(project, home, order.environment or PRODUCTION)
+        yield model.served_model(project, home, request.environment or PRODUCTION)
 
 
-def _rows(project: Project, given: str | None, problem: Problem) -> tuple[SourceRows, pd.DataFrame]:
-    """Return the rows as read, and in the problem's columns with an empty label, if it has one."""
+def _rows(project: Project, rows: str | None, problem: Problem) -> tuple[SourceRows, pd.DataFrame]:
+    """Return the rows as read, and in the problem's columns with an empty label, if any."""
     data = project.config.data
     text, dates = text_columns(problem, data), date_columns(problem, data)
-    if given is None:
+    if rows is None:
         source = read_source(data.source, project, text, dates)
-    elif given.startswith(SQL):
+    elif rows.startswith(SQL):
         if not isinstance(data.source, SqlSource):
             raise UsageError("--in sql: and data.source is no database", expected="kind: sql")
-        query = given.removeprefix(SQL)
-        asked = data.source.model_copy(update={"query": query})
-        source = read_source(asked, project, text, dates)
+        query = rows.removeprefix(SQL)
+        configured = data.source.model_copy(update={"query": query})
+        source = read_source(configured, project, text, dates)
     else:
-        source = read_file(project, Path(given), problem)
+        source = read_file(project, Path(rows), problem)
     raw = source.frame
     if raw.empty:
         raise Refused("there is no row to score", expected="at least one")
@@ -177,21 +183,21 @@ def _rows(project: Project, given: str | None, problem: Problem) -> tuple[Source
     return source, to_problem_columns(raw, problem, data, project)
 
 
-def _write(project: Project, found: Predictions, out: str) -> int:
+def _write(project: Project, predictions: Predictions, out: str) -> int:
     if not out.startswith(SQL):
-        return prediction_files.write_file(found, Path(out))
-    if found.key == (SOURCE_ROW,):
+        return prediction_files.write_file(predictions, Path(out))
+    if predictions.key == (SOURCE_ROW,):
         raise UsageError(
             f"--out {out}: the problem has neither time nor entity, so rows have no key",
             hint="set problem.entity, or write a file",
         )
-    twice = found.table.duplicated(list(found.key))
+    twice = predictions.table.duplicated(list(predictions.key))
     if twice.any():
-        names = found.table.loc[twice, list(found.key)].iloc[0]
+        names = predictions.table.loc[twice, list(predictions.key)].iloc[0]
         shown = ", ".join(f"{name} {value}" for name, value in names.items())
         raise Refused(f"two rows have the key {shown}", expected="one row a key")
     return prediction_table.write_table(
-        found, _database(project), out.removeprefix(SQL), project.root
+        predictions, _database(project), out.removeprefix(SQL), project.root
     )
 
 

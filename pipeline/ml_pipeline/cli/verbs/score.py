@@ -32,13 +32,13 @@ def score(call: Call[ScoreFlags]) -> int:
 
     session = call.open()
     session.home.check_owner()
-    order = scoring.Order.of(call.options)
-    if order.environment is not None:
-        session.check_environment(order.environment)
+    request = scoring.ScoreRequest.of(call.options)
+    if request.environment is not None:
+        session.check_environment(request.environment)
     with call.own_output(), sigterm_as_interrupt():
-        scored = scoring.score(session.project, session.home, order, session.progress)
+        result = scoring.score(session.project, session.home, request, session.progress)
     call.screen.clear()
-    call.show(scored.to_json(), [scored.summary])
+    call.show(result.to_json(), [result.summary])
     return errors.PASS
 
 
