@@ -71,7 +71,7 @@ class Case:
         return commit.differences(project, Bundle.open(path), head.commit, overrides)
 
 
-def test_a_model_of_its_commit_has_none(case):
+def test_a_model_trained_from_its_commit_has_no_changes(case):
     assert case.differences() == []
 
 
@@ -86,7 +86,7 @@ def test_another_project_that_the_process_served_hides_no_module(case, tmp_path)
     assert case.differences() == []
 
 
-def test_a_value_of_the_file_that_is_set_again_is_none(case):
+def test_an_override_with_the_value_of_the_file_is_not_a_change(case):
     assert case.differences("train.seed=3", environment={"ML__PROJECT": "small"}) == []
 
 
@@ -114,7 +114,7 @@ def test_every_key_that_shapes_the_model_counts(case, assignment):
 
 
 @pytest.mark.parametrize("assignment", ["data.source={kind: csv, path: x.csv}", "gate.alpha=0.01"])
-def test_where_data_are_and_what_judges_are_no_shape(case, assignment):
+def test_data_locations_and_limits_do_not_change_the_model(case, assignment):
     assert case.differences(assignment) == []
 
 
@@ -122,7 +122,7 @@ def test_flags_of_train_are_in_no_commit(case):
     assert case.differences(limits={"max_epochs": 2})[0].startswith("flags of train")
 
 
-def test_an_override_that_no_report_tells_of_is_found_by_the_identity(case):
+def test_an_override_missing_from_the_reports_is_found_by_the_identity(case):
     project = config.load(case.root, ["train.seed=4"], {})
     parts = identity.identity(project, "f" * 64).parts
     path = case.make_bundle(source=source.archive(project), identity_parts=dict(parts))
@@ -158,7 +158,7 @@ def test_a_module_from_elsewhere_is_named(case, tmp_path, monkeypatch):
     ]
 
 
-def test_ends_of_lines_of_a_check_out_are_none(case):
+def test_line_endings_of_a_checkout_are_not_a_change(case):
     case.git("update-index", "--assume-unchanged", "features/helper.py")
     (case.root / "features/helper.py").write_bytes(b"ONE = 1\r\n")
     assert case.differences() == []

@@ -43,14 +43,14 @@ def test_numbers_and_models_are_independent(registry: Registry, tmp_path: Path) 
     assert other.leases.acquire(1, OTHER, by="bela", run_id="r2")
 
 
-def test_whoever_wrote_the_token_down_recognises_its_lease(registry: Registry) -> None:
+def test_a_lease_is_recognised_by_its_token(registry: Registry) -> None:
     first = registry.leases.acquire(1, ONE, by="asha", run_id="r1")
     again = registry.leases.acquire(1, ONE, by="asha", run_id="r7")
     assert again
     assert again.holder.at == first.holder.at
 
 
-def test_a_lease_says_what_it_is_about_and_how_it_ended(registry: Registry, tmp_path: Path) -> None:
+def test_a_lease_records_its_change_and_outcome(registry: Registry, tmp_path: Path) -> None:
     subject = Subject("promotion", 7, "b" * 64, "a" * 64)
     registry.leases.acquire(1, ONE, by="asha", run_id="r1", subject=subject)
     other = Registry(None, "small", Home(tmp_path))
@@ -61,7 +61,7 @@ def test_a_lease_says_what_it_is_about_and_how_it_ended(registry: Registry, tmp_
     assert (lease.subject, lease.ended) == (subject, "done")
 
 
-def test_leases_are_no_models_and_no_versions(registry: Registry) -> None:
+def test_leases_are_neither_models_nor_versions(registry: Registry) -> None:
     for number in range(1, 4):
         registry.leases.acquire(number, ONE, by="asha", run_id="r1")
         registry.leases.release(number, ONE, "done")
@@ -136,7 +136,7 @@ class TestOfAnEarlierMlPipeline:
         assert [one.holder.by for one in again.leases.read()] == ["asha", "asha", "bela"]
         assert again.read().leases_run is not None
 
-    def test_one_that_is_open_keeps_its_number(self, earlier: Registry) -> None:
+    def test_an_open_lease_keeps_its_number(self, earlier: Registry) -> None:
         attempt = earlier.leases.acquire(2, "3" * 32, by="bela", run_id="r3")
         assert not attempt
         assert attempt.holder.by == "asha"

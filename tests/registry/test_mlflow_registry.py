@@ -94,7 +94,7 @@ class TestRun:
 
 
 class TestRegister:
-    def test_the_version_says_where_the_model_comes_from(
+    def test_the_version_records_the_origin_of_the_model(
         self, registry: Registry, make_bundle: MakeBundle
     ) -> None:
         version = registry.register(make_bundle(), {"git.commit": "f" * 40}).version
@@ -107,7 +107,7 @@ class TestRegister:
         assert version.tags["cutoff.train_end"] == "2024-03-01"
         assert version.tags["profile"] == "full"
 
-    def test_it_is_the_challenger_and_there_is_no_champion(
+    def test_a_registered_version_is_challenger_and_not_champion(
         self, registry: Registry, make_bundle: MakeBundle
     ) -> None:
         version = registry.register(make_bundle()).version
@@ -256,7 +256,7 @@ class TestRecords:
         with pytest.raises(Refused, match=r"record gate.json of version 1 was changed"):
             newest_record(registry, version, "gate.json")
 
-    def test_a_lost_one_is_no_missing_one(
+    def test_a_lost_version_is_not_reported_as_missing(
         self, registry: Registry, make_bundle: MakeBundle, home: Home
     ) -> None:
         version = registry.register(make_bundle()).version
@@ -327,7 +327,7 @@ class TestDownload:
         assert registry.register(bundle).version == version
         assert Bundle.open(registry.bundles.download(version, tmp_path / "fetched")).digest
 
-    def test_what_registering_again_does_not_mend_is_said(
+    def test_damage_that_registering_again_does_not_fix_is_reported(
         self, registry: Registry, make_bundle: MakeBundle, home: Home
     ) -> None:
         bundle = make_bundle()
@@ -337,7 +337,7 @@ class TestDownload:
         with pytest.raises(EnvironmentFault, match="does not hold version 1 as it was registered"):
             registry.register(bundle)
 
-    def test_files_that_are_gone_are_no_dead_registry(
+    def test_missing_files_are_not_reported_as_an_unavailable_registry(
         self, registry: Registry, make_bundle: MakeBundle, home: Home, tmp_path: Path
     ) -> None:
         bundle = make_bundle()
@@ -401,7 +401,7 @@ class TestAliases:
         registry.aliases.set(CHAMPION, None)
         assert registry.read().champion is None
 
-    def test_an_alias_of_a_lost_version_is_no_missing_champion(
+    def test_an_alias_of_a_lost_version_is_not_reported_as_a_missing_champion(
         self, registry: Registry, make_bundle: MakeBundle, home: Home
     ) -> None:
         registry.register(make_bundle())
@@ -454,12 +454,12 @@ def free_port() -> int:
 class TestNoAnswer:
     """ "No champion" is believed only from a registry that answered."""
 
-    def test_an_unreachable_server_is_said(self, tmp_path: Path) -> None:
+    def test_an_unreachable_server_is_reported(self, tmp_path: Path) -> None:
         registry = Registry(f"http://127.0.0.1:{free_port()}", "small", Home(tmp_path))
         with pytest.raises(EnvironmentFault, match=r"registry http://127.* does not answer"):
             registry.read()
 
-    def test_one_that_takes_the_connection_and_is_silent(
+    def test_a_server_that_never_responds_times_out(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
@@ -470,7 +470,7 @@ class TestNoAnswer:
             with pytest.raises(EnvironmentFault, match="does not answer"):
                 registry.read()
 
-    def test_one_that_answers_without_being_a_registry(
+    def test_a_server_that_is_not_a_registry_is_refused(
         self, tmp_path: Path, empty_server: str
     ) -> None:
         uri = empty_server.replace("http://", "http://user:secret@")
@@ -525,7 +525,7 @@ class TestLeavesNothingBehind:
 
 
 @pytest.mark.slow
-def test_progress_is_told_while_the_database_is_made(tmp_path: Path) -> None:
+def test_progress_is_reported_while_the_database_is_created(tmp_path: Path) -> None:
     said: list[str] = []
     registry = Registry(
         None, "small", Home(tmp_path), progress=lambda what, share: said.append(what)

@@ -152,7 +152,7 @@ def test_a_registry_that_dies_while_it_registers(
     assert (fetched / "manifest.json").read_bytes() == (bundle / "manifest.json").read_bytes()
 
 
-def test_an_answer_that_is_lost_once_makes_no_second_version(
+def test_a_lost_response_creates_no_second_version(
     server: str, proxy: FaultProxy, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MLflow sends the request again; what came of the first one is found and withdrawn."""
@@ -199,7 +199,7 @@ def test_a_second_version_of_one_identity_is_not_believed(
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
-def test_an_upload_that_is_answered_but_not_kept(
+def test_an_upload_that_the_server_does_not_store_is_detected(
     server: str, proxy: FaultProxy, delivery: Delivery, name: str
 ) -> None:
     def plan(request: Request) -> Fault | None:
@@ -328,7 +328,7 @@ def test_a_slow_registry_is_waited_for_but_not_for_ever(
 # --- leases -----------------------------------------------------------------------------------
 
 
-def test_a_lease_whose_answer_is_lost_is_recognised_by_its_token(
+def test_a_lease_with_a_lost_response_is_recognised_by_its_token(
     proxy: FaultProxy, delivery: Delivery
 ) -> None:
     registry, token = delivery.registry, "a" * 32

@@ -46,7 +46,7 @@ def test_the_file_of_an_address(uri: str, file: str | None) -> None:
 
 
 class TestMade:
-    def test_a_new_project_has_none(self, home: Home) -> None:
+    def test_a_new_project_has_no_database(self, home: Home) -> None:
         assert not made(home / "mlflow.db", home)
         promoted(home)
         assert not made(home / "mlflow.db", home)
@@ -56,7 +56,7 @@ class TestMade:
         (home / "mlflow.db").write_bytes(b"SQLite format 3")
         assert made(home / "mlflow.db", home)
 
-    def test_a_lost_one_is_told_with_what_the_history_knows(self, home: Home) -> None:
+    def test_a_lost_database_is_reported_with_the_versions_of_the_history(self, home: Home) -> None:
         file = home / "mlflow.db"
         promoted(home, 1, 2, 1)
         with pytest.raises(EnvironmentFault) as caught:
@@ -67,7 +67,7 @@ class TestMade:
             "--restore-registry' registers again what this home released"
         )
 
-    def test_an_empty_file_is_a_lost_one(self, home: Home) -> None:
+    def test_an_empty_file_is_a_lost_database(self, home: Home) -> None:
         promoted(home, 1)
         (home / "mlflow.db").touch()
         with pytest.raises(EnvironmentFault, match=r"is empty, though .* knows version 1$"):
@@ -78,7 +78,7 @@ class TestMade:
         with pytest.raises(EnvironmentFault, match=r"knows versions \.\.\., 4, 5, 6, 7, 8$"):
             raise_fault(home)
 
-    def test_a_broken_history_is_none_of_a_new_project(self, home: Home) -> None:
+    def test_a_project_with_a_broken_history_is_not_new(self, home: Home) -> None:
         (home / "history.jsonl").write_text("broken\n[]\n")
         with pytest.raises(EnvironmentFault, match=r"history knows promotions$"):
             raise_fault(home)

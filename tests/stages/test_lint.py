@@ -86,7 +86,7 @@ class TestDefaultCommands:
 
 
 class TestOtherCommands:
-    def test_output_that_nobody_knows(self, lint):
+    def test_output_in_an_unknown_format(self, lint):
         code = "print('first'); print('all is lost'); raise SystemExit(3)"
         result, context = lint({}, commands=[python(code)])
         assert result.exit_code == 1
@@ -150,7 +150,7 @@ class TestOtherCommands:
         assert "reports/train.json was made" in result.report.checks[1].observed
         assert result.report.checks[-1].verdict is Verdict.SKIPPED
 
-    def test_what_a_formatter_rewrites_is_not_kept_and_said(self, lint):
+    def test_files_that_a_formatter_rewrites_are_discarded_and_reported(self, lint):
         result, context = lint({"late.py": "x = ( 1)\n"}, commands=[["ruff", "format", "."]])
         assert result.report.verdict is Verdict.PASS
         assert result.report.checks[0].why.startswith("changed late.py in a copy of the project")
@@ -158,13 +158,13 @@ class TestOtherCommands:
 
 
 class TestUsage:
-    def test_missing_tool_says_how_to_install_it(self, lint):
+    def test_the_error_for_a_missing_tool_has_its_install_command(self, lint):
         result, _ = lint({}, commands=[["no-such-linter", "."]])
         assert result.exit_code == 2
         assert "'no-such-linter' is not installed" in result.report.summary
         assert "pip install no-such-linter" in result.report.summary
 
-    def test_missing_tool_is_told_before_any_other_runs(self, lint):
+    def test_a_missing_tool_is_reported_before_any_other_runs(self, lint):
         code = "open('ran', 'w')"
         result, context = lint({}, commands=[python(code), ["no-such-linter"]])
         assert result.exit_code == 2

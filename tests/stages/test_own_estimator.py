@@ -93,7 +93,7 @@ def run(make_context, project, *stages):
     return results[-1]
 
 
-def test_it_goes_through_train_evaluate_and_package(own_project, make_context):
+def test_an_own_estimator_passes_train_evaluate_and_package(own_project, make_context):
     project = own_project("my_models:Churn", {"trees": 25})
     for stage in ("validate-data", "train", "evaluate", "package"):
         result = run(make_context, project, stage)
@@ -145,7 +145,7 @@ def clean_rows():
         ("my models:Churn", {}, 2, "expected a name, or module:Name"),
     ],
 )
-def test_what_cannot_be_served_is_refused_with_its_reason(
+def test_an_estimator_that_cannot_be_served_is_refused_with_the_reason(
     own_project, make_context, clean_rows, reference, params, exit_code, message
 ):
     from tests.stages.test_train import validated

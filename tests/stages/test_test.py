@@ -56,7 +56,7 @@ class TestPass:
         assert case.get("name") == "test_sign"
         assert (case.get("file"), case.get("line")) == ("tests/unit/test_sign.py", "4")
 
-    def test_what_is_said_names_the_projects_own_files(self, unit_tests):
+    def test_messages_name_the_projects_own_files(self, unit_tests):
         """They ran in a copy."""
         code = "from pathlib import Path\nimport features.own\n"
         code += "def test_here(): Path(__file__).with_name('none').read_text()\n"

@@ -140,7 +140,7 @@ def test_the_bundles_reader_opens_the_model(trains):
     assert np.abs(answers - golden["__probability"]).max() <= 1e-5
 
 
-def test_the_record_tells_recipe_split_and_identity(trains):
+def test_the_record_has_recipe_split_and_identity(trains):
     result, folder = trains()
     record = TrainingRecord.from_json(json.loads((folder / "model/training.json").read_text()))
     assert (record.estimator, record.problem, record.profile) == ("xgboost", "bars", "full")
@@ -191,7 +191,7 @@ WITH_A_SEARCH = {
 
 
 class TestSearch:
-    def test_a_killed_build_goes_on_where_it_was_and_makes_the_same_model(self, trains):
+    def test_a_killed_build_resumes_and_trains_the_same_model(self, trains):
         whole, folder = trains("whole", sections=WITH_A_SEARCH)
         assert whole.exit_code == 0, whole.report.summary
         expected = {
@@ -344,7 +344,7 @@ class TestRefusals:
 
 @pytest.mark.usefixtures("without_landlock")
 @pytest.mark.parametrize("place", ["reports/validate-data.json", "data/clean.parquet"])
-def test_feature_modules_that_write_what_others_read_are_refused(
+def test_feature_modules_that_change_files_of_later_stages_are_refused(
     make_project, make_context, exchange, place
 ):
     project = make_project(features={"modules": ["own"]})

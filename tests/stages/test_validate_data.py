@@ -58,7 +58,7 @@ def test_the_embedded_exchange_passes_under_the_default_tolerances(validate):
     assert "great_expectations" in result.report.versions
 
 
-def test_two_runs_write_the_same_bytes_whatever_the_order_of_the_source(validate, bars):
+def test_two_runs_write_the_same_bytes_in_any_order_of_the_source(validate, bars):
     _, first = validate(bars, name="a")
     _, second = validate(bars.sort_values(["symbol", "date"]), name="b")
     assert first.report.outputs == second.report.outputs
@@ -269,7 +269,7 @@ def test_a_table_is_validated_without_time_or_entities(make_project, make_contex
     assert sample.report.profile is Profile.FULL
 
 
-def test_a_file_with_its_newest_row_first_is_told_what_to_set(validate, bars):
+def test_the_error_for_a_file_with_its_newest_row_first_has_the_setting(validate, bars):
     _, result = validate(bars.iloc[::-1])
     assert failed(result) == {"dates_increase"}
     assert "set data.tolerances.dates_increase to 1.0" in result.report.summary
