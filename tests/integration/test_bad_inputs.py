@@ -117,10 +117,10 @@ def test_spoilt_bars_are_refused_and_the_column_is_named(
     code, report = stage(project, "validate-data")
     assert report is not None
     assert code in (1, 2)
-    told = one_line(report) + " ".join(
+    output = one_line(report) + " ".join(
         f"{check.name} {check.why}" for check in report.checks if check.verdict != "pass"
     )
-    assert named in told
+    assert named in output
 
 
 def test_text_in_one_price_sets_that_row_aside_with_its_reason(project: Any) -> None:
@@ -228,7 +228,7 @@ def test_an_unreadable_database_is_an_environment_fault(make_project: Any) -> No
     one_line(report)
 
 
-def test_a_working_folder_that_cannot_be_written_is_said(
+def test_a_working_folder_that_cannot_be_written_is_named(
     project: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project.root / "build").symlink_to("/sys")
@@ -237,7 +237,7 @@ def test_a_working_folder_that_cannot_be_written_is_said(
     assert "working folder" in capsys.readouterr().err
 
 
-def test_a_home_that_cannot_be_written_is_said(
+def test_a_home_that_cannot_be_written_is_named(
     project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ML_HOME", "/sys/ml-home")

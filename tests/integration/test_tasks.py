@@ -92,8 +92,8 @@ def test_a_regression_reaches_production(make_project: Any, command_line: Any) -
     answer = httpx.post(f"{url}/predict", json={"features": expected["inputs"][0]}).json()
     assert answer["prediction"] == pytest.approx(expected["predictions"][0], abs=1e-2)
     assert answer["interval"][0] < answer["prediction"] < answer["interval"][1]
-    told = httpx.post(f"{url}/invocations", json={"instances": expected["inputs"][:2]}).json()
-    assert told["predictions"] == pytest.approx(expected["predictions"][:2], abs=1e-2)
+    invoked = httpx.post(f"{url}/invocations", json={"instances": expected["inputs"][:2]}).json()
+    assert invoked["predictions"] == pytest.approx(expected["predictions"][:2], abs=1e-2)
     metadata = httpx.get(f"{url}/metadata").json()
     assert (metadata["task"], metadata["interval_coverage"]) == ("regression", 0.9)
 
@@ -136,8 +136,8 @@ def test_a_multiclass_classification_reaches_production(
     found = [answer["probabilities"][name] for name in classes]
     assert found == pytest.approx(expected["probabilities"][0], abs=1e-5)
     assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
-    told = httpx.post(f"{url}/invocations", json={"instances": expected["inputs"][:1]}).json()
-    assert told["predictions"] == [answer["probabilities"]]
+    invoked = httpx.post(f"{url}/invocations", json={"instances": expected["inputs"][:1]}).json()
+    assert invoked["predictions"] == [answer["probabilities"]]
 
     out = project.root / "scores.parquet"
     assert command("score", "--in", "data.csv", "--out", str(out)).code == 0

@@ -44,14 +44,14 @@ class TestMatrix:
         assert list(matrix(walk, standard=("rsi_14", "weekday")).features) == ["rsi_14", "weekday"]
 
     @pytest.mark.parametrize(
-        ("standard", "said"),
+        ("standard", "message"),
         [
             (("rsi_41",), "features.standard: unknown 'rsi_41'; did you mean 'rsi_14'"),
             (False, "the model has no feature"),
         ],
     )
-    def test_refuses_a_wrong_choice(self, walk, standard, said):
-        with pytest.raises(UsageError, match=said):
+    def test_refuses_a_wrong_choice(self, walk, standard, message):
+        with pytest.raises(UsageError, match=message):
             matrix(walk, standard=standard)
 
     def test_scale_of_prices_does_not_matter(self, walk):
@@ -60,7 +60,7 @@ class TestMatrix:
         pd.testing.assert_frame_equal(matrix(scaled).features, matrix(walk).features, rtol=1e-5)
 
     @pytest.mark.parametrize(
-        ("change", "said"),
+        ("change", "message"),
         [
             (lambda f: f.iloc[:0], "there are no bars"),
             (lambda f: f.assign(date=f["date"].where(f.index != 3)), "row 3 has no date"),
@@ -68,8 +68,8 @@ class TestMatrix:
             (lambda f: pd.concat([f, f.iloc[[5]]]), "A has two bars of 2020-01-10"),
         ],
     )
-    def test_refuses_what_validation_should_have_set_aside(self, walk, change, said):
-        with pytest.raises(Refused, match=said):
+    def test_refuses_what_validation_should_have_set_aside(self, walk, change, message):
+        with pytest.raises(Refused, match=message):
             matrix(change(walk))
 
     def test_survives_defects_that_were_not_set_aside(self, walk):

@@ -41,7 +41,7 @@ class TestBars:
         assert table["source_row"].tolist() == clean.index.tolist()
         assert list(table.columns[:4]) == ["source_row", "date", "symbol", "sector"]
 
-    def test_says_what_was_set_aside(self, make_project, written, tmp_path):
+    def test_rows_that_were_set_aside_are_listed(self, make_project, written, tmp_path):
         computed = compute_features(make_project(), written, tmp_path / "out.csv")
         rows = len(pd.read_csv(written))
         assert (computed.read, computed.rows, computed.set_aside) == (rows, rows - 1, 1)

@@ -32,7 +32,7 @@ def test_options_reach_the_plugin():
 
 
 @pytest.mark.parametrize(
-    ("section", "said"),
+    ("section", "message"),
     [
         ({"kind": "bar"}, "unknown problem.kind 'bar'; did you mean 'bars'"),
         ({"kind": "bars", "daily_limt": 1}, "unknown key 'daily_limt'; did you mean 'daily_limit'"),
@@ -41,8 +41,8 @@ def test_options_reach_the_plugin():
         ({"kind": "table", "label": "y", "unseen": "guess"}, "unseen is 'guess'"),
     ],
 )
-def test_says_which_key_is_wrong(section, said):
-    with pytest.raises(UsageError, match=said):
+def test_the_wrong_key_is_named(section, message):
+    with pytest.raises(UsageError, match=message):
         load_problem(ProblemSection(**section), ROOT)
 
 

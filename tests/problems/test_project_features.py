@@ -96,7 +96,7 @@ def broken(bars):
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "message"),
     [
         (broken, r"feature mine\.broken raised KeyError: 'clsoe'"),
         (lambda bars: bars["close"].iloc[1:], r"mine\.<lambda> returns \d+ values for 60 rows"),
@@ -119,8 +119,8 @@ def broken(bars):
         (lambda bars: bars["close"] / bars["close"].mean(), "changes when later bars"),
     ],
 )
-def test_fault_is_one_line_that_names_the_function(function, said, walk):
-    with pytest.raises(UsageError, match=said) as caught:
+def test_fault_is_one_line_that_names_the_function(function, message, walk):
+    with pytest.raises(UsageError, match=message) as caught:
         features(walk, function)
     assert "\n" not in str(caught.value)
     assert "mine." in str(caught.value)

@@ -128,7 +128,7 @@ class TestMatrix:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("options", "said"),
+        ("options", "message"),
         [
             ({"categorical": ("town",), "numeric": ("town",)}, "'town' stands in numeric and cat"),
             ({"categorical": ("bought",)}, "the label 'bought' stands among the features"),
@@ -136,12 +136,12 @@ class TestRefusals:
             ({"categorical": ("town",), "drop": ("town",)}, "'town' is both a feature and dropped"),
         ],
     )
-    def test_roles_that_clash(self, options, said):
-        with pytest.raises(UsageError, match=said):
+    def test_roles_that_clash(self, options, message):
+        with pytest.raises(UsageError, match=message):
             table(**options)
 
     @pytest.mark.parametrize(
-        ("change", "options", "said"),
+        ("change", "options", "message"),
         [
             ({}, {"categorical": ("towm", "plan")}, "no column 'towm'; did you mean 'town'"),
             ({}, {"cluster": "clinic"}, "no column 'clinic'"),
@@ -149,12 +149,12 @@ class TestRefusals:
             ({}, {"group": "clinic"}, "no column 'clinic'"),
         ],
     )
-    def test_absent_columns(self, customers, change, options, said):
-        with pytest.raises(UsageError, match=said):
+    def test_absent_columns(self, customers, change, options, message):
+        with pytest.raises(UsageError, match=message):
             table(**FULL | options).matrix(customers.assign(**change), [], True)
 
     @pytest.mark.parametrize(
-        ("change", "options", "said"),
+        ("change", "options", "message"),
         [
             (
                 {},
@@ -166,12 +166,12 @@ class TestRefusals:
             ({"day": ["x", "y", "z", "w"]}, {}, "row 0 has no date in 'day'"),
         ],
     )
-    def test_data_that_cannot_serve(self, customers, change, options, said):
-        with pytest.raises(Refused, match=said):
+    def test_data_that_cannot_serve(self, customers, change, options, message):
+        with pytest.raises(Refused, match=message):
             table(**FULL | options).matrix(customers.assign(**change), [], True)
 
     @pytest.mark.parametrize(
-        ("change", "positive", "said"),
+        ("change", "positive", "message"),
         [
             (["a", "b", "c", "yes"], "yes", r"has 4 values: a \(1\), b \(1\), c \(1\), yes \(1\)"),
             (
@@ -183,8 +183,8 @@ class TestRefusals:
             ([0, 1, 2, 1], 1, r"has 3 values: 1 \(2\), 0 \(1\), 2 \(1\)"),
         ],
     )
-    def test_labels_that_are_not_two_values(self, customers, change, positive, said):
-        with pytest.raises(UsageError, match=said):
+    def test_labels_that_are_not_two_values(self, customers, change, positive, message):
+        with pytest.raises(UsageError, match=message):
             table(**FULL | {"positive": positive}).matrix(customers.assign(bought=change), [], True)
 
     def test_no_row(self, customers):

@@ -185,7 +185,7 @@ class TestBoosting:
         with pytest.raises(KeyboardInterrupt):
             trained("xgboost", progress=interrupt)
 
-    def test_knows_every_parameter_by_the_name_that_xgboost_knows(self):
+    def test_every_parameter_has_the_name_that_xgboost_uses(self):
         import xgboost
 
         def complaints(params):
@@ -260,7 +260,7 @@ class TestLightGBM:
         assert np.array_equal(lightgbm.Booster(model_str=text).predict(x), expected)
         assert "num_threads" not in text
 
-    def test_knows_every_parameter_by_the_name_that_lightgbm_knows(self, capfd):
+    def test_every_parameter_has_the_name_that_lightgbm_uses(self, capfd):
         import lightgbm
 
         def complaints(params):

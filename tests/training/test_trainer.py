@@ -136,9 +136,9 @@ class TestTrained:
         assert list(trained.reference) == ["signal", "noise", "kind", "__probability"]
 
     def test_progress_is_reported(self):
-        told = []
-        run(progress=lambda what, share: told.append(what))
-        assert {"boosting", "exporting"} <= set(told)
+        activities = []
+        run(progress=lambda what, share: activities.append(what))
+        assert {"boosting", "exporting"} <= set(activities)
 
     def test_calibration_is_part_of_the_model(self):
         section = TRAIN.model_copy(update={"calibration": "sigmoid"})

@@ -106,8 +106,8 @@ class BarSeries:
 
         group = pd.Series(UNGROUPED, index=self.frame.index, dtype=object)
         if "sector" in self.frame:
-            given = self.frame["sector"]
-            group = given.astype(object).where(given.notna(), UNKNOWN_GROUP)
+            sectors = self.frame["sector"]
+            group = sectors.astype(object).where(sectors.notna(), UNKNOWN_GROUP)
         return pd.DataFrame(
             {
                 "time": self.times,

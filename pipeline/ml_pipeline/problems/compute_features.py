@@ -107,16 +107,16 @@ class Computed:
     @property
     def summary(self) -> str:
         """One line for the terminal."""
-        told = f"{self.rows:,} rows of {len(self.features)} features in {self.out}"
+        line = f"{self.rows:,} rows of {len(self.features)} features in {self.out}"
         if self.set_aside:
-            told += (
+            line += (
                 f"; {self.set_aside:,} of {self.read:,} rows missed a data test and are left out"
             )
         if self.missed:
-            told += f": {shown(self.missed)}"
+            line += f": {shown(self.missed)}"
         for name, count in self.blanked.items():
-            told += f"; {count:,} cells of {name} count as missing"
-        return told
+            line += f"; {count:,} cells of {name} count as missing"
+        return line
 
 
 def compute_features(
@@ -130,13 +130,13 @@ def compute_features(
     there, from 0), the time, entity and group columns that the problem has, and the features.
 
     Features of a bar need the bars before it, and cross-sectional ones the day's other symbols:
-    give the history too, and take the rows that are wanted from the output.
+    give the history too, and select the needed rows from the output.
 
     Args:
         project: its configuration says how columns are mapped and which features there are.
         source: a CSV file, plain or packed, or a Parquet file.
         out: a ``.parquet`` or ``.csv`` file; written whole or not at all.
-        progress: told what is being done.
+        progress: called with what is being done.
 
     Raises:
         UsageError: a file name's ending is unknown, or configuration, columns or a feature
@@ -288,11 +288,11 @@ def _first_missed(
         f"{'missing' if pd.isna(row[name]) else str(row[name])[:MOST_CHARACTERS]}"
         for name in [*names][:MAX_EXAMPLE_COLUMNS]
     )
-    told = f"the first one, {read.place(row[SOURCE_ROW])}, misses: {row[REASONS]}"
-    told += f" ({shown})" if shown else ""
+    line = f"the first one, {read.place(row[SOURCE_ROW])}, misses: {row[REASONS]}"
+    line += f" ({shown})" if shown else ""
     if any(FORMS.get(test.expect) == "date" for test in about):
-        told += f"; a day is {read.date_format or 'YYYY-MM-DD'} here"
-    return told
+        line += f"; a day is {read.date_format or 'YYYY-MM-DD'} here"
+    return line
 
 
 def _with_label(raw: pd.DataFrame, problem: Problem, project: Project) -> pd.DataFrame:

@@ -137,8 +137,8 @@ def _call(function: FeatureFunction, block: pd.DataFrame) -> dict[str, Any]:
     try:
         result = function.function(block)
     except (Exception, SystemExit) as error:
-        told = f"{type(error).__name__}: {error}"
-        raise UsageError(f"feature {function.where} raised {told}") from error
+        message = f"{type(error).__name__}: {error}"
+        raise UsageError(f"feature {function.where} raised {message}") from error
     if isinstance(result, np.ndarray) and result.ndim == 1:
         if result.size != len(block):
             raise _wrong(function, f"{result.size} values for {len(block)} rows")
@@ -151,13 +151,13 @@ def _call(function: FeatureFunction, block: pd.DataFrame) -> dict[str, Any]:
         raise _wrong(function, "another index than that of its rows")
     if isinstance(result, pd.Series):
         named = result.name is not None and result.name not in block.columns
-        given = [(result.name if named else function.name, result)]
+        results = [(result.name if named else function.name, result)]
     else:
         if result.columns.empty or not result.columns.is_unique:
             found = "no column" if result.columns.empty else "two columns of one name"
             raise _wrong(function, found)
-        given = list(result.items())
-    return {_name(function, name): _plain(function, str(name), values) for name, values in given}
+        results = list(result.items())
+    return {_name(function, name): _plain(function, str(name), values) for name, values in results}
 
 
 def _name(function: FeatureFunction, name: object) -> str:

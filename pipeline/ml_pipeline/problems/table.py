@@ -310,11 +310,11 @@ class Table:
         from ml_pipeline.data.typed_columns import as_numbers
 
         numbers = as_numbers(values)
-        strange = values[numbers.isna() & values.notna()]
-        if len(strange):
+        unreadable = values[numbers.isna() & values.notna()]
+        if len(unreadable):
             raise UsageError(
-                f"label '{values.name}' is no number in {len(strange)} rows, such as "
-                f"{str(strange.iloc[0])[:40]!r}",
+                f"label '{values.name}' is no number in {len(unreadable)} rows, such as "
+                f"{str(unreadable.iloc[0])[:40]!r}",
                 expected="finite numbers, for problem.task: regression",
             )
         return numbers.astype(np.float64).rename("label")
@@ -349,8 +349,12 @@ class Table:
         count = int(values[known].nunique())
         positive = (values[known] == comparable_positive(options.positive)).astype(np.float64)
         if known.any() and not positive.any():
-            wanted = options.positive
-            never = str(wanted).lower() if isinstance(wanted, bool) else repr(wanted)
+            positive_value = options.positive
+            never = (
+                str(positive_value).lower()
+                if isinstance(positive_value, bool)
+                else repr(positive_value)
+            )
             raise UsageError(
                 f"problem.positive: label '{options.label}' is never {never}: it is "
                 f"{shown_labels(rows[options.label])}",

@@ -55,8 +55,8 @@ def stability_of_counts(expected: Floats, actual: Floats, *, bins: int = BINS) -
     first, second = _histogram(expected), _histogram(actual)
     if len(first) != len(second):
         raise ValueError(f"histograms of {len(first)} and {len(second)} bins")
-    held = np.flatnonzero(first)
-    lowest, highest = int(held[0]), int(held[-1])
+    occupied = np.flatnonzero(first)
+    lowest, highest = int(occupied[0]), int(occupied[-1])
     starts, inside = [0] if lowest else [], 0.0
     for index in range(lowest, highest + 1):
         if inside == 0.0:

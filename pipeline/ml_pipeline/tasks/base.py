@@ -96,7 +96,7 @@ class Task(Protocol):
 
     @property
     def objective(self) -> Objective:
-        """What an estimator is asked for; for multi-class known once the classes are."""
+        """What an estimator has to learn; of a multi-class task it is complete after training."""
 
     # --- what training learns, and what the manifest records ------------------------------
 
@@ -257,7 +257,7 @@ class Task(Protocol):
             rows: keys of the rows to predict.
         """
 
-    def binary_labels(self, train: Floats, held: Floats) -> Sequence[tuple[Floats, Floats]]:
+    def binary_labels(self, train: Floats, holdout: Floats) -> Sequence[tuple[Floats, Floats]]:
         """Return 0/1 labels of both parts by which the AUC of one feature alone is measured."""
 
     def defers_metric(self, name: str) -> bool:

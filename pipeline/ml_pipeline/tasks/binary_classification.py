@@ -94,9 +94,11 @@ class BinaryClassification(Task):
     # --- labels -----------------------------------------------------------------------------
 
     def check_labels(self, known: Floats) -> None:
-        strange = known[(known != 0) & (known != 1)]
-        if len(strange):
-            raise Refused(f"{len(strange)} labels such as {strange[0]:g}", expected="0 or 1")
+        invalid_labels = known[(known != 0) & (known != 1)]
+        if len(invalid_labels):
+            raise Refused(
+                f"{len(invalid_labels)} labels such as {invalid_labels[0]:g}", expected="0 or 1"
+            )
 
     def training_fault(self, labels: Floats) -> str:
         if len(labels) and 0 < labels.mean() < 1:
@@ -204,8 +206,8 @@ class BinaryClassification(Task):
     ) -> Mapping[str, Floats]:
         return {}
 
-    def binary_labels(self, train: Floats, held: Floats) -> Sequence[tuple[Floats, Floats]]:
-        return [(train, held)]
+    def binary_labels(self, train: Floats, holdout: Floats) -> Sequence[tuple[Floats, Floats]]:
+        return [(train, holdout)]
 
     def defers_metric(self, name: str) -> bool:  # noqa: ARG002
         return False

@@ -254,10 +254,10 @@ class MulticlassClassification(Task):
     ) -> Mapping[str, Floats]:
         return {}
 
-    def binary_labels(self, train: Floats, held: Floats) -> Sequence[tuple[Floats, Floats]]:
+    def binary_labels(self, train: Floats, holdout: Floats) -> Sequence[tuple[Floats, Floats]]:
         """Return each class against the others."""
         return [
-            ((train == number).astype("float64"), (held == number).astype("float64"))
+            ((train == number).astype("float64"), (holdout == number).astype("float64"))
             for number in range(len(self.classes))
         ]
 

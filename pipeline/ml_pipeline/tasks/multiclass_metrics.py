@@ -37,8 +37,8 @@ def brier_scores(labels: Floats, probabilities: Floats) -> Floats:
     """Return the squared distance of probabilities and label a row (Brier, 1950), 0 to 2."""
     import numpy as np
 
-    wanted = labels[:, None] == np.arange(probabilities.shape[1])
-    scores: Floats = ((probabilities - wanted) ** 2).sum(axis=1)
+    one_hot = labels[:, None] == np.arange(probabilities.shape[1])
+    scores: Floats = ((probabilities - one_hot) ** 2).sum(axis=1)
     return scores
 
 

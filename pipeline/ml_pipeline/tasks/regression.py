@@ -276,12 +276,12 @@ class Regression(Task):
         found = rows[ENTITY_COLUMN].map(last).fillna(of_all).to_numpy(dtype=np.float64)
         return {"last_value": found}
 
-    def binary_labels(self, train: Floats, held: Floats) -> Sequence[tuple[Floats, Floats]]:
+    def binary_labels(self, train: Floats, holdout: Floats) -> Sequence[tuple[Floats, Floats]]:
         """Return whether labels lie above the median of the training part."""
         import numpy as np
 
         middle = float(np.median(train))
-        return [((train > middle).astype(np.float64), (held > middle).astype(np.float64))]
+        return [((train > middle).astype(np.float64), (holdout > middle).astype(np.float64))]
 
     def defers_metric(self, name: str) -> bool:  # noqa: ARG002
         return False

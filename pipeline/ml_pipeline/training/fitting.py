@@ -54,7 +54,7 @@ class Model:
         return raw if self.curve is None else self.curve.add_to(graph, raw)
 
     def checks(self) -> list[Check]:
-        """Return what the fit says about itself; advisory."""
+        """Return the checks of the fit itself; advisory."""
         found = [self.fitted.converged(), self.curve.check() if self.curve else None]
         return [check for check in found if check is not None]
 

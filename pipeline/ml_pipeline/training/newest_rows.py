@@ -23,7 +23,7 @@ def newest_rows(keys: pd.DataFrame, limit: int, days: int) -> Rows:
     Args:
         keys: columns ``time`` and ``entity``.
         limit: the most rows.
-        days: the days that are wanted.
+        days: the days to select.
     """
     everything = np.arange(len(keys))
     if len(keys) <= limit:
@@ -50,6 +50,6 @@ def hashed_rows(frame: pd.DataFrame, limit: int) -> Rows:
 
 def _whole_days(day: np.ndarray[Any, Any], rows: Rows, limit: int) -> Rows:
     days, counts = np.unique(day[rows], return_counts=True)
-    kept = max(1, int((np.cumsum(counts[::-1]) <= limit).sum()))
-    newest: Rows = rows[day[rows] >= days[-kept]]
+    days_kept = max(1, int((np.cumsum(counts[::-1]) <= limit).sum()))
+    newest: Rows = rows[day[rows] >= days[-days_kept]]
     return newest

@@ -23,8 +23,8 @@ LEAST = 1e-15
 
 def log_loss(label: Vector, probability: Vector) -> float:
     """Return the mean negative log likelihood in nats; both of shape [n]."""
-    kept = np.clip(probability, LEAST, 1 - LEAST)
-    return float(-np.mean(label * np.log(kept) + (1 - label) * np.log1p(-kept)))
+    clipped = np.clip(probability, LEAST, 1 - LEAST)
+    return float(-np.mean(label * np.log(clipped) + (1 - label) * np.log1p(-clipped)))
 
 
 def loss(label: Vector, prediction: Vector, task: Task) -> float:
@@ -62,9 +62,9 @@ def search(
     """
     for number, fold in enumerate(folds):
         if fault := task.training_fault(y[fold.train]):
-            told = "are of one class" if task.name == BINARY.name else fault
+            reason = "are of one class" if task.name == BINARY.name else fault
             raise Refused(
-                f"all training rows of walk-forward fold {number + 1} {told}",
+                f"all training rows of walk-forward fold {number + 1} {reason}",
                 hint="lower split.folds or split.fold_days",
             )
     trials: list[Trial] = []
@@ -90,4 +90,4 @@ def _at(rows: Rows, x: Encoded, y: Vector) -> LabelledRows:
 
 
 def _quiet(what: str, share: float) -> None:
-    """Say nothing: the search tells its own progress."""
+    """Ignore the progress of a single fit: the search reports its own."""

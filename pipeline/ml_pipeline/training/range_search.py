@@ -37,33 +37,33 @@ def search_ranges(
         seed: Of the sampler.
         log: Holds the trials of an interrupted run, and takes each new one.
     """
-    tried: list[tuple[dict[str, Any], Trial]] = []
+    trials: list[tuple[dict[str, Any], Trial]] = []
     for number in range(section.trials):
         recorded = log.trial(number)
         if recorded is None:
-            values = suggest(section, tried, seed)
+            values = suggest(section, trials, seed)
             trial = score(recipe_of(values), number)
             log.append(values, trial)
         else:
             values, trial = recorded
-        tried.append((values, trial))
-    best = min(range(len(tried)), key=lambda number: tried[number][1].mean)
-    return recipe_of(tried[best][0]), tuple(trial for _, trial in tried)
+        trials.append((values, trial))
+    best = min(range(len(trials)), key=lambda number: trials[number][1].mean)
+    return recipe_of(trials[best][0]), tuple(trial for _, trial in trials)
 
 
 def suggest(
-    section: SearchSection, tried: list[tuple[dict[str, Any], Trial]], seed: int
+    section: SearchSection, trials: list[tuple[dict[str, Any], Trial]], seed: int
 ) -> dict[str, Any]:
     """Return the values of the next trial, by parameter."""
     import numpy as np
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    own = int(np.random.SeedSequence([seed, len(tried)]).generate_state(1)[0])
+    own = int(np.random.SeedSequence([seed, len(trials)]).generate_state(1)[0])
     sampler = optuna.samplers.TPESampler(seed=own, n_startup_trials=STARTUP)
     study = optuna.create_study(sampler=sampler)
     space = _distributions(section)
-    for values, trial in tried:
+    for values, trial in trials:
         study.add_trial(
             optuna.trial.create_trial(params=values, distributions=space, value=trial.mean)
         )
