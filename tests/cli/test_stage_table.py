@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 import typing
 from pathlib import Path
 
 import pytest
+from ml_pipeline.project import pytest_plugin, user_tests
 from ml_pipeline.stages import runner
 from ml_pipeline.stages.context import Context
 from ml_pipeline.stages.record import NoFlags, changed, flags_of, values_of
@@ -32,6 +34,16 @@ def test_stages_that_a_record_names_come_before_it(name: str) -> None:
 def test_every_artefact_has_one_maker() -> None:
     for artefact in ("data/clean.parquet", "data/holdout.parquet", "model/model.onnx", "bundle"):
         assert len([stage for stage in STAGES.values() if stage.makes(artefact)]) == 1
+
+
+def test_project_tests_and_fixtures_name_stages_of_the_table() -> None:
+    for name in user_tests.STAGES.values():
+        source = Path(importlib.import_module(STAGES[name].module).__file__).read_text()
+        assert "run_user_tests(" in source
+    for verb in pytest_plugin.VERBS.values():
+        name, _, environment = verb.partition(" ")
+        assert name in user_tests.STAGES.values()
+        assert bool(environment) is STAGES[name].environment
 
 
 @pytest.mark.parametrize("name", STAGES)

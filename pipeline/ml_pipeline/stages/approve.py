@@ -32,7 +32,7 @@ from ml_pipeline.stages.table import ApproveFlags
 def run(context: Context[ApproveFlags]) -> Outcome:
     """Write ``approval.dsse.json`` and attach it to the version.
 
-    An answer that the policy does not let count fails the stage and is neither signed nor kept.
+    An answer that the policy does not accept fails the stage and is neither signed nor stored.
 
     Raises:
         Refused: the gate did not pass, or another version is the challenger.
@@ -46,13 +46,13 @@ def run(context: Context[ApproveFlags]) -> Outcome:
     policy = policies.load(context.policy, context.config.policy)
     registry = Registry.of(context.project, context.home, context.progress)
     production = production_of(context.project, context.home)
-    found = contenders(registry, production, context.home, flags.expect_version)
-    challenger, champion = found.challenger, found.champion
+    versions = contenders(registry, production, context.home, flags.expect_version)
+    challenger, champion = versions.challenger, versions.champion
     if is_champion(challenger, champion):
-        return _nothing(challenger)
+        return _nothing_to_promote(challenger)
     facts = gather(registry, challenger, champion, policy)
     keys = trusted_keys(context.home, policy)
-    earlier = decisions(registry, context.home, found, lambda: keys)
+    earlier = decisions(registry, context.home, versions, lambda: keys)
     answer, method = by_flags or find_answer(
         policy, facts, earlier, interactive=context.interactive
     )
@@ -69,7 +69,7 @@ def run(context: Context[ApproveFlags]) -> Outcome:
             policy, decision=answer.decision, by=answer.by, method=method, authors=authors
         )
     except Refused as refused:
-        return _not_counted(challenger, answer, refused)
+        return _not_accepted(challenger, answer, refused)
     approval = Approval(
         model=challenger.name,
         version=challenger.number,
@@ -89,7 +89,7 @@ def run(context: Context[ApproveFlags]) -> Outcome:
     path = workdir.write_bytes(context.workdir / APPROVAL_RECORD, content)
     registry.records.attach(challenger, APPROVAL_RECORD, content)
     return Outcome(
-        summary=_line(approval),
+        summary=_summary(approval),
         checks=[check_approval(approval)],
         metrics={"method": method, "counted": True},
         outputs=[path],
@@ -97,8 +97,8 @@ def run(context: Context[ApproveFlags]) -> Outcome:
     )
 
 
-def _not_counted(challenger: Version, answer: Answer, refused: Refused) -> Outcome:
-    """Return the outcome of an answer that the policy does not let count: nothing is signed."""
+def _not_accepted(challenger: Version, answer: Answer, refused: Refused) -> Outcome:
+    """Return the outcome of an answer that the policy does not accept: nothing is signed."""
     return Outcome(
         summary=str(refused),
         checks=[
@@ -115,12 +115,12 @@ def _not_counted(challenger: Version, answer: Answer, refused: Refused) -> Outco
     )
 
 
-def _line(approval: Approval) -> str:
+def _summary(approval: Approval) -> str:
     past = "approved" if approval.decision == "approve" else "rejected"
     return f"version {approval.version} {past} by {approval.by}: {approval.reason}"
 
 
-def _nothing(champion: Version) -> Outcome:
+def _nothing_to_promote(champion: Version) -> Outcome:
     return Outcome(
         summary=f"nothing to promote: version {champion.number} is the champion",
         checks=[check_nothing_to_promote(champion.identity)],

@@ -21,8 +21,8 @@ def run(context: Context[DeployFlags]) -> Outcome:
 
     Raises:
         UsageError: no version is registered, or not this one.
-        Refused: the bundle does not verify, the new server is not healthy, or production is to
-            serve what was not promoted.
+        Refused: the bundle does not verify, the new server is not healthy, or the version for
+            production was not promoted.
         EnvironmentFault: registry, disk or port are unavailable.
     """
     name = context.environment or ""

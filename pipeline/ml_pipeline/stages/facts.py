@@ -10,7 +10,7 @@ from ml_pipeline.stages.record import Stage, changed, flags_of
 
 
 def facts_of(stage: Stage) -> dict[str, Any]:
-    """Return what ``resources/steps.json`` and ``ml-pipeline stages --json`` say of a stage."""
+    """Return a stage's entry in ``resources/steps.json`` and ``ml-pipeline stages --json``."""
     shown = [flag for flag in flags_of(stage.flags) if flag.in_step]
     return {
         "summary": stage.summary,

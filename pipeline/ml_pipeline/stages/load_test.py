@@ -18,11 +18,11 @@ from ml_pipeline.targets.base import Placement
 from ml_pipeline.traffic import open_loop, prediction_requests
 
 ROWS = 10_000
-"""Most rows that requests are made of."""
+"""The largest number of different rows in the requests."""
 
 
 def run(context: Context[NoFlags]) -> Outcome:
-    """Load the environment's server as ``load_test`` of ``ml.yaml`` says.
+    """Send the requests that ``load_test`` of ``ml.yaml`` configures to the environment's server.
 
     Raises:
         EnvironmentFault: nothing is served there.
@@ -38,24 +38,28 @@ def run(context: Context[NoFlags]) -> Outcome:
         return Outcome(summary=served.why, checks=[served], model=model)
     rows, source = _rows(context, bundle)
     seconds = section.warmup + section.seconds
-    due = open_loop.constant_rate(section.rate, seconds)
+    send_times = open_loop.constant_rate(section.rate, seconds)
     context.progress(f"{section.rate:g} requests/s for {seconds:g} s", 0.2)
-    bodies = prediction_requests.request_bodies(rows, len(due), section.rows)
-    (answers,) = prediction_requests.send_streams(
-        [prediction_requests.RequestStream(deployment.url, token, bodies, due, [PROBE] * len(due))]
+    bodies = prediction_requests.request_bodies(rows, len(send_times), section.rows)
+    (responses,) = prediction_requests.send_streams(
+        [
+            prediction_requests.RequestStream(
+                deployment.url, token, bodies, send_times, [PROBE] * len(send_times)
+            )
+        ]
     )
-    found = load_test.measure(
-        answers, warmup=section.warmup, version=deployment.version, task=bundle.task
+    measured = load_test.measure(
+        responses, warmup=section.warmup, version=deployment.version, task=bundle.task
     )
-    limits = load_test.checks(found, section)
+    limits = load_test.checks(measured, section)
     plot = load_test_plot.draw(
         context.workdir / f"pages/load-test-{name}.png",
-        answers,
+        responses,
         warmup=section.warmup,
         limit_ms=section.p99_ms,
     )
     return Outcome(
-        summary=load_test.summarize(found, limits, section.rate),
+        summary=load_test.summarize(measured, limits, section.rate),
         checks=[served, *limits],
         metrics={
             "url": deployment.url,
@@ -63,7 +67,7 @@ def run(context: Context[NoFlags]) -> Outcome:
             "rate": section.rate,
             "seconds": section.seconds,
             "rows": {"source": source, "different": len(rows), "a_request": section.rows},
-            **found.to_json(),
+            **measured.to_json(),
         },
         outputs=[plot],
         model=model_of(deployment, bundle),
@@ -71,7 +75,7 @@ def run(context: Context[NoFlags]) -> Outcome:
 
 
 def _rows(context: Context[NoFlags], bundle: Bundle) -> tuple[list[list[Any]], str]:
-    """Return the holdout's newest rows where they are this model's, else the golden ones."""
+    """Return the newest holdout rows if they belong to this model, else its golden rows."""
     if not context.trained(bundle.identity):
         return bundle.golden.inputs, "golden"
 

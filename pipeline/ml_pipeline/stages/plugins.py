@@ -22,7 +22,7 @@ def all_stages() -> Mapping[str, Stage]:
 
     Raises:
         UsageError: a plug-in cannot be loaded, is no ``Stage`` of its entry point's name, has the
-            name of another stage or stands after a stage that does not exist.
+            name of another stage or follows a stage that does not exist.
     """
     from ml_pipeline.core.plugins import installed_plugins
 
@@ -95,7 +95,7 @@ def may_be_installed() -> bool:
     """Return whether a distribution in a folder of ``sys.path`` registers a stage.
 
     For the help, which lists all stages: ``importlib.metadata`` takes longer to import than the
-    rest of it. Who must know (the gate) calls ``all_stages``.
+    rest of it. Callers that need certainty, such as the gate, call ``all_stages``.
     """
     files = (
         f"{folder}/{name}/entry_points.txt"
@@ -126,7 +126,7 @@ def maker_of(artefact: str) -> str:
     """Return the name of the stage that writes this path of the working folder.
 
     Raises:
-        LookupError: none does, by its record.
+        LookupError: no stage's record lists it.
     """
     own = next((stage.name for stage in STAGES.values() if stage.makes(artefact)), None)
     made_by = own or next((one.name for one in all_stages().values() if one.makes(artefact)), None)

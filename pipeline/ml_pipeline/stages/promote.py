@@ -20,11 +20,11 @@ from ml_pipeline.targets.loader import load_target
 
 
 def run(context: Context[PromoteFlags]) -> Outcome:
-    """Promote by the records in the registry; the working folder is not believed.
+    """Promote by the records in the registry; the working folder is not trusted.
 
     Raises:
         Refused: a record does not verify, challenger or champion moved, or production is not
-            healthy; what was there before is there again.
+            healthy; the former state is restored.
         UsageError: there is no environment ``production``, or nothing was registered.
         EnvironmentFault: registry, disk or port are unavailable.
     """
@@ -45,14 +45,14 @@ def run(context: Context[PromoteFlags]) -> Outcome:
     )
     cleaned = clean(context.project, context.home, PRODUCTION, done.deployment)
     return Outcome(
-        summary=_line(done),
+        summary=_summary(done),
         checks=[*recovery.checks(done.recovered), *_checks(done), *cleaned],
         metrics={"url": done.deployment.url, "changed": done.changed, "started": done.started},
         model=done.version.ref,
     )
 
 
-def _line(done: Promotion) -> str:
+def _summary(done: Promotion) -> str:
     number, url = done.version.number, done.deployment.url
     if not done.changed:
         state = "started again" if done.started else "up"

@@ -25,7 +25,7 @@ from ml_pipeline.targets.loader import load_target
 
 
 def run(context: Context[ReconcileFlags]) -> Outcome:
-    """Production by ``production-model.yaml``, other environments by the registry's challenger.
+    """Reconcile production with its desired state, another environment with the challenger.
 
     Raises:
         Refused: a bundle or an approval does not verify, or the server is not healthy.

@@ -12,6 +12,7 @@ from ml_pipeline.registry import commit
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.record import NoFlags
+from ml_pipeline.stages.table import EVALUATE, PACKAGE, TRAIN, VALIDATE_DATA
 
 
 def run(context: Context[NoFlags]) -> Outcome:
@@ -47,10 +48,10 @@ def run(context: Context[NoFlags]) -> Outcome:
 
 
 def _metrics(context: Context[NoFlags], bundle: Bundle) -> dict[str, float]:
-    """Return what evaluate measured of this model and its baselines; nothing where it did not."""
-    if not (context.workdir / "reports/evaluate.json").is_file():
+    """Return the metrics of this model and its baselines; empty if they were not measured."""
+    if not (context.workdir / f"reports/{EVALUATE.name}.json").is_file():
         return {}
-    evaluated = context.report_of("evaluate")
+    evaluated = context.report_of(EVALUATE.name)
     if evaluated.model is None or evaluated.model.identity != bundle.identity:
         return {}
     return {
@@ -62,7 +63,7 @@ def _metrics(context: Context[NoFlags], bundle: Bundle) -> dict[str, float]:
 
 
 def _git_tags(context: Context[NoFlags], bundle: Bundle) -> dict[str, str]:
-    """Return commit, whether the model was made from it alone, and what else shaped it."""
+    """Return tags: the commit, and whether and how the model depends on more than the commit."""
     head = git.head(context.project.root)
     if head is None:
         return {}
@@ -76,13 +77,13 @@ def _git_tags(context: Context[NoFlags], bundle: Bundle) -> dict[str, str]:
 
 
 def _overrides(context: Context[NoFlags]) -> tuple[dict[str, str], list[str]]:
-    """Return what changed the configuration in the stages that made the model, and here.
+    """Return the overrides of the configuration in the stages before, and in this one.
 
     Returns:
-        Dotted keys with who set them, and the stages that left no report.
+        The origin of each override by its dotted key, and the stages without a report.
     """
     found, unknown = dict(context.overrides), []
-    for stage in ("validate-data", "train", "package"):
+    for stage in (VALIDATE_DATA.name, TRAIN.name, PACKAGE.name):
         try:
             found |= context.report_of(stage).overrides
         except UsageError:

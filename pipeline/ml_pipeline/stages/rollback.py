@@ -19,7 +19,7 @@ from ml_pipeline.targets.loader import load_target
 
 
 def run(context: Context[RollbackFlags]) -> Outcome:
-    """Roll back by what the home keeps; the registry follows when it answers.
+    """Roll back with the home's releases and history, and update the registry if it is available.
 
     Raises:
         Refused: the version was never in production, does not verify, or is not healthy.
@@ -66,7 +66,7 @@ def run(context: Context[RollbackFlags]) -> Outcome:
 
 
 def checks(done: Changed) -> list[Check]:
-    """Return what a change of production proved, and whether the registry knows of it."""
+    """Return the checks of a rollback: approval, health, and the champion in the registry."""
     approval = done.approval
     return [
         Check(

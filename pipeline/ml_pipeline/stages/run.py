@@ -1,4 +1,4 @@
-"""Runs stages one after the other until one does not pass."""
+"""Run stages one after the other until one does not pass."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Run:
 def run(session: Session, name: str, flags: Any, *, started: Started, ended: Ended) -> Run:
     """Run the steps of ``ci``, ``cd`` or ``all``; ``flags`` is a dataclass of them.
 
-    A flag goes to every stage that knows it; those that make a run quick only to the quick steps.
+    A flag goes to every stage that has it; those that make a run quick only to the quick steps.
 
     Raises:
-        UsageError: the home is another repository's, ml.yaml would loosen the policy, or two
-            environments, or another project's, have the port of one that is to serve.
-        EnvironmentFault: something else listens at such a port, which the deployment would find
-            only after the training.
+        UsageError: the home is another repository's, ml.yaml would loosen the policy, or another
+            environment, of this or another project, has the port of one of the run.
+        EnvironmentFault: another program listens at such a port; without this check only the
+            deployment, after the training, would fail.
     """
     every = all_stages()
     steps = runs(every.values())[name]

@@ -1,4 +1,4 @@
-"""Runs one stage and writes its report, whatever happens inside the stage."""
+"""Run one stage and write its report, whether the stage returns or raises."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HEAVY = {
 
 @dataclass(frozen=True)
 class Result:
-    """A stage's report and the exit code it stands for."""
+    """A stage's report and its exit code."""
 
     report: StageReport
     exit_code: int
@@ -39,7 +39,7 @@ class Result:
 
 
 def execute(context: Context[Any]) -> Result:
-    """Run the stage and write its report; the report of an earlier run is gone from the start.
+    """Run the stage and write its report; the report of an earlier run is removed first.
 
     Raises:
         KeyboardInterrupt: after the report has been written.
@@ -74,7 +74,7 @@ def execute(context: Context[Any]) -> Result:
         exit_code = EnvironmentFault.exit_code
     except MemoryError as caught:
         error = EnvironmentFault(
-            f"{context.stage.name}: out of memory", hint="give it more, or less data"
+            f"{context.stage.name}: out of memory", hint="give it more memory, or less data"
         )
         error.__cause__ = caught
         exit_code = EnvironmentFault.exit_code

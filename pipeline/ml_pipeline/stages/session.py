@@ -1,4 +1,4 @@
-"""Where a command runs: project, working folder and home, and the contexts of its stages."""
+"""Project, working folder and home of a command, and the contexts of its stages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True)
 class Session:
-    """One call of the command line, from which the contexts of its stages are made."""
+    """One call of the command line; it makes the contexts of its stages."""
 
     project: Project
     workdir: Workdir
@@ -59,10 +59,10 @@ class Session:
         Raises:
             UsageError: there is no project, or its configuration is wrong.
         """
-        given = options.get("project")
-        root = config.find_root(Path.cwd() if given is None else Path(given))
-        if given is not None and root != Path(given).resolve():
-            raise UsageError(f"--project {given} holds no {config.FILE}")
+        folder = options.get("project")
+        root = config.find_root(Path.cwd() if folder is None else Path(folder))
+        if folder is not None and root != Path(folder).resolve():
+            raise UsageError(f"--project {folder} holds no {config.FILE}")
         project = config.load(root, options.get("set") or ())
         home = os.environ.get("ML_HOME")
         check_sections(project)
@@ -126,10 +126,10 @@ class Session:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the working folder, so that two runs do not write into each other's artefacts.
+        """Lock the working folder, so that two runs do not write into each other's artefacts.
 
         Raises:
-            EnvironmentFault: another process holds it, or the folder cannot be written.
+            EnvironmentFault: another process has locked it, or the folder cannot be written.
         """
         busy = EnvironmentFault(
             f"another ml-pipeline works in {self.workdir.root}",

@@ -147,7 +147,7 @@ def _start(
 
 
 def _judge(context: Context[ShadowFlags], challenger: Placement) -> Outcome:
-    """Judge what was answered so far; the shadow continues until that is conclusive."""
+    """Judge the responses so far; the shadow continues until they are conclusive."""
     section, name = context.config.shadow, challenger.name
     live = live_shadow.read(context.home, name)
     if live is None:
@@ -155,12 +155,12 @@ def _judge(context: Context[ShadowFlags], challenger: Placement) -> Outcome:
             f"no live shadow of {name} runs", hint=f"run 'ml-pipeline shadow {name} --start'"
         )
     production = Placement.of(context.project, PRODUCTION, context.home)
-    judged = judge_live(live, section, check_same_versions(live, production, challenger))
-    if judged.is_over:
+    judgement = judge_live(live, section, check_same_versions(live, production, challenger))
+    if judgement.is_over:
         live_shadow.forget(context.home, name)
     return Outcome(
-        summary=judged.summary,
-        checks=judged.comparison.checks,
-        metrics={"required": section.required, **judged.to_json()},
+        summary=judgement.summary,
+        checks=judgement.comparison.checks,
+        metrics={"required": section.required, **judgement.to_json()},
         model=live.challenger,
     )

@@ -195,7 +195,7 @@ VERIFY = Stage(
 LOAD_TEST = Stage(
     name="load-test",
     summary="send requests at a constant rate to what an environment serves",
-    fails_when="p99 or throughput is outside the SLO, or a request errs; inconclusive if the "
+    fails_when="p99 or throughput is outside the SLO, or a request fails; inconclusive if the "
     "client could not keep its rate",
     phase="delivery",
     environment=True,
@@ -210,15 +210,15 @@ LOAD_TEST = Stage(
 
 @flag_set
 class ShadowFlags:
-    start: bool = switch_flag("let production copy its requests to the environment")
-    judge: bool = switch_flag("compare what was answered since --start")
+    start: bool = switch_flag("copy production's requests to the environment")
+    judge: bool = switch_flag("compare the responses since --start")
 
 
 SHADOW = Stage(
     name="shadow",
-    summary="compare an environment's answers with the champion's, request by request",
-    fails_when="the challenger errs, lags, does not answer or answers anomalously on replayed or "
-    "mirrored requests; inconclusive on too few",
+    summary="compare an environment's predictions with the champion's, request by request",
+    fails_when="the challenger fails, is slow, does not respond or predicts anomalously on "
+    "replayed or mirrored requests; inconclusive on too few",
     phase="delivery",
     flags=ShadowFlags,
     environment=True,
@@ -293,16 +293,14 @@ PROMOTE = Stage(
 
 @flag_set
 class WatchFlags:
-    judge: bool = switch_flag(
-        "look once: exit code 4 says that the time is not over yet", in_step=False
-    )
+    judge: bool = switch_flag("look once; exit code 4 if its time is not over", in_step=False)
 
 
 WATCH = Stage(
     name="watch",
     summary="watch production after a promotion, on its live requests",
-    fails_when="the promoted version errs, lags, answers unlike it did in training, or does not "
-    "answer; it is rolled back then. Too few requests are skipped",
+    fails_when="the promoted version fails, is slow, predicts unlike in training, or does not "
+    "respond; it is rolled back then. Too few requests are skipped",
     phase="promotion",
     flags=WatchFlags,
     home=True,

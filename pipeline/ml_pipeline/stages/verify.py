@@ -27,13 +27,13 @@ PLAIN = re.compile(r"[A-Za-z0-9:/.\-_~%\[\]]+")
 def run(context: Context[VerifyFlags]) -> Outcome:
     """Verify the environment's server, or the one at ``--url``.
 
-    With ``--url`` nothing is known of what should be served there, unless it is the address of
-    the environment's own server. What such a server says of its model is a claim, so the report
-    then names no model, and the gate does not take it for one about the challenger.
+    With ``--url`` the expected bundle is unknown, unless it is the address of the environment's own
+    server. The report then names no model, because the server's metadata proves nothing, and the
+    gate does not accept it for the challenger.
 
     Raises:
         UsageError: ``--url`` is no plain http address, or the token is not set.
-        EnvironmentFault: nothing is served, or nothing answers there.
+        EnvironmentFault: nothing is served, or the address does not respond.
     """
     name = context.environment or ""
     placement = Placement.of(context.project, name, context.home)
@@ -65,32 +65,32 @@ def run(context: Context[VerifyFlags]) -> Outcome:
         {"endpoint": url},
         Protected(context.project, context.workdir, context.home),
     )
-    every = [*contract.checks, *replayed, *tests]
+    checks = [*contract.checks, *replayed, *tests]
     return Outcome(
-        summary=api_contract.summarize(url, every, contract),
-        checks=[*every, *isolation.check(tests)],
+        summary=api_contract.summarize(url, checks, contract),
+        checks=[*checks, *isolation.check(tests)],
         metrics={"url": url, **contract.metrics},
         model=None if expected.digest is None else _model(contract),
     )
 
 
-def _url(given: str | None, deployment: Deployment | None, name: str) -> str:
-    if given is None:
+def _url(url_flag: str | None, deployment: Deployment | None, name: str) -> str:
+    if url_flag is None:
         if deployment is None:
             raise EnvironmentFault(
                 f"{name} serves nothing", hint=f"run 'ml-pipeline deploy {name}'"
             )
         return deployment.url
-    if "@" in given:
+    if "@" in url_flag:
         raise UsageError("--url holds credentials", hint="give a token by serving.token_env")
     try:
-        parts = urlsplit(given)
+        parts = urlsplit(url_flag)
         plain = parts.scheme in ("http", "https") and parts.port != 0 and parts.hostname
     except ValueError:
         plain = False
-    if not plain or not PLAIN.fullmatch(given):
-        raise UsageError(f"--url {given!r}", expected="an address such as http://127.0.0.1:8001")
-    return given.rstrip("/")
+    if not plain or not PLAIN.fullmatch(url_flag):
+        raise UsageError(f"--url {url_flag!r}", expected="an address such as http://127.0.0.1:8001")
+    return url_flag.rstrip("/")
 
 
 def _model(contract: Contract) -> ModelRef | None:

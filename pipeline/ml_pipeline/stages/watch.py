@@ -26,8 +26,8 @@ def run(context: Context[WatchFlags]) -> Outcome:
     Raises:
         Refused: the version is outside its limits and cannot be rolled back.
         UsageError: there is no environment ``production``, or the token is not set.
-        EnvironmentFault: what answers is no server of a model; or the version is outside its
-            limits, and disk, port or registry are unavailable. Run again, it is tried again.
+        EnvironmentFault: the address is no model server's; or the version is outside its limits,
+            and disk, port or registry are unavailable. The next run tries again.
     """
     section = context.config.watch
     if not section.minutes:
