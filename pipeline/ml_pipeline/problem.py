@@ -2,7 +2,7 @@
 
 A third party's plug-in is a class named by an entry point of the group ``ml_pipeline.problems``.
 It has a class attribute ``Options`` (a :class:`ml_pipeline.config.Section`) and is made with one.
-One that has other tasks than binary classification names all of its tasks in a class attribute
+A problem with other tasks than binary classification names all of its tasks in a class attribute
 ``tasks``, and is made with the options and the :class:`ml_pipeline.Task` of ``problem.task``.
 """
 
@@ -39,7 +39,7 @@ class Column:
 class Rule:
     """One of the problem's own data tests, a great_expectations expectation by its snake-case name.
 
-    ``severity`` says what becomes of a row that misses it: the run fails, the row leaves
+    ``severity`` is what happens to a row that misses it: the run fails, the row leaves
     (quarantine), or the cell in column ``blank`` is set to missing. ``tolerance`` is the share of
     rows that may miss it before the stage fails. A ``column_list`` of ``["*"]`` means all columns
     of the frame. A rule whose columns the frame lacks does not
@@ -107,7 +107,7 @@ class Problem(Protocol):
     horizon: int
     """Days that a label looks ahead: the embargo of a split."""
     unseen: Literal["missing", "refuse"]
-    """What becomes of a category that training never saw."""
+    """How a category that training never saw is treated."""
     keeps_other_columns: bool
     """Whether columns of the source beyond :meth:`columns` are kept, under their own names."""
     label_column: str | None

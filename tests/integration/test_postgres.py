@@ -291,7 +291,7 @@ def test_the_same_predictions_again_change_nothing(
 def test_a_killed_run_leaves_the_table_as_it_was(
     postgres: Postgres, market: str, make_predictions: Callable[..., Predictions], monkeypatch: Any
 ) -> None:
-    """It has inserted a row and waits for another one's key, which somebody else holds."""
+    """It has inserted a row and waits for another one's key, which another session holds."""
     monkeypatch.setenv(PASSWORD, postgres.password)
     days = pd.date_range("2024-01-01", periods=40).strftime("%Y-%m-%d")
     predictions = make_predictions(*((day, "NABIL", 0.5) for day in days))

@@ -130,9 +130,9 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"categorical": ("town",), "numeric": ("town",)}, "'town' stands in numeric and cat"),
-            ({"categorical": ("bought",)}, "the label 'bought' stands among the features"),
-            ({"numeric": ("day",), "time": "day"}, "the time 'day' stands among the features"),
+            ({"categorical": ("town",), "numeric": ("town",)}, "'town' is in both numeric and cat"),
+            ({"categorical": ("bought",)}, "the label 'bought' is also a feature"),
+            ({"numeric": ("day",), "time": "day"}, "the time 'day' is also a feature"),
             ({"categorical": ("town",), "drop": ("town",)}, "'town' is both a feature and dropped"),
         ],
     )

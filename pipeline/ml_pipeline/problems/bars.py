@@ -42,7 +42,7 @@ class BarsOptions(Section):
         "null: any number.",
     )
     unseen: Literal["missing", "refuse"] = Field(
-        "missing", description="What becomes of a category that training never saw."
+        "missing", description="How a category that training never saw is treated."
     )
 
 

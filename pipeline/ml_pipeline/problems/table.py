@@ -50,7 +50,7 @@ class TableOptions(Section):
     )
     categorical: tuple[str, ...] = ()
     unseen: Literal["missing", "refuse"] = Field(
-        "missing", description="What becomes of a category that training never saw."
+        "missing", description="How a category that training never saw is treated."
     )
     drop: tuple[str, ...] = Field((), description="Columns that are no features.")
 
@@ -221,14 +221,14 @@ class Table:
         twice = {*numbers} & {*options.categorical}
         if twice:
             raise UsageError(
-                f"problem: {_names(twice)} stands in numeric and categorical",
+                f"problem: {_names(twice)} is in both numeric and categorical",
                 expected="one of them",
             )
         given = {*numbers, *options.categorical}
         for role in ("label", "time"):
             name = getattr(options, role)
             if name in given:
-                raise UsageError(f"problem: the {role} '{name}' stands among the features")
+                raise UsageError(f"problem: the {role} '{name}' is also a feature")
         dropped = given & {*options.drop}
         if dropped:
             raise UsageError(f"problem: {_names(dropped)} is both a feature and dropped")

@@ -39,8 +39,8 @@ class Objective:
     Attributes:
         kind: ``binary``: labels are 0 and 1, and the estimator predicts the probability of class 1
             [n]. ``multiclass``: labels are 0 .. ``outputs`` - 1, and it predicts probabilities
-            [n, outputs]. ``regression``: labels are numbers, scaled to mean 0 and variance 1, and
-            it predicts a number [n].
+            [n, outputs]. ``regression``: labels are numbers, scaled to mean 0 and variance 1 for
+            ``Regression`` and its subclasses, and it predicts a number [n].
         outputs: Columns of the ONNX output: one a class; 1 for a regression.
     """
 

@@ -30,7 +30,7 @@ class LabelScale:
         return np.asarray(self.mean + self.scale * prediction)
 
     def add_to(self, graph: OnnxGraph, prediction: str) -> str:
-        """Add the nodes that :meth:`apply` stands for; both values are float32 [n, 1]."""
+        """Add the nodes that :meth:`apply` computes; both values are float32 [n, 1]."""
         scale = graph.constant([[self.scale]], np.float64)
         mean = graph.constant([[self.mean]], np.float64)
         product = graph.node("Mul", graph.cast(prediction, np.float64), scale)
