@@ -21,6 +21,8 @@ from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.gate.record import record
 from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.promote import Promotion, promote
+from ml_pipeline.promotion.rollback import rollback
+from ml_pipeline.promotion.switch import Changed
 from ml_pipeline.registry.records import APPROVAL_RECORD, GATE_RECORD
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.registry.versions import Version
@@ -144,6 +146,20 @@ class Delivery:
             run_id="run-1",
             progress=lambda what, share: None,
             expected=expected,
+        )
+
+    def rollback(
+        self, to: int | None = None, reason: str = "alarms", run_id: str = "back"
+    ) -> Changed:
+        """Roll production back, by default to the version before the present one."""
+        return rollback(
+            self.registry,
+            [self.signer.public_key],
+            Production(self.target, self.placement),
+            to=to,
+            by="Bina",
+            reason=reason,
+            run_id=run_id,
         )
 
     def deliver(self, name: str, **bundle: Any) -> Version:

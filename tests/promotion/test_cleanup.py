@@ -13,9 +13,7 @@ from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.promotion import cleanup
-from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.journal import Journal
-from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.targets import server_records
 from ml_pipeline.targets.base import Deployment
 from ml_pipeline.targets.released_bundles import MIN_AGE_SECONDS, release
@@ -91,15 +89,7 @@ def test_nothing_is_told_where_nothing_goes(delivery: Delivery) -> None:
 
 
 def test_a_version_that_was_gone_back_from_is_none_to_go_back_to(delivery: Delivery) -> None:
-    rollback(
-        delivery.registry,
-        [delivery.signer.public_key],
-        Production(delivery.target, delivery.placement),
-        to=None,
-        by="Bina",
-        reason="alarms",
-        run_id="back",
-    )
+    delivery.rollback()
     age(delivery.home)
     clean(delivery)
     assert kept(delivery) == [1, 2]
@@ -209,13 +199,5 @@ def test_what_cannot_be_removed_fails_nothing(
 
 def test_a_version_whose_copy_is_gone_comes_back_from_the_registry(delivery: Delivery) -> None:
     clean(delivery)
-    done = rollback(
-        delivery.registry,
-        [delivery.signer.public_key],
-        Production(delivery.target, delivery.placement),
-        to=1,
-        by="Bina",
-        reason="alarms",
-        run_id="back",
-    )
+    done = delivery.rollback(to=1)
     assert (done.version.number, kept(delivery)) == (1, [1, 2, 3])

@@ -11,10 +11,8 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import ModelRef
 from ml_pipeline.online import live_shadow
 from ml_pipeline.promotion import watch_state
-from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.production_history import Entry, read_history
-from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.targets.released_bundles import MIN_AGE_SECONDS, release, remove_unused
 
 from tests.clocks import Boot, set_wall_clock
@@ -75,15 +73,7 @@ class TestJump:
         self, delivery: Delivery, jump: Callable[[], None]
     ) -> None:
         jump()
-        rollback(
-            delivery.registry,
-            [delivery.signer.public_key],
-            Production(delivery.target, delivery.placement),
-            to=None,
-            by="Bina",
-            reason="errors",
-            run_id="back",
-        )
+        delivery.rollback(reason="errors")
         history = read_history(delivery.home)
         assert (history[-1].kind, history[-1].version) == ("rollback", 2)
         assert open_journals(delivery.home) == []

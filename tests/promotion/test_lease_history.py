@@ -14,7 +14,6 @@ from ml_pipeline.promotion import promote as promote_room
 from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.promote import Promotion, promote
-from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.registry.versions import Version
 
 Delivery = Any
@@ -54,15 +53,7 @@ def promoted(
 
 
 def back(delivery: Delivery) -> None:
-    done = rollback(
-        delivery.registry,
-        [delivery.signer.public_key],
-        Production(delivery.target, delivery.placement),
-        to=None,
-        by="Bina",
-        reason="alarms",
-        run_id="back",
-    )
+    done = delivery.rollback()
     assert done.open == ""
 
 

@@ -17,7 +17,6 @@ from ml_pipeline.promotion import desired_state, production_history
 from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.journal import FaultHook, Journal, no_faults, open_journals
 from ml_pipeline.promotion.reconcile import Reconciled, reconcile, reconcile_production
-from ml_pipeline.promotion.rollback import rollback
 from ml_pipeline.registry.records import APPROVAL_RECORD
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.registry.versions import CHAMPION, RegistryState, Version
@@ -271,15 +270,7 @@ class TestRules:
         assert not open_journals(delivery.home)
 
     def back_to(self, delivery: Delivery, to: int) -> None:
-        rollback(
-            delivery.registry,
-            [delivery.signer.public_key],
-            Production(delivery.target, delivery.placement),
-            to=to,
-            by="Bina",
-            reason="too many alarms",
-            run_id="back",
-        )
+        delivery.rollback(to=to, reason="too many alarms")
 
     def test_an_old_file_does_not_bring_back_what_was_rolled_back(
         self, delivery: Delivery, file: Path
