@@ -43,7 +43,7 @@ LOCKED = (
     "skl2onnx",
 )
 """Distributions whose version can change a number or a byte of the model, whatever the estimator;
-those of the estimator beside them are its own ``packages``."""
+the estimator's ``packages`` come in addition."""
 
 VARIANTS = {"xgboost": "xgboost-cpu"}
 """Distributions of the same code under another name; they give the same model."""
@@ -255,7 +255,7 @@ def _source_digest(project: Project) -> str:
 
 
 class _Finder:
-    """Finds the files of a module that lies in the project, as the import system would."""
+    """Finds the files of a module of the project, as the import system would."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()

@@ -37,8 +37,8 @@ class Parity:
 def compare(model: Path, training: TrainingRecord) -> Parity:
     """Compare ``model.onnx``, and the native file where there is one, with the trained model.
 
-    What the trained model answered on golden and random rows lies in ``parity.parquet``. The native
-    model knows nothing of a calibration that comes after it, so it is compared only without one.
+    ``parity.parquet`` has the trained model's predictions for golden and random rows. The native
+    model is not calibrated, so it is compared only where the model has no calibration.
 
     Raises:
         Refused: a model cannot be loaded, or the rows do not fit its schema.

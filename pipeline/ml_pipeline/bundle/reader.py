@@ -2,7 +2,7 @@
 
 A bundle comes from a registry or a disk that others may write to. Nothing in it is
 used before it is checked: names are plain, files are regular, sizes and SHA-256 are those
-of the manifest, and nothing lies beside them.
+of the manifest, and the folder contains no other file.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ class Bundle:
         """Return the largest difference from the golden predictions.
 
         Raises:
-            Refused: it is above the tolerance or not a number, or a row is none of this model's.
+            Refused: it is above the tolerance or not a number, or a row does not fit the schema.
         """
         try:
             found = self.predict_rows(self.golden.inputs)
@@ -271,7 +271,7 @@ def read_json(content: bytes, where: Path) -> Any:
 
 
 def parse_manifest(content: bytes, where: Path) -> dict[str, Any]:
-    """Return a manifest; raises Refused where it is none of this format."""
+    """Return a manifest; raises Refused if it does not have this format."""
     manifest = read_json(content, where)
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__

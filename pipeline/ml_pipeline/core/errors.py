@@ -3,12 +3,12 @@
 ::
 
     PipelineError
-    ├── Refused           1  the verdict is no: data, model or gate say so
+    ├── Refused           1  the verdict is no: data, model or gate failed a check
     ├── UsageError        2  a flag, a key or a file of the project is wrong
     ├── EnvironmentFault  3  network, engine, registry, disk: retrying may help
     └── WaitingForPerson  4  an approval is due
 
-A stage that is not over yet ends with 4 too: a watch whose time is not.
+A stage that is not over yet, such as a watch within its time, ends with 4 too.
 
 Anything else that escapes is a fault of the program and ends with 5.
 """

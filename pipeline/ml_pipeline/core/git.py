@@ -52,12 +52,11 @@ class Head:
 def head(root: Path) -> Head | None:
     """Return the state of the repository that holds ``root``; None where there is none.
 
-    Dirty is a file below ``root`` that the commit has and that is missing or another one, and a
-    file that it does not have and that the commit's ``.gitignore`` files do not name, nor one of a
-    folder that the commit lacks (caches and environments ignore themselves). Files are compared as
-    they lie there, but for the ends of lines and for Git LFS, whose pointers are compared with the
-    file's own digest; what other filters changed is dirty. Whether a file may be executed is not
-    compared.
+    A file below ``root`` is dirty if the commit has it and it is missing or differs, or if the
+    commit lacks it and it is not ignored: by a ``.gitignore`` file of the commit, or by one in a
+    folder that the commit lacks (caches and environments ignore themselves). Contents are compared
+    byte by byte, except line endings and Git LFS, whose pointers are compared with the file's
+    digest; files that other filters changed are dirty. The executable bit is not compared.
     """
     repository = find_repository(root)
     if repository is None:
@@ -148,8 +147,8 @@ def authors(root: Path, since: str | None, until: str) -> frozenset[str] | None:
         until: The last commit that counts.
 
     Returns:
-        The addresses, or None where the repository cannot tell: there is none, it is a shallow
-        clone, or it does not hold one of the commits or their forebears.
+        The addresses, or None if they are unknown: there is no repository, it is a shallow
+        clone, or it lacks one of the commits or their ancestors.
     """
     repository = find_repository(root)
     if repository is None or not OBJECT_ID.fullmatch(until):

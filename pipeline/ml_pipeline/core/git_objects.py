@@ -2,8 +2,8 @@
 
 A build can write everything below ``.git``: settings that name programs, replaced and grafted
 commits, flags of the index, and the objects themselves. So git is started on an empty repository
-of ours, whose only link to that one is the folder of its objects, and what git returns counts only
-if it has the digest that was asked for.
+in a temporary folder that borrows the objects of the other one, and an object that git returns is
+used only if it has the requested digest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SUBMODULE = 0o160000
 
 
 class UnreadableError(Exception):
-    """An object is missing, has another digest or type than was asked for, or git failed."""
+    """An object is missing, has another digest or type than requested, or git failed."""
 
 
 @dataclass(frozen=True)

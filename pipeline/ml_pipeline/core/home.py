@@ -1,9 +1,10 @@
 """The home of a model: what outlives a run (registry, bundles, history, keys, running servers).
 
 ``ML_HOME``, or ``.ml`` in the project root, is a folder of homes: each project has its own in it,
-``ML_HOME/<project>``, and a marker there says whose it is. Before, ``ML_HOME`` itself was the home.
-One that was used so stays the home of the model that is in it: the addresses of artefacts, of
-running servers and of their control sockets are absolute, so moving it would end production.
+``ML_HOME/<project>``, with a marker that names the project and model. In earlier versions
+``ML_HOME`` itself was the home. Such a folder stays the home of the model in it: the addresses of
+artefacts, of running servers and of their control sockets are absolute, so a move would end
+production.
 """
 
 from __future__ import annotations
@@ -126,9 +127,9 @@ class Home:
         known = origins_of(self.root)
         origin = self.owner.find_origin() if known else Origin()
         if known and is_among(origin, known) is False:
-            whose = " and ".join(map(str, known))
+            repositories = " and ".join(map(str, known))
             raise UsageError(
-                f"home {self.root} belongs to {self.owner} of {whose}",
+                f"home {self.root} belongs to {self.owner} of {repositories}",
                 expected=f"the home of {self.owner} of {origin}",
                 hint="give this project another name, or set ML_HOME to another folder; if it is "
                 "the same project, moved or copied: 'ml-pipeline home adopt'",
@@ -156,9 +157,9 @@ class Home:
         return origin
 
     def _note(self, origin: Origin, *, adopted: bool = False) -> None:
-        """Write down of which repository the project is, where the marker does not say so yet.
+        """Add the project's repository to the marker, unless the marker has it.
 
-        What a shallow clone did not know is added by the first one that does.
+        Root commits, which a shallow clone lacks, are added by the first full clone.
         """
         if self.owner is None or not origin.is_known or _is_noted(self.root, origin):
             return
@@ -276,7 +277,7 @@ def _is_in_place(folder: Path, owner: Owner) -> bool:
     """Return whether ``folder`` itself is this model's home, as it was before homes had names.
 
     Raises:
-        UsageError: it holds this model beside others, and nothing says whose it is.
+        UsageError: it holds this model and others, and has no marker.
     """
     marked = owner_of(folder)
     if marked is not None:
@@ -378,9 +379,9 @@ def _refuse_other(root: Path, owner: Owner) -> None:
         raise _belongs_to(root, str(marked), owner)
 
 
-def _belongs_to(root: Path, whose: str, owner: Owner) -> UsageError:
+def _belongs_to(root: Path, other: str, owner: Owner) -> UsageError:
     return UsageError(
-        f"home {root} belongs to {whose}",
+        f"home {root} belongs to {other}",
         expected=str(owner),
         hint="give this project another name, or set ML_HOME to another folder",
     )

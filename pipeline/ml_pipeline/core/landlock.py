@@ -130,9 +130,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _readable(hidden: frozenset[str]) -> Iterator[str]:
-    """Yield paths that together hold every file but the hidden ones, and none of these.
+    """Yield paths that together contain every file except the hidden ones.
 
-    Links among them are left out: what they lead to lies below another path, or is hidden.
+    Links are left out: their targets are below another path, or hidden.
     """
     if not hidden:
         yield "/"

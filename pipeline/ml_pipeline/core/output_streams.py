@@ -1,7 +1,7 @@
 """Standard output and error that never end a verb: any encoding, closed, full, or no longer read.
 
-What is printed is beside the point of a verb. A stage that changes production goes on when the
-program that reads its lines (``| head``) has ended, and its exit code is the verdict's.
+Output does not decide the result of a verb: a stage that changes production goes on when the
+program that reads its lines (``| head``) has ended, and its exit code is that of the verdict.
 """
 
 from __future__ import annotations

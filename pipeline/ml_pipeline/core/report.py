@@ -228,10 +228,10 @@ def first_failure(checks: Iterable[Check]) -> Check | None:
 
 
 def headline(summary: str, checks: Iterable[Check]) -> str:
-    """Return the summary of a stage; where a check failed, it says so first of all.
+    """Return the summary of a stage, preceded by the first check that failed, if any.
 
-    A summary stays that says it already: by the name of the check, by the end of its reason or by
-    the end of what was observed.
+    The summary is unchanged if it already has the check's name, or the end of its reason or of the
+    observed value.
     """
     failed = first_failure(checks)
     if failed is None or failed.name in summary:

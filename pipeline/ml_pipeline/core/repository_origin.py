@@ -18,7 +18,7 @@ def _none() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Origin:
-    """A repository and a folder in it. What git does not tell (no git, a shallow clone) is unknown.
+    """A repository and a folder in it. Values are unknown without git or in a shallow clone.
 
     Clones, workspaces and branches of one repository have one remote or share a root commit.
     """
