@@ -37,7 +37,7 @@ class NamedStageStep implements Serializable {
         String step = table.stepOf(stage)
         if (step == null) {
             String hint = new NearestName(table.stages()).hint(stage)
-            new BuildDescription(steps).fail(arguments, "mlStage: no stage '${stage}' in this library or the package on ${steps.env.ML_AGENT}; ${hint}")
+            new BuildDescription(steps).fail(arguments, "mlStage: no stage '${stage}' in this library or the package on ${steps.env.NODE_NAME}; ${hint}")
         }
         return new StageStep(steps).run(step, arguments, table)
     }
