@@ -44,7 +44,7 @@ def score(call: Call[ScoreFlags]) -> int:
 
 VERB = Verb(
     name="score",
-    summary="write a model's probabilities for rows into a file or a database table",
+    summary="write a model's predictions for rows into a file or a database table",
     run=score,
     flags=ScoreFlags,
 )
