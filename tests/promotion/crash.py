@@ -17,7 +17,7 @@ from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.journal import FaultHook, no_faults
 from ml_pipeline.promotion.promote import Promotion, promote
 from ml_pipeline.promotion.rollback import rollback
-from ml_pipeline.promotion.switch import Changed
+from ml_pipeline.promotion.switch import SwitchResult
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.serving import control_socket
 from ml_pipeline.targets.base import Placement
@@ -78,7 +78,7 @@ class Machine:
             fault_point=fault_point,
         )
 
-    def rollback(self, to: int, fault_point: FaultHook = no_faults) -> Changed:
+    def rollback(self, to: int, fault_point: FaultHook = no_faults) -> SwitchResult:
         return rollback(
             self.registry,
             self.keys,

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.promotion import production_history
-from ml_pipeline.promotion.agreement import agreed_champion, contenders, differing
+from ml_pipeline.promotion.agreement import agreed_champion, contenders, describe_difference
 from ml_pipeline.promotion.environment import Production, clear_stopped, mark_stopped
 from ml_pipeline.promotion.rollback import rollback
-from ml_pipeline.promotion.switch import Changed
+from ml_pipeline.promotion.switch import SwitchResult
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.registry.versions import CHAMPION
 
@@ -35,7 +35,7 @@ def production(delivery: Delivery) -> Production:
     return Production(delivery.target, delivery.placement)
 
 
-def rollback_to(delivery: Delivery, version: int) -> Changed:
+def rollback_to(delivery: Delivery, version: int) -> SwitchResult:
     return rollback(
         delivery.registry,
         [delivery.signer.public_key],
@@ -160,7 +160,7 @@ DIFFERENCES = [
     ],
 )
 def test_the_difference_comes_first_and_is_short(said: dict[str, str | None], told: str) -> None:
-    assert differing(said) == told
+    assert describe_difference(said) == told
 
 
 @pytest.mark.parametrize(

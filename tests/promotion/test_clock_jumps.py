@@ -108,7 +108,7 @@ class TestRestart:
         boot.seconds += 60
         assert watch_state.seconds_since(delivery.home, promotion) == 60
         boot.seconds += AFTER_EXPIRY_SECONDS
-        assert "nobody looked then" in str(watch_state.due(delivery.home, HOUR))
+        assert "was not judged in time" in str(watch_state.due(delivery.home, HOUR))
 
     def test_the_begin_of_another_promotions_watch_does_not_count(
         self, delivery: Delivery, monkeypatch: pytest.MonkeyPatch

@@ -175,15 +175,15 @@ class TestPublish:
 class TestFetch:
     def test_reads_the_branch(self, repository: Repository) -> None:
         push(repository.section())
-        assert fetch(repository.section(), proposed=BRANCH) == b"model_version: 2\n"
+        assert fetch(repository.section(), pull_request_branch=BRANCH) == b"model_version: 2\n"
 
     def test_knows_of_a_branch_that_waits(self, repository: Repository) -> None:
         push(repository.section(pull_request=True))
-        assert fetch(repository.section(), proposed=BRANCH) is None
+        assert fetch(repository.section(), pull_request_branch=BRANCH) is None
 
     def test_says_that_the_file_is_not_there(self, repository: Repository) -> None:
         with pytest.raises(UsageError, match=r"has no production-model\.yaml on main"):
-            fetch(repository.section(), proposed=BRANCH)
+            fetch(repository.section(), pull_request_branch=BRANCH)
 
     @pytest.mark.parametrize("how", ["configuration", "folder", "objects"])
     def test_variables_of_a_build_do_not_lead_it_elsewhere(
@@ -203,7 +203,9 @@ class TestFetch:
             "objects": {"GIT_OBJECT_DIRECTORY": str(evil.bare / "objects")},
         }[how]
         found = fetch(
-            repository.section(), proposed=BRANCH, environment=dict(os.environ) | variables
+            repository.section(),
+            pull_request_branch=BRANCH,
+            environment=dict(os.environ) | variables,
         )
         assert found == b"model_version: 2\n"
 

@@ -158,7 +158,7 @@ class TestIsRefusedBeforeAnythingStarts:
     def test_without_an_approval(self, delivery: Delivery) -> None:
         delivery.deliver("one")
         delivery.gate(delivery.register("two", identity="b", weight=2.0))
-        assert_refused_and_unchanged(delivery, "nobody has approved version 2")
+        assert_refused_and_unchanged(delivery, "version 2 has no approval")
 
     @pytest.mark.parametrize("verdict", [v for v in Verdict if v is not Verdict.PASS])
     def test_when_the_gate_did_not_pass(

@@ -13,7 +13,7 @@ from ml_pipeline.promotion import production_history
 from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.rollback import rollback, rollback_stack
-from ml_pipeline.promotion.switch import Changed
+from ml_pipeline.promotion.switch import SwitchResult
 from ml_pipeline.registry.records import APPROVAL_RECORD
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.registry.versions import Version
@@ -43,7 +43,9 @@ def versions(delivery: Delivery) -> list[Version]:
     return found
 
 
-def back(delivery: Delivery, to: int | None = None, registry: Registry | None = None) -> Changed:
+def back(
+    delivery: Delivery, to: int | None = None, registry: Registry | None = None
+) -> SwitchResult:
     return rollback(
         registry or delivery.registry,
         [delivery.signer.public_key],

@@ -91,7 +91,7 @@ class TestDue:
             watch_state, "JUDGEMENT_GRACE", datetime.now(UTC) - read_history(delivery.home)[-1].at
         )
         assert isinstance(due(delivery.home, HOUR), Entry)
-        assert "and nobody looked then" in str(due(delivery.home, 0))
+        assert "and it was not judged in time" in str(due(delivery.home, 0))
 
     @pytest.mark.parametrize("content", ["{}", "", "no JSON"])
     def test_a_file_that_no_watch_wrote_is_told(self, delivery: Delivery, content: str) -> None:

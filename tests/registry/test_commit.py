@@ -171,4 +171,4 @@ def test_a_configuration_that_is_in_no_commit_is_named(case):
 
 
 def test_the_line_of_many_is_short():
-    assert commit.in_words([f"file {n}" for n in range(100)]).endswith("file 4 and 95 more")
+    assert commit.summarize([f"file {n}" for n in range(100)]).endswith("file 4 and 95 more")

@@ -412,7 +412,7 @@ class TestAliases:
             )
         connection.close()
         with pytest.raises(EnvironmentFault, match="names version 7, which is gone"):
-            registry.read().aliased(CHAMPION)
+            registry.read().version_with_alias(CHAMPION)
 
     def test_an_unknown_version_names_those_that_are(
         self, registry: Registry, make_bundle: MakeBundle
@@ -530,7 +530,7 @@ def test_progress_is_reported_while_the_database_is_created(tmp_path: Path) -> N
     registry = Registry(
         None, "small", Home(tmp_path), progress=lambda what, share: said.append(what)
     )
-    assert registry.read().aliased(CHALLENGER) is None
+    assert registry.read().version_with_alias(CHALLENGER) is None
     assert said == ["making the registry's database"]
 
 

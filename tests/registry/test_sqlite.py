@@ -13,7 +13,7 @@ from ml_pipeline.config import Project
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import Home
 from ml_pipeline.registry.registry import Registry
-from ml_pipeline.registry.sqlite import file_of, made
+from ml_pipeline.registry.sqlite import file_of, has_database
 
 from tests.records import newest_record
 
@@ -47,20 +47,20 @@ def test_the_file_of_an_address(uri: str, file: str | None) -> None:
 
 class TestMade:
     def test_a_new_project_has_no_database(self, home: Home) -> None:
-        assert not made(home / "mlflow.db", home)
+        assert not has_database(home / "mlflow.db", home)
         promoted(home)
-        assert not made(home / "mlflow.db", home)
+        assert not has_database(home / "mlflow.db", home)
 
     def test_a_file_with_content_is_there_whatever_the_history_says(self, home: Home) -> None:
         promoted(home, 1)
         (home / "mlflow.db").write_bytes(b"SQLite format 3")
-        assert made(home / "mlflow.db", home)
+        assert has_database(home / "mlflow.db", home)
 
     def test_a_lost_database_is_reported_with_the_versions_of_the_history(self, home: Home) -> None:
         file = home / "mlflow.db"
         promoted(home, 1, 2, 1)
         with pytest.raises(EnvironmentFault) as caught:
-            made(file, home)
+            has_database(file, home)
         assert str(caught.value) == (
             f"registry {file} is gone, though this home's history knows versions 1, 2; "
             "restore the file from a backup; without one 'ml-pipeline reconcile production "
@@ -87,7 +87,7 @@ class TestMade:
 def raise_fault(home: Home) -> None:
     """Raise the fault of a lost file without its hint."""
     try:
-        made(home / "mlflow.db", home)
+        has_database(home / "mlflow.db", home)
     except EnvironmentFault as error:
         raise EnvironmentFault(error.fault) from None
 

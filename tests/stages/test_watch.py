@@ -268,7 +268,7 @@ class TestIsSkipped:
         section = two.placement.section.model_copy(update={"port": port})
         two.placement = type(two.placement)("production", section, two.placement.serving, two.home)
         deploy(load_target("process"), two.placement, make_bundle("x", identity="e"), 9)
-        assert "which nobody promoted" in self.skipped(lasting(two))
+        assert "which was not promoted" in self.skipped(lasting(two))
 
 
 class TestInterrupted:

@@ -332,7 +332,7 @@ def _connect(uri: str, home: Home) -> None:
     if file is not None:
         if not os.access(_existing(file), os.W_OK):
             raise OSError(f"{file} is not writable")
-        if not sqlite.made(file, home):
+        if not sqlite.has_database(file, home):
             return
     engine = create_engine(uri)
     try:

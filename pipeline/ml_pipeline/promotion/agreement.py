@@ -1,8 +1,8 @@
-"""Which version is the champion, where registry, history and production say the same.
+"""The champion, if registry, history and production agree on it.
 
-The registry's alias alone decides nothing: it can be lost, moved by hand, or belong to a registry
-that is not the one of before. A comparison or a promotion that goes by a wrong champion would let a
-worse model through, so a difference ends both, with what each of the three says.
+The registry's alias alone is not enough: it can be lost, moved by hand, or belong to another
+registry. A comparison with the wrong champion could let a worse model pass, so a difference ends
+the comparison or promotion with an error that names the three values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import production_history
 from ml_pipeline.promotion.environment import PRODUCTION, Production, is_stopped
 from ml_pipeline.promotion.journal import open_journals
-from ml_pipeline.promotion.lease_history import is_behind, last_done, present_champion
+from ml_pipeline.promotion.lease_history import last_done, present_champion, registry_is_behind
 from ml_pipeline.promotion.production_history import Entry
 from ml_pipeline.registry.leases import Lease
 from ml_pipeline.registry.registry import Registry
@@ -34,81 +34,81 @@ ANSWER = "production"
 
 @dataclass(frozen=True)
 class Sources:
-    """What each place says is in production."""
+    """What registry, history and production record as being in production."""
 
     state: RegistryState
     """Versions and aliases of the registry."""
     leases: tuple[Lease, ...]
-    """Changes of production that the registry knows, by whichever home."""
-    recorded: Entry | None
+    """Changes of production in the registry, of all homes."""
+    last_entry: Entry | None
     """The last line of the history."""
     file: str | None
     """The bundle's digest in ``production-model.yaml``."""
-    answering: Deployment | None
-    asked: bool
-    """Whether production was asked at all."""
-    stopped: bool
-    """Whether production was stopped on purpose since it served last."""
-    behind: bool = False
-    """Whether the history went on after the registry's last change: see ``ledger.is_behind``."""
+    running: Deployment | None
+    was_queried: bool
+    """Whether the project has an environment ``production``, which was queried."""
+    was_stopped: bool
+    """Whether production was stopped on purpose."""
+    registry_is_behind: bool = False
+    """Whether the history continues after the registry's last change."""
 
     @property
     def alias(self) -> int | None:
-        """The number that the registry's alias names, whether there is such a version or not."""
+        """The number that the registry's alias names; its version may have been deleted."""
         return self.state.aliases.get(CHAMPION)
 
     @property
     def version(self) -> Version | None:
-        """The version of that number; None where the alias names none, or a lost one."""
+        """The version of that number; None without an alias, or if the version was deleted."""
         return present_champion(self.state)
 
     @property
     def last(self) -> Lease | None:
-        """The last change of production that the registry knows to be done."""
+        """The last completed change of production in the registry."""
         return last_done(self.leases)
 
     @property
     def records_agree(self) -> bool:
-        """Whether registry and home say the same, whatever production answers."""
-        if self.recorded is None:
+        """Whether registry and home agree; the running version is not considered."""
+        if self.last_entry is None:
             return self.alias is None and self.file is None and self._follows(None)
         return (
             self._follows(self.version)
             and self.version is not None
             and (self.version.number, self.version.digest)
             == (
-                self.recorded.version,
-                self.recorded.bundle,
+                self.last_entry.version,
+                self.last_entry.bundle,
             )
         )
 
     def _follows(self, version: Version | None) -> bool:
-        """Return whether the registry's last change led to this version, as far as it says so."""
+        """Return whether the registry's last change was to this version, if it records one."""
         if self.last is None or self.last.subject is None:
             return True
         return version is not None and self.last.is_about(version.number, version.digest)
 
     @property
     def production_agrees(self) -> bool:
-        if self.answering is None:
-            return self.recorded is None or self.stopped
-        return self.recorded is not None and self.answering.digest == self.recorded.bundle
+        if self.running is None:
+            return self.last_entry is None or self.was_stopped
+        return self.last_entry is not None and self.running.digest == self.last_entry.bundle
 
     @property
     def difference(self) -> str:
-        """Which of them differ, in a few words."""
-        said = {
+        """A short description of which of them differ."""
+        digests = {
             ALIAS: None if self.alias is None else f"{self.alias} {self.version}",
             HISTORY: self.file,
         }
-        if self.recorded is not None and self.version is not None:
-            said[ALIAS] = self.version.digest
-        if self.recorded is not None:
-            said[HISTORY] = self.recorded.bundle
-        if self.asked and self.answering is not None:
-            said[ANSWER] = self.answering.digest
-        if told := differing(said):
-            return told
+        if self.last_entry is not None and self.version is not None:
+            digests[ALIAS] = self.version.digest
+        if self.last_entry is not None:
+            digests[HISTORY] = self.last_entry.bundle
+        if self.was_queried and self.running is not None:
+            digests[ANSWER] = self.running.digest
+        if difference := describe_difference(digests):
+            return difference
         if not self.records_agree:
             return "the registry's last change led to another version"
         return "production does not answer"
@@ -117,43 +117,44 @@ class Sources:
         last = ""
         if self.last is not None and self.last.subject is not None:
             last = f" (its last change, {self.last.number}, to version {self.last.subject.version})"
-        records = f"the registry's alias '{CHAMPION}' {self._alias()}{last}"
-        if not self.asked:
-            return f"{records}, and the history says {self._recorded()}"
-        return f"{records}, the history says {self._recorded()}, and production {self._answers()}"
+        records = f"the registry's alias '{CHAMPION}' {self._describe_alias()}{last}"
+        if not self.was_queried:
+            return f"{records}, and the history says {self._describe_history()}"
+        history, running = self._describe_history(), self._describe_running()
+        return f"{records}, the history says {history}, and production {running}"
 
-    def _alias(self) -> str:
+    def _describe_alias(self) -> str:
         if self.alias is None:
             return "is not set"
         if self.version is None:
             return f"names version {self.alias}, which is gone"
         return f"names version {self.alias} (bundle {self.version.digest[:12]})"
 
-    def _recorded(self) -> str:
-        if self.recorded is not None:
-            return f"version {self.recorded.version} (bundle {self.recorded.bundle[:12]})"
+    def _describe_history(self) -> str:
+        if self.last_entry is not None:
+            return f"version {self.last_entry.version} (bundle {self.last_entry.bundle[:12]})"
         if self.file is None:
             return "nothing"
         return f"nothing, {production_history.PRODUCTION_MODEL} bundle {self.file[:12]}"
 
-    def _answers(self) -> str:
-        if self.answering is None:
-            return "was stopped" if self.stopped else "does not answer"
-        version = self.answering.version
+    def _describe_running(self) -> str:
+        if self.running is None:
+            return "was stopped" if self.was_stopped else "does not answer"
+        version = self.running.version
         number = "an unregistered version" if version is None else f"version {version}"
-        return f"answers {number} (bundle {self.answering.digest[:12]}) at {self.answering.url}"
+        return f"answers {number} (bundle {self.running.digest[:12]}) at {self.running.url}"
 
 
-def differing(said: Mapping[str, str | None]) -> str:
-    """Return in a few words which places differ; empty where all say the same."""
-    values = list(said.values())
+def describe_difference(digests: Mapping[str, str | None]) -> str:
+    """Return a short description of which places differ; empty if all are equal."""
+    values = list(digests.values())
     if len(set(values)) <= 1:
         return ""
-    odd = [place for place, value in said.items() if values.count(value) == 1]
+    odd = [place for place, value in digests.items() if values.count(value) == 1]
     if len(odd) == 1:
-        others = " and ".join(place for place in said if place != odd[0])
+        others = " and ".join(place for place in digests if place != odd[0])
         return f"{odd[0]} differs from {others}"
-    *first, last = said
+    *first, last = digests
     return f"{', '.join(first)} and {last} differ"
 
 
@@ -233,18 +234,20 @@ def sources(registry: Registry, production: Production | None, home: Home) -> So
     return Sources(
         state=state,
         leases=leases,
-        recorded=history[-1] if history else None,
+        last_entry=history[-1] if history else None,
         file=production_history.bundle_in_production(home),
-        answering=None if production is None else production.status(),
-        asked=production is not None,
-        stopped=is_stopped(home),
-        behind=is_behind(home, last_done(leases)),
+        running=None if production is None else production.status(),
+        was_queried=production is not None,
+        was_stopped=is_stopped(home),
+        registry_is_behind=registry_is_behind(home, last_done(leases)),
     )
 
 
 def _check_agreement(found: Sources, *, must_answer: bool) -> None:
     """Raise EnvironmentFault where the sources differ on the champion, with what each says."""
-    if found.records_agree and (not must_answer or not found.asked or found.production_agrees):
+    if found.records_agree and (
+        not must_answer or not found.was_queried or found.production_agrees
+    ):
         return
     raise EnvironmentFault(
         f"the champion of '{found.state.name}' is unknown: {found.difference}",
@@ -263,26 +266,26 @@ def production_of(project: Project, home: Home) -> Production | None:
 
 def _hint(found: Sources) -> str:
     """Return the command that resolves the difference."""
-    last, recorded, version = found.last, found.recorded, found.version
-    if version is not None and last is not None and not found.behind:
+    last, last_entry, version = found.last, found.last_entry, found.version
+    if version is not None and last is not None and not found.registry_is_behind:
         pair = (version.number, version.digest)
-        known = recorded is not None and (recorded.version, recorded.bundle) == pair
-        if last.is_about(*pair) and not known:
+        is_recorded = last_entry is not None and (last_entry.version, last_entry.bundle) == pair
+        if last.is_about(*pair) and not is_recorded:
             return (
                 f"change {last.number} by {last.holder} made it the champion, which this home's "
                 f"history does not say: run {RECONCILE} to take it over, or restore the history"
             )
-    if recorded is None:
+    if last_entry is None:
         return (
             "restore the home's history from a backup; if nothing was ever promoted, remove the "
             f"alias '{CHAMPION}' and run 'ml-pipeline stop {PRODUCTION}'"
         )
-    if found.records_agree and found.answering is None:
+    if found.records_agree and found.running is None:
         return f"run {RECONCILE}; if it is to stay down, 'ml-pipeline stop {PRODUCTION}'"
-    kept = found.state.find_number(recorded.version)
-    if kept is None or kept.digest != recorded.bundle:
+    registered = found.state.find_number(last_entry.version)
+    if registered is None or registered.digest != last_entry.bundle:
         return (
-            f"the registry does not hold version {recorded.version} of the history: restore it "
+            f"the registry does not hold version {last_entry.version} of the history: restore it "
             "from a backup, go back to a version that it holds with 'ml-pipeline rollback --to V', "
             f"or register it again: 'ml-pipeline reconcile {PRODUCTION} --restore-registry'"
         )

@@ -57,11 +57,11 @@ def fetch_and_keep(
     """
     content = _content_of(registry, version)
     found = _verified(content, keys, version.name, version.digest, "the champion's approval")
-    keep(home, version.digest, content)
+    keep_approval(home, version.digest, content)
     return found
 
 
-def keep(home: Home, digest: str, content: bytes) -> Path:
+def keep_approval(home: Home, digest: str, content: bytes) -> Path:
     """Keep the approval of a bundle beside the released bundles, for when no registry answers."""
     return workdir.write_bytes(_path(home, digest), content)
 
@@ -71,7 +71,7 @@ def content(home: Home, digest: str) -> bytes:
     return _path(home, digest).read_bytes()
 
 
-def kept(
+def kept_approval(
     home: Home, keys: Sequence[SSlibKey], model: str, digest: str
 ) -> tuple[Approval, str] | None:
     """Return the approval that the home keeps for a bundle, and its SHA-256; None without one.

@@ -1,4 +1,4 @@
-"""Which released bundles a home still needs; the others go when a delivery has ended well."""
+"""Remove the released bundles that a home no longer needs, after a successful delivery."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def clean(project: Project, home: Home, environment: str, deployment: Deployment
         workdir.write_text(served, f"{deployment.digest}\n")
         removed = remove_unused(home, lambda: set(_in_use(project, home)))
     except (PipelineError, OSError) as error:
-        logger.warning("released bundles that nobody needs were not all removed: %s", error)
+        logger.warning("not all unused released bundles were removed: %s", error)
         return [_check(Verdict.FAIL, f"not all were removed: {error}")]
     return [_check(Verdict.PASS, f"{len(removed)} removed")] if removed else []
 
 
 def _check(verdict: Verdict, observed: str) -> Check:
     return Check(
-        name="released bundles nobody needs",
+        name="unused released bundles",
         verdict=verdict,
         required=False,
         observed=observed,

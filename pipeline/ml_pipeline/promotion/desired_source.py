@@ -9,12 +9,12 @@ from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import desired_state, gitops, production_history
 from ml_pipeline.promotion.desired_state import Desired, Digests
-from ml_pipeline.promotion.environment import proposed
+from ml_pipeline.promotion.environment import pull_request_branch
 from ml_pipeline.promotion.lease_history import (
     RegistrySnapshot,
-    is_behind,
     last_done,
     present_champion,
+    registry_is_behind,
 )
 
 
@@ -38,7 +38,9 @@ def read_desired(
         return _promoted_elsewhere(snapshot, home) or desired_state.read(own)
     history = production_history.read_history(home)
     number = history[-1].version if history else 0
-    content = gitops.fetch(section, proposed=proposed(snapshot.registry.name, number))
+    content = gitops.fetch(
+        section, pull_request_branch=pull_request_branch(snapshot.registry.name, number)
+    )
     if content is None:
         return desired_state.read(own)
     return desired_state.parse(content, f"{section.path} of {section.branch}")
@@ -56,7 +58,7 @@ def _promoted_elsewhere(snapshot: RegistrySnapshot, home: Home) -> Desired | Non
         return None
     if not last.is_about(champion.number, champion.digest):
         return None
-    if is_behind(home, last):
+    if registry_is_behind(home, last):
         return None
     if history and (history[-1].version, history[-1].bundle) == (champion.number, champion.digest):
         return None

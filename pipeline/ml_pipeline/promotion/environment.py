@@ -61,7 +61,7 @@ class Production:
             self.gitops,
             (self.home / PRODUCTION_MODEL).read_bytes(),
             title=f"{record.kind} of {record.model} version {record.version} by {record.by}",
-            branch=proposed(record.model, record.version),
+            branch=pull_request_branch(record.model, record.version),
         )
         where = f"pushed to {done.branch}"
         if done.waits:
@@ -72,7 +72,7 @@ class Production:
         return where
 
 
-def proposed(model: str, version: int) -> str:
+def pull_request_branch(model: str, version: int) -> str:
     """Return the branch that waits for a pull request."""
     return f"promotion/{model}-v{version}"
 
@@ -93,7 +93,7 @@ def is_stopped(home: Home) -> bool:
 
 
 @contextmanager
-def alone(home: Home) -> Iterator[None]:
+def production_lock(home: Home) -> Iterator[None]:
     """Hold the home against other changes of production; a killed holder holds it no more.
 
     Raises:
@@ -137,7 +137,7 @@ def released_copy(home: Home, digest: str) -> Path | None:
 
 
 @contextmanager
-def bundle_of(
+def find_bundle(
     registry: Registry | None, home: Home, digest: str, number: int | None
 ) -> Iterator[Path]:
     """Yield a verified bundle: the home's released copy, else the registry's.

@@ -41,7 +41,7 @@ class Published:
     waits: bool
     """Whether a pull request has to be merged before it is on the configured branch."""
     stale: tuple[str, ...] = ()
-    """Branches with earlier versions that could not be deleted; nobody may merge them."""
+    """Branches with earlier versions that could not be deleted and must not be merged."""
 
 
 def publish(
@@ -95,16 +95,19 @@ def publish(
 
 
 def fetch(
-    section: GitopsSection, *, proposed: str, environment: Mapping[str, str] | None = None
+    section: GitopsSection,
+    *,
+    pull_request_branch: str,
+    environment: Mapping[str, str] | None = None,
 ) -> bytes | None:
-    """Return the file on the configured branch; None while the branch ``proposed`` waits there.
+    """Return the file on the configured branch; None while the branch of a pull request exists.
 
     Raises:
         UsageError: the branch, the file or the variable with the token is not there.
         EnvironmentFault: the repository does not answer.
     """
     with _clone(section, environment) as clone:
-        waits = clone.git("ls-remote", "--heads", "origin", f"refs/heads/{proposed}")
+        waits = clone.git("ls-remote", "--heads", "origin", f"refs/heads/{pull_request_branch}")
         if waits.strip():
             return None
         clone.git("fetch", "--quiet", "--depth=1", "origin", f"refs/heads/{section.branch}")

@@ -21,7 +21,7 @@ from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import Home
 
 FOLDER = "journal"
-NAMED = "%Y%m%dT%H%M%S%f"
+NAME_FORMAT = "%Y%m%dT%H%M%S%f"
 MICROSECOND = timedelta(microseconds=1)
 
 Kind = Literal["promotion", "rollback", "reconcile"]
@@ -70,7 +70,7 @@ class Journal:
         """Write the journal of a change that is about to begin."""
         now, token = datetime.now(UTC), secrets.token_hex(16)
         record = Record(kind=kind, at=now, token=token, **about)
-        journal = cls(home / FOLDER / f"{_after_all(home, now)}-{token[:8]}.json", record)
+        journal = cls(home / FOLDER / f"{_next_name(home, now)}-{token[:8]}.json", record)
         journal.update()
         return journal
 
@@ -82,14 +82,14 @@ class Journal:
         self.update(state=state)
 
 
-def _after_all(home: Home, now: datetime) -> str:
+def _next_name(home: Home, now: datetime) -> str:
     """Return a name that sorts after those of all journals, whatever became of the clock."""
     last = max((path.name for path in (home / FOLDER).glob("[0-9]*.json")), default="")
-    name = now.strftime(NAMED)
+    name = now.strftime(NAME_FORMAT)
     if name > last:
         return name
-    newest = datetime.strptime(last[: len(name)], NAMED).replace(tzinfo=UTC)
-    return (newest + MICROSECOND).strftime(NAMED)
+    newest = datetime.strptime(last[: len(name)], NAME_FORMAT).replace(tzinfo=UTC)
+    return (newest + MICROSECOND).strftime(NAME_FORMAT)
 
 
 def open_journals(home: Home) -> list[Journal]:

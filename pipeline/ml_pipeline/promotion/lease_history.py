@@ -64,7 +64,7 @@ def last_change_was_to(leases: Sequence[Lease], version: Version) -> bool:
     return last.is_about(version.number, version.digest)
 
 
-def is_behind(home: Home, last: Lease | None) -> bool:
+def registry_is_behind(home: Home, last: Lease | None) -> bool:
     """Return whether the history went on after the registry's last change, which it knows.
 
     So it is with a registry that was restored from a backup: what it says was true once.
@@ -80,7 +80,7 @@ def is_behind(home: Home, last: Lease | None) -> bool:
     if last is None or not history:
         return False
     made = [one.record for one in journals(home)]
-    told = [number for number, one in enumerate(made) if one.token == last.holder.token]
+    positions = [number for number, one in enumerate(made) if one.token == last.holder.token]
     newest = history[-1]
     named = (newest.kind, newest.version, newest.bundle, newest.run_id)
     written = [
@@ -88,8 +88,8 @@ def is_behind(home: Home, last: Lease | None) -> bool:
         for number, one in enumerate(made)
         if (one.kind, one.version, one.bundle, one.run_id) == named
     ]
-    if told and written:
-        return told[-1] < written[-1]
+    if positions and written:
+        return positions[-1] < written[-1]
     subject = last.subject
     if subject is None:
         return False

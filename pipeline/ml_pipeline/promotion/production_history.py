@@ -20,8 +20,6 @@ from ml_pipeline.promotion.journal import FaultHook, Kind, no_faults
 from ml_pipeline.registry.versions import Version
 
 PRODUCTION_MODEL = "production-model.yaml"
-DATA_TAG = "identity.data"
-"""The version's tag with the fingerprint of the data that it was trained on."""
 ACCEPTED_PROFILE = "accepted/profile.json"
 DATA_TAG = "identity.data"
 """Tag of a version: the fingerprint of the data that it was trained on."""
@@ -159,9 +157,9 @@ def accepted_profile(home: Home, profile: Path) -> Replacement:
     return Replacement(home / ACCEPTED_PROFILE, profile.read_bytes())
 
 
-def write_down(
+def write_change(
     home: Home,
-    made: Entry,
+    change: Entry,
     approval: Approval,
     profile: Path | None,
     undo: ExitStack,
@@ -172,12 +170,15 @@ def write_down(
     What a killed change has written already is not written twice: a line of the history is
     identified by its run and its bundle.
     """
-    steps = [production_model(home, made, approval)]
+    steps = [production_model(home, change, approval)]
     if profile is not None:
         steps.append(accepted_profile(home, profile))
-    known = read_history(home)
-    if not known or (known[-1].bundle, known[-1].run_id) != (made.bundle, made.run_id):
-        steps.append(history(home, made))
+    recorded_changes = read_history(home)
+    if not recorded_changes or (recorded_changes[-1].bundle, recorded_changes[-1].run_id) != (
+        change.bundle,
+        change.run_id,
+    ):
+        steps.append(history(home, change))
     for step in steps:
         undo.callback(step.undo)
         step.do()
@@ -196,10 +197,10 @@ def follow(home: Home, endpoint: str, approval: Approval) -> bool:
     if not history or history[-1].bundle != approval.bundle:
         return False
     moved = history[-1].model_copy(update={"endpoint": endpoint})
-    wanted = production_model(home, moved, approval)
-    if wanted.path.exists() and wanted.path.read_bytes() == wanted.content:
+    replacement = production_model(home, moved, approval)
+    if replacement.path.exists() and replacement.path.read_bytes() == replacement.content:
         return False
-    wanted.do()
+    replacement.do()
     return True
 
 

@@ -21,7 +21,7 @@ from ml_pipeline.promotion import watch_state
 from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.production_history import Entry, read_history
 from ml_pipeline.promotion.rollback import rollback_stack
-from ml_pipeline.promotion.switch import Changed
+from ml_pipeline.promotion.switch import SwitchResult
 from ml_pipeline.tasks.base import from_column
 from ml_pipeline.tasks.loader import read_task
 
@@ -33,7 +33,7 @@ PAUSE_SECONDS = 1.0
 SILENT_LOOKS = 5
 """Looks in a row without an answer after which production's target is asked for its server."""
 
-RollBack = Callable[[str], Changed]
+RollBack = Callable[[str], SwitchResult]
 """Rolls production back, given the reason."""
 
 
@@ -109,7 +109,7 @@ class ProductionWatch:
         self._silent_looks = 0
         if self.servers.others:
             served = ", ".join(sorted(digest[:12] for digest in self.servers.others))
-            self.checks = [skipped(f"production serves bundle {served}, which nobody promoted")]
+            self.checks = [skipped(f"production serves bundle {served}, which was not promoted")]
         elif self.production.status() is None:
             self.checks = [*self.checks, self._no_server()]
         return True

@@ -34,7 +34,7 @@ from ml_pipeline.core.report import Progress
 from ml_pipeline.promotion import approvals, production_history
 from ml_pipeline.promotion.agreement import contenders
 from ml_pipeline.promotion.approvals import check_approved
-from ml_pipeline.promotion.environment import Production, alone, registered_bundle
+from ml_pipeline.promotion.environment import Production, production_lock, registered_bundle
 from ml_pipeline.promotion.journal import FaultHook, Journal, Step, no_faults, perform
 from ml_pipeline.promotion.lease import acquire_lease
 from ml_pipeline.promotion.lease_history import check_unused
@@ -98,7 +98,7 @@ def promote(
         EnvironmentFault: the registry, the disk or the port is unavailable, or another promotion
             runs. What was there before is there again, or the message says what is not.
     """
-    with alone(production.home):
+    with production_lock(production.home):
         recovered = recover(registry, keys, production, profile, progress)
         done = promote_challenger(
             registry,
@@ -157,7 +157,7 @@ def _approval(
     content = registry.records.read(facts.challenger, APPROVAL_RECORD)
     if content is None:
         raise Refused(
-            f"nobody has approved version {facts.challenger.number}",
+            f"version {facts.challenger.number} has no approval",
             hint="run 'ml-pipeline approve'",
         )
     expected = Expected(
@@ -289,7 +289,7 @@ class _Sequence:
     def deploy(self) -> None:
         home = self.production.home
         self.progress("fetching and verifying the bundle", 0.2)
-        approvals.keep(home, self.version.digest, self.content)
+        approvals.keep_approval(home, self.version.digest, self.content)
         with registered_bundle(self.registry, self.version, home) as bundle:
             self.progress("starting the new server", 0.3)
             self.handover = self.undo.enter_context(
@@ -335,7 +335,7 @@ class _Sequence:
             hashlib.sha256(self.content).hexdigest(),
             run_id=self.run_id,
         )
-        production_history.write_down(
+        production_history.write_change(
             self.production.home, entry, self.approval, self.profile, self.undo, self.fault_point
         )
 

@@ -1,6 +1,6 @@
-"""Makes what an environment serves what it is to serve, and says why it was not.
+"""Make an environment serve its desired state, and report how it differed.
 
-The same again changes nothing, and what a killed one left the next one finishes.
+It is idempotent: a second run changes nothing, and completes what an interrupted run began.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Check, Progress, Verdict
 from ml_pipeline.promotion import production_history, recovery
 from ml_pipeline.promotion.desired_state import Desired
-from ml_pipeline.promotion.environment import Production, alone, registered_bundle
+from ml_pipeline.promotion.environment import Production, production_lock, registered_bundle
 from ml_pipeline.promotion.journal import FaultHook, no_faults
-from ml_pipeline.promotion.lease_history import DONE, RegistrySnapshot, is_behind
+from ml_pipeline.promotion.lease_history import DONE, RegistrySnapshot, registry_is_behind
 from ml_pipeline.promotion.production_history import Entry
 from ml_pipeline.promotion.promote import promote_challenger
 from ml_pipeline.promotion.recovery import recover
@@ -31,7 +31,7 @@ from ml_pipeline.promotion.rollback import (
     rolled_back,
     stack_of,
 )
-from ml_pipeline.promotion.switch import Verified, change, realign, verified
+from ml_pipeline.promotion.switch import VerifiedVersion, change, realign, verified_version
 from ml_pipeline.registry.records import APPROVAL_RECORD
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.registry.versions import Version
@@ -127,7 +127,7 @@ def reconcile_production(
     It may be:
 
     - what production is to serve already, or what another home made the champion since;
-    - an earlier version of production that nobody rolled back;
+    - an earlier version of production that was not rolled back;
     - the challenger, if ``promote`` would promote it: it is promoted.
 
     The registry is needed only for what the home does not keep; its alias follows.
@@ -152,7 +152,7 @@ def reconcile_production(
         EnvironmentFault: the disk, the port or what is needed of the registry is unavailable.
     """
     home = production.home
-    with alone(home):
+    with production_lock(home):
         recovered: tuple[str, ...] = ()
         unknown = ""
         try:
@@ -180,7 +180,7 @@ def reconcile_production(
                 progress=progress,
                 fault_point=fault_point,
             )
-        with verified(registry, keys, home, wanted.model_version, digest) as proven:
+        with verified_version(registry, keys, home, wanted.model_version, digest) as proven:
             if proven.approval_digest != wanted.digests.approval:
                 raise _other_approval(wanted, proven.approval_digest)
             actual = production.status()
@@ -191,7 +191,7 @@ def reconcile_production(
                 if production_history.follow(home, serving.url, proven.approval):
                     changes.append(f"{production_history.PRODUCTION_MODEL} was written again")
                 if not unknown:
-                    told = realign(
+                    update = realign(
                         snapshot,
                         production,
                         proven,
@@ -200,8 +200,8 @@ def reconcile_production(
                         run_id=run_id,
                         fault_point=fault_point,
                     )
-                    changes += [told.moved] if told.moved else []
-                    unknown = told.open
+                    changes += [update.moved] if update.moved else []
+                    unknown = update.open
             else:
                 was = history[-1] if history else None
                 done = change(
@@ -232,7 +232,7 @@ def reconcile_production(
 def _was_in_production(
     snapshot: RegistrySnapshot, home: Home, history: Sequence[Entry], wanted: Desired
 ) -> bool:
-    """Return whether a version was in production and nobody rolled it back.
+    """Return whether a version was in production and was not rolled back.
 
     Raises:
         Refused: it was rolled back.
@@ -249,7 +249,7 @@ def _was_in_production(
         if known:
             return True
         raise
-    if known and done and is_behind(home, done[-1]):
+    if known and done and registry_is_behind(home, done[-1]):
         return True
     elsewhere = [
         ProductionChange(
@@ -351,7 +351,7 @@ def reconcile(
 
 
 def _serve(
-    target: Target, placement: Placement, wanted: Verified, drift: str
+    target: Target, placement: Placement, wanted: VerifiedVersion, drift: str
 ) -> tuple[Deployment, str]:
     with target.handover(placement, wanted.bundle, wanted.version.number) as handover:
         check_digest(placement.name, handover.deployment, wanted.version.digest)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ml_pipeline.core.report import Check, Progress, Verdict
 from ml_pipeline.promotion import approvals, production_history
-from ml_pipeline.promotion.environment import Production, bundle_of
+from ml_pipeline.promotion.environment import Production, find_bundle
 from ml_pipeline.promotion.journal import Journal, open_journals
 from ml_pipeline.promotion.lease_history import present_champion
 from ml_pipeline.promotion.switch import complete
@@ -46,13 +46,13 @@ def recover(
         Refused: the version to be finished or put back does not verify.
         EnvironmentFault: the registry, the disk or the port is unavailable; the journal stays.
     """
-    told = []
+    results = []
     journals = open_journals(production.home)
     changes = [journal for journal in journals if journal.record.kind != "promotion"]
     if changes:
         progress("recovering what was interrupted", 0.05)
         complete(registry, keys, production, changes[-1])
-        told = [f"finished: {changes[-1].record}"]
+        results = [f"finished: {changes[-1].record}"]
         journals = [one for one in journals if one.path.name > changes[-1].path.name]
     for journal in journals:
         progress("recovering what was interrupted", 0.05)
@@ -62,18 +62,18 @@ def recover(
             _finish(registry, keys, production, journal, champion, profile)
             production.publish(journal.record)
             _end(registry, journal, "done")
-            told.append(f"finished: {journal.record}")
+            results.append(f"finished: {journal.record}")
         elif journal.record.steps.get("file") == "made":
             _end(registry, journal, "done")
-            told.append(f"replaced since: {journal.record}")
+            results.append(f"replaced since: {journal.record}")
         else:
             _put_back(registry, production, journal)
             _end(registry, journal, "taken back")
-            told.append(f"taken back: {journal.record}")
-    return tuple(told)
+            results.append(f"taken back: {journal.record}")
+    return tuple(results)
 
 
-def checks(told: Sequence[str]) -> list[Check]:
+def checks(results: Sequence[str]) -> list[Check]:
     """Return a passed check for each change that was recovered."""
     return [
         Check(
@@ -82,7 +82,7 @@ def checks(told: Sequence[str]) -> list[Check]:
             observed=one,
             expected="finished, or what was there before is there again",
         )
-        for one in told
+        for one in results
     ]
 
 
@@ -110,7 +110,7 @@ def _finish(
     )
     accepted = production_history.profile_of(champion, profile)
     with ExitStack() as undo:
-        production_history.write_down(production.home, entry, approval, accepted, undo)
+        production_history.write_change(production.home, entry, approval, accepted, undo)
         undo.pop_all()
 
 
@@ -130,7 +130,7 @@ def _serve(
     registry: Registry, production: Production, digest: str, number: int | None
 ) -> Deployment:
     """Let a version serve; one that serves already stays, and what waits beside it ends."""
-    with bundle_of(registry, production.home, digest, number) as bundle:
+    with find_bundle(registry, production.home, digest, number) as bundle:
         return deploy(production.target, production.placement, bundle, number)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.core.report import Progress
 from ml_pipeline.promotion import approvals, production_history
-from ml_pipeline.promotion.environment import alone, released_copy
+from ml_pipeline.promotion.environment import production_lock, released_copy
 from ml_pipeline.promotion.journal import journals
 from ml_pipeline.registry.records import APPROVAL_RECORD, RECORD
 from ml_pipeline.registry.registry import Registry
@@ -44,41 +44,45 @@ def restore(
             f"the history of home {home.root} names no version", hint="is ML_HOME the right one?"
         )
     last = history[-1].version
-    wanted = {entry.version: entry.bundle for entry in history}
-    with alone(home):
-        held = {} if registry.is_lost else {one.number: one for one in registry.read().versions}
-        lacks = "" if last in held else _lacking(registry, keys, home, last, wanted[last])
-        if lacks:
+    digests = {entry.version: entry.bundle for entry in history}
+    with production_lock(home):
+        registered = (
+            {} if registry.is_lost else {one.number: one for one in registry.read().versions}
+        )
+        missing = (
+            "" if last in registered else _missing_part(registry, keys, home, last, digests[last])
+        )
+        if missing:
             raise Refused(
-                f"home {home.root} does not keep the {lacks} of version {last}",
+                f"home {home.root} does not keep the {missing} of version {last}",
                 expected="both, as they were when it was promoted",
                 hint="restore the home or the registry from a backup",
             )
         registry.recreate()
         changes = [one.record.version for one in journals(home)]
-        registry.note_number(max([*wanted, *changes]))
-        for number, digest in sorted(wanted.items()):
-            if number in held and held[number].digest != digest:
+        registry.record_number(max([*digests, *changes]))
+        for number, digest in sorted(digests.items()):
+            if number in registered and registered[number].digest != digest:
                 raise Refused(
-                    f"version {number} of the registry is bundle {held[number].digest[:12]}",
+                    f"version {number} of the registry is bundle {registered[number].digest[:12]}",
                     expected=f"bundle {digest[:12]}, as the history says, or no such version",
                     hint="other models were registered since: begin with a new home (ML_HOME)",
                 )
-        told: list[str] = []
-        for number, digest in sorted(wanted.items()):
-            if number in held and RECORD + APPROVAL_RECORD in held[number].tags:
+        results: list[str] = []
+        for number, digest in sorted(digests.items()):
+            if number in registered and RECORD + APPROVAL_RECORD in registered[number].tags:
                 continue
             if not _is_kept(registry, keys, home, number, digest):
-                if number not in held:
-                    told.append(f"version {number} is not kept and was not registered again")
+                if number not in registered:
+                    results.append(f"version {number} is not kept and was not registered again")
                 continue
             progress(f"registering version {number} again", 0.1)
-            version = held.get(number) or registry.restore(home / FOLDER / digest, number)
+            version = registered.get(number) or registry.restore(home / FOLDER / digest, number)
             registry.records.attach(version, APPROVAL_RECORD, approvals.content(home, digest))
-            if number == last and number not in held:
+            if number == last and number not in registered:
                 registry.aliases.set(CHALLENGER, version)
-            told.append(f"version {number} was registered again")
-    return tuple(told)
+            results.append(f"version {number} was registered again")
+    return tuple(results)
 
 
 def _is_kept(
@@ -86,12 +90,12 @@ def _is_kept(
 ) -> bool:
     """Return whether the home keeps a version; an approval that does not verify is none."""
     try:
-        return not _lacking(registry, keys, home, number, digest)
+        return not _missing_part(registry, keys, home, number, digest)
     except Refused:
         return False
 
 
-def _lacking(
+def _missing_part(
     registry: Registry, keys: Sequence[SSlibKey], home: Home, number: int, digest: str
 ) -> str:
     """Return what the home does not keep of a version, bundle or approval; empty if it keeps both.
@@ -101,5 +105,5 @@ def _lacking(
     """
     if released_copy(home, digest) is None:
         return "bundle"
-    kept = approvals.kept(home, keys, registry.name, digest)
-    return "" if kept is not None and kept[0].version == number else "approval"
+    approval = approvals.kept_approval(home, keys, registry.name, digest)
+    return "" if approval is not None and approval[0].version == number else "approval"

@@ -1,4 +1,4 @@
-"""Puts an earlier version of production back, without the registry if need be."""
+"""Roll production back to an earlier version; the registry is optional."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.promotion import production_history
-from ml_pipeline.promotion.environment import Production, alone
+from ml_pipeline.promotion.environment import Production, production_lock
 from ml_pipeline.promotion.journal import FaultHook, Journal, no_faults, open_journals
 from ml_pipeline.promotion.production_history import Entry
-from ml_pipeline.promotion.switch import Changed, change, verified
+from ml_pipeline.promotion.switch import SwitchResult, change, verified_version
 from ml_pipeline.registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -55,18 +55,19 @@ def rollback(
     run_id: str,
     present: Reference | None = None,
     fault_point: FaultHook = no_faults,
-) -> Changed:
-    """Let a version serve that was in production before; the registry is told afterwards.
+) -> SwitchResult:
+    """Serve a version that was in production before, then update the registry.
 
     Args:
-        registry: Told at the end; asked before only for what the home does not keep.
+        registry: Updated at the end; read before only for what the home does not keep.
         keys: Public keys whose signature counts.
         production: Where the version is to serve.
-        to: Its number; None is the one before. One that was rolled back needs a new approval.
-        by: Who asks for it.
-        reason: Why.
+        to: Its number; None for the previous one. A version that was rolled back needs a new
+            approval.
+        by: Name of the person, for the history.
+        reason: Their reason, for the history.
         run_id: Of this run, for the history.
-        present: What has to be in production for it; None is whatever is.
+        present: The version that must be in production; None accepts any.
         fault_point: Called at every point of the sequence.
 
     Raises:
@@ -76,7 +77,7 @@ def rollback(
         EnvironmentFault: the disk or the port is unavailable, or another change runs.
     """
     home = production.home
-    with alone(home):
+    with production_lock(home):
         open_ = open_journals(home)
         found, target = _choose(production_history.read_history(home), open_, to)
         if present is not None and found != present:
@@ -86,7 +87,7 @@ def rollback(
                 f"{_named(target)} is what production is to serve already",
                 hint="if it does not answer: 'ml-pipeline reconcile production'",
             )
-        with verified(registry, keys, home, *target) as wanted:
+        with verified_version(registry, keys, home, *target) as wanted:
             return change(
                 "rollback",
                 registry,
@@ -101,7 +102,7 @@ def rollback(
 
 
 def rollback_stack(history: Sequence[Entry]) -> list[Reference]:
-    """Return the versions that nobody has gone back from, oldest first; the last one is present.
+    """Return the versions that were not rolled back, oldest first; the last is in production.
 
     Rolling back pops the later versions.
     """
@@ -136,7 +137,7 @@ def _choose(
         if len(stack) < 2:
             raise Refused(
                 "there is no earlier version to go back to",
-                expected="two promotions that nobody went back from",
+                expected="two promotions that were not rolled back",
                 hint="if the present one does not answer: 'ml-pipeline reconcile production'"
                 if stack
                 else "this home has no history; is ML_HOME the right one?",
@@ -165,7 +166,7 @@ def rolled_back(changes: Sequence[ProductionChange], reference: Reference) -> Re
     when = "; by whom and when is not recorded" if left is None else f" {left}"
     return Refused(
         f"version {reference[0]} was rolled back{when}",
-        expected="a version that nobody rolled back",
+        expected="a version that was not rolled back",
         hint="to promote it again run 'ml-pipeline gate', 'approve' and 'promote'",
     )
 

@@ -15,7 +15,7 @@ from ml_pipeline.config import Project
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import approvals
-from ml_pipeline.promotion.agreement import ALIAS, ANSWER, HISTORY, RECONCILE, differing
+from ml_pipeline.promotion.agreement import ALIAS, ANSWER, HISTORY, RECONCILE, describe_difference
 from ml_pipeline.promotion.environment import PRODUCTION
 from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.production_history import read_history
@@ -33,7 +33,7 @@ UNLISTED = "not in the registry"
 
 
 @dataclass
-class _Known:
+class _RegistryContents:
     """What the registry told: versions by digest, aliases by digest; or why it told nothing."""
 
     versions: dict[str, Version] = field(default_factory=dict)
@@ -65,7 +65,7 @@ def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dic
     """
     registry = Registry.of(project, home)
     rules = policies.minimum(policy)
-    known = _known(registry)
+    known = _read_registry(registry)
     rows: list[dict[str, Any]] = []
     served: set[str | None] = set()
     for name, section in project.config.environments.items():
@@ -78,8 +78,8 @@ def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dic
             fault = str(error)
         digest = None if running is None else running.digest
         if name == PRODUCTION and not fault:
-            told, details = _open(known, home, running)
-            open_ = "; ".join([*told, *_rejected(registry, known, home, rules)])
+            actions, details = _open(known, home, running)
+            open_ = "; ".join([*actions, *_rejected(registry, known, home, rules)])
         rows.append(
             {
                 "environment": name,
@@ -99,13 +99,13 @@ def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dic
 
 def _waiting(
     registry: Registry,
-    known: _Known,
+    known: _RegistryContents,
     served: Collection[str | None],
     home: Home,
     rules: policies.Policy,
 ) -> list[dict[str, Any]]:
     """Return a row for the challenger, where no environment serves it and it is no champion."""
-    digest = next((one for one, held in known.aliases.items() if held == [CHALLENGER]), None)
+    digest = next((one for one, aliases in known.aliases.items() if aliases == [CHALLENGER]), None)
     if digest is None or digest in served or digest not in known.versions:
         return []
     version = known.versions[digest]
@@ -136,8 +136,10 @@ def _waiting(
 def registry_fault(rows: Sequence[Mapping[str, Any]]) -> str | None:
     """Return why the registry told no aliases, as the rows of ``status`` say it."""
     known = {CHAMPION, CHALLENGER}
-    told = (str(row["alias"]) for row in rows if row.get("alias"))
-    return next((one for one in told if one != UNLISTED and not {*one.split(", ")} <= known), None)
+    aliases = (str(row["alias"]) for row in rows if row.get("alias"))
+    return next(
+        (one for one in aliases if one != UNLISTED and not {*one.split(", ")} <= known), None
+    )
 
 
 def history(home: Home) -> list[dict[str, Any]]:
@@ -161,7 +163,7 @@ def history(home: Home) -> list[dict[str, Any]]:
 
 
 def open_changes(home: Home) -> list[str]:
-    """Return what is open: changes of production that were killed, or told nobody yet.
+    """Return the changes of production that were interrupted or are not in the registry yet.
 
     Raises:
         EnvironmentFault: a journal is broken.
@@ -169,15 +171,15 @@ def open_changes(home: Home) -> list[str]:
     return [str(journal.record) for journal in open_journals(home)]
 
 
-def _known(registry: Registry) -> _Known:
-    known = _Known()
+def _read_registry(registry: Registry) -> _RegistryContents:
+    known = _RegistryContents()
     try:
         if not registry.exists():
             return known
         state = registry.read()
         known.versions = {version.digest: version for version in state.versions}
         for alias in (CHAMPION, CHALLENGER):
-            holder = state.aliased(alias)
+            holder = state.version_with_alias(alias)
             if holder is not None:
                 known.aliases.setdefault(holder.digest, []).append(alias)
     except EnvironmentFault as error:
@@ -185,7 +187,7 @@ def _known(registry: Registry) -> _Known:
     return known
 
 
-def _alias(known: _Known, running: Deployment | None) -> str | None:
+def _alias(known: _RegistryContents, running: Deployment | None) -> str | None:
     if known.fault:
         return known.fault
     if running is None:
@@ -195,7 +197,9 @@ def _alias(known: _Known, running: Deployment | None) -> str | None:
     return ", ".join(known.aliases.get(running.digest, [])) or None
 
 
-def _rejected(registry: Registry, known: _Known, home: Home, rules: policies.Policy) -> list[str]:
+def _rejected(
+    registry: Registry, known: _RegistryContents, home: Home, rules: policies.Policy
+) -> list[str]:
     """Return the rejections of versions that could have followed the champion."""
     by_alias = {
         alias: known.versions[digest]
@@ -218,29 +222,34 @@ def _rejected(registry: Registry, known: _Known, home: Home, rules: policies.Pol
         return [f"answers of people are not verified: {error.fault}"]
 
 
-def _open(known: _Known, home: Home, running: Deployment | None) -> tuple[list[str], list[str]]:
+def _open(
+    known: _RegistryContents, home: Home, running: Deployment | None
+) -> tuple[list[str], list[str]]:
     """Return what is to be done about production, and the details of a difference."""
-    told = open_changes(home)
+    actions = open_changes(home)
     last = read_history(home)[-1:]
     if running is None and last:
-        told.append(f"version {last[0].version} is to serve: {RECONCILE}")
-    if told or known.fault:
-        return told, []
-    champions = [digest for digest, held in known.aliases.items() if CHAMPION in held]
-    said = {ALIAS: champions[0] if champions else None, HISTORY: last[0].bundle if last else None}
+        actions.append(f"version {last[0].version} is to serve: {RECONCILE}")
+    if actions or known.fault:
+        return actions, []
+    champions = [digest for digest, aliases in known.aliases.items() if CHAMPION in aliases]
+    digests = {
+        ALIAS: champions[0] if champions else None,
+        HISTORY: last[0].bundle if last else None,
+    }
     if running is not None:
-        said[ANSWER] = running.digest
-    if not (difference := differing(said)):
+        digests[ANSWER] = running.digest
+    if not (difference := describe_difference(digests)):
         return [], []
     lost = bool(last) and last[0].bundle not in known.versions
     command = f"{RECONCILE[:-1]} --restore-registry'" if lost else RECONCILE
     return (
         [f"the champion is unknown: {difference}: {command}"],
-        [f"{who}: {_bundle(known, digest)}" for who, digest in said.items()],
+        [f"{who}: {_bundle(known, digest)}" for who, digest in digests.items()],
     )
 
 
-def _bundle(known: _Known, digest: str | None) -> str:
+def _bundle(known: _RegistryContents, digest: str | None) -> str:
     if digest is None:
         return "nothing"
     version = known.versions.get(digest)
@@ -248,7 +257,7 @@ def _bundle(known: _Known, digest: str | None) -> str:
     return f"{number}bundle {digest[:12]}"
 
 
-def _number(known: _Known, running: Deployment | None) -> int | None:
+def _number(known: _RegistryContents, running: Deployment | None) -> int | None:
     """Return the registry's number of what serves; the server's own word where it has none."""
     if running is None:
         return None
@@ -257,14 +266,18 @@ def _number(known: _Known, running: Deployment | None) -> int | None:
 
 
 def _approved(
-    registry: Registry, known: _Known, digest: str | None, home: Home, rules: policies.Policy
+    registry: Registry,
+    known: _RegistryContents,
+    digest: str | None,
+    home: Home,
+    rules: policies.Policy,
 ) -> str | None:
     if digest is None:
         return None
     try:
         keys = trusted_keys(home, rules)
         if known.fault:
-            kept = approvals.kept(home, keys, registry.name, digest)
+            kept = approvals.kept_approval(home, keys, registry.name, digest)
             if kept is None:
                 return None
             approval, _ = kept

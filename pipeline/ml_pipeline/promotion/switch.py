@@ -19,7 +19,7 @@ from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused
 from ml_pipeline.core.home import Home
 from ml_pipeline.promotion import approvals, production_history
-from ml_pipeline.promotion.environment import Production, bundle_of
+from ml_pipeline.promotion.environment import Production, find_bundle
 from ml_pipeline.promotion.journal import (
     FaultHook,
     Journal,
@@ -35,10 +35,10 @@ from ml_pipeline.promotion.lease_history import (
     ROLLED_BACK,
     TAKEN_BACK,
     RegistrySnapshot,
-    is_behind,
     last_change_was_to,
     last_done,
     present_champion,
+    registry_is_behind,
 )
 from ml_pipeline.registry.leases import Lease
 from ml_pipeline.registry.registry import Registry
@@ -59,7 +59,7 @@ LOST = (
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedVersion:
     """A version whose bundle and approval verify."""
 
     version: Version
@@ -71,7 +71,7 @@ class Verified:
 
 
 @dataclass(frozen=True)
-class Realigned:
+class AliasUpdate:
     """What became of the registry's alias."""
 
     moved: str = ""
@@ -81,7 +81,7 @@ class Realigned:
 
 
 @dataclass(frozen=True)
-class Changed:
+class SwitchResult:
     """What a change did. ``open`` says what the registry was not told; empty where it was."""
 
     version: Version
@@ -94,16 +94,16 @@ class Changed:
 
 
 @contextmanager
-def verified(
+def verified_version(
     registry: Registry, keys: Sequence[SSlibKey], home: Home, number: int, digest: str
-) -> Iterator[Verified]:
+) -> Iterator[VerifiedVersion]:
     """Yield a version by what the home keeps of it; the registry is asked for what it lacks.
 
     Raises:
         Refused: bundle or approval does not verify.
         EnvironmentFault: the registry is needed and does not answer.
     """
-    found = approvals.kept(home, keys, registry.name, digest)
+    found = approvals.kept_approval(home, keys, registry.name, digest)
     restored: tuple[str, ...] = ()
     if found is None:
         registered = _registered(registry.read(), number, digest)
@@ -114,9 +114,9 @@ def verified(
         raise Refused(
             f"the approval is for version {approval.version}", expected=f"version {number}"
         )
-    with bundle_of(registry, home, digest, number) as path:
+    with find_bundle(registry, home, digest, number) as path:
         identity = Bundle.open(path).identity
-        yield Verified(
+        yield VerifiedVersion(
             Version(registry.name, number, identity, digest),
             path,
             approval,
@@ -129,14 +129,14 @@ def change(
     kind: Kind,
     registry: Registry,
     production: Production,
-    wanted: Verified,
+    target_version: VerifiedVersion,
     *,
     former: tuple[int | None, str | None],
     by: str,
     reason: str,
     run_id: str,
     fault_point: FaultHook = no_faults,
-) -> Changed:
+) -> SwitchResult:
     """Let a verified version serve, write that down, then tell the registry. Holds no lock.
 
     Raises:
@@ -144,14 +144,14 @@ def change(
         EnvironmentFault: the disk or the port is unavailable; likewise.
     """
     started = time.monotonic()
-    home, version = production.home, wanted.version
+    home, version = production.home, target_version.version
     journal = Journal.start(
         home,
         kind,
         model=version.name,
         version=version.number,
         bundle=version.digest,
-        approval=wanted.approval_digest,
+        approval=target_version.approval_digest,
         former_version=former[0],
         former_bundle=former[1],
         by=by,
@@ -163,13 +163,15 @@ def change(
 
         def deploy() -> None:
             handover = undo.enter_context(
-                production.target.handover(production.placement, wanted.bundle, version.number)
+                production.target.handover(
+                    production.placement, target_version.bundle, version.number
+                )
             )
             made.append((handover, time.monotonic() - started))
             check_digest(production.placement.name, handover.deployment, version.digest)
 
         def file() -> None:
-            _write_down(home, journal, wanted, made[0][0].deployment.url, undo, fault_point)
+            _write_down(home, journal, target_version, made[0][0].deployment.url, undo, fault_point)
 
         try:
             perform([Step("deploy", deploy), Step("file", file)], journal, fault_point)
@@ -180,13 +182,13 @@ def change(
         handover, seconds = made[0]
         undo.pop_all()
     handover.commit()
-    return Changed(
+    return SwitchResult(
         version=version,
         former=former,
         deployment=handover.deployment,
-        approval=wanted.approval,
+        approval=target_version.approval,
         seconds=seconds,
-        open=_tell(registry, production, journal, fault_point),
+        open=_update_registry(registry, production, journal, fault_point),
     )
 
 
@@ -204,12 +206,14 @@ def complete(
     """
     record, home = journal.record, production.home
     with (
-        verified(registry, keys, home, record.version, record.bundle) as wanted,
+        verified_version(registry, keys, home, record.version, record.bundle) as target_version,
         ExitStack() as undo,
     ):
-        serving = deploy(production.target, production.placement, wanted.bundle, record.version)
+        serving = deploy(
+            production.target, production.placement, target_version.bundle, record.version
+        )
         if record.steps.get("file") != "made":
-            _write_down(home, journal, wanted, serving.url, undo, no_faults)
+            _write_down(home, journal, target_version, serving.url, undo, no_faults)
         undo.pop_all()
     _move_alias(registry, production, journal, no_faults)
 
@@ -217,13 +221,13 @@ def complete(
 def realign(
     snapshot: RegistrySnapshot,
     production: Production,
-    wanted: Verified,
+    target_version: VerifiedVersion,
     *,
     by: str,
     reason: str,
     run_id: str,
     fault_point: FaultHook = no_faults,
-) -> Realigned:
+) -> AliasUpdate:
     """Let the registry say what history and production agree on: its alias, and its last lease.
 
     What the snapshot says decides whether there is a difference; a change reads the registry anew.
@@ -231,24 +235,24 @@ def realign(
     Returns:
         From where it was moved, or why registry and production still differ.
     """
-    version = wanted.version
+    version = target_version.version
     try:
         state, leases = snapshot.read()
         _registered(state, version.number, version.digest)
         champion = present_champion(state)
         if champion == version and last_change_was_to(leases, version):
-            return Realigned()
+            return AliasUpdate()
         if champion is not None and champion != version:
             check_by_hand(leases, production.home, champion)
     except PipelineError as error:
-        return Realigned(open=str(error))
+        return AliasUpdate(open=str(error))
     journal = Journal.start(
         production.home,
         "reconcile",
         model=version.name,
         version=version.number,
         bundle=version.digest,
-        approval=wanted.approval_digest,
+        approval=target_version.approval_digest,
         former_version=None if champion is None else champion.number,
         former_bundle=None if champion is None else champion.digest,
         by=by,
@@ -256,12 +260,12 @@ def realign(
         run_id=run_id,
         steps={"deploy": "made", "file": "made"},
     )
-    if still := _tell(snapshot.registry, production, journal, fault_point):
-        return Realigned(open=still)
+    if still := _update_registry(snapshot.registry, production, journal, fault_point):
+        return AliasUpdate(open=still)
     if champion == version:
-        return Realigned(f"the registry's last change leads to version {version.number} again")
+        return AliasUpdate(f"the registry's last change leads to version {version.number} again")
     was = "named no version" if champion is None else f"named version {champion.number}"
-    return Realigned(
+    return AliasUpdate(
         f"the registry's alias '{CHAMPION}' {was} and names version {version.number} again"
     )
 
@@ -273,7 +277,7 @@ def check_by_hand(leases: Sequence[Lease], home: Home, champion: Version) -> Non
         EnvironmentFault: a change made this version the champion, or it is not known whether.
     """
     last = last_done(leases)
-    if last is None or is_behind(home, last):
+    if last is None or registry_is_behind(home, last):
         return
     if last.subject is None:
         raise EnvironmentFault(
@@ -315,7 +319,7 @@ def _registered(state: RegistryState, number: int, digest: str) -> Version:
 def _write_down(
     home: Home,
     journal: Journal,
-    wanted: Verified,
+    target_version: VerifiedVersion,
     endpoint: str,
     undo: ExitStack,
     fault_point: FaultHook,
@@ -323,19 +327,19 @@ def _write_down(
     record = journal.record
     entry = production_history.entry(
         record.kind,
-        wanted.version,
+        target_version.version,
         (record.former_version, record.former_bundle),
         endpoint,
-        wanted.approval,
-        wanted.approval_digest,
+        target_version.approval,
+        target_version.approval_digest,
         by=record.by,
         reason=record.reason,
         run_id=record.run_id,
     )
-    production_history.write_down(home, entry, wanted.approval, None, undo, fault_point)
+    production_history.write_change(home, entry, target_version.approval, None, undo, fault_point)
 
 
-def _tell(
+def _update_registry(
     registry: Registry, production: Production, journal: Journal, fault_point: FaultHook
 ) -> str:
     """Move the alias and close the journal; return why that is still open, if it is."""
@@ -362,18 +366,18 @@ def _move_alias(
                 registry.leases.release(one.record.number, one.record.token, _outcome(one, record))
         state = registry.read()
         leases = registry.leases.read(state)
-        wanted = _registered(state, record.version, record.bundle)
+        target_version = _registered(state, record.version, record.bundle)
         champion = present_champion(state)
-        if champion == wanted and last_change_was_to(leases, wanted):
+        if champion == target_version and last_change_was_to(leases, target_version):
             return
         known = {record.former_bundle, *_bundles(replaced)}
-        if champion not in (None, wanted) and champion.digest not in known:
+        if champion not in (None, target_version) and champion.digest not in known:
             check_by_hand(leases, production.home, champion)
         acquire_lease(registry, journal, leases)
         fault_point("within alias, lease acquired")
         if registry.aliases.number_of(CHAMPION) != state.aliases.get(CHAMPION):
             raise EnvironmentFault("the champion moved meanwhile", hint="run it again")
-        registry.aliases.set(CHAMPION, wanted)
+        registry.aliases.set(CHAMPION, target_version)
 
     def end() -> None:
         number = journal.record.number

@@ -18,7 +18,7 @@ from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Progress, Verdict
-from ml_pipeline.promotion.environment import Production, alone
+from ml_pipeline.promotion.environment import Production, production_lock
 from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.production_history import Entry, read_history
 from ml_pipeline.promotion.recovery import recover
@@ -38,7 +38,7 @@ JUDGEMENT_GRACE = timedelta(hours=1)
 """A promotion whose time ended longer ago is not judged any more: it has proved itself, or not."""
 
 
-class Ended(BaseModel):
+class WatchEnd(BaseModel):
     """The end of the watch of a promotion, which is named by its time and its bundle."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,7 +52,7 @@ class Ended(BaseModel):
     summary: str
 
 
-class Began(BaseModel):
+class WatchStart(BaseModel):
     """Since when other boots than the promotion's watch it: ``ml_pipeline.core.clock``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,7 +64,7 @@ class Began(BaseModel):
 
 def end(home: Home, promotion: Entry, verdict: Verdict, summary: str) -> None:
     """Note that the watch of a promotion has ended."""
-    ended = Ended(
+    ended = WatchEnd(
         schema="ml-pipeline/watch/1",
         promoted=promotion.at,
         version=promotion.version,
@@ -113,7 +113,7 @@ def due(home: Home, minutes: float, *, begun: bool = False) -> Entry | str:
         over = promotion.at + whole
         return (
             f"the watch of version {promotion.version} was over at "
-            f"{over.isoformat(timespec='minutes')}, and nobody looked then"
+            f"{over.isoformat(timespec='minutes')}, and it was not judged in time"
         )
     return promotion
 
@@ -137,7 +137,7 @@ def seconds_since(home: Home, promotion: Entry) -> float:
     age = clock.age(marks)
     if age is not None:
         return age
-    noted = Began(promoted=promotion.at, bundle=promotion.bundle, clock=clock.marks(marks))
+    noted = WatchStart(promoted=promotion.at, bundle=promotion.bundle, clock=clock.marks(marks))
     workdir.write_text(home / BEGAN, noted.model_dump_json(indent=2) + "\n")
     return 0.0
 
@@ -161,24 +161,24 @@ def finish(
         EnvironmentFault: registry, disk or port are unavailable; it stays open.
     """
     home = production.home
-    if not any(_own(one.record.kind, one.record.by) for one in open_journals(home)):
+    if not any(_is_watch_rollback(one.record.kind, one.record.by) for one in open_journals(home)):
         return None
-    with alone(home):
+    with production_lock(home):
         recover(registry, keys, production, None, progress)
     last = read_history(home)[-1]
-    return last if _own(last.kind, last.by) else None
+    return last if _is_watch_rollback(last.kind, last.by) else None
 
 
-def _own(kind: str, by: str) -> bool:
+def _is_watch_rollback(kind: str, by: str) -> bool:
     return (kind, by) == ("rollback", BY)
 
 
-def _last(home: Home) -> Ended | None:
-    return _read(home / FILE, Ended)
+def _last(home: Home) -> WatchEnd | None:
+    return _read(home / FILE, WatchEnd)
 
 
-def _began(home: Home) -> Began | None:
-    return _read(home / BEGAN, Began)
+def _began(home: Home) -> WatchStart | None:
+    return _read(home / BEGAN, WatchStart)
 
 
 def _read(path: Path, model: type[Model]) -> Model | None:

@@ -71,14 +71,14 @@ class Aliases:
         client, stage = self._session.client, STAGE_OF[alias]
         listed = list_versions(self._session, self._name)
         holders = {int(item.version) for item in listed if item.current_stage == stage}
-        wanted = None if version is None else version.number
-        for number in holders - {wanted}:
+        target_number = None if version is None else version.number
+        for number in holders - {target_number}:
             client.transition_model_version_stage(self._name, str(number), "Archived")
-        if wanted is None or wanted in holders:
+        if target_number is None or target_number in holders:
             return
         if alias == CHALLENGER:
             model = find_model(self._session, self._name)
             champion = None if model is None else model.aliases.get(CHAMPION)
-            if champion is not None and int(champion) == wanted:
+            if champion is not None and int(champion) == target_number:
                 return
-        client.transition_model_version_stage(self._name, str(wanted), stage)
+        client.transition_model_version_stage(self._name, str(target_number), stage)

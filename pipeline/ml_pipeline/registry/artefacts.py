@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_pipeline.core.errors import EnvironmentFault
-from ml_pipeline.registry.mlflow_session import MlflowSession, masked
+from ml_pipeline.registry.mlflow_session import MlflowSession, mask_password
 from ml_pipeline.registry.versions import Version
 
 FULL_DISK_BYTES = 1 << 20
@@ -47,9 +47,9 @@ class Artefacts:
                 _check_disk(scratch, f"{what} of version {version.number}", error)
                 raise
             raise EnvironmentFault(
-                f"registry {masked(self._session.uri)} answers, but does not have {what} of "
+                f"registry {mask_password(self._session.uri)} answers, but does not have {what} of "
                 f"version {version.number} any more",
-                expected=f"it at {masked(uri)}",
+                expected=f"it at {mask_password(uri)}",
                 hint="restore its artefacts from a backup, or register the model again",
             ) from error
 

@@ -13,7 +13,7 @@ from ml_pipeline.core.errors import EnvironmentFault, Refused
 from ml_pipeline.core.home import Home
 from ml_pipeline.registry import mlflow_model
 from ml_pipeline.registry.artefacts import Artefacts
-from ml_pipeline.registry.mlflow_session import MlflowSession, masked
+from ml_pipeline.registry.mlflow_session import MlflowSession, mask_password
 from ml_pipeline.registry.versions import Version
 
 FOLDER = f"{mlflow_model.FOLDER}/{mlflow_model.BUNDLE}"
@@ -83,7 +83,7 @@ class Bundles:
             self._session.client.log_artifacts(run_id, str(folder), mlflow_model.FOLDER)
             if missing := self._missing(run_id, bundle):
                 raise EnvironmentFault(
-                    f"registry {masked(self._session.uri)} has not kept {missing[0]}",
+                    f"registry {mask_password(self._session.uri)} has not kept {missing[0]}",
                     expected="every file of the bundle",
                     hint="look at its artefact store, then try again",
                 )

@@ -13,9 +13,9 @@ from ml_pipeline.config import FILE, Config, Project
 from ml_pipeline.core import artefacts, documents, git, schema_errors
 from ml_pipeline.core.errors import UsageError
 
-SHAPING = ("project", "problem", "data", "features", "split", "train")
+MODEL_SECTIONS = ("project", "problem", "data", "features", "split", "train")
 """Sections of ``ml.yaml`` that shape the model or the rows that it learns from."""
-PLACES = ("data.source", "data.ci")
+DATA_LOCATIONS = ("data.source", "data.ci")
 """Where the data are; their content is in the identity by its fingerprint, and in no commit."""
 SHOWN = 5
 
@@ -31,24 +31,24 @@ def differences(
         commit: The one that is checked out.
         overrides: Keys that the environment or ``--set`` changed in this run, with who set them.
     """
-    found = [f"{key} set by {origin}" for key, origin in overrides.items() if shapes(key)]
+    found = [f"{key} set by {origin}" for key, origin in overrides.items() if shapes_model(key)]
     parts: Mapping[str, str] = bundle.manifest["identity_parts"]
     if "limits" in parts:
         found.append("flags of train (--max-samples, --max-epochs or --quick)")
     found += _source(project, bundle, commit)
-    if not any(shapes(key) for key in overrides):
+    if not any(shapes_model(key) for key in overrides):
         found += _configuration(project, commit, parts)
     return list(dict.fromkeys(found))
 
 
-def shapes(key: str) -> bool:
+def shapes_model(key: str) -> bool:
     """Return whether a dotted key of the configuration shapes the model."""
-    if any(key == place or key.startswith(f"{place}.") for place in PLACES):
+    if any(key == place or key.startswith(f"{place}.") for place in DATA_LOCATIONS):
         return False
-    return key.partition(".")[0] in SHAPING
+    return key.partition(".")[0] in MODEL_SECTIONS
 
 
-def in_words(differences: list[str]) -> str:
+def summarize(differences: list[str]) -> str:
     """Return the differences as one line of a few."""
     more = f" and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
     return "; ".join(differences[:SHOWN])[:2000] + more

@@ -16,9 +16,9 @@ def experiment_id(session: MlflowSession, name: str, home: Home) -> str:
     from mlflow.exceptions import MlflowException
 
     experiment = f"ml-pipeline/{name}"
-    known = session.client.get_experiment_by_name(experiment)
-    if known is not None:
-        return str(known.experiment_id)
+    existing = session.client.get_experiment_by_name(experiment)
+    if existing is not None:
+        return str(existing.experiment_id)
     serves_artefacts = urlsplit(session.uri).scheme in {"http", "https"}
     folder = (home / "artifacts").resolve()
     try:

@@ -23,7 +23,7 @@ What guarantees what:
   number knows that no change was made in between.
 
 What is not guaranteed: that the holder still lives (a lease that its holder did not end stays open
-until the holder's home ends it, or a person sets the tag), and that nobody deletes the run. A
+until the holder's home ends it, or a person sets the tag), and that the run is not deleted. A
 server on MLflow's file store looks before it creates, so there two may win; ``file:`` addresses are
 refused.
 

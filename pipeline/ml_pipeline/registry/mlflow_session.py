@@ -59,9 +59,9 @@ class MlflowSession:
     def client(self) -> Any:
         """The ``MlflowClient``; first used within :meth:`scope`."""
         file = sqlite.file_of(self.uri)
-        if file is not None and not sqlite.made(file, self._home):
+        if file is not None and not sqlite.has_database(file, self._home):
             self._progress("making the registry's database", 0.0)
-            sqlite.make(file, self._home)
+            sqlite.create_database(file, self._home)
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
@@ -104,7 +104,7 @@ def mlflow_scope(uri: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def masked(uri: str) -> str:
+def mask_password(uri: str) -> str:
     """Return the URI with the password, if it holds one, replaced by ``***``."""
     parts = urlsplit(uri)
     if parts.password is None:
@@ -120,7 +120,7 @@ def _translate(error: Exception, uri: str) -> PipelineError | None:
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
-    shown = masked(uri)
+    shown = mask_password(uri)
     if isinstance(error, UnsupportedModelRegistryStoreURIException):
         return UsageError(
             f"registry.uri {shown}",

@@ -8,7 +8,7 @@ from typing import Any
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import Home
 from ml_pipeline.registry.experiments import create_finished_run, experiment_id
-from ml_pipeline.registry.mlflow_session import MlflowSession, masked
+from ml_pipeline.registry.mlflow_session import MlflowSession, mask_password
 
 LEASES_RUN = "leases.run"
 """Tag of the registered model: the run that keeps its leases (``ml_pipeline.registry.leases``)."""
@@ -23,7 +23,7 @@ def find_model(session: MlflowSession, name: str) -> Any | None:
 
     if not session.client.search_experiments(view_type=ViewType.ALL, max_results=1):
         raise EnvironmentFault(
-            f"what answers at {masked(session.uri)} is not an MLflow registry",
+            f"what answers at {mask_password(session.uri)} is not an MLflow registry",
             expected="at least its default experiment",
             hint="see that registry.uri is right",
         )

@@ -14,7 +14,7 @@ from ml_pipeline.core.home import Home
 from ml_pipeline.registry import mlflow_model, version_numbers
 from ml_pipeline.registry.bundles import Bundles
 from ml_pipeline.registry.experiments import create_finished_run, experiment_id
-from ml_pipeline.registry.mlflow_session import MlflowSession, masked
+from ml_pipeline.registry.mlflow_session import MlflowSession, mask_password
 from ml_pipeline.registry.registered_model import ensure_model
 from ml_pipeline.registry.search_history import log_search
 from ml_pipeline.registry.versions import (
@@ -50,7 +50,7 @@ class Registered:
 
 
 class Registration:
-    """Registers bundles as versions of one model. The caller holds the home's lock."""
+    """Registers bundles as versions of one model; the caller holds the home's lock."""
 
     def __init__(
         self, session: MlflowSession, name: str, home: Home, bundles: Bundles, progress: Progress
@@ -68,20 +68,20 @@ class Registration:
             EnvironmentFault: the registry does not answer.
         """
         state = read_state(self._session, self._name)
-        known = state.find(bundle.identity)
-        if known is None:
+        registered = state.find(bundle.identity)
+        if registered is None:
             if not state.exists:
                 with self._session.scope():
                     ensure_model(self._session, self._name, self._home)
             self._skip_lost_numbers(state)
-            made, after = self._create(bundle, tags, metrics)
-            self.note_number(made.number)
-            is_new = state.find_number(made.number) is None
-            return Registered(made, is_new=is_new, count=len(after.versions))
-        if known.digest != bundle.digest:
-            raise self._other_content(known, bundle)
-        self._complete(known, bundle)
-        return Registered(known, is_new=False, count=len(state.versions))
+            created, after = self._create(bundle, tags, metrics)
+            self.record_number(created.number)
+            is_new = state.find_number(created.number) is None
+            return Registered(created, is_new=is_new, count=len(after.versions))
+        if registered.digest != bundle.digest:
+            raise self._other_content(registered, bundle)
+        self._complete(registered, bundle)
+        return Registered(registered, is_new=False, count=len(state.versions))
 
     def restore(self, bundle: Bundle, number: int) -> Version:
         """Register a bundle under a number that the registry has not come to yet.
@@ -94,28 +94,28 @@ class Registration:
             EnvironmentFault: the registry does not answer.
         """
         self._use_up_numbers_before(number)
-        made, _ = self._create(bundle, lineage_tags(bundle), {})
-        if made.number != number:
+        created, _ = self._create(bundle, lineage_tags(bundle), {})
+        if created.number != number:
             with self._session.scope():
-                self._session.client.delete_model_version(self._name, str(made.number))
+                self._session.client.delete_model_version(self._name, str(created.number))
             raise Refused(
-                f"the registry numbered the bundle of version {number} as {made.number}",
+                f"the registry numbered the bundle of version {number} as {created.number}",
                 expected=f"version {number}: was another one registered meanwhile?",
             )
-        return made
+        return created
 
-    def note_number(self, number: int) -> None:
-        """Let no version that is registered from now on have this number, or one before it.
+    def record_number(self, number: int) -> None:
+        """Reserve this number and all lower ones: no later version gets one of them.
 
         Raises:
             EnvironmentFault: the home's record of numbers cannot be read.
         """
         self._home.make()
-        version_numbers.note(self._home, self._name, number)
+        version_numbers.record_number(self._home, self._name, number)
 
     def _skip_lost_numbers(self, state: RegistryState) -> None:
         """Use up the numbers of versions that the home saw and the registry lost."""
-        seen = version_numbers.highest(self._home, self._name)
+        seen = version_numbers.highest_number(self._home, self._name)
         if seen <= max((version.number for version in state.versions), default=0):
             return
         with self._session.scope():
@@ -124,7 +124,7 @@ class Registration:
                 used = self._use_up_next_number(run_id)
 
     def _use_up_numbers_before(self, number: int) -> None:
-        """Let the next version of the model get this number."""
+        """Use up the numbers before this one, so that the next version gets it."""
         state = read_state(self._session, self._name)
         used = max((version.number for version in state.versions), default=0)
         with self._session.scope():
@@ -149,23 +149,23 @@ class Registration:
         )
 
     def _use_up_next_number(self, run_id: str) -> int:
-        """Let no version have the next number, and return it."""
+        """Use up the next number of the model and return it."""
         unused = self._session.client.create_model_version(
             self._name, source=f"runs:/{run_id}/unused", run_id=run_id
         )
         self._session.client.delete_model_version(self._name, unused.version)
         return int(unused.version)
 
-    def _other_content(self, known: Version, bundle: Bundle) -> Refused:
+    def _other_content(self, registered: Version, bundle: Bundle) -> Refused:
         """Return the refusal of other content under a registered identity, with what differs."""
         try:
-            found, hint = differences(self._bundles.manifest(known), bundle.manifest)
+            found, hint = differences(self._bundles.manifest(registered), bundle.manifest)
         except (Refused, EnvironmentFault) as error:
             found, hint = f"what differs is not known, since {error.fault}", ""
         return Refused(
-            f"version {known.number} of '{self._name}' has this identity with other content: "
+            f"version {registered.number} of '{self._name}' has this identity with other content: "
             f"{found}",
-            expected=f"bundle {known.digest[:12]}, not {bundle.digest[:12]}: same data, code, "
+            expected=f"bundle {registered.digest[:12]}, not {bundle.digest[:12]}: same data, code, "
             "configuration, contract, lock and seed give the same bytes",
             hint=hint,
         )
@@ -198,14 +198,14 @@ class Registration:
                 raise
             client.set_terminated(run_id)
             self._progress("registering", 0.8)
-            made = client.create_model_version(
+            created = client.create_model_version(
                 self._name,
                 source=f"runs:/{run_id}/{mlflow_model.FOLDER}",
                 run_id=run_id,
                 tags=dict(tags),
                 await_creation_for=60,
             )
-            return self._keep_first(version_of(self._name, made))
+            return self._keep_first(version_of(self._name, created))
 
     def _describe(
         self, run_id: str, bundle: Bundle, tags: Mapping[str, str], metrics: Mapping[str, float]
@@ -229,13 +229,13 @@ class Registration:
         self._bundles.upload(version.run_id, bundle)
         if not self._bundles.verifies(version):
             raise EnvironmentFault(
-                f"registry {masked(self._session.uri)} does not hold version {version.number} as "
-                "it was registered, though it was uploaded again",
+                f"registry {mask_password(self._session.uri)} does not hold version "
+                f"{version.number} as it was registered, though it was uploaded again",
                 hint="look at its artefact store: is there a file that is not the bundle's?",
             )
 
-    def _keep_first(self, made: Version) -> tuple[Version, RegistryState]:
-        """Delete ``made`` if another machine registered the same identity just before.
+    def _keep_first(self, created: Version) -> tuple[Version, RegistryState]:
+        """Delete ``created`` if another machine registered the same identity just before.
 
         So may this one have: a request whose answer is lost is sent again.
 
@@ -245,19 +245,19 @@ class Registration:
         from mlflow.exceptions import MlflowException
 
         state = read_state(self._session, self._name)
-        first = state.find(made.identity)
-        if first is None or first.number == made.number:
-            return made, state
+        first = state.find(created.identity)
+        if first is None or first.number == created.number:
+            return created, state
         try:
-            self._session.client.delete_model_version(self._name, str(made.number))
+            self._session.client.delete_model_version(self._name, str(created.number))
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-        if first.digest != made.digest:
+        if first.digest != created.digest:
             raise Refused(
                 f"version {first.number} of '{self._name}', registered just now from elsewhere, "
                 "has this identity with other content",
-                expected=f"bundle {first.digest[:12]}, not {made.digest[:12]}",
+                expected=f"bundle {first.digest[:12]}, not {created.digest[:12]}",
                 hint="run 'ml-pipeline register' again: it says what differs",
             )
         return first, state

@@ -1,7 +1,7 @@
 """The registry of one model: its versions, aliases, records, bundles and leases in MLflow.
 
-``Registry.read`` asks once and answers every question about versions and aliases from that; what
-changes or fetches something is a method of the part that it belongs to, such as ``aliases.set``.
+``Registry.read`` returns versions and aliases in one reading; each part, such as ``aliases``, has
+the methods that change or download something.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ class Registry:
         return cls(uri, project.model_name, home, progress=progress, stages=section.stages)
 
     def exists(self) -> bool:
-        """Return whether there is something to ask: any server, or a SQLite file that was made.
+        """Return whether the registry exists: a server, or a SQLite file with a database.
 
         Raises:
-            EnvironmentFault: the SQLite file is lost; see :func:`ml_pipeline.registry.sqlite.made`.
+            EnvironmentFault: the SQLite file is lost; see ``sqlite.has_database``.
         """
         file = sqlite.file_of(self.uri)
-        return file is None or sqlite.made(file, self._home)
+        return file is None or sqlite.has_database(file, self._home)
 
     def ui_command(self) -> str | None:
         """Return the command that shows the runs in a browser.
@@ -150,13 +150,13 @@ class Registry:
         with self._lock():
             return self._registration.restore(bundle, number)
 
-    def note_number(self, number: int) -> None:
-        """Let no version that is registered from now on have this number, or one before it.
+    def record_number(self, number: int) -> None:
+        """Reserve this number and all lower ones: no later version gets one of them.
 
         Raises:
             EnvironmentFault: the home's record of numbers cannot be read.
         """
-        self._registration.note_number(number)
+        self._registration.record_number(number)
 
     @property
     def is_lost(self) -> bool:
@@ -174,7 +174,7 @@ class Registry:
             return
         self._progress("making the registry's database", 0.0)
         with self._session.scope():
-            sqlite.make(file, self._home, again=True)
+            sqlite.create_database(file, self._home, again=True)
 
     def _lock(self) -> AbstractContextManager[None]:
         """Hold the home against other processes that register."""

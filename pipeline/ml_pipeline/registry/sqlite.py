@@ -41,7 +41,7 @@ def file_of(uri: str) -> Path | None:
     return None if found is None or found[1] == ":memory:" else Path(unquote(found[1]))
 
 
-def made(file: Path, home: Home) -> bool:
+def has_database(file: Path, home: Home) -> bool:
     """Return whether the file is there with content; a new project has none yet.
 
     Raises:
@@ -50,21 +50,21 @@ def made(file: Path, home: Home) -> bool:
     """
     if file.exists() and (not file.is_file() or file.stat().st_size > 0):
         return True
-    known = _promoted(home)
-    if known is None:
+    versions = _promoted_versions(home)
+    if versions is None:
         return False
     raise EnvironmentFault(
         f"registry {file} is {'empty' if file.exists() else 'gone'}, though this home's history "
-        f"knows {known}",
+        f"knows {versions}",
         hint="restore the file from a backup; without one 'ml-pipeline reconcile production "
         "--restore-registry' registers again what this home released",
     )
 
 
-def make(file: Path, home: Home, *, again: bool = False) -> None:
+def create_database(file: Path, home: Home, *, again: bool = False) -> None:
     """Make MLflow's database: whole or not there, by whichever process comes first.
 
-    With ``again`` also where it is lost, which ``made`` refuses.
+    With ``again`` also where it is lost, which ``has_database`` refuses.
 
     MLflow's migrations are no transaction: two processes that run them at once, or one that is
     killed meanwhile, would leave a file that no later process can open.
@@ -76,8 +76,8 @@ def make(file: Path, home: Home, *, again: bool = False) -> None:
         locks.locked(file.with_name(f"{file.name}.lock")),
         tempfile.TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as folder,
     ):
-        there = file.exists() and file.stat().st_size > 0 if again else made(file, home)
-        if there:
+        exists = file.exists() and file.stat().st_size > 0 if again else has_database(file, home)
+        if exists:
             return
         migrated, copy = Path(folder) / "migrated.db", Path(folder) / "copy.db"
         client = MlflowClient(tracking_uri=address(migrated), registry_uri=address(migrated))
@@ -89,7 +89,7 @@ def make(file: Path, home: Home, *, again: bool = False) -> None:
         copy.replace(file)
 
 
-def _promoted(home: Home) -> str | None:
+def _promoted_versions(home: Home) -> str | None:
     """Return in words which versions the history names; None without a history.
 
     Lines that are broken count, without a number: who reads the history tells of them.

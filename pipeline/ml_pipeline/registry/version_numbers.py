@@ -16,7 +16,7 @@ from ml_pipeline.core.home import Home
 FILE = "version-numbers.json"
 
 
-def highest(home: Home, model: str) -> int:
+def highest_number(home: Home, model: str) -> int:
     """Return the highest number of a model's versions; 0 where none is known.
 
     Raises:
@@ -25,15 +25,15 @@ def highest(home: Home, model: str) -> int:
     return _read(home).get(model, 0)
 
 
-def note(home: Home, model: str, number: int) -> None:
+def record_number(home: Home, model: str, number: int) -> None:
     """Write down that a number was seen, if it is the highest.
 
     Raises:
         EnvironmentFault: the file cannot be read.
     """
-    known = _read(home)
-    if number > known.get(model, 0):
-        workdir.write_text(home / FILE, json.dumps(known | {model: number}) + "\n")
+    numbers = _read(home)
+    if number > numbers.get(model, 0):
+        workdir.write_text(home / FILE, json.dumps(numbers | {model: number}) + "\n")
 
 
 def _read(home: Home) -> dict[str, int]:

@@ -75,7 +75,7 @@ class RegistryState:
         """Return the version of this identity; None without one."""
         return next((one for one in self.versions if one.identity == identity), None)
 
-    def aliased(self, alias: str) -> Version | None:
+    def version_with_alias(self, alias: str) -> Version | None:
         """Return the version that holds an alias; None where no version does.
 
         Raises:
@@ -95,12 +95,12 @@ class RegistryState:
     @property
     def champion(self) -> Version | None:
         """The version in production; raises EnvironmentFault as :meth:`aliased`."""
-        return self.aliased(CHAMPION)
+        return self.version_with_alias(CHAMPION)
 
     @property
     def challenger(self) -> Version | None:
         """The version that was registered last; raises EnvironmentFault as :meth:`aliased`."""
-        return self.aliased(CHALLENGER)
+        return self.version_with_alias(CHALLENGER)
 
 
 def read_state(session: MlflowSession, name: str) -> RegistryState:

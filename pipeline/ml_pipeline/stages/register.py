@@ -73,7 +73,7 @@ def _git_tags(context: Context[NoFlags], bundle: Bundle) -> dict[str, str]:
     if head.dirty:
         why.append("files are changed or in no commit")
     tags = {COMMIT_TAG: head.commit, DIRTY_TAG: str(bool(why)).lower()}
-    return tags | ({DIRTY_WHY_TAG: commit.in_words(why)} if why else {})
+    return tags | ({DIRTY_WHY_TAG: commit.summarize(why)} if why else {})
 
 
 def _overrides(context: Context[NoFlags]) -> tuple[dict[str, str], list[str]]:

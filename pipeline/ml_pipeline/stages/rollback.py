@@ -10,7 +10,7 @@ from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.promotion.cleanup import clean
 from ml_pipeline.promotion.environment import PRODUCTION, Production
 from ml_pipeline.promotion.rollback import rollback
-from ml_pipeline.promotion.switch import Changed
+from ml_pipeline.promotion.switch import SwitchResult
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import RollbackFlags
@@ -65,7 +65,7 @@ def run(context: Context[RollbackFlags]) -> Outcome:
     )
 
 
-def checks(done: Changed) -> list[Check]:
+def checks(done: SwitchResult) -> list[Check]:
     """Return the checks of a rollback: approval, health, and the champion in the registry."""
     approval = done.approval
     return [

@@ -11,7 +11,7 @@ from ml_pipeline.promotion import production_watch, watch_state
 from ml_pipeline.promotion.environment import PRODUCTION, Production
 from ml_pipeline.promotion.production_watch import ProductionWatch, skipped
 from ml_pipeline.promotion.rollback import rollback
-from ml_pipeline.promotion.switch import Changed
+from ml_pipeline.promotion.switch import SwitchResult
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.serving.access import read_token
 from ml_pipeline.stages.context import Context, Outcome
@@ -66,7 +66,7 @@ def run(context: Context[WatchFlags]) -> Outcome:
         production_watch.training_predictions(context.home, promotion.bundle),
     )
 
-    def roll_back(reason: str) -> Changed:
+    def roll_back(reason: str) -> SwitchResult:
         return rollback(
             Registry.of(context.project, context.home, context.progress),
             keys,
