@@ -81,9 +81,7 @@ def test_code_that_is_imported_counts(project, name, counts):
 
 
 @pytest.mark.parametrize("estimator", ["xgboost", "logistic-regression", "random-forest"])
-def test_the_lock_of_the_first_estimators_holds_the_packages_that_it_always_held(
-    make_project, estimator
-):
+def test_the_lock_of_the_first_estimators_is_unchanged(make_project, estimator):
     """Another list would give every model that exists another identity."""
     found = locked(make_project(train={"estimator": estimator}))
     assert sorted(found) == [

@@ -21,7 +21,7 @@ def edit_manifest(bundle, change):
 
 
 class TestSuccess:
-    def test_tells_nobody_that_a_model_was_opened(self, bundle, tmp_path):
+    def test_opening_a_model_sends_no_telemetry(self, bundle, tmp_path):
         """ONNX Runtime sends usage data where it is let: what it sends is stored there first."""
         program = (
             "from pathlib import Path; from ml_pipeline.bundle.reader import Bundle; "
@@ -143,7 +143,7 @@ class TestRefused:
         "content",
         [b"", b"[]", b"{", b'{"schema": NaN}', b'{"a": 1, "a": 2}', b"[" * 100_000, b"\xff"],
     )
-    def test_a_manifest_that_is_none(self, bundle, content):
+    def test_another_document_is_no_manifest(self, bundle, content):
         (bundle / "manifest.json").write_bytes(content)
         with pytest.raises(Refused, match=r"manifest\.json"):
             Bundle.open(bundle)
@@ -170,7 +170,7 @@ class TestGolden:
         ("found", "expected"),
         [([], []), ([0.5], [0.5, 0.5]), ([float("nan")], [0.5]), ([0.5], [float("nan")])],
     )
-    def test_nothing_and_nan_are_no_agreement(self, found, expected):
+    def test_missing_predictions_and_nan_are_refused(self, found, expected):
         with pytest.raises(Refused):
             check_golden(found, expected)
 
@@ -212,7 +212,7 @@ class TestWhatTheManifestVouchesForAndNoModelCanUse:
             OnnxModel(model).predict(np.zeros((2, 1), dtype=np.float32))
 
 
-def test_onnx_runtime_reports_to_nobody():
+def test_onnx_runtime_sends_no_telemetry():
     code = "import os, ml_pipeline.bundle.reader; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""An archive of somebody else's reaches no place but its folder."""
+"""An untrusted archive is unpacked only into its folder."""
 
 import io
 import tarfile

@@ -100,19 +100,19 @@ def quickly(parse, text):
 
 @pytest.mark.parametrize("name", YAML)
 def test_yaml_beyond_the_bounds_is_refused_at_once_with_its_place(name):
-    text, told = YAML[name]
+    text, expected = YAML[name]
     message = quickly(parse_yaml, text)
     assert message.startswith("the file")
-    assert told in message
+    assert expected in message
     assert len(message) < 200
 
 
 @pytest.mark.parametrize("name", JSON)
 def test_json_beyond_the_bounds_is_refused_at_once_with_its_place(name):
-    text, told = JSON[name]
+    text, expected = JSON[name]
     message = quickly(parse_json, text)
     assert message.startswith("the file")
-    assert told in message
+    assert expected in message
     assert len(message) < 200
 
 

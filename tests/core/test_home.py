@@ -183,8 +183,8 @@ class TestInUseBefore:
             find_home(tmp_path, owner)
         line = re.search(r"as ({.*?});", str(caught.value))
         assert line is not None
-        told = line[1].replace("PROJECT", "churn").replace("MODEL", "churn")
-        (tmp_path / "home.json").write_text(told)
+        marker = line[1].replace("PROJECT", "churn").replace("MODEL", "churn")
+        (tmp_path / "home.json").write_text(marker)
         assert find_home(tmp_path, CHURN).root == tmp_path
         assert find_home(tmp_path, FRAUD).root == tmp_path / "fraud"
 
@@ -245,11 +245,11 @@ class TestTwoRepositoriesOfOneName:
         one = self.repository(tmp_path / "one", remote="git@git.example.org:team/churn.git")
         two = self.repository(tmp_path / "two", remote="https://git.example.org/other/churn")
         self.home(tmp_path / "ml", one).make()
-        told = (
+        message = (
             "belongs to project 'churn' of git.example.org/team/churn; expected the home of "
             "project 'churn' of git.example.org/other/churn; .*'ml-pipeline home adopt'"
         )
-        self.assert_refused(tmp_path / "ml", two, told)
+        self.assert_refused(tmp_path / "ml", two, message)
 
     def test_without_remotes_the_root_commit_identifies_the_repository(
         self, tmp_path: Path
@@ -290,8 +290,8 @@ class TestTwoRepositoriesOfOneName:
         self.home(tmp_path / "ml", one).make()
         other = self.repository(tmp_path / "other")
         self.git(other, "commit", "-qm", "second", "--allow-empty")
-        stranger = self.clone(other, tmp_path / "stranger", "--depth=1")
-        self.assert_refused(tmp_path / "ml", stranger, "belongs to project 'churn' of")
+        shallow_clone = self.clone(other, tmp_path / "shallow-clone", "--depth=1")
+        self.assert_refused(tmp_path / "ml", shallow_clone, "belongs to project 'churn' of")
 
     def test_without_git_repositories_are_not_distinguished(self, tmp_path: Path) -> None:
         plain = tmp_path / "plain"

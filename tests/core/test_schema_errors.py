@@ -1,4 +1,4 @@
-"""What is wrong with a value is said in plain words, whatever kind of rule it breaks."""
+"""Messages of invalid values are in plain words, whatever rule the value breaks."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def base(name: str, path: tuple[str, ...], value: Any) -> dict[str, Any]:
     return whole
 
 
-def said(model: type[BaseModel], values: dict[str, Any], where: str) -> str:
+def message_of(model: type[BaseModel], values: dict[str, Any], where: str) -> str:
     """Return what is wrong with the values; nothing where nothing is."""
     try:
         parse(model, values, where)
@@ -102,16 +102,16 @@ def said(model: type[BaseModel], values: dict[str, Any], where: str) -> str:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_rule_has_a_message(name: str) -> None:
-    told: dict[str, Any] = {}
+    places: dict[str, Any] = {}
     for path in fields(MODELS[name].model_json_schema()):
         for wrong in WRONG:
             values = base(name, path, copy.deepcopy(wrong))
-            told[said(MODELS[name], values, name)] = (path, wrong)
-    told.pop("", None)
-    assert len(told) >= 10
-    jargon = {text: about for text, about in told.items() if JARGON.search(text)}
+            places[message_of(MODELS[name], values, name)] = (path, wrong)
+    places.pop("", None)
+    assert len(places) >= 10
+    jargon = {text: about for text, about in places.items() if JARGON.search(text)}
     assert jargon == {}
-    assert not [text for text in told if "\n" in text or len(text) > 400]
+    assert not [text for text in places if "\n" in text or len(text) > 400]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -122,7 +122,7 @@ def test_every_pattern_has_a_message(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "expected"),
     [
         ({"project": "../a"}, "project is '../a'; expected letters, digits, '.', '_' and '-'"),
         ({"project": 5}, "project is 5; expected a text; write it in quotes"),
@@ -152,10 +152,10 @@ def test_every_pattern_has_a_message(name: str) -> None:
         ({"gitops": {"repository": "x"}}, "is 'x'; expected a git remote such as"),
     ],
 )
-def test_messages_of_schema_errors(values: dict[str, Any], told: str) -> None:
+def test_messages_of_schema_errors(values: dict[str, Any], expected: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(Config, {"project": "churn"} | values, "ml.yaml")
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_a_part_of_a_value_from_elsewhere_is_blamed_on_its_place() -> None:

@@ -1,4 +1,4 @@
-"""Which policy files a command is held to."""
+"""The policy files that bind a command."""
 
 from __future__ import annotations
 

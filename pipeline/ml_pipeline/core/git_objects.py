@@ -195,13 +195,13 @@ def open_objects(repository: Repository, id_: str) -> Iterator[Objects]:
     """
     algorithm = "sha1" if len(id_) == 40 else "sha256"
     with own_repository(algorithm) as folder:
-        given = environment(
+        variables = environment(
             GIT_DIR=str(folder), GIT_OBJECT_DIRECTORY=str(repository.objects.resolve())
         )
         try:
             process = subprocess.Popen(
                 ["git", "cat-file", "--batch"],
-                env=given,
+                env=variables,
                 cwd=folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
