@@ -44,13 +44,13 @@ def predict(
     import pandas as pd
 
     part = matrix[PART_COLUMN]
-    train, held = (part == "train").to_numpy(), (part == "holdout").to_numpy()
+    train, holdout = (part == "train").to_numpy(), (part == "holdout").to_numpy()
     labels = matrix.loc[train, LABEL_COLUMN].to_numpy(dtype="float64")
-    found = {task.baseline: baselines.constant(labels, int(held.sum()), task)}
+    found = {task.baseline: baselines.constant(labels, int(holdout.sum()), task)}
     if pd.api.types.is_datetime64_any_dtype(matrix[TIME_COLUMN]):
-        found |= task.dated_baselines(matrix.loc[train], matrix.loc[held])
+        found |= task.dated_baselines(matrix.loc[train], matrix.loc[holdout])
     for name, signal in _signals(matrix, clean, problem).items():
-        found[name] = baselines.from_signal(signal[train], labels, signal[held], task)
+        found[name] = baselines.from_signal(signal[train], labels, signal[holdout], task)
     return found
 
 

@@ -64,13 +64,13 @@ def _clusters(rows: pd.DataFrame) -> tuple[pd.Series, Unit]:
     time = rows[TIME_COLUMN]
     dated = pd.api.types.is_datetime64_any_dtype(time) and time.notna().all()
     day = time.dt.normalize() if dated else None
-    given = rows.get(CLUSTER_COLUMN)
-    if given is None or not given.notna().all():
+    clusters = rows.get(CLUSTER_COLUMN)
+    if clusters is None or not clusters.notna().all():
         return (day, "day") if day is not None else (pd.Series(np.arange(len(rows))), "row")
-    given = given.reset_index(drop=True)
-    if day is not None and _same_partition(given, day.reset_index(drop=True)):
+    clusters = clusters.reset_index(drop=True)
+    if day is not None and _same_partition(clusters, day.reset_index(drop=True)):
         return day, "day"
-    return given, "row" if given.nunique() == len(given) else "cluster"
+    return clusters, "row" if clusters.nunique() == len(clusters) else "cluster"
 
 
 def _same_partition(one: pd.Series, other: pd.Series) -> bool:

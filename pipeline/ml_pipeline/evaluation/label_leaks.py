@@ -46,9 +46,9 @@ def feature_aucs(
     import pandas as pd
 
     rows = matrix[matrix[LABEL_COLUMN].notna()]
-    train, held = rows[rows[PART_COLUMN] == "train"], rows[rows[PART_COLUMN] == "holdout"]
+    train, holdout = rows[rows[PART_COLUMN] == "train"], rows[rows[PART_COLUMN] == "holdout"]
     learned = train[LABEL_COLUMN].to_numpy(dtype="float64")
-    labels = held[LABEL_COLUMN].to_numpy(dtype="float64")
+    labels = holdout[LABEL_COLUMN].to_numpy(dtype="float64")
     if not len(learned) or not len(labels):
         return {}
     views = task.binary_labels(learned, labels)
@@ -59,17 +59,17 @@ def feature_aucs(
         numeric = pd.api.types.is_numeric_dtype(matrix[name].dtype)
         is_number = numeric and not pd.api.types.is_bool_dtype(matrix[name].dtype)
         areas = [
-            _number_auc(train[name], before, held[name], after)
+            _number_auc(train[name], before, holdout[name], after)
             if is_number
-            else auc(after, _shares(train[name], before, held[name]))
+            else auc(after, _shares(train[name], before, holdout[name]))
             for before, after in views
         ]
         found[name] = float(np.mean(areas)) if len(areas) > 1 else areas[0]
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def _number_auc(train: pd.Series, learned: Floats, held: pd.Series, labels: Floats) -> float:
-    one, other = (part.to_numpy(dtype="float64") for part in (train, held))
+def _number_auc(train: pd.Series, learned: Floats, holdout: pd.Series, labels: Floats) -> float:
+    one, other = (part.to_numpy(dtype="float64") for part in (train, holdout))
     return max(
         _either_way(labels, other),
         auc(labels, baselines.from_signal(one, learned, other)),
@@ -121,7 +121,7 @@ def _either_way(labels: Floats, values: Floats) -> float:
     return max(found, 1 - found)
 
 
-def _shares(train: pd.Series, labels: Floats, held: pd.Series) -> Floats:
+def _shares(train: pd.Series, labels: Floats, holdout: pd.Series) -> Floats:
     """Return the share of class 1 in training of each row's category, that of all for a new one."""
     import pandas as pd
 
@@ -130,6 +130,6 @@ def _shares(train: pd.Series, labels: Floats, held: pd.Series) -> Floats:
     sums = pd.Series(labels).groupby(named.to_numpy()).agg(["sum", "count"])
     prior = baselines.PRIOR_ROWS
     shares = (sums["sum"] + prior * rate) / (sums["count"] + prior)
-    wanted = held.astype("object").where(held.notna(), None).map(repr)
-    found: Floats = wanted.map(shares).fillna(rate).to_numpy(dtype="float64")
+    categories = holdout.astype("object").where(holdout.notna(), None).map(repr)
+    found: Floats = categories.map(shares).fillna(rate).to_numpy(dtype="float64")
     return found

@@ -72,7 +72,7 @@ def measure(
         for predictor in predictions
         for name, metric in metrics.items()
     }
-    wanted = [key for key, reason in reasons.items() if not reason]
+    defined = [key for key, reason in reasons.items() if not reason]
     for predictor, p in predictions.items():
         if not np.isfinite(p).all():
             raise ValueError(f"{predictor}: {int((~np.isfinite(p)).sum())} predictions not finite")
@@ -81,12 +81,12 @@ def measure(
             (predictor, name): metrics[name].statistic(
                 sample.labels, predictions[predictor], sample.codes, sample.clusters
             )
-            for predictor, name in wanted
+            for predictor, name in defined
         },
         sample.clusters,
         resamples=resamples,
         seed=seed,
-        inflated=[(p, name) for p, name in wanted if metrics[name].inflated],
+        inflated=[(p, name) for p, name in defined if metrics[name].inflated],
     )
     table: dict[str, dict[str, Measured]] = {}
     for predictor, p in predictions.items():

@@ -40,7 +40,7 @@ def positions(
             frame[problem.entity_column].astype("object").astype(str),
         ]
     )
-    wanted = pd.MultiIndex.from_arrays(
+    keys = pd.MultiIndex.from_arrays(
         [
             pd.to_datetime(matrix[TIME_COLUMN]).astype("datetime64[ns]"),
             matrix[ENTITY_COLUMN].astype("object").astype(str),
@@ -48,5 +48,5 @@ def positions(
     )
     if not every.is_unique:
         return None
-    found = every.get_indexer(wanted)
+    found = every.get_indexer(keys)
     return None if (found < 0).any() else found.astype(np.int64)

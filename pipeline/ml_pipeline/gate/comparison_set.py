@@ -48,13 +48,13 @@ class ComparisonRules:
             UsageError: a metric is unknown or has no value for a single day.
         """
         own = section.guards
-        wanted = guards if own is None else {name: guard.margin for name, guard in own.items()}
+        margins = guards if own is None else {name: guard.margin for name, guard in own.items()}
         primary = comparable_metric(section.metric or metric, "gate.metric", task)
         return cls(
             metric=primary,
             guards={
                 comparable_metric(name, "gate.guards", task): margin
-                for name, margin in wanted.items()
+                for name, margin in margins.items()
                 if name != primary
             },
             margin=section.margin,

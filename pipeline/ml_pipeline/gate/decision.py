@@ -22,7 +22,7 @@ OF_THE_DATA = frozenset({"data", "contract", "accepts", "split"})
 
 
 def goal_for(
-    wanted: Literal["auto", "superior", "non_inferior"],
+    goal_setting: Literal["auto", "superior", "non_inferior"],
     challenger: Mapping[str, str],
     champion: Mapping[str, str] | None,
     *,
@@ -35,15 +35,15 @@ def goal_for(
     goal is always ``superior``.
 
     Args:
-        wanted: ``gate.goal``.
+        goal_setting: ``gate.goal``.
         challenger: Its identity parts.
         champion: The champion's; None where there is none.
         same_features: Whether both take features of the same names and kinds.
     """
     if champion is None:
         return "superior"
-    if wanted != "auto":
-        return wanted
+    if goal_setting != "auto":
+        return goal_setting
     same = same_features and bool(champion) and _recipe(challenger) == _recipe(champion)
     return "non_inferior" if same else "superior"
 

@@ -18,16 +18,16 @@ class FileLineage(GateCheck):
 
 def check_lineage(reports: StageReports) -> Check:
     """Return whether every file that one stage reports is the file that the others read."""
-    made: dict[str, tuple[str, str]] = {}
+    producers: dict[str, tuple[str, str]] = {}
     for name, report in reports.items():
         for path, digest in (report.outputs if report else {}).items():
-            made[path] = (name, digest)
+            producers[path] = (name, digest)
     followed, broken = 0, []
     for name, report in reports.items():
         for path, digest in (report.inputs if report else {}).items():
-            if path in made and made[path][1] != digest:
-                broken.append(f"{name} read another {path} than {made[path][0]} made")
-            followed += path in made
+            if path in producers and producers[path][1] != digest:
+                broken.append(f"{name} read another {path} than {producers[path][0]} made")
+            followed += path in producers
     verdict = Verdict.FAIL if broken else Verdict.PASS if followed else Verdict.INCONCLUSIVE
     return Check(
         name=FileLineage.name,

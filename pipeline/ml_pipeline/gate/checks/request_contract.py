@@ -143,9 +143,9 @@ def _only_added(former: FeatureSchema, new: FeatureSchema, change: ContractChang
     return added if broken == {*change.broken} else []
 
 
-def schema_of(manifest: Mapping[str, Any], whose: str) -> FeatureSchema:
+def schema_of(manifest: Mapping[str, Any], model: str) -> FeatureSchema:
     """Return the features of a manifest; raises Refused where they cannot be read."""
     try:
         return FeatureSchema.from_json(manifest["features"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Refused(f"the {whose}'s manifest: features: {error}") from None
+        raise Refused(f"the {model}'s manifest: features: {error}") from None

@@ -24,19 +24,19 @@ def check_run(reports: StageReports, code_stages: Iterable[str]) -> list[Check]:
     Their reports do not identify the code, so those of another run may be about other code.
     """
     train = reports.get("train")
-    wanted = train.run_id if train else None
+    run_id = train.run_id if train else None
     checks = []
     for name in code_stages:
         report = reports.get(name)
         if report is None:
             continue
-        same = report.run_id == wanted
+        same = report.run_id == run_id
         checks.append(
             Check(
                 name=f"run of {name}",
                 verdict=Verdict.PASS if same else Verdict.FAIL,
                 observed=report.run_id,
-                expected=f"{wanted}, the run that trained the model",
+                expected=f"{run_id}, the run that trained the model",
                 why=""
                 if same
                 else f"{name} ran in another run than train, perhaps on other code; "
