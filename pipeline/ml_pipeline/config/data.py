@@ -25,7 +25,7 @@ Severity = Literal["fail", "quarantine", "blank"]
 class Expectation(Section):
     """One data test: a great_expectations expectation by its snake-case name and arguments."""
 
-    name: str | None = Field(None, description="What reports call it; made of expect if unset.")
+    name: str | None = Field(None, description="Its name in reports; derived from expect if unset.")
     expect: str = Field(description="For example expect_column_values_to_be_in_set.")
     args: dict[str, Any] = Field(default_factory=dict)
     severity: Severity = Field(

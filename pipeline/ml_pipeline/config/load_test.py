@@ -8,7 +8,7 @@ from ml_pipeline.config.section import Section
 
 
 class LoadTestSection(Section):
-    """Requests at a constant rate, and what the answers have to keep to."""
+    """A constant rate of requests, and the limits for the responses."""
 
     rate: float = Field(100.0, gt=0, le=10_000, description="Requests a second.")
     seconds: float = Field(10.0, gt=0, le=3600, description="How long it is measured.")

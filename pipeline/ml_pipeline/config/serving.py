@@ -10,7 +10,7 @@ from ml_pipeline.config.section import Section
 
 
 class PredictionLogSection(Section):
-    """What was asked and answered, as rotated JSON lines."""
+    """Requests and predictions, as rotated JSON lines."""
 
     enabled: bool = True
     folder: Path | None = Field(

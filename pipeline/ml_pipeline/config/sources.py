@@ -104,16 +104,16 @@ class CsvSource(WrittenForms):
     def _one_separator(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        given = dict(values)
-        delimiter = given.pop("delimiter", None)
+        keys = dict(values)
+        delimiter = keys.pop("delimiter", None)
         if delimiter is not None:
-            if "separator" in given and given["separator"] != delimiter:
+            if "separator" in keys and keys["separator"] != delimiter:
                 raise ValueError("separator or delimiter, which are one thing")
-            given["separator"] = delimiter
-        separator = given.get("separator")
+            keys["separator"] = delimiter
+        separator = keys.get("separator")
         if isinstance(separator, str):
-            given["separator"] = CHARACTER_WORDS.get(separator.lower(), separator)
-        return given
+            keys["separator"] = CHARACTER_WORDS.get(separator.lower(), separator)
+        return keys
 
     @field_validator("separator")
     @classmethod

@@ -16,7 +16,7 @@ class Range(Section):
 
     low: int | float
     high: int | float
-    log: bool = Field(False, description="Small values are tried as often as large ones.")
+    log: bool = Field(False, description="Sample on a logarithmic scale.")
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured.
+    """The metrics of a model and its baselines.
 
     Attributes:
         sample: The labelled rows of the holdout.

@@ -36,7 +36,7 @@ BEST_HEURISTIC = "the best heuristic"
 
 @dataclass(frozen=True)
 class ComparisonInputs:
-    """What the comparison is made from; every file is the one that its stage reported."""
+    """The inputs of the comparison; each file has the digest that its stage reported."""
 
     holdout: pd.DataFrame
     """``holdout.parquet``."""
@@ -51,7 +51,7 @@ def compare_models(
     comparison: ModelComparison,
     inputs: ComparisonInputs,
     rules: ComparisonRules,
-    wanted: Literal["auto", "superior", "non_inferior"],
+    goal_setting: Literal["auto", "superior", "non_inferior"],
     *,
     resamples: int,
     seed: int,
@@ -65,7 +65,7 @@ def compare_models(
         comparison: what is known before the rows are compared.
         inputs: bundles and files.
         rules: metrics, margins and error rates.
-        wanted: ``gate.goal``.
+        goal_setting: ``gate.goal``.
         resamples: bootstrap samples for the intervals of the table.
         seed: of the resampling.
         progress: called with what is being done.
@@ -74,7 +74,7 @@ def compare_models(
     champion = dict(inputs.champion.manifest["training"]) if inputs.champion else None
     against = CHAMPION if champion is not None else BEST_HEURISTIC
     goal = goal_for(
-        wanted,
+        goal_setting,
         challenger.get("identity_parts", {}),
         None if champion is None else champion.get("identity_parts", {}),
         same_features=inputs.champion is None
@@ -170,7 +170,7 @@ def _kinds(bundle: Bundle) -> set[tuple[str, str]]:
 def _predictions(inputs: ComparisonInputs, rows: NDArray[np.bool_]) -> dict[str, Floats]:
     """Return what the challenger's bundle and the heuristics predict for the rows.
 
-    They are computed here: a file of predictions would have to be believed.
+    They are computed here: a file of predictions would have to be trusted.
     """
     matrix = parquet.read(inputs.matrix)
     labels = matrix.loc[matrix[PART_COLUMN] == "holdout", LABEL_COLUMN].reset_index(drop=True)
@@ -206,8 +206,10 @@ def _predictions_by_own_code(
     place = positions(frame, matrix, inputs.problem)
     if place is None:
         raise champions.NoPredictionsError("the holdout's rows are not found in the clean data")
-    wanted = place[(matrix[PART_COLUMN] == "holdout").to_numpy()][rows]
-    return champions.score(champion, champions.features_by_own_code(champion, inputs.clean, wanted))
+    holdout_rows = place[(matrix[PART_COLUMN] == "holdout").to_numpy()][rows]
+    return champions.score(
+        champion, champions.features_by_own_code(champion, inputs.clean, holdout_rows)
+    )
 
 
 def _table(

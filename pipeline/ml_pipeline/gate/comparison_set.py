@@ -79,7 +79,7 @@ def check_metrics(config: Config, problem: Problem) -> None:
 
 @dataclass(frozen=True)
 class ComparisonSet:
-    """The primary comparison, the guards, and the checks that they amount to."""
+    """The primary comparison, the guards, and their checks."""
 
     primary: Comparison
     guards: tuple[Comparison, ...]
@@ -136,7 +136,7 @@ def run_comparisons(
 def no_comparison(
     rules: ComparisonRules, against: str, why: str, units: str = "day"
 ) -> ComparisonSet:
-    """Return comparisons that could not be made: nothing of it passes."""
+    """Return a set without tests, whose check is inconclusive."""
 
     def none(metric: str) -> Comparison:
         title = rules.task.metrics[metric].title

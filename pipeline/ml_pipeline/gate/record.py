@@ -20,14 +20,14 @@ def record(
     champion: str | None,
     policy: str,
 ) -> bytes:
-    """Return the record as canonical JSON: sorted keys, no white space, no clock.
+    """Return the record as canonical JSON: sorted keys, no white space, no time.
 
     Args:
         checks: All of the gate's checks, which determine the verdict.
         metrics: The comparison.
         summary: The report's line.
         challenger: Digest of the challenger's bundle.
-        champion: Digest of the champion's; None where a heuristic stood in.
+        champion: Digest of the champion's; None without a champion.
         policy: Digest of the policy in force.
     """
     values = {
