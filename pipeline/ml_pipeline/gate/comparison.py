@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A metric of the challenger and of another model on the same rows. ``test.effect`` > 0: better.
+    """A metric of challenger and other model on the same rows. ``test.effect`` > 0: better.
 
     ``challenger`` and ``other`` are means over the same units (days, clusters or rows). Without a
     test, ``why`` says what prevents it.
