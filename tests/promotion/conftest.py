@@ -22,7 +22,7 @@ from ml_pipeline.gate.record import record
 from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.promote import Promotion, promote
 from ml_pipeline.promotion.rollback import rollback
-from ml_pipeline.promotion.switch import Changed
+from ml_pipeline.promotion.switch import SwitchResult
 from ml_pipeline.registry.records import APPROVAL_RECORD, GATE_RECORD
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.registry.versions import Version
@@ -150,7 +150,7 @@ class Delivery:
 
     def rollback(
         self, to: int | None = None, reason: str = "alarms", run_id: str = "back"
-    ) -> Changed:
+    ) -> SwitchResult:
         """Roll production back, by default to the version before the present one."""
         return rollback(
             self.registry,
