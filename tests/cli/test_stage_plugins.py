@@ -80,6 +80,18 @@ def test_without_plugins_there_are_those_of_the_table() -> None:
     assert all_stages() is STAGES
 
 
+def test_a_stage_that_follows_no_other_is_in_no_run() -> None:
+    alone = Stage(
+        name="bias-audit",
+        summary="count findings of bias",
+        fails_when="there are findings",
+        phase="delivery",
+        ci=NoFlags(),
+    )
+    steps = runs([*STAGES.values(), alone])
+    assert steps == runs(STAGES.values())
+
+
 class TestInstalled:
     def test_stands_in_the_delivery_behind_the_stage_that_it_names(self, site) -> None:
         steps = runs(all_stages().values())

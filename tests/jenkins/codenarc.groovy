@@ -92,7 +92,7 @@ ruleset {
         UnnecessaryGetter { ignoreMethodNames = 'getBuildCauses, getEnvironment, is*' } // steps, Jenkins' own spelling; methods that CPS transforms are no properties
     }
     ruleset('rulesets/unused.xml') {
-        UnusedMethodParameter { ignoreRegex = 'declarative|notParsed|node|listener' } // signatures of Declarative and of Jenkins' jobs
+        UnusedMethodParameter { ignoreRegex = 'declarative|unparsed|node|listener' } // signatures of Declarative and of Jenkins' jobs
         UnusedVariable { ignoreVariableNames = '_' }
     }
 }

@@ -394,8 +394,11 @@ STAGING = "staging"
 
 
 def runs(stages: Iterable[Stage]) -> Mapping[str, tuple[Step, ...]]:
-    """Return the steps of ``run ci``, ``run cd`` and ``run all``, in the order of the stages."""
-    every = list(stages)
+    """Return the steps of ``run ci``, ``run cd`` and ``run all``, in the order of the stages.
+
+    A stage of a plug-in that follows no other (``after``) is in none of them.
+    """
+    every = [stage for stage in stages if stage.after or stage.name in STAGES]
     ci = [(stage, changed(stage.ci)) for stage in every if stage.ci is not None]
     nothing: dict[str, Any] = {}
     cd = [(stage, nothing) for stage in every if stage.phase in ("delivery", "promotion")]

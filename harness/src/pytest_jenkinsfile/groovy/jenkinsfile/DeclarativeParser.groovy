@@ -640,7 +640,8 @@ class DeclarativeParser extends CompilationCustomizer {
             return null
         } else if (ofPlugins[section.name] && !(ofPlugins[section.name] in (installation.plugins as List))) {
             String plugin = ofPlugins[section.name]
-            noteUnsupported(section.node, "the ${what} '${section.name}' needs the plugin ${plugin}, which is not installed in this scenario: plugins=['${plugin}'], or --plugin ${plugin}")
+            noteUnsupported(section.node, "the ${what} '${section.name}' needs the plugin ${plugin}, which is not installed in this scenario: " +
+                "plugins=['${plugin}'], or --plugin ${plugin}")
             return null
         } else if (!(section.name in known) && !ofPlugins[section.name]) {
             List<String> all = (known + ofPlugins.keySet()).unique().sort()

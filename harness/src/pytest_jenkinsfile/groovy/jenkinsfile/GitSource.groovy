@@ -47,7 +47,8 @@ class GitSource {
             } else if (name == 'RelativeTargetDirectory') {
                 folder = extensionArguments.relativeTargetDir
             } else if (!(name in NO_EFFECT)) {
-                Steps.reportUnsupported(call.run, "the extension '${name}' of GitSCM is not supported by pytest-jenkinsfile; supported: ${(NO_EFFECT + ['LocalBranch', 'RelativeTargetDirectory']).sort()}")
+                List<String> supported = (NO_EFFECT + ['LocalBranch', 'RelativeTargetDirectory']).sort()
+                Steps.reportUnsupported(call.run, "the extension '${name}' of GitSCM is not supported by pytest-jenkinsfile; supported: ${supported}")
             }
         }
         String branch = (values.branches as List ?: [[name: '*/master']])[0]['name']

@@ -31,8 +31,12 @@ abstract class PipelineScript extends SerializableScript {
             if (shares?.binding?.hasVariable(name)) { return shares.binding.getVariable(name) }
             String value = Engine.run.variables(Engine.thread.context)[name]
             if (value != null) { return value }
-            if (Plugins.GLOBALS[name]) { Steps.reportUnsupported(Engine.run, "the global variable '${name}' of the plugin ${Plugins.GLOBALS[name]} is not supported by pytest-jenkinsfile") }
-            if (name in Plugins.PACKAGES) { Steps.reportUnsupported(Engine.run, "classes of Jenkins in '${name}' are not supported by pytest-jenkinsfile, except those that it needs itself") }
+            if (Plugins.GLOBALS[name]) {
+                Steps.reportUnsupported(Engine.run, "the global variable '${name}' of the plugin ${Plugins.GLOBALS[name]} is not supported by pytest-jenkinsfile")
+            }
+            if (name in Plugins.PACKAGES) {
+                Steps.reportUnsupported(Engine.run, "classes of Jenkins in '${name}' are not supported by pytest-jenkinsfile, except those that it needs itself")
+            }
             throw missing
         }
     }

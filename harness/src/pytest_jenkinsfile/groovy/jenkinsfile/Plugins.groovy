@@ -146,7 +146,9 @@ class Plugins {
     static String missingPlugin(String step) {
         String plugin = of(step)
         if (plugin == null) { return null }
-        if (Steps.isImplemented(step)) { return "the step '${step}' needs the plugin ${plugin}, which is not installed in this scenario: plugins=['${plugin}'], or --plugin ${plugin}" }
+        if (Steps.isImplemented(step)) {
+            return "the step '${step}' needs the plugin ${plugin}, which is not installed in this scenario: plugins=['${plugin}'], or --plugin ${plugin}"
+        }
         unsupportedStep(step)
     }
 }

@@ -23,7 +23,8 @@ class ToolSteps {
     private static String home(Call call, String type, String name) {
         Map<String, Map> tools = call.run.scenario.tools as Map
         if (!tools) {
-            Steps.reportUnsupported(call.run, "the tool '${name}' is not configured in this scenario: tools={'${type ?: 'TYPE'}': ['${name}']}, or --tool ${type ?: 'TYPE'}=${name}")
+            String kind = type ?: 'TYPE'
+            Steps.reportUnsupported(call.run, "the tool '${name}' is not configured in this scenario: tools={'${kind}': ['${name}']}, or --tool ${kind}=${name}")
         }
         String toolType = type in tools.keySet() ? type : tools.find { it.value.containsKey(name) }?.key
         if (toolType == null || !tools[toolType].containsKey(name)) { throw new AbortException("No ${type ?: 'tool'} named ${name} found") }
