@@ -11,10 +11,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from ml_pipeline import cli
+from ml_pipeline import Stage, cli
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.stages import gate_demands
 from ml_pipeline.stages.plugins import all_stages, stage_named
+from ml_pipeline.stages.record import NoFlags
 from ml_pipeline.stages.table import STAGES, runs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -198,7 +199,7 @@ def test_without_it_the_gate_demands_nothing_of_it(make_project) -> None:
                 "STAGE = Stage(name='ours', summary='', fails_when='', phase='delivery',"
                 " after='trian')"
             ),
-            "no stage 'trian' to stand after; did you mean 'train'",
+            "after='trian' names no stage; did you mean 'train'",
         ),
         ("raise ValueError('broken')", "cannot be loaded: ValueError: broken"),
     ],

@@ -44,7 +44,7 @@ def all_stages() -> Mapping[str, Stage]:
             )
         if record.after and record.after not in STAGES:
             raise UsageError(
-                f"plug-in {plugin}: no stage '{record.after}' for 'after'",
+                f"plug-in {plugin}: after='{record.after}' names no stage",
                 hint=nearest(record.after, STAGES),
             )
         records[name] = record
