@@ -29,7 +29,7 @@ RECONCILE = f"'ml-pipeline reconcile {PRODUCTION}'"
 ALIAS = f"the registry's alias '{CHAMPION}'"
 HISTORY = "the history"
 ANSWER = "production"
-"""What each of the three places is called."""
+"""Names of the three sources."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Sources:
 
     @property
     def alias(self) -> int | None:
-        """The number that the registry's alias names; its version may have been deleted."""
+        """The version number of the registry's alias; that version may have been deleted."""
         return self.state.aliases.get(CHAMPION)
 
     @property
@@ -161,7 +161,7 @@ def describe_difference(digests: Mapping[str, str | None]) -> str:
 def agreed_champion(
     registry: Registry, production: Production | None, home: Home, *, must_answer: bool = True
 ) -> Version | None:
-    """Return the champion; None only where registry, history and production know of none.
+    """Return the champion; None only if registry, history and production have none.
 
     Args:
         registry: Holds the alias.
@@ -181,7 +181,7 @@ def agreed_champion(
 
 @dataclass(frozen=True)
 class Contenders:
-    """Challenger and champion, and what of the registry they were read from."""
+    """Challenger and champion, and the registry snapshot that they were read from."""
 
     challenger: Version
     champion: Version | None
@@ -217,7 +217,7 @@ def contenders(
 
 
 def sources(registry: Registry, production: Production | None, home: Home) -> Sources:
-    """Return what the registry, the home and production say. The registry is read once.
+    """Return what registry, home and production record. The registry is read once.
 
     Raises:
         EnvironmentFault: a change of production is open, one of them does not answer, or the
@@ -244,7 +244,7 @@ def sources(registry: Registry, production: Production | None, home: Home) -> So
 
 
 def _check_agreement(found: Sources, *, must_answer: bool) -> None:
-    """Raise EnvironmentFault where the sources differ on the champion, with what each says."""
+    """Raise EnvironmentFault if the sources differ on the champion, with the value of each."""
     if found.records_agree and (
         not must_answer or not found.was_queried or found.production_agrees
     ):

@@ -62,7 +62,7 @@ def fetch_and_keep(
 
 
 def keep_approval(home: Home, digest: str, content: bytes) -> Path:
-    """Keep the approval of a bundle beside the released bundles, for when no registry answers."""
+    """Keep the approval of a bundle in the home, for use without the registry."""
     return workdir.write_bytes(_path(home, digest), content)
 
 

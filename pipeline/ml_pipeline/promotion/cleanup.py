@@ -22,11 +22,11 @@ from ml_pipeline.targets.released_bundles import remove_unused
 logger = logging.getLogger(__name__)
 
 SERVED = ".released"
-"""Ends the name of the file beside an environment's state that says what was deployed last."""
+"""Suffix of the file beside an environment's state that records the last deployment."""
 
 
 def clean(project: Project, home: Home, environment: str, deployment: Deployment) -> list[Check]:
-    """Remove the released bundles that nothing needs any more.
+    """Remove the released bundles that are no longer needed.
 
     What stays: what an environment of the home serves or was last given, what an open change is
     about, and the newest ``serving.keep_released`` versions that production may go back to.

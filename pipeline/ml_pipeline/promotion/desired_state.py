@@ -1,4 +1,4 @@
-"""What production is to serve, as ``production-model.yaml`` says it."""
+"""The desired state of production: ``production-model.yaml``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Digests(BaseModel):
 
 
 class Desired(BaseModel):
-    """The keys of the file that decide; the others are for people."""
+    """The keys that are read; the others are informative."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,7 +31,7 @@ class Desired(BaseModel):
 
 
 def read(path: Path) -> Desired:
-    """Return what the file says.
+    """Return the desired state in a file.
 
     Raises:
         UsageError: there is no such file, or it is not one that a promotion writes.
@@ -45,7 +45,7 @@ def read(path: Path) -> Desired:
 
 
 def parse(content: bytes, path: str) -> Desired:
-    """Return what the content of a file says; raises UsageError as ``read`` does."""
+    """Return the desired state in the content of a file; raises UsageError as ``read`` does."""
     try:
         return Desired.model_validate(documents.parse_yaml(content, path))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What was decided earlier against a version that is to be decided on again."""
+"""Earlier rejections and rollbacks of a version that awaits a decision."""
 
 from __future__ import annotations
 

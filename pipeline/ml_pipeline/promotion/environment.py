@@ -1,4 +1,4 @@
-"""Where the champion serves, and how one change of it at a time is made in a home."""
+"""The production environment, and the lock for changes of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 PRODUCTION = "production"
 LOCK = "promotion.lock"
 STOPPED = "servers/production.stopped"
-"""There while production is down on purpose: what was in production when it was stopped."""
+"""File that exists while production is stopped on purpose: what was in production then."""
 DIGEST = re.compile("[0-9a-f]{64}")
 LOCK_TIMEOUT = 60.0
 """Seconds to wait for another promotion in the same home."""
@@ -34,7 +34,7 @@ LOCK_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Production:
-    """Where the champion serves."""
+    """The production environment."""
 
     target: Target
     placement: Placement
@@ -78,13 +78,13 @@ def pull_request_branch(model: str, version: int) -> str:
 
 
 def mark_stopped(home: Home) -> None:
-    """Note that production was stopped on purpose, so that its silence is no fault."""
+    """Record that production was stopped on purpose, so that it is not reported as a fault."""
     if home.root.is_dir():
         workdir.write_text(home / STOPPED, "stopped by 'ml-pipeline stop'\n")
 
 
 def clear_stopped(home: Home) -> None:
-    """Note that production serves again."""
+    """Record that production serves again."""
     (home / STOPPED).unlink(missing_ok=True)
 
 
@@ -94,7 +94,7 @@ def is_stopped(home: Home) -> bool:
 
 @contextmanager
 def production_lock(home: Home) -> Iterator[None]:
-    """Hold the home against other changes of production; a killed holder holds it no more.
+    """Lock the home against other changes of production; a killed process releases the lock.
 
     Raises:
         EnvironmentFault: another one is under way.

@@ -20,7 +20,7 @@ from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
 
 ATTEMPTS = 5
-"""Pushes that others may be faster than, before it is given up."""
+"""Attempts to push, since others may push in between."""
 SECONDS = 60
 ASKPASS = """#!/bin/sh
 case "$1" in
@@ -29,7 +29,7 @@ case "$1" in
 esac
 """
 INHERITED = ("GIT_SSH", "GIT_SSL_", "GIT_ASKPASS", "GIT_HTTP_")
-"""Beginnings of git's variables that say how it connects; others may lead it elsewhere."""
+"""Prefixes of the environment variables that git keeps: those about the connection."""
 LOST_RACE = ("[rejected]", "cannot lock ref", "failed to update ref", "incorrect old value")
 
 
@@ -151,7 +151,7 @@ class _Clone:
         return done.stdout
 
     def push(self, refs: str) -> str | None:
-        """Push; return None, or why the other side took it not."""
+        """Push; return None, or why the remote rejected it."""
         done = self.run("push", "--porcelain", "--no-verify", "origin", refs)
         if not done.returncode:
             return None
@@ -221,7 +221,7 @@ def _clone(section: GitopsSection, environment: Mapping[str, str] | None) -> Ite
 
 
 def _inside(folder: Path, path: str) -> Path:
-    """Return the file; a symbolic link of the repository leads nowhere else."""
+    """Return the file; raises Refused if it is, or is reached by, a symbolic link."""
     found = folder / path
     if found.is_symlink() or not found.parent.resolve().is_relative_to(folder.resolve()):
         raise Refused(f"{path} of the repository is a symbolic link", expected="a file")
@@ -230,8 +230,8 @@ def _inside(folder: Path, path: str) -> Path:
 
 def _fault(verb: str, stderr: str) -> EnvironmentFault:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    told = next((line for line in lines if line.startswith(("fatal:", "error:"))), "")
+    message = next((line for line in lines if line.startswith(("fatal:", "error:"))), "")
     return EnvironmentFault(
-        f"git {verb}: {told or (lines[-1] if lines else 'failed')}",
+        f"git {verb}: {message or (lines[-1] if lines else 'failed')}",
         hint="see that gitops.repository and gitops.branch are right and may be read and written",
     )

@@ -1,4 +1,4 @@
-"""What a change of production is about and how far it got, written before it is done.
+"""The journal of a change of production: its subject and steps, written ahead of each step.
 
 One file a change in ``home/journal``, always whole. A change that was killed leaves its file open;
 whoever changes production next recovers it first.
@@ -27,7 +27,7 @@ MICROSECOND = timedelta(microseconds=1)
 Kind = Literal["promotion", "rollback", "reconcile"]
 State = Literal["open", "done", "taken back"]
 FaultHook = Callable[[str], None]
-"""Told each point that a sequence reaches; a test ends the process there."""
+"""Called at each point of a sequence; a test ends the process there."""
 
 
 class Record(BaseModel):
@@ -83,7 +83,7 @@ class Journal:
 
 
 def _next_name(home: Home, now: datetime) -> str:
-    """Return a name that sorts after those of all journals, whatever became of the clock."""
+    """Return a name that sorts after those of all journals, whatever the clock shows."""
     last = max((path.name for path in (home / FOLDER).glob("[0-9]*.json")), default="")
     name = now.strftime(NAME_FORMAT)
     if name > last:
@@ -126,7 +126,7 @@ class Step:
 
 
 def perform(steps: Sequence[Step], journal: Journal, fault_point: FaultHook) -> None:
-    """Do the steps in order; the journal tells of each that it begins and that it was made.
+    """Run the steps in order; the journal records the start and the end of each.
 
     Raises:
         Exception: what a step raised; the later ones were not begun.

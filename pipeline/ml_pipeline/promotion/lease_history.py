@@ -1,4 +1,4 @@
-"""The changes of production as the registry knows them, by whichever home: its leases, in order.
+"""The changes of production of all homes: the leases in the registry, in order.
 
 Every change takes a lease before it moves the alias, and the lease says what it is about. So the
 registry remembers which approvals were used and which versions were rolled back, whatever becomes
@@ -51,7 +51,7 @@ class RegistrySnapshot:
 
 
 def last_done(leases: Sequence[Lease]) -> Lease | None:
-    """Return the last change that was carried out; None where none is known."""
+    """Return the last completed change; None if none is known."""
     found = [one for one in leases if one.ended == DONE]
     return found[-1] if found else None
 
@@ -65,9 +65,9 @@ def last_change_was_to(leases: Sequence[Lease], version: Version) -> bool:
 
 
 def registry_is_behind(home: Home, last: Lease | None) -> bool:
-    """Return whether the history went on after the registry's last change, which it knows.
+    """Return whether the history has changes after the registry's last one.
 
-    So it is with a registry that was restored from a backup: what it says was true once.
+    That is so for a registry that was restored from a backup.
 
     Args:
         home: Whose history and journals tell.
@@ -112,7 +112,7 @@ def present_champion(state: RegistryState) -> Version | None:
 
 
 def check_unused(leases: Sequence[Lease], model: str, approval: str) -> None:
-    """Let an approval count once, from whichever home: see which promotions went by it.
+    """Check that an approval was not used by a promotion, from any home.
 
     Args:
         leases: All of the model's.

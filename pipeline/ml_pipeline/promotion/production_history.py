@@ -1,4 +1,4 @@
-"""What a change of production writes into the home: what serves, since when, and from whom."""
+"""The history of production in the home, and ``production-model.yaml``."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Entry(BaseModel):
     run_id: str
     kind: Kind = "promotion"
     clock: dict[str, float] = {}
-    """When it was, by a clock that is never set: ``ml_pipeline.core.clock``."""
+    """Its time by the monotonic clock: ``ml_pipeline.core.clock``."""
 
 
 def entry(
@@ -89,7 +89,7 @@ def entry(
 
 @dataclass
 class Replacement:
-    """A file's new content, written whole or not at all, which can be taken back."""
+    """A file's new content, written atomically, which can be undone."""
 
     path: Path
     content: bytes
@@ -135,7 +135,7 @@ def production_model(home: Home, entry: Entry, approval: Approval) -> Replacemen
 
 
 def bundle_in_production(home: Home) -> str | None:
-    """Return the digest in ``production-model.yaml``; None where it tells of none."""
+    """Return the digest in ``production-model.yaml``; None if it has none."""
     try:
         values = documents.read_yaml(home / PRODUCTION_MODEL)
         return str(values["digests"]["bundle"])
@@ -165,7 +165,7 @@ def write_change(
     undo: ExitStack,
     fault_point: FaultHook = no_faults,
 ) -> None:
-    """Write what is in production; ``undo`` learns how each file is taken back.
+    """Write the files about production; ``undo`` gets a callback for each.
 
     What a killed change has written already is not written twice: a line of the history is
     identified by its run and its bundle.

@@ -1,4 +1,4 @@
-"""The watch of a promotion: looks at production until its time is over or a limit is broken."""
+"""The watch of a promotion: observes production until its time is over or a limit is broken."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from ml_pipeline.online.watch import Floats
 
 PAUSE_SECONDS = 1.0
-"""Between two looks."""
+"""Seconds between two observations."""
 SILENT_LOOKS = 5
-"""Looks in a row without an answer after which production's target is asked for its server."""
+"""Consecutive observations without a response after which the target's status is read."""
 
 RollBack = Callable[[str], SwitchResult]
 """Rolls production back, given the reason."""
@@ -39,7 +39,7 @@ RollBack = Callable[[str], SwitchResult]
 
 @dataclass(frozen=True)
 class WatchResult:
-    """What a watch found: a summary, the checks of its last look, and its figures."""
+    """The result of a watch: a summary, the checks of its last observation, and its figures."""
 
     summary: str
     checks: Sequence[Check]
@@ -75,7 +75,7 @@ class ProductionWatch:
         return self._left_at_start - (time.monotonic() - self._began)
 
     def run(self, progress: Progress, roll_back: RollBack, *, once: bool) -> WatchResult:
-        """Look at production until the watch is over; with ``once`` until the first answer.
+        """Observe production until the watch is over; with ``once`` until the first response.
 
         Raises:
             PipelineError: the version is outside its limits and could not be rolled back.
@@ -100,7 +100,7 @@ class ProductionWatch:
             time.sleep(PAUSE_SECONDS if left <= 0 else min(PAUSE_SECONDS, left))
 
     def look(self) -> bool:
-        """Look once; return whether there was an answer, or it is certain that there is none."""
+        """Observe once; return whether there was a response, or certainly will be none."""
         answers = self.servers.look()
         self._silent_looks = 0 if answers else self._silent_looks + 1
         self.checks, self.metrics = watch.judge(self.servers.seen(), self.section, self.reference)

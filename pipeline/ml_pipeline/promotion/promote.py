@@ -1,4 +1,4 @@
-"""From an approved challenger to the champion in production, or back to what was there before.
+"""The promotion of an approved challenger to champion, with undo of every step.
 
 The order: verify the records; then acquire a lease, hand the server over, check it, move the
 alias, write down what is in production. Each step says how it is taken back before it is made, and
@@ -181,7 +181,7 @@ def _approval(
 
 
 def _check_unused(home: Home, approval_digest: str) -> None:
-    """Let an approval count once: the champion it was given against may come back later."""
+    """Check that the approval was not used: its champion may come back later."""
     for entry in production_history.read_history(home):
         if entry.approval == approval_digest:
             raise Refused(

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What serves now, what was wrong and what was done about it."""
+    """The result: what is served now, how it differed, and what was changed."""
 
     version: Version
     deployment: Deployment
@@ -55,7 +55,7 @@ class Reconciled:
     changed: tuple[str, ...] = ()
     """What else was changed, in words: the alias, the home's files, a promotion."""
     registry: str = ""
-    """How the registry differs or why it was not told; empty where it agrees."""
+    """How the registry differs, or why it was not updated; empty where it agrees."""
 
     def summary(self, environment: str) -> str:
         """Return one line: what is served, and what was changed."""
@@ -122,7 +122,7 @@ def reconcile_production(
     profile: Path | None = None,
     fault_point: FaultHook = no_faults,
 ) -> Reconciled:
-    """Let production serve what ``desired`` says, by the rules of promotion and rollback.
+    """Make production serve the desired version, by the rules of promotion and rollback.
 
     It may be:
 
@@ -133,15 +133,15 @@ def reconcile_production(
     The registry is needed only for what the home does not keep; its alias follows.
 
     Args:
-        registry: Asked for what the home lacks, and told.
+        registry: Read for what the home lacks, and updated.
         policy: The rules in force, for a promotion.
         keys: Public keys whose signature counts.
         production: Where it is to serve.
         desired: Reads the file; called after killed changes are recovered, which may write it.
         by: Who asks for it, for the history.
-        reason: Why, likewise.
+        reason: The reason, for the history.
         run_id: Of this run.
-        progress: Told what is being done.
+        progress: Called with the present step.
         profile: See ``promote``.
         fault_point: Called at every point of a change.
 

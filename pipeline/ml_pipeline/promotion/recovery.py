@@ -1,4 +1,4 @@
-"""Recovers a killed change of production: the rest is done, or all of it is taken back."""
+"""Recovers an interrupted change of production: completes it, or undoes it."""
 
 from __future__ import annotations
 

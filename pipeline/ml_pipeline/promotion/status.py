@@ -26,7 +26,7 @@ from ml_pipeline.targets.base import Deployment, Placement
 from ml_pipeline.targets.loader import load_target
 
 UNKNOWN = "unknown"
-"""State of an environment that does not tell what it serves."""
+"""State of an environment whose status cannot be read."""
 REGISTERED = "registered"
 """State of a version that no environment serves."""
 UNLISTED = "not in the registry"
@@ -34,7 +34,7 @@ UNLISTED = "not in the registry"
 
 @dataclass
 class _RegistryContents:
-    """What the registry told: versions by digest, aliases by digest; or why it told nothing."""
+    """Versions and aliases of the registry by digest; ``fault`` if it could not be read."""
 
     versions: dict[str, Version] = field(default_factory=dict)
     aliases: dict[str, list[str]] = field(default_factory=dict)
@@ -47,12 +47,12 @@ def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dic
     A challenger that no environment serves has a row without an environment, of state
     ``REGISTERED``.
 
-    ``open`` is what is to be done: about a change that was killed, or that the registry was not
-    told of, or about places that differ; ``details`` says what each of them holds. ``approved`` is
-    what a trusted key signed; otherwise it says why nothing is known. Where the registry does not
-    answer or is lost, ``alias`` says so, and the rest is what server and home know. Where an
-    environment does not tell what it serves, its state is ``UNKNOWN`` and ``open`` says why. A
-    project that has registered nothing yet stays without a registry.
+    ``open`` is the next step for an interrupted change, for one that the registry lacks, or for
+    sources that differ; ``details`` has the value of each. ``approved`` is the approval that a
+    trusted key signed, or the reason that there is none. If the registry is unavailable or lost,
+    ``alias`` has the reason, and the rest comes from servers and home. If the status of an
+    environment cannot be read, its state is ``UNKNOWN`` and ``open`` has the reason. For a project
+    that has registered nothing yet, no registry is created.
 
     Args:
         project: Whose environments.
@@ -134,7 +134,7 @@ def _waiting(
 
 
 def registry_fault(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return why the registry told no aliases, as the rows of ``status`` say it."""
+    """Return why the registry could not be read, by the rows of ``status``."""
     known = {CHAMPION, CHALLENGER}
     aliases = (str(row["alias"]) for row in rows if row.get("alias"))
     return next(

@@ -1,8 +1,8 @@
 """A change of production to a version that was approved before: traffic first, then the registry.
 
 Rollback and reconcile are such changes. They need neither the registry nor the machine that
-trained: bundle and approval are kept in the home. What the registry could not be told stays in
-the journal, and the next change of production tells it.
+trained: bundle and approval are kept in the home. What could not be written to the registry stays
+in the journal, and the next change of production writes it.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ class VerifiedVersion:
     approval: Approval
     approval_digest: str
     restored: tuple[str, ...] = ()
-    """What the home lacked and has again, in words."""
+    """Descriptions of the files that the home lacked and has again."""
 
 
 @dataclass(frozen=True)
 class AliasUpdate:
-    """What became of the registry's alias."""
+    """The move of the registry's alias."""
 
     moved: str = ""
     """From where to where; empty where it was not moved."""
@@ -82,7 +82,7 @@ class AliasUpdate:
 
 @dataclass(frozen=True)
 class SwitchResult:
-    """What a change did. ``open`` says what the registry was not told; empty where it was."""
+    """The result of a change. ``open`` says what the registry lacks; empty if nothing."""
 
     version: Version
     former: tuple[int | None, str | None]
@@ -137,7 +137,7 @@ def change(
     run_id: str,
     fault_point: FaultHook = no_faults,
 ) -> SwitchResult:
-    """Let a verified version serve, write that down, then tell the registry. Holds no lock.
+    """Serve a verified version, record it, then update the registry. Takes no lock.
 
     Raises:
         Refused: the server is not healthy; what served before serves on.
@@ -198,7 +198,7 @@ def complete(
     production: Production,
     journal: Journal,
 ) -> None:
-    """Do the rest of a change that was killed, or that the registry was not told of.
+    """Complete a change that was interrupted, or that the registry lacks.
 
     Raises:
         Refused: the version does not verify any more.

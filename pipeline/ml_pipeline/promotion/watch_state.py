@@ -1,4 +1,4 @@
-"""Which promotion is to be watched, and what came of the last watch.
+"""The promotion to watch, and the result of the last watch.
 
 The end of a watch is one small file of the home, so that a promotion is judged once, whoever runs
 ``watch`` again. A rollback that a watch began and did not end is in the journal, as any is.
@@ -33,7 +33,7 @@ FILE = "watch.json"
 BEGAN = "watch-began.json"
 """When machines that did not make the promotion began to watch it."""
 BY = "ml-pipeline watch"
-"""Who asks for a rollback after a watch, in the history."""
+"""The author of a rollback after a watch, in the history."""
 JUDGEMENT_GRACE = timedelta(hours=1)
 """A promotion whose time ended longer ago is not judged any more: it has proved itself, or not."""
 

@@ -69,7 +69,7 @@ class MlflowSession:
 
 @contextmanager
 def mlflow_scope(uri: str) -> Iterator[None]:
-    """Call MLflow in here: its log, telemetry and retries are held down, its errors translated.
+    """Call MLflow in here: its log, telemetry and retries are limited, its errors translated.
 
     Environment, log levels and warning filters are as before when the block ends.
 

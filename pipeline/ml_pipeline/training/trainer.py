@@ -122,7 +122,7 @@ def train(
         split_section: the sizes of the parts.
         section: estimator, parameters and limits.
         limits: of the run, before those of the section.
-        progress: told during anything that takes long.
+        progress: called during anything that takes long.
         optional: names of the features that a request may leave out.
         champion: the schema whose order the features keep; None where there is no champion.
         hashed: the columns by whose hash the champion's undated rows were split. They are used
@@ -266,13 +266,13 @@ def _sampled(
     if problem.time_column is None:
         chosen = newest_rows.hashed_rows(frame, limit)
     else:
-        held, watched = (
+        holdout_days, validation_days = (
             (split.quick_holdout_days, split.quick_validation_days)
             if limits.quick
             else (split.holdout_days, split.validation_days)
         )
         chosen = newest_rows.newest_rows(
-            matrix.keys, limit, 2 * (held + watched + 2 * problem.horizon)
+            matrix.keys, limit, 2 * (holdout_days + validation_days + 2 * problem.horizon)
         )
     return (
         replace(

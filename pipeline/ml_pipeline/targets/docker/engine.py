@@ -96,7 +96,7 @@ def image_id(client: DockerClient, name: str | None, standard: str | None = None
     """Return the id of an image; pull a configured image that is missing.
 
     The standard image, by default the server's, is never pulled: an image of this name in a public
-    registry would be somebody else's.
+    registry would have another author.
 
     Raises:
         EnvironmentFault: it is unavailable.
