@@ -150,3 +150,9 @@ def test_margins_are_shares_of_the_labels_spread():
     labels = np.array([0.0, 2.0, 4.0, 6.0])
     assert FITTED.margin_unit("mae", labels) == 2.0
     assert FITTED.margin_unit("mse", labels) == 5.0
+
+
+def test_only_labels_of_a_regression_are_standardised_for_estimators():
+    assert FITTED.label_scale == (10.0, 4.0)
+    others = ("binary_classification", "multiclass_classification")
+    assert [load_task(name).label_scale for name in others] == [None, None]

@@ -13,7 +13,6 @@ from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.data import parquet
 from ml_pipeline.tasks.base import from_column
 from ml_pipeline.tasks.loader import read_task
-from ml_pipeline.tasks.regression import Regression
 from ml_pipeline.training.estimators.loader import load_estimator
 from ml_pipeline.training.training_record import TrainingRecord
 
@@ -61,8 +60,9 @@ def compare(model: Path, training: TrainingRecord) -> Parity:
         name = f"native {estimator.title} on all rows"
         if training.calibration == "none":
             predicted = estimator.predict_native(model / estimator.native_file, encoded)
-            if isinstance(task, Regression):  # the native model predicts scaled labels
-                predicted = task.mean + task.scale * predicted
+            if task.label_scale is not None:  # the native model predicts scaled labels
+                mean, scale = task.label_scale
+                predicted = mean + scale * predicted
             checks.append(_agreement(name, predicted, expected, 1, task))
         else:
             why = f"the probabilities are calibrated ({training.calibration}) after it"

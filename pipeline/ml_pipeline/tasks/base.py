@@ -39,8 +39,8 @@ class Objective:
     Attributes:
         kind: ``binary``: labels are 0 and 1, and the estimator predicts the probability of class 1
             [n]. ``multiclass``: labels are 0 .. ``outputs`` - 1, and it predicts probabilities
-            [n, outputs]. ``regression``: labels are numbers, scaled to mean 0 and variance 1 for
-            ``Regression`` and its subclasses, and it predicts a number [n].
+            [n, outputs]. ``regression``: labels are numbers, standardised by ``Task.label_scale``,
+            and it predicts a number [n].
         outputs: Columns of the ONNX output: one a class; 1 for a regression.
     """
 
@@ -176,6 +176,14 @@ class Task(Protocol):
     @property
     def tolerance(self) -> float:
         """Largest difference between predictions that count as the same."""
+
+    @property
+    def label_scale(self) -> tuple[float, float] | None:
+        """Mean and scale that labels are standardised by for estimators; None: they are not.
+
+        Estimators then predict standardised numbers, and training, export and parity test undo it.
+        """
+        return None
 
     @property
     def score_columns(self) -> Mapping[str, str]:

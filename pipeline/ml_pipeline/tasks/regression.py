@@ -177,6 +177,10 @@ class Regression(Task):
         return found
 
     @property
+    def label_scale(self) -> tuple[float, float]:
+        return self.mean, self.scale
+
+    @property
     def tolerance(self) -> float:
         return TOLERANCE * max(self.scale, abs(self.mean))
 

@@ -9,7 +9,6 @@ from ml_pipeline.config import Calibration, Section
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import Check, Progress
 from ml_pipeline.tasks.binary_classification import BINARY
-from ml_pipeline.tasks.regression import Regression
 from ml_pipeline.training.calibration import Curve, calibrate
 from ml_pipeline.training.estimators.base import (
     Encoded,
@@ -86,8 +85,8 @@ def fit(
     """
     estimator, objective = recipe.estimator, task.objective
     require_objective(estimator, task)
-    if isinstance(task, Regression):
-        scale = LabelScale(task.mean, task.scale)
+    if task.label_scale is not None:
+        scale = LabelScale(*task.label_scale)
         train, validation = (replace(part, y=scale.scaled(part.y)) for part in (train, validation))
         fitted = estimator.fit(objective, train, validation, recipe.params, settings, progress)
         return Model(estimator, fitted, scale, task)
