@@ -16,7 +16,7 @@ POLICY = Policy(identities={"asha@ex.org": "Asha", "asha@home.org": "Asha", "bin
 
 @pytest.fixture
 def addresses(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str | None, str], frozenset[str]]:
-    """What the repository would answer, by the span that is asked for."""
+    """Addresses of the authors that the repository returns, by range of commits."""
     known: dict[tuple[str | None, str], frozenset[str]] = {}
     monkeypatch.setattr(git, "authors", lambda root, since, until: known.get((since, until)))
     return known
@@ -25,7 +25,7 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str | None, str], f
 Addresses = dict[tuple[str | None, str], frozenset[str]]
 
 
-def test_are_approvers_by_their_addresses(addresses: Addresses) -> None:
+def test_authors_are_mapped_to_approver_names_by_address(addresses: Addresses) -> None:
     addresses["1" * 40, "2" * 40] = frozenset({"asha@ex.org", "asha@home.org", "bina@ex.org"})
     assert authors_of_change(ROOT, CHALLENGER, CHAMPION, POLICY) == ("Asha", "Bina")
 
@@ -35,13 +35,13 @@ def test_without_a_champion_the_whole_history_is_the_change(addresses: Addresses
     assert authors_of_change(ROOT, CHALLENGER, None, POLICY) == ("Bina",)
 
 
-def test_an_address_that_is_nobodys_is_refused_and_named(addresses: Addresses) -> None:
+def test_an_unlisted_address_is_refused_and_named(addresses: Addresses) -> None:
     addresses[None, "2" * 40] = frozenset({"bina@ex.org", "bot@ex.org"})
-    with pytest.raises(Refused, match=r"'identities' lack the address bot@ex\.org"):
+    with pytest.raises(Refused, match=r"'identities' do not list the address bot@ex\.org"):
         authors_of_change(ROOT, CHALLENGER, None, POLICY)
 
 
-def test_spellings_of_an_address_are_one(addresses: Addresses) -> None:
+def test_spellings_of_an_address_are_equivalent(addresses: Addresses) -> None:
     addresses[None, "2" * 40] = frozenset(
         {"Bina@EX.org", "asha\u200b@ex.org", "\uff41sha@home.org"}
     )
@@ -49,13 +49,13 @@ def test_spellings_of_an_address_are_one(addresses: Addresses) -> None:
 
 
 @pytest.mark.parametrize("address", ["asha+work@ex.org", "\u0430sha@ex.org", "asha@ex.org.evil"])
-def test_an_address_that_only_looks_known_is_nobodys(addresses: Addresses, address: str) -> None:
+def test_an_address_similar_to_a_listed_one_is_refused(addresses: Addresses, address: str) -> None:
     addresses[None, "2" * 40] = frozenset({"bina@ex.org", address})
-    with pytest.raises(Refused, match="'identities' lack the address"):
+    with pytest.raises(Refused, match="'identities' do not list the address"):
         authors_of_change(ROOT, CHALLENGER, None, POLICY)
 
 
-def test_a_commit_before_the_champions_has_no_authors_that_could_be_named(
+def test_a_challenger_from_a_commit_before_the_champions_is_refused(
     addresses: Addresses,
 ) -> None:
     addresses["1" * 40, "2" * 40] = frozenset()
@@ -73,7 +73,7 @@ def test_inputs_of_the_model_outside_its_commit_are_named(addresses: Addresses) 
         "git.dirty": "true",
         "git.dirty.why": "train.seed set by --set",
     }
-    with pytest.raises(Refused, match=r"not what its commit says: train\.seed set by --set"):
+    with pytest.raises(Refused, match=r"not built from its commit alone: train\.seed set by --set"):
         authors_of_change(ROOT, dirty, CHAMPION, POLICY)
 
 
@@ -84,7 +84,7 @@ def test_inputs_of_the_model_outside_its_commit_are_named(addresses: Addresses) 
 def test_a_version_without_a_commit_is_reported_from_the_registry(
     challenger: dict[str, str], champion: dict[str, str], whose: str, addresses: Addresses
 ) -> None:
-    """So is one that was registered again in a registry that was lost."""
+    """A version registered again after the registry was lost has no commit either."""
     message = (
         rf"the registry has no git commit of the {whose}'s version; .*'git\.commit'.*in MLflow"
     )
@@ -104,5 +104,5 @@ def test_a_version_without_a_commit_is_reported_from_the_registry(
 def test_unverifiable_authors_are_refused(
     challenger: dict[str, str], champion: dict[str, str], addresses: Addresses
 ) -> None:
-    with pytest.raises(Refused, match="four eyes cannot be shown"):
+    with pytest.raises(Refused, match="four eyes cannot be verified"):
         authors_of_change(ROOT, challenger, champion, POLICY)

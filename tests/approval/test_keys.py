@@ -33,7 +33,7 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
 
 
-def test_the_private_key_is_its_owners_only(home: Home) -> None:
+def test_the_private_key_is_readable_by_its_owner_only(home: Home) -> None:
     pair = create_keypair(home)
     assert stat.S_IMODE(pair.private.stat().st_mode) == 0o600
     assert stat.S_IMODE(pair.private.parent.stat().st_mode) == 0o700
@@ -43,26 +43,26 @@ def test_the_private_key_is_its_owners_only(home: Home) -> None:
 def test_a_private_key_is_never_overwritten(home: Home) -> None:
     pair = create_keypair(home)
     before = pair.private.read_bytes()
-    with pytest.raises(UsageError, match="there is a private key"):
+    with pytest.raises(UsageError, match="a private key exists in"):
         create_keypair(home)
     assert pair.private.read_bytes() == before
 
 
-def test_the_first_signer_makes_the_homes_key(home: Home) -> None:
+def test_the_first_signer_creates_the_homes_key(home: Home) -> None:
     first = load_signer(home, {}).public_key.keyid
     assert load_signer(home, {}).public_key.keyid == first
     assert [key.keyid for key in trusted_keys(home, Policy())] == [first]
 
 
-class TestALostFolder:
-    """No other key takes the place of one that signed approvals, unless somebody asks for it."""
+class TestMissingKeysFolder:
+    """A key that signed approvals is replaced only on request."""
 
     def lose(self, home: Home) -> str:
         keyid = create_keypair(home).public.name.removesuffix(".pub.pem")
         shutil.rmtree(home / "keys")
         return keyid
 
-    def test_is_not_made_again_by_the_next_signer(self, home: Home) -> None:
+    def test_is_not_recreated_by_the_next_signer(self, home: Home) -> None:
         keyid = self.lose(home)
         message = (
             f"the keys of home .* are missing .{keyid[:12]}.*restore .* 'ml-pipeline keys new'"
@@ -82,7 +82,7 @@ class TestALostFolder:
         (home / "approval-keys.txt").unlink()
         (home / evidence).parent.mkdir(exist_ok=True)
         (home / evidence).write_text("{}\n")
-        with pytest.raises(EnvironmentFault, match=r"are missing: .* holds none"):
+        with pytest.raises(EnvironmentFault, match=r"are missing: .* contains none"):
             load_signer(home, {})
 
     def test_is_replaced_on_request(self, home: Home) -> None:
@@ -97,14 +97,14 @@ class TestALostFolder:
         pem = create_keypair(Home(tmp_path / "other")).public.read_text()
         assert len(trusted_keys(home, Policy(keys=(pem,)))) == 1
 
-    def test_is_remembered_of_a_key_that_was_made_before_homes_did(self, home: Home) -> None:
+    def test_the_id_of_a_key_of_an_earlier_version_is_recorded(self, home: Home) -> None:
         keyid = create_keypair(home).public.name.removesuffix(".pub.pem")
         (home / "approval-keys.txt").unlink()
         load_signer(home, {})
         assert recorded_key_ids(home) == [keyid]
 
     @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
-    def test_is_not_needed_to_be_remembered_where_the_home_is_read_only(
+    def test_a_signer_with_a_read_only_home_records_no_id(
         self, home: Home, monkeypatch: pytest.MonkeyPatch, number: int
     ) -> None:
         keyid = create_keypair(home).public.name.removesuffix(".pub.pem")
@@ -121,7 +121,7 @@ class TestALostFolder:
         assert load_signer(home, {}).public_key.keyid == keyid
 
 
-def test_the_environment_names_another(home: Home, tmp_path: Path) -> None:
+def test_the_environment_variable_selects_another_key(home: Home, tmp_path: Path) -> None:
     other = create_keypair(Home(tmp_path / "other"))
     signer = load_signer(home, {"ML_APPROVAL_KEY": str(other.private)})
     assert other.public.name == f"{signer.public_key.keyid}.pub.pem"
@@ -139,25 +139,25 @@ def test_a_home_with_an_external_private_key_gets_no_new_one(home: Home, tmp_pat
     assert pair.public.name.startswith(signer.public_key.keyid)
 
 
-class TestAKeyThatCannotSign:
+class TestInvalidPrivateKey:
     def test_is_missing(self, home: Home, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot read the private key"):
             load_signer(home, {"ML_APPROVAL_KEY": str(tmp_path / "none")})
 
-    def test_is_no_key(self, home: Home, tmp_path: Path) -> None:
+    def test_a_file_without_a_key(self, home: Home, tmp_path: Path) -> None:
         path = tmp_path / "key"
         path.write_text("secret")
         with pytest.raises(UsageError, match="holds no usable private key"):
             load_signer(home, {"ML_APPROVAL_KEY": str(path)})
 
-    def test_is_of_another_kind(self, home: Home, tmp_path: Path) -> None:
+    def test_another_key_type(self, home: Home, tmp_path: Path) -> None:
         path = tmp_path / "key"
         key = ec.generate_private_key(ec.SECP256R1())
         path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         with pytest.raises(UsageError, match="Ed25519"):
             load_signer(home, {"ML_APPROVAL_KEY": str(path)})
 
-    def test_is_encrypted(self, home: Home, tmp_path: Path) -> None:
+    def test_an_encrypted_key(self, home: Home, tmp_path: Path) -> None:
         key = load_pem_private_key(create_keypair(Home(tmp_path / "o")).private.read_bytes(), None)
         path = tmp_path / "key"
         path.write_bytes(
@@ -175,7 +175,7 @@ class TestTrust:
         (trusted,) = trusted_keys(home, Policy(keys=(pem,)))
         assert other.public.name.startswith(trusted.keyid)
 
-    def test_an_id_stands_for_the_homes_key_of_that_id(self, home: Home) -> None:
+    def test_an_id_selects_the_homes_key_of_that_id(self, home: Home) -> None:
         keyid = create_keypair(home).public.name.removesuffix(".pub.pem")
         (trusted,) = trusted_keys(home, Policy(keys=(keyid,)))
         assert trusted.keyid == keyid
@@ -193,5 +193,5 @@ class TestTrust:
         with pytest.raises(UsageError, match=r"\.pub\.pem holds no Ed25519 public key"):
             trusted_keys(home, Policy())
 
-    def test_no_statement_is_trusted_without_a_key(self, home: Home) -> None:
+    def test_a_home_without_keys_trusts_none(self, home: Home) -> None:
         assert trusted_keys(home, Policy()) == []

@@ -24,7 +24,7 @@ def test_without_a_policy_file_any_person_may_approve() -> None:
 def test_an_address_in_two_spellings_has_one_name(tmp_path):
     path = tmp_path / "policy.yaml"
     path.write_text("identities: {A@Ex.org: Asha, a@ex.org: Bina}\n")
-    with pytest.raises(UsageError, match="stands twice, in another spelling, with two names"):
+    with pytest.raises(UsageError, match="is listed twice, in different spellings, with two names"):
         policy.load(path, PolicySection())
 
 
@@ -66,7 +66,7 @@ class TestTheProjectMayTighten:
             (Policy(), PolicySection(automatic=True), "automatic"),
         ],
     )
-    def test_and_not_loosen(self, base: Policy, section: PolicySection, key: str) -> None:
+    def test_loosening_is_refused(self, base: Policy, section: PolicySection, key: str) -> None:
         with pytest.raises(UsageError, match=rf"policy\.{key} in ml\.yaml would loosen"):
             tighten(base, section)
 
@@ -104,7 +104,7 @@ class TestTheProjectMayTighten:
         assert set(found.require) >= set(base.require)
 
 
-HARD = Policy(
+STRICT = Policy(
     approvers=("Asha", "Bina"),
     four_eyes=True,
     identities={"asha@ex.org": "Asha", "bina@ex.org": "Bina"},
@@ -122,16 +122,16 @@ HARD = Policy(
     },
     keys=("a" * 64, "b" * 64),
 )
-SOFT = Policy(automatic=True)
+LENIENT = Policy(automatic=True)
 
 
 class TestAFurtherFileMayOnlyTighten:
     def test_unset_keys_keep_their_value(self) -> None:
-        assert policy.stricter(HARD, Policy(), "x") == HARD
-        assert policy.stricter(SOFT, Policy(), "x") == SOFT
+        assert policy.stricter(STRICT, Policy(), "x") == STRICT
+        assert policy.stricter(LENIENT, Policy(), "x") == LENIENT
 
-    def test_over_the_built_in_minimum_it_holds_as_it_is(self) -> None:
-        assert policy.stricter(Policy(), HARD, "x") == HARD
+    def test_over_the_built_in_minimum_it_applies_unchanged(self) -> None:
+        assert policy.stricter(Policy(), STRICT, "x") == STRICT
 
     @pytest.mark.parametrize(
         ("key", "loose", "tight", "found"),
@@ -146,7 +146,7 @@ class TestAFurtherFileMayOnlyTighten:
         ],
     )
     def test_every_key(self, key: str, loose: object, tight: object, found: object) -> None:
-        base = HARD if key != "automatic" else SOFT
+        base = STRICT if key != "automatic" else LENIENT
         assert policy.stricter(base, Policy(**{key: loose}), "x") == base
         assert getattr(policy.stricter(base, Policy(**{key: tight}), "x"), key) == found
 
@@ -155,8 +155,8 @@ class TestAFurtherFileMayOnlyTighten:
         files = (Policy(gate={"allow_breaking_contract": each}) for each in (one, other))
         assert not policy.stricter(*files, "x").gate.allow_breaking_contract
 
-    def test_no_key_is_without_a_rule(self) -> None:
-        """A key that is added to the policy, or to its gate, needs a rule of what is tighter."""
+    def test_every_key_has_a_tightening_rule(self) -> None:
+        """A new key of the policy, or of its gate section, needs a rule for the stricter value."""
         assert set(Policy.model_fields) == {
             "approvers",
             "four_eyes",
@@ -167,7 +167,7 @@ class TestAFurtherFileMayOnlyTighten:
             "gate",
             "keys",
         }
-        assert set(type(HARD.gate).model_fields) == {
+        assert set(type(STRICT.gate).model_fields) == {
             "goal",
             "metric",
             "alpha",
@@ -192,13 +192,13 @@ class TestAFurtherFileMayOnlyTighten:
         ],
     )
     def test_every_limit_of_the_gate(self, key: str, loose: object, tight: object) -> None:
-        assert policy.stricter(HARD, Policy(gate={key: loose}), "x") == HARD
-        found = policy.stricter(HARD, Policy(gate={key: tight}), "x")
+        assert policy.stricter(STRICT, Policy(gate={key: loose}), "x") == STRICT
+        found = policy.stricter(STRICT, Policy(gate={key: tight}), "x")
         assert getattr(found.gate, key) == tight
 
-    def test_guards_are_put_together_with_the_smaller_margin(self) -> None:
+    def test_guards_are_merged_with_the_smaller_margin(self) -> None:
         other = Policy(gate={"guards": {"auc": 0.5, "accuracy": 0.1}})
-        assert policy.stricter(HARD, other, "x").gate.guards == {"auc": 0.01, "accuracy": 0.1}
+        assert policy.stricter(STRICT, other, "x").gate.guards == {"auc": 0.01, "accuracy": 0.1}
 
     @pytest.mark.parametrize(
         ("other", "message"),
@@ -213,7 +213,7 @@ class TestAFurtherFileMayOnlyTighten:
     )
     def test_looser_values_are_refused(self, other: dict[str, object], message: str) -> None:
         with pytest.raises(UsageError, match=re.escape(message)):
-            policy.stricter(HARD, Policy(**other), "loose.yaml")
+            policy.stricter(STRICT, Policy(**other), "loose.yaml")
 
     def test_a_key_of_its_own_is_refused_where_those_of_the_home_count(self) -> None:
         own = Policy(keys=("-----BEGIN PUBLIC KEY-----\nMCow\n",))
@@ -258,7 +258,7 @@ class TestDigest:
         assert Policy().digest != Policy(**other).digest
 
 
-class TestABadFile:
+class TestInvalidPolicyFile:
     def test_with_a_key_twice_names_the_line(self, tmp_path: Path) -> None:
         path = tmp_path / "policy.yaml"
         path.write_text("four_eyes: true\nallow_yes: false\nfour_eyes: false\n")

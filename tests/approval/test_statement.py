@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI
-from ml_pipeline.approval.statement import PAYLOAD_TYPE, Approval, Expected, sign, verify
+from ml_pipeline.approval.statement import PAYLOAD_TYPE, Approval, ExpectedApproval, sign, verify
 from ml_pipeline.core.errors import Refused
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
@@ -29,7 +29,7 @@ APPROVAL = Approval(
     authors=("Bina",),
     run_id="run-1",
 )
-EXPECTED = Expected(
+EXPECTED = ExpectedApproval(
     model="small",
     version=2,
     bundle="b" * 64,
@@ -48,7 +48,7 @@ def payload_of(content: bytes) -> dict[str, Any]:
 
 
 def resigned(change: Callable[[dict[str, Any]], None], kind: str = PAYLOAD_TYPE) -> bytes:
-    """What somebody who holds the key could sign instead."""
+    """Return a changed statement that is signed with the trusted key."""
     payload = payload_of(signed())
     change(payload)
     envelope = Envelope(json.dumps(payload).encode(), kind, {})
@@ -57,7 +57,7 @@ def resigned(change: Callable[[dict[str, Any]], None], kind: str = PAYLOAD_TYPE)
 
 
 def tampered(change: Callable[[dict[str, Any]], None]) -> bytes:
-    """What somebody without the key could write: another payload under the old signature."""
+    """Return a changed payload under the original signature, as someone without the key could."""
     content = signed()
     envelope, payload = json.loads(content), payload_of(content)
     change(payload)
@@ -76,13 +76,13 @@ def test_it_is_an_in_toto_statement_about_the_bundle() -> None:
     assert payload["predicateType"] == "urn:ml-pipeline:approval:1"
 
 
-def test_one_without_a_champion_verifies_where_none_is_expected() -> None:
+def test_an_approval_without_a_champion_verifies_if_none_is_expected() -> None:
     expected = EXPECTED.model_copy(update={"champion": None})
     found = verify(signed(champion=None, authors=None), [SIGNER.public_key], expected)
     assert found.champion is None
 
 
-def test_any_of_the_trusted_keys_will_do() -> None:
+def test_a_signature_of_any_trusted_key_verifies() -> None:
     other = CryptoSigner.generate_ed25519().public_key
     assert verify(signed(), [other, SIGNER.public_key], EXPECTED) == APPROVAL
 
@@ -110,7 +110,7 @@ class TestTampering:
 
     def test_with_the_payload_type(self) -> None:
         envelope = json.loads(signed()) | {"payloadType": "text/plain"}
-        with pytest.raises(Refused, match="the envelope holds text/plain"):
+        with pytest.raises(Refused, match="the envelope contains text/plain"):
             verify(json.dumps(envelope).encode(), [SIGNER.public_key], EXPECTED)
 
     def test_that_signs_with_another_key(self) -> None:
@@ -137,12 +137,12 @@ class TestTampering:
             verify(content, [SIGNER.public_key], EXPECTED)
 
     def test_a_statement_is_refused_without_a_trusted_key(self) -> None:
-        with pytest.raises(Refused, match="no public key is trusted"):
+        with pytest.raises(Refused, match="no trusted public key"):
             verify(signed(), [], EXPECTED)
 
 
-class TestAboutSomethingElse:
-    @pytest.mark.parametrize("field", sorted(Expected.model_fields))
+class TestApprovalOfAnotherSubject:
+    @pytest.mark.parametrize("field", sorted(ExpectedApproval.model_fields))
     def test_is_refused_and_the_field_named(self, field: str) -> None:
         other = {"version": 3, "model": "large"}.get(field, "0" * 64)
         with pytest.raises(Refused, match=f"the approval is for {field} "):
@@ -153,7 +153,7 @@ class TestAboutSomethingElse:
             verify(signed(champion=None), [SIGNER.public_key], EXPECTED)
 
 
-class TestSignedButNoApproval:
+class TestSignedButNotAnApproval:
     def test_another_predicate_type(self) -> None:
         content = resigned(lambda payload: payload.update(predicateType="https://slsa.dev/v1"))
         with pytest.raises(Refused, match=r"a https://slsa\.dev/v1, not an approval"):
@@ -163,13 +163,13 @@ class TestSignedButNoApproval:
         content = resigned(
             lambda payload: payload.update(_type="https://in-toto.io/Statement/v0.1")
         )
-        with pytest.raises(Refused, match="no in-toto statement"):
+        with pytest.raises(Refused, match="does not contain an in-toto statement"):
             verify(content, [SIGNER.public_key], EXPECTED)
 
     def test_no_json(self) -> None:
         envelope = Envelope(b"yes", PAYLOAD_TYPE, {})
         envelope.sign(SIGNER)
-        with pytest.raises(Refused, match="no in-toto statement"):
+        with pytest.raises(Refused, match="does not contain an in-toto statement"):
             verify(json.dumps(envelope.to_dict()).encode(), [SIGNER.public_key], EXPECTED)
 
     def test_two_bundles(self) -> None:
@@ -181,7 +181,7 @@ class TestSignedButNoApproval:
         ("field", "value"),
         [("decision", "maybe"), ("by", ""), ("reason", ""), ("method", "telepathy"), ("new", 1)],
     )
-    def test_a_field_that_is_not_as_it_should_be(self, field: str, value: object) -> None:
+    def test_an_invalid_field(self, field: str, value: object) -> None:
         content = resigned(lambda payload: payload["predicate"].update({field: value}))
-        with pytest.raises(Refused, match=f"not as it should be: .*{field}"):
+        with pytest.raises(Refused, match=f"the approval is invalid: .*{field}"):
             verify(content, [SIGNER.public_key], EXPECTED)

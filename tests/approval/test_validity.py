@@ -24,7 +24,9 @@ ANSWER: dict[str, Any] = {"decision": "approve", "by": "Asha", "method": "prompt
         (Policy(four_eyes=True), {"decision": "reject"}),
     ],
 )
-def test_counts(policy: Policy, answer: dict[str, Any]) -> None:
+def test_a_decision_that_the_policy_allows_is_accepted(
+    policy: Policy, answer: dict[str, Any]
+) -> None:
     check_allowed(policy, **ANSWER | answer)
 
 
@@ -41,20 +43,22 @@ def test_counts(policy: Policy, answer: dict[str, Any]) -> None:
         (FOUR_EYES, {"authors": ("Asha",), "by": "ASHA"}, "'ASHA' is an author"),
         (FOUR_EYES, {"authors": ("Asha",), "by": "\uff21sha"}, "'\uff21sha' is an author"),
         (FOUR_EYES, {"authors": ("Asha",), "by": "asha  "}, "is an author"),
-        (FOUR_EYES, {"authors": ("Asha",), "by": "Asha Rai"}, "none of the policy's identities"),
-        (FOUR_EYES, {"authors": ("Asha",), "by": "asha+2@ex.org"}, "none of the policy's ident"),
+        (FOUR_EYES, {"authors": ("Asha",), "by": "Asha Rai"}, "not one of the policy's identities"),
+        (FOUR_EYES, {"authors": ("Asha",), "by": "asha+2@ex.org"}, "not one of the policy's ident"),
         (
             FOUR_EYES,
             {"authors": ("Asha",), "by": "\u0410\u0455\u04ba\u0430"},
-            "none of the policy's identities",
+            "not one of the policy's identities",
         ),
         (FOUR_EYES, {"authors": ("Asha",), "by": "\u0410sha"}, "mixes CYRILLIC and LATIN"),
         (FOUR_EYES, {"authors": ("Asha",), "by": "Asha\u200b"}, r"invisible character U\+200B"),
         (Policy(), {"by": "Asha\u200b"}, r"invisible character U\+200B"),
-        (Policy(four_eyes=True), {"authors": ()}, "none of the policy's identities"),
-        (Policy(four_eyes=True), {"authors": None}, "does not name the authors of the change"),
+        (Policy(four_eyes=True), {"authors": ()}, "not one of the policy's identities"),
+        (Policy(four_eyes=True), {"authors": None}, "does not list the authors of the change"),
     ],
 )
-def test_does_not_count(policy: Policy, answer: dict[str, Any], why: str) -> None:
+def test_a_decision_against_the_policy_is_refused(
+    policy: Policy, answer: dict[str, Any], why: str
+) -> None:
     with pytest.raises(Refused, match=why):
         check_allowed(policy, **ANSWER | answer)

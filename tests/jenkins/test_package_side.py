@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ml_pipeline import cli
-from ml_pipeline.approval.subject import challenger_of
+from ml_pipeline.approval.subject import require_challenger
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.registry.versions import CHALLENGER, RegistryState, Version
 
@@ -39,9 +39,9 @@ def state(challenger: int) -> RegistryState:
 
 @pytest.mark.parametrize("expected", [None, 7])
 def test_approve_decides_on_the_version_that_was_shown(expected: int | None) -> None:
-    assert challenger_of(state(7), expected).number == 7
+    assert require_challenger(state(7), expected).number == 7
 
 
 def test_approve_refuses_a_newer_challenger(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="version 8 is the challenger now; expected version 7"):
-        challenger_of(state(8), 7)
+        require_challenger(state(8), 7)

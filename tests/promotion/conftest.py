@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from ml_pipeline.approval import subject as facts_room
+from ml_pipeline.approval import subject as approval_subject
 from ml_pipeline.approval.policy import Policy
 from ml_pipeline.approval.statement import Approval, sign
 from ml_pipeline.config import EnvironmentSection, ServingSection
@@ -118,7 +118,7 @@ class Delivery:
     def approve(self, version: Version, **changes: Any) -> None:
         state = self.registry.read()
         version = state.version(version.number)
-        facts = facts_room.gather(self.registry, version, state.champion, self.policy)
+        facts = approval_subject.gather_facts(self.registry, version, state.champion, self.policy)
         values: dict[str, Any] = {
             "model": version.name,
             "version": version.number,

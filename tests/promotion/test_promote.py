@@ -165,7 +165,7 @@ class TestIsRefusedBeforeAnythingStarts:
         self, delivery: Delivery, second: Version, verdict: Verdict
     ) -> None:
         delivery.gate(second, verdict)
-        assert_refused_and_unchanged(delivery, f"the gate says {verdict} to version 2")
+        assert_refused_and_unchanged(delivery, f"the gate's verdict on version 2 is {verdict}")
 
     def test_when_the_gate_decided_again_after_the_approval(
         self, delivery: Delivery, second: Version
@@ -177,7 +177,7 @@ class TestIsRefusedBeforeAnythingStarts:
 
     def test_when_the_gates_record_is_no_record(self, delivery: Delivery, second: Version) -> None:
         delivery.registry.records.attach(second, GATE_RECORD, b'{"verdict": "pass"}')
-        assert_refused_and_unchanged(delivery, "the gate's record is not as it should be")
+        assert_refused_and_unchanged(delivery, "the gate's record is invalid")
 
     def test_when_the_gates_record_passes_over_its_own_checks(
         self, delivery: Delivery, second: Version

@@ -336,7 +336,7 @@ class TestRules:
 
     def test_nor_one_that_the_gate_judged_again(self, delivery: Delivery, file: Path) -> None:
         delivery.gate(self.challenger(delivery, file), Verdict.FAIL)
-        self.assert_refused(delivery, file, "the gate says fail to version 4")
+        self.assert_refused(delivery, file, "the gate's verdict on version 4 is fail")
 
     def test_nor_an_approved_version_that_is_no_challenger_any_more(
         self, delivery: Delivery, file: Path

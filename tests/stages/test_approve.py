@@ -180,7 +180,7 @@ class TestByFlags:
             ({"reject": True}, "--by is missing"),
             ({"by": "Asha", "reason": "  "}, "--reason is empty"),
             ({"by": "", "reason": "better"}, "--by is empty"),
-            ({"yes": True, "reject": True}, "--yes and --reject are opposites"),
+            ({"yes": True, "reject": True}, "--yes and --reject contradict each other"),
         ],
     )
     def test_flags_that_make_no_answer(
@@ -217,7 +217,7 @@ class TestAtTheTerminal:
         assert case.approve(interactive=True).exit_code == 0
         shown = capsys.readouterr().out
         assert f"challenger  version 1, bundle {case.version.digest[:12]}" in shown
-        assert "champion    no champion: the best heuristic stood in" in shown
+        assert "champion    none: compared with the best heuristic" in shown
         assert "pass          better: +0.02 [+0.01, +0.03]" in shown
         assert case.signed().method == "prompt"
 
@@ -312,7 +312,7 @@ class TestNobodyIsAsked:
         case.gate(Verdict.INCONCLUSIVE)
         result = case.approve(interactive=True)
         assert result.exit_code == 1
-        assert "the gate says inconclusive to version 1" in result.report.summary
+        assert "the gate's verdict on version 1 is inconclusive" in result.report.summary
         assert capsys.readouterr().out == ""
         assert case.signed() is None
 
@@ -353,7 +353,7 @@ class TestWhoMay:
         case.gate()
         result = case.approve(by="Bina", reason="better")
         assert result.exit_code == 1
-        assert "four eyes cannot be shown" in result.report.summary
+        assert "four eyes cannot be verified" in result.report.summary
 
 
 class TestKey:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ml_pipeline import config
 from ml_pipeline.approval.policy import Policy, load
-from ml_pipeline.approval.subject import gather
+from ml_pipeline.approval.subject import gather_facts
 from ml_pipeline.config import GateSection
 from ml_pipeline.core import report
 from ml_pipeline.core.home import Home
@@ -187,7 +187,7 @@ class TestFirstDelivery:
         assert metrics["primary"]["test"]["n"] >= 50
         assert done.report.summary.startswith("may be promoted: within-day AUC 0.7")
         challenger = first.registry.read().challenger
-        facts = gather(first.registry, challenger, None, Policy())
+        facts = gather_facts(first.registry, challenger, None, Policy())
         assert facts.gate_digest == metrics["record"]
         assert facts.gate.summary == done.report.summary
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ml_pipeline.approval.person_names import folded
+from ml_pipeline.approval.person_names import normalize_name
 from ml_pipeline.approval.policy import Policy
 from ml_pipeline.core import git
 from ml_pipeline.core.errors import Refused
@@ -30,33 +30,36 @@ def authors_of_change(
         Refused: the commits are incomplete, or have an address that the policy does not list.
     """
     if challenger.get(DIRTY_TAG) == "true":
-        why = challenger.get(DIRTY_WHY_TAG) or "it was made from files that are in no commit"
-        raise _unproven(f"the challenger is not what its commit says: {why}")
+        why = challenger.get(DIRTY_WHY_TAG) or "it was built from uncommitted files"
+        raise _unverifiable(f"the challenger is not built from its commit alone: {why}")
     until = challenger.get(COMMIT_TAG)
     since = None if champion is None else champion.get(COMMIT_TAG)
     if until is None or (champion is not None and since is None):
         whose = "challenger" if until is None else "champion"
         raise Refused(
-            f"four eyes cannot be shown: the registry has no git commit of the {whose}'s version",
-            expected=f"its tag '{COMMIT_TAG}', with the commit that it was made from",
+            "four eyes cannot be verified: "
+            f"the registry has no git commit of the {whose}'s version",
+            expected=f"its tag '{COMMIT_TAG}', with the commit that it was built from",
             hint="a version that --restore-registry registered again has none: an administrator "
-            "sets the tag in MLflow; one registered outside a git repository is to be registered "
+            "sets the tag in MLflow; a version from outside a git repository has to be registered "
             "again, from a clone",
         )
     addresses = git.authors(root, since, until)
     if addresses is None:
-        raise _unproven("this repository lacks commits of the change")
+        raise _unverifiable("this repository lacks commits of the change")
     if not addresses and since not in (None, until):
-        raise _unproven("the challenger's commit adds nothing to the champion's")
-    names = {address: policy.identities.get(folded(address)) for address in addresses}
+        raise _unverifiable("the challenger's commit adds nothing to the champion's")
+    names = {address: policy.identities.get(normalize_name(address)) for address in addresses}
     if unknown := sorted(address for address, name in names.items() if name is None):
-        raise _unproven(f"the policy's 'identities' lack the address {', '.join(unknown)}")
+        raise _unverifiable(
+            f"the policy's 'identities' do not list the address {', '.join(unknown)}"
+        )
     return tuple(sorted({name for name in names.values() if name is not None}))
 
 
-def _unproven(why: str) -> Refused:
+def _unverifiable(why: str) -> Refused:
     return Refused(
-        f"four eyes cannot be shown: {why}",
-        expected="commits whose authors' addresses are in the policy's 'identities'",
+        f"four eyes cannot be verified: {why}",
+        expected="commits whose authors' addresses are listed in the policy's 'identities'",
         hint="approve from a full clone with the commits of both versions",
     )

@@ -1,4 +1,4 @@
-"""Who runs the program, as far as the system knows."""
+"""The operating system's user of this process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import getpass
 import os
 
 
-def user() -> str:
-    """Return the name of the user, or its number where it has no name."""
+def current_user_name() -> str:
+    """Return the user's name, or the uid if it has no name."""
     try:
         return getpass.getuser().encode("utf-8", "backslashreplace").decode()
     except (KeyError, OSError):

@@ -1,4 +1,4 @@
-"""The Ed25519 keys that sign approvals; only its owner can read the private key.
+"""The Ed25519 keys that sign approvals; the private key is readable by its owner only.
 
 ``approve`` needs the private key, ``promote`` the public one.
 
@@ -42,17 +42,17 @@ def private_path(home: Home) -> Path:
 
 @dataclass(frozen=True)
 class KeyPair:
-    """Where the two halves lie; the public one is named by the key's id."""
+    """Paths of the two halves; the public one has the key's id as its name."""
 
     private: Path
     public: Path
 
 
 def create_keypair(home: Home) -> KeyPair:
-    """Make a key pair in the home: PKCS#8 private key (mode 0600) and public key, both PEM.
+    """Create a key pair in the home: PKCS#8 private key (mode 0600) and public key, both PEM.
 
     Raises:
-        UsageError: there is a private key already; it is never overwritten.
+        UsageError: a private key exists already; it is never overwritten.
         EnvironmentFault: the home cannot be written.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -68,8 +68,8 @@ def create_keypair(home: Home) -> KeyPair:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise UsageError(
-            f"there is a private key in {path}",
-            hint="move it away to make another; keep the public one, it verifies what was signed",
+            f"a private key exists in {path}",
+            hint="move it away to create another; keep the public key for earlier approvals",
         ) from None
     with os.fdopen(handle, "wb") as stream:
         stream.write(signer.private_bytes)
@@ -84,14 +84,14 @@ def create_keypair(home: Home) -> KeyPair:
 
 
 def load_signer(home: Home, environment: Mapping[str, str] | None = None) -> CryptoSigner:
-    """Return the signer of ``ML_APPROVAL_KEY``, else of the home.
+    """Return the signer of ``ML_APPROVAL_KEY``, or else of the home.
 
-    A home that never had a key gets a pair. One that has public keys does not: its private key was
-    moved elsewhere, and a new one would be trusted like it.
+    A key pair is created in a home that never had one. It is not in a home with public keys: its
+    private key was moved elsewhere, and a new one would be trusted like it.
 
     Raises:
         UsageError: the key file cannot be read or holds no unencrypted Ed25519 key.
-        EnvironmentFault: the home had a key, which is missing.
+        EnvironmentFault: the home had a key that is missing now.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -105,7 +105,7 @@ def load_signer(home: Home, environment: Mapping[str, str] | None = None) -> Cry
             raise UsageError(
                 f"the private key is not in {path}",
                 expected=f"{KEY_VARIABLE}: the path of the private key",
-                hint="or 'ml-pipeline keys new', which makes a further key that is trusted",
+                hint="or run 'ml-pipeline keys new', which creates a further trusted key",
             )
         check_keys_exist(home)
         create_keypair(home)
@@ -114,9 +114,9 @@ def load_signer(home: Home, environment: Mapping[str, str] | None = None) -> Cry
     except OSError as error:
         raise UsageError(f"cannot read the private key {path}: {error.strerror}") from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise _not_a_key(path) from None
+        raise _invalid_key_error(path) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise _not_a_key(path)
+        raise _invalid_key_error(path)
     signer = CryptoSigner(key)
     if not variable:
         _record_key_id(home, signer.public_key.keyid)
@@ -124,29 +124,29 @@ def load_signer(home: Home, environment: Mapping[str, str] | None = None) -> Cry
 
 
 def trusted_keys(home: Home, policy: Policy) -> list[SSlibKey]:
-    """Return the public keys whose signature counts.
+    """Return the trusted public keys.
 
     If the policy lists keys, only these: as PEM, or by the id of a public key in the home (the id
     is computed from the key, so a file name cannot forge it). Otherwise those of the home.
 
     Raises:
-        UsageError: a key of the policy is neither PEM nor known here, or a file holds no key.
+        UsageError: a key of the policy is neither PEM nor in the home, or a file holds no key.
         EnvironmentFault: the policy lists no keys, and those of the home are missing.
     """
-    at_home: dict[str, SSlibKey] = {}
+    home_keys: dict[str, SSlibKey] = {}
     for path in sorted((home / FOLDER).glob(f"*{PUBLIC_SUFFIX}")):
-        key = _public(path.read_bytes(), str(path))
-        at_home[key.keyid] = key
+        key = _load_public_key(path.read_bytes(), str(path))
+        home_keys[key.keyid] = key
     if not policy.keys:
-        if not at_home and not private_path(home).exists():
+        if not home_keys and not private_path(home).exists():
             check_keys_exist(home)
-        return list(at_home.values())
+        return list(home_keys.values())
     keys = []
     for entry in policy.keys:
         if "BEGIN PUBLIC KEY" in entry:
-            keys.append(_public(entry.encode(), "keys of the policy"))
-        elif entry in at_home:
-            keys.append(at_home[entry])
+            keys.append(_load_public_key(entry.encode(), "keys of the policy"))
+        elif entry in home_keys:
+            keys.append(home_keys[entry])
         else:
             raise UsageError(
                 f"trusted key {entry[:16]} of the policy is not in {home / FOLDER}",
@@ -156,10 +156,10 @@ def trusted_keys(home: Home, policy: Policy) -> list[SSlibKey]:
 
 
 def check_keys_exist(home: Home) -> None:
-    """Refuse a home whose keys are missing; one that never had a key passes.
+    """Refuse a home whose keys are missing; a home that never had a key passes.
 
     Raises:
-        EnvironmentFault: a key was created in it, or it holds approvals, and there is no key.
+        EnvironmentFault: the home once had a key or holds approvals, but has no key now.
     """
     ids = recorded_key_ids(home)
     signed = any((home / APPROVALS).glob("*.dsse.json")) or bool(_history(home))
@@ -167,10 +167,10 @@ def check_keys_exist(home: Home) -> None:
         return
     named = f" ({', '.join(keyid[:12] for keyid in ids)})" if ids else ""
     raise EnvironmentFault(
-        f"the keys of home {home.root} are missing{named}: {home / FOLDER} holds none",
+        f"the keys of home {home.root} are missing{named}: {home / FOLDER} contains none",
         expected="the keys that signed the approvals of this home",
         hint="restore the folder from a backup, or name the public key in the policy's 'keys'; "
-        "'ml-pipeline keys new' creates another key, with which no earlier approval verifies",
+        "'ml-pipeline keys new' creates another key, which does not verify earlier approvals",
     )
 
 
@@ -202,7 +202,7 @@ def _record_key_id(home: Home, keyid: str) -> None:
             raise
 
 
-def _public(pem: bytes, where: str) -> SSlibKey:
+def _load_public_key(pem: bytes, where: str) -> SSlibKey:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -217,9 +217,9 @@ def _public(pem: bytes, where: str) -> SSlibKey:
     return SSlibKey.from_crypto(key)
 
 
-def _not_a_key(path: Path) -> UsageError:
+def _invalid_key_error(path: Path) -> UsageError:
     return UsageError(
         f"{path} holds no usable private key",
         expected="an unencrypted Ed25519 key, PEM (PKCS#8)",
-        hint="'ml-pipeline keys new' makes one",
+        hint="'ml-pipeline keys new' creates one",
     )

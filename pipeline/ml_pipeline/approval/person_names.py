@@ -20,40 +20,41 @@ IGNORABLE = frozenset(
         *(*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)),
     )
 )
-"""Characters that are not visible and are no format characters."""
+"""Invisible characters outside Unicode's format category."""
 
 
-def folded(name: str) -> str:
-    """Return the normal form of a name: two names are the same if it is equal.
+def normalize_name(name: str) -> str:
+    """Return the normal form of a name; two names are the same if their forms are equal.
 
-    Compatibility forms (NFKC), case, invisible characters and white space do not count.
+    Differences in compatibility forms (NFKC), case, invisible characters and white space are
+    removed.
     """
-    plain = unicodedata.normalize("NFKC", visible(name)).casefold()
-    return " ".join(visible(unicodedata.normalize("NFKC", plain)).split())
+    plain = unicodedata.normalize("NFKC", strip_invisible(name)).casefold()
+    return " ".join(strip_invisible(unicodedata.normalize("NFKC", plain)).split())
 
 
-def visible(text: str) -> str:
+def strip_invisible(text: str) -> str:
     """Return the text without invisible characters."""
     return "".join(letter for letter in text if letter in "\t\n\r" or not _is_invisible(letter))
 
 
 def is_one_of(name: str, others: Iterable[str]) -> bool:
-    """Return whether another spelling of the name, or the same, is among others."""
-    normal = folded(name)
-    return any(folded(other) == normal for other in others)
+    """Return whether the name, in any spelling, is among the others."""
+    normal = normalize_name(name)
+    return any(normalize_name(other) == normal for other in others)
 
 
 def check_spelling(name: str) -> None:
     """Refuse a name that may imitate another one.
 
     Raises:
-        Refused: it holds an invisible character, or a word in letters of two scripts.
+        Refused: it contains an invisible character, or a word in letters of two scripts.
     """
     hidden = next((letter for letter in name if _is_invisible(letter)), None)
     if hidden is not None:
         raise Refused(
-            f"the name {name!a} holds the invisible character U+{ord(hidden):04X}",
-            expected="a name in letters that can be seen",
+            f"the name {name!a} contains the invisible character U+{ord(hidden):04X}",
+            expected="a name of visible characters",
         )
     for word in unicodedata.normalize("NFKC", name).split():
         scripts = {_script(letter) for letter in word if letter.isalpha()}

@@ -1,4 +1,4 @@
-"""The policy: who may approve, and what a promotion needs at least.
+"""The policy: who may approve, and the minimum that a promotion requires.
 
 The minimum is the administrators' file (see ``policy_files``), else the built-in one. The argument
 ``--policy FILE`` and ``ml.yaml``, which is part of the commit that it governs, may only tighten it.
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import Field, field_validator
 
 from ml_pipeline import config
-from ml_pipeline.approval.person_names import folded, is_one_of
+from ml_pipeline.approval.person_names import is_one_of, normalize_name
 from ml_pipeline.config import GateMinimums, PolicySection, Section
 from ml_pipeline.core import schema_errors
 from ml_pipeline.core.errors import UsageError
@@ -39,11 +39,13 @@ class Policy(Section):
 
     @field_validator("identities")
     @classmethod
-    def _lower(cls, value: dict[str, str]) -> dict[str, str]:
+    def _normalize_addresses(cls, value: dict[str, str]) -> dict[str, str]:
         identities: dict[str, str] = {}
         for address, name in value.items():
-            if identities.setdefault(folded(address), name) != name:
-                raise ValueError(f"{address} stands twice, in another spelling, with two names")
+            if identities.setdefault(normalize_name(address), name) != name:
+                raise ValueError(
+                    f"{address} is listed twice, in different spellings, with two names"
+                )
         return identities
 
     @property
@@ -62,7 +64,7 @@ class Policy(Section):
 
 
 BUILT_IN = "the built-in minimum"
-"""What messages call the policy where no file sets one."""
+"""Name of the policy in messages if no file sets one."""
 
 PolicyFiles = Path | tuple[Path | None, ...] | None
 """The administrators' file, and those that may only tighten it; None is the built-in minimum."""
@@ -72,8 +74,8 @@ def load(files: PolicyFiles, section: PolicySection) -> Policy:
     """Return the policy in force: that of the files, tightened by the project's own section.
 
     Raises:
-        UsageError: a file cannot be read or has an unknown key, or something would loosen the
-            policy before it.
+        UsageError: a file cannot be read or has an unknown key, or a later one would loosen
+            the policy before it.
     """
     return tighten(minimum(files), section, file_names(files))
 
@@ -88,8 +90,8 @@ def minimum(files: PolicyFiles) -> Policy:
     """Read the files, the first of which sets the minimum; without any the built-in one holds.
 
     Raises:
-        UsageError: a file cannot be read, is no mapping, has an unknown key, or cannot be laid
-            over those before it.
+        UsageError: a file cannot be read, is not a mapping, has an unknown key, or would loosen
+            those before it.
     """
     paths = (files,) if isinstance(files, Path) else files or ()
     if not paths:
@@ -109,13 +111,13 @@ def stricter(base: Policy, other: Policy, where: str, of: str = BUILT_IN) -> Pol
     """Return the policy that allows only what both allow.
 
     Lists of permissions (``approvers``, ``identities``, ``keys``) keep what is in both;
-    requirements (``require``) are united; of two limits the stricter one holds.
+    requirements (``require``) are merged; of two limits the stricter one applies.
 
     Args:
         base: The administrators'.
         other: What may tighten it; a key that it does not set changes nothing.
         where: The file of ``other``, for messages.
-        of: The file of ``base``, likewise.
+        of: The file of ``base``, for messages.
 
     Raises:
         UsageError: no approver is left, or ``other`` names an address, a key or a primary
@@ -126,10 +128,10 @@ def stricter(base: Policy, other: Policy, where: str, of: str = BUILT_IN) -> Pol
         for address, name in other.identities.items()
         if (base.identities or base.four_eyes) and base.identities.get(address) != name
     ):
-        raise _conflict(where, of, "identities", unknown[0])
-    known = {_key(entry) for entry in base.keys}
+        raise _conflict_error(where, of, "identities", unknown[0])
+    known = {_without_whitespace(entry) for entry in base.keys}
     if unknown := [entry for entry in other.keys if _is_foreign(entry, known)]:
-        raise _conflict(where, of, "keys", " ".join(unknown[0].split())[:40])
+        raise _conflict_error(where, of, "keys", " ".join(unknown[0].split())[:40])
     approvers = base.approvers or other.approvers
     if base.approvers and other.approvers:
         approvers = tuple(name for name in base.approvers if is_one_of(name, other.approvers))
@@ -152,7 +154,7 @@ def stricter(base: Policy, other: Policy, where: str, of: str = BUILT_IN) -> Pol
 
 def _stricter_gate(base: GateMinimums, other: GateMinimums, where: str, of: str) -> GateMinimums:
     if base.metric and other.metric and base.metric != other.metric:
-        raise _conflict(where, of, "gate.metric", other.metric)
+        raise _conflict_error(where, of, "gate.metric", other.metric)
     goals = {base.goal, other.goal} - {None}
     guards = dict(base.guards)
     for name, margin in other.guards.items():
@@ -160,11 +162,13 @@ def _stricter_gate(base: GateMinimums, other: GateMinimums, where: str, of: str)
     return GateMinimums(
         goal="superior" if "superior" in goals else base.goal or other.goal,
         metric=base.metric or other.metric,
-        alpha=_limit(min, base.alpha, other.alpha),
-        margin=_limit(max, base.margin, other.margin),
-        non_inferior_margin=_limit(min, base.non_inferior_margin, other.non_inferior_margin),
-        min_days=_limit(max, base.min_days, other.min_days),
-        max_feature_auc=_limit(min, base.max_feature_auc, other.max_feature_auc),
+        alpha=_stricter_limit(min, base.alpha, other.alpha),
+        margin=_stricter_limit(max, base.margin, other.margin),
+        non_inferior_margin=_stricter_limit(
+            min, base.non_inferior_margin, other.non_inferior_margin
+        ),
+        min_days=_stricter_limit(max, base.min_days, other.min_days),
+        max_feature_auc=_stricter_limit(min, base.max_feature_auc, other.max_feature_auc),
         guards=guards,
         allow_breaking_contract=base.allow_breaking_contract and other.allow_breaking_contract,
         checks=_stricter_checks(base.checks, other.checks, where, of),
@@ -186,7 +190,7 @@ def _stricter_checks(
 
         settings = stricter_settings(name, base[name], other[name])
         if settings is None:
-            raise _conflict(where, of, f"gate.checks.{name}", str(dict(other[name])))
+            raise _conflict_error(where, of, f"gate.checks.{name}", str(dict(other[name])))
         checks[name] = settings
     return checks
 
@@ -194,31 +198,31 @@ def _stricter_checks(
 N = TypeVar("N", int, float)
 
 
-def _limit(choose: Callable[[N, N], N], one: N | None, other: N | None) -> N | None:
+def _stricter_limit(choose: Callable[[N, N], N], one: N | None, other: N | None) -> N | None:
     if one is None or other is None:
         return one if other is None else other
     return choose(one, other)
 
 
-def _key(entry: str) -> str:
+def _without_whitespace(entry: str) -> str:
     return "".join(entry.split())
 
 
 def _is_foreign(entry: str, known: Collection[str]) -> bool:
-    """Return whether a key is not one of the administrators': of those named, or of the home."""
-    return _key(entry) not in known if known else "BEGIN PUBLIC KEY" in entry
+    """Return whether a key is not the administrators': not in their list or, without one, the home."""
+    return _without_whitespace(entry) not in known if known else "BEGIN PUBLIC KEY" in entry
 
 
-def _conflict(where: str, of: str, key: str, value: str) -> UsageError:
+def _conflict_error(where: str, of: str, key: str, value: str) -> UsageError:
     return UsageError(
         f"{where}: {key} names '{value}', which the administrators' policy does not allow",
         expected="less than the administrators' policy allows, or the same",
-        hint=f"it may only tighten {of}; 'ml-pipeline doctor' names the files that hold",
+        hint=f"it may only tighten {of}; 'ml-pipeline doctor' lists the files in force",
     )
 
 
 def tighten(base: Policy, section: PolicySection, where: str = BUILT_IN) -> Policy:
-    """Lay the project's section over the minimum, which ``where`` sets.
+    """Return the minimum, tightened by the project's section; ``where`` names the minimum's file.
 
     Raises:
         UsageError: a key of the section would allow what the minimum forbids.
@@ -227,16 +231,16 @@ def tighten(base: Policy, section: PolicySection, where: str = BUILT_IN) -> Poli
     if section.approvers is not None:
         additional = sorted(name for name in section.approvers if not base.may_approve(name))
         if base.approvers and (additional or not section.approvers):
-            raise _loosens(
+            raise _loosening_error(
                 where, "approvers", ", ".join(additional) or "anyone", ", ".join(base.approvers)
             )
         approvers = section.approvers
     if section.four_eyes is False and base.four_eyes:
-        raise _loosens(where, "four_eyes", "false", "true")
+        raise _loosening_error(where, "four_eyes", "false", "true")
     if section.allow_yes and not base.allow_yes:
-        raise _loosens(where, "allow_yes", "true", "false")
+        raise _loosening_error(where, "allow_yes", "true", "false")
     if section.automatic and not base.automatic:
-        raise _loosens(where, "automatic", "true", "false")
+        raise _loosening_error(where, "automatic", "true", "false")
     return base.model_copy(
         update={
             "approvers": approvers,
@@ -248,9 +252,9 @@ def tighten(base: Policy, section: PolicySection, where: str = BUILT_IN) -> Poli
     )
 
 
-def _loosens(where: str, key: str, wanted: str, allowed: str) -> UsageError:
+def _loosening_error(where: str, key: str, requested: str, allowed: str) -> UsageError:
     return UsageError(
-        f"policy.{key} in ml.yaml would loosen the policy to '{wanted}'",
+        f"policy.{key} in ml.yaml would loosen the policy to '{requested}'",
         expected=f"no more than '{allowed}'",
         hint=f"ml.yaml may only tighten {where}",
     )

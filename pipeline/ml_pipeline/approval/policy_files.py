@@ -1,8 +1,8 @@
-"""Which policy files hold, and in what order: the administrators' first, then what may tighten it.
+"""The policy files in force, in order: the administrators' first, then those that tighten it.
 
 The administrators' file of a machine has a fixed path, which no variable, argument or Jenkinsfile
-replaces. ``ML_POLICY`` is theirs too; on Jenkins the library passes the value of Jenkins' own
-configuration. Everything else is chosen by the user who starts the command.
+replaces. ``ML_POLICY`` belongs to the administrators too; on Jenkins the library takes its value
+from Jenkins' own configuration. Everything else is chosen by the user who starts the command.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ml_pipeline.approval.policy import Policy, PolicyFiles
 from ml_pipeline.core.errors import UsageError
 
 SYSTEM_POLICY = Path("/etc/ml-pipeline/policy.yaml")
-"""The administrators' file of this machine, or of a container that it is mounted into."""
+"""The administrators' file of this machine, or of a container that mounts it."""
 
 ADMINISTRATORS = "ML_POLICY"
 JOB = "ML_JOB_POLICY"
 ARGUMENT = "--policy"
 UNSET = "-"
-"""Value of ``ML_POLICY`` from the Jenkins library, where Jenkins' configuration sets none."""
+"""Value of ``ML_POLICY`` from the Jenkins library if Jenkins' configuration sets none."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def find(environment: Mapping[str, str], argument: str | None) -> tuple[PolicyFi
     """Return the policy files of this machine, the environment and the argument ``--policy``.
 
     Raises:
-        UsageError: a variable or the argument is empty, or a variable's name has another case.
+        UsageError: a variable or the argument is empty, or a variable's name is not in upper case.
     """
     for name in environment:
         if name.upper() in (ADMINISTRATORS, JOB) and name != name.upper():
@@ -91,7 +91,7 @@ def read(files: tuple[PolicyFile, ...]) -> Policy:
 
 
 def _has_system_policy() -> bool:
-    """Return whether there is a system policy; one that cannot be inspected counts as existing."""
+    """Return whether a system policy exists; one that cannot be inspected counts as existing."""
     try:
         SYSTEM_POLICY.lstat()
     except (FileNotFoundError, NotADirectoryError):

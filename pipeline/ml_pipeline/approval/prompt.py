@@ -1,4 +1,4 @@
-"""Asks a person at the terminal: yes or no, the name, and why."""
+"""Prompts a person at the terminal for the decision, the name and the reason."""
 
 from __future__ import annotations
 
@@ -25,20 +25,22 @@ ANSWERS: dict[str, Decision] = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApproverAnswer:
+    """A decision with the name of the approver and the reason."""
+
     decision: Decision
     by: str
     reason: str
 
 
-def ask(summary: str, user: str, stdin: TextIO, stdout: TextIO) -> Answer:
-    """Show the summary and return the answer. Name and reason are never empty.
+def ask(summary: str, user: str, stdin: TextIO, stdout: TextIO) -> ApproverAnswer:
+    """Show the summary, then prompt for the decision. Name and reason are never empty.
 
     Args:
-        summary: What the person decides on, as lines.
-        user: The name that an empty answer stands for; may be empty.
-        stdin: Where the answers come from.
-        stdout: Where the questions go.
+        summary: Lines that describe the challenger.
+        user: The default of the name; may be empty.
+        stdin: Source of the answers.
+        stdout: Destination of summary and questions.
 
     Raises:
         WaitingForPerson: the input ended before the last answer.
@@ -54,7 +56,7 @@ def ask(summary: str, user: str, stdin: TextIO, stdout: TextIO) -> Answer:
     reason = ""
     while not reason:
         reason = _line("reason: ", stdin, stdout)
-    return Answer(decision, by, reason)
+    return ApproverAnswer(decision, by, reason)
 
 
 def _line(question: str, stdin: TextIO, stdout: TextIO) -> str:
@@ -63,5 +65,5 @@ def _line(question: str, stdin: TextIO, stdout: TextIO) -> str:
     answer = stdin.readline()
     if not answer:
         stdout.write("\n")
-        raise WaitingForPerson("no answer", hint=CONTINUE)
+        raise WaitingForPerson("the input ended before the decision was made", hint=CONTINUE)
     return answer.strip()

@@ -1,4 +1,4 @@
-"""Answers of people who rejected a version since the champion was promoted."""
+"""Signed rejections of versions since the champion was promoted."""
 
 from __future__ import annotations
 
@@ -24,15 +24,20 @@ def rejections(
 ) -> list[Approval]:
     """Return the signed rejections of versions after the champion, oldest first.
 
-    The challenger's own is among them. An answer that does not verify is left out.
+    A rejection of the challenger is included. Records that do not verify are left out.
 
-    ``versions`` are all of the model's. ``keys`` is called where there is an answer to verify.
+    Args:
+        registry: Holds the records.
+        versions: All versions of the model.
+        challenger: The newest version to look at.
+        champion: The version before the first one to look at; None starts with the first version.
+        keys: Returns the trusted keys; called only if there is a record to verify.
 
     Raises:
-        EnvironmentFault: the registry does not answer.
+        EnvironmentFault: the registry is unavailable.
     """
     first = 0 if champion is None else champion.number
-    answers = []
+    rejected = []
     for version in versions:
         if not first < version.number <= challenger.number:
             continue
@@ -40,16 +45,16 @@ def rejections(
             continue
         try:
             content = registry.records.read(version, APPROVAL_RECORD)
-            answer = None if content is None else read(content, keys())
+            approval = None if content is None else read(content, keys())
         except Refused:
             continue
-        if answer is not None and answer.decision == "reject":
-            answers.append(answer)
-    return answers
+        if approval is not None and approval.decision == "reject":
+            rejected.append(approval)
+    return rejected
 
 
-def describe_rejection(answer: Approval) -> str:
+def describe_rejection(approval: Approval) -> str:
     return (
-        f"version {answer.version} was rejected by {answer.by} on {answer.at.date().isoformat()}: "
-        f"{answer.reason}"
+        f"version {approval.version} was rejected by {approval.by} "
+        f"on {approval.at.date().isoformat()}: {approval.reason}"
     )

@@ -1,4 +1,4 @@
-"""The signed answer: an in-toto Statement v1 about a bundle, in a DSSE envelope.
+"""The signed approval or rejection: an in-toto Statement v1 about a bundle, in a DSSE envelope.
 
 Specifications: in-toto Attestation Framework v1 (Statement) and DSSE v1 (pre-authentication
 encoding, envelope).
@@ -28,7 +28,7 @@ Method = Literal["prompt", "flags", "yes", "automatic"]
 
 
 class Approval(BaseModel):
-    """Who decided what about which bundle, and over which facts."""
+    """The decision about a bundle: approver, reason, and digests of what it was based on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,8 +49,8 @@ class Approval(BaseModel):
     run_id: str
 
 
-class Expected(BaseModel):
-    """What an approval must be about, to be acted on."""
+class ExpectedApproval(BaseModel):
+    """The subject that an approval must have to be accepted."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,7 +63,7 @@ class Expected(BaseModel):
 
 
 def sign(approval: Approval, signer: CryptoSigner) -> bytes:
-    """Return the envelope as JSON."""
+    """Return the signed envelope as JSON."""
     from google.protobuf.json_format import MessageToDict
     from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
     from in_toto_attestation.v1.statement import Statement
@@ -79,16 +79,16 @@ def sign(approval: Approval, signer: CryptoSigner) -> bytes:
     return (json.dumps(envelope.to_dict(), indent=2, sort_keys=True) + "\n").encode()
 
 
-def verify(content: bytes, keys: Sequence[SSlibKey], expected: Expected) -> Approval:
-    """Return what was signed, if a trusted key signed it and it is about what is expected.
+def verify(content: bytes, keys: Sequence[SSlibKey], expected: ExpectedApproval) -> Approval:
+    """Return the approval if a trusted key signed it and its subject is the expected one.
 
-    A rejection that verifies is returned as well: whether it is a yes is the caller's question.
+    A rejection that verifies is returned as well; the caller checks the decision.
 
     Raises:
-        Refused: no trusted key signed exactly this, or it is about something else.
+        Refused: the signature does not verify, or the approval has another subject.
     """
     approval = read(content, keys)
-    for name in Expected.model_fields:
+    for name in ExpectedApproval.model_fields:
         stated, required = getattr(approval, name), getattr(expected, name)
         if stated != required:
             raise Refused(
@@ -100,10 +100,10 @@ def verify(content: bytes, keys: Sequence[SSlibKey], expected: Expected) -> Appr
 
 
 def read(content: bytes, keys: Sequence[SSlibKey]) -> Approval:
-    """Return what a trusted key signed, whatever it is about.
+    """Return the approval that a trusted key signed, whatever its subject is.
 
     Raises:
-        Refused: the envelope is malformed, no trusted key signed it, or it is no approval.
+        Refused: the envelope is malformed, no trusted key signed it, or it is not an approval.
     """
     from google.protobuf.json_format import Parse, ParseError
     from in_toto_attestation.v1.statement import Statement
@@ -111,11 +111,11 @@ def read(content: bytes, keys: Sequence[SSlibKey]) -> Approval:
 
     payload = _verified_payload(content, keys)
     try:
-        predicate = documents.parse_json(payload, "it")["predicate"]
+        predicate = documents.parse_json(payload, "the statement")["predicate"]
         statement = Statement.copy_from_pb(Parse(payload, Message()))
         statement.validate()
     except (ParseError, DocumentError, ValueError, KeyError, TypeError) as error:
-        raise Refused(f"the approval holds no in-toto statement: {error}") from None
+        raise Refused(f"the approval does not contain an in-toto statement: {error}") from None
     message = statement.pb
     if message.predicate_type != PREDICATE_TYPE:
         raise Refused(
@@ -129,7 +129,7 @@ def read(content: bytes, keys: Sequence[SSlibKey]) -> Approval:
             predicate | {"model": subject.name, "bundle": subject.digest["sha256"]}
         )
     except ValidationError as error:
-        raise Refused(f"the approval is not as it should be: {documents.reason(error)}") from None
+        raise Refused(f"the approval is invalid: {documents.reason(error)}") from None
 
 
 def _verified_payload(content: bytes, keys: Sequence[SSlibKey]) -> bytes:
@@ -138,7 +138,7 @@ def _verified_payload(content: bytes, keys: Sequence[SSlibKey]) -> bytes:
 
     if not keys:
         raise Refused(
-            "no public key is trusted, so no approval can be verified",
+            "no trusted public key, so no approval can be verified",
             hint="put the public key of 'ml-pipeline keys new' into the home's keys folder",
         )
     try:
@@ -148,7 +148,7 @@ def _verified_payload(content: bytes, keys: Sequence[SSlibKey]) -> bytes:
             "the approval is not a DSSE envelope", expected="JSON with a signature"
         ) from None
     if envelope.payload_type != PAYLOAD_TYPE:
-        raise Refused(f"the envelope holds {envelope.payload_type}", expected=PAYLOAD_TYPE)
+        raise Refused(f"the envelope contains {envelope.payload_type}", expected=PAYLOAD_TYPE)
     if not envelope.signatures:
         raise Refused("the approval is not signed")
     try:

@@ -17,7 +17,7 @@ from ml_pipeline.registry.records import GATE_RECORD
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.registry.versions import RegistryState, Version
 
-GATE_AGAIN = "run 'ml-pipeline gate' again"
+RUN_GATE_AGAIN = "run 'ml-pipeline gate' again"
 
 
 class GateRecord(BaseModel):
@@ -36,8 +36,8 @@ class GateRecord(BaseModel):
 
 
 @dataclass(frozen=True)
-class Facts:
-    """A challenger that the gate passed against the champion of now, under the policy of now."""
+class ApprovalFacts:
+    """A challenger that passed the gate against the current champion under the current policy."""
 
     challenger: Version
     champion: Version | None
@@ -46,7 +46,7 @@ class Facts:
 
     @property
     def broken_contract(self) -> str:
-        """What the challenger breaks for the champion's clients; empty where it does not."""
+        """What the challenger breaks for the champion's clients; empty if nothing."""
         contract = self.gate.metrics.get("contract") or {}
         broken = contract.get("broken") if isinstance(contract, dict) else None
         return "; ".join(map(str, broken)) if isinstance(broken, list) else ""
@@ -56,16 +56,16 @@ class Facts:
         return None if self.champion is None else self.champion.digest
 
 
-def challenger_of(state: RegistryState, expected: int | None = None) -> Version:
+def require_challenger(state: RegistryState, expected: int | None = None) -> Version:
     """Return the challenger.
 
     Args:
-        state: What was read of the registry.
+        state: The state read from the registry.
         expected: The version that was shown to the approver; None accepts any.
 
     Raises:
         Refused: a newer version is the challenger now.
-        UsageError: nothing was registered yet.
+        UsageError: no version was registered yet.
         EnvironmentFault: the alias names a version that was deleted.
     """
     challenger = state.challenger
@@ -83,19 +83,19 @@ def challenger_of(state: RegistryState, expected: int | None = None) -> Version:
 
 
 def is_champion(challenger: Version, champion: Version | None) -> bool:
-    """Return whether there is nothing to promote: the challenger has the champion's identity."""
+    """Return whether the challenger has the champion's identity; then nothing is to be promoted."""
     return champion is not None and challenger.identity == champion.identity
 
 
-def gather(
+def gather_facts(
     registry: Registry, challenger: Version, champion: Version | None, policy: Policy
-) -> Facts:
-    """Return the facts to decide on, if the gate passed this challenger.
+) -> ApprovalFacts:
+    """Return the facts to decide on, if this challenger passed the gate.
 
     Raises:
-        Refused: the gate has not decided, did not pass, or decided about another bundle, champion
-            or policy.
-        EnvironmentFault: the registry does not answer.
+        Refused: the gate has not decided, its verdict is not pass, or it decided about another
+            bundle, champion or policy.
+        EnvironmentFault: the registry is unavailable.
     """
     content = registry.records.read(challenger, GATE_RECORD)
     if content is None:
@@ -106,48 +106,50 @@ def gather(
     try:
         gate = GateRecord.model_validate(documents.parse_json(content, "the gate's record"))
     except DocumentError as error:
-        raise Refused(error.fault, hint=GATE_AGAIN) from None
+        raise Refused(error.fault, hint=RUN_GATE_AGAIN) from None
     except ValidationError as error:
         raise Refused(
-            f"the gate's record is not as it should be: {documents.reason(error)}",
-            hint=GATE_AGAIN,
+            f"the gate's record is invalid: {documents.reason(error)}",
+            hint=RUN_GATE_AGAIN,
         ) from None
     if gate.verdict is not Verdict.PASS:
         raise Refused(
-            f"the gate says {gate.verdict} to version {challenger.number}: {gate.summary}",
+            f"the gate's verdict on version {challenger.number} is {gate.verdict}: {gate.summary}",
             expected="pass",
             hint="'ml-pipeline show gate' shows why",
         )
     if judge(gate.checks) is not Verdict.PASS:
-        raise Refused("the gate's record has verdict pass, its checks do not", hint=GATE_AGAIN)
+        raise Refused(
+            "the gate's record has verdict pass, but its checks do not", hint=RUN_GATE_AGAIN
+        )
     if gate.challenger != challenger.digest:
         raise Refused(
             f"the gate decided about bundle {gate.challenger[:12]}",
             expected=challenger.digest[:12],
-            hint=GATE_AGAIN,
+            hint=RUN_GATE_AGAIN,
         )
     current = None if champion is None else champion.digest
     if gate.champion != current:
         raise Refused(
             "the champion moved since the comparison",
-            expected=f"bundle {_shown(gate.champion)}, found {_shown(current)}",
-            hint=GATE_AGAIN,
+            expected=f"bundle {_short_digest(gate.champion)}, found {_short_digest(current)}",
+            hint=RUN_GATE_AGAIN,
         )
     if gate.policy != policy.digest:
         raise Refused(
             "the policy changed since the gate decided",
             expected=f"policy {gate.policy[:12]}, found {policy.digest[:12]}",
-            hint=GATE_AGAIN,
+            hint=RUN_GATE_AGAIN,
         )
-    return Facts(challenger, champion, gate, hashlib.sha256(content).hexdigest())
+    return ApprovalFacts(challenger, champion, gate, hashlib.sha256(content).hexdigest())
 
 
-def _shown(digest: str | None) -> str:
+def _short_digest(digest: str | None) -> str:
     return "none" if digest is None else digest[:12]
 
 
 def check_nothing_to_promote(identity: str) -> Check:
-    """Return the check of a challenger that has the champion's identity: a pass."""
+    """Return the passing check of a challenger that has the champion's identity."""
     return Check(
         name="nothing to promote",
         verdict=Verdict.PASS,

@@ -1,20 +1,20 @@
-"""What the approver sees at the terminal: challenger against champion, and the gate's checks."""
+"""The approver's summary at the terminal: challenger, champion and the gate's checks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ml_pipeline.approval.subject import Facts
+from ml_pipeline.approval.subject import ApprovalFacts
 from ml_pipeline.core.report import Check
 from ml_pipeline.registry.versions import Version
 
 CUTOFF = "cutoff."
 
 
-def summarise(facts: Facts, earlier: Sequence[str] = ()) -> str:
-    """Return the lines to decide on, with what was decided against versions earlier."""
+def summarise(facts: ApprovalFacts, earlier: Sequence[str] = ()) -> str:
+    """Return the summary as lines, with the earlier decisions against versions."""
     champion = facts.champion
-    against = "no champion: the best heuristic stood in" if champion is None else _version(champion)
+    against = "none: compared with the best heuristic" if champion is None else _version(champion)
     broken = facts.broken_contract
     lines = [
         *([f"CLIENTS BREAK: {broken}", ""] if broken else []),

@@ -1,4 +1,4 @@
-"""Whether the policy accepts an answer; checked before signing and again before promotion."""
+"""Checks a decision against the policy, before signing and again before promotion."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ def check_allowed(
     method: Method,
     authors: Collection[str] | None,
 ) -> None:
-    """Refuse an answer that the policy does not accept.
+    """Refuse a decision that the policy does not accept.
 
     Args:
         policy: The rules in force.
-        decision: A rejection needs an approver; it may be an author.
+        decision: A rejection needs an approver, who may be an author.
         by: Who decided.
-        method: How the answer was given.
-        authors: Authors of the change; needed for an approval where four eyes are required.
+        method: How the decision was made.
+        authors: Authors of the change; required for an approval under four eyes.
 
     Raises:
-        Refused: naming the rule, or the name may imitate another one.
+        Refused: a rule is broken, or the name may imitate another one.
     """
     if method == "automatic":
         if not policy.automatic or policy.four_eyes:
-            raise Refused("the policy requires a person", expected="an approval by one")
+            raise Refused(
+                "the policy requires a person's approval", expected="an approval by a person"
+            )
         return
     if method == "yes" and not policy.allow_yes:
         raise Refused(
@@ -45,14 +47,14 @@ def check_allowed(
     if decision == "reject" or not policy.four_eyes:
         return
     if authors is None:
-        raise Refused("the approval does not name the authors of the change", expected="four eyes")
+        raise Refused("the approval does not list the authors of the change", expected="four eyes")
     if is_one_of(by, authors):
         raise Refused(
             f"'{by}' is an author of the change", expected="four eyes: an approver who is not"
         )
     if not is_one_of(by, policy.identities.values()):
         raise Refused(
-            f"'{by}' is none of the policy's identities",
-            expected="four eyes: a name whose addresses the policy knows",
+            f"'{by}' is not one of the policy's identities",
+            expected="four eyes: a name whose addresses the policy lists",
             hint="the administrators add the name and its addresses to 'identities'",
         )

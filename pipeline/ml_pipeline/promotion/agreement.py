@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ml_pipeline.approval.subject import challenger_of, is_champion
+from ml_pipeline.approval.subject import is_champion, require_challenger
 from ml_pipeline.config import Project
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import Home
@@ -210,7 +210,7 @@ def contenders(
     found = sources(registry, production, home)
     _check_agreement(found, must_answer=False)
     champion = found.version
-    challenger = challenger_of(found.state, expected)
+    challenger = require_challenger(found.state, expected)
     if not is_champion(challenger, champion):
         _check_agreement(found, must_answer=True)
     return Contenders(challenger, champion, found.state, found.leases)

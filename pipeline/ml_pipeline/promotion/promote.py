@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_pipeline.approval.policy import Policy
-from ml_pipeline.approval.statement import Approval, Expected, verify
-from ml_pipeline.approval.subject import Facts, gather, is_champion
+from ml_pipeline.approval.statement import Approval, ExpectedApproval, verify
+from ml_pipeline.approval.subject import ApprovalFacts, gather_facts, is_champion
 from ml_pipeline.approval.validity import check_allowed
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused
 from ml_pipeline.core.home import Home
@@ -131,7 +131,7 @@ def promote_challenger(
     challenger, champion = found.challenger, found.champion
     if champion is not None and is_champion(challenger, champion):
         return _keep(registry, keys, production, champion, progress)
-    facts = gather(registry, challenger, champion, policy)
+    facts = gather_facts(registry, challenger, champion, policy)
     approval, content = _approval(registry, policy, keys, facts)
     digest = hashlib.sha256(content).hexdigest()
     _check_unused(production.home, digest)
@@ -152,7 +152,7 @@ def promote_challenger(
 
 
 def _approval(
-    registry: Registry, policy: Policy, keys: Sequence[SSlibKey], facts: Facts
+    registry: Registry, policy: Policy, keys: Sequence[SSlibKey], facts: ApprovalFacts
 ) -> tuple[Approval, bytes]:
     content = registry.records.read(facts.challenger, APPROVAL_RECORD)
     if content is None:
@@ -160,7 +160,7 @@ def _approval(
             f"version {facts.challenger.number} has no approval",
             hint="run 'ml-pipeline approve'",
         )
-    expected = Expected(
+    expected = ExpectedApproval(
         model=facts.challenger.name,
         version=facts.challenger.number,
         bundle=facts.challenger.digest,
@@ -217,7 +217,7 @@ class _Sequence:
         self,
         registry: Registry,
         production: Production,
-        facts: Facts,
+        facts: ApprovalFacts,
         leases: Sequence[Lease],
         approval: Approval,
         content: bytes,

@@ -13,9 +13,9 @@ from ml_pipeline.approval.answers import (
 )
 from ml_pipeline.approval.authors import authors_of_change
 from ml_pipeline.approval.keys import trusted_keys
-from ml_pipeline.approval.prompt import Answer
+from ml_pipeline.approval.prompt import ApproverAnswer
 from ml_pipeline.approval.statement import Approval
-from ml_pipeline.approval.subject import check_nothing_to_promote, gather, is_champion
+from ml_pipeline.approval.subject import check_nothing_to_promote, gather_facts, is_champion
 from ml_pipeline.approval.validity import check_allowed
 from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import Refused
@@ -50,7 +50,7 @@ def run(context: Context[ApproveFlags]) -> Outcome:
     challenger, champion = versions.challenger, versions.champion
     if is_champion(challenger, champion):
         return _nothing_to_promote(challenger)
-    facts = gather(registry, challenger, champion, policy)
+    facts = gather_facts(registry, challenger, champion, policy)
     keys = trusted_keys(context.home, policy)
     earlier = decisions(registry, context.home, versions, lambda: keys)
     answer, method = by_flags or find_answer(
@@ -97,7 +97,7 @@ def run(context: Context[ApproveFlags]) -> Outcome:
     )
 
 
-def _not_accepted(challenger: Version, answer: Answer, refused: Refused) -> Outcome:
+def _not_accepted(challenger: Version, answer: ApproverAnswer, refused: Refused) -> Outcome:
     """Return the outcome of an answer that the policy does not accept: nothing is signed."""
     return Outcome(
         summary=str(refused),

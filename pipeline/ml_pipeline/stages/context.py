@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ml_pipeline import config
-from ml_pipeline.approval.current_user import user
+from ml_pipeline.approval.current_user import current_user_name
 from ml_pipeline.approval.policy import PolicyFiles
 from ml_pipeline.config import Config, Project
 from ml_pipeline.core import report, workdir
@@ -66,7 +66,7 @@ class Context(Generic[F]):
     def overrides(self) -> dict[str, str]:
         """Keys of ``ml.yaml`` that the environment or ``--set`` changed, with who set them."""
         return {
-            key: f"{origin} of user {user()}"
+            key: f"{origin} of user {current_user_name()}"
             for key, origin in config.overridden(self.project).items()
         }
 

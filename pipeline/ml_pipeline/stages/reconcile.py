@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ml_pipeline.approval import policy as policies
-from ml_pipeline.approval.current_user import user
+from ml_pipeline.approval.current_user import current_user_name
 from ml_pipeline.approval.keys import trusted_keys
 from ml_pipeline.core import artefacts
 from ml_pipeline.core.errors import UsageError
@@ -57,7 +57,7 @@ def run(context: Context[ReconcileFlags]) -> Outcome:
         lambda snapshot: read_desired(
             snapshot, context.home, context.config.gitops, context.flags.file
         ),
-        by=user(),
+        by=current_user_name(),
         reason=f"{production_history.PRODUCTION_MODEL} says so",
         run_id=context.run_id,
         progress=context.progress,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ml_pipeline.approval import policy as policies
-from ml_pipeline.approval.current_user import user
+from ml_pipeline.approval.current_user import current_user_name
 from ml_pipeline.approval.keys import trusted_keys
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.core.report import Check, Verdict
@@ -42,7 +42,7 @@ def run(context: Context[RollbackFlags]) -> Outcome:
         trusted_keys(context.home, policy),
         Production(load_target(placement.section.target), placement, context.config.gitops),
         to=context.flags.to,
-        by=(context.flags.by or "").strip() or user(),
+        by=(context.flags.by or "").strip() or current_user_name(),
         reason=reason,
         run_id=context.run_id,
     )
