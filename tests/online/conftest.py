@@ -1,4 +1,4 @@
-"""An API to ask: an application without a socket, or a server process."""
+"""An API under test: an application without a socket, or a server process."""
 
 from tests.targets.conftest import free_port, place, serve
 

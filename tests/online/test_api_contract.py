@@ -1,4 +1,4 @@
-"""The contract finds what is broken: each clause is shown failing on a server that breaks it."""
+"""Each clause of the contract fails on a server that breaks it."""
 
 import json
 
@@ -8,7 +8,7 @@ from ml_pipeline.core import report
 from ml_pipeline.core.errors import EnvironmentFault, Refused
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.online import api_contract
-from ml_pipeline.online.api_contract import Expected, contract
+from ml_pipeline.online.api_contract import ExpectedDeployment, check_contract
 from ml_pipeline.serving.app import RequestLimits, ServerProcessState, make_app
 from ml_pipeline.traffic.probe import probe
 from starlette.responses import JSONResponse
@@ -51,9 +51,9 @@ def verdicts(found):
     return {check.name: check.verdict for check in found.checks}
 
 
-def test_our_server_keeps_it(serve, app, bundle):
+def test_our_server_meets_the_contract(serve, app, bundle):
     serve(app)
-    found = contract("http://api", Expected(3, bundle.digest, bundle))
+    found = check_contract("http://api", ExpectedDeployment(3, bundle.digest, bundle))
     assert set(verdicts(found).values()) == {Verdict.PASS}
     assert {"golden predictions", "NaN", "oversized body", "deployed version"} <= set(
         verdicts(found)
@@ -61,24 +61,30 @@ def test_our_server_keeps_it(serve, app, bundle):
     assert 0 < found.metrics["latency_median_ms"] <= found.metrics["latency_p99_ms"]
 
 
-def test_nothing_there_is_a_fault_of_the_environment():
-    with pytest.raises(EnvironmentFault, match="nothing answers at"):
-        contract("http://127.0.0.1:1", Expected())
+def test_an_address_without_a_server_is_an_environment_error():
+    with pytest.raises(EnvironmentFault, match="no server responds at"):
+        check_contract("http://127.0.0.1:1", ExpectedDeployment())
 
 
 def test_a_token_is_sent(serve, bundle):
     serve(make_app(bundle, 3, LIMITS, ServerProcessState(), token="s3cret"))
-    assert verdicts(contract("http://api", Expected(), "s3cret"))["one row"] is Verdict.PASS
-    assert verdicts(contract("http://api", Expected()))["one row"] is Verdict.FAIL
+    assert (
+        verdicts(check_contract("http://api", ExpectedDeployment(), "s3cret"))["one row"]
+        is Verdict.PASS
+    )
+    assert verdicts(check_contract("http://api", ExpectedDeployment()))["one row"] is Verdict.FAIL
 
 
 @pytest.mark.parametrize(
     ("expected", "seen"),
-    [(Expected(4, "d" * 64), "version 3, bundle "), (Expected(3, "d" * 64), "version 3, bundle ")],
+    [
+        (ExpectedDeployment(4, "d" * 64), "version 3, bundle "),
+        (ExpectedDeployment(3, "d" * 64), "version 3, bundle "),
+    ],
 )
 def test_another_version_than_the_deployed_one_fails(serve, app, expected, seen):
     serve(app)
-    found = {check.name: check for check in contract("http://api", expected).checks}
+    found = {check.name: check for check in check_contract("http://api", expected).checks}
     assert found["deployed version"].verdict is Verdict.FAIL
     assert seen in found["deployed version"].observed
 
@@ -149,17 +155,17 @@ NONE = {"metadata", "one row", "NaN", "latency"}
 )
 def test_a_server_that_breaks_a_clause_fails_it(serve, app, bundle, change, failing):
     serve(Changed(app, change))
-    found = contract("http://api", Expected(3, bundle.digest, bundle))
+    found = check_contract("http://api", ExpectedDeployment(3, bundle.digest, bundle))
     failed = {name for name, verdict in verdicts(found).items() if verdict is Verdict.FAIL}
     assert failing <= failed
     if failing:
         assert report.judge(found.checks) is Verdict.FAIL
 
 
-def test_a_slow_server_is_told_and_does_not_fail(serve, app, monkeypatch):
+def test_a_slow_server_is_reported_and_does_not_fail(serve, app, monkeypatch):
     monkeypatch.setattr(api_contract, "SLOW_SECONDS", 0.0)
     serve(app)
-    found = contract("http://api", Expected())
+    found = check_contract("http://api", ExpectedDeployment())
     assert verdicts(found)["latency"] is Verdict.FAIL
     assert report.judge(found.checks) is Verdict.PASS
 
@@ -170,12 +176,12 @@ class TestProbe:
         assert probe("http://api", bundle, 3) < 1e-6
 
     @pytest.mark.parametrize("size", [1, 2])
-    def test_keeps_to_the_number_of_rows_that_is_allowed(self, serve, bundle, size):
+    def test_respects_the_row_limit(self, serve, bundle, size):
         serve(make_app(bundle, 3, RequestLimits(5_000, size), ServerProcessState()))
         assert probe("http://api", bundle, 3) < 1e-6
 
     @pytest.mark.parametrize(
-        ("change", "told"),
+        ("change", "message"),
         [
             (on("/health/ready", 200, 503), "is not ready: status 503"),
             (on("/metadata", 200, digest="d"), "serves version 3, bundle d"),
@@ -185,12 +191,12 @@ class TestProbe:
             (on("/predict", 200, 500), "a golden prediction is|status 500"),
         ],
     )
-    def test_refuses_what_is_not_this_bundle(self, serve, app, bundle, change, told):
+    def test_refuses_what_is_not_this_bundle(self, serve, app, bundle, change, message):
         serve(Changed(app, change))
-        with pytest.raises(Refused, match=told):
+        with pytest.raises(Refused, match=message):
             probe("http://api", bundle, 3)
 
-    def test_refuses_where_nothing_answers(self, bundle):
+    def test_refuses_an_address_without_a_server(self, bundle):
         with pytest.raises(Refused, match="does not answer as a server"):
             probe("http://127.0.0.1:1", bundle, 3)
 
@@ -200,5 +206,5 @@ def test_the_summary_counts_no_skipped_check():
         report.Check(name="raw rows", verdict=Verdict.SKIPPED, why="the bundle takes none"),
         report.Check(name="batch", verdict=Verdict.FAIL, why="status 500"),
     ]
-    made = api_contract.summarize("http://127.0.0.1:1", checks, api_contract.Contract((), {}))
+    made = api_contract.summarize("http://127.0.0.1:1", checks, api_contract.ContractResult((), {}))
     assert made == "1 of 2 checks fail, first batch: status 500 (http://127.0.0.1:1)"

@@ -1,4 +1,4 @@
-"""The pages of servers behind one address, added up by server."""
+"""The metrics pages of the servers behind one address, summed."""
 
 import contextlib
 import itertools
@@ -35,7 +35,7 @@ class Address:
 
     def __init__(self, *behind, token=""):
         turns = itertools.cycle(range(len(behind)))
-        self.behind, self.asked = list(behind), []
+        self.behind, self.request_headers = list(behind), []
         address = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -43,15 +43,15 @@ class Address:
 
             def setup(self):
                 super().setup()
-                self.found = address.behind[next(turns)]
+                self.page_source = address.behind[next(turns)]
 
             def do_GET(self):
-                address.asked.append(dict(self.headers))
-                status, page = 200, self.found
-                if self.found is None:
+                address.request_headers.append(dict(self.headers))
+                status, page = 200, self.page_source
+                if self.page_source is None:
                     status, page = 503, b"{}"
-                elif isinstance(self.found, Metrics):
-                    page = self.found.page("")[0]
+                elif isinstance(self.page_source, Metrics):
+                    page = self.page_source.page("")[0]
                 if token and self.headers.get("authorization") != f"Bearer {token}":
                     status = 401
                 self.send_response(status)
@@ -76,7 +76,7 @@ class Address:
         self._server.server_close()
 
 
-def test_a_page_says_what_was_asked_for_predictions_and_how_it_ended():
+def test_a_page_has_the_scoring_requests_by_status():
     metrics = server(requests=3, started=7.5)
     answer(metrics, 2, 422, "/invocations")
     metrics.record("/metrics", 200, 0.1)
@@ -88,65 +88,69 @@ def test_a_page_says_what_was_asked_for_predictions_and_how_it_ended():
     assert list(page.seconds)[-1] == list(page.predictions)[-1] == float("inf")
 
 
-def test_the_servers_behind_an_address_are_added_up():
+def test_the_servers_behind_an_address_are_summed():
     with Address(server(requests=10, started=1.0), server(requests=5, started=2.0)) as at:
         servers = Servers(at.url, "d")
-        assert servers.look()
-        found = servers.seen()
+        assert servers.scrape()
+        found = servers.totals()
     assert found.instances == 2
     assert found.statuses == {200: 15}
     assert sum(found.predictions.values()) == 15
 
 
-def test_a_later_look_replaces_a_servers_page_and_keeps_that_of_one_that_is_gone():
+def test_a_later_scrape_replaces_a_servers_page_and_keeps_those_of_ended_servers():
     first, second = server(requests=10, started=1.0), server(requests=5, started=2.0)
     with Address(first, second) as at:
         servers = Servers(at.url, "d")
-        servers.look()
+        servers.scrape()
         answer(first, 1)
         at.behind[1] = server(requests=100, started=3.0)
-        servers.look()
-        found = servers.seen()
+        servers.scrape()
+        found = servers.totals()
     assert found.statuses == {200: 11 + 5 + 100}
     assert found.instances == 3
 
 
-def test_another_bundle_is_not_counted_and_told():
+def test_another_bundle_is_reported_and_not_counted():
     with Address(server(requests=1), server("other", requests=9, started=2.0)) as at:
         servers = Servers(at.url, "d")
-        assert servers.look()
-        assert servers.seen().statuses == {200: 1}
+        assert servers.scrape()
+        assert servers.totals().statuses == {200: 1}
         assert servers.others == {"other"}
         at.behind[0] = at.behind[1]
-        assert not servers.look(), "none of the bundle is left"
+        assert not servers.scrape(), "none of the bundle is left"
 
 
-def test_every_connection_is_a_new_one_and_says_who_asks():
+def test_each_request_has_its_own_connection_and_the_probe_id():
     with Address(server(requests=1), token="s3cret") as at:
-        assert Servers(at.url, "d", "s3cret").look()
-        assert {asked["connection"] for asked in at.asked} == {"close"}
-        assert {asked["x-request-id"] for asked in at.asked} == {"ml-pipeline-probe"}
+        assert Servers(at.url, "d", "s3cret").scrape()
+        assert {request_headers["connection"] for request_headers in at.request_headers} == {
+            "close"
+        }
+        assert {request_headers["x-request-id"] for request_headers in at.request_headers} == {
+            "ml-pipeline-probe"
+        }
 
 
-def test_where_nobody_answers_nothing_is_seen():
+def test_an_address_without_a_server_has_no_counts():
     servers = Servers(f"http://127.0.0.1:{free_port()}", "d")
-    assert not servers.look()
-    assert servers.seen().statuses == {}
+    assert not servers.scrape()
+    assert servers.totals().statuses == {}
     with Address(None) as at:
-        assert not Servers(at.url, "d").look(), "a gateway without a server behind it"
+        assert not Servers(at.url, "d").scrape(), "a gateway without a server behind it"
 
 
 @pytest.mark.parametrize(
-    ("page", "token", "told"),
+    ("page", "token", "message"),
     [
         (None, "s3cret", "status 401; expected 200"),
         (b"<html>hello</html>", "", "/metrics: "),
-        (b"# EOF\n", "", "no page of a server of a model"),
+        (b"# EOF\n", "", "not the metrics page of a model server"),
         (b"ml_serving_requests_total 3\n", "", "/metrics: "),
     ],
 )
-def test_what_is_no_server_of_a_model_is_a_fault(page, token, told):
+def test_a_page_of_another_server_is_an_error(page, token, message):
     with contextlib.ExitStack() as stack:
         at = stack.enter_context(Address(page or server(), token=token))
-        with pytest.raises(EnvironmentFault, match=told):
-            Servers(at.url, "d", "wrong" if token else None).look()
+        with pytest.raises(EnvironmentFault, match=message):
+            Servers(at.url, "d", "wrong" if token else None).scrape()

@@ -1,4 +1,4 @@
-"""The newest requests of a prediction log, of the version that is asked for."""
+"""The newest requests of a prediction log, for one version."""
 
 import pytest
 from ml_pipeline.core.errors import Refused
@@ -12,38 +12,40 @@ NAMES = ["x", "c"]
 
 def write(folder, name, *requests, version=1, features=NAMES):
     """A file of the log, of requests by id, two rows where the id ends in +."""
-    asked = {number: [[1.0, "north"]] * (2 if number.endswith("+") else 1) for number in requests}
-    log_predictions(folder / name, version, features, asked)
+    requests_by_id = {
+        number: [[1.0, "north"]] * (2 if number.endswith("+") else 1) for number in requests
+    }
+    log_predictions(folder / name, version, features, requests_by_id)
 
 
-def found(folder, count=9):
+def newest_ids(folder, count=9):
     return [row.request_id for row in newest(folder, version=1, features=NAMES, count=count)]
 
 
 def test_the_newest_of_the_version_come_last(tmp_path):
     write(tmp_path, "1.jsonl", "a", "b+")
     write(tmp_path, "2.jsonl", "other", version=2)
-    write(tmp_path, "3.jsonl", "stranger", features=["y"])
+    write(tmp_path, "3.jsonl", "other-features", features=["y"])
     write(tmp_path, "4.jsonl", PROBE, "c", "d")
-    assert found(tmp_path) == ["a", "b+", "b+", "c", "d"]
-    assert found(tmp_path, count=3) == ["b+", "c", "d"]
-    assert found(tmp_path, count=1) == ["d"]
+    assert newest_ids(tmp_path) == ["a", "b+", "b+", "c", "d"]
+    assert newest_ids(tmp_path, count=3) == ["b+", "c", "d"]
+    assert newest_ids(tmp_path, count=1) == ["d"]
 
 
 def test_a_line_that_is_being_written_is_left_out(tmp_path):
     write(tmp_path, "1.jsonl", "a")
     with (tmp_path / "1.jsonl").open("a") as stream:
         stream.write('{"request_id": "b", "ti')
-    assert found(tmp_path) == ["a"]
+    assert newest_ids(tmp_path) == ["a"]
 
 
 def test_no_log_is_an_empty_log(tmp_path):
     (tmp_path / "1.jsonl").touch()
-    assert found(tmp_path) == []
-    assert found(tmp_path / "none") == []
+    assert newest_ids(tmp_path) == []
+    assert newest_ids(tmp_path / "none") == []
 
 
-def test_another_file_is_no_log(tmp_path):
+def test_another_file_is_refused(tmp_path):
     (tmp_path / "1.jsonl").write_text("{}\n")
     with pytest.raises(Refused, match="is not a line of a prediction log"):
-        found(tmp_path)
+        newest_ids(tmp_path)

@@ -1,4 +1,4 @@
-"""What production may answer after a promotion, and what it must not."""
+"""Limits on production's responses after a promotion."""
 
 import math
 from dataclasses import replace
@@ -11,7 +11,7 @@ from ml_pipeline.config import WatchSection
 from ml_pipeline.core import report
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.online import watch
-from ml_pipeline.online.metrics_scraper import Seen
+from ml_pipeline.online.metrics_scraper import MetricTotals
 from ml_pipeline.serving.server_metrics import SECONDS, Histogram
 from ml_pipeline.tasks.base import values_of
 from ml_pipeline.tasks.binary_classification import BINS
@@ -29,8 +29,8 @@ def buckets(bounds, values):
     return dict(zip((*bounds, math.inf), map(float, histogram.counts), strict=True))
 
 
-def seen(statuses=None, *, seconds=(0.005,) * 200, answers=REFERENCE[:200]):
-    return Seen(
+def totals(statuses=None, *, seconds=(0.005,) * 200, answers=REFERENCE[:200]):
+    return MetricTotals(
         instances=1,
         statuses={200: 200} if statuses is None else statuses,
         seconds=buckets(SECONDS, seconds),
@@ -44,7 +44,7 @@ def judged(found, section=SECTION, reference=REFERENCE):
 
 
 def test_answers_as_in_training_pass():
-    checks, metrics, verdict = judged(seen())
+    checks, metrics, verdict = judged(totals())
     assert verdict is Verdict.PASS
     assert {check.verdict for check in checks.values()} == {Verdict.PASS}
     assert (metrics["requests"], metrics["rows"], metrics["errors"]) == (200, 200, 0)
@@ -53,8 +53,8 @@ def test_answers_as_in_training_pass():
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_errors_beyond_the_limit_fail(status):
-    assert judged(seen({200: 198, status: 2}))[2] is Verdict.PASS
-    checks, _, verdict = judged(seen({200: 197, status: 3}))
+    assert judged(totals({200: 198, status: 2}))[2] is Verdict.PASS
+    checks, _, verdict = judged(totals({200: 197, status: 3}))
     assert verdict is Verdict.FAIL
     assert checks["errors"].observed == "1.50%"
     assert checks["errors"].expected == "at most 1.00%"
@@ -62,33 +62,33 @@ def test_errors_beyond_the_limit_fail(status):
 
 
 @pytest.mark.parametrize("status", [400, 408, 413, 415, 422, 431])
-def test_requests_refused_as_the_clients_fault_are_shown_and_count_against_no_version(status):
-    checks, metrics, verdict = judged(seen({200: 190, status: 10}))
+def test_refused_requests_are_shown_and_count_against_no_version(status):
+    checks, metrics, verdict = judged(totals({200: 190, status: 10}))
     assert checks["refused requests"].verdict is Verdict.PASS
-    checks, metrics, verdict = judged(seen({200: 100, status: 100_000}))
+    checks, metrics, verdict = judged(totals({200: 100, status: 100_000}))
     assert checks["refused requests"].verdict is Verdict.FAIL
     assert not checks["refused requests"].required
     assert checks["refused requests"].why == f"status {status}: 100000"
     assert (metrics["requests"], verdict) == (100, Verdict.PASS)
-    assert watch.broken(list(checks.values())) == []
+    assert watch.broken_limits(list(checks.values())) == []
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 422])
-def test_requests_that_are_not_answered_by_the_model_hide_no_error(status):
-    checks, metrics, _ = judged(seen({200: 90, 500: 10, status: 100_000}))
+def test_requests_that_the_model_does_not_answer_hide_no_error(status):
+    checks, metrics, _ = judged(totals({200: 90, 500: 10, status: 100_000}))
     assert metrics["requests"] == 100
     assert checks["errors"].verdict is Verdict.FAIL
 
 
 def test_a_slow_hundredth_fails():
-    checks, metrics, _ = judged(seen(seconds=[0.005] * 196 + [0.4] * 4))
+    checks, metrics, _ = judged(totals(seconds=[0.005] * 196 + [0.4] * 4))
     assert checks["latency"].verdict is Verdict.FAIL
     assert 250 < metrics["p99_ms"] < 500
-    assert judged(seen(seconds=[0.005] * 199 + [0.4]))[2] is Verdict.PASS
+    assert judged(totals(seconds=[0.005] * 199 + [0.4]))[2] is Verdict.PASS
 
 
-def test_answers_unlike_those_of_training_fail():
-    checks, metrics, _ = judged(seen(answers=[0.97] * 200))
+def test_predictions_unlike_those_of_training_fail():
+    checks, metrics, _ = judged(totals(answers=[0.97] * 200))
     assert checks["prediction distribution"].verdict is Verdict.FAIL
     assert metrics["psi"] > 5
 
@@ -109,7 +109,7 @@ def test_predictions_of_other_tasks_are_compared_by_their_own_bins(name):
     verdicts = {}
     for key, predictions in (("served", served), ("shifted", shifted)):
         counted = buckets(task.bins, map(task.histogram_value, values_of(predictions)))
-        found = replace(seen({200: 300, 400: 40, 422: 60}), predictions=counted)
+        found = replace(totals({200: 300, 400: 40, 422: 60}), predictions=counted)
         checks, metrics, _ = judged(found, reference=task.histogram_values(trained))
         assert metrics["requests"] == metrics["rows"] == 300
         verdicts[key] = checks["prediction distribution"].verdict
@@ -119,15 +119,15 @@ def test_predictions_of_other_tasks_are_compared_by_their_own_bins(name):
 @pytest.mark.parametrize(
     ("found", "reference", "name"),
     [
-        (seen(), None, "prediction distribution"),
-        (seen(), np.array([]), "prediction distribution"),
-        (seen(), np.array([0.5, math.nan]), "prediction distribution"),
-        (seen(answers=[]), REFERENCE, "prediction distribution"),
-        (seen(seconds=[]), REFERENCE, "latency"),
-        (Seen(statuses={200: 200}), REFERENCE, "latency"),
+        (totals(), None, "prediction distribution"),
+        (totals(), np.array([]), "prediction distribution"),
+        (totals(), np.array([0.5, math.nan]), "prediction distribution"),
+        (totals(answers=[]), REFERENCE, "prediction distribution"),
+        (totals(seconds=[]), REFERENCE, "latency"),
+        (MetricTotals(statuses={200: 200}), REFERENCE, "latency"),
     ],
 )
-def test_what_cannot_be_measured_is_no_pass(found, reference, name):
+def test_a_figure_that_cannot_be_measured_is_inconclusive(found, reference, name):
     checks, _, verdict = judged(found, reference=reference)
     assert checks[name].verdict is Verdict.INCONCLUSIVE
     assert checks[name].why
@@ -136,12 +136,12 @@ def test_what_cannot_be_measured_is_no_pass(found, reference, name):
 
 
 @pytest.mark.parametrize("statuses", [{}, {200: 99}, {500: 99}, {401: 5000}, {422: 5000}])
-def test_too_few_requests_are_skipped_whatever_they_were_answered(statuses):
-    checks, _, verdict = judged(seen(statuses))
+def test_too_few_requests_are_skipped_whatever_their_status(statuses):
+    checks, _, verdict = judged(totals(statuses))
     assert verdict is Verdict.SKIPPED
     assert checks["live requests"].verdict is Verdict.INCONCLUSIVE
     assert not checks["live requests"].required
-    assert watch.broken(list(checks.values())) == []
+    assert watch.broken_limits(list(checks.values())) == []
 
 
 class TestQuantile:
@@ -150,11 +150,11 @@ class TestQuantile:
         assert watch.quantile({0.1: 90, 0.2: 10, math.inf: 0}, 0.95) == pytest.approx(0.15)
         assert watch.quantile({0.1: 90, 0.2: 10, math.inf: 0}, 0.45) == pytest.approx(0.05)
 
-    def test_beyond_the_largest_bound_it_is_that(self):
+    def test_beyond_the_largest_bound_it_is_the_largest_bound(self):
         assert watch.quantile({0.1: 1, 10.0: 0, math.inf: 9}, 0.99) == 10
 
     @pytest.mark.parametrize("empty", [{}, {0.1: 0, math.inf: 0}, {math.inf: 3}])
-    def test_of_nothing_it_is_not_a_number(self, empty):
+    def test_an_empty_histogram_has_no_quantile(self, empty):
         assert math.isnan(watch.quantile(empty, 0.99))
 
     @given(st.lists(st.floats(0, 9), min_size=1, max_size=50))

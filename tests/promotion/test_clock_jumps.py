@@ -34,8 +34,8 @@ def delivery(three: Delivery) -> Delivery:
     return three
 
 
-def make_live(home: Home) -> live_shadow.Live:
-    made = live_shadow.Live(
+def make_live(home: Home) -> live_shadow.LiveShadow:
+    made = live_shadow.LiveShadow(
         started=0.0,
         environment="production",
         target="process",

@@ -185,7 +185,7 @@ class TestIsRefusedBeforeAnythingStarts:
         content = json.loads(newest_record(delivery.registry, second, GATE_RECORD))
         content["checks"][0]["verdict"] = "fail"
         delivery.registry.records.attach(second, GATE_RECORD, json.dumps(content).encode())
-        assert_refused_and_unchanged(delivery, "record has verdict pass, its checks do not")
+        assert_refused_and_unchanged(delivery, "record has verdict pass, but its checks do not")
 
     def test_when_the_approval_was_used_before(self, delivery: Delivery) -> None:
         """Version 2 was approved against 1, and replaced by 1 again."""

@@ -186,7 +186,7 @@ def test_each_command_reads_the_registry_once(
 
     assert commands.run("reconcile", "production").all == 3
 
-    monkeypatch.setattr("ml_pipeline.online.metrics_scraper.Servers.look", lambda _: True)
+    monkeypatch.setattr("ml_pipeline.online.metrics_scraper.Servers.scrape", lambda _: True)
     assert commands.run("watch", judge=True, exit_code=4).all == 0
 
     back = commands.run("rollback", "production", reason="alarms")

@@ -374,5 +374,5 @@ def test_what_a_challenger_may_be_asked_without_is_left_out():
 
 def test_a_feature_of_another_kind_cannot_be_mirrored():
     number, text = Feature("a", "numeric"), Feature("a", "categorical", ("x",))
-    with pytest.raises(Exception, match="give feature 'a' as numeric, the challenger takes it as"):
+    with pytest.raises(Exception, match="give feature 'a' as numeric, the challenger expects"):
         live_shadow.positions(FeatureSchema((number,)), FeatureSchema((text,)))

@@ -152,7 +152,7 @@ def test_nothing_deployed_says_what_to_do(verify):
 def test_nothing_at_the_url_is_a_fault_of_the_environment(verify):
     result = verify(url="http://127.0.0.1:1")
     assert result.exit_code == 3
-    assert "nothing answers at http://127.0.0.1:1" in result.report.summary
+    assert "no server responds at http://127.0.0.1:1" in result.report.summary
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,11 @@ def test_sigterm_ends_the_copying_and_writes_the_counts(processes, make_bundle, 
         time.sleep(0.02)
     ids = {"x-request-id": "r-1"}
     assert httpx.post(f"{url}/predict", json={"features": [1, "a"]}, headers=ids).is_success
-    while not live_shadow.exchanges(records):
+    while not live_shadow.read_exchanges(records):
         time.sleep(0.02)
     reader.send_signal(signal.SIGTERM)
     assert reader.wait(10) == 0
-    exchanges = live_shadow.exchanges(records)
+    exchanges = live_shadow.read_exchanges(records)
     counts = json.loads((tmp_path / mirror_reader.COUNTS).read_text())
     assert (counts["offered"], counts["dropped"], [one.id for one in exchanges]) == (1, 0, ["r-1"])
     assert exchanges[0].champion.predictions == exchanges[0].challenger.predictions

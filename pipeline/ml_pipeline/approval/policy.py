@@ -209,7 +209,7 @@ def _without_whitespace(entry: str) -> str:
 
 
 def _is_foreign(entry: str, known: Collection[str]) -> bool:
-    """Return whether a key is not the administrators': not in their list or, without one, the home."""
+    """Return whether a key is not the administrators': not listed or, without a list, PEM."""
     return _without_whitespace(entry) not in known if known else "BEGIN PUBLIC KEY" in entry
 
 

@@ -1,6 +1,6 @@
-"""Tests of a deployed API by its address only, whatever serves it.
+"""Tests of a deployed API over HTTP, independent of its target.
 
-What a request must look like is read from ``/metadata``; what must be answered is the contract of
+The form of a request is read from ``/metadata``; the expected responses are the contract in
 docs/reference/serving.md.
 """
 
@@ -40,31 +40,31 @@ if TYPE_CHECKING:
 
 LATENCY_REQUESTS = 200
 SLOW_SECONDS = 0.1
-"""Median of one row, sequentially, over which the contract's advisory check warns."""
-LARGEST_TRIED = 64 << 20
+"""Median latency of sequential one-row requests; the advisory check fails above it."""
+MAX_TESTED_BODY = 64 << 20
 RAW_SECONDS = 90.0
-"""The first raw row waits for the feature worker to import its packages."""
+"""Includes the import of the feature worker's packages by the first raw row."""
 RAW_ROWS = "raw rows"
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What the address should serve; None where it is not known."""
+class ExpectedDeployment:
+    """What the address should serve; None if unknown."""
 
     version: int | None = None
     digest: str | None = None
     bundle: Bundle | None = None
     raw_rows: bool = False
-    """Whether it is to compute features of raw rows."""
+    """Whether the server should compute features of raw rows."""
     raw_rows_required: bool = False
-    """Whether the contract is broken where it does not."""
+    """Whether a server that does not breaks the contract."""
 
     def requires(self, clause: str) -> bool:
         return clause != "latency" and (clause != RAW_ROWS or self.raw_rows_required)
 
 
 @dataclass(frozen=True)
-class Contract:
+class ContractResult:
     """The checks, in the order they were made, and the latency in milliseconds."""
 
     checks: tuple[Check, ...]
@@ -72,11 +72,13 @@ class Contract:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def contract(url: str, expected: Expected, token: str | None = None) -> Contract:
+def check_contract(
+    url: str, expected: ExpectedDeployment, token: str | None = None
+) -> ContractResult:
     """Test the API at ``url`` and return a check for each clause of its contract.
 
     Raises:
-        EnvironmentFault: nothing answers there.
+        EnvironmentFault: no server responds.
     """
     import httpx
 
@@ -84,14 +86,14 @@ def contract(url: str, expected: Expected, token: str | None = None) -> Contract
         try:
             api.get("/health/live")
         except httpx.TransportError as error:
-            raise EnvironmentFault(f"nothing answers at {url}: {error}") from None
+            raise EnvironmentFault(f"no server responds at {url}: {error}") from None
         clauses = _Clauses(api, expected)
         checks = [
             _check(name, rule, clause, required=expected.requires(name))
             for name, rule, clause in clauses.all()
         ]
         metrics = dict(clauses.metrics)
-    return Contract(tuple(checks), metrics, clauses.metadata)
+    return ContractResult(tuple(checks), metrics, clauses.metadata)
 
 
 Clause = Callable[[], object]
@@ -118,7 +120,7 @@ def _check(name: str, rule: str, clause: Clause, *, required: bool) -> Check:
             required=required,
             observed=f"{type(error).__name__}: {error}",
             expected=rule,
-            why=f"{name}: the connection broke",
+            why=f"{name}: the connection failed",
         )
     return Check(
         name=name, verdict=Verdict.PASS, required=required, observed=observed, expected=rule
@@ -126,9 +128,9 @@ def _check(name: str, rule: str, clause: Clause, *, required: bool) -> Check:
 
 
 class _Clauses:
-    """The clauses over one connection. Those after ``metadata`` use its answer."""
+    """The clauses over one connection. Those after ``metadata`` use its response."""
 
-    def __init__(self, api: httpx.Client, expected: Expected) -> None:
+    def __init__(self, api: httpx.Client, expected: ExpectedDeployment) -> None:
         self._api = api
         self._expected = expected
         self.metadata: dict[str, Any] = {}
@@ -138,28 +140,44 @@ class _Clauses:
         yield "live", "GET /health/live is 200", lambda: self._status(self._api.get("/health/live"))
         yield "ready", "GET /health/ready is 200", self._ready
         yield "metadata", "name, version, digest and features of the model", self._read_metadata
-        yield "deployed version", self._wanted(), self._version
-        yield "one row", self._rule(), self._one
-        yield "missing values", "null is accepted for every feature", self._missing
-        yield "list of rows", "the same answers, in order, as one by one", self._many
-        yield "by name", "one row and a list of rows, answered as by position", self._by_name
+        yield "deployed version", self._expected_version(), self._served_version
+        yield "one row", self._rule(), self._one_row
+        yield "missing values", "null is accepted for every feature", self._missing_values
+        yield "list of rows", "the same predictions, in order, as one by one", self._row_list
+        yield (
+            "by name",
+            "one row and a list of rows, same predictions as by position",
+            self._by_name,
+        )
         yield "unknown name", "422, naming it", self._unknown_name
         yield "missing name", "422, naming the feature", self._missing_name
         yield (
             "request contract",
             "its digest is accepted, another one is 409 with both",
-            self._digest,
+            self._request_contract,
         )
-        yield "too few values", "422", lambda: self._refused(self._row()[: self._required() - 1])
-        yield "too many values", "422", lambda: self._refused([*self._row(), 0.0])
+        yield (
+            "too few values",
+            "422",
+            lambda: self._invalid_row(self._row()[: self._min_row_length() - 1]),
+        )
+        yield "too many values", "422", lambda: self._invalid_row([*self._row(), 0.0])
         yield "wrong type", "422, naming the feature", self._wrong_type
         yield "NaN", "422, naming the feature", self._nan
-        yield "no features", "422", lambda: self._told(self._api.post("/predict", json={}), 422)
-        yield "not JSON", "400", lambda: self._told(self._post(b"{"), 400)
+        yield (
+            "no features",
+            "422",
+            lambda: self._error_message(self._api.post("/predict", json={}), 422),
+        )
+        yield "not JSON", "400", lambda: self._error_message(self._post(b"{"), 400)
         yield "oversized body", "413", self._oversized
         yield "too many rows", "413", self._too_many_rows
-        yield "unknown path", "404", lambda: self._told(self._api.get("/no-such-path"), 404)
-        yield "wrong method", "405", lambda: self._told(self._api.get("/predict"), 405)
+        yield (
+            "unknown path",
+            "404",
+            lambda: self._error_message(self._api.get("/no-such-path"), 404),
+        )
+        yield "wrong method", "405", lambda: self._error_message(self._api.get("/predict"), 405)
         if self._expected.bundle is not None:
             tolerance = self._expected.bundle.task.tolerance
             rule = f"at most {tolerance:g} from the trained model"
@@ -168,9 +186,9 @@ class _Clauses:
             yield RAW_ROWS, "the model's own code computes features of raw rows", self._raw_rows
         yield "latency", f"median under {SLOW_SECONDS * 1000:g} ms", self._latency
 
-    # --- what it is -----------------------------------------------------------------------
+    # --- model and version -----------------------------------------------------------------------
 
-    def _wanted(self) -> str:
+    def _expected_version(self) -> str:
         version, digest = self._expected.version, self._expected.digest
         if digest is None:
             return "the same version in /metadata and /predict"
@@ -197,12 +215,12 @@ class _Clauses:
         self.metadata = metadata
         return f"{metadata['name']}, {len(features)} features"
 
-    def _version(self) -> str:
+    def _served_version(self) -> str:
         metadata = self._known_metadata()
         served = self._prediction(self._api.post("/predict", json={"features": self._row()}))
         if served["model_version"] != metadata["model_version"]:
             raise UnexpectedResponse(
-                f"/predict says version {served['model_version']}, "
+                f"/predict has version {served['model_version']}, "
                 f"/metadata {metadata['model_version']}"
             )
         digest = self._expected.digest
@@ -223,10 +241,10 @@ class _Clauses:
         return f"{self._expected.bundle.task.prediction_noun} and the model's version"
 
     def _task(self) -> Task:
-        """Return the task that is expected, or the one that ``/metadata`` names.
+        """Return the task of the expected bundle, or else the one in ``/metadata``.
 
         Raises:
-            UnexpectedResponse: its task is not installed, or its classes are not given.
+            UnexpectedResponse: the task is not installed, or its classes are missing.
         """
         bundle = self._expected.bundle
         if bundle is not None:
@@ -239,22 +257,22 @@ class _Clauses:
         except (UsageError, Refused) as error:
             raise UnexpectedResponse(f"/metadata has the task {named!r}: {error}") from None
 
-    def _one(self) -> object:
+    def _one_row(self) -> object:
         answer = self._prediction(self._api.post("/predict", json={"features": self._row()}))
         return self._task().read(answer)
 
-    def _missing(self) -> object:
+    def _missing_values(self) -> object:
         row = [None] * len(self._row())
         answer = self._prediction(self._api.post("/predict", json={"features": row}))
         return self._task().read(answer)
 
-    def _many(self) -> str:
+    def _row_list(self) -> str:
         rows = [self._row(), [None] * len(self._row()), self._row()]
         response = self._api.post("/predict", json={"features": rows})
-        together = json_of(response)
-        if not isinstance(together, list) or len(together) != len(rows):
+        answers = json_of(response)
+        if not isinstance(answers, list) or len(answers) != len(rows):
             raise UnexpectedResponse(f"{len(rows)} rows gave {shortened(response.text)}")
-        for row, answer in zip(rows, together, strict=True):
+        for row, answer in zip(rows, answers, strict=True):
             alone = self._prediction(self._api.post("/predict", json={"features": row}))
             if not self._agree(answer, alone):
                 raise UnexpectedResponse(f"a row of the list gave {answer}, alone {alone}")
@@ -296,30 +314,32 @@ class _Clauses:
             raise UnexpectedResponse(f"median {median * 1000:.1f} ms")
         return f"median {median * 1000:.1f} ms"
 
-    # --- what must be refused ---------------------------------------------------------------
+    # --- invalid requests ---------------------------------------------------------------
 
     def _unknown_name(self) -> str:
         strange = max(self._named(), key=len) + "_unknown"
-        return self._naming(strange[:30], self._named() | {strange: 0.5})
+        return self._error_naming(strange[:30], self._named() | {strange: 0.5})
 
     def _missing_name(self) -> str:
         required = [one for one in self._known_metadata()["features"] if not one.get("optional")]
         if not required:
             return "every feature is optional"
         name = required[-1]["name"]
-        return self._naming(name[:30], {k: v for k, v in self._named().items() if k != name})
+        return self._error_naming(name[:30], {k: v for k, v in self._named().items() if k != name})
 
-    def _naming(self, name: str, row: Mapping[str, Any]) -> str:
-        message = self._told(self._api.post("/predict", json={"rows": [row]}), 422)
+    def _error_naming(self, name: str, row: Mapping[str, Any]) -> str:
+        message = self._error_message(self._api.post("/predict", json={"rows": [row]}), 422)
         if name not in message:
             raise UnexpectedResponse(f"the message does not name '{name}': {message}")
         return message
 
-    def _digest(self) -> str:
+    def _request_contract(self) -> str:
         own, other = self._known_metadata()["contract"], "0" * 64
         row = {"features": self._row()}
         self._prediction(self._api.post("/predict", json=row | {"contract": own}))
-        message = self._told(self._api.post("/predict", json=row | {"contract": other}), 409)
+        message = self._error_message(
+            self._api.post("/predict", json=row | {"contract": other}), 409
+        )
         if own not in message or other not in message:
             raise UnexpectedResponse(f"the message does not name both digests: {message}")
         return f"{own[:12]}"
@@ -327,44 +347,44 @@ class _Clauses:
     def _wrong_type(self) -> str:
         for index, feature in enumerate(self._known_metadata()["features"]):
             wrong: object = 0.5 if feature["kind"] == "categorical" else "text"
-            self._refused_at(index, wrong)
+            self._invalid_feature(index, wrong)
         return "422 for each feature"
 
     def _nan(self) -> str:
         kinds = [feature["kind"] for feature in self._known_metadata()["features"]]
         index = kinds.index("numeric") if "numeric" in kinds else 0
-        return self._refused_at(index, math.nan)
+        return self._invalid_feature(index, math.nan)
 
-    def _refused_at(self, index: int, value: object) -> str:
+    def _invalid_feature(self, index: int, value: object) -> str:
         row = self._row()
         row[index] = value
-        message = self._refused(row)
+        message = self._invalid_row(row)
         name = self._known_metadata()["features"][index]["name"]
         if name not in message:
             raise UnexpectedResponse(f"the message does not name '{name}': {message}")
         return message
 
-    def _refused(self, row: Sequence[object]) -> str:
-        return self._told(self._post(json.dumps({"features": row}).encode()), 422)
+    def _invalid_row(self, row: Sequence[object]) -> str:
+        return self._error_message(self._post(json.dumps({"features": row}).encode()), 422)
 
     def _oversized(self) -> str:
         limit = self._known_metadata()["max_body"]
-        if limit >= LARGEST_TRIED:
-            raise UnexpectedResponse(f"a limit of {limit} bytes is none")
-        return self._told(self._post(b" " * (limit + 1)), 413)
+        if limit >= MAX_TESTED_BODY:
+            raise UnexpectedResponse(f"max_body of {limit} bytes is not a usable limit")
+        return self._error_message(self._post(b" " * (limit + 1)), 413)
 
     def _too_many_rows(self) -> str:
         metadata = self._known_metadata()
         row = json.dumps([None] * len(self._row()))
         enough = (
-            min(metadata["max_rows"], metadata["max_body"] // len(row), LARGEST_TRIED // len(row))
+            min(metadata["max_rows"], metadata["max_body"] // len(row), MAX_TESTED_BODY // len(row))
             + 1
         )
         body = f'{{"features": [{", ".join([row] * enough)}]}}'
-        return self._told(self._post(body.encode()), 413)
+        return self._error_message(self._post(body.encode()), 413)
 
     def _raw_rows(self) -> str:
-        """Send a row without columns, which the model's code has to be ready for to refuse."""
+        """Send a row without columns; the feature code must be loaded to reject it."""
         response = self._api.post("/predict/raw", json={"rows": [{}]}, timeout=RAW_SECONDS)
         if response.status_code not in (200, 422):
             raise UnexpectedResponse(f"status {response.status_code}: {shortened(response.text)}")
@@ -374,19 +394,19 @@ class _Clauses:
 
     def _known_metadata(self) -> dict[str, Any]:
         if not self.metadata:
-            raise UnexpectedResponse("not known without /metadata")
+            raise UnexpectedResponse("unknown without /metadata")
         return self.metadata
 
     def _row(self) -> list[Any]:
-        """Return a valid row: the middle of each range, the first of the categories."""
-        return [_valid(feature) for feature in self._known_metadata()["features"]]
+        """Return a valid row: the middle of each range, the first category."""
+        return [_valid_value(feature) for feature in self._known_metadata()["features"]]
 
     def _named(self) -> dict[str, Any]:
         names = (feature["name"] for feature in self._known_metadata()["features"])
         return dict(zip(names, self._row(), strict=True))
 
-    def _required(self) -> int:
-        """Return the fewest values of a row by position."""
+    def _min_row_length(self) -> int:
+        """Return the minimum number of values of a row by position."""
         features = self._known_metadata()["features"]
         places = [at + 1 for at, one in enumerate(features) if not one.get("optional")]
         return max(places, default=1)
@@ -396,13 +416,13 @@ class _Clauses:
             "/predict", content=content, headers={"content-type": "application/json"}
         )
 
-    def _status(self, response: httpx.Response, wanted: int = 200) -> str:
-        if response.status_code != wanted:
+    def _status(self, response: httpx.Response, expected: int = 200) -> str:
+        if response.status_code != expected:
             raise UnexpectedResponse(f"status {response.status_code}: {shortened(response.text)}")
         return str(response.status_code)
 
-    def _told(self, response: httpx.Response, status: int) -> str:
-        """Return the message of an error, which is one short line of JSON."""
+    def _error_message(self, response: httpx.Response, status: int) -> str:
+        """Return the message of an error response, and require one line in ``error``."""
         self._status(response, status)
         message = object_of(response, status).get("error")
         if not isinstance(message, str) or not message or "Traceback" in message:
@@ -431,7 +451,7 @@ class _Clauses:
         return difference(first, second) <= self._tolerance(second)
 
     def _tolerance(self, value: Value) -> float:
-        """Return the task's tolerance; of a model that is not known, in the value's own unit."""
+        """Return the task's tolerance; for an unknown model, scaled to the value."""
         if self._expected.bundle is not None or isinstance(value, tuple):
             return self._task().tolerance
         return TOLERANCE * max(1.0, abs(value))
@@ -449,19 +469,21 @@ def _is_feature(item: object) -> bool:
     )
 
 
-def _valid(feature: Mapping[str, Any]) -> object:
+def _valid_value(feature: Mapping[str, Any]) -> object:
     if feature["kind"] == "categorical":
         return next(iter(feature.get("categories") or [None]))
     low, high = feature.get("minimum"), feature.get("maximum")
     return None if low is None or high is None else (float(low) + float(high)) / 2
 
 
-def expected_of(deployment: Deployment | None, url: str, placement: Placement) -> Expected:
-    """Return what is expected at an address: nothing where it is not the environment's own."""
+def expected_deployment(
+    deployment: Deployment | None, url: str, placement: Placement
+) -> ExpectedDeployment:
+    """Return what the environment should serve; all unknown if the address is another one."""
     if deployment is None or deployment.url != url:
-        return Expected()
+        return ExpectedDeployment()
     section = placement.section
-    return Expected(
+    return ExpectedDeployment(
         version=deployment.version,
         digest=deployment.digest,
         bundle=Bundle.open(deployment.bundle),
@@ -470,11 +492,11 @@ def expected_of(deployment: Deployment | None, url: str, placement: Placement) -
     )
 
 
-def summarize(url: str, every: Sequence[Check], contract: Contract) -> str:
-    """Return a line: the first check that fails, or that the contract holds."""
-    if failed := blocking(every):
+def summarize(url: str, checks: Sequence[Check], contract: ContractResult) -> str:
+    """Return a summary: the first failed check, or that the contract is met."""
+    if failed := blocking(checks):
         first = f"{failed[0].name}: {failed[0].why}"
-        return f"{len(failed)} of {len(every)} checks fail, first {first} ({url})"
+        return f"{len(failed)} of {len(checks)} checks fail, first {first} ({url})"
     median = contract.metrics.get("latency_median_ms")
     speed = "" if median is None else f", {median:.1f} ms a row"
-    return f"{url} keeps its contract: {len(every)} checks{speed}"
+    return f"{url} keeps its contract: {len(checks)} checks{speed}"

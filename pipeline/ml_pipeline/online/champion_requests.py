@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from ml_pipeline.tasks.base import Task, Value
 
 NAME = "the champion's requests"
-MOST = 500
-"""Rows that are sent."""
-TOGETHER = 50
-"""Rows of a request; those of one that is refused are sent one by one."""
+MAX_ROWS = 500
+"""Maximum number of rows sent."""
+BATCH_ROWS = 50
+"""Rows of one request; if it is refused, its rows are sent one by one."""
 OK = 200
 JSON = {"content-type": "application/json"}
 
 
 @dataclass(frozen=True)
 class ChampionRequests:
-    """Rows that the champion answered: recorded ones, or its golden rows."""
+    """Rows that the champion predicted: recorded ones, or its golden rows."""
 
     source: str
     version: int
@@ -56,34 +56,34 @@ def replay(
     token: str | None,
     task: Task = BINARY,
 ) -> Check:
-    """Send the rows by name and by position, and see that each is answered, both ways alike.
+    """Check that each row is predicted by name and by position, with equal results.
 
-    The check is required where the challenger's contract promises it. Where it is breaking, the
-    gate decides; the check then shows how many requests it concerns.
+    The check is required if the challenger's contract is compatible. If it is breaking, the gate
+    decides, and the check shows how many requests are affected.
 
     Args:
-        url: of the server of the challenger.
-        sent: what clients sent to the champion.
+        url: of the challenger's server.
+        sent: requests of the champion's clients.
         challenger: its features.
-        token: of the server; None where it asks for none.
+        token: of the server; None if it requires none.
         task: of the challenger.
 
     Raises:
-        httpx.HTTPError: the server does not answer.
+        httpx.HTTPError: the server does not respond.
     """
     change = compare(sent.schema, challenger)
-    rows = [list(row) for row in sent.rows[:MOST]]
+    rows = [list(row) for row in sent.rows[:MAX_ROWS]]
     names = sent.schema.names
     with probe.client(url, token) as api:
         named = [dict(zip(names, row, strict=True)) for row in rows]
-        by_name = list(_answers(api, named, "rows", task))
-        by_position = list(_answers(api, rows, "features", task))
+        by_name = list(_predict_rows(api, named, "rows", task))
+        by_position = list(_predict_rows(api, rows, "features", task))
     refused = [
         first if isinstance(first, str) else second
         for first, second in zip(by_name, by_position, strict=True)
         if isinstance(first, str) or isinstance(second, str)
     ]
-    unlike = [
+    different = [
         number
         for number, (first, second) in enumerate(zip(by_name, by_position, strict=True))
         if not isinstance(first, str)
@@ -95,10 +95,10 @@ def replay(
     why = ""
     if refused:
         why = f"{len(refused)} of {rows_sent} are refused, the first one with {refused[0]}"
-    elif unlike:
+    elif different:
         why = (
-            f"{len(unlike)} of {rows_sent} are answered otherwise by position than by name, "
-            f"first row {unlike[0]}"
+            f"{len(different)} of {rows_sent} are answered differently by position than by name, "
+            f"first row {different[0]}"
         )
     if why and breaks:
         why += f"; the contract is {change}: the gate decides"
@@ -112,26 +112,28 @@ def replay(
     )
 
 
-def _answers(api: httpx.Client, rows: Sequence[Any], key: str, task: Task) -> Iterator[Value | str]:
-    """Yield the prediction for each row, or how it is refused."""
-    for start in range(0, len(rows), TOGETHER):
-        batch = rows[start : start + TOGETHER]
-        found = _predictions(api, {key: batch}, len(batch), task)
-        if not isinstance(found, str):
-            yield from found
+def _predict_rows(
+    api: httpx.Client, rows: Sequence[Any], key: str, task: Task
+) -> Iterator[Value | str]:
+    """Yield the prediction for each row, or the error message."""
+    for start in range(0, len(rows), BATCH_ROWS):
+        batch = rows[start : start + BATCH_ROWS]
+        predictions = _predict_batch(api, {key: batch}, len(batch), task)
+        if not isinstance(predictions, str):
+            yield from predictions
             continue
         for row in batch:
-            alone = _predictions(api, {key: [row]}, 1, task)
+            alone = _predict_batch(api, {key: [row]}, 1, task)
             if isinstance(alone, str):
                 yield alone
             else:
                 yield from alone
 
 
-def _predictions(
+def _predict_batch(
     api: httpx.Client, body: Mapping[str, Any], count: int, task: Task
 ) -> list[Value] | str:
-    content = json.dumps(body)  # ASCII: what a client sent may hold halves of characters
+    content = json.dumps(body)  # ASCII: a client's text may contain lone surrogates
     response = api.post("/predict", content=content, headers=JSON)
     try:
         answer = response.json()
@@ -142,12 +144,12 @@ def _predictions(
         return f"{response.status_code}: {str(message or 'no message')[:200]}"
     answers = answer if isinstance(answer, list) else []
     try:
-        found = [task.read(item) for item in answers if isinstance(item, dict)]
+        predictions = [task.read(item) for item in answers if isinstance(item, dict)]
     except ValueError:
-        found = []
-    if len(found) != count:
+        predictions = []
+    if len(predictions) != count:
         return f"{response.status_code}: no {task.prediction_noun} for each row"
-    return found
+    return predictions
 
 
 def check_champion_requests(
@@ -160,20 +162,20 @@ def check_champion_requests(
     environment: str,
     progress: Progress,
 ) -> list[Check]:
-    """Return the check that the champion's requests are answered here; none where it serves.
+    """Check that the challenger answers the champion's requests; empty if it is the champion.
 
     Args:
         url: of the challenger's server.
         challenger: the bundle that it serves.
-        token: of the server; None where it asks for none.
+        token: of the server; None if it requires none.
         project: names the registry.
         home: holds registry and prediction log, where they are local.
-        environment: that of the champion, whose prediction log has its requests.
+        environment: the champion's; its prediction log has the requests.
         progress: of the stage.
 
     Raises:
         Refused: the champion's bundle is damaged.
-        EnvironmentFault: the registry does not answer.
+        EnvironmentFault: the registry is unavailable.
     """
     import httpx
 
@@ -202,7 +204,7 @@ def check_champion_requests(
                 verdict=Verdict.ERROR,
                 observed=f"{type(error).__name__}: {error}",
                 expected="an answer to each",
-                why=f"{NAME}: the connection broke",
+                why=f"{NAME}: the connection failed",
             )
         ]
 
@@ -215,11 +217,13 @@ def _recorded_rows(
     schema: FeatureSchema,
     progress: Progress,
 ) -> list[Sequence[Any]]:
-    """Return the newest recorded rows; none where the prediction log is unavailable."""
+    """Return the newest recorded rows; none if the prediction log is unavailable."""
     try:
-        folder = recorded_requests.log_of(project, home, environment)
+        folder = recorded_requests.prediction_log_folder(project, home, environment)
     except EnvironmentFault as fault:
         progress(f"golden rows, since the prediction log is unavailable: {fault.fault}", 0.5)
         return []
-    newest = recorded_requests.newest(folder, version=version, features=schema.names, count=MOST)
+    newest = recorded_requests.newest(
+        folder, version=version, features=schema.names, count=MAX_ROWS
+    )
     return [row.features for row in newest]

@@ -1,4 +1,4 @@
-"""What an environment serves, and the proof that it is this very bundle."""
+"""The deployed version of an environment, and its verification against the bundle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def find_deployment(placement: Placement) -> Deployment:
     """Return what an environment serves.
 
     Raises:
-        EnvironmentFault: nothing.
+        EnvironmentFault: the environment serves nothing.
     """
     deployment = load_target(placement.section.target).status(placement)
     if deployment is None:
@@ -24,9 +24,9 @@ def find_deployment(placement: Placement) -> Deployment:
 
 
 def check_served_version(deployment: Deployment, bundle: Bundle, token: str | None) -> Check:
-    """Return whether the address is ready and serves this very bundle, by its golden predictions.
+    """Check that the server is ready and serves this bundle, by its golden predictions.
 
-    Required whatever the limits are: without it no measurement is about this model.
+    Always required: otherwise measurements would be of another model.
     """
     try:
         probe.probe(deployment.url, bundle, deployment.version, token)

@@ -1,8 +1,8 @@
 """A live shadow: production's server copies its requests to a challenger until it is stopped.
 
-What runs is remembered in ``home/shadow/<environment>.json``, so that one command starts it and
-another one, on another agent of the same home, judges it. How a server copies is its target's
-matter: ``ml_pipeline.targets.base.SupportsLiveShadow``.
+The state is kept in ``home/shadow/<environment>.json``, so that one command starts the shadow and
+another one, on another agent of the same home, judges it. The target defines how a server copies:
+``ml_pipeline.targets.base.SupportsLiveShadow``.
 """
 
 from __future__ import annotations
@@ -36,33 +36,33 @@ from ml_pipeline.traffic import mirror_reader
 from ml_pipeline.traffic.prediction_requests import PredictionResponse
 
 SCHEMA = "ml-pipeline/shadow/2"
-AGAIN = "remove it and start the shadow again"
+RESTART_HINT = "remove it and start the shadow again"
 
 
 @dataclass(frozen=True)
-class Live:
-    """A shadow that was started. Times in seconds since the epoch."""
+class LiveShadow:
+    """A started shadow. Times in seconds since the epoch."""
 
     started: float
     environment: str
     """The champion's."""
     target: str
-    """Of the champion's environment at the time."""
+    """Of the champion's environment at the start."""
     champion_version: int | None
     champion_digest: str
     challenger: ModelRef
     shadow: dict[str, Any]
-    """What the target finds it by."""
+    """The target's identification of the shadow."""
     task: dict[str, Any] | None = None
     """The record of the models' task; None for binary classification."""
     clock: dict[str, float] = field(default_factory=dict)
-    """When it was started, by a clock that is never set; see ``ml_pipeline.core.clock``."""
+    """Start time by a clock that is never set; see ``ml_pipeline.core.clock``."""
 
     @property
     def minutes(self) -> float:
-        """For how long it runs, as far as this boot knows; 0 where it knows nothing.
+        """Minutes since the start, as measured in this boot; 0 if unknown.
 
-        Of one that an earlier version of this program started the wall clock is believed.
+        The wall clock is used for a shadow that an earlier version of this program started.
         """
         if not self.clock:
             return max(0.0, time.time() - self.started) / 60
@@ -70,12 +70,12 @@ class Live:
 
 
 @dataclass(frozen=True)
-class Records:
-    """What was answered so far."""
+class RecordedExchanges:
+    """The recorded exchanges so far."""
 
     exchanges: list[Exchange]
     full: bool
-    """Whether further requests were let go, since there is no room for more."""
+    """Whether further requests were dropped because the limit is reached."""
 
 
 def start_copying(
@@ -84,7 +84,7 @@ def start_copying(
     served: Deployment,
     bundle: Bundle,
     section: ShadowSection,
-) -> Live:
+) -> LiveShadow:
     """Copy a share of production's requests to the challenger from now on.
 
     Args:
@@ -96,7 +96,7 @@ def start_copying(
 
     Raises:
         UsageError: the two models predict different things, production's target cannot copy
-            requests, or these very versions are compared already.
+            requests, or a shadow of these versions runs already.
         Refused: production's requests lack a feature of the challenger.
         EnvironmentFault: production serves nothing, or its server does not copy.
     """
@@ -118,19 +118,19 @@ def start_copying(
     return start(production, spec, model_of(served, bundle))
 
 
-def start(placement: Placement, spec: ShadowSpec, model: ModelRef) -> Live:
-    """Let the champion's server copy its requests to the challenger from now on.
+def start(placement: Placement, spec: ShadowSpec, model: ModelRef) -> LiveShadow:
+    """Make the champion's server copy its requests to the challenger from now on.
 
-    A shadow of another pair of versions is ended, and what it saw forgotten.
+    A shadow of another pair of versions is ended, and its records are discarded.
 
     Args:
         placement: the champion's.
-        spec: what goes where.
+        spec: the pair of versions and the copying.
         model: the challenger's.
 
     Raises:
-        UsageError: the target's servers cannot copy requests, or these very versions
-            are compared already.
+        UsageError: the target's servers cannot copy requests, or a shadow of these
+            versions runs already.
         EnvironmentFault: the server does not copy.
     """
     home, name = placement.home, spec.challenger.name
@@ -139,15 +139,15 @@ def start(placement: Placement, spec: ShadowSpec, model: ModelRef) -> Live:
     if former is not None:
         compared = (former.champion_digest, former.challenger.digest)
         same = compared == (spec.champion.digest, spec.served.digest)
-        if same and copied(former) is not None:
+        if same and copy_counts(former) is not None:
             raise UsageError(
-                f"a live shadow of {name} runs since {former.minutes:.0f} min, on these versions",
+                f"a live shadow of {name} has run for {former.minutes:.0f} min on these versions",
                 hint=f"run 'ml-pipeline shadow {name} --judge'",
             )
         end(former)
     folder = home / "shadow"
     folder.mkdir(mode=0o700, exist_ok=True)
-    live = Live(
+    live = LiveShadow(
         started=time.time(),
         clock=clock.marks(),
         environment=placement.name,
@@ -162,19 +162,19 @@ def start(placement: Placement, spec: ShadowSpec, model: ModelRef) -> Live:
     return live
 
 
-def _write(home: Home, name: str, live: Live) -> None:
+def _write(home: Home, name: str, live: LiveShadow) -> None:
     values = {"schema": SCHEMA} | asdict(live) | {"challenger": live.challenger.model_dump()}
     workdir.write_text(home / f"shadow/{name}.json", json.dumps(values, indent=2) + "\n")
 
 
-def read(home: Home, name: str) -> Live | None:
-    """Return the shadow of an environment that was started and not ended.
+def read(home: Home, name: str) -> LiveShadow | None:
+    """Return the running shadow of an environment.
 
-    Where it was started on another machine, or before a restart, its time counts from the first
-    time that it is read here.
+    If it was started on another machine, or before a reboot, its time counts from the first read
+    here.
 
     Raises:
-        EnvironmentFault: its file is not one that this module wrote.
+        EnvironmentFault: the state file is invalid.
     """
     path = home / f"shadow/{name}.json"
     try:
@@ -183,47 +183,49 @@ def read(home: Home, name: str) -> Live | None:
     except FileNotFoundError:
         return None
     except (OSError, DocumentError, KeyError, AttributeError) as error:
-        raise EnvironmentFault(f"cannot read {path}: {error}", hint=AGAIN) from None
+        raise EnvironmentFault(f"cannot read {path}: {error}", hint=RESTART_HINT) from None
     if schema != SCHEMA:
-        raise EnvironmentFault(f"{path}: schema {schema!r}", expected=repr(SCHEMA), hint=AGAIN)
+        raise EnvironmentFault(
+            f"{path}: schema {schema!r}", expected=repr(SCHEMA), hint=RESTART_HINT
+        )
     try:
-        live = Live(challenger=ModelRef(**values.pop("challenger")), **values)
+        live = LiveShadow(challenger=ModelRef(**values.pop("challenger")), **values)
     except (ValueError, KeyError, TypeError) as error:
-        raise EnvironmentFault(f"cannot read {path}: {error}", hint=AGAIN) from None
+        raise EnvironmentFault(f"cannot read {path}: {error}", hint=RESTART_HINT) from None
     if live.clock and clock.age(live.clock) is None:
         live = replace(live, clock=clock.marks(live.clock))
         _write(home, name, live)
     return live
 
 
-def copied(live: Live) -> CopyCounts | None:
+def copy_counts(live: LiveShadow) -> CopyCounts | None:
     """Return how many requests were offered and dropped; None if the copying has ended."""
     return _target(live).shadow_counts(live.shadow)
 
 
-def records(live: Live) -> Records:
-    """Return what was written down so far, also once the copying has ended."""
+def records(live: LiveShadow) -> RecordedExchanges:
+    """Return the records so far, also after the copying has ended."""
     path = _target(live).shadow_records(live.shadow)
-    found = exchanges(path)
+    found = read_exchanges(path)
     full = (
         len(found) >= mirror_reader.MAX_RECORDED
         or path.stat().st_size >= mirror_reader.MAX_RECORDED_BYTES
     )
-    return Records(found, full)
+    return RecordedExchanges(found, full)
 
 
-def end(live: Live) -> CopyCounts | None:
-    """End the copying, wait until the last answer is written down, and return the counts."""
+def end(live: LiveShadow) -> CopyCounts | None:
+    """End the copying, wait until the last response is recorded, and return the counts."""
     return _target(live).end_shadow(live.shadow)
 
 
-def forget(home: Home, name: str) -> None:
+def remove_state(home: Home, name: str) -> None:
     """Remove the state; the records stay until the next start."""
     (home / f"shadow/{name}.json").unlink(missing_ok=True)
 
 
-def exchanges(path: Path) -> list[Exchange]:
-    """Return the requests of a file of records; a last line that is not whole is left out."""
+def read_exchanges(path: Path) -> list[Exchange]:
+    """Return the requests of a file of records; an incomplete last line is left out."""
     found = []
     with path.open("rb") as stream:
         for line in stream:
@@ -231,41 +233,45 @@ def exchanges(path: Path) -> list[Exchange]:
                 break
             record = json.loads(line)
             found.append(
-                Exchange(record["id"], _reply(record["champion"]), _reply(record["challenger"]))
+                Exchange(
+                    record["id"],
+                    _parse_response(record["champion"]),
+                    _parse_response(record["challenger"]),
+                )
             )
     return found
 
 
 Positions = tuple[int | None, ...]
-"""Where each feature of a challenger is in a row for the champion; None where it is left out."""
+"""Position of each of the challenger's features in a row for the champion; None if absent."""
 
 
 def positions(champion: FeatureSchema, challenger: FeatureSchema) -> Positions | None:
-    """Return where the challenger's features are among the champion's; None if at the same places.
+    """Return the positions of the challenger's features in the champion's rows; None if equal.
 
     Raises:
-        Refused: the champion's requests lack one that is not optional, or give one as another kind.
+        Refused: the champion's requests lack a required feature, or have one of another kind.
     """
     places = {name: place for place, name in enumerate(champion.names)}
-    lacking = [
+    missing = [
         feature.name
         for feature in challenger.features
         if feature.name not in places and not feature.optional
     ]
-    if lacking:
+    if missing:
         raise Refused(
-            f"requests for the champion lack the challenger's feature '{lacking[0]}'",
+            f"requests for the champion lack the challenger's feature '{missing[0]}'",
             expected="a challenger whose features are among the champion's, or optional",
-            hint="replay the holdout instead, where each has features of its own",
+            hint="replay the holdout instead, where each model has its own features",
         )
     kinds = {feature.name: feature.kind for feature in champion.features}
     for feature in challenger.features:
         if kinds.get(feature.name, feature.kind) != feature.kind:
             raise Refused(
                 f"requests for the champion give feature '{feature.name}' as "
-                f"{kinds[feature.name]}, the challenger takes it as {feature.kind}",
-                expected="a challenger that takes the champion's features as they are",
-                hint="replay the holdout instead, where each has features of its own",
+                f"{kinds[feature.name]}, the challenger expects {feature.kind}",
+                expected="a challenger whose features have the champion's kinds",
+                hint="replay the holdout instead, where each model has its own features",
             )
     if champion.names == challenger.names:
         return None
@@ -273,10 +279,10 @@ def positions(champion: FeatureSchema, challenger: FeatureSchema) -> Positions |
 
 
 def copying_target(target: str, environment: str) -> SupportsLiveShadow:
-    """Return the target of an environment whose servers can copy their requests.
+    """Return the target of an environment, which must be able to copy requests.
 
     Raises:
-        UsageError: they cannot.
+        UsageError: its servers cannot copy requests.
     """
     found = load_target(target)
     if not isinstance(found, SupportsLiveShadow):
@@ -288,11 +294,11 @@ def copying_target(target: str, environment: str) -> SupportsLiveShadow:
     return found
 
 
-def _target(live: Live) -> SupportsLiveShadow:
+def _target(live: LiveShadow) -> SupportsLiveShadow:
     return copying_target(live.target, live.environment)
 
 
-def _reply(record: dict[str, Any]) -> PredictionResponse:
+def _parse_response(record: dict[str, Any]) -> PredictionResponse:
     predictions = (
         tuple(each) if isinstance(each, list) else each for each in record["predictions"]
     )

@@ -1,4 +1,4 @@
-"""Judges a live shadow: what was copied, by which versions, and how the answers compare."""
+"""Judges a live shadow: requests copied, versions compared, and differences in predictions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ml_pipeline.config import ShadowSection
 from ml_pipeline.core import report
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.online import live_shadow, shadow, shadow_replay
-from ml_pipeline.online.live_shadow import Live
+from ml_pipeline.online.live_shadow import LiveShadow
 from ml_pipeline.online.shadow import Comparison
 from ml_pipeline.targets.base import CopyCounts, Placement
 from ml_pipeline.targets.loader import load_target
@@ -18,16 +18,16 @@ from ml_pipeline.tasks.loader import read_task
 
 @dataclass(frozen=True)
 class Judgement:
-    """A comparison, with the proof that it is about the two versions of the start."""
+    """The comparison of a live shadow, with the check that both versions are unchanged."""
 
-    live: Live
+    live: LiveShadow
     minutes: float
-    """For how long the shadow ran when it was judged."""
+    """Run time of the shadow at the judgement."""
     comparison: Comparison
     offered: int | None
-    """Requests that production's server offered; None where it no longer copies."""
+    """Requests that production's server offered; None if it no longer copies."""
     is_over: bool
-    """Whether the shadow has ended: it goes on as long as it is inconclusive."""
+    """Whether the shadow has ended; it continues while it is inconclusive."""
 
     @property
     def summary(self) -> str:
@@ -49,10 +49,10 @@ class Judgement:
         }
 
 
-def judge_live(live: Live, section: ShadowSection, same_versions: Check) -> Judgement:
-    """Compare what was answered so far; end the shadow where that is conclusive."""
+def judge_live(live: LiveShadow, section: ShadowSection, same_versions: Check) -> Judgement:
+    """Compare the responses so far, and end the shadow if they are conclusive."""
     minutes = live.minutes
-    counts = live_shadow.copied(live)
+    counts = live_shadow.copy_counts(live)
     comparison = _compare(live, section, counts)
     verdict = report.judge([same_versions, *comparison.checks])
     is_over = counts is None or verdict is not Verdict.INCONCLUSIVE
@@ -64,15 +64,15 @@ def judge_live(live: Live, section: ShadowSection, same_versions: Check) -> Judg
     return Judgement(live, minutes, Comparison(checks, comparison.metrics), offered, is_over)
 
 
-def check_same_versions(live: Live, champion: Placement, challenger: Placement) -> Check:
-    """Return whether both environments serve what they served when the shadow began."""
+def check_same_versions(live: LiveShadow, champion: Placement, challenger: Placement) -> Check:
+    """Check that both environments serve the same versions as at the start."""
     served, own = _digest(champion), _digest(challenger)
     if own is None:
-        verdict, observed = Verdict.FAIL, f"{challenger.name} does not answer any more"
+        verdict, observed = Verdict.FAIL, f"{challenger.name} no longer serves a model"
     elif own != live.challenger.digest:
         verdict, observed = Verdict.INCONCLUSIVE, f"{challenger.name} serves another version by now"
     elif served is None:
-        verdict, observed = Verdict.INCONCLUSIVE, f"{champion.name} does not answer any more"
+        verdict, observed = Verdict.INCONCLUSIVE, f"{champion.name} no longer serves a model"
     elif served != live.champion_digest:
         verdict, observed = Verdict.INCONCLUSIVE, f"{champion.name} serves another version by now"
     else:
@@ -87,9 +87,9 @@ def check_same_versions(live: Live, champion: Placement, challenger: Placement) 
 
 
 def _compare(
-    live: Live, section: ShadowSection, counts: CopyCounts | None, *, ended: bool = False
+    live: LiveShadow, section: ShadowSection, counts: CopyCounts | None, *, ended: bool = False
 ) -> Comparison:
-    """Compare what was written down; once it has ended, what was not counts as dropped too."""
+    """Compare the records; after the end, unrecorded requests also count as dropped."""
     records = live_shadow.records(live)
     counts = counts or CopyCounts(0, 0)
     dropped = counts.dropped
@@ -111,7 +111,7 @@ def _check_copied(counts: CopyCounts | None) -> Check:
             verdict=Verdict.INCONCLUSIVE,
             observed="production's server no longer copies",
             expected="from start to judgement",
-            why="it was replaced or stopped meanwhile; start the shadow again",
+            why="the server was replaced or stopped; start the shadow again",
         )
     return Check(
         name="requests were copied",

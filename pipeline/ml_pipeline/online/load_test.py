@@ -1,4 +1,4 @@
-"""What a load test measured, and whether it keeps the service level."""
+"""Measurements of a load test, and the checks against the service level."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
     from ml_pipeline.tasks.base import Task
 
-LEAST = 100
-"""Requests under which a 99th percentile is no more than the largest."""
-THROUGHPUT = 0.95
-"""Share of the rate that has to be answered."""
+MIN_REQUESTS = 100
+"""Minimum number of requests; with fewer, the 99th percentile is the maximum."""
+MIN_THROUGHPUT_SHARE = 0.95
+"""Minimum throughput, as a share of the rate."""
 MAX_CLIENT_DELAY_SHARE = 0.5
-"""Share of the latency's limit that the client's own delay may take."""
+"""Maximum delay of the client, as a share of the latency limit."""
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadMeasurements:
     """Counts and times after the warm-up; latencies in milliseconds, from the scheduled moment."""
 
     requests: int
     errors: int
     first_error: str
     throughput: float
-    """Right answers a second, to the last answer."""
+    """Successful responses per second, up to the last response."""
     lag_p99: float
     """The client's own delay."""
     p50: float
@@ -58,37 +58,37 @@ class Load:
         }
 
 
-def measured(answers: Sequence[TimedResponse], warmup: float) -> list[TimedResponse]:
-    """Return the answers that were due after the warm-up."""
+def after_warmup(answers: Sequence[TimedResponse], warmup: float) -> list[TimedResponse]:
+    """Return the responses that were due after the warm-up."""
     return [answer for answer in answers if answer.due >= warmup]
 
 
 def measure(
     answers: Sequence[TimedResponse], *, warmup: float, version: int | None, task: Task = BINARY
-) -> Load:
-    """Return what the answers after ``warmup`` seconds show.
+) -> LoadMeasurements:
+    """Measure the responses after ``warmup`` seconds.
 
     Percentiles are of all requests, those that failed included.
 
     Args:
         answers: in the order of their schedule.
-        warmup: seconds that do not count.
-        version: that has to answer.
-        task: of the model that answers.
+        warmup: seconds that are not measured.
+        version: the expected version.
+        task: of the model.
     """
     import numpy as np
 
-    counted = measured(answers, warmup)
+    counted = after_warmup(answers, warmup)
     replies = [parse_response(answer, version, task) for answer in counted]
-    wrong = [found.error for found in replies if found.error]
-    ended = max((answer.done for answer in counted), default=warmup)
+    failures = [measured.error for measured in replies if measured.error]
+    end = max((answer.done for answer in counted), default=warmup)
     latency = np.array([answer.latency for answer in counted], dtype=np.float64) * 1000
     lag = np.array([answer.lag for answer in counted], dtype=np.float64) * 1000
-    return Load(
+    return LoadMeasurements(
         requests=len(counted),
-        errors=len(wrong),
-        first_error=wrong[0] if wrong else "",
-        throughput=(len(counted) - len(wrong)) / max(ended - warmup, 1e-9),
+        errors=len(failures),
+        first_error=failures[0] if failures else "",
+        throughput=(len(counted) - len(failures)) / max(end - warmup, 1e-9),
         lag_p99=percentile(lag, 99),
         p50=percentile(latency, 50),
         p95=percentile(latency, 95),
@@ -98,7 +98,7 @@ def measure(
 
 
 def percentile(values: NDArray[np.float64], share: float) -> float:
-    """Return the smallest observed value that ``share`` per cent do not exceed; NaN of none."""
+    """Return the smallest observed value that ``share`` per cent do not exceed; NaN if empty."""
     import numpy as np
 
     if not len(values):
@@ -106,42 +106,47 @@ def percentile(values: NDArray[np.float64], share: float) -> float:
     return float(np.percentile(values, share, method="inverted_cdf"))
 
 
-def checks(found: Load, section: LoadTestSection) -> list[Check]:
-    """Return a check for each clause; what the client spoiled is inconclusive, not a pass."""
+def checks(measured: LoadMeasurements, section: LoadTestSection) -> list[Check]:
+    """Return a check for each limit; inconclusive if the client was late or sent too little."""
     allowed = MAX_CLIENT_DELAY_SHARE * section.p99_ms
-    kept = found.lag_p99 <= allowed
-    enough = found.requests >= LEAST
-    known = kept and enough
-    spoiled = "the client could not keep its rate" if enough else "too few requests"
+    on_schedule = measured.lag_p99 <= allowed
+    enough = measured.requests >= MIN_REQUESTS
+    conclusive = on_schedule and enough
+    inconclusive_why = "the client could not keep its rate" if enough else "too few requests"
     client = Check(
         name="the client kept its rate",
-        verdict=Verdict.PASS if known else Verdict.INCONCLUSIVE,
-        observed=f"{found.requests} requests, 99 % of them sent within {found.lag_p99:.1f} ms",
-        expected=f"at least {LEAST} requests, each sent within {allowed:g} ms of its moment",
-        why="" if known else f"{spoiled}: a longer test, a lower rate or an idler machine tells",
+        verdict=Verdict.PASS if conclusive else Verdict.INCONCLUSIVE,
+        observed=f"{measured.requests} requests, "
+        f"99 % of them sent within {measured.lag_p99:.1f} ms",
+        expected=f"at least {MIN_REQUESTS} requests, each sent at most {allowed:g} ms late",
+        why=""
+        if conclusive
+        else f"{inconclusive_why}: run a longer test, lower the rate or use an idle machine",
     )
     errors = Check(
         name="errors",
-        verdict=_within(found.error_rate, section.error_rate),
-        observed=f"{found.errors} of {found.requests}",
+        verdict=_within(measured.error_rate, section.error_rate),
+        observed=f"{measured.errors} of {measured.requests}",
         expected=f"at most {section.error_rate:.2%}",
-        why=f"first: {found.first_error}" if found.errors else "",
+        why=f"first: {measured.first_error}" if measured.errors else "",
     )
     latency = Check(
         name="latency",
-        verdict=_within(found.p99, section.p99_ms) if known else Verdict.INCONCLUSIVE,
-        observed=f"p50 {found.p50:.1f}, p95 {found.p95:.1f}, p99 {found.p99:.1f}, "
-        f"max {found.max:.1f} ms",
+        verdict=_within(measured.p99, section.p99_ms) if conclusive else Verdict.INCONCLUSIVE,
+        observed=f"p50 {measured.p50:.1f}, p95 {measured.p95:.1f}, p99 {measured.p99:.1f}, "
+        f"max {measured.max:.1f} ms",
         expected=f"p99 at most {section.p99_ms:g} ms at {section.rate:g} requests/s",
-        why="" if known else spoiled,
+        why="" if conclusive else inconclusive_why,
     )
-    least = THROUGHPUT * section.rate
+    min_throughput = MIN_THROUGHPUT_SHARE * section.rate
     throughput = Check(
         name="throughput",
-        verdict=_within(least, found.throughput) if known else Verdict.INCONCLUSIVE,
-        observed=f"{found.throughput:.1f} right answers/s",
-        expected=f"at least {least:g}",
-        why="" if known else spoiled,
+        verdict=_within(min_throughput, measured.throughput)
+        if conclusive
+        else Verdict.INCONCLUSIVE,
+        observed=f"{measured.throughput:.1f} right answers/s",
+        expected=f"at least {min_throughput:g}",
+        why="" if conclusive else inconclusive_why,
     )
     limits = [client, errors, latency, throughput]
     return [check.model_copy(update={"required": section.required}) for check in limits]
@@ -153,12 +158,12 @@ def _within(value: float, limit: float) -> Verdict:
     return Verdict.PASS if value <= limit else Verdict.FAIL
 
 
-def summarize(found: Load, limits: list[Check], rate: float) -> str:
-    """Return a line with the first limit that is broken or undecided, and the figures."""
+def summarize(measured: LoadMeasurements, limits: list[Check], rate: float) -> str:
+    """Return a summary: the first failed or inconclusive limit, and the figures."""
     figures = (
-        f"{rate:g} requests/s for {found.requests / rate:.0f} s: "
-        f"p50 {found.p50:.1f}, p95 {found.p95:.1f}, p99 {found.p99:.1f}, max {found.max:.1f} ms, "
-        f"{found.errors} errors"
+        f"{rate:g} requests/s for {measured.requests / rate:.0f} s: "
+        f"p50 {measured.p50:.1f}, p95 {measured.p95:.1f}, "
+        f"p99 {measured.p99:.1f}, max {measured.max:.1f} ms, {measured.errors} errors"
     )
     not_passed = [check for check in limits if check.verdict.blocks]
     worst = next((check for check in not_passed if check.verdict is Verdict.FAIL), None)

@@ -1,4 +1,4 @@
-"""The picture of a load test: latencies as they came, and their distribution."""
+"""The plot of a load test: latencies over time, and their distribution."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ NINES = (50, 75, 90, 95, 99, 99.9, 99.99)
 
 
 def draw(path: Path, answers: Sequence[TimedResponse], *, warmup: float, limit_ms: float) -> Path:
-    """Write a PNG: latency over time, and latency by percentile up to as many nines as are known.
+    """Write a PNG: latency over time, and by percentile as far as the number of requests allows.
 
     Args:
-        path: the file, replaced whole.
+        path: the file, replaced atomically.
         answers: of the whole test; at least one after the warm-up.
-        warmup: seconds that do not count, drawn grey.
+        warmup: seconds that are not measured, drawn grey.
         limit_ms: the service level's 99th percentile.
     """
     import numpy as np

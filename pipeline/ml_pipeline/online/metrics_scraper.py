@@ -1,7 +1,7 @@
-"""What the servers at an address have counted since they started, read from ``/metrics``.
+"""Scrapes ``/metrics`` of the servers at an address: their counts since they started.
 
-Behind one address there may be several servers, and each connection may reach another one. They
-are distinguished by the moment at which they began to count.
+Several servers may be behind one address, and each connection may reach another one. They are
+distinguished by their start time.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 PATHS = ("/predict", "/invocations")
 PREFIX = "ml_serving_"
 TIMEOUT = 5.0
-MOST = 100
-"""Connections of one look."""
+MAX_CONNECTIONS = 100
+"""Maximum number of connections of one scrape."""
 OK, SERVER_FAULT = 200, 500
 
 Key = TypeVar("Key", int, float)
@@ -31,8 +31,8 @@ Buckets = Mapping[float, float]
 
 
 @dataclass(frozen=True)
-class Page:
-    """One server's page: what it serves, since when it counts, and its scoring requests."""
+class MetricsPage:
+    """One server's metrics: bundle, start time and scoring requests."""
 
     digest: str
     started: float
@@ -43,62 +43,62 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The sum over the servers of one bundle; no request of ``ml-pipeline`` is in it."""
+class MetricTotals:
+    """The sum over the servers of one bundle, without requests of ``ml-pipeline``."""
 
     instances: int = 0
     statuses: Mapping[int, float] = field(default_factory=dict)
-    """How many requests were answered with each status."""
+    """Number of requests by status code."""
     seconds: Buckets = field(default_factory=dict)
     predictions: Buckets = field(default_factory=dict)
 
 
 @dataclass
 class Servers:
-    """The servers of a bundle at an address, as far as they were met."""
+    """The known servers of a bundle at an address."""
 
     url: str
     digest: str
     token: str | None = None
     others: frozenset[str] = frozenset()
-    """Digests of other bundles that answered at the last look."""
-    _pages: dict[float, Page] = field(default_factory=dict)
+    """Digests of other bundles in the last scrape."""
+    _pages: dict[float, MetricsPage] = field(default_factory=dict)
 
-    def look(self) -> bool:
-        """Ask until no further server turns up; return whether one of the bundle answered.
+    def scrape(self) -> bool:
+        """Read pages until no further server is found; return whether one serves the bundle.
 
-        ``2 + 3 n`` connections in a row that find nothing new end a look at ``n`` servers: where
-        each server is as likely as the others, one of three is then missed 1 time in 100, and it
-        is met at a later look.
+        A scrape with ``n`` servers ends after ``2 + 3 n`` connections in a row without a new one:
+        if each server is equally likely, one of three is missed 1 time in 100, and is found by
+        a later scrape.
 
         Raises:
-            EnvironmentFault: something answers there, and it is not a server of a model.
+            EnvironmentFault: the response is not from a model server.
         """
-        met: set[float] = set()
+        known: set[float] = set()
         others: set[str] = set()
-        vain = 0
+        repeats = 0
         with probe.client(self.url, self.token, TIMEOUT, {"connection": "close"}) as api:
-            for _ in range(MOST):
+            for _ in range(MAX_CONNECTIONS):
                 page = _page(api)
-                if page is None and not met:
+                if page is None and not known:
                     break
-                vain += 1
+                repeats += 1
                 if page is not None and page.digest != self.digest:
                     others.add(page.digest)
                 elif page is not None:
-                    if page.started not in met:
-                        vain = 0
-                    met.add(page.started)
+                    if page.started not in known:
+                        repeats = 0
+                    known.add(page.started)
                     self._pages[page.started] = page
-                if vain >= 2 + 3 * len(met):
+                if repeats >= 2 + 3 * len(known):
                     break
         self.others = frozenset(others)
-        return bool(met)
+        return bool(known)
 
-    def seen(self) -> Seen:
-        """Return the sum of the newest page of each server that was ever met."""
+    def totals(self) -> MetricTotals:
+        """Return the sum over the newest page of each known server."""
         pages = self._pages.values()
-        return Seen(
+        return MetricTotals(
             instances=len(pages),
             statuses=_sum(page.statuses for page in pages),
             seconds=_sum(page.seconds for page in pages),
@@ -106,11 +106,11 @@ class Servers:
         )
 
 
-def parse(text: str) -> Page:
+def parse(text: str) -> MetricsPage:
     """Read a page in Prometheus' text format.
 
     Raises:
-        ValueError: it is not one of a server of a model.
+        ValueError: it is not the page of a model server.
     """
     from prometheus_client.parser import text_string_to_metric_families
 
@@ -135,13 +135,13 @@ def parse(text: str) -> Page:
                 case _:
                     pass
     if not digest or not math.isfinite(started) or not predictions:
-        raise ValueError("no page of a server of a model")
-    every = _sum(_apart(buckets) for buckets in seconds.values())
-    return Page(digest, started, statuses, every, _apart(predictions))
+        raise ValueError("not the metrics page of a model server")
+    seconds_of_all = _sum(_per_bucket(buckets) for buckets in seconds.values())
+    return MetricsPage(digest, started, statuses, seconds_of_all, _per_bucket(predictions))
 
 
-def _page(api: httpx.Client) -> Page | None:
-    """Return the page that one connection finds; None where no server answers."""
+def _page(api: httpx.Client) -> MetricsPage | None:
+    """Return the page over one connection; None if no server responds."""
     import httpx
 
     try:
@@ -155,8 +155,7 @@ def _page(api: httpx.Client) -> Page | None:
         raise EnvironmentFault(
             f"{where}: status {answer.status_code}",
             expected="200",
-            hint="serving.token_env names the variable with the token; a proxy has to let the "
-            "path through",
+            hint="serving.token_env names the variable with the token; a proxy must allow the path",
         )
     try:
         return parse(answer.text)
@@ -164,13 +163,13 @@ def _page(api: httpx.Client) -> Page | None:
         raise EnvironmentFault(f"{where}: {error}") from None
 
 
-def _apart(cumulated: Buckets) -> dict[float, float]:
-    """Return how many values are in each bucket, of how many are in it or below."""
-    found, below = {}, 0.0
+def _per_bucket(cumulated: Buckets) -> dict[float, float]:
+    """Return the counts of each bucket, from cumulative counts."""
+    counts, below = {}, 0.0
     for bound, count in sorted(cumulated.items()):
-        found[bound] = count - below
+        counts[bound] = count - below
         below = count
-    return found
+    return counts
 
 
 def _sum(mappings: Iterable[Mapping[Key, float]]) -> dict[Key, float]:

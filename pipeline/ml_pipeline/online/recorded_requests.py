@@ -1,4 +1,4 @@
-"""What production's prediction log holds for a replay."""
+"""Requests of production's prediction log, for a replay."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ml_pipeline.targets.loader import load_target
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """A row that production answered, with the id of its request."""
+class RecordedRow:
+    """A row that production predicted, with its request id."""
 
     request_id: str
     features: list[Any]
 
 
 def fetch_log(placement: Placement) -> Path:
-    """Return the folder of an environment's prediction log, as its servers have it by now.
+    """Return the folder of an environment's prediction log, with the newest entries of its servers.
 
     Raises:
-        EnvironmentFault: they keep it elsewhere, and it is unavailable there.
+        EnvironmentFault: the log is on another machine and cannot be fetched.
     """
     target = load_target(placement.section.target)
     if isinstance(target, HasRemotePredictionLog):
@@ -36,11 +36,11 @@ def fetch_log(placement: Placement) -> Path:
     return server_arguments.log_folder(placement)
 
 
-def log_of(project: Project, home: Home, environment: str) -> Path:
-    """Return the folder of an environment's prediction log, whether the project has it or not.
+def prediction_log_folder(project: Project, home: Home, environment: str) -> Path:
+    """Return the folder of an environment's prediction log; ``ml.yaml`` may lack the environment.
 
     Raises:
-        EnvironmentFault: its servers keep it elsewhere, and it cannot be copied from there.
+        EnvironmentFault: the log is on another machine and cannot be fetched.
     """
     if environment not in project.config.environments:
         return server_arguments.prediction_folder(project.serving, home, environment)
@@ -49,21 +49,21 @@ def log_of(project: Project, home: Home, environment: str) -> Path:
 
 def newest(
     folder: Path, *, version: int | None, features: Sequence[str], count: int
-) -> list[Recorded]:
-    """Return the newest rows that clients asked of a version, oldest first, ``count`` at most.
+) -> list[RecordedRow]:
+    """Return the newest rows that clients sent to a version, oldest first.
 
     Args:
-        folder: of the log; none is an empty log.
-        version: that answered.
-        features: names and order; rows of a model with others are left out.
-        count: at most.
+        folder: Of the log; a missing folder is an empty log.
+        version: Of the model that predicted.
+        features: Names in order; rows of a model with other features are left out.
+        count: Maximum number of rows.
 
     Raises:
-        Refused: a file is no prediction log.
+        Refused: a file is not a prediction log.
     """
-    wanted = version, list(features)
-    rows: deque[Recorded] = deque(maxlen=count)
+    model = version, list(features)
+    rows: deque[RecordedRow] = deque(maxlen=count)
     for source, logged in prediction_log.read(folder):
-        if (source.model_version, source.features) == wanted and not logged.is_probe:
-            rows.extend(Recorded(logged.request_id, row) for row in logged.features)
+        if (source.model_version, source.features) == model and not logged.is_probe:
+            rows.extend(RecordedRow(logged.request_id, row) for row in logged.features)
     return list(rows)

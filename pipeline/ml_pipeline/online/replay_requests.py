@@ -15,7 +15,7 @@ from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.data import parquet
 from ml_pipeline.gate.compare_models import different_outputs
 from ml_pipeline.online import live_shadow
-from ml_pipeline.online.recorded_requests import Recorded
+from ml_pipeline.online.recorded_requests import RecordedRow
 from ml_pipeline.tasks.base import from_column, values_of
 from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.traffic.mirror_reader import reorder_row
@@ -38,7 +38,7 @@ class ReplayRequests:
     challenger: Sequence[Sequence[Any]]
     champion: Sequence[Sequence[Any]] = ()
     trained: Sequence[Value] = ()
-    """The trained model's predictions, where there is no champion."""
+    """The trained model's predictions, if there is no champion."""
     groups: Sequence[str] = ()
     contract: str | None = None
     """The digest that the challenger needs for rows by position, if it needs one."""
@@ -52,12 +52,12 @@ def _check_outputs(bundle: Bundle, champion: Bundle) -> None:
         raise UsageError(
             why,
             expected="a challenger of the champion's task",
-            hint="set shadow.required to false to deliver it all the same",
+            hint="set shadow.required to false to deliver it anyway",
         )
 
 
 def fits_challenger(bundle: Bundle, champion: Bundle) -> bool:
-    """Return whether the champion's requests have the features that the challenger takes."""
+    """Return whether the champion's requests have the challenger's features."""
     try:
         live_shadow.positions(champion.schema, bundle.schema)
     except Refused:
@@ -65,20 +65,22 @@ def fits_challenger(bundle: Bundle, champion: Bundle) -> bool:
     return True
 
 
-def recorded_replay(rows: Sequence[Recorded], bundle: Bundle, champion: Bundle) -> ReplayRequests:
-    """Return requests that the champion answered in production.
+def recorded_replay(
+    rows: Sequence[RecordedRow], bundle: Bundle, champion: Bundle
+) -> ReplayRequests:
+    """Return requests that the champion predicted in production.
 
     Raises:
-        UsageError: there are none, or the models predict different things.
+        UsageError: there are none, or the models have different outputs.
         Refused: they lack a feature of the challenger.
     """
     if not rows:
         raise UsageError(
-            "the prediction log holds no request that the champion answered",
-            hint="wait until production was asked, or set shadow.source to holdout",
+            "the prediction log has no request that the champion answered",
+            hint="wait until production receives requests, or set shadow.source to holdout",
         )
     _check_outputs(bundle, champion)
-    moved = live_shadow.positions(champion.schema, bundle.schema)
+    positions = live_shadow.positions(champion.schema, bundle.schema)
     return ReplayRequests(
         source="recorded",
         ids=[f"{row.request_id}-{index}" for index, row in enumerate(rows)],
@@ -87,7 +89,8 @@ def recorded_replay(rows: Sequence[Recorded], bundle: Bundle, champion: Bundle) 
         champion_contract=champion.schema.position_contract,
         task=bundle.task,
         challenger=[
-            row.features if moved is None else reorder_row(row.features, moved) for row in rows
+            row.features if positions is None else reorder_row(row.features, positions)
+            for row in rows
         ],
     )
 
@@ -97,7 +100,7 @@ def choose_requests(
     project: Project,
     bundle: Bundle,
     champion: Bundle | None,
-    recorded: Sequence[Recorded],
+    recorded: Sequence[RecordedRow],
     *,
     has_holdout: bool,
 ) -> ReplayRequests:
@@ -105,14 +108,14 @@ def choose_requests(
 
     Args:
         take: returns the path of an artefact of the working folder, given its name.
-        project: says how many rows, and how features are computed.
+        project: configures the number of rows and the features.
         bundle: the challenger's.
         champion: None where there is none.
-        recorded: requests that the champion answered in production.
+        recorded: requests that the champion predicted in production.
         has_holdout: whether the working folder holds the training run of the challenger.
 
     Raises:
-        UsageError: there are no such requests, or the two models predict different things.
+        UsageError: there are no such requests, or the two models have different outputs.
         Refused: recorded requests lack a feature of the challenger.
     """
     section = project.config.shadow
@@ -132,17 +135,17 @@ def choose_requests(
 def holdout_replay(
     take: Callable[[str], Path], project: Project, bundle: Bundle, champion: Bundle | None
 ) -> ReplayRequests:
-    """Return the newest rows of the holdout, with the features that each model computes of them.
+    """Return the newest holdout rows, with the features of each model.
 
     Args:
         take: returns the path of an artefact of the working folder, given its name.
-        project: says how many rows, and how features are computed.
+        project: configures the number of rows and the features.
         bundle: the challenger, which the working folder's training run made.
-        champion: None where there is none; the trained model's predictions stand for it then.
+        champion: None if there is none; the trained model's predictions are used then.
 
     Raises:
         UsageError: the champion's own code does not compute its features for these rows, or the
-            models predict different things.
+            models have different outputs.
     """
     import pandas as pd
 
@@ -182,7 +185,7 @@ def _champion_features(
     champion: Bundle,
     newest: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Return the rows' features as the champion's own code computes them, where it differs."""
+    """Return the rows' features, computed by the champion's own code if it differs."""
     from ml_pipeline.evaluation.row_alignment import positions
     from ml_pipeline.gate import champion_predictions
     from ml_pipeline.problems.loader import load_problem
@@ -197,11 +200,13 @@ def _champion_features(
     place = positions(parquet.read(clean), matrix, problem)
     if place is None:
         raise UsageError(
-            "the holdout's rows are not found in the clean data, so the champion cannot be asked",
+            "the clean data lack rows of the holdout, so the champion cannot predict them",
             hint=RECORDED_INSTEAD,
         )
-    wanted = place[(matrix[PART_COLUMN] == "holdout").to_numpy()][newest.index]
+    holdout_positions = place[(matrix[PART_COLUMN] == "holdout").to_numpy()][newest.index]
     try:
-        return champion_predictions.features_by_own_code(champion, clean, wanted)
+        return champion_predictions.features_by_own_code(champion, clean, holdout_positions)
     except champion_predictions.NoPredictionsError as error:
-        raise UsageError(f"the champion cannot be asked: {error}", hint=RECORDED_INSTEAD) from None
+        raise UsageError(
+            f"the champion cannot predict the holdout: {error}", hint=RECORDED_INSTEAD
+        ) from None

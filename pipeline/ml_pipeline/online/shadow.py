@@ -1,7 +1,7 @@
-"""Champion and challenger on the same requests: what differs, and whether it may.
+"""Compares champion and challenger on the same requests, and checks the differences.
 
-Limits hold for the requests that were seen. They are no test of hypotheses: whether a model is
-better is the gate's question, whether its server answers sanely is this one's.
+Limits apply to the observed requests and are not hypothesis tests. The gate decides whether a model
+is better; a shadow checks that its server works and its predictions are plausible.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-ANSWERED = 0.95
-"""Share of requests that the champion has to have answered for a comparison to mean anything."""
+MIN_CHAMPION_ANSWERED = 0.95
+"""Minimum share of requests that the champion must have answered for a comparison."""
 NO_CHAMPION = "skipped: no champion"
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request with both answers; ``group`` is empty where there are no groups."""
+    """One request with both responses; ``group`` is empty without groups."""
 
     id: str
     champion: PredictionResponse
@@ -43,7 +43,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The checks, required ones and advisory ones, and what is shown beside them."""
+    """The checks, required and advisory, and the metrics."""
 
     checks: tuple[Check, ...]
     metrics: dict[str, Any]
@@ -51,7 +51,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Predictions [n] or [n, k] for rows that both answered, with the group of each."""
+    """Predictions [n] or [n, k] for rows that both predicted, with the group of each."""
 
     champion: Floats
     challenger: Floats
@@ -69,50 +69,52 @@ def compare(
     minutes: float | None = None,
     task: Task = BINARY,
 ) -> Comparison:
-    """Compare the answers of the champion and the challenger by request.
+    """Compare the predictions of champion and challenger by request.
 
     Args:
         exchanges: one a request.
         section: the limits.
-        dropped: requests that were to be copied and were not; they count as not answered.
-        minutes: how long requests were copied; None where they were replayed.
+        dropped: requests that could not be copied; they count as missing responses.
+        minutes: how long requests were copied; None for a replay.
         task: of both models.
     """
-    usable = [_whole(one) for one in exchanges if not one.champion.error]
+    usable = [_check_row_count(one) for one in exchanges if not one.champion.error]
     rows = _rows(usable)
     checks = [
-        *_enough(exchanges, usable, rows, section, minutes),
-        *_service(usable, section, dropped, compare_latency=True),
-        *_answers(rows, section, task),
+        *_sufficiency_checks(exchanges, usable, rows, section, minutes),
+        *_service_checks(usable, section, dropped, compare_latency=True),
+        *_prediction_checks(rows, section, task),
     ]
     metrics = _metrics(exchanges, usable, rows, dropped) | _distances(rows, section, task)
-    return Comparison(tuple(_weighed(checks, section)), metrics)
+    return Comparison(tuple(_apply_required(checks, section)), metrics)
 
 
 def against_trained(
     exchanges: Sequence[Exchange], section: ShadowSection, task: Task = BINARY
 ) -> Comparison:
-    """Compare the answers with the trained model's predictions, where there is no champion.
+    """Compare with the trained model's predictions, if there is no champion.
 
     Args:
-        exchanges: ``champion`` holds what the trained model said of the request.
+        exchanges: ``champion`` is the trained model's prediction.
         section: the limits.
         task: of the model.
     """
     import numpy as np
 
-    exchanges = [_whole(one) for one in exchanges]
+    exchanges = [_check_row_count(one) for one in exchanges]
     rows = _rows(exchanges)
     largest = float(np.abs(rows.champion - rows.challenger).max()) if len(rows) else math.nan
     checks = [
-        *_enough(exchanges, exchanges, rows, section, None),
-        *_service(exchanges, section, 0, compare_latency=False),
+        *_sufficiency_checks(exchanges, exchanges, rows, section, None),
+        *_service_checks(exchanges, section, 0, compare_latency=False),
         Check(
             name=f"trained {'probabilities' if task.name == BINARY.name else 'predictions'}",
             verdict=_within(largest, task.tolerance),
             observed=largest,
             expected=f"at most {task.tolerance:g} from the trained model",
-            why="" if largest <= task.tolerance else "it does not answer as the trained model does",
+            why=""
+            if largest <= task.tolerance
+            else "its predictions differ from the trained model's",
         ),
         *(
             Check(name=name, verdict=Verdict.SKIPPED, why=NO_CHAMPION)
@@ -120,11 +122,11 @@ def against_trained(
         ),
     ]
     metrics = _metrics(exchanges, exchanges, rows, 0) | {"largest_difference": largest}
-    return Comparison(tuple(_weighed(checks, section)), metrics)
+    return Comparison(tuple(_apply_required(checks, section)), metrics)
 
 
-def _whole(exchange: Exchange) -> Exchange:
-    """Count an answer to another number of rows than was sent as an error."""
+def _check_row_count(exchange: Exchange) -> Exchange:
+    """Treat a response with another number of rows than sent as an error."""
     sent, found = len(exchange.champion.predictions), exchange.challenger
     if found.error or len(found.predictions) == sent:
         return exchange
@@ -144,10 +146,10 @@ LIMITS = {
     "extreme disagreements": "extreme",
     "groups": "groups",
 }
-"""A check's name, and what ``shadow.advisory`` calls it."""
+"""Name of each check in ``shadow.advisory``."""
 
 
-def _weighed(checks: Iterable[Check], section: ShadowSection) -> list[Check]:
+def _apply_required(checks: Iterable[Check], section: ShadowSection) -> list[Check]:
     return [
         check.model_copy(
             update={"required": section.required and LIMITS.get(check.name) not in section.advisory}
@@ -156,7 +158,7 @@ def _weighed(checks: Iterable[Check], section: ShadowSection) -> list[Check]:
     ]
 
 
-def _enough(
+def _sufficiency_checks(
     exchanges: Sequence[Exchange],
     usable: Sequence[Exchange],
     rows: _Rows,
@@ -175,10 +177,12 @@ def _enough(
         ),
         Check(
             name="the champion answered",
-            verdict=Verdict.PASS if share >= ANSWERED else Verdict.INCONCLUSIVE,
+            verdict=Verdict.PASS if share >= MIN_CHAMPION_ANSWERED else Verdict.INCONCLUSIVE,
             observed=f"{len(usable)} of {len(exchanges)}",
-            expected=f"at least {ANSWERED:.0%} of the requests",
-            why="" if share >= ANSWERED else "without its answers there is nothing to compare with",
+            expected=f"at least {MIN_CHAMPION_ANSWERED:.0%} of the requests",
+            why=""
+            if share >= MIN_CHAMPION_ANSWERED
+            else "without its answers there is nothing to compare with",
         ),
     ]
     if minutes is not None:
@@ -195,21 +199,21 @@ def _enough(
     return checks
 
 
-def _service(
+def _service_checks(
     usable: Sequence[Exchange], section: ShadowSection, dropped: int, *, compare_latency: bool
 ) -> list[Check]:
-    """Return the checks of errors, missing answers and latency."""
+    """Return the checks of errors, missing responses and latency."""
     total = len(usable) + dropped
     wrong = [one for one in usable if one.challenger.error and not one.challenger.missing]
-    silent = [one for one in usable if one.challenger.missing]
-    missing = len(silent) + dropped
+    unanswered = [one for one in usable if one.challenger.missing]
+    missing = len(unanswered) + dropped
     p99 = _p99(one.challenger for one in usable)
     limit, beside = section.p99_ms, ""
     if compare_latency:
-        theirs = _p99(one.champion for one in usable)
-        beside = f", the champion's {theirs:.1f} ms"
-        if math.isfinite(theirs):
-            limit = max(limit, section.latency_ratio * theirs)
+        champion_p99 = _p99(one.champion for one in usable)
+        beside = f", the champion's {champion_p99:.1f} ms"
+        if math.isfinite(champion_p99):
+            limit = max(limit, section.latency_ratio * champion_p99)
     return [
         Check(
             name="errors",
@@ -223,20 +227,20 @@ def _service(
             verdict=_within(_share(missing, total), section.missing),
             observed=f"{missing} of {total}" + (f", {dropped} not copied" if dropped else ""),
             expected=f"at most {section.missing:.2%}",
-            why=f"first: {silent[0].challenger.error}" if silent else "",
+            why=f"first: {unanswered[0].challenger.error}" if unanswered else "",
         ),
         Check(
             name="latency",
             verdict=_within(p99, limit),
             observed=f"p99 {p99:.1f} ms{beside}",
             expected=f"p99 at most {limit:.1f} ms",
-            why="" if math.isfinite(p99) else "nothing was answered",
+            why="" if math.isfinite(p99) else "no request was answered",
         ),
     ]
 
 
-def _answers(rows: _Rows, section: ShadowSection, task: Task) -> list[Check]:
-    """Return the checks of the predictions; without rows they are inconclusive."""
+def _prediction_checks(rows: _Rows, section: ShadowSection, task: Task) -> list[Check]:
+    """Return the checks of the predictions; inconclusive without rows."""
     found = _distances(rows, section, task)
     unit = f" {task.change_unit}" if task.change_unit else ""
     limits = (
@@ -280,7 +284,7 @@ def _answers(rows: _Rows, section: ShadowSection, task: Task) -> list[Check]:
 
 
 def _remedy(key: str, name: str, section: ShadowSection) -> str:
-    """Return what lets an intended change pass; nothing where the limit stops nothing."""
+    """Return how to allow an intended change; empty if the limit is advisory."""
     if name in section.advisory:
         return ""
     return f"; if that is intended, raise {key} in ml.yaml, or name '{name}' in shadow.advisory"
@@ -357,7 +361,7 @@ def _distances(rows: _Rows, section: ShadowSection, task: Task) -> dict[str, Any
 def _shares(rows: _Rows, section: ShadowSection, task: Task) -> dict[str, float | None]:
     """Return the shares of changed decisions and extreme disagreements, and the mean change.
 
-    The share of changed decisions is None where no decision follows from a prediction.
+    The share of changed decisions is None if the task has no decisions.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Sends the same requests to challenger and champion, and compares the answers."""
+"""Sends the same requests to challenger and champion, and compares the predictions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ml_pipeline.traffic import open_loop, prediction_requests
 from ml_pipeline.traffic.prediction_requests import PredictionResponse, RequestStream
 
 WARM_UP = 20
-"""First requests, which are sent twice: connections and caches are cold for the first ones."""
+"""Number of first requests that are sent twice, since connections and caches are cold."""
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def compare_with_champion(
 def compare_with_trained(
     deployment: Deployment, sent: ReplayRequests, token: str | None, section: ShadowSection
 ) -> Comparison:
-    """Send the requests to the challenger, and compare with what the trained model predicted."""
+    """Send the requests to the challenger, and compare with the trained model's predictions."""
     stream = _stream(
         deployment.url, token, sent.challenger, sent.ids, section.rate, 0.0, sent.contract
     )
@@ -112,7 +112,7 @@ def compare_with_trained(
 
 
 def summarize(comparison: Comparison, sent: str, beside: str) -> str:
-    """Return a line with the first broken limit, if any, and the figures.
+    """Return a summary: the first broken limit, if any, and the figures.
 
     Args:
         comparison: of the answers.
@@ -153,6 +153,6 @@ def _stream(
 def _without_warm_up(
     *streams: Sequence[open_loop.TimedResponse],
 ) -> Iterator[tuple[open_loop.TimedResponse, ...]]:
-    """Return the answers side by side, without those to requests that only warmed up."""
+    """Yield the responses of all streams by request, without those of the warm-up."""
     warm_up = min(WARM_UP, len(streams[0]) // 2)
     return zip(*(stream[warm_up:] for stream in streams), strict=True)

@@ -1,6 +1,6 @@
-"""Whether what production has answered since a promotion lies within its limits.
+"""Checks production's responses since a promotion against the limits of the watch.
 
-As in a shadow, limits hold for the requests that were seen; they are no test of hypotheses.
+As in a shadow, limits apply to the observed requests and are not hypothesis tests.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.config import WatchSection
 from ml_pipeline.core.report import Check, Verdict
-from ml_pipeline.online.metrics_scraper import Buckets, Seen
+from ml_pipeline.online.metrics_scraper import Buckets, MetricTotals
 from ml_pipeline.statistics.drift import stability_of_counts
 
 if TYPE_CHECKING:
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 OTHER_REQUESTS = frozenset({401, 403, 404, 405})
-"""No permission, or no request for predictions: they say nothing of the model."""
+"""Unauthorized, or not a request for predictions: unrelated to the model."""
 OVERLOADED = 429
 FAULT = 500
 REQUESTS = "live requests"
 
 
 def judge(
-    seen: Seen, section: WatchSection, reference: Floats | None
+    totals: MetricTotals, section: WatchSection, reference: Floats | None
 ) -> tuple[list[Check], dict[str, Any]]:
     """Return a check for each limit, and the figures.
 
     Below ``min_requests`` the limits are skipped, and the check of their number is inconclusive.
-    It is advisory: low traffic is not a model failure. So is the share of refused requests (every
-    other 4xx): any client can cause them, so they neither count against a version nor among the
-    requests by which it is judged. A figure that is missing or not finite passes no limit.
+    That check is advisory: low traffic is not a model failure. The share of refused requests (every
+    other 4xx) is advisory too: any client can cause them, so they count neither against a version
+    nor among the requests that judge it. A missing or non-finite figure is inconclusive.
 
     Args:
-        seen: what was answered.
+        totals: counts of the servers.
         section: the limits.
-        reference: the model's answers [n] to rows of its training; None where they are not known.
+        reference: the model's answers [n] to rows of its training; None if unknown.
     """
-    answered = {status: n for status, n in seen.statuses.items() if status not in OTHER_REQUESTS}
+    answered = {status: n for status, n in totals.statuses.items() if status not in OTHER_REQUESTS}
     errors = {s: n for s, n in answered.items() if s >= FAULT or s == OVERLOADED}
     refused = {s: n for s, n in answered.items() if 400 <= s < FAULT and s != OVERLOADED}
     received = sum(answered.values())
@@ -50,8 +50,8 @@ def judge(
     figures = {
         "errors": _share(errors, total),
         "refused": _share(refused, received),
-        "p99_ms": 1000 * quantile(seen.seconds, 0.99),
-        "psi": shift(reference, seen.predictions),
+        "p99_ms": 1000 * quantile(totals.seconds, 0.99),
+        "psi": shift(reference, totals.predictions),
     }
     enough = total >= section.min_requests
     number = Check(
@@ -63,13 +63,13 @@ def judge(
         why="" if enough else f"{int(total)} live requests are too few to judge",
     )
     limits = [
-        _limit("errors", figures["errors"], section.error_rate, "{:.2%}", _kinds(errors)),
+        _limit("errors", figures["errors"], section.error_rate, "{:.2%}", _status_counts(errors)),
         _limit(
             "refused requests",
             figures["refused"],
             section.refused_rate,
             "{:.2%}",
-            _kinds(refused),
+            _status_counts(refused),
             required=False,
         ),
         _limit("latency", figures["p99_ms"], section.p99_ms, "p99 {:.1f} ms"),
@@ -85,19 +85,19 @@ def judge(
         limits = [check.model_copy(update={"verdict": Verdict.SKIPPED}) for check in limits]
     metrics = {
         "requests": int(total),
-        "rows": int(sum(seen.predictions.values())),
-        "instances": seen.instances,
-        "statuses": {str(status): int(n) for status, n in seen.statuses.items()},
+        "rows": int(sum(totals.predictions.values())),
+        "instances": totals.instances,
+        "statuses": {str(status): int(n) for status, n in totals.statuses.items()},
     }
     return [number, *limits], metrics | figures
 
 
 def quantile(buckets: Buckets, q: float) -> float:
-    """Return the ``q`` quantile of a histogram; NaN where it is empty.
+    """Return the ``q`` quantile of a histogram; NaN if it is empty.
 
     As PromQL's ``histogram_quantile`` does (prometheus.io/docs/prometheus/latest/querying/
-    functions): values are spread evenly within a bucket, the lowest one begins at 0, and what lies
-    in the bucket without an upper bound counts as the largest bound there is.
+    functions): values are spread evenly within a bucket, the lowest one begins at 0, and
+    values in the bucket without an upper bound count as the largest bound.
     """
     total = sum(buckets.values())
     if not total > 0 or len(buckets) < 2:
@@ -113,7 +113,7 @@ def quantile(buckets: Buckets, q: float) -> float:
 def shift(reference: Floats | None, answers: Buckets) -> float:
     """Return the population stability index of ``answers`` beside ``reference`` [n].
 
-    NaN where one of them is empty or holds what is not finite.
+    NaN if one of them is empty or has non-finite values.
     """
     import numpy as np
 
@@ -132,8 +132,8 @@ def shift(reference: Floats | None, answers: Buckets) -> float:
         return math.nan
 
 
-def broken(checks: Sequence[Check]) -> list[Check]:
-    """Return the limits that do not hold."""
+def broken_limits(checks: Sequence[Check]) -> list[Check]:
+    """Return the failed required checks."""
     return [check for check in checks if check.required and check.verdict is Verdict.FAIL]
 
 
@@ -143,19 +143,19 @@ def _limit(
     if math.isfinite(value):
         verdict = Verdict.PASS if value <= limit else Verdict.FAIL
     else:
-        verdict, why = Verdict.INCONCLUSIVE, why or "there is nothing to measure it by"
+        verdict, why = Verdict.INCONCLUSIVE, why or "no data to measure it"
     return Check(
         name=name,
         verdict=verdict,
         required=required,
-        observed=shown(value, form),
+        observed=format_figure(value, form),
         expected=f"at most {form.format(limit)}",
         why=why,
     )
 
 
-def shown(value: float, form: str) -> str:
-    """Return the value in a form, or that it is not known."""
+def format_figure(value: float, form: str) -> str:
+    """Return the formatted value, or ``unknown`` if it is not finite."""
     return form.format(value) if math.isfinite(value) else "unknown"
 
 
@@ -163,5 +163,5 @@ def _share(some: Mapping[int, float], total: float) -> float:
     return sum(some.values()) / total if total > 0 else math.nan
 
 
-def _kinds(statuses: Mapping[int, float]) -> str:
+def _status_counts(statuses: Mapping[int, float]) -> str:
     return ", ".join(f"status {status}: {int(count)}" for status, count in statuses.items())

@@ -88,7 +88,7 @@ class ProductionWatch:
                 self.checks = [skipped(now)]
             if [check.verdict for check in self.checks] == [Verdict.SKIPPED]:
                 return self._result(self.checks[0].why)
-            if broken := watch.broken(self.checks):
+            if broken := watch.broken_limits(self.checks):
                 return self._roll_back(broken[0], progress, roll_back)
             left = self.left
             if left <= 0 and is_conclusive:
@@ -101,9 +101,9 @@ class ProductionWatch:
 
     def look(self) -> bool:
         """Observe once; return whether there was a response, or certainly will be none."""
-        answers = self.servers.look()
+        answers = self.servers.scrape()
         self._silent_looks = 0 if answers else self._silent_looks + 1
-        self.checks, self.metrics = watch.judge(self.servers.seen(), self.section, self.reference)
+        self.checks, self.metrics = watch.judge(self.servers.totals(), self.section, self.reference)
         if self._silent_looks < SILENT_LOOKS:
             return answers
         self._silent_looks = 0
@@ -123,7 +123,7 @@ class ProductionWatch:
             ("p99", "p99_ms", "{:.1f} ms"),
             ("PSI", "psi", "{:.3f}"),
         ):
-            words += f", {name} {watch.shown(metrics[key], form)}"
+            words += f", {name} {watch.format_figure(metrics[key], form)}"
         return words
 
     def _no_server(self) -> Check:

@@ -102,10 +102,10 @@ def _requests(
     version: Version | None,
 ) -> ReplayRequests:
     section = context.config.shadow
-    recorded: list[recorded_requests.Recorded] = []
+    recorded: list[recorded_requests.RecordedRow] = []
     if champion is not None and version is not None and section.source != "holdout":
         recorded = recorded_requests.newest(
-            recorded_requests.log_of(context.project, context.home, PRODUCTION),
+            recorded_requests.prediction_log_folder(context.project, context.home, PRODUCTION),
             version=version.number,
             features=champion.schema.names,
             count=section.requests,
@@ -157,7 +157,7 @@ def _judge(context: Context[ShadowFlags], challenger: Placement) -> Outcome:
     production = Placement.of(context.project, PRODUCTION, context.home)
     judgement = judge_live(live, section, check_same_versions(live, production, challenger))
     if judgement.is_over:
-        live_shadow.forget(context.home, name)
+        live_shadow.remove_state(context.home, name)
     return Outcome(
         summary=judgement.summary,
         checks=judgement.comparison.checks,

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from ml_pipeline.core.errors import EnvironmentFault, UsageError
 from ml_pipeline.core.report import ModelRef
 from ml_pipeline.online import api_contract
-from ml_pipeline.online.api_contract import Contract
+from ml_pipeline.online.api_contract import ContractResult
 from ml_pipeline.online.champion_requests import check_champion_requests
 from ml_pipeline.project import isolation
 from ml_pipeline.project.protected_files import Protected
@@ -41,8 +41,8 @@ def run(context: Context[VerifyFlags]) -> Outcome:
     url = _url(context.flags.url, deployment, name)
     token = read_token("127.0.0.1", placement.serving.token_env)
     context.progress(f"testing {url}", 0.1)
-    expected = api_contract.expected_of(deployment, url, placement)
-    contract = api_contract.contract(url, expected, token)
+    expected = api_contract.expected_deployment(deployment, url, placement)
+    contract = api_contract.check_contract(url, expected, token)
     replayed = (
         []
         if expected.bundle is None
@@ -93,7 +93,7 @@ def _url(url_flag: str | None, deployment: Deployment | None, name: str) -> str:
     return url_flag.rstrip("/")
 
 
-def _model(contract: Contract) -> ModelRef | None:
+def _model(contract: ContractResult) -> ModelRef | None:
     metadata = contract.metadata
     if not metadata:
         return None
