@@ -78,16 +78,14 @@ def test_inputs_of_the_model_outside_its_commit_are_named(addresses: Addresses) 
 
 
 @pytest.mark.parametrize(
-    ("challenger", "champion", "whose"),
+    ("challenger", "champion", "side"),
     [({}, CHAMPION, "challenger"), (CHALLENGER, {}, "champion")],
 )
 def test_a_version_without_a_commit_is_reported_from_the_registry(
-    challenger: dict[str, str], champion: dict[str, str], whose: str, addresses: Addresses
+    challenger: dict[str, str], champion: dict[str, str], side: str, addresses: Addresses
 ) -> None:
     """A version registered again after the registry was lost has no commit either."""
-    message = (
-        rf"the registry has no git commit of the {whose}'s version; .*'git\.commit'.*in MLflow"
-    )
+    message = rf"the registry has no git commit of the {side}'s version; .*'git\.commit'.*in MLflow"
     with pytest.raises(Refused, match=message):
         authors_of_change(ROOT, challenger, champion, POLICY)
 

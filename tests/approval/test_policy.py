@@ -31,10 +31,10 @@ def test_an_address_in_two_spellings_has_one_name(tmp_path):
 def test_a_file_sets_the_minimum(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text("approvers: [Asha]\nfour_eyes: true\nidentities: {A@Ex.org: Asha}\n")
-    found = policy.load(path, PolicySection())
-    assert (found.approvers, found.four_eyes) == (("Asha",), True)
-    assert found.identities == {"a@ex.org": "Asha"}
-    assert not found.may_approve("asha")
+    result = policy.load(path, PolicySection())
+    assert (result.approvers, result.four_eyes) == (("Asha",), True)
+    assert result.identities == {"a@ex.org": "Asha"}
+    assert not result.may_approve("asha")
 
 
 class TestTheProjectMayTighten:
@@ -92,16 +92,16 @@ class TestTheProjectMayTighten:
         self, base: Policy, section: PolicySection
     ) -> None:
         try:
-            found = tighten(base, section)
+            result = tighten(base, section)
         except UsageError:
             return
         assert all(
-            base.may_approve(name) for name in ("Asha", "Bina", "Zoe") if found.may_approve(name)
+            base.may_approve(name) for name in ("Asha", "Bina", "Zoe") if result.may_approve(name)
         )
-        assert found.four_eyes >= base.four_eyes
-        assert found.automatic <= base.automatic
-        assert found.allow_yes <= base.allow_yes
-        assert set(found.require) >= set(base.require)
+        assert result.four_eyes >= base.four_eyes
+        assert result.automatic <= base.automatic
+        assert result.allow_yes <= base.allow_yes
+        assert set(result.require) >= set(base.require)
 
 
 STRICT = Policy(
@@ -134,7 +134,7 @@ class TestAFurtherFileMayOnlyTighten:
         assert policy.stricter(Policy(), STRICT, "x") == STRICT
 
     @pytest.mark.parametrize(
-        ("key", "loose", "tight", "found"),
+        ("key", "loose", "tight", "result"),
         [
             ("approvers", [], ["Bina", "Zoe"], ("Bina",)),
             ("four_eyes", False, True, True),
@@ -145,10 +145,10 @@ class TestAFurtherFileMayOnlyTighten:
             ("keys", [], ["b" * 64], ("b" * 64,)),
         ],
     )
-    def test_every_key(self, key: str, loose: object, tight: object, found: object) -> None:
+    def test_every_key(self, key: str, loose: object, tight: object, result: object) -> None:
         base = STRICT if key != "automatic" else LENIENT
         assert policy.stricter(base, Policy(**{key: loose}), "x") == base
-        assert getattr(policy.stricter(base, Policy(**{key: tight}), "x"), key) == found
+        assert getattr(policy.stricter(base, Policy(**{key: tight}), "x"), key) == result
 
     @pytest.mark.parametrize(("one", "other"), [(True, False), (False, True), (False, False)])
     def test_a_breaking_contract_is_forbidden_by_either_side(self, one: bool, other: bool) -> None:
@@ -193,8 +193,8 @@ class TestAFurtherFileMayOnlyTighten:
     )
     def test_every_limit_of_the_gate(self, key: str, loose: object, tight: object) -> None:
         assert policy.stricter(STRICT, Policy(gate={key: loose}), "x") == STRICT
-        found = policy.stricter(STRICT, Policy(gate={key: tight}), "x")
-        assert getattr(found.gate, key) == tight
+        result = policy.stricter(STRICT, Policy(gate={key: tight}), "x")
+        assert getattr(result.gate, key) == tight
 
     def test_guards_are_merged_with_the_smaller_margin(self) -> None:
         other = Policy(gate={"guards": {"auc": 0.5, "accuracy": 0.1}})
@@ -224,9 +224,9 @@ class TestAFurtherFileMayOnlyTighten:
         first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
         first.write_text("four_eyes: true\nallow_yes: false\n")
         second.write_text("four_eyes: false\nallow_yes: true\nautomatic: true\nrequire: [lint]\n")
-        found = policy.minimum((first, second))
-        assert found == Policy(four_eyes=True, allow_yes=False, require=("lint",))
-        assert found.digest != policy.minimum(first).digest
+        result = policy.minimum((first, second))
+        assert result == Policy(four_eyes=True, allow_yes=False, require=("lint",))
+        assert result.digest != policy.minimum(first).digest
 
     @given(a=st.booleans(), b=st.booleans(), c=st.booleans(), d=st.booleans())
     def test_never_allows_what_one_of_them_forbids(
@@ -234,8 +234,8 @@ class TestAFurtherFileMayOnlyTighten:
     ) -> None:
         one = Policy(automatic=a, allow_yes=b)
         other = Policy(automatic=c, allow_yes=d)
-        found = policy.stricter(one, other, "x")
-        assert (found.automatic, found.allow_yes) == (a and c, b and d)
+        result = policy.stricter(one, other, "x")
+        assert (result.automatic, result.allow_yes) == (a and c, b and d)
 
 
 class TestDigest:

@@ -78,8 +78,8 @@ def test_it_is_an_in_toto_statement_about_the_bundle() -> None:
 
 def test_an_approval_without_a_champion_verifies_if_none_is_expected() -> None:
     expected = EXPECTED.model_copy(update={"champion": None})
-    found = verify(signed(champion=None, authors=None), [SIGNER.public_key], expected)
-    assert found.champion is None
+    approval = verify(signed(champion=None, authors=None), [SIGNER.public_key], expected)
+    assert approval.champion is None
 
 
 def test_a_signature_of_any_trusted_key_verifies() -> None:

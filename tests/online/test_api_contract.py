@@ -47,18 +47,18 @@ class Changed:
         await JSONResponse(changed, status)(scope, receive, send)
 
 
-def verdicts(found):
-    return {check.name: check.verdict for check in found.checks}
+def verdicts(result):
+    return {check.name: check.verdict for check in result.checks}
 
 
 def test_our_server_meets_the_contract(serve, app, bundle):
     serve(app)
-    found = check_contract("http://api", ExpectedDeployment(3, bundle.digest, bundle))
-    assert set(verdicts(found).values()) == {Verdict.PASS}
+    result = check_contract("http://api", ExpectedDeployment(3, bundle.digest, bundle))
+    assert set(verdicts(result).values()) == {Verdict.PASS}
     assert {"golden predictions", "NaN", "oversized body", "deployed version"} <= set(
-        verdicts(found)
+        verdicts(result)
     )
-    assert 0 < found.metrics["latency_median_ms"] <= found.metrics["latency_p99_ms"]
+    assert 0 < result.metrics["latency_median_ms"] <= result.metrics["latency_p99_ms"]
 
 
 def test_an_address_without_a_server_is_an_environment_error():
@@ -84,9 +84,9 @@ def test_a_token_is_sent(serve, bundle):
 )
 def test_another_version_than_the_deployed_one_fails(serve, app, expected, seen):
     serve(app)
-    found = {check.name: check for check in check_contract("http://api", expected).checks}
-    assert found["deployed version"].verdict is Verdict.FAIL
-    assert seen in found["deployed version"].observed
+    result = {check.name: check for check in check_contract("http://api", expected).checks}
+    assert result["deployed version"].verdict is Verdict.FAIL
+    assert seen in result["deployed version"].observed
 
 
 def plus(amount):
@@ -155,19 +155,19 @@ NONE = {"metadata", "one row", "NaN", "latency"}
 )
 def test_a_server_that_breaks_a_clause_fails_it(serve, app, bundle, change, failing):
     serve(Changed(app, change))
-    found = check_contract("http://api", ExpectedDeployment(3, bundle.digest, bundle))
-    failed = {name for name, verdict in verdicts(found).items() if verdict is Verdict.FAIL}
+    result = check_contract("http://api", ExpectedDeployment(3, bundle.digest, bundle))
+    failed = {name for name, verdict in verdicts(result).items() if verdict is Verdict.FAIL}
     assert failing <= failed
     if failing:
-        assert report.judge(found.checks) is Verdict.FAIL
+        assert report.judge(result.checks) is Verdict.FAIL
 
 
 def test_a_slow_server_is_reported_and_does_not_fail(serve, app, monkeypatch):
     monkeypatch.setattr(api_contract, "SLOW_SECONDS", 0.0)
     serve(app)
-    found = check_contract("http://api", ExpectedDeployment())
-    assert verdicts(found)["latency"] is Verdict.FAIL
-    assert report.judge(found.checks) is Verdict.PASS
+    result = check_contract("http://api", ExpectedDeployment())
+    assert verdicts(result)["latency"] is Verdict.FAIL
+    assert report.judge(result.checks) is Verdict.PASS
 
 
 class TestProbe:

@@ -92,10 +92,10 @@ def test_the_servers_behind_an_address_are_summed():
     with Address(server(requests=10, started=1.0), server(requests=5, started=2.0)) as at:
         servers = Servers(at.url, "d")
         assert servers.scrape()
-        found = servers.totals()
-    assert found.instances == 2
-    assert found.statuses == {200: 15}
-    assert sum(found.predictions.values()) == 15
+        totals = servers.totals()
+    assert totals.instances == 2
+    assert totals.statuses == {200: 15}
+    assert sum(totals.predictions.values()) == 15
 
 
 def test_a_later_scrape_replaces_a_servers_page_and_keeps_those_of_ended_servers():
@@ -106,9 +106,9 @@ def test_a_later_scrape_replaces_a_servers_page_and_keeps_those_of_ended_servers
         answer(first, 1)
         at.behind[1] = server(requests=100, started=3.0)
         servers.scrape()
-        found = servers.totals()
-    assert found.statuses == {200: 11 + 5 + 100}
-    assert found.instances == 3
+        totals = servers.totals()
+    assert totals.statuses == {200: 11 + 5 + 100}
+    assert totals.instances == 3
 
 
 def test_another_bundle_is_reported_and_not_counted():

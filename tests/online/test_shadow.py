@@ -20,35 +20,35 @@ def exchanges(move=lambda p: p, *, ms=5.0, group="", **other):
     made = []
     for index in range(COUNT):
         p = index / COUNT
-        found = (
+        response = (
             PredictionResponse((move(p),), ms) if not other else PredictionResponse(ms=ms, **other)
         )
-        made.append(Exchange(str(index), PredictionResponse((p,), 5.0), found, group))
+        made.append(Exchange(str(index), PredictionResponse((p,), 5.0), response, group))
     return made
 
 
-def verdicts_by_check(found):
-    return {check.name: check.verdict for check in found.checks}
+def verdicts_by_check(comparison):
+    return {check.name: check.verdict for check in comparison.checks}
 
 
 def test_the_same_answers_pass():
-    found = compare(exchanges(), SECTION)
-    assert set(verdicts_by_check(found).values()) == {Verdict.PASS}
-    assert found.metrics["compared"] == COUNT
-    assert (found.metrics["psi"], found.metrics["changed"]) == (pytest.approx(0), 0)
+    comparison = compare(exchanges(), SECTION)
+    assert set(verdicts_by_check(comparison).values()) == {Verdict.PASS}
+    assert comparison.metrics["compared"] == COUNT
+    assert (comparison.metrics["psi"], comparison.metrics["changed"]) == (pytest.approx(0), 0)
 
 
 def test_errors_fail():
     spoiled = exchanges()[1:] + exchanges(error="status 500")[:1]
-    found = compare(spoiled, SECTION)
-    assert verdicts_by_check(found)["errors"] is Verdict.FAIL
-    assert report.judge(found.checks) is Verdict.FAIL
+    comparison = compare(spoiled, SECTION)
+    assert verdicts_by_check(comparison)["errors"] is Verdict.FAIL
+    assert report.judge(comparison.checks) is Verdict.FAIL
 
 
 def test_another_number_of_rows_is_an_error():
     wrong = Exchange("x", PredictionResponse((0.1, 0.2), 5.0), PredictionResponse((0.1,), 5.0))
-    found = compare([*exchanges(), wrong], SECTION)
-    assert verdicts_by_check(found)["errors"] is Verdict.FAIL
+    comparison = compare([*exchanges(), wrong], SECTION)
+    assert verdicts_by_check(comparison)["errors"] is Verdict.FAIL
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_another_number_of_rows_is_an_error():
 )
 def test_requests_without_an_answer_are_missing(unanswered, dropped, verdict):
     missing = exchanges(error="no answer within 2 s", missing=True)[:unanswered]
-    found = compare([*exchanges()[unanswered:], *missing], SECTION, dropped=dropped)
-    assert verdicts_by_check(found)["missing answers"] is verdict
-    assert verdicts_by_check(found)["errors"] is Verdict.PASS
+    comparison = compare([*exchanges()[unanswered:], *missing], SECTION, dropped=dropped)
+    assert verdicts_by_check(comparison)["missing answers"] is verdict
+    assert verdicts_by_check(comparison)["errors"] is Verdict.PASS
 
 
 @pytest.mark.parametrize(
@@ -76,41 +76,41 @@ def test_latency_fails_over_the_limit_and_the_champions_multiple(ms, slow, verdi
 
 def test_a_shift_is_advisory_unless_it_is_required():
     shifted = exchanges(lambda p: min(1.0, p + 0.3))
-    found = compare(shifted, SECTION)
-    assert {verdicts_by_check(found)[name] for name in ("psi", "ks", "changed decisions")} == {
+    comparison = compare(shifted, SECTION)
+    assert {verdicts_by_check(comparison)[name] for name in ("psi", "ks", "changed decisions")} == {
         Verdict.FAIL
     }
-    assert report.judge(found.checks) is Verdict.PASS
+    assert report.judge(comparison.checks) is Verdict.PASS
     strict = compare(shifted, SECTION.model_copy(update={"advisory": ()}))
     assert report.judge(strict.checks) is Verdict.FAIL
 
 
 def test_inverted_predictions_are_extreme_disagreements():
-    found = compare(exchanges(lambda p: 1 - p), SECTION)
-    assert verdicts_by_check(found)["psi"] is Verdict.PASS  # the distribution is the same
-    assert verdicts_by_check(found)["extreme disagreements"] is Verdict.FAIL
-    why = next(check.why for check in found.checks if check.name == "extreme disagreements")
+    comparison = compare(exchanges(lambda p: 1 - p), SECTION)
+    assert verdicts_by_check(comparison)["psi"] is Verdict.PASS  # the distribution is the same
+    assert verdicts_by_check(comparison)["extreme disagreements"] is Verdict.FAIL
+    why = next(check.why for check in comparison.checks if check.name == "extreme disagreements")
     assert "more than shadow.extremes (0.01)" in why
     assert "name 'extreme' in shadow.advisory" in why
-    assert report.judge(found.checks) is Verdict.FAIL
+    assert report.judge(comparison.checks) is Verdict.FAIL
 
 
 def test_a_group_with_changed_predictions_is_named():
     same = exchanges(group="Banking")
     other = exchanges(lambda p: 1 - p, group="Hydropower")[:60]
     small = exchanges(lambda p: 1 - p, group="Tourism")[:5]
-    found = compare([*same, *other, *small], SECTION)
-    check = next(check for check in found.checks if check.name == "groups")
+    comparison = compare([*same, *other, *small], SECTION)
+    check = next(check for check in comparison.checks if check.name == "groups")
     assert check.verdict is Verdict.FAIL
     assert "Hydropower" in check.why
     assert "Banking" not in check.why
-    assert "Tourism" not in found.metrics["groups"]
+    assert "Tourism" not in comparison.metrics["groups"]
 
 
 @pytest.mark.parametrize("count", [0, 199])
 def test_too_few_answers_are_inconclusive(count):
-    found = compare(exchanges()[:count], SECTION)
-    assert report.judge(found.checks) is Verdict.INCONCLUSIVE
+    comparison = compare(exchanges()[:count], SECTION)
+    assert report.judge(comparison.checks) is Verdict.INCONCLUSIVE
 
 
 def test_too_short_a_time_is_inconclusive():
@@ -126,29 +126,29 @@ def test_a_champion_that_did_not_answer_leaves_nothing_to_compare_with():
         Exchange(one.id, PredictionResponse(error="status 500", ms=1.0), one.challenger)
         for one in exchanges()[:30]
     ]
-    found = compare([*exchanges()[30:], *broken], SECTION)
-    assert verdicts_by_check(found)["the champion answered"] is Verdict.INCONCLUSIVE
+    comparison = compare([*exchanges()[30:], *broken], SECTION)
+    assert verdicts_by_check(comparison)["the champion answered"] is Verdict.INCONCLUSIVE
 
 
 def test_without_a_champion_it_is_compared_with_the_trained_model():
-    found = against_trained(exchanges(lambda p: p + 1e-7), SECTION)
-    assert report.judge(found.checks) is Verdict.PASS
-    assert verdicts_by_check(found)["psi"] is Verdict.SKIPPED
+    comparison = against_trained(exchanges(lambda p: p + 1e-7), SECTION)
+    assert report.judge(comparison.checks) is Verdict.PASS
+    assert verdicts_by_check(comparison)["psi"] is Verdict.SKIPPED
     other = against_trained(exchanges(lambda p: p + 1e-3), SECTION)
     assert verdicts_by_check(other)["trained probabilities"] is Verdict.FAIL
 
 
 @pytest.mark.parametrize("function", [compare, against_trained])
 def test_a_challenger_that_never_answers_does_not_pass(function):
-    found = function(exchanges(error="refused", missing=True), SECTION)
-    assert report.judge(found.checks) is Verdict.FAIL
-    assert verdicts_by_check(found)["latency"] is Verdict.INCONCLUSIVE
-    assert not math.isfinite(found.metrics["p99_ms"]["challenger"])
+    comparison = function(exchanges(error="refused", missing=True), SECTION)
+    assert report.judge(comparison.checks) is Verdict.FAIL
+    assert verdicts_by_check(comparison)["latency"] is Verdict.INCONCLUSIVE
+    assert not math.isfinite(comparison.metrics["p99_ms"]["challenger"])
 
 
 def test_limits_that_are_not_required_are_advisory():
-    found = compare(exchanges(lambda p: 1 - p), SECTION.model_copy(update={"required": False}))
-    assert not any(check.required for check in found.checks)
+    comparison = compare(exchanges(lambda p: 1 - p), SECTION.model_copy(update={"required": False}))
+    assert not any(check.required for check in comparison.checks)
 
 
 class TestOtherTasks:
@@ -169,12 +169,12 @@ class TestOtherTasks:
 
     @pytest.mark.parametrize("task", [REGRESSION, CLASSES], ids=lambda task: task.name)
     def test_the_same_answers_pass(self, task):
-        found = compare(self.answers(task, lambda value: value), SECTION, task=task)
-        verdicts = verdicts_by_check(found)
+        comparison = compare(self.answers(task, lambda value: value), SECTION, task=task)
+        verdicts = verdicts_by_check(comparison)
         if task is self.REGRESSION:
             assert verdicts.pop("changed decisions") is Verdict.SKIPPED
         assert {*verdicts.values()} == {Verdict.PASS}
-        assert found.metrics["psi"] == pytest.approx(0)
+        assert comparison.metrics["psi"] == pytest.approx(0)
 
     def test_numbers_are_compared_in_standard_deviations_of_the_labels(self):
         near = compare(
@@ -195,8 +195,8 @@ class TestOtherTasks:
 
     @pytest.mark.parametrize("task", [REGRESSION, CLASSES], ids=lambda task: task.name)
     def test_without_a_champion_they_are_compared_with_the_trained_model(self, task):
-        found = against_trained(self.answers(task, lambda value: value), SECTION, task)
-        assert verdicts_by_check(found)["trained predictions"] is Verdict.PASS
+        comparison = against_trained(self.answers(task, lambda value: value), SECTION, task)
+        assert verdicts_by_check(comparison)["trained predictions"] is Verdict.PASS
         wrong = self.answers(task, lambda _: 0.0 if task is self.REGRESSION else (0.0, 1.0, 0.0))
         assert (
             verdicts_by_check(against_trained(wrong, SECTION, task))["trained predictions"]

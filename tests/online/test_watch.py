@@ -38,13 +38,13 @@ def totals(statuses=None, *, seconds=(0.005,) * 200, answers=REFERENCE[:200]):
     )
 
 
-def judged(found, section=SECTION, reference=REFERENCE):
-    checks, metrics = watch.judge(found, section, reference)
+def judge_counts(counts, section=SECTION, reference=REFERENCE):
+    checks, metrics = watch.judge(counts, section, reference)
     return {check.name: check for check in checks}, metrics, report.judge(checks)
 
 
 def test_answers_as_in_training_pass():
-    checks, metrics, verdict = judged(totals())
+    checks, metrics, verdict = judge_counts(totals())
     assert verdict is Verdict.PASS
     assert {check.verdict for check in checks.values()} == {Verdict.PASS}
     assert (metrics["requests"], metrics["rows"], metrics["errors"]) == (200, 200, 0)
@@ -53,8 +53,8 @@ def test_answers_as_in_training_pass():
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_errors_beyond_the_limit_fail(status):
-    assert judged(totals({200: 198, status: 2}))[2] is Verdict.PASS
-    checks, _, verdict = judged(totals({200: 197, status: 3}))
+    assert judge_counts(totals({200: 198, status: 2}))[2] is Verdict.PASS
+    checks, _, verdict = judge_counts(totals({200: 197, status: 3}))
     assert verdict is Verdict.FAIL
     assert checks["errors"].observed == "1.50%"
     assert checks["errors"].expected == "at most 1.00%"
@@ -63,9 +63,9 @@ def test_errors_beyond_the_limit_fail(status):
 
 @pytest.mark.parametrize("status", [400, 408, 413, 415, 422, 431])
 def test_refused_requests_are_shown_and_count_against_no_version(status):
-    checks, metrics, verdict = judged(totals({200: 190, status: 10}))
+    checks, metrics, verdict = judge_counts(totals({200: 190, status: 10}))
     assert checks["refused requests"].verdict is Verdict.PASS
-    checks, metrics, verdict = judged(totals({200: 100, status: 100_000}))
+    checks, metrics, verdict = judge_counts(totals({200: 100, status: 100_000}))
     assert checks["refused requests"].verdict is Verdict.FAIL
     assert not checks["refused requests"].required
     assert checks["refused requests"].why == f"status {status}: 100000"
@@ -75,20 +75,20 @@ def test_refused_requests_are_shown_and_count_against_no_version(status):
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 422])
 def test_requests_that_the_model_does_not_answer_hide_no_error(status):
-    checks, metrics, _ = judged(totals({200: 90, 500: 10, status: 100_000}))
+    checks, metrics, _ = judge_counts(totals({200: 90, 500: 10, status: 100_000}))
     assert metrics["requests"] == 100
     assert checks["errors"].verdict is Verdict.FAIL
 
 
 def test_a_slow_hundredth_fails():
-    checks, metrics, _ = judged(totals(seconds=[0.005] * 196 + [0.4] * 4))
+    checks, metrics, _ = judge_counts(totals(seconds=[0.005] * 196 + [0.4] * 4))
     assert checks["latency"].verdict is Verdict.FAIL
     assert 250 < metrics["p99_ms"] < 500
-    assert judged(totals(seconds=[0.005] * 199 + [0.4]))[2] is Verdict.PASS
+    assert judge_counts(totals(seconds=[0.005] * 199 + [0.4]))[2] is Verdict.PASS
 
 
 def test_predictions_unlike_those_of_training_fail():
-    checks, metrics, _ = judged(totals(answers=[0.97] * 200))
+    checks, metrics, _ = judge_counts(totals(answers=[0.97] * 200))
     assert checks["prediction distribution"].verdict is Verdict.FAIL
     assert metrics["psi"] > 5
 
@@ -109,15 +109,15 @@ def test_predictions_of_other_tasks_are_compared_by_their_own_bins(name):
     verdicts = {}
     for key, predictions in (("served", served), ("shifted", shifted)):
         counted = buckets(task.bins, map(task.histogram_value, values_of(predictions)))
-        found = replace(totals({200: 300, 400: 40, 422: 60}), predictions=counted)
-        checks, metrics, _ = judged(found, reference=task.histogram_values(trained))
+        counts = replace(totals({200: 300, 400: 40, 422: 60}), predictions=counted)
+        checks, metrics, _ = judge_counts(counts, reference=task.histogram_values(trained))
         assert metrics["requests"] == metrics["rows"] == 300
         verdicts[key] = checks["prediction distribution"].verdict
     assert verdicts == {"served": Verdict.PASS, "shifted": Verdict.FAIL}
 
 
 @pytest.mark.parametrize(
-    ("found", "reference", "name"),
+    ("counts", "reference", "name"),
     [
         (totals(), None, "prediction distribution"),
         (totals(), np.array([]), "prediction distribution"),
@@ -127,8 +127,8 @@ def test_predictions_of_other_tasks_are_compared_by_their_own_bins(name):
         (MetricTotals(statuses={200: 200}), REFERENCE, "latency"),
     ],
 )
-def test_a_figure_that_cannot_be_measured_is_inconclusive(found, reference, name):
-    checks, _, verdict = judged(found, reference=reference)
+def test_a_figure_that_cannot_be_measured_is_inconclusive(counts, reference, name):
+    checks, _, verdict = judge_counts(counts, reference=reference)
     assert checks[name].verdict is Verdict.INCONCLUSIVE
     assert checks[name].why
     assert checks[name].observed.endswith("unknown")
@@ -137,7 +137,7 @@ def test_a_figure_that_cannot_be_measured_is_inconclusive(found, reference, name
 
 @pytest.mark.parametrize("statuses", [{}, {200: 99}, {500: 99}, {401: 5000}, {422: 5000}])
 def test_too_few_requests_are_skipped_whatever_their_status(statuses):
-    checks, _, verdict = judged(totals(statuses))
+    checks, _, verdict = judge_counts(totals(statuses))
     assert verdict is Verdict.SKIPPED
     assert checks["live requests"].verdict is Verdict.INCONCLUSIVE
     assert not checks["live requests"].required
@@ -161,7 +161,7 @@ class TestQuantile:
     def test_lies_in_the_bucket_of_the_quantile(self, values):
         rank = math.ceil(0.99 * len(values))
         exact = sorted(values)[rank - 1]
-        found = watch.quantile(buckets(SECONDS, values), 0.99)
+        estimate = watch.quantile(buckets(SECONDS, values), 0.99)
         upper = min(bound for bound in SECONDS if bound >= exact)
         lower = max((bound for bound in SECONDS if bound < exact), default=0.0)
-        assert lower <= found <= upper + 1e-12
+        assert lower <= estimate <= upper + 1e-12

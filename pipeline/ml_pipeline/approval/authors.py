@@ -35,10 +35,9 @@ def authors_of_change(
     until = challenger.get(COMMIT_TAG)
     since = None if champion is None else champion.get(COMMIT_TAG)
     if until is None or (champion is not None and since is None):
-        whose = "challenger" if until is None else "champion"
+        side = "challenger" if until is None else "champion"
         raise Refused(
-            "four eyes cannot be verified: "
-            f"the registry has no git commit of the {whose}'s version",
+            f"four eyes cannot be verified: the registry has no git commit of the {side}'s version",
             expected=f"its tag '{COMMIT_TAG}', with the commit that it was built from",
             hint="a version that --restore-registry registered again has none: an administrator "
             "sets the tag in MLflow; a version from outside a git repository has to be registered "

@@ -295,8 +295,8 @@ class _Clauses:
         bundle = self._expected.bundle
         if bundle is None:
             raise UnexpectedResponse("no bundle to compare with")
-        found = golden_answers(self._api, bundle)
-        return check_golden(found, bundle.golden.predictions, bundle.task.tolerance)
+        predictions = golden_answers(self._api, bundle)
+        return check_golden(predictions, bundle.golden.predictions, bundle.task.tolerance)
 
     def _latency(self) -> str:
         row = {"features": self._row()}

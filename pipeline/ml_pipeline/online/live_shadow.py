@@ -206,12 +206,12 @@ def copy_counts(live: LiveShadow) -> CopyCounts | None:
 def records(live: LiveShadow) -> RecordedExchanges:
     """Return the records so far, also after the copying has ended."""
     path = _target(live).shadow_records(live.shadow)
-    found = read_exchanges(path)
+    exchanges = read_exchanges(path)
     full = (
-        len(found) >= mirror_reader.MAX_RECORDED
+        len(exchanges) >= mirror_reader.MAX_RECORDED
         or path.stat().st_size >= mirror_reader.MAX_RECORDED_BYTES
     )
-    return RecordedExchanges(found, full)
+    return RecordedExchanges(exchanges, full)
 
 
 def end(live: LiveShadow) -> CopyCounts | None:
@@ -226,20 +226,20 @@ def remove_state(home: Home, name: str) -> None:
 
 def read_exchanges(path: Path) -> list[Exchange]:
     """Return the requests of a file of records; an incomplete last line is left out."""
-    found = []
+    exchanges = []
     with path.open("rb") as stream:
         for line in stream:
             if not line.endswith(b"\n"):
                 break
             record = json.loads(line)
-            found.append(
+            exchanges.append(
                 Exchange(
                     record["id"],
                     _parse_response(record["champion"]),
                     _parse_response(record["challenger"]),
                 )
             )
-    return found
+    return exchanges
 
 
 Positions = tuple[int | None, ...]
@@ -284,14 +284,14 @@ def copying_target(target: str, environment: str) -> SupportsLiveShadow:
     Raises:
         UsageError: its servers cannot copy requests.
     """
-    found = load_target(target)
-    if not isinstance(found, SupportsLiveShadow):
+    loaded = load_target(target)
+    if not isinstance(loaded, SupportsLiveShadow):
         raise UsageError(
             f"{environment} has the target {target}, whose servers cannot copy requests",
             expected="a target that can, such as process or docker",
             hint="replay instead: 'ml-pipeline shadow ENV' without --start",
         )
-    return found
+    return loaded
 
 
 def _target(live: LiveShadow) -> SupportsLiveShadow:

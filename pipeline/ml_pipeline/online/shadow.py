@@ -127,11 +127,11 @@ def against_trained(
 
 def _check_row_count(exchange: Exchange) -> Exchange:
     """Treat a response with another number of rows than sent as an error."""
-    sent, found = len(exchange.champion.predictions), exchange.challenger
-    if found.error or len(found.predictions) == sent:
+    sent, response = len(exchange.champion.predictions), exchange.challenger
+    if response.error or len(response.predictions) == sent:
         return exchange
     wrong = PredictionResponse(
-        ms=found.ms, error=f"{len(found.predictions)} answers to {sent} rows"
+        ms=response.ms, error=f"{len(response.predictions)} answers to {sent} rows"
     )
     return replace(exchange, challenger=wrong)
 
@@ -241,14 +241,14 @@ def _service_checks(
 
 def _prediction_checks(rows: _Rows, section: ShadowSection, task: Task) -> list[Check]:
     """Return the checks of the predictions; inconclusive without rows."""
-    found = _distances(rows, section, task)
+    distances = _distances(rows, section, task)
     unit = f" {task.change_unit}" if task.change_unit else ""
     limits = (
-        ("psi", found["psi"], section.psi, "psi", "population stability index"),
-        ("ks", found["ks"], section.ks, "ks", "Kolmogorov-Smirnov distance"),
+        ("psi", distances["psi"], section.psi, "psi", "population stability index"),
+        ("ks", distances["ks"], section.ks, "ks", "Kolmogorov-Smirnov distance"),
         (
             "changed decisions",
-            found["changed"],
+            distances["changed"],
             section.changed,
             "changed",
             f"share of decisions at {section.threshold:g} that change"
@@ -257,7 +257,7 @@ def _prediction_checks(rows: _Rows, section: ShadowSection, task: Task) -> list[
         ),
         (
             "extreme disagreements",
-            found["extremes"],
+            distances["extremes"],
             section.extremes,
             "extremes",
             f"share of answers that differ by {section.extreme:g}{unit} or more",
@@ -277,10 +277,10 @@ def _prediction_checks(rows: _Rows, section: ShadowSection, task: Task) -> list[
         for name, value, limit, key, what in limits
         if value is not None
     ]
-    if found["changed"] is None:
+    if distances["changed"] is None:
         why = f"no decision follows from the predictions of a {task.title}"
         checks.append(Check(name="changed decisions", verdict=Verdict.SKIPPED, why=why))
-    return [*checks, *_group_check(found["groups"], section)]
+    return [*checks, *_group_check(distances["groups"], section)]
 
 
 def _remedy(key: str, name: str, section: ShadowSection) -> str:
