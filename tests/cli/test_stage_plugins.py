@@ -14,7 +14,7 @@ import pytest
 from ml_pipeline import Stage, cli
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.stages import gate_demands
-from ml_pipeline.stages.plugins import all_stages, stage_named
+from ml_pipeline.stages.plugins import all_stages, maker_of, stage_named
 from ml_pipeline.stages.record import NoFlags
 from ml_pipeline.stages.table import STAGES, runs
 
@@ -201,9 +201,16 @@ def test_without_it_the_gate_demands_nothing_of_it(make_project) -> None:
             ),
             "after='trian' names no stage; did you mean 'train'",
         ),
+        (
+            (
+                "from ml_pipeline import Stage\n"
+                "STAGE = Stage(name='ours', summary='', fails_when='', phase='delivry')"
+            ),
+            "phase='delivry'; did you mean 'delivery'",
+        ),
         ("raise ValueError('broken')", "cannot be loaded: ValueError: broken"),
     ],
-    ids=["no record", "another name", "unknown place", "broken"],
+    ids=["no record", "another name", "unknown place", "unknown phase", "broken"],
 )
 def test_a_wrong_record_names_its_package(install_distribution, record, message) -> None:
     install_distribution("ours-ml", {GROUP: {"ours": "ours_ml:STAGE"}}, ours_ml=record)
@@ -211,6 +218,33 @@ def test_a_wrong_record_names_its_package(install_distribution, record, message)
         all_stages()
     assert "entry point of ml_pipeline.stages in ours-ml 1.0" in str(raised.value)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "fault"),
+    [
+        ("import acme_unknown", "ModuleNotFoundError: No module named 'acme_unknown'"),
+        ("print('no function run')", "AttributeError: module 'ours_run' has no attribute 'run'"),
+    ],
+)
+def test_a_broken_module_of_a_plugin_is_a_usage_error(
+    install_distribution, make_project, capsys, module, fault
+) -> None:
+    record = (
+        "from ml_pipeline import Stage\n"
+        "STAGE = Stage(name='ours', summary='', fails_when='', phase='check', module='ours_run')"
+    )
+    install_distribution(
+        "ours-ml", {GROUP: {"ours": "ours_ml:STAGE"}}, ours_ml=record, ours_run=module
+    )
+    assert cli.main(["ours", "--project", str(make_project().root)]) == 2
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"plug-in stage 'ours': module ours_run: {fault}" in shown
+
+
+def test_an_artefact_that_no_stage_writes_has_the_nearest_as_hint() -> None:
+    with pytest.raises(UsageError, match=r"did you mean 'data/predictions\.parquet'"):
+        maker_of("data/prediction.parquet")
 
 
 def test_the_name_of_a_stage_of_the_table_is_refused(install_distribution) -> None:

@@ -104,6 +104,7 @@ def validate_source(
         frame = sample_newest(frame, sample_size, entity, time)
     today = datetime.now(UTC).date()
     names = list(frame.columns)
+    binary = load_task(project.config.problem.task).objective.kind == "binary"
     tests = row_tests(problem, data, names, today)
     validation = validate(
         frame,
@@ -115,7 +116,7 @@ def validate_source(
         origin=Origin(
             source,
             data.columns,
-            problem.label_column,
+            problem.label_column if binary else None,
             {column.name for column in problem.columns()},
             lines_tolerance(data),
             source.date_format,
@@ -125,7 +126,6 @@ def validate_source(
     checks = [*validation.checks, *observed]
     if len(frame):
         columns = [column for column in problem.columns() if column.name in names]
-        binary = load_task(project.config.problem.task).objective.kind == "binary"
         whole = frame_tests(columns, time, data, today, problem.label_column, binary=binary)
         whole = independent_tests(validation, tests, whole)
         checks += check_frame(validation.clean, whole)

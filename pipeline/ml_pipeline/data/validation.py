@@ -72,7 +72,7 @@ class Origin:
     Attributes:
         source: the rows of the source; the frame may be a sample of them.
         names: the name in the source of each of the problem's columns, where it differs.
-        label: the column that holds the label, if any.
+        label: the column of a binary label, which need not hold numbers, if any.
         fixed: columns whose kind no option changes.
         tolerance: tolerated share of unreadable lines in a text file.
         date_format: the configured format of the source's dates, if any.

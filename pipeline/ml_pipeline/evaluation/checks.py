@@ -163,7 +163,10 @@ def noise(effect: float, limit: float) -> Check:
         verdict=Verdict.PASS if passed else Verdict.FAIL,
         observed=effect,
         expected=f"a mean change of at most {limit:g}",
-        why="" if passed else "the predictions depend on the last decimals of the inputs",
+        why=""
+        if passed
+        else "the predictions depend on the last decimals of the inputs; try another estimator, or "
+        "set evaluate.max_noise_effect",
     )
 
 

@@ -173,7 +173,9 @@ def _sufficiency_checks(
             verdict=Verdict.PASS if enough else Verdict.INCONCLUSIVE,
             observed=len(rows),
             expected=f"at least {section.min_requests}",
-            why="" if enough else f"{len(rows)} answers of both are too few to compare",
+            why=""
+            if enough
+            else f"{len(rows)} answers of both are too few to compare: see shadow.min_requests",
         ),
         Check(
             name="the champion answered",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ml_pipeline.core.errors import UsageError, nearest
-from ml_pipeline.stages.record import Stage
+from ml_pipeline.stages.record import Phase, Stage
 from ml_pipeline.stages.table import STAGES
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ def all_stages() -> Mapping[str, Stage]:
             raise UsageError(
                 f"plug-in {plugin} has the name of a stage of ml-pipeline",
                 hint="rename it, or uninstall the package that provides it",
+            )
+        if record.phase not in get_args(Phase):
+            raise UsageError(
+                f"plug-in {plugin}: phase='{record.phase}'",
+                hint=nearest(record.phase, get_args(Phase)),
             )
         if record.after and record.after not in STAGES:
             raise UsageError(
@@ -126,10 +131,11 @@ def maker_of(artefact: str) -> str:
     """Return the name of the stage that writes this path of the working folder.
 
     Raises:
-        LookupError: no stage's record lists it.
+        UsageError: no stage's record lists it.
     """
     own = next((stage.name for stage in STAGES.values() if stage.makes(artefact)), None)
     made_by = own or next((one.name for one in all_stages().values() if one.makes(artefact)), None)
     if made_by is not None:
         return made_by
-    raise LookupError(f"no stage writes {artefact}")
+    paths = [path for stage in all_stages().values() for path in stage.writes if "*" not in path]
+    raise UsageError(f"no stage writes '{artefact}'", hint=nearest(artefact, paths))

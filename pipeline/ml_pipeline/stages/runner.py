@@ -13,9 +13,10 @@ from typing import Any, cast
 from ml_pipeline import __version__
 from ml_pipeline.bundle.identity import installed_version
 from ml_pipeline.core import errors, report, workdir
-from ml_pipeline.core.errors import EnvironmentFault, PipelineError, WaitingForPerson
+from ml_pipeline.core.errors import EnvironmentFault, PipelineError, UsageError, WaitingForPerson
 from ml_pipeline.core.report import Check, StageReport, Verdict
 from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.table import STAGES
 from ml_pipeline.training.estimators.loader import loaded_packages
 
 HEAVY = {
@@ -113,8 +114,23 @@ def execute(context: Context[Any]) -> Result:
 
 
 def _run_of(context: Context[Any]) -> Callable[[Context[Any]], Outcome]:
-    module = importlib.import_module(context.stage.module)
-    return cast(Callable[[Context[Any]], Outcome], module.run)
+    """Return the function of the stage's module.
+
+    Raises:
+        UsageError: the module of a plug-in cannot be imported, or has no ``run``.
+    """
+    stage = context.stage
+    try:
+        run = importlib.import_module(stage.module).run
+    except Exception as error:
+        if stage.name in STAGES:
+            raise
+        raise UsageError(
+            f"plug-in stage '{stage.name}': module {stage.module}: {type(error).__name__}: {error}",
+            expected="a module with a function run(context)",
+            hint="correct or uninstall the package that provides it",
+        ) from error
+    return cast(Callable[[Context[Any]], Outcome], run)
 
 
 def _failed(context: Context[Any], error: BaseException, exit_code: int) -> tuple[Outcome, Verdict]:
