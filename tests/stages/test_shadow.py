@@ -366,10 +366,10 @@ def test_what_a_challenger_may_be_asked_without_is_left_out():
     places = live_shadow.positions(FeatureSchema((a,)), FeatureSchema((a, b)))
     assert places == (0, None)
     assert (
-        mirror_reader.reorder_row(b'{"features": [[1.5]]}', places)
+        mirror_reader.reorder_request(b'{"features": [[1.5]]}', places)
         == b'{"features": [[1.5, null]]}'
     )
-    with_digest = mirror_reader.reorder_row(b'{"features": [1.5]}', None, "abc")
+    with_digest = mirror_reader.reorder_request(b'{"features": [1.5]}', None, "abc")
     assert json.loads(with_digest) == {"features": [1.5], "contract": "abc"}
 
 
