@@ -191,6 +191,6 @@ class TestSmallImage:
         found = small()
         assert found.status_code == 501
         assert (
-            "sets environments.staging.image in ml.yaml to an image of docker/server-raw"
+            "set environments.staging.image in ml.yaml to an image of docker/server-raw"
             in (found.json()["error"])
         )

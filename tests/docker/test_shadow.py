@@ -125,7 +125,7 @@ def test_a_replaced_server_ends_the_shadow_as_inconclusive(delivery, production)
     delivery.server("production").restart(timeout=1)
     result = delivery.shadow(judge=True)
     assert (result.exit_code, result.report.verdict) == (1, Verdict.INCONCLUSIVE)
-    assert "replaced or stopped meanwhile" in named(result, "requests were copied").why
+    assert "the server was replaced or stopped" in named(result, "requests were copied").why
     await_ready(production.url)
     assert delivery.shadow(start=True).exit_code == 0
     delivery.deploy("production", delivery.make_bundle("other", weight=2.0), 5)
