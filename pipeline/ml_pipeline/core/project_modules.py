@@ -7,6 +7,7 @@ a time: the modules of another root are dropped from ``sys.modules`` first.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
 from pathlib import Path
@@ -46,6 +47,46 @@ def load_object(root: Path, reference: str, *, key: str) -> Any:
         public = [each for each in vars(module) if not each.startswith("_")]
         raise UsageError(f"{key}: module {module_name} has no '{name}'", hint=nearest(name, public))
     return getattr(module, name)
+
+
+def check_reference(root: Path, reference: str, *, key: str) -> None:
+    """Check that ``module:name`` is in the project at ``root``, without importing it.
+
+    A name that the module makes while it runs (``from x import *``, ``__getattr__``) is accepted.
+
+    Raises:
+        UsageError: there is no such file, it is not Python, or it defines no such name.
+    """
+    module, _, name = reference.partition(":")
+    path = root / (module.replace(".", "/") + ".py")
+    if not path.is_file():
+        path = root / module.replace(".", "/") / "__init__.py"
+    if not path.is_file():
+        raise UsageError(
+            f"{key}: there is no module {module} in {root}",
+            expected=f"{module.replace('.', '/')}.py",
+        )
+    try:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(f"{key}: {path} is not Python: {error}") from None
+    names = _defined_names(tree)
+    if name not in names and not names & {"*", "__getattr__"}:
+        public = sorted(each for each in names if not each.startswith("_"))
+        raise UsageError(f"{key}: module {module} has no '{name}'", hint=nearest(name, public))
+
+
+def _defined_names(tree: ast.Module) -> set[str]:
+    """Return the names that a module binds anywhere, those inside functions included."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
 
 
 def search_path(root: Path) -> list[str]:

@@ -200,20 +200,27 @@ def _policy(project: Project, files: tuple[PolicyFile, ...]) -> Check:
 
 
 def _check_names(project: Project) -> None:
-    """Refuse unknown names of problem, estimator, metrics and targets, and a shared port.
+    """Refuse unknown names of problem, estimator, metrics, checks and targets, and a shared port.
 
     Raises:
         UsageError: names the key.
     """
+    from ml_pipeline.core.project_modules import check_reference
     from ml_pipeline.gate.comparison_set import check_metrics
     from ml_pipeline.problems.loader import load_problem
     from ml_pipeline.targets.loader import load_target
+    from ml_pipeline.training.estimators.loader import is_own
     from ml_pipeline.training.trainer import recipes_of
 
     config = project.config
     problem = load_problem(config.problem, project.root)
     recipes_of(config.train)
     check_metrics(config, problem)
+    if is_own(config.train.estimator):
+        check_reference(project.root, config.train.estimator, key="train.estimator")
+    for name in config.gate.checks:
+        if ":" in name:
+            check_reference(project.root, name, key="gate.checks")
     port_owners: dict[int, str] = {}
     for name, section in config.environments.items():
         load_target(section.target)
