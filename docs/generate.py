@@ -151,8 +151,8 @@ passes only with its report, which must name the model that it is about
 `names_model=False`. `ml-pipeline stages` lists every installed stage; with `--json` it
 prints what a Jenkins step reads about each.
 
-`name`, `summary`, `fails_when` and `phase` are required. `phase` is `check`, `delivery`, `promotion`
-or `on demand`; [mlPipeline](../how-to/jenkins.md) says when each runs in a build.
+`name`, `summary`, `fails_when` and `phase` are required. `phase` is `check`, `delivery`,
+`promotion` or `on demand`; [mlPipeline](../how-to/jenkins.md) says when each runs in a build.
 
 A record that cannot be loaded, has the name of another stage, or has a `phase` or an `after` that
 does not exist is a usage error (exit code 2) that names the entry point and its package; so is a

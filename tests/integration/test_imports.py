@@ -25,7 +25,10 @@ EXPECTED: tuple[tuple[tuple[str, ...], set[str]], ...] = (
         ("train",),
         FRAMES | {"onnx", "onnxmltools", "onnxruntime", "sklearn", "talib", "xgboost"},
     ),
-    (("evaluate",), FRAMES | {"fairlearn", "onnxruntime", "sklearn", "statsmodels", "talib"}),
+    (
+        ("evaluate",),
+        FRAMES | {"fairlearn", "matplotlib", "onnxruntime", "sklearn", "statsmodels", "talib"},
+    ),
     (("package",), FRAMES | {"onnxruntime", "sklearn", "xgboost"}),
     (("register",), FRAMES | {"mlflow", "onnxruntime"}),
     (("gate",), FRAMES | {"mlflow", "onnxruntime", "statsmodels"}),

@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from ml_pipeline.core.report import Verdict
+from ml_pipeline.core.report import Profile, Verdict
 from ml_pipeline.stages import runner
 from ml_pipeline.stages.context import Context
 
@@ -128,6 +129,15 @@ class TestQuick:
         skipped = {c.name for c in done.report.checks if c.verdict is Verdict.SKIPPED}
         assert "threshold auc" in skipped
         assert any("test_it" in name for name in skipped)
+
+    def test_only_a_full_run_draws_the_plots(self, trained):
+        context = trained()
+        plot = context.workdir / "pages/evaluate.png"
+        assert "pages/evaluate.png" in runner.execute(context).report.outputs
+        assert plot.is_file()
+        report = runner.execute(replace(context, profile=Profile.QUICK)).report
+        assert "pages/evaluate.png" not in report.outputs
+        assert not plot.exists()
 
     def test_a_sample_that_lost_rows_still_has_persistence(self, make_project, make_context):
         project = make_project(**SLICE)
