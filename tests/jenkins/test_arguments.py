@@ -44,11 +44,9 @@ WRONG = [
     ("mlAgent(image: 'x', node: 'y') { echo 'in' }", "mlAgent: image and node exclude each other"),
     ("mlAgent(home: '/a b') { echo 'in' }", "mlAgent: 'home' is '/a b'"),
     ("mlAgent(image: 'x', cache: '$(id)') { echo 'in' }", "'cache' is '$(id)'"),
-    ("mlPipeline(stages: [trian: false])", "stages: no stage 'trian'; did you mean 'train'?"),
     ("mlPipeline(stages: [train: false])", "stages: evaluate needs what train makes"),
     ("mlPipeline(stages: ['validate-data': false])", "stages: train needs what validate-data"),
     ("mlPipeline(stages: [train: false, evaluate: false])", "package needs what train makes"),
-    ("mlPipeline(before: [gates: { }])", "before: no stage 'gates'; did you mean 'gate'?"),
     ("mlPipeline(stages: [train: [epochs: 5]])", "mlTrain: unknown argument 'epochs'"),
     ("mlPipeline(whenKept: true)", "mlPipeline: 'whenKept' is the Boolean 'true'; expected a text"),
     ("mlRun(stage: 'trian')", "mlRun: no stage 'trian'; did you mean 'train'?"),
@@ -68,6 +66,22 @@ def test_a_wrong_argument_fails_before_anything_runs(
     assert message in build.text
     assert not package.calls
     assert not build.calls("node")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("mlPipeline(stages: [trian: false])", "stages: no stage 'trian'; did you mean 'train'?"),
+        ("mlPipeline(before: [gates: { }])", "before: no stage 'gates'; did you mean 'gate'?"),
+    ],
+)
+def test_a_name_that_could_be_a_plugins_is_looked_up_before_any_stage(
+    deliver: Deliver, package: Package, call: str, message: str
+) -> None:
+    build = deliver(f"{LIBRARY}{call}\n")
+    assert build.result == "FAILURE"
+    assert message in build.text
+    assert not package.calls
 
 
 def test_a_text_may_be_interpolated(deliver: Deliver, package: Package) -> None:
