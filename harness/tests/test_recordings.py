@@ -111,6 +111,10 @@ BESIDE = {
         "printed again after the restart, which takes no time here",
     ),
     "sh-ended": (r"got TERM", "the controller read the output no more when the trap printed it"),
+    "sh-more": (
+        r"^(true|false)$",
+        "both processes of a pipe trace their command at once, so that the two lines may mix",
+    ),
     "timeout-more": (
         r"Cancelling nested steps due to timeout",
         "printed by another thread: among three tries of a second each it came early",
