@@ -192,7 +192,7 @@ def test_an_abort_by_a_user_who_may_not_decide_records_no_rejection(
 @pytest.mark.parametrize(
     ("decision", "why"),
     [
-        (5, "approve: a fault of ml-pipeline, report it with the lines above: "),
+        (5, "approve: a fault of ml-pipeline, please report it with the lines above: "),
         (3, "approve: the environment failed four times: "),
         ({"code": 1, "summary": "version 8 is the challenger"}, "version 8 is the challenger"),
     ],

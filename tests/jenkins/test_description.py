@@ -75,7 +75,7 @@ def test_a_stage_that_passes_when_it_is_retried_has_not_failed(
         ),
         (
             {"code": 5, "summary": "KeyError"},
-            "train: a fault of ml-pipeline, report it with the lines above",
+            "train: a fault of ml-pipeline, please report it with the lines above",
         ),
         ({"code": 137, "writes": False}, "train: ended by the system with exit code 137"),
         ({"code": 0, "writes": False}, "train: it ended with exit code 0, but without a report"),

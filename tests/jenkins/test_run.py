@@ -31,7 +31,7 @@ def test_the_command_line_is_constant(deliver: Deliver, package: Package) -> Non
         ),
         (
             {"code": 5, "summary": "fault in lint: KeyError"},
-            "lint: a fault of ml-pipeline, report it with the lines above",
+            "lint: a fault of ml-pipeline, please report it with the lines above",
         ),
         ({"code": 127, "writes": False}, "lint: there is no command ml-pipeline here"),
         (

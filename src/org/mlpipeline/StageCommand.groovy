@@ -48,7 +48,7 @@ class StageCommand implements Serializable {
                 return result
             case 2: fail("usage or configuration: ${message ?: 'the lines above name the key'}${project}"); break
             case 3: fail("the environment failed four times: ${message ?: 'see the lines above'}"); break
-            case 5: fail("a fault of ml-pipeline, report it with the lines above: ${message}"); break
+            case 5: fail("a fault of ml-pipeline, please report it with the lines above: ${message}"); break
             case 127: fail('there is no command ml-pipeline here; run the step inside mlAgent, or give it agent: […]'); break
             default: fail("ended by the system with exit code ${code}${code == 137 ? ', usually out of memory' : ''}")
         }
