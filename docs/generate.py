@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def pages(stages: Mapping[str, Stage] = STAGES) -> dict[str, str]:
         "steps.md": steps_page(steps),
         f"{ROOT}/resources/steps.json": json.dumps(steps, indent=1) + "\n",
         **{f"{ROOT}/vars/{name}.txt": steps_help(name, steps) for name in sorted(steps["steps"])},
-        **{f"{ROOT}/vars/{step_name(name)}.groovy": step_script(name) for name in stages},
+        **step_scripts(stages),
     }
 
 
@@ -229,9 +229,17 @@ def steps_table(stages: Mapping[str, Stage] = STAGES) -> dict[str, Any]:
     }
 
 
-def step_script(stage: str) -> str:
-    """Return the Groovy of a stage's step, with the class and the method that steps.yaml names."""
-    own = yaml.safe_load(JENKINS.read_text())["stages"].get(stage, {})
+def step_scripts(stages: Iterable[str]) -> dict[str, str]:
+    """Return the Groovy of each stage's step by its file, seen from docs/reference."""
+    own = yaml.safe_load(JENKINS.read_text())["stages"]
+    return {
+        f"{ROOT}/vars/{step_name(name)}.groovy": _step_script(name, own.get(name, {}))
+        for name in stages
+    }
+
+
+def _step_script(stage: str, own: Mapping[str, Any]) -> str:
+    """Return the Groovy of a step, with the class and the method that steps.yaml names."""
     step_class = own.get("class", "StageStep")
     arguments = "arguments" if "class" in own else f"'{step_name(stage)}', arguments"
     lines = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pytest_jenkinsfile import Build
 
 from tests.jenkins.conftest import Deliver, Package
 
@@ -57,14 +58,20 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("call", "message"), WRONG, ids=[call for call, _ in WRONG])
-def test_a_wrong_argument_fails_before_anything_runs(
-    deliver: Deliver, package: Package, call: str, message: str
-) -> None:
+def refused(deliver: Deliver, package: Package, call: str, message: str) -> Build:
+    """Return the build of a call that fails with the message before any stage runs."""
     build = deliver(f"{LIBRARY}{call}\n")
     assert build.result == "FAILURE"
     assert message in build.text
     assert not package.calls
+    return build
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG, ids=[call for call, _ in WRONG])
+def test_a_wrong_argument_fails_before_anything_runs(
+    deliver: Deliver, package: Package, call: str, message: str
+) -> None:
+    build = refused(deliver, package, call, message)
     assert not build.calls("node")
 
 
@@ -78,10 +85,7 @@ def test_a_wrong_argument_fails_before_anything_runs(
 def test_a_name_that_could_be_a_plugins_is_looked_up_before_any_stage(
     deliver: Deliver, package: Package, call: str, message: str
 ) -> None:
-    build = deliver(f"{LIBRARY}{call}\n")
-    assert build.result == "FAILURE"
-    assert message in build.text
-    assert not package.calls
+    refused(deliver, package, call, message)
 
 
 def test_a_text_may_be_interpolated(deliver: Deliver, package: Package) -> None:

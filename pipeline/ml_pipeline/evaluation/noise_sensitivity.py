@@ -55,6 +55,6 @@ def noise_effect(
         if len(known) and not (known == np.rint(known)).all():
             factor = 1 + generator.uniform(-relative, relative, len(values))
             moved[feature.name] = values * factor
-    before = predict(schema.encode({name: features[name] for name in schema.names}))
-    after = predict(schema.encode({name: moved[name] for name in schema.names}))
+    before = predict(schema.encode(features))
+    after = predict(schema.encode(moved))
     return float(np.abs(task.changes(before, after)).mean())

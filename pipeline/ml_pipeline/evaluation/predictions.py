@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ml_pipeline.core import workdir
 from ml_pipeline.core.artefacts import LABEL_COLUMN, PART_COLUMN
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
     from ml_pipeline.tasks.base import Task
 
     Floats = NDArray[np.float64]
-
-
-def encode(rows: pd.DataFrame, schema: FeatureSchema) -> NDArray[np.float32]:
-    """Return the encoded features of rows of ``matrix.parquet`` or ``holdout.parquet``."""
-    columns: dict[str, Any] = {name: rows[name] for name in schema.names}
-    return schema.encode(columns)
 
 
 def baseline_predictions(
@@ -56,9 +50,9 @@ def baseline_predictions(
     train = matrix[(matrix[PART_COLUMN] == "train").to_numpy()]
     predictions = heuristics.predict(matrix, clean, problem, task)
     predictions[task.linear_baseline] = baselines.linear(
-        encode(train, schema).astype("float64"),
+        schema.encode(train).astype("float64"),
         train[LABEL_COLUMN].to_numpy(dtype="float64"),
-        encode(holdout, schema).astype("float64"),
+        schema.encode(holdout).astype("float64"),
         seed,
         task,
     )

@@ -203,7 +203,7 @@ class FeatureSchema:
             raise ValueError(f"'needs_contract' is {needs!r}, not true or false")  # noqa: TRY004
         return cls(tuple(_feature(item) for item in items), unseen, tuple(accepts), needs)
 
-    def encode(self, columns: Mapping[str, Any]) -> Float32Array:
+    def encode(self, columns: Mapping[str, Any] | pd.DataFrame) -> Float32Array:
         """Encode columns of equal length, such as a frame; columns not in the schema are ignored.
 
         Args:

@@ -56,9 +56,8 @@ def score(bundle: Bundle, features: pd.DataFrame, of: str = "the champion") -> F
         raise NoPredictionsError(
             f"{of} does not take these features: missing features: {', '.join(missing)}", missing
         )
-    columns = {name: features[name] for name in bundle.schema.names}
     try:
-        return bundle.predict(bundle.schema.encode(columns))
+        return bundle.predict(bundle.schema.encode(features))
     except FeatureError as error:
         raise NoPredictionsError(f"{of} does not take these features: {error}") from None
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ml_pipeline.approval.keys import APPROVALS
 from ml_pipeline.approval.statement import Approval, read
+from ml_pipeline.bundle.reader import SHA256
 from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.home import Home
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from securesystemslib.signer import SSlibKey
-
-DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def check_approved(approval: Approval) -> None:
@@ -94,7 +92,7 @@ def _content_of(registry: Registry, champion: Version) -> bytes:
 
 
 def _path(home: Home, digest: str) -> Path:
-    if not DIGEST.fullmatch(digest):
+    if not SHA256.fullmatch(digest):
         raise Refused(f"{digest[:20]!r} is no digest of a bundle", expected="64 digits of SHA-256")
     return home / APPROVALS / f"{digest}.dsse.json"
 

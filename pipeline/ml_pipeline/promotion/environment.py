@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ml_pipeline.bundle.reader import SHA256
 from ml_pipeline.config import GitopsSection
 from ml_pipeline.core import locks, workdir
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused, UsageError
@@ -27,7 +27,6 @@ PRODUCTION = "production"
 LOCK = "promotion.lock"
 STOPPED = "servers/production.stopped"
 """File that exists while production is stopped on purpose: what was in production then."""
-DIGEST = re.compile("[0-9a-f]{64}")
 LOCK_TIMEOUT = 60.0
 """Seconds to wait for another promotion in the same home."""
 
@@ -121,6 +120,12 @@ def registered_bundle(registry: Registry, version: Version, home: Home) -> Itera
     if copy is not None:
         yield copy
         return
+    with _downloaded(registry, version, home) as path:
+        yield path
+
+
+@contextmanager
+def _downloaded(registry: Registry, version: Version, home: Home) -> Iterator[Path]:
     with workdir.scratch(home.root, ".fetched-") as scratch:
         yield registry.bundles.download(version, scratch / "bundle")
 
@@ -128,7 +133,7 @@ def registered_bundle(registry: Registry, version: Version, home: Home) -> Itera
 def released_copy(home: Home, digest: str) -> Path | None:
     """Return the home's copy of a bundle, verified by its digest; None without a whole one."""
     path = home / FOLDER / digest
-    if not DIGEST.fullmatch(digest) or path.is_symlink():
+    if not SHA256.fullmatch(digest) or path.is_symlink():
         return None
     try:
         return path if open_copy(home, path).digest == digest else None
@@ -187,5 +192,5 @@ def _registered(registry: Registry, home: Home, digest: str, number: int) -> Ite
             f"version {number} of the registry holds bundle {version.digest[:12]}",
             expected=digest[:12],
         )
-    with registered_bundle(registry, version, home) as path:
+    with _downloaded(registry, version, home) as path:
         yield path

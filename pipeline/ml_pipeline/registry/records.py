@@ -7,10 +7,10 @@ sees the old record or the new one, never a half.
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 from pathlib import Path
 
+from ml_pipeline.bundle.reader import SHA256
 from ml_pipeline.core.artefacts import APPROVAL
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.registry.artefacts import Artefacts
@@ -68,7 +68,7 @@ class Records:
         sha = version.tags.get(RECORD + name)
         if sha is None:
             return None
-        if not re.fullmatch("[0-9a-f]{64}", sha):
+        if not SHA256.fullmatch(sha):
             raise Refused(
                 f"record {name} of version {version.number} is named by no SHA-256",
                 expected=f"64 hexadecimal digits in the version's tag {RECORD + name}",

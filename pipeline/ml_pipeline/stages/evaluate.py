@@ -43,7 +43,7 @@ def run(context: Context[NoFlags]) -> Outcome:
         raise Refused("the holdout has no labelled row", expected="rows to measure the model on")
 
     context.progress("predicting the holdout", 0.05)
-    predicted = model.predict(predictions.encode(holdout, schema))
+    predicted = model.predict(schema.encode(holdout))
     valid = checks.valid_predictions(predicted, task)
     if valid.verdict is not Verdict.PASS:
         summary = f"invalid predictions: {valid.observed}; expected {valid.expected}"

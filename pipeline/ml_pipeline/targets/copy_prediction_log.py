@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ml_pipeline.config import ServingSection
 from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.tar_archive import open_stream
 from ml_pipeline.serving import prediction_log
 
 NAME = re.compile(r"[0-9A-Za-z.-]+" + re.escape(prediction_log.SUFFIX))
@@ -34,9 +33,7 @@ def copy_log(archive: Iterator[bytes], folder: Path, serving: ServingSection) ->
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tarfile.open(
-            fileobj=io.BufferedReader(_IteratorStream(archive)), mode="r|"
-        ) as content:
+        with open_stream(archive) as content:
             for entry in content:
                 _copy_entry(content, entry, folder)
         for old in prediction_log.files(folder)[: -serving.prediction_log.keep]:
@@ -60,25 +57,3 @@ def _copy_entry(content: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) 
             shutil.copyfileobj(source, target)
         os.utime(temporary, (entry.mtime, entry.mtime))
     path.chmod(0o600)
-
-
-class _IteratorStream(io.RawIOBase):
-    """A readable stream of the bytes that an iterator yields."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._rest = memoryview(chunk)
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count

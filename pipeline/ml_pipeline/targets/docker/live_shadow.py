@@ -14,14 +14,14 @@ import itertools
 import json
 import tarfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import EnvironmentFault
-from ml_pipeline.core.tar_archive import add_bytes, add_folder
+from ml_pipeline.core.tar_archive import add_bytes, add_folder, open_stream
 from ml_pipeline.targets.base import CopyCounts, ShadowSpec
 from ml_pipeline.targets.docker import gateway
 from ml_pipeline.targets.docker.container import (
@@ -176,27 +176,13 @@ class ReaderContainer:
 
     def _unpack(self, name: str) -> Iterator[bytes]:
         pieces, _ = self._container.get_archive(name)
-        with tarfile.open(fileobj=_PieceStream(pieces), mode="r|") as archive:
+        with open_stream(pieces) as archive:
             for entry in archive:
                 content = archive.extractfile(entry)
                 while content is not None and (piece := content.read(1 << 20)):
                     yield piece
         for _ in pieces:
             pass  # read to the end, so that the connection is released
-
-
-class _PieceStream(io.RawIOBase):
-    """A readable stream of pieces of bytes."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
-        self._rest = b""
-
-    def read(self, size: int = -1) -> bytes:
-        while len(self._rest) < size and (piece := next(self._pieces, b"")):
-            self._rest += piece
-        taken, self._rest = self._rest[:size], self._rest[size:]
-        return taken
 
 
 def start(
