@@ -12,6 +12,7 @@ PAGES = sorted(
     page
     for pattern in ("*.md", "docs/**/*.md", "*/README.md", "harness/docs/*.md", "examples/*/*.md")
     for page in ROOT.glob(pattern)
+    if not page.relative_to(ROOT).parts[0].startswith((".", "build"))  # caches and outputs
 )
 
 
