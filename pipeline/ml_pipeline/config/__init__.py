@@ -16,6 +16,7 @@ from ml_pipeline.config.lint import LintSection
 from ml_pipeline.config.load_test import LoadTestSection
 from ml_pipeline.config.loading import find_root, load, mapping, overridden
 from ml_pipeline.config.ml_yaml import Config
+from ml_pipeline.config.monitor import LabelSource, MonitorSection
 from ml_pipeline.config.policy import PolicySection
 from ml_pipeline.config.problem import ProblemSection
 from ml_pipeline.config.project import FILE, Project
@@ -58,8 +59,10 @@ __all__ = [
     "Guard",
     "IngressSection",
     "KubernetesSection",
+    "LabelSource",
     "LintSection",
     "LoadTestSection",
+    "MonitorSection",
     "ParquetSource",
     "PolicySection",
     "PredictionLogSection",

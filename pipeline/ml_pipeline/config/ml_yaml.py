@@ -14,6 +14,7 @@ from ml_pipeline.config.gate import GateSection
 from ml_pipeline.config.gitops import GitopsSection
 from ml_pipeline.config.lint import LintSection
 from ml_pipeline.config.load_test import LoadTestSection
+from ml_pipeline.config.monitor import MonitorSection
 from ml_pipeline.config.policy import PolicySection
 from ml_pipeline.config.problem import ProblemSection
 from ml_pipeline.config.registry import NAME, RegistrySection
@@ -53,6 +54,7 @@ class Config(Section):
     load_test: LoadTestSection = LoadTestSection()
     shadow: ShadowSection = ShadowSection()
     watch: WatchSection = WatchSection()
+    monitor: MonitorSection = MonitorSection()
     policy: PolicySection = PolicySection()
     lint: LintSection = LintSection()
     test: TestSection = TestSection()

@@ -50,6 +50,7 @@ TAKEN = frozenset(
         "keys",
         "mlflow.db",
         "mlflow.db.lock",
+        "monitor",
         "predictions",
         "production-model.yaml",
         "promotion.lock",
