@@ -82,4 +82,5 @@ def test_values_are_read_by_key_and_written_back_by_key() -> None:
     assert (flags.quick, flags.max_epochs, flags.max_samples) == (True, 2, None)
     assert changed(flags) == {"quick": True, "max_epochs": 2}
     assert changed(NoFlags()) == {}
-    assert [flag.name for flag in flags_of(TrainFlags)] == ["quick", "max-samples", "max-epochs"]
+    names = ["quick", "max-samples", "max-epochs", "cause"]
+    assert [flag.name for flag in flags_of(TrainFlags)] == names

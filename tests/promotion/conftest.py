@@ -99,8 +99,9 @@ class Delivery:
     def placement(self) -> Placement:
         return Placement("production", EnvironmentSection(port=0), ServingSection(), self.home)
 
-    def register(self, name: str, **bundle: Any) -> Version:
-        return self.registry.register(self.make_bundle(name, **bundle)).version
+    def register(self, name: str, cause: str = "", **bundle: Any) -> Version:
+        tags = {"cause": cause} if cause else {}
+        return self.registry.register(self.make_bundle(name, **bundle), tags).version
 
     def gate(self, version: Version, verdict: Verdict = Verdict.PASS) -> None:
         champion = self.registry.read().champion

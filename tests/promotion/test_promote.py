@@ -12,6 +12,7 @@ from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.promotion import environment as production_room
 from ml_pipeline.promotion import production_history
+from ml_pipeline.promotion.status import history
 from ml_pipeline.registry.records import APPROVAL_RECORD, GATE_RECORD
 from ml_pipeline.registry.versions import CHAMPION, Version
 from ml_pipeline.targets.base import deploy
@@ -43,10 +44,12 @@ class TestTheFirstPromotion:
         assert values["former"] is None
 
     def test_starts_the_history(self, delivery: Delivery) -> None:
-        version = delivery.deliver("one")
+        version = delivery.deliver("one", cause="drift in volume_z")
         (entry,) = production_history.read_history(delivery.home)
         assert (entry.version, entry.bundle) == (1, version.digest)
         assert (entry.former_version, entry.by) == (None, "Asha")
+        (row,) = history(delivery.home)
+        assert (row["cause"], row["reason"]) == ("drift in volume_z", "better")
 
     def test_accepts_the_data(self, delivery: Delivery, tmp_path: Path) -> None:
         profile = tmp_path / "profile.json"

@@ -213,11 +213,13 @@ class TestAtTheTerminal:
     def test_shows_challenger_champion_and_checks(
         self, case: Case, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        case.gate(cause="drift in volume_z")
         monkeypatch.setattr(sys, "stdin", io.StringIO("a\nAsha\nbetter on every sector\n"))
         assert case.approve(interactive=True).exit_code == 0
         shown = capsys.readouterr().out
         assert f"challenger  version 1, bundle {case.version.digest[:12]}" in shown
         assert "champion    none: compared with the best heuristic" in shown
+        assert "cause       drift in volume_z" in shown
         assert "pass          better: +0.02 [+0.01, +0.03]" in shown
         assert case.signed().method == "prompt"
 

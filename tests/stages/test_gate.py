@@ -23,7 +23,7 @@ from ml_pipeline.registry.records import GATE_RECORD
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.stages import runner
 from ml_pipeline.stages.context import Context
-from ml_pipeline.stages.table import STAGES
+from ml_pipeline.stages.table import STAGES, TrainFlags
 
 from tests.champions import make_champion
 from tests.records import newest_record
@@ -101,11 +101,12 @@ class Delivery:
         }
         return Context(**values | changed)
 
-    def deliver(self, **sections):
+    def deliver(self, cause=None, **sections):
         """Run every stage before the gate; stand in for those of staging with passed reports."""
         self.write(**sections)
         for stage in BEFORE:
-            done = runner.execute(self.context(stage)).report
+            flags = {"flags": TrainFlags(cause=cause)} if stage == "train" else {}
+            done = runner.execute(self.context(stage, **flags)).report
             assert done.verdict is Verdict.PASS, done.summary
         for stage in ("deploy", "verify", "load-test", "shadow"):
             stood_in = done.model_copy(
@@ -382,8 +383,11 @@ class TestAgainstAChampion:
 
     def test_the_same_recipe_on_newer_data_has_to_be_no_worse(self, with_champion):
         newer = PROJECT["data"]["source"] | {"days": 235}
-        with_champion.deliver(features={"modules": ["own"]}, data={"source": newer})
+        with_champion.deliver(
+            cause="drift in volume", features={"modules": ["own"]}, data={"source": newer}
+        )
         done = with_champion.gate()
+        assert done.report.metrics["cause"] == "drift in volume"
         assert done.report.metrics["goal"] == "non_inferior"
         assert done.report.metrics["against"] == "the champion"
         assert done.report.metrics["primary"]["test"] is not None

@@ -3,13 +3,15 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from ml_pipeline.config import Project
 from ml_pipeline.core import report, workdir
-from ml_pipeline.core.report import StageReport, Verdict
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import ModelRef, StageReport, Verdict
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.stages.context import Context
 from ml_pipeline.stages.runner import Result, execute
 
@@ -29,6 +31,7 @@ class Case:
         *,
         quick: bool = False,
         overrides: dict[str, str] | None = None,
+        trained: dict[str, object] | None = None,
         **bundle: object,
     ) -> Result:
         """Package a bundle, then register it."""
@@ -48,6 +51,7 @@ class Case:
         )
         for stage in ("validate-data", "train", "package"):
             told = {"stage": stage, "overrides": overrides or {}}
+            told |= trained or {} if stage == "train" else {}
             report.write(packaged.model_copy(update=told), context.workdir)
         result = execute(context)
         (context.workdir / "bundle").rename(context.workdir / f"bundle-{name}")
@@ -93,6 +97,23 @@ def test_other_content_under_the_identity_is_refused(case: Case) -> None:
         result.report.summary
     )
     assert "the fit does not repeat itself" in result.report.summary
+
+
+def test_the_version_says_why_it_was_trained_and_how_long_that_took(case: Case) -> None:
+    """Only the report of the training that made this bundle is believed."""
+    started = datetime(2026, 5, 12, tzinfo=UTC)
+    trained = {
+        "started": started,
+        "finished": started + timedelta(seconds=90),
+        "metrics": {"cause": "drift in volume_z"},
+        "model": ModelRef(name="small", identity="a" * 64),
+    }
+    other = ModelRef(name="small", identity="c" * 64)
+    case.register("one", trained=trained)
+    case.register("two", trained=trained | {"model": other}, identity="b")
+    first, second = Registry.of(case.project, Home(case.project.root / ".ml")).read().versions
+    assert (first.tags["cause"], first.tags["train.seconds"]) == ("drift in volume_z", "90.0")
+    assert {"cause", "train.seconds"}.isdisjoint(second.tags)
 
 
 @pytest.mark.parametrize(("quick", "profile"), [(True, "full"), (False, "quick")])

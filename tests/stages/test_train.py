@@ -157,10 +157,14 @@ def test_two_runs_write_the_same_bytes(trains, estimator):
     params = {"n_estimators": 10} if estimator == "random-forest" else {}
     train = {"estimator": estimator, "params": params, "calibration": "isotonic"}
     sections = {"bare": True} | bare(train)
-    first, second = (trains(name, sections=sections)[0].report for name in ("one", "two"))
+    first, second = (
+        trains(name, sections=sections, cause=cause)[0].report
+        for name, cause in (("one", None), ("two", "drift in\n\x1b[2Jvolume_z"))
+    )
     assert first.verdict == "pass", first.summary
     assert first.outputs == second.outputs
     assert first.model == second.model
+    assert ("cause" in first.metrics, second.metrics["cause"]) == (False, "drift in [2Jvolume_z")
 
 
 def bare(train, **sections):

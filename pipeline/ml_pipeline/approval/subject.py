@@ -15,7 +15,7 @@ from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.core.report import Check, Verdict, judge
 from ml_pipeline.registry.records import GATE_RECORD
 from ml_pipeline.registry.registry import Registry
-from ml_pipeline.registry.versions import RegistryState, Version
+from ml_pipeline.registry.versions import CAUSE, RegistryState, Version
 
 RUN_GATE_AGAIN = "run 'ml-pipeline gate' again"
 
@@ -50,6 +50,11 @@ class ApprovalFacts:
         contract = self.gate.metrics.get("contract") or {}
         broken = contract.get("broken") if isinstance(contract, dict) else None
         return "; ".join(map(str, broken)) if isinstance(broken, list) else ""
+
+    @property
+    def cause(self) -> str:
+        """Why the challenger was trained, by the gate's record; empty where nobody stated it."""
+        return str(self.gate.metrics.get(CAUSE) or "")
 
     @property
     def champion_digest(self) -> str | None:

@@ -21,6 +21,7 @@ def summarise(facts: ApprovalFacts, earlier: Sequence[str] = ()) -> str:
         f"model       {facts.challenger.name}",
         f"challenger  {_version(facts.challenger)}",
         f"champion    {against}",
+        *([f"cause       {facts.cause}"] if facts.cause else []),
         f"gate        {facts.gate.summary}",
         *(f"earlier     {line}" for line in earlier if line not in facts.gate.summary),
         "",

@@ -17,7 +17,7 @@ from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import HISTORY, Home
 from ml_pipeline.promotion.journal import FaultHook, Kind, no_faults
-from ml_pipeline.registry.versions import Version
+from ml_pipeline.registry.versions import CAUSE, Version
 
 PRODUCTION_MODEL = "production-model.yaml"
 ACCEPTED_PROFILE = "accepted/profile.json"
@@ -49,6 +49,8 @@ class Entry(BaseModel):
     former_bundle: str | None
     run_id: str
     kind: Kind = "promotion"
+    cause: str = ""
+    """Why the version was trained, where the caller of ``train`` stated it."""
     clock: dict[str, float] = {}
     """Its time by the monotonic clock: ``ml_pipeline.core.clock``."""
 
@@ -83,6 +85,7 @@ def entry(
         former_bundle=former[1],
         run_id=run_id,
         kind=kind,
+        cause=version.tags.get(CAUSE, ""),
         clock=clock.marks(),
     )
 

@@ -21,7 +21,7 @@ from ml_pipeline.promotion.journal import open_journals
 from ml_pipeline.promotion.production_history import read_history
 from ml_pipeline.registry.records import APPROVAL_RECORD, GATE_RECORD
 from ml_pipeline.registry.registry import Registry
-from ml_pipeline.registry.versions import CHALLENGER, CHAMPION, Version
+from ml_pipeline.registry.versions import CAUSE, CHALLENGER, CHAMPION, Version
 from ml_pipeline.targets.base import Deployment, Placement
 from ml_pipeline.targets.loader import load_target
 
@@ -42,12 +42,13 @@ class _RegistryContents:
 
 
 def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dict[str, Any]]:
-    """Return one row an environment: name, state, version, aliases, bundle, url, approval, open.
+    """Return one row an environment: name, state, version, aliases, bundle, url, approval, cause.
 
     A challenger that no environment serves has a row without an environment, of state
     ``REGISTERED``.
 
-    ``open`` is the next step for an interrupted change, for one that the registry lacks, or for
+    ``cause`` is why the version was trained, where the caller of ``train`` stated it. ``open`` is
+    the next step for an interrupted change, for one that the registry lacks, or for
     sources that differ; ``details`` has the value of each. ``approved`` is the approval that a
     trusted key signed, or the reason that there is none. If the registry is unavailable or lost,
     ``alias`` has the reason, and the rest comes from servers and home. If the status of an
@@ -89,6 +90,7 @@ def status(project: Project, home: Home, policy: PolicyFiles = None) -> list[dic
                 "bundle": digest and digest[:12],
                 "url": None if running is None else running.url,
                 "approved": _approved(registry, known, digest, home, rules),
+                "cause": _cause(known, digest),
                 "open": fault or (open_ or None),
                 "details": details,
             }
@@ -127,6 +129,7 @@ def _waiting(
             "bundle": digest[:12],
             "url": None,
             "approved": approved,
+            "cause": version.tags.get(CAUSE),
             "open": due or None,
             "details": [],
         }
@@ -145,6 +148,8 @@ def registry_fault(rows: Sequence[Mapping[str, Any]]) -> str | None:
 def history(home: Home) -> list[dict[str, Any]]:
     """Return one row a change of production, oldest first: when, what, from, to, who, why.
 
+    ``cause`` is why the version was trained, where the caller of ``train`` stated it.
+
     Raises:
         EnvironmentFault: the history is broken.
     """
@@ -156,6 +161,7 @@ def history(home: Home) -> list[dict[str, Any]]:
             "to": entry.version,
             "by": entry.by,
             "reason": entry.reason,
+            "cause": entry.cause or None,
             "bundle": entry.bundle[:12],
         }
         for entry in read_history(home)
@@ -263,6 +269,11 @@ def _number(known: _RegistryContents, running: Deployment | None) -> int | None:
         return None
     version = known.versions.get(running.digest)
     return running.version if version is None else version.number
+
+
+def _cause(known: _RegistryContents, digest: str | None) -> str | None:
+    version = known.versions.get(digest or "")
+    return None if version is None else version.tags.get(CAUSE)
 
 
 def _approved(

@@ -18,6 +18,10 @@ CHAMPION = "champion"
 
 IDENTITY = "identity"
 DIGEST = "bundle.digest"
+CAUSE = "cause"
+"""Tag: why the version was trained, where the caller of ``train`` stated it."""
+TRAIN_SECONDS = "train.seconds"
+"""Tag: how long ``train`` took."""
 
 
 @dataclass(frozen=True)

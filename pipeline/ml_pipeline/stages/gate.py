@@ -44,7 +44,7 @@ from ml_pipeline.promotion.earlier_decisions import decisions
 from ml_pipeline.promotion.environment import registered_bundle
 from ml_pipeline.registry.records import GATE_RECORD
 from ml_pipeline.registry.registry import Registry
-from ml_pipeline.registry.versions import Version
+from ml_pipeline.registry.versions import CAUSE, Version
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.gate_demands import demands
 from ml_pipeline.stages.record import NoFlags
@@ -114,6 +114,7 @@ def run(context: Context[NoFlags]) -> Outcome:
         "nothing_to_promote": False,
         "challenger_version": challenger.number,
         "champion_version": champion.number if champion else None,
+        "cause": challenger.tags.get(CAUSE),
         "contract": contract.to_json(),
         **comparison.to_json(),
     }

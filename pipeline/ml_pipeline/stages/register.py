@@ -10,6 +10,7 @@ from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.registry import commit
 from ml_pipeline.registry.registry import Registry
+from ml_pipeline.registry.versions import CAUSE, TRAIN_SECONDS
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.record import NoFlags
 from ml_pipeline.stages.table import EVALUATE, PACKAGE, TRAIN, VALIDATE_DATA
@@ -29,7 +30,8 @@ def run(context: Context[NoFlags]) -> Outcome:
     path = context.take(BUNDLE)
     bundle = Bundle.open(path)
     registry = Registry.of(context.project, context.home, context.progress)
-    done = registry.register(path, _git_tags(context, bundle), _metrics(context, bundle))
+    tags = _git_tags(context, bundle) | _training_tags(context, bundle)
+    done = registry.register(path, tags, _metrics(context, bundle))
     version = done.version
     summary = f"version {version.number} of '{version.name}' is the challenger"
     return Outcome(
@@ -60,6 +62,17 @@ def _metrics(context: Context[NoFlags], bundle: Bundle) -> dict[str, float]:
         for metric, found in measured.items()
         if found.get("value") is not None
     }
+
+
+def _training_tags(context: Context[NoFlags], bundle: Bundle) -> dict[str, str]:
+    """Return tags: why the model was trained and how long that took, by the report of train."""
+    if not context.trained(bundle.identity):
+        return {}
+    trained = context.report_of(TRAIN.name)
+    seconds = (trained.finished - trained.started).total_seconds()
+    tags = {TRAIN_SECONDS: f"{max(seconds, 0.0):.1f}"}
+    cause = trained.metrics.get(CAUSE)
+    return tags | ({CAUSE: str(cause)} if cause else {})
 
 
 def _git_tags(context: Context[NoFlags], bundle: Bundle) -> dict[str, str]:

@@ -76,6 +76,10 @@ class TrainFlags:
     quick: bool = switch_flag("a fast run on little data, for pull requests", quick=True)
     max_samples: int | None = integer_flag("train on the newest N rows at most", in_run="quick")
     max_epochs: int | None = integer_flag("boost N rounds at most", in_run="quick")
+    cause: str | None = text_flag(
+        "why it trains, such as a drift; shown to the approver, no part of the model's identity",
+        in_run="always",
+    )
 
 
 TRAIN = Stage(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ml_pipeline.core import artefacts
 from ml_pipeline.core.report import ModelRef
+from ml_pipeline.core.single_line import single_line
 from ml_pipeline.data import parquet
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import TrainFlags
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 TRIALS = "search/trials.jsonl"
 """Trials of a search that has not ended; the next build of the same model continues it."""
+
+MAX_CAUSE = 500
+"""Characters of ``--cause`` that are kept."""
 
 
 def run(context: Context[TrainFlags]) -> Outcome:
@@ -80,12 +84,19 @@ def run(context: Context[TrainFlags]) -> Outcome:
         ),
         metrics={
             **trained.metrics,
+            **_cause(flags),
             "contract": trained.schema.contract,
             "seconds": {**seconds, **trained.metrics["seconds"]},
         },
         outputs=outputs,
         model=ModelRef(name=config.registry.name or config.project, identity=version.digest),
     )
+
+
+def _cause(flags: TrainFlags) -> dict[str, str]:
+    """Return why the model was trained, as the caller states it; empty where it does not."""
+    cause = single_line(flags.cause or "", MAX_CAUSE)
+    return {"cause": cause} if cause else {}
 
 
 def _champion(context: Context[TrainFlags]) -> ChampionContract | None:

@@ -61,7 +61,11 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], fault: str | None, screen: Sc
     """Print the rows as a table; a fault of the registry stands once, under it."""
     from ml_pipeline.promotion.status import UNKNOWN
 
-    header = tuple(key for key in rows[0] if key != "details")
+    header = tuple(
+        key
+        for key in rows[0]
+        if key != "details" and (key != "cause" or any(row["cause"] for row in rows))
+    )
     shown = ({**row, "alias": UNKNOWN} if fault and row["alias"] == fault else row for row in rows)
     screen.rows(
         header,
