@@ -187,9 +187,14 @@ class TestFirstDelivery:
         assert metrics["against"].startswith("the best heuristic")
         assert metrics["primary"]["test"]["n"] >= 50
         assert done.report.summary.startswith("may be promoted: within-day AUC 0.7")
+        expected = metrics["expected"]
+        assert expected["metric"] == "within_day_auc"
+        assert expected["value"] == metrics["models"]["model"]["within_day_auc"]["value"]
+        assert expected["units"] >= 50
         challenger = first.registry.read().challenger
         facts = gather_facts(first.registry, challenger, None, Policy())
         assert facts.gate_digest == metrics["record"]
+        assert facts.gate.metrics["expected"] == pytest.approx(expected)
         assert facts.gate.summary == done.report.summary
 
     def test_a_rollback_of_the_version_is_said_before_its_metric(self, first, monkeypatch):

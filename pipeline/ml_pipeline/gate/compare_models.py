@@ -17,6 +17,7 @@ from ml_pipeline.evaluation.row_alignment import positions
 from ml_pipeline.gate import champion_predictions as champions
 from ml_pipeline.gate.comparison_set import ComparisonRules, no_comparison, run_comparisons
 from ml_pipeline.gate.decision import goal_for
+from ml_pipeline.gate.expected_performance import expected_performance
 from ml_pipeline.gate.lineage import comparable_rows
 from ml_pipeline.gate.model_comparison import ComparedRows, ModelComparison
 from ml_pipeline.problem import Problem
@@ -129,6 +130,10 @@ def compare_models(
         shown = {"model": predictions["model"], "champion": other} | shown
     progress("measuring", 0.6)
     table = _table(sample, shown, resamples, seed)
+    measured = table.get(metric_table.MODEL, {}).get(rules.metric)
+    expected = measured and expected_performance(
+        rules.metric, sample, predictions["model"], measured
+    )
     return replace(
         comparison,
         rows=ComparedRows(
@@ -139,6 +144,7 @@ def compare_models(
             for name, row in table.items()
         },
         table=metric_table.as_text(table, titles, task),
+        expected=expected.to_json() if expected else None,
     )
 
 

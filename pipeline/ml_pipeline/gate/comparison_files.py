@@ -25,6 +25,7 @@ PLAIN = (
     "why",
     "models",
     "table",
+    "expected",
     "earlier_decisions",
 )
 """Attributes that are JSON already."""

@@ -73,6 +73,7 @@ class ModelComparison:
         why: what prevented a fair comparison.
         models: metrics of each model on the rows, with intervals.
         table: the same as a table for people.
+        expected: the challenger's primary metric with its interval, which production is held to.
         earlier_decisions: rejections and rollbacks of the challenger, in one line.
     """
 
@@ -91,6 +92,7 @@ class ModelComparison:
     why: str = ""
     models: Mapping[str, Any] | None = None
     table: Mapping[str, Any] | None = None
+    expected: Mapping[str, Any] | None = None
     earlier_decisions: str = ""
 
     @property
@@ -107,4 +109,5 @@ class ModelComparison:
             **self.comparisons.to_json(),
             "models": self.models,
             "table": self.table,
+            "expected": self.expected,
         }

@@ -93,6 +93,28 @@ class Metric:
         sums = np.bincount(codes, weights=losses, minlength=len(days))
         return days, sums / np.bincount(codes, minlength=len(days))
 
+    def unit_sums(
+        self, labels: Floats, predictions: Floats, codes: Integers, clusters: int
+    ) -> tuple[Floats, Floats]:
+        """Return numerator and denominator of the metric by cluster, both [clusters].
+
+        Those of a mean over rows are sums over the cluster's rows and their number; those of a mean
+        over days the day's value and 1, and 0 for a day that does not define it.
+
+        Raises:
+            ValueError: the metric is no such ratio.
+        """
+        import numpy as np
+
+        if self.row_loss is not None:
+            rows = np.bincount(codes, minlength=clusters).astype(np.float64)
+            losses = self.row_loss(labels, predictions)
+            return np.bincount(codes, weights=losses, minlength=clusters).astype(np.float64), rows
+        if self.by_day is not None:
+            values = self.by_day(labels, predictions, codes, clusters)
+            return np.nan_to_num(values), np.isfinite(values).astype(np.float64)
+        raise ValueError(f"{self.name} is no mean over rows or days")
+
     def statistic(
         self, labels: Floats, predictions: Floats, codes: Integers, clusters: int
     ) -> Statistic:
@@ -101,18 +123,9 @@ class Metric:
         ``codes`` are the rows' clusters as 0 .. ``clusters`` - 1. Drawn once each, the clusters
         give the value of :meth:`value`.
         """
-        import numpy as np
-
-        if self.row_loss is not None:
-            rows = np.bincount(codes, minlength=clusters).astype(np.float64)
-            losses = self.row_loss(labels, predictions)
-            sums = np.bincount(codes, weights=losses, minlength=clusters).astype(np.float64)
-            return ratio_of_sums(sums, rows)
-        if self.by_day is not None:
-            values = self.by_day(labels, predictions, codes, clusters)
-            return ratio_of_sums(np.nan_to_num(values), np.isfinite(values).astype(np.float64))
-        assert self.resampled is not None
-        return self.resampled(labels, predictions, codes, clusters)
+        if self.resampled is not None:
+            return self.resampled(labels, predictions, codes, clusters)
+        return ratio_of_sums(*self.unit_sums(labels, predictions, codes, clusters))
 
 
 def by_name(*metrics: Metric) -> Mapping[str, Metric]:
