@@ -28,7 +28,10 @@ from typing import Any, Literal
 import msgspec
 
 from ml_pipeline.core.errors import EnvironmentFault, Refused
+from ml_pipeline.serving import removed_files
 
+UNSET = msgspec.UNSET
+"""Value of a key that a request's task does not have."""
 SCHEMA = "ml-pipeline/predictions/1"
 SUFFIX = ".jsonl"
 TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
@@ -46,13 +49,18 @@ PROBE = "ml-pipeline-probe"
 logger = logging.getLogger("ml_pipeline.serving")
 
 
-class LoggedModel(msgspec.Struct, frozen=True, tag_field="schema", tag=SCHEMA):
+class LoggedModel(msgspec.Struct, frozen=True, tag_field="schema", tag=SCHEMA, omit_defaults=True):
     """The first line of a file: the model that answered the requests."""
 
     model: str
     model_version: int | None
     digest: str
     features: list[str]
+    """Of the rows; without those in ``omitted``."""
+    hashed: list[str] = []
+    """Those of them whose values are hashed."""
+    omitted: list[str] = []
+    """Features of the model that are left out of the log."""
 
 
 class LoggedRequest(msgspec.Struct, frozen=True, gc=False):
@@ -63,7 +71,10 @@ class LoggedRequest(msgspec.Struct, frozen=True, gc=False):
     """Time of the response, in seconds since the epoch."""
     model_version: int | None
     features: list[list[Any]]
-    """Its rows as sent, in the order of the model's features; None is missing."""
+    """Its rows as sent, in the order of the file's features; None is missing.
+
+    A row that ``ml-pipeline forget`` removed is empty.
+    """
     probability: list[float] | msgspec.UnsetType = msgspec.UNSET
     """Binary classification: the probability of class 1 for each row."""
     prediction: list[float] | msgspec.UnsetType = msgspec.UNSET
@@ -75,6 +86,14 @@ class LoggedRequest(msgspec.Struct, frozen=True, gc=False):
     def is_probe(self) -> bool:
         """Whether it is a probe: a request of deploy, promote, verify or load-test."""
         return self.request_id == PROBE
+
+    @property
+    def predictions(self) -> list[Any] | None:
+        """The prediction for each row, of whatever task."""
+        for values in (self.probability, self.prediction, self.probabilities):
+            if values is not msgspec.UNSET:
+                return values
+        return None
 
 
 @dataclass(frozen=True)
@@ -219,7 +238,7 @@ class _RotatedFiles:
         existing = files(self._rotation.folder)
         name = f"{_next_time_prefix(existing, datetime.now(UTC))}-{secrets.token_hex(3)}{SUFFIX}"
         for old in existing[: -(self._rotation.keep - 1) or None]:
-            old.unlink(missing_ok=True)
+            removed_files.remove(old)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(self._rotation.folder / name, flags, 0o600)
         self._size = 0
@@ -277,6 +296,28 @@ def read(
             continue  # removed by the rotation
 
 
+def read_file(path: Path) -> tuple[LoggedModel, Iterator[LoggedRequest]]:
+    """Return the model of a file, and its requests.
+
+    Raises:
+        Refused: the file does not name its model, or (while iterating) a line is no request.
+    """
+    with path.open("rb") as stream:
+        line = stream.readline()
+    try:
+        model = _decode_source(line)
+    except (ValueError, TypeError, RecursionError):
+        raise _not_a_line(path, 1) from None
+    return model, (request for _, request in _entries(path))
+
+
+def _not_a_line(path: Path, number: int) -> Refused:
+    return Refused(
+        f"{path}, line {number} is not a line of a prediction log",
+        expected=f"a file of the schema {SCHEMA}",
+    )
+
+
 def _entries(path: Path) -> Iterator[tuple[LoggedModel, LoggedRequest]]:
     model: LoggedModel | None = None
     with path.open("rb") as stream:
@@ -287,12 +328,9 @@ def _entries(path: Path) -> Iterator[tuple[LoggedModel, LoggedRequest]]:
                 if model is None:
                     model = _decode_source(line)
                 else:
-                    yield model, _decode_request(line)
+                    yield model, decode_request(line)
             except (ValueError, TypeError, RecursionError):
-                raise Refused(
-                    f"{path}, line {number} is not a line of a prediction log",
-                    expected=f"a file of the schema {SCHEMA}",
-                ) from None
+                raise _not_a_line(path, number) from None
 
 
 _decode_source = msgspec.json.Decoder(LoggedModel).decode
@@ -309,7 +347,12 @@ def _line(entry: LoggedRequest) -> bytes:
         return json.dumps(present).encode() + b"\n"
 
 
-def _decode_request(line: bytes) -> LoggedRequest:
+def decode_request(line: bytes) -> LoggedRequest:
+    """Return the request of a line.
+
+    Raises:
+        ValueError, TypeError, RecursionError: it is none.
+    """
     try:
         return _fast_decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -13,7 +13,7 @@ from ml_pipeline.config import ServingSection
 from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.tar_archive import open_stream
-from ml_pipeline.serving import prediction_log
+from ml_pipeline.serving import prediction_log, removed_files
 
 NAME = re.compile(r"[0-9A-Za-z.-]+" + re.escape(prediction_log.SUFFIX))
 
@@ -37,7 +37,7 @@ def copy_log(archive: Iterator[bytes], folder: Path, serving: ServingSection) ->
             for entry in content:
                 _copy_entry(content, entry, folder)
         for old in prediction_log.files(folder)[: -serving.prediction_log.keep]:
-            old.unlink(missing_ok=True)
+            removed_files.remove(old)
     except (OSError, tarfile.TarError) as error:
         raise EnvironmentFault(
             f"the prediction log cannot be copied to {folder}: {error}"
