@@ -6,6 +6,7 @@ import tarfile
 import pytest
 from ml_pipeline.config import PredictionLogSection, ServingSection
 from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.serving import removed_files
 from ml_pipeline.targets.copy_prediction_log import copy_log
 
 SERVING = ServingSection()
@@ -52,7 +53,8 @@ def test_the_oldest_files_beyond_the_limit_are_removed(tmp_path):
     serving = ServingSection(prediction_log=PredictionLogSection(keep=2))
     copy_log(archive({"1.jsonl": b"a\n", "2.jsonl": b"b\n"}), tmp_path, serving)
     copy_log(archive({"2.jsonl": b"b\n", "3.jsonl": b"c\n"}), tmp_path, serving)
-    assert set(log_files(tmp_path)) == {"2.jsonl", "3.jsonl"}
+    assert set(log_files(tmp_path)) == {"2.jsonl", "3.jsonl", removed_files.NAME}
+    assert removed_files.removed_files(tmp_path) == [("1.jsonl", 2)]
 
 
 @pytest.mark.parametrize("name", ["../../escape.jsonl", "/tmp/escape.jsonl", "x.sh", ".jsonl.x"])
