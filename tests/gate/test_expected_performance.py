@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from ml_pipeline.core.errors import Refused
 from ml_pipeline.evaluation import metric_table
@@ -16,7 +18,11 @@ def expected(world):
     def make(metric="log_loss", **shape):
         sample, truth = world(**shape)
         table = metric_table.measure(sample, {"model": truth}, resamples=100, seed=1)
-        return expected_performance(metric, sample, truth, table["model"][metric])
+        values = np.where(np.arange(len(truth)) % 2, "odd", "even").astype(object)
+        values[0] = None
+        return expected_performance(
+            metric, sample, truth, table["model"][metric], pd.DataFrame({"side": values}), ("side",)
+        )
 
     return make
 
@@ -29,6 +35,18 @@ def test_it_is_the_metric_of_the_table_with_its_units_and_rows(expected, metric)
     assert found.confidence == 0.95
     half = (found.high - found.low) / 2
     assert found.std_error == pytest.approx(half / 1.96, rel=0.5), "both measure the same noise"
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "accuracy", "within_day_auc"])
+def test_calibrated_predictions_are_no_further_from_their_estimate_than_noise(expected, metric):
+    found = expected(metric).calibration
+    assert abs(found.bias) < 3 * found.std_error
+
+
+def test_groups_have_their_own_performance(expected):
+    found = expected().groups["side"]
+    assert (found["even"].rows, found["odd"].rows) == (1199, 1200)
+    assert found["odd"].std_error > expected().std_error
 
 
 def test_a_single_day_has_a_value_and_no_interval(expected):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -57,6 +57,7 @@ def compare_models(
     resamples: int,
     seed: int,
     progress: Progress,
+    group_by: Sequence[str] = (),
 ) -> ModelComparison:
     """Compare challenger and champion, or the best heuristic where there is no champion.
 
@@ -70,6 +71,7 @@ def compare_models(
         resamples: bootstrap samples for the intervals of the table.
         seed: of the resampling.
         progress: called with what is being done.
+        group_by: categorical features; the expected performance is recorded for each value too.
     """
     challenger = dict(inputs.challenger.manifest["training"])
     champion = dict(inputs.champion.manifest["training"]) if inputs.champion else None
@@ -132,7 +134,7 @@ def compare_models(
     table = _table(sample, shown, resamples, seed)
     measured = table.get(metric_table.MODEL, {}).get(rules.metric)
     expected = measured and expected_performance(
-        rules.metric, sample, predictions["model"], measured
+        rules.metric, sample, predictions["model"], measured, holdout[rows], group_by
     )
     return replace(
         comparison,

@@ -167,6 +167,7 @@ def _compare(
             resamples=context.config.evaluate.resamples,
             seed=context.config.train.seed,
             progress=context.progress,
+            group_by=context.config.monitor.group_by,
         )
 
 
