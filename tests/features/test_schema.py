@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -42,11 +43,11 @@ def numeric():
 
 
 class TestFit:
-    def test_keeps_order_sorts_categories_and_takes_ranges(self, schema):
+    def test_keeps_order_sorts_categories_and_takes_ranges_and_missing_shares(self, schema):
         assert schema.features == (
-            Feature("age", "numeric", (), 30.0, 41.0),
-            Feature("town", "categorical", ("Kathmandu", "Pokhara")),
-            Feature("income", "numeric", (), -2.0, 7.0),
+            Feature("age", "numeric", (), 30.0, 41.0, missing=1 / 3),
+            Feature("town", "categorical", ("Kathmandu", "Pokhara"), missing=1 / 3),
+            Feature("income", "numeric", (), -2.0, 7.0, missing=0.0),
         )
         assert schema.names == ("age", "town", "income")
         assert schema.width == 4
@@ -82,11 +83,23 @@ class TestJson:
                 {"features": [{"name": "a", "kind": "numeric", "minimum": "0"}]},
                 "'0' is not a number",
             ),
+            *(
+                ({"features": [{"name": "a", "kind": "numeric", "missing": share}]}, "not a share")
+                for share in (1.1, True, "0", math.nan)
+            ),
         ],
     )
     def test_refuses_an_invalid_schema(self, schema, change, message):
         with pytest.raises(ValueError, match=message):
             FeatureSchema.from_json(schema.to_json() | change)
+
+    def test_a_schema_without_missing_shares_is_valid(self, schema):
+        values = schema.to_json()
+        for feature in values["features"]:
+            del feature["missing"]
+        earlier = FeatureSchema.from_json(values)
+        assert {feature.missing for feature in earlier.features} == {None}
+        assert earlier.contract == schema.contract, "they are no part of the contract"
 
     @pytest.mark.parametrize("values", [None, [], "text", {}])
     def test_refuses_json_of_another_type(self, values):

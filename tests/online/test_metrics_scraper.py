@@ -7,18 +7,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.features.schema import Feature, FeatureSchema
 from ml_pipeline.online import metrics_scraper
 from ml_pipeline.online.metrics_scraper import Servers
-from ml_pipeline.serving.server_metrics import Metrics
+from ml_pipeline.serving.server_metrics import Metrics, ServedModel
+from ml_pipeline.tasks.binary_classification import BINARY
 
 from tests.servers import free_port
 
 PATHS = ("/predict", "/invocations", "/metrics")
+SCHEMA = FeatureSchema((Feature("x", "numeric"),))
 
 
 def server(digest="d", requests=0, started=0.0):
     """Metrics of a server that answered ``requests`` requests, each in 3 ms with 0.42."""
-    metrics = Metrics("small", 3, digest, PATHS)
+    metrics = Metrics(ServedModel("small", 3, digest, BINARY, SCHEMA), PATHS)
     metrics._started = started
     answer(metrics, requests)
     return metrics

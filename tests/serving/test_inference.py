@@ -6,6 +6,7 @@ import time
 
 import pytest
 from ml_pipeline.serving.app import RequestLimits, make_app
+from ml_pipeline.serving.feature_counts import FeatureCounts
 from ml_pipeline.serving.inference import Inference
 
 from tests.serving.conftest import Api
@@ -123,6 +124,7 @@ def test_waiting_for_the_cpu_does_not_make_a_model_slow(bundle, monkeypatch):
         return quick(encoded)
 
     monkeypatch.setattr(bundle, "predict_list", without_processor)
-    inference = Inference(bundle, max_queue=1, max_seconds=1.0)
-    inference.predict_inline([ROW])
+    counts = FeatureCounts(bundle.schema)
+    inference = Inference(bundle, counts, max_queue=1, max_seconds=1.0)
+    inference.predict_inline([ROW], probe=False)
     assert inference.fits_event_loop(1)

@@ -67,6 +67,23 @@ def test_the_worker_does_not_get_the_token(served):
     assert predict(client, [ROW]).json()["predictions"][0]["probability"] == alone
 
 
+def test_features_of_raw_rows_are_counted(served):
+    def counted():
+        lines = client.get("/metrics").text.splitlines()
+        return {
+            name: float(value)
+            for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")
+        }
+
+    _, client, _ = served
+    before = counted()
+    assert predict(client, [ROW, ROW | {"spent": 3.0}]).status_code == 200
+    after = counted()
+    assert after["ml_serving_rows_total"] - before["ml_serving_rows_total"] == 2
+    name = 'ml_serving_feature_out_of_range_total{feature="x"}'
+    assert after[name] - before[name] == 2, "the bundle has no range of x"
+
+
 def test_features_are_in_the_prediction_log(served):
     _, client, log = served
     headers = {"x-request-id": "raw-rows-of-a-test"}

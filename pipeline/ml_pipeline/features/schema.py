@@ -29,19 +29,31 @@ VERSION = 1
 
 
 class FeatureError(ValueError):
-    """A row that cannot be encoded; ``row`` and ``feature`` locate the fault where known."""
+    """A row that cannot be encoded; ``row`` and ``feature`` locate the fault where known.
 
-    def __init__(self, message: str, *, row: int | None = None, feature: str | None = None) -> None:
+    ``unseen``: the fault is a category that training did not have.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        row: int | None = None,
+        feature: str | None = None,
+        unseen: bool = False,
+    ) -> None:
         super().__init__(message)
         self.row = row
         self.feature = feature
+        self.unseen = unseen
 
 
 @dataclass(frozen=True)
 class Feature:
     """An input: a number, with its range in training, or one of ``categories``.
 
-    A request may omit an ``optional`` feature, which is then missing, as with ``null``.
+    A request may omit an ``optional`` feature, which is then missing, as with ``null``. ``missing``
+    is the share of the training rows without a value; None if it is not known.
     """
 
     name: str
@@ -50,6 +62,7 @@ class Feature:
     minimum: float | None = None
     maximum: float | None = None
     optional: bool = False
+    missing: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,7 @@ class FeatureSchema:
         unseen: Unseen = "missing",
         optional: Iterable[str] = (),
     ) -> FeatureSchema:
-        """Fit the schema on training rows: sorted categories, and ranges of the finite values.
+        """Fit the schema on training rows: categories, ranges of finite values, missing shares.
 
         Args:
             features: raw feature columns; missing is NaN or None.
@@ -95,11 +108,15 @@ class FeatureSchema:
         categorical_names, optional_names = set(categorical), set(optional)
         fitted = []
         for name in features.columns:
-            values = features[name].dropna()
+            values, optional_one = features[name].dropna(), name in optional_names
+            rows = len(features)
+            missing = (rows - len(values)) / rows if rows else None
             if name in categorical_names:
                 categories = tuple(sorted({str(value) for value in values.unique()}))
                 fitted.append(
-                    Feature(str(name), "categorical", categories, optional=name in optional_names)
+                    Feature(
+                        str(name), "categorical", categories, optional=optional_one, missing=missing
+                    )
                 )
                 continue
             numbers = values.to_numpy(dtype=np.float64)
@@ -107,7 +124,7 @@ class FeatureSchema:
             low, high = (
                 (float(numbers.min()), float(numbers.max())) if numbers.size else (None, None)
             )
-            fitted.append(Feature(str(name), "numeric", (), low, high, name in optional_names))
+            fitted.append(Feature(str(name), "numeric", (), low, high, optional_one, missing))
         return cls(tuple(fitted), unseen)
 
     @cached_property
@@ -124,12 +141,13 @@ class FeatureSchema:
 
     @cached_property
     def contract(self) -> str:
-        """SHA-256 of the request contract: ``to_json`` without ranges."""
+        """SHA-256 of the request contract: ``to_json`` without ranges and missing shares."""
         values = self.to_json()
         values.pop("accepts", None)
         for feature in values["features"]:
             feature.pop("minimum", None)
             feature.pop("maximum", None)
+            feature.pop("missing", None)
         if all(feature.kind == "numeric" for feature in self.features):
             del values["unseen"]
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
@@ -378,6 +396,7 @@ class FeatureSchema:
                 row,
                 f"is {_shown(value)}, which training never saw",
                 f"null or one of {known}" + (f" and {more} others" if more > 0 else ""),
+                unseen=True,
             )
         return place
 
@@ -429,11 +448,14 @@ def _is_missing(value: object) -> bool:
     return type(value).__name__ in ("NAType", "NaTType")
 
 
-def _fault(feature: Feature, row: int, observed: str, expected: str) -> FeatureError:
+def _fault(
+    feature: Feature, row: int, observed: str, expected: str, *, unseen: bool = False
+) -> FeatureError:
     return FeatureError(
         f"feature '{feature.name}' of row {row} {observed}; expected {expected}",
         row=row,
         feature=feature.name,
+        unseen=unseen,
     )
 
 
@@ -448,6 +470,7 @@ def _feature_json(feature: Feature) -> dict[str, Any]:
         values["categories"] = list(feature.categories)
     else:
         values |= {"minimum": feature.minimum, "maximum": feature.maximum}
+    values |= {} if feature.missing is None else {"missing": feature.missing}
     return values | ({"optional": True} if feature.optional else {})
 
 
@@ -457,20 +480,25 @@ def _feature(item: Any) -> Feature:
     name, kind, optional = item["name"], item.get("kind"), item.get("optional", False)
     if not isinstance(optional, bool):
         raise ValueError(f"feature '{name}': 'optional' is {optional!r}, not true or false")  # noqa: TRY004
+    missing = item.get("missing")
+    if missing is not None and not (_is_number(missing) and 0 <= missing <= 1):
+        raise ValueError(f"feature '{name}': 'missing' is {missing!r}, not a share from 0 to 1")
     if kind == "categorical":
         categories = item.get("categories")
         if not isinstance(categories, list) or not all(isinstance(c, str) for c in categories):
             raise ValueError(f"feature '{name}': 'categories' is not a list of texts")
         if len(set(categories)) != len(categories):
             raise ValueError(f"feature '{name}': duplicate categories")
-        return Feature(name, "categorical", tuple(categories), optional=optional)
+        return Feature(name, "categorical", tuple(categories), optional=optional, missing=missing)
     if kind == "numeric":
         limits = item.get("minimum"), item.get("maximum")
         for limit in limits:
-            if limit is not None and (
-                isinstance(limit, bool) or not isinstance(limit, int | float)
-            ):
+            if limit is not None and not _is_number(limit):
                 raise ValueError(f"feature '{name}': {limit!r} is not a number")
         low, high = (None if limit is None else float(limit) for limit in limits)
-        return Feature(name, "numeric", (), low, high, optional)
+        return Feature(name, "numeric", (), low, high, optional, missing)
     raise ValueError(f"feature '{name}' is of kind {kind!r}, not numeric or categorical")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -58,6 +58,7 @@ from ml_pipeline.serving.predict_formats import (
     error,
 )
 from ml_pipeline.serving.prediction_log import PROBE
+from ml_pipeline.serving.refusals import Refusal, refusal_of
 from ml_pipeline.serving.request_checks import (
     RequestError,
     authorise,
@@ -66,7 +67,7 @@ from ml_pipeline.serving.request_checks import (
     choose_request_id,
     read_body,
 )
-from ml_pipeline.serving.server_metrics import Metrics
+from ml_pipeline.serving.server_metrics import Metrics, ServedModel
 from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
@@ -182,9 +183,11 @@ class PredictionRequest:
         "computed",
         "fields",
         "headers",
+        "is_probe",
         "many",
         "predictions",
         "raw",
+        "refusal",
         "request_id",
         "rows",
         "started",
@@ -195,6 +198,7 @@ class PredictionRequest:
         self.fields = fields
         self.headers = dict(fields)
         self.request_id = choose_request_id(self.headers.get(b"x-request-id"))
+        self.is_probe = self.request_id == PROBE_ID
         self.body = body
         self.rows: Rows = []
         self.many = False
@@ -202,6 +206,7 @@ class PredictionRequest:
         """Whether its rows are raw rows, on a path that accepts features as well."""
         self.computed: ComputedFeatures | None = None
         self.predictions: list[Value] = []
+        self.refusal: Refusal | None = None
 
 
 class PredictionEndpoint:
@@ -233,9 +238,11 @@ class PredictionEndpoint:
             if not inference.fits_event_loop(len(rows)):
                 return False
             if len(rows) == 1:
-                inference.batch_single_rows(rows[0], partial(self._send, request, send))
+                inference.batch_single_rows(
+                    rows[0], partial(self._send, request, send), probe=request.is_probe
+                )
                 return True
-            outcome = inference.predict_inline(rows)
+            outcome = inference.predict_inline(rows, probe=request.is_probe)
         except _RawRowsError:
             return False
         except Exception as error:  # noqa: BLE001  # becomes the error response
@@ -257,10 +264,11 @@ class PredictionEndpoint:
                 self._admit(request)
                 request.body = await read_body(scope, receive, service.limits.max_body)
                 await self._read_rows(request)
-                if service.inference.fits_event_loop(len(request.rows)):
-                    outcome = service.inference.predict_inline(request.rows)
+                rows, probe = request.rows, request.is_probe
+                if service.inference.fits_event_loop(len(rows)):
+                    outcome = service.inference.predict_inline(rows, probe=probe)
                 else:
-                    outcome = await service.inference.in_thread(request.rows)
+                    outcome = await service.inference.in_thread(rows, probe=probe)
             except Exception as error:  # noqa: BLE001  # becomes the error response
                 outcome = error
             response = self._respond(request, outcome)
@@ -320,6 +328,7 @@ class PredictionEndpoint:
             facts = {"request_id": request.request_id.decode()}
             logger.error("fault", exc_info=error, extra={LOG_FIELDS: facts})
             status, message = 500, INTERNAL_ERROR
+        request.refusal = refusal_of(error)
         body = self._format.error(status, message)
         return HttpResponse(status, _header_fields(body, request.request_id) + more, body, message)
 
@@ -328,21 +337,22 @@ class PredictionEndpoint:
         service, request_id = self._service, request.request_id
         status, _, body, error = response
         seconds = time.perf_counter() - request.started
-        is_probe = request_id == PROBE_ID
-        if is_probe:
+        if request.is_probe:
             service.metrics.probes += 1
         else:
             # raw rows are counted separately: their cost depends on the client, not on the model
             service.metrics.record(RAW_PATH if request.raw else self._path, status, seconds)
         service.requests.record(request_id, "POST", self._path, status, seconds, error)
         if error is not None:
+            if request.refusal is not None and not request.is_probe:
+                service.metrics.count_refusal(request.refusal)
             return
-        if not is_probe:
+        if not request.is_probe:
             service.metrics.count_predictions(request.predictions)
         if service.log is not None:
             service.log.add(request_id.decode(), request.rows, request.predictions)
         mirror = service.state.mirror
-        if mirror is not None and self._path == MIRRORED_PATH and not is_probe:
+        if mirror is not None and self._path == MIRRORED_PATH and not request.is_probe:
             body_by_position = by_position(request.rows, request.many)
             mirror.offer(body_by_position, body, seconds, request_id.decode())
 
@@ -536,8 +546,11 @@ def make_app(
         raw_context: the environment, for messages about raw rows.
     """
     task = bundle.task
-    metrics = Metrics(bundle.project, version, bundle.digest, (*PATHS, RAW_PATH), task)
-    inference = Inference(bundle, limits.max_queue, limits.max_seconds)
+    served = ServedModel(
+        bundle.project, version, bundle.digest, task, bundle.schema, bundle.cutoffs.get("train_end")
+    )
+    metrics = Metrics(served, (*PATHS, RAW_PATH))
+    inference = Inference(bundle, metrics.features, limits.max_queue, limits.max_seconds)
     metrics.queue = lambda: inference.waiting
     metrics.log = log
     metrics.mirrored = lambda: state.mirrored

@@ -27,6 +27,8 @@ from ml_pipeline.serving.request_checks import RequestError
 
 if TYPE_CHECKING:
     from ml_pipeline.bundle.reader import Bundle
+    from ml_pipeline.features.schema import Float32Array
+    from ml_pipeline.serving.feature_counts import FeatureCounts
     from ml_pipeline.tasks.base import Value
 
 logger = logging.getLogger("ml_pipeline.serving")
@@ -44,21 +46,27 @@ Callback = Callable[["list[Value] | Exception"], None]
 @dataclass
 class _Job:
     rows: Rows
+    probe: bool
     future: asyncio.Future[list[Value]]
     loop: asyncio.AbstractEventLoop
+    encoded: Float32Array | None = None
 
 
 class Inference:
-    """Predicts rows.
+    """Predicts rows, and counts what is unusual in those of clients.
 
     Args:
         bundle: opened and verified.
+        counts: receives the predicted rows that are not of probes.
         max_queue: requests that may wait for the thread or be processed by it.
         max_seconds: longest time that one of them waits for its predictions.
     """
 
-    def __init__(self, bundle: Bundle, max_queue: int, max_seconds: float) -> None:
+    def __init__(
+        self, bundle: Bundle, counts: FeatureCounts, max_queue: int, max_seconds: float
+    ) -> None:
         self._bundle = bundle
+        self._counts = counts
         self._max_queue = max_queue
         self._max_seconds = max_seconds
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
@@ -66,6 +74,9 @@ class Inference:
         self.waiting = 0
         """Requests that wait for the thread or are processed by it."""
         self._batch: list[Callback] = []
+        self._batch_rows: list[Sequence[object]] = []
+        self._batch_probes: list[int] = []
+        """Places of the batch's rows that are of probes."""
         self._matrix = bundle.schema.empty(MAX_BATCH)
         self._row_seconds = 0.0
         rows = bundle.golden.inputs[:1]
@@ -78,18 +89,22 @@ class Inference:
         """Whether a request of this many rows can be predicted by ``predict_inline``."""
         return rows * self._row_seconds <= MAX_INLINE_SECONDS
 
-    def predict_inline(self, rows: Rows) -> list[Value]:
+    def predict_inline(self, rows: Rows, *, probe: bool) -> list[Value]:
         """Return the prediction for each row.
+
+        Args:
+            rows: in the order of the model's features.
+            probe: whether they are of a probe, which is not counted.
 
         Raises:
             FeatureError: a row does not fit the model.
         """
-        started = time.thread_time()
-        predictions = self._predict(rows)
-        self._measure(time.thread_time() - started, len(rows))
+        predictions, encoded = self._measured_predict(rows)
+        if not probe and encoded is not None:
+            self._counts.add(encoded, rows)
         return predictions
 
-    def batch_single_rows(self, row: Sequence[object], callback: Callback) -> None:
+    def batch_single_rows(self, row: Sequence[object], callback: Callback, *, probe: bool) -> None:
         """Predict one row together with others of this iteration of the event loop.
 
         ``callback`` is called in the loop's next iteration, or by ``flush``.
@@ -99,7 +114,10 @@ class Inference:
         """
         batch = self._batch
         self._bundle.schema.encode_into(self._matrix, len(batch), row)
+        if probe:
+            self._batch_probes.append(len(batch))
         batch.append(callback)
+        self._batch_rows.append(row)
         if len(batch) == 1:
             asyncio.get_running_loop().call_soon(self.flush)
         elif len(batch) == MAX_BATCH:
@@ -110,19 +128,26 @@ class Inference:
         batch, self._batch = self._batch, []
         if not batch:
             return
+        rows, self._batch_rows = self._batch_rows, []
+        probes, self._batch_probes = self._batch_probes, []
+        encoded = self._matrix[: len(batch)]
         started = time.thread_time()
         try:
-            predictions = self._bundle.predict_list(self._matrix[: len(batch)])
+            predictions = self._bundle.predict_list(encoded)
         except Exception as error:  # noqa: BLE001  # passed to the requests
             for callback in batch:
                 _call(callback, error)
             return
         self._measure(time.thread_time() - started, len(batch))
+        if probes:
+            clients = [place for place in range(len(batch)) if place not in probes]
+            encoded, rows = encoded[clients], [rows[place] for place in clients]
+        self._counts.add(encoded, rows)
         for callback, prediction in zip(batch, predictions, strict=True):
             _call(callback, [prediction])
 
-    async def in_thread(self, rows: Rows) -> list[Value]:
-        """Return the prediction for each row, computed in the thread.
+    async def in_thread(self, rows: Rows, *, probe: bool) -> list[Value]:
+        """Return the prediction for each row, computed in the thread; see ``predict_inline``.
 
         Raises:
             FeatureError: a row does not fit the model.
@@ -136,7 +161,7 @@ class Inference:
                 retry_after=max(1, math.ceil(min(seconds, self._max_seconds))),
             )
         loop = asyncio.get_running_loop()
-        job = _Job(rows, loop.create_future(), loop)
+        job = _Job(rows, probe, loop.create_future(), loop)
         self.waiting += 1
         if self._thread is None:
             self._thread = threading.Thread(target=self._run_jobs, name="inference", daemon=True)
@@ -155,11 +180,18 @@ class Inference:
         self._row_seconds = min(measured, self._last_row_seconds)
         self._last_row_seconds = measured
 
-    def _predict(self, rows: Rows) -> list[Value]:
+    def _measured_predict(self, rows: Rows) -> tuple[list[Value], Float32Array | None]:
+        started = time.thread_time()
+        found = self._predict(rows)
+        self._measure(time.thread_time() - started, len(rows))
+        return found
+
+    def _predict(self, rows: Rows) -> tuple[list[Value], Float32Array | None]:
+        """Return the predictions and the encoded rows; None if there are no rows."""
         if not rows:
-            return []
-        bundle = self._bundle
-        return bundle.predict_list(bundle.schema.encode_rows(rows))
+            return [], None
+        encoded = self._bundle.schema.encode_rows(rows)
+        return self._bundle.predict_list(encoded), encoded
 
     def _run_jobs(self) -> None:
         while True:
@@ -167,7 +199,7 @@ class Inference:
             predictions: list[Value] | BaseException = []
             if not job.future.cancelled():
                 try:
-                    predictions = self.predict_inline(job.rows)
+                    predictions, job.encoded = self._measured_predict(job.rows)
                 except BaseException as error:  # noqa: BLE001  # passed to the request
                     predictions = error
             try:
@@ -182,6 +214,8 @@ class Inference:
         if isinstance(predictions, BaseException):
             job.future.set_exception(predictions)
         else:
+            if not job.probe and job.encoded is not None:
+                self._counts.add(job.encoded, job.rows)
             job.future.set_result(predictions)
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import (
@@ -21,10 +24,14 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from ml_pipeline.serving.feature_counts import FeatureCounts
+from ml_pipeline.serving.refusals import REASONS
 from ml_pipeline.tasks.binary_classification import BINARY
 
 if TYPE_CHECKING:
+    from ml_pipeline.features.schema import FeatureSchema
     from ml_pipeline.serving.prediction_log import PredictionLog
+    from ml_pipeline.serving.refusals import Refusal
     from ml_pipeline.tasks.base import Task, Value
 
 SECONDS = (
@@ -58,29 +65,46 @@ class Histogram:
         return cumulative
 
 
+@dataclass(frozen=True)
+class ServedModel:
+    """What the metrics say of the model."""
+
+    project: str
+    version: int | None
+    """The registered version, if any."""
+    digest: str
+    """Of the bundle."""
+    task: Task
+    """Gives the bins of the histogram of predictions."""
+    schema: FeatureSchema
+    train_end: str | None = None
+    """The last day trained on: an ISO date, a number where times are counted, or None."""
+
+    @cached_property
+    def training_end(self) -> float | None:
+        """Unix time of the begin of the last day trained on, in UTC; None if it is no date."""
+        try:
+            day = datetime.strptime(f"{self.train_end} +0000", "%Y-%m-%d %z")
+        except ValueError:
+            return None
+        return day.timestamp()
+
+
 class Metrics(Collector):
     """The metrics of one server process.
 
     Args:
-        model: name of the project.
-        version: registered version.
-        digest: of the bundle.
+        model: the served model.
         paths: values of the label ``path``; all other paths count as ``OTHER``.
-        task: the model's task, which gives the bins of the histogram of predictions.
     """
 
-    def __init__(
-        self,
-        model: str,
-        version: int | None,
-        digest: str,
-        paths: Iterable[str],
-        task: Task = BINARY,
-    ) -> None:
+    def __init__(self, model: ServedModel, paths: Iterable[str]) -> None:
+        task = model.task
+        self._model = model
         self._info = {
-            "model": model,
-            "version": "" if version is None else str(version),
-            "digest": digest,
+            "model": model.project,
+            "version": "" if model.version is None else str(model.version),
+            "digest": model.digest,
         }
         self._started = time.time()
         self._seconds = {path: Histogram(SECONDS) for path in (*paths, OTHER)}
@@ -88,6 +112,10 @@ class Metrics(Collector):
         self.predictions = Histogram(task.bins)
         self._value = task.histogram_value
         self._unit = "probabilities" if task.name == BINARY.name else "values"
+        self._last_prediction: float | None = None
+        self._refused: dict[str, int] = dict.fromkeys(REASONS, 0)
+        self.features = FeatureCounts(model.schema)
+        """Receives the predicted rows, other than those of probes."""
         self.probes = 0
         """Requests of ml-pipeline itself, which no other metric counts."""
         self.in_flight = 0
@@ -116,6 +144,14 @@ class Metrics(Collector):
         for value in map(self._value, predictions):
             counts[bisect_left(bounds, value)] += 1
             histogram.sum += value
+        if predictions:
+            self._last_prediction = time.time()
+
+    def count_refusal(self, refusal: Refusal) -> None:
+        """Count a refused request for predictions."""
+        self._refused[refusal.reason] += 1
+        if refusal.unseen is not None:
+            self.features.refuse_unseen(refusal.unseen)
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """Return the exposition in the format that the scraper accepts, and its content type."""
@@ -127,6 +163,12 @@ class Metrics(Collector):
         info = GaugeMetricFamily(f"{PREFIX}model", "What is served.", labels=list(self._info))
         info.add_metric(list(self._info.values()), 1)
         yield info
+        if self._model.training_end is not None:
+            yield _gauge(
+                "training_end_time_seconds",
+                "Last day that the model was trained on, its begin in UTC as Unix time.",
+                self._model.training_end,
+            )
         requests = CounterMetricFamily(
             f"{PREFIX}requests", "Answered requests.", labels=["path", "status"]
         )
@@ -153,6 +195,15 @@ class Metrics(Collector):
             self.predictions.buckets(),
             self.predictions.sum,
         )
+        yield _counter("rows", "Predicted rows.", sum(self.predictions.counts))
+        if self._last_prediction is not None:
+            yield _gauge(
+                "last_prediction_time_seconds",
+                "When rows were last predicted, as Unix time.",
+                self._last_prediction,
+            )
+        yield _counters("refused", "Refused requests for predictions.", "reason", self._refused)
+        yield from self._collect_features()
         yield _counter("probes", "Requests of ml-pipeline itself, counted here only.", self.probes)
         yield _gauge("start_time_seconds", "Since when it counts, as Unix time.", self._started)
         yield _gauge("in_flight", "Requests that are not answered yet.", self.in_flight)
@@ -164,6 +215,33 @@ class Metrics(Collector):
         yield _counter("shadow_offered", "Requests to be copied to a shadow.", offered)
         yield _counter("shadow_dropped", "Requests of these that were not copied.", dropped)
 
+    def _collect_features(self) -> Iterator[Metric]:
+        counts, name = self.features, "feature"
+        yield _counters(
+            "feature_missing", "Missing values in predicted rows.", name, counts.missing
+        )
+        yield _counters(
+            "feature_out_of_range",
+            "Numbers in predicted rows that are outside the range of training.",
+            name,
+            counts.out_of_range,
+        )
+        yield _counters(
+            "feature_unseen",
+            "Categories in requests that training did not have.",
+            name,
+            counts.unseen,
+        )
+        shares = GaugeMetricFamily(
+            f"{PREFIX}training_missing_ratio",
+            "Share of the training rows without a value.",
+            labels=[name],
+        )
+        for feature in self._model.schema.features:
+            if feature.missing is not None:
+                shares.add_metric([feature.name], feature.missing)
+        yield shares
+
 
 def _gauge(name: str, description: str, value: float) -> Metric:
     return GaugeMetricFamily(PREFIX + name, description, value)
@@ -171,3 +249,11 @@ def _gauge(name: str, description: str, value: float) -> Metric:
 
 def _counter(name: str, description: str, value: float) -> Metric:
     return CounterMetricFamily(PREFIX + name, description, value)
+
+
+def _counters(name: str, description: str, label: str, values: Mapping[str, float]) -> Metric:
+    """Return a counter for each value of a label."""
+    family = CounterMetricFamily(PREFIX + name, description, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
