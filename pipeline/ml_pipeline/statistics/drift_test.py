@@ -1,0 +1,447 @@
+"""Tests whether a feature of served rows is distributed as in the reference rows of the model.
+
+Numbers become bounded scores by their mid-ranks in the reference (Wilcoxon 1945, "Individual
+comparisons by ranking methods", Biometrics Bulletin 1; the distance from the middle after Ansari
+and Bradley 1960, "Rank-sum tests for dispersions", Annals of Mathematical Statistics 31), so that
+heavy tails do no harm; shares are tested as counts. Rows are not independent: those of a day share
+what the day did, days resemble the day before, and neighbouring rows of a log come from the same
+client. So a window of n rows counts as a smaller number of effective rows (Kish 1965, "Survey
+sampling", chapter 5; Rao and Scott 1992, "A simple method for the analysis of clustered binary
+data", Biometrics 48), and so does the reference, whose sampling error is part of every test.
+
+Effective rows need the correlation of rows within a day. It has an upper confidence bound from the
+days of the reference, and one from the days that were served, each from sums of consecutive days
+(batch means: Carlstein 1986, "The use of subseries values for estimating the variance of a general
+statistic from a stationary sequence", Annals of Statistics 14), so that autocorrelation within a
+batch is contained; beyond a batch 0.4 is assumed. A p-value is half for the statistic and half for
+these bounds (Berger and Boos 1994, "P values maximized over a confidence set for the nuisance
+parameter", Journal of the American Statistical Association 89), so that it stays right at one in a
+million, where a plug-in of an estimated variance is wrong by orders of magnitude.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ml_pipeline.statistics.feature_reference import BLOCK, FeatureReference, Kind
+from ml_pipeline.statistics.unit_summary import UnitSummary
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+__all__ = ["DriftTest", "FeatureReference", "UnitSummary", "test_drift"]
+
+AUTOCORRELATION = 0.4
+"""Of days, and of rows, that is assumed beyond what batches and blocks contain."""
+BATCHES = 20
+"""A batch has as many days as the window, but never so many that there are fewer batches."""
+POWER = 0.8
+GRID_DECADES = 16
+SHARE_OF_BOUNDS = 1 / 8
+"""Share of a p-value that each of three upper bounds may be wrong with."""
+LOWER_BOUND = 0.9
+"""Confidence of the lower bound of the days' correlation in the reference."""
+RARE = 0.1
+"""Shares below (or above 1 less this) are tested by a binomial distribution."""
+
+
+@dataclass(frozen=True)
+class DriftTest:
+    """What a test found; ``effect`` and ``detectable`` are in the unit of the ``kind``.
+
+    ``kind`` is what differs most: ``location`` and ``spread`` of a number, its ``tail`` (the outer
+    2 %), ``missing`` values, ``unseen`` ones (a category, or a number beyond the range, that the
+    reference has not) or a ``category`` (``label`` names it). ``effect`` is in standard deviations
+    of the reference for a location, else a difference of shares (for ``spread`` the share outside
+    the middle half of the reference). ``shift`` is the same in the feature's own units, of values
+    that are cut where they lie far outside the reference; ``distance`` is Wasserstein's first in
+    standard deviations, or the total variation of categories.
+    """
+
+    p_value: float
+    kind: Kind
+    label: str
+    effect: float
+    shift: float
+    distance: float
+    detectable: float
+    rows: int
+    units: int
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Per unit and score: rows and sums [u, s], with the row variance of each score [s]."""
+
+    rows: Floats
+    sums: Floats
+    variances: Floats
+
+
+@dataclass(frozen=True)
+class _Dispersion:
+    """How much batches of units differ, against independent rows: each is [s]."""
+
+    ratio: Floats
+    degrees: Floats
+    rows: Floats
+    """Rows of a batch that a correlation within it multiplies."""
+
+
+def test_drift(
+    reference: FeatureReference,
+    window: UnitSummary,
+    *,
+    level: float,
+    history: UnitSummary | None = None,  # noqa: PT028 -- it is no test of pytest
+) -> DriftTest:
+    """Test whether the rows of ``window`` are distributed as those of ``reference``.
+
+    The p-value is that of the most different score, multiplied by the number of scores (Bonferroni)
+    and right for autocorrelated units. A window of one unit has no differences between units of its
+    own: they are taken from ``history`` or from the units of the reference; the smaller bound
+    counts, unless the reference shows more. If the reference has no units, rows of different units
+    are taken as independent, except for what window and history show.
+
+    Args:
+        reference: Of the feature.
+        window: Rows to test.
+        level: Of this test alone, for ``detectable``.
+        history: All summarised rows of the model version; those of the window are left out.
+            They tell how much days differ, so that a short window finds smaller shifts.
+    """
+    import numpy as np
+    from scipy import special
+
+    rows, days = window.rows, len(window.units)
+    served = _sums_of(reference, window)
+    n, m = served.rows.sum(axis=0), reference.totals
+    usable = (n > 0) & (m > 0) & (reference.is_share | (reference.variances > 0))
+    if not usable.any():
+        return DriftTest(1.0, reference.kinds[-1], "", 0.0, 0.0, 0.0, math.inf, rows, days)
+    means = served.sums.sum(axis=0) / np.maximum(n, 1)
+    levels: Floats = np.power(10.0, -np.arange(GRID_DECADES + 1))
+    inverse = _inverse_rows(reference, window, served, history, levels)
+    tails = _tails(reference, means, *inverse)
+    tests = int(usable.sum())
+    p_values = np.where(usable, _crossing(levels, tails), 1.0)
+    size = np.where(usable, _standardised(reference, means), -1.0)
+    best = int(np.lexsort((-size, p_values))[0])
+    kind = reference.kinds[best]
+    wanted = math.log10(tests / level) if 0 < level < 1 else 0.0
+    at = min(math.ceil(max(wanted, 0.0)), GRID_DECADES)
+    reach = special.ndtri(1 - min(level, 1.0) / tests / 4) + special.ndtri(POWER)
+    spread = reference.variances[best]
+    if reference.is_share[best]:
+        pooled = (means[best] * n[best] + reference.means[best] * m[best]) / (n[best] + m[best])
+        spread = max(spread, pooled * (1 - pooled), 1 / (m[best] + 1))
+    least = float(reach * math.sqrt(spread * (inverse[0][at, best] + inverse[1][at, best])))
+    shift = _shift(reference, window)
+    difference = float(means[best] - reference.means[best])
+    effect = difference
+    if kind == "location":
+        effect = shift / reference.deviation if reference.deviation else 0.0
+        least = least / reference.slope if reference.slope > 0 else math.inf
+    elif kind == "spread":
+        effect = _outside_middle(reference, window)
+        least *= abs(effect / difference) if difference else 1.5
+    return DriftTest(
+        p_value=float(min(1.0, tests * p_values[best])),
+        kind=kind,
+        label=reference.labels[best],
+        effect=float(effect),
+        shift=shift,
+        distance=_distance(reference, window),
+        detectable=least,
+        rows=rows,
+        units=days,
+    )
+
+
+test_drift.__test__ = False  # type: ignore[attr-defined]  # or pytest collects it as a test
+
+
+def _sums_of(reference: FeatureReference, summary: UnitSummary) -> _Sums:
+    import numpy as np
+
+    counts = summary.counts.astype(np.float64)
+    rows = counts @ reference.counted.T
+    sums = counts @ (reference.scores * reference.counted).T
+    squares = counts.sum(axis=0) @ (reference.scores**2 * reference.counted).T
+    total = np.maximum(rows.sum(axis=0), 1)
+    means = sums.sum(axis=0) / total
+    return _Sums(rows, sums, np.maximum(squares / total - means**2, 0.0))
+
+
+def _inverse_rows(
+    reference: FeatureReference,
+    window: UnitSummary,
+    served: _Sums,
+    history: UnitSummary | None,
+    levels: Floats,
+) -> tuple[Floats, Floats]:
+    """Return 1 / effective rows of window and reference [levels, s], as bounds at each level."""
+    import numpy as np
+
+    wrong = levels[:, None] * SHARE_OF_BOUNDS
+    days = len(window.units)
+    n, m = np.maximum(served.rows.sum(axis=0), 1), np.maximum(reference.totals, 1)
+    unequal = (served.rows**2).sum(axis=0) / n**2
+    sources = [(window, served)]
+    if history is not None:
+        inside = np.isin(history.units, window.units)
+        if not inside.all():
+            before = UnitSummary(
+                history.units[~inside],
+                history.counts[~inside],
+                history.moments[~inside],
+                history.blocks[:, ~inside],
+            )
+            sources.append((before, _sums_of(reference, before)))
+    design, design_bound = _row_design(sources, wrong)
+    known = sum(len(summary.units) for summary, _ in sources)
+    batch = _batch(days, known)
+    seen = _dispersion([sums for _, sums in sources], batch)
+    spread = batch * _beyond(days, batch)
+    if reference.units is None:
+        alike = np.clip((seen.ratio - design) / np.maximum(seen.rows, 1), 0.0, 1.0)
+        own = alike * spread * unequal + design / n
+        return np.maximum(design_bound / n, own), np.broadcast_to(1 / m, wrong.shape[:1] + m.shape)
+    kept = (reference.rows_by_unit**2).sum(axis=0) / m**2
+    total = len(reference.units)
+    reference_batch = _batch(days, total)
+    training = _Sums(reference.rows_by_unit, reference.sums_by_unit, reference.variances)
+    trained = _dispersion([training], reference_batch)
+    trained_spread = reference_batch * _beyond(days, reference_batch)
+    first, second = [], []
+    for dispersion, by, size, rows_design, confidence in (
+        (trained, trained_spread, reference_batch, design_bound, wrong),
+        (seen, spread, batch, design, wrong),
+        (trained, trained_spread, reference_batch, design, np.full((1, 1), LOWER_BOUND)),
+    ):
+        within = design if dispersion is seen else np.ones_like(design)
+        alike = _correlation(dispersion, within, confidence)
+        first.append(alike * by * unequal + rows_design / n)
+        second.append(alike * size * _beyond(total, size) * kept + 1 / m)
+    return (
+        np.minimum(first[0], np.maximum(first[1], first[2])),
+        np.minimum(second[0], np.maximum(second[1], second[2])),
+    )
+
+
+def _batch(days: int, known: int) -> int:
+    """Return the days of a batch: as the window, in at least ``BATCHES`` of those known."""
+    return max(1, min(days, known // BATCHES))
+
+
+def _beyond(days: int, batch: int) -> float:
+    """Return the rise of the variance of a mean of ``days`` over that of independent batches."""
+    if days <= batch:
+        return 1.0
+    return _inflation(days) / _inflation(batch)
+
+
+def _inflation(days: int) -> float:
+    """Return the variance of a mean of autocorrelated days, over that of independent ones."""
+    rho = AUTOCORRELATION
+    lost = 2 * rho * (1 - rho**days) / (days * (1 - rho) ** 2)
+    return (1 + rho) / (1 - rho) - lost
+
+
+def _row_design(sources: list[tuple[UnitSummary, _Sums]], wrong: Floats) -> tuple[Floats, Floats]:
+    """Return how many rows count as one, since neighbours are alike: [s], and bounds [levels, s].
+
+    From sums of blocks of consecutive rows within a unit. Where they are too few for a bound, rows
+    are taken as autocorrelated by at most 0.4, or by what was seen.
+    """
+    import numpy as np
+
+    found, degrees, rows, varying = 0.0, 0.0, 0.0, 0.0
+    for summary, sums in sources:
+        number, total, squares = summary.blocks
+        several = number > 1
+        found += np.where(several, squares - total**2 / np.maximum(number, 1), 0.0).sum(axis=0)
+        degrees += np.where(several, number - 1, 0.0).sum(axis=0)
+        varying += sums.variances * sums.rows.sum(axis=0)
+        rows += float(summary.counts.sum())
+    variance = np.maximum(varying / max(rows, 1.0), 1e-300)
+    ratio = np.asarray(found / np.maximum(degrees, 1) / BLOCK / variance * (1 + 1 / BLOCK))
+    ratio[np.asarray(varying) <= 0] = 1.0
+    design = np.maximum(ratio, 1.0)
+    assumed = np.maximum(_inflation(10**6), 1.3 * design)
+    bound = np.maximum(ratio * _chi_square_factor(np.asarray(degrees), wrong), 1.0)
+    return design, np.minimum(bound, assumed)
+
+
+def _dispersion(sources: list[_Sums], batch: int) -> _Dispersion:
+    """Return how much batches of consecutive units differ within each source, over independence."""
+    import numpy as np
+
+    scores = sources[0].rows.shape[1]
+    squares, freedom, degrees, kept = (np.zeros(scores) for _ in range(4))
+    for source in sources:
+        whole = len(source.rows) // batch * batch
+        if whole < 2 * batch:
+            continue
+        rows, sums = (
+            table[len(table) - whole :].reshape(-1, batch, scores).sum(axis=1)
+            for table in (source.rows, source.sums)
+        )
+        total = np.maximum(rows.sum(axis=0), 1)
+        mean = sums.sum(axis=0) / total
+        variance = np.maximum(source.variances, 1e-300)
+        off = (sums - mean * rows) ** 2 / np.maximum(rows, 1e-300)
+        squares += np.where(source.variances > 0, np.where(rows > 0, off, 0).sum(axis=0), 0) / (
+            variance
+        )
+        filled = np.maximum((rows > 0).sum(axis=0) - 1, 0)
+        freedom += filled
+        uneven = (rows**2).sum(axis=0)
+        degrees += np.where(uneven > 0, total**2 / np.maximum(uneven, 1) - 1, 0)
+        kept += total - uneven / total
+    safe = np.maximum(freedom, 1)
+    return _Dispersion(squares / safe, degrees, kept / safe)
+
+
+def _correlation(found: _Dispersion, design: Floats, wrong: Floats) -> Floats:
+    """Return the upper bound of the correlation of rows within a batch [levels, s]."""
+    import numpy as np
+
+    bound = found.ratio * _chi_square_factor(found.degrees, wrong)
+    alike: Floats = np.clip((bound - design) / np.maximum(found.rows, 1e-300), 0.0, 1.0)
+    return np.where((found.degrees > 0) & (found.rows > 0), alike, 1.0)
+
+
+def _chi_square_factor(degrees: Floats, wrong: Floats) -> Floats:
+    """Return the upper bound of a variance over its estimate [levels, s]."""
+    import numpy as np
+    from scipy import special
+
+    half = np.maximum(degrees, 1e-3) / 2
+    quantile = special.gammaincinv(half[None, :], np.broadcast_to(wrong, (len(wrong), len(half))))
+    found: Floats = half / np.maximum(quantile, 1e-300)
+    return found
+
+
+def _tails(reference: FeatureReference, means: Floats, mine: Floats, theirs: Floats) -> Floats:
+    """Return two-sided p-values [levels, s] for these inverses of effective rows [levels, s]."""
+    import numpy as np
+    from scipy import special
+
+    share = reference.is_share
+    found = np.ones(mine.shape)
+    plain = ~share & (reference.variances > 0)
+    if plain.any():
+        error = np.sqrt(reference.variances[plain] * (mine[:, plain] + theirs[:, plain]))
+        z = np.abs(means - reference.means)[plain] / error
+        found[:, plain] = 2 * special.ndtr(-z)
+    found[:, share] = _share_tails(
+        means[share], reference.means[share], 1 / mine[:, share], 1 / theirs[:, share]
+    )
+    return np.minimum(found, 1.0)
+
+
+def _share_tails(mine: Floats, theirs: Floats, n: Floats, m: Floats) -> Floats:
+    """Return two-sided p-values for shares [s] of n and m effective rows [levels, s].
+
+    Where the share is rare, of the count given the sum of both, which is binomial if each is
+    Poisson (Przyborowski and Wilenski 1940, "Homogeneity of results in testing samples from Poisson
+    series", Biometrika 31), else of the signed root of the likelihood ratio; one half is taken off
+    the count as a correction for continuity.
+    """
+    import numpy as np
+    from scipy import special
+
+    pooled = (mine * n + theirs * m) / (n + m)
+    turned = pooled > 0.5
+    p, r = np.where(turned, 1 - mine, mine), np.where(turned, 1 - theirs, theirs)
+    rare = np.where(turned, 1 - pooled, pooled)
+    x, y = p * n, r * m
+    total, q = x + y, n / (n + m)
+    more = p > r
+    tail = np.where(
+        more,
+        special.betainc(np.maximum(x, 1e-9), y + 1, q),
+        special.betainc(np.maximum(y, 1e-9), x + 1, 1 - q),
+    )
+    exact = np.where(total > 0, 2 * tail, 1.0)
+    moved = np.where(more, np.maximum(x - 0.5, rare * n), np.minimum(x + 0.5, rare * n))
+    one, other = moved / n, (total - moved) / m
+    ratio = n * _divergence(one, rare) + m * _divergence(other, rare)
+    root = 2 * special.ndtr(-np.sqrt(np.maximum(2 * ratio, 0.0)))
+    return np.minimum(np.where(rare <= RARE, exact, root), 1.0)
+
+
+def _divergence(p: Floats, q: Floats) -> Floats:
+    """Return the Kullback-Leibler divergence of Bernoulli distributions."""
+    from scipy import special
+
+    found: Floats = special.rel_entr(p, q) + special.rel_entr(1 - p, 1 - q)
+    return found
+
+
+def _crossing(levels: Floats, tails: Floats) -> Floats:
+    """Return the smallest level [s] at which each test rejects: where twice its tail is less."""
+    import numpy as np
+
+    gap = np.log(np.maximum(2 * tails, 1e-300)) - np.log(levels)[:, None]
+    rejects = gap <= 0
+    holds = np.logical_and.accumulate(rejects, axis=0).sum(axis=0)
+    found = np.ones(tails.shape[1])
+    for index in np.flatnonzero(holds):
+        last = holds[index] - 1
+        exponent = np.log10(levels[last])
+        if last + 1 < len(levels):
+            inside, outside = gap[last, index], gap[last + 1, index]
+            exponent -= -inside / (outside - inside)
+        found[index] = 10.0**exponent
+    return found
+
+
+def _standardised(reference: FeatureReference, means: Floats) -> Floats:
+    import numpy as np
+
+    spread = np.sqrt(np.maximum(reference.variances, 1e-12))
+    found: Floats = np.abs(means - reference.means) / spread
+    return found
+
+
+def _shift(reference: FeatureReference, window: UnitSummary) -> float:
+    present = int(window.counts[:, :-1].sum())
+    if not reference.is_numeric or not present:
+        return 0.0
+    return float(window.moments[:, 0].sum() / present) - reference.mean
+
+
+def _outside_middle(reference: FeatureReference, window: UnitSummary) -> float:
+    """Return by how much more rows lie outside the middle half of the reference, as a share."""
+    outer = (reference.scores[1] > 0.5) & (reference.counted[1] > 0)
+    now, then = (
+        float(counts[outer].sum()) / max(int(counts[:-1].sum()), 1)
+        for counts in (window.counts.sum(axis=0), reference.counts)
+    )
+    return now - then
+
+
+def _distance(reference: FeatureReference, window: UnitSummary) -> float:
+    """Return Wasserstein's first distance in standard deviations, or the total variation."""
+    import numpy as np
+
+    seen = slice(None, -1) if reference.is_numeric else slice(None)
+    one = window.counts.sum(axis=0)[seen].astype(np.float64)
+    other = reference.counts[seen].astype(np.float64)
+    if not one.sum() or not other.sum():
+        return 0.0
+    gap = one / one.sum() - other / other.sum()
+    if not reference.is_numeric:
+        return float(np.abs(gap).sum() / 2)
+    if not reference.deviation:
+        return 0.0
+    between = np.abs(np.cumsum(gap)[:-1]) @ np.diff(reference.places[:-1])
+    return float(max(between, abs(_shift(reference, window)) / reference.deviation))
