@@ -164,9 +164,9 @@ def write_bundle() -> MakeBundle:
 
     No training: the model is written down as ONNX. `weight` changes its content, `identity` (one
     character) what it claims to be; with `golden_shift` it fails its golden predictions; `source`
-    is its archive of code, `reference` the file with its answers to rows of training. With the
-    task `regression` it predicts the score itself, with `multiclass_classification` the softmax of
-    (score, -score, 0) for the classes a, b and c.
+    is its archive of code, `sbom` its packages, `reference` the file with its answers to rows of
+    training. With the task `regression` it predicts the score itself, with
+    `multiclass_classification` the softmax of (score, -score, 0) for the classes a, b and c.
     """
 
     def write(
@@ -176,6 +176,7 @@ def write_bundle() -> MakeBundle:
         identity: str = "a",
         golden_shift: float = 0.0,
         source: bytes = b"source",
+        sbom: bytes = b"{}",
         reference: bytes = b"reference",
         task: str = "binary_classification",
         **manifest: Any,
@@ -239,7 +240,7 @@ def write_bundle() -> MakeBundle:
             "golden.json": json.dumps(golden).encode(),
             "reference.parquet": reference,
             "source.tar.gz": source,
-            "sbom.cdx.json": b"{}",
+            "sbom.cdx.json": sbom,
             "MODEL_CARD.md": b"# small",
         }
         folder.mkdir(parents=True)

@@ -40,6 +40,37 @@ def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path / "repository")
 
 
+class TestChangedFiles:
+    """The files that differ from a commit, which need not be the one that is checked out."""
+
+    def test_are_those_that_differ_are_missing_or_new(self, repository: Repository) -> None:
+        for name in ("kept.py", "changed.py", "removed.py", "folder/inside.py"):
+            (repository.root / name).parent.mkdir(exist_ok=True)
+            (repository.root / name).write_text(name)
+        (repository.root / ".gitignore").write_text("*.log\n")
+        repository.git("add", "-A")
+        commit = repository.commit("a@ex.org")
+        assert git.changed_files(repository.root, commit) == ()
+        (repository.root / "committed.py").touch()
+        repository.git("add", "-A")
+        repository.commit("a@ex.org")
+        (repository.root / "changed.py").write_text("other")
+        (repository.root / "removed.py").unlink()
+        (repository.root / "new.py").touch()
+        (repository.root / "run.log").touch()
+        found = git.changed_files(repository.root, commit)
+        assert found == ("changed.py", "committed.py", "new.py", "removed.py")
+        assert git.changed_files(repository.root / "folder", commit) == ()
+        (repository.root / "folder/inside.py").unlink()
+        assert git.changed_files(repository.root / "folder", commit) == ("inside.py",)
+
+    def test_are_unknown_without_the_commit(self, repository: Repository, tmp_path: Path) -> None:
+        repository.commit("a@ex.org")
+        assert git.changed_files(repository.root, "0" * 40) is None
+        assert git.changed_files(repository.root, "HEAD") is None
+        assert git.changed_files(tmp_path, "0" * 40) is None
+
+
 class TestHead:
     def test_is_the_commit(self, repository: Repository) -> None:
         commit = repository.commit("a@ex.org")

@@ -30,6 +30,8 @@ def test_keys_of_the_manifest() -> None:
 
 
 def test_parts_of_the_identity() -> None:
-    source = inspect.getsource(identity.identity)
-    parts = set(re.findall(r'^        "(\w+)":|parts\["(\w+)"\]', source, re.MULTILINE))
+    source = inspect.getsource(identity.identity) + inspect.getsource(identity.recipe)
+    parts = set(
+        re.findall(r'^        "(\w+)":|parts\["(\w+)"\]|parts = {"(\w+)":', source, re.MULTILINE)
+    )
     assert names_in_table("part") == {name for pair in parts for name in pair if name}

@@ -76,13 +76,7 @@ def identity(
         UsageError: a feature module is missing or is not Python, or the groups file is missing.
         EnvironmentFault: a package that training needs is not installed.
     """
-    parts = {
-        "data": fingerprint,
-        "config": digest_of(shaping(project)),
-        "source": _source_digest(project),
-        "lock": digest_of(locked(project)),
-        "seed": str(project.config.train.seed),
-    }
+    parts = {"data": fingerprint, **recipe(project)}
     given = {name: value for name, value in (limits or {}).items() if value is not None}
     if given:
         parts["limits"] = digest_of(given)
@@ -93,6 +87,21 @@ def identity(
     if hashed:
         parts["split"] = digest_of(sorted(hashed))
     return Identity(digest_of(parts), parts)
+
+
+def recipe(project: Project) -> dict[str, str]:
+    """Return the parts of the identity that do not depend on the data or on flags of ``train``.
+
+    Raises:
+        UsageError: a feature module is missing or is not Python, or the groups file is missing.
+        EnvironmentFault: a package that training needs is not installed.
+    """
+    return {
+        "config": digest_of(shaping(project)),
+        "source": _source_digest(project),
+        "lock": digest_of(locked(project)),
+        "seed": str(project.config.train.seed),
+    }
 
 
 def digest_of(value: Any) -> str:

@@ -135,6 +135,30 @@ def content(root: Path, commit: str, name: str) -> bytes | None:
         return None
 
 
+def changed_files(root: Path, commit: str) -> tuple[str, ...] | None:
+    """Return the files below ``root`` that are not as in a commit, with slashes, sorted.
+
+    They are compared as in ``head``: a file that the commit lacks counts unless it is ignored. A
+    missing folder counts as one, with a slash at its end.
+
+    Args:
+        root: The folder that the names are relative to.
+        commit: A commit's full digest.
+
+    Returns:
+        The names, or None if they are unknown: there is no repository, or it lacks the commit, as
+        a shallow clone may.
+    """
+    repository = find_repository(root)
+    if repository is None or not OBJECT_ID.fullmatch(commit):
+        return None
+    try:
+        with open_objects(repository, commit) as objects:
+            return _Comparison(repository, objects, root.resolve()).changed(commit)
+    except (UnreadableError, OSError):
+        return None
+
+
 def authors(root: Path, since: str | None, until: str) -> frozenset[str] | None:
     """Return the addresses of everyone named by the commits after ``since`` up to ``until``.
 
@@ -235,7 +259,18 @@ class _Comparison:
             if below is None or below.mode != TREE:
                 return False
             tree, folder = below.id, f"{folder}{name}/"
-        return self._is_same_folder(tree, folder) and not self._others()
+        return next(self._differing(tree, folder), None) is None and self._others() == []
+
+    def changed(self, commit: str) -> tuple[str, ...] | None:
+        """Return the names of the files below the root that differ; None if they are unknown."""
+        prefix = self.root.relative_to(self.repository.top).as_posix()
+        folder = "" if prefix == "." else f"{prefix}/"
+        below = self.objects.entry(self.objects.tree_of(commit), folder)
+        if below is None or below.mode != TREE:
+            return None
+        names = {name[len(folder) :] for name in self._differing(below.id, folder)}
+        others = self._others()
+        return None if others is None else tuple(sorted({*names, *others}))
 
     def _ignores_as(self, tree: str, folder: str) -> bool:
         """Return whether the ``.gitignore`` of a folder is that of the commit."""
@@ -243,19 +278,21 @@ class _Comparison:
         entry = self.objects.entry(tree, IGNORE)
         return not os.path.lexists(path) if entry is None else self._is_same(path, entry)
 
-    def _is_same_folder(self, tree: str, folder: str) -> bool:
+    def _differing(self, tree: str, folder: str) -> Iterator[str]:
+        """Yield the files of a tree that are missing or differ, and a ``.gitignore`` it lacks."""
         path = self.repository.top / folder
-        if path.is_symlink() or not path.is_dir() or not self._ignores_as(tree, folder):
-            return False
+        if path.is_symlink() or not path.is_dir():
+            yield folder
+            return
+        if not self._ignores_as(tree, folder):
+            yield folder + IGNORE
         for entry in self.objects.entries(tree):
             if entry.mode == TREE:
-                if not self._is_same_folder(entry.id, f"{folder}{entry.name}/"):
-                    return False
+                yield from self._differing(entry.id, f"{folder}{entry.name}/")
                 continue
             self.listed.append((folder + entry.name, entry))
             if not self._is_same(path / entry.name, entry):
-                return False
-        return True
+                yield folder + entry.name
 
     def _is_same(self, path: Path, entry: Entry) -> bool:
         try:
@@ -298,8 +335,11 @@ class _Comparison:
             return not any(path.iterdir())
         return head(path) == Head(commit, dirty=False)
 
-    def _others(self) -> bool:
-        """Return whether there are files that are neither in the commit nor ignored by it."""
+    def _others(self) -> list[str] | None:
+        """Return the files below the root that the commit neither has nor ignores.
+
+        None if git failed.
+        """
         lines = b"".join(
             b"%o %s\t%s\0" % (entry.mode, entry.id.encode(), os.fsencode(name))
             for name, entry in self.listed
@@ -310,6 +350,6 @@ class _Comparison:
             listing = ["update-index", "-z", "--index-info"]
             others = ["ls-files", "-z", "--others", f"--exclude-per-directory={IGNORE}"]
             if _git(listing, self.root, variables, lines) is None:
-                return True
+                return None
             found = _git(others, self.root, variables)
-        return found is None or bool(found)
+        return None if found is None else [os.fsdecode(name) for name in found.split(b"\0") if name]

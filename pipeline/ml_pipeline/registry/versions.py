@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from ml_pipeline.core.errors import EnvironmentFault, UsageError
@@ -20,6 +21,8 @@ IDENTITY = "identity"
 DIGEST = "bundle.digest"
 CAUSE = "cause"
 """Tag: why the version was trained, where the caller of ``train`` stated it."""
+DATA = "data."
+"""Prefix of tags: clean ``rows`` of the data, and their ``first`` and ``last`` day."""
 TRAIN_SECONDS = "train.seconds"
 """Tag: how long ``train`` took."""
 
@@ -34,6 +37,8 @@ class Version:
     digest: str
     tags: Mapping[str, str] = field(default_factory=dict, compare=False)
     run_id: str = field(default="", compare=False)
+    created: datetime | None = field(default=None, compare=False)
+    """When it was registered, by the registry's clock."""
 
     @property
     def ref(self) -> ModelRef:
@@ -155,4 +160,7 @@ def version_of(name: str, item: Any) -> Version:
         digest=item.tags.get(DIGEST, ""),
         tags=dict(item.tags),
         run_id=item.run_id or "",
+        created=datetime.fromtimestamp(item.creation_timestamp / 1000, UTC)
+        if item.creation_timestamp
+        else None,
     )

@@ -10,7 +10,7 @@ from ml_pipeline.core.errors import Refused, UsageError
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.registry import commit
 from ml_pipeline.registry.registry import Registry
-from ml_pipeline.registry.versions import CAUSE, TRAIN_SECONDS
+from ml_pipeline.registry.versions import CAUSE, DATA, TRAIN_SECONDS
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.record import NoFlags
 from ml_pipeline.stages.table import EVALUATE, PACKAGE, TRAIN, VALIDATE_DATA
@@ -65,14 +65,22 @@ def _metrics(context: Context[NoFlags], bundle: Bundle) -> dict[str, float]:
 
 
 def _training_tags(context: Context[NoFlags], bundle: Bundle) -> dict[str, str]:
-    """Return tags: why the model was trained and how long that took, by the report of train."""
+    """Return tags: why the model was trained, how long that took, and rows and days of its data.
+
+    They are from the reports of train and validate-data, where these are about this model.
+    """
     if not context.trained(bundle.identity):
         return {}
     trained = context.report_of(TRAIN.name)
     seconds = (trained.finished - trained.started).total_seconds()
     tags = {TRAIN_SECONDS: f"{max(seconds, 0.0):.1f}"}
-    cause = trained.metrics.get(CAUSE)
-    return tags | ({CAUSE: str(cause)} if cause else {})
+    if cause := trained.metrics.get(CAUSE):
+        tags[CAUSE] = str(cause)
+    read = context.report_of(VALIDATE_DATA.name).metrics
+    if read.get("fingerprint") == bundle.manifest["identity_parts"].get("data"):
+        named = {"rows": "rows_clean", "first": "first", "last": "last"}
+        tags |= {f"{DATA}{tag}": str(read[name]) for tag, name in named.items() if name in read}
+    return tags
 
 
 def _git_tags(context: Context[NoFlags], bundle: Bundle) -> dict[str, str]:

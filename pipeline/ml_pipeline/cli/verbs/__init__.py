@@ -7,6 +7,7 @@ VERBS = (
     "show",
     "stages",
     "status",
+    "plan",
     "stop",
     "manifests",
     "doctor",
