@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -94,6 +94,11 @@ class Servers:
                     break
         self.others = frozenset(others)
         return bool(known)
+
+    @property
+    def pages(self) -> Collection[MetricsPage]:
+        """The newest page of each known server."""
+        return self._pages.values()
 
     def totals(self) -> MetricTotals:
         """Return the sum over the newest page of each known server."""

@@ -366,6 +366,20 @@ RECONCILE = Stage(
 )
 
 
+MONITOR = Stage(
+    name="monitor",
+    summary="compare what an environment predicts since the last look with training and labels",
+    fails_when="features, predictions, performance or requests differ beyond the budget of false "
+    "alarms: investigate, retrain or roll back; inconclusive on too few rows",
+    phase="on demand",
+    environment=True,
+    home=True,
+    reads=(),
+    credentials=("servingToken", "dataPassword"),
+    engine=True,
+)
+
+
 _ALL = (
     LINT,
     TEST,
@@ -384,6 +398,7 @@ _ALL = (
     WATCH,
     ROLLBACK,
     RECONCILE,
+    MONITOR,
 )
 
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}

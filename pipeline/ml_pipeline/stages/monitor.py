@@ -1,0 +1,109 @@
+"""Stage ``monitor``: compare what an environment predicts with training, and say what follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.report import Check, ModelRef, Verdict
+from ml_pipeline.monitoring.conclusions import Conclusion
+from ml_pipeline.monitoring.live_traffic import Traffic, scrape
+from ml_pipeline.monitoring.look import Look
+from ml_pipeline.monitoring.monitored_model import MonitoredModel
+from ml_pipeline.monitoring.state import MonitorFolder
+from ml_pipeline.online.recorded_requests import prediction_log_folder
+from ml_pipeline.problems.loader import load_problem
+from ml_pipeline.promotion.environment import PRODUCTION
+from ml_pipeline.promotion.production_history import read_history
+from ml_pipeline.serving.access import read_token
+from ml_pipeline.stages.context import Context, Outcome
+from ml_pipeline.stages.record import NoFlags
+from ml_pipeline.targets.base import Placement
+from ml_pipeline.targets.loader import load_target
+from ml_pipeline.targets.released_bundles import FOLDER as RELEASED
+
+
+@dataclass(frozen=True)
+class _Served:
+    """The version that is looked at, and the address of its servers, if any respond."""
+
+    digest: str
+    version: int | None
+    url: str | None
+
+
+def run(context: Context[NoFlags]) -> Outcome:
+    """Look at an environment once; nothing but the state of monitoring is changed.
+
+    Raises:
+        Refused: the copy of the version's bundle does not verify.
+        UsageError: an expectation of ``ml.yaml`` is wrong, or the token is not set.
+        EnvironmentFault: servers, log, labels or disk fail; another look is under way.
+    """
+    environment = context.environment or ""
+    served = _served(context, environment)
+    if served is None:
+        why = f"{environment} serves no version yet"
+        check = Check(name="server", verdict=Verdict.INCONCLUSIVE, why=why)
+        metrics = {"conclusion": str(Conclusion.INCONCLUSIVE), "reason": why}
+        return Outcome(why, [check], metrics)
+    folder = MonitorFolder.of(context.home, environment)
+    with folder.locked():
+        before = folder.read()
+        same = before is not None and before.digest == served.digest
+        traffic = Traffic()
+        if served.url is not None:
+            token = read_token("127.0.0.1", context.config.serving.token_env)
+            known = before.statuses if before is not None and same else {}
+            traffic = scrape(served.url, served.digest, token, known)
+        model = MonitoredModel.open(_released(context, served), served.version)
+        look = Look(
+            folder,
+            context.config,
+            load_problem(context.config.problem, context.project.root),
+            model,
+            prediction_log_folder(context.project, context.home, environment),
+            traffic,
+            context.run_id,
+            datetime.now(UTC),
+            context.progress,
+        )
+        result = look.run()
+    suggestion = result.suggestion
+    return Outcome(
+        summary=f"{suggestion.conclusion}: {suggestion.reason}",
+        checks=result.checks,
+        metrics=result.metrics,
+        model=ModelRef(
+            name=context.project.model_name,
+            version=served.version,
+            identity=model.bundle.identity,
+            digest=served.digest,
+        ),
+    )
+
+
+def _served(context: Context[NoFlags], environment: str) -> _Served | None:
+    """Return what the environment serves: production's promoted version, or else what responds."""
+    placement = Placement.of(context.project, environment, context.home)
+    deployment = load_target(placement.section.target).status(placement)
+    if environment == PRODUCTION and (history := read_history(context.home)):
+        last = history[-1]
+        url = deployment.url if deployment is not None else None
+        return _Served(last.bundle, last.version, url)
+    if deployment is None:
+        return None
+    return _Served(deployment.digest, deployment.version, deployment.url)
+
+
+def _released(context: Context[NoFlags], served: _Served) -> Path:
+    copy = context.home / RELEASED / served.digest
+    if not copy.is_dir():
+        raise EnvironmentFault(
+            f"the home has no copy of bundle {served.digest[:12]} of version {served.version}",
+            expected=f"a folder in {context.home / RELEASED}",
+            hint="run 'ml-pipeline reconcile production'",
+        )
+    return copy
