@@ -15,7 +15,7 @@ from ml_pipeline.monitoring.live_traffic import Traffic
 from ml_pipeline.monitoring.look import LookResult
 from ml_pipeline.monitoring.state import last_conclusion
 
-from tests.monitoring.conftest import InUse, rows
+from tests.monitoring.model_in_use import InUse, rows
 
 MakeInUse = Callable[..., InUse]
 
@@ -176,7 +176,7 @@ def test_rows_of_another_version_are_counted_and_not_judged(
 def test_an_alarm_about_a_replaced_version_is_resolved(
     in_use: MakeInUse, make_bundle: Callable[..., Any]
 ) -> None:
-    from tests.monitoring.conftest import reference_file
+    from tests.monitoring.model_in_use import reference_file
 
     model = in_use()
     model.serve(0, rows(500, seed=3, shift=1.0))

@@ -14,7 +14,7 @@ from ml_pipeline.monitoring.served_rows import Cursor, read_since
 from ml_pipeline.stages.context import Context
 from ml_pipeline.stages.runner import Result, execute
 
-from tests.monitoring.conftest import reference_file, rows
+from tests.monitoring.model_in_use import reference_file, rows
 from tests.stages.test_promote import Case, case
 from tests.stages.test_watch import send
 
