@@ -130,10 +130,21 @@ class TestTrained:
         golden = trained.parity[trained.parity["__golden"]]
         assert golden["signal"].isin(real["signal"]).all()
 
-    def test_the_reference_is_a_sample_of_the_training_part(self):
-        trained = run()
-        assert len(trained.reference) == trained.split.counts()["train"]
-        assert list(trained.reference) == ["signal", "noise", "kind", "__probability"]
+    def test_the_reference_has_rows_of_the_fit_and_later_ones_each_with_its_day(self):
+        rows = matrix()
+        trained = run(rows)
+        counts, reference = trained.split.counts(), trained.reference
+        features = ["signal", "noise", "kind"]
+        assert list(reference) == [*features, "__probability", "__fitted", "__unit"]
+        assert reference["__fitted"].sum() == counts["train"]
+        assert (~reference["__fitted"]).sum() == counts["validation"] + counts["holdout"]
+        days = rows.keys["time"].to_numpy("datetime64[D]").astype(int)
+        for part, is_fitted in ((("train",), True), (("validation", "holdout"), False)):
+            chosen = np.concatenate([trained.split.rows(name) for name in part])
+            kept = reference[reference["__fitted"] == is_fitted]
+            np.testing.assert_array_equal(kept["__unit"], days[chosen])
+            expected = trained.model.predict(trained.schema.encode(rows.features.iloc[chosen]))
+            np.testing.assert_allclose(kept["__probability"], expected, atol=1e-6)
 
     def test_progress_is_reported(self):
         activities = []

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.bundle.reader import MANIFEST, parse_manifest
+from ml_pipeline.bundle.reference_rows import later_rows
 from ml_pipeline.config import WatchSection
 from ml_pipeline.core import report
 from ml_pipeline.core.artefacts import REFERENCE_FILE
@@ -58,7 +59,7 @@ class ProductionWatch:
     promotion: Entry
     servers: Servers
     reference: Floats | None
-    """The model's predictions [n] for rows of its training; None where they cannot be read."""
+    """The model's predictions [n] for rows it was not fitted to; None where they cannot be read."""
     checks: Sequence[Check] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     _silent_looks: int = 0
@@ -200,17 +201,19 @@ def rollback_summary(entry: Entry) -> str:
     )
 
 
-def training_predictions(home: Home, digest: str) -> Floats | None:
-    """Return what the histogram counts of the model's predictions for rows of its training [n].
+def reference_predictions(home: Home, digest: str) -> Floats | None:
+    """Return what the histogram counts of the predictions for rows that it was not fitted to [n].
 
-    None if they are unreadable.
+    In older bundles for rows of the fit. None if they are unreadable.
     """
     folder = home / "released" / digest
     try:
         manifest = parse_manifest((folder / MANIFEST).read_bytes(), folder / MANIFEST)
         task = read_task(manifest["training"].get("task"))
-        frame = parquet.read(folder / REFERENCE_FILE, [task.column])
+        frame = later_rows(parquet.read(folder / REFERENCE_FILE))
     except (OSError, UsageError, Refused):
+        return None
+    if task.column not in frame.columns:
         return None
     return task.histogram_values(from_column(frame[task.column]))
 

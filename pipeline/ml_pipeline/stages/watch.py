@@ -63,7 +63,7 @@ def run(context: Context[WatchFlags]) -> Outcome:
             promotion.bundle,
             read_token("127.0.0.1", context.config.serving.token_env),
         ),
-        production_watch.training_predictions(context.home, promotion.bundle),
+        production_watch.reference_predictions(context.home, promotion.bundle),
     )
 
     def roll_back(reason: str) -> SwitchResult:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml_pipeline.config.train import SearchSection
-from ml_pipeline.core.artefacts import GOLDEN_COLUMN
+from ml_pipeline.core.artefacts import FITTED_COLUMN, GOLDEN_COLUMN, UNIT_COLUMN
 from ml_pipeline.core.errors import Refused, UsageError, nearest
 from ml_pipeline.core.onnx_session import TOLERANCE
 from ml_pipeline.core.report import Check, Verdict
@@ -37,7 +37,13 @@ from ml_pipeline.training.estimators.base import (
 )
 from ml_pipeline.training.estimators.loader import check_parameters, load_estimator
 from ml_pipeline.training.fitting import Recipe, fit, require_objective
-from ml_pipeline.training.split import Split, require_folds, split_by_hash, split_by_time
+from ml_pipeline.training.split import (
+    Split,
+    days_of,
+    require_folds,
+    split_by_hash,
+    split_by_time,
+)
 from ml_pipeline.training.trained_model import TrainedModel, TrainingLimits
 from ml_pipeline.training.trial_log import TrialLog
 
@@ -187,9 +193,9 @@ def train(
     parity[task.column] = as_column(model.predict(_encoded(schema, parity)))
     chosen_rows = representative_rows.spread(learnt_from, representative_rows.REFERENCE)
     expected = model.predict(x[chosen_rows])
-    reference = matrix.features.iloc[chosen_rows].reset_index(drop=True)
-    reference[task.column] = as_column(expected)
-    answers = model.predict(np.concatenate([validation.x, x[split.rows("holdout")]]))
+    later = np.concatenate([split.rows("validation"), split.rows("holdout")])
+    answers = model.predict(x[later])
+    reference = _reference(matrix, problem, task, (chosen_rows, later), (expected, answers))
     finite = _finite(answers, task)
     on_validation = answers[: len(validation.y)]
     loss = parameter_search.loss(validation.y, on_validation, task)
@@ -392,6 +398,29 @@ def _parity(features: pd.DataFrame, schema: FeatureSchema, split: Split, seed: i
     both = pd.concat([golden, random.astype(features.dtypes.to_dict())], ignore_index=True)
     both[GOLDEN_COLUMN] = np.arange(len(both)) < len(golden)
     return both
+
+
+def _reference(
+    matrix: Matrix,
+    problem: Problem,
+    task: Task,
+    rows: tuple[Rows, Rows],
+    predictions: tuple[Vector, Vector],
+) -> pd.DataFrame:
+    """Return rows that the model was fitted to and later ones, as ``reference.parquet`` has them.
+
+    Predictions for rows of the fit are further from the middle than those that production gets, so
+    only the later rows show how predictions are distributed; at most as many as of the first.
+    """
+    kept = representative_rows.spread(np.arange(len(rows[1])), representative_rows.REFERENCE)
+    chosen = np.concatenate([rows[0], rows[1][kept]])
+    table = matrix.features.iloc[chosen].reset_index(drop=True)
+    table[task.column] = as_column(np.concatenate([predictions[0], predictions[1][kept]]))
+    table[FITTED_COLUMN] = np.arange(len(chosen)) < len(rows[0])
+    if problem.time_column is not None:
+        days = days_of(matrix.keys["time"].iloc[chosen])
+        table[UNIT_COLUMN] = np.floor(days.astype("float64")).astype(np.int64)
+    return table
 
 
 def _check_calibration(section: TrainSection, task: Task) -> None:
