@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_pipeline.bundle.reader import Bundle
+from ml_pipeline.bundle.reference_rows import fitted_rows, later_rows, units_of
 from ml_pipeline.core import artefacts
 from ml_pipeline.data import parquet
 from ml_pipeline.monitoring.importance import importance_shares
@@ -42,9 +43,13 @@ class MonitoredModel:
         return cls(Bundle.open(released), version)
 
     @cached_property
+    def _rows(self) -> pd.DataFrame:
+        return parquet.read(self.bundle.path / artefacts.REFERENCE_FILE)
+
+    @cached_property
     def reference(self) -> pd.DataFrame:
         """A sample of the training rows, with the model's predictions."""
-        return parquet.read(self.bundle.path / artefacts.REFERENCE_FILE)
+        return fitted_rows(self._rows)
 
     @cached_property
     def features(self) -> Mapping[str, FeatureReference]:
@@ -66,10 +71,10 @@ class MonitoredModel:
 
     @cached_property
     def predictions(self) -> FeatureReference:
-        """The distribution of the predictions for training rows."""
-        task = self.bundle.task
-        values = task.histogram_values(from_column(self.reference[task.column]))
-        return FeatureReference.numeric(PREDICTION, values, self.units)
+        """The distribution of the predictions for rows that the model was not fitted to."""
+        task, rows = self.bundle.task, later_rows(self._rows)
+        values = task.histogram_values(from_column(rows[task.column]))
+        return FeatureReference.numeric(PREDICTION, values, units_of(rows))
 
     @cached_property
     def importance(self) -> Mapping[str, float]:
@@ -78,8 +83,4 @@ class MonitoredModel:
     @cached_property
     def units(self) -> NDArray[np.int64] | None:
         """The day of each reference row; None for undated rows, or an older bundle."""
-        name = artefacts.UNIT_COLUMN
-        if name not in self.reference.columns:
-            return None
-        units: NDArray[np.int64] = self.reference[name].to_numpy(dtype="int64")
-        return units
+        return units_of(self.reference)
