@@ -33,6 +33,7 @@ FIXTURES = {
     "registry_database": "a registry's database",
     "engine": "a Docker engine",
     "jenkins": "a JVM",
+    "promtool": "Prometheus",
     **dict.fromkeys(("place", "docker_place", "kubernetes_place"), "servers"),
     **dict.fromkeys(("target_place", "machine_target_place"), "servers"),
 }

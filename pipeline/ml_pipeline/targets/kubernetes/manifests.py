@@ -216,7 +216,7 @@ def common_labels(app: str) -> dict[str, str]:
 
 
 def owner_annotations(workload: Workload) -> dict[str, str]:
-    """Return the annotations with the project and environment that own the objects."""
+    """Return the annotations with the project and environment that own the objects and pods."""
     return {
         f"{ANNOTATION_PREFIX}project": workload.project,
         f"{ANNOTATION_PREFIX}environment": workload.environment,
@@ -265,7 +265,8 @@ def _deployment(workload: Workload, settings: str, replicas: int) -> Document:
         "template": {
             "metadata": {
                 "labels": common_labels(workload.app) | labels,
-                "annotations": {f"{ANNOTATION_PREFIX}digest": workload.digest},
+                "annotations": owner_annotations(workload)
+                | {f"{ANNOTATION_PREFIX}digest": workload.digest},
             },
             "spec": _pod(workload),
         },
