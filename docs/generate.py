@@ -290,7 +290,8 @@ def _planned(step: Step, stages: Mapping[str, Stage], own: Mapping[str, Any]) ->
         "waits": more.get("waits", False),
         "locks": more.get("locks"),
         "fromPipeline": sorted(
-            own["steps"]["mlPipeline"]["arguments"].keys() & more.get("arguments", {}).keys()
+            own["steps"]["mlPipeline"]["arguments"].keys()
+            & (more.get("arguments", {}).keys() | facts_of(stage)["arguments"].keys())
         ),
         "arguments": as_arguments(flags),
     }
@@ -361,7 +362,10 @@ def steps_page(steps: Mapping[str, Any]) -> str:
     lines.append("|---|---|---|---|---|")
     for name, credential in steps["credentials"].items():
         variables = ", ".join(f"`{variable}`" for variable in credential["variables"])
-        around = ", ".join(step_name(stage) for stage in credential["stages"])
+        around = ", ".join(
+            [step_name(stage) for stage in credential["stages"]]
+            + [f"`ml-pipeline {verb}`" for verb in credential.get("verbs", ())]
+        )
         words = (f"`{name}`", credential["binding"], variables, around, credential["help"])
         lines.append(f"| {' | '.join(words)} |")
     return "\n".join(lines) + "\n"

@@ -207,3 +207,49 @@ def test_the_job_of_a_build_has_its_branch_whatever_the_environment_holds(
     """
     build = jenkins.run(script, branch="feature/one", sandbox=False, env={"BRANCH_NAME": "main"})
     assert build.echoes == ["main", "feature/one", "job/feature%2Fone"]
+
+
+def test_jobs_of_the_same_folder_and_their_builds_that_wait_or_run(jenkins: Jenkins) -> None:
+    script = """
+        build(job: 'branches/main', wait: false, parameters: [string(name: 'N', value: env.BUILD_NUMBER)])
+        look()
+
+        @com.cloudbees.groovy.cps.NonCPS
+        def look() {
+            def folder = currentBuild.rawBuild.parent.parent
+            def target = folder.getItem('branches').getItem('main')
+            def queued = hudson.model.Queue.instance.getItems(target).collect { it.causes*.upstreamBuild }
+            def last = target.lastBuild
+            def running = last.building ? last : last.previousBuildInProgress
+            echo "${target.fullName} ${target.absoluteUrl} ${folder.getItem('none')}"
+            echo "running ${running?.number}, queued ${queued}"
+        }
+    """
+    main = "properties([disableConcurrentBuilds()])\ninput 'go on?'"
+    build = jenkins.run(
+        script,
+        job="nepse/monitor",
+        jobs={"nepse/branches/main": main},
+        sandbox=False,
+        starts=[0, 60],
+    )
+    assert build.number == 2, "a build that another one started is not the requested one"
+    url = "http://jenkins.example/job/nepse/job/branches/job/main/"
+    assert build.echoes == [f"nepse/branches/main {url} null", "running 1, queued [[2]]"]
+
+
+def test_the_causes_of_the_build_that_started_this_one(jenkins: Jenkins) -> None:
+    timer = {"_class": "hudson.triggers.TimerTrigger$TimerTriggerCause", "shortDescription": "t"}
+    upstream = {
+        "_class": "org.jenkinsci.plugins.workflow.support.steps.build.BuildUpstreamCause",
+        "shortDescription": 'Started by upstream project "nightly" build number 4',
+        "upstreamProject": "nightly",
+        "upstreamBuild": 4,
+        "upstreamCauses": [timer],
+    }
+    script = """
+        echo "${currentBuild.rawBuild.causes[0].upstreamCauses[0].class.simpleName}"
+        echo "${currentBuild.getBuildCauses()[0].keySet().contains('upstreamCauses')}"
+    """
+    build = jenkins.run(script, cause=[upstream], sandbox=False)
+    assert build.echoes == ["TimerTriggerCause", "false"]

@@ -92,9 +92,9 @@ REPORT_METRICS = {
     "seconds_left",
 }
 """The metrics of a report that StageReport reads: no measure of a model."""
-PARSERS = {"StepTable", "StageReport", "BuildState"}
-READERS = {"StageCommand", "StageWorkspace"}
-"""Read a report, the line of an error and the marker of a workspace."""
+PARSERS = {"StepTable", "StageReport", "BuildState", "TrainingPlan"}
+READERS = {"StageCommand", "StageWorkspace", "TrainingPlan"}
+"""Read a report or plan, the line of an error and the marker of a workspace."""
 
 
 def groovy_with(pattern: str) -> set[str]:
@@ -115,7 +115,7 @@ def test_no_number_of_a_report_is_compared() -> None:
 
 
 def test_no_file_is_parsed_but_reports() -> None:
-    """Beside them the step table, and the state that the library itself keeps in `env`."""
+    """Beside them the step table, the plan of a training, and the library's state in `env`."""
     parsing = (
         r"JsonSlurper|XmlSlurper|XmlParser|parseText|\bread(?:JSON|Yaml|CSV|Properties|TOML)\b"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -95,7 +96,7 @@ class Jenkins:
         groups: Mapping[str, Sequence[str]] | None = None,
         administrators: Sequence[str] = ("admin",),
         started_by: str = "admin",
-        cause: str | list[Mapping[str, str]] = "user",
+        cause: str | list[Mapping[str, Any]] = "user",
         restart_from: str | None = None,
         replay_with: str | Path | None = None,
         changes: Sequence[Any] = (),
@@ -268,12 +269,19 @@ def _last_build(
             raise UnsupportedError(feature)
         if build.cps_mismatches and cps_mismatches == "fail":
             raise CpsMismatch("\n".join(build.cps_mismatches))
-    requested = [build for build in builds if build.job == job and not _has_upstream(build)][:count]
+    started = {(build.job, build.number) for build in builds}
+    requested = [build for build in builds if build.job == job and _upstream(build) not in started][
+        :count
+    ]
     return dataclasses.replace(requested[-1], builds=tuple(builds))
 
 
-def _has_upstream(build: Build) -> bool:
-    return bool(build.console) and build.console[0].startswith("Started by upstream project")
+def _upstream(build: Build) -> tuple[str, int] | None:
+    """Return job and number of the build that started this one by the step ``build``."""
+    found = re.match(
+        r'Started by upstream project "(.+)" build number (\d+)$', next(iter(build.console), "")
+    )
+    return None if found is None else (found[1], int(found[2]))
 
 
 def _script(script: str | Path) -> tuple[str, Path | None]:

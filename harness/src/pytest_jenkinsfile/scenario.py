@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 TAG_TIME = datetime(2026, 1, 1, tzinfo=UTC)
@@ -64,7 +65,7 @@ def job_name(job: str, branch: str | None, tag: str | None) -> str:
 
 
 def causes(
-    cause: str | list[Mapping[str, str]],
+    cause: str | list[Mapping[str, Any]],
     user: str,
     branch: str | None,
     origin: int = 1,

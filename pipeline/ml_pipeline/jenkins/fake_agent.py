@@ -30,6 +30,8 @@ class FakeMlPipeline:
         """The output of the script that sets up an agent: ``bin=FOLDER`` or ``error=TEXT``."""
         self.stages: Mapping[str, Any] | None = {}
         """What ``ml-pipeline stages --json`` prints of plug-ins' stages; nothing if None."""
+        self.plans: list[Mapping[str, Any] | str | int] = []
+        """What successive calls of ``ml-pipeline plan`` print, or their exit codes."""
         self.arguments: list[tuple[str, dict[str, Any]]] = []
 
     @property
@@ -46,6 +48,8 @@ class FakeMlPipeline:
             return Sh(stdout=self.environment_output)
         if call.label == "ml-pipeline stages":
             return Sh(stdout="" if self.stages is None else json.dumps(self.stages))
+        if call.label == "ml-pipeline plan":
+            return _printed_plan(call, self.plans.pop(0))
         words = call.script.split()
         if "ml-pipeline" not in words:
             return Sh()
@@ -84,6 +88,16 @@ class FakeMlPipeline:
         if isinstance(outcome, int):
             return {"code": outcome}
         return {"summary": outcome} if isinstance(outcome, str) else dict(outcome)
+
+
+def _printed_plan(call: ShCall, answer: Mapping[str, Any] | str | int) -> Sh:
+    from pytest_jenkinsfile import Sh
+
+    if isinstance(answer, int):
+        return Sh(status=answer)
+    text = answer if isinstance(answer, str) else json.dumps(answer)
+    (call.cwd / "build/ml/plan.json").write_text(text, encoding="utf-8")
+    return Sh()
 
 
 def _write(folder: Path, report: Mapping[str, Any]) -> None:

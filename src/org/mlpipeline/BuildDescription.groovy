@@ -13,7 +13,8 @@ class BuildDescription implements Serializable {
     /**
      * Adds a line about the project of these arguments. Its kind is 'failure' of a stage (the first one stays, until its stage
      * passes or fails again), 'end' (why the build ended, where no failure is known), 'production' (what was changed there),
-     * 'model' (the newest result of the new model), 'other' (of any other stage, shown where nothing else is), or 'skipped' (last).
+     * 'model' (the newest result of the new model), 'other' (of any other stage, shown where nothing else is), 'cause' (why the model is
+     * trained) or 'skipped' (both last).
      */
     void add(Map arguments, String kind, String text, String stage = null) {
         BuildState build = new BuildState(steps)
@@ -80,6 +81,6 @@ class BuildDescription implements Serializable {
     @NonCPS
     private String line(Map lines) {
         List parts = lines.failure ? [lines.failure, lines.production] : [lines.production ?: lines.model ?: lines.other]
-        return (parts + lines.skipped).findAll().join('; ') ?: null
+        return (parts + lines.cause + lines.skipped).findAll().join('; ') ?: null
     }
 }

@@ -1,7 +1,9 @@
 package org.mlpipeline
 
 import com.cloudbees.groovy.cps.NonCPS
+import hudson.model.Cause
 import hudson.model.TaskListener
+import hudson.triggers.TimerTrigger
 
 /** Which build this is, read from where no parameter of the job reaches. */
 class BuildInfo implements Serializable {
@@ -66,6 +68,24 @@ class BuildInfo implements Serializable {
             }
         }
         return repetition != null
+    }
+
+    /** The text of the parameter CAUSE in one line; '' without one. It is there, too, where the job does not declare the parameter yet. */
+    String cause() {
+        return (steps.params.CAUSE ?: '').toString().replaceAll('\\s+', ' ').trim()
+    }
+
+    /** Whether timers alone started this build, be it through builds of other jobs. */
+    @NonCPS
+    boolean isScheduled() {
+        return areTimers(steps.currentBuild.rawBuild.causes)
+    }
+
+    @NonCPS
+    private boolean areTimers(Object causes) {
+        return causes && causes.every { cause ->
+            cause instanceof Cause.UpstreamCause ? areTimers(cause.upstreamCauses) : cause instanceof TimerTrigger.TimerTriggerCause
+        }
     }
 
     @NonCPS

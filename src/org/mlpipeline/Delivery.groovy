@@ -29,6 +29,35 @@ class Delivery implements Serializable {
 
     private void runPlanned(Map config, boolean delivers) {
         String project = new ProjectFolder(steps).of(config)
+        setJobProperties(config, delivers)
+        String cause = delivers ? causeOfTraining(config) : ''
+        if (cause == null) {
+            return
+        }
+        runDelivery(cause ? config + [cause: cause] : config, delivers, project)
+    }
+
+    /** Why the model is trained, '' where nobody says; null if a scheduled build has nothing to train. */
+    private String causeOfTraining(Map config) {
+        BuildInfo info = new BuildInfo(steps)
+        String cause = config.cause?.trim() ?: info.cause()
+        if (!cause && config.retrain == 'planned' && info.isScheduled()) {
+            Map training = new TrainingPlan(steps).read(config)
+            if (!training.train) {
+                String message = "nothing to train: ${training.why}"
+                steps.echo("mlPipeline: ${message}")
+                description.add(config, 'model', message)
+                return null
+            }
+            cause = training.cause ?: training.why
+        }
+        if (cause) {
+            description.add(config, 'cause', "cause: ${cause}")
+        }
+        return cause
+    }
+
+    private void runDelivery(Map config, boolean delivers, String project) {
         Map plan = planned(config, delivers)
         int number = state.begin(project)
         if (number < 0) {
@@ -36,7 +65,9 @@ class Delivery implements Serializable {
                 'give each model a project: of its own, or call one after the other')
         }
         try {
-            prepare(config, delivers, number)
+            if (!delivers && number == 0) {
+                new Milestones(steps).endOlderBuilds()
+            }
             runStages(config, plan, delivers, number, project)
         } finally {
             state.end(project)
@@ -75,13 +106,16 @@ class Delivery implements Serializable {
         return plan
     }
 
-    private void prepare(Map config, boolean delivers, int number) {
-        if (config.keep != 0) {
-            steps.properties([steps.buildDiscarder(steps.logRotator(numToKeepStr: "${config.keep ?: 30}"))])
+    /** `properties` replaces those that it set before, so all are given at once. */
+    private void setJobProperties(Map config, boolean delivers) {
+        if (config.keep == 0) {
+            return
         }
-        if (!delivers && number == 0) {
-            new Milestones(steps).endOlderBuilds()
+        List properties = [steps.buildDiscarder(steps.logRotator(numToKeepStr: "${config.keep ?: 30}"))]
+        if (delivers) {
+            properties << steps.parameters([steps.string(name: 'CAUSE', defaultValue: '', description: 'Why the model is trained again; a monitor sets it')])
         }
+        steps.properties(properties)
     }
 
     private void runStages(Map config, Map plan, boolean delivers, int number, String project) {

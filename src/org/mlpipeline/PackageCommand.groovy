@@ -35,6 +35,13 @@ class PackageCommand implements Serializable {
         return json
     }
 
+    /** Writes the plan of a training to build/ml/plan.json, with the flags of build/ml/args/plan.json, and returns the exit code. */
+    int plan() {
+        return steps.withEnv(new ConfiguredVariables(steps).overrides()) {
+            steps.sh(returnStatus: true, label: 'ml-pipeline plan', script: "${command()} plan --args build/ml/args/plan.json > build/ml/plan.json")
+        }
+    }
+
     /** Whether a shell reads the name as one word; those of plug-ins come from the agent. */
     @NonCPS
     boolean isStageName(String name) {

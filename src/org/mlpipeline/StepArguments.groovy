@@ -88,6 +88,11 @@ class StepArguments implements Serializable {
         return [arguments: arguments]
     }
 
+    /** The credentials of mlPipeline's arguments that a command beside the stages needs. */
+    List credentialsOf(String verb, Map config) {
+        return neededCredentials(new StepTable(steps.libraryResource('steps.json')).credentials(), config.credentials ?: [:], verb).needed
+    }
+
     /** The value as the type of a kind of argument, or null if it is no such value. */
     @NonCPS
     private Object converted(String kind, Object value) {
@@ -138,7 +143,7 @@ class StepArguments implements Serializable {
             if (!(value.id instanceof CharSequence)) {
                 return [problem: "credential '${type}' is ${quoted(entry.value)}; expected an id, or [id: …, variable: …]"]
             }
-            if (stage in credential.stages) {
+            if (stage in credential.stages || stage in credential.verbs) {
                 List variables = value.variable ? [value.variable.toString()] : credential.variables
                 needed << [binding: credential.binding, id: value.id.toString(), variables: variables]
             }

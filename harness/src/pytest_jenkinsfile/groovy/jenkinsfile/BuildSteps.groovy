@@ -11,7 +11,7 @@ class BuildSteps {
     static void register() {
         Steps.define(name: 'build', main: 'job', start: { Call call ->
             Run run = call.run
-            String name = call.text('job').replaceAll('^/', '')
+            String name = fullName(run, call.text('job'))
             Map scenario = name == run.job.name ? run.scenario : jobScenario(run, name)
             call.log("Scheduling project: ${name}")
             Map parameters = (call['parameters'] as List ?: []).collectEntries { Describable it -> [it['name'], it['value']] }
@@ -28,6 +28,13 @@ class BuildSteps {
                 call.succeed()
             }
         })
+    }
+
+    /** A name is relative to the folder of the building job, unless the scenario has a job of that very name. */
+    private static String fullName(Run run, String given) {
+        String name = given.replaceAll('^/', '')
+        String beside = run.job.name.contains('/') ? run.job.name.substring(0, run.job.name.lastIndexOf('/') + 1) + name : name
+        !given.startsWith('/') && beside in run.controller.jobNames() ? beside : name
     }
 
     private static Map jobScenario(Run run, String name) {

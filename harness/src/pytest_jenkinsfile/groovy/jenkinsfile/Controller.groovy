@@ -54,6 +54,9 @@ class Controller {
 
     Run run(String jobName, int number) { jobs[jobName].runs.find { it.number == number } }
 
+    /** The names of the jobs that have builds or are in the scenario. */
+    Set<String> jobNames() { jobs.keySet() + (scenario.jobs as Map).keySet() }
+
     List<Run> runs() { jobs.values()*.runs.flatten() as List<Run> }
 
     Run build(String jobName, Map scenario, List<Map> causes, Map parameters) {

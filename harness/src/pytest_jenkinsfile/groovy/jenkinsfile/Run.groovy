@@ -88,7 +88,9 @@ class Run {
         }
     }
 
-    String getUrl() { "http://jenkins.example/job/${job.name.split('/').join('/job/')}/${number}/" }
+    String getUrl() { "${jobUrl(job.name)}${number}/" }
+
+    static String jobUrl(String name) { "http://jenkins.example/job/${name.split('/').join('/job/')}/" }
 
     File getFolder() { new File(controller.root, "jobs/${job.name}/builds/${number}") }
 
@@ -157,7 +159,7 @@ class Run {
     Map<String, String> jobVariables() {
         Map<String, String> own = [
             CI: 'true', HUDSON_URL: 'http://jenkins.example/', JENKINS_URL: 'http://jenkins.example/', JOB_NAME: job.name, JOB_BASE_NAME: job.name.tokenize('/').last(),
-            JOB_URL: "http://jenkins.example/job/${job.name.split('/').join('/job/')}/" as String,
+            JOB_URL: jobUrl(job.name),
         ]
         own + (scenario.branchEnvironment as Map)
     }

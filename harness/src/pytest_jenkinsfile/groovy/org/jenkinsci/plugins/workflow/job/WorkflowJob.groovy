@@ -1,24 +1,36 @@
 package org.jenkinsci.plugins.workflow.job
 
+import com.cloudbees.hudson.plugins.folder.Folder
+import hudson.model.ItemGroup
 import jenkinsfile.Controller
+import jenkinsfile.Run
 import org.jenkinsci.plugins.workflow.support.steps.build.RunWrapper
 
 /** The job of a build. Not serialisable, as in Jenkins. */
 class WorkflowJob {
-    private final RunWrapper build
+    final String fullName
 
-    WorkflowJob(RunWrapper build) { this.build = build }
+    WorkflowJob(String fullName) { this.fullName = fullName }
 
-    String getFullName() { build.fullProjectName }
+    String getName() { fullName.tokenize('/').last() }
 
-    String getName() { build.projectName }
+    ItemGroup getParent() { new Folder(fullName.contains('/') ? fullName.substring(0, fullName.lastIndexOf('/')) : '') }
+
+    String getAbsoluteUrl() { Run.jobUrl(fullName) }
+
+    WorkflowRun getLastBuild() {
+        Run last = Controller.current.jobs[fullName]?.runs?.findAll { it.started != null }?.max { it.number }
+        last == null ? null : new WorkflowRun(new RunWrapper(fullName, last.number))
+    }
 
     /** Variables of the job, without parameters, `withEnv` and `environment {}`. */
     Map<String, String> getEnvironment(Object node, Object listener) {
         Objects.requireNonNull(listener, 'listener')
         if (node != null) { throw new IllegalArgumentException('this harness knows the environment of a job without a node only') }
-        Controller.current.run(build.fullProjectName, build.number).jobVariables()
+        Run first = Controller.current.jobs[fullName]?.runs?.find()
+        if (first == null) { throw new IllegalStateException("this harness knows the environment of a job that has a build; '${fullName}' has none") }
+        first.jobVariables()
     }
 
-    String toString() { build.fullProjectName }
+    String toString() { fullName }
 }

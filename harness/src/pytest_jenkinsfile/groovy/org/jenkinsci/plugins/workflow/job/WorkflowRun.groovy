@@ -11,11 +11,15 @@ class WorkflowRun {
 
     WorkflowRun(RunWrapper build) { this.build = build }
 
-    List<Cause> getCauses() { build.buildCauses.collect { Cause.of(it as Map) } }
+    List<Cause> getCauses() { Controller.current.run(build.fullProjectName, build.number).causes.collect { Cause.of(it as Map) } }
 
-    Object getParent() { new WorkflowJob(build) }
+    Object getParent() { new WorkflowJob(build.fullProjectName) }
 
     int getNumber() { build.number }
+
+    boolean isBuilding() { !Controller.current.run(build.fullProjectName, build.number).finished }
+
+    WorkflowRun getPreviousBuildInProgress() { build.previousBuildInProgress == null ? null : new WorkflowRun(build.previousBuildInProgress) }
 
     /** Variables of Jenkins' configuration, the job and the parameters, without `withEnv`, `environment {}` and `env.X = …`. */
     EnvVars getEnvironment(Object listener) {

@@ -3,7 +3,4 @@ package org.jenkinsci.plugins.workflow.support.steps.build
 import hudson.model.Cause
 
 /** The cause of a build that another build started. */
-class BuildUpstreamCause extends Cause {
-    String upstreamProject
-    int upstreamBuild
-}
+class BuildUpstreamCause extends Cause.UpstreamCause { }

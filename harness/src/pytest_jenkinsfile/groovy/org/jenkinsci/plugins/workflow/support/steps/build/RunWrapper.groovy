@@ -97,9 +97,11 @@ class RunWrapper implements Serializable {
         match == null ? null : new RunWrapper(jobName, match.number)
     }
 
-    JSONArray getBuildCauses() { new JSONArray(run().causes.collect { new JSONObject(it) }) }
+    JSONArray getBuildCauses() { asJson(run().causes) }
 
-    JSONArray getBuildCauses(String type) { new JSONArray(run().causes.findAll { it._class == type }.collect { new JSONObject(it) }) }
+    JSONArray getBuildCauses(String type) { asJson(run().causes.findAll { it._class == type }) }
+
+    private static JSONArray asJson(List<Map> causes) { new JSONArray(causes.collect { Map cause -> new JSONObject(cause.findAll { it.key != 'upstreamCauses' }) }) }
 
     JSONArray getBuildCauses(Class type) { getBuildCauses(type.name) }
 
