@@ -324,16 +324,19 @@ class TestArchive:
         assert (reader.faults, reader.gaps) == ([], [])
         assert reader.ids() == []
 
-    def test_a_file_restored_from_its_archive_is_not_read_again(self, folder, reader):
-        path = append(folder / "a.jsonl", header(), request("one"))
+    def test_a_file_that_comes_back_is_read_on_behind_its_archive(self, folder, reader):
+        """As if a copy was archived while its server still wrote the file."""
+        path = append(folder / "a.jsonl", header(), request("one", [1, "a"], [2, "b"]))
         archive = archived_log.write(path)
         content = path.read_text()
         path.unlink()
-        assert reader.ids() == ["one"]
+        assert reader.ids() == ["one", "one"]
         archive.unlink()
-        path.write_text(content)
-        assert reader.ids() == []
-        assert "archive was read before" in reader.faults[0]
+        path.write_text(content + request("two"))
+        assert reader.ids() == ["two"]
+        assert (reader.faults, reader.gaps) == ([], [])
+        append(path, request("three"))
+        assert reader.ids() == ["three"]
 
     def test_an_archive_by_pandas_with_timestamps_and_a_struct(self, folder, reader):
         import pandas as pd

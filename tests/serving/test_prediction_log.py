@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ml_pipeline.core.errors import EnvironmentFault, Refused
-from ml_pipeline.serving import prediction_log
+from ml_pipeline.serving import prediction_log, removed_files
 from ml_pipeline.serving.app import RequestLimits, make_app
 from ml_pipeline.serving.prediction_log import LoggedModel, PredictionLog, Rotation, files, read
 
@@ -84,6 +84,81 @@ def test_files_are_rotated_by_size_and_the_oldest_are_removed(folder):
     numbers = [int(entry.request_id.removeprefix("id-")) for _, entry in read(folder)]
     assert numbers == list(range(300 - len(numbers), 300)), "the newest, in order, none missing"
     assert log.written == 300
+
+
+def test_removed_files_are_listed_with_their_finished_bytes(folder):
+    logged(folder, ("a", [[1.0]], [0.5]))
+    (first,) = files(folder)
+    finished = first.stat().st_size
+    with first.open("ab") as stream:
+        stream.write(b'{"request_id": "cut')
+    for name in "bc":
+        logged(folder, (name, [[1.0]], [0.5]), keep=2)
+    assert [entry.request_id for _, entry in read(folder)] == ["b", "c"]
+    assert removed_files.removed_files(folder) == [(first.name, finished)]
+
+
+def test_a_full_disk_does_not_stop_the_rotation(folder, monkeypatch):
+    """Removing a file may make the room that the list needs."""
+    logged(folder, ("a", [[1.0]], [0.5]))
+    (first,) = files(folder)
+    add = removed_files.add
+
+    def full_while_the_file_exists(where, removed):
+        if first.exists():
+            raise OSError(28, "No space left on device")
+        add(where, removed)
+
+    monkeypatch.setattr(removed_files, "add", full_while_the_file_exists)
+    for name in "bc":
+        logged(folder, (name, [[1.0]], [0.5]), keep=2)
+    assert [one.file for one in removed_files.removed_files(folder)] == [first.name]
+
+
+def test_the_list_of_removed_files_is_bounded(folder, monkeypatch):
+    monkeypatch.setattr(removed_files, "MAX_FILES", 10)
+    folder.mkdir()
+    for number in range(25):
+        removed_files.add(folder, [removed_files.RemovedFile(f"{number}.jsonl", number)])
+    names = [one.file for one in removed_files.removed_files(folder)]
+    assert 5 <= len(names) <= 10
+    assert names[-1] == "24.jsonl"
+
+
+def test_files_are_removed_by_age_and_total_size(folder):
+    for name in "abc":
+        logged(folder, (name, [[1.0]], [0.5]))
+    old, _, _ = files(folder)
+    os.utime(old, (time.time() - 3 * 86_400,) * 2)
+    logged(folder, ("d", [[1.0]], [0.5]), keep_days=2)
+    assert [entry.request_id for _, entry in read(folder)] == ["b", "c", "d"]
+    size = files(folder)[0].stat().st_size
+    logged(folder, ("e", [[1.0]], [0.5]), max_bytes=size, total_bytes=size + size * 3 // 2)
+    assert [entry.request_id for _, entry in read(folder)] == ["d", "e"]
+
+
+def test_a_file_holds_the_requests_of_a_day_if_their_age_is_limited(folder, monkeypatch):
+    folder.mkdir()
+    now = 0.0
+    monkeypatch.setattr(prediction_log.time, "monotonic", lambda: now)
+    log_files = prediction_log._RotatedFiles(Rotation(folder, keep_days=7), SOURCE)
+    for now in (0.0, 86_399.0, 86_400.0):  # noqa: B007  read by the clock
+        log_files.write(b"{}\n")
+    log_files.finish()
+    assert [path.read_bytes().count(b"{}") for path in files(folder)] == [2, 1]
+
+
+def test_a_file_that_was_replaced_is_not_written_to_any_more(folder):
+    folder.mkdir()
+    log_files = prediction_log._RotatedFiles(Rotation(folder), SOURCE)
+    log_files.write(b"1\n")
+    (path,) = files(folder)
+    copy = path.with_suffix(".copy")
+    copy.write_bytes(path.read_bytes().replace(b"1", b" "))
+    copy.replace(path)
+    log_files.write(b"2\n")
+    log_files.finish()
+    assert [one.read_bytes().splitlines()[1:] for one in files(folder)] == [[b" "], [b"2"]]
 
 
 def test_a_request_larger_than_a_file_gets_its_own_file(folder):

@@ -57,11 +57,28 @@ def test_the_oldest_files_beyond_the_limit_are_removed(tmp_path):
     assert removed_files.removed_files(tmp_path) == [("1.jsonl", 2)]
 
 
+def test_only_the_new_part_of_a_file_that_grew_is_copied(tmp_path):
+    """What forget removed from the former part, whose length it keeps, does not come back."""
+    copy_log(archive({"1.jsonl": b"secret\n"}), tmp_path, SERVING)
+    (tmp_path / "1.jsonl").write_bytes(b"      \n")
+    copy_log(archive({"1.jsonl": b"secret\nnew\n"}), tmp_path, SERVING)
+    assert log_files(tmp_path) == {"1.jsonl": b"      \nnew\n"}
+    copy_log(archive({"1.jsonl": b"sec"}), tmp_path, SERVING)
+    assert log_files(tmp_path) == {"1.jsonl": b"      \nnew\n"}, "a shorter one is not copied"
+
+
+def test_the_list_of_files_removed_there_is_added_to_the_list_here(tmp_path):
+    files = {removed_files.NAME: b"1.jsonl 100\ndamaged\n", "2.jsonl": b"b\n"}
+    for _ in range(2):
+        copy_log(archive(files), tmp_path, SERVING)
+    assert removed_files.removed_files(tmp_path) == [("1.jsonl", 100)]
+
+
 @pytest.mark.parametrize("name", ["../../escape.jsonl", "/tmp/escape.jsonl", "x.sh", ".jsonl.x"])
 def test_nothing_is_written_outside_the_folder(tmp_path, name):
     folder = tmp_path / "a/b"
     copy_log(archive({name: b"a\n"}), folder, SERVING)
-    assert {path.name for path in tmp_path.rglob("*")} <= {"a", "b", "escape.jsonl"}
+    assert {path.name for path in tmp_path.rglob("*")} <= {"a", "b", ".b.lock", "escape.jsonl"}
     assert not (tmp_path / "escape.jsonl").exists()
 
 

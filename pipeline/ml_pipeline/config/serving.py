@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ml_pipeline.config.section import Section
 
@@ -18,6 +19,21 @@ class PredictionLogSection(Section):
     )
     max_bytes: int = Field(64 << 20, ge=1 << 16, description="Bytes of a file.")
     keep: int = Field(16, ge=2, description="Files; the oldest are removed.")
+    keep_days: float | None = Field(
+        None, gt=0, description="Days after its last request that a file is removed."
+    )
+    total_bytes: int | None = Field(
+        None, description="Bytes of all files, at least twice max_bytes; the oldest are removed."
+    )
+
+    @model_validator(mode="after")
+    def _total_has_room(self) -> Self:
+        if self.total_bytes is not None and self.total_bytes < 2 * self.max_bytes:
+            raise ValueError(
+                f"total_bytes is {self.total_bytes}; expected at least twice max_bytes, "
+                f"{2 * self.max_bytes}"
+            )
+        return self
 
 
 class RawRowsSection(Section):

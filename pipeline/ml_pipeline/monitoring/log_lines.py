@@ -71,6 +71,7 @@ class FileBlock:
     end: int = 0
     read_lines: int = 0
     read_rows: int = 0
+    skipped_rows: int = 0
 
 
 def fingerprint(stream: IO[bytes]) -> str:
@@ -82,7 +83,9 @@ def fingerprint(stream: IO[bytes]) -> str:
     return hashlib.sha256(b"".join(lines)).hexdigest()[:32]
 
 
-def blocks(stream: IO[bytes], name: str, offset: int, lines: int, size: int) -> Iterator[FileBlock]:
+def blocks(
+    stream: IO[bytes], name: str, offset: int, lines: int, size: int, skip: int = 0
+) -> Iterator[FileBlock]:
     """Yield the finished lines of a file behind ``offset``.
 
     Args:
@@ -91,6 +94,7 @@ def blocks(stream: IO[bytes], name: str, offset: int, lines: int, size: int) -> 
         offset: end of the last line that was read.
         lines: number of the lines before it.
         size: bytes of the file; what is appended later is not read.
+        skip: rows behind ``offset`` to leave out.
     """
     if size < offset:
         why = f"has {size:,} bytes, although {offset:,} were read; not read until it is longer"
@@ -126,7 +130,8 @@ def blocks(stream: IO[bytes], name: str, offset: int, lines: int, size: int) -> 
             count = content.count(b"\n")
             block = FileBlock(faults=[Unreadable(name, lines + 1, why, count)], read_lines=count)
         else:
-            block = _block(content, model, name, lines)
+            block = _block(content, model, name, lines, skip)
+            skip -= block.skipped_rows
         offset += len(content)
         lines += block.read_lines
         block.end = offset
@@ -185,14 +190,20 @@ def _next_line(stream: IO[bytes], offset: int, size: int) -> int | None:
     return None
 
 
-def _block(content: bytes, model: LogModel, name: str, lines: int) -> FileBlock:
+def _block(content: bytes, model: LogModel, name: str, lines: int, skip: int) -> FileBlock:
     block = FileBlock(model=model, read_lines=content.count(b"\n"))
     header = 1 if lines == 0 else 0
     if header:
         content = content[content.index(b"\n") + 1 :]
     faults: dict[str, Unreadable] = {}
     for number, request in enumerate(_requests(content), lines + header + 1):
-        why = request if isinstance(request, str) else _add(block, request, len(model.features))
+        if isinstance(request, str):
+            why: str | None = request
+        elif block.skipped_rows < skip:
+            block.skipped_rows += len(request.features)
+            continue
+        else:
+            why = _add(block, request, len(model.features))
         if why:
             first = faults.get(why)
             faults[why] = Unreadable(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from ml_pipeline.monitoring import archived_log, log_lines
 from ml_pipeline.monitoring.log_lines import FileBlock, LogModel, Unreadable
 from ml_pipeline.serving import prediction_log
-from ml_pipeline.serving.removed_files import MAX_FILES, removed_files
+from ml_pipeline.serving.removed_files import MAX_FILES, RemovedFile, removed_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,12 +50,16 @@ class FilePosition(BaseModel):
     """Lines before the offset."""
     rows: int = 0
     """Rows of requests before it, probes and forgotten rows too: the position in its archive."""
+    skip: int = 0
+    """Rows behind the offset that were read already, from an archive of the file."""
     size: int = 0
     """Bytes that the file had when it was read last."""
     fingerprint: str = ""
     """Digest of its first two lines, by which a copy under another name is recognised."""
     copy_of: str | None = None
     """The file of which this is a copy; it is not read."""
+    cut: bool = False
+    """Whether the rest of the file was removed on another machine before it was copied."""
 
 
 class Cursor(BaseModel):
@@ -209,7 +213,8 @@ def read_since(folder: Path, cursor: Cursor, *, rows: int = 100_000) -> Iterator
         OSError: a file cannot be read, although it exists.
     """
     present = _present(folder)
-    gone, gaps = _removed(folder, cursor, present)
+    removed = {Path(one.file).stem: one for one in removed_files(folder)}
+    gone, gaps = _removed(removed, cursor, present)
     files = {stem: place for stem, place in cursor.files.items() if stem in present}
     gone = dict(list((cursor.gone | gone).items())[-MAX_GONE:])
     last = cursor
@@ -240,6 +245,10 @@ def read_since(folder: Path, cursor: Cursor, *, rows: int = 100_000) -> Iterator
             continue  # removed since the folder was listed; accounted for in the next call
         if stem in files:
             fingerprints.setdefault(files[stem].fingerprint, stem)
+            rest = _rest_removed(present[stem], files[stem], removed.get(stem))
+            if rest:
+                files[stem] = files[stem].model_copy(update={"cut": True})
+                pending.gaps += [Gap(present[stem].name, rest)] if cursor.started else []
     final = cursor_now()
     if final != last or pending.faults or pending.gaps:
         yield pending.batch(final)
@@ -256,14 +265,21 @@ def _present(folder: Path) -> dict[str, Path]:
     return found | lines
 
 
+def _rest_removed(path: Path, place: FilePosition, removed: RemovedFile | None) -> int:
+    """Return the bytes of a copy that its machine removed before they were copied."""
+    if removed is None or place.cut or place.copy_of is not None:
+        return 0
+    try:
+        return max(0, removed.bytes - path.stat().st_size)
+    except FileNotFoundError:
+        return 0
+
+
 def _removed(
-    folder: Path, cursor: Cursor, present: Iterable[str]
+    by_rotation: Mapping[str, RemovedFile], cursor: Cursor, present: Iterable[str]
 ) -> tuple[dict[str, str], list[Gap]]:
     """Return the files that were removed since the last call, and what of them was not read."""
     here, accounted = set(present), cursor.gone
-    by_rotation = {
-        one.file.removesuffix(prediction_log.SUFFIX): one for one in removed_files(folder)
-    }
     gone: dict[str, str] = {}
     gaps: list[Gap] = []
     for stem, one in by_rotation.items():
@@ -271,7 +287,8 @@ def _removed(
             continue
         place = cursor.files.get(stem, FilePosition())
         gone[stem] = place.fingerprint
-        if cursor.started and place.copy_of is None and one.bytes > place.offset:
+        was_read = place.cut or place.copy_of is not None or one.bytes <= place.offset
+        if cursor.started and not was_read:
             gaps.append(Gap(one.file, one.bytes - place.offset))
     for stem, place in cursor.files.items():
         if stem in here or stem in accounted or stem in by_rotation:
@@ -296,13 +313,6 @@ def _blocks(
         return
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
-        if place.rows and not place.offset:
-            why = "its archive was read before; the file is not read again"
-            yield (
-                FileBlock(faults=[Unreadable(path.name, None, why)]),
-                place.model_copy(update={"offset": size, "size": size}),
-            )
-            return
         fingerprint = place.fingerprint or log_lines.fingerprint(stream)
         original = fingerprints.get(fingerprint) if fingerprint else None
         if original is not None and original + prediction_log.SUFFIX != path.name:
@@ -312,13 +322,18 @@ def _blocks(
                 FilePosition(fingerprint=fingerprint, copy_of=original, size=size),
             )
             return
-        for block in log_lines.blocks(stream, path.name, place.offset, place.lines, size):
-            place = FilePosition(
-                offset=block.end,
-                lines=place.lines + block.read_lines,
-                rows=place.rows + block.read_rows,
-                size=size,
-                fingerprint=fingerprint,
+        skip = place.skip if place.offset else place.rows
+        for block in log_lines.blocks(stream, path.name, place.offset, place.lines, size, skip):
+            skip -= block.skipped_rows
+            place = place.model_copy(
+                update={
+                    "offset": block.end,
+                    "lines": place.lines + block.read_lines,
+                    "rows": place.rows + block.read_rows,
+                    "skip": skip,
+                    "size": size,
+                    "fingerprint": fingerprint,
+                }
             )
             yield block, place
 

@@ -56,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--predictions-keep", type=int, default=16, help="files that the prediction log keeps"
     )
+    parser.add_argument("--predictions-days", type=float, help="days that it keeps a file")
+    parser.add_argument("--predictions-total", type=int, help="bytes of all its files")
     parser.add_argument(
         "--log-requests", type=float, default=0.0, help="share of requests in the log, 0 to 1"
     )
@@ -95,7 +97,13 @@ def main(arguments: list[str] | None = None) -> int:
             control_path=options.control,
             shadow_path=options.shadow_control,
             predictions=(
-                Rotation(predictions, options.predictions_bytes, options.predictions_keep)
+                Rotation(
+                    folder=predictions,
+                    max_bytes=options.predictions_bytes,
+                    keep=options.predictions_keep,
+                    keep_days=options.predictions_days,
+                    total_bytes=options.predictions_total,
+                )
                 if predictions
                 else None
             ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import itertools
 import json
 import logging
@@ -28,7 +29,8 @@ from typing import Any, Literal
 import msgspec
 
 from ml_pipeline.core.errors import EnvironmentFault, Refused
-from ml_pipeline.serving import removed_files
+from ml_pipeline.serving import log_retention
+from ml_pipeline.serving.log_retention import Retention
 
 UNSET = msgspec.UNSET
 """Value of a key that a request's task does not have."""
@@ -98,11 +100,20 @@ class LoggedRequest(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True)
 class Rotation:
-    """Rotation of the files: at most ``keep`` files of about ``max_bytes`` bytes."""
+    """Rotation of the files, and what is removed: see ``Retention``.
+
+    A file has about ``max_bytes`` bytes, and the requests of a day at most if ``keep_days`` is set.
+    """
 
     folder: Path
     max_bytes: int = 64 << 20
     keep: int = 16
+    keep_days: float | None = None
+    total_bytes: int | None = None
+
+    @property
+    def retention(self) -> Retention:
+        return Retention(self.keep, self.keep_days, self.total_bytes)
 
 
 class PredictionLog:
@@ -203,6 +214,7 @@ class _RotatedFiles:
         self._header = msgspec.json.encode(model) + b"\n"
         self._file: int | None = None
         self._size = 0
+        self._begun = 0.0
 
     @property
     def room(self) -> int:
@@ -216,15 +228,39 @@ class _RotatedFiles:
         Raises:
             OSError: they cannot be written. A partially written line ends its file.
         """
-        if self._file is not None and self._size + len(content) > self._rotation.max_bytes:
+        if self._file is not None and (
+            self._size + len(content) > self._rotation.max_bytes or self._is_old()
+        ):
             self.finish()
         try:
-            if self._file is None:
-                self._begin()
-            self._append(content)
+            if self._file is None or not self._append_unless_replaced(self._file, content):
+                self.finish()
+                self._append_unless_replaced(self._begin(), content)
         except OSError:
             self.finish()
             raise
+
+    def _is_old(self) -> bool:
+        return (
+            self._rotation.keep_days is not None
+            and time.monotonic() - self._begun >= log_retention.DAY_SECONDS
+        )
+
+    def _append_unless_replaced(self, file: int, content: bytes) -> bool:
+        """Append to the current file, and return whether it still has its name.
+
+        ``ml-pipeline forget`` replaces a file while it holds the lock on it.
+        """
+        with contextlib.suppress(OSError):  # a file system without locks, where forget fails
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            if os.fstat(file).st_nlink == 0:
+                return False
+            self._append(content)
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_UN)
+        return True
 
     def finish(self) -> None:
         if self._file is None:
@@ -234,15 +270,20 @@ class _RotatedFiles:
         os.close(self._file)
         self._file = None
 
-    def _begin(self) -> None:
-        existing = files(self._rotation.folder)
-        name = f"{_next_time_prefix(existing, datetime.now(UTC))}-{secrets.token_hex(3)}{SUFFIX}"
-        for old in existing[: -(self._rotation.keep - 1) or None]:
-            removed_files.remove(old)
+    def _begin(self) -> int:
+        rotation = self._rotation
+        existing = files(rotation.folder)
+        now = datetime.now(UTC)
+        name = f"{_next_time_prefix(existing, now)}-{secrets.token_hex(3)}{SUFFIX}"
+        log_retention.remove_expired(
+            existing, rotation.retention, now=now.timestamp(), new=1, new_bytes=rotation.max_bytes
+        )
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._file = os.open(self._rotation.folder / name, flags, 0o600)
+        self._file = os.open(rotation.folder / name, flags, 0o600)
         self._size = 0
+        self._begun = time.monotonic()
         self._append(self._header)
+        return self._file
 
     def _append(self, content: bytes) -> None:
         remaining = memoryview(content)

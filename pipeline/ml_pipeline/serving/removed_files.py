@@ -24,7 +24,7 @@ class RemovedFile(NamedTuple):
 
     file: str
     bytes: int
-    """Of its finished lines."""
+    """Of its finished lines; 0 for an archive, which is removed only after it was read."""
 
 
 def remove(path: Path) -> None:
@@ -34,7 +34,7 @@ def remove(path: Path) -> None:
         OSError: the list cannot be written, or the file cannot be removed.
     """
     try:
-        finished = finished_bytes(path)
+        finished = finished_bytes(path) if path.suffix == ".jsonl" else 0
     except FileNotFoundError:
         return
     removed = [RemovedFile(path.name, finished)]

@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 
 from ml_pipeline.config import EnvironmentSection, ServingSection
 from ml_pipeline.core.home import Home
+from ml_pipeline.serving.log_retention import Retention
 from ml_pipeline.targets.base import Placement
 
 LOG_VOLUME = "/var/lib/ml-pipeline"
@@ -85,4 +86,12 @@ def prediction_log_arguments(serving: ServingSection, folder: PurePath) -> list[
     if not log.enabled:
         return []
     sizes = ["--predictions-bytes", str(log.max_bytes), "--predictions-keep", str(log.keep)]
+    sizes += [] if log.keep_days is None else ["--predictions-days", str(log.keep_days)]
+    sizes += [] if log.total_bytes is None else ["--predictions-total", str(log.total_bytes)]
     return ["--predictions", str(folder), *sizes]
+
+
+def retention(serving: ServingSection) -> Retention:
+    """Return how long files of the prediction log are kept."""
+    log = serving.prediction_log
+    return Retention(keep=log.keep, keep_days=log.keep_days, total_bytes=log.total_bytes)
