@@ -236,49 +236,46 @@ def _request(line: bytes) -> LoggedRequest | str:
 
 def _add(block: FileBlock, request: LoggedRequest, features: int) -> str | None:
     """Add the rows of a request to a block; return why not, if they do not fit."""
-    predictions = request.predictions
-    rows = request.features
-    width = _width(predictions)
-    if (
-        not rows
-        or predictions is None
-        or len(predictions) != len(rows)
-        or any(len(row) > features for row in rows)
-        or not math.isfinite(request.time)
-        or (block.rows and width != block.width)
-        or (width is not None and any(len(one) != width for one in predictions))
+    rows, predictions = request.features, request.predictions
+    if not predictions or len(predictions) != len(rows) or not math.isfinite(request.time):
+        return UNEVEN
+    width = _width(predictions[0])
+    if (block.rows and width != block.width) or (
+        width is not None and any(len(one) != width for one in predictions)
     ):
         return UNEVEN
-    block.read_rows += len(rows)
-    if request.is_probe:
-        block.probes += 1
-        return None
-    block.width = width
-    block.requests += 1
-    if len(rows) == 1 and len(rows[0]) == features:
+    if len(rows) == 1 and len(rows[0]) == features and request.request_id != prediction_log.PROBE:
+        block.read_rows += 1
+        block.width = width
+        block.requests += 1
         block.ids.append(request.request_id)
         block.places.append(0)
         block.times.append(request.time)
         block.rows.append(rows[0])
         block.predictions.append(predictions[0])
         return None
-    for place, row in enumerate(rows):
-        if features and not row:
-            block.forgotten += 1
-            continue
+    if any(len(row) > features for row in rows):
+        return UNEVEN
+    block.read_rows += len(rows)
+    if request.is_probe:
+        block.probes += 1
+        return None
+    block.width = width
+    kept = [place for place, row in enumerate(rows) if row or not features]
+    block.forgotten += len(rows) - len(kept)
+    block.requests += bool(kept)
+    for place in kept:
+        row = rows[place]
         block.ids.append(request.request_id)
         block.places.append(place)
         block.times.append(request.time)
         block.rows.append(row if len(row) == features else [*row, *[None] * (features - len(row))])
         block.predictions.append(predictions[place])
-    if not any(rows) and features:
-        block.requests -= 1
     return None
 
 
-def _width(predictions: Sequence[Any] | None) -> int | None:
-    first = predictions[0] if predictions else None
-    return len(first) if isinstance(first, list) else None
+def _width(prediction: object) -> int | None:
+    return len(prediction) if isinstance(prediction, list) else None
 
 
 _decode_model = msgspec.json.Decoder(LoggedModel).decode
