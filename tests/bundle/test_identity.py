@@ -1,5 +1,7 @@
 """What makes a new version, and what does not."""
 
+from datetime import date
+
 import pytest
 from ml_pipeline import config
 from ml_pipeline.bundle.identity import identity, locked, source_files
@@ -38,6 +40,7 @@ def test_is_the_same_twice_and_has_the_five_parts(project):
         ("features.standard=false", "config"),
         ("data.constants.symbol=X", "config"),
         ("problem.horizon=2", "config"),
+        ("train.window.days=90", "config"),
         ("project=other", "config"),
     ],
 )
@@ -58,11 +61,22 @@ def test_a_key_that_shapes_the_model_changes_one_part(project, assignment, part)
         "environments.staging.port=9",
         "data.min_rows=5",
         "registry.name=x",
+        "train.window=all",
     ],
 )
 def test_another_key_changes_nothing(project, assignment):
     other = config.load(project.root, [assignment], environment={})
     assert identity(other, DATA) == identity(project, DATA)
+
+
+def test_the_day_of_a_change_counts_where_a_window_begins_with_it(project):
+    day = date(2026, 5, 12)
+    assert identity(project, DATA, change=day) == identity(project, DATA)
+    windows = "train.windows=[all, {since: change}]"
+    other = config.load(project.root, [windows], environment={})
+    one, two = identity(other, DATA), identity(other, DATA, change=day)
+    assert changed(one, two) == {"change"}
+    assert two.parts["change"] == "2026-05-12"
 
 
 def test_data_and_limits_are_parts_of_their_own(project):

@@ -6,7 +6,12 @@ import pytest
 from ml_pipeline.bundle.model_card import card
 from ml_pipeline.core.report import Profile
 from ml_pipeline.features.schema import Feature, FeatureSchema
-from ml_pipeline.training.training_record import Cutoffs, TrainingRecord
+from ml_pipeline.training.training_record import (
+    Cutoffs,
+    TrainingRecord,
+    UsedWindow,
+    WindowTrial,
+)
 
 RECORD = TrainingRecord(
     project="small",
@@ -67,3 +72,13 @@ def test_a_name_is_text(text):
 
 def test_a_name_that_means_nothing_stays_as_it_is():
     assert shown("rsi_14") == "| rsi_14 | categorical | rsi_14, red |"
+
+
+def test_a_window_of_training_days_is_named():
+    schema = FeatureSchema((Feature("x", "numeric"),))
+    used = UsedWindow(window={"days": 500}, title="the last 500 days", first_day="2024-01-02")
+    trials = (WindowTrial(window="all", rows=(9,), scores=(0.7,)),) * 2
+    record = RECORD.model_copy(update={"window": used, "windows": trials})
+    row = "| Training window | the last 500 days, from 2024-01-02, chosen of 2 by walk-forward |"
+    assert row in card(record, schema).splitlines()
+    assert "Training window" not in card(RECORD, schema)

@@ -25,7 +25,7 @@ def with_noise(truth, amount, seed):
 class TestGoal:
     def test_the_same_recipe_on_newer_data_may_be_as_good(self):
         assert goal_for("auto", RECIPE | {"data": "d2"}, RECIPE) == "non_inferior"
-        newer = RECIPE | {"data": "d2", "contract": "c2", "accepts": "a2"}
+        newer = RECIPE | {"data": "d2", "contract": "c2", "accepts": "a2", "change": "2026-05-12"}
         assert goal_for("auto", newer, RECIPE) == "non_inferior"
         assert goal_for("auto", newer, RECIPE, same_features=False) == "superior"
 

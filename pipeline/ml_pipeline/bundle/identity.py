@@ -15,6 +15,7 @@ import sys
 import sysconfig
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from importlib import machinery, metadata
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,16 @@ def identity(
     limits: Mapping[str, Any] | None = None,
     schema: FeatureSchema | None = None,
     hashed: Collection[str] = (),
+    change: date | None = None,
 ) -> Identity:
     """Return the identity of the model that ``project`` trains on data of this fingerprint.
 
     ``limits`` are the flags that shape the model beside the configuration (``max_epochs``); the
     part of that name exists only where one is given. ``schema`` gives the parts ``contract`` and,
     where it succeeds earlier contracts, ``accepts``. ``hashed`` are the columns that undated rows
-    are split by, where these are not all; the part ``split`` exists only then.
+    are split by, where these are not all; the part ``split`` exists only then. ``change`` is the
+    day of the change that a window of training days begins with; the part ``change`` exists only
+    where ``train.window`` or ``train.windows`` names it.
 
     Raises:
         UsageError: a feature module is missing or is not Python, or the groups file is missing.
@@ -86,6 +90,8 @@ def identity(
             parts["accepts"] = digest_of(list(schema.accepts))
     if hashed:
         parts["split"] = digest_of(sorted(hashed))
+    if change is not None and project.config.train.depends_on_change:
+        parts["change"] = change.isoformat()
     return Identity(digest_of(parts), parts)
 
 
@@ -125,6 +131,10 @@ def shaping(project: Project) -> dict[str, Any]:
     features = config.features.model_dump(mode="json")
     if not features["optional"]:  # as before there was this key
         del features["optional"]
+    train = config.train.model_dump(mode="json", exclude={"seed"})
+    for key, default in (("window", "all"), ("windows", [])):  # as before there were these keys
+        if train[key] == default:
+            del train[key]
     problem = config.problem.model_dump(mode="json")
     if problem["task"] == BINARY.name:  # as before there was this key
         del problem["task"]
@@ -134,7 +144,7 @@ def shaping(project: Project) -> dict[str, Any]:
         "data": data,
         "features": features,
         "split": config.split.model_dump(mode="json"),
-        "train": config.train.model_dump(mode="json", exclude={"seed"}),
+        "train": train,
     }
 
 

@@ -46,6 +46,7 @@ def card(training: TrainingRecord, schema: FeatureSchema) -> str:
         f"| Data fingerprint | `{training.fingerprint}` |",
         f"| Profile | {training.profile} |",
         f"| Rows | {rows} |",
+        *_window(training),
         *labels,
         f"| Calibration | {training.calibration} |",
         f"| Seed | {training.seed} |",
@@ -74,6 +75,16 @@ def card(training: TrainingRecord, schema: FeatureSchema) -> str:
             "",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _window(training: TrainingRecord) -> list[str]:
+    """Return the row of the window of training days, where these were not all."""
+    if training.window is None:
+        return []
+    compared = f", chosen of {len(training.windows)} by walk-forward" if training.windows else ""
+    return [
+        f"| Training window | {training.window.title}, from {training.window.first_day}{compared} |"
+    ]
 
 
 def _feature(feature: Feature) -> str:

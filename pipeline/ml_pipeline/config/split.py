@@ -12,7 +12,9 @@ class SplitSection(Section):
 
     holdout_days: int = Field(120, ge=1, description="The last days, never trained on.")
     validation_days: int = Field(60, ge=1, description="The days before, for early stopping.")
-    folds: int = Field(3, ge=0, description="Walk-forward folds that choose from train.search.")
+    folds: int = Field(
+        3, ge=0, description="Walk-forward folds that choose from train.search and windows."
+    )
     fold_days: int = Field(60, ge=1, description="Days that each fold is scored on.")
     quick_holdout_days: int = Field(20, ge=1)
     quick_validation_days: int = Field(10, ge=1)

@@ -17,7 +17,7 @@ from ml_pipeline.statistics.paired_test import PairedTest
 
 Goal = Literal["superior", "non_inferior"]
 
-OF_THE_DATA = frozenset({"data", "contract", "accepts", "split"})
+OF_THE_DATA = frozenset({"data", "contract", "accepts", "split", "change"})
 """The parts of an identity that follow from the data; the others together are the recipe."""
 
 

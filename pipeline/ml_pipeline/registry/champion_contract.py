@@ -1,4 +1,4 @@
-"""The champion's request contract and split, which the next training run keeps where it can."""
+"""What the next training run keeps of the champion: request contract, split and dated change."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ class ChampionContract:
         version: Its number.
         schema: The features that its clients send.
         split_columns: The columns that its undated rows were split by, where these are not all.
+        change: The day of the change that its window of training days may begin with.
     """
 
     version: int
     schema: FeatureSchema
     split_columns: tuple[str, ...]
+    change: str | None = None
 
     @classmethod
     def read(cls, registry: Registry) -> Self | None:
@@ -49,7 +51,8 @@ class ChampionContract:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise Refused(f"the manifest of version {version.number}: features: {error}") from None
         split_columns = tuple(map(str, columns)) if isinstance(columns, list) else ()
-        return cls(version.number, schema, split_columns)
+        change = manifest["identity_parts"].get("change")
+        return cls(version.number, schema, split_columns, change)
 
 
 def compare_contract(champion: ChampionContract | None, schema: FeatureSchema) -> Check:

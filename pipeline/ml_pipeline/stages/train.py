@@ -14,6 +14,8 @@ from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.table import TrainFlags
 
 if TYPE_CHECKING:
+    from datetime import date
+
     import pandas as pd
 
     from ml_pipeline.problem import Matrix, Problem
@@ -59,13 +61,17 @@ def run(context: Context[TrainFlags]) -> Outcome:
         )
         seconds = {"features": round(time.perf_counter() - start, 3)}
         fingerprint = _fingerprint(context)
-        trained = _train(context, protected, problem, matrix, frame, champion, limits, fingerprint)
+        change = _change(context, champion)
+        trained = _train(
+            context, protected, problem, matrix, frame, champion, limits, fingerprint, change
+        )
         version = identity(
             context.project,
             fingerprint,
             limits=limits.to_json(),
             schema=trained.schema,
             hashed=trained.hashed,
+            change=change,
         )
         context.progress("writing the model", 0.95)
         record = trained.record(
@@ -110,6 +116,16 @@ def _champion(context: Context[TrainFlags]) -> ChampionContract | None:
     return ChampionContract.read(Registry.of(context.project, context.home, context.progress))
 
 
+def _change(context: Context[TrainFlags], champion: ChampionContract | None) -> date | None:
+    """Return the day of the change that a window may begin with; None where none is asked for."""
+    from ml_pipeline.monitoring.dated_change import dated_change
+    from ml_pipeline.promotion.environment import PRODUCTION
+
+    if champion is None or not context.config.train.depends_on_change:
+        return None
+    return dated_change(context.home, PRODUCTION, champion.version, champion.change)
+
+
 def _fingerprint(context: Context[TrainFlags]) -> str:
     return str(json.loads(context.take(artefacts.PROFILE).read_text())["fingerprint"])
 
@@ -123,6 +139,7 @@ def _train(
     champion: ChampionContract | None,
     limits: TrainingLimits,
     fingerprint: str,
+    change: date | None,
 ) -> TrainedModel:
     from ml_pipeline.bundle.identity import identity
     from ml_pipeline.project.estimator_process import configured_estimator
@@ -131,7 +148,7 @@ def _train(
     from ml_pipeline.training.trial_log import TrialLog
 
     config = context.config
-    searched = identity(context.project, fingerprint, limits=limits.to_json()).digest
+    searched = identity(context.project, fingerprint, limits=limits.to_json(), change=change).digest
     with configured_estimator(protected) as estimator:
         trained = train(
             matrix,
@@ -146,6 +163,7 @@ def _train(
             hashed=() if champion is None else champion.split_columns,
             estimator=estimator,
             task=load_task(config.problem.task),
+            change=change,
             log=TrialLog(context.workdir / TRIALS, searched),
         )
     protected.require_unchanged(config.train.estimator, "an estimator that is fitted and returned")

@@ -237,17 +237,15 @@ def shares(digest: npt.NDArray[np.uint64], salt: int) -> Vector:
     return np.asarray(_mix(salted) / 2.0**64)
 
 
-def require_folds(split: Split, section: SplitSection) -> tuple[Fold, ...]:
-    """Return the folds, as many as ``split.folds``.
+def require_folds(split: Split, section: SplitSection, key: str) -> tuple[Fold, ...]:
+    """Return the folds, as many as ``split.folds``, for the choice that ``key`` configures.
 
     Raises:
         UsageError: ``split.folds`` is 0.
         Refused: there are fewer days than they need.
     """
     if section.folds == 0:
-        raise UsageError(
-            "train.search chooses by walk-forward folds", expected="split.folds over 0"
-        )
+        raise UsageError(f"{key} chooses by walk-forward folds", expected="split.folds over 0")
     if len(split.folds) < section.folds:
         raise Refused(
             f"the days before the holdout allow {len(split.folds)} walk-forward folds",

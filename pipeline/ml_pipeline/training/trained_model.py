@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from ml_pipeline.core.errors import UsageError
 from ml_pipeline.training.training_record import TrainingRecord
+from ml_pipeline.training.windows import WindowChoice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +83,7 @@ class TrainedModel:
         checks: Those of the stage's report.
         metrics: Those of the stage's report.
         hashed: The columns that undated rows were split by, where these are not all.
+        window: The window of days that dated rows were trained on.
     """
 
     matrix: Matrix
@@ -98,6 +100,7 @@ class TrainedModel:
     checks: tuple[Check, ...]
     metrics: dict[str, Any]
     hashed: tuple[str, ...] = ()
+    window: WindowChoice = field(default_factory=WindowChoice)
 
     @property
     def chosen_trial(self) -> Trial | None:
@@ -152,6 +155,8 @@ class TrainedModel:
             task=self.task.to_json(),
             folds=chosen.scores if chosen else (),
             search=self.trials,
+            window=self.window.used(),
+            windows=self.window.trials,
             fingerprint=identity_parts["data"],
             identity=identity,
             identity_parts=dict(identity_parts),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_pipeline.config.train import SearchSection
+from ml_pipeline.config.train import ALL_DAYS, SearchSection
 from ml_pipeline.core.artefacts import FITTED_COLUMN, GOLDEN_COLUMN, UNIT_COLUMN
 from ml_pipeline.core.errors import Refused, UsageError, nearest
 from ml_pipeline.core.onnx_session import TOLERANCE
@@ -46,8 +46,17 @@ from ml_pipeline.training.split import (
 )
 from ml_pipeline.training.trained_model import TrainedModel, TrainingLimits
 from ml_pipeline.training.trial_log import TrialLog
+from ml_pipeline.training.windows import (
+    WindowChoice,
+    choose_window,
+    first_day,
+    require_dated,
+    windows_of,
+)
 
 if TYPE_CHECKING:
+    from datetime import date
+
     import pandas as pd
 
     from ml_pipeline.config import SplitSection, TrainSection
@@ -55,7 +64,7 @@ if TYPE_CHECKING:
     from ml_pipeline.problem import Problem
     from ml_pipeline.tasks.base import Task
     from ml_pipeline.training.split import Rows
-    from ml_pipeline.training.training_record import Trial
+    from ml_pipeline.training.training_record import Trial, WindowTrial
 
 PROVEN = 10_000
 """Real rows on which the export is proven, beside the random ones."""
@@ -118,6 +127,7 @@ def train(
     estimator: Estimator | None = None,
     log: TrialLog | None = None,
     task: Task = BINARY,
+    change: date | None = None,
 ) -> TrainedModel:
     """Sample, split, choose, fit, calibrate, export and prove.
 
@@ -137,6 +147,8 @@ def train(
         estimator: the one to fit; None is the plug-in that the section names.
         log: keeps the trials of a search; None keeps them in memory.
         task: what is predicted.
+        change: the day of the change that a window of training days may begin with; None where no
+            change is known.
 
     Raises:
         UsageError: the configuration of estimator or split is wrong.
@@ -148,14 +160,21 @@ def train(
     matrix_checks.require_usable(matrix, task)
     matrix = _arranged(matrix, optional, champion)
     matrix, frame = _sampled(matrix, frame, problem, split_section, section, limits)
-    label = matrix.label.to_numpy(dtype=np.float64)
     kept = tuple(sorted(hashed)) if _is_part(hashed, frame) else None
-    if problem.time_column is None:
-        split = split_by_hash(frame, label, split_section, problem.cluster_column, kept)
-    else:
-        split = split_by_time(
-            matrix.keys, label, split_section, problem.horizon, quick=limits.quick
-        )
+    settings = FitSettings(
+        seed=section.seed,
+        threads=section.threads,
+        max_epochs=limits.max_epochs or section.max_epochs,
+        patience=section.patience,
+    )
+    clock = _Clock()
+    choice = _Choice(section, recipes, log or TrialLog())
+    with clock("split"):
+        matrix, frame, split, window = _split(
+            choice, matrix, frame, problem, split_section, limits, kept, change, settings, progress,
+            task,
+        )  # fmt: skip
+    label = matrix.label.to_numpy(dtype=np.float64)
     learnt_from = split.rows("train")
     if len(learnt_from):
         task = task.learned(matrix.classes, label[learnt_from])
@@ -165,14 +184,6 @@ def train(
     )
     schema = request_contract.with_earlier_contracts(fitted, champion)
     x = _encoded(schema, matrix.features)
-    settings = FitSettings(
-        seed=section.seed,
-        threads=section.threads,
-        max_epochs=limits.max_epochs or section.max_epochs,
-        patience=section.patience,
-    )
-    clock = _Clock()
-    choice = _Choice(section, recipes, log or TrialLog())
     with clock("search"):
         recipe, trials, chosen = _choose(
             choice, split, split_section, x, label, settings, limits, progress, task
@@ -218,10 +229,12 @@ def train(
         task=task,
         labels=task.label_summary(train_part.y),
         hashed=kept or () if problem.time_column is None else (),
+        window=window,
         checks=(
             _enough(train_part, section.min_rows),
             _labels(train_part, validation, task),
             _values(matrix.features.iloc[learnt_from]),
+            *window.checks(task.metrics[task.training_metric].title),
             chosen,
             finite,
             *model.checks(),
@@ -238,6 +251,7 @@ def train(
             "export_difference": difference,
             "cutoffs": split.cutoffs.model_dump(),
             "folds": [trial.model_dump(mode="json") for trial in trials],
+            **window.metrics(),
             "seconds": clock.seconds,
         },
     )
@@ -280,15 +294,94 @@ def _sampled(
         chosen = newest_rows.newest_rows(
             matrix.keys, limit, 2 * (holdout_days + validation_days + 2 * problem.horizon)
         )
+    return _subset(matrix, frame, chosen)
+
+
+def _subset(matrix: Matrix, frame: pd.DataFrame, rows: Rows) -> tuple[Matrix, pd.DataFrame]:
     return (
         replace(
             matrix,
-            features=matrix.features.iloc[chosen].reset_index(drop=True),
-            label=matrix.label.iloc[chosen].reset_index(drop=True),
-            keys=matrix.keys.iloc[chosen].reset_index(drop=True),
+            features=matrix.features.iloc[rows].reset_index(drop=True),
+            label=matrix.label.iloc[rows].reset_index(drop=True),
+            keys=matrix.keys.iloc[rows].reset_index(drop=True),
         ),
-        frame.iloc[chosen].reset_index(drop=True),
+        frame.iloc[rows].reset_index(drop=True),
     )
+
+
+def _split(
+    choice: _Choice,
+    matrix: Matrix,
+    frame: pd.DataFrame,
+    problem: Problem,
+    section: SplitSection,
+    limits: TrainingLimits,
+    hashed: Collection[str] | None,
+    change: date | None,
+    settings: FitSettings,
+    progress: Progress,
+    task: Task,
+) -> tuple[Matrix, pd.DataFrame, Split, WindowChoice]:
+    """Split the rows, without those before the window of days to train on."""
+    label = matrix.label.to_numpy(dtype=np.float64)
+    if problem.time_column is None:
+        require_dated(choice.section)
+        split = split_by_hash(frame, label, section, problem.cluster_column, hashed)
+        return matrix, frame, split, WindowChoice()
+    split = split_by_time(matrix.keys, label, section, problem.horizon, quick=limits.quick)
+    window = _choose_window(
+        choice, change, matrix, split, section, settings, limits, progress, task
+    )
+    if window.first_day is not None:
+        inside = np.flatnonzero(days_of(matrix.keys["time"]) >= window.first_day)
+        matrix, frame = _subset(matrix, frame, inside)
+        label = matrix.label.to_numpy(dtype=np.float64)
+        split = split_by_time(matrix.keys, label, section, problem.horizon, quick=limits.quick)
+    return matrix, frame, split, window
+
+
+def _choose_window(
+    choice: _Choice,
+    change: date | None,
+    matrix: Matrix,
+    split: Split,
+    split_section: SplitSection,
+    settings: FitSettings,
+    limits: TrainingLimits,
+    progress: Progress,
+    task: Task,
+) -> WindowChoice:
+    """Return the window of days to train on, compared walk-forward where there are several.
+
+    They are compared with the first recipe; features are encoded by all of the training part.
+    """
+    section = choice.section
+    if section.window == ALL_DAYS and not section.windows:
+        return WindowChoice()
+    train = split.rows("train")
+    if limits.quick or not len(train):
+        return WindowChoice(skipped="a quick run trains on all days of its sample")
+    windows = windows_of(section, change)
+    day = days_of(matrix.keys["time"])
+    trials: tuple[WindowTrial, ...] = ()
+    window = windows[0]
+    if len(windows) > 1:
+        label = matrix.label.to_numpy(dtype=np.float64)
+        schema = FeatureSchema.fit(matrix.features.iloc[train], matrix.categorical, "missing", ())
+        window, trials = choose_window(
+            windows,
+            choice.recipes[0],
+            require_folds(split, split_section, "train.windows"),
+            day,
+            _encoded(schema, matrix.features),
+            label,
+            settings,
+            progress,
+            task.learned(matrix.classes, label[train]),
+            min_rows=section.min_rows,
+        )
+    first = None if window.is_all else first_day(window, day, train)
+    return WindowChoice(window, trials, first)
 
 
 @dataclass(frozen=True)
@@ -340,7 +433,7 @@ def _choose(
             why=why,
         )
         return recipes[0], (), skipped
-    folds = require_folds(split, section)
+    folds = require_folds(split, section, "train.search")
     if ranges is None:
         recipe, trials = parameter_search.search(recipes, folds, x, label, settings, progress, task)
         place = recipes.index(recipe)

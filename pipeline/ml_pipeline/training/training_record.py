@@ -41,6 +41,30 @@ class Trial(_Record):
         return sum(self.scores) / len(self.scores)
 
 
+class WindowTrial(_Record):
+    """A window of training days with its loss on each walk-forward fold."""
+
+    window: dict[str, Any] | str
+    """As ``train.window`` has it, with the date of a change."""
+    rows: tuple[int, ...]
+    """Rows trained on, by fold."""
+    scores: tuple[float, ...] = ()
+    why: str = ""
+    """Why it was not compared; empty if it was."""
+
+    @property
+    def mean(self) -> float | None:
+        return sum(self.scores) / len(self.scores) if self.scores else None
+
+
+class UsedWindow(_Record):
+    """The window of days that a model was trained on, where these were not all."""
+
+    window: dict[str, Any] | str
+    title: str
+    first_day: str
+
+
 class TrainingRecord(_Record):
     """The recipe, the split, the result and the identity of a trained model."""
 
@@ -65,6 +89,9 @@ class TrainingRecord(_Record):
     folds: tuple[float, ...] = ()
     """Loss of the chosen parameters on each fold; empty where nothing was searched."""
     search: tuple[Trial, ...] = ()
+    window: UsedWindow | None = None
+    windows: tuple[WindowTrial, ...] = ()
+    """The windows that were compared; empty where there was no choice."""
     fingerprint: str
     """Digest of the clean data."""
     identity: str
@@ -73,8 +100,8 @@ class TrainingRecord(_Record):
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values; ``from_json`` makes the same record of it."""
         values = self.model_dump(mode="json", by_alias=True)
-        for key in ("task", "positive_rate"):
-            if values[key] is None:
+        for key in ("task", "positive_rate", "window", "windows"):
+            if values[key] in (None, []):
                 del values[key]
         return values
 
