@@ -28,6 +28,17 @@ def test_a_seed_determines_the_history_and_more_days_extend_it():
     assert not simulate(exchange(days=50, symbols=9, seed=8)).equals(short)
 
 
+def test_a_change_of_regime_widens_the_moves_from_its_day_on_and_nothing_before():
+    usual, changed = (
+        simulate(exchange(days=400, symbols=20, volatile_from=start)) for start in (None, 301)
+    )
+    days = usual["date"].unique()
+    calm = usual["date"] < days[300]
+    assert changed[calm].equals(usual[calm])
+    for width in (lambda bars: moves(bars).abs(), lambda bars: bars["high"] / bars["low"] - 1):
+        assert 1.8 < width(changed)[~calm].median() / width(usual)[~calm].median() < 2.1
+
+
 def test_the_longest_history_lies_in_the_past():
     assert simulate(exchange(days=3400, symbols=1))["date"].max() < "2026-01-01"
 

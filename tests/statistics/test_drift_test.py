@@ -150,3 +150,14 @@ def test_rows_and_units_have_one_length(prices):
         prices.summarize(np.ones(3), np.zeros(2))
     with pytest.raises(ValueError, match="at least one row"):
         FeatureReference.numeric("price", np.empty(0), None)
+
+
+def test_ranks_among_two_shares_more_are_no_drift() -> None:
+    """The outermost ranks lie outside of the reference's range, by as little as they mean."""
+
+    def ranks(shares: int, days: range) -> tuple[np.ndarray, np.ndarray]:
+        return np.tile(np.arange(1.0, shares + 1) / shares, len(days)), np.repeat(days, shares)
+
+    reference = FeatureReference.numeric("return_rank", *ranks(46, range(200)))
+    window = reference.summarize(*ranks(48, range(300, 360)))
+    assert drift_test.test_drift(reference, window, level=LEVEL).p_value > 0.01

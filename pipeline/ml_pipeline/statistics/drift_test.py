@@ -56,12 +56,12 @@ class DriftTest:
     """What a test found; ``effect`` and ``detectable`` are in the unit of the ``kind``.
 
     ``kind`` is what differs most: ``location`` and ``spread`` of a number, its ``tail`` (the outer
-    2 %), ``missing`` values, ``unseen`` ones (a category, or a number beyond the range, that the
-    reference has not) or a ``category`` (``label`` names it). ``effect`` is in standard deviations
-    of the reference for a location, else a difference of shares (for ``spread`` the share outside
-    the middle half of the reference). ``shift`` is the same in the feature's own units, of values
-    that are cut where they lie far outside the reference; ``distance`` is Wasserstein's first in
-    standard deviations, or the total variation of categories.
+    2 %), ``missing`` values, ``unseen`` ones (a category that the reference has not, or a number
+    far outside its range) or a ``category`` (``label`` names it). ``effect`` is in standard
+    deviations of the reference for a location, else a difference of shares (for ``spread`` the
+    share outside the middle half of the reference). ``shift`` is the same in the feature's own
+    units, of values that are cut where they lie far outside the reference; ``distance`` is
+    Wasserstein's first in standard deviations, or the total variation of categories.
     """
 
     p_value: float
@@ -131,7 +131,7 @@ def test_drift(
     tails = _tails(reference, means, *inverse)
     tests = int(usable.sum())
     p_values = np.where(usable, _crossing(levels, tails), 1.0)
-    size = np.where(usable, _standardised(reference, means), -1.0)
+    size = np.where(usable, _standardised(reference, means, n), -1.0)
     best = int(np.lexsort((-size, p_values))[0])
     kind = reference.kinds[best]
     wanted = math.log10(tests / level) if 0 < level < 1 else 0.0
@@ -404,11 +404,18 @@ def _crossing(levels: Floats, tails: Floats) -> Floats:
     return found
 
 
-def _standardised(reference: FeatureReference, means: Floats) -> Floats:
+def _standardised(reference: FeatureReference, means: Floats, n: Floats) -> Floats:
+    """Return the difference of each score [s] in its standard deviations.
+
+    A share has those of both samples together: where the reference has none, it would count as
+    larger than any shift of all values.
+    """
     import numpy as np
 
-    spread = np.sqrt(np.maximum(reference.variances, 1e-12))
-    found: Floats = np.abs(means - reference.means) / spread
+    m = reference.totals
+    pooled = (means * n + reference.means * m) / np.maximum(n + m, 1)
+    variances = np.where(reference.is_share, pooled * (1 - pooled), reference.variances)
+    found: Floats = np.abs(means - reference.means) / np.sqrt(np.maximum(variances, 1e-12))
     return found
 
 

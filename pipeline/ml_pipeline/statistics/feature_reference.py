@@ -25,6 +25,10 @@ TAIL = 0.01
 """Share of the reference in each tail."""
 MOST_TAIL = 0.02
 """A tail of ties that is larger than this is left to the test of location."""
+BEYOND = 3
+"""Ranges of the middle 99 % of the reference by which a number lies outside of it to be unseen: as
+after a change of its unit. What is nearer is a tail: ranks among more shares than before and
+counters lie outside of every range that a training can see, and mean nothing by it."""
 FREQUENT = 0.01
 """Share from which a category is counted by itself: rarer ones are often only in the reference by
 chance, and then seem to have become rarer."""
@@ -46,7 +50,7 @@ class FeatureReference:
     "belongs to" is a share and tested as such.
 
     Numbers: the mid-rank among the reference's values (location), its distance from the middle
-    (spread), the two tails of 1 %, values beyond the reference's range (unseen), missing ones.
+    (spread), the two tails of 1 %, values far outside the reference's range (unseen), missing ones.
     Categories: each frequent one, groups of the rare ones, those that the reference has not
     (unseen), missing ones; a row of the reference whose category no other unit has is unseen.
     """
@@ -102,21 +106,23 @@ class FeatureReference:
         present = np.sort(values[~np.isnan(values)])
         edges, limits = np.empty(0), (0.0, 0.0)
         if len(present):
-            at = np.r_[TAIL, np.arange(1, CELLS) / CELLS, 1 - TAIL, 1.0]
-            quantiles = np.quantile(present, np.sort(at), method="inverted_cdf")
-            edges = np.unique(np.r_[np.nextafter(present[0], -np.inf), quantiles])
             finite = present[np.isfinite(present)]
             if len(finite):
                 low, high = np.quantile(finite, [0.005, 0.995], method="inverted_cdf")
-                limits = (float(low - 3 * (high - low)), float(high + 3 * (high - low)))
+                limits = (
+                    float(low - BEYOND * (high - low)),
+                    float(high + BEYOND * (high - low)),
+                )
+            at = np.sort(np.r_[TAIL, np.arange(1, CELLS) / CELLS, 1 - TAIL])
+            quantiles = np.clip(np.quantile(present, at, method="inverted_cdf"), *limits)
+            edges = np.unique(np.r_[np.nextafter(limits[0], -np.inf), quantiles, limits[1]])
         cells = _cells(values, edges)
         counts = np.bincount(cells, minlength=len(edges) + 2)
         scores, counted = _number_scores(counts)
         cut = np.clip(present, *limits)
         mean, deviation = (float(cut.mean()), float(cut.std())) if len(cut) else (0.0, 0.0)
         kinds: tuple[Kind, ...] = ("location", "spread", "unseen", "tail", "missing")
-        unseen = _beyond_other_units(values, units)
-        sums = _sums(cells, units, scores, counted, unseen, kinds.index("unseen"))
+        sums = _sums(cells, units, scores, counted)
         places = np.zeros(len(counts))
         if deviation:
             totals = np.bincount(
@@ -408,10 +414,8 @@ def _sums(
     units: Ints | None,
     scores: Floats,
     counted: Floats,
-    unseen: NDArray[np.bool_] | None = None,
-    place: int = 0,
 ) -> dict[str, Any]:
-    """Return sums of the reference's rows; score ``place`` is ``unseen`` [n]."""
+    """Return sums of the reference's rows."""
     import numpy as np
 
     days, of_day = (np.zeros(1, np.int64), np.zeros(len(cells), np.int64))
@@ -422,9 +426,6 @@ def _sums(
     by_cell = counts.reshape(len(days), width).astype(np.float64)
     sums = by_cell @ (scores * counted).T
     squares = by_cell.sum(axis=0) @ (scores * scores * counted).T
-    if unseen is not None:
-        sums[:, place] = np.bincount(of_day, weights=unseen, minlength=len(days))
-        squares[place] = sums[:, place].sum()
     return {
         "units": None if units is None else days,
         "rows_by_unit": by_cell @ counted.T,
@@ -433,31 +434,13 @@ def _sums(
     }
 
 
-def _beyond_other_units(values: Floats, units: Ints | None) -> NDArray[np.bool_]:
-    """Return which numbers [n] lie outside the range of the rows of all other units.
+def _in_no_other_unit(codes: Ints, units: Ints | None) -> NDArray[np.bool_]:
+    """Return of which rows [n] no other unit has the category.
 
     What a later unit does with the probability with which one of the reference does it among the
     others, as Good (1953), "The population frequencies of species and the estimation of population
     parameters", Biometrika 40, counts species that were seen once.
     """
-    import numpy as np
-
-    units = np.arange(len(values)) if units is None else units
-    found = np.zeros(len(values), dtype=bool)
-    present = ~np.isnan(values)
-    for sign in (1.0, -1.0):
-        if not present.any():
-            break
-        signed = np.where(present, sign * values, -np.inf)
-        most = units[int(signed.argmax())]
-        others = present & (units != most)
-        bound = signed[others].max() if others.any() else np.inf
-        found |= present & (units == most) & (signed > bound)
-    return found
-
-
-def _in_no_other_unit(codes: Ints, units: Ints | None) -> NDArray[np.bool_]:
-    """Return of which rows [n] no other unit has the category; see ``_beyond_other_units``."""
     import numpy as np
 
     units = np.arange(len(codes)) if units is None else units
