@@ -315,7 +315,7 @@ class PendingRows:
         scheme = self._keys.scheme.encode()
         paths = [path for _, path in sorted(found)[-1:]]
         for path in [*paths, *self._arrived]:
-            with _reading(path) as file:
+            with reading(path) as file:
                 metadata = file.schema_arrow.metadata or {}
                 if path in paths and metadata.get(SCHEME) != scheme:
                     join.other_keys += file.metadata.num_rows
@@ -330,7 +330,7 @@ class PendingRows:
         others = {*self._others}
         for path, kind, number in segments(self.folder):
             if kind == "pending" and number <= self.look:
-                with _reading(path) as file:
+                with reading(path) as file:
                     others |= {name for name in file.schema_arrow.names if name.startswith(OTHER)}
         lists = pa.list_(pa.float64())
         fields = [
@@ -354,7 +354,7 @@ class PendingRows:
 
         first = now.timestamp() - (KEPT_DAYS + self.section.delay_days) * DAY
         for path in labelled_files(self.folder, self.look):
-            with _reading(path) as file:
+            with reading(path) as file:
                 for group in range(file.num_row_groups):
                     table = file.read_row_group(group, columns=["key", "time", "label"])
                     times = table["time"].to_numpy()
@@ -496,7 +496,12 @@ def _as_lists(predictions: Floats) -> Any:
     return pa.array(values, pa.list_(pa.float64()))
 
 
-def _reading(path: Path) -> Any:
+def reading(path: Path) -> Any:
+    """Open a file of rows, for a ``with`` block.
+
+    Raises:
+        EnvironmentFault: it cannot be read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -511,7 +516,7 @@ def _reading(path: Path) -> Any:
 
 
 def _newest_time(path: Path) -> float:
-    with _reading(path) as file:
+    with reading(path) as file:
         times = [
             file.metadata.row_group(group).column(file.schema_arrow.get_field_index("time"))
             for group in range(file.num_row_groups)
