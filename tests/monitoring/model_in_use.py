@@ -15,11 +15,14 @@ import pandas as pd
 from ml_pipeline.config import Project
 from ml_pipeline.core import artefacts
 from ml_pipeline.core.home import Home
+from ml_pipeline.gate.expected_performance import ExpectedPerformance
 from ml_pipeline.monitoring.live_traffic import Traffic
 from ml_pipeline.monitoring.look import Look, LookResult
 from ml_pipeline.monitoring.monitored_model import MonitoredModel
+from ml_pipeline.monitoring.performance_tracker import PerformanceTracker
 from ml_pipeline.monitoring.state import MonitorFolder
 from ml_pipeline.problems.loader import load_problem
+from ml_pipeline.promotion.production_history import Entry
 from ml_pipeline.serving.prediction_log import LoggedModel, LoggedRequest
 
 FIRST = datetime(2026, 5, 1, 6, tzinfo=UTC)
@@ -63,6 +66,9 @@ class InUse:
     version: int = 1
     traffic: Traffic = SERVING
     looks: int = 0
+    history: tuple[Entry, ...] = ()
+    expected: dict[str, ExpectedPerformance] = field(default_factory=dict)
+    """By the digest of a bundle."""
     _names: Any = field(default_factory=itertools.count)
 
     @property
@@ -102,15 +108,28 @@ class InUse:
     def look(self, day: int, *, run_id: str | None = None) -> LookResult:
         """Look at it at the end of a day."""
         self.looks += 1
+        model = self.model
+        problem = load_problem(self.project.config.problem, self.project.root)
         with self.folder.locked():
             return Look(
                 self.folder,
                 self.project.config,
-                load_problem(self.project.config.problem, self.project.root),
-                self.model,
+                problem,
+                model,
                 self.log,
                 self.traffic,
                 run_id or f"run-{self.looks}",
                 FIRST + timedelta(days=day, hours=12),
                 lambda what, share: None,
+                lambda number: PerformanceTracker.open(
+                    self.folder.root,
+                    number,
+                    self.project,
+                    problem,
+                    model.bundle,
+                    self.version,
+                    self.home,
+                    self.history,
+                    self.expected.get,
+                ),
             ).run()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ml_pipeline.core.report import Progress
+from ml_pipeline.monitoring.performance_tracker import PerformanceTracker
 from ml_pipeline.monitoring.served_rows import Cursor, Gap, ServedRows, Unreadable, read_since
 from ml_pipeline.monitoring.summaries import LiveSummaries
 
@@ -36,7 +37,11 @@ class LogReading:
 
 
 def read_log(
-    folder: Path, cursor: Cursor, summaries: LiveSummaries, progress: Progress
+    folder: Path,
+    cursor: Cursor,
+    summaries: LiveSummaries,
+    performance: PerformanceTracker,
+    progress: Progress,
 ) -> LogReading:
     """Add the new rows of the version to its summaries, and count all others.
 
@@ -44,6 +49,7 @@ def read_log(
         folder: Of the prediction log.
         cursor: Where the last look ended.
         summaries: Of the version that is looked at.
+        performance: Gets the rows of every version.
         progress: Called for each batch.
 
     Raises:
@@ -61,6 +67,7 @@ def read_log(
         served = batch.served
         if served is None:
             continue
+        performance.add(served)
         if served.digest == digest:
             _add(served, summaries, reading)
             progress(f"{reading.rows:,} rows", 0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from ml_pipeline.monitoring.live_rules import LiveRules
 from ml_pipeline.monitoring.live_traffic import Traffic, judge_traffic
 from ml_pipeline.monitoring.log_reading import LogReading, read_log
 from ml_pipeline.monitoring.monitored_model import MonitoredModel
+from ml_pipeline.monitoring.performance_tracker import PerformanceTracker
 from ml_pipeline.monitoring.served_rows import Cursor
 from ml_pipeline.monitoring.state import MonitorFolder, MonitorState
 from ml_pipeline.monitoring.summaries import LiveSummaries
@@ -55,6 +56,8 @@ class Look:
     run_id: str
     now: datetime
     progress: Progress
+    open_performance: Callable[[int], PerformanceTracker]
+    """Opens what is known of performance, after the last look that counts."""
     _before: MonitorState | None = field(default=None, init=False)
 
     def run(self) -> LookResult:
@@ -69,9 +72,10 @@ class Look:
             self.folder.append_events(self._before)
         summaries = self._summaries()
         cursor = self._before.cursor if self._before is not None else Cursor()
-        reading = read_log(self.log, cursor, summaries, self.progress)
+        performance = self.open_performance(0 if self._before is None else self._before.look)
+        reading = read_log(self.log, cursor, summaries, performance, self.progress)
         self.progress("comparing with training", 0.8)
-        judgements = self._judge(summaries, reading)
+        judgements = self._judge(summaries, reading, performance)
         checks = [check for judgement in judgements for check in judgement.checks]
         findings = [finding for judgement in judgements for finding in judgement.findings]
         undecided = {name for judgement in judgements for name in judgement.undecided}
@@ -91,6 +95,7 @@ class Look:
         state = self._state(suggestion, updated, reading, summaries, judgements)
         summaries.write(self.folder / state.summaries)
         self.folder.commit(state)
+        performance.remove_old(self.now)
         return LookResult(suggestion, checks, self._metrics(state, judgements))
 
     # --- what the last look left -----------------------------------------------------------
@@ -128,7 +133,9 @@ class Look:
 
     # --- judgement -------------------------------------------------------------------------
 
-    def _judge(self, summaries: LiveSummaries, reading: LogReading) -> list[Judgement]:
+    def _judge(
+        self, summaries: LiveSummaries, reading: LogReading, performance: PerformanceTracker
+    ) -> list[Judgement]:
         section = self.config.monitor
         terms = self._terms(summaries)
         judged = [
@@ -147,6 +154,7 @@ class Look:
             )
         )
         judged.append(drift_judgement.judge_rules(summaries, terms))
+        judged.append(performance.judge(self.now, terms))
         judged.append(self._age())
         return judged
 

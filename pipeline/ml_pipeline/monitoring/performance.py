@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.evaluation import estimated_performance as estimates
 from ml_pipeline.statistics.paired_test import PairedTest, paired_difference
-from ml_pipeline.statistics.unit_mean import CONFIDENCE, probability_of_gap, unit_mean
+from ml_pipeline.statistics.unit_mean import (
+    CONFIDENCE,
+    ReferenceMean,
+    probability_of_gap,
+    unit_mean,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +47,8 @@ class Performance:
         days: how many.
         since: the first day.
         until: the last day.
+        std_error: of the value, allowing for autocorrelated days.
+        degrees: those of Student's t that belong to it.
         p_value: for "worse than expected", one-sided; None where that cannot be tested.
         why: what is missing.
     """
@@ -54,6 +61,8 @@ class Performance:
     days: int = 0
     since: str | None = None
     until: str | None = None
+    std_error: float | None = None
+    degrees: float | None = None
     p_value: float | None = None
     why: str = ""
 
@@ -76,14 +85,16 @@ def realised(
     The interval rests on days, and allows for autocorrelation as the gate's test does.
     """
     found = _measured(rows, task, metric)
-    if found.low is None:
+    if found.value is None:
         return found
     if expected is None or expected.metric != metric:
         return replace(found, why=NO_EXPECTATION)
     if expected.std_error is None or expected.degrees is None:
-        return replace(found, why="the expected performance has no standard error: one unit only")
-    p_value = _p_value(rows, task, metric, (expected.value, expected.std_error, expected.degrees))
-    return replace(found, p_value=p_value)
+        return replace(found, why="the expected performance has no standard error")
+    known = ReferenceMean(
+        expected.value, expected.std_error, expected.degrees, expected.units, expected.rows
+    )
+    return _compared(found, task, known, expected.unit)
 
 
 def realised_by_group(
@@ -106,15 +117,16 @@ def realised_by_group(
             part = rows.chosen(np.array([one == value for one in values], dtype=bool))
             measured = _measured(part, task, metric)
             gate = known.get(value)
-            if measured.low is None:
+            if measured.value is None:
                 found[f"{feature} = {value}"] = measured
-            elif gate is None or gate.std_error is None or gate.degrees is None:
+            elif expected is None or gate is None or gate.std_error is None or gate.degrees is None:
                 why = "the gate's record has no expected performance of this group"
                 found[f"{feature} = {value}"] = replace(measured, why=why)
             else:
-                expectation = (gate.value, gate.std_error, gate.degrees)
-                p_value = _p_value(part, task, metric, expectation)
-                found[f"{feature} = {value}"] = replace(measured, p_value=p_value)
+                reference = ReferenceMean(
+                    gate.value, gate.std_error, gate.degrees, gate.units, gate.rows
+                )
+                found[f"{feature} = {value}"] = _compared(measured, task, reference, expected.unit)
     return found
 
 
@@ -238,22 +250,40 @@ def _of(predictions: Floats, sample: Sample, metric: str) -> Performance:
         spread = unit_mean(sums, weights)
     except ValueError as error:
         return replace(shape, value=value, why=str(error))
-    return replace(shape, value=value, low=spread.low, high=spread.high)
+    return replace(
+        shape,
+        value=value,
+        low=spread.low,
+        high=spread.high,
+        std_error=spread.std_error,
+        degrees=spread.degrees,
+    )
 
 
-def _p_value(
-    rows: LabelledRows, task: Task, metric: str, expected: tuple[float, float, float]
-) -> float:
-    """Return the one-sided p-value for "worse than expected" (value, standard error, degrees)."""
-    sample, measured = rows.sample(task), task.metrics[metric]
-    spread = unit_mean(
-        *measured.unit_sums(sample.labels, rows.predictions, sample.codes, sample.clusters)
-    )
-    value, std_error, degrees = expected
-    sign = -1.0 if measured.higher_is_better else 1.0
-    return probability_of_gap(
-        sign * (spread.value - value), (spread.std_error, std_error), (spread.degrees, degrees)
-    )
+def _compared(found: Performance, task: Task, reference: ReferenceMean, unit: str) -> Performance:
+    """Return a performance with its p-value for "worse than expected".
+
+    Where the gate's units are not days, it does not know how much days differ: the days of
+    production have to show it.
+    """
+    assert found.value is not None
+    sign = -1.0 if task.metrics[found.metric].higher_is_better else 1.0
+    gap = sign * (found.value - reference.value)
+    if unit != "day":
+        if found.std_error is None or found.degrees is None:
+            return found
+        reference = replace(reference, degrees=min(reference.degrees, found.degrees))
+    try:
+        p_value = probability_of_gap(
+            gap,
+            reference,
+            units=found.days if unit == "day" else found.rows,
+            rows=found.rows,
+            std_error=found.std_error or 0.0,
+        )
+    except ValueError as error:
+        return replace(found, why=str(error))
+    return replace(found, p_value=p_value, why="")
 
 
 def _quantile(degrees: float) -> float:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.report import Check, ModelRef, Verdict
+from ml_pipeline.gate.expected_performance import ExpectedPerformance, read_expected
 from ml_pipeline.monitoring.conclusions import Conclusion
 from ml_pipeline.monitoring.live_traffic import Traffic, scrape
 from ml_pipeline.monitoring.look import Look
 from ml_pipeline.monitoring.monitored_model import MonitoredModel
+from ml_pipeline.monitoring.performance_tracker import PerformanceTracker
 from ml_pipeline.monitoring.state import MonitorFolder
 from ml_pipeline.online.recorded_requests import prediction_log_folder
 from ml_pipeline.problems.loader import load_problem
 from ml_pipeline.promotion.environment import PRODUCTION
 from ml_pipeline.promotion.production_history import read_history
+from ml_pipeline.registry.records import GATE_RECORD
+from ml_pipeline.registry.registry import Registry
 from ml_pipeline.serving.access import read_token
 from ml_pipeline.stages.context import Context, Outcome
 from ml_pipeline.stages.record import NoFlags
@@ -59,16 +64,28 @@ def run(context: Context[NoFlags]) -> Outcome:
             known = before.statuses if before is not None and same else {}
             traffic = scrape(served.url, served.digest, token, known)
         model = MonitoredModel.open(_released(context, served), served.version)
+        problem = load_problem(context.config.problem, context.project.root)
         look = Look(
             folder,
             context.config,
-            load_problem(context.config.problem, context.project.root),
+            problem,
             model,
             prediction_log_folder(context.project, context.home, environment),
             traffic,
             context.run_id,
             datetime.now(UTC),
             context.progress,
+            lambda look: PerformanceTracker.open(
+                folder.root,
+                look,
+                context.project,
+                problem,
+                model.bundle,
+                served.version,
+                context.home,
+                read_history(context.home) if environment == PRODUCTION else (),
+                partial(_expected_of, context),
+            ),
         )
         result = look.run()
     suggestion = result.suggestion
@@ -83,6 +100,20 @@ def run(context: Context[NoFlags]) -> Outcome:
             digest=served.digest,
         ),
     )
+
+
+def _expected_of(context: Context[NoFlags], digest: str) -> ExpectedPerformance | None:
+    """Return the expected performance in the gate's record of a registered bundle.
+
+    Raises:
+        EnvironmentFault: the registry does not respond.
+        Refused: the record is not one that a gate wrote.
+    """
+    registry = Registry.of(context.project, context.home, context.progress)
+    if not registry.exists():
+        return None
+    versions = [one for one in registry.read().versions if one.digest == digest]
+    return read_expected(registry.records.read(versions[-1], GATE_RECORD)) if versions else None
 
 
 def _served(context: Context[NoFlags], environment: str) -> _Served | None:

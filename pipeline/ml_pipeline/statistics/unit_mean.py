@@ -66,22 +66,41 @@ def unit_mean(
     )
 
 
-def probability_of_gap(
-    gap: float, std_errors: tuple[float, float], degrees: tuple[float, float]
-) -> float:
-    """Return the one-sided p-value of the gap of two independent means, above 0.
+@dataclass(frozen=True)
+class ReferenceMean:
+    """A mean that a later one is compared with; see :func:`probability_of_gap`."""
 
-    Welch's test: the degrees of freedom follow Satterthwaite (1946), "An approximate distribution
-    of estimates of variance components", Biometrics Bulletin 2.
+    value: float
+    std_error: float
+    degrees: float
+    units: int
+    rows: int
+
+
+def probability_of_gap(
+    gap: float, reference: ReferenceMean, *, units: int, rows: int, std_error: float = 0.0
+) -> float:
+    """Return the one-sided p-value of a later mean that lies ``gap`` beyond a reference.
+
+    If nothing changed, the later mean has the reference's variance. So few units suffice, whose own
+    standard error may be small by luck. Of the variance of a unit's mean one part may fall with its
+    rows and one not: the standard error is scaled by units and by rows, and the larger one counts,
+    which is never too small. The later mean's own is taken where it is larger still.
+
+    Args:
+        gap: how far the later mean lies on the side that is tested.
+        reference: with Student's t of its degrees of freedom.
+        units: of the later mean.
+        rows: of the later mean.
+        std_error: its own, if it is known.
 
     Raises:
-        ValueError: both standard errors are 0.
+        ValueError: the reference has no variance, or the later mean no row.
     """
     from scipy import stats
 
-    squares = [error**2 for error in std_errors]
-    total = sum(squares)
-    if total <= 0:
-        raise ValueError("neither mean has a variance to test with")
-    below = sum(square**2 / number for square, number in zip(squares, degrees, strict=True))
-    return float(stats.t.sf(gap / total**0.5, total**2 / below))
+    if reference.std_error <= 0 or min(units, rows) < 1:
+        raise ValueError("there is no variance to test with")
+    ratio = max(reference.units / units, reference.rows / rows)
+    later = max(reference.std_error * ratio**0.5, std_error)
+    return float(stats.t.sf(gap / (reference.std_error**2 + later**2) ** 0.5, reference.degrees))
