@@ -1,6 +1,7 @@
 """Starts the server in its container; ``--healthy`` checks the running server.
 
-The token is read from a file, since ``docker inspect`` shows a container's environment and command.
+The token and the key of ``serving.redact`` are read from files, since ``docker inspect`` shows a
+container's environment and command.
 With ``--digest`` only the bundle with this digest is served. If the folder ``CONTROL`` is writable,
 the server creates its control socket for live shadows there.
 """
@@ -58,6 +59,9 @@ def main(arguments: list[str]) -> int:
     if token.exists():
         os.environ[TOKEN] = token.read_text(encoding="ascii")
         server += ["--token-env", TOKEN]
+    key = PLACE / "redact-key"
+    if key.exists():
+        server += ["--redact-key-file", str(key)]
     if os.access(CONTROL, os.W_OK | os.X_OK):
         server += ["--shadow-control", str(CONTROL / "server.sock")]
     return serve([*server, *arguments])

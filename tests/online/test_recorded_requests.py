@@ -1,8 +1,10 @@
 """The newest requests of a prediction log, for one version."""
 
+import json
+
 import pytest
 from ml_pipeline.core.errors import Refused
-from ml_pipeline.online.recorded_requests import newest
+from ml_pipeline.online.recorded_requests import newest, redacted_features
 from ml_pipeline.serving.prediction_log import PROBE
 
 from tests.servers import log_predictions
@@ -37,6 +39,23 @@ def test_a_line_that_is_being_written_is_left_out(tmp_path):
     with (tmp_path / "1.jsonl").open("a") as stream:
         stream.write('{"request_id": "b", "ti')
     assert newest_ids(tmp_path) == ["a"]
+
+
+def test_rows_with_redacted_or_forgotten_features_are_left_out(tmp_path):
+    write(tmp_path, "1.jsonl", "a")
+    header = {"model": "m", "digest": "d" * 64, "schema": "ml-pipeline/predictions/1"}
+    line = {"request_id": "b", "time": 1.0, "model_version": 1, "features": [[1.0, "hmac:0"], []]}
+    line |= {"probability": [0.5, 0]}
+    for name, redacted in (
+        ("2.jsonl", {"features": NAMES, "hashed": ["c"]}),
+        ("3.jsonl", {"features": NAMES}),
+        ("4.jsonl", {"features": ["x"], "omitted": ["c"]}),
+    ):
+        lines = header | {"model_version": 1} | redacted, line
+        (tmp_path / name).write_text("".join(json.dumps(one) + "\n" for one in lines))
+    assert newest_ids(tmp_path) == ["a", "b"], "without the hashed and the forgotten row"
+    assert redacted_features(tmp_path, 1) == ["c"]
+    assert redacted_features(tmp_path, 2) == []
 
 
 def test_no_log_is_an_empty_log(tmp_path):

@@ -94,7 +94,7 @@ class TestLines:
     def test_an_internal_error_is_logged_with_traceback_and_request_id(
         self, api, written, monkeypatch, path
     ):
-        def broken(*_):
+        def broken(*_, **__):
             raise RuntimeError("inside")
 
         monkeypatch.setattr(api.app._service.inference, "predict_inline", broken)

@@ -37,13 +37,21 @@ class TargetPlace:
         self.state = self.home / "servers/staging.json"
 
     def with_changes(
-        self, *, name="staging", home=None, token_env=None, prediction_log=None, **section
+        self,
+        *,
+        name="staging",
+        home=None,
+        token_env=None,
+        prediction_log=None,
+        redact=None,
+        **section,
     ):
         """Return a copy with other settings."""
         serving = self.placement.serving
         changed = {
             "token_env": token_env or serving.token_env,
             "prediction_log": prediction_log or serving.prediction_log,
+            "redact": redact or serving.redact,
         }
         return TargetPlace(
             self.target,

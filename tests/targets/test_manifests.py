@@ -90,6 +90,15 @@ class TestWorkedExample:
         strategy = self.made["Deployment"]["spec"]["strategy"]["rollingUpdate"]
         assert strategy["maxUnavailable"] == 0
 
+    def test_the_key_of_hashed_features_is_a_reference(self):
+        made = workload()
+        made.serving.redact["customer"] = "hash"
+        pod = by_kind(documents(made))["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+        reference = {"secretKeyRef": {"name": "nepse-predictor-token", "key": "redact-key"}}
+        assert {"name": "ML_SERVING_REDACT_KEY", "valueFrom": reference} in pod["env"]
+        assert pod["args"][pod["args"].index("--redact-key-env") + 1] == "ML_SERVING_REDACT_KEY"
+        assert pod["args"][pod["args"].index("--redact") + 1] == '{"customer": "hash"}'
+
     def test_the_token_is_a_reference(self):
         container = self.made["Deployment"]["spec"]["template"]["spec"]["containers"][0]
         reference = {"secretKeyRef": {"name": "nepse-predictor-token", "key": "token"}}

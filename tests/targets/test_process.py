@@ -19,7 +19,14 @@ from ml_pipeline.core import process_identity
 from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
 from ml_pipeline.core.home import Home
 from ml_pipeline.serving.prediction_log import read
-from ml_pipeline.targets import container_detection, ports, server_arguments, server_records
+from ml_pipeline.serving.redaction import hashed_value
+from ml_pipeline.targets import (
+    container_detection,
+    ports,
+    redaction_key,
+    server_arguments,
+    server_records,
+)
 from ml_pipeline.targets.base import Placement, Target
 from ml_pipeline.targets.docker.target import DockerTarget
 from ml_pipeline.targets.loader import load_target
@@ -141,6 +148,25 @@ class TestSettings:
         logged = read(place.home / "predictions/staging")
         asked = [entry.request_id for _, entry in logged if not entry.is_probe]
         assert asked == ["mine"]
+
+    def test_features_are_hashed_with_a_key_of_the_home_that_is_no_argument(
+        self, place, make_bundle
+    ):
+        deployment = place.with_changes(redact={"c": "hash", "x": "omit"}).deploy(make_bundle(), 3)
+        key = redaction_key.key_file(place.home)
+        assert key.stat().st_mode & 0o777 == 0o600
+        secret = key.read_text().strip()
+        command = psutil.Process(deployment.pid).cmdline()
+        assert str(key) in command
+        assert secret not in " ".join(command) + place.state.read_text()
+        body = {"features": [1.0, "north"]}
+        assert httpx.post(f"{place.url}/predict", json=body).status_code == 200
+        place.stop()
+        ((source, entry),) = [
+            one for one in read(place.home / "predictions/staging") if not one[1].is_probe
+        ]
+        assert (source.features, source.omitted) == (["c"], ["x"])
+        assert entry.features == [[hashed_value(secret.encode(), "c", "north")]]
 
     def test_a_relative_folder_is_relative_to_the_project(self, place, make_project):
         project = make_project(serving={"prediction_log": {"folder": "kept"}})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -61,6 +61,14 @@ class ServingSection(Section):
     )
     raw: RawRowsSection = RawRowsSection()
     prediction_log: PredictionLogSection = PredictionLogSection()
+    redact: dict[str, Literal["hash", "omit"]] = Field(
+        default={}, description="Features that the prediction log has hashed, or omits."
+    )
+    redact_key_env: str | None = Field(
+        None,
+        description="Environment variable with the key of the hashes; keys/redact.key in the home "
+        "if unset.",
+    )
     keep_released: int = Field(
         10, ge=2, description="Versions that a rollback needs no registry for."
     )

@@ -223,6 +223,9 @@ def _recorded_rows(
     except EnvironmentFault as fault:
         progress(f"golden rows, since the prediction log is unavailable: {fault.fault}", 0.5)
         return []
+    if redacted := recorded_requests.redacted_features(folder, version):
+        names = ", ".join(redacted)
+        progress(f"the prediction log lacks values of {names} (serving.redact)", 0.5)
     newest = recorded_requests.newest(
         folder, version=version, features=schema.names, count=MAX_ROWS
     )

@@ -52,6 +52,9 @@ def newest(
 ) -> list[RecordedRow]:
     """Return the newest rows that clients sent to a version, oldest first.
 
+    Rows with redacted features, which a model cannot predict, are left out, and rows that
+    ``ml-pipeline forget`` removed.
+
     Args:
         folder: Of the log; a missing folder is an empty log.
         version: Of the model that predicted.
@@ -64,6 +67,21 @@ def newest(
     model = version, list(features)
     rows: deque[RecordedRow] = deque(maxlen=count)
     for source, logged in prediction_log.read(folder):
-        if (source.model_version, source.features) == model and not logged.is_probe:
-            rows.extend(RecordedRow(logged.request_id, row) for row in logged.features)
+        if (source.model_version, source.features) != model or logged.is_probe or source.hashed:
+            continue
+        rows.extend(RecordedRow(logged.request_id, row) for row in logged.features if row)
     return list(rows)
+
+
+def redacted_features(folder: Path, version: int | None) -> list[str]:
+    """Return the features of a version that a file of the log has hashed, or omits.
+
+    Raises:
+        Refused: a file is not a prediction log.
+    """
+    found: set[str] = set()
+    for path in prediction_log.files(folder):
+        model = prediction_log.read_model(path)
+        if model is not None and model.model_version == version:
+            found |= {*model.hashed, *model.omitted}
+    return sorted(found)

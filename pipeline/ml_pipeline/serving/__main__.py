@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from ml_pipeline.core.errors import PipelineError
+from ml_pipeline.serving.redaction import Redaction, read_key
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,6 +61,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--predictions-days", type=float, help="days that it keeps a file")
     parser.add_argument("--predictions-total", type=int, help="bytes of all its files")
     parser.add_argument(
+        "--redact", type=json.loads, help="JSON object: hash or omit for features in that log"
+    )
+    parser.add_argument("--redact-key-env", help="environment variable with the key of the hashes")
+    parser.add_argument("--redact-key-file", type=Path, help="file with it")
+    parser.add_argument(
         "--log-requests", type=float, default=0.0, help="share of requests in the log, 0 to 1"
     )
     parser.add_argument("--token-env", help="environment variable that holds the bearer token")
@@ -107,6 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
                 if predictions
                 else None
             ),
+            redaction=_redaction(options),
             log_requests=options.log_requests,
             raw=None if options.no_raw else raw,
             raw_context=raw_context,
@@ -117,6 +125,14 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0
     return 0
+
+
+def _redaction(options: argparse.Namespace) -> Redaction | None:
+    if not options.redact:
+        return None
+    hashes = "hash" in options.redact.values()
+    key = read_key(options.redact_key_env, options.redact_key_file) if hashes else None
+    return Redaction(options.redact, key)
 
 
 if __name__ == "__main__":

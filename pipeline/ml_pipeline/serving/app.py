@@ -529,6 +529,7 @@ def make_app(
     *,
     log: PredictionLog | None = None,
     log_requests: float = 0.0,
+    log_errors: bool = True,
     raw: RawRowLimits | None = None,
     raw_context: RawRowsContext | None = None,
 ) -> Application:
@@ -542,6 +543,7 @@ def make_app(
         token: the bearer token that all paths but health, version and /docs require, if any.
         log: the prediction log, if any.
         log_requests: share of the successful requests that are logged, 0 to 1.
+        log_errors: whether the error messages of refused requests are logged.
         raw: limits of raw rows; None: raw rows are not accepted.
         raw_context: the environment, for messages about raw rows.
     """
@@ -560,7 +562,7 @@ def make_app(
         token=None if token is None else token.encode(),
         inference=inference,
         metrics=metrics,
-        requests=RequestLog(log_requests),
+        requests=RequestLog(log_requests, log_errors=log_errors),
         log=log,
     )
     features, invocations = (

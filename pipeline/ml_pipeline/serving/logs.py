@@ -10,8 +10,12 @@ import time
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from ml_pipeline.serving.redaction import NOT_LOGGED
+
 LOG_FIELDS = "log_fields"
 """Attribute of a log record with further keys of its line."""
+VALUE_ERRORS = (400, 409, 422)
+"""Statuses of errors whose message may quote a value of the request."""
 MAX_REFUSED_LINES = 50
 """Lines a second about refused requests, so that no client can fill the disk."""
 
@@ -45,11 +49,13 @@ class RequestLog:
     """Logs requests, one line each.
 
     Logged are a ``share`` (0 to 1) of the successful requests, every internal error, and refused
-    requests up to ``MAX_REFUSED_LINES`` a second; the next line has the number left out.
+    requests up to ``MAX_REFUSED_LINES`` a second; the next line has the number left out. Without
+    ``log_errors`` messages that may quote a value of the request are left out.
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, *, log_errors: bool = True) -> None:
         self._share = share
+        self._log_errors = log_errors
         self._second = 0
         self._lines = self._left_out = 0
 
@@ -81,7 +87,8 @@ class RequestLog:
             "seconds": round(seconds, 6),
         }
         if error is not None:
-            fields["error"] = error
+            quotes_values = status in VALUE_ERRORS and not self._log_errors
+            fields["error"] = NOT_LOGGED if quotes_values else error
         if self._left_out and level == logging.WARNING:
             fields["left_out"], self._left_out = self._left_out, 0
         logger.log(level, "answered" if status < 400 else "refused", extra={LOG_FIELDS: fields})

@@ -20,7 +20,7 @@ import secrets
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -122,6 +122,8 @@ class PredictionLog:
     ``add`` never blocks. If the disk is full or too slow, entries are dropped and counted;
     responses are not affected.
 
+    ``redact`` returns redacted copies of the rows of a request; None: they are logged as sent.
+
     Raises:
         EnvironmentFault: the folder cannot be written.
     """
@@ -131,8 +133,10 @@ class PredictionLog:
         rotation: Rotation,
         model: LoggedModel,
         key: Literal["probability", "prediction", "probabilities"] = "probability",
+        redact: Callable[[list[Any]], list[list[Any]]] | None = None,
     ) -> None:
         self._key = key
+        self._redact = redact
         try:
             rotation.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -160,6 +164,8 @@ class PredictionLog:
         if self._queued_bytes - self._processed_bytes > MAX_PENDING:
             self._dropped_in_memory += 1
             return
+        if self._redact is not None:
+            rows = self._redact(rows)
         version = self._model.model_version
         entry = LoggedRequest(request_id, time.time(), version, rows, **{self._key: predictions})
         line = _line(entry)
@@ -337,18 +343,34 @@ def read(
             continue  # removed by the rotation
 
 
+def read_model(path: Path) -> LoggedModel | None:
+    """Return the model of a file; None if its first line is not finished or the file is gone.
+
+    Raises:
+        Refused: the line does not name a model.
+    """
+    try:
+        with path.open("rb") as stream:
+            line = stream.readline()
+    except FileNotFoundError:
+        return None
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        return _decode_source(line)
+    except (ValueError, TypeError, RecursionError):
+        raise _not_a_line(path, 1) from None
+
+
 def read_file(path: Path) -> tuple[LoggedModel, Iterator[LoggedRequest]]:
     """Return the model of a file, and its requests.
 
     Raises:
         Refused: the file does not name its model, or (while iterating) a line is no request.
     """
-    with path.open("rb") as stream:
-        line = stream.readline()
-    try:
-        model = _decode_source(line)
-    except (ValueError, TypeError, RecursionError):
-        raise _not_a_line(path, 1) from None
+    model = read_model(path)
+    if model is None:
+        raise _not_a_line(path, 1)
     return model, (request for _, request in _entries(path))
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import uvicorn
 
 from ml_pipeline.bundle.reader import Bundle
@@ -22,6 +23,7 @@ from ml_pipeline.serving.feature_worker_process import RawRowLimits, RawRowsCont
 from ml_pipeline.serving.mirror import Mirror
 from ml_pipeline.serving.prediction_log import LoggedModel, PredictionLog, Rotation
 from ml_pipeline.serving.protocol_choice import check_server, choose_protocol
+from ml_pipeline.serving.redaction import Redaction, RowRedaction
 from ml_pipeline.serving.sockets import BACKLOG, bind
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ PLAIN_MAX_HEADER_BYTES = 64 << 10
 """Bytes of a request line and headers with uvicorn's plain protocol."""
 PAUSE_SECONDS = 0.1
 """Pause after a failed control connection, for example without a free descriptor."""
+
+
+logger = logging.getLogger("ml_pipeline.serving")
 
 
 class ModelServer(uvicorn.Server):
@@ -217,6 +222,7 @@ def run(
     control_path: Path | None = None,
     shadow_path: Path | None = None,
     predictions: Rotation | None = None,
+    redaction: Redaction | None = None,
     log_requests: float = 0.0,
     raw: RawRowLimits | None = None,
     raw_context: RawRowsContext | None = None,
@@ -236,6 +242,7 @@ def run(
             the public socket after the command ``serve``.
         shadow_path: control socket that accepts the commands of a live shadow only.
         predictions: where the prediction log is written; complete on disk when this returns.
+        redaction: of the prediction log; with it no error message about a request is logged.
         log_requests: share of the successful requests that are logged, 0 to 1.
         raw: limits of raw rows; None: raw rows are not accepted.
         raw_context: the environment, for messages about raw rows.
@@ -251,11 +258,7 @@ def run(
     bundle = Bundle.open(path)
     bundle.check_golden()
     state = ServerProcessState()
-    log = (
-        None
-        if predictions is None
-        else PredictionLog(predictions, _source(bundle, version), bundle.task.log_key)
-    )
+    log = None if predictions is None else _prediction_log(predictions, bundle, version, redaction)
     app = make_app(
         bundle,
         version,
@@ -264,6 +267,7 @@ def run(
         token,
         log=log,
         log_requests=log_requests,
+        log_errors=redaction is None,
         raw=raw,
         raw_context=raw_context,
     )
@@ -288,8 +292,21 @@ def run(
             log.close()
 
 
-def _source(bundle: Bundle, version: int | None) -> LoggedModel:
-    return LoggedModel(bundle.project, version, bundle.digest, list(bundle.schema.names))
+def _prediction_log(
+    rotation: Rotation, bundle: Bundle, version: int | None, redaction: Redaction | None
+) -> PredictionLog:
+    names = bundle.schema.names
+    model = LoggedModel(bundle.project, version, bundle.digest, list(names))
+    if redaction is None:
+        return PredictionLog(rotation, model, bundle.task.log_key)
+    redact = RowRedaction(redaction, names)
+    if redact.unknown:
+        unknown = ", ".join(redact.unknown)
+        logger.warning("serving.redact names what is no feature of this model: %s", unknown)
+    model = msgspec.structs.replace(
+        model, features=redact.features, hashed=redact.hashed, omitted=redact.omitted
+    )
+    return PredictionLog(rotation, model, bundle.task.log_key, redact)
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:

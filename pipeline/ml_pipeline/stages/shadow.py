@@ -104,12 +104,22 @@ def _requests(
     section = context.config.shadow
     recorded: list[recorded_requests.RecordedRow] = []
     if champion is not None and version is not None and section.source != "holdout":
+        folder = recorded_requests.prediction_log_folder(context.project, context.home, PRODUCTION)
         recorded = recorded_requests.newest(
-            recorded_requests.prediction_log_folder(context.project, context.home, PRODUCTION),
+            folder,
             version=version.number,
             features=champion.schema.names,
             count=section.requests,
         )
+        redacted = recorded_requests.redacted_features(folder, version.number)
+        if redacted and len(recorded) < section.min_requests:
+            why = f"the prediction log lacks values of {', '.join(redacted)} (serving.redact)"
+            if section.source == "recorded":
+                raise UsageError(
+                    f"{why}, so its requests cannot be replayed",
+                    hint="set shadow.source to holdout, or start a live shadow with --start",
+                )
+            context.progress(f"{why}: replaying the holdout", 0.2)
     return choose_requests(
         context.take,
         context.project,

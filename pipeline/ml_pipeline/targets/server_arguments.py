@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path, PurePath
 
 from ml_pipeline.config import EnvironmentSection, ServingSection
@@ -88,7 +89,13 @@ def prediction_log_arguments(serving: ServingSection, folder: PurePath) -> list[
     sizes = ["--predictions-bytes", str(log.max_bytes), "--predictions-keep", str(log.keep)]
     sizes += [] if log.keep_days is None else ["--predictions-days", str(log.keep_days)]
     sizes += [] if log.total_bytes is None else ["--predictions-total", str(log.total_bytes)]
-    return ["--predictions", str(folder), *sizes]
+    redact = ["--redact", json.dumps(serving.redact, sort_keys=True)] if serving.redact else []
+    return ["--predictions", str(folder), *sizes, *redact]
+
+
+def hashes_features(serving: ServingSection) -> bool:
+    """Whether servers need the key of ``serving.redact``."""
+    return serving.prediction_log.enabled and "hash" in serving.redact.values()
 
 
 def retention(serving: ServingSection) -> Retention:

@@ -87,6 +87,8 @@ class ContainerSpec:
 
     gateway: str
     """Id of the gateway's image."""
+    redact_key: bytes | None = None
+    """The key of ``serving.redact``, if the server needs it."""
 
     @property
     def name(self) -> str:
@@ -513,7 +515,7 @@ def create_content_volume(client: DockerClient, spec: ContainerSpec) -> str:
 
 
 def _pack(spec: ContainerSpec, stream: IO[bytes]) -> None:
-    """Write a tar of the bundle, the token, and the log's folder for the server's user.
+    """Write a tar of the bundle, the secrets, and the log's folder for the server's user.
 
     It is one archive, since the engine starts a process for each.
     """
@@ -525,3 +527,5 @@ def _pack(spec: ContainerSpec, stream: IO[bytes]) -> None:
             add_folder(archive, log, 0o700, owner=USER, mtime=int(time.time()))
         if spec.token is not None:
             add_bytes(archive, f"{place}/token", spec.token.encode(), 0o400, owner=USER)
+        if spec.redact_key is not None:
+            add_bytes(archive, f"{place}/redact-key", spec.redact_key, 0o400, owner=USER)

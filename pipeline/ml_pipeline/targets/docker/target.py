@@ -23,7 +23,12 @@ from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused, UsageError
 from ml_pipeline.core.home import Home
 from ml_pipeline.serving.access import read_token
-from ml_pipeline.targets import copy_prediction_log, environment_lock, server_arguments
+from ml_pipeline.targets import (
+    copy_prediction_log,
+    environment_lock,
+    redaction_key,
+    server_arguments,
+)
 from ml_pipeline.targets.base import CopyCounts, Deployment, Placement, ShadowSpec
 from ml_pipeline.targets.docker import container, engine, gateway
 from ml_pipeline.targets.docker import live_shadow as container_shadow
@@ -60,6 +65,7 @@ class DockerTarget:
         """See ``Target.handover``. The environment stays locked until it is decided."""
         section, home = placement.section, placement.home
         token = read_token(section.host, placement.serving.token_env)
+        key = redaction_key.require_key(placement.serving, home)
         client = engine.connect()
         lock: Lock | None = None
         try:
@@ -76,6 +82,7 @@ class DockerTarget:
                         client, section.image, engine.server_image(section, placement.serving)
                     ),
                     gateway=engine.image_id(client, section.gateway_image, engine.GATEWAY),
+                    redact_key=key,
                 )
                 containers.recover()
                 new, former = _switch(containers, spec)

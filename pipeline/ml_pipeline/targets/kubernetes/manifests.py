@@ -31,6 +31,9 @@ USER = 10001
 """Port and user of docker/server.Dockerfile."""
 TOKEN_VARIABLE = "ML_SERVING_TOKEN"  # noqa: S105  a variable's name
 TOKEN_KEY = "token"  # noqa: S105  a key of a Secret
+REDACT_VARIABLE = "ML_SERVING_REDACT_KEY"
+REDACT_KEY = "redact-key"
+"""Key of the same Secret: that of ``serving.redact``."""
 MANAGED = {"app.kubernetes.io/managed-by": "ml-pipeline"}
 ANNOTATION_PREFIX = "ml-pipeline/"
 """Prefix of annotation names."""
@@ -337,13 +340,20 @@ def _container(workload: Workload) -> Document:
         workload.serving, server_arguments.LOG_FOLDER
     )
     arguments += [] if workload.version is None else ["--version", str(workload.version)]
+    hashes = server_arguments.hashes_features(workload.serving)
+    arguments += ["--redact-key-env", REDACT_VARIABLE] if hashes else []
     memory = f"{workload.section.memory_limit[:-1]}{workload.section.memory_limit[-1].upper()}i"
-    secret = {"name": settings.token_secret or f"{workload.app}-token", "key": TOKEN_KEY}
+    secret = settings.token_secret or f"{workload.app}-token"
+    variables = [(TOKEN_VARIABLE, TOKEN_KEY)]
+    variables += [(REDACT_VARIABLE, REDACT_KEY)] if hashes else []
     return {
         "name": "server",
         "image": workload.image,
         "args": arguments,
-        "env": [{"name": TOKEN_VARIABLE, "valueFrom": {"secretKeyRef": secret}}],
+        "env": [
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+            for name, key in variables
+        ],
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "startupProbe": _probe("ready", periodSeconds=1, failureThreshold=START_SECONDS),
         "readinessProbe": _probe("ready", periodSeconds=5, failureThreshold=2),

@@ -53,6 +53,7 @@ def start(
     *,
     host: str,
     token_env: str | None,
+    key_env: str | None = None,
     settings: Sequence[str],
     log: Path,
     low_priority: bool = False,
@@ -64,6 +65,7 @@ def start(
         version: the registered version, if any.
         host: the public host it will serve on, for the rule about tokens.
         token_env: variable with the token, passed to the server.
+        key_env: variable with the key of ``serving.redact``, passed to the server.
         settings: further arguments; see ``ml_pipeline.targets.server_arguments``.
         log: file for stdout and stderr, appended; the control socket is created beside it.
         low_priority: whether it starts with a low priority, until ``priority.restore``.
@@ -89,7 +91,7 @@ def start(
             stderr=stream,
             start_new_session=True,
             cwd=log.parent,
-            env=environment(token_env),
+            env=environment(token_env, key_env),
         )
     if low_priority:
         priority.lower(process.pid)
@@ -171,11 +173,11 @@ def _start_error(code: int, log: Path, before: int) -> Exception:
     return startup_error(code, output, hint=f"see {log}")
 
 
-def environment(token_env: str | None) -> Mapping[str, str]:
+def environment(*secret_variables: str | None) -> Mapping[str, str]:
     """Return the environment of a process that outlives the command.
 
-    It has the system's variables and the token only: no secrets of a build, and none of the
+    It has the system's variables and these only: no secrets of a build, and none of the
     variables by which Jenkins finds the processes of a build to end them.
     """
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    return inherited(*([token_env] if token_env else [])) | single | JENKINS_COOKIE
+    return inherited(*filter(None, secret_variables)) | single | JENKINS_COOKIE

@@ -28,6 +28,7 @@ from ml_pipeline.targets import (
     container_detection,
     environment_lock,
     ports,
+    redaction_key,
     server_arguments,
     server_records,
 )
@@ -54,6 +55,7 @@ class ProcessTarget:
         """See ``Target.handover``. The environment stays locked until it is decided."""
         files = _EnvironmentFiles(placement)
         token = read_token(placement.section.host, placement.serving.token_env)
+        redaction_key.require_key(placement.serving, placement.home)
         _refuse_inside_container(placement)
         lock = environment_lock.acquire(placement)
         try:
@@ -203,6 +205,7 @@ class _ServerSpec:
             *server_arguments.prediction_log_arguments(
                 self.placement.serving, server_arguments.log_folder(self.placement)
             ),
+            *redaction_key.server_key_arguments(self.placement.serving, self.placement.home),
         ]
 
     def server(self, process: server_process.StartedServer, port: int) -> ServerRecord:
@@ -253,6 +256,7 @@ def _start(
             spec.version,
             host=spec.host,
             token_env=spec.token_env,
+            key_env=spec.placement.serving.redact_key_env,
             settings=spec.settings,
             log=files.log,
             low_priority=former is not None,
