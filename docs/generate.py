@@ -31,7 +31,7 @@ LIMITS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "m
 JENKINS = DOCS.parent / "jenkins/steps.yaml"
 """Options and steps that only Jenkins has, described at the head of the file."""
 
-STAGE_SWITCHES = ("decides", "commitCheck", "summarizesModel", "namesLocks")
+STAGE_SWITCHES = ("decides", "concludesItself", "commitCheck", "summarizesModel", "namesLocks")
 KINDS = ("text", "name", "integer", "switch", "path", "texts", "map", "any")
 
 
@@ -268,6 +268,7 @@ def _stage_step(stage: Stage, own: Mapping[str, Any]) -> dict[str, Any]:
         "follows": more.get("follows"),
         "versionOf": more.get("versionOf"),
         "describes": more.get("describes", "other"),
+        "returns": more.get("returns", {}),
         **{flag: more.get(flag, False) for flag in STAGE_SWITCHES},
         "arguments": _arguments(own["environment"] if stage.environment else {})
         | facts["arguments"]
@@ -329,7 +330,7 @@ def steps_help(name: str, steps: Mapping[str, Any]) -> str:
         bound = _credentials_of(step, steps)
         lines += ["", f"Credentials it binds: {', '.join(bound) or 'none'}."]
         returned = "stage, environment, verdict, passed, summary, model, version, url, report, page"
-        lines.append(f"Returns a map: {returned}.")
+        lines += textwrap.wrap(f"Returns a map: {', '.join([returned, *step['returns']])}.", 96)
     return "\n".join(lines) + "\n"
 
 

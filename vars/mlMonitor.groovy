@@ -1,5 +1,5 @@
-import org.mlpipeline.StageStep
+import org.mlpipeline.MonitorStep
 
 Map call(Map arguments = [:]) {
-    return new StageStep(this).run('mlMonitor', arguments)
+    return new MonitorStep(this).run(arguments)
 }

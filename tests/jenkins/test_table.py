@@ -15,7 +15,12 @@ from tests.jenkins.conftest import ROOT, STAGE_OF, STEPS
 
 VARS = ROOT / "vars"
 CLASSES = ROOT / "src/org/mlpipeline"
-SPECIAL = {"mlApprove": "ApprovalStep", "mlPromote": "PromoteStep", "mlWatch": "WatchStep"}
+SPECIAL = {
+    "mlMonitor": "MonitorStep",
+    "mlApprove": "ApprovalStep",
+    "mlPromote": "PromoteStep",
+    "mlWatch": "WatchStep",
+}
 GROOVY = {
     path.stem: path.read_text() for path in (*VARS.glob("*.groovy"), *CLASSES.glob("*.groovy"))
 }

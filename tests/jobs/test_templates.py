@@ -41,9 +41,9 @@ def test_check_is_green_on_the_jobs_of_this_repository() -> None:
 
 def test_the_jobs_of_this_repository_go_to_a_server_once(jenkins_server: Any) -> None:
     access = jenkins_server.environment
-    assert update(access, JOBS, say=lambda _line: None, yes=True).lines == ("26 done",)
+    assert update(access, JOBS, say=lambda _line: None, yes=True).lines == ("29 done",)
     outcome = diff(access, JOBS)
-    assert (outcome.lines, outcome.exit_code) == (("plan: 26 unchanged",), 0)
+    assert (outcome.lines, outcome.exit_code) == (("plan: 29 unchanged",), 0)
     json.dumps(outcome.data)
 
 
@@ -65,6 +65,7 @@ def test_a_project_gets_two_folders_and_their_jobs(rendered: RenderedJobs, proje
         f"{project}/ci",
         f"{project}/delivery",
         f"{project}/delivery/branches",
+        f"{project}/delivery/monitor",
         f"{project}/delivery/reconcile",
         f"{project}/delivery/retrain",
         f"{project}/delivery/rollback",
@@ -138,22 +139,43 @@ def test_rollback_asks_for_version_and_reason(rendered: RenderedJobs, project: s
         ("loans", "https://bitbucket.org/example-team/loans.git"),
     ],
 )
-def test_rollback_and_reconcile_read_main(
+def test_the_jobs_that_people_and_timers_start_read_main(
     rendered: RenderedJobs, project: str, source: str
 ) -> None:
-    for name in ("rollback", "reconcile"):
+    for name in ("rollback", "reconcile", "monitor"):
         script = job(rendered, f"{project}/delivery/{name}").findtext("definition/script") or ""
         assert f"branches: [[name: 'main']], userRemoteConfigs: [[url: '{source}'" in script
 
 
-def test_reconcile_runs_on_a_timer_and_one_at_a_time(rendered: RenderedJobs) -> None:
-    reconcile = job(rendered, "nepse/delivery/reconcile")
-    assert [item.text for item in reconcile.iter("spec")] == ["H/15 * * * *"]
-    properties = reconcile.find("properties")
+@pytest.mark.parametrize(
+    ("name", "timer"), [("reconcile", "H/15 * * * *"), ("monitor", "H 6 * * *")]
+)
+def test_a_job_that_looks_at_production_runs_on_a_timer_and_one_at_a_time(
+    rendered: RenderedJobs, name: str, timer: str
+) -> None:
+    found = job(rendered, f"nepse/delivery/{name}")
+    assert [item.text for item in found.iter("spec")] == [timer]
+    properties = found.find("properties")
     assert properties is not None
     assert "DisableConcurrentBuildsJobProperty" in {
         item.tag.rpartition(".")[2] for item in properties
     }
+
+
+def test_a_project_says_when_it_is_looked_at_and_who_gets_the_alarms(tmp_path: Path) -> None:
+    (tmp_path / "templates.yaml").write_text((JOBS / "templates.yaml").read_text())
+    (tmp_path / "projects.yaml").write_text(
+        "- project:\n    name: a\n    url: https://git.example.org/a.git\n    jobs: [ml-git]\n"
+        "    main: trunk%2Fone\n    monitored: H/30 * * * *\n"
+        "    notify: \"[slack: '#models', webhook: 'alarm-hook']\"\n"
+    )
+    made = render(tmp_path)
+    assert made.findings == ()
+    found = job(made, "a/delivery/monitor")
+    assert [item.text for item in found.iter("spec")] == ["H/30 * * * *"]
+    script = found.findtext("definition/script") or ""
+    assert "retrainJob: 'branches/trunk%2Fone', rollbackJob: 'rollback'" in script
+    assert "notify: [slack: '#models', webhook: 'alarm-hook'], credentials: [:]" in script
 
 
 def test_a_branch_that_is_gone_is_cleaned_up_and_a_promotion_is_not_aborted(

@@ -294,4 +294,5 @@ class Look:
             "alarms": [alarm.model_dump(mode="json") for alarm in state.alarms.values()],
             "events": [event.model_dump(mode="json") for event in state.events],
             "budget": {"false_alarms_per_year": self.config.monitor.false_alarms_per_year},
+            "cool_down_days": self.config.monitor.cool_down_days,
         }

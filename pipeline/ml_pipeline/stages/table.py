@@ -375,7 +375,7 @@ MONITOR = Stage(
     environment=True,
     home=True,
     reads=(),
-    credentials=("servingToken", "dataPassword"),
+    credentials=(*_REGISTRY, "servingToken", "dataPassword", "webhook"),
     engine=True,
 )
 

@@ -16,6 +16,10 @@ class Delivery implements Serializable {
 
     void run(Map arguments) {
         Map config = new StepArguments(steps).accept('mlPipeline', arguments).arguments
+        String problem = new Notification(steps, config.notify).problem(['slack', 'mail'])
+        if (problem) {
+            description.fail(config, "mlPipeline: ${problem}")
+        }
         Throwable fault = null
         try {
             description.around(null, config) { runPlanned(config, new DeliveryBranches(steps).delivers(config)) }

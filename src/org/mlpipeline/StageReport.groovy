@@ -26,7 +26,8 @@ class StageReport implements Serializable {
             return null
         }
         List open = report.checks.findAll { it.verdict != 'pass' }
-        return [
+        Map further = (stage.returns ?: [:]).collectEntries { name, metric -> [(name): report.metrics ? report.metrics[metric] : null] }
+        return further + [
             stage: stage.stage, environment: environment, verdict: report.verdict, passed: code == 0, waits: code == 4, skipped: false,
             summary: report.summary, report: files.inWorkspace(files.report), model: report.model?.name, version: report.model?.version,
             counted: report.metrics?.counted, nothingToPromote: report.metrics?.nothing_to_promote == true,

@@ -66,6 +66,9 @@ class StageStep implements Serializable {
         if (result.verdict == 'error') {
             description.fail(arguments, "${title}: ${result.summary}", title)
         }
+        if (stage.concludesItself) {
+            return result
+        }
         if (stage.decides) {
             return concludeDecision(stage, arguments, result)
         }
