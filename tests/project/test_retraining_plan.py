@@ -18,9 +18,15 @@ from ml_pipeline.bundle.sbom import sbom
 from ml_pipeline.config import Project
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Check, Verdict
+from ml_pipeline.gate.record import record
+from ml_pipeline.monitoring import dated_change
+from ml_pipeline.monitoring.conclusions import Conclusion
+from ml_pipeline.monitoring.state import LastConclusion
 from ml_pipeline.project import retraining_plan
 from ml_pipeline.project.data_changes import DataChange, FormerData, data_change
 from ml_pipeline.project.retraining_plan import Plan, Reason, make_plan
+from ml_pipeline.registry.records import GATE_RECORD
 from ml_pipeline.registry.registry import Registry
 
 from tests.champions import make_champion
@@ -63,7 +69,7 @@ class Case:
         return config.load(self.root, assignments, environment={})
 
     def plan(self, now: datetime = LATER, **sections: Any) -> Plan:
-        return make_plan(self.project(**sections), self.home, no_progress, now)
+        return make_plan(self.project(**sections), self.home, None, no_progress, now)
 
     def reason(self, name: str, **options: Any) -> Reason:
         return next(one for one in self.plan(**options).reasons if one.name == name)
@@ -171,13 +177,105 @@ class TestPlan:
         assert case.plan(now, **{"monitor.cool_down_days": 0}).train is True
         assert case.plan(now + timedelta(days=7)).train is True
 
+    def test_a_version_that_waits_for_an_answer_is_not_followed_by_another(
+        self, case: Case, make_bundle: Callable[..., Path]
+    ) -> None:
+        case.data = DataChange(True, "5 days more; read", "5 days more", 0.1)
+        registry = Registry.of(case.project(), case.home)
+        champion = registry.read().champion
+        recipe = identity.recipe(case.project())
+        waiting = registry.register(
+            make_bundle(identity="b", weight=2.0, identity_parts={"data": "e" * 64, **recipe})
+        ).version
+        assert case.plan().train is True
+
+        def decide(verdict: Verdict, against: str) -> Plan:
+            content = record(
+                [Check(name="better", verdict=verdict)],
+                {},
+                summary="",
+                challenger=waiting.digest,
+                champion=against,
+                policy="0" * 64,
+            )
+            registry.records.attach(waiting, GATE_RECORD, content)
+            return case.plan()
+
+        assert decide(Verdict.FAIL, champion.digest).train is True
+        assert decide(Verdict.PASS, "0" * 64).train is True
+        plan = decide(Verdict.PASS, champion.digest)
+        assert plan.train is False
+        assert plan.why.startswith("version 2 passed the gate and has waited since ")
+        assert case.plan(LATER + timedelta(days=30)).train is True
+        assert case.plan(**{"train.seed": 8}).train is True
+        make_champion(registry, case.home, waiting)
+        make_champion(registry, case.home, champion)
+        assert case.plan().train is True
+
     def test_a_change_of_the_code_does_not_wait(self, case: Case) -> None:
         (case.root / "own.py").write_text(OWN.replace("close", "open"))
         assert case.plan(datetime.now(UTC)).train is True
 
+    def test_monitor_gives_the_cause(self, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+        def concludes(conclusion: Conclusion, version: int = 1, day: str = "2026-05-12") -> Plan:
+            seen = LastConclusion(
+                LATER, version, conclusion, "reason", "drift in volume_z", LATER, day
+            )
+            for module in (retraining_plan, dated_change):
+                monkeypatch.setattr(module, "last_conclusion", lambda *_: seen)
+            return case.plan(**{"train.windows": "[all, {since: change}]"})
+
+        change = {"train.windows": "[all, {since: change}]"}
+        assert case.plan(**change).window is None
+        plan = concludes(Conclusion.RETRAIN)
+        assert plan.why.startswith(f"drift in volume_z (look of {LATER.date()}); configuration ")
+        assert plan.window == {
+            "candidates": ["all", {"since": "2026-05-12"}],
+            "titles": ["all days", "since the change of 2026-05-12"],
+        }
+        words = {one.name: one for one in concludes(Conclusion.INVESTIGATE).reasons}
+        assert (words["monitor"].changed, words["monitor"].detail) == (
+            False, f"investigate: reason (look of {LATER.date()})"
+        )  # fmt: skip
+        words = {one.name: one for one in concludes(Conclusion.RETRAIN, version=9).reasons}
+        assert (words["monitor"].changed, words["monitor"].detail) == (
+            None, "its last look was at version 9"
+        )  # fmt: skip
+
+    def test_a_change_that_was_dated_since_is_another_window(
+        self, case: Case, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen = LastConclusion(LATER, 1, Conclusion.FINE, "fine", "", LATER, "2026-05-12")
+        monkeypatch.setattr(dated_change, "last_conclusion", lambda *_: seen)
+        monkeypatch.setattr(retraining_plan, "recipe_changes", lambda *_: ())
+        plan = case.plan(**{"train.window": "{since: change}"})
+        assert plan.train is True
+        assert plan.why == ("another window of training days: since the change of 2026-05-12")
+
+    def test_a_wish_of_monitor_alone_trains_nothing(
+        self, case: Case, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen = LastConclusion(LATER, 1, Conclusion.RETRAIN, "reason", "drift", LATER, "")
+        monkeypatch.setattr(retraining_plan, "last_conclusion", lambda *_: seen)
+        plan = case.plan()
+        assert plan.train is False
+        assert plan.why == (
+            f"drift (look of {LATER.date()}); but neither recipe nor data changed since version 1, "
+            "so training would give the same model"
+        )
+
+    def test_an_old_model_is_a_cause(self, case: Case) -> None:
+        case.data = DataChange(True, "5 days more; read", "5 days more", 0.1)
+        assert case.reason("model age").changed is False
+        plan = case.plan(**{"monitor.max_age_days": 30})
+        assert plan.why.startswith("the training data of version 1 end on 2024-03-01, ")
+        assert plan.why.endswith(
+            "monitor.max_age_days is 30; the data changed since version 1: 5 days more"
+        )
+
     def test_without_a_version_in_production(self, make_project: Callable[..., Project]) -> None:
         project = make_project("new")
-        plan = make_plan(project, Home(project.root / ".ml"), no_progress)
+        plan = make_plan(project, Home(project.root / ".ml"), None, no_progress)
         assert (plan.train, plan.why, plan.version) == (True, "no version in production", None)
         assert not (project.root / ".ml").exists()
 

@@ -17,6 +17,7 @@ from ml_pipeline.monitoring.drift_judgement import Judgement, Terms, as_date
 from ml_pipeline.monitoring.live_rules import LiveRules
 from ml_pipeline.monitoring.live_traffic import Traffic, judge_traffic
 from ml_pipeline.monitoring.log_reading import LogReading, read_log
+from ml_pipeline.monitoring.model_age import training_end
 from ml_pipeline.monitoring.monitored_model import MonitoredModel
 from ml_pipeline.monitoring.performance_tracker import PerformanceTracker
 from ml_pipeline.monitoring.served_rows import Cursor
@@ -26,9 +27,6 @@ from ml_pipeline.statistics.alarm_budget import false_alarm_rate
 
 if TYPE_CHECKING:
     from ml_pipeline.problem import Problem
-
-TRAINED_UNTIL = ("validation_end", "train_end")
-"""Cutoffs of a manifest: the last day whose labels the model learned from."""
 
 FIRST_LOOK = 0.9
 """Share of a day's budget that the first look of the day spends."""
@@ -201,17 +199,16 @@ class Look:
     def _age(self) -> Judgement:
         """Judge the age of the data that the model was trained on."""
         name, most = "model age", self.config.monitor.max_age_days
-        cutoffs = self.model.bundle.cutoffs
-        ended = next((cutoffs[key] for key in TRAINED_UNTIL if cutoffs.get(key)), None)
+        ended = training_end(self.model.bundle.cutoffs)
         if ended is None:
             why = "the training data have no dates"
             return Judgement([Check(name=name, verdict=Verdict.SKIPPED, why=why)])
-        days = (self._today - date.fromisoformat(ended[:10])).days
+        days = (self._today - ended).days
         if most is None or days <= most:
             expected = "any" if most is None else f"at most {most:g} days"
             passed = Check(name=name, verdict=Verdict.PASS, observed=days, expected=expected)
             return Judgement([passed], metrics={"model_age_days": days})
-        text = f"the training data end on {ended[:10]}, {days} days ago; the limit is {most:g}"
+        text = f"the training data end on {ended}, {days} days ago; the limit is {most:g}"
         failed = Check(
             name=name,
             verdict=Verdict.FAIL,

@@ -21,7 +21,7 @@ def plan(call: Call[NoFlags]) -> int:
     session = call.open()
     session.home.check_owner()
     with call.own_output():
-        made = make_plan(session.project, session.home, call.screen.progress)
+        made = make_plan(session.project, session.home, session.policy, call.screen.progress)
     call.screen.clear()
     if call.common.json:
         print_json(made.to_json())
