@@ -93,6 +93,21 @@ def test_days_that_were_served_before_show_how_little_days_differ(prices, genera
     assert both.detectable < alone.detectable
 
 
+def test_an_unusual_day_that_moves_all_values_is_no_change_of_spread_or_tails(generator):
+    def values(effects, rows):
+        noise = generator.normal(0, 0.975, rows * len(effects))
+        return np.round(0.22 * np.repeat(effects, rows) + noise, 1)
+
+    reference = FeatureReference.numeric(
+        "price", values(generator.normal(size=500), 20), np.repeat(np.arange(500), 20)
+    )
+    effects = np.append(generator.normal(size=200), 4.0)
+    history = reference.summarize(values(effects, 5_000), 600 + np.repeat(np.arange(201), 5_000))
+    window = history.between(800, 800)
+    found = drift_test.test_drift(reference, window, level=LEVEL, history=history)
+    assert found.p_value > 1000 * LEVEL
+
+
 def test_a_category_of_100_000_values_stays_bounded_and_has_its_share_of_unseen_ones(generator):
     customers = np.array([f"c{i}" for i in range(100_000)], dtype=object)
     reference = FeatureReference.categorical("customer", generator.choice(customers, 10_000), DAYS)

@@ -16,7 +16,8 @@ statistic from a stationary sequence", Annals of Statistics 14), so that autocor
 batch is contained; beyond a batch 0.4 is assumed. A p-value is half for the statistic and half for
 these bounds (Berger and Boos 1994, "P values maximized over a confidence set for the nuisance
 parameter", Journal of the American Statistical Association 89), so that it stays right at one in a
-million, where a plug-in of an estimated variance is wrong by orders of magnitude.
+million, where a plug-in of an estimated variance is wrong by orders of magnitude. What a day does to
+spread, tails and shares is skewed, even if it only moves all values, and counts as such.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ SHARE_OF_BOUNDS = 1 / 8
 """Share of a p-value that each of three upper bounds may be wrong with."""
 LOWER_BOUND = 0.9
 """Confidence of the lower bound of the days' correlation in the reference."""
+KURTOSIS = 12
+"""Excess kurtosis of the square of a normal variable."""
+MIN_SKEW = 1e-3
+"""Below, a distribution counts as normal."""
 RARE = 0.1
 """Shares below (or above 1 less this) are tested by a binomial distribution."""
 
@@ -127,8 +132,8 @@ def test_drift(
         return DriftTest(1.0, reference.kinds[-1], "", 0.0, 0.0, 0.0, math.inf, rows, days)
     means = served.sums.sum(axis=0) / np.maximum(n, 1)
     levels: Floats = np.power(10.0, -np.arange(GRID_DECADES + 1))
-    inverse = _inverse_rows(reference, window, served, history, levels)
-    tails = _tails(reference, means, *inverse)
+    mine, theirs, of_days = _inverse_rows(reference, window, served, history, levels)
+    tails = _tails(reference, means, mine, theirs, _skew(served, mine, theirs, of_days))
     tests = int(usable.sum())
     p_values = np.where(usable, _crossing(levels, tails), 1.0)
     size = np.where(usable, _standardised(reference, means, n), -1.0)
@@ -141,7 +146,7 @@ def test_drift(
     if reference.is_share[best]:
         pooled = (means[best] * n[best] + reference.means[best] * m[best]) / (n[best] + m[best])
         spread = max(spread, pooled * (1 - pooled), 1 / (m[best] + 1))
-    least = float(reach * math.sqrt(spread * (inverse[0][at, best] + inverse[1][at, best])))
+    least = float(reach * math.sqrt(spread * (mine[at, best] + theirs[at, best])))
     shift = _shift(reference, window)
     difference = float(means[best] - reference.means[best])
     effect = difference
@@ -185,8 +190,11 @@ def _inverse_rows(
     served: _Sums,
     history: UnitSummary | None,
     levels: Floats,
-) -> tuple[Floats, Floats]:
-    """Return 1 / effective rows of window and reference [levels, s], as bounds at each level."""
+) -> tuple[Floats, Floats, Floats]:
+    """Return 1 / effective rows of window and reference [levels, s], as bounds at each level.
+
+    The third is the part of the first that is due to differences between days.
+    """
     import numpy as np
 
     wrong = levels[:, None] * SHARE_OF_BOUNDS
@@ -207,17 +215,17 @@ def _inverse_rows(
     design, design_bound = _row_design(sources, wrong)
     known = sum(len(summary.units) for summary, _ in sources)
     batch = _batch(days, known)
-    seen = _dispersion([sums for _, sums in sources], batch)
+    seen = _dispersion([sums for _, sums in sources], batch, reference.is_curved)
     spread = batch * _beyond(days, batch)
     if reference.units is None:
         alike = np.clip((seen.ratio - design) / np.maximum(seen.rows, 1), 0.0, 1.0)
-        own = alike * spread * unequal + design / n
-        return np.maximum(design_bound / n, own), np.broadcast_to(1 / m, wrong.shape[:1] + m.shape)
+        own = np.maximum(design_bound / n, alike * spread * unequal + design / n)
+        return own, np.broadcast_to(1 / m, own.shape), np.maximum(own - design_bound / n, 0.0)
     kept = (reference.rows_by_unit**2).sum(axis=0) / m**2
     total = len(reference.units)
     reference_batch = _batch(days, total)
     training = _Sums(reference.rows_by_unit, reference.sums_by_unit, reference.variances)
-    trained = _dispersion([training], reference_batch)
+    trained = _dispersion([training], reference_batch, reference.is_curved)
     trained_spread = reference_batch * _beyond(days, reference_batch)
     first, second = [], []
     for dispersion, by, size, rows_design, confidence in (
@@ -229,10 +237,26 @@ def _inverse_rows(
         alike = _correlation(dispersion, within, confidence)
         first.append(alike * by * unequal + rows_design / n)
         second.append(alike * size * _beyond(total, size) * kept + 1 / m)
-    return (
-        np.minimum(first[0], np.maximum(first[1], first[2])),
-        np.minimum(second[0], np.maximum(second[1], second[2])),
-    )
+    mine = np.minimum(first[0], np.maximum(first[1], first[2]))
+    theirs = np.minimum(second[0], np.maximum(second[1], second[2]))
+    return mine, theirs, np.maximum(mine - design / n, 0.0)
+
+
+def _skew(served: _Sums, mine: Floats, theirs: Floats, of_days: Floats) -> Floats:
+    """Return the skewness [levels, s] of the difference of a score's means.
+
+    What a day does to a score other than the location is skewed even where the day only moves all
+    values: about as the square of a normal variable. So the part of the variance that is due to
+    days gets the skewness of a chi-square distribution with as many degrees of freedom as the
+    window has effective days.
+    """
+    import numpy as np
+
+    rows = served.rows
+    unequal = (rows**2).sum(axis=0) / np.maximum(rows.sum(axis=0), 1) ** 2
+    effective_days = 1 / np.maximum(unequal * _inflation(len(rows)), 1e-300)
+    found: Floats = np.sqrt(8 / effective_days) * (of_days / (mine + theirs)) ** 1.5
+    return found
 
 
 def _batch(days: int, known: int) -> int:
@@ -279,8 +303,13 @@ def _row_design(sources: list[tuple[UnitSummary, _Sums]], wrong: Floats) -> tupl
     return design, np.minimum(bound, assumed)
 
 
-def _dispersion(sources: list[_Sums], batch: int) -> _Dispersion:
-    """Return how much batches of consecutive units differ within each source, over independence."""
+def _dispersion(sources: list[_Sums], batch: int, curved: NDArray[np.bool_]) -> _Dispersion:
+    """Return how much batches of consecutive units differ within each source, over independence.
+
+    Scores that are ``curved`` [s] have days that are about squares of normal variables (see
+    ``_skew``): their variance is known as well as from a seventh of the batches, if it is all due
+    to days (the excess kurtosis is 12 for a day).
+    """
     import numpy as np
 
     scores = sources[0].rows.shape[1]
@@ -297,16 +326,17 @@ def _dispersion(sources: list[_Sums], batch: int) -> _Dispersion:
         mean = sums.sum(axis=0) / total
         variance = np.maximum(source.variances, 1e-300)
         off = (sums - mean * rows) ** 2 / np.maximum(rows, 1e-300)
-        squares += np.where(source.variances > 0, np.where(rows > 0, off, 0).sum(axis=0), 0) / (
-            variance
-        )
         filled = np.maximum((rows > 0).sum(axis=0) - 1, 0)
+        off = np.where(rows > 0, off, 0).sum(axis=0) / variance
+        squares += np.where(source.variances > 0, off, filled)  # what never occurred shows nothing
         freedom += filled
         uneven = (rows**2).sum(axis=0)
         degrees += np.where(uneven > 0, total**2 / np.maximum(uneven, 1) - 1, 0)
         kept += total - uneven / total
     safe = np.maximum(freedom, 1)
-    return _Dispersion(squares / safe, degrees, kept / safe)
+    ratio = squares / safe
+    of_days = np.where(curved, np.maximum(1 - 1 / np.maximum(ratio, 1), 0), 0.0)
+    return _Dispersion(ratio, degrees / (1 + KURTOSIS / 2 / batch * of_days**2), kept / safe)
 
 
 def _correlation(found: _Dispersion, design: Floats, wrong: Floats) -> Floats:
@@ -329,8 +359,18 @@ def _chi_square_factor(degrees: Floats, wrong: Floats) -> Floats:
     return found
 
 
-def _tails(reference: FeatureReference, means: Floats, mine: Floats, theirs: Floats) -> Floats:
-    """Return two-sided p-values [levels, s] for these inverses of effective rows [levels, s]."""
+def _tails(
+    reference: FeatureReference, means: Floats, mine: Floats, theirs: Floats, skew: Floats
+) -> Floats:
+    """Return two-sided p-values [levels, s].
+
+    Args:
+        reference: Of the feature.
+        means: Of the scores in the window [s].
+        mine: Inverses of the window's effective rows [levels, s].
+        theirs: The same of the reference.
+        skew: Of the difference of two means, if more than in the reference [levels, s].
+    """
     import numpy as np
     from scipy import special
 
@@ -339,15 +379,30 @@ def _tails(reference: FeatureReference, means: Floats, mine: Floats, theirs: Flo
     plain = ~share & (reference.variances > 0)
     if plain.any():
         error = np.sqrt(reference.variances[plain] * (mine[:, plain] + theirs[:, plain]))
-        z = np.abs(means - reference.means)[plain] / error
-        found[:, plain] = 2 * special.ndtr(-z)
+        z = (means - reference.means)[plain] / error
+        skewed = np.where(reference.is_curved[plain] & (z > 0), skew[:, plain], 0.0)
+        found[:, plain] = 2 * _upper_tail(np.abs(z), skewed)
     found[:, share] = _share_tails(
-        means[share], reference.means[share], 1 / mine[:, share], 1 / theirs[:, share]
+        means[share],
+        reference.means[share],
+        1 / mine[:, share],
+        1 / theirs[:, share],
+        skew[:, share],
     )
     return np.minimum(found, 1.0)
 
 
-def _share_tails(mine: Floats, theirs: Floats, n: Floats, m: Floats) -> Floats:
+def _upper_tail(z: Floats, skew: Floats) -> Floats:
+    """Return the upper tail at ``z`` of a standardised gamma distribution of this skewness."""
+    import numpy as np
+    from scipy import special
+
+    shape = 4 / np.maximum(skew, MIN_SKEW) ** 2
+    gamma = special.gammaincc(shape, shape + z * np.sqrt(shape))
+    return np.where(skew > MIN_SKEW, np.maximum(gamma, special.ndtr(-z)), special.ndtr(-z))
+
+
+def _share_tails(mine: Floats, theirs: Floats, n: Floats, m: Floats, skew: Floats) -> Floats:
     """Return two-sided p-values for shares [s] of n and m effective rows [levels, s].
 
     Where the share is rare, of the count given the sum of both, which is binomial if each is
@@ -374,8 +429,10 @@ def _share_tails(mine: Floats, theirs: Floats, n: Floats, m: Floats) -> Floats:
     moved = np.where(more, np.maximum(x - 0.5, rare * n), np.minimum(x + 0.5, rare * n))
     one, other = moved / n, (total - moved) / m
     ratio = n * _divergence(one, rare) + m * _divergence(other, rare)
-    root = 2 * special.ndtr(-np.sqrt(np.maximum(2 * ratio, 0.0)))
-    return np.minimum(np.where(rare <= RARE, exact, root), 1.0)
+    root = np.sqrt(np.maximum(2 * ratio, 0.0))
+    skewed = 2 * _upper_tail(root, np.where(more, skew, 0.0))
+    found = np.where(rare <= RARE, np.where(skew > MIN_SKEW, np.maximum(exact, skewed), exact), skewed)
+    return np.minimum(found, 1.0)
 
 
 def _divergence(p: Floats, q: Floats) -> Floats:

@@ -229,6 +229,13 @@ class FeatureReference:
         return np.array([kind not in ("location", "spread") for kind in self.kinds])
 
     @cached_property
+    def is_curved(self) -> NDArray[np.bool_]:
+        """[s]: of all but the location; a day that moves all values moves it by about a square."""
+        import numpy as np
+
+        return np.array([kind != "location" for kind in self.kinds])
+
+    @cached_property
     def centred(self) -> Floats:
         """[s, c]: the scores less their means; 0 for cells that a score does not count."""
         found: Floats = (self.scores - self.means[:, None]) * self.counted
