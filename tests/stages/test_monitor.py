@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ml_pipeline.config import Project
 from ml_pipeline.core.report import Verdict
+from ml_pipeline.monitoring import webhook
 from ml_pipeline.monitoring.served_rows import Cursor, read_since
 from ml_pipeline.stages.context import Context
 from ml_pipeline.stages.runner import Result, execute
@@ -58,7 +59,11 @@ def logged(case: Case) -> int:
     return sum(batch.requests for batch in read_since(folder, Cursor()))
 
 
-def test_from_fine_to_a_retraining_that_says_why(production: Case) -> None:
+def test_from_fine_to_a_retraining_that_says_why(
+    production: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_WEBHOOK", "http://127.0.0.1:9/T0KEN")  # nobody listens there
+    monkeypatch.setattr(webhook, "PAUSES", ())
     requests(production, rows(300, seed=2))
     result = monitor(production)
     assert (result.exit_code, result.report.verdict) == (0, Verdict.PASS), result.report.summary
@@ -73,6 +78,9 @@ def test_from_fine_to_a_retraining_that_says_why(production: Case) -> None:
     assert result.report.metrics["conclusion"] == "retrain"
     today = datetime.now(UTC)
     assert result.report.summary.startswith("retrain: drift in x: +")
+    (posted,) = [check for check in result.report.checks if check.name == "webhook"]
+    assert (posted.verdict, posted.required) == (Verdict.FAIL, False)
+    assert "events were not accepted" in posted.why
     assert f"since {today.day} {today:%B %Y}" in result.report.metrics["cause"]
     assert result.report.metrics["statuses"] == {"200": 300}, "only those since the last look"
     assert result.report.model is not None

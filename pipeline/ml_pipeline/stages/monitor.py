@@ -15,7 +15,8 @@ from ml_pipeline.monitoring.live_traffic import Traffic, scrape
 from ml_pipeline.monitoring.look import Look
 from ml_pipeline.monitoring.monitored_model import MonitoredModel
 from ml_pipeline.monitoring.performance_tracker import PerformanceTracker
-from ml_pipeline.monitoring.state import MonitorFolder
+from ml_pipeline.monitoring.state import EVENTS, MonitorFolder
+from ml_pipeline.monitoring.webhook import configured_webhook
 from ml_pipeline.online.recorded_requests import prediction_log_folder
 from ml_pipeline.problems.loader import load_problem
 from ml_pipeline.promotion.environment import PRODUCTION
@@ -55,6 +56,9 @@ def run(context: Context[NoFlags]) -> Outcome:
         metrics = {"conclusion": str(Conclusion.INCONCLUSIVE), "reason": why}
         return Outcome(why, [check], metrics)
     folder = MonitorFolder.of(context.home, environment)
+    webhook = configured_webhook(
+        folder.root, {"project": context.project.model_name, "environment": environment}
+    )
     with folder.locked():
         before = folder.read()
         same = before is not None and before.digest == served.digest
@@ -88,10 +92,20 @@ def run(context: Context[NoFlags]) -> Outcome:
             ),
         )
         result = look.run()
-    suggestion = result.suggestion
+        suggestion = result.suggestion
+        checks = [*result.checks]
+        if webhook is not None:
+            ids = [event["id"] for event in result.metrics["events"]]
+            checks.append(
+                webhook.post(
+                    folder / EVENTS,
+                    ids,
+                    {"look_conclusion": str(suggestion.conclusion), "reason": suggestion.reason},
+                )
+            )
     return Outcome(
         summary=f"{suggestion.conclusion}: {suggestion.reason}",
-        checks=result.checks,
+        checks=checks,
         metrics=result.metrics,
         model=ModelRef(
             name=context.project.model_name,
