@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shutil
 import subprocess
@@ -15,8 +16,9 @@ import pytest
 from ml_pipeline import config
 from ml_pipeline.bundle import identity, source
 from ml_pipeline.bundle.sbom import sbom
+from ml_pipeline.cli.main import main
 from ml_pipeline.config import Project
-from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.errors import EnvironmentFault, Refused
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.gate.record import record
@@ -284,6 +286,16 @@ class TestPlan:
         with pytest.raises(EnvironmentFault, match=r"mlflow\.db"):
             case.plan()
 
+    def test_a_bundle_that_is_damaged_is_not_compared_with(
+        self, case: Case, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def damaged(*_: object) -> None:
+            raise Refused("model.onnx has another digest", hint="register the model again")
+
+        monkeypatch.setattr(retraining_plan, "recipe_changes", damaged)
+        with pytest.raises(EnvironmentFault, match="version 1, which is in production, cannot be"):
+            case.plan()
+
     def test_a_registry_without_the_alias_is_never_nothing_in_production(self, case: Case) -> None:
         Registry.of(case.project(), case.home).aliases.set("champion", None)
         with pytest.raises(EnvironmentFault, match="the champion of 'small' is unknown"):
@@ -309,6 +321,36 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DataChange]:
 @pytest.fixture(scope="module")
 def first(read: Callable[..., DataChange]) -> DataChange:
     return read(40, FormerData("", None, None))
+
+
+class TestCommand:
+    """The verb, as programs call it."""
+
+    def test_prints_one_object_and_ends_with_0(
+        self, case: Case, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["plan", "--json", "--project", str(case.root)]) == 0
+        printed = json.loads(capsys.readouterr().out)
+        assert printed["schema"] == "ml-pipeline/plan/1"
+        assert (printed["train"], printed["cause"], printed["version"]) == (False, "", 1)
+        assert {frozenset(one) for one in printed["reasons"]} == {
+            frozenset({"name", "changed", "detail"})
+        }
+
+    def test_prints_the_reason_first(self, case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+        cool_down = ["--set", "monitor.cool_down_days=0"]
+        assert main(["plan", "--project", str(case.root), *cool_down]) == 0
+        shown = capsys.readouterr().out.splitlines()
+        assert shown[0] == "nothing to train: nothing changed since version 1"
+        assert any(line.split() == ["lock", "no"] for line in shown)
+
+    def test_ends_with_3_where_it_cannot_tell(
+        self, case: Case, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (case.home / "mlflow.db").unlink()
+        assert main(["plan", "--json", "--project", str(case.root)]) == 3
+        printed = capsys.readouterr()
+        assert (printed.out, "mlflow.db" in printed.err) == ("", True)
 
 
 class TestData:

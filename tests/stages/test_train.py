@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from ml_pipeline.core.workdir import Workdir
 from ml_pipeline.data.sources import read_source, to_problem_columns
 from ml_pipeline.features.schema import FeatureSchema
 from ml_pipeline.problems.loader import load_problem
+from ml_pipeline.registry.champion_contract import ChampionContract
 from ml_pipeline.stages import runner
 from ml_pipeline.training import onnx_export
 from ml_pipeline.training.training_record import TrainingRecord
@@ -165,6 +167,28 @@ def test_two_runs_write_the_same_bytes(trains, estimator):
     assert first.outputs == second.outputs
     assert first.model == second.model
     assert ("cause" in first.metrics, second.metrics["cause"]) == (False, "drift in [2Jvolume_z")
+
+
+def test_a_window_since_a_change_begins_with_the_day_that_was_dated(trains, monkeypatch):
+    from ml_pipeline.monitoring import dated_change
+    from ml_pipeline.stages import train as stage
+
+    everything, folder = trains("one")
+    schema = FeatureSchema.from_json(json.loads((folder / "model/schema.json").read_text()))
+    champion = ChampionContract(3, schema, (), change="2012-03-01")
+    monkeypatch.setattr(stage, "_champion", lambda _: champion)
+    sections = {"train": {"window": {"since": "change"}}}
+    former, folder = trains("two", sections=sections)
+    record = TrainingRecord.from_json(json.loads((folder / "model/training.json").read_text()))
+    assert (record.identity_parts["change"], record.window.first_day) == ("2012-03-01",) * 2
+    assert record.rows["train"] < everything.report.metrics["rows"]["train"]
+    assert record.rows["holdout"] == everything.report.metrics["rows"]["holdout"]
+    assert "(since the change of 2012-03-01)" in former.report.summary
+    seen = SimpleNamespace(version=3, drift_since="2012-03-20")
+    monkeypatch.setattr(dated_change, "last_conclusion", lambda *_: seen)
+    newer, _ = trains("three", sections=sections)
+    assert "(since the change of 2012-03-20)" in newer.report.summary
+    assert newer.report.model.identity != former.report.model.identity
 
 
 def bare(train, **sections):

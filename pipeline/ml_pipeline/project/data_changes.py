@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.config import Project
+from ml_pipeline.core.errors import Refused
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import blocking
 from ml_pipeline.data.accepted_profile import ACCEPTED
@@ -61,8 +62,8 @@ def data_change(project: Project, home: Home, former: FormerData, progress: Prog
     """Read the source as ``validate-data`` does, and compare its clean rows with former ones.
 
     Whether anything changed is decided by the fingerprint of all clean rows, so all of the source
-    is read; nothing is trained and nothing written. Data that do not pass their tests count as
-    changed: the delivery shows why.
+    is read; nothing is trained and nothing written. Data that are refused, or do not pass their
+    tests, count as changed: the delivery shows why.
 
     Raises:
         UsageError: the source cannot be read, or lacks a column.
@@ -71,15 +72,19 @@ def data_change(project: Project, home: Home, former: FormerData, progress: Prog
     start = time.monotonic()
     problem = load_problem(project.config.problem, project.root)
     source = project.config.data.source
-    found = validate_source(
-        source,
-        None,
-        project=project,
-        problem=problem,
-        accepted=home / ACCEPTED,
-        is_sample=False,
-        progress=progress,
-    )
+    try:
+        found = validate_source(
+            source,
+            None,
+            project=project,
+            problem=problem,
+            accepted=home / ACCEPTED,
+            is_sample=False,
+            progress=progress,
+        )
+    except Refused as error:
+        why = f"the data are refused, as validate-data will show: {error.fault}"
+        return DataChange(True, why, why, round(time.monotonic() - start, 1))
     seconds = round(time.monotonic() - start, 1)
     clean = found.validation.clean
     read = f"read {found.rows:,} rows ({source.kind}) in {seconds:.1f} s"

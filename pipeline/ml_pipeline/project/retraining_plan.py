@@ -14,6 +14,7 @@ from ml_pipeline.bundle import identity
 from ml_pipeline.bundle.recipe_changes import RecipeChange, recipe_changes
 from ml_pipeline.config import Project
 from ml_pipeline.core import git
+from ml_pipeline.core.errors import EnvironmentFault, Refused
 from ml_pipeline.core.home import HISTORY, Home
 from ml_pipeline.gate.decision import goal_for
 from ml_pipeline.monitoring.conclusions import Conclusion
@@ -104,8 +105,7 @@ def make_plan(
         UsageError: the configuration is wrong, or the source cannot be read.
         EnvironmentFault: the registry, the history, the state of monitoring or a source is
             unavailable, or they differ on the champion: what cannot be read is never taken for
-            unchanged.
-        Refused: the bundle of the version in production does not verify.
+            unchanged. So is the bundle of the version in production where it does not verify.
     """
     now = now or datetime.now(UTC)
     registry = Registry.of(project, home, progress)
@@ -117,11 +117,19 @@ def make_plan(
         why = "no version in production"
         return Plan(True, why, (Reason("version in production", True, why),), cause=why)
     versions = registry.read().versions
-    manifest = registry.bundles.manifest(champion)
-    parts = manifest["identity_parts"]
     recipe = identity.recipe(project)
-    with registered_bundle(registry, champion, home) as bundle:
-        changes = recipe_changes(project, parts, bundle)
+    try:
+        manifest = registry.bundles.manifest(champion)
+        parts = manifest["identity_parts"]
+        with registered_bundle(registry, champion, home) as bundle:
+            changes = recipe_changes(project, parts, bundle)
+    except Refused as error:
+        raise EnvironmentFault(
+            f"version {champion.number}, which is in production, cannot be compared with: "
+            f"{error.fault}",
+            expected=error.expected,
+            hint=error.hint,
+        ) from error
     other_recipe = any(part.changed for part in changes)
     recent = recent_retraining(
         registry,

@@ -115,6 +115,8 @@ class TrainedModel:
         rounds = f", {metrics['best_round']} rounds" if metrics["best_round"] else ""
         end = self.split.cutoffs.train_end
         until = f" to {end}" if end else ""
+        if self.window.used() is not None:
+            until += f" ({self.window.window})"
         return (
             f"{self.recipe.estimator.name}{rounds} on {metrics['rows']['train']} rows{until}; "
             f"validation {task.metrics[task.training_metric].title} {metrics[measured]:.4f} "
