@@ -12,8 +12,10 @@ from ml_pipeline.gate.expected_performance import ExpectedPerformance
 from ml_pipeline.monitoring.conclusions import Conclusion
 from ml_pipeline.monitoring.performance_history import (
     PerformanceLine,
+    earlier_promotions,
     read_performance,
-    worse_than_expected,
+    read_production,
+    with_performance,
 )
 from ml_pipeline.promotion.production_history import Entry
 from ml_pipeline.targets.released_bundles import release
@@ -241,6 +243,7 @@ def test_a_killed_look_writes_its_lines_once(labelled, monkeypatch):
     assert lines(model, look=0) == [], "a line of a look that does not count is not read"
     result = model.look(5)
     assert check(result, "labels").observed.startswith("900 joined")
+    assert read_production(model.home) == lines(model)
     assert len(lines(model)) == 1
     assert len((model.folder / "performance.jsonl").read_text().splitlines()) == 1
 
@@ -261,18 +264,25 @@ class TestHistory:
         )
 
     def test_versions_that_were_worse_than_expected_are_one_sentence(self):
-        found = worse_than_expected(
+        found = earlier_promotions(
             [self.line(1, True), self.line(2, True), self.line(2, False, look=2)]
         )
-        assert found == (
-            "1 of 2 promoted versions whose labels came performed worse in production than the "
-            "gate expected (version 2: log loss 0.7000 [0.6900, 0.7100], expected 0.6500 "
-            "[0.6400, 0.6600])"
+        assert (found.verdict, found.required) == (Verdict.FAIL, False)
+        assert found.why == (
+            "1 of 2 promoted versions performed worse in production than the gate expected "
+            "(version 2: log loss 0.7000 [0.6900, 0.7100], expected 0.6500 [0.6400, 0.6600])"
         )
 
     def test_the_newest_line_of_a_version_counts(self):
-        assert worse_than_expected([self.line(1, False), self.line(1, True, look=2)]) == ""
-        assert worse_than_expected([self.line(1, None)]) == ""
+        found = earlier_promotions([self.line(1, False), self.line(1, True, look=2)])
+        assert found.verdict is Verdict.PASS
+        assert earlier_promotions([self.line(1, None)]) is None
+
+    def test_the_newest_change_of_a_bundle_has_its_lines(self):
+        changes = [{"bundle": "1" * 12, "to": 1}, {"bundle": "2" * 12, "to": 2}] * 2
+        rows = with_performance(changes, [self.line(1, True), self.line(9, True)])
+        assert [len(row["performance"]) for row in rows] == [0, 0, 1, 0]
+        assert rows[2]["performance"][0]["expected"] == {"value": 0.65, "low": 0.64, "high": 0.66}
 
     def test_a_row_has_expected_estimated_and_realised(self):
         assert self.line(2, False).row() == {

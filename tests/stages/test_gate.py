@@ -13,11 +13,13 @@ import yaml
 from ml_pipeline import config
 from ml_pipeline.approval.policy import Policy, load
 from ml_pipeline.approval.subject import gather_facts
+from ml_pipeline.approval.summary import summarise
 from ml_pipeline.config import GateSection
 from ml_pipeline.core import report
 from ml_pipeline.core.home import Home
 from ml_pipeline.core.report import Profile, Verdict
 from ml_pipeline.core.workdir import Workdir, digest
+from ml_pipeline.monitoring.performance_history import PerformanceLine
 from ml_pipeline.promotion import earlier_decisions
 from ml_pipeline.registry.records import GATE_RECORD
 from ml_pipeline.registry.registry import Registry
@@ -196,6 +198,32 @@ class TestFirstDelivery:
         assert facts.gate_digest == metrics["record"]
         assert facts.gate.metrics["expected"] == expected
         assert facts.gate.summary == done.report.summary
+
+    def test_promotions_that_were_worse_than_expected_are_shown_to_the_approver(
+        self, first, monkeypatch
+    ):
+        line = PerformanceLine(
+            look=4,
+            at=datetime(2026, 5, 1, tzinfo=UTC),
+            version=7,
+            digest="7" * 64,
+            metric="within_day_auc",
+            served=True,
+            expected={"value": 0.7, "low": 0.68, "high": 0.72},
+            realised={"value": 0.61, "low": 0.59, "high": 0.63},
+            held=False,
+        )
+        monkeypatch.setattr("ml_pipeline.stages.gate.read_production", lambda home: [line])
+        done = first.gate()
+        check = named(done, "expected performance of earlier promotions")
+        sentence = (
+            "1 of 1 promoted versions performed worse in production than the gate expected "
+            "(version 7: within day auc 0.6100 [0.5900, 0.6300], expected 0.7000 [0.6800, 0.7200])"
+        )
+        assert (check.verdict, check.required, check.why) == (Verdict.FAIL, False, sentence)
+        assert done.report.verdict is Verdict.PASS, "the approver decides"
+        challenger = first.registry.read().challenger
+        assert sentence in summarise(gather_facts(first.registry, challenger, None, Policy()))
 
     def test_a_rollback_of_the_version_is_said_before_its_metric(self, first, monkeypatch):
         """A prompt of Jenkins shows what the gate says, before approve has run."""

@@ -6,7 +6,7 @@ repeated has one line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +16,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ml_pipeline.core import documents, workdir
 from ml_pipeline.core.documents import DocumentError
 from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.gate.expected_performance import NOT_RECORDED
+from ml_pipeline.monitoring.state import MonitorFolder
+from ml_pipeline.promotion.environment import PRODUCTION
 
 FILE = "performance.jsonl"
 SCHEMA: Literal["ml-pipeline/performance/1"] = "ml-pipeline/performance/1"
 MAX_LINES = 20_000
 """The oldest lines are removed beyond."""
+
+EARLIER_PROMOTIONS = "expected performance of earlier promotions"
+"""Name of the gate's check."""
 
 Figures = dict[str, Any]
 """A performance as JSON: ``value``, ``low``, ``high`` and what it rests on."""
@@ -105,6 +112,35 @@ def read_performance(folder: Path, look: int) -> list[PerformanceLine]:
     return [line for line in found if line.look <= look]
 
 
+def read_production(home: Home) -> list[PerformanceLine]:
+    """Return the lines of production that count, oldest first; none where nothing was monitored.
+
+    Raises:
+        EnvironmentFault: the state of monitoring or the file cannot be read.
+    """
+    folder = MonitorFolder.of(home, PRODUCTION)
+    state = folder.read()
+    return [] if state is None else read_performance(folder.root, state.look)
+
+
+def with_performance(
+    changes: Sequence[Mapping[str, Any]], lines: Sequence[PerformanceLine]
+) -> list[dict[str, Any]]:
+    """Return changes of production, the newest of each bundle with the lines about it.
+
+    Args:
+        changes: rows of ``ml_pipeline.promotion.status.history``, oldest first.
+        lines: about all versions, oldest first.
+    """
+    rows = [{**change, "performance": []} for change in changes]
+    newest = {row["bundle"]: row for row in rows}
+    for line in lines:
+        row = newest.get(line.digest[:12])
+        if row is not None:
+            row["performance"].append(line.model_dump(mode="json", by_alias=True))
+    return rows
+
+
 def write_performance(folder: Path, look: int, lines: Sequence[PerformanceLine]) -> None:
     """Add the lines of the look after ``look``, in place of those that a killed look left."""
     kept = [*read_performance(folder, look), *lines][-MAX_LINES:]
@@ -112,23 +148,32 @@ def write_performance(folder: Path, look: int, lines: Sequence[PerformanceLine])
     workdir.write_text(folder / FILE, content)
 
 
-def worse_than_expected(lines: Sequence[PerformanceLine]) -> str:
-    """Return how many promoted versions performed worse than expected, as one sentence.
+def earlier_promotions(lines: Sequence[PerformanceLine]) -> Check | None:
+    """Return an advisory check of the gate: how many versions performed worse than expected.
 
-    The newest line that knows counts for each version. Empty where none is known to be worse.
+    The newest line that knows counts for each version. None where no labels have come yet.
     """
     newest = {line.digest: line for line in lines if line.served and line.held is not None}
+    if not newest:
+        return None
     worse = [line for line in newest.values() if not line.held]
-    if not worse:
-        return ""
-    named = "; ".join(
-        f"version {line.version}: {line.metric.replace('_', ' ')} {shown(line.realised)}, "
-        f"expected {shown(line.expected)}"
-        for line in worse[-3:]
-    )
-    return (
-        f"{len(worse)} of {len(newest)} promoted versions whose labels came performed worse in "
-        f"production than the gate expected ({named})"
+    found = f"all {len(newest)} promoted versions whose labels came performed as expected"
+    if worse:
+        named = "; ".join(
+            f"version {line.version}: {line.metric.replace('_', ' ')} {shown(line.realised)}, "
+            f"expected {shown(line.expected)}"
+            for line in worse[-3:]
+        )
+        found = (
+            f"{len(worse)} of {len(newest)} promoted versions performed worse in production than "
+            f"the gate expected ({named})"
+        )
+    return Check(
+        name=EARLIER_PROMOTIONS,
+        verdict=Verdict.FAIL if worse else Verdict.PASS,
+        required=False,
+        observed=found,
+        why=found if worse else "",
     )
 
 

@@ -12,7 +12,9 @@ from ml_pipeline.approval.keys import trusted_keys
 from ml_pipeline.approval.subject import check_nothing_to_promote
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import artefacts, report
-from ml_pipeline.core.report import Verdict
+from ml_pipeline.core.errors import EnvironmentFault
+from ml_pipeline.core.home import Home
+from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.data import parquet
 from ml_pipeline.gate.checks.base import judge_all
 from ml_pipeline.gate.checks.earlier_decisions import EarlierDecisions
@@ -34,6 +36,11 @@ from ml_pipeline.gate.comparison_set import ComparisonRules, headline, no_compar
 from ml_pipeline.gate.model_comparison import ModelComparison
 from ml_pipeline.gate.record import record
 from ml_pipeline.gate.reports import read_reports
+from ml_pipeline.monitoring.performance_history import (
+    EARLIER_PROMOTIONS,
+    earlier_promotions,
+    read_production,
+)
 from ml_pipeline.problem import Problem
 from ml_pipeline.project.comparison_tests import ComparisonTests
 from ml_pipeline.project.configured_checks import configured_checks, judge_all_configured
@@ -107,6 +114,7 @@ def run(context: Context[NoFlags]) -> Outcome:
     earlier = "; ".join(decisions(registry, context.home, found, keys))
     comparison = replace(comparison, earlier_decisions=earlier)
     checks += judge_all((EarlierDecisions.of(),), comparison)
+    checks += _earlier_promotions(context.home)
     if earlier and report.judge(checks) is Verdict.PASS:
         summary = f"{earlier}; {summary}"
     summary = contract.headline(summary)
@@ -129,6 +137,18 @@ def run(context: Context[NoFlags]) -> Outcome:
     context.progress("attaching the record to the version", 0.95)
     metrics["record"] = registry.records.attach(challenger, GATE_RECORD, content)
     return Outcome(summary=summary, checks=checks, metrics=metrics, model=challenger.ref)
+
+
+def _earlier_promotions(home: Home) -> list[Check]:
+    """Return the check of how earlier promotions did; what monitoring knows decides nothing."""
+    try:
+        check = earlier_promotions(read_production(home))
+    except EnvironmentFault as error:
+        why = str(error)
+        return [
+            Check(name=EARLIER_PROMOTIONS, verdict=Verdict.INCONCLUSIVE, required=False, why=why)
+        ]
+    return [check] if check is not None else []
 
 
 def _compare(

@@ -13,23 +13,30 @@ from ml_pipeline.stages.record import NoFlags
 if TYPE_CHECKING:
     from ml_pipeline.cli.call import Call
     from ml_pipeline.cli.console import Screen
+    from ml_pipeline.monitoring.performance_history import PerformanceLine
+
+SHOWN_LINES = 24
+"""Lines about performance in production that are printed: the newest ones."""
 
 
 def status(call: Call[NoFlags]) -> int:
     from ml_pipeline.approval import policy_files
     from ml_pipeline.cli.call import print_json
     from ml_pipeline.cli.main import print_error
+    from ml_pipeline.monitoring import performance_history
     from ml_pipeline.promotion import status as promotion
     from ml_pipeline.promotion.environment import PRODUCTION
     from ml_pipeline.registry.registry import Registry
 
     session = call.open()
     session.home.check_owner()
+    lines: Sequence[PerformanceLine] = ()
     if name := call.environment:
         session.check_environment(name)
         if name != PRODUCTION:
             raise UsageError(f"{name} has no history", expected=PRODUCTION)
-        rows = promotion.history(session.home)
+        lines = performance_history.read_production(session.home)
+        rows = performance_history.with_performance(promotion.history(session.home), lines)
     else:
         rows = promotion.status(session.project, session.home, session.policy)
     if not session.home.root.is_dir():
@@ -42,6 +49,7 @@ def status(call: Call[NoFlags]) -> int:
         call.screen.line("nothing was promoted yet")
     else:
         _print_rows(rows, promotion.registry_fault(rows), call.screen)
+        _print_performance(lines, call.screen)
         if not name:
             call.screen.line()
             call.screen.line(f"policy: {policy_files.describe(session.policies)}")
@@ -80,6 +88,24 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], fault: str | None, screen: Sc
             screen.line(f"{row['environment']}: {row['open']}")
         for detail in row.get("details", ()):
             screen.line(f"    {detail}")
+
+
+def _print_performance(lines: Sequence[PerformanceLine], screen: Screen) -> None:
+    """Print the newest lines about performance in production as a table."""
+    if not lines:
+        return
+    shown = [line.row() for line in lines[-SHOWN_LINES:]]
+    screen.line()
+    screen.line("performance in production:")
+    screen.rows(
+        tuple(shown[0]),
+        (
+            tuple("-" if value in (None, "") else str(value) for value in row.values())
+            for row in shown
+        ),
+    )
+    if len(lines) > SHOWN_LINES:
+        screen.line(f"{len(lines) - SHOWN_LINES:,} earlier lines: --json shows them")
 
 
 VERB = Verb(
