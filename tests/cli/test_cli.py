@@ -208,6 +208,45 @@ def test_interrupted_it_says_what_is_left(
     assert capsys.readouterr().err.startswith(f"ml-pipeline {verb[0]}: interrupted{left}")
 
 
+def test_the_status_of_production_shows_performance_as_a_series(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ml_pipeline.monitoring.performance_history import PerformanceLine
+
+    change = {"at": "2026-05-01", "change": "promotion", "to": 7, "bundle": "7" * 12}
+    lines = [
+        PerformanceLine(
+            look=look,
+            at=datetime(2026, 5, look, tzinfo=UTC),
+            version=7,
+            digest="7" * 64,
+            metric="log_loss",
+            served=True,
+            expected={"value": 0.65, "low": 0.64, "high": 0.66},
+            estimated={"value": 0.651, "low": 0.63, "high": 0.67},
+            realised={"value": 0.7, "low": 0.69, "high": 0.71, "rows": 100 * look},
+            held=False,
+        )
+        for look in (1, 2)
+    ]
+    monkeypatch.setattr("ml_pipeline.promotion.status.history", lambda home: [change])
+    monkeypatch.setattr(
+        "ml_pipeline.monitoring.performance_history.read_production", lambda home: lines
+    )
+    root = str(make_project().root)
+    assert cli.main(["status", "production", "--project", root]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "version until metric expected estimated realised rows as expected note" in shown
+    for look in (1, 2):
+        assert (
+            f"7 2026-05-0{look} log_loss 0.6500 [0.6400, 0.6600] 0.6510 [0.6300, 0.6700] "
+            f"0.7000 [0.6900, 0.7100] {100 * look} no, worse"
+        ) in shown
+    assert cli.main(["status", "production", "--json", "--project", root]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert [one["realised"]["rows"] for one in row["performance"]] == [100, 200]
+
+
 def test_a_home_that_is_not_there_is_told(
     make_project: MakeProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

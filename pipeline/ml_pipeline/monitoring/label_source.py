@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 NO_LABELS_KEY = "monitor.labels"
+SEPARATOR = "\x1f"
+"""Between the parts of a key."""
 SHOWN = 3
 """Labels or keys that a message names."""
 
@@ -207,12 +209,12 @@ def _source_keys(
 
 
 def _request_key(request_id: str, place: int) -> str:
-    return f"{request_id}\x1f{place}"
+    return f"{request_id}{SEPARATOR}{place}"
 
 
 def _key(values: Sequence[Any]) -> str | None:
     parts = [_key_text(value) for value in values]
-    return None if None in parts else "\x1f".join(map(str, parts))
+    return None if None in parts else SEPARATOR.join(map(str, parts))
 
 
 def _key_text(value: Any) -> str | None:

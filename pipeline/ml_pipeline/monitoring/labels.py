@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -23,6 +23,7 @@ from ml_pipeline.core import workdir
 from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.monitoring.label_source import (
+    SEPARATOR,
     SHOWN,
     JoinKeys,
     LabelTable,
@@ -425,6 +426,42 @@ def labelled_files(folder: Path, look: int) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
+def forget_rows(folder: Path, *, request_ids: Collection[str] = (), value: str = "") -> int:
+    """Remove rows from the files of a folder; no look may be under way.
+
+    Args:
+        folder: of an environment.
+        request_ids: rows of these requests are removed.
+        value: rows that have it in their key, or as the value of a group, are removed; empty for
+            none.
+
+    Returns:
+        How many rows were removed.
+
+    Raises:
+        EnvironmentFault: a file cannot be read.
+    """
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    forgotten = 0
+    for path, _, _ in segments(folder):
+        with reading(path) as file:
+            table = file.read()
+        groups = [name for name in table.column_names if name.startswith(GROUP)]
+        columns = [table[name].to_pylist() for name in ("request_id", "key", *groups)]
+        found = [
+            request in request_ids
+            or (bool(value) and (value in str(key).split(SEPARATOR) or value in others))
+            for request, key, *others in zip(*columns, strict=True)
+        ]
+        if any(found):
+            with workdir.atomic_path(path) as temporary:
+                pq.write_table(table.filter(_mask(~np.array(found))), temporary)
+            forgotten += sum(found)
+    return forgotten
+
+
 def _split(
     table: pa.Table,
     join: Join,
@@ -517,13 +554,14 @@ def reading(path: Path) -> Any:
 
 def _newest_time(path: Path) -> float:
     with reading(path) as file:
-        times = [
-            file.metadata.row_group(group).column(file.schema_arrow.get_field_index("time"))
+        place = file.schema_arrow.names.index("time")
+        found = [
+            file.metadata.row_group(group).column(place).statistics
             for group in range(file.num_row_groups)
         ]
-        return max((float(one.statistics.max) for one in times), default=float("-inf"))
+        return max((float(one.max) for one in found if one is not None), default=-math.inf)
 
 
 def _shown(values: Sequence[str]) -> str:
-    shown = ", ".join(repr(value.replace("\x1f", " ")) for value in values[:SHOWN])
+    shown = ", ".join(repr(value.replace(SEPARATOR, " ")) for value in values[:SHOWN])
     return shown + (f" and {len(values) - SHOWN:,} more" if len(values) > SHOWN else "")
