@@ -10,6 +10,7 @@ import typing
 from pathlib import Path
 
 import pytest
+from ml_pipeline.cli.parser import parse
 from ml_pipeline.project import pytest_plugin, user_tests
 from ml_pipeline.stages import runner
 from ml_pipeline.stages.context import Context
@@ -84,3 +85,8 @@ def test_values_are_read_by_key_and_written_back_by_key() -> None:
     assert changed(NoFlags()) == {}
     names = ["quick", "max-samples", "max-epochs", "cause"]
     assert [flag.name for flag in flags_of(TrainFlags)] == names
+
+
+@pytest.mark.parametrize("words", [["train"], ["run", "cd"], ["run", "ci"]])
+def test_a_training_takes_its_cause_in_runs_too(words: list[str]) -> None:
+    assert parse([*words, "--cause", "drift in volume_z"])["cause"] == "drift in volume_z"

@@ -431,7 +431,9 @@ def _share_tails(mine: Floats, theirs: Floats, n: Floats, m: Floats, skew: Float
     ratio = n * _divergence(one, rare) + m * _divergence(other, rare)
     root = np.sqrt(np.maximum(2 * ratio, 0.0))
     skewed = 2 * _upper_tail(root, np.where(more, skew, 0.0))
-    found = np.where(rare <= RARE, np.where(skew > MIN_SKEW, np.maximum(exact, skewed), exact), skewed)
+    found = np.where(
+        rare <= RARE, np.where(skew > MIN_SKEW, np.maximum(exact, skewed), exact), skewed
+    )
     return np.minimum(found, 1.0)
 
 
