@@ -15,6 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_pipeline.config import PredictionLogSection, ServingSection
 from ml_pipeline.monitoring import archived_log, log_lines
+from ml_pipeline.monitoring.forgotten_rows import (
+    Entity,
+    Removed,
+    forget_in_archive,
+    forget_in_log,
+)
 from ml_pipeline.monitoring.served_rows import Cursor, read_since
 from ml_pipeline.serving import prediction_log, removed_files
 from ml_pipeline.serving.prediction_log import LoggedModel, Rotation
@@ -36,6 +42,7 @@ class World:
         self.now = datetime(2026, 5, 12, tzinfo=UTC)
         self.number = 0
         self.file_of: dict[str, str] = {}
+        self.forgotten: set[str] = set()
         self.logs = [self._server(place) for place in range(SERVERS)]
         self.stored = json.dumps({"cursor": Cursor().model_dump(), "counted": {}, "gaps": []})
         """The one file in which the monitor stores the cursor and what it counted."""
@@ -47,6 +54,15 @@ class World:
 
     def _files(self) -> set[str]:
         return {path.stem for path in (*self.local.iterdir(), *self.remote.iterdir())}
+
+    def forget(self, number: int) -> None:
+        """Remove the rows of an entity, here those of one request."""
+        entity, removed = Entity("x", str(number), None), Removed()
+        for path in prediction_log.files(self.local):
+            forget_in_log(path, entity, removed)
+        for path in archived_log.files(self.local):
+            forget_in_archive(path, entity, removed)
+        self.forgotten |= {name for name, _, _ in removed.ids}
 
     # --- what happens -------------------------------------------------------------------------
 
@@ -112,6 +128,7 @@ actions = st.one_of(
     st.tuples(st.just("kill"), st.integers(0, SERVERS - 1)),
     st.tuples(st.just("set_clock"), st.integers(-48, 48)),
     st.tuples(st.just("copy")),
+    st.tuples(st.just("forget"), st.integers(1, 20)),
     st.tuples(st.just("archive_oldest")),
     st.tuples(st.just("look"), st.none() | st.integers(0, 3)),
 )
@@ -132,10 +149,13 @@ def test_each_request_is_counted_once_or_its_file_is_a_gap(happenings):
             world.look(None)
         for log in world.logs:
             log.finish()
+        left = b"".join(path.read_bytes() for path in prediction_log.files(world.local))
+        assert not [name for name in world.forgotten if f'"{name}"'.encode() in left]
         state = json.loads(world.stored)
         gaps = {Path(name).stem for name in state["gaps"]}
         assert set(state["counted"].values()) <= {1}
-        missed = {world.file_of[name] for name in world.file_of.keys() - state["counted"].keys()}
+        uncounted = world.file_of.keys() - state["counted"].keys() - world.forgotten
+        missed = {world.file_of[name] for name in uncounted}
         assert missed <= gaps, "nothing is missed without a word"
         removed = {
             Path(one.file).stem

@@ -65,8 +65,7 @@ def blocks(path: Path, start: int) -> Iterator[FileBlock]:
                 why = f"has {count:,} rows, although {start:,} of the file were read"
                 yield _fault(path, why)
                 return
-            metadata = file.schema_arrow.metadata or {}
-            hashed, omitted = (_names(metadata.get(key)) for key in (b"hashed", b"omitted"))
+            hashed, omitted = redacted(file.schema_arrow)
             row = 0
             for batch in file.iter_batches(BATCH_ROWS):
                 row += batch.num_rows
@@ -123,6 +122,25 @@ def write(path: Path) -> Path:
     return archive
 
 
+def redacted(schema: pa.Schema) -> tuple[list[str], list[str]]:
+    """Return the features that an archive has hashed, and those that it omits."""
+    metadata = schema.metadata or {}
+    return _names(metadata.get(b"hashed")), _names(metadata.get(b"omitted"))
+
+
+def feature_columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """Return the columns of the features by name."""
+    import pyarrow as pa
+
+    while any(pa.types.is_struct(one.type) and one.name == "features" for one in table.schema):
+        table = table.flatten()
+    return {
+        name.removeprefix(PREFIX): table.column(name)
+        for name in table.column_names
+        if name.startswith(PREFIX)
+    }
+
+
 def _fault(path: Path, why: str) -> FileBlock:
     return FileBlock(faults=[Unreadable(path.name, None, why)])
 
@@ -147,19 +165,17 @@ def _batch_blocks(
     import pyarrow as pa
 
     table = pa.Table.from_batches([batch])
-    while any(pa.types.is_struct(one.type) and one.name == "features" for one in table.schema):
-        table = table.flatten()
-    names = [name for name in table.column_names if name.startswith(PREFIX)]
+    named = feature_columns(table)
     key = next(name for name in PREDICTIONS if name in table.column_names)
-    columns = [_values(table.column(name)) for name in names]
+    columns = [_values(column) for column in named.values()]
     digests = table.column("digest").to_pylist()
     versions = table.column("model_version").to_pylist()
-    features = tuple(name.removeprefix(PREFIX) for name in names)
+    features = tuple(named)
     ids = table.column("request_id").to_pylist()
     places = (
         table.column("row").to_pylist() if "row" in table.column_names else [0] * table.num_rows
     )
-    times = _seconds(table.column("time"))
+    times = seconds(table.column("time"))
     predictions = table.column(key).to_pylist()
     start = 0
     for end in range(1, table.num_rows + 1):
@@ -216,7 +232,7 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     ]
 
 
-def _seconds(column: pa.ChunkedArray) -> list[float | None]:
+def seconds(column: pa.ChunkedArray) -> list[float | None]:
     import pyarrow as pa
     import pyarrow.compute as pc
 

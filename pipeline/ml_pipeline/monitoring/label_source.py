@@ -213,11 +213,11 @@ def _request_key(request_id: str, place: int) -> str:
 
 
 def _key(values: Sequence[Any]) -> str | None:
-    parts = [_key_text(value) for value in values]
+    parts = [key_text(value) for value in values]
     return None if None in parts else SEPARATOR.join(map(str, parts))
 
 
-def _key_text(value: Any) -> str | None:
+def key_text(value: Any) -> str | None:
     """Return a value as the source writes it: whole numbers without a decimal point."""
     if isinstance(value, str):
         return value.strip().removesuffix(".0") or None

@@ -17,6 +17,8 @@ BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 20
 """A longer line is not one of a prediction log."""
 
+FORGOTTEN = b'"request_id":""'
+"""In a line of which ``ml-pipeline forget`` removed all rows."""
 NOT_A_REQUEST = "not a request of a prediction log"
 TORN = "incomplete: the line was cut off"
 NO_MODEL = "the first line does not name the model; the requests behind it are not counted"
@@ -75,10 +77,13 @@ class FileBlock:
 
 
 def fingerprint(stream: IO[bytes]) -> str:
-    """Return a digest of the first two lines; empty until they are finished."""
+    """Return a digest of the first two lines; empty until they are finished.
+
+    It is empty too if the first request is forgotten, since such lines may be equal.
+    """
     stream.seek(0)
     lines = stream.readline(MAX_LINE_BYTES), stream.readline(MAX_LINE_BYTES)
-    if not all(line.endswith(b"\n") for line in lines):
+    if not all(line.endswith(b"\n") for line in lines) or FORGOTTEN in lines[1]:
         return ""
     return hashlib.sha256(b"".join(lines)).hexdigest()[:32]
 
@@ -239,12 +244,10 @@ def _add(block: FileBlock, request: LoggedRequest, features: int) -> str | None:
     rows, predictions = request.features, request.predictions
     if not predictions or len(predictions) != len(rows) or not math.isfinite(request.time):
         return UNEVEN
-    width = _width(predictions[0])
-    if (block.rows and width != block.width) or (
-        width is not None and any(len(one) != width for one in predictions)
-    ):
-        return UNEVEN
-    if len(rows) == 1 and len(rows[0]) == features and request.request_id != prediction_log.PROBE:
+    if len(rows) == 1 and rows[0] and len(rows[0]) == features and not request.is_probe:
+        width = _width(predictions[0])
+        if block.rows and width != block.width:
+            return UNEVEN
         block.read_rows += 1
         block.width = width
         block.requests += 1
@@ -254,6 +257,12 @@ def _add(block: FileBlock, request: LoggedRequest, features: int) -> str | None:
         block.rows.append(rows[0])
         block.predictions.append(predictions[0])
         return None
+    kept = [place for place, row in enumerate(rows) if row or not features]
+    width = _width(predictions[kept[0]]) if kept else block.width
+    if (block.rows and width != block.width) or (
+        width is not None and any(len(predictions[place]) != width for place in kept)
+    ):
+        return UNEVEN
     if any(len(row) > features for row in rows):
         return UNEVEN
     block.read_rows += len(rows)
@@ -261,7 +270,6 @@ def _add(block: FileBlock, request: LoggedRequest, features: int) -> str | None:
         block.probes += 1
         return None
     block.width = width
-    kept = [place for place, row in enumerate(rows) if row or not features]
     block.forgotten += len(rows) - len(kept)
     block.requests += bool(kept)
     for place in kept:

@@ -357,7 +357,7 @@ def read_model(path: Path) -> LoggedModel | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        return _decode_source(line)
+        return decode_model(line)
     except (ValueError, TypeError, RecursionError):
         raise _not_a_line(path, 1) from None
 
@@ -389,14 +389,14 @@ def _entries(path: Path) -> Iterator[tuple[LoggedModel, LoggedRequest]]:
                 return
             try:
                 if model is None:
-                    model = _decode_source(line)
+                    model = decode_model(line)
                 else:
                     yield model, decode_request(line)
             except (ValueError, TypeError, RecursionError):
                 raise _not_a_line(path, number) from None
 
 
-_decode_source = msgspec.json.Decoder(LoggedModel).decode
+decode_model = msgspec.json.Decoder(LoggedModel).decode
 _fast_decode = msgspec.json.Decoder(LoggedRequest).decode
 _encode = msgspec.json.Encoder().encode
 

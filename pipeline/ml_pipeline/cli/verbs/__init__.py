@@ -9,6 +9,7 @@ VERBS = (
     "status",
     "plan",
     "stop",
+    "forget",
     "manifests",
     "doctor",
     "config",
