@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,13 +94,15 @@ def _configuration(project: Project, bundle: Path) -> str:
         folder = _unpacked(bundle, Path(scratch))
         before = dict(documents.read_yaml(folder / FILE))
         groups = folder / source.GROUPS
-        former_groups = workdir.digest(groups) if groups.is_file() else None
+        before_groups = workdir.digest(groups) if groups.is_file() else None
     after = json.loads(json.dumps(identity.shaping(project)))
-    if isinstance(before["data"].get("groups"), dict):
-        before["data"]["groups"] = before["data"]["groups"] | {"sha256": former_groups}
-        del before["data"]["groups"]["path"]
+    after_groups = (after["data"]["groups"] or {}).pop("sha256", None)
+    (before["data"]["groups"] or {}).pop("path", None)
     before["train"].pop("seed", None)
-    return _listed(_differences(dict(_flat(before)), dict(_flat(after)), values=True))
+    found = list(_differences(dict(_flat(before)), dict(_flat(after)), values=True))
+    if before_groups and after_groups and before_groups != after_groups:
+        found.append("content of data.groups.path")
+    return _listed(found)
 
 
 def _lock(project: Project, bundle: Path) -> str:
@@ -132,14 +134,15 @@ def _differences(
 
 def _flat(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the dotted keys of nested mappings, each with its value."""
-    if isinstance(values, dict) and (values or not name):
+    if isinstance(values, dict):
         for key, value in values.items():
             yield from _flat(value, f"{name}.{key}" if name else str(key))
     else:
         yield name, values
 
 
-def _listed(differences: Iterator[str]) -> str:
+def _listed(differences: Iterable[str]) -> str:
     found = list(differences)
     more = len(found) - SHOWN
-    return ", ".join([*found[:SHOWN], *([f"and {more} more"] if more > 0 else [])])
+    shown = [*found[:SHOWN], *([f"and {more} more"] if more > 0 else [])]
+    return ", ".join(shown) or "its digest is another one"
