@@ -2,13 +2,16 @@
 
 import json
 import math
+import os
 import shutil
 
 import numpy as np
 import pytest
 from ml_pipeline.monitoring import archived_log, log_lines
+from ml_pipeline.monitoring.expired_logs import remove_expired_logs
 from ml_pipeline.monitoring.served_rows import Cursor, Gap, read_since
 from ml_pipeline.serving import removed_files
+from ml_pipeline.serving.log_retention import DAY_SECONDS, Retention
 
 HEADER = {
     "schema": "ml-pipeline/predictions/1",
@@ -291,6 +294,22 @@ def test_batches_are_bounded(folder, monkeypatch):
         assert [len(one.served) for one in again if one.served] == [
             len(one.served) for one in batches[place + 1 :] if one.served
         ]
+
+
+def test_expired_files_are_removed_after_a_look_and_unread_requests_are_a_gap(folder, reader):
+    paths = [append(folder / f"{name}.jsonl", header(), request(name)) for name in "abcd"]
+    paths[1] = archived_log.write(paths[1])
+    (folder / "b.jsonl").unlink()
+    assert reader.ids() == [*"abcd"]
+    for path in paths[:3]:
+        os.utime(path, (1000.0, 1000.0))
+    append(paths[0], request("late"))
+    os.utime(paths[0], (1000.0, 1000.0))
+    days = Retention(keep=1, keep_days=7)
+    assert remove_expired_logs(folder, days, 1000.0 + 6 * DAY_SECONDS) == []
+    assert remove_expired_logs(folder, days, 1000.0 + 8 * DAY_SECONDS) == paths[:3]
+    assert reader.ids() == []
+    assert reader.gaps == [Gap("a.jsonl", len(request("late")))]
 
 
 class TestArchive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -11,6 +12,7 @@ from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.report import Check, ModelRef, Verdict
 from ml_pipeline.gate.expected_performance import ExpectedPerformance, read_expected
 from ml_pipeline.monitoring.conclusions import Conclusion
+from ml_pipeline.monitoring.expired_logs import remove_expired_logs
 from ml_pipeline.monitoring.live_traffic import Traffic, scrape
 from ml_pipeline.monitoring.look import Look
 from ml_pipeline.monitoring.monitored_model import MonitoredModel
@@ -29,6 +31,7 @@ from ml_pipeline.stages.record import NoFlags
 from ml_pipeline.targets.base import Placement
 from ml_pipeline.targets.loader import load_target
 from ml_pipeline.targets.released_bundles import FOLDER as RELEASED
+from ml_pipeline.targets.server_arguments import retention
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class _Served:
 
 
 def run(context: Context[NoFlags]) -> Outcome:
-    """Look at an environment once; nothing but the state of monitoring is changed.
+    """Look at an environment once, and remove files of its prediction log that have expired.
 
     Raises:
         Refused: the copy of the version's bundle does not verify.
@@ -59,6 +62,7 @@ def run(context: Context[NoFlags]) -> Outcome:
     webhook = configured_webhook(
         folder.root, {"project": context.project.model_name, "environment": environment}
     )
+    log = prediction_log_folder(context.project, context.home, environment)
     with folder.locked():
         before = folder.read()
         same = before is not None and before.digest == served.digest
@@ -74,7 +78,7 @@ def run(context: Context[NoFlags]) -> Outcome:
             context.config,
             problem,
             model,
-            prediction_log_folder(context.project, context.home, environment),
+            log,
             traffic,
             context.run_id,
             datetime.now(UTC),
@@ -92,6 +96,7 @@ def run(context: Context[NoFlags]) -> Outcome:
             ),
         )
         result = look.run()
+        remove_expired_logs(log, retention(context.project.serving), time.time())
         suggestion = result.suggestion
         checks = [*result.checks]
         if webhook is not None:
