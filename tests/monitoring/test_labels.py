@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_pipeline.core.errors import EnvironmentFault, UsageError
 from ml_pipeline.core.report import Verdict
+from ml_pipeline.monitoring.labelled_rows import read_labelled
 from ml_pipeline.monitoring.labels import forget_rows, labelled_files, segments
+from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.tasks.multiclass_classification import MulticlassClassification
 from ml_pipeline.tasks.regression import Regression
 
-from tests.monitoring.conftest import NOW, LabelDesk, served
+from tests.monitoring.conftest import DIGEST, NOW, LabelDesk, served
 
 DAY = timedelta(days=1)
 
@@ -403,3 +405,27 @@ def test_rows_of_an_entity_or_a_request_are_forgotten(desk):
     assert found(desk) == []
     joined = desk.at(NOW + DAY)
     assert joined.waiting == 2, "the others wait as before"
+
+
+def test_of_more_rows_than_fit_into_memory_evenly_spread_ones_are_read(desk, monkeypatch):
+    desk = desk()
+    for look in range(3):
+        ids = [f"{look}-{place}" for place in range(10)]
+        desk.labels(*(f"{one},{place % 2}" for place, one in enumerate(ids)))
+        desk.at(NOW, served(ids, np.arange(10) / 10 + look / 100))
+    assert len(read_labelled(desk.folder, 3, DIGEST, BINARY)) == 30
+    monkeypatch.setattr("ml_pipeline.monitoring.labelled_rows.MAX_ROWS", 10)
+    rows = read_labelled(desk.folder, 3, DIGEST, BINARY)
+    assert rows.predictions.tolist() == pytest.approx(
+        [0.0, 0.3, 0.6, 0.9, 0.21, 0.51, 0.81, 0.12, 0.42, 0.72]
+    )
+
+
+def test_a_label_of_a_class_that_the_version_does_not_have_is_left_out(desk):
+    desk = desk()
+    desk.task = MulticlassClassification(("blue", "red"))
+    desk.labels("a,red", "b,green")
+    desk.at(NOW, served(["a", "b"], [[0.2, 0.8], [0.5, 0.5]]))
+    rows = read_labelled(desk.folder, 1, DIGEST, desk.task)
+    assert (rows.labels.tolist(), rows.unknown_classes) == ([1.0], ("green",))
+    assert rows.predictions.tolist() == [[0.2, 0.8]]

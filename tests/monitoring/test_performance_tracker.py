@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from ml_pipeline.core.report import Verdict
 from ml_pipeline.features.schema import Feature, FeatureSchema
 from ml_pipeline.gate.expected_performance import ExpectedPerformance
 from ml_pipeline.monitoring.conclusions import Conclusion
+from ml_pipeline.monitoring.drift_judgement import Terms
+from ml_pipeline.monitoring.labelled_rows import LabelledRows
 from ml_pipeline.monitoring.performance_history import (
     PerformanceLine,
     earlier_promotions,
@@ -17,8 +20,10 @@ from ml_pipeline.monitoring.performance_history import (
     read_production,
     with_performance,
 )
+from ml_pipeline.monitoring.performance_judgement import Realised, judge_realised
 from ml_pipeline.promotion.production_history import Entry
 from ml_pipeline.targets.released_bundles import release
+from ml_pipeline.tasks.multiclass_classification import MulticlassClassification
 from pydantic import TypeAdapter
 
 from tests.monitoring.model_in_use import FIRST, predicted, rows
@@ -149,6 +154,26 @@ def test_a_group_that_is_worse_is_to_be_investigated(labelled):
 
 def group(value):
     return {"value": value, "std_error": 0.01, "degrees": 20.0, "units": 60, "rows": 4500}
+
+
+def test_a_class_that_the_model_does_not_have_is_to_be_investigated():
+    rng = np.random.default_rng(8)
+    task = MulticlassClassification(("a", "b"))
+    predictions = rng.dirichlet([1, 1], 600)
+    rows = LabelledRows(
+        (rng.random(600) < predictions[:, 1]).astype(float),
+        predictions,
+        20_000 + np.repeat(np.arange(30), 20),
+        unknown_classes=("green",),
+    )
+    facts = Realised(rows, task, "log_loss", None)
+    labels = SimpleNamespace(has_enough=True, due=600, waiting=0)
+    terms = Terms(20_000, {}, (), 1.0, 0.35, 100)
+    judgement, _ = judge_realised(facts, labels, terms)
+    [finding] = judgement.findings
+    assert finding.conclusion is Conclusion.INVESTIGATE
+    assert "labels of classes that the model does not have" in finding.text
+    assert "'green'" in finding.text
 
 
 class TestReplacedVersions:

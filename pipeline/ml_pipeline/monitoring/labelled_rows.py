@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
+
+
+MAX_ROWS = 2_000_000
+"""Rows of all versions in memory: of more, evenly spread ones are read."""
 
 
 @dataclass(frozen=True)
@@ -124,16 +129,30 @@ def labelled_digests(folder: Path, look: int) -> set[str]:
 
 
 def _tables(folder: Path, look: int, digest: str) -> Iterator[Any]:
+    """Yield the rows of a version, or every k-th of them where there are more than are read."""
+    import numpy as np
     import pyarrow.compute as pc
 
-    for path in labelled_files(folder, look):
+    paths = labelled_files(folder, look)
+    step = math.ceil(sum(map(_count, paths)) / MAX_ROWS)
+    seen = 0
+    for path in paths:
         with reading(path) as file:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group)
                 wanted = pc.and_(pc.equal(table["digest"], digest), table["label"].is_valid())
                 table = table.filter(wanted)
+                chosen = np.arange(-seen % max(step, 1), table.num_rows, max(step, 1))
+                seen += table.num_rows
+                if step > 1:
+                    table = table.take(chosen)
                 if table.num_rows:
                     yield table.drop_columns(_unused(table.column_names))
+
+
+def _count(path: Path) -> int:
+    with reading(path) as file:
+        return int(file.metadata.num_rows)
 
 
 def _unused(names: Collection[str]) -> list[str]:

@@ -17,6 +17,7 @@ from ml_pipeline.gate.expected_performance import NOT_RECORDED, ExpectedPerforma
 from ml_pipeline.monitoring import performance as measure
 from ml_pipeline.monitoring.conclusions import Conclusion, Finding
 from ml_pipeline.monitoring.drift_judgement import SHARES, Judgement, Terms
+from ml_pipeline.monitoring.label_source import SHOWN
 from ml_pipeline.monitoring.performance import Performance
 from ml_pipeline.statistics import alarm_budget
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ml_pipeline.tasks.base import Task
 
 REALISED, ESTIMATED, LABELS = "realised performance", "estimated performance", "labels"
+CLASSES = "classes of labels"
 NOT_SET = "monitor.labels is not set"
 TOO_FEW_LABELS = "too many labels are missing: the rows that have one may differ from the others"
 STILL_WORSE = 0.01
@@ -126,6 +128,13 @@ def judge_realised(facts: Realised, join: Join, terms: Terms) -> tuple[Judgement
             verdict, why = Verdict.FAIL, found.text
         checks.append(_check(name, verdict, one, None, why))
     checks += _other_checks(facts, findings)
+    if unknown := facts.rows.unknown_classes:
+        text = (
+            f"labels of classes that the model does not have, whose rows are left out: "
+            f"{', '.join(map(repr, unknown[:SHOWN]))}"
+        )
+        checks.append(Check(name=CLASSES, verdict=Verdict.FAIL, why=text))
+        findings[CLASSES] = Finding(CLASSES, Conclusion.INVESTIGATE, text)
     undecided = [name for name in names if name not in tested]
     return Judgement(checks, [*findings.values()], metrics, undecided), realised
 

@@ -60,7 +60,7 @@ class PerformanceTracker:
         project: whose section ``monitor`` says where labels come from.
         bundle: of the version that serves.
         version: its number.
-        metric: the gate's primary metric.
+        metric: that of the expected performance; without one the gate's primary metric.
         home: with the released bundles.
         expected_of: returns a version's expected performance; raises PipelineError where the
             record cannot be read.
@@ -138,6 +138,8 @@ class PerformanceTracker:
         """
         expected, why_unknown = self._expected(self.bundle.digest)
         task = self.bundle.task
+        if expected is not None and expected.metric in task.metrics:
+            self.metric = expected.metric
         estimate = self._estimate(expected)
         judged = [judge_estimated(estimate, task, expected, terms.min_rows)]
         realised: Performance | None = None
@@ -257,12 +259,12 @@ class PerformanceTracker:
         expected: ExpectedPerformance | None,
     ) -> PerformanceLine:
         """Return a line with what came, beside what was estimated for the same rows."""
-        estimate = measure.estimated(rows.predictions, rows.days, task, self.metric, expected)
+        estimate = measure.estimated(rows.predictions, rows.days, task, line.metric, expected)
         return line.model_copy(
             update={
                 "realised": realised.to_json(),
                 "estimated_of_labelled": None if estimate.value is None else estimate.to_json(),
-                "held": measure.held(task.metrics[self.metric], realised, expected),
+                "held": measure.held(task.metrics[line.metric], realised, expected),
                 "why": realised.why,
             }
         )
@@ -306,12 +308,14 @@ class PerformanceTracker:
                 why = f"its bundle is no longer in the home: {error}"
                 found.append(line.model_copy(update={"why": why}))
                 continue
-            if self.metric not in task.metrics:
-                why = f"a {task.title} has no {self.metric}"
+            metric = expected.metric if expected is not None else self.metric
+            if metric not in task.metrics:
+                why = f"a {task.title} has no {metric}"
                 found.append(line.model_copy(update={"why": why}))
                 continue
             rows = self._labelled(digest, task)
-            realised = measure.realised(rows, task, self.metric, expected)
+            realised = measure.realised(rows, task, metric, expected)
+            line = line.model_copy(update={"metric": metric})
             found.append(self._with_realised(line, rows, task, realised, expected))
         return found
 
