@@ -136,7 +136,7 @@ class WindowChoice:
             "windows": {
                 _title(trial): {
                     "mean_loss": trial.mean,
-                    "fold_losses": list(trial.scores),
+                    "fold_losses": [round(score, 6) for score in trial.scores],
                     "fold_rows": list(trial.rows),
                     "chosen": trial.window == self.window.to_json(),
                     "why_not": trial.why,
