@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ml_pipeline.core.errors import EnvironmentFault, UsageError
 from ml_pipeline.core.report import Verdict
 from ml_pipeline.monitoring.labelled_rows import read_labelled
-from ml_pipeline.monitoring.labels import forget_rows, labelled_files, segments
+from ml_pipeline.monitoring.labels import labelled_files, segments
 from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.tasks.multiclass_classification import MulticlassClassification
 from ml_pipeline.tasks.regression import Regression
@@ -392,19 +392,6 @@ def test_what_other_versions_predict_and_groups_are_kept_with_the_row(desk):
     assert table["group:side"].to_pylist() == ["left"]
     waiting = pq.read_table(desk.folder / "pending-1.parquet")
     assert waiting[f"prediction:{'e' * 64}"].to_pylist() == [[0.4], None]
-
-
-def test_rows_of_an_entity_or_a_request_are_forgotten(desk):
-    desk = desk(keys=KEYS)
-    desk.group_by = ("symbol",)
-    desk.labels("2026-05-19,NABIL,1", header="date,symbol,label")
-    symbols = ["NABIL", "NIC", "ADBL", "NABILP"]
-    desk.at(NOW, served(["a", "b", "c", "d"], symbol=symbols))
-    assert forget_rows(desk.folder, value="NABIL") == 1
-    assert forget_rows(desk.folder, request_ids={"c"}) == 1
-    assert found(desk) == []
-    joined = desk.at(NOW + DAY)
-    assert joined.waiting == 2, "the others wait as before"
 
 
 def test_of_more_rows_than_fit_into_memory_evenly_spread_ones_are_read(desk, monkeypatch):

@@ -235,6 +235,28 @@ class TestReplacedVersions:
         assert "no longer in the home" in found.why
 
 
+def test_labels_of_a_version_that_was_replaced_meanwhile_are_its_own(labelled, make_bundle):
+    """Two versions in one window: each has its rows, and the first its line, as it had served."""
+    model = labelled(days=3, come=False)
+    first = release(model.bundle, model.home).digest
+    content = (model.bundle / "reference.parquet").read_bytes()
+    model.bundle = make_bundle("second", identity="b", weight=0.9, reference=content)
+    model.version, model.history = 2, (entry(1, first),)
+    rng = np.random.default_rng(3)
+    model.serve(3, rows(150, seed=23))
+    ids = [f"r{day}-{place}" for day in range(4) for place in range(150)]
+    truth = [p for day in range(4) for p in predicted(rows(150, seed=20 + day))]
+    labels = [f"{one},{int(rng.random() < p)}" for one, p in zip(ids, truth, strict=True)]
+    (model.project.root / "labels.csv").write_text("\n".join(["id,y", *labels]) + "\n")
+    result = model.look(3)
+    assert check(result, "labels").observed.startswith("600 joined")
+    served, replaced, earlier = lines(model)
+    assert (served.version, served.served, served.realised["rows"]) == (2, True, 150)
+    assert (replaced.version, replaced.served, replaced.realised["rows"]) == (1, False, 150)
+    assert (earlier.version, earlier.served, earlier.realised["rows"]) == (1, True, 450)
+    assert earlier.held is True
+
+
 def entry(version, digest):
     return Entry(
         at=FIRST,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -424,42 +424,6 @@ def labelled_files(folder: Path, look: int) -> list[Path]:
         if kind == "labelled" and number <= look
     ]
     return [path for _, path in sorted(found)]
-
-
-def forget_rows(folder: Path, *, request_ids: Collection[str] = (), value: str = "") -> int:
-    """Remove rows from the files of a folder; no look may be under way.
-
-    Args:
-        folder: of an environment.
-        request_ids: rows of these requests are removed.
-        value: rows that have it in their key, or as the value of a group, are removed; empty for
-            none.
-
-    Returns:
-        How many rows were removed.
-
-    Raises:
-        EnvironmentFault: a file cannot be read.
-    """
-    import numpy as np
-    import pyarrow.parquet as pq
-
-    forgotten = 0
-    for path, _, _ in segments(folder):
-        with reading(path) as file:
-            table = file.read()
-        groups = [name for name in table.column_names if name.startswith(GROUP)]
-        columns = [table[name].to_pylist() for name in ("request_id", "key", *groups)]
-        found = [
-            request in request_ids
-            or (bool(value) and (value in str(key).split(SEPARATOR) or value in others))
-            for request, key, *others in zip(*columns, strict=True)
-        ]
-        if any(found):
-            with workdir.atomic_path(path) as temporary:
-                pq.write_table(table.filter(_mask(~np.array(found))), temporary)
-            forgotten += sum(found)
-    return forgotten
 
 
 def _split(
