@@ -3,11 +3,13 @@
 Numbers become bounded scores by their mid-ranks in the reference (Wilcoxon 1945, "Individual
 comparisons by ranking methods", Biometrics Bulletin 1; the distance from the middle after Ansari
 and Bradley 1960, "Rank-sum tests for dispersions", Annals of Mathematical Statistics 31), so that
-heavy tails do no harm; shares are tested as counts. Rows are not independent: those of a day share
-what the day did, days resemble the day before, and neighbouring rows of a log come from the same
-client. So a window of n rows counts as a smaller number of effective rows (Kish 1965, "Survey
-sampling", chapter 5; Rao and Scott 1992, "A simple method for the analysis of clustered binary
-data", Biometrics 48), and so does the reference, whose sampling error is part of every test.
+heavy tails do no harm; missing values, unseen ones and each category are shares.
+
+Rows are not independent: those of a day share what the day did, days resemble the day before, and
+neighbouring rows of a log come from the same client. So a window of n rows counts as a smaller
+number of effective rows (Kish 1965, "Survey sampling", chapter 5; Rao and Scott 1992, "A simple
+method for the analysis of clustered binary data", Biometrics 48), and so does the reference, whose
+sampling error is part of every test.
 
 Effective rows need the correlation of rows within a day. It has an upper confidence bound from the
 days of the reference, and one from the days that were served, each from sums of consecutive days
@@ -16,8 +18,8 @@ statistic from a stationary sequence", Annals of Statistics 14), so that autocor
 batch is contained; beyond a batch 0.4 is assumed. A p-value is half for the statistic and half for
 these bounds (Berger and Boos 1994, "P values maximized over a confidence set for the nuisance
 parameter", Journal of the American Statistical Association 89), so that it stays right at one in a
-million, where a plug-in of an estimated variance is wrong by orders of magnitude. What a day does to
-spread, tails and shares is skewed, even if it only moves all values, and counts as such.
+million, where a plug-in of an estimated variance is wrong by orders of magnitude. What a day does
+to spread, tails and shares is skewed, even if it only moves all values, and counts as such.
 """
 
 from __future__ import annotations
@@ -111,8 +113,9 @@ def test_drift(
     The p-value is that of the most different score, multiplied by the number of scores (Bonferroni)
     and right for autocorrelated units. A window of one unit has no differences between units of its
     own: they are taken from ``history`` or from the units of the reference; the smaller bound
-    counts, unless the reference shows more. If the reference has no units, rows of different units
-    are taken as independent, except for what window and history show.
+    counts, unless the reference shows more. If the reference has no units, its rows are taken as
+    independent, and so are served rows until units of window and history differ by more than
+    chance. Effects of days on a mean are taken as normal, or as squares of normal ones.
 
     Args:
         reference: Of the feature.
@@ -199,7 +202,8 @@ def _inverse_rows(
 
     wrong = levels[:, None] * SHARE_OF_BOUNDS
     days = len(window.units)
-    n, m = np.maximum(served.rows.sum(axis=0), 1), np.maximum(reference.totals, 1)
+    n = np.maximum(served.rows.sum(axis=0), 1)
+    m = np.maximum(reference.totals, 1) * np.where(reference.by_recurrence, 0.5, 1.0)
     unequal = (served.rows**2).sum(axis=0) / n**2
     sources = [(window, served)]
     if history is not None:
@@ -218,7 +222,10 @@ def _inverse_rows(
     seen = _dispersion([sums for _, sums in sources], batch, reference.is_curved)
     spread = batch * _beyond(days, batch)
     if reference.units is None:
-        alike = np.clip((seen.ratio - design) / np.maximum(seen.rows, 1), 0.0, 1.0)
+        point = np.clip((seen.ratio - design) / np.maximum(seen.rows, 1), 0.0, 1.0)
+        shown = _correlation(seen, design, np.full((1, 1), LOWER_BOUND)) > 0
+        alike = np.where(shown, _correlation(seen, design, wrong), point)
+        alike = np.where(seen.degrees > 0, alike, 0.0)
         own = np.maximum(design_bound / n, alike * spread * unequal + design / n)
         return own, np.broadcast_to(1 / m, own.shape), np.maximum(own - design_bound / n, 0.0)
     kept = (reference.rows_by_unit**2).sum(axis=0) / m**2
@@ -364,6 +371,12 @@ def _tails(
 ) -> Floats:
     """Return two-sided p-values [levels, s].
 
+    Scores lie between 0 and 1, and a mean of such has no heavier tail than a share of the same mean
+    (Hoeffding 1963, "Probability inequalities for sums of bounded random variables", Journal of the
+    American Statistical Association 58). So each is tested as a share, of as many rows as give that
+    share the score's variance: a normal approximation is wrong by orders of magnitude at one in a
+    million where a score is skewed, as of a number that is nearly always 0.
+
     Args:
         reference: Of the feature.
         means: Of the scores in the window [s].
@@ -372,24 +385,16 @@ def _tails(
         skew: Of the difference of two means, if more than in the reference [levels, s].
     """
     import numpy as np
-    from scipy import special
 
-    share = reference.is_share
-    found = np.ones(mine.shape)
-    plain = ~share & (reference.variances > 0)
-    if plain.any():
-        error = np.sqrt(reference.variances[plain] * (mine[:, plain] + theirs[:, plain]))
-        z = (means - reference.means)[plain] / error
-        skewed = np.where(reference.is_curved[plain] & (z > 0), skew[:, plain], 0.0)
-        found[:, plain] = 2 * _upper_tail(np.abs(z), skewed)
-    found[:, share] = _share_tails(
-        means[share],
-        reference.means[share],
-        1 / mine[:, share],
-        1 / theirs[:, share],
-        skew[:, share],
-    )
-    return np.minimum(found, 1.0)
+    centre, variance = reference.means, reference.variances
+    plain = ~reference.is_share & (variance > 0)
+    more = np.where(plain, centre * (1 - centre) / np.where(plain, variance, 1.0), 1.0)
+    step = np.where(reference.is_share, 0.5, 0.0)
+    rises = reference.is_share | (means > centre)
+    curved = np.where(reference.is_curved & rises, skew, 0.0)
+    found = _share_tails(means, centre, more / mine, more / theirs, step, curved)
+    found[:, ~reference.is_share & ~plain] = 1.0
+    return found
 
 
 def _upper_tail(z: Floats, skew: Floats) -> Floats:
@@ -402,13 +407,15 @@ def _upper_tail(z: Floats, skew: Floats) -> Floats:
     return np.where(skew > MIN_SKEW, np.maximum(gamma, special.ndtr(-z)), special.ndtr(-z))
 
 
-def _share_tails(mine: Floats, theirs: Floats, n: Floats, m: Floats, skew: Floats) -> Floats:
+def _share_tails(
+    mine: Floats, theirs: Floats, n: Floats, m: Floats, step: Floats, skew: Floats
+) -> Floats:
     """Return two-sided p-values for shares [s] of n and m effective rows [levels, s].
 
     Where the share is rare, of the count given the sum of both, which is binomial if each is
     Poisson (Przyborowski and Wilenski 1940, "Homogeneity of results in testing samples from Poisson
-    series", Biometrika 31), else of the signed root of the likelihood ratio; one half is taken off
-    the count as a correction for continuity.
+    series", Biometrika 31), else of the signed root of the likelihood ratio, with ``step`` [s]
+    taken off the count as a correction for continuity.
     """
     import numpy as np
     from scipy import special
@@ -426,11 +433,11 @@ def _share_tails(mine: Floats, theirs: Floats, n: Floats, m: Floats, skew: Float
         special.betainc(np.maximum(y, 1e-9), x + 1, 1 - q),
     )
     exact = np.where(total > 0, 2 * tail, 1.0)
-    moved = np.where(more, np.maximum(x - 0.5, rare * n), np.minimum(x + 0.5, rare * n))
+    moved = np.where(more, np.maximum(x - step, rare * n), np.minimum(x + step, rare * n))
     one, other = moved / n, (total - moved) / m
     ratio = n * _divergence(one, rare) + m * _divergence(other, rare)
     root = np.sqrt(np.maximum(2 * ratio, 0.0))
-    skewed = 2 * _upper_tail(root, np.where(more, skew, 0.0))
+    skewed = 2 * _upper_tail(root, np.where(more | (step == 0), skew, 0.0))
     found = np.where(
         rare <= RARE, np.where(skew > MIN_SKEW, np.maximum(exact, skewed), exact), skewed
     )
@@ -487,9 +494,13 @@ def _shift(reference: FeatureReference, window: UnitSummary) -> float:
 
 def _outside_middle(reference: FeatureReference, window: UnitSummary) -> float:
     """Return by how much more rows lie outside the middle half of the reference, as a share."""
-    outer = (reference.scores[1] > 0.5) & (reference.counted[1] > 0)
+    import numpy as np
+
+    inside = reference.counts[:-1].astype(np.float64)
+    rank = (np.cumsum(inside) - inside / 2) / max(inside.sum(), 1.0)
+    outer = np.abs(2 * rank - 1) > 0.5
     now, then = (
-        float(counts[outer].sum()) / max(int(counts[:-1].sum()), 1)
+        float(counts[:-1][outer].sum()) / max(int(counts[:-1].sum()), 1)
         for counts in (window.counts.sum(axis=0), reference.counts)
     )
     return now - then

@@ -35,6 +35,7 @@ chance, and then seem to have become rarer."""
 CATEGORIES = 24
 """So counted at most; the others are counted in ``GROUPS`` groups, by a hash of their names."""
 GROUPS = 8
+GROUP = "rare categories, group"
 BLOCK = 8
 """Consecutive rows of a block, whose sums show how alike neighbouring rows are."""
 CHUNK = 131_072
@@ -47,7 +48,7 @@ class FeatureReference:
 
     A value falls into one of c cells, the last of which is that of missing values. Each of s scores
     gives a number to a cell: the mean of a score over rows is what is tested. A score that says
-    "belongs to" is a share and tested as such.
+    "belongs to" is a share. All scores are from 0 to 1.
 
     Numbers: the mid-rank among the reference's values (location), its distance from the middle
     (spread), the two tails of 1 %, values far outside the reference's range (unseen), missing ones.
@@ -82,7 +83,7 @@ class FeatureReference:
     """Mean and standard deviation of a number, of values cut to ``limits``."""
     limits: tuple[float, float]
     slope: float
-    """Rise of the mean mid-rank if all values rise by one standard deviation."""
+    """Rise of the mean of the first score if all values rise by one standard deviation."""
     cell_of: Any
     """A ``pandas.Index`` of the categories and the cell of each; None for numbers."""
 
@@ -175,7 +176,7 @@ class FeatureReference:
         categories_seen: list[Kind] = ["category"] * seen
         kinds: tuple[Kind, ...] = (*categories_seen, "unseen", "missing")
         labels = tuple(str(categories[i]) for i in order[:alone])
-        labels += tuple(f"group {i + 1} of rare categories" for i in range(groups))
+        labels += tuple(f"{GROUP} {i + 1}" for i in range(groups))
         return cls(
             name=name,
             kinds=kinds,
@@ -227,6 +228,19 @@ class FeatureReference:
         import numpy as np
 
         return np.array([kind not in ("location", "spread") for kind in self.kinds])
+
+    @cached_property
+    def by_recurrence(self) -> NDArray[np.bool_]:
+        """[s]: shares known by which rows of the reference recur; their variance is up to twice.
+
+        Of n categories that occur once and m that occur twice, n + 2 m is the variance of the count
+        of unseen ones (Good 1953), against at most n + m of one that is binomial.
+        """
+        import numpy as np
+
+        grouped = [label.startswith(GROUP) for label in self.labels]
+        unseen = [kind == "unseen" and not self.is_numeric for kind in self.kinds]
+        return np.array([one or other for one, other in zip(grouped, unseen, strict=True)])
 
     @cached_property
     def is_curved(self) -> NDArray[np.bool_]:
@@ -399,11 +413,27 @@ def _number_scores(counts: Ints) -> tuple[Floats, Floats]:
     unseen = np.zeros(len(inside))
     unseen[[0, -1]] = 1.0
     scores = np.zeros((5, len(counts)))
-    scores[:4, :-1] = (rank, np.abs(2 * rank - 1), unseen, tail)
+    scores[:4, :-1] = (
+        _between_0_and_1(rank, inside),
+        _between_0_and_1(np.abs(2 * rank - 1), inside),
+        unseen,
+        tail,
+    )
     scores[4, -1] = 1.0
     counted = np.ones((5, len(counts)))
     counted[:4, -1] = 0.0
     return scores, counted
+
+
+def _between_0_and_1(score: Floats, rows: Floats) -> Floats:
+    """Return the score of each cell, 0 for the least and 1 for the largest that a row has."""
+    import numpy as np
+
+    seen = score[rows > 0]
+    if not len(seen) or seen.max() == seen.min():
+        return np.zeros(len(score))
+    found: Floats = np.clip((score - seen.min()) / (seen.max() - seen.min()), 0.0, 1.0)
+    return found
 
 
 def _slope(present: Floats, deviation: float, edges: Floats, ranks: Floats) -> float:
