@@ -50,6 +50,8 @@ SHARE_OF_BOUNDS = 1 / 8
 """Share of a p-value that each of three upper bounds may be wrong with."""
 LOWER_BOUND = 0.9
 """Confidence of the lower bound of the days' correlation in the reference."""
+NEVER_OCCURRED = 0.01
+"""Largest correlation within a day that is assumed of what never occurred, as missing values."""
 KURTOSIS = 12
 """Excess kurtosis of the square of a normal variable."""
 MIN_SKEW = 1e-3
@@ -99,6 +101,8 @@ class _Dispersion:
     degrees: Floats
     rows: Floats
     """Rows of a batch that a correlation within it multiplies."""
+    occurred: NDArray[np.bool_]
+    """Whether the score varies; what never occurred, or always, shows nothing of its days."""
 
 
 def test_drift(
@@ -321,6 +325,7 @@ def _dispersion(sources: list[_Sums], batch: int, curved: NDArray[np.bool_]) -> 
 
     scores = sources[0].rows.shape[1]
     squares, freedom, degrees, kept = (np.zeros(scores) for _ in range(4))
+    occurred = np.zeros(scores, dtype=bool)
     for source in sources:
         whole = len(source.rows) // batch * batch
         if whole < 2 * batch:
@@ -335,7 +340,8 @@ def _dispersion(sources: list[_Sums], batch: int, curved: NDArray[np.bool_]) -> 
         off = (sums - mean * rows) ** 2 / np.maximum(rows, 1e-300)
         filled = np.maximum((rows > 0).sum(axis=0) - 1, 0)
         off = np.where(rows > 0, off, 0).sum(axis=0) / variance
-        squares += np.where(source.variances > 0, off, filled)  # what never occurred shows nothing
+        squares += np.where(source.variances > 0, off, filled)
+        occurred |= source.variances > 0
         freedom += filled
         uneven = (rows**2).sum(axis=0)
         degrees += np.where(uneven > 0, total**2 / np.maximum(uneven, 1) - 1, 0)
@@ -343,7 +349,9 @@ def _dispersion(sources: list[_Sums], batch: int, curved: NDArray[np.bool_]) -> 
     safe = np.maximum(freedom, 1)
     ratio = squares / safe
     of_days = np.where(curved, np.maximum(1 - 1 / np.maximum(ratio, 1), 0), 0.0)
-    return _Dispersion(ratio, degrees / (1 + KURTOSIS / 2 / batch * of_days**2), kept / safe)
+    return _Dispersion(
+        ratio, degrees / (1 + KURTOSIS / 2 / batch * of_days**2), kept / safe, occurred
+    )
 
 
 def _correlation(found: _Dispersion, design: Floats, wrong: Floats) -> Floats:
@@ -351,7 +359,8 @@ def _correlation(found: _Dispersion, design: Floats, wrong: Floats) -> Floats:
     import numpy as np
 
     bound = found.ratio * _chi_square_factor(found.degrees, wrong)
-    alike: Floats = np.clip((bound - design) / np.maximum(found.rows, 1e-300), 0.0, 1.0)
+    most = np.where(found.occurred, 1.0, NEVER_OCCURRED)
+    alike: Floats = np.clip((bound - design) / np.maximum(found.rows, 1e-300), 0.0, most)
     return np.where((found.degrees > 0) & (found.rows > 0), alike, 1.0)
 
 
@@ -415,7 +424,7 @@ def _share_tails(
     Where the share is rare, of the count given the sum of both, which is binomial if each is
     Poisson (Przyborowski and Wilenski 1940, "Homogeneity of results in testing samples from Poisson
     series", Biometrika 31), else of the signed root of the likelihood ratio, with ``step`` [s]
-    taken off the count as a correction for continuity.
+    taken off the count as a correction for continuity. A share near one half is not skewed by days.
     """
     import numpy as np
     from scipy import special
@@ -437,7 +446,12 @@ def _share_tails(
     one, other = moved / n, (total - moved) / m
     ratio = n * _divergence(one, rare) + m * _divergence(other, rare)
     root = np.sqrt(np.maximum(2 * ratio, 0.0))
-    skewed = 2 * _upper_tail(root, np.where(more | (step == 0), skew, 0.0))
+    skewed_by = skew * np.where(step == 0, 1.0, np.where(more, 1 - 2 * rare, 0.0))
+    error = np.sqrt(np.maximum(rare * (1 - rare), 1e-300) * (1 / n + 1 / m))
+    skewed = 2 * np.maximum(
+        _upper_tail(np.abs(p - r) / error, skewed_by),
+        special.ndtr(-root),
+    )
     found = np.where(
         rare <= RARE, np.where(skew > MIN_SKEW, np.maximum(exact, skewed), exact), skewed
     )
