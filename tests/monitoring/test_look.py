@@ -94,7 +94,7 @@ def test_too_few_rows_are_inconclusive(in_use: MakeInUse) -> None:
     model.serve(0, rows(50, seed=6))
     result = model.look(0)
     assert result.suggestion.conclusion is Conclusion.INCONCLUSIVE
-    assert "50 rows are too few" in result.suggestion.reason
+    assert "too few rows to judge: 50 of at least 200" in result.suggestion.reason
 
 
 def test_an_empty_window_is_inconclusive_and_says_so(in_use: MakeInUse) -> None:
@@ -119,6 +119,36 @@ def test_silence_beyond_the_limit_is_an_alarm(in_use: MakeInUse) -> None:
     result = model.look(3)
     assert result.suggestion.conclusion is Conclusion.INVESTIGATE
     assert "no request for 74 hours" in result.suggestion.reason
+
+
+def test_a_day_with_far_fewer_rows_than_the_same_weekday_before_is_an_alarm(
+    in_use: MakeInUse,
+) -> None:
+    model = in_use()
+    for day in range(36):
+        model.serve(day, rows(20 if day == 35 else 200 + 10 * (day % 7), seed=100 + day))
+    assert model.look(35).suggestion.conclusion is Conclusion.FINE, "the day is not over"
+    result = model.look(36)
+    assert "20 rows on 5 June 2026, 200 are usual on this weekday" in result.suggestion.reason
+    assert check(result, "volume").verdict is Verdict.FAIL
+
+
+def test_a_constant_feature_a_feature_without_values_and_one_of_100_000_words(
+    in_use: MakeInUse,
+) -> None:
+    model = in_use()
+    model.serve(0, [[0.25, "north"]] * 300)
+    constant = model.look(0)
+    assert check(constant, "drift of x").verdict is Verdict.FAIL
+
+    model.serve(1, [[None, None]] * 300)
+    missing = model.look(1)
+    assert missing.metrics["features"]["x"]["kind"] == "missing"
+
+    model.serve(2, [[x, f"word {place}"] for place, (x, _) in enumerate(rows(100_000, seed=7))])
+    words = model.look(2)
+    assert words.metrics["features"]["c"]["kind"] == "unseen"
+    assert (model.folder / "summaries-3.npz").stat().st_size < 50_000
 
 
 def test_a_version_without_a_server_is_an_alarm(in_use: MakeInUse) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -12,9 +13,17 @@ from ml_pipeline.monitoring.conclusions import Conclusion, Finding
 from ml_pipeline.monitoring.feature_drift import FeatureVerdict, MonitoredFeature, judge_features
 from ml_pipeline.monitoring.monitored_model import PREDICTION
 from ml_pipeline.monitoring.summaries import DAY, FEATURE, RULE, LiveSummaries
+from ml_pipeline.monitoring.volume import day_volumes
+from ml_pipeline.statistics.alarm_budget import DAYS_PER_YEAR
 from ml_pipeline.statistics.drift_test import DriftTest
 
-SHARES = {"features": 0.4, "predictions": 0.2, "performance": 0.2, "data tests": 0.2}
+SHARES = {
+    "features": 0.4,
+    "predictions": 0.2,
+    "performance": 0.2,
+    "data tests": 0.1,
+    "volume": 0.1,
+}
 """Parts of the budget of false alarms."""
 SOURCE_FAULTS = ("missing", "unseen")
 """Kinds of drift that are usually a fault of the data's source: a retraining would learn it."""
@@ -128,6 +137,34 @@ def judge_rules(summaries: LiveSummaries, terms: Terms) -> Judgement:
     return Judgement(checks, findings, {"failing": shares, "left_out": rules.left_out}, undecided)
 
 
+def judge_volume(rows: Mapping[int, int], terms: Terms, first: int, last: int) -> Judgement:
+    """Compare the rows of each day that is over with those of the same weekdays before.
+
+    Args:
+        rows: Number of rows by day.
+        terms: Of all tests of this look.
+        first: The first day that no earlier look has judged.
+        last: The last day that is over.
+    """
+    name = "volume"
+    level = terms.budget * SHARES[name] / DAYS_PER_YEAR
+    volumes = day_volumes(rows, first, last)
+    if not volumes:
+        why = "no day that is over and has four earlier weeks to compare with"
+        return Judgement([Check(name=name, verdict=Verdict.SKIPPED, why=why)])
+    worst = min(volumes, key=lambda each: each.p_value)
+    expected = f"p above {level:.2g}: as on the same weekdays before"
+    observed = f"{worst.rows:,} rows on {shown_day(worst.day)}"
+    metrics = {"volume": {"day": as_date(worst.day).isoformat(), "rows": worst.rows}}
+    metrics["volume"] |= {"usual": round(worst.usual, 1), "p_value": worst.p_value}
+    if worst.p_value > level:
+        passed = Check(name=name, verdict=Verdict.PASS, observed=observed, expected=expected)
+        return Judgement([passed], metrics=metrics)
+    why = f"{observed}, {worst.usual:,.0f} are usual on this weekday"
+    failed = Check(name=name, verdict=Verdict.FAIL, observed=observed, expected=expected, why=why)
+    return Judgement([failed], [Finding(name, Conclusion.INVESTIGATE, why)], metrics)
+
+
 def drift_name(series: str) -> str:
     """Return the name of the alarm about a feature, or about the predictions."""
     return f"drift of {series}"
@@ -142,6 +179,11 @@ def shown_day(day: int) -> str:
     """Return a day, counted since 1970-01-01, as ``12 May 2026``."""
     found = as_date(day)
     return f"{found.day} {found:%B %Y}"
+
+
+def epoch_day(moment: datetime) -> int:
+    """Return the day of a moment, counted since 1970-01-01, in UTC."""
+    return int(moment.timestamp() // DAY)
 
 
 def as_date(day: int) -> date:
@@ -180,6 +222,9 @@ def _drift(name: str, verdict: FeatureVerdict, importance: float | None) -> Find
     text = f"drift in {name}: {effect_text(verdict.test)}, since {shown_day(verdict.first_day)}"
     if importance is not None:
         text += f" ({importance:.0%} of the model's importance)"
+    if verdict.test is not None and math.isfinite(verdict.test.detectable):
+        days = verdict.last_day - verdict.first_day + 1
+        text += f"; {days} {'day' if days == 1 else 'days'} show {smallest_text(verdict.test)}"
     source_fault = verdict.test is not None and verdict.test.kind in SOURCE_FAULTS
     of_feature = importance is not None and not source_fault
     conclusion = Conclusion.RETRAIN if of_feature else Conclusion.INVESTIGATE
@@ -203,6 +248,13 @@ def effect_text(test: DriftTest | None) -> str:
             return f"{test.effect:+.1%} of rows with a category that training did not see"
         case _:
             return f"shares of categories differ by {test.distance:.1%}"
+
+
+def smallest_text(test: DriftTest) -> str:
+    """Return the smallest effect that the window would have shown with power 0.8."""
+    if test.kind == "location":
+        return f"{test.detectable:.2f} sd and more"
+    return f"differences of {test.detectable:.1%} of rows and more"
 
 
 def _check(name: str, verdict: FeatureVerdict, *, required: bool = True, note: str = "") -> Check:

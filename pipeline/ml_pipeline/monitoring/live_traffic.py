@@ -131,7 +131,10 @@ def _rows(
         passed = Check(name=name, verdict=Verdict.PASS, observed=reading.rows, expected=enough)
         return passed, None
     if reading.rows:
-        expected, why = enough, f"{known_rows} rows are too few to judge"
+        expected, why = (
+            enough,
+            f"too few rows to judge: {known_rows} of at least {section.min_rows}",
+        )
     else:
         why = "no row was predicted since the last look"
     undecided = Check(

@@ -13,7 +13,7 @@ from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.core.report import Check, Progress, Verdict
 from ml_pipeline.monitoring import alarms, drift_judgement
 from ml_pipeline.monitoring.conclusions import Conclusion, Finding, Suggestion, conclude
-from ml_pipeline.monitoring.drift_judgement import Judgement, Terms, as_date
+from ml_pipeline.monitoring.drift_judgement import Judgement, Terms, as_date, epoch_day
 from ml_pipeline.monitoring.live_rules import LiveRules
 from ml_pipeline.monitoring.live_traffic import Traffic, judge_traffic
 from ml_pipeline.monitoring.log_reading import LogReading, read_log
@@ -152,6 +152,10 @@ class Look:
             )
         )
         judged.append(drift_judgement.judge_rules(summaries, terms))
+        today = epoch_day(self.now)
+        last = 0 if self._continued is None else epoch_day(self._continued.at)
+        rows = summaries.rows_by_day
+        judged.append(drift_judgement.judge_volume(rows, terms, last, today - 1))
         judged.append(performance.judge(self.now, terms))
         judged.append(self._age())
         return judged

@@ -93,6 +93,14 @@ class LiveSummaries:
         return 0 if summary is None else summary.rows
 
     @property
+    def rows_by_day(self) -> Mapping[int, int]:
+        summary = self.by_series.get(PREDICTION)
+        if summary is None:
+            return {}
+        counts = summary.counts.sum(axis=1).tolist()
+        return dict(zip(summary.units.tolist(), counts, strict=True))
+
+    @property
     def last_day(self) -> int | None:
         """The newest day with a row, counted since 1970-01-01."""
         summary = self.by_series.get(PREDICTION)
