@@ -45,12 +45,12 @@ def predicted(values: list[list[Any]]) -> list[float]:
     return [float(1 / (1 + np.exp(-score))) for score in scores]
 
 
-def reference_file(count: int = 4000) -> bytes:
-    """Return 4000 training rows of 200 days, with the model's predictions."""
+def reference_file(count: int = 10_000, days: int = 500) -> bytes:
+    """Return training rows of so many days, with the model's predictions."""
     values = rows(count, seed=1)
     frame = pd.DataFrame(values, columns=["x", "c"])
     frame["__probability"] = predicted(values)
-    frame[artefacts.UNIT_COLUMN] = np.arange(count) // (count // 200) + 20_000
+    frame[artefacts.UNIT_COLUMN] = np.arange(count) // (count // days) + 20_000
     content = io.BytesIO()
     frame.to_parquet(content, index=False)
     return content.getvalue()
