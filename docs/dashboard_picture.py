@@ -28,7 +28,7 @@ from matplotlib.ticker import FuncFormatter
 
 DASHBOARD = Path(__file__).resolve().parents[1] / "templates/grafana/dashboard.json"
 COLUMNS, ROW_INCHES, WIDTH_INCHES, DPI = 24, 0.24, 11.0, 90
-TITLE_ROWS, AXIS_ROWS, MARGIN = 1.4, 1.2, 0.045
+TITLE_ROWS, AXIS_ROWS, MARGIN = 1.4, 1.2, 0.055
 """Rows of a panel above and below its axes, and the share of the width left of them."""
 SCRAPE_SECONDS = 15
 POINTS = 240
@@ -103,10 +103,11 @@ def shown(value: float, unit: str) -> str:
 
 
 def draw_stat(axes: Axes, panel: Series, results: Sequence[list[Series]]) -> None:
-    unit = panel["fieldConfig"]["defaults"]["unit"]
+    defaults = panel["fieldConfig"]["defaults"]
+    decimals, unit = defaults.get("decimals", 6), defaults["unit"]
     by_name = panel["options"]["textMode"] == "name"
     texts = [
-        each["name"] if by_name else shown(round(float(each["values"][-1][1]), 6), unit)
+        each["name"] if by_name else shown(round(float(each["values"][-1][1]), decimals), unit)
         for each in results[0]
     ]
     axes.text(0.5, 0.5, ", ".join(texts) or "no data", ha="center", va="center", fontsize=13)

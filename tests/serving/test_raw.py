@@ -67,18 +67,19 @@ def test_the_worker_does_not_get_the_token(served):
     assert predict(client, [ROW]).json()["predictions"][0]["probability"] == alone
 
 
-def test_features_of_raw_rows_are_counted(served):
-    def counted():
-        lines = client.get("/metrics").text.splitlines()
-        return {
-            name: float(value)
-            for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")
-        }
+def counted(client):
+    lines = client.get("/metrics").text.splitlines()
+    return {
+        name: float(value)
+        for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")
+    }
 
+
+def test_features_of_raw_rows_are_counted(served):
     _, client, _ = served
-    before = counted()
+    before = counted(client)
     assert predict(client, [ROW, ROW | {"spent": 3.0}]).status_code == 200
-    after = counted()
+    after = counted(client)
     assert after["ml_serving_rows_total"] - before["ml_serving_rows_total"] == 2
     name = 'ml_serving_feature_out_of_range_total{feature="x"}'
     assert after[name] - before[name] == 2, "the bundle has no range of x"
@@ -111,6 +112,17 @@ def test_invalid_raw_rows_are_refused(served, body, status, expected_message):
     assert (response.status_code, expected_message in response.json()["error"]) == (status, True), (
         response.text
     )
+
+
+def test_raw_rows_that_do_not_fit_are_refused_for_their_features(served):
+    _, client, _ = served
+    before = counted(client)
+    assert predict(client, [ROW | {"client": None}]).status_code == 422
+    records = {"dataframe_records": [{"spent": 3.0}]}
+    assert client.post("/invocations", json=records).status_code == 400
+    after = counted(client)
+    name = 'ml_serving_refused_total{reason="features"}'
+    assert after[name] - before[name] == 2
 
 
 def test_a_lone_surrogate_is_a_client_error(served):
@@ -220,6 +232,7 @@ class TestApplication:
             line for line in api.get("/metrics").text.splitlines() if "_requests_total{" in line
         ]
         assert counted == ['ml_serving_requests_total{path="/predict/raw",status="400"} 1.0']
+        assert 'ml_serving_refused_total{reason="features"} 1.0' in api.get("/metrics").text
 
     @pytest.mark.slow
     def test_disabled_raw_rows_are_404(self, bundle):

@@ -419,10 +419,12 @@ class InvocationsEndpoint(PredictionEndpoint):
             try:
                 computed = await self._features.compute(frame)
             except RequestError as refusal:
-                is_schema_error = refusal.status in (422, UNAVAILABLE)
+                is_schema_error = refusal.schema_error or refusal.status == UNAVAILABLE
                 status = self._format.schema_error if is_schema_error else refusal.status
                 message = f"{raw_error.error}; as raw rows: {refusal}"
-                raise RequestError(status, message, refusal.retry_after) from None
+                raise RequestError(
+                    status, message, refusal.retry_after, schema_error=is_schema_error
+                ) from None
             request.rows, request.many = computed.rows, True
 
     def _parse(self, request: PredictionRequest) -> None:

@@ -38,7 +38,7 @@ RETRY_SECONDS = 5.0
 END_SECONDS = 5.0
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Passed to the worker besides the system's variables; the server's token is not passed."""
-UNAVAILABLE = 501
+UNAVAILABLE, SCHEMA_ERROR = 501, 422
 OOM_SCORE_ADJ = "1000"
 MODULE = "ml_pipeline.scoring.feature_worker"
 REQUIRED_MODULES = ("ml_pipeline.scoring", "pandas")
@@ -155,7 +155,8 @@ class FeatureWorker:
         finally:
             self.waiting -= 1
         if isinstance(features, Failure):
-            raise RequestError(features.status, features.error)
+            is_schema_error = features.status == SCHEMA_ERROR
+            raise RequestError(features.status, features.error, schema_error=is_schema_error)
         return features
 
     async def close(self) -> None:

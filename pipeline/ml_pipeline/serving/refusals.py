@@ -12,7 +12,7 @@ Reason = Literal[
 ]
 REASONS: Final[dict[Reason, str]] = {
     "authorization": "401",
-    "format": "400, 408 or 422: the body, or raw rows in it, cannot be read",
+    "format": "400, 408 or 422: the body cannot be read",
     "features": "422, or 400 on /invocations: a row does not fit the model",
     "contract": "409",
     "size": "413",
@@ -46,6 +46,8 @@ def refusal_of(error: Exception) -> Refusal | None:
         return Refusal("features", error.feature if error.unseen else None)
     if not isinstance(error, RequestError):
         return None
+    if error.schema_error:
+        return Refusal("features")
     if error.status < SERVER_FAULT:
         return Refusal(BY_STATUS.get(error.status, "format"))
     reason = BY_STATUS.get(error.status)

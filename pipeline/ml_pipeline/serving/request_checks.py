@@ -21,9 +21,18 @@ BODY_TIMED_OUT = "late"
 class RequestError(Exception):
     """A request that gets an error response with ``status`` and one line."""
 
-    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        retry_after: int | None = None,
+        *,
+        schema_error: bool = False,
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.schema_error = schema_error
+        """Whether the body can be read, and its rows do not fit the model."""
         self.retry_after = retry_after
         """Seconds after which the client may retry."""
 
