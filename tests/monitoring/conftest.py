@@ -59,7 +59,8 @@ class LabelDesk:
         values = {"label": "label", "delay_days": 7, **section}
         if "keys" not in values:
             values = {"request_id": "id", **values}
-        source = {"kind": "csv", "path": "labels.csv", **values.pop("source", {})}
+        given = values.pop("source", {})
+        source = given if "kind" in given else {"kind": "csv", "path": "labels.csv", **given}
         self.section = LabelSource(source=source, **values)
         self.problem, self.task, self.look = problem, BINARY, 0
         self.group_by: tuple[str, ...] = ()

@@ -1,9 +1,11 @@
 """Late labels: each served row gets its label once, and what is amiss is said."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -85,6 +87,16 @@ class TestByRequest:
         assert check.verdict is Verdict.INCONCLUSIVE
         assert "2 rows cannot be joined" in check.why
         assert "set monitor.labels.row" in check.why
+
+
+def test_labels_may_come_from_a_database(desk):
+    desk = desk(source={"kind": "sql", "url": "sqlite:///labels.db", "query": "select * from t"})
+    with sqlite3.connect(desk.project.root / "labels.db") as database:
+        database.execute("create table t (id text, label integer)")
+        database.execute("insert into t values ('a', 1), ('b', null), ('007', 0)")
+    database.close()
+    desk.at(NOW, served(["a", "b", "007"]))
+    assert found(desk) == [("a", 0, "1"), ("007", 0, "0")]
 
 
 class TestFaults:
@@ -273,6 +285,20 @@ class TestTimeZones:
     def test_a_source_may_have_dates_local_times_or_times_with_a_zone(self, desk, written):
         desk = desk(keys={"date": "date"}, time_zone="Asia/Kathmandu")
         desk.labels(f"{written},1", header="date,label")
+        moment = datetime(2026, 5, 19, 6, tzinfo=UTC)
+        assert desk.at(moment + DAY, served(["a"], at=moment)).labelled == 1
+
+    @pytest.mark.parametrize("zone", [None, "UTC", "America/New_York"])
+    def test_moments_of_a_parquet_file_may_have_a_zone(self, desk, zone):
+        desk = desk(
+            keys={"date": "date"},
+            time_zone="Asia/Kathmandu",
+            source={"kind": "parquet", "path": "labels.parquet"},
+        )
+        local = pd.Timestamp("2026-05-19 00:30", tz="Asia/Kathmandu")
+        written = local.tz_localize(None) if zone is None else local.tz_convert(zone)
+        frame = pd.DataFrame({"date": [written], "label": [1]})
+        frame.to_parquet(desk.project.root / "labels.parquet")
         moment = datetime(2026, 5, 19, 6, tzinfo=UTC)
         assert desk.at(moment + DAY, served(["a"], at=moment)).labelled == 1
 

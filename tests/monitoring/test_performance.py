@@ -103,6 +103,21 @@ class TestRealised:
         assert str(found) == "no label has come"
 
 
+def test_a_regression_is_compared_by_its_own_metric():
+    rng = np.random.default_rng(9)
+    task = Regression()
+
+    def rows(scale):
+        predictions = rng.normal(size=600)
+        labels = predictions + scale * rng.normal(size=600)
+        return LabelledRows(labels, predictions, 20_000 + np.repeat(np.arange(30), 20))
+
+    expected = gate(rows(1.0), "mae", task)
+    assert expected.calibration is None, "it cannot be estimated"
+    assert realised(rows(1.0), task, "mae", expected).p_value > 0.01
+    assert realised(rows(2.0), task, "mae", expected).p_value < 1e-3
+
+
 def gate_of(seed):
     """Return an expectation by 30 other days, without resampling."""
     rows = world(seed + 10_000)

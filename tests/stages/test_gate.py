@@ -25,6 +25,7 @@ from ml_pipeline.registry.records import GATE_RECORD
 from ml_pipeline.registry.registry import Registry
 from ml_pipeline.stages import runner
 from ml_pipeline.stages.context import Context
+from ml_pipeline.stages.monitor import expected_of
 from ml_pipeline.stages.table import STAGES, TrainFlags
 
 from tests.champions import make_champion
@@ -197,6 +198,10 @@ class TestFirstDelivery:
         facts = gather_facts(first.registry, challenger, None, Policy())
         assert facts.gate_digest == metrics["record"]
         assert facts.gate.metrics["expected"] == expected
+        monitored = expected_of(first.context("gate"), challenger.digest)
+        assert monitored is not None
+        assert monitored.to_json() == expected
+        assert expected_of(first.context("gate"), "0" * 64) is None
         assert facts.gate.summary == done.report.summary
 
     def test_promotions_that_were_worse_than_expected_are_shown_to_the_approver(

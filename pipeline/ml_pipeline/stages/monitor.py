@@ -92,7 +92,7 @@ def run(context: Context[NoFlags]) -> Outcome:
                 served.version,
                 context.home,
                 read_history(context.home) if environment == PRODUCTION else (),
-                partial(_expected_of, context),
+                partial(expected_of, context),
             ),
         )
         result = look.run()
@@ -121,7 +121,7 @@ def run(context: Context[NoFlags]) -> Outcome:
     )
 
 
-def _expected_of(context: Context[NoFlags], digest: str) -> ExpectedPerformance | None:
+def expected_of(context: Context[NoFlags], digest: str) -> ExpectedPerformance | None:
     """Return the expected performance in the gate's record of a registered bundle.
 
     Raises:
