@@ -11,6 +11,7 @@ import copy
 import json
 import socket
 import socketserver
+import subprocess
 import sys
 import threading
 import time
@@ -40,7 +41,7 @@ with socket.socket(socket.AF_UNIX) as cluster:
     cluster.sendall(json.dumps([sys.argv[1:], given]).encode() + b"\\n")
     answer = json.loads(cluster.makefile().readline())
 sys.stderr.write(answer["stderr"])
-sys.stdout.write(answer["stdout"])
+sys.stdout.buffer.write(answer["stdout"].encode("latin-1"))
 sys.stdout.flush()
 if "port-forward" in sys.argv and not answer["code"]:
     signal.pause()
@@ -58,6 +59,7 @@ class Pod:
     def __init__(self, cluster, template):
         self.template = template
         self.waiting = None
+        self.port = None
         self.process = None
         self._was_ready = False
         container = template["spec"]["containers"][0]
@@ -122,7 +124,7 @@ class Pod:
             status["lastState"] = {"terminated": {"exitCode": code, "message": said}}
         return {
             "kind": "Pod",
-            "metadata": {"labels": labels},
+            "metadata": {"labels": labels, "name": f"pod-{self.port}"},
             "status": {"containerStatuses": [status]},
         }
 
@@ -205,7 +207,7 @@ class Cluster:
         switches = {"--ignore-not-found", "--server-side", "--force-conflicts", "--wait=false"}
         valued = {
             *("--namespace", "--context", "--output", "--selector", "--field-manager"),
-            *("--filename", "--timeout", "--type", "--patch", "--address"),
+            *("--filename", "--timeout", "--type", "--patch", "--address", "--container"),
         }
         options, plain, rest = {}, [], iter(words)
         for word in rest:
@@ -213,6 +215,8 @@ class Cluster:
                 options[word] = True
             elif word in valued:
                 options[word] = next(rest)
+            elif word == "--":
+                return options, [*plain, *rest]
             elif word.startswith("-"):
                 raise Refusal(f"error: unknown flag: {word}")
             else:
@@ -311,6 +315,23 @@ class Cluster:
         if not pods:
             raise Refusal("error: unable to forward port because pod is not running")
         return f"Forwarding from 127.0.0.1:{pods[-1].port} -> 8000\n"
+
+    def exec(self, words, options, stdin):
+        """Run a program of the image in the pod, whose folders are the double's."""
+        name, python, *arguments = words
+        assert options["--container"] == "server"
+        assert python == "/opt/ml-pipeline/bin/python"
+        folder = self.root / name
+        with self._lock:
+            if not any(f"pod-{pod.port}" == name for pods in self._pods.values() for pod in pods):
+                raise Refusal(f'Error from server (NotFound): pods "{name}" not found')
+        arguments = [
+            each.replace("/var/lib/ml-pipeline", str(folder / "predictions")) for each in arguments
+        ]
+        ran = subprocess.run([sys.executable, *arguments], capture_output=True, check=False)
+        if ran.returncode:
+            raise Refusal(ran.stderr.decode().splitlines()[-1])
+        return ran.stdout.decode("latin-1")
 
     # --- what a cluster does by itself --------------------------------------------------------
 

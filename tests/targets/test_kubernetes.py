@@ -8,6 +8,7 @@ from ml_pipeline.config import PredictionLogSection
 from ml_pipeline.core.errors import EnvironmentFault, Refused, UsageError
 from ml_pipeline.project.doctor_environments import examine
 from ml_pipeline.serving.prediction_log import read
+from ml_pipeline.targets.base import HasRemotePredictionLog
 from ml_pipeline.targets.kubernetes.kubectl import Kubectl
 
 from tests.servers import TOKEN, served_version
@@ -49,6 +50,34 @@ def test_predictions_are_logged_in_the_pod(place, cluster, make_bundle):
     (folder,) = cluster.root.glob("pod-*/predictions/predictions")
     found = [entry for _, entry in read(folder) if not entry.is_probe]
     assert [entry.features for entry in found] == [[[1.0, "north"]]]
+
+
+def test_logs_of_pods_are_copied_before_their_version_is_removed(
+    place, cluster, make_bundle, caplog
+):
+    """Where that is forbidden it is an error, but of no deploy or stop."""
+
+    def forbidden(words):
+        if words[0] == "exec":
+            raise Refusal("Error from server (Forbidden): pods is forbidden")
+
+    def logged():
+        folder = place.home / "predictions/staging"
+        return len([1 for _, entry in read(folder) if not entry.is_probe])
+
+    assert isinstance(place.target, HasRemotePredictionLog)
+    place.deploy(make_bundle(), 1)
+    served_version(place.url)
+    place.target.fetch_predictions(place.placement)
+    assert logged() == 1
+    served_version(place.url)
+    place.deploy(make_bundle("two", weight=2.0), 2)
+    assert logged() == 2
+    cluster.before = forbidden
+    with pytest.raises(EnvironmentFault, match=r"Forbidden.*create on pods/exec in namespace ml"):
+        place.target.fetch_predictions(place.placement)
+    assert place.stop()
+    assert "the prediction log of pods of staging is lost: kubectl exec" in caplog.text
 
 
 def test_without_log_and_raw_rows_a_pod_has_no_volume(place, cluster, make_bundle):
@@ -132,7 +161,16 @@ class TestSwitch:
         cluster.calls.clear()
         place.deploy(other, 2)
         order = [words[0] for words in cluster.calls if words[0] not in ("get", "rollout")]
-        assert order == ["apply", "port-forward", "patch", "apply", "delete", "delete"]
+        assert order == [
+            "apply",
+            "port-forward",
+            "patch",
+            "apply",
+            "delete",
+            "exec",
+            "exec",
+            "delete",
+        ]
 
     @pytest.mark.parametrize("verb", ["apply", "rollout", "port-forward", "patch"])
     def test_a_failed_call_leaves_the_old_version(self, place, cluster, make_bundle, other, verb):

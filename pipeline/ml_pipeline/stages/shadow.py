@@ -5,9 +5,11 @@ The requests are replayed to both, or production's server copies its own (a live
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import workdir
-from ml_pipeline.core.errors import UsageError
+from ml_pipeline.core.errors import EnvironmentFault, UsageError
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.online import live_shadow, recorded_requests, shadow_replay
 from ml_pipeline.online.deployed_version import check_served_version, find_deployment, model_of
@@ -103,8 +105,9 @@ def _requests(
 ) -> ReplayRequests:
     section = context.config.shadow
     recorded: list[recorded_requests.RecordedRow] = []
-    if champion is not None and version is not None and section.source != "holdout":
-        folder = recorded_requests.prediction_log_folder(context.project, context.home, PRODUCTION)
+    has_champion = champion is not None and section.source != "holdout"
+    folder = _log_folder(context) if has_champion else None
+    if champion is not None and version is not None and folder is not None:
         recorded = recorded_requests.newest(
             folder,
             version=version.number,
@@ -114,7 +117,7 @@ def _requests(
         redacted = recorded_requests.redacted_features(folder, version.number)
         if redacted and len(recorded) < section.min_requests:
             why = f"the prediction log lacks values of {', '.join(redacted)} (serving.redact)"
-            if section.source == "recorded":
+            if section.source == "recorded" and not recorded:
                 raise UsageError(
                     f"{why}, so its requests cannot be replayed",
                     hint="set shadow.source to holdout, or start a live shadow with --start",
@@ -128,6 +131,22 @@ def _requests(
         recorded,
         has_holdout=section.source != "recorded" and context.trained(bundle.identity),
     )
+
+
+def _log_folder(context: Context[ShadowFlags]) -> Path | None:
+    """Return the folder of production's log; None if it cannot be copied and others will do.
+
+    Raises:
+        EnvironmentFault: it cannot be copied, and only recorded requests are to be replayed.
+    """
+    try:
+        return recorded_requests.prediction_log_folder(context.project, context.home, PRODUCTION)
+    except EnvironmentFault as fault:
+        if context.config.shadow.source == "recorded":
+            raise
+        why = f"the prediction log is unavailable: {fault.fault}"
+        context.progress(f"{why}; replaying the holdout", 0.2)
+        return None
 
 
 def _start(

@@ -22,7 +22,9 @@ MAX_LIST_BYTES = 4 << 20
 NAME = re.compile(r"[0-9A-Za-z.-]+" + re.escape(prediction_log.SUFFIX))
 
 
-def copy_log(archive: Iterator[bytes], folder: Path, serving: ServingSection) -> None:
+def copy_log(
+    archive: Iterator[bytes], folder: Path, serving: ServingSection, *, servers: int = 1
+) -> None:
     """Copy the files of a prediction log into ``folder``, and remove those beyond the limits.
 
     Of a file that grew only the new part is copied: the former part stays as it is here, so that
@@ -33,6 +35,8 @@ def copy_log(archive: Iterator[bytes], folder: Path, serving: ServingSection) ->
         archive: a tar of the log's folder.
         folder: created if necessary, readable by its owner only.
         serving: has the limits.
+        servers: with logs of their own that are copied into the folder; each may have ``keep``
+            files and ``total_bytes``.
 
     Raises:
         EnvironmentFault: the archive is incomplete, or a file cannot be written.
@@ -42,9 +46,8 @@ def copy_log(archive: Iterator[bytes], folder: Path, serving: ServingSection) ->
         with locks.locked(lock_path(folder)), open_stream(archive) as content:
             for entry in content:
                 _copy_entry(content, entry, folder)
-            log_retention.remove_expired(
-                prediction_log.files(folder), server_arguments.retention(serving), now=time.time()
-            )
+            retention = server_arguments.retention(serving, servers)
+            log_retention.remove_expired(prediction_log.files(folder), retention, now=time.time())
     except (OSError, tarfile.TarError) as error:
         raise EnvironmentFault(
             f"the prediction log cannot be copied to {folder}: {error}"

@@ -98,7 +98,13 @@ def hashes_features(serving: ServingSection) -> bool:
     return serving.prediction_log.enabled and "hash" in serving.redact.values()
 
 
-def retention(serving: ServingSection) -> Retention:
-    """Return how long files of the prediction log are kept."""
+def retention(serving: ServingSection, servers: int = 1) -> Retention:
+    """Return how long files of the prediction log are kept.
+
+    Args:
+        serving: the configuration.
+        servers: whose logs are in one folder, each with the limits of the configuration.
+    """
     log = serving.prediction_log
-    return Retention(keep=log.keep, keep_days=log.keep_days, total_bytes=log.total_bytes)
+    total = None if log.total_bytes is None else servers * log.total_bytes
+    return Retention(keep=servers * log.keep, keep_days=log.keep_days, total_bytes=total)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ FIELD_MANAGER = "ml-pipeline"
 SECONDS = 60.0
 """Timeout of a call; for a rollout its own timeout is added."""
 FORWARD_SECONDS = 20.0
+EXEC_SECONDS = 600.0
+"""Longest time of a command in a container."""
 OUTPUT = 1 << 16
 FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ->")
 
@@ -102,6 +105,38 @@ class Kubectl:
             finally:
                 process.terminate()
                 process.wait()
+
+    def output_of(self, pod: str, container: str, command: Sequence[str]) -> Iterator[bytes]:
+        """Run a command in a container and yield its standard output in chunks."""
+        arguments = ["exec", pod, "--container", container, "--", *command]
+        with (
+            tempfile.TemporaryFile() as errors,
+            _kubectl_installed(),
+            subprocess.Popen(
+                [*self._command, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=_environment(),
+            ) as process,
+        ):
+            assert process.stdout is not None
+            timer = threading.Timer(EXEC_SECONDS, process.kill)
+            timer.start()
+            try:
+                while chunk := process.stdout.read(OUTPUT):
+                    yield chunk
+                code = process.wait()
+            finally:
+                timer.cancel()
+                process.kill()
+            if code:
+                errors.seek(0)
+                lines = errors.read().decode(errors="replace").strip().splitlines()
+                raise EnvironmentFault(
+                    f"kubectl exec {pod}: {lines[-1] if lines else f'exit code {code}'}",
+                    expected=f"the verb create on pods/exec in namespace {self.namespace}",
+                )
 
     # --- calls --------------------------------------------------------------------------------
 

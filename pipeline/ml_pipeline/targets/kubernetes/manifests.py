@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ml_pipeline.targets.base import Placement
 
 PRODUCTION = "production"
+CONTAINER = "server"
 PORT = 8000
 USER = 10001
 """Port and user of docker/server.Dockerfile."""
@@ -347,7 +348,7 @@ def _container(workload: Workload) -> Document:
     variables = [(TOKEN_VARIABLE, TOKEN_KEY)]
     variables += [(REDACT_VARIABLE, REDACT_KEY)] if hashes else []
     return {
-        "name": "server",
+        "name": CONTAINER,
         "image": workload.image,
         "args": arguments,
         "env": [

@@ -99,6 +99,17 @@ class EnvironmentObjects:
     def versions(self) -> list[VersionDeployment]:
         return [VersionDeployment(found) for found in self.cluster.find("deployment", self._labels)]
 
+    def running_pods(self) -> list[str]:
+        """Return the names of the pods of all versions whose server runs."""
+        return [
+            str(pod["metadata"]["name"])
+            for pod in self.cluster.find("pod", self._labels)
+            if any(
+                "running" in status.get("state", {})
+                for status in pod.get("status", {}).get("containerStatuses", [])
+            )
+        ]
+
     def selected(self) -> str | None:
         """Return the selected value of the label ``version``; None without a Service."""
         service = self.cluster.get("service", self._app)

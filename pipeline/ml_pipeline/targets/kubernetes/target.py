@@ -8,6 +8,7 @@ changed meanwhile, and the old Deployment is kept until the switch is decided.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,13 +17,15 @@ from ml_pipeline.bundle.reader import Bundle
 from ml_pipeline.core import workdir
 from ml_pipeline.core.documents import DocumentError, read_json
 from ml_pipeline.core.errors import EnvironmentFault, PipelineError, Refused
+from ml_pipeline.serving import prediction_log
 from ml_pipeline.serving.access import read_token
-from ml_pipeline.targets import environment_lock
+from ml_pipeline.targets import copy_prediction_log, environment_lock, server_arguments
 from ml_pipeline.targets.base import Deployment, Placement
 from ml_pipeline.targets.handover import BaseHandover
 from ml_pipeline.targets.kubernetes.kubectl import Kubectl
 from ml_pipeline.targets.kubernetes.manifests import (
     ANNOTATION_PREFIX,
+    CONTAINER,
     PORT,
     Document,
     Workload,
@@ -46,10 +49,28 @@ if TYPE_CHECKING:
     from ml_pipeline.core.locks import Lock
 
 SCHEMA = "ml-pipeline/kubernetes/1"
+PYTHON = "/opt/ml-pipeline/bin/python"
+"""In the image of docker/server.Dockerfile."""
+ARCHIVE_LOG = """\
+import contextlib, json, os, sys, tarfile
+folder, known = sys.argv[1], json.loads(sys.argv[2])
+with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        path = os.path.join(folder, name)
+        with contextlib.suppress(FileNotFoundError):  # removed by the rotation meanwhile
+            if os.path.getsize(path) != known.get(name):
+                archive.add(path, name)
+"""
+"""Writes a folder to standard output as a tar, without files of a known size.
+
+A program in Python, since the image may have no command ``tar``.
+"""
 PUBLIC_KINDS = ("Service", "Ingress")
 PUBLIC_SECONDS = 30.0
 """Time for all nodes and the ingress to follow a change of the Service."""
 READY_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
 
 
 class KubernetesTarget:
@@ -82,6 +103,16 @@ class KubernetesTarget:
             return None
         return served.deployment(placement.home)
 
+    def fetch_predictions(self, placement: Placement) -> None:
+        """See ``HasRemotePredictionLog.fetch_predictions``. It needs ``create`` on ``pods/exec``.
+
+        A pod that has ended took its log with it, but for what was copied before.
+        """
+        app = _known_app(placement)
+        if app is None:
+            return
+        _fetch_predictions(placement, EnvironmentObjects(_cluster(placement), app))
+
     def stop(self, placement: Placement) -> bool:
         app = _known_app(placement)
         if app is None:
@@ -89,6 +120,8 @@ class KubernetesTarget:
         with environment_lock.acquire(placement):
             objects = EnvironmentObjects(_cluster(placement), app)
             running = bool(objects.versions())
+            if running:
+                _save_predictions(placement, objects)
             objects.delete_all()
             _record(placement).unlink(missing_ok=True)
         return running
@@ -132,6 +165,7 @@ class KubernetesHandover(BaseHandover):
     def _keep(self) -> None:
         tag = self._previous.tag
         if tag not in (None, self._spec.workload.tag):
+            _save_predictions(self._placement, self._objects)
             self._objects.delete_version(str(tag))
 
     def _revert(self) -> None:
@@ -292,6 +326,26 @@ def _responds(placement: Placement) -> bool:
 
 
 # --- records in the home ----------------------------------------------------------------------
+
+
+def _fetch_predictions(placement: Placement, objects: EnvironmentObjects) -> None:
+    if not placement.serving.prediction_log.enabled:
+        return
+    folder = server_arguments.log_folder(placement)
+    pods = objects.running_pods()
+    for pod in pods:
+        known = {path.name: path.stat().st_size for path in prediction_log.files(folder)}
+        command = [PYTHON, "-c", ARCHIVE_LOG, str(server_arguments.LOG_FOLDER), json.dumps(known)]
+        chunks = objects.cluster.output_of(pod, CONTAINER, command)
+        copy_prediction_log.copy_log(chunks, folder, placement.serving, servers=len(pods))
+
+
+def _save_predictions(placement: Placement, objects: EnvironmentObjects) -> None:
+    """Copy the log of pods that are about to be deleted; failure is a warning, not an error."""
+    try:
+        _fetch_predictions(placement, objects)
+    except EnvironmentFault as fault:
+        logger.warning("the prediction log of pods of %s is lost: %s", placement.name, fault)
 
 
 def _cluster(placement: Placement) -> Kubectl:
