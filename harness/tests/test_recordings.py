@@ -67,6 +67,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "parameters-second-build": {"builds": 2},
     "params-and-env": {"builds": 2},
     "post-order-success": {"builds": 2},
+    "retrain-cause": {"sandbox": False},
     "replayed": {
         "builds": 2,
         "started_by": "carol",

@@ -55,6 +55,8 @@ def test_the_cause_of_the_parameter_reaches_the_training_and_the_description(
     cause = f"{DRIFT}; $BUILD_ID $(id)\n'\"" if hostile else DRIFT
     build = deliver(parameters={"CAUSE": cause}, restart_everywhere=not hostile)
     assert build.result == "SUCCESS", build.text
+    (prompt,) = build.calls("input")
+    assert prompt.arguments["message"].endswith(f"; cause: {' '.join(cause.split())}")
     assert package.flags("train")["cause"] == " ".join(cause.split())
     assert build.description == (
         f"version 7 is in production: http://127.0.0.1:8000; cause: {' '.join(cause.split())}"

@@ -12,7 +12,7 @@ class ApprovalPrompt implements Serializable {
 
     /** Prompts until an answer has a reason, three times at most; returns `by` and `reason`. */
     Map ask(Map gate, Map arguments) {
-        String question = question(gate)
+        String question = question(gate) + cause(arguments)
         String url = new ReportPublisher(steps).url(gate)
         // The page of a prompt shows one heading, without line breaks and links: the rest is logged, where addresses are links.
         String checks = gate.openChecks ? "Checks that are not passed: ${gate.openChecks}, listed under mlGate above." : 'All checks are passed.'
@@ -51,12 +51,24 @@ class ApprovalPrompt implements Serializable {
         return gate.summary.replaceAll('\\s+', ' ') - 'may be promoted: '
     }
 
+    /** Why the model was trained, as the end of the question; '' where nobody said. */
+    private String cause(Map arguments) {
+        BuildState build = new BuildState(steps)
+        Map state = build.read()
+        String cause = build.project(state, build.resolve(state, new ProjectFolder(steps).of(arguments))).lines.cause
+        return cause ? "; ${shortened(cause)}" : ''
+    }
+
+    @NonCPS
+    private String shortened(String text) {
+        return text.length() > 140 ? text.take(140).replaceAll('[ ,]+[^ ]*$', '') + ' …' : text
+    }
+
     @NonCPS
     private String question(Map gate) {
         String summary = comparison(gate)
         String over = gate.championVersion ? " over version ${gate.championVersion}" : ', the first in production'
-        String shown = summary.length() > 140 ? summary.take(140).replaceAll('[ ,]+[^ ]*$', '') + ' …' : summary
-        return "Promote ${gate.model} version ${gate.version}${over}? ${shown}".toString()
+        return "Promote ${gate.model} version ${gate.version}${over}? ${shortened(summary)}".toString()
     }
 
     /** Person and reason, of everything that `input` may return; null for what was not sent. */

@@ -25,6 +25,13 @@ class BuildDescription implements Serializable {
         steps.currentBuild.description = combined(state.projects)
     }
 
+    /** Adds why the model is trained. */
+    void addCause(Map arguments, String cause) {
+        if (cause?.trim()) {
+            add(arguments, 'cause', "cause: ${cause.trim()}")
+        }
+    }
+
     /** Fails the build with a message that stays in the description. */
     void fail(Map arguments, String message, String stage = null) {
         add(arguments, 'failure', message, stage)

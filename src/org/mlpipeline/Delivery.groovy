@@ -55,9 +55,7 @@ class Delivery implements Serializable {
             }
             cause = training.cause ?: training.why
         }
-        if (cause) {
-            description.add(config, 'cause', "cause: ${cause}")
-        }
+        description.addCause(config, cause)
         return cause
     }
 

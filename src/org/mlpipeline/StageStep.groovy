@@ -25,6 +25,7 @@ class StageStep implements Serializable {
             if (stage.home && dryRun) {
                 return skip(step, stage, arguments)
             }
+            description.addCause(arguments, arguments.cause)
             Map result = runOnAgent(stage, arguments, flags(stage, arguments))
             new ReportPublisher(steps).log(step, result)
             if (stage.commitCheck && !dryRun) {

@@ -38,6 +38,8 @@ class Run {
     private EnvVars cachedVariables
     private String cachedDisplayName
     final Map<String, Object> parameterValues = [:]
+    /** Those that the step `build` passed although the job does not define them: `params` has them, `env` does not. */
+    final Set<String> undefinedParameters = [] as Set
     final Map<String, Result> warnings = [:]
     Long started
     boolean finished
@@ -78,8 +80,10 @@ class Run {
         boolean byIndexing = causes.any { it._class == 'jenkins.branch.BranchIndexingCause' } // has no parameters
         List<Map> defined = byIndexing ? [] : job.properties.parameters as List<Map>
         defined.each { parameterValues[it.name as String] = it.value }
+        boolean startedByBuildStep = causes.any { cause -> Controller.current.jobs[cause.upstreamProject] }
         (scenario.parameters as Map)?.each { name, value ->
             Describable definition = defined.find { it.name == name }?.definition as Describable
+            if (definition == null && startedByBuildStep) { undefinedParameters << (name as String) }
             parameterValues[name as String] = JobProperties.convert(definition, value)
         }
         if (origin) {
@@ -182,7 +186,7 @@ class Run {
             BUILD_TAG: "jenkins-${job.name.replace('/', '-')}-${number}" as String,
         ])
         all.putAll(scenario.environment as Map)
-        parameterValues.each { name, value -> if (value != null) { all[name] = value as String } }
+        parameterValues.findAll { !(it.key in undefinedParameters) }.each { name, value -> if (value != null) { all[name] = value as String } }
         all.resolve()
         cachedVariables = all
     }
