@@ -3,6 +3,7 @@
 What a container may do, what a rollover leaves, and engines that are elsewhere or not there.
 """
 
+import json
 import os
 import select
 import signal
@@ -20,6 +21,8 @@ from ml_pipeline.config import EnvironmentSection, PredictionLogSection, Serving
 from ml_pipeline.core.errors import EnvironmentFault, Refused
 from ml_pipeline.core.home import Home
 from ml_pipeline.serving.prediction_log import files, read
+from ml_pipeline.serving.redaction import hashed_value
+from ml_pipeline.targets import redaction_key
 from ml_pipeline.targets.base import Placement
 from ml_pipeline.targets.docker import container
 from ml_pipeline.targets.docker import engine as engines
@@ -196,12 +199,17 @@ class TestPredictionLog:
     def test_stop_copies_the_log_to_the_home_and_removes_the_volumes(
         self, engine, docker_place, make_bundle
     ):
-        docker_place.deploy(make_bundle(), 1)
-        self.predict(docker_place, "last")
-        docker_place.stop()
-        assert every_volume(engine, docker_place) == []
-        found = [entry for _, entry in read(docker_place.home / "predictions/staging")]
-        assert [entry.request_id for entry in found if not entry.is_probe] == ["last"]
+        place = docker_place.with_changes(redact={"c": "hash"})
+        place.deploy(make_bundle(), 1)
+        self.predict(place, "last")
+        key = redaction_key.key_file(place.home).read_text().strip()
+        assert key not in json.dumps(server_of(engine, place).attrs)
+        place.stop()
+        assert every_volume(engine, place) == []
+        found = [entry for _, entry in read(place.home / "predictions/staging")]
+        (last,) = [entry for entry in found if not entry.is_probe]
+        assert last.request_id == "last"
+        assert last.features == [[1.0, hashed_value(key.encode(), "c", "north")]]
 
     def test_a_refused_first_version_leaves_no_volume(self, engine, docker_place, make_bundle):
         bundle = make_bundle()
