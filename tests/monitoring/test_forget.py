@@ -215,6 +215,15 @@ def test_what_cannot_be_examined_or_reached_is_said(shop):
     assert "c-17" not in json.dumps(result.to_json()) + "".join(result.lines())
 
 
+def test_environments_that_left_a_log_are_covered_and_other_folders_left_alone(shop):
+    folder = shop.home / "predictions/canary"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text(json.dumps(HEADER) + "\n" + line("one", ["c-17", 1]))
+    (shop.home / "predictions/notes").mkdir()
+    assert shop.removed(shop.forget(), environment="canary") == (1, 1)
+    assert not (shop.home / "monitor/notes").exists()
+
+
 def test_a_column_that_no_log_has_is_an_error(shop):
     shop.write("a.jsonl", line("one", ["c-17", 1]))
     with pytest.raises(UsageError, match="no prediction log has the feature 'client'") as error:

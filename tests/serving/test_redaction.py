@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ml_pipeline.core.errors import UsageError
-from ml_pipeline.serving import logs
+from ml_pipeline.serving import logs, server
 from ml_pipeline.serving.app import RequestLimits, make_app
 from ml_pipeline.serving.prediction_log import LoggedModel, PredictionLog, Rotation, files, read
 from ml_pipeline.serving.redaction import Redaction, RowRedaction, hashed_value, read_key
@@ -68,6 +68,12 @@ def test_a_missing_or_short_key_is_refused(tmp_path, monkeypatch, text):
     assert not text or text not in str(refused.value)
     with pytest.raises(UsageError, match="No such file"):
         read_key(None, tmp_path / "none")
+
+
+def test_a_name_that_is_no_feature_is_a_warning(bundle, tmp_path, caplog):
+    redaction = Redaction({"custmer": "omit"}, None)
+    server._prediction_log(Rotation(tmp_path), bundle, 3, redaction).close()
+    assert "serving.redact names what is no feature of this model: custmer" in caplog.text
 
 
 def test_neither_log_has_a_value_of_a_redacted_feature(bundle, state, tmp_path):

@@ -16,7 +16,7 @@ from ml_pipeline.core.report import Progress
 from ml_pipeline.monitoring import archived_log, forgotten_rows
 from ml_pipeline.monitoring.forgotten_rows import Entity, Removed, RowId
 from ml_pipeline.monitoring.labels import segments
-from ml_pipeline.monitoring.state import MonitorFolder
+from ml_pipeline.monitoring.state import FOLDER, STATE, MonitorFolder
 from ml_pipeline.online.recorded_requests import fetch_log
 from ml_pipeline.serving import prediction_log
 from ml_pipeline.targets import redaction_key, server_arguments
@@ -150,17 +150,10 @@ def _entity_column(project: Project) -> str:
 
 def _environments(project: Project, home: Home) -> list[str]:
     """Return the environments of ``ml.yaml`` and those that have left a log or a monitor."""
-    folders = [
-        server_arguments.prediction_folder(project.serving, home, "any").parent,
-        home / "monitor",
-    ]
-    left = {
-        path.name
-        for folder in folders
-        if folder.is_dir()
-        for path in folder.iterdir()
-        if path.is_dir()
-    }
+    logs = server_arguments.prediction_folder(project.serving, home, "any").parent
+    files = [*logs.glob(f"*/*{prediction_log.SUFFIX}"), *logs.glob(f"*/*{archived_log.SUFFIX}")]
+    states = (home / FOLDER).glob(f"*/{STATE}")
+    left = {path.parent.name for path in (*files, *states)}
     known = list(project.config.environments)
     return [*known, *sorted(left - set(known))]
 
