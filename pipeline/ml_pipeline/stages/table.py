@@ -22,7 +22,7 @@ from ml_pipeline.stages.record import (
 )
 
 _REGISTRY = ("registry", "registryToken")
-_PRODUCTION = (*_REGISTRY, "policy", "servingToken", "gitToken")
+_PRODUCTION = (*_REGISTRY, "policy", "servingToken", "redactKey", "gitToken")
 _EXPECT_VERSION = "refuse unless this version is the challenger: the one that was shown"
 
 LINT = Stage(
@@ -170,7 +170,7 @@ DEPLOY = Stage(
     environment=True,
     home=True,
     reads=(),
-    credentials=(*_REGISTRY, "servingToken"),
+    credentials=(*_REGISTRY, "servingToken", "redactKey"),
     engine=True,
     gate_requires_report=True,
 )
