@@ -253,3 +253,14 @@ def test_the_causes_of_the_build_that_started_this_one(jenkins: Jenkins) -> None
     """
     build = jenkins.run(script, cause=[upstream], sandbox=False)
     assert build.echoes == ["TimerTriggerCause", "false"]
+
+
+def test_another_job_is_that_of_a_branch_if_the_scenario_says_so(jenkins: Jenkins) -> None:
+    script = 'echo "${env.BRANCH_NAME} ${currentBuild.fullProjectName} ${params.WHY}"'
+    build = jenkins.run(
+        "build(job: 'branches/main', parameters: [string(name: 'WHY', value: 'drift')])",
+        job="nepse/monitor",
+        jobs={"nepse/branches/main": {"script": script, "branch": "main"}},
+    )
+    (started,) = [each for each in build.builds if each.job == "nepse/branches/main"]
+    assert started.echoes == ["main nepse/branches/main drift"]

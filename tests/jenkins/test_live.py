@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from pytest_jenkinsfile import Build, Jenkins
@@ -139,8 +140,25 @@ def ask(url: str) -> int:
     return version
 
 
+def send_drifted_rows(url: str, released: Path) -> None:
+    """Send rows of the training to the server, three standard deviations away."""
+    (reference,) = released.glob("*/reference.parquet")
+    with urllib.request.urlopen(f"{url}/metadata", timeout=60) as answer:
+        names = [feature["name"] for feature in json.load(answer)["features"]]
+    rows = pd.read_parquet(reference)[names].sample(300, random_state=1)
+    numeric = rows.select_dtypes("number").columns
+    rows[numeric] += 3 * rows[numeric].std()
+    for row in rows.astype(object).where(rows.notna(), None).to_numpy().tolist():
+        request = urllib.request.Request(
+            f"{url}/predict",
+            json.dumps({"features": row}).encode(),
+            headers={"content-type": "application/json"},
+        )
+        urllib.request.urlopen(request, timeout=60).close()
+
+
 @pytest.mark.slow
-def test_the_real_package_goes_to_production_twice_and_back(
+def test_the_real_package_goes_to_production_is_retrained_for_drift_and_goes_back(
     controller: Jenkins, project: Path, tmp_path: Path
 ) -> None:
     def deliver(by: str, reason: str) -> Build:
@@ -164,9 +182,25 @@ def test_the_real_package_goes_to_production_twice_and_back(
     values = yaml.safe_load((project / "ml.yaml").read_text())
     values["data"]["source"]["days"] += 30
     (project / "ml.yaml").write_text(yaml.safe_dump(values))
-    newer = deliver("bob", "a month more")
+    send_drifted_rows(url, tmp_path / "home/small/released")
+    main = "nepse/delivery/branches/main"
+    look = controller.run(
+        job_script("monitor"),
+        mode="live",
+        scm=project,
+        job="nepse/delivery/monitor",
+        jobs={main: {"script": TEMPLATE.replace("examples/nepse", "."), "branch": "main"}},
+        cause="timer",
+        answers=[{"input": "*", "by": "bob", "values": {"REASON": "the drift is real"}}],
+        folder=tmp_path / "bob",
+    )
+    assert look.result == "UNSTABLE", look.text
+    assert (look.description or "").startswith("retrain: drift in ")
+    (newer,) = [each for each in look.builds if each.job == main]
     assert newer.result == "SUCCESS", newer.text
-    assert newer.description == f"version 2 is in production: {url}"
+    assert (newer.description or "").startswith(f"version 2 is in production: {url}; cause: drift")
+    trained = json.loads(newer.artifacts["build/ml/reports/train.json"].read_text())
+    assert f"; cause: {trained['metrics']['cause']}" in (newer.description or "")
     assert ask(url) == 2
 
     back = controller.run(
@@ -183,7 +217,7 @@ def test_the_real_package_goes_to_production_twice_and_back(
     history = [json.loads(line) for line in lines]
     assert [(one["kind"], one["version"], one["by"], one["reason"]) for one in history] == [
         ("promotion", 1, "alice", "it is better"),
-        ("promotion", 2, "bob", "a month more"),
+        ("promotion", 2, "bob", "the drift is real"),
         ("rollback", 1, "bina", "too many alarms"),
     ]
     file = yaml.safe_load((tmp_path / "home/small/production-model.yaml").read_text())

@@ -88,7 +88,7 @@ class Jenkins:
         implicit: bool | None = None,
         scm: Scm | None = None,
         repositories: Mapping[str, Scm] | None = None,
-        jobs: Mapping[str, str] | None = None,
+        jobs: Mapping[str, str | Mapping[str, str]] | None = None,
         agents: Mapping[str, Sequence[str]] | Literal["any"] | None = None,
         executors: int = 2,
         resources: Mapping[str, Sequence[str]] | None = None,
@@ -131,7 +131,8 @@ class Jenkins:
         - ``scm``: the source for ``checkout scm``: a folder, or files by path. ``repositories``:
           likewise, by the address that ``git`` and ``checkout`` name. ``changes``: commits since
           the previous build, ``{"message": …, "paths": […]}``, or change sets. ``jobs``: scripts
-          of other jobs that ``build`` starts, by name.
+          of other jobs that ``build`` starts, by name; ``{"script": …, "branch": …}`` for the job
+          of a branch.
         - ``agents``: labels by agent, each with ``executors``; by default the agent ``built-in``
           without labels. ``"any"``: one agent that matches every label expression. Of several
           matching agents the least recently used one is allocated, so a script that depends on
@@ -191,7 +192,9 @@ class Jenkins:
             "scm": _scm(scm, path, bool(multibranch), mode),
             "repositories": {url: _source(one) for url, one in (repositories or {}).items()},
             "scmUrl": "http://scm.example/repository.git",
-            "jobs": dict(jobs or {}),
+            "jobs": {
+                name: scenarios.job(one, primary, author) for name, one in (jobs or {}).items()
+            },
             "agents": _agents(agents),
             "anyLabel": agents == "any",
             "pollLimit": poll_limit,

@@ -64,6 +64,14 @@ def job_name(job: str, branch: str | None, tag: str | None) -> str:
     return job if name is None else f"{job}/{quote(name, safe='')}"
 
 
+def job(given: str | Mapping[str, str], primary: str, author: str) -> dict[str, Any]:
+    """Return what differs for the builds of another job: its script, and the branch it is for."""
+    about = {"script": given} if isinstance(given, str) else given
+    branch = about.get("branch")
+    variables = multibranch(branch, None, primary, None, author)
+    return {"script": about["script"], "branch": branch, "branchEnvironment": variables}
+
+
 def causes(
     cause: str | list[Mapping[str, Any]],
     user: str,

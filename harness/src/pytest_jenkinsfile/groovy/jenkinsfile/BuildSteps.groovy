@@ -40,7 +40,7 @@ class BuildSteps {
     private static Map jobScenario(Run run, String name) {
         Map jobs = run.scenario.jobs as Map
         if (!jobs.containsKey(name)) { throw new AbortException("No item named ${name} found") }
-        run.scenario + [script: jobs[name], branch: null, branchEnvironment: [:]]
+        run.scenario + (jobs[name] as Map)
     }
 
     /** Complete the `build` steps that wait for this build. */
