@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.monitoring import archived_log, log_lines
 from ml_pipeline.monitoring.expired_logs import remove_expired_logs
 from ml_pipeline.monitoring.served_rows import Cursor, Gap, read_since
@@ -174,6 +175,13 @@ def test_an_empty_file_is_read_once_it_has_lines(folder, reader):
     assert (reader.ids(), reader.faults) == ([], [])
     append(path, header(), request("one"))
     assert reader.ids() == ["one"]
+
+
+def test_a_file_that_the_system_cannot_read_is_an_environment_fault(folder, reader):
+    append(folder / "a.jsonl", header(), request("one"))
+    (folder / "b.jsonl").mkdir()
+    with pytest.raises(EnvironmentFault, match=r"b\.jsonl cannot be read: Is a directory"):
+        reader.ids()
 
 
 def test_a_missing_folder_is_an_empty_log(folder):

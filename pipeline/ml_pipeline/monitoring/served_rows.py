@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from ml_pipeline.core.errors import EnvironmentFault
 from ml_pipeline.monitoring import archived_log, log_lines
 from ml_pipeline.monitoring.log_lines import FileBlock, LogModel, Unreadable
 from ml_pipeline.serving import prediction_log
@@ -210,7 +211,7 @@ def read_since(folder: Path, cursor: Cursor, *, rows: int = 100_000) -> Iterator
         rows: of a batch, about: a block of a file is never divided.
 
     Raises:
-        OSError: a file cannot be read, although it exists.
+        EnvironmentFault: a file cannot be read, although it exists.
     """
     present = _present(folder)
     removed = {Path(one.file).stem: one for one in removed_files(folder)}
@@ -243,6 +244,12 @@ def read_since(folder: Path, cursor: Cursor, *, rows: int = 100_000) -> Iterator
                     pending = _Rows()
         except FileNotFoundError:
             continue  # removed since the folder was listed; accounted for in the next call
+        except OSError as error:
+            raise EnvironmentFault(
+                f"{present[stem]} cannot be read: {error.strerror}",
+                expected="a file of the prediction log",
+                hint="see to the file, or move it out of the folder",
+            ) from None
         if stem in files:
             fingerprints.setdefault(files[stem].fingerprint, stem)
             rest = _rest_removed(present[stem], files[stem], removed.get(stem))
