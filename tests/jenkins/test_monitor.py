@@ -70,12 +70,18 @@ def test_production_that_is_fine_is_green_and_says_so(deliver: Deliver, package:
     assert retrainings(build) == []
 
 
-def test_too_few_rows_are_green_and_start_nothing(deliver: Deliver, package: Package) -> None:
+@pytest.mark.parametrize(
+    ("when", "result"), [("failure", "UNSTABLE"), ("unstable", "UNSTABLE"), ("success", "SUCCESS")]
+)
+def test_what_cannot_be_concluded_is_no_success_and_starts_nothing(
+    deliver: Deliver, package: Package, when: str, result: str
+) -> None:
     package.outcomes["monitor"] = look("inconclusive", "57 rows; expected at least 200")
-    build = monitor(deliver, SCRIPT.replace("notify", "whenAlarm: 'failure', notify"))
-    assert build.result == "SUCCESS", build.text
+    build = monitor(deliver, SENDING.replace("notify", f"whenAlarm: '{when}', notify"))
+    assert build.result == result, build.text
     assert build.description == "inconclusive: 57 rows; expected at least 200"
     assert retrainings(build) == []
+    assert sent(build) == []
 
 
 @pytest.mark.parametrize(

@@ -72,14 +72,13 @@ class MonitorStep implements Serializable {
         return new Retraining(steps, config.retrainJob).start(result.cause ?: result.reason, result.coolDownDays)
     }
 
-    /** `whenAlarm` says how a build ends that suggests something; too little to conclude from is none of it. */
+    /** `whenAlarm` says how a build ends that suggests something. One that cannot conclude is no success either, but no failure. */
     private void conclude(Map config, Map result, String line) {
-        boolean suggests = !result.passed && result.conclusion != 'inconclusive'
-        if (suggests && config.whenAlarm == 'failure') {
+        if (!result.passed && result.conclusion != 'inconclusive' && config.whenAlarm == 'failure') {
             new BuildDescription(steps).fail(config, line, "monitor ${config.environment}")
         }
         new BuildDescription(steps).add(config, 'other', line)
-        if (suggests && config.whenAlarm != 'success') {
+        if (!result.passed && config.whenAlarm != 'success') {
             steps.unstable("${name}: ${line}")
         } else {
             steps.echo("${name}: ${line}")
