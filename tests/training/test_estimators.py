@@ -378,7 +378,7 @@ class TestImageForRawRows:
             check=True,
         )
         names = {Requirement(line).name for line in done.stdout.splitlines()}
-        assert names == {"lightgbm", "scikit-learn", "xgboost", "xgboost-cpu"}
+        assert names == {"lightgbm", "scikit-learn", "scipy", "xgboost", "xgboost-cpu"}
 
     def test_has_the_packages_of_every_estimator(self):
         locked = {

@@ -123,7 +123,9 @@ class TestByTime:
 
     def test_folds_walk_forward_over_the_days_before_the_holdout(self):
         keys, label = panel(41)
-        folds = require_folds(split_by_time(keys, label, SECTION, horizon=1), SECTION)
+        folds = require_folds(
+            split_by_time(keys, label, SECTION, horizon=1), SECTION, "train.search"
+        )
         days = pd.Index(keys["time"].drop_duplicates())
         windows = [
             [
@@ -177,13 +179,13 @@ class TestByTime:
         keys, label = panel(25)
         split = split_by_time(keys, label, SECTION, horizon=1)
         with pytest.raises(Refused, match=r"allow 1 walk-forward folds; expected 2 of 5 days each"):
-            require_folds(split, SECTION)
+            require_folds(split, SECTION, "train.search")
 
     def test_a_search_without_folds_is_a_usage_error(self):
         keys, label = panel(41)
         section = SECTION.model_copy(update={"folds": 0})
         with pytest.raises(UsageError, match=r"split\.folds over 0"):
-            require_folds(split_by_time(keys, label, section, horizon=1), section)
+            require_folds(split_by_time(keys, label, section, horizon=1), section, "train.search")
 
 
 def table(count=4000):
