@@ -12,6 +12,7 @@ from tests.clocks import Boot, set_wall_clock
 PACKAGE = Path(__file__).resolve().parents[2] / "pipeline/ml_pipeline"
 DAY = timedelta(days=1)
 SHOWN = {
+    "targets/copy_prediction_log.py": "the age of files, by which `keep_days` removes them",
     "targets/docker/container.py": "the date of a folder in an archive",
     "online/live_shadow.py": "a shadow that an earlier version started, or where Linux is not",
     "targets/released_bundles.py": "the age of a copy, where Linux is not",
