@@ -155,7 +155,8 @@ class Look:
         today = epoch_day(self.now)
         last = 0 if self._continued is None else epoch_day(self._continued.at)
         rows = summaries.rows_by_day
-        judged.append(drift_judgement.judge_volume(rows, terms, last, today - 1))
+        over = min(today - 1, max(rows, default=0))  # days without rows since are a silence
+        judged.append(drift_judgement.judge_volume(rows, terms, last, over))
         judged.append(performance.judge(self.now, terms))
         judged.append(self._age())
         return judged
