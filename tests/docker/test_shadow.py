@@ -94,7 +94,7 @@ def test_production_copies_its_requests_until_the_verdict(delivery, production):
     assert result.exit_code == 0, result.report.summary
     metrics = result.report.metrics
     assert metrics["compared"] == metrics["offered"] - metrics["dropped"] >= 100
-    assert 0 < metrics["psi"] < 1
+    assert 0 < metrics["distance"] < 1
     assert not clients.errors
     assert live_shadow.read(delivery.home, "staging") is None
     assert (delivery.home / "shadow/staging.jsonl").stat().st_mode & 0o777 == 0o600

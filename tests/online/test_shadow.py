@@ -35,7 +35,7 @@ def test_the_same_answers_pass():
     comparison = compare(exchanges(), SECTION)
     assert set(verdicts_by_check(comparison).values()) == {Verdict.PASS}
     assert comparison.metrics["compared"] == COUNT
-    assert (comparison.metrics["psi"], comparison.metrics["changed"]) == (pytest.approx(0), 0)
+    assert (comparison.metrics["distance"], comparison.metrics["changed"]) == (pytest.approx(0), 0)
 
 
 def test_errors_fail():
@@ -77,7 +77,7 @@ def test_latency_fails_over_the_limit_and_the_champions_multiple(ms, slow, verdi
 def test_a_shift_is_advisory_unless_it_is_required():
     shifted = exchanges(lambda p: min(1.0, p + 0.3))
     comparison = compare(shifted, SECTION)
-    assert {verdicts_by_check(comparison)[name] for name in ("psi", "ks", "changed decisions")} == {
+    assert {verdicts_by_check(comparison)[name] for name in ("distance", "changed decisions")} == {
         Verdict.FAIL
     }
     assert report.judge(comparison.checks) is Verdict.PASS
@@ -85,9 +85,23 @@ def test_a_shift_is_advisory_unless_it_is_required():
     assert report.judge(strict.checks) is Verdict.FAIL
 
 
+def test_a_distance_that_chance_explains_is_no_failure():
+    """Thirty answers lie as far apart by chance as 300 do by a shift."""
+    section = SECTION.model_copy(update={"min_requests": 20})
+    few = exchanges(lambda p: min(1.0, p + 0.22))[::20]
+    comparison = compare(few, section)
+    assert comparison.metrics["distance"] > section.distance
+    assert comparison.metrics["p_value"] > 0.01
+    check = next(check for check in comparison.checks if check.name == "distance")
+    assert check.verdict is Verdict.PASS
+    assert "chance explains it" in check.why
+    many = compare(exchanges(lambda p: min(1.0, p + 0.22)), section)
+    assert verdicts_by_check(many)["distance"] is Verdict.FAIL
+
+
 def test_inverted_predictions_are_extreme_disagreements():
     comparison = compare(exchanges(lambda p: 1 - p), SECTION)
-    assert verdicts_by_check(comparison)["psi"] is Verdict.PASS  # the distribution is the same
+    assert verdicts_by_check(comparison)["distance"] is Verdict.PASS  # the distribution is the same
     assert verdicts_by_check(comparison)["extreme disagreements"] is Verdict.FAIL
     why = next(check.why for check in comparison.checks if check.name == "extreme disagreements")
     assert "more than shadow.extremes (0.01)" in why
@@ -133,7 +147,7 @@ def test_a_champion_that_did_not_answer_leaves_nothing_to_compare_with():
 def test_without_a_champion_it_is_compared_with_the_trained_model():
     comparison = against_trained(exchanges(lambda p: p + 1e-7), SECTION)
     assert report.judge(comparison.checks) is Verdict.PASS
-    assert verdicts_by_check(comparison)["psi"] is Verdict.SKIPPED
+    assert verdicts_by_check(comparison)["distance"] is Verdict.SKIPPED
     other = against_trained(exchanges(lambda p: p + 1e-3), SECTION)
     assert verdicts_by_check(other)["trained probabilities"] is Verdict.FAIL
 
@@ -174,7 +188,7 @@ class TestOtherTasks:
         if task is self.REGRESSION:
             assert verdicts.pop("changed decisions") is Verdict.SKIPPED
         assert {*verdicts.values()} == {Verdict.PASS}
-        assert comparison.metrics["psi"] == pytest.approx(0)
+        assert comparison.metrics["distance"] == pytest.approx(0)
 
     def test_numbers_are_compared_in_standard_deviations_of_the_labels(self):
         near = compare(
@@ -191,7 +205,7 @@ class TestOtherTasks:
             self.answers(self.CLASSES, lambda p: (p[1], p[0], p[2])), SECTION, task=self.CLASSES
         )
         assert turned.metrics["changed"] == 1
-        assert turned.metrics["psi"] > 0.2
+        assert turned.metrics["distance"] > 0.2
 
     @pytest.mark.parametrize("task", [REGRESSION, CLASSES], ids=lambda task: task.name)
     def test_without_a_champion_they_are_compared_with_the_trained_model(self, task):

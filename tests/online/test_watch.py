@@ -39,7 +39,8 @@ def totals(statuses=None, *, seconds=(0.005,) * 200, answers=REFERENCE[:200]):
 
 
 def judge_counts(counts, section=SECTION, reference=REFERENCE):
-    checks, metrics = watch.judge(counts, section, reference)
+    known = None if reference is None else watch.ReferencePredictions(reference)
+    checks, metrics = watch.judge(counts, section, known)
     return {check.name: check for check in checks}, metrics, report.judge(checks)
 
 
@@ -48,7 +49,7 @@ def test_answers_as_in_training_pass():
     assert verdict is Verdict.PASS
     assert {check.verdict for check in checks.values()} == {Verdict.PASS}
     assert (metrics["requests"], metrics["rows"], metrics["errors"]) == (200, 200, 0)
-    assert metrics["psi"] < 0.2
+    assert metrics["distance"] < 0.2
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -90,7 +91,25 @@ def test_a_slow_hundredth_fails():
 def test_predictions_unlike_those_of_training_fail():
     checks, metrics, _ = judge_counts(totals(answers=[0.97] * 200))
     assert checks["prediction distribution"].verdict is Verdict.FAIL
-    assert metrics["psi"] > 5
+    assert metrics["distance"] > 0.9
+
+
+def test_few_predictions_that_differ_by_chance_roll_nothing_back():
+    section = WatchSection(min_requests=20)
+    many = totals({200: 2000}, answers=REFERENCE[np.argsort(REFERENCE)[-2000:]])
+    assert judge_counts(many, section)[0]["prediction distribution"].verdict is Verdict.FAIL
+    mixed = totals({200: 20}, answers=np.quantile(REFERENCE, np.linspace(0.36, 1, 20)))
+    checks, metrics, verdict = judge_counts(mixed, section)
+    assert metrics["distance"] > section.distance
+    assert checks["prediction distribution"].verdict is Verdict.PASS
+    assert "chance explains it" in checks["prediction distribution"].why
+    assert verdict is Verdict.PASS
+
+
+def test_the_looks_of_a_watch_share_one_error_rate():
+    levels = [watch.significance(100 * 2**k, SECTION) for k in range(40)]
+    assert watch.significance(100, SECTION) == levels[0] == watch.significance(199, SECTION)
+    assert watch.WRONG_ROLLBACKS * 0.48 < sum(levels) < watch.WRONG_ROLLBACKS / 2
 
 
 @pytest.mark.parametrize("name", ["regression", "multiclass_classification"])

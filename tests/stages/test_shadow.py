@@ -148,7 +148,7 @@ def test_without_a_champion_the_answers_are_the_trained_models(make_delivery):
     assert result.report.metrics["compared"] == ROWS
     assert result.report.metrics["champion_version"] is None
     assert result.report.model.digest == deployment.digest
-    assert named(result, "psi").why == "skipped: no champion"
+    assert named(result, "distance").why == "skipped: no champion"
     delivery.trained(bundle, by=0.01)
     assert delivery.shadow().exit_code == 1
 
@@ -167,7 +167,7 @@ def test_the_holdout_is_replayed_to_champion_and_challenger(make_delivery):
         1,
     )
     assert set(metrics["groups"]) == {"A", "B"}
-    assert 0 < metrics["psi"] < 0.25
+    assert 0 < metrics["distance"] < 0.2
     assert not list(delivery.home.root.glob(".shadow-*"))
 
 
@@ -274,7 +274,7 @@ def test_production_copies_its_requests_until_the_verdict(live_delivery):
     assert metrics["compared"] == metrics["offered"] - metrics["dropped"] >= 100
     page = httpx.get(f"{production.url}/metrics", trust_env=False).text
     assert f"ml_serving_shadow_offered_total {float(metrics['offered'])}\n" in page
-    assert 0 < metrics["psi"] < 1
+    assert 0 < metrics["distance"] < 1
     assert not clients.errors
     assert live_shadow.read(delivery.home, "staging") is None
     assert delivery.shadow(judge=True).exit_code == 2

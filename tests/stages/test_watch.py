@@ -127,7 +127,7 @@ def test_good_answers_to_live_requests_let_it_stay_and_it_is_judged_once(two: Ca
 
 
 def test_outside_a_limit_it_is_rolled_back_at_once_and_the_records_say_why(two: Case) -> None:
-    reason = "prediction distribution: PSI "
+    reason = "prediction distribution: distance "
     send(two, [SHIFTED] * 120)
     result = watch(lasting(two))
     assert (result.exit_code, result.report.verdict) == (1, Verdict.FAIL)
@@ -175,7 +175,7 @@ def test_a_limit_that_is_broken_meanwhile_ends_the_watch(two: Case) -> None:
     result = watch(lasting(two))
     clients.join()
     assert result.exit_code == 1
-    assert result.report.metrics["psi"] > 0.5
+    assert result.report.metrics["distance"] > 0.3
     assert agree(two, 1)
 
 
@@ -198,7 +198,7 @@ def test_without_an_earlier_version_it_stays_and_that_is_said(one: Case) -> None
     assert (result.exit_code, result.report.verdict) == (1, Verdict.FAIL)
     assert result.report.summary.startswith(
         "version 1 is outside its limits and stays, since there is no earlier version: "
-        "prediction distribution: PSI "
+        "prediction distribution: distance "
     )
     assert kinds(one) == [("promotion", 1)]
     assert agree(one, 1)
@@ -323,7 +323,7 @@ class TestInterrupted:
             result = watch(lasting(two))
         assert result.exit_code == 3
         assert result.report.summary.startswith(
-            "version 2 is outside its limits (prediction distribution: PSI "
+            "version 2 is outside its limits (prediction distribution: distance "
         )
         assert result.report.summary.endswith(
             ") and could not be rolled back: the disk is full; free space"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -15,6 +15,17 @@ class Section(BaseModel):
     """A part of the configuration: unknown keys are errors, values never change."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    replaced: ClassVar[dict[str, str]] = {}
+    """What each key of earlier versions is replaced by, as messages name it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_replaced_key(cls, values: Any) -> Any:
+        for name in values if isinstance(values, dict) else ():
+            if name in cls.replaced:
+                raise ValueError(f"{cls.replaced[name]} instead of {name}, which it replaces")
+        return values
 
     @model_validator(mode="before")
     @classmethod

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ml_pipeline.config.section import Section
 
-ShadowLimit = Literal["errors", "missing", "latency", "psi", "ks", "changed", "extreme", "groups"]
+ShadowLimit = Literal["errors", "missing", "latency", "distance", "changed", "extreme", "groups"]
 
 
 class ShadowSection(Section):
@@ -32,8 +32,13 @@ class ShadowSection(Section):
     latency_ratio: float = Field(
         2.0, ge=1, description="or, where the champion is slow itself, this many times its own."
     )
-    psi: float = Field(0.25, gt=0, description="Largest population stability index.")
-    ks: float = Field(0.2, gt=0, le=1, description="Largest Kolmogorov-Smirnov distance.")
+    distance: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="Largest share of answers that lie elsewhere than the champion's, where chance "
+        "does not explain it.",
+    )
     changed: float = Field(0.25, ge=0, le=1, description="Largest share of changed decisions.")
     extreme: float = Field(
         0.5,
@@ -45,8 +50,17 @@ class ShadowSection(Section):
     extremes: float = Field(0.01, ge=0, le=1, description="Largest share of extreme ones.")
     min_group: int = Field(30, ge=1, description="Answers of a group that is looked at.")
     advisory: tuple[ShadowLimit, ...] = Field(
-        ("psi", "ks", "changed", "groups"), description="Limits that are shown and stop nothing."
+        ("distance", "changed", "groups"), description="Limits that are shown and stop nothing."
     )
     required: bool = Field(
         True, description="The gate needs it; if false its limits are advisory, here and there."
     )
+    replaced: ClassVar[dict[str, str]] = {"psi": "distance", "ks": "distance"}
+
+    @field_validator("advisory", mode="before")
+    @classmethod
+    def _no_replaced_limit(cls, names: Any) -> Any:
+        for name in names if isinstance(names, list | tuple) else ():
+            if name in cls.replaced:
+                raise ValueError(f"{cls.replaced[name]} instead of {name}, which it replaces")
+        return names

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from ml_pipeline.config.section import Section
@@ -27,9 +29,11 @@ class WatchSection(Section):
     p99_ms: float = Field(
         100.0, gt=0, le=5000, description="Largest 99th percentile of the time to an answer."
     )
-    psi: float = Field(
-        0.5,
+    distance: float = Field(
+        0.3,
         gt=0,
-        description="Largest population stability index of the answers, beside those to "
-        "training rows.",
+        lt=1,
+        description="Largest share of answers that lie elsewhere than those to reference rows, "
+        "where chance does not explain it.",
     )
+    replaced: ClassVar[dict[str, str]] = {"psi": "distance"}

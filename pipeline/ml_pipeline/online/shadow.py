@@ -1,6 +1,7 @@
 """Compares champion and challenger on the same requests, and checks the differences.
 
-Limits apply to the observed requests and are not hypothesis tests. The gate decides whether a model
+Limits apply to the observed requests; the distance of the distributions counts only where chance
+does not explain it. The gate decides whether a model
 is better; a shadow checks that its server works and its predictions are plausible.
 """
 
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ml_pipeline.config import ShadowSection
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.online.load_test import percentile
-from ml_pipeline.statistics.drift import ks_distance, population_stability_index
+from ml_pipeline.statistics.histograms import compare_histograms, quantile_bins
 from ml_pipeline.tasks.binary_classification import BINARY
 from ml_pipeline.traffic.prediction_requests import PredictionResponse
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 MIN_CHAMPION_ANSWERED = 0.95
 """Minimum share of requests that the champion must have answered for a comparison."""
+SIGNIFICANT = 0.01
+"""Largest p-value of a distance that counts."""
 NO_CHAMPION = "skipped: no champion"
 
 
@@ -118,7 +121,7 @@ def against_trained(
         ),
         *(
             Check(name=name, verdict=Verdict.SKIPPED, why=NO_CHAMPION)
-            for name in ("psi", "ks", "changed decisions", "extreme disagreements")
+            for name in ("distance", "changed decisions", "extreme disagreements")
         ),
     ]
     metrics = _metrics(exchanges, exchanges, rows, 0) | {"largest_difference": largest}
@@ -140,8 +143,7 @@ LIMITS = {
     "errors": "errors",
     "missing answers": "missing",
     "latency": "latency",
-    "psi": "psi",
-    "ks": "ks",
+    "distance": "distance",
     "changed decisions": "changed",
     "extreme disagreements": "extreme",
     "groups": "groups",
@@ -246,8 +248,6 @@ def _prediction_checks(rows: _Rows, section: ShadowSection, task: Task) -> list[
     distances = _distances(rows, section, task)
     unit = f" {task.change_unit}" if task.change_unit else ""
     limits = (
-        ("psi", distances["psi"], section.psi, "psi", "population stability index"),
-        ("ks", distances["ks"], section.ks, "ks", "Kolmogorov-Smirnov distance"),
         (
             "changed decisions",
             distances["changed"],
@@ -282,7 +282,8 @@ def _prediction_checks(rows: _Rows, section: ShadowSection, task: Task) -> list[
     if distances["changed"] is None:
         why = f"no decision follows from the predictions of a {task.title}"
         checks.append(Check(name="changed decisions", verdict=Verdict.SKIPPED, why=why))
-    return [*checks, *_group_check(distances["groups"], section)]
+    groups = _group_check(distances["groups"], section)
+    return [_distance_check(distances, section), *checks, *groups]
 
 
 def _remedy(key: str, name: str, section: ShadowSection) -> str:
@@ -343,7 +344,7 @@ def _distances(rows: _Rows, section: ShadowSection, task: Task) -> dict[str, Any
     import numpy as np
 
     if not len(rows):
-        nothing = dict.fromkeys(("psi", "ks", "changed", "extremes"), math.nan)
+        nothing = dict.fromkeys(("distance", "p_value", "changed", "extremes"), math.nan)
         return {**nothing, "groups": {}}
     groups: dict[str, dict[str, Any]] = {}
     for name in np.unique(rows.groups[rows.groups != ""]):
@@ -351,13 +352,47 @@ def _distances(rows: _Rows, section: ShadowSection, task: Task) -> dict[str, Any
         if mask.sum() >= section.min_group:
             part = _Rows(rows.champion[mask], rows.challenger[mask], rows.groups[mask])
             groups[str(name)] = {"rows": float(mask.sum()), **_shares(part, section, task)}
-    first, second = map(task.histogram_values, (rows.champion, rows.challenger))
     return {
-        "psi": population_stability_index(first, second),
-        "ks": ks_distance(first, second),
+        **_distance(rows, task),
         **_shares(rows, section, task),
         "groups": groups,
     }
+
+
+def _distance(rows: _Rows, task: Task) -> dict[str, float]:
+    """Return the total variation distance of the two distributions, and its p-value.
+
+    The two are tested as samples of different rows: that they are of the same ones only makes
+    chance smaller.
+    """
+    import numpy as np
+
+    first, second = map(task.histogram_values, (rows.champion, rows.challenger))
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return {"distance": math.nan, "p_value": math.nan}
+    edges = quantile_bins(first)
+    counts = np.bincount(np.searchsorted(edges, second), minlength=len(edges) + 1)
+    compared = compare_histograms(np.searchsorted(edges, first), counts.astype(np.float64))
+    return {"distance": compared.distance, "p_value": compared.p_value}
+
+
+def _distance_check(distances: dict[str, Any], section: ShadowSection) -> Check:
+    value, limit = distances["distance"], section.distance
+    verdict, why = _within(value, limit), ""
+    if value > limit:
+        why = f"{value:.3g} of the answers lie elsewhere, more than shadow.distance ({limit:g})"
+        if distances["p_value"] > SIGNIFICANT:
+            verdict = Verdict.PASS
+            why += f", but chance explains it with so few (p {distances['p_value']:.2g})"
+        else:
+            why += _remedy("shadow.distance", LIMITS["distance"], section)
+    return Check(
+        name="distance",
+        verdict=verdict,
+        observed=value,
+        expected=f"total variation distance at most {limit:g}, or as by chance",
+        why=why,
+    )
 
 
 def _shares(rows: _Rows, section: ShadowSection, task: Task) -> dict[str, float | None]:

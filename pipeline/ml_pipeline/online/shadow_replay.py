@@ -125,7 +125,7 @@ def summarize(comparison: Comparison, sent: str, beside: str) -> str:
     if "largest_difference" in metrics:
         figures += f", answers within {metrics['largest_difference']:.1e}"
     elif metrics["compared"]:
-        figures += f", PSI {metrics['psi']:.3f}, KS {metrics['ks']:.3f}"
+        figures += f", distance {metrics['distance']:.3f}"
         if metrics["changed"] is not None:
             figures += f", {metrics['changed']:.1%} of decisions change"
     if broken:

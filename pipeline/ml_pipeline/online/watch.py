@@ -1,34 +1,48 @@
 """Checks production's responses since a promotion against the limits of the watch.
 
-As in a shadow, limits apply to the observed requests and are not hypothesis tests.
+Limits apply to the observed requests. Only the distribution of predictions is a hypothesis test
+too: a version is rolled back if it is beyond its limit and chance does not explain it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.config import WatchSection
 from ml_pipeline.core.report import Check, Verdict
 from ml_pipeline.online.metrics_scraper import Buckets, MetricTotals
-from ml_pipeline.statistics.drift import stability_of_counts
+from ml_pipeline.statistics.histograms import HistogramComparison, compare_histograms
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
 
 OTHER_REQUESTS = frozenset({401, 403, 404, 405})
 """Unauthorized, or not a request for predictions: unrelated to the model."""
 OVERLOADED = 429
 FAULT = 500
 REQUESTS = "live requests"
+WRONG_ROLLBACKS = 0.01
+"""Share of watches of unchanged distributions that may find a distribution significant."""
+
+
+@dataclass(frozen=True)
+class ReferencePredictions:
+    """What the histogram counts of a model's predictions for rows that it was not fitted to [n]."""
+
+    values: Floats
+    units: Ints | None = None
+    """The day of each row; None where it is unknown."""
 
 
 def judge(
-    totals: MetricTotals, section: WatchSection, reference: Floats | None
+    totals: MetricTotals, section: WatchSection, reference: ReferencePredictions | None
 ) -> tuple[list[Check], dict[str, Any]]:
     """Return a check for each limit, and the figures.
 
@@ -40,18 +54,20 @@ def judge(
     Args:
         totals: counts of the servers.
         section: the limits.
-        reference: the model's answers [n] to rows of its training; None if unknown.
+        reference: the model's predictions for reference rows; None if unknown.
     """
     answered = {status: n for status, n in totals.statuses.items() if status not in OTHER_REQUESTS}
     errors = {s: n for s, n in answered.items() if s >= FAULT or s == OVERLOADED}
     refused = {s: n for s, n in answered.items() if 400 <= s < FAULT and s != OVERLOADED}
     received = sum(answered.values())
     total = received - sum(refused.values())
+    compared = compare(reference, totals.predictions)
     figures = {
         "errors": _share(errors, total),
         "refused": _share(refused, received),
         "p99_ms": 1000 * quantile(totals.seconds, 0.99),
-        "psi": shift(reference, totals.predictions),
+        "distance": compared.distance,
+        "p_value": compared.p_value,
     }
     enough = total >= section.min_requests
     number = Check(
@@ -73,13 +89,7 @@ def judge(
             required=False,
         ),
         _limit("latency", figures["p99_ms"], section.p99_ms, "p99 {:.1f} ms"),
-        _limit(
-            "prediction distribution",
-            figures["psi"],
-            section.psi,
-            "PSI {:.3f}",
-            "" if reference is not None else "the bundle's reference.parquet cannot be read",
-        ),
+        _distribution(compared, total, section, reference),
     ]
     if not enough:
         limits = [check.model_copy(update={"verdict": Verdict.SKIPPED}) for check in limits]
@@ -110,26 +120,53 @@ def quantile(buckets: Buckets, q: float) -> float:
     return math.nan
 
 
-def shift(reference: Floats | None, answers: Buckets) -> float:
-    """Return the population stability index of ``answers`` beside ``reference`` [n].
-
-    NaN if one of them is empty or has non-finite values.
-    """
+def compare(reference: ReferencePredictions | None, answers: Buckets) -> HistogramComparison:
+    """Return how far ``answers`` lie from the reference; NaN if one is empty or not finite."""
     import numpy as np
 
+    unknown = HistogramComparison(math.nan, math.nan)
     if reference is None or len(answers) < 2:
-        return math.nan
+        return unknown
     bounds = np.array(list(answers), dtype=np.float64)
-    values = np.asarray(reference, dtype=np.float64)
+    values = np.asarray(reference.values, dtype=np.float64)
     if not np.isfinite(values).all():
-        return math.nan
-    expected = np.bincount(np.searchsorted(bounds[:-1], values), minlength=len(bounds))
+        return unknown
     try:
-        return stability_of_counts(
-            expected.astype(np.float64), np.array(list(answers.values()), dtype=np.float64)
+        return compare_histograms(
+            np.searchsorted(bounds[:-1], values),
+            np.array(list(answers.values()), dtype=np.float64),
+            units=reference.units,
         )
     except ValueError:
-        return math.nan
+        return unknown
+
+
+def significance(requests: float, section: WatchSection) -> float:
+    """Return the level of a look at so many requests.
+
+    A watch looks every second, so its looks share ``WRONG_ROLLBACKS``: 1 / (k (k + 1)) of it is for
+    the looks between 2^(k - 1) and 2^k times ``min_requests``, and the mean over such a stretch is
+    above a limit with at most twice the probability that it has at the end (Levy's inequality).
+    """
+    k = 1 + max(0, math.floor(math.log2(max(requests, 1) / section.min_requests)))
+    return WRONG_ROLLBACKS / (2 * k * (k + 1))
+
+
+def _distribution(
+    compared: HistogramComparison,
+    requests: float,
+    section: WatchSection,
+    reference: ReferencePredictions | None,
+) -> Check:
+    """Return the check of the predictions: beyond the limit it fails unless chance explains it."""
+    why = "" if reference is not None else "the bundle's reference.parquet cannot be read"
+    check = _limit(
+        "prediction distribution", compared.distance, section.distance, "distance {:.3f}", why
+    )
+    if check.verdict is Verdict.FAIL and compared.p_value > significance(requests, section):
+        why = f"more, but chance explains it with so few answers (p {compared.p_value:.2g})"
+        return check.model_copy(update={"verdict": Verdict.PASS, "why": why})
+    return check
 
 
 def broken_limits(checks: Sequence[Check]) -> list[Check]:

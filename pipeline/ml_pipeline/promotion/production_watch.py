@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ml_pipeline.bundle.reader import MANIFEST, parse_manifest
-from ml_pipeline.bundle.reference_rows import later_rows
+from ml_pipeline.bundle.reference_rows import later_rows, units_of
 from ml_pipeline.config import WatchSection
 from ml_pipeline.core import report
 from ml_pipeline.core.artefacts import REFERENCE_FILE
@@ -18,6 +18,7 @@ from ml_pipeline.core.report import Check, ModelRef, Progress, Verdict
 from ml_pipeline.data import parquet
 from ml_pipeline.online import watch
 from ml_pipeline.online.metrics_scraper import Servers
+from ml_pipeline.online.watch import ReferencePredictions
 from ml_pipeline.promotion import watch_state
 from ml_pipeline.promotion.environment import Production
 from ml_pipeline.promotion.production_history import Entry, read_history
@@ -25,9 +26,6 @@ from ml_pipeline.promotion.rollback import rollback_stack
 from ml_pipeline.promotion.switch import SwitchResult
 from ml_pipeline.tasks.base import from_column
 from ml_pipeline.tasks.loader import read_task
-
-if TYPE_CHECKING:
-    from ml_pipeline.online.watch import Floats
 
 PAUSE_SECONDS = 1.0
 """Seconds between two observations."""
@@ -58,8 +56,8 @@ class ProductionWatch:
     production: Production
     promotion: Entry
     servers: Servers
-    reference: Floats | None
-    """The model's predictions [n] for rows it was not fitted to; None where they cannot be read."""
+    reference: ReferencePredictions | None
+    """None where they cannot be read."""
     checks: Sequence[Check] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     _silent_looks: int = 0
@@ -122,7 +120,7 @@ class ProductionWatch:
             ("errors", "errors", "{:.2%}"),
             ("refused", "refused", "{:.2%}"),
             ("p99", "p99_ms", "{:.1f} ms"),
-            ("PSI", "psi", "{:.3f}"),
+            ("distance", "distance", "{:.3f}"),
         ):
             words += f", {name} {watch.format_figure(metrics[key], form)}"
         return words
@@ -201,11 +199,8 @@ def rollback_summary(entry: Entry) -> str:
     )
 
 
-def reference_predictions(home: Home, digest: str) -> Floats | None:
-    """Return what the histogram counts of the predictions for rows that it was not fitted to [n].
-
-    In older bundles for rows of the fit. None if they are unreadable.
-    """
+def reference_predictions(home: Home, digest: str) -> ReferencePredictions | None:
+    """Return the predictions of the bundle's reference rows; None if they are unreadable."""
     folder = home / "released" / digest
     try:
         manifest = parse_manifest((folder / MANIFEST).read_bytes(), folder / MANIFEST)
@@ -215,7 +210,8 @@ def reference_predictions(home: Home, digest: str) -> Floats | None:
         return None
     if task.column not in frame.columns:
         return None
-    return task.histogram_values(from_column(frame[task.column]))
+    values = task.histogram_values(from_column(frame[task.column]))
+    return ReferencePredictions(values, units_of(frame))
 
 
 def model_of(entry: Entry) -> ModelRef:

@@ -311,7 +311,7 @@ def _row_design(sources: list[tuple[UnitSummary, _Sums]], wrong: Floats) -> tupl
     design = np.maximum(ratio, 1.0)
     assumed = np.maximum(_inflation(10**6), 1.3 * design)
     bound = np.maximum(ratio * _chi_square_factor(np.asarray(degrees), wrong), 1.0)
-    return design, np.minimum(bound, assumed)
+    return design, np.where(np.asarray(degrees) > 0, np.minimum(bound, assumed), assumed)
 
 
 def _dispersion(sources: list[_Sums], batch: int, curved: NDArray[np.bool_]) -> _Dispersion:

@@ -292,6 +292,25 @@ class FeatureReference:
             self._add_blocks(blocks, cells, day)
         return UnitSummary(days, counts, moments, blocks)
 
+    def summarize_counts(self, values: NDArray[Any], counts: Floats, unit: int = 0) -> UnitSummary:
+        """Return the summary of rows of one unit, of which only the counts of values are known.
+
+        Args:
+            values: Distinct values [k].
+            counts: How often each occurred [k].
+            unit: Their day number.
+        """
+        import numpy as np
+
+        one = self.summarize(values, np.arange(len(values)))
+        times = np.asarray(counts)[:, None]
+        return UnitSummary(
+            np.array([unit], dtype=np.int64),
+            (one.counts * times).sum(axis=0, keepdims=True).astype(np.int64),
+            (one.moments * times).sum(axis=0, keepdims=True),
+            np.zeros((3, 1, len(self.scores))),
+        )
+
     def _number_cells(self, values: Any) -> Ints:
         import numpy as np
 
