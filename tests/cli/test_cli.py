@@ -225,7 +225,7 @@ def test_the_status_of_production_shows_performance_as_a_series(
             expected={"value": 0.65, "low": 0.64, "high": 0.66},
             estimated={"value": 0.651, "low": 0.63, "high": 0.67},
             realised={"value": 0.7, "low": 0.69, "high": 0.71, "rows": 100 * look},
-            held=False,
+            as_expected=False,
         )
         for look in (1, 2)
     ]

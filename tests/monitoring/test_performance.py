@@ -11,7 +11,7 @@ from ml_pipeline.monitoring.performance import (
     Performance,
     against_other,
     estimated,
-    held,
+    is_as_expected,
     realised,
     realised_by_group,
 )
@@ -59,20 +59,20 @@ class TestRealised:
         assert (found.rows, found.days, found.why) == (600, 30, "")
         assert (found.since, found.until) == ("2024-10-04", "2024-11-02")
         assert found.p_value > 0.01
-        assert held(BINARY.metrics[metric], found, expected) is True
+        assert is_as_expected(BINARY.metrics[metric], found, expected) is True
 
     @pytest.mark.parametrize("metric", ["log_loss", "brier_score", "accuracy", "within_day_auc"])
     def test_performance_that_is_worse_is_found(self, metric):
         expected = gate(world(1, days=60), metric)
         found = realised(world(2, flip=0.4), BINARY, metric, expected)
         assert found.p_value < 1e-4
-        assert held(BINARY.metrics[metric], found, expected) is False
+        assert is_as_expected(BINARY.metrics[metric], found, expected) is False
 
     def test_performance_that_is_better_is_no_fault(self):
         expected = gate(world(1, flip=0.4))
         found = realised(world(2), BINARY, "log_loss", expected)
         assert found.p_value > 0.99
-        assert held(BINARY.metrics["log_loss"], found, expected) is True
+        assert is_as_expected(BINARY.metrics["log_loss"], found, expected) is True
 
     def test_the_test_errs_as_often_as_it_says(self):
         """Both samples are uncertain: the gate's and that of production."""
@@ -96,7 +96,7 @@ class TestRealised:
         assert found.low is not None
         assert found.p_value is None
         assert "no expected performance" in found.why
-        assert held(BINARY.metrics["log_loss"], found, None) is None
+        assert is_as_expected(BINARY.metrics["log_loss"], found, None) is None
 
     def test_without_labels_there_is_nothing(self):
         found = realised(world(1, days=0), BINARY, "log_loss", gate(world(2)))
@@ -183,10 +183,10 @@ class TestEstimated:
         unsure = rng.uniform(0.45, 0.55, 600)  # more rows near 0.5 than in the gate's
         days = np.repeat(np.arange(30), 20)
         shifted = estimated(unsure, days, BINARY, "log_loss", expected)
-        assert held(BINARY.metrics["log_loss"], shifted, expected) is False
+        assert is_as_expected(BINARY.metrics["log_loss"], shifted, expected) is False
         turned = world(2, flip=0.4)
         same = estimated(turned.predictions, turned.days, BINARY, "log_loss", expected)
-        assert held(BINARY.metrics["log_loss"], same, expected) is True
+        assert is_as_expected(BINARY.metrics["log_loss"], same, expected) is True
 
     @pytest.mark.parametrize("metric", ["log_loss", "brier_score", "accuracy", "balanced_accuracy"])
     def test_several_classes(self, metric):

@@ -78,7 +78,7 @@ def test_performance_as_expected_is_fine(labelled):
     figures = result.metrics["performance"]
     assert figures["realised"]["rows"] == 900
     [line] = lines(model)
-    assert (line.version, line.held, line.served) == (1, True, True)
+    assert (line.version, line.as_expected, line.served) == (1, True, True)
     assert line.expected["value"] == 0.58
     assert line.estimated_of_labelled["value"] == pytest.approx(line.realised["value"], abs=0.05), (
         "the estimate is compared with what came"
@@ -254,7 +254,7 @@ def test_labels_of_a_version_that_was_replaced_meanwhile_are_its_own(labelled, m
     assert (served.version, served.served, served.realised["rows"]) == (2, True, 150)
     assert (replaced.version, replaced.served, replaced.realised["rows"]) == (1, False, 150)
     assert (earlier.version, earlier.served, earlier.realised["rows"]) == (1, True, 450)
-    assert earlier.held is True
+    assert earlier.as_expected is True
 
 
 def entry(version, digest):
@@ -296,7 +296,7 @@ def test_a_killed_look_writes_its_lines_once(labelled, monkeypatch):
 
 
 class TestHistory:
-    def line(self, version, held, look=1):
+    def line(self, version, as_expected, look=1):
         figures = {"value": 0.7, "low": 0.69, "high": 0.71}
         return PerformanceLine(
             look=look,
@@ -307,7 +307,7 @@ class TestHistory:
             served=True,
             expected={"value": 0.65, "low": 0.64, "high": 0.66},
             realised=figures,
-            held=held,
+            as_expected=as_expected,
         )
 
     def test_versions_that_were_worse_than_expected_are_one_sentence(self):

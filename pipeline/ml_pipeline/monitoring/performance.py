@@ -183,7 +183,9 @@ def estimated(
     )
 
 
-def held(metric: Metric, found: Performance, expected: ExpectedPerformance | None) -> bool | None:
+def is_as_expected(
+    metric: Metric, found: Performance, expected: ExpectedPerformance | None
+) -> bool | None:
     """Return whether performance was not worse than expected; None where that is not known.
 
     It was worse where its whole interval lies on the bad side of the expected one.

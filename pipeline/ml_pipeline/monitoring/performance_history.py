@@ -58,7 +58,7 @@ class PerformanceLine(BaseModel):
     """Of the version that served, on the same rows."""
     difference: Figures | None = None
     """The paired difference per day; above 0 where this version is better."""
-    held: bool | None = None
+    as_expected: bool | None = None
     """Whether it was not worse than expected; None where that is not known."""
     why: str = ""
 
@@ -74,7 +74,7 @@ class PerformanceLine(BaseModel):
             "estimated": shown(self.estimated),
             "realised": shown(self.realised),
             "rows": (self.realised or self.estimated or {}).get("rows"),
-            "as expected": {True: "yes", False: "no, worse", None: None}[self.held],
+            "as expected": {True: "yes", False: "no, worse", None: None}[self.as_expected],
             "note": self.why
             if self.served
             else f"scored on the rows of version {self.compared_with}",
@@ -153,10 +153,10 @@ def earlier_promotions(lines: Sequence[PerformanceLine]) -> Check | None:
 
     The newest line that knows counts for each version. None where no labels have come yet.
     """
-    newest = {line.digest: line for line in lines if line.served and line.held is not None}
+    newest = {line.digest: line for line in lines if line.served and line.as_expected is not None}
     if not newest:
         return None
-    worse = [line for line in newest.values() if not line.held]
+    worse = [line for line in newest.values() if not line.as_expected]
     found = f"all {len(newest)} promoted versions whose labels came performed as expected"
     if worse:
         named = "; ".join(

@@ -76,7 +76,7 @@ def judge_estimated(
         verdict = Verdict.SKIPPED
     elif estimate.rows < min_rows:
         verdict, why = Verdict.SKIPPED, f"{estimate.rows:,} rows, {min_rows:,} are needed; {why}"
-    elif measure.held(metric, estimate, expected) is False:
+    elif measure.is_as_expected(metric, estimate, expected) is False:
         verdict = Verdict.FAIL
     check = Check(
         name=ESTIMATED,

@@ -264,7 +264,9 @@ class PerformanceTracker:
             update={
                 "realised": realised.to_json(),
                 "estimated_of_labelled": None if estimate.value is None else estimate.to_json(),
-                "held": measure.held(task.metrics[line.metric], realised, expected),
+                "as_expected": measure.is_as_expected(
+                    task.metrics[line.metric], realised, expected
+                ),
                 "why": realised.why,
             }
         )

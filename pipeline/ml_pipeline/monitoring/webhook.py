@@ -52,7 +52,7 @@ class Webhook:
             look: What each message says of this look.
 
         Returns:
-            A check that blocks nothing: alarms count whether or not somebody hears of them.
+            A check that blocks nothing: alarms count whether or not the webhook accepts them.
         """
         try:
             waiting = self._waiting(alarms, now)

@@ -147,13 +147,15 @@ def make_plan(
         former = FormerData.of(champion.tags, parts, manifest["training"])
         data = data_change(project, home, former, progress)
     window = _window(project, home, champion, parts)
-    asked = (_monitor(home, champion), _age(project, champion, manifest["cutoffs"], now))
+    suggestions = (_monitor(home, champion), _age(project, champion, manifest["cutoffs"], now))
     other = _other_files(project, champion)
     changed = _changed(champion, changes, data, window)
     train = bool(changed) and not recent
-    wishes = [one.detail for one in asked if one.changed][:1]  # monitor judges the age as well
-    trained_for = "; ".join([*wishes, *changed])
-    why = trained_for if train else recent or _unchanged(champion, wishes, other)
+    suggested = [one.detail for one in suggestions if one.changed][
+        :1
+    ]  # monitor judges the age as well
+    trained_for = "; ".join([*suggested, *changed])
+    why = trained_for if train else recent or _unchanged(champion, suggested, other)
     goal = goal_for(project.config.gate.goal, parts | recipe, parts)
     return Plan(
         train=train,
@@ -164,7 +166,7 @@ def make_plan(
             if data is None
             else Reason("data", data.changed, data.detail),
             window.reason,
-            *asked,
+            *suggestions,
             Reason("other files", None, other.detail),
             Reason("recent retraining", None, recent or "none"),
         ),
@@ -189,11 +191,11 @@ def _changed(
     return found
 
 
-def _unchanged(champion: Version, wishes: Sequence[str], other: _OtherFiles) -> str:
+def _unchanged(champion: Version, suggested: Sequence[str], other: _OtherFiles) -> str:
     since = f"since version {champion.number}"
-    if wishes:
+    if suggested:
         return (
-            f"{'; '.join(wishes)}; but neither recipe nor data changed {since}, so training would "
+            f"{'; '.join(suggested)}; but neither recipe nor data changed {since}, so training would "
             "give the same model"
         )
     if other.any_changed:
