@@ -34,9 +34,10 @@ WRONG_ROLLBACKS = 0.01
 
 @dataclass(frozen=True)
 class ReferencePredictions:
-    """What the histogram counts of a model's predictions for rows that it was not fitted to [n]."""
+    """A model's predictions for rows that it was not fitted to."""
 
-    values: Floats
+    histogram_values: Floats
+    """What the histogram counts of each [n]."""
     units: Ints | None = None
     """The day of each row; None where it is unknown."""
 
@@ -128,7 +129,7 @@ def compare(reference: ReferencePredictions | None, answers: Buckets) -> Histogr
     if reference is None or len(answers) < 2:
         return unknown
     bounds = np.array(list(answers), dtype=np.float64)
-    values = np.asarray(reference.values, dtype=np.float64)
+    values = np.asarray(reference.histogram_values, dtype=np.float64)
     if not np.isfinite(values).all():
         return unknown
     try:

@@ -52,6 +52,8 @@ LOWER_BOUND = 0.9
 """Confidence of the lower bound of the days' correlation in the reference."""
 NEVER_OCCURRED = 0.01
 """Largest correlation within a day that is assumed of what never occurred, as missing values."""
+USUAL = 0.05
+"""Error rate of the bound of what days contribute to the skewness of a difference."""
 KURTOSIS = 12
 """Excess kurtosis of the square of a normal variable."""
 MIN_SKEW = 1e-3
@@ -140,7 +142,7 @@ def test_drift(
     means = served.sums.sum(axis=0) / np.maximum(n, 1)
     levels: Floats = np.power(10.0, -np.arange(GRID_DECADES + 1))
     mine, theirs, of_days = _inverse_rows(reference, window, served, history, levels)
-    tails = _tails(reference, means, mine, theirs, _skew(served, mine, theirs, of_days))
+    tails = _tails(reference, means, mine, theirs, _skew(served, of_days))
     tests = int(usable.sum())
     p_values = np.where(usable, _crossing(levels, tails), 1.0)
     size = np.where(usable, _standardised(reference, means, n), -1.0)
@@ -200,11 +202,11 @@ def _inverse_rows(
 ) -> tuple[Floats, Floats, Floats]:
     """Return 1 / effective rows of window and reference [levels, s], as bounds at each level.
 
-    The third is the part of the first that is due to differences between days.
+    The third [s] is the share of days in the variance of a difference, as the bound at ``USUAL``.
     """
     import numpy as np
 
-    wrong = levels[:, None] * SHARE_OF_BOUNDS
+    wrong = np.append(levels * SHARE_OF_BOUNDS, USUAL)[:, None]
     days = len(window.units)
     n = np.maximum(served.rows.sum(axis=0), 1)
     m = np.maximum(reference.totals, 1) * np.where(reference.by_recurrence, 0.5, 1.0)
@@ -231,7 +233,8 @@ def _inverse_rows(
         alike = np.where(shown, _correlation(seen, design, wrong), point)
         alike = np.where(seen.degrees > 0, alike, 0.0)
         own = np.maximum(design_bound / n, alike * spread * unequal + design / n)
-        return own, np.broadcast_to(1 / m, own.shape), np.maximum(own - design_bound / n, 0.0)
+        of_days = np.maximum(own[-1] - design_bound[-1] / n, 0.0) / (own[-1] + 1 / m)
+        return own[:-1], np.broadcast_to(1 / m, own[:-1].shape), of_days
     kept = (reference.rows_by_unit**2).sum(axis=0) / m**2
     total = len(reference.units)
     reference_batch = _batch(days, total)
@@ -250,11 +253,12 @@ def _inverse_rows(
         second.append(alike * size * _beyond(total, size) * kept + 1 / m)
     mine = np.minimum(first[0], np.maximum(first[1], first[2]))
     theirs = np.minimum(second[0], np.maximum(second[1], second[2]))
-    return mine, theirs, np.maximum(mine - design / n, 0.0)
+    of_days = np.maximum(mine[-1] - design / n, 0.0) / (mine[-1] + theirs[-1])
+    return mine[:-1], theirs[:-1], of_days
 
 
-def _skew(served: _Sums, mine: Floats, theirs: Floats, of_days: Floats) -> Floats:
-    """Return the skewness [levels, s] of the difference of a score's means.
+def _skew(served: _Sums, of_days: Floats) -> Floats:
+    """Return the skewness [s] of the difference of a score's means.
 
     What a day does to a score other than the location is skewed even where the day only moves all
     values: about as the square of a normal variable. So the part of the variance that is due to
@@ -266,7 +270,7 @@ def _skew(served: _Sums, mine: Floats, theirs: Floats, of_days: Floats) -> Float
     rows = served.rows
     unequal = (rows**2).sum(axis=0) / np.maximum(rows.sum(axis=0), 1) ** 2
     effective_days = 1 / np.maximum(unequal * _inflation(len(rows)), 1e-300)
-    found: Floats = np.sqrt(8 / effective_days) * (of_days / (mine + theirs)) ** 1.5
+    found: Floats = np.sqrt(8 / effective_days) * of_days**1.5
     return found
 
 
@@ -391,7 +395,7 @@ def _tails(
         means: Of the scores in the window [s].
         mine: Inverses of the window's effective rows [levels, s].
         theirs: The same of the reference.
-        skew: Of the difference of two means, if more than in the reference [levels, s].
+        skew: Of the difference of two means, if more than in the reference [s].
     """
     import numpy as np
 
