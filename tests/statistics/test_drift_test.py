@@ -124,6 +124,17 @@ def test_a_constant_drifts_only_by_leaving_its_value(generator):
     assert other.p_value < LEVEL
 
 
+@pytest.mark.parametrize("share", [0.0, 0.002])
+def test_a_rare_event_that_becomes_frequent_has_its_share_as_shift(generator, share):
+    """Such as the rows that fail a data test, of which training had none, or hardly any."""
+    happened = (np.arange(10_000) % 500 == 0) * (share > 0)
+    reference = FeatureReference.numeric("fails", happened.astype(float), DAYS)
+    window = served(reference, (generator.random(5000) < 0.1).astype(float))
+    found = drift_test.test_drift(reference, window, level=LEVEL)
+    assert found.p_value < LEVEL
+    assert found.shift == pytest.approx(0.1 - share, abs=0.02)
+
+
 @pytest.mark.parametrize("values", [np.full(100, np.nan), np.array([None] * 100, dtype=object)])
 def test_a_feature_that_was_never_there_and_now_is(values):
     make = FeatureReference.categorical if values.dtype == object else FeatureReference.numeric

@@ -107,16 +107,10 @@ class FeatureReference:
         present = np.sort(values[~np.isnan(values)])
         edges, limits = np.empty(0), (0.0, 0.0)
         if len(present):
-            finite = present[np.isfinite(present)]
-            if len(finite):
-                low, high = np.quantile(finite, [0.005, 0.995], method="inverted_cdf")
-                limits = (
-                    float(low - BEYOND * (high - low)),
-                    float(high + BEYOND * (high - low)),
-                )
+            near, limits = _ranges(present[np.isfinite(present)])
             at = np.sort(np.r_[TAIL, np.arange(1, CELLS) / CELLS, 1 - TAIL])
-            quantiles = np.clip(np.quantile(present, at, method="inverted_cdf"), *limits)
-            edges = np.unique(np.r_[np.nextafter(limits[0], -np.inf), quantiles, limits[1]])
+            quantiles = np.clip(np.quantile(present, at, method="inverted_cdf"), *near)
+            edges = np.unique(np.r_[np.nextafter(near[0], -np.inf), quantiles, near[1]])
         cells = _cells(values, edges)
         counts = np.bincount(cells, minlength=len(edges) + 2)
         scores, counted = _number_scores(counts)
@@ -415,6 +409,31 @@ def _cells(values: Floats, edges: Floats) -> Ints:
     if missing.any():
         cells[missing] = len(edges) + 1
     return cells
+
+
+def _ranges(finite: Floats) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return between what a number is not unseen, and between what its value counts for means.
+
+    Both are the middle 99 % of the reference with ``BEYOND`` times its width on either side; all of
+    the reference instead where these are one value, as of a number that is nearly always 0. Beside
+    a constant every other number is unseen, and its value counts up to ``BEYOND`` times that size.
+
+    Args:
+        finite: Ascending values.
+    """
+    import numpy as np
+
+    if not len(finite):
+        return (0.0, 0.0), (0.0, 0.0)
+    low, high = np.quantile(finite, [0.005, 0.995], method="inverted_cdf")
+    if low == high:
+        low, high = finite[0], finite[-1]
+    width = high - low
+    near = (float(low - BEYOND * width), float(high + BEYOND * width))
+    if width > 0:
+        return near, near
+    size = BEYOND * max(1.0, abs(low))
+    return near, (float(low - size), float(high + size))
 
 
 def _number_scores(counts: Ints) -> tuple[Floats, Floats]:
