@@ -195,8 +195,8 @@ def _unchanged(champion: Version, suggested: Sequence[str], other: _OtherFiles) 
     since = f"since version {champion.number}"
     if suggested:
         return (
-            f"{'; '.join(suggested)}; but neither recipe nor data changed {since}, so training would "
-            "give the same model"
+            f"{'; '.join(suggested)}; but neither recipe nor data changed {since}, so training "
+            "would give the same model"
         )
     if other.any_changed:
         return f"nothing that shapes the model changed {since}, only {other.detail}"
