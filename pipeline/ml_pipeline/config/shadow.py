@@ -61,6 +61,6 @@ class ShadowSection(Section):
     @classmethod
     def _no_replaced_limit(cls, names: Any) -> Any:
         for name in names if isinstance(names, list | tuple) else ():
-            if name in cls.replaced:
+            if isinstance(name, str) and name in cls.replaced:
                 raise ValueError(f"{cls.replaced[name]} instead of {name}, which it replaces")
         return names
