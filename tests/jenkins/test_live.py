@@ -195,7 +195,7 @@ def test_the_real_package_goes_to_production_is_retrained_for_drift_and_goes_bac
         folder=tmp_path / "bob",
     )
     assert look.result == "UNSTABLE", look.text
-    assert (look.description or "").startswith("retrain: drift in ")
+    assert (look.description or "").startswith("retrain: drift of ")
     (newer,) = [each for each in look.builds if each.job == main]
     assert newer.result == "SUCCESS", newer.text
     assert (newer.description or "").startswith(f"version 2 is in production: {url}; cause: drift")

@@ -43,7 +43,7 @@ def test_drift_in_an_important_feature_suggests_a_retraining_that_says_why(
     result = model.look(1)
     suggestion = result.suggestion
     assert suggestion.conclusion is Conclusion.RETRAIN
-    assert suggestion.cause.startswith("drift in x: +")
+    assert suggestion.cause.startswith("drift of x: +")
     assert "sd" in suggestion.cause
     assert "since 2 May 2026" in suggestion.cause
     assert check(result, "drift of x").verdict is Verdict.FAIL
@@ -292,5 +292,5 @@ def test_the_last_conclusion_is_kept_for_plan(in_use: MakeInUse) -> None:
     found = last_conclusion(model.home, "production")
     assert found is not None
     assert found.conclusion is Conclusion.RETRAIN
-    assert found.cause.startswith("drift in x")
+    assert found.cause.startswith("drift of x")
     assert found.since < found.at

@@ -77,7 +77,7 @@ def test_from_fine_to_a_retraining_that_says_why(
     assert (result.exit_code, result.report.verdict) == (1, Verdict.FAIL)
     assert result.report.metrics["conclusion"] == "retrain"
     today = datetime.now(UTC)
-    assert result.report.summary.startswith("retrain: drift in x: +")
+    assert result.report.summary.startswith("retrain: drift of x: +")
     (posted,) = [check for check in result.report.checks if check.name == "webhook"]
     assert (posted.verdict, posted.required) == (Verdict.FAIL, False)
     assert "events were not accepted" in posted.why

@@ -84,13 +84,13 @@ def judge_drift(
         name = verdict.name
         share = importance[name]
         ignored = share < ignored_importance
-        checks.append(_check(drift_name(name), verdict, required=not ignored, note=_note(share)))
+        checks.append(_check(name, verdict, share, required=not ignored))
         metrics[name] = _figures(verdict) | {"importance": round(share, 4)}
         if verdict.drifted and not ignored:
             findings.append(_drift(name, verdict, share))
     prediction = _verdicts(summaries, PREDICTION, terms, SHARES["predictions"])
     for verdict in prediction:
-        checks.append(_check(drift_name(PREDICTION), verdict))
+        checks.append(_check(PREDICTION, verdict))
         if verdict.drifted:
             findings.append(_drift(PREDICTION, verdict, None))
     drifted = [each for each in verdicts if each.drifted]
@@ -219,16 +219,16 @@ def _verdicts(
 
 
 def _drift(name: str, verdict: FeatureVerdict, importance: float | None) -> Finding:
-    text = f"drift in {name}: {effect_text(verdict.test)}, since {shown_day(verdict.first_day)}"
-    if importance is not None:
-        text += f" ({importance:.0%} of the model's importance)"
-    if verdict.test is not None and math.isfinite(verdict.test.detectable):
-        days = verdict.last_day - verdict.first_day + 1
-        text += f"; {days} {'day' if days == 1 else 'days'} show {smallest_text(verdict.test)}"
     source_fault = verdict.test is not None and verdict.test.kind in SOURCE_FAULTS
     of_feature = importance is not None and not source_fault
     conclusion = Conclusion.RETRAIN if of_feature else Conclusion.INVESTIGATE
-    return Finding(drift_name(name), conclusion, text)
+    return Finding(drift_name(name), conclusion, drift_text(name, verdict, importance))
+
+
+def drift_text(name: str, verdict: FeatureVerdict, importance: float | None) -> str:
+    """Return the name of the alarm, what differs, and since when."""
+    text = f"{drift_name(name)}: {effect_text(verdict.test)}, since {shown_day(verdict.first_day)}"
+    return text if importance is None else f"{text} (importance {importance:.1%})"
 
 
 def effect_text(test: DriftTest | None) -> str:
@@ -245,7 +245,7 @@ def effect_text(test: DriftTest | None) -> str:
         case "missing":
             return f"{test.effect:+.1%} of rows without a value"
         case "unseen":
-            return f"{test.effect:+.1%} of rows with a category that training did not see"
+            return f"{test.effect:+.1%} of rows with values that training did not see"
         case _:
             return f"shares of categories differ by {test.distance:.1%}"
 
@@ -257,19 +257,23 @@ def smallest_text(test: DriftTest) -> str:
     return f"differences of {test.detectable:.1%} of rows and more"
 
 
-def _check(name: str, verdict: FeatureVerdict, *, required: bool = True, note: str = "") -> Check:
+def _check(
+    name: str, verdict: FeatureVerdict, importance: float | None = None, *, required: bool = True
+) -> Check:
     test = verdict.test
-    window = f"{verdict.last_day - verdict.first_day + 1} days" if test is not None else ""
-    expected = f"p above {verdict.level:.2g} in {window}" if test is not None else ""
-    why = "too few rows" if test is None else ""
+    days = verdict.last_day - verdict.first_day + 1
+    window = f"{days} {'day' if days == 1 else 'days'}"
+    why = "" if test is not None else "too few rows"
     if verdict.drifted:
-        why = f"{effect_text(test)}, since {shown_day(verdict.first_day)}{note}"
+        why = drift_text(name, verdict, importance)
+        if test is not None and math.isfinite(test.detectable):
+            why += f"; {window} show {smallest_text(test)}"
     return Check(
-        name=name,
+        name=drift_name(name),
         verdict=_verdict_of(test, failed=verdict.drifted),
         required=required,
         observed=None if test is None else f"p {test.p_value:.2g}",
-        expected=expected,
+        expected="" if test is None else f"p above {verdict.level:.2g} in {window}",
         why=why,
     )
 
@@ -278,10 +282,6 @@ def _verdict_of(test: DriftTest | None, *, failed: bool) -> Verdict:
     if failed:
         return Verdict.FAIL
     return Verdict.SKIPPED if test is None else Verdict.PASS
-
-
-def _note(importance: float) -> str:
-    return f"; {importance:.1%} of the model's importance"
 
 
 def _figures(verdict: FeatureVerdict) -> dict[str, Any]:
