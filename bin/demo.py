@@ -13,10 +13,13 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.core.argument_parser import Parser
 from ml_pipeline.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from ml_pipeline.config import Project
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLE = REPOSITORY / "examples" / "nepse"
@@ -41,11 +44,18 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--no-edge", action="store_true", help="data without signal: the gate refuses"
     )
+    parser.add_argument(
+        "--drift",
+        action="store_true",
+        help="then let the market change: monitor, retrain with the cause, and deliver again",
+    )
     options, unknown = parser.parse_known_args()
     if unknown:
         raise parser.unknown(unknown[0])
     if options.no_edge and options.data:
         parser.error("--no-edge is simulated data; leave out --data")
+    if options.drift and (options.no_edge or options.data):
+        parser.error("--drift has simulated data of its own; leave out --data and --no-edge")
     for file in (options.data, options.groups):
         if file is not None and not file.is_file():
             parser.error(f"{file} is not a file")
@@ -56,6 +66,8 @@ def source(options: argparse.Namespace) -> tuple[str, dict[str, str]]:
     """Return the name of the data source and the configuration that chooses it."""
     if options.no_edge:
         return "no-edge", {"data.source.edge": "0", "data.ci": "null"} | ports(8010)
+    if options.drift:
+        return "drift", drift_settings() | ports(8030)
     if options.data is None:
         return "simulated", {}
     path = options.data.resolve()
@@ -164,21 +176,36 @@ class Demo:
         self.name = name
         self.homes = EXAMPLE / ".ml" / name
         self.own = {"ML_HOME": str(self.homes)} | {
-            f"ML__{key.upper().replace('.', '__')}": value for key, value in configuration.items()
+            variable(key): value
+            for key, value in configuration.items()
+            if variable(key) not in os.environ
         }
+
+    def set(self, key: str, value: str) -> None:
+        """Set a key of ``ml.yaml`` for the commands that follow."""
+        self.own[variable(key)] = value
 
     def run(self, *arguments: str) -> int:
         command = [str(COMMAND), *arguments]
-        environment = os.environ | self.own
-        return subprocess.run(command, cwd=EXAMPLE, env=environment, check=False).returncode
+        return subprocess.run(command, cwd=EXAMPLE, env=self.environment, check=False).returncode
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | self.own
+
+    def project(self, configuration: dict[str, str]) -> Project:
+        """Return the project, as it is configured here and by further keys."""
+        from ml_pipeline import config
+
+        assignments = [f"{key}={value}" for key, value in configuration.items()]
+        return config.load(EXAMPLE, assignments, self.environment)
 
     @property
     def home(self) -> Path:
         """The folder of this project's registry, keys and bundles."""
-        from ml_pipeline import config
         from ml_pipeline.core.home import Owner, find_home
 
-        project = config.load(EXAMPLE)
+        project = self.project({})
         return find_home(self.homes, Owner(project.config.project, project.model_name)).root
 
     def shell(self) -> Path:
@@ -196,12 +223,17 @@ class Demo:
         output = subprocess.run(
             [str(COMMAND), "status", "--json"],
             cwd=EXAMPLE,
-            env=os.environ | self.own,
+            env=self.environment,
             check=True,
             stdout=subprocess.PIPE,
         ).stdout
         rows: list[dict[str, Any]] = json.loads(output)
         return {row["environment"]: row["url"] for row in rows if row["url"]}
+
+
+def variable(key: str) -> str:
+    """Return the environment variable that sets a key of ``ml.yaml``."""
+    return f"ML__{key.upper().replace('.', '__')}"
 
 
 def predict(url: str) -> None:
@@ -223,6 +255,18 @@ def clean(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value  # noqa: PLR0124  NaN
 
 
+def drift_settings() -> dict[str, str]:
+    from drift_demo import settings
+
+    return settings()
+
+
+def drift(demo: Demo, approval: list[str]) -> int:
+    from drift_demo import DriftDemo
+
+    return DriftDemo(demo, approval).run()
+
+
 def main() -> int:
     try:
         options = parse()
@@ -234,9 +278,10 @@ def main() -> int:
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     demo = Demo(*source(options))
     print(f"data: {demo.name}    home: {demo.home.relative_to(REPOSITORY)}\n")
-    code = demo.run("run", "all", *(["--yes"] if options.yes else []))
+    approval = ["--yes"] if options.yes else []
+    code = drift(demo, approval) if options.drift else demo.run("run", "all", *approval)
     running = demo.running()
-    if code == PASS and "production" in running:
+    if code == PASS and "production" in running and not options.drift:
         predict(running["production"])
     print(f"\nreports: {(EXAMPLE / 'build/ml/reports').relative_to(REPOSITORY)}")
     if options.stop:
@@ -246,6 +291,14 @@ def main() -> int:
     if code == WAITS:
         print("  ml-pipeline approve --by NAME --reason TEXT")
         print("  ml-pipeline promote")
+        if options.drift:
+            print(f"then go on with the demonstration: bin/demo {shlex.join(sys.argv[1:])}")
+    elif options.drift:
+        print("  ml-pipeline status production         the versions, who approved them, and why")
+        print("  ml-pipeline show monitor production   every test of the last look")
+        print("  ml-pipeline show gate                 the comparison of the two versions")
+        alarms = demo.home.relative_to(EXAMPLE) / "monitor/production/alarms.jsonl"
+        print(f"  cat {alarms}   the alarms")
     elif code == REFUSED:
         print("  ml-pipeline show gate")
     for name, url in running.items():

@@ -176,7 +176,7 @@ class SimulatedSource(Section):
         0.6, ge=0, description="How far the planted signal moves the next day's return; 0 is none."
     )
     volatile_from: int | None = Field(
-        None, ge=1, description="Trading day from which all moves are twice as wide; none if unset."
+        None, ge=1, description="First trading day of another regime; none if unset."
     )
 
 

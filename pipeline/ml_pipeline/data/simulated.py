@@ -35,13 +35,29 @@ PRICE_LIMIT = 0.10
 """Largest move of a day, up or down, as a share of the previous close."""
 SIGNAL_STRENGTH = 0.5
 """Daily volatilities that one standard deviation of the signal moves the next return, at edge 1."""
-VOLATILE_SCALE = 2.0
-"""How much wider moves are in the volatile regime."""
 HOLIDAY_SHARE = 0.03
 UNCHANGED_SHARE = 0.08
 BONUS_SHARE = 0.0015
 OPEN_ABOVE_HIGH_SHARE = 0.002
 ZERO_LOW_SHARE = 0.00005
+
+
+@dataclass(frozen=True)
+class _Regime:
+    """How wide moves are, and what the signal is made of."""
+
+    scale: float
+    pull: float
+    """Weight of the way back to the average."""
+    follow: float
+    """Weight of a relative move on unusual volume."""
+
+    def score(self, distance: Floats, unusual: Floats) -> Floats:
+        return self.follow * unusual - self.pull * distance
+
+
+CALM = _Regime(scale=1.0, pull=0.5, follow=0.6)
+VOLATILE = _Regime(scale=2.0, pull=0.2, follow=1.2)
 
 
 @dataclass(frozen=True)
@@ -136,12 +152,12 @@ def _paths(
     signal, turbulence, last_shock = np.zeros(n), 1.0, 1.0
     previous = np.round(np.exp(log_price), 2)
     for day in range(days):
-        listed = first <= day
-        daily = (scale := _scale(source, day)) * volatility
+        listed, regime = first <= day, _regime(source, day)
+        daily = regime.scale * volatility
         turbulence = 0.15 + 0.7 * turbulence + 0.15 * min(last_shock**2 / 2, 9.0)
         last_shock = float(shocks[day, 0])
         market_move = 0.006 * np.sqrt(turbulence) * beta * last_shock
-        common = scale * (market_move + 0.004 * shocks[day, 1:][sector_of])
+        common = regime.scale * (market_move + 0.004 * shocks[day, 1:][sector_of])
         own = daily * (SIGNAL_STRENGTH * source.edge * signal + noise[day, :, 0])
         move = np.clip(common + own, np.log1p(-PRICE_LIMIT), np.log1p(PRICE_LIMIT))
         move = np.where(chance[day, :, 0] < UNCHANGED_SHARE, 0.0, move)
@@ -152,10 +168,12 @@ def _paths(
 
         traded[day] = listed & (chance[day, :, 2] < activity)
         close[day] = np.where(move == 0, np.round(base, 2), np.round(base * np.exp(move), 2))
-        open_[day] = np.round(base * np.exp(0.4 * move + scale * 0.003 * noise[day, :, 1]), 2)
+        open_[day] = np.round(
+            base * np.exp(0.4 * move + regime.scale * 0.003 * noise[day, :, 1]), 2
+        )
         top, bottom = np.maximum(open_[day], close[day]), np.minimum(open_[day], close[day])
-        high[day] = np.round(top * np.exp(scale * 0.005 * np.abs(noise[day, :, 2])), 2)
-        low[day] = np.round(bottom * np.exp(scale * -0.005 * np.abs(noise[day, :, 3])), 2)
+        high[day] = np.round(top * np.exp(regime.scale * 0.005 * np.abs(noise[day, :, 2])), 2)
+        low[day] = np.round(bottom * np.exp(regime.scale * -0.005 * np.abs(noise[day, :, 3])), 2)
         lively = 0.7 * lively + 0.4 * noise[day, :, 4] + 0.3 * (np.abs(move) / daily - 0.8)
         volume[day] = np.ceil(np.exp(base_volume + lively))
 
@@ -165,16 +183,16 @@ def _paths(
         surprise = lively - usual
         usual = usual + (lively - usual) * 2 / 21
         relative = (move - _mean(move, listed)) / daily
-        raw = -(log_price - average) / (2 * daily) + 0.6 * relative * np.tanh(surprise)
-        signal = _standardised(raw, listed)
+        score = regime.score((log_price - average) / daily, relative * np.tanh(surprise))
+        signal = _standardised(score, listed)
         previous = close[day]
     return _Paths(traded, open_, high, low, close, volume)
 
 
-def _scale(source: SimulatedSource, day: int) -> float:
-    """Return the width of the moves of a day, counted from 0."""
+def _regime(source: SimulatedSource, day: int) -> _Regime:
+    """Return the regime of a day, counted from 0."""
     volatile = source.volatile_from is not None and day + 1 >= source.volatile_from
-    return VOLATILE_SCALE if volatile else 1.0
+    return VOLATILE if volatile else CALM
 
 
 def _mean(values: Floats, where: Flags) -> float:
