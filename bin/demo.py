@@ -208,6 +208,11 @@ class Demo:
         project = self.project({})
         return find_home(self.homes, Owner(project.config.project, project.model_name)).root
 
+    def report(self, name: str) -> dict[str, Any]:
+        """Return the report of a stage's last run."""
+        report: dict[str, Any] = json.loads((EXAMPLE / f"build/ml/reports/{name}.json").read_text())
+        return report
+
     def shell(self) -> Path:
         """Write a file that sets a shell up for the `ml-pipeline` of this demo; return its path."""
         lines = [f"cd {shlex.quote(str(EXAMPLE))}"]

@@ -51,7 +51,7 @@ class DriftDemo:
         elif PRODUCTION not in self._demo.running():
             self._command("reconcile", PRODUCTION)
         if self._promotions == 1 and self._last is None:
-            title(2, "clients send requests; the market is as in training")
+            title(2, "clients send requests, and the market is as in training")
             if not self._look(TRAINED + 1, VOLATILE - 1, Conclusion.FINE):
                 return REFUSED
         if self._promotions == 1 and self._concluded(Conclusion.FINE):
@@ -92,9 +92,11 @@ class DriftDemo:
             Whether the conclusion is as expected; if not, it is printed.
         """
         rows = self._clients.send(self._demo.running()[PRODUCTION], first, last)
-        requests = last - first + 1
-        print(f"trading days {first:,} to {last:,}: {requests} requests with {rows:,} rows")
+        days = f"{self._clients.date(first)} to {self._clients.date(last)}"
+        print(f"{last - first + 1} trading days, {days}: a request each, {rows:,} rows")
         self._command("monitor", PRODUCTION)
+        for event in self._demo.report("monitor-production")["metrics"]["events"]:
+            print(f"alarm {event['event']}: {event['name']} of version {event['version']}")
         if self._concluded(expected):
             return True
         found = "nothing" if self._last is None else str(self._last.conclusion)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from simulated_clock import SimulatedClock
@@ -38,6 +38,11 @@ class MarketClients:
         self._clock = clock
         self._names = list(computed.names)
         self._days = [*computed.table.groupby(problem.time_column, sort=True)]
+
+    def date(self, number: int) -> date:
+        """Return the date of a trading day, counted from 1."""
+        day: datetime = self._days[number - 1][0]
+        return day.date()
 
     def send(self, url: str, first: int, last: int) -> int:
         """Send a request for each trading day from the first to the last, counted from 1.

@@ -2,7 +2,8 @@
 
 Each `##` section of a page with ```console blocks is a scenario in a copy of examples/nepse with
 its own home; a ```yaml block of the section is merged into ml.yaml of the copy. Commands start with
-`$ `; the lines below them are replaced. Of `ml-pipeline run` only the closing table is kept. The
+`$ `; the lines below them are replaced. Of `ml-pipeline run` only the closing table is kept; of
+`bin/demo`, which runs beside the copy, all but the lines of its deliveries before that. The
 docker section needs an engine with the images of docs/how-to/containers.md (others by
 ML__ENVIRONMENTS__PRODUCTION__IMAGE and so on). The servers take free ports; the page shows the
 example's own.
@@ -28,9 +29,14 @@ import yaml
 
 DOCS = Path(__file__).resolve().parent
 EXAMPLE = DOCS.parent / "examples/nepse"
-PAGES = ("how-to/roll-back.md",)
+PAGES = ("how-to/roll-back.md", "how-to/monitor.md")
 PROMPT = "$ "
 PORTS = {"PRODUCTION": 8000, "STAGING": 8001}
+DEMO = "bin/demo "
+DEMO_PORTS = {"PRODUCTION": 8030, "STAGING": 8031}
+"""Those of `bin/demo --drift`."""
+PROGRESS = re.compile(r"(?:(?:\S.{18} (?:pass|skipped) +[\d.]+ s|  … .*)\n)+\n(?=stage  )")
+"""The lines of stages that run, above their table."""
 BLOCK = re.compile(r"^```(console|yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -66,7 +72,8 @@ def sections(text: str) -> list[str]:
 def checkout(folder: Path, scenario: DocsScenario) -> Path:
     """Copy the example into the folder, with the scenario's settings; return the project's root."""
     unwanted = shutil.ignore_patterns("build", ".ml", ".*_cache", "__pycache__")
-    root = Path(shutil.copytree(EXAMPLE, folder / "nepse", ignore=unwanted))
+    root = Path(shutil.copytree(EXAMPLE, folder / "examples/nepse", ignore=unwanted))
+    shutil.copytree(DOCS.parent / "bin", folder / "bin", ignore=unwanted)
     values = yaml.safe_load((root / "ml.yaml").read_text())
     (root / "ml.yaml").write_text(yaml.safe_dump(values | scenario.settings, sort_keys=False))
     return root
@@ -78,6 +85,8 @@ def excerpt(command: str, output: str) -> str:
     if command.startswith("ml-pipeline run "):
         table = next(index for index, line in enumerate(lines) if line.startswith("stage  "))
         lines = ["…", *lines[table:]]
+    if command.startswith(DEMO):
+        return PROGRESS.sub("…\n", "\n".join(lines))
     return "\n".join(lines)
 
 
@@ -98,9 +107,10 @@ def output_of(command: str, root: Path, ports: Mapping[str, int]) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {name: text for name, text in os.environ.items() if name != "ML_HOME"}
     settings = {f"ML__ENVIRONMENTS__{name}__PORT": str(port) for name, port in ports.items()}
+    is_demo = command.startswith(DEMO)
     process = subprocess.run(
-        ["bash", "-c", command],
-        cwd=root,
+        ["bash", "-c", command.replace(DEMO, "python bin/demo.py ", 1) if is_demo else command],
+        cwd=root.parents[1] if is_demo else root,
         env=environment | settings | {"PATH": path, "ML_PROCESS_TARGET_IN_CONTAINER": "allow"},
         capture_output=True,
         text=True,
@@ -110,8 +120,9 @@ def output_of(command: str, root: Path, ports: Mapping[str, int]) -> str:
     if process.returncode not in (0, 4):
         raise SystemExit(f"{command}: {process.returncode}\n{process.stdout}{process.stderr}")
     output = process.stdout
+    shown = DEMO_PORTS if is_demo else PORTS
     for name, port in ports.items():
-        output = output.replace(f":{port}", f":{PORTS[name]}")
+        output = output.replace(f":{port}", f":{shown[name]}")
     return output
 
 

@@ -32,7 +32,7 @@ def day_volumes(rows: Mapping[int, int], first: int, last: int) -> list[DayVolum
 
     The logarithm of a day's rows is compared with Student's prediction interval (Hahn and Meeker
     1991, "Statistical Intervals", section 4.7). Days with fewer than four earlier weeks are left
-    out.
+    out, and so are days without rows, such as holidays: a silence is judged by its length.
 
     Args:
         rows: Number of rows by day; a day that is not in it had none.
@@ -45,12 +45,12 @@ def day_volumes(rows: Mapping[int, int], first: int, last: int) -> list[DayVolum
     found = []
     for day in range(max(first, began), last + 1):
         weeks = range(day - WEEK, max(began, day - MOST_WEEKS * WEEK) - 1, -WEEK)
-        before = [math.log1p(rows.get(week, 0)) for week in weeks]
-        if len(before) < LEAST_WEEKS:
+        before = [math.log(rows[week]) for week in weeks if rows.get(week)]
+        count = rows.get(day, 0)
+        if not count or len(before) < LEAST_WEEKS:
             continue
         mean, spread = fmean(before), max(stdev(before), LEAST_SPREAD)
-        count = rows.get(day, 0)
-        t = (math.log1p(count) - mean) / (spread * math.sqrt(1 + 1 / len(before)))
+        t = (math.log(count) - mean) / (spread * math.sqrt(1 + 1 / len(before)))
         p_value = float(2 * stats.t.sf(abs(t), len(before) - 1))
-        found.append(DayVolume(day, count, math.expm1(mean), p_value))
+        found.append(DayVolume(day, count, math.exp(mean), p_value))
     return found
