@@ -125,11 +125,11 @@ def test_a_day_with_far_fewer_rows_than_the_same_weekday_before_is_an_alarm(
     in_use: MakeInUse,
 ) -> None:
     model = in_use()
-    for day in range(36):
-        model.serve(day, rows(20 if day == 35 else 200 + 10 * (day % 7), seed=100 + day))
-    assert model.look(35).suggestion.conclusion is Conclusion.FINE, "the day is not over"
-    result = model.look(36)
-    assert "20 rows on 5 June 2026, 200 are usual on this weekday" in result.suggestion.reason
+    for day in range(64):
+        model.serve(day, rows(10 if day == 63 else 200 + 10 * (day % 7), seed=100 + day))
+    assert model.look(63).suggestion.conclusion is Conclusion.FINE, "the day is not over"
+    result = model.look(64)
+    assert "10 rows on 3 July 2026, 200 are usual on this weekday" in result.suggestion.reason
     assert check(result, "volume").verdict is Verdict.FAIL
 
 

@@ -10,8 +10,8 @@ from statistics import fmean, stdev
 WEEK = 7
 LEAST_WEEKS, MOST_WEEKS = 4, 12
 """Earlier weeks that a day is compared with: at least, and at most the newest."""
-LEAST_SPREAD = 0.05
-"""Smallest standard deviation of a day's logarithm: days are never exactly alike."""
+LEAST_SPREAD = 0.25
+"""Smallest standard deviation of a day's logarithm: a day with half or twice the rows is usual."""
 
 
 @dataclass(frozen=True)
