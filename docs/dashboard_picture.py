@@ -14,7 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def draw_lines(axes: Axes, panel: Series, results: Sequence[list[Series]]) -> No
             heights[row, np.searchsorted(times, line[0])] = line[1]
         axes.stackplot(dates(times), heights, labels=names, alpha=0.6)
     else:
-        for line, name in zip(lines, names, strict=True):
+        for line, name in zip(map(with_gaps, lines), names, strict=True):
             axes.plot(dates(line[0]), line[1], label=name, linewidth=1)
     axes.set_ylim(0, axes.get_ylim()[1] * 1.1)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value, defaults["unit"])))
@@ -135,6 +135,13 @@ def draw_lines(axes: Axes, panel: Series, results: Sequence[list[Series]]) -> No
         axes.legend(loc="upper left", ncols=2, frameon=False, fontsize=6)
     else:
         axes.text(0.5, 0.5, "none", ha="center", transform=axes.transAxes)
+
+
+def with_gaps(line: Any) -> Any:
+    """Return times and values with NaN where a series has no value for longer than its step."""
+    steps = np.diff(line[0])
+    after = np.flatnonzero(steps > 1.5 * steps.min(initial=math.inf)) + 1
+    return np.insert(line, after, [[math.nan]] * 2, axis=1) if len(after) else line
 
 
 def draw_heatmap(axes: Axes, _: Series, results: Sequence[list[Series]]) -> None:
@@ -157,7 +164,7 @@ def draw_heatmap(axes: Axes, _: Series, results: Sequence[list[Series]]) -> None
 
 
 def dates(times: Any) -> Any:
-    return [datetime.fromtimestamp(when, UTC) for when in times]
+    return np.array(times) / SECONDS["d"]  # matplotlib's dates are days since the epoch
 
 
 def time_axis(axes: Axes) -> None:
