@@ -216,7 +216,7 @@ class TestFirstDelivery:
             served=True,
             expected={"value": 0.7, "low": 0.68, "high": 0.72},
             realised={"value": 0.61, "low": 0.59, "high": 0.63},
-            held=False,
+            as_expected=False,
         )
         monkeypatch.setattr("ml_pipeline.stages.gate.read_production", lambda home: [line])
         done = first.gate()

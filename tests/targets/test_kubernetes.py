@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import pytest
 from ml_pipeline.config import PredictionLogSection
@@ -65,11 +66,18 @@ def test_logs_of_pods_are_copied_before_their_version_is_removed(
         folder = place.home / "predictions/staging"
         return len([1 for _, entry in read(folder) if not entry.is_probe])
 
+    def fetch(count):
+        """The server writes its log a moment after the response."""
+        deadline = time.monotonic() + 30
+        while logged() < count and time.monotonic() < deadline:
+            place.target.fetch_predictions(place.placement)
+            time.sleep(0.02)
+        assert logged() == count
+
     assert isinstance(place.target, HasRemotePredictionLog)
     place.deploy(make_bundle(), 1)
     served_version(place.url)
-    place.target.fetch_predictions(place.placement)
-    assert logged() == 1
+    fetch(1)
     served_version(place.url)
     place.deploy(make_bundle("two", weight=2.0), 2)
     assert logged() == 2
