@@ -299,9 +299,9 @@ def main() -> int:
         if options.drift:
             print(f"then go on with the demonstration: bin/demo {shlex.join(sys.argv[1:])}")
     elif options.drift:
-        print("  ml-pipeline status production         the versions, who approved them, and why")
-        print("  ml-pipeline show monitor production   every test of the last look")
-        print("  ml-pipeline show gate                 the comparison of the two versions")
+        print("  ml-pipeline status production         # the versions, who approved them, and why")
+        print("  ml-pipeline show monitor production   # every test of the last look")
+        print("  ml-pipeline show gate                 # the comparison of the two versions")
         alarms = demo.home.relative_to(EXAMPLE) / "monitor/production/alarms.jsonl"
         print(f"  cat {alarms}   the alarms")
     elif code == REFUSED:

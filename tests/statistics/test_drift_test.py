@@ -86,7 +86,7 @@ def test_a_change_of_categories_is_named(generator, shares, names, kind, label, 
 
 def test_days_that_were_served_before_show_how_little_days_differ(prices, generator):
     history = prices.summarize(generator.normal(50, 10, 40_000), 300 + np.arange(40_000) // 1000)
-    window = prices.summarize(generator.normal(55, 10, 1000), np.full(1000, 340))
+    window = prices.summarize(generator.normal(54.5, 10, 1000), np.full(1000, 340))
     alone = drift_test.test_drift(prices, window, level=LEVEL)
     both = drift_test.test_drift(prices, window, level=LEVEL, history=history.merge(window))
     assert both.p_value < LEVEL < alone.p_value

@@ -15,11 +15,13 @@ Effective rows need the correlation of rows within a day. It has an upper confid
 days of the reference, and one from the days that were served, each from sums of consecutive days
 (batch means: Carlstein 1986, "The use of subseries values for estimating the variance of a general
 statistic from a stationary sequence", Annals of Statistics 14), so that autocorrelation within a
-batch is contained; beyond a batch 0.4 is assumed. A p-value is half for the statistic and half for
-these bounds (Berger and Boos 1994, "P values maximized over a confidence set for the nuisance
-parameter", Journal of the American Statistical Association 89), so that it stays right at one in a
-million, where a plug-in of an estimated variance is wrong by orders of magnitude. What a day does
-to spread, tails and shares is skewed, even if it only moves all values, and counts as such.
+batch is contained; beyond a batch 0.4 is assumed.
+A p-value is the mean of the tail over what the variance may be, given its estimate (Tsui and
+Weerahandi 1989, "Generalized p-values in significance testing of hypotheses in the presence of
+nuisance parameters", Journal of the American Statistical Association 84; Student's t where all of
+the variance is estimated), so that it stays right at one in a million, where the tail at the
+estimate is wrong by orders of magnitude. What a day does to spread, tails and shares is skewed,
+even if it only moves all values, and counts as such.
 """
 
 from __future__ import annotations
@@ -42,12 +44,14 @@ __all__ = ["DriftTest", "FeatureReference", "UnitSummary", "test_drift"]
 
 AUTOCORRELATION = 0.4
 """Of days, and of rows, that is assumed beyond what batches and blocks contain."""
-BATCHES = 20
+BATCHES = 40
 """A batch has as many days as the window, but never so many that there are fewer batches."""
 POWER = 0.8
-GRID_DECADES = 16
-SHARE_OF_BOUNDS = 1 / 8
-"""Share of a p-value that each of three upper bounds may be wrong with."""
+CHANCES = (0.5, *(10 ** (-half / 2) for half in range(1, 25)))
+"""Of a variance being above its bound: the bounds over which a p-value is averaged."""
+ESTIMATES = 2
+"""The variance has an estimate from the reference and one from what was served; the smaller counts,
+so a p-value is doubled."""
 LOWER_BOUND = 0.9
 """Confidence of the lower bound of the days' correlation in the reference."""
 NEVER_OCCURRED = 0.01
@@ -140,22 +144,19 @@ def test_drift(
     if not usable.any():
         return DriftTest(1.0, reference.kinds[-1], "", 0.0, 0.0, 0.0, math.inf, rows, days)
     means = served.sums.sum(axis=0) / np.maximum(n, 1)
-    levels: Floats = np.power(10.0, -np.arange(GRID_DECADES + 1))
-    mine, theirs, of_days = _inverse_rows(reference, window, served, history, levels)
+    mine, theirs, of_days = _inverse_rows(reference, window, served, history)
     tails = _tails(reference, means, mine, theirs, _skew(served, of_days))
     tests = int(usable.sum())
-    p_values = np.where(usable, _crossing(levels, tails), 1.0)
+    p_values = np.where(usable, _mean_tail(tails), 1.0)
     size = np.where(usable, _standardised(reference, means, n), -1.0)
     best = int(np.lexsort((-size, p_values))[0])
     kind = reference.kinds[best]
-    wanted = math.log10(tests / level) if 0 < level < 1 else 0.0
-    at = min(math.ceil(max(wanted, 0.0)), GRID_DECADES)
-    reach = special.ndtri(1 - min(level, 1.0) / tests / 4) + special.ndtri(POWER)
     spread = reference.variances[best]
     if reference.is_share[best]:
         pooled = (means[best] * n[best] + reference.means[best] * m[best]) / (n[best] + m[best])
         spread = max(spread, pooled * (1 - pooled), 1 / (m[best] + 1))
-    least = float(reach * math.sqrt(spread * (mine[at, best] + theirs[at, best])))
+    error = np.sqrt(spread * (mine[:, best] + theirs[:, best]))
+    least = _critical(error, level / tests) + float(special.ndtri(POWER) * error[0])
     shift = _shift(reference, window)
     difference = float(means[best] - reference.means[best])
     effect = difference
@@ -198,15 +199,14 @@ def _inverse_rows(
     window: UnitSummary,
     served: _Sums,
     history: UnitSummary | None,
-    levels: Floats,
 ) -> tuple[Floats, Floats, Floats]:
-    """Return 1 / effective rows of window and reference [levels, s], as bounds at each level.
+    """Return 1 / effective rows of window and reference [chances, s], as upper bounds.
 
     The third [s] is the share of days in the variance of a difference, as the bound at ``USUAL``.
     """
     import numpy as np
 
-    wrong = np.append(levels * SHARE_OF_BOUNDS, USUAL)[:, None]
+    wrong = np.append(CHANCES, USUAL)[:, None]
     days = len(window.units)
     n = np.maximum(served.rows.sum(axis=0), 1)
     m = np.maximum(reference.totals, 1) * np.where(reference.by_recurrence, 0.5, 1.0)
@@ -294,7 +294,7 @@ def _inflation(days: int) -> float:
 
 
 def _row_design(sources: list[tuple[UnitSummary, _Sums]], wrong: Floats) -> tuple[Floats, Floats]:
-    """Return how many rows count as one, since neighbours are alike: [s], and bounds [levels, s].
+    """Return how many rows count as one, since neighbours are alike: [s], and bounds [chances, s].
 
     From sums of blocks of consecutive rows within a unit. Where they are too few for a bound, rows
     are taken as autocorrelated by at most 0.4, or by what was seen.
@@ -359,7 +359,7 @@ def _dispersion(sources: list[_Sums], batch: int, curved: NDArray[np.bool_]) -> 
 
 
 def _correlation(found: _Dispersion, design: Floats, wrong: Floats) -> Floats:
-    """Return the upper bound of the correlation of rows within a batch [levels, s]."""
+    """Return the upper bound of the correlation of rows within a batch [chances, s]."""
     import numpy as np
 
     bound = found.ratio * _chi_square_factor(found.degrees, wrong)
@@ -369,7 +369,7 @@ def _correlation(found: _Dispersion, design: Floats, wrong: Floats) -> Floats:
 
 
 def _chi_square_factor(degrees: Floats, wrong: Floats) -> Floats:
-    """Return the upper bound of a variance over its estimate [levels, s]."""
+    """Return the upper bound of a variance over its estimate [chances, s]."""
     import numpy as np
     from scipy import special
 
@@ -382,7 +382,7 @@ def _chi_square_factor(degrees: Floats, wrong: Floats) -> Floats:
 def _tails(
     reference: FeatureReference, means: Floats, mine: Floats, theirs: Floats, skew: Floats
 ) -> Floats:
-    """Return two-sided p-values [levels, s].
+    """Return two-sided p-values [chances, s].
 
     Scores lie between 0 and 1, and a mean of such has no heavier tail than a share of the same mean
     (Hoeffding 1963, "Probability inequalities for sums of bounded random variables", Journal of the
@@ -393,7 +393,7 @@ def _tails(
     Args:
         reference: Of the feature.
         means: Of the scores in the window [s].
-        mine: Inverses of the window's effective rows [levels, s].
+        mine: Inverses of the window's effective rows [chances, s].
         theirs: The same of the reference.
         skew: Of the difference of two means, if more than in the reference [s].
     """
@@ -423,7 +423,7 @@ def _upper_tail(z: Floats, skew: Floats) -> Floats:
 def _share_tails(
     mine: Floats, theirs: Floats, n: Floats, m: Floats, step: Floats, skew: Floats
 ) -> Floats:
-    """Return two-sided p-values for shares [s] of n and m effective rows [levels, s].
+    """Return two-sided p-values for shares [s] of n and m effective rows [chances, s].
 
     Where the share is rare, of the count given the sum of both, which is binomial if each is
     Poisson (Przyborowski and Wilenski 1940, "Homogeneity of results in testing samples from Poisson
@@ -470,22 +470,32 @@ def _divergence(p: Floats, q: Floats) -> Floats:
     return found
 
 
-def _crossing(levels: Floats, tails: Floats) -> Floats:
-    """Return the smallest level [s] at which each test rejects: where twice its tail is less."""
+def _mean_tail(tails: Floats) -> Floats:
+    """Return the p-values [s] of tails [chances, s], each at an upper bound of the variance.
+
+    Between two bounds the tail at the larger one counts, and beyond the last it is 1.
+    """
     import numpy as np
 
-    gap = np.log(np.maximum(2 * tails, 1e-300)) - np.log(levels)[:, None]
-    rejects = gap <= 0
-    holds = np.logical_and.accumulate(rejects, axis=0).sum(axis=0)
-    found = np.ones(tails.shape[1])
-    for index in np.flatnonzero(holds):
-        last = holds[index] - 1
-        exponent = np.log10(levels[last])
-        if last + 1 < len(levels):
-            inside, outside = gap[last, index], gap[last + 1, index]
-            exponent -= -inside / (outside - inside)
-        found[index] = 10.0**exponent
+    weights = -np.diff(CHANCES, prepend=1.0)
+    found: Floats = np.minimum(ESTIMATES * (weights @ tails + CHANCES[-1]), 1.0)
     return found
+
+
+def _critical(errors: Floats, p_value: float) -> float:
+    """Return the difference that has a p-value, with standard errors [chances]."""
+    import numpy as np
+    from scipy import special
+
+    low, high = 0.0, 40.0 * float(errors[-1])
+    for _ in range(40):
+        middle = (low + high) / 2
+        tails = 2 * special.ndtr(-middle / np.maximum(errors, 1e-300))
+        if _mean_tail(tails[:, None])[0] > p_value:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def _standardised(reference: FeatureReference, means: Floats, n: Floats) -> Floats:
