@@ -156,7 +156,8 @@ def test_drift(
         pooled = (means[best] * n[best] + reference.means[best] * m[best]) / (n[best] + m[best])
         spread = max(spread, pooled * (1 - pooled), 1 / (m[best] + 1))
     error = np.sqrt(spread * (mine[:, best] + theirs[:, best]))
-    least = _critical(error, level / tests) + float(special.ndtri(POWER) * error[0])
+    least = _critical(error, level / tests)
+    least += float(special.ndtri(POWER) * error[CHANCES.index(0.1)])
     shift = _shift(reference, window)
     difference = float(means[best] - reference.means[best])
     effect = difference
