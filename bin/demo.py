@@ -303,7 +303,7 @@ def main() -> int:
         print("  ml-pipeline show monitor production   # every test of the last look")
         print("  ml-pipeline show gate                 # the comparison of the two versions")
         alarms = demo.home.relative_to(EXAMPLE) / "monitor/production/alarms.jsonl"
-        print(f"  cat {alarms}   the alarms")
+        print(f"  cat {alarms}   # the alarms")
     elif code == REFUSED:
         print("  ml-pipeline show gate")
     for name, url in running.items():

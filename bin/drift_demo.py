@@ -95,8 +95,11 @@ class DriftDemo:
         days = f"{self._clients.date(first)} to {self._clients.date(last)}"
         print(f"{last - first + 1} trading days, {days}: a request each, {rows:,} rows")
         self._command("monitor", PRODUCTION)
-        for event in self._demo.report("monitor-production")["metrics"]["events"]:
-            print(f"alarm {event['event']}: {event['name']} of version {event['version']}")
+        events = self._demo.report("monitor-production")["metrics"]["events"]
+        for kind in ("opened", "resolved"):
+            names = [event["name"] for event in events if event["event"] == kind]
+            if names:
+                print(f"alarms {kind}: {len(names)}, the first is '{names[0]}'")
         if self._concluded(expected):
             return True
         found = "nothing" if self._last is None else str(self._last.conclusion)

@@ -57,12 +57,16 @@ def scenarios(text: str) -> Iterator[DocsScenario]:
             if kind == "yaml":
                 scenario.settings |= yaml.safe_load(content)
             else:
-                lines = content.splitlines()
-                scenario.commands += [
-                    line.removeprefix(PROMPT) for line in lines if line.startswith(PROMPT)
-                ]
+                scenario.commands += commands_of(content)
         if scenario.commands:
             yield scenario
+
+
+def commands_of(block: str) -> list[str]:
+    """Return the commands of a block; `bin/demo` shows those that it runs itself."""
+    lines = block.splitlines()
+    commands = [line.removeprefix(PROMPT) for line in lines if line.startswith(PROMPT)]
+    return commands[:1] if commands and commands[0].startswith(DEMO) else commands
 
 
 def sections(text: str) -> list[str]:
@@ -147,8 +151,9 @@ def with_output(text: str, title: str, output: list[str]) -> str:
     def block(match: re.Match[str]) -> str:
         if match[1] != "console":
             return match[0]
-        commands = [line for line in match[2].splitlines() if line.startswith(PROMPT)]
-        return "```console\n" + "\n\n".join(f"{one}\n{next(outputs)}" for one in commands) + "\n```"
+        commands = commands_of(match[2])
+        shown = (f"{PROMPT}{one}\n{next(outputs)}" for one in commands)
+        return "```console\n" + "\n\n".join(shown) + "\n```"
 
     return text.replace(before, BLOCK.sub(block, before))
 

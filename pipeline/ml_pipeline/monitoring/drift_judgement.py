@@ -62,6 +62,8 @@ def judge_drift(
 ) -> Judgement:
     """Compare the features and the predictions of a version's live rows with its training.
 
+    Features that drifted come first, the most important one at the head.
+
     Args:
         summaries: Of the version.
         terms: Of all tests of this look.
@@ -69,7 +71,10 @@ def judge_drift(
         not_logged: Features that are hashed in the prediction log, or left out of it.
     """
     importance = summaries.model.importance
-    verdicts = _verdicts(summaries, FEATURE, terms, SHARES["features"])
+    verdicts = sorted(
+        _verdicts(summaries, FEATURE, terms, SHARES["features"]),
+        key=lambda verdict: -importance[verdict.name] if verdict.drifted else 0.0,
+    )
     checks = [
         Check(
             name=drift_name(name),
@@ -222,12 +227,13 @@ def _drift(name: str, verdict: FeatureVerdict, importance: float | None) -> Find
     source_fault = verdict.test is not None and verdict.test.kind in SOURCE_FAULTS
     of_feature = importance is not None and not source_fault
     conclusion = Conclusion.RETRAIN if of_feature else Conclusion.INVESTIGATE
-    return Finding(drift_name(name), conclusion, drift_text(name, verdict, importance))
+    text = f"{drift_name(name)}: {drift_text(verdict, importance)}"
+    return Finding(drift_name(name), conclusion, text)
 
 
-def drift_text(name: str, verdict: FeatureVerdict, importance: float | None) -> str:
-    """Return the name of the alarm, what differs, and since when."""
-    text = f"{drift_name(name)}: {effect_text(verdict.test)}, since {shown_day(verdict.first_day)}"
+def drift_text(verdict: FeatureVerdict, importance: float | None) -> str:
+    """Return what differs, and since when."""
+    text = f"{effect_text(verdict.test)}, since {shown_day(verdict.first_day)}"
     return text if importance is None else f"{text} (importance {importance:.1%})"
 
 
@@ -265,7 +271,7 @@ def _check(
     window = f"{days} {'day' if days == 1 else 'days'}"
     why = "" if test is not None else "too few rows"
     if verdict.drifted:
-        why = drift_text(name, verdict, importance)
+        why = drift_text(verdict, importance)
         if test is not None and math.isfinite(test.detectable):
             why += f"; {window} show {smallest_text(test)}"
     return Check(
